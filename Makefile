@@ -1,0 +1,49 @@
+# Needs Python >= 3.11 and make; everything else goes into .venv, and the system's Python is left alone.
+PYTHON ?= python3
+MODEL ?= organism
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup hypotheses test lint bench bench-suite clean
+
+help: ## say what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY) ## make .venv and install the package with what its tests need
+
+hypotheses: $(READY) ## test the published claims on MODEL (default: organism)
+	@echo "testing the claims in hypotheses/ on $(MODEL)"
+	@$(BIN)/python -m pytest hypotheses/ --model "$(MODEL)"
+
+test: $(READY) ## run the package's own tests, benchmarks left out
+	@echo "running the tests in tests/"
+	@$(BIN)/python -m pytest tests/ --benchmark-skip
+
+lint: $(READY) ## check style, format and types
+	@echo "checking style, format and types"
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+bench: $(READY) ## time hooks and collection
+	@echo "running the benchmarks in tests/benchmarks"
+	@$(BIN)/python -m pytest tests/benchmarks --benchmark-only -m "not slow"
+
+bench-suite: $(READY) ## time the whole of hypotheses/
+	@echo "timing hypotheses/ as a whole"
+	@$(BIN)/python -m pytest tests/benchmarks --benchmark-only -m slow
+
+clean: ## remove .venv and everything else that was made here
+	@echo "removing .venv, caches and build output"
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "error: PYTHON=$(PYTHON) is missing or older than 3.11; name another, as in: make PYTHON=python3.12" >&2; \
+		exit 1; }
+	@test -x $(BIN)/python || { echo "making .venv with $(PYTHON)"; $(PYTHON) -m venv .venv; }
+	@echo "installing lazarus_probe and what its tests need into .venv (minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@

@@ -1,0 +1,8 @@
+"""`--model` as this repository's name for the plugin's `--probe-model`."""
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The alias lives here: in the plugin, a clash with another plugin would break every session of its user."""
+    parser.addoption("--model", action="append", metavar="MODEL", help="same as --probe-model; repeatable")

@@ -1,0 +1,57 @@
+"""pytest for claims about what happens inside a language model."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib.abc import MetaPathFinder
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+_PUBLIC = {
+    "ActivationStore": "hooks.activations",
+    "Claim": "claims.claim",
+    "Control": "statistics.measurement",
+    "Evidence": "claims.evidence",
+    "Intervention": "hooks.interventions",
+    "Measurement": "statistics.measurement",
+    "Site": "hooks.sites",
+    "Subject": "subject.subject",
+    "collect": "hooks.activations",
+    "decode": "introspection.probe",
+    "greedy": "subject.generate",
+    "hooked": "hooks.trace",
+    "logit_lens": "introspection.logit_lens",
+    "trace": "hooks.trace",
+}
+
+__all__ = sorted(_PUBLIC)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for: this package loads in every pytest session."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+
+
+class _BlasBeforeMlx(MetaPathFinder):
+    """Opens a fast BLAS at the moment mlx is first imported: before that nobody pays, after it is too late."""
+
+    def find_spec(
+        self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname == "mlx.core":
+            sys.meta_path.remove(self)
+            from lazarus_probe.subject.backend import choose_blas
+
+            choose_blas()
+        return None
+
+
+if "mlx.core" not in sys.modules:
+    sys.meta_path.insert(0, _BlasBeforeMlx())
