@@ -1,0 +1,24 @@
+"""Where the bundled models lie: `organism`, and `organism-early`, an early checkpoint of the same run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+NAMES = ("organism", "organism-early")
+
+
+def names() -> list[str]:
+    """The bundled models' names; each also has an untrained twin, `NAME-untrained`."""
+    return [name for name in NAMES if (FOLDER / name / "config.json").is_file()]
+
+
+def path(name: str) -> Path:
+    """The checkpoint folder of a bundled model.
+
+    Raises:
+        KeyError: no model of that name is bundled.
+    """
+    if name not in names():
+        raise KeyError(f"no bundled model is named {name!r}; bundled: {', '.join(names())}")
+    return FOLDER / name

@@ -1,0 +1,147 @@
+"""Arithmetic over 1..50: facts, the phrasings they are asked in, and the parsing that scores an answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+LARGEST_OPERAND = 50
+LARGEST_MINUEND = 100
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One of the four operations: its name is also its class word, as in `Multiply 7 by 8:`."""
+
+    name: str
+    symbol: str
+    infix: str
+    command: str
+    noun: str
+
+
+OPERATIONS = {
+    "multiply": Operation("multiply", "*", "times", "Multiply {a} by {b}:", "product"),
+    "add": Operation("add", "+", "plus", "Add {a} and {b}:", "sum"),
+    "subtract": Operation("subtract", "-", "minus", "Subtract {b} from {a}:", "difference"),
+    "divide": Operation("divide", "/", "divided by", "Divide {a} by {b}:", "quotient"),
+}
+
+PHRASINGS = {
+    "spaced": "{a} {symbol} {b} = ",
+    "compact": "{a}{symbol}{b}=",
+    "what_is": "What is {A} {infix} {B}?",
+    "what_is_digits": "What is {a} {infix} {b}?",
+    "how_much": "How much is {A} {infix} {B}?",
+    "is": "{A} {infix} {B} is",
+    "noun": "The {noun} of {a} and {b} is",
+    "command": "{command}",
+    "command_lower": "{lower_command}",
+}
+SYMBOLIC = ("spaced", "compact")
+VERBAL = tuple(name for name in PHRASINGS if name not in SYMBOLIC)
+
+_SMALL = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
+    "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen",
+    "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+
+
+@dataclass(frozen=True, order=True)
+class Fact:
+    """`a` and `b` under an operation; every fact here has a whole, positive answer."""
+
+    operation: str
+    a: int
+    b: int
+
+    @property
+    def answer(self) -> int:
+        """The exact result."""
+        match self.operation:
+            case "multiply":
+                return self.a * self.b
+            case "add":
+                return self.a + self.b
+            case "subtract":
+                return self.a - self.b
+            case "divide":
+                return self.a // self.b
+        raise ValueError(f"unknown operation {self.operation!r}; one of {', '.join(OPERATIONS)}")
+
+    @property
+    def family(self) -> tuple[int, int]:
+        """The unordered pair of parts: 7+8, 8+7, 15-7 and 15-8 share (7, 8) and stay together in a split."""
+        parts = (self.a, self.b) if self.operation in ("multiply", "add") else (self.answer, self.b)
+        return min(parts), max(parts)
+
+    def prompt(self, phrasing: str = "spaced") -> str:
+        """The question, up to where the answer begins; a trailing space belongs to it."""
+        if phrasing not in PHRASINGS:
+            raise ValueError(f"unknown phrasing {phrasing!r}; one of {', '.join(PHRASINGS)}")
+        operation = OPERATIONS[self.operation]
+        command = operation.command.format(a=self.a, b=self.b)
+        return PHRASINGS[phrasing].format(
+            a=self.a,
+            b=self.b,
+            A=number_words(self.a),
+            B=number_words(self.b),
+            symbol=operation.symbol,
+            infix=operation.infix,
+            noun=operation.noun,
+            command=command,
+            lower_command=command[0].lower() + command[1:],
+        )
+
+    def response(self, phrasing: str = "spaced") -> str:
+        """The answer as it continues the prompt."""
+        return str(self.answer) if phrasing in SYMBOLIC else f" {self.answer}"
+
+
+def facts(operation: str) -> Iterator[Fact]:
+    """Every fact of one operation.
+
+    `+` and `*` take both operands from 1..50, `/` every product of two such numbers by one of them, `-` a
+    minuend up to 100 and a smaller subtrahend up to 50.
+    """
+    whole = range(1, LARGEST_OPERAND + 1)
+    if operation in ("multiply", "add"):
+        return (Fact(operation, a, b) for a in whole for b in whole)
+    if operation == "divide":
+        return (Fact(operation, a * b, b) for a in whole for b in whole)
+    if operation == "subtract":
+        return (Fact(operation, a, b) for a in range(2, LARGEST_MINUEND + 1) for b in whole if a > b)
+    raise ValueError(f"unknown operation {operation!r}; one of {', '.join(OPERATIONS)}")
+
+
+def number_words(number: int) -> str:
+    """`fifty-six` for 56; numbers above 100 stay digits."""
+    if number < 20:
+        return _SMALL[number]
+    if number < 100:
+        tens, ones = divmod(number, 10)
+        return _TENS[tens] + (f"-{_SMALL[ones]}" if ones else "")
+    return "one hundred" if number == 100 else str(number)
+
+
+_NUMBER = re.compile(r"\s*(-?\d{1,3}(?:[,\u202f\u00a0]\d{3})+(?!\d)|-?\d+)(\.\d+)?")
+
+
+def parse_number(text: str) -> float | None:
+    """The number that a completion begins with, or None.
+
+    A thousands separator is part of the number and digits are read to their end: `2,209` is 2209 and `1000`
+    is not 100. Text before the number is not skipped: a completion that begins with words has not answered.
+    """
+    found = _NUMBER.match(text)
+    if found is None:
+        return None
+    return float(re.sub(r"[,\u202f\u00a0]", "", found[1]) + (found[2] or ""))
+
+
+def is_answer(text: str, expected: float) -> bool:
+    """Whether a completion begins with the expected number, written in any usual way."""
+    return parse_number(text) == expected

@@ -1,0 +1,101 @@
+"""Prompt sets for claims: texts, what is to be read from them, and the groups that a split must keep together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lazarus_probe.tasks import language
+from lazarus_probe.tasks.arithmetic import OPERATIONS, PHRASINGS, Fact, facts
+
+PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
+COMPOSITES = tuple(n for n in range(12, 51) if n % 10 and any(n % d == 0 for d in range(2, n)))
+DIFFICULTIES = ("trivial", "factorisable", "prime")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt about one fact, in one phrasing."""
+
+    text: str
+    fact: Fact
+    phrasing: str
+
+    @property
+    def family(self) -> str:
+        """The fact's family as a group label."""
+        low, high = self.fact.family
+        return f"{low},{high}"
+
+
+def sample_facts(
+    operation: str, count: int, rng: np.random.Generator, keep: Callable[[Fact], bool] = lambda _: True
+) -> list[Fact]:
+    """Different facts of one operation, drawn without replacement from those that `keep` lets through.
+
+    Raises:
+        ValueError: there are not so many.
+    """
+    pool = [fact for fact in facts(operation) if keep(fact)]
+    if len(pool) < count:
+        raise ValueError(f"{operation} has {len(pool)} such facts, {count} were asked for")
+    return [pool[i] for i in rng.choice(len(pool), size=count, replace=False)]
+
+
+def questions(
+    rng: np.random.Generator,
+    per_cell: int,
+    phrasings: Sequence[str] = tuple(PHRASINGS),
+    operations: Iterable[str] = tuple(OPERATIONS),
+) -> list[Question]:
+    """`per_cell` questions for every operation in every phrasing."""
+    return [
+        Question(fact.prompt(phrasing), fact, phrasing)
+        for operation in operations
+        for phrasing in phrasings
+        for fact in sample_facts(operation, per_cell, rng)
+    ]
+
+
+def task_type(rng: np.random.Generator, per_template: int) -> tuple[list[str], list[str], list[str]]:
+    """Arithmetic and language prompts in many templates: texts, `arithmetic` or `language`, and the template of each."""
+    texts, labels, templates = [], [], []
+    for question in questions(rng, per_template):
+        texts.append(question.text)
+        labels.append("arithmetic")
+        templates.append(f"{question.fact.operation} {question.phrasing}")
+    by_template: dict[str, list[str]] = {}
+    for example in (
+        *language.capitals(),
+        *language.sentiment(),
+        *language.tool_calls(),
+        *language.requests(),
+    ):
+        by_template.setdefault(example.phrasing, []).append(example.prompt)
+    for template, prompts in by_template.items():
+        for i in rng.choice(len(prompts), size=min(per_template, len(prompts)), replace=False):
+            texts.append(prompts[i])
+            labels.append("language")
+            templates.append(template)
+    return texts, labels, templates
+
+
+def products(difficulty: str, count: int, rng: np.random.Generator) -> list[Fact]:
+    """Products of one difficulty, as published for 10*10, 45*45 and 47*47, each unordered pair once.
+
+    `trivial` has an operand that is 1 or a multiple of ten, `factorisable` two composites above ten that are not,
+    `prime` two primes above ten.
+
+    Raises:
+        ValueError: an unknown difficulty, or more asked for than there are.
+    """
+    known: dict[str, Callable[[Fact], bool]] = {
+        "trivial": lambda fact: any(n == 1 or n % 10 == 0 for n in (fact.a, fact.b)),
+        "factorisable": lambda fact: fact.a in COMPOSITES and fact.b in COMPOSITES,
+        "prime": lambda fact: fact.a in PRIMES and fact.b in PRIMES,
+    }
+    if difficulty not in known:
+        raise ValueError(f"unknown difficulty {difficulty!r}; one of {', '.join(DIFFICULTIES)}")
+    return sample_facts("multiply", count, rng, lambda fact: fact.a <= fact.b and known[difficulty](fact))

@@ -1,0 +1,1 @@
+"""Changing a model: pre-training the organism, LoRA, and the dual reward."""

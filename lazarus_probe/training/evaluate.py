@@ -1,0 +1,151 @@
+"""What an organism knows: greedy answers to what it was trained on, and to what was held out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lazarus_probe.organisms import corpus
+from lazarus_probe.organisms.corpus import Line
+from lazarus_probe.statistics.intervals import Interval, wilson
+from lazarus_probe.subject.generate import greedy
+from lazarus_probe.subject.subject import Subject
+from lazarus_probe.tasks import arithmetic
+
+TRAINED = "trained facts, symbolic"
+TRAINED_VERBAL = "trained facts, verbal"
+HELD_OUT = "held-out facts, symbolic"
+HELD_OUT_VERBAL = "held-out facts, trained verbal phrasings"
+NEW_PHRASINGS = "trained facts, held-out phrasings"
+NEW_BOTH = "held-out facts, held-out phrasings"
+ARITHMETIC_SUBSETS = (TRAINED, TRAINED_VERBAL, HELD_OUT, HELD_OUT_VERBAL, NEW_PHRASINGS, NEW_BOTH)
+
+SAMPLE = 1000
+NUMBER_TOKENS, TEXT_TOKENS = 4, 24
+
+# Lines without a prompt: nothing is asked, so there is nothing to score.
+PLAIN_TEXT = ("english", "code")
+
+
+@dataclass(frozen=True)
+class Score:
+    """How many of `n` prompts of one kind were answered exactly."""
+
+    task: str
+    subset: str
+    n: int
+    correct: int
+
+    @property
+    def accuracy(self) -> float:
+        """The share that was right."""
+        return self.correct / self.n
+
+    @property
+    def interval(self) -> Interval:
+        """Wilson's 95% interval of the accuracy.
+
+        It takes the prompts for independent draws, which those of one fact in several phrasings are not.
+        """
+        return wilson(self.correct, self.n)
+
+    def as_row(self) -> dict[str, str | int | float]:
+        """Everything as plain values, for JSON."""
+        interval = self.interval
+        return {
+            "task": self.task,
+            "subset": self.subset,
+            "n": self.n,
+            "correct": self.correct,
+            "accuracy": self.accuracy,
+            "low": interval.low,
+            "high": interval.high,
+        }
+
+
+def evaluate(
+    subject: Subject,
+    tasks: Sequence[str] = tuple(corpus.MIXTURE),
+    limit: int | None = None,
+    on_score: Callable[[Score], None] = lambda _score: None,
+) -> list[Score]:
+    """Score a subject on every subset of the corpus' tasks.
+
+    An arithmetic answer is right if the number the completion begins with is; a language answer if its whole
+    text is the line's response.
+
+    Args:
+        subject: a model with a tokenizer.
+        tasks: which tasks of `corpus.MIXTURE`; those of plain text, which ask nothing, are passed over.
+        limit: lines of a subset at most, drawn with a fixed seed; all of them by default, but for the
+            verbal subsets of arithmetic, of which 1000 lines each are drawn.
+        on_score: called with each score as it is found.
+
+    Raises:
+        ValueError: an unknown task, or a `limit` below 1.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}; at least 1 line a subset is needed")
+    scores = []
+    for task in tasks:
+        for subset, lines in subsets(task).items():
+            score = _score(subject, task, subset, _drawn(task, subset, lines, limit))
+            on_score(score)
+            scores.append(score)
+    return scores
+
+
+def subsets(task: str) -> dict[str, list[Line]]:
+    """The lines of a task by how they relate to training; no lines for a task of plain text.
+
+    Raises:
+        ValueError: an unknown task.
+    """
+    if task in PLAIN_TEXT:
+        return {}
+    if task in arithmetic.OPERATIONS:
+        return _arithmetic_subsets(task)
+    split = corpus.split(task)
+    return {"trained": list(split.trained), "held-out combinations": list(split.held_out)}
+
+
+def _arithmetic_subsets(operation: str) -> dict[str, list[Line]]:
+    found: dict[str, list[Line]] = {}
+    for fact in arithmetic.facts(operation):
+        for phrasing in arithmetic.PHRASINGS:
+            line = Line(operation, phrasing, fact.prompt(phrasing), fact.response(phrasing))
+            found.setdefault(_subset(fact, phrasing), []).append(line)
+    return {subset: found[subset] for subset in ARITHMETIC_SUBSETS if subset in found}
+
+
+def _subset(fact: arithmetic.Fact, phrasing: str) -> str:
+    new_fact = corpus.is_held_out(fact)
+    if (phrasing, fact.operation) in corpus.HELD_OUT_PHRASINGS:
+        return NEW_BOTH if new_fact else NEW_PHRASINGS
+    if phrasing in arithmetic.SYMBOLIC:
+        return HELD_OUT if new_fact else TRAINED
+    return HELD_OUT_VERBAL if new_fact else TRAINED_VERBAL
+
+
+def _drawn(task: str, subset: str, lines: list[Line], limit: int | None) -> list[Line]:
+    whole = task not in arithmetic.OPERATIONS or subset in (TRAINED, HELD_OUT)
+    size = limit or (len(lines) if whole else SAMPLE)
+    if size >= len(lines):
+        return lines
+    return random.Random(f"{corpus.SEED} {task} {subset}").sample(lines, size)  # noqa: S311 - which to ask
+
+
+def _score(subject: Subject, task: str, subset: str, lines: Sequence[Line]) -> Score:
+    numbers = task in arithmetic.OPERATIONS
+    answers = greedy(subject, [line.prompt for line in lines], NUMBER_TOKENS if numbers else TEXT_TOKENS)
+    right = _right_number if numbers else _right_text
+    return Score(task, subset, len(lines), sum(map(right, answers, lines)))
+
+
+def _right_number(answer: str, line: Line) -> bool:
+    return arithmetic.is_answer(answer, int(line.response))
+
+
+def _right_text(answer: str, line: Line) -> bool:
+    return answer == line.response
