@@ -1,0 +1,115 @@
+"""What may be done to a site's value: functions of activations, never edits of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+
+from lazarus_probe.hooks.positions import Positions, check_positions
+from lazarus_probe.hooks.sites import Site
+
+Edit = Callable[[mx.array], mx.array]
+
+
+@dataclass(frozen=True, eq=False)
+class Intervention:
+    """An edit of a site's value at some positions.
+
+    Attributes:
+        site: where; a text such as "resid_post.3" is understood.
+        edit: from the value at the positions to what takes its place, of the same shape and type. The
+            position axis is always there: at one position of `resid_post` the value is (B, 1, D).
+        positions: "all", "last" (of every call), a position of the sequence or several. Positions count from
+            the start of the sequence also when a KV cache holds part of it; negative ones from its end.
+        label: what errors and reports call it.
+    """
+
+    site: Site | str
+    edit: Edit
+    positions: Positions = "all"
+    label: str = "edit"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "site", Site.parse(self.site))
+        object.__setattr__(self, "positions", check_positions(self.positions))
+
+    def __str__(self) -> str:
+        return f"{self.label} at {self.site}"
+
+
+def zero(site: Site | str, positions: Positions = "all") -> Intervention:
+    """Replace by zeros. Zero is seldom a value the model meets: report `mean` or `resample` first."""
+    return Intervention(site, mx.zeros_like, positions, "zero")
+
+
+def mean(site: Site | str, average: Any, positions: Positions = "all") -> Intervention:
+    """Replace by an average over a reference set, such as (D,); it broadcasts to the value there."""
+    return Intervention(site, lambda value: fitted(average, value, "mean"), positions, "mean")
+
+
+def resample(site: Site | str, donors: Any, positions: Positions = "all") -> Intervention:
+    """Replace by the rows of another run, as in causal scrubbing; `donors` has the value's shape."""
+
+    def edit(value: mx.array) -> mx.array:
+        rows = fitted(donors, value, "resample")
+        if _array(donors).size != value.size:
+            raise ValueError(_misfit("resample", donors, value, "one donor row for every row is needed"))
+        return rows
+
+    return Intervention(site, edit, positions, "resample")
+
+
+def patch(site: Site | str, value: Any, positions: Positions = "all") -> Intervention:
+    """Replace by a value from elsewhere, usually another trace; it broadcasts to the value there."""
+    return Intervention(site, lambda old: fitted(value, old, "patch"), positions, "patch")
+
+
+def steer(
+    site: Site | str, direction: Any, coefficient: float = 1.0, positions: Positions = "all"
+) -> Intervention:
+    """Add `coefficient` times a direction, such as (D,), which is taken as it is: its norm counts."""
+
+    def edit(value: mx.array) -> mx.array:
+        return value + coefficient * fitted(direction, value, "steer")
+
+    return Intervention(site, edit, positions, "steer")
+
+
+def scale(site: Site | str, factor: float, positions: Positions = "all") -> Intervention:
+    """Multiply by a factor."""
+    return Intervention(site, lambda value: value * factor, positions, "scale")
+
+
+def fitted(given: Any, value: mx.array, label: str) -> mx.array:
+    """`given` broadcast to the shape of `value`, in its type.
+
+    One position's values without their position axis, as `collect` returns them, also fit at one position.
+
+    Raises:
+        ValueError: it does not broadcast; the message gives both shapes.
+    """
+    array = _array(given).astype(value.dtype)
+    for axis in (1, 2):
+        # (B, D) at one position of (B, 1, D); in a pattern, (B, H, S) of (B, H, 1, S).
+        if value.ndim > axis and value.shape[axis] == 1 and array.shape == _without(value.shape, axis):
+            return array.reshape(value.shape)
+    try:
+        return mx.broadcast_to(array, value.shape)
+    except ValueError:
+        raise ValueError(_misfit(label, given, value, "it must broadcast to that")) from None
+
+
+def _array(given: Any) -> mx.array:
+    return given if isinstance(given, mx.array) else mx.array(given)
+
+
+def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return (*shape[:axis], *shape[axis + 1 :])
+
+
+def _misfit(label: str, given: Any, value: mx.array, need: str) -> str:
+    shapes = f"{tuple(_array(given).shape)} given, {tuple(value.shape)} there"
+    return f"the shape for {label} does not fit: {shapes}; {need}"

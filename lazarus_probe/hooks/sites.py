@@ -1,0 +1,150 @@
+"""Where to look or touch inside a model: the places, their names and the shapes found there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.anatomy import Anatomy
+
+WHOLE_MODEL = ("embed", "logits")
+PER_LAYER = ("resid_pre", "attn_out", "head_out", "pattern", "mlp_out", "neurons", "resid_post")
+KINDS = ("embed", *PER_LAYER, "logits")
+
+
+@dataclass(frozen=True, order=True)
+class Site:
+    """A place in a model, written `resid_post.3`, `head_out.3.2`, `embed` or `logits`.
+
+    | kind | value | shape |
+    |---|---|---|
+    | embed | output of the token embedding | (B, L, D) |
+    | resid_pre | residual stream entering the block | (B, L, D) |
+    | attn_out | output of the attention module | (B, L, D) |
+    | head_out | each head's output, as the output projection reads it | (B, L, H, Dh); with a head (B, L, Dh)
+    |
+    | pattern | attention weights, after the softmax | (B, H, L, S) |
+    | mlp_out | output of the MLP | (B, L, D) |
+    | neurons | MLP activations, as the down projection reads them | (B, L, F) |
+    | resid_post | residual stream leaving the block | (B, L, D) |
+    | logits | output of the model | (B, L, V) |
+
+    Attributes:
+        kind: one of the above.
+        layer: the block, from 0; negative counts from the last. None for embed and logits.
+        head: one head, for head_out only; negative counts from the last.
+
+    Raises:
+        ValueError: an unknown kind, or a layer or head that the kind does not have or lacks.
+    """
+
+    kind: str
+    layer: int | None = None
+    head: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            close = get_close_matches(str(self.kind), KINDS, n=1)
+            guess = f"did you mean {close[0]}?" if close else f"the kinds are {', '.join(KINDS)}"
+            raise ValueError(f"unknown site {str(self.kind)!r}: {guess}")
+        if self.kind in WHOLE_MODEL and self.layer is not None:
+            raise ValueError(f"{self.kind} has no layers; write {self.kind!r}")
+        if self.kind in PER_LAYER and self.layer is None:
+            raise ValueError(f"{self.kind} needs a layer; write for instance '{self.kind}.0'")
+        if self.head is not None and self.kind != "head_out":
+            raise ValueError(f"{self.kind} has no heads; only head_out takes one, as in 'head_out.0.2'")
+
+    def __str__(self) -> str:
+        return ".".join(str(part) for part in (self.kind, self.layer, self.head) if part is not None)
+
+    @classmethod
+    def parse(cls, text: str | Site) -> Site:
+        """The site a text stands for; a Site is returned as it is.
+
+        Raises:
+            ValueError: the text is not `kind`, `kind.layer` or `head_out.layer.head`.
+        """
+        if isinstance(text, Site):
+            return text
+        kind, *numbers = text.split(".")
+        if len(numbers) > 2:
+            raise ValueError(f"{text!r} has too many parts; write kind, kind.layer or head_out.layer.head")
+        try:
+            return cls(kind, *(int(number) for number in numbers))
+        except ValueError as error:
+            if "invalid literal" not in str(error):
+                raise
+            raise ValueError(f"{text!r} has a layer or head that is no number; write {kind}.0") from None
+
+
+def embed() -> Site:
+    """Output of the token embedding (B, L, D)."""
+    return Site("embed")
+
+
+def resid_pre(layer: int) -> Site:
+    """Residual stream entering a block (B, L, D)."""
+    return Site("resid_pre", layer)
+
+
+def attn_out(layer: int) -> Site:
+    """Output of a block's attention (B, L, D)."""
+    return Site("attn_out", layer)
+
+
+def head_out(layer: int, head: int | None = None) -> Site:
+    """Output of a block's heads (B, L, H, Dh), or of one of them (B, L, Dh), before the output projection."""
+    return Site("head_out", layer, head)
+
+
+def pattern(layer: int) -> Site:
+    """Attention weights of a block (B, H, L, S)."""
+    return Site("pattern", layer)
+
+
+def mlp_out(layer: int) -> Site:
+    """Output of a block's MLP (B, L, D)."""
+    return Site("mlp_out", layer)
+
+
+def neurons(layer: int) -> Site:
+    """Activations of a block's MLP neurons (B, L, F), before the down projection."""
+    return Site("neurons", layer)
+
+
+def resid_post(layer: int) -> Site:
+    """Residual stream leaving a block (B, L, D)."""
+    return Site("resid_post", layer)
+
+
+def logits() -> Site:
+    """Output of the model (B, L, V)."""
+    return Site("logits")
+
+
+def resolve(site: Site | str, anatomy: Anatomy) -> Site:
+    """The site with its layer and head counted from 0, checked against a model.
+
+    Raises:
+        ValueError: an unknown kind of site.
+        IndexError: a layer or head that the model does not have.
+    """
+    site = Site.parse(site)
+    if site.layer is not None:
+        site = replace(site, layer=_index(site.layer, anatomy.num_layers, "layer", site))
+    if site.head is not None:
+        site = replace(site, head=_index(site.head, anatomy.num_heads, "head", site))
+    return site
+
+
+def position_axis(site: Site) -> int:
+    """The axis of the site's value that runs over positions; for `pattern`, the queries'."""
+    return 2 if site.kind == "pattern" else 1
+
+
+def _index(value: int, count: int, what: str, site: Site) -> int:
+    if not -count <= value < count:
+        raise IndexError(f"{what} {value} of {site} is out of range: the model has {what}s 0 to {count - 1}")
+    return value % count

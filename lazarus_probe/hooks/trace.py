@@ -1,0 +1,287 @@
+"""A run of the model's own code, watched and edited at sites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import mlx.core as mx
+
+from lazarus_probe.hooks.interventions import Intervention
+from lazarus_probe.hooks.positions import Frame, Positions, check_positions, check_range, in_chunk, put, take
+from lazarus_probe.hooks.sites import Site, position_axis, resolve
+from lazarus_probe.hooks.taps import Tap, tapped
+from lazarus_probe.subject.anatomy import Anatomy
+from lazarus_probe.subject.batches import as_tokens
+from lazarus_probe.subject.generate import forward
+from lazarus_probe.subject.subject import Subject
+
+
+class HookError(RuntimeError):
+    """A hook that met nothing, or was asked for what it did not see."""
+
+
+@dataclass(frozen=True, eq=False)
+class Captures(Mapping[Site, mx.array]):
+    """What was seen at the sites asked for, after the interventions of the same context.
+
+    Values are lazy: mlx computes what is evaluated, and nothing above the highest site that is.
+    """
+
+    anatomy: Anatomy
+    seen: dict[Site, list[mx.array]]
+
+    def calls(self, site: Site | str) -> list[mx.array]:
+        """The values at a site, one for every call of the model that met it.
+
+        Raises:
+            KeyError: the site was not captured; the message lists those that were.
+        """
+        found = resolve(site, self.anatomy)
+        if found not in self.seen:
+            names = ", ".join(str(known) for known in sorted(self.seen, key=str)) or "nothing"
+            raise KeyError(f"{found} was not captured; captured: {names}")
+        return self.seen[found]
+
+    def __getitem__(self, site: Site | str) -> mx.array:
+        """The value at a site; those of successive calls, as in generation, are joined along positions.
+
+        Raises:
+            KeyError: the site was not captured.
+            HookError: it was never met, or its values cannot be joined.
+        """
+        values = self.calls(site)
+        if len(values) == 1:
+            return values[0]
+        axis = position_axis(Site.parse(site))
+        shapes = {tuple(size for at, size in enumerate(value.shape) if at != axis) for value in values}
+        if len(shapes) != 1:
+            raise HookError(f"{site} has {len(values)} values of different shapes; use calls({str(site)!r})")
+        return mx.concatenate(values, axis=axis)
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self.seen)
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One forward pass: its tokens (B, L), its logits (B, L, V), and by site what was captured."""
+
+    tokens: mx.array
+    logits: mx.array
+    captures: Captures
+
+    def __getitem__(self, site: Site | str) -> mx.array:
+        """The value captured at a site, such as `trace["resid_post.3"]`; see `Site` for shapes."""
+        return self.captures[site]
+
+
+@dataclass(eq=False)
+class _Run:
+    """One `hooked` context: the chunk being computed, and what has met something so far."""
+
+    captures: Captures
+    positions: Positions
+    frame: Frame | None = None
+    met: set[tuple[Intervention, Any]] = field(default_factory=set)
+    seen_at: set[Any] = field(default_factory=set)
+
+
+def trace(
+    subject: Subject,
+    prompts: Any,
+    capture: Site | str | Iterable[Site | str] = (),
+    interventions: Intervention | Iterable[Intervention] = (),
+    positions: Positions = "all",
+) -> Trace:
+    """Run prompts of equal length through the model, once.
+
+    Args:
+        subject: the model.
+        prompts: a text, token ids, several of either with equal token lengths, or an array (L,) or (B, L).
+        capture: sites to keep; their values are those after the interventions.
+        interventions: edits, made in this order where they share a site.
+        positions: positions to keep at the captured sites; every value keeps its position axis.
+
+    Raises:
+        ValueError: unequal lengths, an empty prompt, an unknown site, or a value that does not fit.
+        IndexError: a layer, head or position that does not exist.
+    """
+    tokens = as_tokens(subject, prompts)
+    edits = _several(interventions, Intervention)
+    for asked in (check_positions(positions), *(edit.positions for edit in edits)):
+        check_range(asked, tokens.shape[1])
+    with hooked(subject, capture, edits, positions) as captures:
+        logits = forward(subject.model, tokens)
+    mx.eval(logits, *(captures[site] for site in captures))
+    return Trace(tokens, logits, captures)
+
+
+@contextmanager
+def hooked(
+    subject: Subject | Anatomy,
+    capture: Site | str | Iterable[Site | str] = (),
+    interventions: Intervention | Iterable[Intervention] = (),
+    positions: Positions = "all",
+) -> Iterator[Captures]:
+    """Watch and edit every call of the model made within: forward, generation, loss under `value_and_grad`.
+
+    Contexts nest: the edits of the outer one are made first, and its captures do not see those of the inner
+    one. Arguments are those of `trace`. Not thread-safe.
+
+    Raises:
+        HookError: at the end, an intervention or a capture, or one of its positions, met nothing.
+        IndexError: a layer or head that does not exist.
+        ValueError: an unknown site, or an edit whose result has another shape or type.
+    """
+    anatomy = subject.anatomy if isinstance(subject, Subject) else subject
+    wanted = list(dict.fromkeys(resolve(site, anatomy) for site in _several(capture, (Site, str))))
+    edits = _several(interventions, Intervention)
+    run = _Run(Captures(anatomy, {site: [] for site in wanted}), check_positions(positions))
+    with tapped([_watch(run, anatomy), *_site_taps(run, anatomy, wanted, edits)]):
+        yield run.captures
+    _check_met(run, edits)
+
+
+def _several(given: Any, kind: type | tuple[type, ...]) -> list[Any]:
+    return [given] if isinstance(given, kind) else list(given)
+
+
+def _watch(run: _Run, anatomy: Anatomy) -> Tap:
+    def watch(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        cache = kwargs.get("cache", args[1] if len(args) > 1 else None)
+        run.frame = Frame(_offset(cache), args[0].shape[1])
+
+    return Tap(anatomy.model, watch=watch)
+
+
+def _offset(cache: Sequence[Any] | None) -> int:
+    offset = next((entry.offset for entry in cache or () if hasattr(entry, "offset")), 0)
+    if not isinstance(offset, int):
+        raise HookError("the cache has an offset for each row; hooks need one whose rows are equally long")
+    return offset
+
+
+def _site_taps(
+    run: _Run, anatomy: Anatomy, wanted: Sequence[Site], edits: Sequence[Intervention]
+) -> Iterator[Tap]:
+    """One tap for every place that has an edit or a capture: all heads of a layer are one place."""
+
+    def place(site: Site) -> tuple[str, int]:
+        return (site.kind, -1 if site.layer is None else site.layer)
+
+    found = [(resolve(edit.site, anatomy), edit) for edit in edits] + [(site, None) for site in wanted]
+    found.sort(key=lambda pair: place(pair[0]))  # stable: edits stay in order, captures come after them
+    for _, group in groupby(found, key=lambda pair: place(pair[0])):
+        yield _tap(anatomy, run, list(group))
+
+
+def _tap(anatomy: Anatomy, run: _Run, actions: list[tuple[Site, Intervention | None]]) -> Tap:
+    def visit(value: mx.array) -> mx.array:
+        for site, edit in actions:
+            if edit is None:
+                _keep(run, site, value)
+            else:
+                value = _edited(run, site, edit, value)
+        return value
+
+    site = actions[0][0]
+    layer = site.layer or 0
+    match site.kind:
+        case "embed":
+            return Tap(anatomy.embedding, after=visit)
+        case "resid_pre":
+            return Tap(anatomy.blocks[layer], before=visit)
+        case "attn_out":
+            return Tap(anatomy.attention[layer], after=visit)
+        case "head_out":
+            return Tap(anatomy.attention[layer], head_out=visit)
+        case "pattern":
+            return Tap(anatomy.attention[layer], pattern=visit)
+        case "mlp_out":
+            return Tap(anatomy.mlp[layer], after=visit)
+        case "neurons":
+            return Tap(anatomy.down_proj[layer], before=visit)
+        case "resid_post":
+            return Tap(anatomy.blocks[layer], after=visit)
+        case _:
+            return Tap(anatomy.model, after=visit)
+
+
+def _keep(run: _Run, site: Site, value: mx.array) -> None:
+    value = value if site.head is None else value[:, :, site.head]
+    chunk = _chunk(run, run.positions)
+    if chunk is None:
+        run.captures.seen[site].append(value)
+    elif chunk:
+        run.captures.seen[site].append(take(value, list(chunk.values()), position_axis(site)))
+        run.seen_at.update((site, position) for position in chunk)
+
+
+def _edited(run: _Run, site: Site, edit: Intervention, value: mx.array) -> mx.array:
+    if site.head is not None:
+        one = _edited(run, Site(site.kind, site.layer), edit, value[:, :, site.head])
+        return put(value, [site.head], 2, one[:, :, None])
+    chunk = _chunk(run, edit.positions)
+    if chunk is not None and not chunk:
+        return value
+    run.met.update((edit, position) for position in chunk or ("all",))
+    if chunk is None:
+        return _changed(edit, value)
+    axis, indices = position_axis(site), sorted(set(chunk.values()))
+    return put(value, indices, axis, _changed(edit, take(value, indices, axis)))
+
+
+def _chunk(run: _Run, positions: Positions) -> dict[int, int] | None:
+    if positions == "all":
+        return None
+    if run.frame is None:
+        raise HookError(
+            "a part of the model was called on its own; positions are known only inside a call of the model"
+        )
+    return in_chunk(positions, run.frame)
+
+
+def _changed(edit: Intervention, value: mx.array) -> mx.array:
+    new = edit.edit(value)
+    if new.shape != value.shape or new.dtype != value.dtype:
+        raise ValueError(
+            f"{edit} returned {tuple(new.shape)} {new.dtype}, not {tuple(value.shape)} {value.dtype} as there"
+        )
+    return new
+
+
+def _check_met(run: _Run, edits: Sequence[Intervention]) -> None:
+    for edit in edits:
+        for position in _asked(edit.positions):
+            if (edit, position) not in run.met:
+                raise HookError(f"{edit} met nothing{_where(position)}: {_reason(run)}")
+    for site, values in run.captures.seen.items():
+        if not values:
+            raise HookError(f"nothing was captured at {site}: {_reason(run)}")
+        for position in _asked(run.positions):
+            if position != "all" and (site, position) not in run.seen_at:
+                raise HookError(f"nothing was captured at {site}{_where(position)}: {_reason(run)}")
+
+
+def _asked(positions: Positions) -> tuple[Any, ...]:
+    if isinstance(positions, tuple):
+        return positions
+    return ("all",) if positions == "all" else (-1,)
+
+
+def _where(position: Any) -> str:
+    return "" if position == "all" else f" at position {position}"
+
+
+def _reason(run: _Run) -> str:
+    if run.frame is None:
+        return "the model was not called within"
+    end = run.frame.offset + run.frame.length
+    return f"the calls within did not compute it, and ended at position {end - 1}"

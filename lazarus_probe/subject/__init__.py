@@ -1,0 +1,47 @@
+"""A model under study: the mlx-lm model, its tokenizer, its anatomy, and how text goes in and comes out.
+
+The names below are imported when they are first used, so that `lazarus_probe.subject.backend` and the
+resolution of names stay importable without mlx.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture
+    from lazarus_probe.subject.batches import as_tokens, by_length
+    from lazarus_probe.subject.generate import forward, greedy
+    from lazarus_probe.subject.load import LoadError, num_layers_of
+    from lazarus_probe.subject.subject import Subject
+
+__all__ = [
+    "Anatomy",
+    "LoadError",
+    "Subject",
+    "UnsupportedArchitecture",
+    "as_tokens",
+    "by_length",
+    "forward",
+    "greedy",
+    "num_layers_of",
+]
+
+_HOME = {
+    "Anatomy": "anatomy",
+    "LoadError": "load",
+    "Subject": "subject",
+    "UnsupportedArchitecture": "anatomy",
+    "as_tokens": "batches",
+    "by_length": "batches",
+    "forward": "generate",
+    "greedy": "generate",
+    "num_layers_of": "load",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,109 @@
+"""Which BLAS the Linux CPU build of mlx multiplies with, chosen before mlx is first imported.
+
+The wheel links a reference BLAS, about 1/90th of what NumPy reaches in the same process. A library opened
+with `RTLD_GLOBAL` before mlx is loaded answers for its symbols instead. Nothing here imports mlx.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from ctypes.util import find_library
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+VARIABLE = "LAZARUS_BLAS"
+
+SLOW = "mlx's own (slow)"
+ADVICE = (
+    "no fast BLAS for mlx was found: matrix products run at about 1/90th of NumPy's speed. Install one with "
+    "`pip install mkl` or `apt-get install libopenblas0-pthread`, "
+    f"name one with {VARIABLE}=/path/to/library.so, or silence this with {VARIABLE}=off"
+)
+
+
+class BackendWarning(UserWarning):
+    """The computation works, but slower than it could."""
+
+
+@dataclass(frozen=True)
+class Blas:
+    """What mlx's CPU matrix products run on: a library's path, or the reason why none was opened."""
+
+    path: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{Path(self.path).name} ({self.reason})" if self.path else self.reason
+
+
+@cache
+def choose_blas() -> Blas:
+    """Open a BLAS for mlx, once a process; later calls return what the first one did.
+
+    `LAZARUS_BLAS` overrides: a path opens that library, `off` opens none. On macOS mlx uses Accelerate or
+    Metal and nothing is opened.
+
+    Raises:
+        OSError: the library named by `LAZARUS_BLAS` cannot be opened.
+    """
+    wanted = os.environ.get(VARIABLE, "auto")
+    if sys.platform != "linux":
+        return Blas(None, "mlx's own")
+    if wanted == "off":
+        return Blas(None, f"mlx's own, by {VARIABLE}=off")
+    if "mlx.core" in sys.modules:
+        return Blas(None, "mlx's own: mlx was imported first")
+    if wanted != "auto":
+        return _open_named(wanted)
+    # Threads that spin after each product would take the core from the elementwise work that follows.
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
+    for path in _candidates():
+        if _opens(path):
+            return Blas(path, "found")
+    return Blas(None, SLOW)
+
+
+def warn_if_slow() -> None:
+    """Say once what to install where mlx was left with the slow BLAS; called when a model is loaded."""
+    if choose_blas().reason == SLOW:
+        warnings.warn(ADVICE, BackendWarning, stacklevel=3)
+
+
+def _open_named(path: str) -> Blas:
+    try:
+        library = ctypes.CDLL(path, mode=os.RTLD_GLOBAL | os.RTLD_NOW)
+    except OSError as error:
+        raise OSError(
+            f"{VARIABLE}={path} cannot be opened ({error}); give a shared library or `off`"
+        ) from None
+    if not hasattr(library, "cblas_sgemm"):
+        raise OSError(f"{VARIABLE}={path} has no cblas_sgemm; give a BLAS with the C interface, or `off`")
+    return Blas(path, f"named by {VARIABLE}")
+
+
+def _opens(path: str) -> bool:
+    try:
+        if not hasattr(ctypes.CDLL(path), "cblas_sgemm"):
+            return False
+        ctypes.CDLL(path, mode=os.RTLD_GLOBAL | os.RTLD_NOW)
+    except OSError:
+        return False
+    return True
+
+
+def _candidates() -> Iterator[str]:
+    """Libraries that may serve, the fastest to reach first: the `mkl` wheel's, then the system's OpenBLAS."""
+    lib = Path(sysconfig.get_path("data")) / "lib"
+    yield from map(str, sorted(lib.glob("libmkl_rt.so*"), reverse=True))
+    multiarch = Path("/usr/lib") / f"{platform.machine()}-linux-gnu"
+    for folder in ("openblas-pthread", "openblas-openmp", "openblas-serial", "."):
+        yield from map(str, sorted((multiarch / folder).glob("libopenblas*.so*")))
+    if found := find_library("openblas"):
+        yield found

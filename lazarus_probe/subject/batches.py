@@ -1,0 +1,99 @@
+"""Prompts as token ids, batched by equal length: nothing is ever padded, so no mask can be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+Prompt = str | Sequence[int]
+
+TOKENS_PER_BATCH = 4096
+
+
+def by_length(
+    encoded: Sequence[Sequence[int]], limit: int = TOKENS_PER_BATCH
+) -> Iterator[tuple[list[int], mx.array]]:
+    """Batches of prompts of equal length, the shortest first, each prompt in exactly one.
+
+    Args:
+        encoded: token ids of each prompt.
+        limit: tokens in a batch at most; a single longer prompt is a batch of its own.
+
+    Returns:
+        Pairs of the prompts' indices in `encoded` and their tokens (B, L).
+
+    Raises:
+        ValueError: there are no prompts, or one has no tokens.
+    """
+    if len(encoded) == 0:
+        raise ValueError("no prompts to batch; give at least one")
+    buckets: dict[int, list[int]] = {}
+    for index, ids in enumerate(encoded):
+        if len(ids) == 0:
+            raise ValueError(f"prompt {index} has no tokens; give at least one token a prompt")
+        buckets.setdefault(len(ids), []).append(index)
+    return _batches(encoded, buckets, limit)
+
+
+def _batches(
+    encoded: Sequence[Sequence[int]], buckets: dict[int, list[int]], limit: int
+) -> Iterator[tuple[list[int], mx.array]]:
+    for length in sorted(buckets):
+        rows = max(1, limit // length)
+        for start in range(0, len(buckets[length]), rows):
+            indices = buckets[length][start : start + rows]
+            yield indices, mx.array([[int(token) for token in encoded[index]] for index in indices])
+
+
+def encode_all(subject: Subject, prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Token ids of each prompt; a prompt that is already token ids is checked and kept.
+
+    Raises:
+        ValueError: an empty prompt, or a token id outside the vocabulary.
+        TypeError: `prompts` is one string rather than a sequence of them.
+    """
+    if isinstance(prompts, str):
+        raise TypeError(f"prompts is one string, {prompts[:40]!r}; give a list of prompts")
+    return [
+        subject.encode(prompt) if isinstance(prompt, str) else _checked(prompt, subject.anatomy.vocab_size)
+        for prompt in prompts
+    ]
+
+
+def as_tokens(subject: Subject, prompts: Any) -> mx.array:
+    """Tokens (B, L) from a prompt, prompts of equal length, token ids, or an array of them.
+
+    Raises:
+        ValueError: nothing was given, the lengths differ, or a token id is outside the vocabulary.
+    """
+    if isinstance(prompts, mx.array | np.ndarray):
+        prompts = prompts.tolist()
+    if isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int | np.integer)):
+        prompts = [prompts]
+    encoded = encode_all(subject, prompts)
+    lengths = sorted({len(ids) for ids in encoded})
+    if not lengths:
+        raise ValueError("no prompts to run; give at least one")
+    if len(lengths) > 1:
+        raise ValueError(
+            f"the prompts have {lengths[0]} to {lengths[-1]} tokens and one run needs equal lengths; "
+            "use `collect`, or batch them with `by_length`"
+        )
+    return mx.array(encoded)
+
+
+def _checked(ids: Sequence[int], vocab_size: int) -> list[int]:
+    tokens = [int(token) for token in ids]
+    if not tokens:
+        raise ValueError("a prompt has no tokens; give at least one token a prompt")
+    outside = [token for token in tokens if not 0 <= token < vocab_size]
+    if outside:
+        # mlx does not check: an embedding row past the end is whatever lies there in memory.
+        raise ValueError(f"token id {outside[0]} is outside the vocabulary, 0 to {vocab_size - 1}")
+    return tokens

@@ -1,0 +1,100 @@
+"""Forward passes and greedy generation, always with the model's own cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+
+def forward(model: nn.Module, tokens: mx.array) -> mx.array:
+    """Logits (B, L, V) of tokens (B, L), by the model's own code.
+
+    The cache mlx-lm makes for the model is always passed: without one some architectures compute something
+    else.
+    """
+    return model(tokens, cache=new_cache(model))
+
+
+def new_cache(model: nn.Module) -> list[Any]:
+    """An empty cache of the kind that the model asks for, one entry a layer."""
+    from mlx_lm.models.cache import make_prompt_cache
+
+    return make_prompt_cache(model)
+
+
+def greedy(
+    subject: Subject, prompts: Sequence[Prompt], max_tokens: int, stop: str | Sequence[str] = ()
+) -> list[str]:
+    """The most likely continuation of each prompt, token by token, in batches of equal length.
+
+    Inside `hooked(...)` the hooks act on every step.
+
+    Args:
+        subject: a model with a tokenizer.
+        prompts: texts, or token ids.
+        max_tokens: new tokens a prompt at most.
+        stop: strings that end a row; the text is cut before the first of them. The end-of-sequence tokens of
+            the tokenizer always end one.
+
+    Returns:
+        The new text of each prompt, in the order of `prompts`.
+
+    Raises:
+        ValueError: no prompts, an empty prompt, or `max_tokens` below 1.
+    """
+    if max_tokens < 1:
+        raise ValueError(f"max_tokens is {max_tokens}; at least 1 is needed")
+    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    encoded = encode_all(subject, prompts)
+    texts = [""] * len(encoded)
+    for indices, tokens in by_length(encoded):
+        for index, text in zip(indices, _greedy_batch(subject, tokens, max_tokens, stops), strict=True):
+            texts[index] = text
+    return texts
+
+
+def _greedy_batch(subject: Subject, tokens: mx.array, max_tokens: int, stops: tuple[str, ...]) -> list[str]:
+    cache = new_cache(subject.model)
+    prompts: Any = tokens.tolist()
+    new: list[list[int]] = [[] for _ in prompts]
+    running = [True] * len(prompts)
+    for _ in range(max_tokens):
+        chosen = mx.argmax(subject.model(tokens, cache=cache)[:, -1], axis=-1)
+        for row, token in enumerate(_ints(chosen)):
+            if running[row] and token in subject.eos_token_ids:
+                running[row] = False
+            if running[row]:
+                new[row].append(token)
+                running[row] = not (stops and _ends(subject.decode(new[row]), stops))
+        if not any(running):
+            break
+        tokens = chosen[:, None]
+    return [_cut(_continuation(subject, *pair), stops) for pair in zip(prompts, new, strict=True)]
+
+
+def _ints(tokens: mx.array) -> list[int]:
+    values: Any = tokens.tolist()
+    return list(values)
+
+
+def _continuation(subject: Subject, prompt: list[int], new: list[int]) -> str:
+    # Decoded with the prompt before it: some tokenizers drop the leading space of whatever they decode.
+    before, whole = subject.decode(prompt), subject.decode(prompt + new)
+    return whole[len(before) :] if whole.startswith(before) else subject.decode(new)
+
+
+def _ends(text: str, stops: tuple[str, ...]) -> bool:
+    return any(stop in text for stop in stops)
+
+
+def _cut(text: str, stops: tuple[str, ...]) -> str:
+    ends = [text.index(stop) for stop in stops if stop in text]
+    return text[: min(ends)] if ends else text

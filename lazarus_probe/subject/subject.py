@@ -1,0 +1,214 @@
+"""A model under study."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_flatten
+
+from lazarus_probe.subject.anatomy import Anatomy, anatomy_of
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A language model with its tokenizer, its anatomy and its identity.
+
+    Attributes:
+        name: what reports call it.
+        model: an mlx-lm model.
+        tokenizer: mlx-lm's `TokenizerWrapper`, or None for a model that only ever sees token ids.
+        config: the model's configuration, as it was built.
+        anatomy: where its parts are.
+        path: the folder it was loaded from, if it was.
+    """
+
+    name: str
+    model: nn.Module
+    tokenizer: Any
+    config: dict[str, Any]
+    anatomy: Anatomy
+    path: Path | None = None
+
+    @classmethod
+    def from_model(
+        cls,
+        model: nn.Module,
+        tokenizer: Any = None,
+        name: str = "model",
+        config: dict[str, Any] | None = None,
+        path: Path | None = None,
+    ) -> Subject:
+        """A subject around a model that exists; `config` defaults to the model's own arguments.
+
+        Raises:
+            UnsupportedArchitecture: the parts of the model were not found.
+        """
+        anatomy = anatomy_of(model)
+        if config is None:
+            config = dataclasses.asdict(model.args)
+        return cls(name, model, tokenizer, dict(config), anatomy, path)
+
+    @classmethod
+    def load(cls, name: str | Path, adapter: str | Path | None = None) -> Subject:
+        """Load a bundled model by name, a local folder, or a Hugging Face Hub id.
+
+        `<bundled>-untrained` and `<bundled>-untrained-<seed>` are the same architecture newly initialised. On
+        the CPU, 16-bit weights are cast to float32, since 16-bit products are very slow there.
+
+        Args:
+            name: what to load.
+            adapter: a folder with adapters.safetensors and adapter_config.json, as mlx-lm writes them.
+
+        Raises:
+            LoadError: the name is unknown, or what it names is not a usable checkpoint.
+            UnsupportedArchitecture: the parts of the model were not found.
+        """
+        from lazarus_probe.subject.load import LoadError, load_parts, untrained_name
+
+        if twin := untrained_name(str(name)):
+            if adapter is not None:
+                raise LoadError(
+                    f"{name} takes no adapter: it was trained on other weights; drop one of the two"
+                )
+            return cls.load(twin[0]).untrained(twin[1])
+        parts = load_parts(name, adapter)
+        return cls.from_model(parts.model, parts.tokenizer, parts.name, parts.config, parts.path)
+
+    @property
+    def num_layers(self) -> int:
+        """How many blocks the model has."""
+        return self.anatomy.num_layers
+
+    @property
+    def dtype(self) -> str:
+        """The type of its floating-point weights, as in `float32`."""
+        return str(_float_type(self.model)).removeprefix("mlx.core.")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over weights, configuration and tokenizer: equal exactly when the subject is the same.
+
+        Computed once; a model trained afterwards needs a new `Subject.from_model`.
+        """
+        digest = hashlib.sha256()
+        for part in _identity(self):
+            digest.update(len(part).to_bytes(8, "big") + part)
+        return digest.hexdigest()
+
+    @cached_property
+    def eos_token_ids(self) -> frozenset[int]:
+        """The tokens that end a text."""
+        if self.tokenizer is not None:
+            return frozenset(self.tokenizer.eos_token_ids)
+        ids = self.config.get("eos_token_id")
+        return frozenset([ids] if isinstance(ids, int) else ids or [])
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, with the special tokens that the tokenizer adds; the text is never stripped.
+
+        A text that already starts with the beginning-of-sequence token, as chat templates write it, gets no
+        second one.
+
+        Raises:
+            ValueError: the text is empty, or there is no tokenizer.
+        """
+        if not text:
+            raise ValueError("the prompt is empty; give at least one character")
+        tokenizer = self._require_tokenizer()
+        bos = tokenizer.bos_token
+        return list(tokenizer.encode(text, add_special_tokens=bos is None or not text.startswith(bos)))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens included."""
+        return str(self._require_tokenizer().decode([int(token) for token in ids]))
+
+    def single_token(self, word: str) -> int:
+        """The id of a word that is exactly one token.
+
+        Raises:
+            ValueError: it is none or several; the message gives its pieces, and a form of it that is one
+                token if there is one.
+        """
+        ids = self._pieces(word)
+        if self._spells(ids, word):
+            return ids[0]
+        pieces = ", ".join(repr(self.decode([token])) for token in ids) or "no tokens"
+        forms = [form for form in _forms(word) if self._spells(self._pieces(form), form)]
+        advice = f"{forms[0]!r} is one token" if forms else "choose another word"
+        raise ValueError(f"{word!r} is not one token but {len(ids)} ({pieces}); {advice}")
+
+    def untrained(self, seed: int = 0) -> Subject:
+        """A twin of the same architecture and data type, newly initialised by mlx from `seed`.
+
+        The global random state is left as it was found. Adapters and quantisation are not carried over.
+        """
+        with _random_state(seed):
+            model = type(self.model)(self.model.args)
+            mx.eval(model.parameters())
+        model.set_dtype(_float_type(self.model))
+        model.eval()
+        suffix = f"-{seed}" if seed else ""
+        return Subject.from_model(model, self.tokenizer, f"{self.name}-untrained{suffix}", self.config)
+
+    def _pieces(self, word: str) -> list[int]:
+        return list(self._require_tokenizer().encode(word, add_special_tokens=False))
+
+    def _spells(self, ids: list[int], word: str) -> bool:
+        # Tokenizers drop, or replace by one unknown token, what they cannot spell; some drop a leading space.
+        return len(ids) == 1 and self.decode(ids).strip() == word.strip()
+
+    def _require_tokenizer(self) -> Any:
+        if self.tokenizer is None:
+            raise ValueError(
+                f"{self.name} has no tokenizer; give token ids, or build the Subject with a tokenizer"
+            )
+        return self.tokenizer
+
+
+def _forms(word: str) -> Iterator[str]:
+    for form in (word, word.capitalize(), word.lower(), word.upper()):
+        for text in (form, f" {form}", form.lstrip()):
+            if text.strip() and text != word:
+                yield text
+
+
+def _identity(subject: Subject) -> Iterator[bytes]:
+    for name, weight in sorted(tree_flatten(subject.model.parameters())):
+        yield f"{name} {weight.dtype} {tuple(weight.shape)}".encode()
+        yield np.array(weight.reshape(-1).view(mx.uint8)).tobytes()
+    yield json.dumps(subject.config, sort_keys=True, default=str).encode()
+    if subject.tokenizer is not None:
+        backend = getattr(subject.tokenizer, "backend_tokenizer", None)
+        yield (
+            backend.to_str() if backend else json.dumps(subject.tokenizer.get_vocab(), sort_keys=True)
+        ).encode()
+        yield str(subject.tokenizer.chat_template).encode()
+
+
+def _float_type(model: nn.Module) -> mx.Dtype:
+    kinds = (weight.dtype for _, weight in tree_flatten(model.parameters()))
+    return next(kind for kind in kinds if mx.issubdtype(kind, mx.floating))
+
+
+@contextmanager
+def _random_state(seed: int) -> Iterator[None]:
+    """The global random state of mlx set from `seed` within, and restored after."""
+    keys: Any = mx.random.state
+    high, low = keys[0].tolist()
+    mx.random.seed(seed)
+    try:
+        yield
+    finally:
+        # A key is two 32-bit words, and seeding with one 64-bit number writes exactly those.
+        mx.random.seed(high << 32 | low)

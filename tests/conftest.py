@@ -1,0 +1,157 @@
+"""Tiny models, a tiny tokenizer, and a Llama written out by hand to check them against."""
+
+# ruff: noqa: N806 - B, L, H and G are the names that the field gives to these sizes
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten, tree_map
+
+from lazarus_probe.subject import Subject
+
+CHARACTERS = "abcdefghijklmnopqrstuvwxyzP0123456789 +=*\n."
+MERGES = [("P", "a"), ("Pa", "r"), ("Par", "i"), ("Pari", "s"), (" ", "Paris"), ("1", "2"), ("c", "a")]
+VARIANTS = {
+    "plain": {"num_key_value_heads": 4, "tie_word_embeddings": True},
+    "grouped": {"num_key_value_heads": 2, "tie_word_embeddings": False},
+    "biased": {"num_key_value_heads": 1, "attention_bias": True, "mlp_bias": True, "head_dim": 16},
+}
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    """Characters and a few merged words, with <bos> before every text; decoding loses nothing."""
+    from mlx_lm.tokenizer_utils import TokenizerWrapper
+    from tokenizers import Tokenizer, decoders, models, processors
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = ["<bos>", "<eos>", *CHARACTERS, *(left + right for left, right in MERGES)]
+    bpe = Tokenizer(models.BPE({piece: index for index, piece in enumerate(pieces)}, MERGES))
+    bpe.add_special_tokens(["<bos>", "<eos>"])
+    bpe.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 0)])
+    bpe.decoder = decoders.Fuse()
+    special = {"bos_token": "<bos>", "eos_token": "<eos>"}
+    fast = PreTrainedTokenizerFast(tokenizer_object=bpe, **special)
+    return TokenizerWrapper(fast)
+
+
+@pytest.fixture(scope="session")
+def make_llama() -> Callable[..., Any]:
+    """A random Llama of 4 layers and width 32; keyword arguments override its configuration."""
+    from mlx_lm.models.llama import Model, ModelArgs
+
+    def make(seed: int = 0, **changes: Any) -> Any:
+        settings = {
+            "model_type": "llama",
+            "hidden_size": 32,
+            "num_hidden_layers": 4,
+            "intermediate_size": 48,
+            "num_attention_heads": 4,
+            "rms_norm_eps": 1e-5,
+            "vocab_size": 64,
+        }
+        mx.random.seed(seed)
+        model = Model(ModelArgs(**{**settings, **changes}))
+        # Norms of all ones and small biases would hide that one of them was left out.
+        model.update(tree_map(lambda p: p + 0.2 * mx.random.normal(p.shape), model.parameters()))
+        mx.eval(model.parameters())
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session", params=list(VARIANTS))
+def subject(request: pytest.FixtureRequest, make_llama: Any, tokenizer: Any) -> Subject:
+    """Each kind of Llama: full, grouped and single key heads, tied and own unembedding, biases or none."""
+    return Subject.from_model(make_llama(**VARIANTS[request.param]), tokenizer, name=request.param)
+
+
+@pytest.fixture(scope="session")
+def grouped(make_llama: Any, tokenizer: Any) -> Subject:
+    """One Llama, where one kind is enough."""
+    return Subject.from_model(make_llama(**VARIANTS["grouped"]), tokenizer, name="grouped")
+
+
+@pytest.fixture(scope="session")
+def save_checkpoint(tokenizer: Any) -> Callable[..., Path]:
+    """Writes a model as a Hugging Face checkpoint folder; keyword arguments override its config.json."""
+
+    def save(folder: Path, model: Any, **changes: Any) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = {**dataclasses.asdict(model.args), "architectures": ["LlamaForCausalLM"], **changes}
+        config = {key: value for key, value in settings.items() if value is not None}
+        (folder / "config.json").write_text(json.dumps(config))
+        mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())))
+        tokenizer._tokenizer.save_pretrained(folder)
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def naive() -> Callable[..., dict[str, np.ndarray]]:
+    """A Llama's forward in NumPy float64, every site by name; `edit(name, value)` may replace any of them."""
+    return naive_forward
+
+
+def naive_forward(
+    model: Any, tokens: Any, edit: Callable[[str, np.ndarray], np.ndarray] = lambda _, value: value
+) -> dict[str, np.ndarray]:
+    args, seen = model.args, {}
+    weights = {name: np.array(value, dtype=np.float64) for name, value in tree_flatten(model.parameters())}
+
+    def at(name: str, value: np.ndarray) -> np.ndarray:
+        seen[name] = edit(name, value)
+        return seen[name]
+
+    def linear(name: str, x: np.ndarray) -> np.ndarray:
+        return x @ weights[f"{name}.weight"].T + weights.get(f"{name}.bias", 0.0)
+
+    def norm(name: str, x: np.ndarray) -> np.ndarray:
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + args.rms_norm_eps) * weights[f"{name}.weight"]
+
+    tokens = np.array(tokens)
+    B, L = tokens.shape
+    H, G = args.num_attention_heads, args.num_key_value_heads
+    h = at("embed", weights["model.embed_tokens.weight"][tokens])
+    for layer in range(args.num_hidden_layers):
+        block = f"model.layers.{layer}"
+        h = at(f"resid_pre.{layer}", h)
+        x = norm(f"{block}.input_layernorm", h)
+        q, k, v = (linear(f"{block}.self_attn.{part}_proj", x) for part in "qkv")
+        q, k = (
+            rotated(q.reshape(B, L, H, -1), args.rope_theta),
+            rotated(k.reshape(B, L, G, -1), args.rope_theta),
+        )
+        k, v = k.repeat(H // G, axis=2), v.reshape(B, L, G, -1).repeat(H // G, axis=2)
+        scores = np.einsum("blhd,bshd->bhls", q, k) / np.sqrt(q.shape[-1])
+        scores = np.where(np.tril(np.ones((L, L))) > 0, scores, -np.inf)
+        scores = np.exp(scores - scores.max(-1, keepdims=True))
+        pattern = at(f"pattern.{layer}", scores / scores.sum(-1, keepdims=True))
+        heads = at(f"head_out.{layer}", np.einsum("bhls,bshd->blhd", pattern, v))
+        middle = h + at(f"attn_out.{layer}", linear(f"{block}.self_attn.o_proj", heads.reshape(B, L, -1)))
+        x = norm(f"{block}.post_attention_layernorm", middle)
+        gate, up = linear(f"{block}.mlp.gate_proj", x), linear(f"{block}.mlp.up_proj", x)
+        active = at(f"neurons.{layer}", gate / (1 + np.exp(-gate)) * up)
+        h = at(
+            f"resid_post.{layer}", middle + at(f"mlp_out.{layer}", linear(f"{block}.mlp.down_proj", active))
+        )
+    head = "model.embed_tokens" if args.tie_word_embeddings else "lm_head"
+    at("logits", linear(head, norm("model.norm", h)))
+    return seen
+
+
+def rotated(x: np.ndarray, base: float) -> np.ndarray:
+    half = x.shape[-1] // 2
+    angle = np.arange(x.shape[1])[:, None] * base ** (-np.arange(half) / half)
+    sin, cos = np.sin(angle)[:, None], np.cos(angle)[:, None]
+    left, right = x[..., :half], x[..., half:]
+    return np.concatenate([left * cos - right * sin, left * sin + right * cos], axis=-1)

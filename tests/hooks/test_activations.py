@@ -1,0 +1,83 @@
+"""Collected activations, against one trace a prompt."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lazarus_probe.hooks import ActivationStore, Site, collect, head_out, resid_post, trace
+from lazarus_probe.subject import Subject
+
+PROMPTS = ["12 + 5 = ", "Paris", "a cat sat.", "dog.", "12 * 3 = "]
+SITES = ["embed", "attn_out.1", "head_out.2", "head_out.2.3", "neurons.0", "resid_post.-1", "logits"]
+
+
+@pytest.mark.parametrize("at", ["last", "mean", 1, -2, [3, 1, 0, -1, 4]])
+def test_collect_is_a_trace_of_each_prompt(subject, at):
+    """Prompts of any lengths give, in their order, what tracing each alone gives."""
+    found = collect(subject, PROMPTS, SITES, at=at)
+    for index, prompt in enumerate(PROMPTS):
+        run = trace(subject, prompt, SITES)
+        place = at[index] if isinstance(at, list) else -1 if at == "last" else at
+        for site in SITES:
+            value = np.array(run[site][0])
+            expected = value[1:].mean(0) if at == "mean" else value[place]
+            row = found[Site.parse(site)][index]
+            assert row.dtype == np.float32
+            assert np.allclose(row, expected, atol=1e-5), (site, prompt)
+
+
+def test_the_mean_counts_every_token_when_no_bos_was_added(grouped):
+    """Without a beginning-of-sequence token nothing is left out of the mean."""
+    ids = [5, 6, 7]
+    found = collect(grouped, [ids], ["resid_post.0"], at="mean")[resid_post(0)]
+    assert np.allclose(
+        found[0], np.array(trace(grouped, ids, "resid_post.0")["resid_post.0"][0]).mean(0), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([], ["embed"]), ValueError, "no prompts to batch"),
+        ((["a"], []), ValueError, "no sites to collect"),
+        (("a cat", ["embed"]), TypeError, "prompts is one string, 'a cat'; give a list of prompts"),
+        ((["a", ""], ["embed"]), ValueError, "the prompt is empty"),
+        ((["a", "dog."], ["embed"], 3), IndexError, "prompt 0: position 3 is out of range: .* 0 to 1"),
+        ((["a", "b"], ["embed"], [0]), ValueError, "at has 1 positions for 2 prompts"),
+        ((["a"], ["embed"], "first"), ValueError, "at 'first' is unknown"),
+        (([[0]], ["embed"], "mean"), ValueError, "only the beginning-of-sequence token"),
+        (
+            (["a", "dog."], ["pattern.0"]),
+            ValueError,
+            "pattern.0 has a shape that depends on the prompt's length",
+        ),
+    ],
+)
+def test_what_cannot_be_collected_is_refused(grouped, arguments, error, message):
+    """No prompts, no sites, and positions some prompt lacks are errors."""
+    with pytest.raises(error, match=message):
+        collect(grouped, *arguments)
+
+
+def test_the_store_computes_only_what_is_missing(grouped):
+    """A site once computed is the same array later; others are added, and all equal a fresh collection."""
+    store = ActivationStore()
+    first = store.get(grouped, PROMPTS, ["resid_post.1"])
+    second = store.get(grouped, PROMPTS, ["resid_post.1", head_out(0, 1), "resid_post.-3"])
+    assert second[resid_post(1)] is first[resid_post(1)] is second[resid_post(-3)]
+    fresh = collect(grouped, PROMPTS, [head_out(0, 1), resid_post(1)])
+    assert all(np.array_equal(second[site], fresh[site]) for site in fresh)
+    assert not second[resid_post(1)].flags.writeable
+
+
+def test_the_store_tells_subjects_prompts_and_positions_apart(grouped, make_llama):
+    """Another model, other prompts or another position are other entries; the same content is not."""
+    store, site = ActivationStore(), resid_post(1)
+    kept = store.get(grouped, PROMPTS, [site])[site]
+    twin = Subject.from_model(grouped.model, grouped.tokenizer, config=grouped.config, name="same")
+    other = Subject.from_model(make_llama(1), grouped.tokenizer)
+    assert store.get(twin, PROMPTS, [site])[site] is kept
+    assert not np.allclose(store.get(other, PROMPTS, [site])[site], kept)
+    assert not np.allclose(store.get(grouped, PROMPTS[::-1], [site])[site], kept)
+    assert not np.allclose(store.get(grouped, PROMPTS, [site], at="mean")[site], kept)

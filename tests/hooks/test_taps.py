@@ -1,0 +1,103 @@
+"""Taps: the class swap, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import copy
+
+import mlx.core as mx
+import pytest
+from mlx.utils import tree_flatten
+
+from lazarus_probe.hooks import hooked
+from lazarus_probe.hooks.sites import PER_LAYER, WHOLE_MODEL
+from lazarus_probe.hooks.taps import Tap, tapped
+from lazarus_probe.subject import forward
+
+TOKENS = mx.array([[3, 5, 7, 11, 13]])
+ALL_SITES = [*WHOLE_MODEL, *(f"{kind}.{layer}" for kind in PER_LAYER for layer in (0, 3))]
+
+
+def snapshot(model):
+    parameters = [(name, id(value)) for name, value in tree_flatten(model.parameters())]
+    return [(name, type(module)) for name, module in model.named_modules()], parameters
+
+
+def test_classes_and_parameters_are_restored(subject):
+    """After a context the modules have their classes, the model its very parameters, and mlx its kernel."""
+    before, kernel = snapshot(subject.model), mx.fast.scaled_dot_product_attention
+    with hooked(subject, ALL_SITES):
+        assert snapshot(subject.model)[0] != before[0]
+        assert snapshot(subject.model)[1] == before[1]
+        forward(subject.model, TOKENS)
+    assert snapshot(subject.model) == before
+    assert mx.fast.scaled_dot_product_attention is kernel
+
+
+@pytest.mark.parametrize("site", ["embed", "pattern.1", "head_out.1", "logits"])
+def test_everything_is_restored_after_an_exception(grouped, site):
+    """An exception in the middle of a forward comes through, and leaves nothing behind."""
+
+    def fail(value):
+        raise ZeroDivisionError
+
+    from lazarus_probe.hooks import Intervention
+
+    before, kernel = snapshot(grouped.model), mx.fast.scaled_dot_product_attention
+    with pytest.raises(ZeroDivisionError), hooked(grouped, ALL_SITES, Intervention(site, fail)):
+        forward(grouped.model, TOKENS)
+    assert snapshot(grouped.model) == before
+    assert mx.fast.scaled_dot_product_attention is kernel
+
+
+def test_tapped_modules_keep_their_names_and_types(grouped):
+    """Code that asks a module for its type, name or attributes gets the same answers while it is tapped."""
+    block = grouped.anatomy.blocks[0]
+    cls = type(block)
+    with tapped([Tap(block)]):
+        assert isinstance(block, cls)
+        assert (type(block).__name__, type(block).__module__) == (cls.__name__, cls.__module__)
+        assert block.use_sliding is False
+
+
+def test_outer_taps_run_first_on_the_way_in_and_out(grouped):
+    """Of nested contexts the inner one sees what the outer one changed."""
+    norm = grouped.model.model.norm
+    seen = []
+
+    def note(name):
+        def change(value):
+            seen.append(name)
+            return value
+
+        return change
+
+    with (
+        tapped([Tap(norm, before=note("outer in"), after=note("outer out"))]),
+        tapped([Tap(norm, before=note("inner in"), after=note("inner out"))]),
+        tapped([Tap(norm, before=note("first in"))], first=True),
+    ):
+        norm(mx.ones((1, 1, 32)))
+    assert seen == ["first in", "outer in", "inner in", "outer out", "inner out"]
+
+
+def test_only_the_first_of_a_tuple_is_changed():
+    """A module that returns a tuple keeps the rest of it."""
+    import mlx.nn as nn
+
+    class Pair(nn.Module):
+        def __call__(self, x):
+            return x, "rest"
+
+    pair = Pair()
+    with tapped([Tap(pair, after=lambda value: value * 2)]):
+        value, rest = pair(mx.ones(2))
+    assert value.tolist() == [2, 2]
+    assert rest == "rest"
+
+
+def test_a_deep_copy_made_inside_is_untouched_by_the_taps(grouped):
+    """A copy of a tapped model is the plain model: its calls run no taps."""
+    with tapped([Tap(grouped.anatomy.blocks[1], after=mx.zeros_like)]):
+        twin = copy.deepcopy(grouped.model)
+        inside = forward(twin, TOKENS)
+    assert mx.array_equal(inside, forward(grouped.model, TOKENS))
