@@ -1,0 +1,77 @@
+"""Which rows belong together: the sums and counts by cluster that intervals, tests and folds start from."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+
+def as_values(values: ArrayLike, name: str = "values") -> Floats:
+    """The values as a float64 vector (N,).
+
+    Raises:
+        ValueError: not one-dimensional, empty, or not finite.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not array.size:
+        raise ValueError(f"{name} has shape {array.shape}: give one number for each row, at least one")
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"{name}[{int(np.argmin(np.isfinite(array)))}] is not finite: drop or repair that row"
+        )
+    return array
+
+
+def index_clusters(clusters: ArrayLike, n: int, at_least: int = 2) -> tuple[Ints, int]:
+    """Number the clusters from 0.
+
+    Args:
+        clusters: (N,) a name or number for each row.
+        n: how many rows there must be.
+        at_least: how many clusters are needed.
+
+    Returns:
+        The cluster of each row (N,), and the number of clusters.
+
+    Raises:
+        ValueError: a length other than `n`, or fewer clusters than `at_least`.
+    """
+    names = np.asarray(clusters)
+    if names.shape != (n,):
+        raise ValueError(f"clusters has shape {names.shape}: give one cluster for each of the {n} rows")
+    unique, index = np.unique(names, return_inverse=True)
+    if len(unique) < at_least:
+        raise ValueError(f"clusters has {len(unique)} distinct value(s): at least {at_least} are needed")
+    return index.astype(np.intp), len(unique)
+
+
+def cluster_sums(values: Floats, index: Ints, count: int) -> Floats:
+    """Sum the rows of each cluster: (N, ...) to (G, ...)."""
+    sums = np.zeros((count, *values.shape[1:]))
+    np.add.at(sums, index, values)
+    return sums
+
+
+def lack_of_pairs(values: Floats) -> float:
+    """How little the data can say of their own spread: 1 when nothing, towards 0 with evidence.
+
+    Where one value holds a majority, only those that differ from it show spread, and it takes two
+    of them to see whether they come together. With m of them there are m(m - 1)/2 such pairs; the result is 1
+    / (1 + pairs), the weight a worst case keeps when it is counted as one pair beside those seen. Without a
+    majority value it is 0.
+    """
+    commonest = int(np.unique(np.round(values, 12), return_counts=True)[1].max())
+    rare = values.size - commonest
+    return 1.0 / (1.0 + rare * (rare - 1) / 2) if commonest > rare else 0.0
+
+
+def unseen_share(count: int, alpha: float) -> float:
+    """The largest share of clusters of another kind that `count` clusters of one kind leave possible.
+
+    If the share were larger, the chance `(1 - share) ** count` to meet none would be below `alpha`; at alpha
+    .05 this is the rule of three, about 3 / count.
+    """
+    return float(1.0 - alpha ** (1.0 / count))

@@ -1,0 +1,103 @@
+"""What a probe must beat: predictions and labels that know nothing of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lazarus_probe.statistics.clusters import Floats, Ints, as_values
+from lazarus_probe.statistics.folds import encode, grouped_folds
+
+
+def majority_predictions(labels: ArrayLike) -> NDArray[Any]:
+    """The best constant answer, for every row: (N,) copies of the commonest class.
+
+    It is counted on all rows. Counted on training sides alone it would be handicapped: where a held-out group
+    takes its class out of a balanced set, the commonest class left is a wrong one, and the control scores 0.
+
+    Raises:
+        ValueError: no labels.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or not len(labels):
+        raise ValueError(f"labels has shape {labels.shape}: give one label for each row, at least one")
+    classes, codes = encode(labels)
+    return np.full(labels.shape, classes[np.bincount(codes).argmax()])
+
+
+def mean_predictions(targets: ArrayLike, groups: ArrayLike | None, k: int = 5, seed: int = 0) -> Floats:
+    """The mean of the training side for each row's fold, over the folds of `out_of_fold_regression`: (N,).
+
+    Raises:
+        ValueError: as `grouped_folds`.
+    """
+    targets = as_values(targets, "targets")
+    predictions = np.empty(len(targets))
+    for train, test in grouped_folds(targets, groups, k, seed, "regression"):
+        predictions[test] = targets[train].mean()
+    return predictions
+
+
+def bag_of_tokens(token_ids: Sequence[Sequence[int]]) -> Floats:
+    """How often each token occurs in each prompt: what a probe could know without a model.
+
+    Args:
+        token_ids: N prompts, of any length.
+
+    Returns:
+        (N, V') counts, a column for each of the V' tokens that occur, in order of their ids.
+
+    Raises:
+        ValueError: no prompts, or prompts without a token between them.
+    """
+    rows = np.repeat(np.arange(len(token_ids)), [len(ids) for ids in token_ids])
+    if not len(rows):
+        raise ValueError("token_ids holds no token: give the token ids of each prompt")
+    vocabulary, columns = np.unique(
+        np.concatenate([np.asarray(ids, dtype=np.int64) for ids in token_ids]), return_inverse=True
+    )
+    counts = np.zeros((len(token_ids), len(vocabulary)))
+    np.add.at(counts, (rows, columns), 1)
+    return counts
+
+
+def control_task(types: ArrayLike, classes: int, seed: int = 0) -> Ints:
+    """A random class for each type, the same wherever the type occurs (Hewitt & Liang 2019).
+
+    A probe that learns it has memorised types, not read a property. Types must recur across the groups of the
+    split; held out with its group, a type's class cannot be known. Classes are dealt evenly over types.
+
+    Args:
+        types: (N,) what memory could hang on: the token, or the operand pair.
+        classes: how many classes the true task has.
+        seed: of the assignment.
+
+    Returns:
+        (N,) classes, 0 to `classes - 1`.
+
+    Raises:
+        ValueError: fewer than two classes, or fewer types than classes.
+    """
+    index = encode(np.asarray(types))[1]
+    count = int(index.max()) + 1
+    if not 2 <= classes <= count:
+        raise ValueError(
+            f"classes is {classes}: a control task over {count} types takes 2 to {count} classes"
+        )
+    dealt = np.random.default_rng(seed).permutation(np.arange(count) % classes)
+    return np.asarray(dealt[index], dtype=np.intp)
+
+
+def selectivity(task_accuracy: float, control_accuracy: float) -> float:
+    """Task accuracy less control-task accuracy, of the same probe: how much is read rather than memorised.
+
+    Raises:
+        ValueError: an accuracy outside [0, 1].
+    """
+    for name, accuracy in (("task_accuracy", task_accuracy), ("control_accuracy", control_accuracy)):
+        if not 0 <= accuracy <= 1:
+            raise ValueError(f"{name} is {accuracy}: an accuracy lies in [0, 1]")
+    return float(task_accuracy - control_accuracy)

@@ -1,0 +1,100 @@
+"""Splits that keep groups whole."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lazarus_probe.statistics.clusters import Ints, index_clusters
+
+Kind = Literal["classification", "regression"]
+Folds = list[tuple[Ints, Ints]]
+
+# Shuffles tried before a split that trains without one of the classes is given up on.
+ATTEMPTS = 20
+
+
+def grouped_folds(
+    labels: ArrayLike, groups: ArrayLike | None, k: int = 5, seed: int = 0, kind: Kind = "classification"
+) -> Folds:
+    """Cross-validation splits in which no group is on both sides.
+
+    Rows of one group (a template, an operand family) share more than the label; a probe that has met the
+    group in training can score 1.00 on pure noise. Classes are spread evenly over the folds. There are at
+    most as many folds as the rarest class has groups: with more, the class held out would be the rarer one in
+    training, and the probe would lean against the right answer.
+
+    Args:
+        labels: (N,) classes, or numbers for a regression (not looked at).
+        groups: (N,) the group of each row.
+        k: how many folds, at most.
+        seed: of the assignment.
+        kind: whether the labels are classes or numbers.
+
+    Returns:
+        Pairs of row numbers, (train, test); each row is in one test side.
+
+    Raises:
+        ValueError: no groups, fewer than two, one class only, a class in one group only, or `k` below 2
+            or too large to keep every class on each training side.
+    """
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    if k < 2:
+        raise ValueError(f"k is {k}: cross-validation needs at least 2 folds")
+    codes, index = check_split(labels, groups, kind)
+    if kind == "regression":
+        splitter = GroupKFold(min(k, int(index.max()) + 1), shuffle=True, random_state=seed)
+        return list(splitter.split(index, None, index))
+    k = min(k, int(groups_per_class(codes, index).min()))
+    for attempt in range(ATTEMPTS):
+        splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed + attempt)
+        folds: Folds = list(splitter.split(index, codes, index))
+        if all(len(np.unique(codes[train])) == codes.max() + 1 for train, _ in folds):
+            return folds
+    raise ValueError(f"no split into {k} folds leaves every class on each training side: add groups")
+
+
+def check_split(labels: ArrayLike, groups: ArrayLike | None, kind: Kind) -> tuple[Ints, Ints]:
+    """Refuse rows that no honest split can be made of; number the classes and the groups of the others.
+
+    Returns:
+        The class of each row (N,), all 0 for a regression, and the group of each row (N,).
+
+    Raises:
+        ValueError: as `grouped_folds`.
+    """
+    labels = np.asarray(labels)
+    if groups is None:
+        raise ValueError(
+            "a probe with no groups is refused: give the template or operand family of each row as groups"
+        )
+    if labels.ndim != 1:
+        raise ValueError(f"labels has shape {labels.shape}: give one label for each row")
+    index, _ = index_clusters(groups, len(labels))
+    if kind == "regression":
+        return np.zeros_like(index), index
+    classes, codes = encode(labels)
+    if len(classes) < 2:
+        raise ValueError(f"labels are all {classes[0]!s}: a probe needs at least two classes")
+    counts = groups_per_class(codes, index)
+    if counts.min() < 2:
+        raise ValueError(
+            f"class {classes[counts.argmin()]!s} is in one group only: "
+            "give each class at least 2, one to train on and one to test"
+        )
+    return codes, index
+
+
+def groups_per_class(codes: Ints, index: Ints) -> Ints:
+    """In how many groups each class occurs: (C,)."""
+    pairs = np.unique(np.stack([codes, index]), axis=1)
+    return np.bincount(pairs[0])
+
+
+def encode(labels: NDArray[Any]) -> tuple[NDArray[Any], Ints]:
+    """The classes (C,) in order, and the number of each row's class (N,)."""
+    classes, codes = np.unique(labels, return_inverse=True)
+    return classes, codes.astype(np.intp)

@@ -1,0 +1,169 @@
+"""Permutation tests that respect groups: only what the null hypothesis makes exchangeable is shuffled."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lazarus_probe.statistics.clusters import Floats, Ints, as_values, cluster_sums, index_clusters
+
+Alternative = Literal["two-sided", "greater", "less"]
+
+
+def group_permutations(
+    labels: ArrayLike, groups: ArrayLike, rng: np.random.Generator, draws: int
+) -> NDArray[Any]:
+    """Labels shuffled as the null hypothesis allows.
+
+    - The label is the same all through each group: the groups are the units, and whole groups exchange
+      labels. (Shuffling within groups would change nothing, and every p would be 1.)
+    - Each group holds several labels: rows exchange labels inside their group, which keeps whatever the group
+      itself says of the label. The p value is then about what can be read beyond the group.
+    - Some groups of either kind: no single shuffle is right, and this raises.
+
+    Few groups have few arrangements: four groups of two classes have six, and p cannot fall much below 1/6.
+
+    Args:
+        labels: (N,) classes or numbers.
+        groups: (N,) the group of each row.
+        rng: the source of chance.
+        draws: how many shuffles.
+
+    Returns:
+        (draws, N) labels.
+
+    Raises:
+        ValueError: one label only, fewer than two groups, or groups of both kinds.
+    """
+    labels = np.asarray(labels)
+    index, count = index_clusters(groups, len(labels))
+    codes = np.unique(labels, return_inverse=True)[1]
+    if codes.max() == 0:
+        raise ValueError(f"labels are all {labels[0]!r}: nothing to shuffle; give at least two labels")
+    lowest, highest = np.full(count, codes.max()), np.zeros(count, dtype=codes.dtype)
+    np.minimum.at(lowest, index, codes)
+    np.maximum.at(highest, index, codes)
+    varied = int((lowest < highest).sum())
+    if varied == 0:
+        return _between_groups(labels, index, count, rng, draws)
+    if varied == count:
+        return _within_groups(labels, index, count, rng, draws)
+    raise ValueError(
+        f"labels vary inside {varied} of {count} groups and are constant in the rest: "
+        "make groups of one label each, or of several each, or drop the fewer kind"
+    )
+
+
+def _between_groups(
+    labels: NDArray[Any], index: Ints, count: int, rng: np.random.Generator, draws: int
+) -> NDArray[Any]:
+    label_of_group = np.empty(count, dtype=labels.dtype)
+    label_of_group[index] = labels
+    orders = rng.permuted(np.tile(np.arange(count), (draws, 1)), axis=1)
+    return label_of_group[orders][:, index]
+
+
+def _within_groups(
+    labels: NDArray[Any], index: Ints, count: int, rng: np.random.Generator, draws: int
+) -> NDArray[Any]:
+    shuffled = np.tile(labels, (draws, 1))
+    for group in range(count):
+        rows = np.flatnonzero(index == group)
+        shuffled[:, rows] = rng.permuted(shuffled[:, rows], axis=1)
+    return shuffled
+
+
+def permutation_p(observed: float, null: ArrayLike) -> float:
+    """How often chance does at least as well (Phipson & Smyth 2010).
+
+    `(1 + #{null >= observed}) / (draws + 1)`: the arrangement observed counts as one of the draws, so p is
+    never 0. Scores that differ by rounding count as ties.
+
+    Raises:
+        ValueError: an empty null, or numbers that are not finite.
+    """
+    return float(max_statistic_p([observed], as_values(null, "null")[:, None])[0])
+
+
+def max_statistic_p(observed: ArrayLike, null: ArrayLike) -> Floats:
+    """The p of each of K statistics, corrected for having looked at all of them (Westfall & Young 1993).
+
+    Each is compared with the largest of the K in every draw, so the family-wise false-alarm rate is kept
+    however strongly layers depend on each other. The K must be on one scale, such as accuracy.
+
+    Args:
+        observed: (K,) say one for each layer.
+        null: (draws, K), each row one shuffle applied to all K: for `permutation_null`, the same seed at
+            every layer.
+
+    Returns:
+        (K,) p values.
+
+    Raises:
+        ValueError: shapes that do not match, no draws, or numbers that are not finite.
+    """
+    scores, chance = as_values(observed, "observed"), np.asarray(null, dtype=np.float64)
+    if chance.ndim != 2 or not len(chance) or chance.shape[1] != len(scores):
+        raise ValueError(
+            f"null has shape {chance.shape}: give (draws, {len(scores)}), a column for each statistic"
+        )
+    if not np.isfinite(chance).all():
+        raise ValueError("null holds numbers that are not finite: a score must be defined for every draw")
+    rounding = 1e-9 * np.maximum(1e-3, np.abs(scores))
+    at_least = chance.max(1)[:, None] >= scores - rounding
+    return np.asarray((1 + at_least.sum(0)) / (len(chance) + 1), dtype=np.float64)
+
+
+def sign_flip(
+    differences: ArrayLike,
+    clusters: ArrayLike,
+    draws: int = 9999,
+    seed: int = 0,
+    alternative: Alternative = "two-sided",
+) -> float:
+    """The p of a mean paired difference, when under the null each cluster could as well have the other sign.
+
+    All `2 ** G` sign patterns are counted when they are no more than `draws`; otherwise `draws` of them are
+    drawn and the observed one is added.
+
+    Args:
+        differences: (N,) treated minus control.
+        clusters: (N,) the cluster of each row; its rows keep a common sign.
+        draws: how many patterns, at most.
+        seed: of the draws.
+        alternative: whether the mean is not 0, above 0, or below 0.
+
+    Raises:
+        ValueError: shapes that do not match, values not finite, fewer than two clusters, or an unknown
+            alternative.
+    """
+    values = as_values(differences, "differences")
+    index, count = index_clusters(clusters, len(values))
+    sums = cluster_sums(values, index, count) / len(values)
+    signs = _all_signs(count) if 2**count <= draws else _drawn_signs(count, draws, seed)
+    null, observed = _toward(signs @ sums, alternative), _toward(np.array([sums.sum()]), alternative)
+    return float(np.mean(null >= observed - 1e-9 * np.abs(null).max()))
+
+
+def _toward(means: Floats, alternative: Alternative) -> Floats:
+    """The means so turned that larger means further from the null."""
+    if alternative == "two-sided":
+        return np.abs(means)
+    if alternative == "greater":
+        return means
+    if alternative == "less":
+        return -means
+    raise ValueError(f"alternative is {alternative!r}: it must be 'two-sided', 'greater' or 'less'")
+
+
+def _all_signs(count: int) -> Floats:
+    bits = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
+    return np.asarray(1 - 2 * bits, dtype=np.float64)
+
+
+def _drawn_signs(count: int, draws: int, seed: int) -> Floats:
+    """Sign patterns (draws + 1, G), the first of them the one observed."""
+    drawn = 1.0 - 2.0 * np.random.default_rng(seed).integers(0, 2, size=(draws, count))
+    return np.vstack([np.ones(count), drawn])

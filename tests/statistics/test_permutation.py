@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lazarus_probe.statistics import group_permutations, max_statistic_p, permutation_p, sign_flip
+
+
+def test_constant_labels_move_between_groups():
+    """Labels constant in each group stay constant there, and the groups exchange them."""
+    groups = np.repeat(["a", "b", "c", "d"], [1, 2, 3, 4])
+    labels = np.repeat([0, 0, 1, 1], [1, 2, 3, 4])
+    shuffled = group_permutations(labels, groups, np.random.default_rng(0), 200)
+    of_group = np.stack([shuffled[:, groups == name][:, 0] for name in "abcd"], axis=1)
+    for name, label in zip("abcd", of_group.T, strict=True):
+        assert (shuffled[:, groups == name] == label[:, None]).all()
+    assert (of_group.sum(1) == 2).all()
+    assert len(np.unique(of_group, axis=0)) == 6
+
+
+def test_varied_labels_stay_in_their_group():
+    """Labels that vary inside groups are exchanged inside, and every group keeps its own."""
+    groups = np.array([0, 1, 0, 1, 0, 1])
+    labels = np.array(["x", "u", "y", "v", "y", "v"])
+    shuffled = group_permutations(labels, groups, np.random.default_rng(0), 100)
+    for row in shuffled:
+        assert sorted(row[groups == 0]) == ["x", "y", "y"]
+        assert sorted(row[groups == 1]) == ["u", "v", "v"]
+    assert len(np.unique(shuffled, axis=0)) == 9
+
+
+def test_mixed_groups_and_single_labels_are_refused():
+    """Where no shuffle is right, the error says what to change."""
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="vary inside 1 of 2 groups"):
+        group_permutations([0, 0, 0, 1], [0, 0, 1, 1], rng, 5)
+    with pytest.raises(ValueError, match="nothing to shuffle"):
+        group_permutations([1, 1, 1], [0, 1, 2], rng, 5)
+
+
+def test_p_counts_the_observed_among_the_draws():
+    """The p is (1 + k) / (n + 1), ties count, and it is never 0."""
+    assert permutation_p(0.9, [0.1, 0.9, 0.95]) == 3 / 4
+    assert permutation_p(2.0, np.zeros(999)) == 1 / 1000
+    assert permutation_p(0.1 + 0.2, [0.3]) == 1.0
+    with pytest.raises(ValueError, match="null"):
+        permutation_p(0.5, [])
+
+
+def test_sign_flip_agrees_with_scipy():
+    """One row a cluster gives scipy's exact paired permutation test, for each alternative."""
+    differences = np.random.default_rng(1).normal(0.5, 1, size=10)
+    for alternative in ("two-sided", "greater", "less"):
+        reference = stats.permutation_test(
+            (differences,),
+            np.mean,
+            permutation_type="samples",
+            n_resamples=np.inf,
+            alternative=alternative,
+            vectorized=True,
+        )
+        ours = sign_flip(differences, np.arange(10), alternative=alternative)
+        if alternative == "two-sided":
+            assert ours == pytest.approx(reference.pvalue, abs=0.01)
+        else:
+            assert ours == pytest.approx(reference.pvalue)
+
+
+def test_sign_flip_enumerates_clusters():
+    """Few clusters are enumerated: p is the share of sign patterns whose mean is as far from 0."""
+    differences, clusters = np.array([0.3, 0.2, 0.5, -0.1, 0.4]), np.array([0, 0, 1, 1, 2])
+    sums = np.array([0.5, 0.4, 0.4])
+    means = [abs(np.dot(signs, sums)) for signs in itertools.product([-1, 1], repeat=3)]
+    assert sign_flip(differences, clusters) == np.mean([m >= sums.sum() - 1e-9 for m in means]) == 1 / 4
+
+
+def test_drawn_signs_approach_the_enumeration():
+    """Drawing sign patterns gives the enumerated p within the error of the draws."""
+    differences = np.random.default_rng(2).normal(0.4, 1, size=12)
+    enumerated = sign_flip(differences, np.arange(12))
+    assert sign_flip(differences, np.arange(12), draws=4000) == pytest.approx(enumerated, abs=0.03)
+
+
+def test_no_difference_has_p_one():
+    """Differences that are all 0 are no evidence, with few clusters or many."""
+    assert sign_flip(np.zeros(40), np.arange(40), draws=99) == 1.0
+    assert sign_flip(np.zeros(4), np.arange(4)) == 1.0
+    with pytest.raises(ValueError, match="'greater'"):
+        sign_flip([0.1, 0.2], [0, 1], alternative="up")
+
+
+def test_sign_flip_keeps_its_false_alarm_rate_on_clusters():
+    """Differences shared within clusters and null on average give p below .05 in 5% of repetitions."""
+    rng = np.random.default_rng(3)
+    clusters = np.repeat(np.arange(9), 6)
+    shared = rng.normal(size=(300, 9))[:, clusters] + 0.3 * rng.normal(size=(300, 54))
+    alarms = sum(sign_flip(row, clusters) <= 0.05 for row in shared)
+    assert stats.binomtest(alarms, 300, 0.05).pvalue > 0.01
+
+
+def test_max_statistic_agrees_with_a_loop():
+    """Each p counts the draws in which the best of all layers reaches that layer's score."""
+    rng = np.random.default_rng(4)
+    observed, null = rng.normal(size=5), rng.normal(size=(99, 5))
+    expected = [(1 + sum(max(row) >= score for row in null)) / 100 for score in observed]
+    assert max_statistic_p(observed, null).tolist() == expected
+
+
+def test_max_statistic_keeps_the_family_wise_rate():
+    """The smallest of 20 p values is below .05 in 5% of nulls; uncorrected it is in most."""
+    rng = np.random.default_rng(5)
+    corrected = uncorrected = 0
+    for _ in range(300):
+        scores = rng.normal(size=(200, 20))
+        corrected += max_statistic_p(scores[0], scores[1:]).min() <= 0.05
+        uncorrected += min(permutation_p(scores[0, k], scores[1:, k]) for k in range(20)) <= 0.05
+    assert stats.binomtest(corrected, 300, 0.05).pvalue > 0.01
+    assert uncorrected > 120
+
+
+def test_shapes_of_the_null_are_checked():
+    """A null without a column for each statistic, or with undefined scores, is refused."""
+    with pytest.raises(ValueError, match=r"\(draws, 2\)"):
+        max_statistic_p([1.0, 2.0], np.zeros((9, 3)))
+    with pytest.raises(ValueError, match="not finite"):
+        max_statistic_p([1.0], [[np.nan]])
