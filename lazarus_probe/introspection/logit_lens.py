@@ -1,0 +1,98 @@
+"""What the model would say if it stopped after each layer: the logit lens (nostalgebraist, 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from lazarus_probe.hooks import Site, collect, replay, resid_post, resolve
+from lazarus_probe.subject.batches import Prompt
+from lazarus_probe.subject.subject import Subject
+
+LOGITS_PER_BATCH = 2**26
+
+
+@dataclass(frozen=True, eq=False)
+class LensResult:
+    """Log probabilities of the next token, read from the residual stream after each of some layers.
+
+    Attributes:
+        log_probs: (N, layers, V) in float32, natural logarithm.
+        layers: the layers, counted from 0, in the order of the second axis.
+    """
+
+    log_probs: np.ndarray
+    layers: tuple[int, ...]
+
+    def probability(self, token_id: int | Sequence[int]) -> np.ndarray:
+        """Probability (N, layers) of a token, or of one token a prompt."""
+        return np.exp(self._of(token_id))
+
+    def rank(self, token_id: int | Sequence[int]) -> np.ndarray:
+        """How many tokens (N, layers) are more probable than a token, or one a prompt; 0 is the top."""
+        ranks: np.ndarray = (self.log_probs > self._of(token_id)[..., None]).sum(axis=-1)
+        return ranks
+
+    def top_tokens(self, k: int = 1) -> np.ndarray:
+        """The ids (N, layers, k) of the k most probable tokens, the most probable first."""
+        return np.argsort(-self.log_probs, axis=-1, kind="stable")[..., :k]
+
+    def _of(self, token_id: int | Sequence[int]) -> np.ndarray:
+        count, _, vocab_size = self.log_probs.shape
+        tokens = np.asarray(token_id)
+        if tokens.ndim and tokens.shape != (count,):
+            raise ValueError(f"{tokens.size} tokens for {count} prompts; give one token, or one a prompt")
+        if tokens.min() < 0 or tokens.max() >= vocab_size:
+            raise ValueError(f"token id {token_id} is outside the vocabulary, 0 to {vocab_size - 1}")
+        picked: np.ndarray = self.log_probs[np.arange(count), :, np.broadcast_to(tokens, count)]
+        return picked
+
+
+def logit_lens(
+    subject: Subject,
+    prompts: Sequence[Prompt],
+    layers: Sequence[int] | None = None,
+    position: int | Sequence[int] | str = "last",
+) -> LensResult:
+    """Read each prompt's next token from the residual stream after each layer, by the model's own tail.
+
+    Args:
+        subject: the model.
+        prompts: N texts or token id sequences, of any lengths.
+        layers: the layers after which to read; all of them by default. Negative ones count from the last.
+        position: "last", one position for all prompts, or one a prompt.
+
+    Raises:
+        ValueError: no prompts, no layers, or "mean": a mean of residual streams is the state of no token.
+        IndexError: a layer or position that does not exist.
+    """
+    if position == "mean":
+        raise ValueError("the lens reads one position; give 'last', a position, or one position a prompt")
+    wanted = range(subject.num_layers) if layers is None else layers
+    sites = [resolve(resid_post(layer), subject.anatomy) for layer in wanted]
+    if not sites:
+        raise ValueError("no layers to read; leave `layers` out for all of them")
+    found = collect(subject, prompts, sites, at=position)  # type: ignore[arg-type]
+    resid = np.stack([found[site] for site in sites], axis=1)
+    count, depth, _ = resid.shape
+    log_probs = _read(subject, resid.reshape(count * depth, 1, -1)).reshape(count, depth, -1)
+    return LensResult(log_probs, tuple(_layer(site) for site in sites))
+
+
+def _read(subject: Subject, resid: np.ndarray) -> np.ndarray:
+    """Log probabilities (rows, V) of residual streams (rows, 1, D)."""
+    dtype = subject.anatomy.blocks[0].input_layernorm.weight.dtype
+    rows = max(1, LOGITS_PER_BATCH // subject.anatomy.vocab_size)
+    parts = []
+    for start in range(0, len(resid), rows):
+        logits = replay(subject, mx.array(resid[start : start + rows]).astype(dtype))[:, 0].astype(mx.float32)
+        parts.append(np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True)))
+    return np.concatenate(parts)
+
+
+def _layer(site: Site) -> int:
+    assert site.layer is not None  # noqa: S101 - resid_post has a layer
+    return site.layer
