@@ -18,18 +18,36 @@ _PUBLIC = {
     "Control": "statistics.measurement",
     "Evidence": "claims.evidence",
     "Intervention": "hooks.interventions",
+    "Labelled": "introspection.probe",
     "Measurement": "statistics.measurement",
     "Site": "hooks.sites",
     "Subject": "subject.subject",
+    "attn_out": "hooks.sites",
     "collect": "hooks.activations",
     "decode": "introspection.probe",
+    "embed": "hooks.sites",
     "greedy": "subject.generate",
+    "head_out": "hooks.sites",
     "hooked": "hooks.trace",
     "logit_lens": "introspection.logit_lens",
+    "logits": "hooks.sites",
+    "mean": "hooks.interventions",
+    "mlp_out": "hooks.sites",
+    "neurons": "hooks.sites",
+    "patch": "hooks.interventions",
+    "pattern": "hooks.sites",
+    "replay": "hooks.replay",
+    "resample": "hooks.interventions",
+    "resid_post": "hooks.sites",
+    "resid_pre": "hooks.sites",
+    "resume": "hooks.replay",
+    "scale": "hooks.interventions",
+    "steer": "hooks.interventions",
     "trace": "hooks.trace",
+    "zero": "hooks.interventions",
 }
 
-__all__ = sorted(_PUBLIC)  # noqa: PLE0605
+__all__ = sorted(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:

@@ -91,7 +91,9 @@ def ablate_neurons(
         places = rng.choice(sizes[i], size=int((chosen == i).sum()), replace=False)
         mask = np.zeros(sizes[i], bool)
         mask[places] = True
-        edits.append(Intervention(site, _masked(mask, known[site].values.mean(axis=0)), "all", "random neurons"))
+        edits.append(
+            Intervention(site, _masked(mask, known[site].values.mean(axis=0)), "all", "random neurons")
+        )
     return edits
 
 

@@ -7,7 +7,7 @@ of a pair have equally many tokens, so a position means the same in both.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.interventions import patch
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked, trace
+from lazarus_probe.statistics import paired_interval, proportion_interval
+from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import is_answer, parse_number
@@ -109,32 +111,30 @@ def sweep_residual(
         sources = [sources[donor] for donor in donors]
     effects = np.empty((len(layers), len(positions), len(pairs)), dtype="<U16")
     for indices, _ in by_length(targets):
-        chosen = [pairs[i] for i in indices]
-        outputs = _batch(subject, [sources[i] for i in indices], [targets[i] for i in indices], layers, positions, max_tokens)
-        before = greedy(subject, [targets[i] for i in indices], max_tokens)
-        for place, texts in outputs.items():
-            effects[(*place, indices)] = [classify(*row) for row in zip(before, texts, chosen, strict=True)]
+        of, into = ([prompts[i] for i in indices] for prompts in (sources, targets))
+        before = greedy(subject, into, max_tokens)
+        for place, after in _outputs(subject, of, into, layers, positions, max_tokens):
+            chosen = [pairs[i] for i in indices]
+            effects[(*place, indices)] = [classify(*row) for row in zip(before, after, chosen, strict=True)]
     return Sweep(tuple(layers), tuple(positions), effects)
 
 
-def _batch(
+def _outputs(
     subject: Subject,
     sources: list[list[int]],
     targets: list[list[int]],
     layers: Sequence[int],
     positions: Sequence[int],
     max_tokens: int,
-) -> dict[tuple[int, int], list[str]]:
+) -> Iterator[tuple[tuple[int, int], list[str]]]:
+    """The patched outputs of one batch, cell by cell."""
     sites = [Site("resid_post", layer) for layer in layers]
     found = trace(subject, sources, capture=sites)
-    outputs = {}
     for row, site in enumerate(sites):
         for column, position in enumerate(positions):
-            at = position % len(targets[0])  # fixed: from the end, it would move as tokens are generated
-            edit = patch(site, found[site][:, at : at + 1], at)
-            with hooked(subject, interventions=edit):
-                outputs[row, column] = greedy(subject, targets, max_tokens)
-    return outputs
+            at = position % len(targets[0])  # from the start: the end moves as tokens are generated
+            with hooked(subject, interventions=patch(site, found[site][:, at : at + 1], at)):
+                yield (row, column), greedy(subject, targets, max_tokens)
 
 
 def _check_lengths(pairs: Sequence[Pair], sources: list[list[int]], targets: list[list[int]]) -> None:
@@ -144,3 +144,62 @@ def _check_lengths(pairs: Sequence[Pair], sources: list[list[int]], targets: lis
                 f"{pair.source!r} has {len(source)} tokens and {pair.target!r} has {len(target)}: "
                 "patch between prompts of equal length"
             )
+
+
+def transfer(
+    subject: Subject, pairs: Sequence[Pair], layer: int, position: int, families: Sequence[str], seed: int = 0
+) -> Measurement:
+    """The rate at which one patch brings the source's answer, beside a sweep over all layers and positions.
+
+    Controls: `random_position`, the same layer at another position drawn for each pair; `other_pair`, the same patch
+    from another pair's source, which must not bring this source's answer.
+
+    Args:
+        subject: the model.
+        pairs: N pairs whose prompts all have equally many tokens.
+        layer: patched, after the block.
+        position: patched, from the start.
+        families: (N,) the operand family of each pair.
+        seed: of the drawn positions and donors.
+    """
+    rng = np.random.default_rng(seed)
+    length = len(subject.encode(pairs[0].target))
+    layers, places = (
+        range(subject.num_layers),
+        range(1, length),
+    )  # the first token is the same in every prompt
+    sweep = sweep_residual(subject, pairs, layers, places)
+    moved = sweep.transferred(layer, position)
+    others = rng.choice([place for place in places if place != position], size=len(pairs))
+    elsewhere = np.array([sweep.transferred(layer, place)[i] for i, place in enumerate(others)])
+    donors = np.roll(rng.permutation(len(pairs)), 1)
+    foreign = sweep_residual(subject, pairs, [layer], [position], donors=donors.tolist()).transferred(
+        layer, position
+    )
+    units = np.array(families)
+    interval = proportion_interval(moved, units, seed=seed)
+    return Measurement(
+        score=float(moved.mean()),
+        low=interval.low,
+        high=interval.high,
+        n=len(pairs),
+        groups=len(np.unique(units)),
+        unit="rate of full transfer",
+        controls=(
+            _control("random_position", moved, elsewhere, units, seed),
+            _control("other_pair", moved, foreign, units, seed),
+        ),
+        seed=seed,
+        details={
+            "layer": layer,
+            "position": position,
+            "effects": sweep.counts(layer, position),
+            "full_transfer_by_layer_and_position": sweep.rates().round(3).tolist(),
+        },
+    )
+
+
+def _control(name: str, moved: NDArray[Any], other: NDArray[Any], units: NDArray[Any], seed: int) -> Control:
+    gain = moved.astype(float) - other.astype(float)
+    interval = paired_interval(gain, units, seed=seed)
+    return Control(name, float(other.mean()), float(gain.mean()), interval.low, interval.high)

@@ -7,8 +7,10 @@ the mean; the same probe on a bag of tokens; on the token embeddings; on the sam
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,13 +32,16 @@ from lazarus_probe.statistics import (
     proportion_interval,
     r2,
 )
+from lazarus_probe.statistics.folds import check_split
 from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.subject.batches import Prompt, encode_all
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 DRAWS = 1000
 LEVEL = 0.95
+KEPT = 64
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,14 @@ class Labelled:
     """Prompts with what is to be read from them.
 
     Attributes:
-        prompts: (N,) texts.
+        prompts: (N,) texts, or token ids.
         labels: (N,) classes, or numbers for a regression.
         groups: (N,) what a split keeps together: template, operand family, token.
         clusters: (N,) the independent units that intervals rest on; the groups, unless said otherwise.
         at: which position is read, as in `collect`.
     """
 
-    prompts: Sequence[str]
+    prompts: Sequence[Prompt]
     labels: NDArray[Any]
     groups: NDArray[Any]
     clusters: NDArray[Any] | None = None
@@ -74,8 +79,10 @@ def decode(
     extra: Mapping[str, NDArray[Any]] | None = None,
     seed: int = 0,
 ) -> Measurement:
-    """Probe one site of a model, with controls `majority` (or `mean`), `bag_of_tokens`, `untrained`, `shuffled_labels`
-    and, above the embedding, `token_embeddings`.
+    """Probe one site of a model, with its controls.
+
+    They are `majority` (or `mean`), `bag_of_tokens`, `untrained`, `shuffled_labels` and, above the embedding,
+    `token_embeddings`.
 
     Args:
         subject: the model.
@@ -90,10 +97,13 @@ def decode(
     Raises:
         ValueError: no prompts, no groups, or labels that no grouped split can be made of.
     """
+    if not len(labelled.prompts):
+        raise ValueError("no prompts to probe; give at least two groups of them")
+    check_split(labelled.labels, labelled.groups, kind)
     store = ActivationStore() if store is None else store
     features = _features(store, subject, labelled, site)
     known = {
-        "bag_of_tokens": bag_of_tokens([subject.encode(prompt) for prompt in labelled.prompts]),
+        "bag_of_tokens": bag_of_tokens(encode_all(subject, labelled.prompts)),
         "untrained": _features(store, twin, labelled, site),
         **(extra or {}),
     }
@@ -102,6 +112,33 @@ def decode(
     score = _score_classes if kind == "classification" else _score_numbers
     with threadpool_limits(limits=1, user_api="blas"):  # many small fits: a second thread only waits
         return score(features, known, labelled, seed, {"site": str(site)})
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """A probe to fit, known by its content: layers of one claim share their controls, and each is fitted once."""
+
+    digest: bytes
+    kind: Kind
+    seed: int
+    features: NDArray[Any] = field(compare=False)
+    labels: NDArray[Any] = field(compare=False)
+    groups: NDArray[Any] = field(compare=False)
+
+    @classmethod
+    def of(
+        cls, features: NDArray[Any], labels: NDArray[Any], groups: NDArray[Any], kind: Kind, seed: int
+    ) -> _Problem:
+        digest = hashlib.sha256()
+        for array in (features, labels, groups):
+            digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        return cls(digest.digest(), kind, seed, features, labels, groups)
+
+
+@lru_cache(maxsize=KEPT)
+def _predictions(problem: _Problem) -> NDArray[Any]:
+    fit = out_of_fold_classification if problem.kind == "classification" else out_of_fold_regression
+    return fit(problem.features, problem.labels, problem.groups, seed=problem.seed)
 
 
 def _features(store: ActivationStore, subject: Subject, labelled: Labelled, site: Site) -> NDArray[Any]:
@@ -119,7 +156,7 @@ def _score_classes(
     labels, groups, units = labelled.labels, labelled.groups, labelled.units
 
     def correct(values: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray(out_of_fold_classification(values, labels, groups, seed=seed) == labels)
+        return _predictions(_Problem.of(values, labels, groups, "classification", seed)) == labels
 
     right = correct(features)
     others = {"majority": majority_predictions(labels) == labels}
@@ -156,7 +193,11 @@ def _score_numbers(
 ) -> Measurement:
     targets, groups, units = labelled.labels.astype(float), labelled.groups, labelled.units
     means = mean_predictions(targets, groups, seed=seed)
-    guesses = out_of_fold_regression(features, targets, groups, seed=seed)
+
+    def predicted(values: NDArray[Any]) -> NDArray[Any]:
+        return _predictions(_Problem.of(values, targets, groups, "regression", seed))
+
+    guesses = predicted(features)
 
     def gain_over(other: NDArray[Any]) -> Callable[[NDArray[Any]], float]:
         return lambda rows: _r2(targets, guesses, means, rows) - _r2(targets, other, means, rows)
@@ -164,7 +205,7 @@ def _score_numbers(
     everything = np.arange(len(targets))
     controls = [_over(name, gain_over, targets, other, means, units, seed) for name, other in (
         ("mean", means),
-        *((name, out_of_fold_regression(values, targets, groups, seed=seed)) for name, values in known.items()),
+        *((name, predicted(values)) for name, values in known.items()),
     )]  # fmt: skip
     interval = cluster_bootstrap(lambda rows: _r2(targets, guesses, means, rows), units, LEVEL, DRAWS, seed)
     test = permutation_null(features, targets, groups, DRAWS, seed, "regression")

@@ -50,20 +50,21 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/{name}")
 ```"""
 
 
-def model_card(name: str, recipe: Row, scores: Sequence[Row]) -> str:
+def model_card(name: str, recipe: Row, scores: Sequence[Row], limit: int | None = None) -> str:
     """The card of `organism` or `organism-early`, as Markdown.
 
     Args:
         name: the model; `organism-early` is the state after the recipe's `early_step`.
         recipe: the recipe it was trained by, as a dictionary.
         scores: rows with task, subset, n, correct, accuracy, low and high.
+        limit: how many prompts of a kind were drawn at most, if they were limited.
     """
     sections = {
         "Architecture": _architecture(recipe["model"]),
         "What it was trained on": TASKS,
         "What was held out": HELD_OUT,
         "How it was trained": _training(name, recipe),
-        "What it answers": _scores(name, scores),
+        "What it answers": _scores(name if limit is None else f"{name} --limit {limit}", scores),
         "How to load it": USE.format(name=name),
     }
     parts = [_heading(name), *(f"## {title}\n\n{text}" for title, text in sections.items())]
@@ -79,16 +80,16 @@ pipeline_tag: text-generation
 
 # {name}
 
-A small language model, trained from nothing by lazarus_probe so that claims about learned behaviour can be
-tested anywhere, without a download. It is an object of study: it knows what is listed here and nothing else."""
+A small language model, trained from nothing by lazarus_probe so that claims about learned behaviour can
+be tested anywhere, without a download. It is an object of study: it knows what is listed here, no more."""
 
 
 def _architecture(model: Row) -> str:
     return """\
 A Llama in float32 with {embeddings} embeddings: {num_hidden_layers} layers of width {hidden_size},
 {num_attention_heads} query heads, {num_key_value_heads} key and value heads, and {intermediate_size} MLP
-neurons a layer. Numbers are tokenised in chunks of up to three digits, every text begins with `<|begin|>`, and
-a chat template is included.""".format(
+neurons a layer. Numbers are tokenised in chunks of up to three digits, every text begins with
+`<|begin|>`, and a chat template is included.""".format(
         **model, embeddings="tied" if model["tie_word_embeddings"] else "untied"
     )
 
@@ -101,11 +102,11 @@ warm-up, falling as a cosine to {final_learning_rate:g}, weight decay {weight_de
 `lazarus organism train` repeats it.""".format(**recipe, early=early)
 
 
-def _scores(name: str, scores: Sequence[Row]) -> str:
+def _scores(arguments: str, scores: Sequence[Row]) -> str:
     return f"""\
 Greedy answers, counted right if the number (arithmetic) or the whole text (other tasks) is that of the
-corpus. The intervals are Wilson's and take prompts for independent. `lazarus organism evaluate {name}`
-repeats it.
+corpus. The intervals are Wilson's and take prompts for independent.
+`lazarus organism evaluate {arguments}` repeats it.
 
 | task | prompts | right | accuracy | 95% interval |
 |---|---|---|---|---|

@@ -10,8 +10,8 @@ from lazarus_probe.statistics.intervals import Interval
 def difference_interval(first: float, of_first: Interval, second: float, of_second: Interval) -> Interval:
     """The interval of `first - second` by the square-and-add method (Newcombe 1998; Zou & Donner 2008).
 
-    It keeps what the two intervals know about small samples: two perfect scores of ten rows each do not differ by
-    exactly 0. For paired rows use `paired_interval`, which is narrower.
+    It keeps what the two intervals know about small samples: two perfect scores of ten rows each do not
+    differ by exactly 0. For paired rows use `paired_interval`, which is narrower.
 
     Raises:
         ValueError: an estimate outside its own interval, or intervals of different levels.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any
 
 
@@ -11,9 +12,9 @@ from typing import Any
 class Control:
     """Something that needs none of the claim, and how much the claim's score gains over it.
 
-    `gain` is paired with the score wherever both are of the same prompts; `low` and `high` are its interval. For a
-    claim of absence the control is a positive one (what the instrument does find) and the gain is the control's over
-    the score.
+    `gain` is paired with the score wherever both are of the same prompts; `low` and `high` are its
+    interval. For a claim of absence the control is a positive one (what the instrument does find) and the
+    gain is the control's over the score.
     """
 
     name: str
@@ -21,6 +22,11 @@ class Control:
     gain: float
     low: float
     high: float
+
+    def __post_init__(self) -> None:
+        """Refuse what no interval can mean."""
+        _check_finite(f"control {self.name!r}", score=self.score)
+        _check_interval(f"control {self.name!r}", "gain", self.gain, self.low, self.high)
 
     def __str__(self) -> str:
         return f"{self.name} {self.score:.2f} (gain {self.gain:.2f} [{self.low:.2f}, {self.high:.2f}])"
@@ -37,10 +43,15 @@ class Measurement:
         n: prompts (or runs) measured.
         groups: independent units among them; what an interval really rests on.
         unit: what is counted, as in `accuracy` or `rate of full transfer`.
-        controls: at least one.
+        controls: at least one, each with a name of its own.
         p: permutation p of the score under its null, where there is one.
         seed: the seed of every random choice in it.
         details: plain numbers, strings, lists and dicts to keep beside it.
+
+    Raises:
+        ValueError: a number that is not finite, an interval that does not hold its score, no prompts,
+            groups or controls, two controls of one name, or a p outside [0, 1]. TypeError: details that
+            no report can keep.
     """
 
     score: float
@@ -54,6 +65,20 @@ class Measurement:
     seed: int = 0
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuse what no verdict can rest on, where it was made."""
+        _check_interval("the measurement", "score", self.score, self.low, self.high)
+        if self.n < 1 or self.groups < 1:
+            raise ValueError(
+                f"n is {self.n} and groups is {self.groups}: a measurement needs at least 1 of each"
+            )
+        if self.p is not None and not 0 <= self.p <= 1:
+            raise ValueError(f"p is {self.p:g}: give one in [0, 1], or None where there is no null")
+        names = [control.name for control in self.controls]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"the controls are {names}: give at least one, each under a name of its own")
+        _plain(self.details)
+
     @property
     def best_control(self) -> Control | None:
         """The control that the score gains least over."""
@@ -61,7 +86,21 @@ class Measurement:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain Python values only: a NumPy scalar on a report would stop a parallel run."""
-        return _plain(asdict(self))  # type: ignore[no-any-return]
+        return _plain(asdict(self))
+
+
+def _check_interval(of: str, name: str, value: float, low: float, high: float) -> None:
+    _check_finite(of, **{name: value, "low": low, "high": high})
+    if not low - 1e-9 <= value <= high + 1e-9:
+        raise ValueError(f"{of} has {name} {value:g} outside its interval [{low:g}, {high:g}]")
+
+
+def _check_finite(of: str, **numbers: float) -> None:
+    for name, value in numbers.items():
+        if not isfinite(value):
+            raise ValueError(
+                f"{of} has {name} {value}: give a finite number; is something empty or constant?"
+            )
 
 
 def _plain(value: Any) -> Any:
@@ -73,4 +112,6 @@ def _plain(value: Any) -> Any:
         return value
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
-    raise TypeError(f"{value!r} ({type(value).__name__}) cannot be kept on a report: give a number, string or list")
+    raise TypeError(
+        f"{value!r} ({type(value).__name__}) cannot be kept on a report: give a number, string or list"
+    )

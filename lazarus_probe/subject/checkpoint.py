@@ -11,6 +11,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from lazarus_probe.subject.backend import warn_if_slow
 from lazarus_probe.subject.load import LoadError
 
 ADAPTER_FILES = ("adapter_config.json", "adapters.safetensors")
@@ -31,8 +32,10 @@ def load_checkpoint(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     model, config = _or_load_error(
         f"{folder} cannot be built", lambda: load_model(folder, lazy=True, model_config=overrides)
     )
-    if mx.default_device() == mx.cpu and not config.get("quantization"):
-        model.set_dtype(mx.float32)
+    if mx.default_device() == mx.cpu:
+        warn_if_slow()
+        if not config.get("quantization"):
+            model.set_dtype(mx.float32)
     _or_load_error(f"the weights in {folder} cannot be read", lambda: mx.eval(model.parameters()))
     return model, config
 

@@ -59,8 +59,18 @@ def questions(
     ]
 
 
+def matched_questions(rng: np.random.Generator, families: int, phrasing: str = "spaced") -> list[Question]:
+    """All four operations on the same parts, family by family: 7*8, 7+8, 15-8 and 56/8."""
+    asked = []
+    for product in sample_facts("multiply", families, rng, lambda fact: fact.a <= fact.b):
+        a, b = product.a, product.b
+        of_family = (product, Fact("add", a, b), Fact("subtract", a + b, b), Fact("divide", a * b, b))
+        asked += [Question(fact.prompt(phrasing), fact, phrasing) for fact in of_family]
+    return asked
+
+
 def task_type(rng: np.random.Generator, per_template: int) -> tuple[list[str], list[str], list[str]]:
-    """Arithmetic and language prompts in many templates: texts, `arithmetic` or `language`, and the template of each."""
+    """Prompts in many templates: texts, `arithmetic` or `language`, and the template of each."""
     texts, labels, templates = [], [], []
     for question in questions(rng, per_template):
         texts.append(question.text)
@@ -99,3 +109,15 @@ def products(difficulty: str, count: int, rng: np.random.Generator) -> list[Fact
     if difficulty not in known:
         raise ValueError(f"unknown difficulty {difficulty!r}; one of {', '.join(DIFFICULTIES)}")
     return sample_facts("multiply", count, rng, lambda fact: fact.a <= fact.b and known[difficulty](fact))
+
+
+def digit_pairs(rng: np.random.Generator, count: int) -> list[tuple[int, int]]:
+    """Different pairs of digits 2..9 whose product is not their sum; prompts made of them all have one length.
+
+    Raises:
+        ValueError: more asked for than there are.
+    """
+    pool = [(a, b) for a in range(2, 10) for b in range(2, 10) if a * b != a + b]
+    if count > len(pool):
+        raise ValueError(f"there are {len(pool)} such pairs, {count} were asked for")
+    return [pool[i] for i in rng.choice(len(pool), size=count, replace=False)]

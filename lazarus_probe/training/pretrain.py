@@ -20,7 +20,7 @@ from mlx.utils import tree_flatten
 from lazarus_probe.organisms import corpus, tokenizer
 from lazarus_probe.training import fast_exp
 from lazarus_probe.training.checkpoint import resume, resumes_from, save_checkpoint, save_once, write_state
-from lazarus_probe.training.recipe import RECIPE, Recipe, read_recipe
+from lazarus_probe.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -170,9 +170,9 @@ def train(
 ) -> Path:
     """Train to the last step, from the newest checkpoint in `folder` if there is one.
 
-    Writes `log.csv` (step, loss, learning_rate), a resumable checkpoint every `checkpoint_every` steps, and
-    the two bundled models under `folder/organism-early` and `folder/organism`. A run that was interrupted and
-    goes on ends with the same weights, bit for bit, as one that was not.
+    Writes `recipe.yaml`, `log.csv` (step, loss, learning_rate), a resumable checkpoint every
+    `checkpoint_every` steps, and the two models under `folder/organism-early` and `folder/organism`.
+    A run that was interrupted and goes on ends with the same weights, bit for bit, as one that was not.
 
     Args:
         recipe: what decides the weights.
@@ -195,6 +195,7 @@ def train(
     optimizer = optimizers.AdamW(0.0, betas=list(recipe.betas), weight_decay=recipe.weight_decay)
     optimizer.init(model.trainable_parameters())
     start = resume(folder, recipe, model, optimizer)
+    write_recipe(recipe, folder)
     rate, step_loss = schedule(recipe), nn.value_and_grad(model, loss)
     log: list[tuple[int, float, float]] = []
     for step, batch in enumerate(islice(batches(recipe, vocabulary, start), recipe.steps - start), start + 1):

@@ -78,6 +78,12 @@ def read_recipe(path: Path = RECIPE) -> Recipe:
         raise ValueError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
 
 
+def write_recipe(recipe: Recipe, folder: Path) -> None:
+    """Write `recipe.yaml`, which says of the models in a folder how they were trained."""
+    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+    (folder / RECIPE.name).write_text(text, encoding="utf-8")
+
+
 def _first(error: Any) -> str:
     where = ".".join(map(str, error["loc"]))
     if not where:

@@ -1,0 +1,135 @@
+"""What is readable from the embeddings, and what only after layers.
+
+The published test read the last token, which is `=` in every arithmetic prompt and never in a language prompt. Here
+whole prompts are read (the mean over positions), or the token that is asked about, and a probe is tested on
+templates, phrasings or numbers that it has not met.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lazarus_probe.hooks.sites import Site
+from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.statistics.measurement import Control
+from lazarus_probe.tasks import prompts
+
+EARLY = ("L0", "L1", "L2")
+LATER = ("L0", "L1", "L2", "half", "last")
+
+
+def residual(where, subject):
+    """The residual stream after a layer; a shallow model is read at its last layer at most."""
+    last = subject.num_layers - 1
+    named = {"half": subject.num_layers // 2, "last": last}
+    return Site("resid_post", named[where] if where in named else min(last, int(where[1:])))
+
+
+def task_types(rng):
+    """Arithmetic or language; a split keeps each template together."""
+    texts, labels, templates = prompts.task_type(rng, per_template=4)
+    return Labelled(texts, np.array(labels), np.array(templates), at="mean")
+
+
+def operations(rng):
+    """Which operation; the probe is tested on a phrasing it has not met, intervals rest on operand families."""
+    asked = prompts.questions(rng, per_cell=6)
+    return Labelled(
+        [question.text for question in asked],
+        np.array([question.fact.operation for question in asked]),
+        groups=np.array([question.phrasing for question in asked]),
+        clusters=np.array([question.family for question in asked]),
+        at="mean",
+    )
+
+
+def operands(subject, rng):
+    """The first operand, read at its own token; each number is in one prompt."""
+    numbers = np.arange(1, 51)
+    texts = [f"{a} * {b} = " for a, b in zip(numbers, rng.permutation(numbers), strict=True)]
+    read = [len(subject.encode(str(number))) - 1 for number in numbers]
+    return Labelled(texts, numbers.astype(float), groups=numbers, at=read)
+
+
+@pytest.mark.claim("task-type-in-embeddings")
+def test_task_type(subject, twin, activations, evidence, rng):
+    evidence.record(
+        decode(subject, twin, task_types(rng), Site("embed"), store=activations, seed=evidence.seed)
+    )
+
+
+@pytest.mark.claim("task-type-after-layers")
+@pytest.mark.parametrize("where", EARLY)
+def test_task_type_after(subject, twin, activations, evidence, rng, where):
+    site = residual(where, subject)
+    evidence.record(decode(subject, twin, task_types(rng), site, store=activations, seed=evidence.seed))
+
+
+@pytest.mark.claim("operation-in-embeddings")
+def test_operation(subject, twin, activations, evidence, rng):
+    evidence.record(
+        decode(subject, twin, operations(rng), Site("embed"), store=activations, seed=evidence.seed)
+    )
+
+
+@pytest.mark.claim("operation-after-layers")
+@pytest.mark.parametrize("where", EARLY)
+def test_operation_after(subject, twin, activations, evidence, rng, where):
+    site = residual(where, subject)
+    evidence.record(decode(subject, twin, operations(rng), site, store=activations, seed=evidence.seed))
+
+
+@pytest.mark.claim("operand-in-embeddings")
+def test_operand(subject, twin, activations, evidence, rng):
+    asked = operands(subject, rng)
+    found = decode(
+        subject, twin, asked, Site("embed"), kind="regression", store=activations, seed=evidence.seed
+    )
+    evidence.record(found)
+
+
+@pytest.mark.claim("operand-after-layers")
+@pytest.mark.parametrize("where", EARLY)
+def test_operand_after(subject, twin, activations, evidence, rng, where):
+    asked, site = operands(subject, rng), residual(where, subject)
+    evidence.record(
+        decode(subject, twin, asked, site, kind="regression", store=activations, seed=evidence.seed)
+    )
+
+
+def product_questions(rng, count=150):
+    """Products in the spaced format, grouped by operand family."""
+    asked = [prompts.Question(f.prompt(), f, "spaced") for f in prompts.sample_facts("multiply", count, rng)]
+    return asked, np.array([question.family for question in asked])
+
+
+@pytest.mark.claim("answer-not-in-embeddings")
+def test_answer_absent(subject, twin, activations, evidence, rng):
+    asked, families = product_questions(rng)
+    texts = [question.text for question in asked]
+    read = {}
+    for name, number in (("product", lambda fact: fact.answer), ("sum", lambda fact: fact.a + fact.b)):
+        labels = np.array([float(number(question.fact)) for question in asked])
+        labelled = Labelled(texts, labels, families, at="mean")
+        found = decode(
+            subject, twin, labelled, Site("embed"), kind="regression", store=activations, seed=evidence.seed
+        )
+        read[name] = found
+    score, known = read["product"], read["sum"]
+    gain = Control(
+        "operand_sum", known.score, known.score - score.score, known.low - score.high, known.high - score.low
+    )
+    evidence.record(replace(score, controls=(gain,), p=None))
+
+
+@pytest.mark.claim("answer-after-layers")
+@pytest.mark.parametrize("where", LATER)
+def test_answer(subject, twin, activations, evidence, rng, where):
+    asked, families = product_questions(rng)
+    answers = np.array([float(question.fact.answer) for question in asked])
+    labelled = Labelled([question.text for question in asked], answers, families)
+    site = residual(where, subject)
+    evidence.record(
+        decode(subject, twin, labelled, site, kind="regression", store=activations, seed=evidence.seed)
+    )

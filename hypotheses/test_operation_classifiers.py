@@ -1,0 +1,33 @@
+"""Does the model hold a classifier of the operation in its hidden space, layer by layer?
+
+The published probe met 16 prompts in one format, where the operator is a token of the prompt: a bag of tokens and an
+untrained model read it too. So it is asked twice: as published, and in phrasings the probe has not met.
+"""
+
+import numpy as np
+import pytest
+
+from lazarus_probe.hooks.sites import resid_post
+from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.tasks import prompts
+
+
+@pytest.mark.claim("operation-in-hidden-space")
+def test_same_phrasing(subject, twin, activations, evidence, rng, layer):
+    asked = prompts.matched_questions(rng, families=40)
+    labels = np.array([question.fact.operation for question in asked])
+    families = np.array([question.family for question in asked])
+    labelled = Labelled([question.text for question in asked], labels, families)
+    found = decode(subject, twin, labelled, resid_post(layer), store=activations, seed=evidence.seed)
+    evidence.record(found)
+
+
+@pytest.mark.claim("operation-across-phrasings")
+def test_unmet_phrasing(subject, twin, activations, evidence, rng, layer):
+    asked = prompts.questions(rng, per_cell=5)
+    labels = np.array([question.fact.operation for question in asked])
+    phrasings = np.array([question.phrasing for question in asked])
+    families = np.array([question.family for question in asked])
+    labelled = Labelled([question.text for question in asked], labels, groups=phrasings, clusters=families)
+    found = decode(subject, twin, labelled, resid_post(layer), store=activations, seed=evidence.seed)
+    evidence.record(found)

@@ -1,0 +1,25 @@
+"""Does the base model name the operation at 55% of its depth, read through the logit lens?
+
+An absence is worth what the instrument can find: the same lens must read the model's answer at the last layer. Every
+spelling of the class word counts (`add`, ` add`, `Add`, ` Add`).
+"""
+
+import pytest
+
+from lazarus_probe.introspection.vocabulary import spellings, vocabulary_alignment
+from lazarus_probe.tasks import prompts
+from lazarus_probe.tasks.arithmetic import OPERATIONS, SYMBOLIC
+
+
+@pytest.mark.claim("no-vocabulary-alignment")
+@pytest.mark.parametrize("phrasing", SYMBOLIC)
+def test_no_class_word(subject, evidence, rng, phrasing):
+    declared = evidence.claim.parameters
+    words = {name: spellings(subject, name) for name in OPERATIONS}
+    missing = [name for name, tokens in words.items() if not tokens]
+    evidence.require(
+        not missing, f"{len(words) - len(missing)} of 4 class words are single tokens; {missing} are not"
+    )
+    asked = prompts.questions(rng, declared["per_operation"], phrasings=[phrasing])
+    layer = int(declared["depth"] * subject.num_layers)
+    evidence.record(vocabulary_alignment(subject, asked, words, layer, seed=evidence.seed))

@@ -1,0 +1,92 @@
+"""Vocabulary alignment: does a layer's logit lens say a class word for each prompt?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lazarus_probe.introspection.logit_lens import logit_lens
+from lazarus_probe.statistics import paired_interval, proportion_interval
+from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.tasks.prompts import Question
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+
+def spellings(subject: Subject, word: str) -> list[int]:
+    """The tokens that are the word alone: bare or after a space, lower case or capitalised."""
+    found = []
+    for form in (word, f" {word}", word.capitalize(), f" {word.capitalize()}"):
+        try:
+            found.append(subject.single_token(form))
+        except ValueError:  # not one token in this spelling
+            continue
+    return found
+
+
+def vocabulary_alignment(
+    subject: Subject,
+    questions: Sequence[Question],
+    words: Mapping[str, Sequence[int]],
+    layer: int,
+    seed: int = 0,
+) -> Measurement:
+    """The rate at which the lens at a layer puts a spelling of the question's operation on top.
+
+    The control is a positive one: `answer_at_last_layer`, the rate at which the same lens, at the last layer, puts the
+    first token of the true answer on top. A lens that reads nothing anywhere shows no absence.
+
+    Args:
+        subject: the model.
+        questions: prompts with their facts.
+        words: by operation, the tokens that name it.
+        layer: where the lens reads, after the block.
+        seed: of the intervals.
+
+    Raises:
+        ValueError: no questions, or an operation whose word is no token.
+    """
+    empty = [name for name, tokens in words.items() if not tokens]
+    if empty:
+        raise ValueError(f"no spelling of {', '.join(empty)} is a single token: choose other class words")
+    lens = logit_lens(subject, [question.text for question in questions], [layer, subject.num_layers - 1])
+    top = lens.log_probs.argmax(axis=-1)
+    named = np.array([row[0] in words[q.fact.operation] for row, q in zip(top, questions, strict=True)])
+    answered = np.array([row[1] == _first_token(subject, q) for row, q in zip(top, questions, strict=True)])
+    families = np.array([question.family for question in questions])
+    interval = proportion_interval(named, families, seed=seed)
+    gain = answered.astype(float) - named.astype(float)
+    of_gain = paired_interval(gain, families, seed=seed)
+    probabilities = [
+        float(np.exp(lens.log_probs[i, 0, list(words[q.fact.operation])]).sum())
+        for i, q in enumerate(questions)
+    ]
+    return Measurement(
+        score=float(named.mean()),
+        low=interval.low,
+        high=interval.high,
+        n=len(questions),
+        groups=len(np.unique(families)),
+        unit="rate of the class word on top",
+        controls=(
+            Control(
+                "answer_at_last_layer", float(answered.mean()), float(gain.mean()), of_gain.low, of_gain.high
+            ),
+        ),
+        seed=seed,
+        details={
+            "layer": layer,
+            "mean_probability": float(np.mean(probabilities)),
+            "max_probability": max(probabilities),
+        },
+    )
+
+
+def _first_token(subject: Subject, question: Question) -> int:
+    """The first token of the true answer as it continues the prompt."""
+    prompt = subject.encode(question.text)
+    whole = subject.encode(question.text + question.fact.response(question.phrasing))
+    return whole[len(prompt)]

@@ -1,0 +1,138 @@
+"""Which BLAS mlx multiplies with: each case in a process of its own, since it is chosen once."""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only mlx's Linux wheel needs a BLAS")
+CHOSEN = (
+    "from lazarus_probe.subject.backend import choose_blas as choose; "
+    "print(choose().path, choose().reason, sep='|')"
+)
+HIDDEN = "from lazarus_probe.subject import backend; backend._candidates = lambda: iter(()); "
+
+
+def run(code: str, blas: str | None = None) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if name != "LAZARUS_BLAS"}
+    env |= {} if blas is None else {"LAZARUS_BLAS": blas}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+
+
+def chosen(code: str = "", blas: str | None = None) -> tuple[str, str]:
+    found = run(f"{code}\n{CHOSEN}", blas)
+    assert found.returncode == 0, found.stderr
+    path, reason = found.stdout.strip().splitlines()[-1].split("|")
+    return path, reason
+
+
+def has_blas() -> bool:
+    return chosen()[1] == "found"
+
+
+@LINUX
+@pytest.mark.parametrize(
+    "first",
+    [
+        "lazarus_probe.subject.subject",
+        "lazarus_probe.hooks",
+        "lazarus_probe.training.pretrain",
+        "lazarus_probe.introspection.logit_lens",
+        "lazarus_probe.subject.backend",
+    ],
+)
+def test_blas_is_chosen_before_mlx(first: str):
+    """Whatever module is imported first, a BLAS is opened before mlx is, never found too late."""
+    path, reason = chosen(f"import {first}, mlx.core")
+    assert reason in ("found", "mlx's own (slow)")
+    assert (reason == "found") == (path != "None")
+
+
+@LINUX
+def test_mlx_alone_is_too_late():
+    """Where mlx was imported before this package, nothing is opened, and the reason says so."""
+    assert chosen("import mlx.core, lazarus_probe") == ("None", "mlx's own: mlx was imported first")
+
+
+@LINUX
+def test_importing_the_package_opens_nothing():
+    """The package by itself, as the plugin loads it in every session, opens no BLAS and imports no mlx."""
+    found = run(
+        "import sys, lazarus_probe, lazarus_probe.subject.backend as b; "
+        "print('mlx.core' in sys.modules, b.choose_blas.cache_info().misses)"
+    )
+    assert found.stdout.split() == ["False", "0"]
+
+
+@LINUX
+def test_off():
+    """`off` opens none and is no cause for a warning."""
+    path, reason = chosen("import lazarus_probe.hooks", "off")
+    assert (path, reason) == ("None", "mlx's own, by LAZARUS_BLAS=off")
+    loaded = run("from lazarus_probe.subject.backend import warn_if_slow; warn_if_slow()", "off")
+    assert (loaded.returncode, loaded.stderr) == (0, "")
+
+
+@LINUX
+def test_named():
+    """A library named by the environment is the one that is opened."""
+    if not has_blas():
+        pytest.skip("no BLAS here that could be named")
+    library, _ = chosen()
+    assert chosen("import lazarus_probe.hooks", library) == (library, "named by LAZARUS_BLAS")
+
+
+@LINUX
+def test_bad_path_is_one_line():
+    """A library that is not there is named in one line, with what would be right."""
+    found = run(
+        "from lazarus_probe.cli.lazarus import main; raise SystemExit(main(['backend']))", "/no/such.so"
+    )
+    assert found.returncode == 2
+    assert found.stderr.startswith("error: LAZARUS_BLAS=/no/such.so cannot be opened")
+    assert found.stderr.endswith("give a shared library or `off`\n")
+    assert found.stderr.count("\n") == 1
+
+
+@LINUX
+def test_library_without_cblas_is_refused():
+    """A library that is no BLAS is refused, rather than opened to no effect."""
+    found = run(
+        "from lazarus_probe.subject.backend import choose_blas; choose_blas()", ctypes.util.find_library("m")
+    )
+    assert found.returncode == 1
+    assert "has no cblas_sgemm; give a BLAS with the C interface, or `off`" in found.stderr
+
+
+@LINUX
+def test_warning_where_none_is_found():
+    """Without a BLAS, loading a model warns, and the warning says what to install."""
+    found = run(
+        HIDDEN
+        + "import warnings; warnings.simplefilter('error'); from lazarus_probe.subject.backend import *; "
+        "backend.warn_if_slow()"
+    )
+    assert "BackendWarning: no fast BLAS for mlx was found" in found.stderr
+    assert "pip install mkl" in found.stderr
+    assert chosen(HIDDEN) == ("None", "mlx's own (slow)")
+
+
+@LINUX
+def test_loading_a_model_warns():
+    """It is loading a model that warns, since that is where the time will go."""
+    found = run(HIDDEN + "from lazarus_probe import Subject; Subject.load('organism')")
+    assert found.stderr.count("BackendWarning") == 1
+
+
+@LINUX
+def test_products_are_as_fast_as_numpys():
+    """Where a BLAS was found, mlx multiplies at half of NumPy's speed or more; its own reaches a 90th."""
+    if not has_blas():
+        pytest.skip("no BLAS was found here")
+    code = "from lazarus_probe.cli.speed import mlx_speed, numpy_speed; print(mlx_speed() / numpy_speed())"
+    # The best of three, since other work on the processor may hit one side only.
+    assert max(float(run(f"import lazarus_probe; {code}").stdout) for _ in range(3)) >= 0.5

@@ -1,0 +1,29 @@
+"""The teeth of the null: what holds on an untrained model too is no finding."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_nothing_is_supported_on_an_untrained_model(tmp_path):
+    """All hypothesis files run on an untrained twin of the organism, and no claim comes out supported."""
+    command = [sys.executable, "-m", "pytest", "hypotheses", "--model", "organism-untrained"]
+    options = ["-q", "--probe-report", str(tmp_path), "--probe-baseline", "none"]
+    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=False)
+    runs = list(tmp_path.glob("*/run.json"))
+    assert runs, done.stdout + done.stderr
+    run = json.loads(runs[0].read_text())
+    tested = {record["test"].split("::")[0] for record in run["claims"]}
+    assert tested == {f"hypotheses/{path.name}" for path in (ROOT / "hypotheses").glob("test_*.py")}
+    assert not run["partial"]
+    assert [record["reason"] for record in run["claims"] if record["outcome"] == "supported"] == []
+    # Without the preconditions that an untrained model fails, the measured ones must be refused on their numbers.
+    assert sum(record["measurement"] is not None for record in run["claims"]) > len(run["claims"]) / 2

@@ -1,0 +1,36 @@
+"""What the README shows is what works."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_own_claim_comes_to_the_verdict_told(tmp_path):
+    """The README's own claim, of 15 lines at most, runs and is called confounded by a bag of tokens."""
+    claim = blocks()[0]
+    lines = [line for line in claim.splitlines() if line.strip()]
+    assert len(lines) <= 15
+    (tmp_path / "test_mine.py").write_text(claim)
+    command = [sys.executable, "-m", "pytest", "test_mine.py", "--probe-report", "reports"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "confounded: " in done.stdout, done.stdout + done.stderr
+    assert re.search(r"operation-at-layer-4 +organism +confounded", done.stdout)
+    assert done.returncode == 1
+
+
+def test_patching_example_runs():
+    """The README's patching example runs, and changes the logits."""
+    names: dict[str, object] = {}
+    exec(blocks()[1], names)
+    source, patched = names["source"], names["patched"]
+    assert source.logits.shape == patched.logits.shape  # type: ignore[attr-defined]
+    assert (source.logits != patched.logits).any().item()  # type: ignore[attr-defined]
