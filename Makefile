@@ -28,11 +28,11 @@ lint: $(READY) ## check style, format and types
 
 bench: $(READY) ## time hooks and collection
 	@echo "running the benchmarks in tests/benchmarks"
-	@$(BIN)/python -m pytest tests/benchmarks --benchmark-only -m "not slow"
+	@$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds -m "not slow"
 
 bench-suite: $(READY) ## time the whole of hypotheses/
 	@echo "timing hypotheses/ as a whole"
-	@$(BIN)/python -m pytest tests/benchmarks --benchmark-only -m slow
+	@$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds -m slow
 
 clean: ## remove .venv and everything else that was made here
 	@echo "removing .venv, caches and build output"

@@ -5,4 +5,5 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The alias lives here: in the plugin, a clash with another plugin would break every session of its user."""
-    parser.addoption("--model", action="append", metavar="MODEL", help="same as --probe-model; repeatable")
+    alias = "same as --probe-model; repeatable"
+    parser.addoption("--model", dest="probe_model", action="append", metavar="MODEL", help=alias)

@@ -7,7 +7,6 @@ read at the last token of the prompt; the questions it is read on have operands 
 import numpy as np
 import pytest
 
-from lazarus_probe.introspection.vocabulary import spellings
 from lazarus_probe.tasks import prompts
 from lazarus_probe.training.dual_reward import DualReward, class_tokens
 from lazarus_probe.training.emergence import compare_arms, read, run_arm, split_families
@@ -24,11 +23,13 @@ def trained():
 def arms(subject, evidence, trained):
     """The base model's reading and both arms; the claim applies to a model that can do the arithmetic."""
     declared = evidence.claim.parameters
-    missing = [word for word in prompts.OPERATIONS if not spellings(subject, word)[:2]]
-    evidence.require(not missing, f"the class words {missing or 'all'} are single tokens")
+    try:
+        words = class_tokens(subject)
+    except ValueError as error:
+        evidence.require(False, str(error))
     asked = prompts.questions(np.random.default_rng(0), declared["per_operation"], phrasings=["spaced"])
     train_on, held_out = split_families(asked, declared["held_out"], seed=0)
-    base, _, answered = read(subject, held_out, class_tokens(subject))
+    base, _, answered = read(subject, held_out, words)
     evidence.require(
         answered.mean() >= declared["answered"],
         f"answers {answered.mean():.2f} of the held-out questions; {declared['answered']:.2f} needed",

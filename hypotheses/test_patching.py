@@ -14,17 +14,21 @@ from lazarus_probe.tasks.arithmetic import is_answer
 
 
 def answered_pairs(subject, evidence, rng):
-    """`a*b=` into `a+b=` where the model answers both, and their operand families."""
+    """`a*b=` into `a+b=` where the model answers both, and their operand families.
+
+    A tokenizer may join characters differently in the two; pairs are kept if all their prompts have one length.
+    """
     declared = evidence.claim.parameters
     digits = prompts.digit_pairs(rng, declared["pairs"])
     pairs = [Pair(f"{a}*{b}=", f"{a}+{b}=", a * b, a + b) for a, b in digits]
+    lengths = np.array([[len(subject.encode(text)) for text in (pair.source, pair.target)] for pair in pairs])
     products, sums = (
         greedy(subject, [getattr(pair, side) for pair in pairs], 5) for side in ("source", "target")
     )
-    known = np.array([
+    known = (lengths == np.median(lengths)).all(axis=1) & [
         is_answer(product, pair.source_answer) and is_answer(total, pair.target_answer)
         for product, total, pair in zip(products, sums, pairs, strict=True)
-    ])  # fmt: skip
+    ]
     evidence.require(
         known.mean() >= declared["answered"],
         f"answers both sides of {known.mean():.2f} of the pairs; {declared['answered']:.2f} needed",

@@ -206,7 +206,9 @@ def _hat(seen: Floats, unseen: Floats, penalty: float) -> Floats:
     """The matrix (tests, trainings) that takes centred targets to a ridge's predictions, in its dual form."""
     gram = seen @ seen.T
     scale = float(np.trace(gram)) / len(seen)
-    if scale == 0:  # constant features, as the embedding of a shared last token: nothing but the mean is known
+    if (
+        scale == 0
+    ):  # constant features, as the embedding of a shared last token: nothing but the mean is known
         return np.zeros((len(unseen), len(seen)))
     system = gram + penalty * scale * np.eye(len(seen))
     return np.asarray(np.linalg.solve(system, seen @ unseen.T).T)

@@ -19,6 +19,10 @@ from functools import cache
 from pathlib import Path
 
 VARIABLE = "LAZARUS_BLAS"
+THREAD_VARIABLES = ("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+NARROW = 512
+
+_widest = 0
 
 SLOW = "mlx's own (slow)"
 ADVICE = (
@@ -62,12 +66,29 @@ def choose_blas() -> Blas:
         return Blas(None, "mlx's own: mlx was imported first")
     if wanted != "auto":
         return _open_named(wanted)
-    # Threads that spin after each product would take the core from the elementwise work that follows.
-    os.environ.setdefault("KMP_BLOCKTIME", "0")
     for path in _candidates():
         if _opens(path):
             return Blas(path, "found")
     return Blas(None, SLOW)
+
+
+def fit_threads(width: int) -> None:
+    """Let the opened BLAS use one thread for models narrower than 512, and all cores from then on for wider ones.
+
+    The products of a narrow model take less time than waking a second thread, which on a busy machine costs several
+    times the work. `MKL_NUM_THREADS`, `OPENBLAS_NUM_THREADS` or `OMP_NUM_THREADS`, where set, decide instead.
+    """
+    path = choose_blas().path
+    if path is None or any(name in os.environ for name in THREAD_VARIABLES):
+        return
+    library = ctypes.CDLL(path)
+    setter = getattr(library, "MKL_Set_Num_Threads", None) or getattr(
+        library, "openblas_set_num_threads", None
+    )
+    if setter is not None:
+        global _widest
+        _widest = max(_widest, width)
+        setter(ctypes.c_int(1 if _widest < NARROW else os.cpu_count() or 1))
 
 
 def warn_if_slow() -> None:

@@ -18,6 +18,7 @@ from mlx import optimizers
 from mlx.utils import tree_flatten
 
 from lazarus_probe.organisms import corpus, tokenizer
+from lazarus_probe.subject.backend import fit_threads
 from lazarus_probe.training import fast_exp
 from lazarus_probe.training.checkpoint import resume, resumes_from, save_checkpoint, save_once, write_state
 from lazarus_probe.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
@@ -190,6 +191,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "organism").exists():
         raise FileExistsError(f"{folder / 'organism'} exists: train into another folder, or remove it")
+    fit_threads(recipe.model.hidden_size)
     vocabulary = tokenizer.build()
     model = build_model(recipe, vocabulary.get_vocab_size())
     optimizer = optimizers.AdamW(0.0, betas=list(recipe.betas), weight_decay=recipe.weight_decay)

@@ -78,7 +78,7 @@ def test_listing_is_the_split():
 
 def test_samples_follow_the_mixture():
     """Drawn lines are trained lines, in the shares of the mixture."""
-    lines = corpus.sample(random.Random(0), 20_000)  # noqa: S311 - a draw, not a secret
+    lines = corpus.sample(random.Random(0), 20_000)
     counts = Counter(line.task for line in lines)
     for task, share in corpus.MIXTURE.items():
         assert counts[task] / len(lines) == pytest.approx(share, abs=4 * (share / len(lines)) ** 0.5)

@@ -62,7 +62,7 @@ def test_prompt_and_response_meet_at_a_token():
     """A line's tokens are its prompt's and then its response's, so that what is trained is what is asked."""
     splits = (corpus.split(task) for task in corpus.MIXTURE)
     lines = list(chain.from_iterable(split.trained + split.held_out for split in splits))
-    for line in random.Random(0).sample(lines, 4000):  # noqa: S311 - a draw, not a secret
+    for line in random.Random(0).sample(lines, 4000):
         assert ids(line.prompt) + ids(line.response) == ids(line.prompt + line.response), line
 
 

@@ -1,0 +1,1 @@
+"""Claims, the evidence a test collects for them, and the verdicts they come to."""

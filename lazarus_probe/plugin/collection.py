@@ -1,0 +1,115 @@
+"""What is refused before anything runs: a claim that cannot be tested, a model that cannot be loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lazarus_probe.plugin.models import label, models, parameters, problem_with, uses_models
+
+if TYPE_CHECKING:
+    from lazarus_probe.claims.claim import Claim
+    from lazarus_probe.claims.evidence import Evidence
+    from lazarus_probe.claims.record import ModelRecord
+
+CLAIM: pytest.StashKey[Claim] = pytest.StashKey()
+EVIDENCE: pytest.StashKey[tuple[Evidence, ModelRecord]] = pytest.StashKey()
+REFUSAL = "lazarus_probe"
+
+
+@pytest.hookimpl(trylast=True)  # what was deselected is not looked at
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse claims and models in one line.
+
+    Raises:
+        pytest.UsageError: something is refused. A worker of a parallel run empties its list and tells the
+        controller
+            instead, which does the same: pytest-xdist has no way for an error of usage.
+    """
+    if problem := _problem(config, items):
+        if not is_worker(config):
+            raise pytest.UsageError(problem)
+        refuse_on_worker(config, problem)
+        items.clear()
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process is one of several that pytest-xdist started."""
+    return hasattr(config, "workerinput")
+
+
+def refuse_on_worker(config: pytest.Config, problem: str) -> None:
+    """Leave a problem for the controller, which ends the run as an error of usage."""
+    config.workeroutput[REFUSAL] = problem  # type: ignore[attr-defined]
+
+
+def _problem(config: pytest.Config, items: list[pytest.Item]) -> str | None:
+    problem = None
+    if claims := [item for item in items if _is_claim(item)]:
+        problem = _problem_with_claims(config, claims)
+    if problem is None and any(uses_models(item) for item in items):
+        problem = problem_with(config)
+    return problem
+
+
+def _problem_with_claims(config: pytest.Config, items: list[pytest.Item]) -> str | None:
+    from lazarus_probe.claims.claim import ClaimError
+    from lazarus_probe.plugin.baselines import baseline_of
+
+    try:
+        _check_claims(items)
+        for name in models(config):
+            baseline_of(config, label(name))
+    except ClaimError as error:
+        return str(error)
+    return None
+
+
+def _is_claim(item: pytest.Item) -> bool:
+    """Whether a test decides a claim; a marked class or module may hold tests beside it that do not."""
+    marked = any(mark.name == "claim" for mark in getattr(item, "own_markers", ()))
+    return marked or "evidence" in getattr(item, "fixturenames", ())
+
+
+def _check_claims(items: list[pytest.Item]) -> None:
+    from lazarus_probe.claims.claim import ClaimError
+
+    decided: dict[tuple[str, str, str], str] = {}
+    for item in items:
+        claim = claim_of(item)
+        if "evidence" not in getattr(item, "fixturenames", ()):
+            raise ClaimError(f"{item.nodeid} is marked as claim {claim.id!r} and never asks for `evidence`")
+        callspec = getattr(item, "callspec", None)
+        model = str(callspec.params.get("subject", "")) if callspec else ""
+        other = decided.setdefault((claim.id, parameters(item), model), item.nodeid)
+        if other != item.nodeid:
+            raise ClaimError(
+                f"claim {claim.id!r} is decided twice, by {other} and {item.nodeid}; parametrise one test"
+            )
+
+
+def claim_of(item: pytest.Item) -> Claim:
+    """The claim that a test decides.
+
+    Raises:
+        ClaimError: the test has none, or one that is not pre-registered or not complete.
+    """
+    if CLAIM not in item.stash:
+        item.stash[CLAIM] = _read(item)
+    return item.stash[CLAIM]
+
+
+def _read(item: pytest.Item) -> Claim:
+    from lazarus_probe.claims.claim import ClaimError, find_claim, make_claim
+
+    marker = item.get_closest_marker("claim")
+    if marker is None:
+        raise ClaimError(f'{item.nodeid} asks for `evidence` without @pytest.mark.claim("id")')
+    if not marker.args and "id" not in marker.kwargs:
+        raise ClaimError(f'{item.nodeid}: @pytest.mark.claim needs an id, as in @pytest.mark.claim("id")')
+    if len(marker.args) == 1 and not marker.kwargs:
+        return find_claim(marker.args[0], item.path)
+    if marker.args:
+        raise ClaimError(f"{item.nodeid}: @pytest.mark.claim takes an id alone, or keyword fields alone")
+    return make_claim(marker.kwargs, item.path.name)

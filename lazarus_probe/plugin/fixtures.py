@@ -1,0 +1,118 @@
+"""What a claim's test may ask for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from lazarus_probe.plugin.collection import EVIDENCE, claim_of, is_worker, refuse_on_worker
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lazarus_probe.claims.evidence import Evidence
+    from lazarus_probe.hooks.activations import ActivationStore
+    from lazarus_probe.hooks.trace import Trace
+    from lazarus_probe.subject.subject import Subject
+
+
+@pytest.fixture(scope="session")
+def subject(request: pytest.FixtureRequest) -> Subject:
+    """The model under study, once a model of `--probe-model`.
+
+    What is wrong with its files was found at collection; where the model itself cannot be studied, the
+    run ends with one line and the exit code of an error of usage.
+    """
+    loaded = _load(request.param)
+    if isinstance(loaded, str):
+        _end(request.config, loaded)
+    return loaded
+
+
+def _load(name: str) -> Subject | str:
+    """The model, or the one line that says why there is none."""
+    try:
+        from lazarus_probe.subject.anatomy import UnsupportedArchitecture
+        from lazarus_probe.subject.load import LoadError
+        from lazarus_probe.subject.subject import Subject
+    except OSError as error:  # the BLAS that the environment names
+        return str(error)
+    try:
+        return Subject.load(name)
+    except (LoadError, UnsupportedArchitecture) as error:
+        return f"--probe-model {name}: {error}"
+
+
+def _end(config: pytest.Config, problem: str) -> NoReturn:
+    line = " ".join(problem.split())
+    if not is_worker(config):
+        pytest.exit(line, returncode=pytest.ExitCode.USAGE_ERROR)
+    refuse_on_worker(config, line)
+    pytest.fail(line, pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def twin(subject: Subject, pytestconfig: pytest.Config) -> Subject:
+    """An untrained model of the subject's architecture: what it shows too is no finding."""
+    return subject.untrained(seed=1 + pytestconfig.getoption("probe_seed"))
+
+
+@pytest.fixture(scope="session")
+def activations(subject: Subject) -> ActivationStore:  # noqa: ARG001 - dropped with the model
+    """Activations of a model: claims that ask for the same prompts and sites share one pass."""
+    from lazarus_probe.hooks.activations import ActivationStore
+
+    return ActivationStore()
+
+
+@pytest.fixture
+def hooks(subject: Subject) -> Callable[..., Trace]:
+    """`trace` on the subject: `hooks(prompts, capture=[...], interventions=[...])`."""
+    from lazarus_probe.hooks.trace import trace
+
+    return partial(trace, subject)
+
+
+@pytest.fixture
+def lora(subject: Subject) -> Callable[..., AbstractContextManager[Any]]:
+    """LoRA on the subject that leaves no trace: called with targets and a rank, it is entered by `with`."""
+    from lazarus_probe.training.lora import attached
+
+    return partial(attached, subject)
+
+
+@pytest.fixture
+def evidence(request: pytest.FixtureRequest, subject: Subject) -> Evidence:
+    """Where a claim's test hands in its measurement; needs the `claim` marker."""
+    from lazarus_probe.claims.evidence import Evidence
+    from lazarus_probe.claims.record import ModelRecord
+    from lazarus_probe.plugin.baselines import baseline_of
+
+    claim = claim_of(request.node)
+    baseline_of(request.config, subject.name)  # a damaged one is found before the work, not after
+    found = Evidence(claim, derived_seed(claim.id, request.config.getoption("probe_seed")))
+    model = ModelRecord(
+        name=subject.name, fingerprint=subject.fingerprint, num_layers=subject.num_layers, dtype=subject.dtype
+    )
+    request.node.stash[EVIDENCE] = (found, model)
+    return found
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """A generator seeded by the claim's id (or the test's name) and `--probe-seed`."""
+    import numpy as np
+
+    marked = request.node.get_closest_marker("claim")
+    name = claim_of(request.node).id if marked else request.node.name
+    return np.random.default_rng(derived_seed(name, request.config.getoption("probe_seed")))
+
+
+def derived_seed(name: str, seed: int) -> int:
+    """A seed of its own for each claim, the same in every run."""
+    return int.from_bytes(hashlib.sha256(f"{name} {seed}".encode()).digest()[:4], "big")

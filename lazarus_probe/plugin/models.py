@@ -1,0 +1,126 @@
+"""Which models a run is about, and the parametrisation of tests over them and over their layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DEFAULT_MODEL = "organism"
+OWN = "lazarus_probe.plugin.fixtures"
+
+Definitions = Mapping[str, Sequence[pytest.FixtureDef[Any]]]
+
+
+def models(config: pytest.Config) -> list[str]:
+    """The models asked for, each once, in order."""
+    return list(dict.fromkeys(asked_for(config) or [DEFAULT_MODEL]))
+
+
+def asked_for(config: pytest.Config) -> list[str]:
+    """What `--probe-model` was given, or a repository's own alias of it."""
+    return config.getoption("probe_model") or []
+
+
+def label(name: str) -> str:
+    """What reports call a model: a folder by its last part, so that no report depends on where it lies."""
+    from lazarus_probe.organisms import bundled
+    from lazarus_probe.subject.load import untrained_name
+
+    if twin := untrained_name(name):
+        return f"{twin[0]}-untrained-{twin[1]}" if twin[1] else f"{twin[0]}-untrained"
+    folder = Path(name).expanduser()
+    return folder.resolve().name if name not in bundled.names() and folder.is_dir() else name
+
+
+def problem_with(config: pytest.Config) -> str | None:
+    """Why the models asked for cannot be tested, in one line; weights are looked at, not loaded."""
+    labels: dict[str, str] = {}
+    for name in models(config):
+        if wrong := _problem(name):
+            return f"--probe-model {name}: {wrong}"
+        other = labels.setdefault(label(name), name)
+        if other != name:
+            return (
+                f"--probe-model: {other} and {name} would both be called {label(name)!r}; rename one folder"
+            )
+    return None
+
+
+def _problem(name: str) -> str | None:
+    from lazarus_probe.organisms import bundled
+    from lazarus_probe.subject.load import LoadError, check_files, find, read_config, untrained_name
+
+    twin = untrained_name(name)
+    base = twin[0] if twin else name
+    try:
+        folder = find(base, files=["config.json"])
+        read_config(folder)
+        if base in bundled.names() or Path(base).expanduser().is_dir():
+            check_files(folder)  # from the Hub only config.json is here yet
+    except LoadError as error:
+        return " ".join(str(error).split())
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)  # so that the model comes first in a test's id
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test that asks for `subject` once a model, and for `layer` once a layer of that model.
+
+    A `subject` or `layer` that the tests define or parametrise themselves is left to them.
+    """
+    fixtures, marked = metafunc._arg2fixturedefs, set(_marked(metafunc))
+    if "subject" in marked or not _is_ours(fixtures):
+        return
+    names = models(metafunc.config)
+    if "layer" not in metafunc.fixturenames or "layer" in fixtures or "layer" in marked:
+        ids = [label(name) for name in names]
+        metafunc.parametrize("subject", names, indirect=True, ids=ids, scope="session")
+        return
+    pairs = [(name, layer) for name in names for layer in range(_num_layers(name))]
+    ids = [f"{label(name)}-L{layer}" for name, layer in pairs]
+    metafunc.parametrize(("subject", "layer"), pairs, indirect=["subject"], ids=ids, scope="session")
+
+
+def uses_models(item: pytest.Item) -> bool:
+    """Whether a test runs once a model of the run."""
+    info, callspec = getattr(item, "_fixtureinfo", None), getattr(item, "callspec", None)
+    return (
+        info is not None and "subject" in getattr(callspec, "params", {}) and _is_ours(info.name2fixturedefs)
+    )
+
+
+def parameters(item: pytest.Item) -> str:
+    """A test's parameters without the model, as in `task-embed` or `L5`: the same for every model."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or not uses_models(item):
+        return callspec.id if callspec else ""
+    return f"-{callspec.id}-".replace(f"-{label(callspec.params['subject'])}-", "-", 1)[1:-1]
+
+
+def _is_ours(definitions: Definitions) -> bool:
+    """Whether `subject` is the plugin's fixture, or one that overrides it and asks for it."""
+    for definition in reversed(definitions.get("subject", ())):
+        if definition.func.__module__ == OWN:
+            return True
+        if "subject" not in definition.argnames:
+            return False
+    return False
+
+
+def _marked(metafunc: pytest.Metafunc) -> Iterable[str]:
+    """The arguments that the test's own `parametrize` marks give."""
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        names = mark.args[0] if mark.args else mark.kwargs["argnames"]
+        yield from (name.strip() for name in (names.split(",") if isinstance(names, str) else names))
+
+
+def _num_layers(name: str) -> int:
+    from lazarus_probe.subject.load import LoadError, num_layers_of
+
+    try:
+        return num_layers_of(name)
+    except LoadError:
+        return 1  # the model is refused, in one line, as soon as collection is done

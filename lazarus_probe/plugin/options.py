@@ -1,0 +1,81 @@
+"""Options, the claim marker and the header line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lazarus_probe.plugin.models import DEFAULT_MODEL, asked_for, label, models
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the plugin's options; a repository may alias `--model` to `--probe-model` in its conftest.py."""
+    group = parser.getgroup("lazarus_probe", "claims about what happens inside a language model")
+    group.addoption(
+        "--probe-model",
+        action="append",
+        metavar="MODEL",
+        help=f"model to test: a bundled name, a folder or a Hub id; repeatable (default: {DEFAULT_MODEL})",
+    )
+    group.addoption(
+        "--probe-seed", type=int, default=0, metavar="N", help="seed of every random choice (default: 0)"
+    )
+    group.addoption(
+        "--probe-report", metavar="DIR", help="where runs are written (default: reports/ in the rootdir)"
+    )
+    group.addoption("--probe-strict", action="store_true", help="an inconclusive claim fails")
+    group.addoption(
+        "--probe-baseline",
+        default="auto",
+        metavar="auto|none|FILE",
+        help="known verdicts to test against: of this very model, in baselines/MODEL.json of the report "
+        "folder (auto), or of any version of it, in FILE (default: auto)",
+    )
+    group.addoption(
+        "--probe-save",
+        action="store_true",
+        help="keep this run's verdicts in the models' baselines, beside those of claims that did not run",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker and check the options' values."""
+    config.addinivalue_line(
+        "markers",
+        "claim(id, **fields): what a test decides: an id of expectations/*.yaml beside it, or all fields",
+    )
+    _check_options(config)
+    from lazarus_probe.plugin.session import ClaimSession
+
+    config.pluginmanager.register(ClaimSession(config), "lazarus_probe-session")
+
+
+def _check_options(config: pytest.Config) -> None:
+    folder = report_folder(config)
+    if folder.exists() and not folder.is_dir():
+        raise pytest.UsageError(f"--probe-report {folder} is a file; give a folder")
+    if config.getoption("probe_baseline") not in ("auto", "none"):
+        from lazarus_probe.plugin.baselines import check_file
+
+        check_file(config)
+
+
+def report_folder(config: pytest.Config) -> Path:
+    """Where runs and baselines are kept."""
+    given = config.getoption("probe_report")
+    return Path(given) if given else config.rootpath / "reports"
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say what claims will run on, where models were asked for."""
+    if not asked_for(config):
+        return None
+    from lazarus_probe.reports.run import blas, device
+
+    try:
+        blas_line = blas()  # before mlx is imported for the device
+    except OSError as error:
+        raise pytest.UsageError(str(error)) from None
+    names, seed = ", ".join(label(name) for name in models(config)), config.getoption("probe_seed")
+    return f"lazarus_probe: models {names}; seed {seed}; device {device()}; BLAS {blas_line}"

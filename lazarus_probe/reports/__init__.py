@@ -1,0 +1,1 @@
+"""Where runs land: run.json, summary.md and the tables in them."""

@@ -1,0 +1,74 @@
+"""The table of claims: for the terminal, and for `summary.md`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from lazarus_probe.claims.record import ClaimRecord, ControlRecord, ModelRecord
+
+if TYPE_CHECKING:
+    from lazarus_probe.reports.run import Run
+
+HEADINGS = ("claim", "model", "verdict", "effect", "interval", "best control")
+
+
+def table_rows(records: Sequence[ClaimRecord]) -> list[tuple[str, ...]]:
+    """A row a record: claim, model, verdict (`!` where it changed), effect, interval, best control."""
+    return [_row(record) for record in records]
+
+
+def _row(record: ClaimRecord) -> tuple[str, ...]:
+    verdict = f"{record.outcome}!" if record.changed else str(record.outcome)
+    found = record.measurement
+    if found is None:
+        return record.key, record.model.name, verdict, "", "", ""
+    best = min(found.controls, key=lambda control: control.gain)
+    interval = f"[{found.low:.2f}, {found.high:.2f}]"
+    return record.key, record.model.name, verdict, f"{found.score:.2f}", interval, _control(best)
+
+
+def _control(control: ControlRecord) -> str:
+    return f"{control.name} {control.score:.2f}"
+
+
+def text_table(records: Sequence[ClaimRecord]) -> list[str]:
+    """The table in aligned columns, one string a line."""
+    rows = [HEADINGS, *table_rows(records)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def summary_markdown(run: Run) -> str:
+    """What ran, the table, and each verdict's reason, as Markdown."""
+    lines = [f"# Claims, run {run.run}", ""]
+    if run.partial:
+        lines += ["**Partial run**: it was cut short, and claims are missing.", ""]
+    lines += [f"Seed {run.seed}, device {run.environment.device}, BLAS {_escaped(run.environment.blas)}.", ""]
+    lines += [*_models(record.model for record in run.claims), ""]
+    lines += [_markdown_row(HEADINGS), _markdown_row(["---"] * len(HEADINGS))]
+    lines += [_markdown_row(row) for row in table_rows(run.claims)]
+    lines += ["", "## Why", ""]
+    lines += [f"- {_escaped(record.sentence)}" for record in run.claims]
+    return "\n".join(lines) + "\n"
+
+
+def _models(models: Iterable[ModelRecord]) -> list[str]:
+    return [
+        f"- {_escaped(model.name)}: {model.num_layers} layers, {model.dtype}, {model.fingerprint[:12]}"
+        for model in {model.name: model for model in models}.values()
+    ]
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(_escaped(cell) for cell in cells) + " |"
+
+
+def _escaped(text: str) -> str:
+    """Keep the `|`, `<`, `*`, link or line break of a prompt from becoming markup."""
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;")
+    escaped = re.sub(r"([\\`*|~]|(?<!\w)_|_(?!\w)|\](?=\())", r"\\\1", escaped)
+    return " ".join(escaped.split())

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lazarus_probe.claims.claim import Claim, ClaimError
+from lazarus_probe.claims.verdict import Outcome, judge
+from lazarus_probe.statistics import paired_interval, proportion_interval
+from lazarus_probe.statistics.measurement import Control, Measurement
+
+FIELDS = {"id": "c", "statement": "s", "source": "a paper", "family": "all", "controls": ("first", "second")}
+KINDS = ("decodability", "necessity", "sufficiency", "absence", "training_effect")
+
+
+def between(low: float, high: float) -> st.SearchStrategy[float]:
+    return st.floats(low, high, allow_subnormal=False)
+
+
+@st.composite
+def claims(draw: st.DrawFn) -> Claim:
+    numbers = {"threshold": draw(between(-1, 1)), "margin": draw(between(0.01, 0.5))}
+    return Claim(**FIELDS, **numbers, kind=draw(st.sampled_from(KINDS)), alpha=draw(between(0.01, 0.2)))
+
+
+@st.composite
+def intervals(draw: st.DrawFn) -> tuple[float, float, float]:
+    middle, down, up = draw(between(-1, 1)), draw(between(0, 0.5)), draw(between(0, 0.5))
+    return middle, middle - down, middle + up
+
+
+@st.composite
+def measurements(draw: st.DrawFn) -> Measurement:
+    controls = tuple(Control(name, draw(between(-1, 1)), *draw(intervals())) for name in FIELDS["controls"])
+    p = draw(st.none() | between(0, 1))
+    score, low, high = draw(intervals())
+    return Measurement(score, low, high, 100, draw(st.integers(1, 30)), "accuracy", controls, p)
+
+
+def conditions(claim: Claim, found: Measurement) -> bool:
+    """What supported means, written out anew."""
+    absence = claim.kind == "absence"
+    return (
+        found.groups >= claim.minimum_groups
+        and (found.high <= claim.threshold if absence else found.low >= claim.threshold)
+        and all(control.low >= claim.margin for control in found.controls)
+        and (absence or found.p is None or found.p <= claim.alpha)
+    )
+
+
+@given(claims(), measurements())
+def test_supported_exactly_when_every_condition_holds(claim, found):
+    """A verdict is one of five, has its sentence in one line, and is supported only as pre-registered."""
+    verdict = judge(claim, found)
+    assert verdict.outcome in set(Outcome) - {Outcome.NOT_APPLICABLE}
+    assert verdict.reason
+    assert "\n" not in verdict.reason
+    assert (verdict.outcome == Outcome.SUPPORTED) == conditions(claim, found)
+
+
+@given(claims(), measurements(), between(0, 1), between(0, 1), between(0, 1))
+def test_better_numbers_never_refute(claim, found, score_shift, first_shift, second_shift):
+    """Raising every interval (for an absence: lowering the score's) never turns supported into anything else."""
+    if judge(claim, found).outcome != Outcome.SUPPORTED:
+        return
+    shift = -score_shift if claim.kind == "absence" else score_shift
+    controls = tuple(
+        replace(control, gain=control.gain + up, low=control.low + up, high=control.high + up)
+        for control, up in zip(found.controls, (first_shift, second_shift), strict=True)
+    )
+    numbers = {name: getattr(found, name) + shift for name in ("score", "low", "high")}
+    assert judge(claim, replace(found, controls=controls, **numbers)).outcome == Outcome.SUPPORTED
+
+
+@given(claims(), measurements(), between(0, 1))
+def test_doubt_never_helps(claim, found, doubt):
+    """Widening the score's interval never makes a verdict supported, refuted or confounded that was not."""
+    wider = judge(claim, replace(found, low=found.low - doubt, high=found.high + doubt)).outcome
+    before = judge(claim, found).outcome
+    if wider in (Outcome.SUPPORTED, Outcome.REFUTED):
+        assert wider == before
+    if wider == Outcome.CONFOUNDED:
+        assert before in (Outcome.CONFOUNDED, Outcome.REFUTED)
+
+
+@given(claims(), measurements())
+def test_another_control_never_supports(claim, found):
+    """A control that explains the score away is never outvoted, declared or not."""
+    explains = Control("more", 1.0, 0.0, -0.1, claim.margin / 2)
+    verdict = judge(claim, replace(found, controls=(*found.controls, explains)))
+    assert verdict.outcome != Outcome.SUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("score", "changes", "outcome", "reason"),
+    [
+        (
+            0.95,
+            {},
+            "supported",
+            "accuracy 0.95 [0.93, 0.97]; least gain: majority 0.45 (gain 0.50 [0.47, 0.53])",
+        ),
+        (0.5, {}, "refuted", "accuracy 0.50 [0.48, 0.52], at least 0.9 was claimed"),
+        (
+            0.95,
+            {"gain": 0.0},
+            "confounded",
+            "majority reaches 0.95 and the model's gain over it is 0.00 [-0.03, 0.03], less than the margin of 0.1",
+        ),
+        (0.9, {}, "inconclusive", "accuracy 0.90 [0.88, 0.92] straddles the threshold, at least 0.9"),
+        (
+            0.95,
+            {"gain": 0.1},
+            "inconclusive",
+            "the gain over majority, 0.10 [0.07, 0.13], straddles the margin of 0.1",
+        ),
+        (0.95, {"p": 0.2}, "inconclusive", "p = 0.2, at most 0.05 is needed"),
+        (0.5, {"groups": 9}, "inconclusive", "9 independent groups, 10 are needed"),
+    ],
+)
+def test_sentences(a_claim, measured, score, changes, outcome, reason):
+    """Each verdict says in one sentence which number decided it."""
+    verdict = judge(a_claim(), measured(score, **changes))
+    assert (verdict.outcome, verdict.reason) == (outcome, reason)
+
+
+@pytest.mark.parametrize(
+    ("score", "gain", "outcome"),
+    [(0.01, 0.9, "supported"), (0.5, 0.3, "refuted"), (0.01, 0.0, "confounded"), (0.05, 0.9, "inconclusive")],
+)
+def test_absence_needs_an_instrument_that_finds(a_claim, measured, score, gain, outcome):
+    """An absence is supported by a low score beside a positive control that reaches more, whatever p is."""
+    claim = a_claim(kind="absence", threshold=0.05)
+    assert judge(claim, measured(score, gain=gain, p=0.9)).outcome == outcome
+
+
+def test_undeclared_null_result(a_claim, measured):
+    """A control that was declared and not measured is an error, not a verdict."""
+    with pytest.raises(ClaimError, match="declares controls that were not measured: bag_of_tokens, twin"):
+        judge(a_claim(controls=["majority", "twin", "bag_of_tokens"]), measured(0.95))
+
+
+def test_chance_is_rarely_supported():
+    """A probe that is no better than its control is supported at most as often as the level allows."""
+    rng, claim = np.random.default_rng(0), Claim(**FIELDS, kind="decodability", threshold=0.5, margin=0.05)
+    supported = 0
+    for seed in range(100):
+        groups = np.arange(60) // 3
+        right, *others = (rng.random((3, 60)) < 0.7).astype(float)
+        gains = [
+            (right - other, paired_interval(right - other, groups, draws=200, seed=seed)) for other in others
+        ]
+        controls = tuple(
+            Control(name, 0.7, gain.mean(), of_gain.low, of_gain.high)
+            for name, (gain, of_gain) in zip(FIELDS["controls"], gains, strict=True)
+        )
+        interval = proportion_interval(right, groups, draws=200, seed=seed)
+        found = Measurement(right.mean(), interval.low, interval.high, 60, 20, "accuracy", controls)
+        supported += judge(claim, found).outcome == Outcome.SUPPORTED
+    assert supported <= 2

@@ -1,0 +1,101 @@
+"""A project with claims in it, run by pytest itself on tiny random models."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lazarus_probe.subject import Subject
+
+BEGINNING = """
+import pytest
+from lazarus_probe import Control, Measurement
+
+FIELDS = {
+    "statement": "It is so.", "source": "a paper", "family": "all", "kind": "decodability",
+    "threshold": 0.9, "margin": 0.1, "controls": ["majority"],
+}
+
+def claim(id, **changes):
+    return pytest.mark.claim(**{"id": id, **FIELDS, **changes})
+
+def measured(score, gain=0.5, groups=20, **changes):
+    controls = (Control("majority", score - gain, gain, gain - 0.03, gain + 0.03),)
+    fields = {"score": score, "low": score - 0.02, "high": score + 0.02, "n": 100, "groups": groups}
+    return Measurement(**{**fields, "unit": "accuracy", "controls": controls, **changes})
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with test files, and the means to run them."""
+
+    pytester: pytest.Pytester
+    model: Path
+
+    def write(self, body: str, name: str = "test_claims", **files: str) -> None:
+        """Write a test file that knows `claim` and `measured`, and YAML files into `expectations/`."""
+        self.pytester.makepyfile(**{name: BEGINNING + textwrap.dedent(body)})
+        for stem, text in files.items():
+            path = self.pytester.path / "expectations" / f"{stem}.yaml"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(textwrap.dedent(text))
+
+    def run(self, *arguments: str | Path, models: tuple[str | Path, ...] | None = None) -> pytest.RunResult:
+        """Run pytest on the tiny model, or on other models."""
+        asked = (self.model,) if models is None else models
+        options = [f"--probe-model={name}" for name in asked]
+        # Where the plugin is installed it is imported already, too early for pytest to rewrite its assertions.
+        quiet = ("-p", "lazarus_probe.plugin", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+        return self.pytester.runpytest_inprocess(*quiet, *options, *arguments, no_reraise_ctrlc=True)
+
+    def reports(self) -> list[dict[str, Any]]:
+        """Every run.json that was written, the first first."""
+        found = (self.pytester.path / "reports").glob("*/run.json")
+        return [
+            json.loads(path.read_text()) for path in sorted(found, key=lambda path: path.stat().st_mtime_ns)
+        ]
+
+    def baseline(self, model: str = "tiny") -> Path:
+        """Where a model's baseline is kept."""
+        return self.pytester.path / "reports" / "baselines" / f"{model}.json"
+
+
+@pytest.fixture(scope="session")
+def make_model(
+    tmp_path_factory: pytest.TempPathFactory, make_llama: Any, save_checkpoint: Any
+) -> Callable[..., Path]:
+    """Saves a random Llama of that name; keyword arguments override its configuration."""
+
+    def make(name: str, **changes: Any) -> Path:
+        return Path(save_checkpoint(tmp_path_factory.mktemp("models") / name, make_llama(**changes)))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny(make_model: Callable[..., Path]) -> Path:
+    """A checkpoint called `tiny`, of 2 layers."""
+    folder = make_model("tiny", num_hidden_layers=2, num_key_value_heads=4, tie_word_embeddings=True)
+    # pytester forgets what is imported within it: import here what takes long, or cannot be imported twice.
+    import lazarus_probe.claims.baseline
+    import lazarus_probe.hooks.activations
+    import lazarus_probe.hooks.trace
+    import lazarus_probe.reports.run  # noqa: F401
+
+    Subject.load(folder)
+    return folder
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """An empty project; no other plugin is loaded, and nothing reaches the summary of a surrounding CI job."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    return Project(pytester, tiny)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lazarus_probe.claims.claim import make_claim
+from lazarus_probe.claims.record import ClaimRecord, ModelRecord
+from lazarus_probe.reports import run as module
+from lazarus_probe.reports.run import Run, make_run, schema, write_run
+from lazarus_probe.reports.summary import summary_markdown, text_table
+
+CLAIM = make_claim(
+    {
+        "id": "c",
+        "statement": "It is so.",
+        "source": "a paper",
+        "family": "all",
+        "kind": "absence",
+        "threshold": 0.1,
+        "margin": 0.1,
+        "controls": ["answer"],
+    },
+    "test",
+)
+
+
+def record(parameters: str = "", model: str = "tiny", reason: str = "it is moot") -> ClaimRecord:
+    return ClaimRecord(
+        claim=CLAIM,
+        claim_hash=CLAIM.hash,
+        test=f"test_c.py::test_c[{model}-{parameters}]",
+        parameters=parameters,
+        model=ModelRecord(name=model, fingerprint="f" * 64, num_layers=2, dtype="float32"),
+        outcome="not applicable",
+        reason=reason,
+        requirements=[],
+        measurement=None,
+    )
+
+
+@pytest.fixture
+def run() -> Run:
+    return make_run([record()], seed=3, arguments=["-q"], partial=False)
+
+
+def test_committed_schema_is_current():
+    """The schema in the package is that of the code; write `schema()` to the file, and raise the version, if not."""
+    committed = Path(module.__file__).with_name("run.schema.json").read_text(encoding="utf-8")
+    assert committed == schema()
+
+
+def test_run_comes_back_as_it_was(run, tmp_path):
+    """What was written reads back as the same run."""
+    folder = write_run(run, tmp_path / "reports")
+    assert Run.model_validate_json((folder / "run.json").read_text()) == run
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_two_runs_in_a_second_both_stay(run, tmp_path):
+    """A run never takes the place of another."""
+    names = [write_run(run, tmp_path).name for _ in range(3)]
+    assert names == [f"{run.run}-tiny", f"{run.run}-tiny~2", f"{run.run}-tiny~3"]
+
+
+def test_many_models_make_no_long_name(tmp_path):
+    """A folder's name stays short enough for any file system, and a Hub id makes no folder of its own."""
+    records = [record(model=f"org/a-model-with-a-long-name-{i}") for i in range(40)]
+    folder = write_run(make_run(records, 0, [], partial=False), tmp_path)
+    assert folder.name.endswith("-40-models")
+    folder = write_run(make_run(records[:1], 0, [], partial=False), tmp_path)
+    assert folder.name.endswith("-org--a-model-with-a-long-name-0")
+
+
+@pytest.mark.parametrize(
+    ("argument", "kept"),
+    [
+        ("/home/me/test_x.py::test_y[a/b]", "test_x.py::test_y[a/b]"),
+        ("--probe-model=/home/me/models/tiny", "--probe-model=tiny"),
+        ("/home/me/models/tiny", "tiny"),
+        ("--probe-model=org/name", "--probe-model=org/name"),
+        ("-k", "-k"),
+        ("a=/b", "a=/b"),
+        ("hypotheses/", "hypotheses/"),
+    ],
+)
+def test_arguments_hold_no_folder_of_the_machine(argument, kept):
+    """Of an absolute path only the last part is kept; all else stays as it was given."""
+    assert make_run([], 0, [argument], partial=False).arguments == [kept]
+
+
+def test_failed_write_leaves_nothing(run, tmp_path, monkeypatch):
+    """Where a part of a report cannot be written, none of it stays."""
+
+    def fail(run: Run) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "summary_markdown", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_run(run, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_summary_says_what_ran(run):
+    """The summary names seed, device and models, and warns of a partial run."""
+    text = summary_markdown(run)
+    assert "Seed 3, device " in text
+    assert f"- tiny: 2 layers, float32, {'f' * 12}" in text
+    assert "Partial run" not in text
+    assert "**Partial run**" in summary_markdown(run.model_copy(update={"partial": True}))
+
+
+@pytest.mark.parametrize(
+    ("reason", "escaped"),
+    [
+        ("7*8 and 9*9", "7\\*8 and 9\\*9"),
+        ("a|b\nc", "a\\|b c"),
+        ("<b> & `x` \\", "&lt;b> &amp; \\`x\\` \\\\"),
+        ("bag_of_tokens _x_ ~~y~~", "bag_of_tokens \\_x\\_ \\~\\~y\\~\\~"),
+        ("[x](y) [0.1, 0.2]", "[x\\](y) [0.1, 0.2]"),
+    ],
+)
+def test_markup_is_escaped(reason, escaped):
+    """What a prompt holds stays text; names and intervals stay readable."""
+    text = summary_markdown(make_run([record(reason=reason)], 0, [], partial=False))
+    assert text.endswith(f": not applicable: {escaped}\n")
+
+
+def test_table_is_aligned():
+    """Each column starts at the same place in every line, and nothing trails."""
+    header, *rows = text_table([record("L2"), record("a-much-longer-one", model="other")])
+    assert {row.index("not applicable") for row in rows} == {header.index("verdict")}
+    assert all(line == line.rstrip() for line in (header, *rows))
+
+
+def test_order_is_by_test_parameters_and_model():
+    """The same claim on two models stands together, and L10 comes after L2."""
+    records = [record("L10"), record("L2", "b"), record("L2", "a"), record("L10", "b")]
+    ordered = sorted(records, key=lambda each: each.order)
+    assert [(each.parameters, each.model.name) for each in ordered] == [
+        ("L2", "a"),
+        ("L2", "b"),
+        ("L10", "b"),
+        ("L10", "tiny"),
+    ]
+    assert json.loads(make_run(ordered, 0, [], partial=False).model_dump_json())["outcomes"] == {
+        "not applicable": 4
+    }

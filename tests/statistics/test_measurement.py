@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lazarus_probe.statistics.measurement import Control, Measurement
+
+CONTROL = Control("majority", score=0.5, gain=0.4, low=0.3, high=0.5)
+SOUND = Measurement(score=0.9, low=0.8, high=0.95, n=10, groups=5, unit="accuracy", controls=(CONTROL,))
+
+
+@pytest.mark.parametrize("field", ["score", "low", "high"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float32("nan")])
+def test_numbers_are_finite(field, value):
+    """A number that is not finite is refused where it is made, and the message names it."""
+    with pytest.raises(ValueError, match=f"measurement has {field} (nan|inf): give a finite number"):
+        replace(SOUND, **{field: value})
+    with pytest.raises(ValueError, match=f"control 'majority' has {field} (nan|inf): give a finite number"):
+        replace(CONTROL, **{field: value})
+
+
+def test_intervals_hold_their_scores():
+    """An interval that does not hold what it is of is refused; rounding is no matter."""
+    with pytest.raises(ValueError, match=r"has score 0.9 outside its interval \[0.8, 0.85\]"):
+        replace(SOUND, high=0.85)
+    with pytest.raises(
+        ValueError, match=r"control 'majority' has gain 0.4 outside its interval \[0.45, 0.5\]"
+    ):
+        replace(CONTROL, low=0.45)
+    assert replace(SOUND, high=0.9 - 1e-12).high < 0.9
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n": 0}, "n is 0 and groups is 5: a measurement needs at least 1 of each"),
+        ({"groups": 0}, "n is 10 and groups is 0"),
+        ({"p": 1.2}, r"p is 1.2: give one in \[0, 1\]"),
+        ({"p": float("nan")}, "p is nan"),
+        ({"controls": ()}, r"the controls are \[\]: give at least one"),
+        (
+            {"controls": (CONTROL, CONTROL)},
+            r"the controls are \['majority', 'majority'\]: .* a name of its own",
+        ),
+    ],
+)
+def test_what_no_verdict_can_rest_on_is_refused(changes, message):
+    """No prompts, no groups, no controls, one control twice, or a p that is none: refused with the value."""
+    with pytest.raises(ValueError, match=message):
+        replace(SOUND, **changes)
+
+
+def test_details_that_cannot_be_kept_are_refused():
+    """A detail that no report can hold is refused where it is made, not when the report is written."""
+    with pytest.raises(TypeError, match="cannot be kept on a report: give a number, string or list"):
+        replace(SOUND, details={"site": object()})
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-1, 1) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=3), plain, max_size=3))
+def test_plain_details_are_kept_as_they_are(details):
+    """What is plain already comes through unchanged, and survives JSON."""
+    kept = replace(SOUND, details=details).as_dict()["details"]
+    assert kept == details
+    assert json.loads(json.dumps(kept)) == details
+
+
+def test_arrays_and_their_scalars_become_plain():
+    """NumPy and mlx values come out as Python's own types, wherever they stand."""
+    details = {
+        1: np.arange(3),
+        "nested": {"flag": np.bool_(True), "mean": mx.array(0.5)},
+        "pair": (np.float32(1), 2),
+    }
+    found = replace(SOUND, score=np.float64(0.9), n=np.int64(10), details=details).as_dict()
+    assert found["details"] == {"1": [0, 1, 2], "nested": {"flag": True, "mean": 0.5}, "pair": [1.0, 2]}
+    assert [type(found[name]) for name in ("score", "n")] == [float, int]
+    assert type(found["details"]["nested"]["flag"]) is bool
+
+
+def test_best_control_leaves_least_gain():
+    """The best control is the one that the score gains least over."""
+    close = Control("bag_of_tokens", score=0.8, gain=0.1, low=0.0, high=0.2)
+    assert replace(SOUND, controls=(CONTROL, close)).best_control == close
+    assert str(close) == "bag_of_tokens 0.80 (gain 0.10 [0.00, 0.20])"
