@@ -23,7 +23,8 @@ class Claim(BaseModel):
     """What is claimed, and what would support or refute it.
 
     `threshold` is on the score: at least it for most kinds, at most it for `absence`. `margin` is the
-    smallest gain over a control that counts; for `absence`, over the score by the positive control.
+    smallest gain over a control that counts; for `absence`, over the score by the positive control. `family` names
+    the claims that belong together; a claim without one is a family of its own.
     `minimum_groups` is the number of independent units (operand families, templates, seeds) below which
     the verdict is inconclusive.
     """
@@ -33,10 +34,10 @@ class Claim(BaseModel):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     statement: str = Field(min_length=1)
     source: str = Field(min_length=1)
-    family: str = Field(min_length=1)
+    family: str = Field(default_factory=lambda given: given.get("id", ""), min_length=1)
     kind: Kind
     threshold: float
-    margin: float = Field(gt=0)
+    margin: float = Field(default=0.05, gt=0)
     controls: tuple[str, ...] = Field(min_length=1)
     minimum_groups: int = Field(default=10, ge=2)
     alpha: float = Field(default=0.05, gt=0, lt=1)

@@ -57,10 +57,15 @@ class Labelled:
     """
 
     prompts: Sequence[Prompt]
-    labels: NDArray[Any]
-    groups: NDArray[Any]
-    clusters: NDArray[Any] | None = None
+    labels: Any
+    groups: Any
+    clusters: Any = None
     at: Any = "last"
+
+    def __post_init__(self) -> None:
+        for name in ("labels", "groups", "clusters"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, np.asarray(getattr(self, name)))
 
     @property
     def units(self) -> NDArray[Any]:

@@ -88,7 +88,7 @@ def test_a_probe_without_groups_is_refused(grouped):
     """No groups is an error in one line that says what to give."""
     texts, labels, _ = letters(0)
     with pytest.raises(ValueError, match="no groups is refused"):
-        decode(grouped, grouped.untrained(1), Labelled(texts, labels, None), Site("embed"))  # type: ignore[arg-type]
+        decode(grouped, grouped.untrained(1), Labelled(texts, labels, None), Site("embed"))
 
 
 def test_no_prompts_is_refused(grouped):

@@ -48,7 +48,7 @@ def refused(result):
         (GOOD.replace("  threshold: 0.9", ""), "some.yaml: claim 'known': field 'threshold' is missing"),
         (
             GOOD.replace("margin", "margins"),
-            "some.yaml: claim 'known': field 'margin' is missing",
+            "some.yaml: claim 'known': field 'margins' is unknown",
         ),
         (
             GOOD + "  treshold: 1\n",
