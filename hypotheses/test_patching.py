@@ -23,7 +23,7 @@ def answered_pairs(subject, evidence, rng):
     pairs = [Pair(f"{a}*{b}=", f"{a}+{b}=", a * b, a + b) for a, b in digits]
     lengths = np.array([[len(subject.encode(text)) for text in (pair.source, pair.target)] for pair in pairs])
     products, sums = (
-        greedy(subject, [getattr(pair, side) for pair in pairs], 5) for side in ("source", "target")
+        greedy(subject, [getattr(pair, side) for pair in pairs], 4) for side in ("source", "target")
     )
     known = (lengths == np.median(lengths)).all(axis=1) & [
         is_answer(product, pair.source_answer) and is_answer(total, pair.target_answer)

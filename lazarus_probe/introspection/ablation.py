@@ -103,7 +103,7 @@ def _masked(mask: NDArray[Any], average: NDArray[Any]) -> Callable[[mx.array], m
 
 
 def answers(
-    subject: Subject, prompts: Sequence[str], interventions: Sequence[Intervention] = (), max_tokens: int = 5
+    subject: Subject, prompts: Sequence[str], interventions: Sequence[Intervention] = (), max_tokens: int = 4
 ) -> list[str]:
     """What the model says, greedily, under interventions."""
     with hooked(subject, interventions=interventions):

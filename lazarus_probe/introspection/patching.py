@@ -89,7 +89,7 @@ def sweep_residual(
     positions: Sequence[int],
     *,
     donors: Sequence[int] | None = None,
-    max_tokens: int = 5,
+    max_tokens: int = 4,
 ) -> Sweep:
     """Patch `resid_post` at each layer and position, and let the model go on by itself.
 

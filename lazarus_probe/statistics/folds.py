@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ Folds = list[tuple[Ints, Ints]]
 
 # Shuffles tried before a split that trains without one of the classes is given up on.
 ATTEMPTS = 20
+KEPT = 256
 
 
 def grouped_folds(
@@ -40,11 +42,18 @@ def grouped_folds(
         ValueError: no groups, fewer than two, one class only, a class in one group only, or `k` below 2
             or too large to keep every class on each training side.
     """
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
-
     if k < 2:
         raise ValueError(f"k is {k}: cross-validation needs at least 2 folds")
     codes, index = check_split(labels, groups, kind)
+    return list(_split(codes.tobytes(), index.tobytes(), k, seed, kind))
+
+
+@lru_cache(maxsize=KEPT)
+def _split(classes: bytes, clusters: bytes, k: int, seed: int, kind: Kind) -> Folds:
+    """The folds; kept, since a probe and all its controls are scored on the same ones."""
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    codes, index = (np.frombuffer(each, dtype=np.intp) for each in (classes, clusters))
     if kind == "regression":
         splitter = GroupKFold(min(k, int(index.max()) + 1), shuffle=True, random_state=seed)
         return list(splitter.split(index, None, index))
