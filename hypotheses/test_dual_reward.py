@@ -2,6 +2,9 @@
 
 Both arms have the same number of trained parameters, the same data and the same seeds. The class word is trained and
 read at the last token of the prompt; the questions it is read on have operands held out of the training.
+
+Whether the training reads out what is there or builds it anew is a claim of its own, held against the same training of
+an untrained model.
 """
 
 import numpy as np
@@ -16,37 +19,45 @@ VO, QK = ("v_proj", "o_proj"), ("q_proj", "k_proj")
 
 @pytest.fixture(scope="module")
 def trained():
-    """Both arms of each model, trained once for both claims."""
+    """The arms of each model, each trained once for all claims."""
     return {}
 
 
-def arms(subject, evidence, trained):
-    """The base model's reading and both arms; the claim applies to a model that can do the arithmetic."""
+def questions(declared):
+    """Questions to train on, and held-out ones with other operands."""
+    asked = prompts.questions(np.random.default_rng(0), declared["per_operation"], phrasings=["spaced"])
+    return split_families(asked, declared["held_out"], seed=0)
+
+
+def arm(subject, targets, declared, trained, seeds):
+    """One arm of one model, trained unless it was before."""
+    key = subject.name, targets
+    if key not in trained:
+        options = {name: declared[name] for name in ("steps", "batch_size", "learning_rate", "cls_weight")}
+        runs = {"rank": declared["rank"], "seeds": seeds}
+        trained[key] = run_arm(subject, targets, *questions(declared), DualReward(**options), **runs)
+    return trained[key]
+
+
+def base_reading(subject, evidence):
+    """What the lens names, and the share answered, without training; the claims apply to a model that can answer."""
     declared = evidence.claim.parameters
     try:
         words = class_tokens(subject)
     except ValueError as error:
         evidence.require(False, str(error))
-    asked = prompts.questions(np.random.default_rng(0), declared["per_operation"], phrasings=["spaced"])
-    train_on, held_out = split_families(asked, declared["held_out"], seed=0)
-    base, _, answered = read(subject, held_out, words)
-    evidence.require(
-        answered.mean() >= declared["answered"],
-        f"answers {answered.mean():.2f} of the held-out questions; {declared['answered']:.2f} needed",
-    )
-    if subject.name not in trained:
-        options = {name: declared[name] for name in ("steps", "batch_size", "learning_rate", "cls_weight")}
-        runs = {"rank": declared["rank"], "seeds": declared["seeds"]}
-        trained[subject.name] = [
-            run_arm(subject, targets, train_on, held_out, DualReward(**options), **runs)
-            for targets in (VO, QK)
-        ]
-    return base, float(answered.mean()), *trained[subject.name]
+    named, _, answered = read(subject, questions(declared)[1], words)
+    share = float(answered.mean())
+    needed = declared["answered"]
+    evidence.require(share >= needed, f"answers {share:.2f} of the held-out questions; {needed:.2f} needed")
+    return named, share
 
 
 @pytest.mark.claim("vo-creates-vocabulary-classifier")
 def test_vo(subject, evidence, trained):
-    base, answered, vo, qk = arms(subject, evidence, trained)
+    declared = evidence.claim.parameters
+    base, answered = base_reading(subject, evidence)
+    vo, qk = (arm(subject, targets, declared, trained, declared["seeds"]) for targets in (VO, QK))
     others = {"no_training": np.broadcast_to(base, vo.named.shape), "qk": qk.named}
     details = {"base_answers_right": answered, "qk_answers_right": float(qk.answered.mean())}
     evidence.record(compare_arms(vo, others, details, evidence.seed))
@@ -54,6 +65,20 @@ def test_vo(subject, evidence, trained):
 
 @pytest.mark.claim("qk-creates-no-vocabulary-classifier")
 def test_qk(subject, evidence, trained):
-    _, answered, vo, qk = arms(subject, evidence, trained)
+    declared = evidence.claim.parameters
+    _, answered = base_reading(subject, evidence)
+    vo, qk = (arm(subject, targets, declared, trained, declared["seeds"]) for targets in (VO, QK))
     details = {"base_answers_right": answered}
     evidence.record(compare_arms(qk, {"vo": vo.named}, details, evidence.seed, absence=True))
+
+
+@pytest.mark.claim("vo-reveals-existing-classifier")
+def test_vo_reveals(subject, twin, evidence, trained):
+    declared = evidence.claim.parameters
+    _, answered = base_reading(subject, evidence)
+    vo = arm(subject, VO, declared, trained, declared["seeds"])
+    untrained = arm(twin, VO, declared, trained, declared["seeds"][:1])
+    details = {"base_answers_right": answered}
+    evidence.record(
+        compare_arms(vo, {"untrained": np.repeat(untrained.named, len(vo.named), axis=0)}, details)
+    )

@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from lazarus_probe.subject.backend import NARROW, fit_threads, warn_if_slow
+from lazarus_probe.subject.backend import warn_if_slow
 from lazarus_probe.subject.load import LoadError
 
 ADAPTER_FILES = ("adapter_config.json", "adapters.safetensors")
@@ -34,7 +34,6 @@ def load_checkpoint(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     )
     if mx.default_device() == mx.cpu:
         warn_if_slow()
-        fit_threads(int(config.get("hidden_size", NARROW)))
         if not config.get("quantization"):
             model.set_dtype(mx.float32)
     _or_load_error(f"the weights in {folder} cannot be read", lambda: mx.eval(model.parameters()))

@@ -18,6 +18,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from lazarus_probe.subject.anatomy import Anatomy, anatomy_of
+from lazarus_probe.subject.backend import fit_threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,7 @@ class Subject:
             UnsupportedArchitecture: the parts of the model were not found.
         """
         anatomy = anatomy_of(model)
+        fit_threads(anatomy.hidden_size)
         if config is None:
             config = dataclasses.asdict(model.args)
         return cls(name, model, tokenizer, dict(config), anatomy, path)

@@ -136,3 +136,25 @@ def test_products_are_as_fast_as_numpys():
     code = "from lazarus_probe.cli.speed import mlx_speed, numpy_speed; print(mlx_speed() / numpy_speed())"
     # The best of three, since other work on the processor may hit one side only.
     assert max(float(run(f"import lazarus_probe; {code}").stdout) for _ in range(3)) >= 0.5
+
+
+def test_threads_fit_the_widest_model():
+    """A narrow model sets one thread; once a wide one is loaded, all cores are used again."""
+    code = """
+import os, ctypes
+for name in ("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.pop(name, None)
+from lazarus_probe.subject import backend
+path = backend.choose_blas().path
+if path is None or "mkl" not in path:
+    print("no mkl")
+else:
+    threads = ctypes.CDLL(path).MKL_Get_Max_Threads
+    seen = []
+    for width in (128, 1024, 128):
+        backend.fit_threads(width)
+        seen.append(threads())
+    print(seen[0] == 1, seen[1] == seen[2], seen[1] >= seen[0])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] in ("True True True", "no mkl")
