@@ -58,7 +58,7 @@ def test_vo(subject, evidence, trained):
     declared = evidence.claim.parameters
     base, answered = base_reading(subject, evidence)
     vo, qk = (arm(subject, targets, declared, trained, declared["seeds"]) for targets in (VO, QK))
-    others = {"no_training": np.broadcast_to(base, vo.named.shape), "qk": qk.named}
+    others = {"no_training": base, "qk": qk.named}
     details = {"base_answers_right": answered, "qk_answers_right": float(qk.answered.mean())}
     evidence.record(compare_arms(vo, others, details, evidence.seed))
 
@@ -79,6 +79,4 @@ def test_vo_reveals(subject, twin, evidence, trained):
     vo = arm(subject, VO, declared, trained, declared["seeds"])
     untrained = arm(twin, VO, declared, trained, declared["seeds"][:1])
     details = {"base_answers_right": answered}
-    evidence.record(
-        compare_arms(vo, {"untrained": np.repeat(untrained.named, len(vo.named), axis=0)}, details)
-    )
+    evidence.record(compare_arms(vo, {"untrained": untrained.named}, details, evidence.seed))

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.interventions import patch
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked, trace
-from lazarus_probe.statistics import paired_interval, proportion_interval
-from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.statistics import paired_control, proportion_interval
+from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import is_answer, parse_number
@@ -186,8 +186,8 @@ def transfer(
         groups=len(np.unique(units)),
         unit="rate of full transfer",
         controls=(
-            _control("random_position", moved, elsewhere, units, seed),
-            _control("other_pair", moved, foreign, units, seed),
+            paired_control("random_position", moved, elsewhere, units, seed),
+            paired_control("other_pair", moved, foreign, units, seed),
         ),
         seed=seed,
         details={
@@ -197,9 +197,3 @@ def transfer(
             "full_transfer_by_layer_and_position": sweep.rates().round(3).tolist(),
         },
     )
-
-
-def _control(name: str, moved: NDArray[Any], other: NDArray[Any], units: NDArray[Any], seed: int) -> Control:
-    gain = moved.astype(float) - other.astype(float)
-    interval = paired_interval(gain, units, seed=seed)
-    return Control(name, float(other.mean()), float(gain.mean()), interval.low, interval.high)

@@ -27,7 +27,7 @@ from lazarus_probe.statistics import (
     mean_predictions,
     out_of_fold_classification,
     out_of_fold_regression,
-    paired_interval,
+    paired_control,
     permutation_null,
     proportion_interval,
     r2,
@@ -81,7 +81,6 @@ def decode(
     *,
     kind: Kind = "classification",
     store: ActivationStore | None = None,
-    extra: Mapping[str, NDArray[Any]] | None = None,
     seed: int = 0,
 ) -> Measurement:
     """Probe one site of a model, with its controls.
@@ -96,7 +95,6 @@ def decode(
         site: where to read.
         kind: `classification` scores accuracy, `regression` R2 against the mean of the training side.
         store: activations shared with other claims.
-        extra: features (N, F) of further controls, by name.
         seed: of folds, shuffles and intervals.
 
     Raises:
@@ -110,7 +108,6 @@ def decode(
     known = {
         "bag_of_tokens": bag_of_tokens(encode_all(subject, labelled.prompts)),
         "untrained": _features(store, twin, labelled, site),
-        **(extra or {}),
     }
     if site.kind != "embed":
         known["token_embeddings"] = _features(store, subject, labelled, Site("embed"))
@@ -167,7 +164,7 @@ def _score_classes(
     others = {"majority": majority_predictions(labels) == labels}
     others |= {name: correct(values) for name, values in known.items()}
     test = permutation_null(features, labels, groups, DRAWS, seed)
-    controls = [_paired(name, right, other, units, seed) for name, other in others.items()]
+    controls = [paired_control(name, right, other, units, seed) for name, other in others.items()]
     interval = proportion_interval(right, units, LEVEL, seed=seed)
     return Measurement(
         score=float(right.mean()),
@@ -181,12 +178,6 @@ def _score_classes(
         seed=seed,
         details={**details, "classes": len(np.unique(labels)), "permutations": DRAWS},
     )
-
-
-def _paired(name: str, right: NDArray[Any], other: NDArray[Any], units: NDArray[Any], seed: int) -> Control:
-    gain = right.astype(float) - other.astype(float)
-    interval = paired_interval(gain, units, LEVEL, seed=seed)
-    return Control(name, float(other.mean()), float(gain.mean()), interval.low, interval.high)
 
 
 def _score_numbers(

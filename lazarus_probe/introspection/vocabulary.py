@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lazarus_probe.introspection.logit_lens import logit_lens
-from lazarus_probe.statistics import paired_interval, proportion_interval
-from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.statistics import paired_control, proportion_interval
+from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.tasks.prompts import Question
 
 if TYPE_CHECKING:
@@ -58,8 +58,6 @@ def vocabulary_alignment(
     answered = np.array([row[1] == _first_token(subject, q) for row, q in zip(top, questions, strict=True)])
     families = np.array([question.family for question in questions])
     interval = proportion_interval(named, families, seed=seed)
-    gain = answered.astype(float) - named.astype(float)
-    of_gain = paired_interval(gain, families, seed=seed)
     probabilities = [
         float(np.exp(lens.log_probs[i, 0, list(words[q.fact.operation])]).sum())
         for i, q in enumerate(questions)
@@ -71,11 +69,7 @@ def vocabulary_alignment(
         n=len(questions),
         groups=len(np.unique(families)),
         unit="rate of the class word on top",
-        controls=(
-            Control(
-                "answer_at_last_layer", float(answered.mean()), float(gain.mean()), of_gain.low, of_gain.high
-            ),
-        ),
+        controls=(paired_control("answer_at_last_layer", named, answered, families, seed, positive=True),),
         seed=seed,
         details={
             "layer": layer,

@@ -5,6 +5,7 @@ from lazarus_probe.statistics.controls import (
     control_task,
     majority_predictions,
     mean_predictions,
+    paired_control,
     selectivity,
 )
 from lazarus_probe.statistics.equivalence import Equivalence, tost
@@ -58,6 +59,7 @@ __all__ = [
     "mean_predictions",
     "out_of_fold_classification",
     "out_of_fold_regression",
+    "paired_control",
     "paired_interval",
     "permutation_null",
     "permutation_p",

@@ -1,4 +1,4 @@
-"""What a probe must beat: predictions and labels that know nothing of the model."""
+"""What a score must beat: predictions and labels that know nothing of the model, and the gain over a control."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.statistics.clusters import Floats, Ints, as_values
 from lazarus_probe.statistics.folds import encode, grouped_folds
+from lazarus_probe.statistics.intervals import paired_interval
+from lazarus_probe.statistics.measurement import Control
 
 
 def majority_predictions(labels: ArrayLike) -> NDArray[Any]:
@@ -101,3 +103,32 @@ def selectivity(task_accuracy: float, control_accuracy: float) -> float:
         if not 0 <= accuracy <= 1:
             raise ValueError(f"{name} is {accuracy}: an accuracy lies in [0, 1]")
     return float(task_accuracy - control_accuracy)
+
+
+def paired_control(
+    name: str,
+    score: ArrayLike,
+    other: ArrayLike,
+    clusters: ArrayLike,
+    seed: int = 0,
+    *,
+    positive: bool = False,
+) -> Control:
+    """What a control reaches on the very rows of a score, and the score's gain over it with its interval.
+
+    Args:
+        name: of the control.
+        score: (N,) whether each row counts for the claim.
+        other: (N,) whether it does under the control.
+        clusters: (N,) the independent unit of each row.
+        seed: of the interval.
+        positive: whether it is the positive control of an absence; the gain is then the control's over the score.
+
+    Raises:
+        ValueError: as `paired_interval`.
+    """
+    reached = np.asarray(other, dtype=np.float64)
+    gain = np.asarray(score, dtype=np.float64) - reached
+    gain = -gain if positive else gain
+    interval = paired_interval(gain, clusters, seed=seed)
+    return Control(name, float(reached.mean()), float(gain.mean()), interval.low, interval.high)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.introspection.logit_lens import logit_lens
-from lazarus_probe.statistics import paired_interval, proportion_interval
-from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.statistics import paired_control, proportion_interval
+from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import is_answer
 from lazarus_probe.tasks.prompts import Question
@@ -112,14 +112,13 @@ def compare_arms(
         absence: whether the claim is that the arm shows nothing; then the others are positive controls, and the gain is
             theirs over the arm.
     """
-    sign = -1.0 if absence else 1.0
     runs = np.repeat(np.arange(len(arm.named)), arm.named.shape[1])
-    interval = proportion_interval(arm.named.ravel(), runs, seed=seed)
-    controls = []
-    for name, other in others.items():
-        gain = sign * (arm.named.astype(float) - other).ravel()
-        of_gain = paired_interval(gain, runs, seed=seed)
-        controls.append(Control(name, float(other.mean()), float(gain.mean()), of_gain.low, of_gain.high))
+    named = arm.named.ravel()
+    interval = proportion_interval(named, runs, seed=seed)
+    shown = {name: np.broadcast_to(other, arm.named.shape).ravel() for name, other in others.items()}
+    controls = [
+        paired_control(name, named, other, runs, seed, positive=absence) for name, other in shown.items()
+    ]
     return Measurement(
         score=float(arm.named.mean()),
         low=interval.low,

@@ -12,6 +12,8 @@ from lazarus_probe.statistics import (
     majority_predictions,
     mean_predictions,
     out_of_fold_classification,
+    paired_control,
+    paired_interval,
     selectivity,
 )
 
@@ -82,3 +84,17 @@ def test_selectivity_is_of_accuracies():
     assert selectivity(0.9, 0.6) == pytest.approx(0.3)
     with pytest.raises(ValueError, match=r"control_accuracy is 60"):
         selectivity(0.9, 60)
+
+
+def test_paired_control_is_the_difference_row_by_row():
+    """The gain is the mean difference on the same rows, and of a positive control the other way round."""
+    rng = np.random.default_rng(0)
+    score, other, clusters = rng.random(60) < 0.8, rng.random(60) < 0.4, np.arange(60) // 3
+    found = paired_control("other", score, other, clusters, seed=1)
+    assert found.score == pytest.approx(other.mean())
+    assert found.gain == pytest.approx(score.mean() - other.mean())
+    interval = paired_interval(score.astype(float) - other, clusters, seed=1)
+    assert (found.low, found.high) == (interval.low, interval.high)
+    turned = paired_control("other", score, other, clusters, seed=1, positive=True)
+    assert turned.gain == pytest.approx(-found.gain)
+    assert turned.score == found.score
