@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import mlx.nn as nn
 
 from lazarus_probe.hooks.attention import Change, attention_open
+
+Around = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,8 @@ class Tap:
         module: the module.
         watch: sees the arguments, before anything else.
         instead: runs in place of the module, on its first argument; no other tap of the module runs then.
+        around: runs in place of the module, given the function that calls it (with what other taps of the module do),
+            its arguments and its keyword arguments.
         before: changes the first argument.
         pattern: changes the attention weights (B, H, L, S) computed inside.
         head_out: changes the heads' outputs (B, L, H, Dh) computed inside.
@@ -35,6 +39,7 @@ class Tap:
     module: nn.Module
     watch: Callable[[tuple[Any, ...], dict[str, Any]], None] | None = None
     instead: Change | None = None
+    around: Around | None = None
     before: Change | None = None
     pattern: Change | None = None
     head_out: Change | None = None
@@ -96,6 +101,14 @@ def _run(taps: list[Tap], cls: type, module: nn.Module, args: tuple[Any, ...], k
     for tap in taps:
         if tap.instead:
             return tap.instead(args[0])
+    return _inside(taps, cls, module, *args, **kwargs)
+
+
+def _inside(taps: list[Tap], cls: type, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    for tap in taps:
+        if tap.around:
+            others = [other for other in taps if other is not tap]
+            return tap.around(partial(_inside, others, cls, module), args, kwargs)
     for tap in taps:
         if tap.before:
             args = (tap.before(args[0]), *args[1:])

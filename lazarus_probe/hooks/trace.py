@@ -11,6 +11,7 @@ from typing import Any
 import mlx.core as mx
 
 from lazarus_probe.hooks.interventions import Intervention
+from lazarus_probe.hooks.places import tap_at
 from lazarus_probe.hooks.positions import Frame, Positions, check_positions, check_range, in_chunk, put, take
 from lazarus_probe.hooks.sites import Site, position_axis, resolve
 from lazarus_probe.hooks.taps import Tap, tapped
@@ -191,27 +192,7 @@ def _tap(anatomy: Anatomy, run: _Run, actions: list[tuple[Site, Intervention | N
                 value = _edited(run, site, edit, value)
         return value
 
-    site = actions[0][0]
-    layer = site.layer or 0
-    match site.kind:
-        case "embed":
-            return Tap(anatomy.embedding, after=visit)
-        case "resid_pre":
-            return Tap(anatomy.blocks[layer], before=visit)
-        case "attn_out":
-            return Tap(anatomy.attention[layer], after=visit)
-        case "head_out":
-            return Tap(anatomy.attention[layer], head_out=visit)
-        case "pattern":
-            return Tap(anatomy.attention[layer], pattern=visit)
-        case "mlp_out":
-            return Tap(anatomy.mlp[layer], after=visit)
-        case "neurons":
-            return Tap(anatomy.down_proj[layer], before=visit)
-        case "resid_post":
-            return Tap(anatomy.blocks[layer], after=visit)
-        case _:
-            return Tap(anatomy.model, after=visit)
+    return tap_at(anatomy, actions[0][0], visit)
 
 
 def _keep(run: _Run, site: Site, value: mx.array) -> None:
