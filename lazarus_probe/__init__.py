@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _PUBLIC = {
-    "ActivationStore": "hooks.activations",
+    "ActivationStore": "hooks.store",
     "Claim": "claims.claim",
     "Control": "statistics.measurement",
     "Evidence": "claims.evidence",

@@ -131,9 +131,12 @@ def naive_forward(
             rotated(q.reshape(B, L, H, -1), args.rope_theta),
             rotated(k.reshape(B, L, G, -1), args.rope_theta),
         )
-        k, v = k.repeat(H // G, axis=2), v.reshape(B, L, G, -1).repeat(H // G, axis=2)
+        q, k = at(f"queries.{layer}", q), at(f"keys.{layer}", k)
+        v = at(f"values.{layer}", v.reshape(B, L, G, -1))
+        k, v = k.repeat(H // G, axis=2), v.repeat(H // G, axis=2)
         scores = np.einsum("blhd,bshd->bhls", q, k) / np.sqrt(q.shape[-1])
-        scores = np.where(np.tril(np.ones((L, L))) > 0, scores, -np.inf)
+        scores = np.where(np.tril(np.ones((L, L))) > 0, scores, np.finfo(np.float32).min)
+        scores = at(f"scores.{layer}", scores)
         scores = np.exp(scores - scores.max(-1, keepdims=True))
         pattern = at(f"pattern.{layer}", scores / scores.sum(-1, keepdims=True))
         heads = at(f"head_out.{layer}", np.einsum("bhls,bshd->blhd", pattern, v))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lazarus_probe.hooks.activations import ActivationStore, collect
+from lazarus_probe.hooks.activations import collect
+from lazarus_probe.hooks.captures import Captures, HookError
 from lazarus_probe.hooks.interventions import Intervention, mean, patch, resample, scale, steer, zero
 from lazarus_probe.hooks.replay import replay, resume
 from lazarus_probe.hooks.sites import (
@@ -10,6 +11,7 @@ from lazarus_probe.hooks.sites import (
     attn_out,
     embed,
     head_out,
+    kinds_at,
     logits,
     mlp_out,
     neurons,
@@ -18,7 +20,8 @@ from lazarus_probe.hooks.sites import (
     resid_pre,
     resolve,
 )
-from lazarus_probe.hooks.trace import Captures, HookError, Trace, hooked, trace
+from lazarus_probe.hooks.store import ActivationStore
+from lazarus_probe.hooks.trace import Trace, hooked, trace
 
 __all__ = [
     "ActivationStore",
@@ -32,6 +35,7 @@ __all__ = [
     "embed",
     "head_out",
     "hooked",
+    "kinds_at",
     "logits",
     "mean",
     "mlp_out",

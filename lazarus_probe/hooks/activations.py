@@ -1,9 +1,8 @@
-"""Activations of many prompts as NumPy arrays, and a store that computes each only once."""
+"""Activations of many prompts as NumPy arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import mlx.core as mx
@@ -121,38 +120,3 @@ def _stacked(site: Site, rows: list[Any]) -> np.ndarray:
             f"{site} has a shape that depends on the prompt's length; use `trace` on equal lengths"
         )
     return np.stack(rows)
-
-
-@dataclass(frozen=True, eq=False)
-class ActivationStore:
-    """Activations kept in memory by subject, prompts, site and position.
-
-    A subject is known by its fingerprint, so the same model loaded twice shares entries, and a trained copy
-    does not.
-    """
-
-    kept: dict[tuple[Any, ...], np.ndarray] = field(default_factory=dict)
-
-    def get(
-        self, subject: Subject, prompts: Sequence[Prompt], sites: Sequence[Site | str], at: At = "last"
-    ) -> Activations:
-        """What `collect` returns, of which only the sites not yet kept are computed, in one pass.
-
-        The arrays are shared with the store, and read-only.
-        """
-        asked = [Site.parse(site) for site in sites]
-        keys = {site: _key(subject, prompts, resolve(site, subject.anatomy), at) for site in asked}
-        missing = [site for site in asked if keys[site] not in self.kept]
-        if missing or not asked:
-            for site, values in collect(subject, prompts, missing, at).items():
-                values.flags.writeable = False
-                self.kept[keys[site]] = values
-        return {site: self.kept[keys[site]] for site in asked}
-
-
-def _key(subject: Subject, prompts: Sequence[Prompt], site: Site, at: At) -> tuple[Any, ...]:
-    texts = tuple(prompt if isinstance(prompt, str) else tuple(map(int, prompt)) for prompt in prompts)
-    place = (
-        at if isinstance(at, str) else (int(at) if isinstance(at, int | np.integer) else tuple(map(int, at)))
-    )
-    return (subject.fingerprint, texts, site, place)

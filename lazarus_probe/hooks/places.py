@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from lazarus_probe.hooks.attention import Change
+from collections.abc import Callable
+from typing import Any, cast
+
+import mlx.core as mx
+
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.hooks.taps import Tap
 from lazarus_probe.subject.anatomy import Anatomy
+from lazarus_probe.taps import Change, Inside, Tap, tapped
+
+PART = {
+    "attn_out": "attention",
+    "mixer_out": "mixer",
+    "mlp_out": "mlp",
+    "router_logits": "router",
+    "expert_out": "experts",
+}
+STEPS = ("queries", "keys", "values", "scores", "pattern")
 
 
 def tap_at(anatomy: Anatomy, site: Site, visit: Change) -> Tap:
@@ -13,26 +26,82 @@ def tap_at(anatomy: Anatomy, site: Site, visit: Change) -> Tap:
 
     Args:
         anatomy: of the model.
-        site: resolved against that model. A head is not singled out: `head_out` and `pattern` give all heads.
+        site: resolved against that model. A head is not singled out: the value has all heads.
         visit: from the value, in the shape that `Site` documents, to one of the same shape.
     """
     layer = site.layer or 0
     match site.kind:
         case "embed":
             return Tap(anatomy.embedding, after=visit)
-        case "resid_pre":
-            return Tap(anatomy.blocks[layer], before=visit)
-        case "attn_out":
-            return Tap(anatomy.attention[layer], after=visit)
-        case "head_out":
-            return Tap(anatomy.attention[layer], head_out=visit)
-        case "pattern":
-            return Tap(anatomy.attention[layer], pattern=visit)
-        case "mlp_out":
-            return Tap(anatomy.mlp[layer], after=visit)
-        case "neurons":
-            return Tap(anatomy.down_proj[layer], before=visit)
-        case "resid_post":
-            return Tap(anatomy.blocks[layer], after=visit)
-        case _:
+        case "logits":
             return Tap(anatomy.model, after=visit)
+        case "resid_pre":
+            return Tap(
+                anatomy.blocks[layer], before=_streams(anatomy, visit), argument=anatomy.resid_argument
+            )
+        case "resid_post":
+            return Tap(anatomy.blocks[layer], after=_streams(anatomy, visit))
+        case "neurons":
+            return Tap(anatomy.part("down_proj", layer), before=visit)
+        case "head_out":
+            return _head_tap(anatomy, layer, visit)
+        case kind if kind in STEPS:
+            return _step_tap(anatomy, layer, kind, visit)
+        case "router_logits" | "expert_out" if anatomy.parts[layer].flat:
+            return _flat_tap(anatomy, layer, PART[site.kind], visit)
+        case kind:
+            return Tap(anatomy.part(PART[kind], layer), after=visit)
+
+
+def resid_value(anatomy: Anatomy, value: mx.array) -> mx.array:
+    """The residual (B, L, D) or (B, L, N, D), from the layout that the model's blocks pass on."""
+    return mx.moveaxis(value, 0, 2) if anatomy.stream_axis == 0 else value
+
+
+def resid_layout(anatomy: Anatomy, value: mx.array) -> mx.array:
+    """The residual in the layout that the model's blocks pass on; undoes `resid_value`."""
+    return mx.moveaxis(value, 2, 0) if anatomy.stream_axis == 0 else value
+
+
+def _streams(anatomy: Anatomy, visit: Change) -> Change:
+    if anatomy.stream_axis != 0:
+        return visit
+    return lambda value: resid_layout(anatomy, visit(resid_value(anatomy, value)))
+
+
+def _head_tap(anatomy: Anatomy, layer: int, visit: Change) -> Tap:
+    heads = anatomy.parts[layer].heads
+    if anatomy.parts[layer].o_proj is None:
+        # What the model projects is no row of heads any more; what leaves the kernel is.
+        return Tap(anatomy.part("attention", layer), inside=Inside("output", visit))
+    count = heads.num_heads if heads else 1
+
+    def before(value: mx.array) -> mx.array:
+        rows = value.reshape(*value.shape[:2], count, -1)
+        changed = visit(rows)
+        return value if changed is rows else changed.reshape(value.shape)
+
+    return Tap(anatomy.part("o_proj", layer), before=before)
+
+
+def _flat_tap(anatomy: Anatomy, layer: int, part: str, visit: Change) -> Tap:
+    """For a mixture that flattens rows and positions, whose numbers only the call of the whole mixture tells."""
+
+    def around(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        B, L = args[0].shape[:2]  # noqa: N806 - the field's names
+
+        def after(value: mx.array) -> mx.array:
+            rows = value.reshape(B, L, *value.shape[1:])
+            changed = visit(rows)
+            return value if changed is rows else changed.reshape(value.shape)
+
+        with tapped([Tap(anatomy.part(part, layer), after=after)]):
+            return call(*args, **kwargs)
+
+    return Tap(anatomy.part("mlp", layer), around=around)
+
+
+def _step_tap(anatomy: Anatomy, layer: int, step: str, visit: Change) -> Tap:
+    heads = anatomy.parts[layer].heads
+    inside = Inside(cast(Any, step), visit, fused=heads is None or heads.fused)
+    return Tap(anatomy.part("attention", layer), inside=inside)

@@ -10,8 +10,25 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.anatomy import Anatomy
 
 WHOLE_MODEL = ("embed", "logits")
-PER_LAYER = ("resid_pre", "attn_out", "head_out", "pattern", "mlp_out", "neurons", "resid_post")
+PER_LAYER = (
+    "resid_pre",
+    "queries",
+    "keys",
+    "values",
+    "scores",
+    "pattern",
+    "head_out",
+    "attn_out",
+    "mixer_out",
+    "router_logits",
+    "expert_out",
+    "neurons",
+    "mlp_out",
+    "resid_post",
+)
 KINDS = ("embed", *PER_LAYER, "logits")
+# The axis over heads, of the kinds that have one.
+HEAD_AXIS = {"queries": 2, "keys": 2, "values": 2, "head_out": 2, "scores": 1, "pattern": 1}
 
 
 @dataclass(frozen=True, order=True)
@@ -21,20 +38,29 @@ class Site:
     | kind | value | shape |
     |---|---|---|
     | embed | output of the token embedding | (B, L, D) |
-    | resid_pre | residual stream entering the block | (B, L, D) |
-    | attn_out | output of the attention module | (B, L, D) |
-    | head_out | each head's output, as the output projection reads it | (B, L, H, Dh); with a head (B, L, Dh)
-    |
+    | resid_pre | residual stream entering the block | (B, L, D), or (B, L, N, D) with N streams |
+    | queries | queries, as the attention kernel reads them | (B, L, H, Dh) |
+    | keys, values | keys and values, cached ones included | (B, S, G, Dh) |
+    | scores | attention scores, scaled and masked, before the softmax | (B, H, L, S) |
     | pattern | attention weights, after the softmax | (B, H, L, S) |
-    | mlp_out | output of the MLP | (B, L, D) |
+    | head_out | each head's output, as the output projection reads it | (B, L, H, Dh) |
+    | attn_out | output of the attention module | (B, L, D) |
+    | mixer_out | output of a state space, linear attention or convolution | (B, L, D) |
+    | router_logits | the router's logits over E experts | (B, L, E) |
+    | expert_out | output of each of the k experts chosen, before their weights | (B, L, k, D) |
     | neurons | MLP activations, as the down projection reads them | (B, L, F) |
-    | resid_post | residual stream leaving the block | (B, L, D) |
+    | mlp_out | output of the MLP, or of the mixture of experts | (B, L, D) |
+    | resid_post | residual stream leaving the block | (B, L, D), or (B, L, N, D) |
     | logits | output of the model | (B, L, V) |
+
+    Not every block has every kind; `kinds_at` says which it has. With a head, the axis over heads is left out. The
+    output of attention or MLP need not be what is added to the residual stream: some models normalise or scale it
+    first (`Subject.self_check` says so).
 
     Attributes:
         kind: one of the above.
         layer: the block, from 0; negative counts from the last. None for embed and logits.
-        head: one head, for head_out only; negative counts from the last.
+        head: one head, of queries, keys, values, scores, pattern or head_out; negative counts from the last.
 
     Raises:
         ValueError: an unknown kind, or a layer or head that the kind does not have or lacks.
@@ -53,8 +79,8 @@ class Site:
             raise ValueError(f"{self.kind} has no layers; write {self.kind!r}")
         if self.kind in PER_LAYER and self.layer is None:
             raise ValueError(f"{self.kind} needs a layer; write for instance '{self.kind}.0'")
-        if self.head is not None and self.kind != "head_out":
-            raise ValueError(f"{self.kind} has no heads; only head_out takes one, as in 'head_out.0.2'")
+        if self.head is not None and self.kind not in HEAD_AXIS:
+            raise ValueError(f"{self.kind} has no heads; {', '.join(HEAD_AXIS)} have, as in 'head_out.0.2'")
 
     def __str__(self) -> str:
         return ".".join(str(part) for part in (self.kind, self.layer, self.head) if part is not None)
@@ -64,13 +90,13 @@ class Site:
         """The site a text stands for; a Site is returned as it is.
 
         Raises:
-            ValueError: the text is not `kind`, `kind.layer` or `head_out.layer.head`.
+            ValueError: the text is not `kind`, `kind.layer` or `kind.layer.head`.
         """
         if isinstance(text, Site):
             return text
         kind, *numbers = text.split(".")
         if len(numbers) > 2:
-            raise ValueError(f"{text!r} has too many parts; write kind, kind.layer or head_out.layer.head")
+            raise ValueError(f"{text!r} has too many parts; write kind, kind.layer or kind.layer.head")
         try:
             return cls(kind, *(int(number) for number in numbers))
         except ValueError as error:
@@ -99,9 +125,9 @@ def head_out(layer: int, head: int | None = None) -> Site:
     return Site("head_out", layer, head)
 
 
-def pattern(layer: int) -> Site:
-    """Attention weights of a block (B, H, L, S)."""
-    return Site("pattern", layer)
+def pattern(layer: int, head: int | None = None) -> Site:
+    """Attention weights of a block (B, H, L, S), or of one of its heads (B, L, S)."""
+    return Site("pattern", layer, head)
 
 
 def mlp_out(layer: int) -> Site:
@@ -124,24 +150,60 @@ def logits() -> Site:
     return Site("logits")
 
 
+def kinds_at(anatomy: Anatomy, layer: int) -> tuple[str, ...]:
+    """The kinds of site that a block has."""
+    parts = anatomy.parts[layer]
+    heads = parts.heads
+    there = {
+        "resid_pre": True,
+        "queries": heads and heads.fused,
+        "keys": heads and heads.fused,
+        "values": heads and heads.fused,
+        "scores": heads,
+        "pattern": heads,
+        "head_out": heads and (heads.fused or parts.o_proj),
+        "attn_out": parts.attention,
+        "mixer_out": parts.mixer,
+        "router_logits": parts.router,
+        "expert_out": parts.experts,
+        "neurons": parts.down_proj,
+        "mlp_out": parts.mlp,
+        "resid_post": True,
+    }
+    return tuple(kind for kind, present in there.items() if present)
+
+
 def resolve(site: Site | str, anatomy: Anatomy) -> Site:
     """The site with its layer and head counted from 0, checked against a model.
 
     Raises:
-        ValueError: an unknown kind of site.
+        ValueError: an unknown kind of site, or one that the block does not have.
         IndexError: a layer or head that the model does not have.
     """
     site = Site.parse(site)
-    if site.layer is not None:
-        site = replace(site, layer=_index(site.layer, anatomy.num_layers, "layer", site))
+    if site.layer is None:
+        return site
+    site = replace(site, layer=_index(site.layer, anatomy.num_layers, "layer", site))
+    layer = site.layer or 0
+    kinds = kinds_at(anatomy, layer)
+    if site.kind not in kinds:
+        raise ValueError(f"the model has no {site}; block {layer} has {', '.join(kinds)}")
     if site.head is not None:
-        site = replace(site, head=_index(site.head, anatomy.num_heads, "head", site))
+        site = replace(site, head=_index(site.head, head_count(anatomy, site), "head", site))
     return site
 
 
+def head_count(anatomy: Anatomy, site: Site) -> int:
+    """How many heads a kind of site has in its block; keys and values have their own number."""
+    heads = anatomy.parts[site.layer or 0].heads
+    if heads is None:
+        return 0
+    return heads.num_kv_heads if site.kind in ("keys", "values") else heads.num_heads
+
+
 def position_axis(site: Site) -> int:
-    """The axis of the site's value that runs over positions; for `pattern`, the queries'."""
-    return 2 if site.kind == "pattern" else 1
+    """The axis of the site's value that runs over positions; for `scores` and `pattern`, the queries'."""
+    return 2 if site.kind in ("scores", "pattern") and site.head is None else 1
 
 
 def _index(value: int, count: int, what: str, site: Site) -> int:

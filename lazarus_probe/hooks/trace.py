@@ -2,72 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 import mlx.core as mx
 
+from lazarus_probe.hooks.captures import Captures, HookError
 from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.places import tap_at
 from lazarus_probe.hooks.positions import Frame, Positions, check_positions, check_range, in_chunk, put, take
-from lazarus_probe.hooks.sites import Site, position_axis, resolve
-from lazarus_probe.hooks.taps import Tap, tapped
+from lazarus_probe.hooks.sites import HEAD_AXIS, Site, position_axis, resolve
 from lazarus_probe.subject.anatomy import Anatomy
 from lazarus_probe.subject.batches import as_tokens
 from lazarus_probe.subject.generate import forward
 from lazarus_probe.subject.subject import Subject
+from lazarus_probe.taps import Change, Tap, tapped
 
-
-class HookError(RuntimeError):
-    """A hook that met nothing, or was asked for what it did not see."""
-
-
-@dataclass(frozen=True, eq=False)
-class Captures(Mapping[Site, mx.array]):
-    """What was seen at the sites asked for, after the interventions of the same context.
-
-    Values are lazy: mlx computes what is evaluated, and nothing above the highest site that is.
-    """
-
-    anatomy: Anatomy
-    seen: dict[Site, list[mx.array]]
-
-    def calls(self, site: Site | str) -> list[mx.array]:
-        """The values at a site, one for every call of the model that met it.
-
-        Raises:
-            KeyError: the site was not captured; the message lists those that were.
-        """
-        found = resolve(site, self.anatomy)
-        if found not in self.seen:
-            names = ", ".join(str(known) for known in sorted(self.seen, key=str)) or "nothing"
-            raise KeyError(f"{found} was not captured; captured: {names}")
-        return self.seen[found]
-
-    def __getitem__(self, site: Site | str) -> mx.array:
-        """The value at a site; those of successive calls, as in generation, are joined along positions.
-
-        Raises:
-            KeyError: the site was not captured.
-            HookError: it was never met, or its values cannot be joined.
-        """
-        values = self.calls(site)
-        if len(values) == 1:
-            return values[0]
-        axis = position_axis(Site.parse(site))
-        shapes = {tuple(size for at, size in enumerate(value.shape) if at != axis) for value in values}
-        if len(shapes) != 1:
-            raise HookError(f"{site} has {len(values)} values of different shapes; use calls({str(site)!r})")
-        return mx.concatenate(values, axis=axis)
-
-    def __iter__(self) -> Iterator[Site]:
-        return iter(self.seen)
-
-    def __len__(self) -> int:
-        return len(self.seen)
+OVER_KEYS = ("keys", "values")
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +45,7 @@ class _Run:
     captures: Captures
     positions: Positions
     frame: Frame | None = None
+    ends: dict[int, tuple[Any, int]] = field(default_factory=dict)
     met: set[tuple[Intervention, Any]] = field(default_factory=set)
     seen_at: set[Any] = field(default_factory=set)
 
@@ -157,16 +113,33 @@ def _several(given: Any, kind: type | tuple[type, ...]) -> list[Any]:
 def _watch(run: _Run, anatomy: Anatomy) -> Tap:
     def watch(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         cache = kwargs.get("cache", args[1] if len(args) > 1 else None)
-        run.frame = Frame(_offset(cache), args[0].shape[1])
+        run.frame = Frame(_offset(run, cache), args[0].shape[1])
+        if cache:
+            run.ends[id(cache[0])] = (cache[0], run.frame.offset + run.frame.length)
 
     return Tap(anatomy.model, watch=watch)
 
 
-def _offset(cache: Sequence[Any] | None) -> int:
-    offset = next((entry.offset for entry in cache or () if hasattr(entry, "offset")), 0)
-    if not isinstance(offset, int):
+def _offset(run: _Run, cache: Sequence[Any] | None) -> int:
+    """How many positions a cache holds."""
+    if not cache:
+        return 0
+    offset = next((entry.offset for entry in _entries(cache) if hasattr(entry, "offset")), None)
+    if isinstance(offset, int):
+        return offset
+    if offset is not None:
         raise HookError("the cache has an offset for each row; hooks need one whose rows are equally long")
-    return offset
+    # The caches of recurrent models do not count; what was run within this context is counted here.
+    known, end = run.ends.get(id(cache[0]), (None, 0))
+    if known is None and not all(entry.empty() for entry in cache if hasattr(entry, "empty")):
+        raise HookError("the cache was filled outside of the context and does not count its positions")
+    return end
+
+
+def _entries(cache: Iterable[Any]) -> Iterator[Any]:
+    for entry in cache:
+        yield entry
+        yield from _entries(getattr(entry, "caches", ()))
 
 
 def _site_taps(
@@ -196,8 +169,11 @@ def _tap(anatomy: Anatomy, run: _Run, actions: list[tuple[Site, Intervention | N
 
 
 def _keep(run: _Run, site: Site, value: mx.array) -> None:
-    value = value if site.head is None else value[:, :, site.head]
-    chunk = _chunk(run, run.positions)
+    if site.kind in OVER_KEYS:
+        value = _own(run, site, value)
+    if site.head is not None:
+        value = mx.take(value, site.head, axis=HEAD_AXIS[site.kind])
+    chunk = _chunk(run.positions, run.frame)
     if chunk is None:
         run.captures.seen[site].append(value)
     elif chunk:
@@ -206,27 +182,59 @@ def _keep(run: _Run, site: Site, value: mx.array) -> None:
 
 
 def _edited(run: _Run, site: Site, edit: Intervention, value: mx.array) -> mx.array:
-    if site.head is not None:
-        one = _edited(run, Site(site.kind, site.layer), edit, value[:, :, site.head])
-        return put(value, [site.head], 2, one[:, :, None])
-    chunk = _chunk(run, edit.positions)
+    if site.head is None:
+        return _edited_at(run, site, edit, value, partial(_changed, edit))
+    axis = HEAD_AXIS[site.kind]
+    one = mx.take(value, mx.array([site.head]), axis=axis)
+
+    def change(rows: mx.array) -> mx.array:
+        return mx.expand_dims(_changed(edit, mx.squeeze(rows, axis)), axis)
+
+    changed = _edited_at(run, replace(site, head=None), edit, one, change)
+    return value if changed is one else put(value, [site.head], axis, changed)
+
+
+def _edited_at(run: _Run, site: Site, edit: Intervention, value: mx.array, change: Change) -> mx.array:
+    chunk = _chunk(edit.positions, _frame(run, site, value, edit.positions))
     if chunk is not None and not chunk:
         return value
     run.met.update((edit, position) for position in chunk or ("all",))
     if chunk is None:
-        return _changed(edit, value)
+        return change(value)
     axis, indices = position_axis(site), sorted(set(chunk.values()))
-    return put(value, indices, axis, _changed(edit, take(value, indices, axis)))
+    return put(value, indices, axis, change(take(value, indices, axis)))
 
 
-def _chunk(run: _Run, positions: Positions) -> dict[int, int] | None:
+def _frame(run: _Run, site: Site, value: mx.array, positions: Positions) -> Frame | None:
+    """The part of the sequence that a value covers: keys and values go back to its start."""
+    if site.kind not in OVER_KEYS or run.frame is None or positions == "all":
+        return run.frame
+    end = run.frame.offset + run.frame.length
+    if value.shape[1] != end:
+        raise HookError(
+            f"{site} has {value.shape[1]} of {end} positions, since its cache drops or shares some; "
+            "only positions='all' can be edited"
+        )
+    return Frame(0, end)
+
+
+def _own(run: _Run, site: Site, value: mx.array) -> mx.array:
+    """Of keys or values, those of the positions computed now; cached ones were captured before."""
+    if run.frame is None or value.shape[1] == run.frame.length:
+        return value
+    if value.shape[1] != run.frame.offset + run.frame.length:
+        raise HookError(f"{site} cannot be captured in generation: its cache drops positions; use `trace`")
+    return value[:, -run.frame.length :]
+
+
+def _chunk(positions: Positions, frame: Frame | None) -> dict[int, int] | None:
     if positions == "all":
         return None
-    if run.frame is None:
+    if frame is None:
         raise HookError(
             "a part of the model was called on its own; positions are known only inside a call of the model"
         )
-    return in_chunk(positions, run.frame)
+    return in_chunk(positions, frame)
 
 
 def _changed(edit: Intervention, value: mx.array) -> mx.array:

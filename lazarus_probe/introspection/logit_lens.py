@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from lazarus_probe.hooks import Site, collect, replay, resid_post, resolve
+from lazarus_probe.hooks.replay import require_free_tail
 from lazarus_probe.subject.batches import Prompt
 from lazarus_probe.subject.subject import Subject
 
@@ -77,14 +78,15 @@ def logit_lens(
         raise ValueError("no layers to read; leave `layers` out for all of them")
     found = collect(subject, prompts, sites, at=position)  # type: ignore[arg-type]
     resid = np.stack([found[site] for site in sites], axis=1)
-    count, depth, _ = resid.shape
-    log_probs = _read(subject, resid.reshape(count * depth, 1, -1)).reshape(count, depth, -1)
+    count, depth, *width = resid.shape
+    log_probs = _read(subject, resid.reshape(count * depth, 1, *width)).reshape(count, depth, -1)
     return LensResult(log_probs, tuple(_layer(site) for site in sites))
 
 
 def _read(subject: Subject, resid: np.ndarray) -> np.ndarray:
-    """Log probabilities (rows, V) of residual streams (rows, 1, D)."""
-    dtype = subject.anatomy.blocks[0].input_layernorm.weight.dtype
+    """Log probabilities (rows, V) of residual streams (rows, 1, D), or (rows, 1, N, D) where there are N."""
+    dtype = getattr(mx, subject.dtype)
+    require_free_tail(subject)
     rows = max(1, LOGITS_PER_BATCH // subject.anatomy.vocab_size)
     parts = []
     for start in range(0, len(resid), rows):

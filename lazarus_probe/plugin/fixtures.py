@@ -6,17 +6,19 @@ import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from lazarus_probe.plugin.collection import EVIDENCE, claim_of, is_worker, refuse_on_worker
+from lazarus_probe.plugin.options import activations_folder
 
 if TYPE_CHECKING:
     import numpy as np
 
     from lazarus_probe.claims.evidence import Evidence
-    from lazarus_probe.hooks.activations import ActivationStore
+    from lazarus_probe.hooks.store import ActivationStore
     from lazarus_probe.hooks.trace import Trace
     from lazarus_probe.subject.subject import Subject
 
@@ -63,11 +65,24 @@ def twin(subject: Subject, pytestconfig: pytest.Config) -> Subject:
 
 
 @pytest.fixture(scope="session")
-def activations(subject: Subject) -> ActivationStore:  # noqa: ARG001 - dropped with the model
-    """Activations of a model: claims that ask for the same prompts and sites share one pass."""
-    from lazarus_probe.hooks.activations import ActivationStore
+def activations(pytestconfig: pytest.Config) -> ActivationStore:
+    """What all claims of the run compute: those that ask for the same prompts and sites share one pass."""
+    store = _store(activations_folder(pytestconfig))
+    if isinstance(store, str):
+        _end(pytestconfig, store)
+    return store
 
-    return ActivationStore()
+
+def _store(folder: Path | None) -> ActivationStore | str:
+    """The store, or the one line that says why there is none."""
+    try:
+        from lazarus_probe.hooks.store import ActivationStore
+    except OSError as error:  # the BLAS that the environment names
+        return str(error)
+    try:
+        return ActivationStore(folder=folder)
+    except OSError as error:
+        return f"--probe-activations {error}"
 
 
 @pytest.fixture

@@ -37,6 +37,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="keep this run's verdicts in the models' baselines, beside those of claims that did not run",
     )
+    group.addoption(
+        "--probe-activations",
+        metavar="DIR",
+        help="keep activations on disk, for later runs and for the workers of a parallel one (default: in memory)",
+    )
+    parser.addini(
+        "probe_activations", "the same folder, from the rootdir, where the option is not given", type="string"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,9 +60,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _check_options(config: pytest.Config) -> None:
-    folder = report_folder(config)
-    if folder.exists() and not folder.is_dir():
-        raise pytest.UsageError(f"--probe-report {folder} is a file; give a folder")
+    folders = {"--probe-report": report_folder(config), "--probe-activations": activations_folder(config)}
+    for option, folder in folders.items():
+        if folder and folder.exists() and not folder.is_dir():
+            raise pytest.UsageError(f"{option} {folder} is a file; give a folder")
     if config.getoption("probe_baseline") not in ("auto", "none"):
         from lazarus_probe.plugin.baselines import check_file
 
@@ -65,6 +74,14 @@ def report_folder(config: pytest.Config) -> Path:
     """Where runs and baselines are kept."""
     given = config.getoption("probe_report")
     return Path(given) if given else config.rootpath / "reports"
+
+
+def activations_folder(config: pytest.Config) -> Path | None:
+    """Where activations are kept on disk, if they are."""
+    if given := config.getoption("probe_activations"):
+        return config.invocation_params.dir / Path(given).expanduser()  # whatever a test changes to
+    ini = config.getini("probe_activations")
+    return config.rootpath / Path(ini).expanduser() if ini else None
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

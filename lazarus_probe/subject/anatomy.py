@@ -1,50 +1,51 @@
-"""Where the parts of a model are, found by the names its modules carry."""
+"""Where the parts of a model are, read off a run of its own code."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
+import mlx.core as mx
 import mlx.nn as nn
 
-PARTS_OF_A_BLOCK = ("input_layernorm", "mlp", "post_attention_layernorm", "self_attn")
-PARTS_OF_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+from lazarus_probe.subject.generate import new_cache
+from lazarus_probe.subject.observe import BATCH, LENGTH, Call, Observation, observe
+from lazarus_probe.subject.parts import Parts, is_value, parts_of
+from lazarus_probe.taps import Tap, tapped
 
 
 class UnsupportedArchitecture(ValueError):  # noqa: N818 - the name says it
-    """A model whose parts were not all found where a Llama has them."""
+    """A model that does not run as a stack of blocks on a residual stream."""
 
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
     """The modules that sites refer to, and the sizes of what passes through them.
 
-    `embedding`, `o_proj` and `down_proj` are read from the live model, so that adapters put in their place
-    later (LoRA) are found.
-
     Attributes:
         model: the whole model, from token ids to logits.
-        blocks: the transformer blocks in order, `num_layers` of them.
-        attention: each block's attention module.
-        mlp: each block's MLP module.
-        num_heads: query heads in a block.
-        num_kv_heads: key and value heads in a block; fewer than `num_heads` under grouped-query attention.
-        head_dim: width of one head.
+        blocks: the blocks in the order they run.
+        parts: the parts of each block.
+        embedding_path: the module that turns token ids into vectors.
         hidden_size: width D of the residual stream.
-        mlp_size: MLP neurons F in a block.
         vocab_size: width V of the logits.
+        stream_axis: the axis of the residual that runs over parallel streams, where the model carries several.
+        resid_argument: which argument of a block is the residual, by position or name.
+        skippable: whether a block needs nothing of those below it but the residual, so that they can be passed
+            through. Blocks that hand on more, or read the cache of another, do.
     """
 
     model: nn.Module
     blocks: tuple[nn.Module, ...]
-    attention: tuple[nn.Module, ...]
-    mlp: tuple[nn.Module, ...]
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
+    parts: tuple[Parts, ...]
+    embedding_path: str
     hidden_size: int
-    mlp_size: int
     vocab_size: int
+    stream_axis: int | None = None
+    resid_argument: int | str = 0
+    skippable: bool = True
 
     @property
     def num_layers(self) -> int:
@@ -54,66 +55,156 @@ class Anatomy:
     @property
     def embedding(self) -> nn.Module:
         """The module that turns token ids into vectors."""
-        return self.model.model.embed_tokens
+        return at_path(self.model, self.embedding_path)
 
-    @property
-    def o_proj(self) -> tuple[nn.Module, ...]:
-        """Each block's projection from the heads to the residual stream."""
-        return tuple(attention.o_proj for attention in self.attention)
+    def part(self, name: str, layer: int) -> nn.Module:
+        """A part of a block, by the name it has in `Parts`.
 
-    @property
-    def down_proj(self) -> tuple[nn.Module, ...]:
-        """Each block's projection from the MLP neurons to the residual stream."""
-        return tuple(mlp.down_proj for mlp in self.mlp)
+        It is read from the live model, so that adapters put in its place later (LoRA) are found.
+
+        Raises:
+            KeyError: the block has no such part.
+        """
+        path = getattr(self.parts[layer], name)
+        if path is None:
+            raise KeyError(f"block {layer} has no {name}")
+        return at_path(self.blocks[layer], path)
+
+
+def at_path(module: nn.Module, path: str) -> Any:
+    """The module at a dotted path, such as `self_attn.o_proj` or `experts.0`."""
+    found: Any = module
+    for name in path.split(".") if path else ():
+        found = found[int(name)] if isinstance(found, list | tuple) else getattr(found, name)
+    return found
 
 
 def anatomy_of(model: nn.Module) -> Anatomy:
-    """Find the parts of a Llama-shaped model.
+    """Find the parts of a model by watching it run on a few tokens, without computing anything.
 
     Raises:
-        UnsupportedArchitecture: a part was not found; the message says which, and what was there instead.
+        UnsupportedArchitecture: it is no stack of blocks that each run once on a residual stream, or its own code
+            cannot run here.
     """
-    _require(model, ("args", "layers", "model"), "the model")
-    _require(model.model, ("embed_tokens", "norm"), "model.model")
-    blocks = tuple(model.layers)
-    if not blocks:
-        raise UnsupportedArchitecture("the model has no layers; at least one transformer block is needed")
-    for layer, block in enumerate(blocks):
-        _check_block(block, layer)
-    attention = tuple(block.self_attn for block in blocks)
-    num_heads = attention[0].n_heads
-    args = model.args
+    if not hasattr(model, "layers"):
+        raise UnsupportedArchitecture(f"{type(model).__name__} has no layers; a language model of mlx-lm has")
+    if not list(_flat(model.layers)):
+        raise UnsupportedArchitecture(f"{type(model).__name__} has no layers; at least one block is needed")
+    seen = observe(model)
+    blocks = _blocks(model, seen)
+    resid = blocks[0].first
+    width = resid.shape[-1]
+    entries = {id(entry) for entry in _entries(seen.cache)}
     return Anatomy(
         model=model,
-        blocks=blocks,
-        attention=attention,
-        mlp=tuple(block.mlp for block in blocks),
-        num_heads=num_heads,
-        num_kv_heads=attention[0].n_kv_heads,
-        head_dim=getattr(args, "head_dim", None) or args.hidden_size // num_heads,
-        hidden_size=args.hidden_size,
-        mlp_size=args.intermediate_size,
-        vocab_size=args.vocab_size,
+        blocks=tuple(call.module for call in blocks),
+        parts=tuple(parts_of(seen, call, entries, width) for call in blocks),
+        embedding_path=_embedding(seen, blocks, width).path,
+        hidden_size=width,
+        vocab_size=_logits(seen).shape[-1],
+        stream_axis=_stream_axis(resid),
+        resid_argument=_resid_argument(blocks),
+        skippable=_skippable(model, seen, blocks),
     )
 
 
-def _check_block(block: nn.Module, layer: int) -> None:
-    # An extra norm or projection in the block would mean that the raw outputs of attention and MLP are not
-    # what is added to the residual stream, so the children must be these and no others.
-    found = tuple(sorted(block.children()))
-    if found != PARTS_OF_A_BLOCK:
-        raise UnsupportedArchitecture(
-            f"{type(block).__name__} at layer {layer} has the parts {', '.join(found) or 'none'}; "
-            f"a Llama block has {', '.join(PARTS_OF_A_BLOCK)}"
-        )
-    _require(block.self_attn, (*PARTS_OF_ATTENTION, "n_heads", "n_kv_heads"), f"self_attn at layer {layer}")
-    _require(block.mlp, ("down_proj",), f"mlp at layer {layer}")
+def _logits(seen: Observation) -> Any:
+    logits = seen.calls[0].first
+    if not isinstance(logits, mx.array) or logits.shape[:2] != (BATCH, LENGTH):
+        shape = getattr(logits, "shape", type(logits).__name__)
+        raise UnsupportedArchitecture(f"the model returns {shape}, not logits (B, L, V)")
+    return logits
 
 
-def _require(module: Any, names: tuple[str, ...], where: str) -> None:
-    missing = [name for name in names if not hasattr(module, name)]
-    if missing:
-        found = ", ".join(sorted(module.children())) if isinstance(module, nn.Module) else "none"
+def _blocks(model: nn.Module, seen: Observation) -> list[Call]:
+    """The call of each block; layers the model keeps and does not run, as for prediction of later tokens, are none."""
+    layers = list(_flat(getattr(model, "layers", ())))
+    known = {id(layer) for layer in layers}
+    calls = [call for call in seen.calls if id(call.module) in known]
+    if not calls:
         raise UnsupportedArchitecture(
-            f"{where} ({type(module).__name__}) has no {', '.join(missing)}; its parts are {found}"
+            f"{type(model).__module__} runs none of its {len(layers)} layers; a stack of called blocks is needed"
         )
+    for call in calls:
+        times = sum(other.module is call.module for other in calls)
+        if times > 1:
+            raise UnsupportedArchitecture(
+                f"{call.path} runs {times} times in one forward pass; each block must run once"
+            )
+        if not _is_resid(call.first):
+            raise UnsupportedArchitecture(f"{call.path} returns no residual stream (B, L, D)")
+    return calls
+
+
+def _resid_argument(blocks: Sequence[Call]) -> int | str:
+    """The argument in which a block is given what the block before it returned."""
+    for before, call in pairwise(blocks):
+        for name, arg in zip(call.names, call.args, strict=True):
+            if arg is before.first:
+                return name
+    # The model does something to the residual between its blocks.
+    call = blocks[-1]
+    found = [name for name, arg in zip(call.names, call.args, strict=True) if _is_resid(arg)]
+    if not found:
+        raise UnsupportedArchitecture(f"{call.path} is given no residual stream (B, L, D)")
+    return found[0]
+
+
+def _skippable(model: nn.Module, seen: Observation, blocks: Sequence[Call]) -> bool:
+    if any(isinstance(call.output, tuple) for call in blocks):
+        return False
+    entries = [id(arg) for call in blocks for arg in call.args if any(arg is entry for entry in seen.cache)]
+    if len(set(entries)) < len(entries):
+        return False
+    which = _resid_argument(blocks)
+    taps = [Tap(call.module, instead=lambda value: value, argument=which) for call in blocks[:-1]]
+    try:
+        with tapped(taps):
+            model(seen.tokens, cache=new_cache(model))
+    except (AttributeError, TypeError, ValueError, KeyError, IndexError):
+        return False
+    return True
+
+
+def _flat(layers: Any) -> Iterator[nn.Module]:
+    for layer in layers:
+        if isinstance(layer, list | tuple):
+            yield from _flat(layer)
+        elif layer is not None:
+            yield layer
+
+
+def _is_resid(value: Any) -> bool:
+    return isinstance(value, mx.array) and (is_value(value) or _stream_axis(value) is not None)
+
+
+def _stream_axis(value: mx.array) -> int | None:
+    if value.ndim != 4:
+        return None
+    if value.shape[:2] == (BATCH, LENGTH):
+        return 2
+    return 0 if value.shape[1:3] == (BATCH, LENGTH) else None
+
+
+def _entries(cache: Any) -> Iterator[Any]:
+    """The cache's entries, and those that an entry is made of."""
+    for entry in cache:
+        if entry is not None:
+            yield entry
+            yield from _entries(getattr(entry, "caches", ()))
+
+
+def _embedding(seen: Observation, blocks: Sequence[Call], width: int) -> Call:
+    """The call that turns the token ids into vectors: one with a weight of its own, else what is made of several."""
+    found = [
+        call
+        for call in seen.calls
+        if call.args
+        and call.args[0] is seen.tokens
+        and is_value(call.first)
+        and not any(block.within(call) for block in blocks)
+    ]
+    found.sort(key=lambda call: (call.first.shape[-1] != width, "weight" not in call.module))
+    if not found:
+        raise UnsupportedArchitecture("no module of the model takes the token ids and returns vectors")
+    return found[0]

@@ -10,15 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
-from lazarus_probe.subject.anatomy import Anatomy, anatomy_of
+from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture, anatomy_of
 from lazarus_probe.subject.backend import fit_threads
+
+if TYPE_CHECKING:
+    from lazarus_probe.hooks.self_check import SelfCheck
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +62,7 @@ class Subject:
         anatomy = anatomy_of(model)
         fit_threads(anatomy.hidden_size)
         if config is None:
-            config = dataclasses.asdict(model.args)
+            config = dataclasses.asdict(_arguments(model))
         return cls(name, model, tokenizer, dict(config), anatomy, path)
 
     @classmethod
@@ -97,16 +101,19 @@ class Subject:
         """The type of its floating-point weights, as in `float32`."""
         return str(_float_type(self.model)).removeprefix("mlx.core.")
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over weights, configuration and tokenizer: equal exactly when the subject is the same.
 
-        Computed once; a model trained afterwards needs a new `Subject.from_model`.
+        Computed once, and again when a weight was replaced, as training and adapters do. A weight changed in
+        place, such as `weight[0] = 1`, is not seen.
         """
-        digest = hashlib.sha256()
-        for part in _identity(self):
-            digest.update(len(part).to_bytes(8, "big") + part)
-        return digest.hexdigest()
+        weights = [weight for _, weight in tree_flatten(self.model.parameters())]
+        known, digest = _fingerprints.get(self, ([], ""))
+        if len(known) != len(weights) or any(a() is not b for a, b in zip(known, weights, strict=True)):
+            digest = _digest(self)
+            _fingerprints[self] = ([ref(weight) for weight in weights], digest)
+        return digest
 
     @cached_property
     def eos_token_ids(self) -> frozenset[int]:
@@ -156,12 +163,19 @@ class Subject:
         The global random state is left as it was found. Adapters and quantisation are not carried over.
         """
         with _random_state(seed):
-            model = type(self.model)(self.model.args)
+            model = type(self.model)(_arguments(self.model))
             mx.eval(model.parameters())
         model.set_dtype(_float_type(self.model))
         model.eval()
         suffix = f"-{seed}" if seed else ""
         return Subject.from_model(model, self.tokenizer, f"{self.name}-untrained{suffix}", self.config)
+
+    def self_check(self) -> SelfCheck:
+        """Whether hooks do on this model what they say, checked against its own plain forward; see `SelfCheck`."""
+        # Hooks lie above subjects: what is checked is not needed to have one.
+        from lazarus_probe.hooks.self_check import self_check
+
+        return self_check(self)
 
     def _pieces(self, word: str) -> list[int]:
         return list(self._require_tokenizer().encode(word, add_special_tokens=False))
@@ -178,11 +192,30 @@ class Subject:
         return self.tokenizer
 
 
+def _arguments(model: nn.Module) -> Any:
+    """The arguments a model was built from; mlx-lm keeps them as `args` or `config`."""
+    for name in ("args", "config"):
+        found = getattr(model, name, None)
+        if dataclasses.is_dataclass(found) and not isinstance(found, type):
+            return found
+    raise UnsupportedArchitecture(f"{type(model).__module__} keeps no arguments that it was built from")
+
+
 def _forms(word: str) -> Iterator[str]:
     for form in (word, word.capitalize(), word.lower(), word.upper()):
         for text in (form, f" {form}", form.lstrip()):
             if text.strip() and text != word:
                 yield text
+
+
+_fingerprints: WeakKeyDictionary[Subject, tuple[list[Any], str]] = WeakKeyDictionary()
+
+
+def _digest(subject: Subject) -> str:
+    digest = hashlib.sha256()
+    for part in _identity(subject):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
 
 
 def _identity(subject: Subject) -> Iterator[bytes]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import ActivationStore, Site, collect, head_out, resid_post, trace
+from lazarus_probe.hooks import Site, collect, resid_post, trace
 from lazarus_probe.subject import Subject
 
 PROMPTS = ["12 + 5 = ", "Paris", "a cat sat.", "dog.", "12 * 3 = "]
@@ -60,24 +61,16 @@ def test_what_cannot_be_collected_is_refused(grouped, arguments, error, message)
         collect(grouped, *arguments)
 
 
-def test_the_store_computes_only_what_is_missing(grouped):
-    """A site once computed is the same array later; others are added, and all equal a fresh collection."""
-    store = ActivationStore()
-    first = store.get(grouped, PROMPTS, ["resid_post.1"])
-    second = store.get(grouped, PROMPTS, ["resid_post.1", head_out(0, 1), "resid_post.-3"])
-    assert second[resid_post(1)] is first[resid_post(1)] is second[resid_post(-3)]
-    fresh = collect(grouped, PROMPTS, [head_out(0, 1), resid_post(1)])
-    assert all(np.array_equal(second[site], fresh[site]) for site in fresh)
-    assert not second[resid_post(1)].flags.writeable
-
-
-def test_the_store_tells_subjects_prompts_and_positions_apart(grouped, make_llama):
-    """Another model, other prompts or another position are other entries; the same content is not."""
-    store, site = ActivationStore(), resid_post(1)
-    kept = store.get(grouped, PROMPTS, [site])[site]
-    twin = Subject.from_model(grouped.model, grouped.tokenizer, config=grouped.config, name="same")
-    other = Subject.from_model(make_llama(1), grouped.tokenizer)
-    assert store.get(twin, PROMPTS, [site])[site] is kept
-    assert not np.allclose(store.get(other, PROMPTS, [site])[site], kept)
-    assert not np.allclose(store.get(grouped, PROMPTS[::-1], [site])[site], kept)
-    assert not np.allclose(store.get(grouped, PROMPTS, [site], at="mean")[site], kept)
+def test_half_precision_is_collected_in_float32(make_llama):
+    """What a bfloat16 model computes comes as float32, the mean over positions being taken in float32 too."""
+    model = make_llama()
+    model.set_dtype(mx.bfloat16)
+    half = Subject.from_model(model)
+    ids = [[5, 6, 7], [8, 9]]
+    found = collect(half, ids, ["resid_post.1", "logits"], at="mean")
+    for index, tokens in enumerate(ids):
+        run = trace(half, tokens, ["resid_post.1", "logits"])
+        for site, values in found.items():
+            assert run[site].dtype == mx.bfloat16
+            assert values.dtype == np.float32
+            assert np.allclose(values[index], np.array(run[site][0].astype(mx.float32)).mean(0), atol=1e-5)

@@ -39,7 +39,7 @@ def test_constructors_agree_with_parse():
         ("zzz", "unknown site 'zzz': the kinds are embed, resid_pre"),
         ("resid_post", "resid_post needs a layer; write for instance 'resid_post.0'"),
         ("logits.1", "logits has no layers; write 'logits'"),
-        ("mlp_out.1.2", "mlp_out has no heads; only head_out takes one, as in 'head_out.0.2'"),
+        ("mlp_out.1.2", "mlp_out has no heads; queries, .*head_out.* have, as in 'head_out.0.2'"),
         ("head_out.1.2.3", "'head_out.1.2.3' has too many parts"),
         ("resid_post.x", "'resid_post.x' has a layer or head that is no number; write resid_post.0"),
     ],
@@ -73,3 +73,9 @@ def test_a_head_the_model_lacks_is_refused(grouped):
     ):
         resolve(head_out(0, 4), grouped.anatomy)
     assert str(neurons(1)) == "neurons.1"
+
+
+def test_a_kind_the_block_lacks_is_refused(grouped):
+    """A router in a dense block is an error that names the kinds which the block has."""
+    with pytest.raises(ValueError, match=r"the model has no router_logits.1; block 1 has resid_pre, queries"):
+        resolve("router_logits.1", grouped.anatomy)

@@ -12,7 +12,8 @@ from lazarus_probe.hooks.sites import PER_LAYER, WHOLE_MODEL
 from lazarus_probe.subject import forward
 
 TOKENS = [[3, 5, 7, 11, 13], [2, 4, 6, 8, 10]]
-SITES = [*WHOLE_MODEL, *(f"{kind}.{layer}" for kind in PER_LAYER for layer in range(4))]
+LLAMA = [kind for kind in PER_LAYER if kind not in ("mixer_out", "router_logits", "expert_out")]
+SITES = [*WHOLE_MODEL, *(f"{kind}.{layer}" for kind in LLAMA for layer in range(4))]
 
 
 def test_every_site_holds_what_a_forward_by_hand_computes(subject, naive):
@@ -29,7 +30,9 @@ def test_watching_changes_no_bit(subject):
     assert mx.array_equal(trace(subject, TOKENS, SITES).logits, plain)
 
 
-@pytest.mark.parametrize("site", [*SITES, "head_out.2.1"])
+@pytest.mark.parametrize(
+    "site", [*SITES, "head_out.2.1", "queries.1.3", "keys.1.1", "values.2.0", "scores.1.2", "pattern.1.0"]
+)
 @pytest.mark.parametrize("positions", ["all", "last", [0, 3]])
 def test_an_edit_that_changes_nothing_changes_no_bit(grouped, site, positions):
     """With an edit that returns what it was given the logits are those of the plain forward, bit for bit."""
@@ -60,7 +63,7 @@ def test_a_row_of_a_batch_is_the_prompt_alone(subject):
 def test_positions_select_from_the_whole(grouped, site):
     """Captures at some positions are the slices of the capture at all of them, on the position axis."""
     whole = np.array(trace(grouped, TOKENS, site)[site])
-    axis = 2 if "pattern" in site else 1
+    axis = 2 if "pattern" in site or "scores" in site else 1
     for positions, places in (("last", [4]), (1, [1]), ([3, -5], [3, 0])):
         found = np.array(trace(grouped, TOKENS, site, positions=positions)[site])
         assert np.array_equal(found, np.take(whole, places, axis=axis))
@@ -140,7 +143,7 @@ def test_adapters_put_on_later_are_still_watched(make_llama):
         subject.model, 4, {"rank": 2, "scale": 1.0, "dropout": 0.0, "keys": ["mlp.down_proj"]}
     )
     adapted = trace(subject, TOKENS, ["neurons.3"])
-    assert type(subject.anatomy.down_proj[3]).__name__ == "LoRALinear"
+    assert type(subject.anatomy.part("down_proj", 3)).__name__ == "LoRALinear"
     assert mx.array_equal(plain["neurons.3"], adapted["neurons.3"])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks import trace
-from lazarus_probe.hooks.attention import attention_pattern, mix
+from lazarus_probe.taps import attention_pattern, mix
 
 MASKS = {
     "none": lambda: None,
@@ -39,7 +39,7 @@ def test_heads_through_the_output_projection_are_the_attention(subject):
     """The captured heads are what the output projection reads."""
     run = trace(subject, [[3, 5, 7, 11], [2, 4, 6, 8]], ["head_out.2", "attn_out.2", "head_out.2.1"])
     heads = run["head_out.2"]
-    projected = subject.anatomy.o_proj[2](heads.reshape(*heads.shape[:2], -1))
+    projected = subject.anatomy.part("o_proj", 2)(heads.reshape(*heads.shape[:2], -1))
     assert np.allclose(np.array(projected), np.array(run["attn_out.2"]), atol=1e-5)
     assert mx.array_equal(run["head_out.2.1"], heads[:, :, 1])
 

@@ -10,11 +10,12 @@ from mlx.utils import tree_flatten
 
 from lazarus_probe.hooks import hooked
 from lazarus_probe.hooks.sites import PER_LAYER, WHOLE_MODEL
-from lazarus_probe.hooks.taps import Tap, tapped
 from lazarus_probe.subject import forward
+from lazarus_probe.taps import Tap, tapped
 
 TOKENS = mx.array([[3, 5, 7, 11, 13]])
-ALL_SITES = [*WHOLE_MODEL, *(f"{kind}.{layer}" for kind in PER_LAYER for layer in (0, 3))]
+LLAMA = [kind for kind in PER_LAYER if kind not in ("mixer_out", "router_logits", "expert_out")]
+ALL_SITES = [*WHOLE_MODEL, *(f"{kind}.{layer}" for kind in LLAMA for layer in (0, 3))]
 
 
 def snapshot(model):

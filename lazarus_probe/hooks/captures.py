@@ -1,0 +1,60 @@
+"""What a hooked run saw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from lazarus_probe.hooks.sites import Site, position_axis, resolve
+from lazarus_probe.subject.anatomy import Anatomy
+
+
+class HookError(RuntimeError):
+    """A hook that met nothing, or was asked for what it did not see."""
+
+
+@dataclass(frozen=True, eq=False)
+class Captures(Mapping[Site, mx.array]):
+    """What was seen at the sites asked for, after the interventions of the same context.
+
+    Values are lazy: mlx computes what is evaluated, and nothing above the highest site that is.
+    """
+
+    anatomy: Anatomy
+    seen: dict[Site, list[mx.array]]
+
+    def calls(self, site: Site | str) -> list[mx.array]:
+        """The values at a site, one for every call of the model that met it.
+
+        Raises:
+            KeyError: the site was not captured; the message lists those that were.
+        """
+        found = resolve(site, self.anatomy)
+        if found not in self.seen:
+            names = ", ".join(str(known) for known in sorted(self.seen, key=str)) or "nothing"
+            raise KeyError(f"{found} was not captured; captured: {names}")
+        return self.seen[found]
+
+    def __getitem__(self, site: Site | str) -> mx.array:
+        """The value at a site; those of successive calls, as in generation, are joined along positions.
+
+        Raises:
+            KeyError: the site was not captured.
+            HookError: it was never met, or its values cannot be joined.
+        """
+        values = self.calls(site)
+        if len(values) == 1:
+            return values[0]
+        axis = position_axis(Site.parse(site))
+        shapes = {tuple(size for at, size in enumerate(value.shape) if at != axis) for value in values}
+        if len(shapes) != 1:
+            raise HookError(f"{site} has {len(values)} values of different shapes; use calls({str(site)!r})")
+        return mx.concatenate(values, axis=axis)
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self.seen)
+
+    def __len__(self) -> int:
+        return len(self.seen)

@@ -1,0 +1,174 @@
+"""Activations by content: computed once, kept in memory and, where asked, on disk."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from lazarus_probe.hooks.activations import Activations, At, collect
+from lazarus_probe.hooks.entries import Entry, Folder, digest, read_only
+from lazarus_probe.hooks.sites import Site, resolve
+from lazarus_probe.subject.batches import Prompt, encode_all
+from lazarus_probe.subject.subject import Subject
+
+FORMAT = "1"  # to be raised whenever files are laid out otherwise, or a corrected hook gives other values
+MEMORY = 2**30
+DISK = 10 * 2**30
+
+
+class ActivationStore:
+    """What `collect` returns, computed once for a content, whoever asks.
+
+    Values are known by all that determines them: the subject's fingerprint, the prompts' token ids, site and
+    position, and the versions and the device they are computed with. So the same model loaded twice shares
+    them, and another model, or the same one under another mlx-lm, does not.
+
+    Inside `hooked`, or any other hooks on the model, values are computed as they are there, and neither looked
+    up nor kept: an edited run is never taken for the model's own.
+
+    Weights that training or an adapter replaced make another fingerprint; a weight changed in place, such as
+    `weight[0] = 1`, is not seen, and the values of the old one come back.
+
+    With a folder, processes share what they keep, and one that needs what another is computing waits for it.
+    Not thread-safe, as hooks are not.
+
+    Args:
+        memory: bytes kept in memory at most, the least recently used dropped first. Larger values are
+            returned and not kept.
+        folder: where values are kept on disk as well, for other processes and later runs; made if missing.
+            One safetensors file a site and pass, with its description as metadata.
+        disk: bytes kept in the folder at most, over all models, the least recently used removed first.
+
+    Attributes:
+        passes: runs over a set of prompts that this store had to make.
+        hits: values that were asked for and found, in memory or on disk.
+        nbytes: bytes kept in memory now.
+
+    Raises:
+        ValueError: a negative size.
+        OSError: the folder cannot be made, read or written.
+    """
+
+    def __init__(self, memory: int = MEMORY, folder: str | Path | None = None, disk: int = DISK) -> None:
+        for name, size in (("memory", memory), ("disk", disk)):
+            if size < 0:
+                raise ValueError(f"{name} is {size} bytes; give 0 to keep nothing there, or more")
+        self.passes, self.hits, self.nbytes = 0, 0, 0
+        self._memory = memory
+        self._kept: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._folder = None if folder is None else Folder.at(folder, disk)
+
+    def get(
+        self, subject: Subject, prompts: Sequence[Prompt], sites: Sequence[Site | str], at: At = "last"
+    ) -> Activations:
+        """What `collect` returns and raises; only the sites not yet kept are computed, in one pass.
+
+        The arrays are shared with the store, and read-only. A file that is damaged, or not what its name says,
+        is computed again and replaced, with a warning that names it.
+        """
+        asked = [Site.parse(site) for site in sites]
+        if not asked or _is_tapped(subject.model):
+            return self._computed(subject, prompts, asked, at)
+        encoded = encode_all(subject, prompts)
+        content = _content(subject, encoded, at)
+        resolved = {site: resolve(site, subject.anatomy) for site in asked}
+        entries = {site: Entry({**content, "site": str(site)}) for site in resolved.values()}
+        found = self._remembered(entries)
+        missing = {site: entry for site, entry in entries.items() if site not in found}
+        if missing:
+            found |= self._fetched(subject, encoded, missing, at, digest(content))
+            self._warn()
+        return {site: found[resolved[site]] for site in asked}
+
+    def _computed(
+        self, subject: Subject, prompts: Sequence[Prompt], sites: Sequence[Site], at: At
+    ) -> Activations:
+        found = collect(subject, prompts, sites, at)
+        self.passes += 1
+        return {site: read_only(values) for site, values in found.items()}
+
+    def _remembered(self, entries: Mapping[Site, Entry]) -> Activations:
+        found = {site: entry for site, entry in entries.items() if entry.address in self._kept}
+        for entry in found.values():
+            self._kept.move_to_end(entry.address)
+        self.hits += len(found)
+        return {site: self._kept[entry.address] for site, entry in found.items()}
+
+    def _fetched(
+        self, subject: Subject, encoded: Sequence[Prompt], missing: Mapping[Site, Entry], at: At, name: str
+    ) -> Activations:
+        """Values from the folder, and from one pass those that are not there."""
+        if self._folder is None:
+            found = self._computed(subject, encoded, list(missing), at)
+        else:
+            with self._folder.locked(subject.fingerprint, name):
+                found = self._read(self._folder, missing)
+                if rest := [site for site in missing if site not in found]:
+                    new = self._computed(subject, encoded, rest, at)
+                    self._folder.write({missing[site]: values for site, values in new.items()})
+                    found |= new
+        for site, values in found.items():
+            self._keep(missing[site].address, values)
+        return found
+
+    def _read(self, folder: Folder, entries: Mapping[Site, Entry]) -> Activations:
+        read = {site: folder.read(entry) for site, entry in entries.items()}
+        found = {site: values for site, values in read.items() if values is not None}
+        self.hits += len(found)
+        return found
+
+    def _keep(self, address: str, values: np.ndarray) -> None:
+        if values.nbytes > self._memory:
+            return
+        self._kept[address] = values
+        self.nbytes += values.nbytes
+        while self.nbytes > self._memory:
+            self.nbytes -= self._kept.popitem(last=False)[1].nbytes
+
+    def _warn(self) -> None:
+        # Only now: where warnings are errors, the damaged file is replaced already and the next run is well.
+        while self._folder and self._folder.problems:
+            warnings.warn(self._folder.problems.pop(0), stacklevel=3)
+
+
+def _content(subject: Subject, encoded: Sequence[Sequence[int]], at: At) -> dict[str, str]:
+    """All that determines a pass; with its site, all that determines an entry."""
+    if not isinstance(at, str):
+        at = int(at) if isinstance(at, int | np.integer) else [int(one) for one in at]
+    return {
+        "format": FORMAT,
+        "computed_by": f"{_versions()} on {mx.default_device().type}",
+        "fingerprint": subject.fingerprint,
+        "prompts": digest(encoded),
+        "n": str(len(encoded)),
+        "at": json.dumps(at),
+        "bos": str(getattr(subject.tokenizer, "bos_token_id", None)),  # which a mean leaves out
+    }
+
+
+@cache
+def _versions() -> str:
+    names = []
+    for package in ("mlx", "mlx-lm", "lazarus_probe"):
+        with suppress(PackageNotFoundError):  # a checkout on the path
+            names.append(f"{package} {version(package)}")
+    return ", ".join(names)
+
+
+def _is_tapped(model: nn.Module) -> bool:
+    """Whether hooks are on any module: these have a subclass of their class that bears the same name."""
+    return any(_full_name(cls) == _full_name(cls.__bases__[0]) for cls in map(type, model.modules()))
+
+
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

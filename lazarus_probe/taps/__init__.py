@@ -1,0 +1,19 @@
+"""Functions around the calls of a model's modules, and inside its attention kernel."""
+
+from __future__ import annotations
+
+from lazarus_probe.taps.kernel import Change, Inside, attention_pattern, attention_scores, mix
+from lazarus_probe.taps.tap import Around, Tap, argument, original, tapped
+
+__all__ = [
+    "Around",
+    "Change",
+    "Inside",
+    "Tap",
+    "argument",
+    "attention_pattern",
+    "attention_scores",
+    "mix",
+    "original",
+    "tapped",
+]

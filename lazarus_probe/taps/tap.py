@@ -1,0 +1,154 @@
+"""Taps: functions that run around a module's own call, put there for a while.
+
+For that while the module's class is a subclass with another `__call__`. Python looks `__call__` up on the class, so
+nothing on the instance will do; parameters, gradients, copies and attributes that a model reads from its layers stay
+as they are. Not thread-safe: a module is tapped for every thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import mlx.nn as nn
+
+from lazarus_probe.taps.kernel import Change, Inside, kernel_open
+
+Around = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Tap:
+    """Functions to run around the calls of a module; any may be None.
+
+    Attributes:
+        module: the module.
+        watch: sees the arguments, before anything else.
+        instead: runs in place of the module, on one argument; no other tap of the module runs then.
+        around: runs in place of the module, given the function that calls it (with what other taps of the module do),
+            its arguments and its keyword arguments.
+        before: changes one argument.
+        inside: a change of one step of the attention computed inside.
+        after: changes the output, or the first element of an output that is a tuple.
+        argument: which argument `instead` and `before` are about, by position or name.
+    """
+
+    module: nn.Module
+    watch: Callable[[tuple[Any, ...], dict[str, Any]], None] | None = None
+    instead: Change | None = None
+    around: Around | None = None
+    before: Change | None = None
+    inside: Inside | None = None
+    after: Change | None = None
+    argument: int | str = 0
+
+
+_taps: dict[int, list[Tap]] = {}
+
+
+@contextmanager
+def tapped(taps: Sequence[Tap], first: bool = False) -> Iterator[None]:
+    """Put taps on their modules, and take them off however the context is left.
+
+    Contexts nest: the taps of the outer one run first and those of the inner one see what they changed, on
+    the way in and on the way out. With `first`, the taps run before those that are already there.
+    """
+    placed: list[Tap] = []
+    try:
+        for tap in taps:
+            _place(tap, first)
+            placed.append(tap)
+        yield
+    finally:
+        for tap in reversed(placed):
+            _remove(tap)
+
+
+def original(module: nn.Module) -> Callable[..., Any]:
+    """The call of a module as it is without its taps."""
+    cls: Any = type(module).__base__ if id(module) in _taps else type(module)
+    return partial(cls.__call__, module)
+
+
+def _place(tap: Tap, first: bool) -> None:
+    stack = _taps.setdefault(id(tap.module), [])
+    if not stack:
+        tap.module.__class__ = _tapped_class(type(tap.module))  # type: ignore[arg-type]
+    stack.insert(0 if first else len(stack), tap)
+
+
+def _remove(tap: Tap) -> None:
+    stack = _taps[id(tap.module)]
+    stack.remove(tap)
+    if not stack:
+        del _taps[id(tap.module)]
+        tap.module.__class__ = type(tap.module).__base__
+
+
+@cache
+def _tapped_class(cls: Any) -> type:
+    """The subclass of a module's class whose call runs its taps, under the same name."""
+
+    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        # A deep copy made within the context has the class but no taps, and behaves like the original.
+        return _run(_taps.get(id(self), []), cls, self, args, kwargs)
+
+    names = {"__call__": call, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    return type(cls.__name__, (cls,), names)
+
+
+def _run(taps: list[Tap], cls: type, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    for tap in taps:
+        if tap.watch:
+            tap.watch(args, kwargs)
+    for tap in taps:
+        if tap.instead:
+            return tap.instead(argument(args, kwargs, tap.argument))
+    return _inside(taps, cls, module, *args, **kwargs)
+
+
+def _inside(taps: list[Tap], cls: type, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    for tap in taps:
+        if tap.around:
+            others = [other for other in taps if other is not tap]
+            return tap.around(partial(_inside, others, cls, module), args, kwargs)
+    for tap in taps:
+        if tap.before:
+            value = tap.before(argument(args, kwargs, tap.argument))
+            args, kwargs = _with_argument(args, kwargs, tap.argument, value)
+    inside = [tap.inside for tap in taps if tap.inside]
+    if inside:
+        with kernel_open(inside):
+            output = cls.__call__(module, *args, **kwargs)
+    else:
+        output = cls.__call__(module, *args, **kwargs)
+    for tap in taps:
+        if tap.after:
+            output = _changed(output, tap.after)
+    return output
+
+
+def argument(args: tuple[Any, ...], kwargs: dict[str, Any], which: int | str = 0) -> Any:
+    """An argument of a call, by its position or its name; position 0 may also be given by a name."""
+    return args[which] if isinstance(which, int) and args else kwargs[_name(kwargs, which)]
+
+
+def _with_argument(
+    args: tuple[Any, ...], kwargs: dict[str, Any], which: int | str, value: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(which, int) and args:
+        return (*args[:which], value, *args[which + 1 :]), kwargs
+    return args, {**kwargs, _name(kwargs, which): value}
+
+
+def _name(kwargs: dict[str, Any], which: int | str) -> str:
+    return next(iter(kwargs)) if isinstance(which, int) else which
+
+
+def _changed(output: Any, change: Change) -> Any:
+    if isinstance(output, tuple):
+        return (change(output[0]), *output[1:])
+    return change(output)
