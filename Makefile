@@ -5,7 +5,7 @@ MODEL ?= organism
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup hypotheses test lint bench bench-suite clean
+.PHONY: help setup hypotheses test lint architectures bench bench-suite clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,9 @@ lint: $(READY) ## check style, format and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+
+architectures: $(READY) ## write docs/architectures.md: what hooks reach in every architecture of mlx-lm
+	@$(BIN)/python tests/architectures/report.py
 
 bench: $(READY) ## time hooks and collection
 	@echo "running the benchmarks in tests/benchmarks"

@@ -108,6 +108,22 @@ def backend() -> None:
     _say(f"ratio   {ours / numpys:.2f}")
 
 
+@app.command()
+def anatomy(
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A bundled name, a folder or a Hub id.")
+    ] = "organism",
+    adapter: Annotated[Path | None, typer.Option(help="A folder with an mlx-lm adapter.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print data instead of tables.")] = False,
+) -> None:
+    """Say what a model has inside, and check on it that hooks do what they say; exit 1 if they do not."""
+    from lazarus_probe.cli.anatomy import show_anatomy
+    from lazarus_probe.subject.subject import Subject
+
+    if not show_anatomy(Subject.load(model, adapter), as_json):
+        raise typer.Exit(1)
+
+
 def _recipe_of(subject: Subject) -> Recipe:
     """The recipe beside a model's folder, checked against the model as far as it shows there."""
     from lazarus_probe.training.recipe import RECIPE, read_recipe

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -104,6 +104,15 @@ class _Run:
         error = distance(found, expected)
         return Check(name, error <= self.tolerance, error, required, note)
 
+    def over_layers(self, name: str, pairs: Sequence[tuple[int, Any, Any]], required: bool = True) -> Check:
+        """The worst of what was found and expected at several layers."""
+        errors = {layer: distance(found, expected) for layer, found, expected in pairs}
+        if not errors:
+            return Check(name, None, None, required, "no layer to check it on")
+        wrong = [layer for layer, error in errors.items() if error > self.tolerance]
+        note = f"not at layers {', '.join(map(str, wrong))}" if wrong else f"{len(errors)} layers"
+        return Check(name, not wrong, max(errors.values()), required, note)
+
     def trace(self, capture: Any = (), interventions: Any = ()) -> Trace:
         return trace(self.subject, self.tokens, capture, interventions)
 
@@ -194,51 +203,48 @@ def _replaying(run: _Run) -> Iterator[Check]:
 
 
 def _inside_attention(run: _Run) -> Iterator[Check]:
-    for layer, parts in enumerate(run.subject.anatomy.parts):
-        if parts.heads is None:
-            continue
-        if parts.heads.fused:
-            yield _mixed(run, layer)
-        if parts.o_proj:
-            yield _projected(run, layer)
-
-
-def _mixed(run: _Run, layer: int) -> Check:
-    """Whether pattern @ values is what the kernel returns."""
-    outputs: list[mx.array] = []
-    attention = run.subject.anatomy.part("attention", layer)
-    with tapped([Tap(attention, inside=Inside("output", _noted(outputs)))]):
-        found = run.trace([f"pattern.{layer}", f"values.{layer}"])
-    heads = mix(found[f"pattern.{layer}"], found[f"values.{layer}"].swapaxes(1, 2)).swapaxes(1, 2)
-    return run.check(f"pattern @ values at layer {layer}", heads, outputs[0])
-
-
-def _noted(values: list[mx.array]) -> Change:
-    def change(value: mx.array) -> mx.array:
-        values.append(value)
-        return value
-
-    return change
-
-
-def _projected(run: _Run, layer: int) -> Check:
-    """Whether the heads, through the output projection, are what attention returns."""
-    found = run.trace([f"head_out.{layer}", f"attn_out.{layer}"])
-    heads = found[f"head_out.{layer}"]
-    projected = run.subject.anatomy.part("o_proj", layer)(heads.reshape(*heads.shape[:2], -1))
-    return run.check(
-        f"heads through o_proj at layer {layer}", projected, found[f"attn_out.{layer}"], required=False
-    )
+    """Whether pattern @ values is what the kernel returns, and the heads, projected, what attention returns."""
+    anatomy = run.subject.anatomy
+    fused = [layer for layer, parts in enumerate(anatomy.parts) if parts.heads and parts.heads.fused]
+    projected = [layer for layer, parts in enumerate(anatomy.parts) if parts.heads and parts.o_proj]
+    outputs: dict[int, mx.array] = {}
+    taps = [Tap(anatomy.part("attention", at), inside=Inside("output", _noted(outputs, at))) for at in fused]
+    with tapped(taps):
+        found = run.trace(
+            _sites_at(("pattern", "values"), fused) + _sites_at(("head_out", "attn_out"), projected)
+        )
+    mixed = [
+        (at, mix(found[f"pattern.{at}"], found[f"values.{at}"].swapaxes(1, 2)).swapaxes(1, 2), outputs[at])
+        for at in fused
+    ]
+    yield run.over_layers("pattern @ values is what the kernel returns", mixed)
+    heads = [
+        (at, anatomy.part("o_proj", at)(found[f"head_out.{at}"].flatten(2)), found[f"attn_out.{at}"])
+        for at in projected
+    ]
+    yield run.over_layers("heads through o_proj are attn_out", heads, required=False)
 
 
 def _inside_mlp(run: _Run) -> Iterator[Check]:
-    for layer, parts in enumerate(run.subject.anatomy.parts):
-        if parts.down_proj:
-            found = run.trace([f"neurons.{layer}", f"mlp_out.{layer}"])
-            down = run.subject.anatomy.part("down_proj", layer)(found[f"neurons.{layer}"])
-            yield run.check(
-                f"neurons through down_proj at layer {layer}", down, found[f"mlp_out.{layer}"], required=False
-            )
+    anatomy = run.subject.anatomy
+    dense = [layer for layer, parts in enumerate(anatomy.parts) if parts.down_proj]
+    found = run.trace(_sites_at(("neurons", "mlp_out"), dense))
+    down = [
+        (at, anatomy.part("down_proj", at)(found[f"neurons.{at}"]), found[f"mlp_out.{at}"]) for at in dense
+    ]
+    yield run.over_layers("neurons through down_proj are mlp_out", down, required=False)
+
+
+def _sites_at(kinds: Sequence[str], layers: Sequence[int]) -> list[str]:
+    return [f"{kind}.{layer}" for kind in kinds for layer in layers]
+
+
+def _noted(values: dict[int, mx.array], layer: int) -> Change:
+    def change(value: mx.array) -> mx.array:
+        values[layer] = value
+        return value
+
+    return change
 
 
 def _running(run: _Run) -> Iterator[Check]:

@@ -85,6 +85,9 @@ def parts_of(seen: Observation, block: Call, entries: set[int], width: int) -> P
         found |= _attention_parts(soft[0], inside, width) | _norm_after("attention_norm", soft[0], inside)
     if len(other) == 1:
         found |= {"mixer": other[0]} | _norm_after("mixer_norm", other[0], inside)
+    beside = [call for call in inside if _is_experts(call) and not (mlp and call.within(mlp))]
+    if beside:
+        found |= _expert_parts(inside, beside[0].module)
     if mlp is not None:
         found |= _mlp_parts(mlp, inside, width) | _norm_after("mlp_norm", mlp, inside)
     return Parts(**{name: _relative(value, block) for name, value in found.items()})
@@ -196,23 +199,24 @@ def _mlp(inside: Sequence[Call], mixers: Sequence[Call], width: int) -> Call | N
 
 def _mlp_parts(mlp: Call, inside: Sequence[Call], width: int) -> dict[str, Any]:
     if _num_experts(mlp.module) is not None:
-        return {"mlp": mlp} | _expert_parts([call for call in inside if call.within(mlp)])
+        return {"mlp": mlp} | _expert_parts([call for call in inside if call.within(mlp)], mlp.module)
     down = _projection(mlp, inside, width)
     if down is None or down.args[0] is mlp.args[0]:
         return {"mlp": mlp}
     return {"mlp": mlp, "down_proj": down, "mlp_size": down.args[0].shape[-1]}
 
 
-def _expert_parts(inside: Sequence[Call]) -> dict[str, Any]:
+def _expert_parts(inside: Sequence[Call], mixture: nn.Module) -> dict[str, Any]:
     experts = [call for call in inside if _is_experts(call)]
     outermost = [call for call in experts if not any(call.within(other) for other in experts)]
-    if len(outermost) != 1:
-        return {}
-    count = _num_experts(outermost[0].module)
+    count = _num_experts(mixture)
     routers = [call for call in inside if _is_rows(call.first, 1) and call.first.shape[-1] == count]
     innermost = [call for call in routers if not any(other.within(call) for other in routers)]
-    found = {"experts": outermost[0], "num_experts": count, "flat": not _is_batch(outermost[0].first)}
-    return found | ({"router": innermost[0]} if len(innermost) == 1 else {})
+    found: dict[str, Any] = {"num_experts": count}
+    for name, calls in (("experts", outermost), ("router", innermost)):
+        if len(calls) == 1:
+            found |= {name: calls[0], "flat": not _is_batch(calls[0].first)}
+    return found
 
 
 def _is_experts(call: Call) -> bool:
@@ -239,10 +243,14 @@ def _is_batch(value: mx.array) -> bool:
 
 
 def _num_experts(module: nn.Module) -> int | None:
+    """Experts of a mixture: the first axis of a weight that has three, or the length of a list of modules."""
     for _, part in module.named_modules():
         weight = part.get("weight")
         if weight is not None and weight.ndim == 3:
             return weight.shape[0]
+        for child in part.children().values():
+            if isinstance(child, list) and len({type(one) for one in child}) == 1 < len(child):
+                return len(child)
     return None
 
 
