@@ -180,10 +180,10 @@ def _editing_at(run: _Run, site: str) -> Iterator[Check]:
     edits = {"zero": zero(site), "patch": patch(site, other), "steer": steer(site, direction)}
     changed = {name: distance(run.trace((), edit).logits, run.logits) for name, edit in edits.items()}
     still = [name for name, change in changed.items() if change == 0]
-    yield Check(f"edits at {site} reach the logits", not still, note=", ".join(still))
-    yield run.check(
-        f"a patch with its own value at {site}", run.trace((), patch(site, own)).logits, run.logits
-    )
+    kind, note = site.split(".")[0], ", ".join([site, *(f"{name} does not" for name in still)])
+    yield Check(f"edits at {kind} reach the logits", not still, note=note)
+    same = run.trace((), patch(site, own)).logits
+    yield run.check(f"{kind} patched with itself changes nothing", same, run.logits, note=site)
 
 
 def _replaying(run: _Run) -> Iterator[Check]:
