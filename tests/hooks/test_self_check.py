@@ -62,7 +62,7 @@ def test_edits_that_get_lost_are_found(make_llama, monkeypatch):
     subject = Subject.from_model(make_llama())
     monkeypatch.setattr(TRACE, "tap_at", wrong_taps(lost))
     failed = {check.name for check in subject.self_check().failed}
-    assert {"edits at attn_out reach the logits", "edits while generating with the cache"} <= failed
+    assert {"edits at attn_out reach the logits", "edits at resid_post reach the logits"} <= failed
 
 
 def test_looking_that_alters_is_found(make_llama, monkeypatch):
@@ -70,7 +70,7 @@ def test_looking_that_alters_is_found(make_llama, monkeypatch):
     subject = Subject.from_model(make_llama())
     monkeypatch.setattr(TRACE, "tap_at", wrong_taps(altering))
     failed = {check.name for check in subject.self_check().failed}
-    assert {"looking changes no logit", "the lens at the last layer is the logits"} <= failed
+    assert {"looking changes no logit", "attn_out patched with itself changes nothing"} <= failed
 
 
 def test_a_wrong_tail_is_found(make_llama, monkeypatch):
