@@ -83,6 +83,15 @@ def scale(site: Site | str, factor: float, positions: Positions = "all") -> Inte
     return Intervention(site, lambda value: value * factor, positions, "scale")
 
 
+def noise(site: Site | str, std: float, positions: Positions = "all", seed: int = 0) -> Intervention:
+    """Add Gaussian noise, the same for the same seed and shape, as in causal tracing (Meng et al. 2022)."""
+
+    def edit(value: mx.array) -> mx.array:
+        return value + std * mx.random.normal(value.shape, value.dtype, key=mx.random.key(seed))
+
+    return Intervention(site, edit, positions, "noise")
+
+
 def fitted(given: Any, value: mx.array, label: str) -> mx.array:
     """`given` broadcast to the shape of `value`, in its type.
 

@@ -115,6 +115,41 @@ def resid_pre(layer: int) -> Site:
     return Site("resid_pre", layer)
 
 
+def queries(layer: int, head: int | None = None) -> Site:
+    """Queries of a block (B, L, H, Dh), as the attention kernel reads them, or of one head (B, L, Dh)."""
+    return Site("queries", layer, head)
+
+
+def keys(layer: int, head: int | None = None) -> Site:
+    """Keys of a block (B, S, G, Dh), cached ones included, or of one key head (B, S, Dh)."""
+    return Site("keys", layer, head)
+
+
+def values(layer: int, head: int | None = None) -> Site:
+    """Values of a block (B, S, G, Dh), cached ones included, or of one key head (B, S, Dh)."""
+    return Site("values", layer, head)
+
+
+def scores(layer: int, head: int | None = None) -> Site:
+    """Attention scores of a block (B, H, L, S), scaled and masked, or of one of its heads (B, L, S)."""
+    return Site("scores", layer, head)
+
+
+def mixer_out(layer: int) -> Site:
+    """Output of a block's state space, linear attention or convolution (B, L, D)."""
+    return Site("mixer_out", layer)
+
+
+def router_logits(layer: int) -> Site:
+    """A mixture's router logits over its E experts (B, L, E)."""
+    return Site("router_logits", layer)
+
+
+def expert_out(layer: int) -> Site:
+    """Output of each of the k experts chosen (B, L, k, D), before their weights."""
+    return Site("expert_out", layer)
+
+
 def attn_out(layer: int) -> Site:
     """Output of a block's attention (B, L, D)."""
     return Site("attn_out", layer)

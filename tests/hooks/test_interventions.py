@@ -6,13 +6,18 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import Intervention, mean, patch, resample, scale, steer, trace, zero
+from lazarus_probe.hooks import Intervention, mean, noise, patch, resample, scale, steer, trace, zero
 
 TOKENS = [[3, 5, 7, 11, 13], [2, 4, 6, 8, 10]]
-WIDTHS = {"head_out": (4, 8), "pattern": (5,), "neurons": (48,), "logits": (64,)}
+WIDTHS = {"head_out": (4, 8), "pattern": (5,), "scores": (5,), "neurons": (48,), "logits": (64,)}
+WIDTHS |= {"queries": (4, 8), "keys": (2, 8), "values": (2, 8)}
 SITES = [
     "embed",
     "resid_pre.1",
+    "queries.1",
+    "keys.1",
+    "values.1",
+    "scores.1",
     "attn_out.1",
     "head_out.1",
     "pattern.1",
@@ -27,6 +32,11 @@ def given(site):
     return np.random.default_rng(1).normal(size=WIDTHS.get(site.split(".")[0], (32,)))
 
 
+def factor(site):
+    """What a site is multiplied by; a masked score must stay the lowest."""
+    return 0.5 if site == "scores.1" else -1.5
+
+
 EDITS = {
     "zero": (lambda site, at: zero(site, at), lambda _, value: 0 * value),
     "mean": (lambda site, at: mean(site, given(site), at), lambda site, value: 0 * value + given(site)),
@@ -35,7 +45,10 @@ EDITS = {
         lambda site, at: steer(site, given(site), 0.7, at),
         lambda site, value: value + 0.7 * given(site),
     ),
-    "scale": (lambda site, at: scale(site, -1.5, at), lambda _, value: -1.5 * value),
+    "scale": (
+        lambda site, at: scale(site, factor(site), at),
+        lambda site, value: factor(site) * value,
+    ),
 }
 
 
@@ -49,7 +62,7 @@ def test_an_edit_equals_the_hand_written_one(grouped, naive, name, site, positio
 
     def edit(at, value):
         if at == site:
-            index = (slice(None),) * (2 if "pattern" in site else 1) + (places,)
+            index = (slice(None),) * (2 if site in ("pattern.1", "scores.1") else 1) + (places,)
             value = value.copy()
             value[index] = reference(site, value[index])
         return value
@@ -57,7 +70,9 @@ def test_an_edit_equals_the_hand_written_one(grouped, naive, name, site, positio
     expected = naive(grouped.model, TOKENS, edit)["logits"]
     found = trace(grouped, TOKENS, interventions=build(site, positions)).logits
     assert np.allclose(np.array(found), expected, atol=1e-4)
-    assert not np.allclose(expected, naive(grouped.model, TOKENS)["logits"], atol=1e-3)
+    # The same vector added to every key shifts all scores of a query alike, which a softmax does not see.
+    same = (name, site, positions) == ("steer", "keys.1", "all")
+    assert np.allclose(expected, naive(grouped.model, TOKENS)["logits"], atol=1e-3) == same
 
 
 def test_one_head_is_edited_alone(grouped, naive):
@@ -158,3 +173,17 @@ def test_ablation_of_outputs_holds_on_quantised_weights(make_llama):
     edits = [zero("attn_out.1"), zero("mlp_out.1")]
     run = trace(Subject.from_model(model), TOKENS, ["resid_pre.1", "resid_post.1"], edits)
     assert mx.array_equal(run["resid_pre.1"], run["resid_post.1"])
+
+
+def test_noise_is_the_same_for_a_seed_and_has_its_size(grouped):
+    """Noise of one seed is the same in every run, differs between seeds, and has the standard deviation asked for."""
+    plain = np.array(trace(grouped, TOKENS, "resid_post.1")["resid_post.1"])
+
+    def added(seed, positions="all"):
+        run = trace(grouped, TOKENS, "resid_post.1", noise("resid_post.1", 0.5, positions, seed))
+        return np.array(run["resid_post.1"]) - plain
+
+    assert np.array_equal(added(0), added(0))
+    assert not np.allclose(added(0), added(1))
+    assert added(0).std() == pytest.approx(0.5, rel=0.15)
+    assert np.array_equal(added(0, 2)[:, [0, 1, 3, 4]], np.zeros((2, 4, 32)))
