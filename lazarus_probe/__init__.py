@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "ActivationStore": "hooks.store",
+    "CheckpointWarning": "subject.differences",
     "Claim": "claims.claim",
     "Control": "statistics.measurement",
     "Evidence": "claims.evidence",

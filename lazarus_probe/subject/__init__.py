@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture
     from lazarus_probe.subject.batches import as_tokens, by_length
+    from lazarus_probe.subject.differences import CheckpointWarning
     from lazarus_probe.subject.generate import forward, greedy
     from lazarus_probe.subject.load import LoadError, num_layers_of
     from lazarus_probe.subject.subject import Subject
 
 __all__ = [
     "Anatomy",
+    "CheckpointWarning",
     "LoadError",
     "Subject",
     "UnsupportedArchitecture",
@@ -30,6 +32,7 @@ __all__ = [
 
 _HOME = {
     "Anatomy": "anatomy",
+    "CheckpointWarning": "differences",
     "LoadError": "load",
     "Subject": "subject",
     "UnsupportedArchitecture": "anatomy",

@@ -45,9 +45,10 @@ def num_layers_of(name: str | Path) -> int:
     twin = untrained_name(str(name))
     folder = find(twin[0] if twin else name, files=["config.json"])
     config = read_config(folder)
-    for key in LAYER_KEYS:
-        if key in config:
-            return int(config[key])
+    for settings in (config, config.get("text_config") or {}):
+        for key in LAYER_KEYS:
+            if key in settings:
+                return int(settings[key])
     raise LoadError(
         f"{folder / 'config.json'} gives no number of layers; one of {', '.join(LAYER_KEYS)} is needed"
     )

@@ -12,7 +12,6 @@ from mlx.utils import tree_flatten
 
 from lazarus_probe.organisms import bundled
 from lazarus_probe.subject import LoadError, Subject, forward, num_layers_of
-from lazarus_probe.subject.checkpoint import legacy_rope
 
 TOKENS = mx.array([[3, 5, 7, 11, 13, 2, 4, 6, 8, 10]])
 LLAMA3 = {
@@ -59,35 +58,6 @@ def test_nested_rope_parameters_are_honoured(folder, scaling):
     assert not np.allclose(np.array(forward(Subject.load(folder).model, TOKENS)), np.array(legacy), atol=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        (
-            {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}},
-            "set partial_rotary_factor to 0.5",
-        ),
-        (
-            {"rope_theta": 1e5, "rope_parameters": {"rope_theta": 1e4}},
-            "gives rope_theta twice: 100000.0, and 10000.0",
-        ),
-        (
-            {"rope_parameters": {"full_attention": {}, "sliding_attention": {}}},
-            "rope_parameters differ between layer",
-        ),
-    ],
-)
-def test_rope_parameters_that_cannot_be_honoured_are_refused(config, message):
-    """A rope setting that the model would ignore, or that contradicts another, is an error."""
-    with pytest.raises(LoadError, match=message):
-        legacy_rope({"model_type": "llama", **config}, {"rope_theta", "rope_scaling"})
-
-
-def test_a_model_that_reads_rope_parameters_itself_gets_no_keys():
-    """Where mlx-lm takes the nested settings, nothing is lifted out of them."""
-    config = {"model_type": "qwen3", "rope_parameters": {"rope_theta": 1e4}}
-    assert legacy_rope(config, {"rope_theta", "rope_parameters"}) == {}
-
-
 @pytest.mark.skipif(mx.default_device() != mx.cpu, reason="16-bit weights are kept where they are fast")
 def test_16_bit_weights_are_float32_on_the_cpu(tmp_path, make_llama, save_checkpoint):
     """On the CPU every 16-bit weight is cast, and its value is kept."""
@@ -119,7 +89,7 @@ def test_an_adapter_is_put_on(folder, tmp_path):
     mx.save_safetensors(str(adapter / "adapters.safetensors"), arrays)
     adapted, plain = Subject.load(folder, adapter=adapter), Subject.load(folder)
     for layer, (a, b) in pairs.items():
-        projection = plain.anatomy.o_proj[layer]
+        projection = plain.anatomy.part("o_proj", layer)
         projection.weight = projection.weight + 2.0 * (a @ b).T
     found, expected = (np.array(forward(subject.model, TOKENS)) for subject in (adapted, plain))
     assert np.allclose(found, expected, atol=1e-3)
@@ -248,3 +218,9 @@ def test_bundled_models_load_by_name(name):
     assert twin.fingerprint == subject.untrained(2).fingerprint
     with pytest.raises(LoadError, match=f"{name}-untrained takes no adapter"):
         Subject.load(f"{name}-untrained", adapter="somewhere")
+
+
+def test_a_wrapped_language_model_has_its_own_layers(tmp_path):
+    """Where the configuration of the language model is nested, its number of layers is read there."""
+    (tmp_path / "config.json").write_text('{"model_type": "gemma3", "text_config": {"num_hidden_layers": 7}}')
+    assert num_layers_of(tmp_path) == 7
