@@ -5,7 +5,7 @@ MODEL ?= organism
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup hypotheses test lint architectures bench bench-suite clean
+.PHONY: help setup hypotheses test lint architectures parity bench bench-suite clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,10 @@ lint: $(READY) ## check style, format and types
 
 architectures: $(READY) ## write docs/architectures.md: what hooks reach in every architecture of mlx-lm
 	@$(BIN)/python tests/architectures/report.py
+
+parity: $(READY) ## compare every family with transformers (installs torch first)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[torch]"
+	@$(BIN)/python -m pytest tests/parity tests/organisms/test_bundled.py
 
 bench: $(READY) ## time hooks and collection
 	@echo "running the benchmarks in tests/benchmarks"

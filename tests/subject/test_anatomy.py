@@ -81,7 +81,7 @@ class Looped(nn.Module):
         super().__init__()
         self.inner, self.layers = model, model.layers[:1]
 
-    def __call__(self, tokens, cache=None):
+    def __call__(self, tokens, **_):
         h = self.inner.model.embed_tokens(tokens)
         for _ in range(2):
             h = self.layers[0](h, "causal")
