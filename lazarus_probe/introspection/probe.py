@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.hooks.sites import Site
+from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.statistics import (
     Kind,
     bag_of_tokens,

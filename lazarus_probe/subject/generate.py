@@ -73,11 +73,11 @@ def _greedy_batch(subject: Subject, tokens: mx.array, max_tokens: int, stops: tu
                 running[row] = False
             if running[row]:
                 new[row].append(token)
-                running[row] = not (stops and _ends(subject.decode(new[row]), stops))
+                running[row] = not (stops and has_stop(subject.decode(new[row]), stops))
         if not any(running):
             break
         tokens = chosen[:, None]
-    return [_cut(_continuation(subject, *pair), stops) for pair in zip(prompts, new, strict=True)]
+    return [cut_at_stop(continuation(subject, *pair), stops) for pair in zip(prompts, new, strict=True)]
 
 
 def _ints(tokens: mx.array) -> list[int]:
@@ -85,16 +85,19 @@ def _ints(tokens: mx.array) -> list[int]:
     return list(values)
 
 
-def _continuation(subject: Subject, prompt: list[int], new: list[int]) -> str:
+def continuation(subject: Subject, prompt: list[int], new: list[int]) -> str:
+    """The text of new tokens after a prompt's."""
     # Decoded with the prompt before it: some tokenizers drop the leading space of whatever they decode.
     before, whole = subject.decode(prompt), subject.decode(prompt + new)
     return whole[len(before) :] if whole.startswith(before) else subject.decode(new)
 
 
-def _ends(text: str, stops: tuple[str, ...]) -> bool:
+def has_stop(text: str, stops: tuple[str, ...]) -> bool:
+    """Whether a text holds one of the strings that end it."""
     return any(stop in text for stop in stops)
 
 
-def _cut(text: str, stops: tuple[str, ...]) -> str:
-    ends = [text.index(stop) for stop in stops if stop in text]
-    return text[: min(ends)] if ends else text
+def cut_at_stop(text: str, stops: tuple[str, ...]) -> str:
+    """A text up to the first of the strings that end it."""
+    found = [text.index(stop) for stop in stops if stop in text]
+    return text[: min(found)] if found else text

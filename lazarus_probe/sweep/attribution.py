@@ -1,0 +1,221 @@
+"""Attribution patching: what a patch of every cell would do, to first order, from one gradient.
+
+Nanda 2023, "Attribution patching: activation patching at industrial scale"; Syed et al. 2023 (arXiv:2310.10348). Cheap
+enough to screen a whole grid, and wrong where the model is far from linear between target and donor: confirm the best
+cells with `sweep(..., cells=screen(...))`.
+"""
+
+# ruff: noqa: N806 - T is the name that the field gives to the length
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.hooks.places import tap_at
+from lazarus_probe.hooks.sites import Site, position_axis
+from lazarus_probe.subject.anatomy import Anatomy
+from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.subject.generate import new_cache
+from lazarus_probe.subject.subject import Subject
+from lazarus_probe.sweep.engine import donors_of
+from lazarus_probe.sweep.grid import ALL, Cell, Grid, Positions, make_grid
+from lazarus_probe.sweep.metrics import Metric, Reader, reader
+from lazarus_probe.sweep.record import record
+from lazarus_probe.sweep.result import Sweep, names_of
+from lazarus_probe.sweep.sources import Donors
+from lazarus_probe.taps import Tap, tapped
+
+# Tokens in one backward pass, which holds all of their activations.
+TOKENS = 1024
+SOURCE = "donor"
+
+
+def attribution(
+    subject: Subject,
+    targets: Sequence[Prompt],
+    donors: Sequence[Prompt],
+    sites: Sequence[Site | str],
+    metric: Metric,
+    positions: Positions = "each",
+) -> Sweep:
+    """Estimate every cell of a patching sweep: the metric, plus its gradient times (donor - target) at the cell.
+
+    One forward of the donors, and one forward and backward of the targets with respect to activations alone, give all
+    sites and positions at once.
+
+    Args:
+        subject: the model.
+        targets: P prompts.
+        donors: one for each target, with as many tokens.
+        sites: where to patch.
+        metric: what to estimate; `logit_diff` is closest to linear.
+        positions: as in `sweep`; "all" is the sum over the positions.
+
+    Returns:
+        What `sweep` returns with these donors as the source "donor": estimated values, exact `baseline` and `donors`.
+
+    Raises:
+        ValueError: see `sweep`.
+        IndexError: see `sweep`.
+    """
+    encoded = encode_all(subject, targets)
+    if not encoded:
+        raise ValueError("no targets; give at least one prompt")
+    given = donors_of(subject, SOURCE, Donors(donors), encoded)
+    grid = make_grid(subject.anatomy, sites, positions, None, [len(ids) for ids in encoded])
+    read = reader(subject, [metric], len(encoded))
+    values = np.full((len(encoded), 1, *grid.wanted.shape), np.nan, np.float32)
+    baseline, other = (
+        np.full(len(encoded), np.nan, np.float32),
+        np.full((len(encoded), 1), np.nan, np.float32),
+    )
+    for indices, tokens in by_length(encoded, TOKENS):
+        source = mx.array([list(given[index]) for index in indices])
+        before, after, parts = _batch(subject, tokens, source, grid.sites, read, np.array(indices))
+        baseline[indices], other[indices, 0] = before, after
+        values[indices, 0] = before[:, None, None] + _cells(grid, parts)
+    name = metric.name
+    return Sweep(
+        names_of(targets),
+        (SOURCE,),
+        grid.sites,
+        grid.positions,
+        {name: values},
+        {name: baseline},
+        {name: other},
+        ("gradient",) * len(grid.sites),
+    )
+
+
+def correlation(estimate: Sweep, exact: Sweep, metric: str) -> float:
+    """Pearson correlation of estimated and exact effects, over the cells that both have.
+
+    Raises:
+        ValueError: they share fewer than two cells, or are of other prompts.
+    """
+    if estimate.prompts != exact.prompts:
+        raise ValueError("the two are of different prompts; sweep the prompts of the attribution")
+    sites = [site for site in estimate.sites if site in exact.sites]
+    positions = [position for position in estimate.positions if position in exact.positions]
+    found = [
+        _effects(result, metric)[:, 0][:, [result.sites.index(site) for site in sites]][
+            :, :, [result.positions.index(position) for position in positions]
+        ]
+        for result in (estimate, exact)
+    ]
+    known = np.isfinite(found[0]) & np.isfinite(found[1])
+    if known.sum() < 2:
+        raise ValueError(
+            "the two share fewer than two cells; sweep the sites and positions of the attribution"
+        )
+    return float(np.corrcoef(found[0][known], found[1][known])[0, 1])
+
+
+def screen(result: Sweep, top: int, metric: str | None = None) -> list[Cell]:
+    """The cells with the largest mean absolute effect over prompts and sources, the largest first.
+
+    Raises:
+        ValueError: `top` is below 1.
+    """
+    if top < 1:
+        raise ValueError(f"top is {top}; at least 1 is needed")
+    effects = np.abs(_effects(result, metric or next(iter(result.values))))
+    known = np.isfinite(effects)
+    counts = known.sum(axis=(0, 1))
+    mean = np.where(known, effects, 0).sum(axis=(0, 1)) / np.maximum(counts, 1)
+    order = np.argsort(-np.where(counts, mean, -np.inf), axis=None, kind="stable")[:top]
+    places = zip(*np.unravel_index(order, mean.shape), strict=True)
+    return [
+        Cell(result.sites[site], result.positions[position])
+        for site, position in places
+        if counts[site, position]
+    ]
+
+
+def _effects(result: Sweep, metric: str) -> NDArray[Any]:
+    return np.asarray(result.values[metric] - result.baseline[metric][:, None, None, None])
+
+
+def _batch(
+    subject: Subject,
+    targets: mx.array,
+    donors: mx.array,
+    sites: Sequence[Site],
+    read: Reader,
+    prompts: NDArray[np.intp],
+) -> tuple[NDArray[Any], NDArray[Any], dict[Site, NDArray[Any]]]:
+    """Metrics of targets and donors (B,), and by site the estimated effect at each position (B, T)."""
+    anatomy, name = subject.anatomy, read.metrics[0].name
+    wholes = list(dict.fromkeys(Site(site.kind, site.layer) for site in sites))
+    source = record(anatomy, donors, wholes, (), own=False, tail=False)
+
+    def total(added: dict[str, mx.array]) -> tuple[mx.array, mx.array, dict[str, mx.array]]:
+        logits, seen = _run(anatomy, targets, wholes, added)
+        numbers = read.read(logits, mx.stop_gradient(logits), prompts)[name]
+        return numbers.sum(), numbers, seen
+
+    zeros = {str(site): mx.zeros_like(source.values[site].values) for site in wholes}
+    (_, before, seen), slopes = mx.value_and_grad(total)(zeros)
+    after = read.read(source.logits, source.logits, prompts)[name]
+    parts = {site: _summed(site, source.values, seen, slopes) for site in sites}
+    mx.eval(before, after, parts)
+    return np.array(before), np.array(after), {site: np.array(part) for site, part in parts.items()}
+
+
+def _run(
+    anatomy: Anatomy, tokens: mx.array, sites: Sequence[Site], added: Mapping[str, mx.array]
+) -> tuple[mx.array, dict[str, mx.array]]:
+    """Logits (B, V) at the last position with something added at every site, and the values (B, L, ...) there."""
+    seen: dict[str, mx.array] = {}
+
+    def visitor(site: Site) -> Callable[[mx.array], mx.array]:
+        axis = position_axis(site)
+
+        def visit(value: mx.array) -> mx.array:
+            moved = mx.moveaxis(value, axis, 1) + added[str(site)]
+            seen[str(site)] = moved
+            return mx.moveaxis(moved, 1, axis)
+
+        return visit
+
+    def last(output: mx.array) -> mx.array:
+        return output[:, -1:]
+
+    taps = [tap_at(anatomy, site, visitor(site)) for site in sites]
+    whole = anatomy.stream_axis is not None or any(site.kind == "logits" for site in sites)
+    taps += [] if whole else [Tap(anatomy.blocks[-1], after=last)]
+    with tapped(taps):
+        logits = anatomy.model(tokens, cache=new_cache(anatomy.model))[:, -1]
+    return logits, seen
+
+
+def _summed(
+    site: Site, donors: Mapping[Site, Any], seen: Mapping[str, mx.array], slopes: Mapping[str, mx.array]
+) -> mx.array:
+    """(B, L) of gradient times difference."""
+    whole = Site(site.kind, site.layer)
+    donor, target, slope = donors[whole].values, seen[str(whole)], slopes[str(whole)]
+    # Masked scores are equal, and their difference may be one of infinities.
+    product = slope * mx.where(donor == target, 0, donor - target)
+    product = product if site.head is None else product[:, :, site.head]
+    return product.reshape(*product.shape[:2], -1).sum(axis=-1)
+
+
+def _cells(grid: Grid, parts: Mapping[Site, NDArray[Any]]) -> NDArray[Any]:
+    """(B, sites, positions) from the effect (B, T) at every position; NaN where a prompt has no such position."""
+    effects = np.stack([parts[site] for site in grid.sites], axis=1)
+    T = effects.shape[-1]
+    columns = [
+        effects.sum(axis=-1)
+        if at == ALL
+        else effects[:, :, at]
+        if at < T
+        else np.full(effects.shape[:2], np.nan)
+        for at in grid.at(T)
+    ]
+    return np.stack(columns, axis=-1)

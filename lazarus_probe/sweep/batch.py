@@ -1,0 +1,201 @@
+"""Computing all cells of some prompts of equal length."""
+
+# ruff: noqa: N806 - B, S and T are the names that the field gives to these sizes
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.sweep.branch import Batch, run_branch
+from lazarus_probe.sweep.edits import edits_of
+from lazarus_probe.sweep.full import run_full
+from lazarus_probe.sweep.generate import completed, continued, text_of
+from lazarus_probe.sweep.grid import Jobs, grouped, make_jobs
+from lazarus_probe.sweep.metrics import Answer
+from lazarus_probe.sweep.plan import Plan
+from lazarus_probe.sweep.record import Recorded
+from lazarus_probe.sweep.sources import Values
+from lazarus_probe.sweep.table import Table
+
+# Tokens in a batch: matrix products gain little beyond, and more rows would start earlier than they have to.
+TOKENS = 512
+# A batch that generates runs once for every new token, so more rows share that.
+TOKENS_GENERATING = 4096
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Bucket:
+    """Prompts of equal length.
+
+    Attributes:
+        prompts: (B,) which of the sweep's targets.
+        tokens: (B, T).
+        rows: that may run together at most.
+    """
+
+    prompts: NDArray[np.intp]
+    tokens: mx.array
+    rows: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A bucket whose prompts have been run untouched."""
+
+    plan: Plan
+    bucket: Bucket
+    table: Table
+    base: Recorded
+    values: Sequence[Values]
+
+
+def computed(plan: Plan, bucket: Bucket, table: Table, advance: Advance) -> None:
+    """Fill a bucket's part of the table."""
+    donors = {name: _donor_tokens(plan, bucket, name) for name in plan.sources}
+    base, runs = plan.record(
+        bucket.tokens, {name: tokens for name, tokens in donors.items() if tokens is not None}
+    )
+    mx.eval(base.arrays(), *(run.arrays() for run in runs.values()))
+    values = [_values(plan, bucket, name, runs.get(name)) for name in plan.sources]
+    work = _Work(plan, bucket, table, base, values)
+    jobs, idle = make_jobs(
+        plan.grid, bucket.tokens.shape[1], _differs(work, donors), plan.entries.tolist(), plan.ends
+    )
+    _read_untouched(work, runs)
+    _run_all(work, jobs, advance)
+    if plan.answer:
+        _answer_donors(work, plan.answer, donors)
+    _copy_untouched(work, idle)
+    advance(len(idle))
+
+
+def _donor_tokens(plan: Plan, bucket: Bucket, name: str) -> mx.array | None:
+    donors = plan.donors[name]
+    return None if donors is None else mx.array([list(donors[index]) for index in bucket.prompts])
+
+
+def _values(plan: Plan, bucket: Bucket, name: str, run: Recorded | None) -> Values:
+    found = run.values if run else {}
+    return Values(plan.sources[name], plan.tables[name], bucket.prompts, bucket.tokens.shape[1], found)
+
+
+def _differs(work: _Work, donors: Mapping[str, mx.array | None]) -> NDArray[np.intp]:
+    """(B, S) the first position where a source's prompt differs from the target; 0 for sources without prompts."""
+    targets = np.array(work.bucket.tokens)
+    B, T = targets.shape
+    found = np.zeros((B, len(donors)), dtype=np.intp)
+    for column, tokens in enumerate(donors.values()):
+        if tokens is not None and work.plan.route.causal:
+            unequal = np.array(tokens) != targets
+            found[:, column] = np.where(unequal.any(axis=1), unequal.argmax(axis=1), T)
+    return found
+
+
+def _read_untouched(work: _Work, runs: Mapping[str, Recorded]) -> None:
+    """Metrics of the targets and of the donors, as they are."""
+    prompts, base = work.bucket.prompts, work.base.logits
+    for name, numbers in work.plan.reader.read(base, base, prompts).items():
+        work.table.baseline[name][prompts] = np.array(numbers)
+    for column, source in enumerate(work.plan.sources):
+        if source in runs:
+            for name, numbers in work.plan.reader.read(runs[source].logits, base, prompts).items():
+                work.table.donors[name][prompts, column] = np.array(numbers)
+
+
+def _run_all(work: _Work, jobs: Jobs, advance: Advance) -> None:
+    plan, T = work.plan, work.bucket.tokens.shape[1]
+    full = np.array([_is_full(plan, site) for site in range(len(plan.grid.sites))])[jobs.site]
+    parts = [(False, jobs.chosen(~full)), (True, jobs.chosen(full))]
+    if plan.answer:
+        rest = Jobs.untouched(np.arange(len(work.bucket.prompts)), plan.subject.num_layers, T)
+        parts[not plan.route.own] = (not plan.route.own, Jobs.joined([parts[not plan.route.own][1], rest]))
+    waiting: list[tuple[Jobs, dict[str, mx.array]]] = []
+    for whole, part in parts:
+        for rows in grouped(part, T, TOKENS_GENERATING if plan.answer else TOKENS, work.bucket.rows):
+            group = part.chosen(rows)
+            waiting.append((group, _run(work, group, whole)))
+            # While mlx computes one group, the graph of the next is built.
+            for done, numbers in waiting[:-1]:
+                _store(work, done, numbers, advance)
+            del waiting[:-1]
+    for done, numbers in waiting:
+        _store(work, done, numbers, advance)
+
+
+def _is_full(plan: Plan, site: int) -> bool:
+    generates = plan.answer is not None and not plan.route.own
+    return generates or plan.route.of(plan.grid.sites[site]) == "full"
+
+
+def _run(work: _Work, jobs: Jobs, whole: bool) -> dict[str, mx.array]:
+    """Metrics of a group's rows, on their way; the answers are stored at once."""
+    plan, own, anatomy = work.plan, work.plan.route.own, work.plan.subject.anatomy
+    edits = edits_of(jobs, plan.grid.sites, work.values)
+    batch = Batch(jobs, edits, work.bucket.tokens, plan.route.adds_mlp)
+    caches: Sequence[Any]
+    if whole:
+        logits, caches = run_full(anatomy, batch)
+    else:
+        logits, caches = run_branch(anatomy, work.base, batch, own=own, tail=plan.route.tail)
+    numbers = plan.reader.read(
+        logits, work.base.logits[mx.array(jobs.prompt)], work.bucket.prompts[jobs.prompt]
+    )
+    mx.async_eval(numbers)  # type: ignore[no-untyped-call]
+    if plan.answer:
+        caches = caches if whole else completed(work.base, batch, caches)
+        _store_answers(work, batch, continued(plan.subject, logits, caches, batch, plan.answer))
+    return numbers
+
+
+def _store(work: _Work, jobs: Jobs, numbers: Mapping[str, mx.array], advance: Advance) -> None:
+    touched = jobs.site >= 0
+    for name, array in numbers.items():
+        work.table.values[name][_places(work, jobs.chosen(touched))] = np.array(array)[touched]
+    advance(int(touched.sum()))
+
+
+def _places(work: _Work, jobs: Jobs) -> tuple[NDArray[np.intp], ...]:
+    return (work.bucket.prompts[jobs.prompt], jobs.source, jobs.site, jobs.column)
+
+
+def _store_answers(work: _Work, batch: Batch, new: Sequence[list[int]]) -> None:
+    plan, jobs = work.plan, batch.jobs
+    assert plan.answer  # noqa: S101 - there is something to store
+    texts = np.array(_texts(plan, plan.answer, batch.tokens, jobs.prompt, new), dtype=object)
+    touched, name = jobs.site >= 0, plan.answer.name
+    work.table.values[name][_places(work, jobs.chosen(touched))] = texts[touched]
+    work.table.baseline[name][work.bucket.prompts[jobs.prompt[~touched]]] = texts[~touched]
+
+
+def _texts(
+    plan: Plan, answer: Answer, tokens: mx.array, prompts: NDArray[np.intp], new: Sequence[list[int]]
+) -> list[str]:
+    ids: Any = tokens.tolist()
+    return [text_of(plan.subject, ids[prompt], row, answer) for prompt, row in zip(prompts, new, strict=True)]
+
+
+def _answer_donors(work: _Work, answer: Answer, donors: Mapping[str, mx.array | None]) -> None:
+    plan, prompts = work.plan, np.arange(len(work.bucket.prompts))
+    for column, tokens in enumerate(donors.values()):
+        if tokens is not None:
+            jobs = Jobs.untouched(prompts, plan.subject.num_layers, tokens.shape[1])
+            batch = Batch(jobs, [], tokens)
+            logits, caches = run_full(plan.subject.anatomy, batch)
+            new = continued(plan.subject, logits, caches, batch, answer)
+            work.table.donors[answer.name][work.bucket.prompts, column] = _texts(
+                plan, answer, tokens, prompts, new
+            )
+
+
+def _copy_untouched(work: _Work, idle: Jobs) -> None:
+    places = _places(work, idle)
+    for name, values in work.table.values.items():
+        values[places] = work.table.baseline[name][places[0]]

@@ -1,0 +1,103 @@
+"""A cache of keys and values that a sweep can start anywhere in a sequence, and read back."""
+
+# ruff: noqa: N803 - B, N and T are the names that the field gives to these sizes
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Past:
+    """Keys and values of one layer: those before a call, and after it also those that the call computed.
+
+    It takes the place of mlx-lm's `KVCache`, and of `RotatingKVCache` where `window` is given: nothing is dropped, and
+    what lies outside the window is masked instead. Both are (B, G, T, Dh); None before the first call, and in layers
+    that keep none.
+    """
+
+    def __init__(
+        self,
+        window: int | None = None,
+        keys: mx.array | None = None,
+        values: mx.array | None = None,
+        offset: int = 0,
+    ) -> None:
+        self.window, self.keys, self.values = window, keys, values
+        self.offset = offset if keys is None else keys.shape[2]
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        """The keys and values of all positions so far, those of this call last."""
+        if self.keys is not None and self.values is not None:
+            keys = mx.concatenate([self.keys, keys], axis=2)
+            values = mx.concatenate([self.values, values], axis=2)
+        self.keys, self.values, self.offset = keys, values, keys.shape[2]
+        return keys, values
+
+    def make_mask(self, N: int, return_array: bool = False, window_size: int | None = None) -> Any:
+        """What the next N positions may attend to, in the forms that mlx-lm's own caches give."""
+        from mlx_lm.models.base import create_causal_mask
+
+        window = window_size or self.window
+        if window is not None and self.offset + N > window:
+            return create_causal_mask(N, self.offset, window_size=window)
+        if N == 1:
+            return None
+        return create_causal_mask(N, self.offset) if return_array else "causal"
+
+    def empty(self) -> bool:
+        """Whether no position has been seen."""
+        return self.keys is None
+
+    def before(self, length: int, rows: NDArray[np.intp]) -> Past:
+        """A cache that holds the first `length` positions of some rows; a row may be named several times."""
+        if length == 0 or self.keys is None or self.values is None:
+            return Past(self.window, offset=length)
+        keys, values = self.keys[:, :, :length], self.values[:, :, :length]
+        return Past(self.window, chosen(keys, rows), chosen(values, rows))
+
+    def rows(self, part: slice) -> Past:
+        """A cache of neighbouring rows."""
+        if self.keys is None or self.values is None:
+            return Past(self.window, offset=self.offset)
+        return Past(self.window, self.keys[part], self.values[part])
+
+    def chosen(self, rows: NDArray[np.intp]) -> Past:
+        """A cache of some of the rows."""
+        return self.before(self.offset, rows)
+
+
+class Last:
+    """The cache for running a block a second time, on the last position alone, with the keys of the first time."""
+
+    def __init__(self, full: Past) -> None:
+        self.full, self.offset = full, full.offset - 1
+
+    def update_and_fetch(self, _keys: mx.array, _values: mx.array) -> tuple[mx.array, mx.array]:
+        """The keys and values of the first time."""
+        return self.full.keys, self.full.values  # type: ignore[return-value]
+
+
+def chosen(values: mx.array, rows: NDArray[np.intp]) -> mx.array:
+    """Rows of an array (B, ...) by their numbers, without a copy where it has only one row."""
+    if values.shape[0] == 1:
+        return values if len(rows) == 1 else mx.broadcast_to(values, (len(rows), *values.shape[1:]))
+    if len(rows) == values.shape[0] and (rows == np.arange(len(rows))).all():
+        return values
+    return mx.take(values, mx.array(rows.astype(np.int32)), axis=0)
+
+
+def replaceable(entry: Any) -> bool:
+    """Whether `Past` can take the place of one of the model's own cache entries."""
+    from mlx_lm.models.cache import KVCache, RotatingKVCache
+
+    return type(entry) is KVCache or (type(entry) is RotatingKVCache and entry.keep == 0)
+
+
+def own_caches(entries: Sequence[Any]) -> list[Past]:
+    """Empty caches of the sweep's own, with the windows of the model's."""
+    return [Past(getattr(entry, "max_size", None)) for entry in entries]

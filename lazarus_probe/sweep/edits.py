@@ -1,0 +1,106 @@
+"""Edits of some rows of a batch, each row at its own position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.hooks.places import tap_at
+from lazarus_probe.hooks.sites import Site, position_axis
+from lazarus_probe.subject.anatomy import Anatomy
+from lazarus_probe.sweep.grid import ALL, Jobs
+from lazarus_probe.sweep.sources import Values
+from lazarus_probe.taps import Tap
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """What one site's value is replaced by in some rows of a batch.
+
+    Attributes:
+        site: where.
+        rows: (n,) which rows of the batch.
+        prompts: (n,) the prompt of each row, for `values`.
+        at: (n,) the position of each row, or None for all of them.
+        values: what goes there.
+    """
+
+    site: Site
+    rows: NDArray[np.intp]
+    prompts: NDArray[np.intp]
+    at: NDArray[np.intp] | None
+    values: Values
+
+    def __call__(self, value: mx.array, end: int) -> mx.array:
+        """The edited value (B, L, ...) of the last L positions before position `end`."""
+        offset = end - value.shape[1]
+        if self.at is None:
+            count = self.values.until(end) - offset
+            positions = np.arange(offset, offset + count)[None].repeat(len(self.rows), axis=0)
+            return self._put(value, slice(None), (slice(0, count),), positions) if count > 0 else value
+        inside = (self.at >= offset) & (self.at < end)
+        if not inside.any():
+            return value
+        at = self.at[inside]
+        return self._put(value, inside, (_index(at - offset),), at)
+
+    def _put(
+        self, value: mx.array, chosen: Any, places: tuple[Any, ...], positions: NDArray[np.intp]
+    ) -> mx.array:
+        new = self.values.at(self.site, self.prompts[chosen], positions)
+        where: tuple[Any, ...] = (_index(self.rows[chosen]), *places)
+        if self.site.head is not None:
+            where = (*where, self.site.head)
+        copy = mx.array(value)  # assignment changes the array for everyone who holds it
+        copy[where] = new.astype(value.dtype)
+        return copy
+
+    def shifted(self, rows: int) -> Edit:
+        """The same edit where the batch starts `rows` later."""
+        return replace(self, rows=self.rows - rows)
+
+
+def edits_of(jobs: Jobs, sites: Sequence[Site], values: Sequence[Values]) -> list[Edit]:
+    """The edits of a batch whose rows are `jobs`, one for each site, source and way of giving positions."""
+    key = (jobs.at == ALL, jobs.source, jobs.site)
+    order = np.lexsort(key)
+    order = order[jobs.site[order] >= 0]
+    found = []
+    for (whole, source, site), rows in groupby(order, key=lambda row: tuple(int(part[row]) for part in key)):
+        chosen = np.fromiter(rows, dtype=np.intp)
+        at = None if whole else jobs.at[chosen]
+        found.append(Edit(sites[site], chosen, jobs.prompt[chosen], at, values[source]))
+    return found
+
+
+def edit_taps(anatomy: Anatomy, edits: Iterable[Edit], end: int) -> list[Tap]:
+    """Taps that make the edits in a call which ends at position `end` of the sequence; one a place."""
+
+    def place(edit: Edit) -> tuple[str, int]:
+        return (edit.site.kind, -1 if edit.site.layer is None else edit.site.layer)
+
+    ordered = sorted(edits, key=place)
+    return [_tap(anatomy, list(group), end) for _, group in groupby(ordered, key=place)]
+
+
+def _tap(anatomy: Anatomy, edits: list[Edit], end: int) -> Tap:
+    site = Site(edits[0].site.kind, edits[0].site.layer)
+    axis = position_axis(site)
+
+    def visit(value: mx.array) -> mx.array:
+        moved = mx.moveaxis(value, axis, 1) if axis != 1 else value
+        for edit in edits:
+            moved = edit(moved, end)
+        return mx.moveaxis(moved, 1, axis) if axis != 1 else moved
+
+    return tap_at(anatomy, site, visit)
+
+
+def _index(numbers: NDArray[np.intp]) -> mx.array:
+    return mx.array(numbers.astype(np.int32))

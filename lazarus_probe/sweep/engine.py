@@ -1,0 +1,187 @@
+"""A grid of interventions over many prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.hooks.sites import Site
+from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.subject.subject import Subject
+from lazarus_probe.sweep.batch import Bucket, computed
+from lazarus_probe.sweep.grid import Position, Positions, make_grid
+from lazarus_probe.sweep.memory import parse_bytes
+from lazarus_probe.sweep.metrics import Answer, Metric, check_names, reader
+from lazarus_probe.sweep.plan import Plan, bucket_limits
+from lazarus_probe.sweep.progress import bar
+from lazarus_probe.sweep.result import Sweep, names_of
+from lazarus_probe.sweep.routes import route_of
+from lazarus_probe.sweep.sources import Donors, Mean, Resample, Source, tables
+from lazarus_probe.sweep.table import Table, digest
+
+
+def sweep(
+    subject: Subject,
+    targets: Sequence[Prompt],
+    sites: Sequence[Site | str] = (),
+    *,
+    sources: Mapping[str, Source],
+    metrics: Sequence[Metric | Answer],
+    positions: Positions = "each",
+    cells: Sequence[tuple[Site | str, Position]] | None = None,
+    memory: str | int = "2GB",
+    progress: bool = False,
+    resume: str | Path | None = None,
+) -> Sweep:
+    """Replace each site at each position by each source, one at a time, and measure what the model then says.
+
+    Equal to one whole forward a cell, at a fraction of the cost: rows join a growing batch at the block where their run
+    starts to differ, positions before that come from the untouched run, and cells that cannot differ are copied from
+    it. `routes` tries on the model at hand which of this is right for it.
+
+    Args:
+        subject: the model.
+        targets: P prompts of any lengths.
+        sites: where to intervene; see `Site`.
+        sources: by name, what to put there.
+        metrics: what to read off.
+        positions: "each" for a cell at every position; "last"; integers, of which negative ones count from each
+            prompt's end and the others from its start; or "all" for one cell that acts on all positions at once, and
+            on those that are generated for an `answer`.
+        cells: (site, position) pairs instead of `sites` and `positions`, as `screen` picks them.
+        memory: bytes, or a text such as "2GB", that the sweep may use above the model's own.
+        progress: show a bar, where standard error is a terminal.
+        resume: a file that is kept up to date while the sweep runs, from which the same sweep goes on after an
+            interruption. It stays when the sweep is done.
+
+    Raises:
+        ValueError: an empty grid, an unknown site or position, donors of other lengths than their targets, a token
+            outside the vocabulary, too little memory, or a `resume` file of another sweep.
+        IndexError: a layer, head or position that does not exist.
+    """
+    plan = _plan(subject, targets, sites, positions, cells, sources, metrics)
+    table = _table(plan, Path(resume) if resume is not None else None)
+    cap = parse_bytes(memory)
+    try:
+        with bar(plan.cells(), progress) as advance:
+            for bucket in _buckets(plan, cap, table.done):
+                computed(plan, bucket, table, advance)
+                table.finished(bucket.prompts.tolist())
+    finally:
+        table.write()
+    return Sweep(
+        prompts=names_of(targets),
+        sources=tuple(plan.sources),
+        sites=plan.grid.sites,
+        positions=plan.grid.positions,
+        values=table.texts("values"),
+        baseline=table.texts("baseline"),
+        donors=table.texts("donors"),
+        routes=tuple(plan.route.of(site) for site in plan.grid.sites),
+    )
+
+
+def _plan(
+    subject: Subject,
+    targets: Sequence[Prompt],
+    sites: Sequence[Site | str],
+    positions: Positions,
+    cells: Sequence[tuple[Site | str, Position]] | None,
+    sources: Mapping[str, Source],
+    metrics: Sequence[Metric | Answer],
+) -> Plan:
+    encoded = encode_all(subject, targets)
+    if not encoded:
+        raise ValueError("no targets to sweep; give at least one prompt")
+    if not sources:
+        raise ValueError("no sources to sweep; give at least one, such as {'zero': Zero()}")
+    check_names(metrics)
+    grid = make_grid(subject.anatomy, sites, positions, cells, [len(ids) for ids in encoded])
+    answers = [metric for metric in metrics if isinstance(metric, Answer)]
+    if answers and answers[0].stop and subject.tokenizer is None:
+        raise ValueError(f"{subject.name} has no tokenizer to find stop strings with; leave stop= out")
+    return Plan(
+        subject=subject,
+        targets=encoded,
+        grid=grid,
+        sources=dict(sources),
+        donors={
+            name: donors_of(subject, name, given, encoded) if isinstance(given, Donors) else None
+            for name, given in sources.items()
+        },
+        tables={name: tables(given, name, grid.sites, subject.anatomy) for name, given in sources.items()},
+        reader=reader(subject, [one for one in metrics if isinstance(one, Metric)], len(encoded)),
+        answer=answers[0] if answers else None,
+        route=route_of(subject),
+    )
+
+
+def donors_of(
+    subject: Subject, name: str, source: Donors, targets: Sequence[Sequence[int]]
+) -> list[list[int]]:
+    """Token ids of a source's prompts.
+
+    Raises:
+        ValueError: they are not one for each target, with as many tokens.
+    """
+    found = encode_all(subject, source.prompts)
+    if len(found) != len(targets):
+        raise ValueError(
+            f"source {name!r} has {len(found)} donors for {len(targets)} targets; give one a target"
+        )
+    for index, (donor, target) in enumerate(zip(found, targets, strict=True)):
+        if len(donor) != len(target):
+            raise ValueError(
+                f"pair {index} of source {name!r}: the donor has {len(donor)} tokens and the target "
+                f"{len(target)}; patch between prompts of equal length"
+            )
+    return found
+
+
+def _buckets(plan: Plan, cap: int, done: NDArray[np.bool_]) -> Iterator[Bucket]:
+    """Prompts of equal length that are not done, as many together as the memory allows."""
+    todo = np.flatnonzero(~done)
+    if not len(todo):
+        return
+    for places, tokens in by_length([plan.targets[index] for index in todo.tolist()]):
+        found = bucket_limits(plan, tokens, cap)
+        for begin in range(0, len(places), found.prompts):
+            part = slice(begin, begin + found.prompts)
+            yield Bucket(todo[places[part]], tokens[part], found.rows)
+
+
+def _table(plan: Plan, path: Path | None) -> Table:
+    """An empty table, or one with what a file already holds."""
+    shape = (len(plan.targets), len(plan.sources), *plan.grid.wanted.shape)
+    names = [metric.name for metric in plan.reader.metrics]
+    answers = [plan.answer.name] if plan.answer else []
+    table = Table.empty(shape, names, answers, path=path, key=_key(plan) if path else {})
+    table.read()
+    return table
+
+
+def _key(plan: Plan) -> dict[str, str]:
+    sources: list[Any] = [
+        [name, type(given).__name__, getattr(given, "seed", 0), _held(given), plan.donors[name] or []]
+        for name, given in plan.sources.items()
+    ]
+    metrics = [[metric.name, *ids] for metric, ids in zip(plan.reader.metrics, plan.reader.ids, strict=True)]
+    return {
+        "subject": plan.subject.fingerprint,
+        "targets": digest(plan.targets),
+        "sites": digest([str(site) for site in plan.grid.sites]),
+        "positions": digest([str(position) for position in plan.grid.positions], plan.grid.wanted),
+        "sources": digest(sources),
+        "metrics": digest(metrics, repr(plan.answer)),
+    }
+
+
+def _held(source: Source) -> dict[str, Any]:
+    """The values that a source was given, for a digest of them."""
+    given = source.values if isinstance(source, Mean | Resample) else {}
+    return {str(site): np.array(mx.array(value).astype(mx.float32)) for site, value in given.items()}

@@ -1,0 +1,151 @@
+"""What is read off the last position's logits, or off the greedy continuation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+Token = int | str
+Tokens = Token | Sequence[Token]
+Reading = Callable[[mx.array, mx.array, list[mx.array]], mx.array]
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """A number for each row, from the logits at the last position of the prompt.
+
+    Attributes:
+        name: its label in the result.
+        read: from logits (R, V) in float32, the unpatched targets' logits (R, V), and the token ids (R,) of each
+            argument, to numbers (R,).
+        tokens: the arguments: one token, or one a prompt; a word stands for the one token that spells it.
+    """
+
+    name: str
+    read: Reading
+    tokens: tuple[Tokens, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The greedy continuation, as text; see `answer`."""
+
+    name: str
+    max_tokens: int
+    stop: tuple[str, ...]
+
+
+def logit_diff(answer: Tokens, other: Tokens, name: str = "logit_diff") -> Metric:
+    """Logit of one token minus that of another: linear in the residual stream (Zhang & Nanda 2024, 2309.16042)."""
+    return Metric(
+        name, lambda logits, _, ids: _taken(logits, ids[0]) - _taken(logits, ids[1]), (answer, other)
+    )
+
+
+def probability(token: Tokens, name: str = "probability") -> Metric:
+    """Probability of a token."""
+    return Metric(name, lambda logits, _, ids: mx.exp(_taken(_log_softmax(logits), ids[0])), (token,))
+
+
+def kl(name: str = "kl") -> Metric:
+    """Divergence KL(unpatched || patched) of the next-token distributions, in nats."""
+
+    def read(logits: mx.array, baseline: mx.array, _: list[mx.array]) -> mx.array:
+        before, after = _log_softmax(baseline), _log_softmax(logits)
+        return (mx.exp(before) * (before - after)).sum(axis=-1)
+
+    return Metric(name, read)
+
+
+def rank(token: Tokens, name: str = "rank") -> Metric:
+    """How many tokens have a higher logit: 0 for the most likely one."""
+    return Metric(
+        name, lambda logits, _, ids: (logits > _taken(logits, ids[0])[:, None]).sum(axis=-1), (token,)
+    )
+
+
+def answer(max_tokens: int = 8, stop: str | Sequence[str] = (), name: str = "answer") -> Answer:
+    """What the model goes on to say, greedily, until a stop string or an end-of-sequence token.
+
+    With positions "all" an ablation acts on what is generated too; any other cell acts on the prompt. A subject
+    without a tokenizer answers with token ids, separated by spaces.
+
+    Raises:
+        ValueError: `max_tokens` is below 1.
+    """
+    if max_tokens < 1:
+        raise ValueError(f"max_tokens is {max_tokens}; at least 1 is needed")
+    return Answer(name, max_tokens, (stop,) if isinstance(stop, str) else tuple(stop))
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """Metrics with the token ids of every prompt of a sweep: (P,) for each argument."""
+
+    metrics: tuple[Metric, ...]
+    ids: tuple[tuple[NDArray[np.int32], ...], ...]
+
+    def read(self, logits: mx.array, baseline: mx.array, prompts: NDArray[np.intp]) -> dict[str, mx.array]:
+        """Each metric's numbers (R,) for logits (R, V) of the prompts whose numbers are given."""
+        logits, baseline = logits.astype(mx.float32), baseline.astype(mx.float32)
+        return {
+            metric.name: metric.read(logits, baseline, [mx.array(given[prompts]) for given in ids])
+            for metric, ids in zip(self.metrics, self.ids, strict=True)
+        }
+
+
+def reader(subject: Subject, metrics: Sequence[Metric], count: int) -> Reader:
+    """Look up the metrics' tokens for `count` prompts.
+
+    Raises:
+        ValueError: a token outside the vocabulary, a word that is not one token, or not one token a prompt.
+    """
+    ids = [tuple(_ids(subject, metric.name, given, count) for given in metric.tokens) for metric in metrics]
+    return Reader(tuple(metrics), tuple(ids))
+
+
+def check_names(metrics: Sequence[Metric | Answer]) -> None:
+    """Whether there are metrics, with different names and at most one answer.
+
+    Raises:
+        ValueError: there are none, or two share a name, or two are answers.
+    """
+    if not metrics:
+        raise ValueError("no metrics; give at least one, such as logit_diff(token, other) or kl()")
+    names = [metric.name for metric in metrics]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two metrics are named {twice[0]!r}; give one of them another name=")
+    if sum(isinstance(metric, Answer) for metric in metrics) > 1:
+        raise ValueError("two metrics are answers; give one, with the larger max_tokens")
+
+
+def _ids(subject: Subject, name: str, given: Tokens, count: int) -> NDArray[np.int32]:
+    tokens = [given] * count if isinstance(given, int | str | np.integer) else list(given)
+    if len(tokens) != count:
+        raise ValueError(
+            f"metric {name!r} has {len(tokens)} tokens for {count} prompts; give one, or one a prompt"
+        )
+    known = {word: subject.single_token(word) for word in set(tokens) if isinstance(word, str)}
+    ids = np.array([known[token] if isinstance(token, str) else int(token) for token in tokens], np.int32)
+    size = subject.anatomy.vocab_size
+    outside = ids[(ids < 0) | (ids >= size)]
+    if len(outside):
+        raise ValueError(f"metric {name!r}: token {outside[0]} is outside the vocabulary, 0 to {size - 1}")
+    return ids
+
+
+def _taken(rows: mx.array, ids: mx.array) -> mx.array:
+    return mx.take_along_axis(rows, ids[:, None], axis=1)[:, 0]
+
+
+def _log_softmax(logits: mx.array) -> mx.array:
+    return logits - mx.logsumexp(logits, axis=-1, keepdims=True)

@@ -1,0 +1,189 @@
+"""What a sweep found: arrays with labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.hooks.sites import Site
+from lazarus_probe.subject.batches import Prompt
+from lazarus_probe.sweep.grid import Position
+
+DIMS = ("prompt", "source", "site", "position")
+Numbers = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """Metrics of every cell of a sweep.
+
+    Attributes:
+        prompts: the targets, as given; token ids as their numbers separated by spaces.
+        sources: names of what was put in.
+        sites: where.
+        positions: at which positions: integers, of which negative ones count from each prompt's end and the others from
+            its start, or "last" or "all".
+        values: by metric (prompts, sources, sites, positions); NaN, or an empty answer, where a prompt has no such
+            position or the cell was not asked for.
+        baseline: by metric (prompts,), of the untouched targets.
+        donors: by metric (prompts, sources), of the untouched donors; NaN or empty for sources that are no prompts.
+        routes: for each site how it was computed: "suffix", "layers" or "full"; see `routes`.
+    """
+
+    prompts: tuple[str, ...]
+    sources: tuple[str, ...]
+    sites: tuple[Site, ...]
+    positions: tuple[Position, ...]
+    values: Mapping[str, Numbers]
+    baseline: Mapping[str, Numbers] = field(default_factory=dict)
+    donors: Mapping[str, Numbers] = field(default_factory=dict)
+    routes: tuple[str, ...] = ()
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of the axes."""
+        return DIMS
+
+    @property
+    def coords(self) -> dict[str, tuple[Any, ...]]:
+        """Labels of every axis."""
+        labels = (self.prompts, self.sources, self.sites, self.positions)
+        return dict(zip(DIMS, labels, strict=True))
+
+    @property
+    def route(self) -> str:
+        """How the cells were computed, such as "suffix"; several routes are joined by commas."""
+        return ", ".join(dict.fromkeys(self.routes))
+
+    def at(
+        self,
+        metric: str,
+        *,
+        prompt: int | str | None = None,
+        source: str | None = None,
+        site: Site | str | None = None,
+        position: Position | None = None,
+    ) -> Any:
+        """A metric's values at labels; an axis whose label is not given is kept. A prompt may be a number.
+
+        Raises:
+            KeyError: an unknown metric or label.
+        """
+        chosen = (prompt, source, None if site is None else Site.parse(site), position)
+        places = [
+            slice(None) if label is None else self._index(axis, label)
+            for axis, label in zip(DIMS, chosen, strict=True)
+        ]
+        return self._metric(metric)[tuple(places)]
+
+    def grid(
+        self,
+        metric: str,
+        source: str | None = None,
+        kind: str | None = None,
+        prompt: int | None = None,
+        head: int | None = None,
+    ) -> Numbers:
+        """Layers by positions of one kind of site: the mean over prompts that have the position, or one prompt's.
+
+        Args:
+            metric: which; an answer needs a prompt.
+            source: which; may be left out if there is one.
+            kind: of the sites, as in "resid_post"; may be left out if there is one.
+            prompt: its number.
+            head: for sites of single heads.
+
+        Raises:
+            KeyError: an unknown metric or label, or one that is needed and not given.
+        """
+        source = source if source is not None else _only("source", self.sources)
+        kind = kind if kind is not None else _only("kind", tuple({site.kind for site in self.sites}))
+        rows = [row for row, site in enumerate(self.sites) if (site.kind, site.head) == (kind, head)]
+        if not rows:
+            raise KeyError(f"no site of kind {kind!r} and head {head}; the sites are {_names(self.sites)}")
+        rows.sort(key=lambda row: self.sites[row].layer or 0)
+        values = self._metric(metric)[:, self._index("source", source)][:, rows]
+        return np.asarray(_mean(values) if prompt is None else values[prompt])
+
+    def normalised(self, metric: str) -> Numbers:
+        """(value - baseline) / (donor - baseline): 0 for no effect, 1 where the patch carries the whole difference.
+
+        The array has the shape of `values`; it is NaN for sources that are no prompts.
+        """
+        values, base = self._metric(metric), self.baseline[metric][:, None, None, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray((values - base) / (self.donors[metric][:, :, None, None] - base))
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to one .npz file, without pickle."""
+        labels = {
+            "prompts": self.prompts,
+            "sources": self.sources,
+            "sites": [str(site) for site in self.sites],
+            "positions": self.positions,
+            "routes": self.routes,
+        }
+        arrays = {
+            f"{part}:{name}": array
+            for part in ("values", "baseline", "donors")
+            for name, array in getattr(self, part).items()
+        }
+        with Path(path).open("wb") as file:
+            np.savez_compressed(file, labels=np.array(json.dumps(labels)), **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Sweep:
+        """Read what `save` wrote."""
+        parts: dict[str, dict[str, Numbers]] = {"values": {}, "baseline": {}, "donors": {}}
+        with np.load(path, allow_pickle=False) as file:
+            labels = json.loads(str(file["labels"]))
+            for name in file.files:
+                part, _, metric = name.partition(":")
+                if metric:
+                    parts[part][metric] = file[name]
+        labels["sites"] = [Site.parse(site) for site in labels["sites"]]
+        fields: dict[str, Any] = {name: tuple(given) for name, given in labels.items()} | parts
+        return cls(**fields)
+
+    def _metric(self, name: str) -> Numbers:
+        if name not in self.values:
+            raise KeyError(f"no metric {name!r}; the metrics are {', '.join(self.values)}")
+        return self.values[name]
+
+    def _index(self, axis: str, label: Any) -> int:
+        labels = self.coords[axis]
+        if axis == "prompt" and isinstance(label, int):
+            return range(len(labels))[label]
+        if label not in labels:
+            raise KeyError(f"no {axis} {str(label)!r}; there are {_names(labels)}")
+        return labels.index(label)
+
+
+def names_of(prompts: Sequence[Prompt]) -> tuple[str, ...]:
+    """Labels of prompts: texts as they are, token ids as numbers separated by spaces."""
+    return tuple(prompt if isinstance(prompt, str) else " ".join(map(str, prompt)) for prompt in prompts)
+
+
+def _only(what: str, labels: tuple[str, ...]) -> str:
+    if len(labels) != 1:
+        raise KeyError(f"the sweep has several: give {what}=, one of {', '.join(sorted(labels))}")
+    return labels[0]
+
+
+def _names(labels: tuple[Any, ...]) -> str:
+    shown = ", ".join(str(label) for label in labels[:8])
+    return f"{shown}, ... ({len(labels)} in all)" if len(labels) > 8 else shown
+
+
+def _mean(values: Numbers) -> Numbers:
+    if values.dtype.kind not in "fiu":
+        raise KeyError("answers have no mean; give prompt=")
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, values, 0).sum(axis=0) / known.sum(axis=0))

@@ -1,0 +1,270 @@
+"""Which shortcut of a sweep is right for a model, found out by trying it against whole forwards.
+
+| route | what a cell costs |
+|---|---|
+| suffix | blocks from the one that differs, positions from the first that differs |
+| layers | blocks from the one that differs, all positions: for recurrent models and caches that cannot be replaced |
+| full | everything: for models whose blocks hand each other more than the residual |
+"""
+
+# ruff: noqa: N806 - B, L and T are the names that the field gives to these sizes
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.hooks.sites import Site, resolve
+from lazarus_probe.subject.generate import forward, new_cache
+from lazarus_probe.subject.subject import Subject
+from lazarus_probe.sweep.branch import Batch, entry_of, run_branch
+from lazarus_probe.sweep.caches import replaceable
+from lazarus_probe.sweep.edits import edits_of
+from lazarus_probe.sweep.full import run_full
+from lazarus_probe.sweep.grid import Jobs
+from lazarus_probe.sweep.record import record
+from lazarus_probe.sweep.sources import Donors, Values
+
+Name = Literal["suffix", "layers", "full"]
+TOLERANCE = 1e-5
+LENGTH = 12
+LONGEST = 80
+WHOLE_MODEL = ("embed", "logits")
+# Some models compute these in another way, and shape, where a call has a single position.
+STEPS = ("queries", "keys", "values", "scores", "pattern")
+PARTS_OF = {
+    "attn_out": ("queries", "scores", "pattern", "head_out", "attn_out"),
+    "mixer_out": ("mixer_out",),
+    "mlp_out": ("router_logits", "expert_out", "neurons", "mlp_out"),
+    "resid_post": ("resid_post",),
+}
+
+
+@dataclass(frozen=True)
+class Route:
+    """How a model is swept, and what was found to hold for it.
+
+    Attributes:
+        name: see the table above.
+        tail: whether the last block may run for the last position only.
+        adds_mlp: whether every MLP's output is added to the residual as it is.
+        causal: whether no position depends on later ones.
+        whole: kinds of sites that need whole forwards all the same.
+        ends: kinds of sites through which the last block acts on its own position only.
+        why: what spoke against the faster routes; empty for the fastest.
+    """
+
+    name: Name
+    tail: bool = False
+    adds_mlp: bool = False
+    causal: bool = False
+    whole: frozenset[str] = frozenset(WHOLE_MODEL)
+    ends: frozenset[str] = frozenset()
+    why: str = ""
+
+    @property
+    def own(self) -> bool:
+        """Whether the model runs on caches that can be started anywhere."""
+        return self.name == "suffix"
+
+    def of(self, site: Site) -> Name:
+        """The route that cells of a site take."""
+        return "full" if site.kind in self.whole else self.name
+
+
+_known: WeakKeyDictionary[Subject, Route] = WeakKeyDictionary()
+
+
+def route_of(subject: Subject) -> Route:
+    """The fastest route that gives what whole forwards give, on trial prompts; found once a subject.
+
+    The largest difference allowed is 1e-5 of the largest logit, or four times what merely running prompts in one batch
+    rather than alone changes, where the arithmetic is coarser than float32.
+    """
+    if subject not in _known:
+        _known[subject] = _find(subject)
+    return _known[subject]
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """Two prompts, cells between them, and what whole forwards give: logits (2, V) and (R, V)."""
+
+    subject: Subject
+    tokens: mx.array
+    sites: list[Site]
+    jobs: Jobs
+    plain: mx.array
+    patched: mx.array
+    tolerance: float
+
+
+def _find(subject: Subject) -> Route:
+    trial = _trial(subject, _sites(subject, ("resid_pre", *PARTS_OF)))
+    base = Route("full", causal=_is_causal(trial), ends=_ends(trial))
+    obstacle = _obstacle(trial)
+    if obstacle:
+        return replace(base, why=obstacle)
+    reasons: list[str] = []
+    tries: tuple[tuple[Name, bool], ...] = (("suffix", True), ("suffix", False), ("layers", False))
+    for name, tail in tries if base.causal else ():
+        route = replace(base, name=name, tail=tail)
+        problem = _problem(trial, route)
+        if problem is None:
+            why = "; ".join(dict.fromkeys(reasons))
+            with_mlp = replace(route, adds_mlp=True, whole=_whole(subject, route), why=why)
+            return replace(with_mlp, adds_mlp=_problem(trial, with_mlp) is None)
+        reasons.append(f"{name}: {problem}")
+    return replace(base, why="; ".join(dict.fromkeys(reasons)) or "positions depend on later ones")
+
+
+def _whole(subject: Subject, route: Route) -> frozenset[str]:
+    """Kinds of sites that a route does not reach in this model: the steps of attention all or none."""
+    sites = _sites(subject, STEPS)
+    reached = not sites or _problem(_trial(subject, sites), route) is None
+    return frozenset(WHOLE_MODEL if reached else (*WHOLE_MODEL, *STEPS))
+
+
+def _trial(subject: Subject, sites: list[Site]) -> _Trial:
+    anatomy = subject.anatomy
+    rng = np.random.default_rng(0)
+    windows = [getattr(entry, "max_size", LONGEST) for entry in new_cache(anatomy.model)]
+    T = max([LENGTH, *(window + 4 for window in windows if window + 4 <= LONGEST)])
+    tokens = mx.array(rng.integers(0, anatomy.vocab_size, (2, T)).astype(np.int32))
+    plain = forward(anatomy.model, tokens)[:, -1]
+    alone = forward(anatomy.model, tokens[:1])[:, -1]
+    jobs = _cells(sites, T)
+    donors = record(anatomy, tokens, _wholes(sites), (), own=False, tail=False).values
+    values = Values(Donors(()), {}, np.arange(2), T, donors)
+    patched, _ = run_full(anatomy, _batch(jobs, sites, values, tokens))
+    tolerance = max(TOLERANCE, 4 * _difference(alone, plain[:1]))
+    return _Trial(subject, tokens, sites, jobs, plain, patched, tolerance)
+
+
+def _sites(subject: Subject, kinds: Sequence[str]) -> list[Site]:
+    """Sites of some kinds in the middle and at the end, and every MLP."""
+    last = subject.num_layers - 1
+    places = [
+        (kind, layer)
+        for kind in kinds
+        for layer in (range(last + 1) if kind == "mlp_out" else sorted({last // 2, last}))
+    ]
+    return [Site(*place) for place in dict.fromkeys(places) if _has(subject, Site(*place))]
+
+
+def _has(subject: Subject, site: Site) -> bool:
+    try:
+        resolve(site, subject.anatomy)
+    except (ValueError, LookupError):
+        return False
+    return True
+
+
+def _cells(sites: list[Site], T: int) -> Jobs:  # noqa: N803
+    """Each site at a middle position, at the last but one, and at the last, of the two prompts in turn."""
+    site = np.repeat(np.arange(len(sites)), 3)
+    at = np.tile([T // 2, T - 2, T - 1], len(sites))
+    zero = np.zeros_like(site)
+    return Jobs(np.arange(len(site)) % 2, zero, site, zero, at, at, zero)
+
+
+def _batch(jobs: Jobs, sites: list[Site], values: Values, tokens: mx.array, adds_mlp: bool = False) -> Batch:
+    # A patch of a prompt with its own values would change nothing, so prompts and donors are swapped.
+    swapped = Values(
+        values.source,
+        {},
+        values.prompts,
+        values.length,
+        {site: replace(kept, values=kept.values[::-1]) for site, kept in values.donors.items()},
+    )
+    return Batch(jobs, edits_of(jobs, sites, [swapped]), tokens, adds_mlp)
+
+
+def _wholes(sites: list[Site]) -> list[Site]:
+    return list(dict.fromkeys(Site(site.kind, site.layer) for site in sites))
+
+
+def _is_causal(trial: _Trial) -> bool:
+    model, tokens = trial.subject.model, trial.tokens
+    other = mx.concatenate([tokens[:, :-1], tokens[::-1, -1:]], axis=1)
+    before = forward(model, tokens)[:, :-1]
+    return _difference(forward(model, other)[:, :-1], before) <= trial.tolerance
+
+
+def _ends(trial: _Trial) -> frozenset[str]:
+    last, T = trial.subject.num_layers - 1, trial.tokens.shape[1]
+    found: set[str] = set()
+    for kind, parts in PARTS_OF.items():
+        rows = [
+            row
+            for row, site in enumerate(trial.jobs.site)
+            if trial.sites[site] == Site(kind, last) and trial.jobs.at[row] < T - 1
+        ]
+        prompts = trial.jobs.prompt[rows].tolist()
+        same = [
+            _difference(trial.patched[row], trial.plain[prompt])
+            for row, prompt in zip(rows, prompts, strict=True)
+        ]
+        if same and max(same) <= trial.tolerance:
+            found.update(parts)
+    return frozenset(found)
+
+
+def _obstacle(trial: _Trial) -> str | None:
+    """What leaves nothing but whole forwards."""
+    anatomy = trial.subject.anatomy
+    if not anatomy.skippable:
+        return "its blocks hand each other more than the residual"
+    if anatomy.stream_axis == 0:
+        return "its residual streams come before the batch"
+    return None
+
+
+def _problem(trial: _Trial, route: Route) -> str | None:
+    """What speaks against a route; None if it gives what whole forwards give."""
+    strangers = [type(one).__name__ for one in new_cache(trial.subject.model) if not replaceable(one)]
+    if route.own and strangers:
+        return f"the model keeps a {strangers[0]}"
+    try:
+        error = _error(trial, route)
+    except Exception as problem:  # noqa: BLE001, RUF100 - a model's own code may fail in any way on foreign caches
+        return f"{type(problem).__name__}: {next(iter(str(problem).splitlines()), '')}"
+    return None if error <= trial.tolerance else f"logits differ by {error:.1e}"
+
+
+def _error(trial: _Trial, route: Route) -> float:
+    """The largest difference between a route's logits and those of whole forwards."""
+    anatomy, layers = trial.subject.anatomy, trial.subject.num_layers
+    wholes = _wholes(trial.sites)
+    base = record(anatomy, trial.tokens, wholes, range(layers), own=route.own, tail=route.tail)
+    if layers not in base.entering:
+        raise TypeError("its blocks return more than the residual")
+    rows = _computed(trial, route)
+    entries = np.array([entry_of(site, layers, route.adds_mlp) for site in trial.sites])[trial.jobs.site]
+    rows = rows[np.argsort(entries[rows], kind="stable")]
+    jobs = replace(trial.jobs, entry=entries).chosen(rows)
+    values = Values(Donors(()), {}, np.arange(2), trial.tokens.shape[1], base.values)
+    batch = _batch(jobs, trial.sites, values, trial.tokens, route.adds_mlp)
+    patched, _ = run_branch(anatomy, base, batch, own=route.own, tail=route.tail)
+    wanted = mx.take(trial.patched, mx.array(rows.astype(np.int32)), axis=0)
+    return max(_difference(base.logits, trial.plain), _difference(patched, wanted))
+
+
+def _computed(trial: _Trial, route: Route) -> NDArray[np.intp]:
+    """The trial's cells that a sweep would compute; with a tail, the others have no values."""
+    last, T = trial.subject.num_layers - 1, trial.tokens.shape[1]
+    ended = np.array([site.kind in route.ends and site.layer == last for site in trial.sites])
+    return np.flatnonzero(~ended[trial.jobs.site] | (trial.jobs.at == T - 1))
+
+
+def _difference(found: mx.array, wanted: mx.array) -> float:
+    """The largest difference, in units of the largest value; infinite where something is not finite."""
+    found, wanted = found.astype(mx.float32), wanted.astype(mx.float32)
+    error: Any = (mx.abs(found - wanted).max() / mx.abs(wanted).max()).item()
+    return float(error) if np.isfinite(error) else float("inf")

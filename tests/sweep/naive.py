@@ -1,0 +1,104 @@
+"""The reference: one whole forward a cell through `hooked`, prompt by prompt, cell by cell."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from lazarus_probe.hooks import Intervention, Site, hooked, resolve, trace
+from lazarus_probe.hooks.sites import position_axis
+from lazarus_probe.subject import Subject, forward, greedy
+from lazarus_probe.sweep import Donors, Mean, Sweep, Zero
+from lazarus_probe.sweep.metrics import Metric
+
+LOGITS = range(0, 60, 3)
+# Logits themselves as metrics: what any other metric is made of.
+METRICS = tuple(Metric(f"logit {token}", lambda rows, _, __, at=token: rows[:, at]) for token in LOGITS)
+
+
+def ids_of(subject: Subject, prompt: Any) -> list[int]:
+    return subject.encode(prompt) if isinstance(prompt, str) else list(prompt)
+
+
+def edit_of(
+    subject: Subject, source: Any, number: int, site: Site, position: Any, length: int
+) -> Intervention:
+    """The intervention of one cell on target `number`."""
+    at = {"all": "all", "last": length - 1}.get(position, position)
+    at = at if at == "all" else at % length
+    if isinstance(source, Donors):
+        return _patch(subject, source.prompts[number], site, at)
+    value = 0.0 if isinstance(source, Zero) else source.values[site]
+
+    def constant(old: mx.array) -> mx.array:
+        return mx.broadcast_to(mx.array(value).astype(old.dtype), old.shape)
+
+    return Intervention(site, constant, at)
+
+
+def _patch(subject: Subject, donor: Any, site: Site, at: Any) -> Intervention:
+    """Patch with the value that a donor has there; generated positions are left alone."""
+    value = _donated(subject, tuple(ids_of(subject, donor)), site)
+    if at == "all":
+        return Intervention(site, lambda old: value if old.shape == value.shape else old)
+    one = mx.take(value, mx.array([at]), axis=position_axis(site))
+    return Intervention(site, lambda _: one, at)
+
+
+@lru_cache(maxsize=256)
+def _donated(subject: Subject, ids: tuple[int, ...], site: Site) -> mx.array:
+    return trace(subject, ids, capture=site)[site]
+
+
+def logits(subject: Subject, prompt: Any, edit: Intervention | None = None) -> np.ndarray:
+    """Logits (V,) at the last position of one whole forward."""
+    tokens = mx.array([ids_of(subject, prompt)])
+    with hooked(subject, interventions=[edit] if edit else []):
+        return np.array(forward(subject.model, tokens)[0, -1])
+
+
+def answer(
+    subject: Subject, prompt: Any, edit: Intervention | None = None, tokens: int = 4, stop: Any = ()
+) -> str:
+    with hooked(subject, interventions=[edit] if edit else []):
+        return greedy(subject, [prompt], tokens, stop)[0]
+
+
+def sites_of(subject: Subject, *kinds: str) -> list[Site]:
+    return [
+        resolve(f"{kind}.{layer}", subject.anatomy) for kind in kinds for layer in range(subject.num_layers)
+    ]
+
+
+def worst(subject: Subject, result: Sweep, targets: Any, sources: dict[str, Any]) -> float:
+    """The largest difference of a sweep of METRICS from the naive loop, in units of the cell's largest logit."""
+    found = [0.0]
+    for number, target in enumerate(targets):
+        length = len(ids_of(subject, target))
+        for source in result.sources:
+            for site in result.sites:
+                for position in result.positions:
+                    cell = {"prompt": number, "source": source, "site": site, "position": position}
+                    got = np.array([result.at(metric.name, **cell) for metric in METRICS])
+                    if isinstance(position, int) and not -length <= position < length:
+                        assert np.isnan(got).all()
+                        continue
+                    edit = edit_of(subject, sources[source], number, site, position, length)
+                    wanted = logits(subject, target, edit)[list(LOGITS)]
+                    if not np.isfinite(wanted).all():  # zeroed streams of gemma3n: 0 / 0 in its own code
+                        np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
+                        continue
+                    found.append(np.abs(got - wanted).max() / max(np.abs(wanted).max(), 1e-30))
+    return float(np.max(found))  # NaN where a cell that exists was left out
+
+
+def means(sites: Any, subject: Subject, prompts: Any) -> Mean:
+    """Each site's mean over some prompts' positions."""
+    values = {}
+    for site in sites:
+        rows = [np.array(trace(subject, prompt, capture=site)[site])[0] for prompt in prompts]
+        values[site] = np.concatenate(rows).mean(axis=0)
+    return Mean(values)
