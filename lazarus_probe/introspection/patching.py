@@ -7,20 +7,17 @@ of a pair have equally many tokens, so a position means the same in both.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks.interventions import patch
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.hooks.trace import hooked, trace
 from lazarus_probe.statistics import paired_control, proportion_interval
 from lazarus_probe.statistics.measurement import Measurement
-from lazarus_probe.subject.batches import by_length, encode_all
-from lazarus_probe.subject.generate import greedy
+from lazarus_probe.sweep import Donors, answer, sweep
 from lazarus_probe.tasks.arithmetic import is_answer, parse_number
 
 if TYPE_CHECKING:
@@ -41,7 +38,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Effects:
     """Effects by layer, position and pair.
 
     Attributes:
@@ -90,7 +87,7 @@ def sweep_residual(
     *,
     donors: Sequence[int] | None = None,
     max_tokens: int = 4,
-) -> Sweep:
+) -> Effects:
     """Patch `resid_post` at each layer and position, and let the model go on by itself.
 
     Args:
@@ -102,48 +99,23 @@ def sweep_residual(
         max_tokens: generated at most.
 
     Raises:
-        ValueError: no pairs, or prompts of a pair with different token lengths.
+        ValueError: no pairs, or a source and a target with different token lengths.
     """
-    sources = encode_all(subject, [pair.source for pair in pairs])
-    targets = encode_all(subject, [pair.target for pair in pairs])
-    _check_lengths(pairs, sources, targets)
-    if donors is not None:
-        sources = [sources[donor] for donor in donors]
+    giving = [pairs[donor] for donor in donors] if donors is not None else pairs
+    found = sweep(
+        subject,
+        [pair.target for pair in pairs],
+        [Site("resid_post", layer) for layer in layers],
+        sources={"source": Donors([pair.source for pair in giving])},
+        metrics=[answer(max_tokens)],
+        positions=positions,
+    )
     effects = np.empty((len(layers), len(positions), len(pairs)), dtype="<U16")
-    for indices, _ in by_length(targets):
-        of, into = ([prompts[i] for i in indices] for prompts in (sources, targets))
-        before = greedy(subject, into, max_tokens)
-        for place, after in _outputs(subject, of, into, layers, positions, max_tokens):
-            chosen = [pairs[i] for i in indices]
-            effects[(*place, indices)] = [classify(*row) for row in zip(before, after, chosen, strict=True)]
-    return Sweep(tuple(layers), tuple(positions), effects)
-
-
-def _outputs(
-    subject: Subject,
-    sources: list[list[int]],
-    targets: list[list[int]],
-    layers: Sequence[int],
-    positions: Sequence[int],
-    max_tokens: int,
-) -> Iterator[tuple[tuple[int, int], list[str]]]:
-    """The patched outputs of one batch, cell by cell."""
-    sites = [Site("resid_post", layer) for layer in layers]
-    found = trace(subject, sources, capture=sites)
-    for row, site in enumerate(sites):
-        for column, position in enumerate(positions):
-            at = position % len(targets[0])  # from the start: the end moves as tokens are generated
-            with hooked(subject, interventions=patch(site, found[site][:, at : at + 1], at)):
-                yield (row, column), greedy(subject, targets, max_tokens)
-
-
-def _check_lengths(pairs: Sequence[Pair], sources: list[list[int]], targets: list[list[int]]) -> None:
-    for pair, source, target in zip(pairs, sources, targets, strict=True):
-        if len(source) != len(target):
-            raise ValueError(
-                f"{pair.source!r} has {len(source)} tokens and {pair.target!r} has {len(target)}: "
-                "patch between prompts of equal length"
-            )
+    for place in np.ndindex(effects.shape):
+        row, column, index = place
+        after = str(found.values["answer"][index, 0, row, column])
+        effects[place] = classify(str(found.baseline["answer"][index]), after, pairs[index])
+    return Effects(tuple(layers), tuple(positions), effects)
 
 
 def transfer(
@@ -168,10 +140,10 @@ def transfer(
         range(subject.num_layers),
         range(1, length),
     )  # the first token is the same in every prompt
-    sweep = sweep_residual(subject, pairs, layers, places)
-    moved = sweep.transferred(layer, position)
+    found = sweep_residual(subject, pairs, layers, places)
+    moved = found.transferred(layer, position)
     others = rng.choice([place for place in places if place != position], size=len(pairs))
-    elsewhere = np.array([sweep.transferred(layer, place)[i] for i, place in enumerate(others)])
+    elsewhere = np.array([found.transferred(layer, place)[i] for i, place in enumerate(others)])
     donors = np.roll(rng.permutation(len(pairs)), 1)
     foreign = sweep_residual(subject, pairs, [layer], [position], donors=donors.tolist()).transferred(
         layer, position
@@ -193,7 +165,7 @@ def transfer(
         details={
             "layer": layer,
             "position": position,
-            "effects": sweep.counts(layer, position),
-            "full_transfer_by_layer_and_position": sweep.rates().round(3).tolist(),
+            "effects": found.counts(layer, position),
+            "full_transfer_by_layer_and_position": found.rates().round(3).tolist(),
         },
     )
