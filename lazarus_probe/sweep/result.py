@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject.batches import Prompt
 from lazarus_probe.sweep.grid import Position
+from lazarus_probe.sweep.table import DAMAGED
 
 DIMS = ("prompt", "source", "site", "position")
 Numbers = NDArray[Any]
@@ -121,7 +122,7 @@ class Sweep:
             return np.asarray((values - base) / (self.donors[metric][:, :, None, None] - base))
 
     def save(self, path: str | Path) -> None:
-        """Write everything to one .npz file, without pickle."""
+        """Write everything to one .npz file, without pickle; it is there whole or not at all."""
         labels = {
             "prompts": self.prompts,
             "sources": self.sources,
@@ -134,22 +135,34 @@ class Sweep:
             for part in ("values", "baseline", "donors")
             for name, array in getattr(self, part).items()
         }
-        with Path(path).open("wb") as file:
+        aside = Path(f"{path}.partial")
+        with aside.open("wb") as file:
             np.savez_compressed(file, labels=np.array(json.dumps(labels)), **arrays)
+        aside.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> Sweep:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is damaged, or no sweep.
+        """
         parts: dict[str, dict[str, Numbers]] = {"values": {}, "baseline": {}, "donors": {}}
-        with np.load(path, allow_pickle=False) as file:
-            labels = json.loads(str(file["labels"]))
-            for name in file.files:
-                part, _, metric = name.partition(":")
-                if metric:
-                    parts[part][metric] = file[name]
-        labels["sites"] = [Site.parse(site) for site in labels["sites"]]
-        fields: dict[str, Any] = {name: tuple(given) for name, given in labels.items()} | parts
-        return cls(**fields)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                labels = json.loads(str(file["labels"]))
+                for name in file.files:
+                    part, _, metric = name.partition(":")
+                    if metric:
+                        parts[part][metric] = file[name]
+            labels["sites"] = [Site.parse(site) for site in labels["sites"]]
+            fields: dict[str, Any] = {name: tuple(given) for name, given in labels.items()} | parts
+            return cls(**fields)
+        except FileNotFoundError:
+            raise
+        except DAMAGED as error:
+            raise ValueError(f"{path} is no file that a sweep was saved to ({error})") from None
 
     def _metric(self, name: str) -> Numbers:
         if name not in self.values:

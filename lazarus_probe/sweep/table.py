@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 Numbers = NDArray[Any]
 PARTS = ("values", "baseline", "donors")
 SECONDS_BETWEEN_WRITES = 2.0
+
+# What reading a file that is cut short, or is another's, may raise.
+DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, BadZipFile)
 
 
 @dataclass(eq=False)
@@ -81,17 +85,20 @@ class Table:
             with np.load(self.path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             key = json.loads(str(arrays["key"]))
-        except (OSError, ValueError, KeyError):
+        except DAMAGED:
             raise ValueError(f"{self.path} is no file of an interrupted sweep; name another") from None
         other = [name for name, digest in self.key.items() if key.get(name) != digest]
         if other:
             raise ValueError(
                 f"{self.path} is of a sweep with other {', '.join(other)}; name another file, or delete it"
             )
-        self.done = arrays["done"]
-        for part in PARTS:
-            for name, array in getattr(self, part).items():
-                array[...] = arrays[f"{part}:{name}"]
+        try:
+            for part in PARTS:
+                for name, array in getattr(self, part).items():
+                    array[...] = arrays[f"{part}:{name}"]
+            self.done[...] = arrays["done"]
+        except DAMAGED:
+            raise ValueError(f"{self.path} is damaged; delete it, and the sweep starts anew") from None
 
     def texts(self, part: str) -> dict[str, Numbers]:
         """A part whose answers are arrays of text of a fixed width."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import resource
 
 import mlx.core as mx
@@ -245,3 +246,21 @@ def test_progress_counts_every_cell(grouped, monkeypatch):
     sites = ["resid_post.3", "attn_out.1"]
     sweep(grouped, TARGETS, sites, sources={"donor": Donors(DONORS), "zero": Zero()}, metrics=[kl()])
     assert counts["total"] == counts["done"] == 2 * 2 * (8 + 6 + 6)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.98])
+@pytest.mark.parametrize("what", ["resume", "load"])
+def test_a_file_cut_short_is_refused_by_name(grouped, tmp_path, what, kept):
+    """A resume file or a saved sweep of which a part is missing is an error that names it, never half a result."""
+    path = tmp_path / "sweep.npz"
+    options = {"sources": {"zero": Zero()}, "metrics": [kl()]}
+    result = sweep(grouped, TARGETS, ["attn_out.1"], resume=path, **options)
+    if what == "load":
+        result.save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        if what == "load":
+            Sweep.load(path)
+        else:
+            sweep(grouped, TARGETS, ["attn_out.1"], resume=path, **options)
