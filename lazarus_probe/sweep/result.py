@@ -150,7 +150,7 @@ class Sweep:
         """
         parts: dict[str, dict[str, Numbers]] = {"values": {}, "baseline": {}, "donors": {}}
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 labels = json.loads(str(file["labels"]))
                 for name in file.files:
                     part, _, metric = name.partition(":")

@@ -82,7 +82,7 @@ class Table:
         if self.path is None or not self.path.exists():
             return
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with self.path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             key = json.loads(str(arrays["key"]))
         except DAMAGED:

@@ -259,8 +259,9 @@ def test_a_file_cut_short_is_refused_by_name(grouped, tmp_path, what, kept):
         result.save(path)
     data = path.read_bytes()
     path.write_bytes(data[: int(kept * len(data))])
+    read = {
+        "load": lambda: Sweep.load(path),
+        "resume": lambda: sweep(grouped, TARGETS, ["attn_out.1"], resume=path, **options),
+    }
     with pytest.raises(ValueError, match=re.escape(str(path))):
-        if what == "load":
-            Sweep.load(path)
-        else:
-            sweep(grouped, TARGETS, ["attn_out.1"], resume=path, **options)
+        read[what]()
