@@ -215,7 +215,13 @@ def resolve(site: Site | str, anatomy: Anatomy) -> Site:
         ValueError: an unknown kind of site, or one that the block does not have.
         IndexError: a layer or head that the model does not have.
     """
-    site = Site.parse(site)
+    known: dict[Site | str, Site] = anatomy.resolved
+    if site not in known:
+        known[site] = _resolved(Site.parse(site), anatomy)
+    return known[site]
+
+
+def _resolved(site: Site, anatomy: Anatomy) -> Site:
     if site.layer is None:
         return site
     site = replace(site, layer=_index(site.layer, anatomy.num_layers, "layer", site))

@@ -146,14 +146,24 @@ def _site_taps(
     run: _Run, anatomy: Anatomy, wanted: Sequence[Site], edits: Sequence[Intervention]
 ) -> Iterator[Tap]:
     """One tap for every place that has an edit or a capture: all heads of a layer are one place."""
-
-    def place(site: Site) -> tuple[str, int]:
-        return (site.kind, -1 if site.layer is None else site.layer)
-
+    if not edits and run.positions == "all" and not any(map(_is_part, wanted)):
+        # The most frequent case, made short: every site is a place of its own, and is kept whole.
+        for site in wanted:
+            yield tap_at(anatomy, site, _keeper(run.captures.seen[site]))
+        return
     found = [(resolve(edit.site, anatomy), edit) for edit in edits] + [(site, None) for site in wanted]
-    found.sort(key=lambda pair: place(pair[0]))  # stable: edits stay in order, captures come after them
-    for _, group in groupby(found, key=lambda pair: place(pair[0])):
+    found.sort(key=lambda pair: _place(pair[0]))  # stable: edits stay in order, captures come after them
+    for _, group in groupby(found, key=lambda pair: _place(pair[0])):
         yield _tap(anatomy, run, list(group))
+
+
+def _place(site: Site) -> tuple[str, int]:
+    return (site.kind, -1 if site.layer is None else site.layer)
+
+
+def _is_part(site: Site) -> bool:
+    """Whether what is kept at a site is only a part of the value there."""
+    return site.head is not None or site.kind in OVER_KEYS
 
 
 def _tap(anatomy: Anatomy, run: _Run, actions: list[tuple[Site, Intervention | None]]) -> Tap:
@@ -166,6 +176,14 @@ def _tap(anatomy: Anatomy, run: _Run, actions: list[tuple[Site, Intervention | N
         return value
 
     return tap_at(anatomy, actions[0][0], visit)
+
+
+def _keeper(seen: list[mx.array]) -> Change:
+    def keep(value: mx.array) -> mx.array:
+        seen.append(value)
+        return value
+
+    return keep
 
 
 def _keep(run: _Run, site: Site, value: mx.array) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -35,6 +35,7 @@ class Anatomy:
         resid_argument: which argument of a block is the residual, by position or name.
         skippable: whether a block needs nothing of those below it but the residual, so that they can be passed
             through. Blocks that hand on more, or read the cache of another, do.
+        resolved: sites already checked against this anatomy.
     """
 
     model: nn.Module
@@ -46,6 +47,7 @@ class Anatomy:
     stream_axis: int | None = None
     resid_argument: int | str = 0
     skippable: bool = True
+    resolved: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
     def num_layers(self) -> int:
