@@ -218,6 +218,8 @@ def _inside_attention(run: _Run) -> Iterator[Check]:
         for at in fused
     ]
     yield run.over_layers("pattern @ values is what the kernel returns", mixed)
+    both = [(at, found[f"head_out.{at}"], value) for at, value, _ in mixed if at in projected]
+    yield run.over_layers("pattern @ values is head_out", both, required=False)
     heads = [
         (at, anatomy.part("o_proj", at)(found[f"head_out.{at}"].flatten(2)), found[f"attn_out.{at}"])
         for at in projected

@@ -20,6 +20,7 @@ KINDS = [kind for kind in PER_LAYER if kind not in ("queries", "keys", "values")
 FACTS = {
     "the lens needs no tokens": "the lens needs the run's tokens",
     "resuming needs no tokens": "resuming needs the run's tokens",
+    "pattern @ values is head_out": "head_out is gated or normed after pattern @ values",
     "heads through o_proj are attn_out": "attention does more after its projection",
     "neurons through down_proj are mlp_out": "the MLP does more after its projection",
     "a row of a batch is the prompt alone": "a row depends on its batch",
