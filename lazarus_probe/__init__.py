@@ -26,6 +26,7 @@ _PUBLIC = {
     "Subject": "subject.subject",
     "attn_out": "hooks.sites",
     "collect": "hooks.activations",
+    "compiled": "hooks.compiled",
     "decode": "introspection.probe",
     "embed": "hooks.sites",
     "expert_out": "hooks.sites",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.captures import Captures, HookError
+from lazarus_probe.hooks.compiled import compiled
 from lazarus_probe.hooks.interventions import Intervention, mean, noise, patch, resample, scale, steer, zero
 from lazarus_probe.hooks.replay import replay, resume
 from lazarus_probe.hooks.self_check import SelfCheck
@@ -41,6 +42,7 @@ __all__ = [
     "Trace",
     "attn_out",
     "collect",
+    "compiled",
     "embed",
     "expert_out",
     "head_out",

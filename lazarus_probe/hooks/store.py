@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 
 from lazarus_probe.hooks.activations import Activations, At, collect
@@ -20,6 +19,7 @@ from lazarus_probe.hooks.entries import Entry, Folder, digest, read_only
 from lazarus_probe.hooks.sites import Site, resolve
 from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.subject import Subject
+from lazarus_probe.taps import is_tapped
 
 FORMAT = "1"  # to be raised whenever files are laid out otherwise, or a corrected hook gives other values
 MEMORY = 2**30
@@ -77,7 +77,7 @@ class ActivationStore:
         is computed again and replaced, with a warning that names it.
         """
         asked = [Site.parse(site) for site in sites]
-        if not asked or _is_tapped(subject.model):
+        if not asked or is_tapped(subject.model):
             return self._computed(subject, prompts, asked, at)
         encoded = encode_all(subject, prompts)
         content = _content(subject, encoded, at)
@@ -163,12 +163,3 @@ def _versions() -> str:
         with suppress(PackageNotFoundError):  # a checkout on the path
             names.append(f"{package} {version(package)}")
     return ", ".join(names)
-
-
-def _is_tapped(model: nn.Module) -> bool:
-    """Whether hooks are on any module: these have a subclass of their class that bears the same name."""
-    return any(_full_name(cls) == _full_name(cls.__bases__[0]) for cls in map(type, model.modules()))
-
-
-def _full_name(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"

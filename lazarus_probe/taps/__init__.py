@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lazarus_probe.taps.kernel import Change, Inside, attention_pattern, attention_scores, mix
-from lazarus_probe.taps.tap import Around, Tap, argument, original, tapped
+from lazarus_probe.taps.tap import Around, Tap, argument, is_tapped, original, tapped
 
 __all__ = [
     "Around",
@@ -13,6 +13,7 @@ __all__ = [
     "argument",
     "attention_pattern",
     "attention_scores",
+    "is_tapped",
     "mix",
     "original",
     "tapped",

@@ -75,6 +75,11 @@ def original(module: nn.Module) -> Callable[..., Any]:
     return partial(cls.__call__, module)
 
 
+def is_tapped(model: nn.Module) -> bool:
+    """Whether there are taps on a model or on any module of it."""
+    return bool(_taps) and any(id(module) in _taps for module in model.modules())
+
+
 def _place(tap: Tap, first: bool) -> None:
     stack = _taps.setdefault(id(tap.module), [])
     if not stack:
