@@ -5,7 +5,7 @@ MODEL ?= organism
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup hypotheses test lint architectures parity bench bench-suite clean
+.PHONY: help setup hypotheses test lint architectures parity peers bench bench-suite clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,10 @@ architectures: $(READY) ## write docs/architectures.md: what hooks reach in ever
 parity: $(READY) ## compare every family with transformers (installs torch first)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[torch]"
 	@$(BIN)/python -m pytest tests/parity tests/organisms/test_bundled.py
+
+peers: $(READY) ## time forwards and sweeps beside other libraries (installs them first; half an hour)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[peers]"
+	@$(BIN)/python tests/benchmarks/peers.py
 
 bench: $(READY) ## time hooks and collection
 	@echo "running the benchmarks in tests/benchmarks"
