@@ -92,7 +92,7 @@ def anatomy_of(model: nn.Module) -> Anatomy:
         raise UnsupportedArchitecture(f"{type(model).__name__} has no layers; a language model of mlx-lm has")
     if not list(_flat(model.layers)):
         raise UnsupportedArchitecture(f"{type(model).__name__} has no layers; at least one block is needed")
-    seen = observe(model)
+    seen = _observed(model)
     blocks = _blocks(model, seen)
     resid = blocks[0].first
     width = resid.shape[-1]
@@ -108,6 +108,14 @@ def anatomy_of(model: nn.Module) -> Anatomy:
         resid_argument=_resid_argument(blocks),
         skippable=_skippable(model, seen, blocks),
     )
+
+
+def _observed(model: nn.Module) -> Observation:
+    try:
+        return observe(model)
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
+        detail = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UnsupportedArchitecture(f"{type(model).__module__} cannot run here: {detail}") from error
 
 
 def _logits(seen: Observation) -> Any:

@@ -107,3 +107,20 @@ def test_what_is_no_language_model_is_refused():
     """A module of another kind is refused before it is run."""
     with pytest.raises(UnsupportedArchitecture, match=r"Linear has no layers; a language model of mlx-lm"):
         anatomy_of(nn.Linear(2, 2))
+
+
+def test_a_model_that_cannot_run_is_refused_with_the_reason(make_llama):
+    """What the model's own code fails with, as without a GPU it needs, is told in one line."""
+    model = make_llama()
+    block = model.layers[1]
+
+    class Metal(type(block)):
+        def __call__(self, *args, **kwargs):
+            raise RuntimeError("[metal_kernel] No Metal\nback-end.")
+
+    block.__class__ = Metal
+    with pytest.raises(
+        UnsupportedArchitecture, match=r"llama cannot run here: \[metal_kernel\] No Metal back-end"
+    ):
+        anatomy_of(model)
+    assert type(block) is Metal
