@@ -115,7 +115,7 @@ def test_a_model_that_cannot_run_is_refused_with_the_reason(make_llama):
     block = model.layers[1]
 
     class Metal(type(block)):
-        def __call__(self, *args, **kwargs):
+        def __call__(self, *_, **__):
             raise RuntimeError("[metal_kernel] No Metal\nback-end.")
 
     block.__class__ = Metal
