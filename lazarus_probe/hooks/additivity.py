@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -91,8 +92,6 @@ def _kept(normed: dict[tuple[str, int], Any], key: tuple[str, int]) -> Any:
 
 
 def _flat(value: Any) -> NDArray[np.float64]:
-    import mlx.core as mx
-
     return np.array(value.astype(mx.float32), dtype=np.float64).ravel()
 
 

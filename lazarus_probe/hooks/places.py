@@ -53,6 +53,11 @@ def tap_at(anatomy: Anatomy, site: Site, visit: Change) -> Tap:
             return Tap(anatomy.part(PART[kind], layer), after=visit)
 
 
+def place_of(site: Site) -> tuple[str, int]:
+    """What sites that share one tap have in common, all heads of a layer for instance; sorts without None."""
+    return (site.kind, -1 if site.layer is None else site.layer)
+
+
 def resid_value(anatomy: Anatomy, value: mx.array) -> mx.array:
     """The residual (B, L, D) or (B, L, N, D), from the layout that the model's blocks pass on."""
     return mx.moveaxis(value, 0, 2) if anatomy.stream_axis == 0 else value

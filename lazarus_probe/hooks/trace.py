@@ -13,12 +13,12 @@ import mlx.core as mx
 
 from lazarus_probe.hooks.captures import Captures, HookError
 from lazarus_probe.hooks.interventions import Intervention
-from lazarus_probe.hooks.places import tap_at
+from lazarus_probe.hooks.places import place_of, tap_at
 from lazarus_probe.hooks.positions import Frame, Positions, check_positions, check_range, in_chunk, put, take
 from lazarus_probe.hooks.sites import HEAD_AXIS, Site, position_axis, resolve
 from lazarus_probe.subject.anatomy import Anatomy
 from lazarus_probe.subject.batches import as_tokens
-from lazarus_probe.subject.generate import forward
+from lazarus_probe.subject.generate import cache_entries, forward
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import Change, Tap, tapped
 
@@ -124,7 +124,7 @@ def _offset(run: _Run, cache: Sequence[Any] | None) -> int:
     """How many positions a cache holds."""
     if not cache:
         return 0
-    offset = next((entry.offset for entry in _entries(cache) if hasattr(entry, "offset")), None)
+    offset = next((entry.offset for entry in cache_entries(cache) if hasattr(entry, "offset")), None)
     if isinstance(offset, int):
         return offset
     if offset is not None:
@@ -134,12 +134,6 @@ def _offset(run: _Run, cache: Sequence[Any] | None) -> int:
     if known is None and not all(entry.empty() for entry in cache if hasattr(entry, "empty")):
         raise HookError("the cache was filled outside of the context and does not count its positions")
     return end
-
-
-def _entries(cache: Iterable[Any]) -> Iterator[Any]:
-    for entry in cache:
-        yield entry
-        yield from _entries(getattr(entry, "caches", ()))
 
 
 def _site_taps(
@@ -152,13 +146,9 @@ def _site_taps(
             yield tap_at(anatomy, site, _keeper(run.captures.seen[site]))
         return
     found = [(resolve(edit.site, anatomy), edit) for edit in edits] + [(site, None) for site in wanted]
-    found.sort(key=lambda pair: _place(pair[0]))  # stable: edits stay in order, captures come after them
-    for _, group in groupby(found, key=lambda pair: _place(pair[0])):
+    found.sort(key=lambda pair: place_of(pair[0]))  # stable: edits stay in order, captures come after them
+    for _, group in groupby(found, key=lambda pair: place_of(pair[0])):
         yield _tap(anatomy, run, list(group))
-
-
-def _place(site: Site) -> tuple[str, int]:
-    return (site.kind, -1 if site.layer is None else site.layer)
 
 
 def _is_part(site: Site) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from lazarus_probe.subject.generate import new_cache
+from lazarus_probe.subject.generate import cache_entries, new_cache
 from lazarus_probe.subject.observe import BATCH, LENGTH, Call, Observation, observe
 from lazarus_probe.subject.parts import Parts, is_value, parts_of
 from lazarus_probe.taps import Tap, tapped
@@ -96,7 +96,8 @@ def anatomy_of(model: nn.Module) -> Anatomy:
     blocks = _blocks(model, seen)
     resid = blocks[0].first
     width = resid.shape[-1]
-    entries = {id(entry) for entry in _entries(seen.cache)}
+    argument = _resid_argument(blocks)
+    entries = {id(entry) for entry in cache_entries(seen.cache)}
     return Anatomy(
         model=model,
         blocks=tuple(call.module for call in blocks),
@@ -105,8 +106,8 @@ def anatomy_of(model: nn.Module) -> Anatomy:
         hidden_size=width,
         vocab_size=_logits(seen).shape[-1],
         stream_axis=_stream_axis(resid),
-        resid_argument=_resid_argument(blocks),
-        skippable=_skippable(model, seen, blocks),
+        resid_argument=argument,
+        skippable=_skippable(model, seen, blocks, argument),
     )
 
 
@@ -160,14 +161,13 @@ def _resid_argument(blocks: Sequence[Call]) -> int | str:
     return found[0]
 
 
-def _skippable(model: nn.Module, seen: Observation, blocks: Sequence[Call]) -> bool:
+def _skippable(model: nn.Module, seen: Observation, blocks: Sequence[Call], argument: int | str) -> bool:
     if any(isinstance(call.output, tuple) for call in blocks):
         return False
     entries = [id(arg) for call in blocks for arg in call.args if any(arg is entry for entry in seen.cache)]
     if len(set(entries)) < len(entries):
         return False
-    which = _resid_argument(blocks)
-    taps = [Tap(call.module, instead=lambda value: value, argument=which) for call in blocks[:-1]]
+    taps = [Tap(call.module, instead=lambda value: value, argument=argument) for call in blocks[:-1]]
     try:
         with tapped(taps):
             model(seen.tokens, cache=new_cache(model))
@@ -194,14 +194,6 @@ def _stream_axis(value: mx.array) -> int | None:
     if value.shape[:2] == (BATCH, LENGTH):
         return 2
     return 0 if value.shape[1:3] == (BATCH, LENGTH) else None
-
-
-def _entries(cache: Any) -> Iterator[Any]:
-    """The cache's entries, and those that an entry is made of."""
-    for entry in cache:
-        if entry is not None:
-            yield entry
-            yield from _entries(getattr(entry, "caches", ()))
 
 
 def _embedding(seen: Observation, blocks: Sequence[Call], width: int) -> Call:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -28,6 +28,14 @@ def new_cache(model: nn.Module) -> list[Any]:
     from mlx_lm.models.cache import make_prompt_cache
 
     return make_prompt_cache(model)
+
+
+def cache_entries(cache: Iterable[Any]) -> Iterator[Any]:
+    """A cache's entries, and those that an entry is made of."""
+    for entry in cache:
+        if entry is not None:
+            yield entry
+            yield from cache_entries(getattr(entry, "caches", ()))
 
 
 def greedy(

@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 
 from lazarus_probe.sweep.caches import Last, Past
+from lazarus_probe.taps import argument, with_argument
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class BlockCall:
     @property
     def resid(self) -> mx.array:
         """The residual (B, L, ...) that the block is given."""
-        return self.args[self.where] if isinstance(self.where, int) else self.kwargs[self.where]
+        return argument(self.args, self.kwargs, self.where)
 
     def run(self, resid: mx.array | None = None) -> Any:
         """Make the call, on another residual if one is given."""
@@ -57,10 +58,8 @@ class BlockCall:
 
     def _given(self, resid: mx.array) -> BlockCall:
         # By place and not by identity: a block may be given the same array once more, as something else.
-        if isinstance(self.where, int):
-            args = (*self.args[: self.where], resid, *self.args[self.where + 1 :])
-            return BlockCall(self.call, args, self.kwargs, self.where)
-        return BlockCall(self.call, self.args, {**self.kwargs, self.where: resid}, self.where)
+        args, kwargs = with_argument(self.args, self.kwargs, self.where, resid)
+        return BlockCall(self.call, args, kwargs, self.where)
 
     def _at_last(self, length: int, last: Last) -> BlockCall:
         args = tuple(_last_of(one, length, last) for one in self.args)

@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks.places import tap_at
+from lazarus_probe.hooks.places import place_of, tap_at
 from lazarus_probe.hooks.sites import Site, position_axis
 from lazarus_probe.subject.anatomy import Anatomy
 from lazarus_probe.sweep.grid import ALL, Jobs
@@ -81,12 +81,9 @@ def edits_of(jobs: Jobs, sites: Sequence[Site], values: Sequence[Values]) -> lis
 
 def edit_taps(anatomy: Anatomy, edits: Iterable[Edit], end: int) -> list[Tap]:
     """Taps that make the edits in a call which ends at position `end` of the sequence; one a place."""
-
-    def place(edit: Edit) -> tuple[str, int]:
-        return (edit.site.kind, -1 if edit.site.layer is None else edit.site.layer)
-
-    ordered = sorted(edits, key=place)
-    return [_tap(anatomy, list(group), end) for _, group in groupby(ordered, key=place)]
+    ordered = sorted(edits, key=lambda edit: place_of(edit.site))
+    groups = groupby(ordered, key=lambda edit: place_of(edit.site))
+    return [_tap(anatomy, list(group), end) for _, group in groups]
 
 
 def _tap(anatomy: Anatomy, edits: list[Edit], end: int) -> Tap:

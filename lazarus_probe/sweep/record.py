@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 
 from lazarus_probe.hooks.places import tap_at
-from lazarus_probe.hooks.sites import Site, position_axis
+from lazarus_probe.hooks.sites import PER_LAYER, Site, position_axis
 from lazarus_probe.subject.anatomy import Anatomy
 from lazarus_probe.subject.generate import new_cache
 from lazarus_probe.sweep.blocks import BlockCall
@@ -20,19 +20,7 @@ from lazarus_probe.sweep.sources import Kept
 from lazarus_probe.taps import Around, Tap, tapped
 
 # What a value of these kinds at one position does to the rest of its own block, it does at that position.
-LOCAL_KINDS = (
-    "queries",
-    "scores",
-    "pattern",
-    "head_out",
-    "attn_out",
-    "mixer_out",
-    "router_logits",
-    "expert_out",
-    "neurons",
-    "mlp_out",
-    "resid_post",
-)
+LOCAL_KINDS = tuple(kind for kind in PER_LAYER if kind not in ("resid_pre", "keys", "values"))
 
 
 @dataclass(frozen=True, eq=False)

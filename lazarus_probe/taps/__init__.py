@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lazarus_probe.taps.kernel import Change, Inside, attention_pattern, attention_scores, mix
-from lazarus_probe.taps.tap import Around, Tap, argument, is_tapped, original, tapped
+from lazarus_probe.taps.tap import Around, Tap, argument, is_tapped, original, tapped, with_argument
 
 __all__ = [
     "Around",
@@ -17,4 +17,5 @@ __all__ = [
     "mix",
     "original",
     "tapped",
+    "with_argument",
 ]

@@ -142,7 +142,7 @@ def _inside(taps: list[Tap], cls: type, module: nn.Module, *args: Any, **kwargs:
     for tap in taps:
         if tap.before:
             value = tap.before(argument(args, kwargs, tap.argument))
-            args, kwargs = _with_argument(args, kwargs, tap.argument, value)
+            args, kwargs = with_argument(args, kwargs, tap.argument, value)
     inside = [tap.inside for tap in taps if tap.inside]
     if inside:
         with kernel_open(inside):
@@ -160,9 +160,10 @@ def argument(args: tuple[Any, ...], kwargs: dict[str, Any], which: int | str = 0
     return args[which] if isinstance(which, int) and args else kwargs[_name(kwargs, which)]
 
 
-def _with_argument(
+def with_argument(
     args: tuple[Any, ...], kwargs: dict[str, Any], which: int | str, value: Any
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call with one of them replaced; see `argument`."""
     if isinstance(which, int) and args:
         return (*args[:which], value, *args[which + 1 :]), kwargs
     return args, {**kwargs, _name(kwargs, which): value}
