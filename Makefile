@@ -5,7 +5,7 @@ MODEL ?= organism
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup hypotheses test lint architectures parity peers bench bench-suite clean
+.PHONY: help setup hypotheses test lint architectures calibration claims parity peers bench bench-suite clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,13 @@ lint: $(READY) ## check style, format and types
 
 architectures: $(READY) ## write docs/architectures.md: what hooks reach in every architecture of mlx-lm
 	@$(BIN)/python tests/architectures/report.py
+
+calibration: $(READY) ## count false alarms on 200 draws of every kind of claim, and write docs/power.md
+	@$(BIN)/python -m pytest tests/calibration -m long -rP
+	@$(BIN)/python tests/calibration/power.py
+
+claims: $(READY) ## write docs/claims.md: every claim, what was published, and what it comes to here
+	@$(BIN)/python tests/hypotheses/table.py
 
 parity: $(READY) ## compare every family with transformers (installs torch first)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[torch]"

@@ -14,6 +14,7 @@ from lazarus_probe.tasks import prompts
 from lazarus_probe.training.dual_reward import DualReward, class_tokens
 from lazarus_probe.training.emergence import compare_arms, read, run_arm, split_families
 
+pytestmark = pytest.mark.training
 VO, QK = ("v_proj", "o_proj"), ("q_proj", "k_proj")
 
 
@@ -29,11 +30,12 @@ def questions(declared):
     return split_families(asked, declared["held_out"], seed=0)
 
 
-def arm(subject, targets, declared, trained, seeds):
+def arm(subject, targets, claim, trained, seeds):
     """One arm of one model, trained unless it was before."""
-    key = subject.name, targets
+    key, declared = (subject.name, targets), claim.parameters
     if key not in trained:
         options = {name: declared[name] for name in ("steps", "batch_size", "learning_rate", "cls_weight")}
+        options["classifier_layer"] = claim.layer_for(subject.name, subject.num_layers)
         runs = {"rank": declared["rank"], "seeds": seeds}
         trained[key] = run_arm(subject, targets, *questions(declared), DualReward(**options), **runs)
     return trained[key]
@@ -46,7 +48,8 @@ def base_reading(subject, evidence):
         words = class_tokens(subject)
     except ValueError as error:
         evidence.require(False, str(error))
-    named, _, answered = read(subject, questions(declared)[1], words)
+    layer = evidence.claim.layer_for(subject.name, subject.num_layers)
+    named, _, answered = read(subject, questions(declared)[1], words, layer)
     share = float(answered.mean())
     needed = declared["answered"]
     evidence.require(share >= needed, f"answers {share:.2f} of the held-out questions; {needed:.2f} needed")
@@ -55,9 +58,9 @@ def base_reading(subject, evidence):
 
 @pytest.mark.claim("vo-creates-vocabulary-classifier")
 def test_vo(subject, evidence, trained):
-    declared = evidence.claim.parameters
+    claim = evidence.claim
     base, answered = base_reading(subject, evidence)
-    vo, qk = (arm(subject, targets, declared, trained, declared["seeds"]) for targets in (VO, QK))
+    vo, qk = (arm(subject, targets, claim, trained, claim.parameters["seeds"]) for targets in (VO, QK))
     others = {"no_training": base, "qk": qk.named}
     details = {"base_answers_right": answered, "qk_answers_right": float(qk.answered.mean())}
     evidence.record(compare_arms(vo, others, details, evidence.seed))
@@ -65,18 +68,18 @@ def test_vo(subject, evidence, trained):
 
 @pytest.mark.claim("qk-creates-no-vocabulary-classifier")
 def test_qk(subject, evidence, trained):
-    declared = evidence.claim.parameters
+    claim = evidence.claim
     _, answered = base_reading(subject, evidence)
-    vo, qk = (arm(subject, targets, declared, trained, declared["seeds"]) for targets in (VO, QK))
+    vo, qk = (arm(subject, targets, claim, trained, claim.parameters["seeds"]) for targets in (VO, QK))
     details = {"base_answers_right": answered}
     evidence.record(compare_arms(qk, {"vo": vo.named}, details, evidence.seed, absence=True))
 
 
 @pytest.mark.claim("vo-reveals-existing-classifier")
 def test_vo_reveals(subject, twin, evidence, trained):
-    declared = evidence.claim.parameters
+    claim = evidence.claim
     _, answered = base_reading(subject, evidence)
-    vo = arm(subject, VO, declared, trained, declared["seeds"])
-    untrained = arm(twin, VO, declared, trained, declared["seeds"][:1])
+    vo = arm(subject, VO, claim, trained, claim.parameters["seeds"])
+    untrained = arm(twin, VO, claim, trained, claim.parameters["seeds"][:1])
     details = {"base_answers_right": answered}
     evidence.record(compare_arms(vo, {"untrained": untrained.named}, details, evidence.seed))

@@ -40,7 +40,7 @@ def answered_pairs(subject, evidence, rng):
 @pytest.mark.claim("patching-transfers-answer")
 def test_answer_at_last_position(subject, evidence, rng):
     pairs, families = answered_pairs(subject, evidence, rng)
-    layer = int(evidence.claim.parameters["depth"] * subject.num_layers)
+    layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     last = len(subject.encode(pairs[0].target)) - 1
     evidence.record(transfer(subject, pairs, layer, last, families, evidence.seed))
 
@@ -48,6 +48,6 @@ def test_answer_at_last_position(subject, evidence, rng):
 @pytest.mark.claim("patching-transfers-operation")
 def test_operation_at_its_token(subject, evidence, rng):
     pairs, families = answered_pairs(subject, evidence, rng)
-    layer = int(evidence.claim.parameters["depth"] * subject.num_layers)
+    layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     operator = len(subject.encode(pairs[0].target.split("+")[0] + "+")) - 1
     evidence.record(transfer(subject, pairs, layer, operator, families, evidence.seed))

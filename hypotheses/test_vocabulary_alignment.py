@@ -21,5 +21,5 @@ def test_no_class_word(subject, evidence, rng, phrasing):
         not missing, f"{len(words) - len(missing)} of 4 class words are single tokens; {missing} are not"
     )
     asked = prompts.questions(rng, declared["per_operation"], phrasings=[phrasing])
-    layer = int(declared["depth"] * subject.num_layers)
+    layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     evidence.record(vocabulary_alignment(subject, asked, words, layer, seed=evidence.seed))

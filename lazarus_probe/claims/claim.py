@@ -4,29 +4,79 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-Kind = Literal["decodability", "necessity", "sufficiency", "absence", "training_effect"]
+from lazarus_probe.claims.expectations import Fields, read_list
+
+Kind = Literal[
+    "decodability",
+    "causal_necessity",
+    "causal_sufficiency",
+    "invariance",
+    "absence",
+    "emergence",
+    "training_effect",
+]
+Need = Literal["moe", "tuned pair", "chat template", "training"]
 
 
 class ClaimError(ValueError):
     """A claim that cannot be tested as it is written."""
 
 
+class Published(BaseModel):
+    """What was published for one model.
+
+    Attributes:
+        layer: counted from 0.
+        layers: how many the model has.
+        value: in the unit of the claim's score.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    layer: int | None = Field(default=None, ge=0)
+    layers: int | None = Field(default=None, ge=1)
+    value: float | None = None
+
+    @model_validator(mode="after")
+    def _holds_its_layer(self) -> Self:
+        if self.layer is not None and (self.layers is None or self.layer >= self.layers):
+            raise ValueError(
+                f"layer {self.layer} needs `layers`, the model's number of them, and to be below it"
+            )
+        return self
+
+
 class Claim(BaseModel):
     """What is claimed, and what would support or refute it.
 
-    `threshold` is on the score: at least it for most kinds, at most it for `absence`. `margin` is the
-    smallest gain over a control that counts; for `absence`, over the score by the positive control. `family` names
-    the claims that belong together; a claim without one is a family of its own.
-    `minimum_groups` is the number of independent units (operand families, templates, seeds) below which
-    the verdict is inconclusive.
+    Attributes:
+        id: in lower case, unique in its folder.
+        statement: one sentence.
+        source: where it was published.
+        family: the claims that are corrected together; a claim without one is a family of its own.
+        kind: `decodability`, `causal_necessity`, `causal_sufficiency`, `emergence` and `training_effect` want a score
+            of at least the threshold, `absence` of at most, `invariance` within it on either side of 0.
+        threshold: on the score, in [-1, 1].
+        effect: the score that is expected where the claim is true, for its power; the least that would be
+            supported if left out: the threshold and a margin.
+        margin: the smallest gain over a control that counts; for `absence` and `invariance`, of the positive control
+            over the score.
+        controls: that must be measured.
+        minimum_groups: independent units (operand families, templates, seeds) below which it is inconclusive.
+        alpha: the false-alarm rate allowed, and the rate of false discoveries in the family.
+        cases: how many sets of parameters its test has; `layers` is one for each.
+        depth: where to look in a model that nothing is published for, as a share of its layers.
+        published: by model.
+        needs: what a model must have for the claim to apply.
+        parameters: whatever else the test reads.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -36,12 +86,31 @@ class Claim(BaseModel):
     source: str = Field(min_length=1)
     family: str = Field(default_factory=lambda given: given.get("id", ""), min_length=1)
     kind: Kind
-    threshold: float
-    margin: float = Field(default=0.05, gt=0)
+    threshold: float = Field(ge=-1, le=1)
+    effect: float | None = Field(default=None, ge=-1, le=1)
+    margin: float = Field(default=0.05, gt=0, le=1)
     controls: tuple[str, ...] = Field(min_length=1)
     minimum_groups: int = Field(default=10, ge=2)
-    alpha: float = Field(default=0.05, gt=0, lt=1)
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    cases: Literal["layers"] | int = 1
+    depth: float | None = Field(default=None, ge=0, le=1)
+    published: Mapping[str, Published] = {}
+    needs: tuple[Need, ...] = ()
     parameters: Mapping[str, JsonValue] = {}
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> Self:
+        if self.cases != "layers" and self.cases < 1:
+            raise ValueError(f"cases is {self.cases}: give 1 or more, or `layers`")
+        if self.kind == "invariance" and self.threshold <= 0:
+            raise ValueError(
+                f"threshold is {self.threshold:g}: an invariance holds within a threshold above 0"
+            )
+        if self.effect is not None and not self.reaches(self.effect, self.effect):
+            raise ValueError(
+                f"effect is {self.effect:g}: a score that would not meet the threshold, {self.threshold:g}"
+            )
+        return self
 
     @property
     def hash(self) -> str:
@@ -49,9 +118,66 @@ class Claim(BaseModel):
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def expected(self) -> float:
+        """The score that its power is reckoned at."""
+        if self.effect is not None:
+            return self.effect
+        if self.kind == "invariance":
+            return 0.0
+        return self.threshold - self.margin if self.kind == "absence" else self.threshold + self.margin
 
-def make_claim(fields: Mapping[str, Any], where: str) -> Claim:
+    def reaches(self, low: float, high: float) -> bool:
+        """Whether a whole interval of the score is past the threshold."""
+        if self.kind == "absence":
+            return high <= self.threshold
+        if self.kind == "invariance":
+            return -self.threshold <= low and high <= self.threshold
+        return low >= self.threshold
+
+    def misses(self, low: float, high: float) -> bool:
+        """Whether a whole interval of the score is on the wrong side of the threshold."""
+        if self.kind == "absence":
+            return low > self.threshold
+        if self.kind == "invariance":
+            return low > self.threshold or high < -self.threshold
+        return high < self.threshold
+
+    def count(self, num_layers: int) -> int:
+        """How many sets of parameters its test has on a model."""
+        return num_layers if self.cases == "layers" else self.cases
+
+    def layer_for(self, model: str, num_layers: int) -> int:
+        """Where to look in a model: at the published layer, or at the relative depth.
+
+        A model is known by the last part of its name up to what distinguishes versions of it:
+        `mlx-community/Llama-3.2-1B-Instruct-bf16` is `Llama-3.2-1B`, if it has as many layers.
+
+        Raises:
+            ClaimError: nothing is published for it, and no depth is declared.
+        """
+        name = _plain_name(model)
+        for known, value in self.published.items():
+            if value.layer is not None and value.layers == num_layers and name.startswith(_plain_name(known)):
+                return value.layer
+        if self.depth is None:
+            raise ClaimError(
+                f"claim {self.id!r} names no layer for {model} of {num_layers} layers: declare its `depth`, from 0 to 1"
+            )
+        return min(int(self.depth * num_layers), num_layers - 1)
+
+
+def _plain_name(model: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", model.rpartition("/")[2].lower())
+
+
+def make_claim(fields: Mapping[str, Any], where: str, lines: Mapping[str, int] | None = None) -> Claim:
     """Validate a claim.
+
+    Args:
+        fields: of the claim.
+        where: the file.
+        lines: of each field in it, and of the claim itself under "".
 
     Raises:
         ClaimError: names the place, the field and what is wrong, in one line.
@@ -60,8 +186,11 @@ def make_claim(fields: Mapping[str, Any], where: str) -> Claim:
         return Claim.model_validate(dict(fields))
     except ValidationError as error:
         first = error.errors()[0]
+        field = str(first["loc"][0]) if first["loc"] else ""
+        line = (lines or {}).get(field) or (lines or {}).get("")
+        place = f"{where}:{line}" if line else where
         raise ClaimError(
-            f"{where}: claim {fields.get('id', '?')!r}: {_wrong(first['type'], first)}"
+            f"{place}: claim {fields.get('id', '?')!r}: {_wrong(first['type'], first)}"
         ) from None
 
 
@@ -72,7 +201,10 @@ def _wrong(kind: str, error: Mapping[str, Any]) -> str:
     if kind == "missing":
         return f"field {name!r} is missing"
     if kind == "extra_forbidden":
-        return f"field {name!r} is unknown; the fields are {', '.join(Claim.model_fields)}"
+        known = Published if name.startswith("published.") else Claim
+        return f"field {name!r} is unknown; the fields are {', '.join(known.model_fields)}"
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
     return f"field {name!r}: {error['msg']}, not {error['input']!r}"
 
 
@@ -84,25 +216,24 @@ def read_claims(folder: Path) -> Mapping[str, Claim]:
         ClaimError: a file is no list of claims, a claim is invalid, or an id stands twice.
     """
     claims: dict[str, Claim] = {}
+    places: dict[str, str] = {}
     for path in sorted(folder.glob("*.yaml")):
-        for fields in _read_list(path):
-            claim = make_claim(fields, path.name)
+        for fields in _list_in(path):
+            claim = make_claim(fields.values, path.name, fields.lines)
+            place = f"{path.name}:{fields.lines['']}"
             if claim.id in claims:
-                raise ClaimError(f"{path.name}: claim {claim.id!r} is declared twice")
-            claims[claim.id] = claim
+                raise ClaimError(
+                    f"{place}: claim {claim.id!r} is declared twice, first in {places[claim.id]}"
+                )
+            claims[claim.id], places[claim.id] = claim, place
     return claims
 
 
-def _read_list(path: Path) -> list[Mapping[str, Any]]:
+def _list_in(path: Path) -> list[Fields]:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ClaimError(f"{path.name} cannot be read as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(document, list) or not all(isinstance(item, dict) for item in document):
-        raise ClaimError(
-            f"{path.name} must be a list of claims, each with id, statement, source and threshold"
-        )
-    return document
+        return read_list(path)
+    except ValueError as error:
+        raise ClaimError(str(error)) from None
 
 
 def find_claim(claim_id: str, beside: Path) -> Claim:
@@ -113,3 +244,12 @@ def find_claim(claim_id: str, beside: Path) -> Claim:
         known = ", ".join(claims) or f"none, for {folder.name}/ beside it has no YAML file"
         raise ClaimError(f"{beside.name}: claim {claim_id!r} is not pre-registered; known: {known}")
     return claims[claim_id]
+
+
+def family_of(claim: Claim, beside: Path, num_layers: int) -> dict[str, int]:
+    """The claims declared in a claim's family, beside a test file, with how many cases each has on a model."""
+    declared = read_claims(beside.parent / "expectations")
+    members = {other.id: other for other in declared.values() if other.family == claim.family} | {
+        claim.id: claim
+    }
+    return {name: member.count(num_layers) for name, member in sorted(members.items())}

@@ -23,6 +23,54 @@ class ControlRecord(BaseModel):
     high: float
 
 
+class ExampleRecord(BaseModel):
+    """A prompt behind a number, as kept in a report."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str
+    expected: str
+    said: str
+    counted: bool
+
+
+class CurveRecord(BaseModel):
+    """A score along the layers, as kept in a report."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    x: list[float]
+    y: list[float]
+    low: list[float] | None
+    high: list[float] | None
+    axis: str
+
+
+class GridRecord(BaseModel):
+    """Scores over two axes, as kept in a report."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    rows: list[str]
+    columns: list[str]
+    values: list[list[float]]
+
+
+class CounterexampleRecord(BaseModel):
+    """Where a claim fails, as kept in a report."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    where: str
+    examples: list[ExampleRecord]
+    score: float
+    low: float
+    high: float
+    n: int
+
+
 class MeasurementRecord(BaseModel):
     """A measurement as kept in a report."""
 
@@ -38,6 +86,11 @@ class MeasurementRecord(BaseModel):
     p: float | None
     seed: int
     details: dict[str, Any]
+    tokens: int | None = None
+    examples: list[ExampleRecord] = []
+    curves: list[CurveRecord] = []
+    grids: list[GridRecord] = []
+    counterexamples: list[CounterexampleRecord] = []
 
 
 class ModelRecord(BaseModel):
@@ -64,7 +117,16 @@ class Known(BaseModel):
 
 
 class ClaimRecord(BaseModel):
-    """The verdict of one claim, under one set of parameters, on one model."""
+    """The verdict of one claim, under one set of parameters, on one model.
+
+    Attributes:
+        alone: what the test came to by itself.
+        outcome: what it comes to in its family.
+        p: of the claim, see `claim_p`; None where nothing was measured.
+        q: p corrected for the family, once the session has ended.
+        family: the claims declared in the family, with how many cases each has on this model.
+        known: what the baseline holds.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -74,9 +136,13 @@ class ClaimRecord(BaseModel):
     parameters: str
     model: ModelRecord
     outcome: Outcome
+    alone: Outcome
     reason: str
     requirements: list[str]
     measurement: MeasurementRecord | None
+    p: float | None = None
+    q: float | None = None
+    family: dict[str, int] = {}
     known: Known | None = None
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,9 +56,6 @@ def train(
         _say(f"going on after step {start} of {settings.steps} in {output}")
     folder = _train_with_progress(settings, output, start)
     _say(f"trained: {folder}")
-    if find_spec("matplotlib") is None:
-        _say("no curve.png: matplotlib is missing; `pip install 'lazarus_probe[plots]'`")
-        return
     from lazarus_probe.training.curve import draw_curve
 
     _say(f"loss curve: {draw_curve(output / 'log.csv', output / 'curve.png')}")

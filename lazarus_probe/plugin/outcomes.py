@@ -82,20 +82,25 @@ def outcome_of(record: ClaimRecord, *, strict: bool, saving: bool) -> tuple[Show
 
 
 def _record(item: pytest.Item, verdict: Verdict) -> ClaimRecord:
+    from lazarus_probe.claims.claim import family_of
     from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord
+    from lazarus_probe.claims.verdict import claim_p
 
     found, model = item.stash[EVIDENCE]
-    measured = found.measurement
+    claim, measured = found.claim, found.measurement
     return ClaimRecord(
-        claim=found.claim,
-        claim_hash=found.claim.hash,
+        claim=claim,
+        claim_hash=claim.hash,
         test=item.nodeid,
         parameters=parameters(item),
         model=model,
         outcome=verdict.outcome,
+        alone=verdict.outcome,
         reason=verdict.reason,
         requirements=found.requirements,
         measurement=MeasurementRecord.model_validate(measured.as_dict()) if measured else None,
+        p=claim_p(claim, measured) if measured else None,
+        family=family_of(claim, item.path, model.num_layers),
     )
 
 

@@ -14,8 +14,9 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lazarus_probe.claims.families import FamilyRecord
 from lazarus_probe.claims.record import ClaimRecord
 from lazarus_probe.reports.summary import summary_markdown
 from lazarus_probe.subject.backend import choose_blas
@@ -35,12 +36,21 @@ class Environment(BaseModel):
     packages: dict[str, str]
 
 
+class Broken(BaseModel):
+    """A claim's test that came to no verdict, because something raised."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    test: str
+    error: str
+
+
 class Run(BaseModel):
     """A whole run; `schema_version` changes whenever a reader of the old one would be wrong."""
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     run: str
     seed: int
     arguments: list[str]
@@ -48,7 +58,13 @@ class Run(BaseModel):
     environment: Environment
     outcomes: dict[str, int]
     changed: list[str]
+    families: list[FamilyRecord]
+    broken: list[Broken]
     claims: list[ClaimRecord]
+
+
+class RunError(ValueError):
+    """A `run.json` that cannot be read."""
 
 
 def environment() -> Environment:
@@ -81,7 +97,15 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def make_run(records: Sequence[ClaimRecord], seed: int, arguments: Sequence[object], *, partial: bool) -> Run:
+def make_run(
+    records: Sequence[ClaimRecord],
+    seed: int,
+    arguments: Sequence[object],
+    *,
+    partial: bool,
+    families: Sequence[FamilyRecord] = (),
+    broken: Sequence[Broken] = (),
+) -> Run:
     """Put a session's records together.
 
     Args:
@@ -89,6 +113,8 @@ def make_run(records: Sequence[ClaimRecord], seed: int, arguments: Sequence[obje
         seed: of the run.
         arguments: of the command line; folders in them are left out.
         partial: whether the run was cut short.
+        families: of the records.
+        broken: tests that came to no verdict.
     """
     return Run(
         run=datetime.now(UTC).strftime("%Y%m%d-%H%M%S"),
@@ -98,6 +124,8 @@ def make_run(records: Sequence[ClaimRecord], seed: int, arguments: Sequence[obje
         environment=environment(),
         outcomes=dict(Counter(str(record.outcome) for record in records)),
         changed=[f"{record.model.name}: {record.key}" for record in records if record.changed],
+        families=list(families),
+        broken=list(broken),
         claims=list(records),
     )
 
@@ -126,6 +154,30 @@ def write_run(run: Run, folder: Path) -> Path:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return final
+
+
+def read_run(path: Path) -> Run:
+    """Read a `run.json`, or the one in a run's folder.
+
+    Raises:
+        RunError: there is none, it is damaged, or a newer version of this package wrote it.
+    """
+    file = path / "run.json" if path.is_dir() else path
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"run {file} cannot be read: {' '.join(str(error).split())}") from None
+    written = document.get("schema_version") if isinstance(document, dict) else None
+    current = Run.model_fields["schema_version"].default
+    if isinstance(written, int) and written != current:
+        how = "update lazarus_probe" if written > current else "run the hypotheses again"
+        raise RunError(f"run {file} has schema {written}, this version reads {current}: {how}")
+    try:
+        return Run.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise RunError(f"{file} is no run: {where}: {' '.join(first['msg'].split())}") from None
 
 
 def schema() -> str:

@@ -28,7 +28,7 @@ from lazarus_probe.statistics.permutation import (
     permutation_p,
     sign_flip,
 )
-from lazarus_probe.statistics.power import power_of, required_n
+from lazarus_probe.statistics.power import implied_p, power_of, required_groups, required_n
 from lazarus_probe.statistics.probes import (
     PermutationTest,
     out_of_fold_classification,
@@ -54,6 +54,7 @@ __all__ = [
     "exact",
     "group_permutations",
     "grouped_folds",
+    "implied_p",
     "majority_predictions",
     "max_statistic_p",
     "mean_predictions",
@@ -66,6 +67,7 @@ __all__ = [
     "power_of",
     "proportion_interval",
     "r2",
+    "required_groups",
     "required_n",
     "selectivity",
     "sign_flip",

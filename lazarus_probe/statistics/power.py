@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from statistics import NormalDist
 
 import numpy as np
@@ -46,6 +47,45 @@ def required_n(effect: float, baseline: float, alpha: float = 0.05, power: float
     n = np.arange(1, _enough(effect, baseline, alpha, power))
     failures = n[binom.sf(binom.isf(alpha, n, baseline), n, effect) < power]
     return int(failures[-1]) + 1 if len(failures) else 1
+
+
+def required_groups(
+    groups: int, reach: float, effect: float, threshold: float, alpha: float = 0.05, power: float = 0.8
+) -> int | None:
+    """How many independent groups it takes for an interval to clear a threshold, from the width of one that is known.
+
+    Widths shrink with the root of the number of groups: `G * ((1 + z_power / z_alpha) * reach / |effect -
+    threshold|) ** 2`, with the z of a two-sided interval of level `1 - alpha`.
+
+    Args:
+        groups: that the known interval rests on.
+        reach: from the score to the end of it that faces the threshold.
+        effect: the true score.
+        threshold: to be cleared.
+        alpha: one less the interval's level.
+        power: the chance to clear it.
+
+    Returns:
+        The number, or None where the effect is no further than the threshold or the interval has no width.
+    """
+    if effect == threshold or reach <= 0:
+        return None
+    normal = NormalDist()
+    z = normal.inv_cdf(1 - alpha / 2)
+    factor = (1 + normal.inv_cdf(power) / z) * reach / abs(effect - threshold)
+    return ceil(groups * factor**2)
+
+
+def implied_p(score: float, low: float, high: float, null: float, level: float = 0.95) -> float:
+    """The one-sided p of a score above `null`, read off the interval of the score (Altman & Bland 2011).
+
+    The side that faces the null is taken as normal: p is `(1 - level) / 2` where its end lies on the null.
+    """
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    reach = score - low if score > null else high - score
+    if reach <= 0:
+        return 0.0 if score > null else 1.0
+    return NormalDist().cdf(-z * (score - null) / reach)
 
 
 def _enough(effect: float, baseline: float, alpha: float, power: float) -> int:

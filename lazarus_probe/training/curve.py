@@ -13,8 +13,6 @@ WINDOW = 50
 def draw_curve(log: Path, image: Path) -> Path:
     """Draw the loss in nats against the step, each step and the mean of the last 50, from a run's `log.csv`.
 
-    Needs matplotlib, of the extra `plots`.
-
     Raises:
         ValueError: the log has no steps.
     """

@@ -6,7 +6,7 @@ import pytest
 
 from lazarus_probe.claims.claim import Claim, make_claim
 from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord, ModelRecord
-from lazarus_probe.claims.verdict import judge
+from lazarus_probe.claims.verdict import claim_p, judge
 from lazarus_probe.statistics.measurement import Control, Measurement
 
 FIELDS = {
@@ -57,9 +57,11 @@ def a_record(
             "parameters": "",
             "model": ModelRecord(name=model, fingerprint=fingerprint, num_layers=2, dtype="float32"),
             "outcome": verdict.outcome,
+            "alone": verdict.outcome,
             "reason": verdict.reason,
             "requirements": [],
             "measurement": MeasurementRecord.model_validate(found.as_dict()),
+            "p": claim_p(claim, found),
         }
         return ClaimRecord(**{**fields, **changes})
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from lazarus_probe.claims.claim import ClaimError, find_claim, read_claims
+from lazarus_probe.claims.claim import ClaimError, family_of, find_claim, read_claims
 from lazarus_probe.claims.evidence import Evidence, NotApplicable
 from lazarus_probe.claims.verdict import Outcome
 
@@ -17,9 +17,11 @@ def test_hash_is_of_everything_declared(a_claim):
         {"controls": ["twin"]},
         {"alpha": 0.01},
         {"parameters": {"n": 3}},
+        {"cases": 2},
+        {"published": {"gpt": {"value": 1}}},
     )
     hashes = {a_claim(**each).hash for each in moved}
-    assert len({a_claim().hash, *hashes}) == 6
+    assert len({a_claim().hash, *hashes}) == 8
 
 
 def test_claims_cannot_be_changed(a_claim):
@@ -42,6 +44,23 @@ def test_claims_cannot_be_changed(a_claim):
         ({"parameters": {"x": {1}}}, "field 'parameters"),
         ({"source": ""}, "field 'source': String should have at least 1 character"),
         ({"extra": 1}, "field 'extra' is unknown; the fields are id, statement"),
+        ({"threshold": 1.5}, "field 'threshold': Input should be less than or equal to 1, not 1.5"),
+        ({"alpha": 0.5}, "field 'alpha': Input should be less than 0.5, not 0.5"),
+        ({"cases": 0}, "cases is 0: give 1 or more, or `layers`"),
+        (
+            {"kind": "invariance", "threshold": 0},
+            "threshold is 0: an invariance holds within a threshold above 0",
+        ),
+        ({"effect": 0.5}, "effect is 0.5: a score that would not meet the threshold, 0.9"),
+        ({"needs": ["luck"]}, "field 'needs.0': Input should be 'moe', 'tuned pair', .*, not 'luck'"),
+        (
+            {"published": {"gpt": {"layer": 24, "layers": 24}}},
+            "layer 24 needs `layers`, .* and to be below it",
+        ),
+        (
+            {"published": {"gpt": {"lair": 2}}},
+            "field 'published.gpt.lair' is unknown; the fields are layer, layers",
+        ),
     ],
 )
 def test_bad_fields_are_named_in_one_line(a_claim, changes, message):
@@ -62,6 +81,61 @@ def test_claims_are_found_beside_their_test(tmp_path, a_claim):
     assert read_claims(folder)["c"] == a_claim()
     with pytest.raises(ClaimError, match=r"test_x\.py: claim 'e' is not pre-registered; known: c, d"):
         find_claim("e", tmp_path / "test_x.py")
+
+
+def test_errors_name_the_line(tmp_path):
+    """What is wrong in a file is named with its line: a field, a repeated field, a repeated id, broken YAML."""
+    good = "- id: a\n  statement: s\n  source: s\n  kind: absence\n  threshold: 0.1\n  controls: [x]\n"
+    bad = {
+        good.replace("0.1", "high"): r"a\.yaml:5: claim 'a': field 'threshold': .* not 'high'",
+        f"# first\n{good}  threshold: 0.2\n": r"a\.yaml:8: field 'threshold' stands twice, first on line 6",
+        good + good: r"a\.yaml:7: claim 'a' is declared twice, first in a\.yaml:1",
+        good.replace("  source: s\n", ""): r"a\.yaml:1: claim 'a': field 'source' is missing",
+        good + "- [": r"a\.yaml:7 cannot be read as YAML: ",
+        "- !!python/object:os.system {}": r"a\.yaml:1 cannot be read as YAML: ",
+    }
+    for number, (text, message) in enumerate(bad.items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "a.yaml").write_text(text)
+        with pytest.raises(ClaimError, match=message):
+            read_claims(folder)
+
+
+@pytest.mark.parametrize(
+    ("model", "num_layers", "layer"),
+    [
+        ("mlx-community/Llama-3.2-1B-Instruct-bf16", 16, 9),
+        ("TinyLlama-1.1B-Chat-v1.0", 22, 12),
+        ("granite_3.1-2B", 40, 22),
+        ("organism", 8, 4),
+        ("Llama-3.2-1B", 12, 6),  # another model of that name
+        ("nested", 1, 0),
+    ],
+)
+def test_layer_of_a_model(a_claim, model, num_layers, layer):
+    """A model that was published about is looked at where it was; others at the relative depth."""
+    published = {
+        "Llama-3.2-1B": {"layer": 9, "layers": 16},
+        "TinyLlama": {"layer": 12, "layers": 22},
+        "granite-3.1-2b": {"layer": 22, "layers": 40},
+    }
+    claim = a_claim(published=published, depth=0.55)
+    assert claim.layer_for(model, num_layers) == layer
+    with pytest.raises(ClaimError, match="names no layer for organism of 8 layers: declare its `depth`"):
+        a_claim().layer_for("organism", 8)
+
+
+def test_family_is_what_the_folder_declares(tmp_path, a_claim):
+    """A family holds the claims of that name in the folder, and the claim itself, each with its cases."""
+    folder = tmp_path / "expectations"
+    folder.mkdir()
+    claims = [a_claim(cases=3), a_claim(id="d", cases="layers"), a_claim(id="e", family="other")]
+    (folder / "a.yaml").write_text(
+        "".join(f"- {claim.model_dump_json(exclude_none=True)}\n" for claim in claims)
+    )
+    assert family_of(claims[0], tmp_path / "test_x.py", 8) == {"c": 3, "d": 8}
+    assert family_of(a_claim(id="mine"), tmp_path / "test_x.py", 8) == {"c": 3, "d": 8, "mine": 1}
 
 
 def test_published_expectations_are_complete(request):

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from lazarus_probe.claims.claim import Claim, ClaimError
-from lazarus_probe.claims.verdict import Outcome, judge
+from lazarus_probe.claims.verdict import Outcome, claim_p, judge
 from lazarus_probe.statistics import paired_interval, proportion_interval
 from lazarus_probe.statistics.measurement import Control, Measurement
 
 FIELDS = {"id": "c", "statement": "s", "source": "a paper", "family": "all", "controls": ("first", "second")}
-KINDS = ("decodability", "necessity", "sufficiency", "absence", "training_effect")
+KINDS = (
+    "decodability", "causal_necessity", "causal_sufficiency", "invariance", "absence", "emergence", "training_effect",
+)  # fmt: skip
 
 
 def between(low: float, high: float) -> st.SearchStrategy[float]:
@@ -22,8 +25,12 @@ def between(low: float, high: float) -> st.SearchStrategy[float]:
 
 @st.composite
 def claims(draw: st.DrawFn) -> Claim:
-    numbers = {"threshold": draw(between(-1, 1)), "margin": draw(between(0.01, 0.5))}
-    return Claim(**FIELDS, **numbers, kind=draw(st.sampled_from(KINDS)), alpha=draw(between(0.01, 0.2)))
+    kind = draw(st.sampled_from(KINDS))
+    numbers = {
+        "threshold": draw(between(0.01 if kind == "invariance" else -1, 1)),
+        "margin": draw(between(0.01, 0.5)),
+    }
+    return Claim(**FIELDS, **numbers, kind=kind, alpha=draw(between(0.01, 0.2)))
 
 
 @st.composite
@@ -42,12 +49,16 @@ def measurements(draw: st.DrawFn) -> Measurement:
 
 def conditions(claim: Claim, found: Measurement) -> bool:
     """What supported means, written out anew."""
-    absence = claim.kind == "absence"
+    at_least, at_most = found.low >= claim.threshold, found.high <= claim.threshold
+    past = {"absence": at_most, "invariance": at_most and found.low >= -claim.threshold}.get(
+        claim.kind, at_least
+    )
+    interval_alone = claim.kind in ("absence", "invariance")
     return (
         found.groups >= claim.minimum_groups
-        and (found.high <= claim.threshold if absence else found.low >= claim.threshold)
+        and past
         and all(control.low >= claim.margin for control in found.controls)
-        and (absence or found.p is None or found.p <= claim.alpha)
+        and (interval_alone or found.p is None or found.p <= claim.alpha)
     )
 
 
@@ -63,8 +74,11 @@ def test_supported_exactly_when_every_condition_holds(claim, found):
 
 @given(claims(), measurements(), between(0, 1), between(0, 1), between(0, 1))
 def test_better_numbers_never_refute(claim, found, score_shift, first_shift, second_shift):
-    """Raising every interval (for an absence: lowering the score's) never turns supported into anything else."""
-    if judge(claim, found).outcome != Outcome.SUPPORTED:
+    """Raising every interval (for an absence: lowering the score's) never turns supported into anything else.
+
+    For an invariance no direction is better.
+    """
+    if judge(claim, found).outcome != Outcome.SUPPORTED or claim.kind == "invariance":
         return
     shift = -score_shift if claim.kind == "absence" else score_shift
     controls = tuple(
@@ -110,7 +124,14 @@ def test_another_control_never_supports(claim, found):
             "confounded",
             "majority reaches 0.95 and the model's gain over it is 0.00 [-0.03, 0.03], less than the margin of 0.1",
         ),
-        (0.9, {}, "inconclusive", "accuracy 0.90 [0.88, 0.92] straddles the threshold, at least 0.9"),
+        (0.91, {}, "inconclusive", "accuracy 0.91 [0.89, 0.93] straddles the threshold, at least 0.9"),
+        (
+            0.95,
+            {"low": 0.8, "high": 0.99},
+            "inconclusive",
+            "accuracy 0.95 [0.80, 0.99] straddles the threshold, at least 0.9; 20 groups cannot tell 1 from 0.9, "
+            "about 92 would",
+        ),
         (
             0.95,
             {"gain": 0.1},
@@ -119,6 +140,12 @@ def test_another_control_never_supports(claim, found):
         ),
         (0.95, {"p": 0.2}, "inconclusive", "p = 0.2, at most 0.05 is needed"),
         (0.5, {"groups": 9}, "inconclusive", "9 independent groups, 10 are needed"),
+        (
+            0.95,
+            {"groups": 9, "low": 0.75},
+            "inconclusive",
+            "9 independent groups, 10 are needed; 9 groups cannot tell 1 from 0.9, about 74 would",
+        ),
     ],
 )
 def test_sentences(a_claim, measured, score, changes, outcome, reason):
@@ -135,6 +162,42 @@ def test_absence_needs_an_instrument_that_finds(a_claim, measured, score, gain, 
     """An absence is supported by a low score beside a positive control that reaches more, whatever p is."""
     claim = a_claim(kind="absence", threshold=0.05)
     assert judge(claim, measured(score, gain=gain, p=0.9)).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("score", "gain", "outcome"),
+    [
+        (0.01, 0.9, "supported"), (-0.01, 0.9, "supported"), (0.5, 0.3, "refuted"), (-0.5, 0.3, "refuted"),
+        (0.01, 0.0, "confounded"), (0.05, 0.9, "inconclusive"), (-0.05, 0.9, "inconclusive"),
+    ],
+)  # fmt: skip
+def test_invariance_is_equivalence(a_claim, measured, score, gain, outcome):
+    """No change is supported by an interval inside the threshold on both sides, where what should change does."""
+    assert judge(a_claim(kind="invariance", threshold=0.05), measured(score, gain=gain)).outcome == outcome
+
+
+@given(claims(), measurements())
+def test_p_of_a_supported_claim_is_small(claim, found):
+    """The p of a claim is at most its largest part's: half of .05 for intervals, alpha for a permutation test."""
+    p = claim_p(claim, found)
+    assert 0 <= p <= 1
+    if judge(claim, found).outcome == Outcome.SUPPORTED:
+        assert p <= max(claim.alpha, 0.025 + 1e-9)
+
+
+def test_p_of_a_claim_is_that_of_its_weakest_part(a_claim, measured):
+    """Each part that gets weaker raises p, and a part that is beyond doubt does not hide it."""
+    plain = claim_p(a_claim(), measured(0.95))
+    assert plain == pytest.approx(norm.sf(1.96 * 0.05 / 0.02), rel=1e-3)
+    assert claim_p(a_claim(), measured(0.95, p=0.3)) == 0.3
+    assert claim_p(a_claim(), measured(0.95, gain=0.12)) == pytest.approx(
+        norm.sf(1.96 * 0.02 / 0.03), rel=1e-3
+    )
+    absence = a_claim(kind="absence", threshold=0.97)
+    assert claim_p(absence, measured(0.95, p=0.9)) == pytest.approx(norm.sf(1.96), rel=1e-3)
+    invariance = a_claim(kind="invariance", threshold=0.05)
+    assert claim_p(invariance, measured(0.04)) == pytest.approx(norm.sf(1.96 * 0.01 / 0.02), rel=1e-3)
+    assert claim_p(invariance, measured(-0.04)) == claim_p(invariance, measured(0.04))
 
 
 def test_undeclared_null_result(a_claim, measured):

@@ -39,34 +39,34 @@ def refused(result):
     [
         (
             GOOD.replace("  controls: [majority]", ""),
-            "some.yaml: claim 'known': it has no controls; a claim needs at least one",
+            "some.yaml:2: claim 'known': it has no controls; a claim needs at least one",
         ),
         (
             GOOD.replace("[majority]", "[]"),
-            "some.yaml: claim 'known': it has no controls; a claim needs at least one",
+            "some.yaml:9: claim 'known': it has no controls; a claim needs at least one",
         ),
-        (GOOD.replace("  threshold: 0.9", ""), "some.yaml: claim 'known': field 'threshold' is missing"),
+        (GOOD.replace("  threshold: 0.9", ""), "some.yaml:2: claim 'known': field 'threshold' is missing"),
         (
             GOOD.replace("margin", "margins"),
-            "some.yaml: claim 'known': field 'margins' is unknown",
+            "some.yaml:8: claim 'known': field 'margins' is unknown",
         ),
         (
             GOOD + "  treshold: 1\n",
-            "some.yaml: claim 'known': field 'treshold' is unknown; the fields are id, statement, source, family, "
-            "kind, threshold, margin, controls, minimum_groups, alpha, parameters",
+            "some.yaml:10: claim 'known': field 'treshold' is unknown; the fields are id, statement, source, family, "
+            "kind, threshold, effect, margin, controls, minimum_groups, alpha, cases, depth, published, needs, parameters",
         ),
         (
             GOOD.replace("0.9", ".nan"),
-            "some.yaml: claim 'known': field 'threshold': Input should be a finite number",
+            "some.yaml:7: claim 'known': field 'threshold': Input should be a finite number",
         ),
         (
             GOOD.replace("0.1", "-1"),
-            "some.yaml: claim 'known': field 'margin': Input should be greater than 0",
+            "some.yaml:8: claim 'known': field 'margin': Input should be greater than 0",
         ),
         ("known: 1", "some.yaml must be a list of claims, each with id, statement, source and threshold"),
         ("", "some.yaml must be a list of claims"),
-        ("- [", "some.yaml cannot be read as YAML: "),
-        (GOOD + GOOD, "some.yaml: claim 'known' is declared twice"),
+        ("- [", "some.yaml:1 cannot be read as YAML: "),
+        (GOOD + GOOD, "some.yaml:11: claim 'known' is declared twice, first in some.yaml:2"),
         (
             GOOD.replace("id: known", "id: other"),
             "test_claims.py: claim 'known' is not pre-registered; known: other",

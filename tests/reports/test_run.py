@@ -8,7 +8,7 @@ import pytest
 from lazarus_probe.claims.claim import make_claim
 from lazarus_probe.claims.record import ClaimRecord, ModelRecord
 from lazarus_probe.reports import run as module
-from lazarus_probe.reports.run import Run, make_run, schema, write_run
+from lazarus_probe.reports.run import Run, RunError, make_run, read_run, schema, write_run
 from lazarus_probe.reports.summary import summary_markdown, text_table
 
 CLAIM = make_claim(
@@ -34,6 +34,7 @@ def record(parameters: str = "", model: str = "tiny", reason: str = "it is moot"
         parameters=parameters,
         model=ModelRecord(name=model, fingerprint="f" * 64, num_layers=2, dtype="float32"),
         outcome="not applicable",
+        alone="not applicable",
         reason=reason,
         requirements=[],
         measurement=None,
@@ -147,3 +148,33 @@ def test_order_is_by_test_parameters_and_model():
     assert json.loads(make_run(ordered, 0, [], partial=False).model_dump_json())["outcomes"] == {
         "not applicable": 4
     }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 3}, r"has schema 3, this version reads 2: update lazarus_probe"),
+        ({"schema_version": 1}, r"has schema 1, this version reads 2: run the hypotheses again"),
+        ({"schema_version": "x"}, r"run\.json is no run: schema_version: Input should be 2"),
+        ({"claims": [{}]}, r"run\.json is no run: claims\.0\.claim: Field required"),
+        ({"more": 1}, r"run\.json is no run: more: Extra inputs are not permitted"),
+    ],
+)
+def test_runs_of_another_schema_are_refused(run, tmp_path, change, message):
+    """A newer, older or damaged run is refused by name, with what to do."""
+    folder = write_run(run, tmp_path)
+    assert read_run(folder) == read_run(folder / "run.json") == run
+    file = folder / "run.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(RunError, match=message):
+        read_run(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\xff"])
+def test_what_is_no_run_is_refused(tmp_path, text):
+    """A file that is missing, cut off, of another encoding or of something else is refused by name."""
+    with pytest.raises(RunError, match=r"nowhere cannot be read: "):
+        read_run(tmp_path / "nowhere")
+    (tmp_path / "run.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(RunError, match=r"run\.json (cannot be read|is no run): "):
+        read_run(tmp_path)

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.statistics.measurement import (
+    Control,
+    Counterexample,
+    Curve,
+    Example,
+    Grid,
+    Measurement,
+    some_examples,
+)
 
 CONTROL = Control("majority", score=0.5, gain=0.4, low=0.3, high=0.5)
 SOUND = Measurement(score=0.9, low=0.8, high=0.95, n=10, groups=5, unit="accuracy", controls=(CONTROL,))
@@ -95,3 +103,51 @@ def test_best_control_leaves_least_gain():
     close = Control("bag_of_tokens", score=0.8, gain=0.1, low=0.0, high=0.2)
     assert replace(SOUND, controls=(CONTROL, close)).best_control == close
     assert str(close) == "bag_of_tokens 0.80 (gain 0.10 [0.00, 0.20])"
+
+
+def test_examples_show_misses_and_hits():
+    """Of many prompts a few are kept, half of each sort; where one sort is rare the other fills up."""
+    texts = [str(i) for i in range(20)]
+    kept = some_examples(texts, texts, texts, [i % 2 == 0 for i in range(20)])
+    assert [example.counted for example in kept] == [False] * 6 + [True] * 6
+    few = some_examples(texts, texts, texts, np.arange(20) == 3)
+    assert [example.prompt for example in few if example.counted] == ["3"]
+    assert len(few) == 12
+    assert some_examples(texts[:2], [1, 2], ["a", "b"], [True, True])[1] == Example("1", "2", "b", True)
+    with pytest.raises(ValueError, match="shorter"):
+        some_examples(texts, texts, texts, [True])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Curve("score", (), ()), "curve 'score' has 0 places"),
+        (lambda: Curve("score", (0.0, 1.0), (0.5,)), "curve 'score' has 2 places: give as many scores"),
+        (lambda: Curve("score", (0.0,), (0.5,), low=()), "give as many scores, and interval ends"),
+        (lambda: Curve("score", (0.0,), (float("nan"),)), r"curve 'score' has y\[0\] nan"),
+        (lambda: Grid("g", ("a",), ("b", "c"), ((1.0,),)), "grid 'g' has 1 rows and 2 columns"),
+        (lambda: Grid("g", (), (), ()), "grid 'g' has 0 rows and 0 columns"),
+        (lambda: Grid("g", ("a",), ("b",), ((float("inf"),),)), "grid 'g', row a has cell 0 inf"),
+        (lambda: Counterexample("3 * x", (), 0.5, 0.6, 0.7, 4), "counterexample '3 \\* x' has score 0.5 outside"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(make, message):
+    """A curve, a grid or a counterexample that does not fit is refused where it is made."""
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_what_is_shown_becomes_plain():
+    """Curves, grids, examples and counterexamples come out as plain lists and dicts."""
+    example = Example("7*8=", "56", "54", False)
+    found = replace(
+        SOUND,
+        tokens=np.int64(40),
+        examples=(example,),
+        curves=(Curve("score", (0.0, 1.0), (0.1, 0.2)),),
+        grids=(Grid("effect", ("L0",), ("7", "*"), ((np.float32(0.5), 1.0),)),),
+        counterexamples=(Counterexample("two digits", (example,), 0.1, 0.0, 0.2, 64),),
+    ).as_dict()
+    assert json.loads(json.dumps(found)) == found
+    assert found["grids"][0]["values"] == [[0.5, 1.0]]
+    assert found["counterexamples"][0]["examples"][0]["said"] == "54"
