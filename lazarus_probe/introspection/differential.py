@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.ablation import Method, ablate, ablate_neurons, answers, reference
 from lazarus_probe.statistics import Interval, paired_interval, proportion_interval
 from lazarus_probe.statistics.difference import difference_interval
-from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.statistics.measurement import Control, Curve, Example, Measurement, some_examples
 from lazarus_probe.tasks.arithmetic import is_answer
 
 if TYPE_CHECKING:
@@ -67,15 +66,12 @@ def grade(
     """Ask every question once; families are dealt to the two halves whole."""
     names = np.unique(families)
     half = set(np.random.default_rng(seed).permutation(names)[::2].tolist())
-    right = _right(subject, prompts, expected, ())
+    right = _right(answers(subject, prompts), expected)
     confirming = np.array([family in half for family in families])
     return Graded(tuple(prompts), tuple(expected), np.array(kinds), np.array(families), right, confirming)
 
 
-def _right(
-    subject: Subject, prompts: Sequence[str], expected: Sequence[float], edits: Sequence[Intervention]
-) -> Booleans:
-    texts = answers(subject, prompts, edits)
+def _right(texts: Sequence[str], expected: Sequence[float]) -> Booleans:
     return np.array([is_answer(text, number) for text, number in zip(texts, expected, strict=True)])
 
 
@@ -106,10 +102,11 @@ def differential_ablation(
     layers = range(subject.num_layers)
     outputs, inner = ([Site(kind, layer) for layer in layers] for kind in ("mlp_out", "neurons"))
     known = reference(subject, graded.prompts, [*outputs, *inner])
-    broken = [_broken(subject, graded, [ablate(site, method, known[site], seed)]) for site in outputs]
+    said = [answers(subject, graded.prompts, [ablate(site, method, known[site], seed)]) for site in outputs]
+    broken = [_broken(graded, texts) for texts in said]
     gate = int(np.argmax([_gap(graded, each, hard, easy, confirming=False)[0] for each in broken]))
     edits = ablate_neurons(inner, known[inner[gate]].values.shape[-1], known, seed)
-    random = _broken(subject, graded, edits)
+    random = _broken(graded, answers(subject, graded.prompts, edits))
 
     score, interval = _gap(graded, broken[gate], hard, easy)
     of_random, _ = _gap(graded, random, hard, easy)
@@ -128,12 +125,15 @@ def differential_ablation(
             Control(between, score - over_between, over_between, by_between.low, by_between.high),
         ),
         seed=seed,
-        details={"layer": gate, "method": method, "broken": _table(graded, broken)},
+        details={"layer": gate, "method": method},
+        tokens=sum(len(subject.encode(prompt)) for prompt in graded.prompts),
+        examples=_examples(graded, hard, said[gate], broken[gate]),
+        curves=_curves(graded, broken),
     )
 
 
-def _broken(subject: Subject, graded: Graded, edits: Sequence[Intervention]) -> Booleans:
-    return graded.right & ~_right(subject, graded.prompts, graded.answers, edits)
+def _broken(graded: Graded, texts: Sequence[str]) -> Booleans:
+    return graded.right & ~_right(texts, graded.answers)
 
 
 def _gap(
@@ -162,10 +162,21 @@ def _excess(
     return one - two, difference_interval(one, of_one, two, of_two)
 
 
-def _table(graded: Graded, broken: Sequence[Booleans]) -> dict[str, list[float]]:
+def _examples(graded: Graded, kind: str, texts: Sequence[str], broken: Booleans) -> tuple[Example, ...]:
+    """Questions of one kind that the whole model answers, with what is said without the layer."""
+    rows = np.flatnonzero(graded.rows(kind, confirming=True))
+    columns = [
+        [of[row] for row in rows]
+        for of in (graded.prompts, [f"{n:g}" for n in graded.answers], texts, broken)
+    ]
+    return some_examples(*columns)
+
+
+def _curves(graded: Graded, broken: Sequence[Booleans]) -> tuple[Curve, ...]:
     """The share of each kind broken by each layer, over both halves."""
-    kinds = dict.fromkeys(graded.kinds.tolist())
-    return {
-        kind: [round(float(each[(graded.kinds == kind) & graded.right].mean()), 3) for each in broken]
-        for kind in kinds
-    }
+    layers = tuple(map(float, range(len(broken))))
+    rows = {kind: (graded.kinds == kind) & graded.right for kind in dict.fromkeys(graded.kinds.tolist())}
+    return tuple(
+        Curve(f"{kind} broken", layers, tuple(float(each[of_kind].mean()) for each in broken))
+        for kind, of_kind in rows.items()
+    )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.statistics import paired_control, proportion_interval
-from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.measurement import Grid, Measurement, some_examples
 from lazarus_probe.sweep import Donors, answer, sweep
 from lazarus_probe.tasks.arithmetic import is_answer, parse_number
 
@@ -45,16 +45,21 @@ class Effects:
         layers: patched, after the block.
         positions: patched, negative from the end.
         effects: (layers, positions, N) of `EFFECTS`.
+        texts: (layers, positions, N) what the model said.
     """
 
     layers: tuple[int, ...]
     positions: tuple[int, ...]
     effects: NDArray[Any]
+    texts: NDArray[Any]
 
     def transferred(self, layer: int, position: int) -> NDArray[Any]:
         """(N,) whether the source's answer came out."""
-        row = self.effects[self.layers.index(layer), self.positions.index(position)]
-        return np.asarray(row == "full_transfer")
+        return np.asarray(self.effects[self._cell(layer, position)] == "full_transfer")
+
+    def said(self, layer: int, position: int) -> list[str]:
+        """(N,) what came out."""
+        return [str(text) for text in self.texts[self._cell(layer, position)]]
 
     def rates(self, effect: Effect = "full_transfer") -> NDArray[Any]:
         """(layers, positions) share of the pairs with an effect."""
@@ -62,8 +67,16 @@ class Effects:
 
     def counts(self, layer: int, position: int) -> dict[str, int]:
         """How many pairs had each effect."""
-        row = self.effects[self.layers.index(layer), self.positions.index(position)]
-        return dict(Counter(row.tolist()))
+        return dict(Counter(self.effects[self._cell(layer, position)].tolist()))
+
+    def grid(self, columns: Sequence[str]) -> Grid:
+        """The rate of full transfer by layer and position, for a report; `columns` names the positions."""
+        rows = tuple(f"L{layer}" for layer in self.layers)
+        values = tuple(tuple(row) for row in self.rates().round(3).tolist())
+        return Grid("rate of full transfer", rows, tuple(columns), values)
+
+    def _cell(self, layer: int, position: int) -> tuple[int, int]:
+        return self.layers.index(layer), self.positions.index(position)
 
 
 def classify(before: str, after: str, pair: Pair) -> Effect:
@@ -110,12 +123,12 @@ def sweep_residual(
         metrics=[answer(max_tokens)],
         positions=positions,
     )
+    texts = np.moveaxis(found.values["answer"][:, 0], 0, -1)
     effects = np.empty((len(layers), len(positions), len(pairs)), dtype="<U16")
     for place in np.ndindex(effects.shape):
-        row, column, index = place
-        after = str(found.values["answer"][index, 0, row, column])
-        effects[place] = classify(str(found.baseline["answer"][index]), after, pairs[index])
-    return Effects(tuple(layers), tuple(positions), effects)
+        index = place[-1]
+        effects[place] = classify(str(found.baseline["answer"][index]), str(texts[place]), pairs[index])
+    return Effects(tuple(layers), tuple(positions), effects, texts)
 
 
 def transfer(
@@ -135,11 +148,9 @@ def transfer(
         seed: of the drawn positions and donors.
     """
     rng = np.random.default_rng(seed)
-    length = len(subject.encode(pairs[0].target))
-    layers, places = (
-        range(subject.num_layers),
-        range(1, length),
-    )  # the first token is the same in every prompt
+    tokens = subject.encode(pairs[0].target)
+    layers = range(subject.num_layers)
+    places = range(1, len(tokens))  # the first token is the same in every prompt
     found = sweep_residual(subject, pairs, layers, places)
     moved = found.transferred(layer, position)
     others = rng.choice([place for place in places if place != position], size=len(pairs))
@@ -166,6 +177,13 @@ def transfer(
             "layer": layer,
             "position": position,
             "effects": found.counts(layer, position),
-            "full_transfer_by_layer_and_position": found.rates().round(3).tolist(),
         },
+        tokens=2 * len(tokens) * len(pairs),
+        examples=some_examples(
+            [f"{pair.target} (with {pair.source})" for pair in pairs],
+            [f"{pair.source_answer:g}" for pair in pairs],
+            found.said(layer, position),
+            moved,
+        ),
+        grids=(found.grid([f"{place} {subject.decode([tokens[place]])!r}" for place in places]),),
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from lazarus_probe.introspection.logit_lens import logit_lens
 from lazarus_probe.statistics import paired_control, proportion_interval
-from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.measurement import Measurement, some_examples
 from lazarus_probe.tasks.prompts import Question
 
 if TYPE_CHECKING:
@@ -76,6 +76,13 @@ def vocabulary_alignment(
             "mean_probability": float(np.mean(probabilities)),
             "max_probability": max(probabilities),
         },
+        tokens=sum(len(subject.encode(question.text)) for question in questions),
+        examples=some_examples(
+            [question.text for question in questions],
+            [question.fact.operation for question in questions],
+            [subject.decode([int(row[0])]) for row in top],
+            named,
+        ),
     )
 
 

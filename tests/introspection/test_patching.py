@@ -88,4 +88,7 @@ def test_an_untrained_model_transfers_nothing(grouped):
     found = transfer(grouped.untrained(3), pairs, 2, 4, families)
     assert found.score < 0.1
     assert all(control.low <= 0 for control in found.controls)
-    assert np.array(found.details["full_transfer_by_layer_and_position"]).shape == (4, 4)
+    (grid,) = found.grids
+    assert np.shape(grid.values) == (len(grid.rows), len(grid.columns)) == (4, 4)
+    assert found.tokens == 2 * 5 * len(pairs)
+    assert {example.counted for example in found.examples} <= {False, True}
