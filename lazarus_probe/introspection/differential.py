@@ -164,12 +164,13 @@ def _excess(
 
 def _examples(graded: Graded, kind: str, texts: Sequence[str], broken: Booleans) -> tuple[Example, ...]:
     """Questions of one kind that the whole model answers, with what is said without the layer."""
-    rows = np.flatnonzero(graded.rows(kind, confirming=True))
-    columns = [
-        [of[row] for row in rows]
-        for of in (graded.prompts, [f"{n:g}" for n in graded.answers], texts, broken)
-    ]
-    return some_examples(*columns)
+    rows = np.flatnonzero(graded.rows(kind, confirming=True)).tolist()
+    return some_examples(
+        [graded.prompts[row] for row in rows],
+        [f"{graded.answers[row]:g}" for row in rows],
+        [texts[row] for row in rows],
+        broken[rows],
+    )
 
 
 def _curves(graded: Graded, broken: Sequence[Booleans]) -> tuple[Curve, ...]:

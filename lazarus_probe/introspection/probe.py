@@ -2,15 +2,13 @@
 
 The score is of prompts whose group the probe has not met. Beside it stand, on the same splits: the majority class or
 the mean; the same probe on a bag of tokens; on the token embeddings; on the same site of an untrained model
-(random-weight nulls: arXiv:2512.18792); and shuffled labels. What those reach too is no finding about the model.
+(random-weight nulls: arXiv:2512.18792); taught random classes by type (control task: arXiv:1909.03368); and shuffled
+labels. What those reach too is no finding about the model.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,58 +17,31 @@ from threadpoolctl import threadpool_limits
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.statistics import (
-    Kind,
-    bag_of_tokens,
-    cluster_bootstrap,
-    majority_predictions,
-    mean_predictions,
-    out_of_fold_classification,
-    out_of_fold_regression,
-    paired_control,
-    permutation_null,
-    proportion_interval,
-    r2,
+from lazarus_probe.introspection.held_out import (
+    LEVEL,
+    HeldOut,
+    Problem,
+    code_of,
+    column_of,
+    constant,
+    gain_over,
+    held_out,
+    interval_of,
+    null_of,
 )
-from lazarus_probe.statistics.folds import check_split
-from lazarus_probe.statistics.measurement import Control, Measurement
-from lazarus_probe.subject.batches import Prompt, encode_all
+from lazarus_probe.introspection.readings import Labelled, Readings, read
+from lazarus_probe.statistics import Kind, control_numbers, control_task
+from lazarus_probe.statistics.control_task import enough_types
+from lazarus_probe.statistics.folds import encode, grouped_folds
+from lazarus_probe.statistics.measurement import Control, Example, Measurement, some_examples
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-DRAWS = 1000
-LEVEL = 0.95
-KEPT = 64
+__all__ = ["Labelled", "Readings", "decode", "measure"]
 
-
-@dataclass(frozen=True)
-class Labelled:
-    """Prompts with what is to be read from them.
-
-    Attributes:
-        prompts: (N,) texts, or token ids.
-        labels: (N,) classes, or numbers for a regression.
-        groups: (N,) what a split keeps together: template, operand family, token.
-        clusters: (N,) the independent units that intervals rest on; the groups, unless said otherwise.
-        at: which position is read, as in `collect`.
-    """
-
-    prompts: Sequence[Prompt]
-    labels: Any
-    groups: Any
-    clusters: Any = None
-    at: Any = "last"
-
-    def __post_init__(self) -> None:
-        for name in ("labels", "groups", "clusters"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, np.asarray(getattr(self, name)))
-
-    @property
-    def units(self) -> NDArray[Any]:
-        """The clusters, or the groups where none are given."""
-        return self.groups if self.clusters is None else self.clusters
+UNIT = {"classification": "held-out accuracy", "regression": "held-out R2"}
+CONSTANT = {"classification": "majority", "regression": "mean"}
 
 
 def decode(
@@ -85,8 +56,9 @@ def decode(
 ) -> Measurement:
     """Probe one site of a model, with its controls.
 
-    They are `majority` (or `mean`), `bag_of_tokens`, `untrained`, `shuffled_labels` and, above the embedding,
-    `token_embeddings`.
+    They are `majority` (or `mean`), `bag_of_tokens`, `untrained`, `shuffled_labels`; above the embedding
+    `token_embeddings`; and `control_task` where there are types to memorise, else the details say why not. For
+    classes, the details also have the labels' online code length.
 
     Args:
         subject: the model.
@@ -100,146 +72,127 @@ def decode(
     Raises:
         ValueError: no prompts, no groups, or labels that no grouped split can be made of.
     """
-    if not len(labelled.prompts):
-        raise ValueError("no prompts to probe; give at least two groups of them")
-    check_split(labelled.labels, labelled.groups, kind)
     store = ActivationStore() if store is None else store
-    features = _features(store, subject, labelled, site)
-    known = {
-        "bag_of_tokens": bag_of_tokens(encode_all(subject, labelled.prompts)),
-        "untrained": _features(store, twin, labelled, site),
-    }
-    if site.kind != "embed":
-        known["token_embeddings"] = _features(store, subject, labelled, Site("embed"))
-    score = _score_classes if kind == "classification" else _score_numbers
+    readings = read(subject, twin, labelled, [site], kind, store)[site]
     with threadpool_limits(limits=1, user_api="blas"):  # many small fits: a second thread only waits
-        return score(features, known, labelled, seed, {"site": str(site)})
+        return measure(readings, kind, seed, {"site": str(site)})
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """A probe to fit, known by its content: layers of one claim share their controls, and each is fitted once."""
-
-    digest: bytes
-    kind: Kind
-    seed: int
-    features: NDArray[Any] = field(compare=False)
-    labels: NDArray[Any] = field(compare=False)
-    groups: NDArray[Any] = field(compare=False)
-
-    @classmethod
-    def of(
-        cls, features: NDArray[Any], labels: NDArray[Any], groups: NDArray[Any], kind: Kind, seed: int
-    ) -> _Problem:
-        digest = hashlib.sha256()
-        for array in (features, labels, groups):
-            digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-        return cls(digest.digest(), kind, seed, features, labels, groups)
-
-
-@lru_cache(maxsize=KEPT)
-def _predictions(problem: _Problem) -> NDArray[Any]:
-    fit = out_of_fold_classification if problem.kind == "classification" else out_of_fold_regression
-    return fit(problem.features, problem.labels, problem.groups, seed=problem.seed)
-
-
-def _features(store: ActivationStore, subject: Subject, labelled: Labelled, site: Site) -> NDArray[Any]:
-    values = store.get(subject, labelled.prompts, [site], at=labelled.at)[site]
-    return values.reshape(len(labelled.prompts), -1)
-
-
-def _score_classes(
-    features: NDArray[Any],
-    known: Mapping[str, NDArray[Any]],
-    labelled: Labelled,
-    seed: int,
-    details: Mapping[str, Any],
-) -> Measurement:
-    labels, groups, units = labelled.labels, labelled.groups, labelled.units
-
-    def correct(values: NDArray[Any]) -> NDArray[Any]:
-        return _predictions(_Problem.of(values, labels, groups, "classification", seed)) == labels
-
-    right = correct(features)
-    others = {"majority": majority_predictions(labels) == labels}
-    others |= {name: correct(values) for name, values in known.items()}
-    test = permutation_null(features, labels, groups, DRAWS, seed)
-    controls = [paired_control(name, right, other, units, seed) for name, other in others.items()]
-    interval = proportion_interval(right, units, LEVEL, seed=seed)
+def measure(readings: Readings, kind: Kind, seed: int, details: Mapping[str, Any]) -> Measurement:
+    """The probe of some readings, with its controls."""
+    units = readings.labelled.units
+    problem = readings.problem(readings.features, kind, seed)
+    score = held_out(problem)
+    others = {CONSTANT[kind]: constant(problem)}
+    others |= {name: held_out(readings.problem(each, kind, seed)) for name, each in readings.known.items()}
+    controls = [gain_over(name, score, other, units, kind, seed) for name, other in others.items()]
+    task = _control_task(readings, score, kind, seed)
+    test = null_of(problem)
+    interval = interval_of(score, units, kind, seed)
     return Measurement(
-        score=float(right.mean()),
+        score=score.score,
         low=interval.low,
         high=interval.high,
-        n=len(labels),
+        n=len(units),
         groups=len(np.unique(units)),
-        unit="held-out accuracy",
-        controls=(*controls, _shuffled(test.observed, test.null)),
+        unit=UNIT[kind],
+        controls=(
+            *controls,
+            *([task] if isinstance(task, Control) else []),
+            _shuffled(test.observed, test.null),
+        ),
         p=test.p,
         seed=seed,
-        details={**details, "classes": len(np.unique(labels)), "permutations": DRAWS},
+        details={
+            **details,
+            "permutations": len(test.null),
+            **_about_task(task),
+            **_about_code(readings, kind, seed),
+        },
+        tokens=sum(map(len, readings.tokens)),
+        examples=_examples(readings, score, kind),
     )
 
 
-def _score_numbers(
-    features: NDArray[Any],
-    known: Mapping[str, NDArray[Any]],
-    labelled: Labelled,
-    seed: int,
-    details: Mapping[str, Any],
-) -> Measurement:
-    targets, groups, units = labelled.labels.astype(float), labelled.groups, labelled.units
-    means = mean_predictions(targets, groups, seed=seed)
+def _control_task(readings: Readings, score: HeldOut, kind: Kind, seed: int) -> Control | str:
+    """The control, of the prompts whose type recurs in other groups; or why it is not measured."""
+    labelled = readings.labelled
+    classes = len(np.unique(labelled.labels)) if kind == "classification" else None
+    types = labelled.types
+    if types is None:
+        types = _tokens_to_memorise(readings, score, kind, classes)
+    if types is None:
+        return "not measured: no token of enough types could explain half of what is read, were it memorised"
+    enough = enough_types(types, labelled.groups, classes)
+    if isinstance(enough, str):
+        return f"not measured: {enough}"
+    rows = np.flatnonzero(enough)
+    groups, labels = labelled.groups[rows], labelled.labels[rows]
+    if kind == "classification":
+        codes = encode(labels)[1]
+        taught: NDArray[Any] = control_task(types[rows], int(codes.max()) + 1, seed, np.bincount(codes))
+    else:
+        taught = control_numbers(types[rows], labels, seed)
+    try:
+        grouped_folds(taught, groups, seed=seed, kind=kind)
+    except ValueError as error:
+        return f"not measured: {error}"
+    other = held_out(Problem.of(readings.features[rows], taught, groups, kind, seed))
+    return gain_over("control_task", score.take(rows), other, labelled.units[rows], kind, seed)
 
-    def predicted(values: NDArray[Any]) -> NDArray[Any]:
-        return _predictions(_Problem.of(values, targets, groups, "regression", seed))
 
-    guesses = predicted(features)
+def _tokens_to_memorise(
+    readings: Readings, score: HeldOut, kind: Kind, classes: int | None
+) -> NDArray[Any] | None:
+    """The tokens (N,) at the place, counted back from the one read, which tell most of the label in other groups.
 
-    def gain_over(other: NDArray[Any]) -> Callable[[NDArray[Any]], float]:
-        return lambda rows: _r2(targets, guesses, means, rows) - _r2(targets, other, means, rows)
+    A probe of a wide residual learns random classes of any token that it can tell. That speaks against what is read
+    only where knowing the token would explain it: so there are none if a table of them gains less than half.
+    """
+    at, tokens, groups = readings.labelled.at, readings.tokens, readings.labelled.groups
+    places = [-1] * len(tokens) if isinstance(at, str) else np.broadcast_to(at, len(tokens)).tolist()
+    read = [place % len(ids) for place, ids in zip(places, tokens, strict=True)]
+    back = range(min(read) + 1)
+    columns = np.array([[ids[end - one] for one in back] for ids, end in zip(tokens, read, strict=True)])
+    enough = [not isinstance(enough_types(column, groups, classes), str) for column in columns.T]
+    columns = columns[:, enough]
+    best = column_of(readings.problem(columns, kind, 0)) if columns.size else None
+    gain = score.score - constant(readings.problem(columns, kind, 0)).score
+    return None if best is None or best[1] < gain / 2 else columns[:, best[0]]
 
-    everything = np.arange(len(targets))
-    controls = [_over(name, gain_over, targets, other, means, units, seed) for name, other in (
-        ("mean", means),
-        *((name, predicted(values)) for name, values in known.items()),
-    )]  # fmt: skip
-    interval = cluster_bootstrap(lambda rows: _r2(targets, guesses, means, rows), units, LEVEL, DRAWS, seed)
-    test = permutation_null(features, targets, groups, DRAWS, seed, "regression")
-    return Measurement(
-        score=_r2(targets, guesses, means, everything),
-        low=interval.low,
-        high=interval.high,
-        n=len(targets),
-        groups=len(np.unique(units)),
-        unit="held-out R2",
-        controls=(*controls, _shuffled(test.observed, test.null)),
-        p=test.p,
-        seed=seed,
-        details={**details, "permutations": DRAWS},
+
+def _about_task(task: Control | str) -> dict[str, Any]:
+    return {"control_task": task} if isinstance(task, str) else {"selectivity": task.gain}
+
+
+def _about_code(readings: Readings, kind: Kind, seed: int) -> dict[str, Any]:
+    """What sending the labels costs with the site, and with that of the untrained model."""
+    if kind == "regression":
+        return {}
+    code, untrained = (
+        code_of(readings.problem(features, kind, seed))
+        for features in (readings.features, readings.known["untrained"])
     )
+    return {
+        "classes": len(np.unique(readings.labelled.labels)),
+        "codelength_bits": code.bits,
+        "compression": code.compression,
+        "untrained_codelength_bits": untrained.bits,
+        "untrained_compression": untrained.compression,
+    }
 
 
-def _over(
-    name: str,
-    gain_over: Callable[[NDArray[Any]], Callable[[NDArray[Any]], float]],
-    targets: NDArray[Any],
-    other: NDArray[Any],
-    means: NDArray[Any],
-    units: NDArray[Any],
-    seed: int,
-) -> Control:
-    everything = np.arange(len(targets))
-    interval = cluster_bootstrap(gain_over(other), units, LEVEL, DRAWS, seed)
-    score = _r2(targets, other, means, everything)
-    return Control(name, score, gain_over(other)(everything), interval.low, interval.high)
-
-
-def _r2(targets: NDArray[Any], guesses: NDArray[Any], means: NDArray[Any], rows: NDArray[Any]) -> float:
-    return r2(targets[rows], guesses[rows], means[rows])
+def _examples(readings: Readings, score: HeldOut, kind: Kind) -> tuple[Example, ...]:
+    labels = readings.labelled.labels
+    if kind == "classification":
+        return some_examples(readings.texts, labels.tolist(), score.predictions.tolist(), score.hits > 0)
+    expected, said = ([f"{value:.4g}" for value in values] for values in (labels, score.predictions))
+    return some_examples(readings.texts, expected, said, score.hits > 0)
 
 
 def _shuffled(observed: float, null: NDArray[Any]) -> Control:
     """Shuffled labels under the permutation test's own ridge probe; the interval is the null's, seen from the score."""
     low, high = np.quantile(null, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     mean = float(null.mean())
-    return Control("shuffled_labels", mean, observed - mean, observed - float(high), observed - float(low))
+    low, high = min(float(low), mean), max(float(high), mean)
+    return Control("shuffled_labels", mean, observed - mean, observed - high, observed - low)

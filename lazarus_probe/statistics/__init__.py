@@ -1,26 +1,25 @@
 """Statistics for honest claims: grouped probes with nulls, intervals, permutation, equivalence, families."""
 
-from lazarus_probe.statistics.controls import (
-    bag_of_tokens,
-    control_task,
-    majority_predictions,
-    mean_predictions,
-    paired_control,
-    selectivity,
-)
-from lazarus_probe.statistics.equivalence import Equivalence, tost
-from lazarus_probe.statistics.folds import Folds, Kind, grouped_folds
-from lazarus_probe.statistics.intervals import (
-    Interval,
+from lazarus_probe.statistics.bootstrap import (
     cluster_bootstrap,
     cluster_bootstrap_mean,
     cluster_bootstrap_means,
-    exact,
-    paired_interval,
-    proportion_interval,
-    wilson,
+    cluster_bootstrap_sums,
 )
+from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
+from lazarus_probe.statistics.codelength import Codelength, codelength
+from lazarus_probe.statistics.control_task import control_numbers, control_task, memorable, selectivity
+from lazarus_probe.statistics.controls import (
+    bag_of_tokens,
+    majority_predictions,
+    mean_predictions,
+    paired_control,
+)
+from lazarus_probe.statistics.equivalence import Equivalence, tost
+from lazarus_probe.statistics.folds import Folds, Kind, grouped_folds, halves
+from lazarus_probe.statistics.intervals import Interval, exact, wilson
 from lazarus_probe.statistics.multiplicity import Adjusted, benjamini_hochberg
+from lazarus_probe.statistics.null import PermutationTest, permutation_null
 from lazarus_probe.statistics.permutation import (
     Alternative,
     group_permutations,
@@ -29,17 +28,12 @@ from lazarus_probe.statistics.permutation import (
     sign_flip,
 )
 from lazarus_probe.statistics.power import implied_p, power_of, required_groups, required_n
-from lazarus_probe.statistics.probes import (
-    PermutationTest,
-    out_of_fold_classification,
-    out_of_fold_regression,
-    permutation_null,
-    r2,
-)
+from lazarus_probe.statistics.probes import out_of_fold_classification, out_of_fold_regression, r2
 
 __all__ = [
     "Adjusted",
     "Alternative",
+    "Codelength",
     "Equivalence",
     "Folds",
     "Interval",
@@ -50,14 +44,19 @@ __all__ = [
     "cluster_bootstrap",
     "cluster_bootstrap_mean",
     "cluster_bootstrap_means",
+    "cluster_bootstrap_sums",
+    "codelength",
+    "control_numbers",
     "control_task",
     "exact",
     "group_permutations",
     "grouped_folds",
+    "halves",
     "implied_p",
     "majority_predictions",
     "max_statistic_p",
     "mean_predictions",
+    "memorable",
     "out_of_fold_classification",
     "out_of_fold_regression",
     "paired_control",

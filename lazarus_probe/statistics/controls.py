@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lazarus_probe.statistics.clusters import Floats, Ints, as_values
+from lazarus_probe.statistics.clustered import paired_interval
+from lazarus_probe.statistics.clusters import Floats, as_values
 from lazarus_probe.statistics.folds import encode, grouped_folds
-from lazarus_probe.statistics.intervals import paired_interval
 from lazarus_probe.statistics.measurement import Control
 
 
@@ -64,45 +64,6 @@ def bag_of_tokens(token_ids: Sequence[Sequence[int]]) -> Floats:
     counts = np.zeros((len(token_ids), len(vocabulary)))
     np.add.at(counts, (rows, columns), 1)
     return counts
-
-
-def control_task(types: ArrayLike, classes: int, seed: int = 0) -> Ints:
-    """A random class for each type, the same wherever the type occurs (Hewitt & Liang 2019).
-
-    A probe that learns it has memorised types, not read a property. Types must recur across the groups of the
-    split; held out with its group, a type's class cannot be known. Classes are dealt evenly over types.
-
-    Args:
-        types: (N,) what memory could hang on: the token, or the operand pair.
-        classes: how many classes the true task has.
-        seed: of the assignment.
-
-    Returns:
-        (N,) classes, 0 to `classes - 1`.
-
-    Raises:
-        ValueError: fewer than two classes, or fewer types than classes.
-    """
-    index = encode(np.asarray(types))[1]
-    count = int(index.max()) + 1
-    if not 2 <= classes <= count:
-        raise ValueError(
-            f"classes is {classes}: a control task over {count} types takes 2 to {count} classes"
-        )
-    dealt = np.random.default_rng(seed).permutation(np.arange(count) % classes)
-    return np.asarray(dealt[index], dtype=np.intp)
-
-
-def selectivity(task_accuracy: float, control_accuracy: float) -> float:
-    """Task accuracy less control-task accuracy, of the same probe: how much is read rather than memorised.
-
-    Raises:
-        ValueError: an accuracy outside [0, 1].
-    """
-    for name, accuracy in (("task_accuracy", task_accuracy), ("control_accuracy", control_accuracy)):
-        if not 0 <= accuracy <= 1:
-            raise ValueError(f"{name} is {accuracy}: an accuracy lies in [0, 1]")
-    return float(task_accuracy - control_accuracy)
 
 
 def paired_control(

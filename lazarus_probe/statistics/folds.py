@@ -97,6 +97,49 @@ def check_split(labels: ArrayLike, groups: ArrayLike | None, kind: Kind) -> tupl
     return codes, index
 
 
+def halves(
+    labels: ArrayLike,
+    groups: ArrayLike | None,
+    clusters: ArrayLike | None = None,
+    seed: int = 0,
+    kind: Kind = "classification",
+) -> tuple[Ints, Ints]:
+    """One half of the rows to discover on, and the other to confirm on.
+
+    What a search has chosen looks better where it was chosen than it is; on rows that had no part in the search it
+    does not. The independent units stay whole, classes are spread evenly, and each half can be cross-validated
+    by its groups.
+
+    Args:
+        labels: (N,) classes, or numbers for a regression (not looked at).
+        groups: (N,) what the folds inside each half keep together.
+        clusters: (N,) the independent units; the groups, unless said otherwise.
+        seed: of the split.
+        kind: whether the labels are classes or numbers.
+
+    Returns:
+        Row numbers of the discovery half and of the confirmation half, each in order.
+
+    Raises:
+        ValueError: as `grouped_folds`, or no split found that leaves each class two groups in either half.
+    """
+    labels, units = np.asarray(labels), np.asarray(groups if clusters is None else clusters)
+    check_split(labels, groups, kind)
+    problem = None
+    for attempt in range(ATTEMPTS):
+        first, second = grouped_folds(labels, units, 2, seed + attempt, kind)[0]
+        try:
+            for rows in (first, second):
+                check_split(labels[rows], np.asarray(groups)[rows], kind)
+        except ValueError as error:
+            problem = error
+        else:
+            return np.sort(first), np.sort(second)
+    raise ValueError(
+        f"no half to discover on and half to confirm on can both be tested, give more groups: {problem}"
+    )
+
+
 def groups_per_class(codes: Ints, index: Ints) -> Ints:
     """In how many groups each class occurs: (C,)."""
     pairs = np.unique(np.stack([codes, index]), axis=1)

@@ -15,13 +15,13 @@ Alternative = Literal["two-sided", "greater", "less"]
 def group_permutations(
     labels: ArrayLike, groups: ArrayLike, rng: np.random.Generator, draws: int
 ) -> NDArray[Any]:
-    """Labels shuffled as the null hypothesis allows.
+    """Labels shuffled as the null hypothesis allows: between whole groups, as the probe is tested on whole groups.
 
-    - The label is the same all through each group: the groups are the units, and whole groups exchange
-      labels. (Shuffling within groups would change nothing, and every p would be 1.)
-    - Each group holds several labels: rows exchange labels inside their group, which keeps whatever the group
-      itself says of the label. The p value is then about what can be read beyond the group.
-    - Some groups of either kind: no single shuffle is right, and this raises.
+    - The label is the same all through each group: the groups are the units, and exchange labels. (Shuffling
+      within groups would change nothing, and every p would be 1.) A group keeps its size, so where sizes differ
+      the number of rows of a class varies from shuffle to shuffle.
+    - Some groups hold several labels, or all do: groups of equal size exchange all their labels, and rows exchange
+      theirs inside each group. A group of a size of its own keeps its labels.
 
     Few groups have few arrangements: four groups of two classes have six, and p cannot fall much below 1/6.
 
@@ -35,44 +35,35 @@ def group_permutations(
         (draws, N) labels.
 
     Raises:
-        ValueError: one label only, fewer than two groups, or groups of both kinds.
+        ValueError: one label only, or fewer than two groups.
     """
     labels = np.asarray(labels)
     index, count = index_clusters(groups, len(labels))
     codes = np.unique(labels, return_inverse=True)[1]
     if codes.max() == 0:
         raise ValueError(f"labels are all {labels[0]!r}: nothing to shuffle; give at least two labels")
-    lowest, highest = np.full(count, codes.max()), np.zeros(count, dtype=codes.dtype)
-    np.minimum.at(lowest, index, codes)
-    np.maximum.at(highest, index, codes)
-    varied = int((lowest < highest).sum())
-    if varied == 0:
-        return _between_groups(labels, index, count, rng, draws)
-    if varied == count:
-        return _within_groups(labels, index, count, rng, draws)
-    raise ValueError(
-        f"labels vary inside {varied} of {count} groups and are constant in the rest: "
-        "make groups of one label each, or of several each, or drop the fewer kind"
-    )
-
-
-def _between_groups(
-    labels: NDArray[Any], index: Ints, count: int, rng: np.random.Generator, draws: int
-) -> NDArray[Any]:
     label_of_group = np.empty(count, dtype=labels.dtype)
     label_of_group[index] = labels
-    orders = rng.permuted(np.tile(np.arange(count), (draws, 1)), axis=1)
-    return label_of_group[orders][:, index]
-
-
-def _within_groups(
-    labels: NDArray[Any], index: Ints, count: int, rng: np.random.Generator, draws: int
-) -> NDArray[Any]:
-    shuffled = np.tile(labels, (draws, 1))
-    for group in range(count):
-        rows = np.flatnonzero(index == group)
-        shuffled[:, rows] = rng.permuted(shuffled[:, rows], axis=1)
+    if (label_of_group[index] == labels).all():
+        return label_of_group[_orders(count, draws, rng)][:, index]
+    shuffled = np.empty((draws, len(labels)), dtype=labels.dtype)
+    for rows in _by_size(index):
+        blocks = labels[rows][_orders(len(rows), draws, rng)]
+        shuffled[:, rows] = rng.permuted(blocks, axis=2) if rows.shape[1] > 1 else blocks
     return shuffled
+
+
+def _orders(count: int, draws: int, rng: np.random.Generator) -> Ints:
+    """(draws, count) orders of that many things."""
+    return rng.permuted(np.tile(np.arange(count), (draws, 1)), axis=1)
+
+
+def _by_size(index: Ints) -> list[Ints]:
+    """The rows of the groups of each size: arrays (groups, size)."""
+    sizes = np.bincount(index)
+    order = np.argsort(index, kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    return [order[starts[sizes == size][:, None] + np.arange(size)] for size in np.unique(sizes)]
 
 
 def permutation_p(observed: float, null: ArrayLike) -> float:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, judge
+from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.probe import Labelled, decode
-from lazarus_probe.statistics import out_of_fold_classification
+from lazarus_probe.hooks.store import ActivationStore
+from lazarus_probe.introspection.probe import CONSTANT, Labelled, Readings, decode, measure
+from lazarus_probe.statistics import (
+    codelength,
+    control_task,
+    exact,
+    mean_predictions,
+    out_of_fold_classification,
+    out_of_fold_regression,
+    r2,
+)
+from lazarus_probe.subject import Subject
 
 CLAIM = Claim(
     id="test",
@@ -76,12 +89,144 @@ def test_score_is_the_plain_probes(grouped):
     found = decode(
         grouped, grouped.untrained(1), Labelled(texts, labels, groups), Site("resid_post", 1), seed=5
     )
-    from lazarus_probe.hooks.activations import collect
-
     features = collect(grouped, texts, [Site("resid_post", 1)])[Site("resid_post", 1)]
     assert found.score == pytest.approx(
         (out_of_fold_classification(features, labels, groups, seed=5) == labels).mean()
     )
+
+
+def recurring(seed: int, told: float) -> Labelled:
+    """Prompts that end in one of 16 letters, which tells of the label `told` of the time; letters recur everywhere."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(24), 5)
+    last = rng.integers(16, size=120)
+    labels = np.where(rng.random(120) < told, last % 2, rng.integers(2, size=120))
+    texts = ["".join(rng.choice(list("qrstuv"), size=4)) + "abcdefghijklmnop"[end] for end in last]
+    return Labelled(texts, labels, groups)
+
+
+def test_memorised_types_show_in_the_control_task(grouped):
+    """Where embeddings only tell tokens apart, random classes of tokens are read as well: selectivity near 0."""
+    found = decode(grouped, grouped.untrained(1), recurring(0, told=1.0), Site("embed"))
+    task = next(control for control in found.controls if control.name == "control_task")
+    assert found.score > 0.95
+    assert task.score > 0.9
+    assert found.details["selectivity"] == task.gain == pytest.approx(found.score - task.score)
+    assert judge(CLAIM, found).outcome in (Outcome.CONFOUNDED, Outcome.INCONCLUSIVE)
+
+
+def test_without_types_to_memorise_there_is_no_control_task(grouped):
+    """Tokens that tell nothing of the label, and types that do not recur, are named instead of measured."""
+    asked = recurring(1, told=0.0)
+    rng = np.random.default_rng(3)
+    lone = replace(asked, labels=rng.permutation(np.arange(24) % 2)[asked.groups], types=np.arange(120))
+    twin, site = grouped.untrained(1), Site("resid_post", 1)
+    found = decode(grouped, twin, lone, site)
+    assert found.details["control_task"] == "not measured: 0 types recur across groups, 8 are needed"
+    assert "control_task" not in {control.name for control in found.controls}
+    constant = replace(asked, prompts=[text[:-5] + "=" for text in asked.prompts])
+    assert "no token of enough types" in decode(grouped, twin, constant, site).details["control_task"]
+
+
+def test_tokens_that_could_not_explain_the_score_are_no_types(grouped):
+    """Where tokens of many types tell little of what is read, random classes of them are beside the point."""
+    asked = recurring(8, told=0.2)
+    # An x or a y gives the label away, two types that a control task would only rename.
+    marked = [
+        f"{text[:-1]}{'xy'[label]}{text[-1]}" for text, label in zip(asked.prompts, asked.labels, strict=True)
+    ]
+    found = decode(grouped, grouped.untrained(1), replace(asked, prompts=marked, at="mean"), Site("embed"))
+    assert found.score > 0.85
+    assert "no token of enough types" in found.details["control_task"]
+
+
+def test_given_types_are_taught_to_the_same_probe(grouped):
+    """With types of one's own, the control is the same probe on `control_task`'s classes, computed by hand."""
+    asked = replace(recurring(2, told=0.9), types=np.tile(np.arange(10), 12))
+    found = decode(grouped, grouped.untrained(1), asked, Site("resid_post", 1), seed=7)
+    features = collect(grouped, asked.prompts, [Site("resid_post", 1)])[Site("resid_post", 1)]
+    taught = control_task(asked.types, 2, 7, np.bincount(asked.labels))
+    right = out_of_fold_classification(features, taught, asked.groups, seed=7) == taught
+    task = next(control for control in found.controls if control.name == "control_task")
+    assert task.score == pytest.approx(right.mean())
+
+
+def test_the_details_have_the_code_of_site_and_twin(grouped):
+    """The code length in the details is that of the features at the site, and beside it the untrained model's."""
+    asked, twin, site = recurring(3, told=1.0), grouped.untrained(1), Site("resid_post", 2)
+    found = decode(grouped, twin, asked, site, seed=2)
+    for prefix, model in (("", grouped), ("untrained_", twin)):
+        code = codelength(collect(model, asked.prompts, [site])[site], asked.labels, asked.groups, seed=2)
+        assert found.details[f"{prefix}codelength_bits"] == pytest.approx(code.bits)
+        assert found.details[f"{prefix}compression"] == pytest.approx(code.compression)
+
+
+def test_the_prompts_behind_the_score_are_kept(grouped):
+    """Examples are prompts with their label and the probe's answer, and the tokens are of all prompts."""
+    asked = recurring(4, told=0.7)
+    found = decode(grouped, grouped.untrained(1), asked, Site("embed"))
+    assert found.tokens == sum(len(grouped.encode(text)) for text in asked.prompts)
+    assert len(found.examples) == 12
+    truth = dict(zip(asked.prompts, asked.labels, strict=True))
+    for example in found.examples:
+        assert example.expected == str(truth[example.prompt])
+        assert example.counted == (example.said == example.expected)
+    assert {example.counted for example in found.examples} == {True, False}
+
+
+def test_the_layers_of_a_claim_share_one_pass(grouped):
+    """Reading a second layer runs neither model again, and reads what a pass of its own would."""
+    asked, twin, store = recurring(6, told=0.7), grouped.untrained(1), ActivationStore()
+    decode(grouped, twin, asked, Site("resid_post", 0), store=store)
+    passes = store.passes
+    found = decode(grouped, twin, asked, Site("resid_post", 2), store=store)
+    assert store.passes == passes == 2
+    assert found == decode(grouped, twin, asked, Site("resid_post", 2))
+
+
+def test_token_ids_need_no_tokenizer(grouped):
+    """Prompts of token ids are probed on a model without a tokenizer, and shown as numbers."""
+    subject = Subject.from_model(grouped.model, name="bare")
+    groups = np.repeat(np.arange(10), 2)
+    asked = Labelled([[1, 2 + row] for row in range(20)], groups % 2, groups)
+    found = decode(subject, grouped.untrained(1), asked, Site("resid_post", 0))
+    assert found.examples[0].prompt.split()[0] == "1"
+
+
+def test_a_number_is_scored_as_by_hand(grouped):
+    """R2, the gain over the mean and the examples of a regression are those of its out-of-fold predictions."""
+    asked = recurring(5, told=1.0)
+    ends = np.array(["abcdefghijklmnop".index(text[-1]) for text in asked.prompts], dtype=float)
+    asked = replace(asked, labels=ends + np.random.default_rng(0).normal(size=120))
+    found = decode(grouped, grouped.untrained(1), asked, Site("embed"), kind="regression", seed=1)
+    features = collect(grouped, asked.prompts, [Site("embed")])[Site("embed")]
+    guesses = out_of_fold_regression(features, asked.labels, asked.groups, seed=1)
+    expected = r2(asked.labels, guesses, mean_predictions(asked.labels, asked.groups, seed=1))
+    assert found.score == pytest.approx(expected)
+    controls = {control.name: control for control in found.controls}
+    assert controls["mean"].gain == pytest.approx(expected)
+    assert controls["control_task"].score > 0.5
+    assert found.p == pytest.approx(1 / 1001)
+    said = {f"{value:.4g}" for value in guesses}
+    assert {example.said for example in found.examples} <= said
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_random_features_are_no_finding(monkeypatch, kind):
+    """On 200 draws of features that know nothing, at most alpha of the claims are supported (exact interval)."""
+    monkeypatch.setattr("lazarus_probe.introspection.held_out.DRAWS", 59)
+    rng, alarms, groups = np.random.default_rng(30), 0, np.repeat(np.arange(14), 2)
+    labels = groups % 2 if kind == "classification" else rng.normal(size=28)
+    controls = (CONSTANT[kind], "bag_of_tokens", "untrained", "shuffled_labels")
+    lowest = 0.0 if kind == "regression" else 0.5
+    claim = CLAIM.model_copy(update={"controls": controls, "threshold": lowest, "margin": 0.01})
+    tokens = [[0, 1]] * 28
+    for _ in range(200):
+        noise = rng.normal(size=(3, 14, 5))[:, groups] + 0.3 * rng.normal(size=(3, 28, 5))
+        known = {"bag_of_tokens": noise[1], "untrained": noise[2]}
+        readings = Readings(Labelled(tokens, labels, groups), tokens, ["a"] * 28, noise[0], known)
+        alarms += judge(claim, measure(readings, kind, 0, {})).outcome is Outcome.SUPPORTED
+    assert exact(alarms, 200).low <= 0.05, f"{alarms} of 200: {exact(alarms, 200)}"
 
 
 def test_a_probe_without_groups_is_refused(grouped):

@@ -7,14 +7,12 @@ import pytest
 
 from lazarus_probe.statistics import (
     bag_of_tokens,
-    control_task,
     grouped_folds,
     majority_predictions,
     mean_predictions,
     out_of_fold_classification,
     paired_control,
     paired_interval,
-    selectivity,
 )
 
 
@@ -54,36 +52,6 @@ def test_a_bag_of_tokens_decodes_the_operator():
     prompts = np.stack([left, 100 + operator, right], axis=1).tolist()
     predictions = out_of_fold_classification(bag_of_tokens(prompts), operator, np.arange(120) // 6)
     assert (predictions == operator).mean() > 0.95
-
-
-def test_control_task_is_one_class_a_type():
-    """A type has one class wherever it occurs, classes are dealt evenly, and the seed decides."""
-    types = np.random.default_rng(2).integers(0, 30, size=400)
-    labels = control_task(types, classes=3)
-    pairs = {(int(t), int(c)) for t, c in zip(types, labels, strict=True)}
-    assert len(pairs) == len(np.unique(types)) == 30
-    assert set(Counter(c for _, c in pairs).values()) == {10}
-    assert (labels != control_task(types, classes=3, seed=1)).any()
-    with pytest.raises(ValueError, match="2 to 30 classes"):
-        control_task(types, classes=31)
-
-
-def test_memory_has_no_selectivity():
-    """Features that only tell types apart decode the control task as well: selectivity about 0."""
-    rng = np.random.default_rng(3)
-    types, groups = np.tile(np.arange(24), 6), np.repeat(np.arange(6), 24)
-    features = rng.normal(size=(24, 64))[types] + 0.05 * rng.normal(size=(144, 64))
-    task, control = types % 2, control_task(types, 2)
-    scores = [(out_of_fold_classification(features, y, groups) == y).mean() for y in (task, control)]
-    assert scores[0] > 0.95
-    assert abs(selectivity(scores[0], scores[1])) < 0.05
-
-
-def test_selectivity_is_of_accuracies():
-    """Selectivity is the difference, and refuses what is no accuracy."""
-    assert selectivity(0.9, 0.6) == pytest.approx(0.3)
-    with pytest.raises(ValueError, match=r"control_accuracy is 60"):
-        selectivity(0.9, 60)
 
 
 def test_paired_control_is_the_difference_row_by_row():

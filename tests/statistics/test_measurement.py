@@ -128,7 +128,10 @@ def test_examples_show_misses_and_hits():
         (lambda: Grid("g", ("a",), ("b", "c"), ((1.0,),)), "grid 'g' has 1 rows and 2 columns"),
         (lambda: Grid("g", (), (), ()), "grid 'g' has 0 rows and 0 columns"),
         (lambda: Grid("g", ("a",), ("b",), ((float("inf"),),)), "grid 'g', row a has cell 0 inf"),
-        (lambda: Counterexample("3 * x", (), 0.5, 0.6, 0.7, 4), "counterexample '3 \\* x' has score 0.5 outside"),
+        (
+            lambda: Counterexample("3 * x", (), 0.5, 0.6, 0.7, 4),
+            "counterexample '3 \\* x' has score 0.5 outside",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(make, message):

@@ -21,24 +21,29 @@ def test_constant_labels_move_between_groups():
     assert len(np.unique(of_group, axis=0)) == 6
 
 
-def test_varied_labels_stay_in_their_group():
-    """Labels that vary inside groups are exchanged inside, and every group keeps its own."""
-    groups = np.array([0, 1, 0, 1, 0, 1])
-    labels = np.array(["x", "u", "y", "v", "y", "v"])
-    shuffled = group_permutations(labels, groups, np.random.default_rng(0), 100)
-    for row in shuffled:
-        assert sorted(row[groups == 0]) == ["x", "y", "y"]
-        assert sorted(row[groups == 1]) == ["u", "v", "v"]
-    assert len(np.unique(shuffled, axis=0)) == 9
+def test_varied_labels_are_shuffled_inside_groups_and_between_those_of_a_size():
+    """Groups of one size exchange all they hold, their rows in any order; a group of another size keeps its own."""
+    groups = np.array([0, 1, 0, 1, 0, 1, 2, 2])
+    labels = np.array(["x", "u", "y", "v", "y", "v", "p", "q"])
+    shuffled = group_permutations(labels, groups, np.random.default_rng(0), 400)
+    held = {("".join(sorted(row[groups == 0])), "".join(sorted(row[groups == 1]))) for row in shuffled}
+    assert held == {("xyy", "uvv"), ("uvv", "xyy")}
+    assert {tuple(sorted(row[6:])) for row in shuffled} == {("p", "q")}
+    assert len(np.unique(shuffled, axis=0)) == 2 * 3 * 3 * 2
 
 
-def test_mixed_groups_and_single_labels_are_refused():
-    """Where no shuffle is right, the error says what to change."""
-    rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="vary inside 1 of 2 groups"):
-        group_permutations([0, 0, 0, 1], [0, 0, 1, 1], rng, 5)
+def test_groups_of_one_label_exchange_it_with_mixed_ones():
+    """Where some groups hold one label and some several, those of equal size exchange all their labels."""
+    groups, labels = np.repeat([0, 1, 2, 3], [2, 2, 1, 1]), np.array([0, 1, 2, 2, 3, 4])
+    shuffled = group_permutations(labels, groups, np.random.default_rng(0), 300)
+    assert {tuple(row[:4]) for row in shuffled} == {(0, 1, 2, 2), (1, 0, 2, 2), (2, 2, 0, 1), (2, 2, 1, 0)}
+    assert {tuple(row[4:]) for row in shuffled} == {(3, 4), (4, 3)}
+
+
+def test_a_single_label_is_refused():
+    """Where there is nothing to shuffle, the error says what to give."""
     with pytest.raises(ValueError, match="nothing to shuffle"):
-        group_permutations([1, 1, 1], [0, 1, 2], rng, 5)
+        group_permutations([1, 1, 1], [0, 1, 2], np.random.default_rng(0), 5)
 
 
 def test_p_counts_the_observed_among_the_draws():

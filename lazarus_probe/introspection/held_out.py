@@ -1,0 +1,196 @@
+"""What a probe says of rows whose group it has not met: one form for classes and for numbers.
+
+A score is a ratio of two sums over rows: right answers over answers, or the squared error that a probe takes away from
+the mean's over the mean's. Probes are known by their content, as layers of one claim share their controls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.statistics import (
+    Codelength,
+    Interval,
+    Kind,
+    PermutationTest,
+    cluster_bootstrap_sums,
+    codelength,
+    majority_predictions,
+    mean_predictions,
+    memorable,
+    out_of_fold_classification,
+    out_of_fold_regression,
+    paired_control,
+    permutation_null,
+    proportion_interval,
+)
+from lazarus_probe.statistics.measurement import Control
+
+LEVEL = 0.95
+DRAWS = 1000
+# Results kept, the oldest dropped first; the features that they came from are not.
+KEPT = 512
+_RESULTS: dict[tuple[str, bytes, Kind, int], Any] = {}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Out-of-fold predictions and what each adds to the score.
+
+    Attributes:
+        predictions: (N,) classes or numbers.
+        hits: (N,) 1 where right; or the squared error taken away from the mean's.
+        of: (N,) 1; or the squared error of the mean.
+    """
+
+    predictions: NDArray[Any]
+    hits: NDArray[np.float64]
+    of: NDArray[np.float64]
+
+    @property
+    def score(self) -> float:
+        """Accuracy, or R2."""
+        return float(self.hits.sum() / self.of.sum())
+
+    def take(self, rows: NDArray[Any]) -> HeldOut:
+        """Some of the rows."""
+        return HeldOut(self.predictions[rows], self.hits[rows], self.of[rows])
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A probe to fit, known by its content.
+
+    Attributes:
+        digest: of the arrays.
+        kind: whether labels are classes or numbers.
+        seed: of the folds.
+        features: (N, D).
+        labels: (N,).
+        groups: (N,).
+    """
+
+    digest: bytes
+    kind: Kind
+    seed: int
+    features: NDArray[Any] = field(compare=False)
+    labels: NDArray[Any] = field(compare=False)
+    groups: NDArray[Any] = field(compare=False)
+
+    @classmethod
+    def of(
+        cls, features: NDArray[Any], labels: NDArray[Any], groups: NDArray[Any], kind: Kind, seed: int
+    ) -> Problem:
+        """The problem of these arrays."""
+        digest = hashlib.sha256()
+        for array in (features, labels, groups):
+            digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        return cls(digest.digest(), kind, seed, features, labels, groups)
+
+
+def _kept(fit: Callable[[Problem], T]) -> Callable[[Problem], T]:
+    """Remember what a function made of a problem, by the problem's content."""
+
+    @wraps(fit)
+    def look_up(problem: Problem) -> T:
+        key = (fit.__name__, problem.digest, problem.kind, problem.seed)
+        if key not in _RESULTS:
+            found = fit(problem)
+            while len(_RESULTS) >= KEPT:
+                del _RESULTS[next(iter(_RESULTS))]
+            _RESULTS[key] = found
+        known: T = _RESULTS[key]
+        return known
+
+    return look_up
+
+
+def forget() -> None:
+    """Drop all that is remembered."""
+    _RESULTS.clear()
+
+
+@_kept
+def held_out(problem: Problem) -> HeldOut:
+    """The probe of a problem, fitted out of fold.
+
+    Raises:
+        ValueError: as `out_of_fold_classification` and `out_of_fold_regression`.
+    """
+    fit = out_of_fold_classification if problem.kind == "classification" else out_of_fold_regression
+    return _scored(fit(problem.features, problem.labels, problem.groups, seed=problem.seed), problem)
+
+
+def constant(problem: Problem) -> HeldOut:
+    """The best constant answer: the commonest class, or the mean of the training side."""
+    if problem.kind == "classification":
+        return _scored(majority_predictions(problem.labels), problem)
+    return _scored(mean_predictions(problem.labels, problem.groups, seed=problem.seed), problem)
+
+
+@_kept
+def null_of(problem: Problem) -> PermutationTest:
+    """The problem's probe on shuffled labels."""
+    return permutation_null(
+        problem.features, problem.labels, problem.groups, DRAWS, problem.seed, problem.kind
+    )
+
+
+@_kept
+def code_of(problem: Problem) -> Codelength:
+    """The online code of a problem's labels."""
+    return codelength(problem.features, problem.labels, problem.groups, problem.seed)
+
+
+@_kept
+def column_of(problem: Problem) -> tuple[int, float] | None:
+    """Which of the problem's columns memory could hang on, and how much of the score it could explain."""
+    return memorable(problem.features, problem.labels, problem.groups, problem.kind)
+
+
+def interval_of(score: HeldOut, units: NDArray[Any], kind: Kind, seed: int) -> Interval:
+    """The interval of a score, over its independent units (N,)."""
+    if kind == "classification":
+        return proportion_interval(score.hits, units, LEVEL, seed=seed)
+    columns = np.stack([score.hits, score.of], axis=1)
+    interval = cluster_bootstrap_sums(lambda sums: sums[:, 0] / sums[:, 1], columns, units, LEVEL, seed=seed)
+    return _holding(interval, score.score)
+
+
+def gain_over(
+    name: str, score: HeldOut, other: HeldOut, units: NDArray[Any], kind: Kind, seed: int
+) -> Control:
+    """What a control reaches, and the score's gain over it on the same rows."""
+    if kind == "classification":
+        return paired_control(name, score.hits, other.hits, units, seed)
+    columns = np.stack([score.hits, score.of, other.hits, other.of], axis=1)
+    interval = cluster_bootstrap_sums(
+        lambda sums: sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3], columns, units, LEVEL, seed=seed
+    )
+    gain = score.score - other.score
+    held = _holding(interval, gain)
+    return Control(name, other.score, gain, held.low, held.high)
+
+
+def _scored(predictions: NDArray[Any], problem: Problem) -> HeldOut:
+    if problem.kind == "classification":
+        right = (predictions == problem.labels).astype(np.float64)
+        return HeldOut(predictions, right, np.ones(len(right)))
+    means = mean_predictions(problem.labels, problem.groups, seed=problem.seed)
+    of = (problem.labels - means) ** 2
+    if not of.any():
+        raise ValueError("targets are all equal to their mean: R2 is not defined without variance")
+    return HeldOut(predictions, of - (problem.labels - predictions) ** 2, of)
+
+
+def _holding(interval: Interval, value: float) -> Interval:
+    """The interval, widened to its estimate: a skewed bootstrap of few units may leave it out."""
+    return Interval(min(interval.low, value), max(interval.high, value), interval.level)

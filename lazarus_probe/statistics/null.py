@@ -1,0 +1,112 @@
+"""The null that a probe is compared with: the same probe on labels shuffled as the groups allow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lazarus_probe.statistics.clusters import Floats, Ints
+from lazarus_probe.statistics.folds import Folds, Kind, check_split, encode, grouped_folds
+from lazarus_probe.statistics.linear import USUAL_PENALTY, as_features, hat, standardise
+from lazarus_probe.statistics.permutation import group_permutations, permutation_p
+
+# Folds under the permutation null. Many, as unstratified ones may take all groups of a class at once.
+NULL_FOLDS = 10
+# Labels times draws handled in one matrix product, to bound memory.
+BLOCK = 4_000_000
+
+
+@dataclass(frozen=True)
+class PermutationTest:
+    """A score beside the scores of shuffled labels.
+
+    Attributes:
+        observed: the score of the true labels.
+        null: (draws,) the scores of shuffled ones.
+        p: how often chance does at least as well, `(1 + k) / (draws + 1)`.
+    """
+
+    observed: float
+    null: Floats
+    p: float
+
+
+def permutation_null(
+    features: ArrayLike,
+    labels: ArrayLike,
+    groups: ArrayLike | None,
+    draws: int = 1000,
+    seed: int = 0,
+    kind: Kind = "classification",
+) -> PermutationTest:
+    """Score a ridge probe on the true labels and on labels shuffled by `group_permutations`.
+
+    The predictions of a ridge are a fixed matrix times the labels, so it is made once for each fold and all
+    shuffles are one matrix product. That holds only if nothing else looks at the labels: the folds are not
+    stratified, the penalty is not chosen. (Folds balanced for the true labels and not for the shuffled would
+    be an advantage of the true ones.) The score is out-of-fold accuracy, of the class whose indicator is
+    predicted highest above its share in training, or `r2`. It is below what a tuned probe reaches, and serves
+    for p alone.
+
+    Args:
+        features: (N, D) activations or counts.
+        labels: (N,) classes or numbers.
+        groups: (N,) the group of each row.
+        draws: how many shuffles.
+        seed: of folds and shuffles; the same seed gives the same shuffles at every layer, as
+            `max_statistic_p` needs.
+        kind: whether the labels are classes or numbers.
+
+    Raises:
+        ValueError: as `grouped_folds` and `group_permutations`.
+    """
+    labels = np.asarray(labels)
+    features = as_features(features, len(labels))
+    check_split(labels, groups, kind)
+    folds = grouped_folds(labels, groups, NULL_FOLDS, seed, "regression")
+    classes, codes = encode(labels) if kind == "classification" else (None, labels.astype(np.float64))
+    shuffled = group_permutations(codes, np.asarray(groups), np.random.default_rng(seed), draws)
+    rows, hats = np.concatenate([codes[None], shuffled]), _hats(features, folds)
+    blocks = np.array_split(rows, 1 + rows.size // BLOCK)
+    if classes is None:
+        scores = np.concatenate([_r2s(block, folds, hats) for block in blocks])
+    else:
+        scores = np.concatenate([_accuracies(block, len(classes), hats) for block in blocks])
+    return PermutationTest(float(scores[0]), scores[1:], permutation_p(float(scores[0]), scores[1:]))
+
+
+def _hats(features: Floats, folds: Folds) -> Floats:
+    """(N, N) what each row's label adds to the prediction of each other; 0 within a fold."""
+    whole = np.zeros((len(features), len(features)))
+    for train, test in folds:
+        whole[np.ix_(test, train)] = hat(*standardise(features[train], features[test]), USUAL_PENALTY)
+    return whole
+
+
+def _accuracies(codes: Ints, classes: int, hats: Floats) -> Floats:
+    """Out-of-fold accuracy of each row of classes (draws, N)."""
+    codes, hats = codes.T.astype(np.int16), hats.astype(np.float32)
+    best, winner, last = None, np.zeros(codes.shape, dtype=np.int16), np.zeros(codes.shape, dtype=np.float32)
+    for one in range(classes):
+        # The rows of the hat sum to 0: this predicts each class above its share, and over classes that sums to 0.
+        above = hats @ (codes == one).astype(np.float32) if one < classes - 1 else -last
+        if best is None:
+            best = above.copy()
+        else:
+            ahead = above > best
+            winner[ahead] = one
+            np.maximum(best, above, out=best)
+        last += above
+    return np.asarray((winner == codes).mean(0))
+
+
+def _r2s(rows: Floats, folds: Folds, hats: Floats) -> Floats:
+    """Out-of-fold R2 of each row of targets (draws, N)."""
+    targets = (rows - rows[0].mean()).T
+    means = np.empty(targets.shape)
+    for train, test in folds:
+        means[test] = targets[train].mean(0)
+    away = targets - means
+    return np.asarray(1 - ((away - hats @ targets) ** 2).sum(0) / (away**2).sum(0))
