@@ -2,15 +2,24 @@
 
 Patching the last position after the last layer replaces the output itself and always transfers; so the layer is fixed
 beforehand at the published relative depth. The report keeps the whole table of layers and positions.
+
+Whether it holds beyond products of digits put into sums is searched: over pairs of operations, formats and sizes.
 """
+
+from functools import partial
 
 import numpy as np
 import pytest
 
-from lazarus_probe.introspection.patching import Pair, transfer
+from lazarus_probe.claims.falsify import Rows, falsify
+from lazarus_probe.introspection.patching import Pair, sweep_residual, transfer
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import is_answer
+from lazarus_probe.tasks.strategies import pair_slices
+
+PASSES = 4  # sources answered, targets answered, sources read, targets patched
+BEFORE_LAST = (-2, -3, -4)  # the operands and the operator, in every format
 
 
 def answered_pairs(subject, evidence, rng):
@@ -51,3 +60,62 @@ def test_operation_at_its_token(subject, evidence, rng):
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     operator = len(subject.encode(pairs[0].target.split("+")[0] + "+")) - 1
     evidence.record(transfer(subject, pairs, layer, operator, families, evidence.seed))
+
+
+def asked(questions):
+    """A source and a target question as a pair to patch between."""
+    source, target = questions
+    return Pair(source.text, target.text, source.fact.answer, target.fact.answer)
+
+
+def moved(subject, layer, drawn):
+    """Whether the source's answer comes out, for pairs of one length of which the model answers both sides."""
+    pairs = [asked(questions) for questions in drawn]
+    lengths = np.array([[len(subject.encode(text)) for text in (pair.source, pair.target)] for pair in pairs])
+    said = [greedy(subject, [getattr(pair, side) for pair in pairs], 4) for side in ("source", "target")]
+    known = [
+        i
+        for i, pair in enumerate(pairs)
+        if (lengths[i] == np.median(lengths)).all()
+        and is_answer(said[0][i], pair.source_answer)
+        and is_answer(said[1][i], pair.target_answer)
+    ]
+    kept = [pairs[i] for i in known]
+    found = sweep_residual(subject, kept, [layer], [-1]) if kept else None
+    return Rows(
+        items=[drawn[i] for i in known],
+        scores=found.transferred(layer, -1).astype(float).tolist() if found else [],
+        clusters=[drawn[i][0].family for i in known],
+        prompts=[f"{pair.target} (with {pair.source})" for pair in kept],
+        expected=[f"{pair.source_answer}" for pair in kept],
+        said=found.said(layer, -1) if found else [],
+        tokens=int(lengths.sum()),
+    )
+
+
+def elsewhere(subject, layer, pairs, rng):
+    """Whether it comes out when another position is patched, drawn for each pair."""
+    found = sweep_residual(subject, pairs, [layer], BEFORE_LAST)
+    places = rng.choice(BEFORE_LAST, size=len(pairs))
+    return [float(found.transferred(layer, int(place))[i]) for i, place in enumerate(places)]
+
+
+def from_others(subject, layer, pairs, rng):
+    """Whether it comes out when the patch is taken from another pair's source."""
+    donors = np.roll(rng.permutation(len(pairs)), 1).tolist()
+    return sweep_residual(subject, pairs, [layer], [-1], donors=donors).transferred(layer, -1).astype(float)
+
+
+@pytest.mark.claim("patching-transfers-everywhere")
+def test_answer_in_every_slice(subject, evidence, rng):
+    answered_pairs(subject, evidence, rng)
+    layer = evidence.claim.layer_for(subject.name, subject.num_layers)
+    cost = {"budget": evidence.claim.parameters["budget"], "passes": PASSES, "fresh": 64}
+    measure = partial(moved, subject, layer)
+    found = falsify(evidence.claim, measure, pair_slices(), seed=evidence.seed, **cost)
+    pairs = [asked(questions) for questions in found.rows.items]
+    controls = {
+        "random_position": elsewhere(subject, layer, pairs, rng),
+        "other_pair": from_others(subject, layer, pairs, rng),
+    }
+    evidence.record(found.measurement("rate of full transfer", **controls))

@@ -1,0 +1,37 @@
+"""Does the model answer arithmetic in every form, or only in the forms that one thinks of asking?
+
+Everything else that is claimed of arithmetic rests on this. An average over forms hides the one that fails, so a
+search goes for it: over operations, phrasings and sizes of numbers, down to the simplest that falls short. What it ends
+at is measured on numbers that the search has not seen.
+"""
+
+from functools import partial
+
+import pytest
+
+from lazarus_probe.claims.falsify import Rows, falsify
+from lazarus_probe.subject.generate import greedy
+from lazarus_probe.tasks.arithmetic import is_answer
+from lazarus_probe.tasks.strategies import arithmetic_slices
+
+
+def answered(subject, questions):
+    """Whether the model answers each question."""
+    texts, answers = (
+        [question.text for question in questions],
+        [question.fact.answer for question in questions],
+    )
+    said = greedy(subject, texts, 6)
+    right = [float(is_answer(text, answer)) for text, answer in zip(said, answers, strict=True)]
+    families = [question.family for question in questions]
+    return Rows(
+        questions, right, families, texts, answers, said, sum(len(subject.encode(text)) for text in texts)
+    )
+
+
+@pytest.mark.claim("arithmetic-in-every-form")
+def test_every_form(subject, twin, evidence):
+    budget = evidence.claim.parameters["budget"]
+    measure = partial(answered, subject)
+    found = falsify(evidence.claim, measure, arithmetic_slices(), seed=evidence.seed, budget=budget)
+    evidence.record(found.measurement("accuracy", untrained=answered(twin, found.rows.items).scores))

@@ -1,0 +1,205 @@
+"""What a search for counterexamples came to: the slice it ended at, measured on fresh prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.verdict import POSITIVE
+from lazarus_probe.statistics import Interval, paired_control, paired_interval, proportion_interval, wilson
+from lazarus_probe.statistics.measurement import Counterexample, Measurement, some_examples
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Prompts with their scores; those that the claim says nothing about are left out.
+
+    Attributes:
+        items: (N,) what was drawn.
+        scores: (N,) what the claim's score is the mean of, each in [-1, 1].
+        clusters: (N,) the independent unit of each.
+        prompts: (N,) as the model met them.
+        expected: (N,) what would be right.
+        said: (N,) what the model said.
+        tokens: of all prompts.
+    """
+
+    items: Sequence[Any]
+    scores: Sequence[float]
+    clusters: Sequence[str]
+    prompts: Sequence[str]
+    expected: Sequence[object]
+    said: Sequence[str]
+    tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse rows that do not match."""
+        for name in ("scores", "clusters", "prompts", "expected", "said"):
+            if len(getattr(self, name)) != len(self.items):
+                raise ValueError(f"rows have {len(self.items)} items and {len(getattr(self, name))} {name}")
+
+    @property
+    def mean(self) -> float:
+        """The mean score, 0 of none."""
+        return float(np.mean(self.scores)) if len(self.items) else 0.0
+
+    @property
+    def groups(self) -> int:
+        """How many independent units there are."""
+        return len(set(self.clusters))
+
+    def examples(self) -> tuple[Any, ...]:
+        """Some of the prompts, for a report."""
+        return some_examples(self.prompts, self.expected, self.said, [score > 0 for score in self.scores])
+
+
+def interval_of(rows: Rows, seed: int, draws: int = 2000) -> Interval | None:
+    """The interval of the mean score, by clusters, from so many resamples; None of fewer than two clusters."""
+    if rows.groups < 2:
+        return None
+    binary = set(map(float, rows.scores)) <= {0.0, 1.0}
+    return (proportion_interval if binary else paired_interval)(
+        rows.scores, rows.clusters, draws=draws, seed=seed
+    )
+
+
+@dataclass(frozen=True)
+class Falsification:
+    """The outcome of a search.
+
+    Attributes:
+        claim: that was to hold everywhere.
+        where: the slice that the score is of; None where single prompts were searched, and the score is of others.
+        rows: the fresh prompts behind the score.
+        failed: the simplest slice or prompt on which the claim fails, confirmed; None if there was none.
+        failing: its fresh prompts.
+        searched: the score in the search of each slice or prompt that could be told.
+        candidates: how many of them failed in the search.
+        forwards: spent, of `budget`.
+        budget: in forwards.
+        cut: whether the search ended because the budget did.
+        profile: of Hypothesis; under `probe-ci` the search depends on the seed alone.
+        seed: of every random choice.
+    """
+
+    claim: Claim
+    where: Any
+    rows: Rows
+    failed: Any | None
+    failing: Rows | None
+    searched: Mapping[str, float]
+    candidates: int
+    forwards: int
+    budget: int
+    cut: bool
+    profile: str
+    seed: int
+
+    @property
+    def example(self) -> str | None:
+        """The line that makes Hypothesis, or `falsify(..., examples=[...])`, try the counterexample first."""
+        return None if self.failed is None else f"@example({self.failed!r})"
+
+    @property
+    def counterexample(self) -> Counterexample | None:
+        """Where the claim fails, with fresh prompts to paste."""
+        if self.failing is None:
+            return None
+        found = interval_of(self.failing, self.seed) or _of_few(self.failing)
+        numbers = (self.failing.mean, found.low, found.high, len(self.failing.items))
+        return Counterexample(str(self.failed), self.failing.examples(), *numbers)
+
+    def measurement(self, unit: str, **controls: Sequence[float] | np.ndarray[Any, Any]) -> Measurement:
+        """The score on the fresh prompts, against what controls reach on the same ones.
+
+        Args:
+            unit: what is counted, as in `accuracy`; where and among how many is added.
+            controls: (N,) scores of each control on `rows.items`, by name; for an absence or an invariance it is a
+                positive one.
+
+        Raises:
+            ValueError: fewer than two independent groups, or a control of another length.
+        """
+        found = interval_of(self.rows, self.seed)
+        if found is None:
+            raise ValueError(f"{self.rows.groups} independent group of fresh prompts: an interval takes two")
+        measured = {
+            name: paired_control(
+                name,
+                self.rows.scores,
+                _as_long(name, scores, self.rows),
+                self.rows.clusters,
+                self.seed,
+                positive=self.claim.kind in POSITIVE,
+            )
+            for name, scores in controls.items()
+        }
+        return Measurement(
+            score=self.rows.mean,
+            low=found.low,
+            high=found.high,
+            n=len(self.rows.items),
+            groups=self.rows.groups,
+            unit=f"{unit} on {self._place()}",
+            controls=tuple(measured.values()),
+            seed=self.seed,
+            details=self.details(),
+            tokens=self.rows.tokens,
+            examples=self.rows.examples(),
+            counterexamples=(self.counterexample,) if self.counterexample else (),
+        )
+
+    def details(self) -> dict[str, Any]:
+        """The search in plain numbers."""
+        return {
+            "slice": None if self.where is None else str(self.where),
+            "counterexample": self.example,
+            "searched": dict(self.searched),
+            "failed_in_search": self.candidates,
+            "confirmed": self.failed is not None,
+            "forwards": self.forwards,
+            "budget": self.budget,
+            "budget_ended_the_search": self.cut,
+            "profile": self.profile,
+        }
+
+    def _place(self) -> str:
+        if self.where is None:
+            return f"fresh prompts ({len(self.searched)} others searched)"
+        if self.failed is not None:
+            return f"{self.where} (simplest failing of {len(self.searched)} searched)"
+        failed = f"; {self.candidates} failed there and none was confirmed" if self.candidates else ""
+        return f"{self.where} (nearest to failing of {len(self.searched)} searched{failed})"
+
+    def __str__(self) -> str:
+        spent = f"{self.forwards} of {self.budget} forwards"
+        searched = f"{len(self.searched)} searched, {self.candidates} failed there"
+        if self.counterexample is None:
+            return f"claim {self.claim.id!r}: no counterexample confirmed; {searched}; {spent}"
+        found = self.counterexample
+        numbers = f"{found.score:.2f} [{found.low:.2f}, {found.high:.2f}] of {found.n} fresh prompts"
+        return (
+            f"claim {self.claim.id!r} fails on {found.where}: {numbers}; {searched}; {spent}\n{self.example}"
+        )
+
+
+def _as_long(
+    name: str, scores: Sequence[float] | np.ndarray[Any, Any], rows: Rows
+) -> Sequence[float] | np.ndarray[Any, Any]:
+    if len(scores) != len(rows.items):
+        raise ValueError(
+            f"control {name!r} has {len(scores)} scores and {len(rows.items)} prompts were measured: "
+            "score it on `rows.items`"
+        )
+    return scores
+
+
+def _of_few(rows: Rows) -> Interval:
+    """The interval of one prompt or one group: as wide as one trial leaves it."""
+    if rows.mean in (0.0, 1.0):
+        return wilson(int(rows.mean), 1)
+    return Interval(-1.0, 1.0)
