@@ -1,51 +1,64 @@
-"""Baselines: the verdicts kept for one model version, against which a later run of it is tested."""
+"""Baselines: the verdicts and numbers kept for one model version, against which a later run is tested."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lazarus_probe.claims.claim import ClaimError
-from lazarus_probe.claims.record import ClaimRecord, Known
-from lazarus_probe.claims.verdict import Outcome
+from lazarus_probe.claims.record import ClaimRecord, Difference, Known
+from lazarus_probe.statistics.difference import difference_interval
+from lazarus_probe.statistics.intervals import Interval
+
+SCHEMA: Literal[2] = 2
+ANEW = "take it away and make it anew with --probe-update"
+COMPARED = {"compared", "difference", "remark"}  # of a run, not of a baseline
 
 
 class Baseline(BaseModel):
-    """What is known of one model: by fingerprint, under one seed."""
+    """What is known of one model: by fingerprint, under one seed. Schema 1 had fewer numbers, and no families."""
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = SCHEMA
     model: str
     fingerprint: str
     seed: int
+    package: str = ""
     claims: dict[str, Known]
-
-    def known(self, key: str, claim_hash: str) -> Known | None:
-        """What is known of a claim, unless it was pre-registered anew since."""
-        known = self.claims.get(key)
-        return known if known is not None and known.claim_hash == claim_hash else None
 
 
 def read_baseline(path: Path) -> Baseline:
     """Read and validate a baseline.
 
     Raises:
-        ClaimError: the file is not one.
+        ClaimError: the file is not one, or a newer version of this package wrote it.
     """
     try:
-        return Baseline.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ClaimError(f"baseline {path} cannot be read: {error}; make one with --probe-save") from None
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ClaimError(f"baseline {path} cannot be read: {error}; {ANEW}") from None
+    except ValueError as error:
+        raise ClaimError(f"{path} is no baseline: {' '.join(str(error).split())}; {ANEW}") from None
+    written = document.get("schema_version") if isinstance(document, dict) else None
+    if isinstance(written, int) and written > SCHEMA:
+        raise ClaimError(
+            f"baseline {path} has schema {written}, this version reads up to {SCHEMA}: update lazarus_probe"
+        )
+    try:
+        return Baseline.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        what = " ".join(first["msg"].split())
-        raise ClaimError(f"{path} is no baseline: {where}: {what}; make one with --probe-save") from None
+        raise ClaimError(
+            f"{path} is no baseline: {where}: {' '.join(first['msg'].split())}; {ANEW}"
+        ) from None
 
 
 def misfit(baseline: Baseline, fingerprint: str, seed: int) -> str | None:
@@ -59,51 +72,196 @@ def misfit(baseline: Baseline, fingerprint: str, seed: int) -> str | None:
     return None
 
 
-def write_baseline(path: Path, records: Iterable[ClaimRecord], seed: int) -> str:
-    """Keep the verdicts of one model, written aside and renamed; returns what was kept, in words.
+def known_of(record: ClaimRecord) -> Known:
+    """A record as a later run may know it."""
+    found = record.measurement
+    return Known(
+        outcome=record.outcome,
+        alone=record.alone,
+        score=round(found.score, 6) if found else None,
+        low=round(found.low, 6) if found else None,
+        high=round(found.high, 6) if found else None,
+        tokens=found.tokens if found else None,
+        p=record.p,
+        q=record.q,
+        claim_hash=record.claim_hash,
+        family=record.claim.family,
+        threshold=record.claim.threshold,
+        margin=record.claim.margin,
+    )
 
-    What the file holds of other claims stays, as long as it is of the same model and seed; else it is
-    written anew.
+
+def held_against(records: Sequence[ClaimRecord], known: Mapping[str, Known]) -> list[ClaimRecord]:
+    """The records of one model, each with what was known of it and how the two compare.
+
+    Args:
+        records: of one model, all that there are: what ran of a family decides what can be compared.
+        known: by claim and parameters.
+    """
+    pairs = compared_all({record.key: known_of(record) for record in records}, known)
+    return [record.model_copy(update={"known": pairs.get(record.key)}) for record in records]
+
+
+def compared_all(now: Mapping[str, Known], before: Mapping[str, Known]) -> dict[str, Known]:
+    """What was known of the claims of one model that are still there, with how it compares.
+
+    Args:
+        now: by claim and parameters.
+        before: likewise.
+    """
+    families = _families(now)
+    same = {name for name, keys in _families(before).items() if families.get(name) == keys}
+    return {
+        key: compared(key, each, before[key], same_family=each.family in same)
+        for key, each in now.items()
+        if key in before
+    }
+
+
+def _families(claims: Mapping[str, Known]) -> dict[str, set[str]]:
+    families: dict[str, set[str]] = {}
+    for key, known in claims.items():
+        families.setdefault(known.family, set()).add(key)
+    return families
+
+
+def compared(key: str, now: Known, before: Known, *, same_family: bool = True) -> Known:
+    """What was known of a claim, with how it compares.
+
+    Args:
+        key: the claim and its parameters.
+        now: what it came to.
+        before: what it came to before.
+        same_family: whether the same claims of its family were tested; schema 1 knows no families.
+    """
+    if now.claim_hash != before.claim_hash:
+        return before.model_copy(update={"compared": "nothing", "remark": _anew(key, now, before)})
+    fields = {
+        "compared": "outcome" if same_family or not before.family else "alone",
+        "difference": _difference(now, before),
+        "remark": _tokens(key, now, before),
+    }
+    return before.model_copy(update=fields)
+
+
+def _anew(key: str, now: Known, before: Known) -> str:
+    moved = [
+        f"{name} of {key} changed since the baseline: {old:g} -> {new:g}"
+        for name, old, new in (
+            ("threshold", before.threshold, now.threshold),
+            ("margin", before.margin, now.margin),
+        )
+        if old is not None and new is not None and old != new
+    ]
+    return "; ".join(moved) or f"{key} is declared otherwise than in the baseline"
+
+
+def _difference(now: Known, before: Known) -> Difference | None:
+    new, old = _interval(now), _interval(before)
+    if new is None or old is None or now.score is None or before.score is None:
+        return None
+    gap = difference_interval(now.score, new, before.score, old)
+    real = not gap.low <= 0 <= gap.high
+    return Difference(score=now.score - before.score, low=gap.low, high=gap.high, real=real)
+
+
+def _interval(known: Known) -> Interval | None:
+    """The interval of a score; it is kept rounded, and a file may be written by hand: it holds the score."""
+    if known.score is None or known.low is None or known.high is None:
+        return None
+    return Interval(min(known.low, known.score), max(known.high, known.score))
+
+
+def _tokens(key: str, now: Known, before: Known) -> str | None:
+    if now.tokens is None or before.tokens is None or now.tokens == before.tokens:
+        return None
+    return f"the prompts of {key} took {before.tokens} tokens, now {now.tokens}"
+
+
+def update_baseline(path: Path, records: Iterable[ClaimRecord], seed: int) -> str:
+    """Bring a model's baseline up to date; returns what was kept, in words.
+
+    What the file holds of other claims stays, as long as it is of the same model and seed; else it is written anew.
+    A final verdict stays too where only another part of its family ran and the test by itself says the same.
+
+    Raises:
+        ClaimError: the file there is no baseline: it is left alone.
     """
     records = list(records)
     model = records[0].model
     before = _kept(path, model.fingerprint, seed)
-    now = {record.key: _known(record) for record in records}
-    claims = dict(sorted({**before, **now}.items()))
-    baseline = Baseline(model=model.name, fingerprint=model.fingerprint, seed=seed, claims=claims)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(baseline.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    now = {record.key: _in_family(record) for record in records}
+    _write(path, records, seed, {**before, **now})
     return _counts(before, now)
+
+
+def save_baseline(path: Path, records: Iterable[ClaimRecord], seed: int) -> str:
+    """Keep a run's verdicts as a baseline of its own name; returns what was kept, in words.
+
+    Raises:
+        ClaimError: the file there is no baseline, or holds claims that did not run: it is left alone.
+    """
+    records = list(records)
+    now = {record.key: known_of(record) for record in records}
+    lost = [key for key in read_baseline(path).claims if key not in now] if path.exists() else []
+    if lost:
+        raise ClaimError(
+            f"{path.name} holds {len(lost)} claims that did not run ({_some(lost)}), and stays as it was: "
+            "give --probe-save another name, or run them too"
+        )
+    replaced = "in place of what it held" if path.exists() else "a new baseline"
+    _write(path, records, seed, now)
+    return f"kept {len(now)} verdicts, {replaced}"
+
+
+def _in_family(record: ClaimRecord) -> Known:
+    known = known_of(record)
+    if record.known is None or record.known.compared != "alone" or record.changed:
+        return known
+    return known.model_copy(update={"outcome": record.known.outcome, "q": record.known.q})
 
 
 def _kept(path: Path, fingerprint: str, seed: int) -> dict[str, Known]:
     if not path.exists():
         return {}
-    try:
-        before = read_baseline(path)
-    except ClaimError:
-        return {}
+    before = read_baseline(path)
     return {} if misfit(before, fingerprint, seed) else before.claims
 
 
-def _counts(before: dict[str, Known], now: dict[str, Known]) -> str:
+def _write(path: Path, records: Sequence[ClaimRecord], seed: int, claims: Mapping[str, Known]) -> None:
+    """Write a baseline aside and rename it."""
+    model = records[0].model
+    baseline = Baseline(
+        model=model.name,
+        fingerprint=model.fingerprint,
+        seed=seed,
+        package=_package(),
+        claims=dict(sorted(claims.items())),
+    )
+    text = baseline.model_dump_json(indent=2, exclude={"claims": {"__all__": COMPARED}})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(text + "\n", encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _package() -> str:
+    try:
+        return version("lazarus_probe")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _counts(before: Mapping[str, Known], now: Mapping[str, Known]) -> str:
     new = sum(key not in before for key in now)
     changed = sum(key in before and before[key].outcome != known.outcome for key, known in now.items())
     untouched = sum(key not in now for key in before)
     return f"kept {len(now)} verdicts ({new} new, {changed} changed), {untouched} more as they were"
 
 
-def _known(record: ClaimRecord) -> Known:
-    found = record.measurement
-    return Known(
-        outcome=Outcome(record.outcome),
-        score=round(found.score, 6) if found else None,
-        low=round(found.low, 6) if found else None,
-        high=round(found.high, 6) if found else None,
-        claim_hash=record.claim_hash,
-    )
+def _some(keys: Collection[str]) -> str:
+    first = ", ".join(list(keys)[:3])
+    return first if len(keys) <= 3 else f"{first} and {len(keys) - 3} more"

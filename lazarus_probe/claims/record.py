@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome
@@ -104,16 +104,73 @@ class ModelRecord(BaseModel):
     dtype: str
 
 
+class Difference(BaseModel):
+    """How far a score moved since a baseline.
+
+    Attributes:
+        score: the new score less the old.
+        low: lower end of its interval, that of two independent estimates.
+        high: upper end.
+        real: whether the interval leaves out 0.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    score: float
+    low: float
+    high: float
+    real: bool
+
+    def __str__(self) -> str:
+        remark = "" if self.real else ", which may be chance"
+        return f"{self.score:+.2f} [{self.low:+.2f}, {self.high:+.2f}]{remark}"
+
+
 class Known(BaseModel):
-    """What a baseline holds of a claim on the same model."""
+    """What a baseline holds of a claim, and how it compares with what a run came to.
+
+    Attributes:
+        outcome: in its family.
+        alone: what the test came to by itself.
+        claim_hash: of the claim as it was pre-registered then.
+        family: that it was corrected in.
+        tokens: of all the prompts measured.
+        compared: which verdicts are held against each other: the final ones (`outcome`), those of the tests by
+            themselves where another part of the family ran (`alone`), or none, for the claim is another one since
+            (`nothing`).
+        difference: of the scores, where both were measured under the same claim.
+        remark: what else differs.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     outcome: Outcome
-    score: float | None
-    low: float | None
-    high: float | None
+    alone: Outcome = Field(default_factory=lambda given: given["outcome"])
+    score: float | None = None
+    low: float | None = None
+    high: float | None = None
+    tokens: int | None = None
+    p: float | None = None
+    q: float | None = None
     claim_hash: str
+    family: str = ""
+    threshold: float | None = None
+    margin: float | None = None
+    compared: Literal["outcome", "alone", "nothing"] = "outcome"
+    difference: Difference | None = None
+    remark: str | None = None
+
+    def differs(self, outcome: Outcome, alone: Outcome) -> bool:
+        """Whether a final verdict, or that of the test alone, is another one than this.
+
+        Where another part of the family ran than then, the final verdicts are of different families: then what the
+        test came to by itself is enough for it to be the same.
+        """
+        if self.compared == "nothing":
+            return False
+        return (
+            alone not in (self.alone, self.outcome) if self.compared == "alone" else outcome != self.outcome
+        )
 
 
 class ClaimRecord(BaseModel):
@@ -153,36 +210,51 @@ class ClaimRecord(BaseModel):
     @property
     def order(self) -> tuple[list[tuple[str, int]], ...]:
         """Sorts records by file and test, parameters, model; `L10` comes after `L2`."""
-        return tuple(map(_natural, (self.test.partition("[")[0], self.parameters, self.model.name)))
+        return tuple(map(natural, (self.test.partition("[")[0], self.parameters, self.model.name)))
+
+    @property
+    def expected(self) -> Outcome | None:
+        """The baseline's verdict that this one is held against, if there is one."""
+        if self.known is None or self.known.compared == "nothing":
+            return None
+        return self.known.alone if self.known.compared == "alone" else self.known.outcome
 
     @property
     def changed(self) -> bool:
-        """Whether a baseline of this model holds another verdict."""
-        return self.known is not None and self.known.outcome != self.outcome
+        """Whether the baseline holds another verdict."""
+        return self.known is not None and self.known.differs(self.outcome, self.alone)
 
     @property
     def sentence(self) -> str:
         """The verdict in one line, with what the baseline says of it."""
-        known = ""
-        if self.known is not None:
-            known = f" ({self.known_line()})" if self.changed else " (as in the baseline)"
-        return f"{self.key} on {self.model.name}: {self.outcome}{known}: {self.reason}"
+        return f"{self.key} on {self.model.name}: {self.outcome}{self._aside()}: {self.reason}"
+
+    def _aside(self) -> str:
+        if self.changed:
+            return f" ({self.known_line()})"
+        if self.expected is not None:
+            return " (as in the baseline)" if self.outcome == self.expected else " (alone as in the baseline)"
+        moved = self.known.remark if self.known else None
+        return f" ({moved})" if moved and "changed since" in moved else ""
 
     def known_line(self) -> str:
-        """The baseline's verdict beside this one, with both numbers."""
+        """The baseline's verdict beside this one, with both numbers and their difference."""
         if self.known is None:
             return ""
         now = self.measurement
         new = _numbers(now.score, now.low, now.high) if now else ""
         old = _numbers(self.known.score, self.known.low, self.known.high)
-        return f"baseline {self.known.outcome}{old}, now {self.outcome}{new}"
+        moved = f", difference {self.known.difference}" if self.known.difference else ""
+        remark = f" ({self.known.remark})" if self.known.remark else ""
+        outcome = self.alone if self.known.compared == "alone" else self.outcome
+        return f"baseline {self.expected or self.known.outcome}{old}, now {outcome}{new}{moved}{remark}"
 
 
 def _numbers(score: float | None, low: float | None, high: float | None) -> str:
     return "" if score is None else f" {score:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _natural(text: str) -> list[tuple[str, int]]:
+def natural(text: str) -> list[tuple[str, int]]:
     """Sorts digits as numbers: pairs of a text and the number that follows it."""
     parts = [*re.split(r"(\d+)", text), "-1"]
     return [(words, int(number)) for words, number in zip(parts[::2], parts[1::2], strict=True)]

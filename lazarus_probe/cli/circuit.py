@@ -48,10 +48,13 @@ def collect(
 
     prompts = read_prompts(dataset)
     wanted = parse_layers(layers, num_layers_of(model))
+    from rich.console import Console
+
     from lazarus_probe.circuit.collect import collect_residuals
     from lazarus_probe.subject.subject import Subject
 
-    collect_residuals(Subject.load(model), prompts, file, wanted, position)
+    with Console(stderr=True).status(f"collecting {len(prompts.texts)} prompts"):
+        collect_residuals(Subject.load(model), prompts, file, wanted, position)
     typer.echo(f"written: {file}, {file.with_suffix('.json').name} ({len(prompts.texts)} prompts)")
 
 

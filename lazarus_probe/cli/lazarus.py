@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lazarus_probe.cli.report import report
 from lazarus_probe.cli.run import run, show_version
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 organism = typer.Typer(help="The bundled models: train them again, and score what they know.")
 app.add_typer(organism, name="organism")
+app.add_typer(report, name="report")
 
 
 @app.callback()
@@ -140,6 +142,7 @@ def _recipe_of(subject: Subject) -> Recipe:
 
 
 def _train_with_progress(recipe: Recipe, output: Path, start: int) -> Path:
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from lazarus_probe.training.checkpoint import resumes_from
@@ -151,7 +154,8 @@ def _train_with_progress(recipe: Recipe, output: Path, start: int) -> Path:
         TextColumn("loss {task.fields[loss]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("train", total=recipe.steps, completed=start, loss="-")
 
         def show(step: int, loss: float) -> None:

@@ -9,6 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, count
 from pathlib import Path
@@ -37,12 +38,21 @@ class Environment(BaseModel):
 
 
 class Broken(BaseModel):
-    """A claim's test that came to no verdict, because something raised."""
+    """A claim's test that came to no verdict, because something raised.
+
+    Attributes:
+        test: its node id.
+        error: in one line.
+        claim: and its parameters, as in a baseline; empty where a whole worker died.
+        model: that it ran on.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     test: str
     error: str
+    claim: str = ""
+    model: str = ""
 
 
 class Run(BaseModel):
@@ -138,7 +148,7 @@ def _without_folder(argument: str) -> str:
 
 
 def write_run(run: Run, folder: Path) -> Path:
-    """Write `run.json` and `summary.md` to a folder named after the run; it appears whole or not at all.
+    """Write `run.json`, `summary.md` and `index.html` to a folder named after the run; it appears whole or not at all.
 
     Raises:
         OSError: it cannot be written; then nothing is left of it.
@@ -150,10 +160,22 @@ def write_run(run: Run, folder: Path) -> Path:
     try:
         (aside / "run.json").write_text(run.model_dump_json(indent=2) + "\n", encoding="utf-8")
         (aside / "summary.md").write_text(summary_markdown(run), encoding="utf-8")
+        (aside / "index.html").write_text(_page(run), encoding="utf-8")
         aside.rename(final)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return final
+
+
+def _page(run: Run) -> str:
+    """The page, or one that says why there is none: a figure that cannot be drawn must not take the numbers with it."""
+    from lazarus_probe.reports.page import page_html
+
+    try:
+        return page_html(run)
+    except Exception as error:
+        why = escape(f"{type(error).__name__}: {error}")
+        return f"<!doctype html><p>The page could not be made ({why}); the numbers are in run.json.</p>"
 
 
 def read_run(path: Path) -> Run:
@@ -192,7 +214,7 @@ def schema() -> str:
 
 def _models(run: Run) -> str:
     names = sorted({record.model.name.replace("/", "--") for record in run.claims})
-    joined = "_".join(names)
+    joined = "_".join(names) or "no-verdicts"
     return joined if len(joined) <= 100 else f"{len(names)}-models"
 
 

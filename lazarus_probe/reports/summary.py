@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from lazarus_probe.claims.record import ClaimRecord, ControlRecord, ModelRecord
+from lazarus_probe.reports.untrusted import markdown
 
 if TYPE_CHECKING:
     from lazarus_probe.reports.run import Run
@@ -43,32 +43,34 @@ def text_table(records: Sequence[ClaimRecord]) -> list[str]:
 
 
 def summary_markdown(run: Run) -> str:
-    """What ran, the table, and each verdict's reason, as Markdown."""
+    """What ran, the table, each verdict's reason, the families and what broke, as Markdown."""
     lines = [f"# Claims, run {run.run}", ""]
     if run.partial:
         lines += ["**Partial run**: it was cut short, and claims are missing.", ""]
-    lines += [f"Seed {run.seed}, device {run.environment.device}, BLAS {_escaped(run.environment.blas)}.", ""]
+    lines += [f"Seed {run.seed}, device {run.environment.device}, BLAS {markdown(run.environment.blas)}.", ""]
     lines += [*_models(record.model for record in run.claims), ""]
-    lines += [_markdown_row(HEADINGS), _markdown_row(["---"] * len(HEADINGS))]
-    lines += [_markdown_row(row) for row in table_rows(run.claims)]
+    lines += [_markdown_row([*HEADINGS, "q"]), _markdown_row(["---"] * (len(HEADINGS) + 1))]
+    lines += [
+        _markdown_row([*row, "" if record.q is None else f"{record.q:.3f}"])
+        for row, record in zip(table_rows(run.claims), run.claims, strict=True)
+    ]
     lines += ["", "## Why", ""]
-    lines += [f"- {_escaped(record.sentence)}" for record in run.claims]
+    lines += [f"- {markdown(record.sentence)}" for record in run.claims]
+    lines += _section("Families", [family.sentence for family in run.families])
+    lines += _section("Broken tests", [f"{each.test}: {each.error}" for each in run.broken])
     return "\n".join(lines) + "\n"
+
+
+def _section(title: str, sentences: Sequence[str]) -> list[str]:
+    return ["", f"## {title}", "", *(f"- {markdown(each)}" for each in sentences)] if sentences else []
 
 
 def _models(models: Iterable[ModelRecord]) -> list[str]:
     return [
-        f"- {_escaped(model.name)}: {model.num_layers} layers, {model.dtype}, {model.fingerprint[:12]}"
+        f"- {markdown(model.name)}: {model.num_layers} layers, {model.dtype}, {model.fingerprint[:12]}"
         for model in {model.name: model for model in models}.values()
     ]
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_escaped(cell) for cell in cells) + " |"
-
-
-def _escaped(text: str) -> str:
-    """Keep the `|`, `<`, `*`, link or line break of a prompt from becoming markup."""
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;")
-    escaped = re.sub(r"([\\`*|~]|(?<!\w)_|_(?!\w)|\](?=\())", r"\\\1", escaped)
-    return " ".join(escaped.split())
+    return "| " + " | ".join(markdown(cell) for cell in cells) + " |"

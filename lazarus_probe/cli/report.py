@@ -1,0 +1,87 @@
+"""`lazarus report`: what runs have found, and what changed between two of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+report = typer.Typer(help="Runs of claims: compare two of them, and show one as a page or in a model card.")
+
+SIDE = "a run (its folder or run.json; of a folder of runs the latest), or a baseline (its file or name)"
+Folder = Annotated[Path, typer.Option("--reports", help="Where runs and baselines are found by name.")]
+
+
+@report.command()
+def compare(
+    old: Annotated[str, typer.Argument(metavar="A", help=f"What it was: {SIDE}.")],
+    new: Annotated[str, typer.Argument(metavar="B", help="What it is now, given likewise.")],
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown; what is unchanged is counted.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print data.")] = False,
+    reports: Folder = Path("reports"),
+) -> None:
+    """Say of each claim what it came to in A and in B, and whether the difference is real.
+
+    A score that moved under the same verdict, and a claim that is declared otherwise than in A, are listed and
+    change nothing. The exit code is
+
+    0 if no verdict changed,
+
+    1 if a finding changed,
+
+    2 if A or B cannot be read,
+
+    3 if a test broke or a claim has no verdict any more, whatever else changed.
+    """
+    from lazarus_probe.reports.compare import compare as compared
+    from lazarus_probe.reports.compare import read_side
+    from lazarus_probe.reports.compare_table import comparison_markdown, comparison_text
+
+    if markdown and as_json:
+        raise ValueError("--markdown and --json are two formats: give one")
+    found = compared(read_side(old, reports), read_side(new, reports))
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), indent=2))
+    else:
+        typer.echo(comparison_markdown(found) if markdown else comparison_text(found), nl=False)
+    raise typer.Exit(found.code)
+
+
+@report.command()
+def page(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run: its folder, run.json or name.")],
+    baseline: Annotated[str | None, typer.Option(help=f"Show it beside {SIDE}.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write. [default: index.html in the run's folder]")
+    ] = None,
+    reports: Folder = Path("reports"),
+) -> None:
+    """Write a run's page anew, beside another run or baseline if one is given."""
+    from lazarus_probe.reports.compare import compare as compared
+    from lazarus_probe.reports.compare import find_run, read_side, run_side
+    from lazarus_probe.reports.page import page_html
+
+    folder, found = find_run(run, reports)
+    beside = compared(read_side(baseline, reports), run_side(found, folder.name)) if baseline else None
+    file = output or folder / "index.html"
+    if not file.parent.is_dir():
+        raise ValueError(f"--output {file}: the folder {file.parent} does not exist; make it first")
+    file.write_text(page_html(found, beside), encoding="utf-8")
+    typer.echo(str(file))
+
+
+@report.command()
+def card(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run: its folder, run.json or name.")],
+    model: Annotated[str | None, typer.Option(help="Of a run of several models, the card's.")] = None,
+    reports: Folder = Path("reports"),
+) -> None:
+    """Print a `Verified findings` section for a model card, in Markdown."""
+    from lazarus_probe.reports.card import card_markdown
+    from lazarus_probe.reports.compare import find_run
+
+    typer.echo(card_markdown(find_run(run, reports)[1], model), nl=False)

@@ -1,0 +1,113 @@
+"""The section of a model card that says what was verified about the model, what was not found, and how to repeat it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord
+from lazarus_probe.claims.verdict import POSITIVE
+from lazarus_probe.reports.untrusted import markdown, visible
+
+if TYPE_CHECKING:
+    from lazarus_probe.reports.run import Run
+
+NOT_FOUND = ("refuted", "confounded", "inconclusive")
+
+
+def card_markdown(run: Run, model: str | None = None) -> str:
+    """A `Verified findings` section in Markdown.
+
+    Args:
+        run: what was tested.
+        model: that the card is of; may be left out where the run is of one.
+
+    Raises:
+        ValueError: the run is not of that model, or of several and none is given.
+    """
+    records = _of_model(run.claims, model)
+    found = [record for record in records if record.outcome == "supported"]
+    lines = ["## Verified findings", "", _tested(run, records), ""]
+    if run.partial:
+        lines += ["The run was cut short: claims are missing.", ""]
+    lines += [line for record in found for line in _finding(record)] or [
+        "None of the claims is supported.",
+        "",
+    ]
+    others = [record for record in records if record.outcome in NOT_FOUND]
+    if others:
+        lines += ["### Tested and not found", ""]
+        lines += [f"- {markdown(f'{each.key}: {each.outcome}: {each.reason}')}" for each in others]
+        lines += [""]
+    if moot := [record.key for record in records if record.outcome == "not applicable"]:
+        lines += [f"Not applicable to this model: {markdown(', '.join(moot))}.", ""]
+    return "\n".join([*lines, *_repeat(run, records[0])]) + "\n"
+
+
+def _of_model(records: Sequence[ClaimRecord], model: str | None) -> list[ClaimRecord]:
+    names = list(dict.fromkeys(record.model.name for record in records))
+    if not names:
+        raise ValueError("the run holds no verdict: a card needs one that came to an end")
+    if model is None and len(names) > 1:
+        raise ValueError(f"the run is of {', '.join(names)}: say with --model which one the card is of")
+    if model is not None and model not in names:
+        raise ValueError(f"the run is not of {model}, it is of {', '.join(names)}")
+    return [record for record in records if record.model.name == (model or names[0])]
+
+
+def _tested(run: Run, records: Sequence[ClaimRecord]) -> str:
+    model, claims = records[0].model, len({record.claim.id for record in records})
+    package = run.environment.packages.get("lazarus_probe", "")
+    families = len({record.claim.family for record in records})
+    return (
+        f"{claims} claims in {len(records)} cases were tested on {markdown(model.name)} ({model.num_layers} layers, "
+        f"{model.dtype}, fingerprint `{model.fingerprint[:12]}`) by lazarus_probe {package}. Each was declared with "
+        f"its thresholds and controls before it was measured; false discoveries are held down in each of "
+        f"{families} declared families (Benjamini-Hochberg). Intervals are of 95%."
+    )
+
+
+def _finding(record: ClaimRecord) -> Iterator[str]:
+    where = f" ({record.parameters})" if record.parameters else ""
+    yield f"- **{markdown(record.claim.statement + where)}**"
+    if record.measurement is not None:
+        yield f"  {markdown(_numbers(record, record.measurement))}  "
+        yield f"  {markdown(_controls(record.claim, record.measurement))}  "
+        for each in record.measurement.counterexamples:
+            yield f"  {markdown(f'It fails on {each.where}: {each.score:.2f} [{each.low:.2f}, {each.high:.2f}].')}  "
+    yield f"  Source: {markdown(record.claim.source)}; claim `{record.claim.id}`, hash `{record.claim_hash}`."
+    yield ""
+
+
+def _numbers(record: ClaimRecord, found: MeasurementRecord) -> str:
+    claim = record.claim
+    wanted = {"absence": "at most", "invariance": "within"}.get(claim.kind, "at least")
+    q = "" if record.q is None else f", q = {record.q:.2g}"
+    return (
+        f"{found.unit} {found.score:.2f} [{found.low:.2f}, {found.high:.2f}], {wanted} {claim.threshold:g} was declared"
+        f"; {found.n} prompts in {found.groups} independent groups{q}."
+    )
+
+
+def _controls(claim: Claim, found: MeasurementRecord) -> str:
+    least = min(found.controls, key=lambda control: control.gain)
+    what = "reach beyond the score" if claim.kind in POSITIVE else "gain"
+    scores = ", ".join(f"{control.name} {control.score:.2f}" for control in found.controls)
+    return f"Controls: {scores}; least {what} {least.gain:.2f} [{least.low:.2f}, {least.high:.2f}], over {least.name}."
+
+
+def _repeat(run: Run, record: ClaimRecord) -> list[str]:
+    """The command stands indented: nothing in an argument can end such a block."""
+    versions = ", ".join(f"{name} {version}" for name, version in run.environment.packages.items())
+    command = " ".join(visible(shlex.join(["pytest", *run.arguments])).split())
+    return [
+        "### To repeat it",
+        "",
+        f"    {command}",
+        "",
+        f"Run {run.run}, seed {run.seed}, model fingerprint `{record.model.fingerprint}`, on "
+        f"{markdown(run.environment.platform)} ({run.environment.device}, BLAS {markdown(run.environment.blas)}), "
+        f"Python {run.environment.python}, {markdown(versions)}.",
+    ]

@@ -1,0 +1,270 @@
+"""Two runs or baselines side by side: what each claim came to then and now, and whether the difference is real."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from lazarus_probe.claims.baseline import Baseline, compared_all, known_of, read_baseline
+from lazarus_probe.claims.record import Known, natural
+from lazarus_probe.reports.run import Broken, Run, RunError, read_run
+
+Group = Literal["broken", "gone", "verdict changed", "effect moved", "declared otherwise", "new", "unchanged"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+SAME, CHANGED, BROKE = 0, 1, 3
+
+
+@dataclass(frozen=True)
+class Side:
+    """A run or a baseline, as one side of a comparison.
+
+    Attributes:
+        name: the run's folder or the baseline's file, without folders.
+        seed: that it was measured with.
+        package: the version of lazarus_probe that measured it.
+        partial: whether claims are missing from it.
+        models: by name, their fingerprints.
+        claims: by model, then by claim and parameters.
+        broken: tests that came to no verdict; a baseline has none.
+    """
+
+    name: str
+    seed: int
+    package: str
+    partial: bool
+    models: Mapping[str, str]
+    claims: Mapping[str, Mapping[str, Known]]
+    broken: tuple[Broken, ...] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """One claim, under one set of parameters, on one model, then and now.
+
+    Attributes:
+        claim: with its parameters.
+        model: the later one's name, where there is one.
+        group: what became of it.
+        old: with how it compares with the new one.
+        new: what it came to now.
+        error: of a broken test.
+    """
+
+    claim: str
+    model: str
+    group: Group
+    old: Known | None = None
+    new: Known | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All claims of two sides, those that need a look first."""
+
+    old: Side
+    new: Side
+    lines: tuple[Line, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def counts(self) -> dict[Group, int]:
+        """How many lines there are of each group."""
+        found = Counter(line.group for line in self.lines)
+        return {group: found[group] for group in GROUPS if found[group]}
+
+    @property
+    def code(self) -> int:
+        """What a program exits with: 3 where a test broke or a claim has no verdict any more, 1 where one changed."""
+        if self.counts.keys() & {"broken", "gone"}:
+            return BROKE
+        return CHANGED if "verdict changed" in self.counts else SAME
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        sides = {
+            name: {"name": side.name, "seed": side.seed, "package": side.package, "partial": side.partial}
+            | {"models": dict(side.models)}
+            for name, side in (("old", self.old), ("new", self.new))
+        }
+        lines = [
+            {"claim": line.claim, "model": line.model, "group": line.group, "error": line.error}
+            | {"old": _plain(line.old), "new": _plain(line.new)}
+            for line in self.lines
+        ]
+        return {
+            **sides,
+            "code": self.code,
+            "counts": self.counts,
+            "remarks": list(self.remarks),
+            "lines": lines,
+        }
+
+
+def _plain(known: Known | None) -> dict[str, Any] | None:
+    return known.model_dump(mode="json") if known else None
+
+
+def read_side(given: str, reports: Path = Path("reports")) -> Side:
+    """A run (its folder, its `run.json`, or a folder of runs: the latest) or a baseline (its file or its name).
+
+    Args:
+        given: a path, or the name of a baseline or of a run in `reports`.
+        reports: where runs and baselines are kept.
+
+    Raises:
+        RunError: it is none of these, or damaged. ClaimError: a baseline that is damaged, or of a newer schema.
+    """
+    path = _found(given, reports)
+    if path.is_dir():
+        path = _latest(path)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if isinstance(document, dict) and "environment" not in document and "model" in document:
+        return baseline_side(read_baseline(path), path.name)
+    return run_side(read_run(path), path.parent.name)
+
+
+def find_run(given: str, reports: Path = Path("reports")) -> tuple[Path, Run]:
+    """A run, given as one side of a comparison may be, and its folder.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+    path = _found(given, reports)
+    path = _latest(path) if path.is_dir() else path
+    return path.parent, read_run(path)
+
+
+def _found(given: str, reports: Path) -> Path:
+    places = [Path(given), reports / "baselines" / f"{given}.json", reports / given]
+    for path in places:
+        if path.exists():
+            return path
+    names = ", ".join(sorted(path.stem for path in (reports / "baselines").glob("*.json")))
+    known = f"; baselines in {reports} are {names}" if names else ""
+    raise RunError(f"{given} is neither a run's folder or run.json nor a baseline's file or name{known}")
+
+
+def _latest(folder: Path) -> Path:
+    if (folder / "run.json").is_file():
+        return folder / "run.json"
+    runs = sorted(folder.glob("*/run.json"), key=lambda path: natural(path.parent.name))
+    if not runs:
+        raise RunError(f"there is no run in {folder}: it holds no run.json, and none of its folders does")
+    return runs[-1]
+
+
+def run_side(run: Run, name: str) -> Side:
+    """A run as a side."""
+    claims: dict[str, dict[str, Known]] = {}
+    for record in run.claims:
+        claims.setdefault(record.model.name, {})[record.key] = known_of(record)
+    models = {record.model.name: record.model.fingerprint for record in run.claims}
+    package = run.environment.packages.get("lazarus_probe", "")
+    return Side(name, run.seed, package, run.partial, models, claims, tuple(run.broken))
+
+
+def baseline_side(baseline: Baseline, name: str) -> Side:
+    """A baseline as a side."""
+    models = {baseline.model: baseline.fingerprint}
+    return Side(name, baseline.seed, baseline.package, False, models, {baseline.model: baseline.claims})
+
+
+def compare(old: Side, new: Side) -> Comparison:
+    """Hold what the claims came to against what they came to before.
+
+    Models are matched by name; two sides of one model each are two versions of it, whatever they are called. The
+    interval of a difference is that of two independent estimates: where both sides met the same prompts a paired
+    one would be narrower, but no report keeps what each prompt came to.
+    """
+    lines: list[Line] = []
+    for then, now in _pairs(old, new):
+        lines += _lines(old.claims.get(then, {}), new.claims.get(now, {}), now or then, _broken(new, now))
+    lines += [Line(each.test, "", "broken", error=each.error) for each in new.broken if not each.claim]
+    lines.sort(key=lambda line: (GROUPS.index(line.group), line.model, natural(line.claim)))
+    return Comparison(old, new, tuple(lines), (*_remarks(old, new), *_of_claims(lines)))
+
+
+def _pairs(old: Side, new: Side) -> list[tuple[str, str]]:
+    then, now = (_names(side) for side in (old, new))
+    if len(then) == len(now) == 1:
+        return [(then[0], now[0])]
+    gone = [(name, "") for name in then if name not in now]
+    return [*((name if name in then else "", name) for name in now), *gone]
+
+
+def _names(side: Side) -> list[str]:
+    """The models of a side; where all tests broke they alone say which."""
+    return sorted({*side.models, *(each.model for each in side.broken if each.claim)})
+
+
+def _broken(side: Side, model: str) -> dict[str, str]:
+    return {each.claim: each.error for each in side.broken if each.claim and each.model == model}
+
+
+def _lines(
+    old: Mapping[str, Known], new: Mapping[str, Known], model: str, broken: Mapping[str, str]
+) -> list[Line]:
+    pairs = compared_all(new, old)
+    lines = []
+    for key in {**old, **new, **broken}:
+        before, now = pairs.get(key, old.get(key)), new.get(key)
+        error = broken.get(key, "") if now is None else ""
+        group = "broken" if now is None and key in broken else _group(before, now)
+        lines.append(Line(key, model, group, before, now, error))
+    return lines
+
+
+def _group(before: Known | None, now: Known | None) -> Group:
+    if now is None:
+        return "gone"
+    if before is None:
+        return "new"
+    if before.compared == "nothing":
+        return "declared otherwise"
+    if before.differs(now.outcome, now.alone):
+        return "verdict changed"
+    return "effect moved" if before.difference and before.difference.real else "unchanged"
+
+
+def _remarks(old: Side, new: Side) -> list[str]:
+    lines = []
+    then, now = sorted(old.models.items()), sorted(new.models.items())
+    if then and now and then != now:
+        lines.append(f"of other weights: {_models(then)}, now {_models(now)}")
+    if old.seed != new.seed:
+        lines.append(
+            f"measured with other seeds: {old.seed}, now {new.seed}; prompts and controls differ too"
+        )
+    if old.package != new.package:
+        lines.append(
+            f"measured by other versions of lazarus_probe: {old.package or 'unknown'}, now {new.package or 'unknown'}"
+        )
+    return lines + [
+        f"{side.name} is of a partial run: claims are missing" for side in (old, new) if side.partial
+    ]
+
+
+def _of_claims(lines: Sequence[Line]) -> list[str]:
+    anew = [
+        line.old.remark
+        for line in lines
+        if line.old and line.old.remark and line.group == "declared otherwise"
+    ]
+    moved = [
+        line.claim for line in lines if line.old and line.old.remark and line.group != "declared otherwise"
+    ]
+    if moved:
+        anew.append(f"the prompts took another number of tokens, or were others, in {', '.join(moved)}")
+    return anew
+
+
+def _models(models: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{name} ({fingerprint[:12]})" for name, fingerprint in models)

@@ -1,0 +1,71 @@
+"""A comparison of two runs in text and in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lazarus_probe.claims.record import Known
+from lazarus_probe.reports.compare import Comparison, Line, Side
+from lazarus_probe.reports.untrusted import markdown
+
+HEADINGS = ("", "claim", "model", "then", "now", "difference", "tokens")
+NOTE = (
+    "Differences are now less then, with the 95% interval of two independent estimates; where the same prompts "
+    "were measured it is wider than need be. An effect has moved where it leaves out 0."
+)
+
+
+def comparison_text(found: Comparison) -> str:
+    """The comparison in aligned columns."""
+    rows = [HEADINGS, *map(_row, found.lines)]
+    shown = [column for column in range(len(HEADINGS)) if any(row[column] for row in rows[1:])]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    table = ["  ".join(row[column].ljust(widths[column]) for column in shown).rstrip() for row in rows]
+    return "\n".join([*_sides(found), "", *table, "", *found.remarks, *_counts(found)]) + "\n"
+
+
+def comparison_markdown(found: Comparison) -> str:
+    """The comparison as Markdown, as for `$GITHUB_STEP_SUMMARY`; what is unchanged is counted, not listed."""
+    lines = ["# Claims, then and now", "", *(f"- {markdown(side)}" for side in _sides(found)), ""]
+    if listed := [line for line in found.lines if line.group != "unchanged"]:
+        lines += [_markdown(HEADINGS), _markdown(["---"] * len(HEADINGS))]
+        lines += [*(_markdown(_row(line)) for line in listed), "", NOTE, ""]
+    lines += [f"- {markdown(remark)}" for remark in found.remarks]
+    return "\n".join([*lines, "", *_counts(found)]) + "\n"
+
+
+def _sides(found: Comparison) -> list[str]:
+    return [f"then: {_side(found.old)}", f"now:  {_side(found.new)}"]
+
+
+def _side(side: Side) -> str:
+    models = ", ".join(f"{name} ({fingerprint[:12]})" for name, fingerprint in sorted(side.models.items()))
+    return f"{side.name}: {models or 'no verdicts'}, seed {side.seed}"
+
+
+def _row(line: Line) -> tuple[str, ...]:
+    if line.error:
+        return line.group, line.claim, line.model, _verdict(line.old), line.error, "", ""
+    then, now = line.old, line.new
+    difference = then.difference if then and now else None
+    moved = f"{difference.score:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]" if difference else ""
+    return line.group, line.claim, line.model, _verdict(then), _verdict(now), moved, _tokens(then, now)
+
+
+def _verdict(known: Known | None) -> str:
+    if known is None or known.score is None:
+        return str(known.outcome) if known else ""
+    return f"{known.outcome} {known.score:.2f} [{known.low:.2f}, {known.high:.2f}]"
+
+
+def _tokens(then: Known | None, now: Known | None) -> str:
+    counts = ["-" if known is None or known.tokens is None else str(known.tokens) for known in (then, now)]
+    return " -> ".join(dict.fromkeys(counts)) if set(counts) != {"-"} else ""
+
+
+def _counts(found: Comparison) -> list[str]:
+    return [", ".join(f"{group}: {number}" for group, number in found.counts.items()) or "no claims"]
+
+
+def _markdown(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(markdown(cell) for cell in cells) + " |"

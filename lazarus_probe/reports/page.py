@@ -1,0 +1,175 @@
+"""`index.html`: a run as one file to read, on a phone and in the dark, with nothing fetched from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from lazarus_probe.claims.verdict import Outcome
+from lazarus_probe.reports.sections import Group, Row, beside, groups_of, number, thresholds
+from lazarus_probe.reports.untrusted import clipped, visible
+
+if TYPE_CHECKING:
+    from lazarus_probe.reports.compare import Comparison
+    from lazarus_probe.reports.run import Run
+
+LIMIT = 1024 * 1024
+TEMPLATES = Path(__file__).parent / "templates"
+LONGEST = 2000  # characters of a prompt or an answer
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How much of a run a page holds.
+
+    Attributes:
+        left_out: what it says of the rest.
+        bytes: that it takes for each measurement at the least; what cannot fit is not tried.
+        examples: prompts of a measurement.
+        details: of a measurement.
+        figures: curves and maps of a measurement.
+        controls: forest plots, and all of the above.
+        cases: a paragraph for each verdict, and all of the above.
+        layers: a figure for each claim that was tested layer by layer.
+        claims: more than the table of verdicts.
+    """
+
+    left_out: str = ""
+    bytes: int = 2000
+    examples: int = 12
+    details: bool = True
+    figures: bool = True
+    controls: bool = True
+    cases: bool = True
+    layers: bool = True
+    claims: bool = True
+
+
+def _stages() -> Iterator[Shown]:
+    """What goes, one after the other, when a page grows past its limit: what is least missed first."""
+    now = Shown()
+    changes: list[tuple[str, dict[str, Any]]] = [
+        ("", {}),
+        ("all but 3 of the prompts behind each number", {"examples": 3}),
+        ("the prompts behind each number", {"examples": 0}),
+        ("the prompts and details behind each number", {"details": False}),
+        ("the prompts, details, curves and maps behind each number", {"figures": False}),
+        ("what is behind each number", {"controls": False, "bytes": 600}),
+        ("what is behind each number, and the reasons", {"cases": False, "bytes": 300}),
+        ("what is behind each number, the reasons and the curves", {"layers": False}),
+        ("all but the table of verdicts", {"claims": False, "bytes": 0}),
+    ]
+    for left_out, change in changes:
+        yield (now := replace(now, left_out=left_out, **change))
+
+
+def page_html(run: Run, comparison: Comparison | None = None, limit: int = LIMIT) -> str:
+    """A run as one HTML page.
+
+    Past the limit, prompts are left out first, then details, figures and forest plots; the page says so, and all of
+    it stays in `run.json`.
+
+    Args:
+        run: to show.
+        comparison: with an earlier run; without one, what the run itself was tested against is shown.
+        limit: of the page, in bytes.
+    """
+    run = beside(run, comparison) if comparison else run
+    groups = groups_of(run)
+    measured = sum(record.measurement is not None for record in run.claims)
+    page = ""
+    # A warning of matplotlib's must not end the session of somebody who turns warnings into errors.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for shown in _stages():
+            if shown.bytes * measured <= limit:
+                page = _render(run, groups, comparison, shown)
+                if len(page.encode()) <= limit:
+                    break
+    return page
+
+
+def _render(run: Run, groups: Sequence[Group], comparison: Comparison | None, shown: Shown) -> str:
+    rows = [row for group in groups for row in group.rows]
+    models = {row.record.model.name: row.record.model for row in rows}
+    scores = [row.found.score for row in rows if row.found]
+    css, script = _asset("style.css"), _asset("script.js")
+    return _templates().get_template("page.html.j2").render(
+        run=run, groups=groups, rows=rows, comparison=comparison, shown=shown, models=models, css=css, script=script,
+        css_hash=_hash(css), script_hash=_hash(script),
+        families=sorted({row.record.claim.family for row in rows}),
+        changes=sorted((row for row in rows if row.record.known), key=_by_change),
+        scale=(-1.0, 1.0) if any(score < -0.05 for score in scores) else (0.0, 1.0),
+        outcomes=[(str(outcome), run.outcomes.get(str(outcome), 0)) for outcome in Outcome],
+    )  # fmt: skip
+
+
+def _by_change(row: Row) -> tuple[bool, bool]:
+    """What changed its verdict, then whose number moved, then the rest."""
+    known = row.record.known
+    moved = known is not None and known.difference is not None and known.difference.real
+    return not row.record.changed, not moved
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, finalize=lambda value: visible(value) if type(value) is str else value,
+    )  # fmt: skip
+    environment.filters |= {"n2": number, "p": p_value, "on": _on, "line": _line, "prompt": _prompt}
+    environment.globals |= {"thresholds": thresholds}
+    return environment
+
+
+def p_value(value: float | None) -> str:
+    """A p or q to read."""
+    if value is None:
+        return ""
+    return "< .001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def _on(value: float, scale: tuple[float, float]) -> str:
+    """Where a value lies on an axis of 100 steps, clipped to it."""
+    share = (value - scale[0]) / (scale[1] - scale[0])
+    return f"{100 * min(max(share, 0.0), 1.0):.4g}"
+
+
+def _line(value: Any) -> str:
+    """A value of a measurement's details in one line."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = value if isinstance(value, str) else json.dumps(_short(value), ensure_ascii=False)
+    return clipped(text, 400)
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {key: _short(item) for key, item in value.items()}
+    return [_short(item) for item in value] if isinstance(value, list) else value
+
+
+def _prompt(text: str) -> str:
+    return clipped(text, LONGEST)
+
+
+@cache
+def _asset(name: str) -> Markup:
+    """A file of ours, to stand in the page as it is."""
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704 - part of this package
+
+
+def _hash(asset: str) -> str:
+    return base64.b64encode(hashlib.sha256(asset.encode()).digest()).decode()

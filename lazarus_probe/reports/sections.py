@@ -1,0 +1,219 @@
+"""A run as its page shows it: claims, their records, and what is drawn of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.record import ClaimRecord, CurveRecord, MeasurementRecord
+from lazarus_probe.claims.verdict import POSITIVE
+from lazarus_probe.reports.figures import curve_figure, extremes, grid_figure, line_class
+from lazarus_probe.reports.untrusted import clipped
+
+if TYPE_CHECKING:
+    from lazarus_probe.reports.compare import Comparison
+    from lazarus_probe.reports.run import Run
+
+LAYER = re.compile(r"L(\d+)")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing with the class and the name of each of its lines."""
+
+    svg: Markup
+    caption: str
+    series: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """A record as the page shows it, under an id that is stable from run to run, and that of its claim."""
+
+    slug: str
+    of: str
+    record: ClaimRecord
+
+    @cached_property
+    def figures(self) -> tuple[Figure, ...]:
+        """Of the measurement's curves and maps; drawn where the page has room for them."""
+        return tuple(_figures(self.record))
+
+    @property
+    def found(self) -> MeasurementRecord | None:
+        """What was measured."""
+        return self.record.measurement
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The ends of an axis that holds the score, the scores of the controls and the thresholds."""
+        values = [value for row in self.scores for value in row[:-1]]
+        return _scale([*values, *thresholds(self.record.claim)], 1.0)
+
+    @property
+    def gain_scale(self) -> tuple[float, float]:
+        """The ends of an axis that holds 0, the margin and the gains."""
+        margin = self.record.claim.margin
+        return _scale([value for row in self.gains for value in row[:-1]], margin)
+
+    @property
+    def scores(self) -> list[tuple[float, ...]]:
+        """The dots of a forest plot: value, ends where it has any, and which row it stands in."""
+        if self.found is None:
+            return []
+        score = (self.found.score, self.found.low, self.found.high, 0)
+        return [score, *((control.score, row) for row, control in enumerate(self.found.controls, 1))]
+
+    @property
+    def gains(self) -> list[tuple[float, ...]]:
+        """The dots of the gains, below an empty row for the score's."""
+        controls = self.found.controls if self.found else []
+        dots = ((each.gain, each.low, each.high, row) for row, each in enumerate(controls, 1))
+        return [(), *dots]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A claim and its records."""
+
+    slug: str
+    claim: Claim
+    claim_hash: str
+    rows: tuple[Row, ...]
+
+    @cached_property
+    def figures(self) -> tuple[Figure, ...]:
+        """A curve of each model on which it was tested layer by layer."""
+        return tuple(_layer_figures([row.record for row in self.rows]))
+
+    @property
+    def direction(self) -> str:
+        """What its gains are, in words."""
+        if self.claim.kind in POSITIVE:
+            return "reach of each positive control beyond the score"
+        return "gain over each control"
+
+
+def groups_of(run: Run) -> list[Group]:
+    """The claims of a run in its order, each with its records; one that was declared twice stands twice."""
+    by_claim: dict[str, list[Row]] = {}
+    for record, slug in zip(run.claims, _slugs(run.claims), strict=True):
+        of = f"~{record.claim.id}~{record.claim_hash[:6]}"  # no record's begins so
+        by_claim.setdefault(of, []).append(Row(slug, of, record))
+    return [
+        Group(of, rows[0].record.claim, rows[0].record.claim_hash, tuple(rows))
+        for of, rows in by_claim.items()
+    ]
+
+
+def beside(run: Run, comparison: Comparison) -> Run:
+    """A run whose records know what a comparison says of them, in place of the baseline they were tested against."""
+    known = {(line.claim, line.model): line.old for line in comparison.lines if line.new}
+    claims = [
+        record.model_copy(update={"known": known.get((record.key, record.model.name))})
+        for record in run.claims
+    ]
+    return run.model_copy(update={"claims": claims})
+
+
+def _slugs(records: Iterable[ClaimRecord]) -> list[str]:
+    """An id for each record: of the claim, its parameters and the model, with a number where that is not enough."""
+    slugs: dict[str, int] = {}
+    out = []
+    for record in records:
+        parts = filter(None, (record.claim.id, record.parameters, record.model.name))
+        slug = re.sub(r"[^A-Za-z0-9.]+", "-", "--".join(parts))[:120]
+        slugs[slug] = slugs.get(slug, 0) + 1
+        out.append(slug if slugs[slug] == 1 else f"{slug}~{slugs[slug]}")
+    return out
+
+
+def _figures(record: ClaimRecord) -> Iterator[Figure]:
+    found = record.measurement
+    if found is None:
+        return
+    by_axis: dict[str, list[CurveRecord]] = {}
+    for curve in found.curves:
+        by_axis.setdefault(curve.axis, []).append(curve)
+    for lines in by_axis.values():
+        yield _curves(lines, record.claim, found.unit, f"{record.key} on {record.model.name}")
+    for grid in found.grids:
+        (least, *there), (most, *here) = extremes(grid)
+        low, high = (", ".join(clipped(name, 24) for name in place) for place in (there, here))
+        caption = f"{grid.name}: from {number(least)} ({low}) to {number(most)} ({high})"
+        yield Figure(grid_figure(grid, caption), caption)
+
+
+def _curves(curves: Sequence[CurveRecord], claim: Claim, of: str, where: str) -> Figure:
+    """The score stands first, in the ink of the page and beside its threshold; where there is none, neither is."""
+    score = [curve for curve in curves if curve.name == "score"]
+    lines = [*score, *(curve for curve in curves if curve.name != "score")]
+    caption = f"{of} by {curves[0].axis}, {where}" if score else f"by {curves[0].axis}, {where}"
+    bars = thresholds(claim) if score else ()
+    kinds = [line_class(index, emphasised=bool(score)) for index in range(len(lines))]
+    names = [(f"l {kind}", line.name) for kind, line in zip(kinds, lines, strict=True)]
+    names += [("t", "threshold")] if score else []
+    return Figure(curve_figure(lines, bars, caption, emphasised=bool(score)), caption, tuple(names))
+
+
+def _layer_figures(records: Sequence[ClaimRecord]) -> list[Figure]:
+    """A curve of each model on which a claim was tested layer by layer, its controls beside it."""
+    layers: dict[str, dict[int, MeasurementRecord]] = {}
+    for record in records:
+        layer = LAYER.fullmatch(record.parameters)
+        if layer and record.measurement:
+            layers.setdefault(record.model.name, {})[int(layer[1])] = record.measurement
+    return [
+        _curves(_across(found), records[0].claim, next(iter(found.values())).unit, f"on {model}")
+        for model, found in layers.items()
+        if len(found) > 2
+    ]
+
+
+def _across(found: dict[int, MeasurementRecord]) -> list[CurveRecord]:
+    xs = sorted(found)
+    at = [found[x] for x in xs]
+    score = CurveRecord(
+        name="score",
+        x=[float(x) for x in xs],
+        y=[each.score for each in at],
+        low=[each.low for each in at],
+        high=[each.high for each in at],
+        axis="layer",
+    )
+    names = dict.fromkeys(control.name for each in at for control in each.controls)
+    return [score, *(_control_across(name, found) for name in names)]
+
+
+def _control_across(name: str, found: dict[int, MeasurementRecord]) -> CurveRecord:
+    scores = {
+        float(x): control.score
+        for x in sorted(found)
+        for control in found[x].controls
+        if control.name == name
+    }
+    return CurveRecord(name=name, x=list(scores), y=list(scores.values()), low=None, high=None, axis="layer")
+
+
+def thresholds(claim: Claim) -> tuple[float, ...]:
+    """The lines that a score is held against."""
+    return (-claim.threshold, claim.threshold) if claim.kind == "invariance" else (claim.threshold,)
+
+
+def _scale(values: Sequence[float], least: float) -> tuple[float, float]:
+    """From 0 to `least` where all is in there, else a little further than the values."""
+    low, high = min(0.0, *values), max(least, *values)
+    room = 0.04 * (high - low)
+    return (low - room if low < 0 else low), (high + room if high > least else high)
+
+
+def number(value: float) -> str:
+    """Two decimals, a real minus, and no minus before 0."""
+    text = f"{value:.2f}"
+    return "0.00" if text == "-0.00" else text.replace("-", "\N{MINUS SIGN}")

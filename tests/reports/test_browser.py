@@ -1,0 +1,185 @@
+"""The page as a browser shows it: a driver page holds it in a frame, looks, clicks, and writes down what it found."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lazarus_probe.reports.page import page_html
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium")
+
+DRIVER = """<!doctype html><meta charset="utf-8"><iframe width="{width}" height="800" src="index.html{hash}"></iframe>
+<pre></pre><script>
+const frame = document.querySelector("iframe"), found = {{ errors: [] }};
+frame.onload = async () => {{
+  const page = frame.contentDocument, view = frame.contentWindow;
+  const rest = () => new Promise((done) => setTimeout(done, 50));
+  view.onerror = (message) => found.errors.push(message);
+  page.addEventListener("securitypolicyviolation", (event) => found.errors.push(event.violatedDirective));
+  const rows = () => [...page.querySelectorAll("#verdicts tbody tr")].filter((row) => row.getClientRects().length)
+    .map((row) => [...row.cells].slice(0, 4).map((cell) => cell.textContent.trim().replace(/\\s+/g, " ")));
+  const cases = () => [...page.querySelectorAll(".case")].filter((part) => part.getClientRects().length).length;
+  const look = (name) => {{ found[name] = {{ rows: rows(), cases: cases(), hash: view.location.hash,
+    sorted: [...page.querySelectorAll("[aria-sort]")].map((head) => head.ariaSort) }}; }};
+  const type = (name, value) => {{ const field = page.querySelector(`[name=${{name}}]`); field.value = value;
+    field.dispatchEvent(new view.Event("input", {{ bubbles: true }})); }};
+  for (const fold of page.querySelectorAll("details")) fold.open = true;
+  {steps}
+  found.wide = [...page.querySelectorAll("body *")].filter((part) => !part.closest(".scroll, svg")
+    && part.getBoundingClientRect().right > {width} + 1).map((part) => part.outerHTML.slice(0, 80));
+  found.scrolled = [...page.querySelectorAll(".forest")].filter((part) =>
+    part.getBoundingClientRect().right > {width} + 1).length;
+  found.overflow = page.documentElement.scrollWidth - page.documentElement.clientWidth;
+  document.querySelector("pre").textContent = JSON.stringify(found);
+}};
+</script>"""
+
+
+def chromium(*arguments: str, address: str) -> tuple[str, str]:
+    """What a headless browser prints, and what stands in its console."""
+    options = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--enable-logging=stderr",
+    ]
+    command = [BROWSER, *options, "--allow-file-access-from-files", *arguments, address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout, "\n".join(re.findall(r".*CONSOLE.*", done.stderr))
+
+
+@pytest.fixture(scope="module")
+def run(make_full_run, hostile):
+    return make_full_run(claims=9, examples=3, model="tiny", text=None)
+
+
+@pytest.fixture(scope="module")
+def folder(run, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("page")
+    (path / "index.html").write_text(page_html(run), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def drive(folder) -> Callable[..., dict]:
+    """Opens the page at a hash and width, takes steps, and returns what was looked at; nothing may go wrong."""
+
+    def run_steps(steps: str, at: str = "", width: int = 1200) -> dict:
+        driver = folder / "driver.html"
+        driver.write_text(DRIVER.format(steps=steps, hash=html.escape(at), width=width), encoding="utf-8")
+        dumped, console = chromium("--virtual-time-budget=8000", "--dump-dom", address=driver.as_uri())
+        assert console == ""
+        found = json.loads(html.unescape(re.search(r"<pre>(.*?)</pre>", dumped, re.DOTALL)[1]))
+        assert found.pop("errors") == []
+        return found
+
+    return run_steps
+
+
+def key(record) -> str:
+    return f"{record.claim.id} {record.parameters}".strip()
+
+
+def test_it_opens_filters_and_sorts(run, drive):
+    """At a hash it shows those rows of run.json; chips, search and headings change rows, claims, hash and aria-sort."""
+    found = drive(
+        """
+        look("opened");
+        page.querySelector("[data-chip=refuted]").click(); look("without");
+        page.querySelector("[data-chip=supported]").click(); look("chip");
+        page.querySelector("form button[type=reset]").click(); look("all");
+        page.querySelector("[data-key=effect] button").click(); look("rising");
+        page.querySelector("[data-key=effect] button").click(); look("falling");
+        page.querySelector("[data-key=effect] button").click(); look("unsorted");
+        type("text", "CLAIM-2 l1"); look("searched");
+        type("text", ""); type("family", "family-1"); look("family");
+        view.location.hash = "#verdict=confounded"; await rest(); look("hash");
+        view.location.hash = "#verdict=not%20applicable"; await rest(); look("moot");
+        view.location.hash = "#verdict=confounded"; await rest();
+        view.location.hash = "#claim-0-L1-tiny"; await rest(); look("anchor");
+        """,
+        at="#verdict=refuted",
+    )
+    everything = [key(record) for record in run.claims]
+
+    def those(*outcomes: str) -> list[str]:
+        return [key(record) for record in run.claims if record.outcome in outcomes]
+
+    def shown(name: str) -> list[str]:
+        return [row[0] for row in found[name]["rows"]]
+
+    assert those("refuted") == shown("opened")
+    assert all(row[2].startswith("refuted") for row in found["opened"]["rows"])
+    assert shown("without") == everything
+    assert shown("chip") == those("supported")
+    assert found["chip"]["hash"] == "#verdict=supported"
+    assert shown("all") == shown("unsorted") == everything
+    scores = {key(record): record.measurement.score for record in run.claims if record.measurement}
+    rising = [round(scores[name], 2) for name in shown("rising") if name in scores]
+    assert rising == sorted(rising)
+    assert shown("rising")[len(scores) :] == shown("falling")[len(scores) :]
+    assert [round(scores[name], 2) for name in shown("falling") if name in scores] == sorted(
+        rising, reverse=True
+    )
+    assert found["rising"]["sorted"].count("ascending") == found["falling"]["sorted"].count("descending") == 1
+    assert shown("searched") == ["claim-2 L1"]
+    assert shown("family") == [key(record) for record in run.claims if record.claim.family == "family-1"]
+    assert shown("hash") == shown("anchor") == those("confounded")
+    assert shown("moot") == those("not applicable") == ["claim-5"]
+    for name in ("opened", "chip", "all", "searched", "hash"):
+        assert found[name]["cases"] == len(found[name]["rows"])
+
+
+@pytest.mark.parametrize("width", [390, 320])
+def test_it_fits_a_phone(run, drive, width):
+    """On a phone nothing reaches beyond the edge, unfolded too, and every claim has its row with verdict and effect."""
+    found = drive('look("opened");', width=width)
+    assert found["wide"] == []
+    assert found["overflow"] == 0
+    assert found["scrolled"] == 0 or width < 390
+    assert len(found["opened"]["rows"]) == len(run.claims)
+
+
+def test_hostile_prompts_do_nothing(make_full_run, hostile, tmp_path_factory):
+    """Prompts with scripts and ends of tags raise no alert, load nothing and break no policy."""
+    path = tmp_path_factory.mktemp("hostile") / "index.html"
+    run = make_full_run(claims=3, text=hostile, curves=True, grids=True, counterexamples=True)
+    path.write_text(page_html(run), encoding="utf-8")
+    dumped, console = chromium("--virtual-time-budget=3000", "--dump-dom", address=path.as_uri())
+    assert console == ""
+    assert dumped.count("<script>") == 1
+    assert "<img" not in dumped
+
+
+def test_it_is_dark_where_the_reader_is(folder):
+    """It has pictures in light and dark: dark paper with light ink where that is preferred, else the other way."""
+    import matplotlib.image
+
+    brightness = {}
+    for name, scheme in (("light", 1), ("dark", 0)):
+        picture = folder / f"{name}.png"
+        settings = f"--blink-settings=preferredColorScheme={scheme}"
+        _, console = chromium(
+            settings,
+            "--window-size=900,900",
+            f"--screenshot={picture}",
+            address=(folder / "index.html").as_uri(),
+        )
+        assert console == ""
+        pixels = matplotlib.image.imread(picture)[..., :3].mean(axis=-1)
+        brightness[name] = np.quantile(pixels, [0.005, 0.5, 0.995])
+    assert brightness["light"][1] > 0.9
+    assert brightness["light"][0] < 0.4
+    assert brightness["dark"][1] < 0.2
+    assert brightness["dark"][2] > 0.7
