@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+from lazarus_probe.claims.claim import find_claim
+from lazarus_probe.claims.evidence import Evidence
+from lazarus_probe.subject.subject import Subject
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks() -> list[str]:
@@ -36,10 +42,21 @@ def test_patching_example_runs():
     assert (source.logits != patched.logits).any().item()  # type: ignore[attr-defined]
 
 
+def test_falsify_example_runs():
+    """The README's search ends in a measurement that the claim can be judged by."""
+    claim = find_claim("arithmetic-in-every-form", ROOT / "hypotheses" / "test_arithmetic_ability.py")
+    evidence = Evidence(claim, seed=0)
+    organism = Subject.load("organism")
+    names: dict[str, object] = {"evidence": evidence, "subject": organism, "twin": organism.untrained(1)}
+    names["answered"] = runpy.run_path(str(ROOT / "hypotheses" / "test_arithmetic_ability.py"))["answered"]
+    exec(blocks()[2], names)
+    assert evidence.verdict().reason
+
+
 def test_sweep_example_runs():
     """The README's sweep fills its grid, and patching the last residual brings the source's answer."""
     names: dict[str, object] = {}
-    exec(blocks()[2], names)
+    exec(blocks()[3], names)
     found = names["found"]
     grid = found.grid("logit_diff", source="product")  # type: ignore[attr-defined]
     assert grid.shape == (8, len(found.positions))  # type: ignore[attr-defined]

@@ -1,22 +1,28 @@
 """The pytest plugin. Nothing heavy is imported until a claim runs: it loads in every session of its user."""
 
 from lazarus_probe.plugin.collection import pytest_collection_modifyitems
-from lazarus_probe.plugin.fixtures import activations, evidence, hooks, lora, rng, subject, twin
+from lazarus_probe.plugin.fixtures import activations, base, evidence, hooks, lora, rng, subject, twin
 from lazarus_probe.plugin.models import pytest_generate_tests
 from lazarus_probe.plugin.options import pytest_addoption, pytest_configure, pytest_report_header
 from lazarus_probe.plugin.outcomes import pytest_runtest_makereport
+from lazarus_probe.plugin.parallel import pytest_cmdline_main, pytest_xdist_make_scheduler
+
+pytest_plugins = ["lazarus_probe.plugin.profiles", "lazarus_probe.plugin.watching"]
 
 __all__ = [
     "activations",
+    "base",
     "evidence",
     "hooks",
     "lora",
     "pytest_addoption",
+    "pytest_cmdline_main",
     "pytest_collection_modifyitems",
     "pytest_configure",
     "pytest_generate_tests",
     "pytest_report_header",
     "pytest_runtest_makereport",
+    "pytest_xdist_make_scheduler",
     "rng",
     "subject",
     "twin",

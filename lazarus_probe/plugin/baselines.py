@@ -2,44 +2,87 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from lazarus_probe.plugin.models import label, models
 from lazarus_probe.plugin.options import report_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from lazarus_probe.claims.baseline import Baseline
     from lazarus_probe.claims.record import ClaimRecord, Known
 
 READ: pytest.StashKey[dict[Path, Baseline]] = pytest.StashKey()
 
 
-def check_file(config: pytest.Config) -> None:
-    """Read the file that `--probe-baseline` names.
+def check_baselines(config: pytest.Config) -> None:
+    """Check `--probe-baseline` and `--probe-save` before anything runs.
 
     Raises:
-        pytest.UsageError: there is none, it is no baseline, or it was measured under another seed.
+        pytest.UsageError: a name that is none, a baseline that is not there, is none or was measured under another
+            seed, or several models for one name.
     """
+    if not _is_auto(config) and config.getoption("probe_baseline") != "none":
+        _check_given(config)
+    if name := config.getoption("probe_save"):
+        _check_name(name, [label(model) for model in models(config)])
+
+
+def _check_given(config: pytest.Config) -> None:
     from lazarus_probe.claims.claim import ClaimError
 
-    name, seed = config.getoption("probe_baseline"), config.getoption("probe_seed")
-    if not Path(name).is_file():
+    seed, path = config.getoption("probe_seed"), given_path(config)
+    if not path.is_file():
         raise pytest.UsageError(
-            f"--probe-baseline {name}: no such file; give auto, none or a baseline's path"
+            f"--probe-baseline {config.getoption('probe_baseline')}: no such file or name; "
+            f"give auto, none, a baseline's path, or the name of one ({_names(path.parent)})"
         )
     try:
-        baseline = _read(config, Path(name))
+        baseline = _read(config, path)
     except ClaimError as error:
         raise pytest.UsageError(f"--probe-baseline: {error}") from None
     if baseline.seed != seed:
         raise pytest.UsageError(
-            f"--probe-baseline {name} was measured with seed {baseline.seed}, this run has {seed}: "
+            f"--probe-baseline {path.name} was measured with seed {baseline.seed}, this run has {seed}: "
             f"give --probe-seed {baseline.seed}"
         )
+
+
+def _check_name(name: str, names: Sequence[str]) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in ("auto", "none"):
+        raise pytest.UsageError(
+            f"--probe-save {name}: give a name of letters, digits, dots, dashes and underscores, as in v1.2"
+        )
+    if len(names) > 1:
+        raise pytest.UsageError(
+            f"--probe-save {name} is of one model, this run has {len(names)} ({', '.join(names)}): "
+            "save each in a run of its own, under a name of its own"
+        )
+
+
+def given_path(config: pytest.Config) -> Path:
+    """The file that `--probe-baseline` means: that path if there is one, else that name in `baselines/`."""
+    given = config.getoption("probe_baseline")
+    return Path(given) if Path(given).is_file() else named_path(config, given)
+
+
+def named_path(config: pytest.Config, name: str) -> Path:
+    """Where the baseline of a name is kept."""
+    return report_folder(config) / "baselines" / f"{name.replace('/', '--').removesuffix('.json')}.json"
+
+
+def baseline_path(config: pytest.Config, model: str) -> Path:
+    """Where a model's own baseline is kept."""
+    return report_folder(config) / "baselines" / f"{model.replace('/', '--')}.json"
+
+
+def _names(folder: Path) -> str:
+    return ", ".join(sorted(path.stem for path in folder.glob("*.json"))) or "there are none yet"
 
 
 def baseline_of(config: pytest.Config, model: str) -> Baseline | None:
@@ -48,11 +91,11 @@ def baseline_of(config: pytest.Config, model: str) -> Baseline | None:
     Raises:
         ClaimError: the file is no baseline.
     """
-    choice = config.getoption("probe_baseline")
-    if choice == "none":
+    if config.getoption("probe_baseline") == "none":
         return None
-    path = baseline_path(config, model) if choice == "auto" else Path(choice)
-    return _read(config, path) if path.exists() else None
+    path = baseline_path(config, model) if _is_auto(config) else given_path(config)
+    cache = config.stash.setdefault(READ, {})
+    return _read(config, path) if path in cache or path.exists() else None
 
 
 def _read(config: pytest.Config, path: Path) -> Baseline:
@@ -64,50 +107,119 @@ def _read(config: pytest.Config, path: Path) -> Baseline:
     return cache[path]
 
 
-def baseline_path(config: pytest.Config, model: str) -> Path:
-    """Where a model's baseline is kept."""
-    return report_folder(config) / "baselines" / f"{model.replace('/', '--')}.json"
+def _is_auto(config: pytest.Config) -> bool:
+    return bool(config.getoption("probe_baseline") == "auto")
 
 
-def known(config: pytest.Config, record: ClaimRecord) -> Known | None:
-    """What the baseline holds of a claim; with `auto`, only one of the very same model and seed counts."""
+def _in_force(config: pytest.Config, record: ClaimRecord) -> Baseline | None:
+    """A model's baseline; with `auto`, only one of the very same model and seed."""
     from lazarus_probe.claims.baseline import misfit
 
     baseline = baseline_of(config, record.model.name)
     if baseline is None:
         return None
-    if _is_auto(config) and misfit(baseline, record.model.fingerprint, config.getoption("probe_seed")):
-        return None
-    return baseline.known(record.key, record.claim_hash)
+    unfit = misfit(baseline, record.model.fingerprint, config.getoption("probe_seed"))
+    return None if unfit and _is_auto(config) else baseline
 
 
-def remark(config: pytest.Config, record: ClaimRecord) -> str | None:
-    """What to know of a model's baseline: that it was left out, or is of another version; else None."""
+def known(config: pytest.Config, record: ClaimRecord) -> Known | None:
+    """What the baseline holds of a claim, while its family is still at work."""
+    from lazarus_probe.claims.baseline import compared, known_of
+
+    baseline = _in_force(config, record)
+    found = baseline.claims.get(record.key) if baseline else None
+    return compared(record.key, known_of(record), found) if found else None
+
+
+def with_known(config: pytest.Config, records: Sequence[ClaimRecord]) -> list[ClaimRecord]:
+    """The records of a whole run, each with what the baseline of its model holds of it; the order stays."""
+    from lazarus_probe.claims.baseline import held_against
+
+    held: dict[tuple[str, str], ClaimRecord] = {}
+    for members in by_model(records).values():
+        baseline = _in_force(config, members[0])
+        now = held_against(members, baseline.claims if baseline else {})
+        held |= {(record.model.name, record.key): record for record in now}
+    return [held[record.model.name, record.key] for record in records]
+
+
+def by_model(records: Sequence[ClaimRecord]) -> dict[str, list[ClaimRecord]]:
+    """The records of each model, by name."""
+    groups: dict[str, list[ClaimRecord]] = {}
+    for record in sorted(records, key=lambda record: record.model.name):
+        groups.setdefault(record.model.name, []).append(record)
+    return groups
+
+
+def remarks(config: pytest.Config, records: Sequence[ClaimRecord]) -> list[str]:
+    """What to know of the baselines: which were left out, are of another version, or hold other claims."""
+    return [line for members in by_model(records).values() for line in _remarks(config, members)]
+
+
+def _remarks(config: pytest.Config, records: Sequence[ClaimRecord]) -> list[str]:
     from lazarus_probe.claims.baseline import misfit
 
-    baseline, name = baseline_of(config, record.model.name), record.model.name
+    model = records[0].model
+    baseline = baseline_of(config, model.name)
     if baseline is None:
-        return None
-    unfit = misfit(baseline, record.model.fingerprint, config.getoption("probe_seed"))
+        return []
+    unfit = misfit(baseline, model.fingerprint, config.getoption("probe_seed"))
     if unfit and _is_auto(config):
-        return f"the baseline of {name} was left out: {unfit}"
-    return unfit and f"{name} is tested against the baseline of {baseline.model}: {unfit}"
+        return [f"the baseline of {model.name} was left out: {unfit}"]
+    lines = [f"{model.name} is tested against the baseline of {baseline.model}: {unfit}"] if unfit else []
+    return lines + _other_claims(records)
 
 
-def _is_auto(config: pytest.Config) -> bool:
-    return bool(config.getoption("probe_baseline") == "auto")
-
-
-def save(config: pytest.Config, records: Sequence[ClaimRecord]) -> list[str]:
-    """Keep verdicts in the baselines of their models; say what was kept.
-
-    A run of some claims leaves what is known of the others, as long as model and seed are the same.
-    """
-    from lazarus_probe.claims.baseline import write_baseline
-
-    lines = []
-    for model in sorted({record.model.name for record in records}):
-        path = baseline_path(config, model)
-        of_model = [record for record in records if record.model.name == model]
-        lines.append(f"{path.name}: {write_baseline(path, of_model, config.getoption('probe_seed'))}")
+def _other_claims(records: Sequence[ClaimRecord]) -> list[str]:
+    known = [(record, record.known) for record in records if record.known]
+    anew = [each.remark or "" for _, each in known if each.compared == "nothing"]
+    moved = [line for line in anew if "changed since" in line]
+    others = [line.partition(" is declared")[0] for line in anew if "changed since" not in line]
+    lines = list(dict.fromkeys(moved))
+    if others:
+        lines.append(f"declared otherwise than in the baseline, and not held against it: {', '.join(others)}")
+    families = sorted({record.claim.family for record, each in known if each.compared == "alone"})
+    if families:
+        lines.append(
+            f"the baseline holds other claims of {', '.join(families)} than this run: "
+            "their verdicts are held against it as they are alone, without the family"
+        )
     return lines
+
+
+def keep(
+    config: pytest.Config, records: Sequence[ClaimRecord], *, cut_short: bool
+) -> tuple[list[str], list[str]]:
+    """Do what `--probe-update` and `--probe-save` ask for; returns what was kept, and what went wrong.
+
+    A run that was cut short leaves all baselines alone; a run of some claims leaves what is known of the others.
+    """
+    from lazarus_probe.claims.baseline import save_baseline, update_baseline
+
+    update, name = config.getoption("probe_update"), config.getoption("probe_save")
+    if cut_short and (update or name):
+        return ["no baseline was saved: the run was cut short"], []
+    groups, seed = by_model(records), config.getoption("probe_seed")
+    notes: list[str] = []
+    problems: list[str] = []
+    if update:
+        for model, members in groups.items():
+            _try(partial(update_baseline, baseline_path(config, model), members, seed), notes, problems)
+    if name and len(groups) > 1:
+        problems.append(
+            f"no baseline was saved: --probe-save {name} is of one model, this run had {len(groups)}"
+        )
+    elif name:
+        _try(partial(save_baseline, named_path(config, name), records, seed), notes, problems)
+    return notes, problems
+
+
+def _try(write: partial[str], notes: list[str], problems: list[str]) -> None:
+    from lazarus_probe.claims.claim import ClaimError
+
+    try:
+        notes.append(f"{write.args[0].name}: {write()}")
+    except ClaimError as error:
+        problems.append(f"no baseline was saved: {error}")
+    except OSError as error:
+        problems.append(f"the baseline could not be written: {error}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 CLAIM: pytest.StashKey[Claim] = pytest.StashKey()
 EVIDENCE: pytest.StashKey[tuple[Evidence, ModelRecord]] = pytest.StashKey()
 REFUSAL = "lazarus_probe"
+LEFT_OUT = "lazarus_probe left out"
 
 
 @pytest.hookimpl(trylast=True)  # what was deselected is not looked at
@@ -46,7 +47,7 @@ def refuse_on_worker(config: pytest.Config, problem: str) -> None:
 
 def _problem(config: pytest.Config, items: list[pytest.Item]) -> str | None:
     problem = None
-    if claims := [item for item in items if _is_claim(item)]:
+    if claims := [item for item in items if is_claim(item)]:
         problem = _problem_with_claims(config, claims)
     if problem is None and any(uses_models(item) for item in items):
         problem = problem_with(config)
@@ -66,7 +67,7 @@ def _problem_with_claims(config: pytest.Config, items: list[pytest.Item]) -> str
     return None
 
 
-def _is_claim(item: pytest.Item) -> bool:
+def is_claim(item: pytest.Item) -> bool:
     """Whether a test decides a claim; a marked class or module may hold tests beside it that do not."""
     marked = any(mark.name == "claim" for mark in getattr(item, "own_markers", ()))
     return marked or "evidence" in getattr(item, "fixturenames", ())

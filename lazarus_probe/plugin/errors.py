@@ -17,7 +17,7 @@ def one_line(item: pytest.Item, error: pytest.ExceptionInfo[Any]) -> str | None:
     passed on) by this package's code. The line is the last one of the test's own file. All other errors
     keep their traceback, and `--full-trace` brings it back for these too.
     """
-    if item.get_closest_marker("claim") is None or item.config.getoption("fulltrace"):
+    if item.get_closest_marker("claim") is None or item.config.getoption("fulltrace", False):
         return None
     if not _is_refusal(error):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from lazarus_probe.plugin.collection import EVIDENCE, claim_of, is_worker, refuse_on_worker
+from lazarus_probe.plugin.models import bases_of
 from lazarus_probe.plugin.options import activations_folder
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from lazarus_probe.hooks.store import ActivationStore
     from lazarus_probe.hooks.trace import Trace
     from lazarus_probe.subject.subject import Subject
+
+BASES: pytest.StashKey[dict[str, Subject | str]] = pytest.StashKey()
 
 
 @pytest.fixture(scope="session")
@@ -36,18 +40,22 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     return loaded
 
 
-def _load(name: str) -> Subject | str:
+def _load(name: str, option: str = "--probe-model") -> Subject | str:
     """The model, or the one line that says why there is none."""
     try:
         from lazarus_probe.subject.anatomy import UnsupportedArchitecture
+        from lazarus_probe.subject.differences import CheckpointWarning
         from lazarus_probe.subject.load import LoadError
         from lazarus_probe.subject.subject import Subject
     except OSError as error:  # the BLAS that the environment names
         return str(error)
     try:
-        return Subject.load(name)
+        with warnings.catch_warnings():
+            # What is to know of a checkpoint is told, and ends no test of a project where warnings are errors.
+            warnings.simplefilter("default", CheckpointWarning)
+            return Subject.load(name)
     except (LoadError, UnsupportedArchitecture) as error:
-        return f"--probe-model {name}: {error}"
+        return f"{option} {name}: {error}"
 
 
 def _end(config: pytest.Config, problem: str) -> NoReturn:
@@ -62,6 +70,46 @@ def _end(config: pytest.Config, problem: str) -> NoReturn:
 def twin(subject: Subject, pytestconfig: pytest.Config) -> Subject:
     """An untrained model of the subject's architecture: what it shows too is no finding."""
     return subject.untrained(seed=1 + pytestconfig.getoption("probe_seed"))
+
+
+@pytest.fixture
+def base(evidence: Evidence, subject: Subject, request: pytest.FixtureRequest) -> Subject:
+    """The model that the subject was tuned from; without one the claim is not applicable, and says how to give it.
+
+    The report names it, with its fingerprint, among what the claim rests on.
+    """
+    candidates = [_loaded_once(request.config, name) for name in bases_of(request.config, subject.name)]
+    unfit = [_no_pair(found, subject) for found in candidates]
+    fits = [found for found, reason in zip(candidates, unfit, strict=True) if reason is None]
+    why = "; ".join(filter(None, unfit)) or "give the model it was tuned from with --probe-base MODEL"
+    named = f"tuned from {fits[0].name} (fingerprint {fits[0].fingerprint[:12]})" if fits else ""
+    evidence.require(bool(fits), named or f"it needs a tuned pair: {why}")
+    return fits[0]
+
+
+def _loaded_once(config: pytest.Config, name: str) -> Subject:
+    known = config.stash.setdefault(BASES, {})
+    if name not in known:
+        known[name] = _load(name, "--probe-base")
+    found = known[name]
+    if isinstance(found, str):
+        _end(config, found)
+    return found
+
+
+def _no_pair(base: Subject, subject: Subject) -> str | None:
+    """Why two models are no tuned pair."""
+    if base.fingerprint == subject.fingerprint:
+        return f"{base.name} of --probe-base is the model itself"
+    kinds = [
+        (model.config.get("model_type"), model.num_layers, model.anatomy.hidden_size)
+        for model in (base, subject)
+    ]
+    if kinds[0] != kinds[1]:
+        (of_base, layers, width), (ours, *_) = kinds
+        what = f"{layers} layers of width {width}" if of_base == ours else f"{of_base}, this one {ours}"
+        return f"{base.name} of --probe-base is another architecture ({what})"
+    return None
 
 
 @pytest.fixture(scope="session")

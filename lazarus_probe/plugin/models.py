@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 DEFAULT_MODEL = "organism"
+DEFAULT_BASES = {"organism": "organism-early"}
 OWN = "lazarus_probe.plugin.fixtures"
 
 Definitions = Mapping[str, Sequence[pytest.FixtureDef[Any]]]
@@ -22,6 +23,12 @@ def models(config: pytest.Config) -> list[str]:
 def asked_for(config: pytest.Config) -> list[str]:
     """What `--probe-model` was given, or a repository's own alias of it."""
     return config.getoption("probe_model") or []
+
+
+def bases_of(config: pytest.Config, name: str) -> list[str]:
+    """What a model may have been tuned from: those of `--probe-base`, else what is known of a bundled model."""
+    known = [DEFAULT_BASES[name]] if name in DEFAULT_BASES else []
+    return config.getoption("probe_base") or known
 
 
 def label(name: str) -> str:
@@ -38,6 +45,9 @@ def label(name: str) -> str:
 def problem_with(config: pytest.Config) -> str | None:
     """Why the models asked for cannot be tested, in one line; weights are looked at, not loaded."""
     labels: dict[str, str] = {}
+    for base in config.getoption("probe_base") or []:
+        if wrong := _problem(base):
+            return f"--probe-base {base}: {wrong}"
     for name in models(config):
         if wrong := _problem(name):
             return f"--probe-model {name}: {wrong}"

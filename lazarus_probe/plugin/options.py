@@ -19,6 +19,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"model to test: a bundled name, a folder or a Hub id; repeatable (default: {DEFAULT_MODEL})",
     )
     group.addoption(
+        "--probe-base",
+        action="append",
+        metavar="MODEL",
+        help="the model that the tested one was tuned from, for claims about a tuned pair; repeatable: each model "
+        "takes the first of its architecture and size (default: organism-early for organism)",
+    )
+    group.addoption(
         "--probe-seed", type=int, default=0, metavar="N", help="seed of every random choice (default: 0)"
     )
     group.addoption(
@@ -28,14 +35,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--probe-baseline",
         default="auto",
-        metavar="auto|none|FILE",
-        help="known verdicts to test against: of this very model, in baselines/MODEL.json of the report "
-        "folder (auto), or of any version of it, in FILE (default: auto)",
+        metavar="auto|none|PATH|NAME",
+        help="known verdicts to test against: of this very model, as --probe-update left them (auto), or of any "
+        "version of it, in a file or under the NAME of --probe-save (default: auto)",
     )
     group.addoption(
         "--probe-save",
+        metavar="NAME",
+        help="keep this run's verdicts and numbers as baselines/NAME.json of the report folder; one model a run",
+    )
+    group.addoption(
+        "--probe-update",
         action="store_true",
-        help="keep this run's verdicts in the models' baselines, beside those of claims that did not run",
+        help="bring the models' own baselines up to date, baselines/MODEL.json; claims that did not run stay in them",
     )
     group.addoption(
         "--probe-activations",
@@ -53,6 +65,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "claim(id, **fields): what a test decides: an id of expectations/*.yaml beside it, or all fields",
     )
+    config.addinivalue_line(
+        "markers", "training: trains the model, for minutes; left out by `-m 'not training'`"
+    )
     _check_options(config)
     from lazarus_probe.plugin.session import ClaimSession
 
@@ -64,10 +79,9 @@ def _check_options(config: pytest.Config) -> None:
     for option, folder in folders.items():
         if folder and folder.exists() and not folder.is_dir():
             raise pytest.UsageError(f"{option} {folder} is a file; give a folder")
-    if config.getoption("probe_baseline") not in ("auto", "none"):
-        from lazarus_probe.plugin.baselines import check_file
+    from lazarus_probe.plugin.baselines import check_baselines
 
-        check_file(config)
+    check_baselines(config)
 
 
 def report_folder(config: pytest.Config) -> Path:

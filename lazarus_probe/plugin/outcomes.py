@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from lazarus_probe.plugin.baselines import known
-from lazarus_probe.plugin.collection import EVIDENCE
+from lazarus_probe.plugin.collection import EVIDENCE, claim_of, is_claim
 from lazarus_probe.plugin.errors import one_line
-from lazarus_probe.plugin.models import parameters
+from lazarus_probe.plugin.models import label, parameters, uses_models
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.record import ClaimRecord
@@ -27,9 +27,25 @@ def pytest_runtest_makereport(
     report = yield
     if EVIDENCE in item.stash and call.when != "teardown" and (verdict := _verdict(item, call, report)):
         _apply(item, report, verdict)
-    elif report.failed and call.excinfo is not None:
+        return report
+    if report.failed and call.excinfo is not None:
         report.longrepr = one_line(item, call.excinfo) or report.longrepr
+    if report.failed and call.when != "teardown" and is_claim(item):
+        report.probe_broken = _broken(item, call, report)  # type: ignore[attr-defined]
     return report
+
+
+def _broken(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> dict[str, str]:
+    """What a report keeps of a claim's test that came to no verdict; no path of the machine is in it."""
+    error = call.excinfo.exconly(tryshort=True) if call.excinfo else str(report.longrepr)
+    line = " ".join(error.split()).replace(f"{item.config.rootpath}/", "")
+    claim, given = claim_of(item).id, parameters(item)
+    return {
+        "test": item.nodeid,
+        "error": line if len(line) <= 500 else f"{line[:499]}\u2026",
+        "claim": f"{claim}[{given}]" if given else claim,
+        "model": label(item.callspec.params["subject"]) if uses_models(item) else "",  # type: ignore[attr-defined]
+    }
 
 
 def _verdict(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Verdict | None:
@@ -53,32 +69,57 @@ def _apply(item: pytest.Item, report: pytest.TestReport, verdict: Verdict) -> No
     record = _record(item, verdict)
     record = record.model_copy(update={"known": known(item.config, record)})
     report.probe = record.model_dump(mode="json")  # type: ignore[attr-defined]
-    properties = _properties(record)
+    properties = properties_of(record)
     report.user_properties.extend(properties)
     item.user_properties.extend(properties)  # junitxml takes them from the report of the teardown
-    option = item.config.getoption
-    outcome, text = outcome_of(record, strict=option("probe_strict"), saving=option("probe_save"))
+    outcome, text = so_far(record, strict=item.config.getoption("probe_strict"))
+    show(report, outcome, text, (str(item.path), (item.location[1] or 0) + 1))
+
+
+def show(report: pytest.TestReport, outcome: Shown, text: str, place: tuple[str, int]) -> None:
+    """Give a test's report another outcome."""
     if outcome == "skipped":
-        report.outcome, report.longrepr = "skipped", (str(item.path), (item.location[1] or 0) + 1, text)
+        report.outcome, report.longrepr = "skipped", (*place, text)
     elif outcome == "xfailed":
         report.outcome, report.wasxfail, report.longrepr = "skipped", text, text
     else:
         report.outcome, report.longrepr = outcome, (text or None)
 
 
-def outcome_of(record: ClaimRecord, *, strict: bool, saving: bool) -> tuple[Shown, str]:
+def so_far(record: ClaimRecord, *, strict: bool) -> tuple[Shown, str]:
+    """The outcome of a claim while its family is still at work.
+
+    What is supported may turn inconclusive in the family, and nothing else may turn: so what is shown as failed here
+    stays failed, and a supported claim passes as long as the family may still take it to the baseline's verdict.
+    """
+    before = record.known
+    if before is None or record.expected is None:
+        return outcome_of(record, strict=strict)
+    may_end = {record.alone, "inconclusive"} if record.alone == "supported" else {record.alone}
+    if may_end.isdisjoint((before.outcome, before.alone)):
+        return "failed", _changed(record)
+    if record.alone == "supported":
+        return "passed", ""
+    as_before = before.model_copy(update={"outcome": record.outcome, "alone": record.alone})
+    return outcome_of(record.model_copy(update={"known": as_before}), strict=strict)
+
+
+def outcome_of(record: ClaimRecord, *, strict: bool) -> tuple[Shown, str]:
     """The outcome in pytest and its text: a verdict that changed fails, one that is known does not."""
     sentence = f"{record.outcome}: {record.reason}"
     if record.changed:
-        advice = "" if saving else "\nif that is right, keep it with --probe-save"
-        return "failed", f"the verdict changed: {record.known_line()}\n{sentence}{advice}"
+        return "failed", _changed(record)
     if record.outcome == "supported":
         return "passed", ""
-    if record.outcome == "inconclusive" and strict and record.known is None:
+    if record.outcome == "inconclusive" and strict and record.expected is None:
         return "failed", f"{sentence} (a failure under --probe-strict)"
     if record.outcome in ("inconclusive", "not applicable"):
         return "skipped", sentence
-    return ("xfailed" if record.known else "failed"), sentence
+    return ("failed" if record.expected is None else "xfailed"), sentence
+
+
+def _changed(record: ClaimRecord) -> str:
+    return f"the verdict changed: {record.known_line()}\n{record.outcome}: {record.reason}"
 
 
 def _record(item: pytest.Item, verdict: Verdict) -> ClaimRecord:
@@ -104,18 +145,18 @@ def _record(item: pytest.Item, verdict: Verdict) -> ClaimRecord:
     )
 
 
-def _properties(record: ClaimRecord) -> list[tuple[str, object]]:
+def properties_of(record: ClaimRecord) -> list[tuple[str, object]]:
     """The numbers, for junitxml."""
     pairs: list[tuple[str, object]] = [
         ("claim", record.key),
         ("model", record.model.name),
         ("verdict", str(record.outcome)),
+        ("alone", str(record.alone)),
         ("reason", record.reason),
     ]
+    pairs += [(name, value) for name in ("p", "q") if (value := getattr(record, name)) is not None]
     if record.measurement is not None:
         found = record.measurement
-        pairs += [
-            (name, getattr(found, name)) for name in ("score", "low", "high", "n", "groups", "unit", "p")
-        ]
+        pairs += [(name, getattr(found, name)) for name in ("score", "low", "high", "n", "groups", "unit")]
         pairs += [(f"gain over {control.name}", control.gain) for control in found.controls]
     return pairs

@@ -1,4 +1,4 @@
-"""Collecting the verdicts of a session, writing the run, and showing it."""
+"""Collecting the verdicts of a session, correcting them in their families, and writing the run."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lazarus_probe.plugin.baselines import remark, save
-from lazarus_probe.plugin.collection import REFUSAL, is_worker
+from lazarus_probe.plugin.baselines import keep, remarks, with_known
+from lazarus_probe.plugin.collection import LEFT_OUT, REFUSAL, is_claim, is_worker
+from lazarus_probe.plugin.moves import Moves
 from lazarus_probe.plugin.options import report_folder
 
 if TYPE_CHECKING:
+    from lazarus_probe.claims.families import FamilyRecord
     from lazarus_probe.claims.record import ClaimRecord
     from lazarus_probe.reports.run import Run
+
+USUAL = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 
 
 class ClaimSession:
@@ -23,21 +27,34 @@ class ClaimSession:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.found: list[dict[str, Any]] = []
-        self.failed: set[str] = set()
+        self.broken: dict[str, dict[str, str]] = {}
         self.ran: set[str] = set()
+        self.left_out = 0
+        self.crashed = False
         self.problems: list[str] = []
         self.notes: list[str] = []
+        self.records: list[ClaimRecord] = []
+        self.families: list[FamilyRecord] = []
+        self.moves = Moves(config)
+        self.lf = bool(config.getoption("lf", False) and _failed_last_time(config))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what a claim's report carries."""
         if hasattr(report, "probe"):
             self.found.append(report.probe)
-            if report.failed:
-                self.failed.add(report.nodeid)
+            self.moves.remember(report)
+        elif broken := getattr(report, "probe_broken", None):
+            self.broken[report.nodeid] = broken
+        elif report.when not in ("setup", "call", "teardown"):  # xdist's word of a worker that died
+            self.broken[report.nodeid] = {"test": report.nodeid, "error": str(report.longrepr)}
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         """Count what ran: fewer than were collected make a partial run."""
         self.ran.add(nodeid)
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """Count the claims that `-k`, `-m`, `--lf` or another plugin leaves out."""
+        self.left_out += sum(map(is_claim, items))
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Give an inconclusive claim its own category."""
@@ -46,77 +63,142 @@ class ClaimSession:
         return "inconclusive", "?", "INCONCLUSIVE"
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
-        """Take over what a worker of a parallel run refused."""
-        problem = getattr(node, "workeroutput", {}).get(REFUSAL)
+    def pytest_testnodedown(self, node: Any, error: object | None) -> None:
+        """Take over what a worker of a parallel run has to say, or that it died."""
+        output = getattr(node, "workeroutput", None) or {}
+        self.crashed |= error is not None
+        self.left_out = max(self.left_out, output.get(LEFT_OUT, 0))
+        problem = output.get(REFUSAL)
         if problem and problem not in self.problems:
             self.problems.append(problem)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write run.json, summary.md and, if asked, baselines; on the controller alone."""
+        """Settle the verdicts, write run.json, summary.md and, if asked, baselines; on the controller alone."""
         if is_worker(self.config):
+            self.config.workeroutput[LEFT_OUT] = self.left_out  # type: ignore[attr-defined]
             return
-        if self.found:
-            try:
-                self._write(session)
-            except OSError as error:
-                self.problems.append(f"the report could not be written: {error}")
+        if self.found or self.broken:
+            cut_short = self._was_cut_short(session)
+            self._settle(session)
+            self._write(cut_short=cut_short)
         if self.problems:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
-    def _write(self, session: pytest.Session) -> None:
-        from lazarus_probe.reports.run import make_run, write_run
-
-        partial = self._was_cut_short(session)
-        arguments = self.config.invocation_params.args
-        run = make_run(self.records(), self.config.getoption("probe_seed"), arguments, partial=partial)
-        written = write_run(run, report_folder(self.config))
-        self.notes.append(f"report: {_shown(written, self.config.rootpath)}")
-        _append_step_summary(run)
-        if self.config.getoption("probe_save"):
-            cut = ["no baseline was saved: the run was cut short"]
-            self.notes += cut if partial else save(self.config, run.claims)
-
     def _was_cut_short(self, session: pytest.Session) -> bool:
-        usual = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        return (
-            session.exitstatus not in usual or bool(self.problems) or len(self.ran) < session.testscollected
-        )
+        stopped = session.exitstatus not in USUAL or bool(self.problems) or self.crashed
+        return stopped or len(self.ran) < session.testscollected
 
-    def records(self) -> list[ClaimRecord]:
-        """What was found, claim by claim."""
+    def _settle(self, session: pytest.Session) -> None:
+        """Bring every verdict to what it is in its family, beside the baseline's, and the outcomes with it."""
+        from lazarus_probe.claims.claim import ClaimError
+        from lazarus_probe.claims.families import correct
         from lazarus_probe.claims.record import ClaimRecord
 
-        return sorted(map(ClaimRecord.model_validate, self.found), key=lambda record: record.order)
+        alone = sorted(map(ClaimRecord.model_validate, self.found), key=lambda record: record.order)
+        self.records, self.families = correct(alone)
+        try:
+            self.records = with_known(self.config, self.records)
+        except ClaimError as error:
+            self.problems.append(str(error))
+        for record in self.records:
+            self.moves.settle(record)
+        session.testsfailed += self.moves.failed
+        if self.moves.failed and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _write(self, *, cut_short: bool) -> None:
+        run = self._run(partial=cut_short or bool(self.left_out) or self.lf)
+        try:
+            self._report(run)
+        except OSError as error:
+            self.problems.append(f"the report could not be written: {error}")
+        try:
+            _append_step_summary(run)
+        except OSError as error:
+            self.problems.append(f"$GITHUB_STEP_SUMMARY could not be written: {error}")
+        if run.claims:
+            notes, problems = keep(self.config, run.claims, cut_short=cut_short)
+            self.notes += notes
+            self.problems += problems
+
+    def _run(self, *, partial: bool) -> Run:
+        from lazarus_probe.reports.run import Broken, make_run
+
+        return make_run(
+            self.records,
+            self.config.getoption("probe_seed"),
+            self.config.invocation_params.args,
+            partial=partial,
+            families=self.families,
+            broken=[Broken.model_validate(each) for _, each in sorted(self.broken.items())],
+        )
+
+    def _report(self, run: Run) -> None:
+        from lazarus_probe.reports.run import write_run
+
+        written = write_run(run, report_folder(self.config))
+        root = self.config.rootpath
+        shown = written.relative_to(root) if written.is_relative_to(root) else written
+        self.notes.append(f"report: {shown}")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the table of claims, the reasons that were not shown as failures, and where the run lies."""
-        if self.found:
+        if self.records:
             from lazarus_probe.reports.summary import text_table
 
-            records = self.records()
             terminalreporter.section("claims")
-            for line in [*text_table(records), "", *self._reasons(records), *self._remarks(records)]:
+            for line in [*text_table(self.records), "", *self._reasons(), *self._remarks()]:
                 terminalreporter.write_line(line)
-            for note in self.notes:
-                terminalreporter.write_line(note)
+        for note in self.notes:
+            terminalreporter.write_line(note)
         for problem in self.problems:
             terminalreporter.write_line(f"ERROR: {problem}", red=True)
 
-    def _reasons(self, records: list[ClaimRecord]) -> list[str]:
+    def _reasons(self) -> list[str]:
         """A sentence for each claim that is not supported, unless it stands among the failures."""
         hidden = self.config.option.tbstyle == "no"
         return [
             record.sentence
-            for record in records
+            for record in self.records
             if (record.outcome != "supported" or record.changed)
-            and (hidden or record.test not in self.failed)
+            and (hidden or not self.moves.has_failed(record))
         ]
 
-    def _remarks(self, records: list[ClaimRecord]) -> list[str]:
-        models = {record.model.name: record for record in records}
-        return [line for _, record in sorted(models.items()) if (line := remark(self.config, record))]
+    def _remarks(self) -> list[str]:
+        """What to know of families and baselines."""
+        lines = [family.sentence for family in self.families if family.missing or family.demoted]
+        lines += _moved(self.records)
+        return [*lines, *self._advice(), *self._of_baselines()]
+
+    def _advice(self) -> list[str]:
+        option = self.config.getoption
+        if option("probe_update") or option("probe_save") or not any(each.changed for each in self.records):
+            return []
+        how = "--probe-update" if option("probe_baseline") == "auto" else "--probe-save NAME"
+        return [f"if the changed verdicts are right, keep them with {how}"]
+
+    def _of_baselines(self) -> list[str]:
+        from lazarus_probe.claims.claim import ClaimError
+
+        try:
+            return remarks(self.config, self.records)
+        except ClaimError:  # it is among the problems
+            return []
+
+
+def _moved(records: list[ClaimRecord]) -> list[str]:
+    """The same verdict as in the baseline, on a score that is another."""
+    return [
+        f"{record.key} on {record.model.name}: still {record.outcome}, and its score moved by {moved}"
+        for record in records
+        if not record.changed and record.known and (moved := record.known.difference) and moved.real
+    ]
+
+
+def _failed_last_time(config: pytest.Config) -> bool:
+    cache = getattr(config, "cache", None)
+    return bool(cache and cache.get("cache/lastfailed", {}))
 
 
 def _append_step_summary(run: Run) -> None:
@@ -125,7 +207,3 @@ def _append_step_summary(run: Run) -> None:
     if path := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(path).open("a", encoding="utf-8") as file:
             file.write(summary_markdown(run))
-
-
-def _shown(path: Path, root: Path) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

@@ -25,7 +25,7 @@ def test_b(evidence, where):
 def kept(project):
     """A project whose baseline says: `a` is refuted, `b` is supported in both places."""
     project.write(TWO)
-    result = project.run("--probe-save")
+    result = project.run("--probe-update")
     result.assert_outcomes(failed=1, passed=2)
     result.stdout.fnmatch_lines(["tiny.json: kept 3 verdicts (3 new, 0 changed), 0 more as they were"])
     return project
@@ -54,8 +54,16 @@ def test_known_refutation_is_xfailed(kept):
 @pytest.mark.parametrize(
     ("name", "value", "line"),
     [
-        ("A", "0.95", "*baseline refuted 0.50 [[]0.48, 0.52[]], now supported 0.95 [[]0.93, 0.97[]]"),
-        ("B", "0.5", "*baseline supported 0.95 [[]0.93, 0.97[]], now refuted 0.50 [[]0.48, 0.52[]]"),
+        (
+            "A",
+            "0.95",
+            "*baseline refuted 0.50 [[]0.48, *, now supported 0.95 [[]0.93, *, difference +0.45 [[]+0.42, +0.48[]]",
+        ),
+        (
+            "B",
+            "0.5",
+            "*baseline supported 0.95 [[]0.93, *, now refuted 0.50 [[]0.48, *, difference -0.45 [[]-0.48, -0.42[]]",
+        ),
     ],
 )
 def test_changed_verdict_fails(kept, monkeypatch, name, value, line):
@@ -63,7 +71,8 @@ def test_changed_verdict_fails(kept, monkeypatch, name, value, line):
     monkeypatch.setenv(name, value)
     result = kept.run()
     assert result.ret == 1
-    result.stdout.fnmatch_lines([line, "if that is right, keep it with --probe-save"])
+    result.stdout.fnmatch_lines([line])
+    assert result.outlines.count("if the changed verdicts are right, keep them with --probe-update") == 1
     run = kept.reports()[-1]
     assert run["changed"] == (["tiny: a"] if name == "A" else ["tiny: b[L3]", "tiny: b[embed-last]"])
     result.stdout.fnmatch_lines(["* tiny * " + ("supported!*" if name == "A" else "refuted!*")])
@@ -72,7 +81,7 @@ def test_changed_verdict_fails(kept, monkeypatch, name, value, line):
 def test_known_inconclusive_passes_strict(project):
     """What is known to be inconclusive is no failure even under --probe-strict."""
     project.write('@claim("a")\ndef test_a(evidence):\n    evidence.record(measured(0.9))')
-    assert project.run("--probe-strict", "--probe-save").ret == 1
+    assert project.run("--probe-strict", "--probe-update").ret == 1
     result = project.run("--probe-strict")
     assert result.ret == 0
     assert result.parseoutcomes() == {"inconclusive": 1}
@@ -86,9 +95,9 @@ def test_none_ignores_baselines(kept):
 def test_save_accepts_a_change(kept, monkeypatch):
     """Saving a changed verdict fails once more, and is what later runs are tested against."""
     monkeypatch.setenv("A", "0.95")
-    result = kept.run("--probe-save")
+    result = kept.run("--probe-update")
     result.assert_outcomes(failed=1, passed=2)
-    assert "if that is right" not in result.stdout.str()
+    assert "if the changed verdicts are right" not in result.stdout.str()
     result.stdout.fnmatch_lines(["tiny.json: kept 3 verdicts (0 new, 1 changed), 0 more as they were"])
     kept.run().assert_outcomes(passed=3)
 
@@ -97,7 +106,7 @@ def test_deselected_claims_keep_their_lines(kept, monkeypatch):
     """A run of some claims saves those and leaves the others as they were."""
     before = claims(kept)
     monkeypatch.setenv("A", "0.95")
-    result = kept.run("--probe-save", "-k", "test_a")
+    result = kept.run("--probe-update", "-k", "test_a")
     result.stdout.fnmatch_lines(["tiny.json: kept 1 verdicts (0 new, 1 changed), 2 more as they were"])
     assert claims(kept)["a"]["outcome"] == "supported"
     assert {**claims(kept), "a": None} == {**before, "a": None}
@@ -113,16 +122,31 @@ def test_cut_short_saves_nothing(kept, monkeypatch, stop):
             stop
         ]
         kept.write(f"{TWO}\ndef test_stop():\n    {raising}\n")
-    result = kept.run("--probe-save", *(["-x"] if stop == "-x" else []))
+    result = kept.run("--probe-update", *(["-x"] if stop == "-x" else []))
     result.stdout.fnmatch_lines(["no baseline was saved: the run was cut short"])
     assert kept.baseline().read_bytes() == before
     assert kept.reports()[-1]["partial"] is True
 
 
-def test_moved_threshold_is_a_new_claim(kept):
-    """A claim whose thresholds moved is not covered by what the baseline says of the old one."""
-    kept.write(TWO.replace('@claim("a")', '@claim("a", threshold=0.8)'))
-    assert kept.run().ret == 1
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ("threshold=0.8", "threshold of a changed since the baseline: 0.9 -> 0.8"),
+        (
+            "threshold=0.8, margin=0.2",
+            "threshold of a changed since the baseline: 0.9 -> 0.8; margin of a changed since the baseline: 0.1 -> 0.2",
+        ),
+        ("alpha=0.01", "declared otherwise than in the baseline, and not held against it: a"),
+    ],
+)
+def test_moved_threshold_is_a_new_claim(kept, changes, line):
+    """A claim declared otherwise is not covered by what the baseline says, and the run says what moved."""
+    kept.write(TWO.replace('@claim("a")', f'@claim("a", {changes})'))
+    result = kept.run()
+    result.assert_outcomes(failed=1, passed=2)
+    assert result.outlines.count(line) == 1
+    (known,) = [each["known"] for each in kept.reports()[-1]["claims"] if each["claim"]["id"] == "a"]
+    assert (known["compared"], known["outcome"], known["threshold"]) == ("nothing", "refuted", 0.9)
 
 
 def test_other_version_is_left_out(kept, make_model):
@@ -160,7 +184,7 @@ def test_each_model_has_its_own(kept, make_model):
     other = make_model("other", seed=1, num_key_value_heads=4)
     both = (kept.model, other)
     kept.run(models=both).assert_outcomes(xfailed=1, failed=1, passed=4)
-    kept.run("--probe-save", models=both)
+    kept.run("--probe-update", models=both)
     assert list(claims(kept, "other")) == list(claims(kept, "tiny"))
     kept.run(models=both).assert_outcomes(xfailed=2, passed=4)
 
@@ -174,18 +198,118 @@ def test_damaged_baseline_is_refused(kept, text):
         assert result.ret == 4
         (line,) = [line for line in result.errlines if line.strip()]
         assert "tiny.json is no baseline: " in line
-        assert line.endswith("; make one with --probe-save")
+        assert line.endswith("; take it away and make it anew with --probe-update")
 
 
 def test_failed_save_leaves_the_old_one(kept, monkeypatch):
     """A baseline that cannot be written is an error of one line; the old one stays whole, and nothing beside it."""
     before = kept.baseline().read_bytes()
     monkeypatch.setattr(Path, "replace", _no_space)
-    result = kept.run("--probe-save")
+    result = kept.run("--probe-update")
     assert result.ret == 4
-    result.stdout.fnmatch_lines(["ERROR: the report could not be written: *No space left on device*"])
+    result.stdout.fnmatch_lines(["ERROR: the baseline could not be written: *No space left on device*"])
     assert kept.baseline().read_bytes() == before
     assert [path.name for path in kept.baseline().parent.iterdir()] == ["tiny.json"]
+
+
+def test_a_name_keeps_this_run(kept, make_model, monkeypatch):
+    """--probe-save NAME keeps what this run found, and --probe-baseline NAME tests any version against it."""
+    monkeypatch.setenv("A", "0.95")
+    own = kept.baseline().read_bytes()
+    result = kept.run("--probe-save=v1", "--probe-baseline=none")
+    result.stdout.fnmatch_lines(["v1.json: kept 3 verdicts, a new baseline"])
+    assert kept.baseline().read_bytes() == own
+    saved = json.loads(kept.baseline("v1").read_text())
+    assert (saved["schema_version"], saved["model"], saved["seed"]) == (2, "tiny", 0)
+    assert saved["package"][0].isdigit()
+    assert list(saved["claims"]["a"]) == [
+        *("outcome", "alone", "score", "low", "high", "tokens", "p", "q"),
+        *("claim_hash", "family", "threshold", "margin"),
+    ]
+    later = make_model("later", seed=1, num_key_value_heads=4)
+    monkeypatch.setenv("A", "0.5")
+    result = kept.run("--probe-baseline=v1", models=(later,))
+    result.assert_outcomes(failed=1, passed=2)
+    result.stdout.fnmatch_lines(["if the changed verdicts are right, keep them with --probe-save NAME"])
+
+
+def test_a_name_is_written_anew(kept):
+    """A name may be saved again, but never loses a claim: a run of some claims is refused and leaves the file."""
+    kept.run("--probe-save=v1", "--probe-baseline=none")
+    result = kept.run("--probe-save=v1")
+    result.stdout.fnmatch_lines(["v1.json: kept 3 verdicts, in place of what it held"])
+    before = kept.baseline("v1").read_bytes()
+    result = kept.run("--probe-save=v1", "-k", "test_a")
+    assert result.ret == 4
+    result.stdout.fnmatch_lines(
+        [
+            "ERROR: no baseline was saved: v1.json holds 2 claims that did not run (b[[]L3], b[[]embed-last]), and "
+            "stays as it was: give --probe-save another name, or run them too"
+        ]
+    )
+    assert kept.baseline("v1").read_bytes() == before
+
+
+def test_a_stopped_run_is_not_saved(kept):
+    """A run that was cut short is saved under no name."""
+    result = kept.run("--probe-save=v1", "--probe-baseline=none", "-x")
+    result.stdout.fnmatch_lines(["no baseline was saved: the run was cut short"])
+    assert not kept.baseline("v1").exists()
+
+
+def test_a_damaged_baseline_is_never_replaced(kept):
+    """Where the old baseline cannot be read nothing is saved over it, and the run is still written."""
+    kept.baseline().write_text("{")
+    result = kept.run("--probe-update", "--probe-baseline=none")
+    assert result.ret == 4
+    result.stdout.fnmatch_lines(["ERROR: no baseline was saved: *tiny.json is no baseline: *"])
+    assert kept.baseline().read_text() == "{"
+    assert len(kept.reports()) == 2
+
+
+def test_newer_schema_is_named(kept):
+    """A baseline of a later version of the package is refused by name."""
+    kept.baseline().write_text(
+        kept.baseline().read_text().replace('"schema_version": 2', '"schema_version": 3')
+    )
+    result = kept.run()
+    assert result.ret == 4
+    pattern = "ERROR: baseline *tiny.json has schema 3, this version reads up to 2: update lazarus_probe"
+    pytest.LineMatcher(result.errlines).fnmatch_lines([pattern])
+
+
+def test_older_schema_is_read(kept):
+    """A baseline of schema 1, which had verdicts and scores alone, still counts."""
+    old = json.loads(kept.baseline().read_text())
+    names = ("outcome", "score", "low", "high", "claim_hash")
+    old["claims"] = {key: {name: known[name] for name in names} for key, known in old["claims"].items()}
+    kept.baseline().write_text(json.dumps({**old, "schema_version": 1, "package": ""}))
+    kept.run().assert_outcomes(xfailed=1, passed=2)
+
+
+def test_known_numbers_reach_the_run(kept, monkeypatch):
+    """run.json holds the baseline's verdict and numbers beside the new ones, and whether the difference is real."""
+    monkeypatch.setenv("A", "0.54")
+    result = kept.run()
+    result.stdout.fnmatch_lines(["a on tiny: still refuted, and its score moved by +0.04 [[]+0.01, +0.07[]]"])
+    (known,) = [each["known"] for each in kept.reports()[-1]["claims"] if each["claim"]["id"] == "a"]
+    assert (known["outcome"], known["score"], known["compared"]) == ("refuted", 0.5, "outcome")
+    assert known["difference"]["real"] is True
+    assert known["difference"]["score"] == pytest.approx(0.04)
+
+
+def test_a_baseline_damaged_during_the_run(kept):
+    """A baseline that turns unreadable while claims run loses no number: the run is written and says so."""
+    kept.write(
+        f"{TWO}\ndef test_spoil(pytestconfig):\n    from lazarus_probe.plugin.baselines import READ\n"
+        f"    pytestconfig.stash[READ].clear()\n    open({str(kept.baseline())!r}, 'w').write('[')\n"
+    )
+    result = kept.run()
+    assert result.ret == 4
+    result.stdout.fnmatch_lines(
+        ["*= claims =*", "a * tiny * refuted *", "ERROR: *tiny.json is no baseline: *"]
+    )
+    assert len(kept.reports()[-1]["claims"]) == 3
 
 
 def _no_space(self, target):

@@ -23,7 +23,7 @@ def test_supported_passes(project):
     result = run(project, "evidence.record(measured(0.95))")
     assert result.ret == 0
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["c * tiny * supported * 0.95 * [[]0.93, 0.97[]] * majority 0.45"])
+    result.stdout.fnmatch_lines(["c * tiny * supported * 0.95 * [[]0.93, 0.97[]] * majority 0.45*"])
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,12 @@ def test_broken_test_is_no_verdict(project):
     """An assertion that fails in a claim's test is pytest's own failure, traceback and all, and no verdict."""
     result = run(project, "evidence.record(measured(0.95)); assert 1 == 2")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["*def test_c*", "E*assert 1 == 2"])
-    assert project.reports() == []
+    result.stdout.fnmatch_lines(["*def test_c*", "E*assert 1 == 2", "report: reports/*-no-verdicts"])
+    (report,) = project.reports()
+    assert report["claims"] == []
+    assert report["broken"] == [
+        {"test": "test_claims.py::test_c[tiny]", "error": "assert 1 == 2", "claim": "c", "model": "tiny"}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +139,10 @@ def test_misuse_fails_in_one_line(project, body, line):
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([line])
     assert not [line for line in result.outlines if line.startswith(("E ", ">"))]
-    assert project.reports() == []
+    (report,) = project.reports()
+    assert report["claims"] == []
+    (broken,) = report["broken"]
+    assert line.partition(":*: ")[2].rstrip("*") in broken["error"]
     if "test_claims.py" in line:
         result = run(project, body, "--full-trace")
         result.stdout.fnmatch_lines(["*def test_c*", "E*"])

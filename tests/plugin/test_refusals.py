@@ -53,7 +53,8 @@ def refused(result):
         (
             GOOD + "  treshold: 1\n",
             "some.yaml:10: claim 'known': field 'treshold' is unknown; the fields are id, statement, source, family, "
-            "kind, threshold, effect, margin, controls, minimum_groups, alpha, cases, depth, published, needs, parameters",
+            "kind, threshold, effect, margin, controls, minimum_groups, alpha, cases, depth, published, needs, "
+            "parameters",
         ),
         (
             GOOD.replace("0.9", ".nan"),
@@ -213,7 +214,14 @@ def test_models_are_no_matter_without_claims(project):
     [
         (
             ["--probe-baseline=nowhere.json"],
-            "--probe-baseline nowhere.json: no such file; give auto, none or*",
+            "--probe-baseline nowhere.json: no such file or name; give auto, none, a baseline's path, or the "
+            "name of one (there are none yet)",
+        ),
+        (["--probe-save=a/b"], "--probe-save a/b: give a name of letters, digits, dots, dashes and*"),
+        (["--probe-save=auto"], "--probe-save auto: give a name of letters, digits, dots, dashes and*"),
+        (
+            ["--probe-save=v1", "--probe-model=organism"],
+            "--probe-save v1 is of one model, this run has 2 (tiny, organism): save each in a run of its own*",
         ),
         (["--probe-report=a_file"], "--probe-report a_file is a file; give a folder"),
     ],

@@ -76,7 +76,7 @@ def test_markup_of_prompts_is_escaped(ran):
     assert "a \\| b &lt;c> \\*d\\* [e\\](f) g" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 6
-    assert all(row.count("|") == 7 for row in rows)
+    assert all(row.count("|") == 8 for row in rows)
 
 
 def test_junitxml_has_the_numbers(ran):
@@ -100,7 +100,7 @@ def test_terminal_is_readable(ran):
         [
             "lazarus_probe: models tiny; seed 0; device *; BLAS *",
             "*= claims =*",
-            "claim * model * verdict * effect * interval * best control",
+            "claim * model * verdict * effect * interval * best control*",
             "report: reports/*-tiny*",
         ]
     )
@@ -123,7 +123,7 @@ def test_github_summary_is_appended(project, monkeypatch):
 def test_report_folder_is_chosen(project):
     """--probe-report says where runs and baselines go, and it is made."""
     project.write(SUITE)
-    project.run("--probe-report=deep/down", "--probe-save")
+    project.run("--probe-report=deep/down", "--probe-update")
     names = sorted(
         path.name.partition("-tiny")[1] or path.name
         for path in (project.pytester.path / "deep/down").iterdir()
@@ -138,8 +138,40 @@ def test_failed_write_leaves_nothing(project, monkeypatch):
     monkeypatch.setattr(Path, "rename", _no_space)
     result = project.run("-p", "no:cacheprovider")
     assert result.ret == 4
-    result.stdout.fnmatch_lines(["ERROR: the report could not be written: *No space left on device*"])
+    result.stdout.fnmatch_lines(
+        ["right * supported *", "ERROR: the report could not be written: *No space left on device*"]
+    )
     assert list((project.pytester.path / "reports").iterdir()) == []
+
+
+def test_numbers_survive_what_cannot_be_written(project, monkeypatch):
+    """A page that cannot be drawn, and a step summary that cannot be written, take no number with them."""
+    import lazarus_probe.reports.page as page
+
+    monkeypatch.setattr(page, "page_html", _cannot_draw)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.pytester.path))
+    project.write(SUITE)
+    result = project.run("--probe-update")
+    assert result.ret == 4
+    result.stdout.fnmatch_lines(
+        [
+            "*= claims =*",
+            "report: reports/*",
+            "tiny.json: kept 4 verdicts *",
+            "ERROR: $GITHUB_STEP_SUMMARY could not *",
+        ]
+    )
+    (run,) = project.reports()
+    assert len(run["claims"]) == 4
+    (html,) = (project.pytester.path / "reports").glob("*/index.html")
+    assert (
+        "The page could not be made (ValueError: no &lt;ink&gt;); the numbers are in run.json"
+        in html.read_text()
+    )
+
+
+def _cannot_draw(run):
+    raise ValueError("no <ink>")
 
 
 def _no_space(self, target):

@@ -1,0 +1,57 @@
+"""The final verdicts in junitxml, which is told of each test before its family is complete."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import pytest
+from _pytest.junitxml import LogXML, xml_key
+
+from lazarus_probe.plugin.outcomes import Shown, properties_of
+
+if TYPE_CHECKING:
+    from lazarus_probe.claims.record import ClaimRecord
+
+
+class JunitCases:
+    """The test cases of the claims, where `--junitxml` asks for them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.cases: dict[str, Any] = {}
+
+    @property
+    def xml(self) -> LogXML | None:
+        """Where pytest collects what it will write."""
+        return self.config.stash.get(xml_key, None)
+
+    def remember(self, report: pytest.TestReport) -> None:
+        """Keep hold of a report's test case before pytest closes it."""
+        if self.xml is not None:
+            self.cases[report.nodeid] = self.xml.node_reporter(report)
+
+    def settle(self, record: ClaimRecord) -> None:
+        """Write what a record came to over what the test alone did."""
+        if record.test not in self.cases:
+            return
+        case = self.cases[record.test].to_xml()
+        block = case.find("properties")
+        if block is None:
+            block = ElementTree.SubElement(case, "properties")
+        known = {each.get("name"): each for each in block}
+        for name, value in properties_of(record):
+            each = known.get(name)
+            if each is None:
+                each = ElementTree.SubElement(block, "property", name=name)
+            each.set("value", str(value))
+
+    def move(self, record: ClaimRecord, outcome: Shown, text: str) -> None:
+        """Make the test case of a record that had passed a failed or a skipped one."""
+        if record.test not in self.cases or self.xml is None:
+            return
+        tag = "failure" if outcome == "failed" else "skipped"
+        case = self.cases[record.test].to_xml()
+        ElementTree.SubElement(case, tag, message=" ".join(text.split())).text = text
+        self.xml.add_stats(tag)
+        self.xml.stats["passed"] -= 1
