@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,7 @@ def card_markdown(run: Run, model: str | None = None) -> str:
     found = [record for record in records if record.outcome == "supported"]
     lines = ["## Verified findings", "", _tested(run, records), ""]
     if run.partial:
-        lines += ["The run was cut short: claims are missing.", ""]
+        lines += ["The run was cut short, or claims were left out of it.", ""]
     lines += [line for record in found for line in _finding(record)] or [
         "None of the claims is supported.",
         "",
@@ -101,7 +100,7 @@ def _controls(claim: Claim, found: MeasurementRecord) -> str:
 def _repeat(run: Run, record: ClaimRecord) -> list[str]:
     """The command stands indented: nothing in an argument can end such a block."""
     versions = ", ".join(f"{name} {version}" for name, version in run.environment.packages.items())
-    command = " ".join(visible(shlex.join(["pytest", *run.arguments])).split())
+    command = " ".join(visible(run.command).split())
     return [
         "### To repeat it",
         "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -71,6 +72,11 @@ class Run(BaseModel):
     families: list[FamilyRecord]
     broken: list[Broken]
     claims: list[ClaimRecord]
+
+    @property
+    def command(self) -> str:
+        """What was typed, as a shell takes it."""
+        return shlex.join(["pytest", *self.arguments])
 
 
 class RunError(ValueError):

@@ -46,7 +46,7 @@ def summary_markdown(run: Run) -> str:
     """What ran, the table, each verdict's reason, the families and what broke, as Markdown."""
     lines = [f"# Claims, run {run.run}", ""]
     if run.partial:
-        lines += ["**Partial run**: it was cut short, and claims are missing.", ""]
+        lines += ["**Partial run**: it was cut short, or claims were left out of it.", ""]
     lines += [f"Seed {run.seed}, device {run.environment.device}, BLAS {markdown(run.environment.blas)}.", ""]
     lines += [*_models(record.model for record in run.claims), ""]
     lines += [_markdown_row([*HEADINGS, "q"]), _markdown_row(["---"] * (len(HEADINGS) + 1))]
