@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks.sites import Site
+from lazarus_probe.hooks.sites import Site, kinds_at
 from lazarus_probe.introspection.ablation import Method, ablate, ablate_neurons, answers, reference
 from lazarus_probe.statistics import Interval, paired_interval, proportion_interval
 from lazarus_probe.statistics.difference import difference_interval
@@ -87,8 +87,9 @@ def differential_ablation(
 ) -> Measurement:
     """Ablate each layer's MLP; the share of hard answers broken minus that of easy ones, at the chosen layer.
 
-    Controls: `random_neurons`, as many neurons as one layer has drawn over all layers and set to their means; and the
-    kind `between`, which a gate of what is hard should spare more than the hard.
+    Controls: `random_neurons`, as many neurons as one layer has drawn over all layers and set to their means (where a
+    layer is a mixture of experts, coordinates of the MLPs' outputs instead); and the kind `between`, which a gate of
+    what is hard should spare more than the hard.
 
     Args:
         subject: the model.
@@ -100,8 +101,10 @@ def differential_ablation(
         seed: of drawn values and neurons.
     """
     layers = range(subject.num_layers)
-    outputs, inner = ([Site(kind, layer) for layer in layers] for kind in ("mlp_out", "neurons"))
-    known = reference(subject, graded.prompts, [*outputs, *inner])
+    dense = all("neurons" in kinds_at(subject.anatomy, layer) for layer in layers)
+    outputs = [Site("mlp_out", layer) for layer in layers]
+    inner = [Site("neurons", layer) for layer in layers] if dense else outputs
+    known = reference(subject, graded.prompts, list(dict.fromkeys([*outputs, *inner])))
     said = [answers(subject, graded.prompts, [ablate(site, method, known[site], seed)]) for site in outputs]
     broken = [_broken(graded, texts) for texts in said]
     gate = int(np.argmax([_gap(graded, each, hard, easy, confirming=False)[0] for each in broken]))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lazarus_probe.introspection.continuation import joined
 from lazarus_probe.introspection.logit_lens import logit_lens
 from lazarus_probe.statistics import paired_control, proportion_interval
 from lazarus_probe.statistics.measurement import Measurement, some_examples
@@ -52,10 +53,13 @@ def vocabulary_alignment(
     empty = [name for name, tokens in words.items() if not tokens]
     if empty:
         raise ValueError(f"no spelling of {', '.join(empty)} is a single token: choose other class words")
-    lens = logit_lens(subject, [question.text for question in questions], [layer, subject.num_layers - 1])
+    pairs = [
+        joined(subject, question.text, question.fact.response(question.phrasing)) for question in questions
+    ]
+    lens = logit_lens(subject, [whole[:start] for whole, start in pairs], [layer, subject.num_layers - 1])
     top = lens.log_probs.argmax(axis=-1)
     named = np.array([row[0] in words[q.fact.operation] for row, q in zip(top, questions, strict=True)])
-    answered = np.array([row[1] == _first_token(subject, q) for row, q in zip(top, questions, strict=True)])
+    answered = np.array([row[1] == whole[start] for row, (whole, start) in zip(top, pairs, strict=True)])
     families = np.array([question.family for question in questions])
     interval = proportion_interval(named, families, seed=seed)
     probabilities = [
@@ -84,10 +88,3 @@ def vocabulary_alignment(
             named,
         ),
     )
-
-
-def _first_token(subject: Subject, question: Question) -> int:
-    """The first token of the true answer as it continues the prompt."""
-    prompt = subject.encode(question.text)
-    whole = subject.encode(question.text + question.fact.response(question.phrasing))
-    return whole[len(prompt)]
