@@ -124,7 +124,7 @@ def _explained(claim: Claim, measurement: Measurement, control: Control) -> str:
     if claim.kind in POSITIVE:
         return (
             f"{measurement.unit} is {measurement.score:.2f}, but {control.name} reaches only "
-            f"{control.score:.2f}: an instrument that finds nothing anywhere shows no {claim.kind}"
+            f"{control.score:.2f}: where the positive control is as low, that shows no {claim.kind}"
         )
     return (
         f"{control.name} reaches {control.score:.2f} and the model's gain over it is {_interval(control)}, "

@@ -61,10 +61,12 @@ def paired_interval(
 ) -> Interval:
     """The interval of a mean paired difference, with the difference of each row in [-1, 1].
 
-    The widest, at either end, of three: the cluster bootstrap; the t interval on cluster totals, which holds
-    for few clusters; and what clusters of a kind not seen yet could do. The last decides when the differences
-    are all equal: G clusters without a change leave a share up to `1 - alpha ** (1 / G)` of clusters that
-    change, each by as much as the range allows. As unequal differences come in, it fades (`lack_of_pairs`).
+    The widest, at either end, of four: the cluster bootstrap; the t interval on cluster totals, which holds
+    for few clusters; what clusters of a kind not seen yet could do; and where rows change all the way or not at all,
+    and all in one direction, the interval of that proportion, since the first two fall short of a skewed one. The third
+    decides when the differences are all equal: G clusters without a change leave a share up to
+    `1 - alpha ** (1 / G)` of clusters that change, each by as much as the range allows. As unequal differences
+    come in, it fades (`lack_of_pairs`).
 
     Args:
         differences: (N,) treated minus control, each in [-1, 1].
@@ -88,7 +90,19 @@ def paired_interval(
     unseen = unseen_share(count, 1 - level) * lack_of_pairs(means)
     mean = values.mean()
     guard = Interval(mean - unseen * (mean + 1), mean + unseen * (1 - mean), level)
-    return _widest(bootstrap, _student(values, index, count, level), guard, low=-1.0, high=1.0)
+    known = (bootstrap, _student(values, index, count, level), guard)
+    return _widest(*known, *_one_way(values, index, count, level), low=-1.0, high=1.0)
+
+
+def _one_way(values: Floats, index: Ints, count: int, level: float) -> tuple[Interval, ...]:
+    """The interval of differences that are all 0 or 1, or all 0 or -1; none for others."""
+    sign = float(np.sign(values.sum()))
+    if not sign or not np.isin(values, (0.0, sign)).all():
+        return ()
+    share = np.abs(values)
+    found = wilson_interval(share.mean(), _effective_sample(share, index, count, level), level)
+    ends = sorted((sign * found.low, sign * found.high))
+    return (Interval(ends[0], ends[1], level),)
 
 
 def _student(values: Floats, index: Ints, count: int, level: float) -> Interval:

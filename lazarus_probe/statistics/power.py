@@ -79,12 +79,13 @@ def required_groups(
 def implied_p(score: float, low: float, high: float, null: float, level: float = 0.95) -> float:
     """The one-sided p of a score above `null`, read off the interval of the score (Altman & Bland 2011).
 
-    The side that faces the null is taken as normal: p is `(1 - level) / 2` where its end lies on the null.
+    The side that faces the null is taken as normal: p is `(1 - level) / 2` where its end lies on the null. An interval
+    without width leaves no doubt.
     """
     z = NormalDist().inv_cdf((1 + level) / 2)
-    reach = score - low if score > null else high - score
+    reach = score - low if score >= null else high - score
     if reach <= 0:
-        return 0.0 if score > null else 1.0
+        return 0.0 if score >= null else 1.0
     return NormalDist().cdf(-z * (score - null) / reach)
 
 
