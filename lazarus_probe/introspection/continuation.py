@@ -35,6 +35,18 @@ def joined(subject: Subject, prompt: str, text: str) -> tuple[list[int], int]:
     return whole, start
 
 
+def before_answers(
+    subject: Subject, prompts: Sequence[str], answers: Sequence[str]
+) -> tuple[list[list[int]], list[int]]:
+    """The tokens of each prompt up to where its answer begins, and the token that it begins with.
+
+    Raises:
+        ValueError: as `joined`.
+    """
+    pairs = [joined(subject, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    return [whole[:start] for whole, start in pairs], [whole[start] for whole, start in pairs]
+
+
 def continuation_probability(
     subject: Subject, prompts: Sequence[str], continuations: Sequence[str]
 ) -> NDArray[np.float64]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
@@ -30,6 +29,7 @@ from lazarus_probe.introspection.probe import CONSTANT, measure
 from lazarus_probe.introspection.readings import Labelled, Readings, read
 from lazarus_probe.statistics import Kind, PermutationTest, halves, max_statistic_p
 from lazarus_probe.statistics.measurement import Curve, Measurement
+from lazarus_probe.statistics.threads import one_thread
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -129,7 +129,7 @@ def emergence(
     sites = [Site("embed"), *(resid_post(each) for each in range(layers))]
     by_site = read(subject, twin, labelled, sites, kind, store)
     places = {place: by_site[site] for place, site in enumerate(sites, EMBED)}
-    with threadpool_limits(limits=1, user_api="blas"):  # many small fits: a second thread only waits
+    with one_thread():
         if layer is not None:
             scan = _scan(places, kind, seed)
             return _measured(places, scan, layer, _at(layer, layers), kind, seed)

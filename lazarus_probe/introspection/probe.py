@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
@@ -34,6 +33,7 @@ from lazarus_probe.statistics import Kind, control_numbers, control_task
 from lazarus_probe.statistics.control_task import enough_types
 from lazarus_probe.statistics.folds import encode, grouped_folds
 from lazarus_probe.statistics.measurement import Control, Example, Measurement, some_examples
+from lazarus_probe.statistics.threads import one_thread
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -74,7 +74,7 @@ def decode(
     """
     store = ActivationStore() if store is None else store
     readings = read(subject, twin, labelled, [site], kind, store)[site]
-    with threadpool_limits(limits=1, user_api="blas"):  # many small fits: a second thread only waits
+    with one_thread():
         return measure(readings, kind, seed, {"site": str(site)})
 
 

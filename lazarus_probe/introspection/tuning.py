@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
@@ -26,6 +25,7 @@ from lazarus_probe.statistics import (
 )
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.measurement import Control, Example, Measurement
+from lazarus_probe.statistics.threads import one_thread
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -102,7 +102,7 @@ def probed(
     """
     found = (store or ActivationStore()).get(subject, labelled.prompts, [site], at=labelled.at)[site]
     features = found.reshape(len(found), -1)
-    with threadpool_limits(limits=1, user_api="blas"):  # many small fits: a second thread only waits
+    with one_thread():
         guesses = out_of_fold_classification(features, labelled.labels, labelled.groups, seed=seed)
     return np.asarray(guesses == labelled.labels)
 

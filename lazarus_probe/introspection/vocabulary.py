@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lazarus_probe.introspection.continuation import joined
+from lazarus_probe.introspection.continuation import before_answers
 from lazarus_probe.introspection.logit_lens import logit_lens
 from lazarus_probe.statistics import paired_control, proportion_interval
 from lazarus_probe.statistics.measurement import Measurement, some_examples
-from lazarus_probe.tasks.prompts import Question
+from lazarus_probe.tasks.prompts import Question, texts_and_answers
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -53,13 +53,11 @@ def vocabulary_alignment(
     empty = [name for name, tokens in words.items() if not tokens]
     if empty:
         raise ValueError(f"no spelling of {', '.join(empty)} is a single token: choose other class words")
-    pairs = [
-        joined(subject, question.text, question.fact.response(question.phrasing)) for question in questions
-    ]
-    lens = logit_lens(subject, [whole[:start] for whole, start in pairs], [layer, subject.num_layers - 1])
+    contexts, firsts = before_answers(subject, *texts_and_answers(questions))
+    lens = logit_lens(subject, contexts, [layer, subject.num_layers - 1])
     top = lens.log_probs.argmax(axis=-1)
     named = np.array([row[0] in words[q.fact.operation] for row, q in zip(top, questions, strict=True)])
-    answered = np.array([row[1] == whole[start] for row, (whole, start) in zip(top, pairs, strict=True)])
+    answered = top[:, 1] == np.array(firsts)
     families = np.array([question.family for question in questions])
     interval = proportion_interval(named, families, seed=seed)
     probabilities = [

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lazarus_probe.introspection.continuation import joined
+from lazarus_probe.introspection.continuation import before_answers
 from lazarus_probe.introspection.logit_lens import logit_lens
 from lazarus_probe.statistics import paired_control, proportion_interval
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
-from lazarus_probe.tasks.prompts import Question
+from lazarus_probe.tasks.prompts import Question, texts_and_answers
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -37,13 +37,10 @@ def vocabulary_scan(
     empty = [name for name, tokens in words.items() if not tokens]
     if empty:
         raise ValueError(f"no spelling of {', '.join(empty)} is a single token: choose other class words")
-    texts = [question.text for question in questions]
-    pairs = [
-        joined(subject, question.text, question.fact.response(question.phrasing)) for question in questions
-    ]
-    top = logit_lens(subject, [whole[:start] for whole, start in pairs]).top_tokens()[..., 0]
+    texts, answers = texts_and_answers(questions)
+    contexts, firsts = before_answers(subject, texts, answers)
+    top = logit_lens(subject, contexts).top_tokens()[..., 0]
     named = np.array([np.isin(row, words[q.fact.operation]) for row, q in zip(top, questions, strict=True)])
-    firsts = [whole[start] for whole, start in pairs]
     families = np.array([question.family for question in questions])
     anywhere, answered = named.any(axis=1), top[:, -1] == np.array(firsts)
     interval = proportion_interval(anywhere, families, seed=seed)

@@ -30,6 +30,12 @@ class Question:
         return f"{low},{high}"
 
 
+def texts_and_answers(questions: Sequence[Question]) -> tuple[list[str], list[str]]:
+    """The prompts, and the answer of each as it continues its prompt."""
+    answers = [question.fact.response(question.phrasing) for question in questions]
+    return [question.text for question in questions], answers
+
+
 def sample_facts(
     operation: str, count: int, rng: np.random.Generator, keep: Callable[[Fact], bool] = lambda _: True
 ) -> list[Fact]:

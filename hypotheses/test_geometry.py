@@ -1,0 +1,60 @@
+"""How do prompts, operations and numbers lie to each other, beyond what any network and any words give?
+
+Published cosines had no untrained model beside them, and the readout that failed beyond its range was taught by six to
+nine prompts. Here directions are taken on disjoint samples, and readouts on facts by the hundred.
+"""
+
+import numpy as np
+import pytest
+
+from lazarus_probe.hooks.sites import Site, resid_post
+from lazarus_probe.introspection.directions import Samples, directions
+from lazarus_probe.introspection.extrapolation import Numbers, extrapolation
+from lazarus_probe.introspection.similarity import similarity
+from lazarus_probe.tasks import prompts
+from lazarus_probe.tasks.arithmetic import OPERATIONS
+
+
+@pytest.mark.claim("arithmetic-apart-in-embeddings")
+def test_apart(subject, twin, activations, evidence, rng):
+    asked = prompts.task_type(rng, evidence.claim.parameters["per_template"])
+    evidence.record(similarity(subject, twin, *asked, Site("embed"), store=activations, seed=evidence.seed))
+
+
+@pytest.mark.claim("operation-directions-apart")
+def test_directions(subject, twin, activations, evidence, rng):
+    declared = evidence.claim.parameters
+    samples, each = 2 * declared["rounds"], declared["facts"]
+    asked = {}
+    for operation in OPERATIONS:
+        facts = prompts.sample_facts(operation, samples * each, rng)
+        numbers = [float(fact.answer) for fact in facts]
+        asked[operation] = Samples(
+            [fact.prompt() for fact in facts], numbers, np.repeat(np.arange(samples), each).tolist()
+        )
+    site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
+    evidence.record(directions(subject, twin, asked, site, store=activations, seed=evidence.seed))
+
+
+def numbers_beyond(operation, largest, count, rng):
+    """Facts with operands up to 50, those with one above `largest` being beyond the range that is taught."""
+    facts = prompts.sample_facts(operation, count, rng)
+    return Numbers(
+        [fact.prompt() for fact in facts],
+        [float(fact.answer) for fact in facts],
+        [str(fact.family) for fact in facts],
+        [max(fact.a, fact.b) > largest for fact in facts],
+    )
+
+
+@pytest.mark.claim("product-readout-is-a-lookup")
+def test_lookup(subject, activations, evidence, rng):
+    declared = evidence.claim.parameters
+    products, sums = (
+        numbers_beyond(operation, declared["largest"], declared["questions"], rng)
+        for operation in ("multiply", "add")
+    )
+    site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
+    evidence.record(
+        extrapolation(subject, products, {"sum": sums}, site, store=activations, seed=evidence.seed)
+    )

@@ -1,0 +1,93 @@
+"""At which layer does the logit lens say the answer, and does it say what is asked?
+
+The published tables read single prompts. Here they are all the products of two digits, or a sample of larger ones,
+beside another prompt's answer and an untrained model under the same lens.
+"""
+
+import numpy as np
+import pytest
+
+from lazarus_probe.introspection.continuation import before_answers
+from lazarus_probe.introspection.crystallisation import crystallisation, not_yet
+from lazarus_probe.introspection.vocabulary import spellings
+from lazarus_probe.subject.generate import greedy
+from lazarus_probe.tasks import prompts
+from lazarus_probe.tasks.arithmetic import OPERATIONS, SYMBOLIC, Fact, is_answer
+
+DIGITS = range(2, 10)
+
+
+def digits(*operations):
+    """Every fact of two digits, in the compact form."""
+    facts = [Fact(operation, a, b) for operation in operations for a in DIGITS for b in DIGITS]
+    return [prompts.Question(fact.prompt("compact"), fact, "compact") for fact in facts]
+
+
+def targets(subject, asked):
+    """The tokens before each answer, and the first token of the answer."""
+    contexts, firsts = before_answers(subject, *prompts.texts_and_answers(asked))
+    return contexts, [[token] for token in firsts]
+
+
+def require_answers(subject, evidence, asked):
+    """The claim is about answers that the model gives."""
+    said = greedy(subject, [q.text for q in asked], 4)
+    share = np.mean([is_answer(text, q.fact.answer) for text, q in zip(said, asked, strict=True)])
+    needed = evidence.claim.parameters["answered"]
+    evidence.require(
+        share >= needed, f"answers {share:.2f} of the {len(asked)} questions; {needed:.2f} needed"
+    )
+
+
+def read(subject, twin, evidence, asked, **options):
+    """The lens on the questions' answers, where the claim says."""
+    require_answers(subject, evidence, asked)
+    layer = evidence.claim.layer_for(subject.name, subject.num_layers)
+    families = [q.family for q in asked]
+    return crystallisation(
+        subject, twin, *targets(subject, asked), families, layer, seed=evidence.seed, **options
+    )
+
+
+@pytest.mark.claim("answer-crystallises-late")
+def test_crystallises(subject, twin, evidence):
+    earlier = int(evidence.claim.parameters["earlier"] * subject.num_layers)
+    evidence.record(read(subject, twin, evidence, digits("multiply", "add"), before=earlier))
+
+
+@pytest.mark.claim("facts-in-the-lens")
+def test_among_five(subject, twin, evidence):
+    evidence.record(read(subject, twin, evidence, digits("multiply"), top=5))
+
+
+@pytest.mark.claim("facts-not-yet-on-top")
+def test_not_yet(subject, evidence):
+    asked = digits("multiply")
+    require_answers(subject, evidence, asked)
+    layer = evidence.claim.layer_for(subject.name, subject.num_layers)
+    families = [q.family for q in asked]
+    evidence.record(not_yet(subject, *targets(subject, asked), families, layer, seed=evidence.seed))
+
+
+@pytest.mark.claim("answer-probable-before-the-end")
+def test_probable(subject, twin, evidence, rng):
+    facts = prompts.sample_facts("multiply", evidence.claim.parameters["questions"], rng)
+    asked = [prompts.Question(fact.prompt(), fact, "spaced") for fact in facts]
+    evidence.record(read(subject, twin, evidence, asked, score="probability"))
+
+
+@pytest.mark.claim("lens-announces-operation")
+@pytest.mark.parametrize("phrasing", SYMBOLIC)
+def test_announces(subject, twin, evidence, rng, phrasing):
+    words = {name: spellings(subject, name) for name in OPERATIONS}
+    missing = [name for name, tokens in words.items() if not tokens]
+    evidence.require(not missing, f"{4 - len(missing)} of 4 class words are single tokens; missing {missing}")
+    asked = prompts.questions(rng, evidence.claim.parameters["per_operation"], [phrasing])
+    layer = evidence.claim.layer_for(subject.name, subject.num_layers)
+    wanted = [words[q.fact.operation] for q in asked]
+    texts, families = [q.text for q in asked], [q.family for q in asked]
+    evidence.record(
+        crystallisation(
+            subject, twin, texts, wanted, families, layer, score="probability", seed=evidence.seed
+        )
+    )

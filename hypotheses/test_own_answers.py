@@ -1,0 +1,84 @@
+"""Does the model give the answer, when does it hold it, and does it know when it is wrong?
+
+Right and wrong answers are equally many in what the probe is given, and a bag of tokens tells which questions are hard
+without any model; published centroids were tried on the prompts they came from.
+"""
+
+import numpy as np
+import pytest
+
+from lazarus_probe.hooks.sites import resid_post
+from lazarus_probe.introspection.emergence import emergence
+from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.introspection.rates import rate
+from lazarus_probe.statistics.measurement import some_examples
+from lazarus_probe.subject.generate import greedy
+from lazarus_probe.tasks import prompts
+from lazarus_probe.tasks.arithmetic import VERBAL, is_answer
+
+
+def products(evidence, rng):
+    """Products in the spaced form."""
+    facts = prompts.sample_facts("multiply", evidence.claim.parameters["questions"], rng)
+    return [fact.prompt() for fact in facts], [fact.answer for fact in facts], [str(f.family) for f in facts]
+
+
+def right(said, answers):
+    """Whether each completion gives its answer."""
+    return np.array([is_answer(text, answer) for text, answer in zip(said, answers, strict=True)])
+
+
+@pytest.mark.claim("products-answered")
+def test_answered(subject, twin, evidence, rng):
+    texts, answers, families = products(evidence, rng)
+    said = greedy(subject, texts, 4)
+    score = right(said, answers)
+    controls = {
+        "untrained": right(greedy(twin, texts, 4), answers),
+        "other_answer": right(said, np.roll(answers, 1).tolist()),
+    }
+    shown = some_examples(texts, answers, said, score)
+    tokens = sum(len(subject.encode(text)) for text in texts)
+    evidence.record(
+        rate("accuracy", score, families, controls, seed=evidence.seed, tokens=tokens, examples=shown)
+    )
+
+
+@pytest.mark.claim("product-emerges")
+def test_emerges(subject, twin, activations, evidence, rng):
+    texts, answers, families = products(evidence, rng)
+    claim = evidence.claim
+    found = emergence(
+        subject,
+        twin,
+        Labelled(texts, np.array(answers, float), np.array(families)),
+        threshold=claim.threshold,
+        margin=claim.margin,
+        alpha=claim.alpha,
+        kind="regression",
+        store=activations,
+        seed=evidence.seed,
+    )
+    evidence.record(found)
+
+
+@pytest.mark.claim("error-readable-before-answer")
+def test_error(subject, twin, activations, evidence, rng):
+    declared = evidence.claim.parameters
+    asked = prompts.questions(rng, declared["per_cell"], VERBAL)
+    hits = right(greedy(subject, [q.text for q in asked], 4), [q.fact.answer for q in asked])
+    sides = [np.flatnonzero(hits), np.flatnonzero(~hits)]
+    needed = declared["kept"]
+    evidence.require(
+        min(map(len, sides)) >= needed,
+        f"answers {len(sides[0])} of {len(asked)} questions; {needed} right and {needed} wrong needed",
+    )
+    rows = np.concatenate([rng.choice(side, size=needed, replace=False) for side in sides])
+    kept = [asked[row] for row in rows]
+    labelled = Labelled(
+        [question.text for question in kept],
+        np.where(hits[rows], "right", "wrong"),
+        groups=np.array([question.family for question in kept]),
+    )
+    site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
+    evidence.record(decode(subject, twin, labelled, site, store=activations, seed=evidence.seed))

@@ -1,0 +1,79 @@
+"""Does one direction decide what kind of answer is given?
+
+The published directions were tried on the prompts they came from, and no other push of that size beside them. Here the
+direction comes from other requests than those it is tried on, and random directions of its norm are tried as well.
+"""
+
+import numpy as np
+import pytest
+
+from lazarus_probe.hooks.sites import resid_post
+from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.introspection.steering import Behaviour, steering
+from lazarus_probe.tasks import language
+
+CALL = "<function_call>"
+
+
+def refusing():
+    """Requests that are refused, and those that are granted in the same phrasings."""
+    asked = {
+        kind: [each for each in language.requests() if each.task == kind] for kind in ("refusal", "help")
+    }
+    texts, units = (
+        {kind: [getattr(each, of) for each in asked[kind]] for kind in asked} for of in ("prompt", "subject")
+    )
+    return Behaviour(
+        texts["refusal"],
+        texts["help"],
+        units["refusal"],
+        units["help"],
+        lambda text: text.lstrip().startswith("Sorry"),
+        max_tokens=3,
+    )
+
+
+def calling(rng, count):
+    """Requests that a tool is called for, and questions about capitals, which are answered."""
+    pools = [list(language.tool_calls()), list(language.capitals())]
+    drawn = [[pool[i] for i in rng.choice(len(pool), size=count, replace=False)] for pool in pools]
+    texts, units = ([[getattr(each, of) for each in side] for side in drawn] for of in ("prompt", "subject"))
+    return Behaviour(*texts, *units, lambda text: text.lstrip().startswith(CALL))
+
+
+def require_behaviour(subject, evidence, behaviour, what):
+    """The model must do the one thing for one kind of prompt and not for the other."""
+    shown, plain = behaviour.rates(subject)
+    needed = evidence.claim.parameters["answered"]
+    evidence.require(
+        shown >= needed and 1 - plain >= needed,
+        f"it {what} in {shown:.2f} of the cases it should and in {plain:.2f} of those it should not; "
+        f"at least {needed:.2f} and at most {1 - needed:.2f} needed",
+    )
+
+
+@pytest.mark.claim("refusal-readable-early")
+def test_refusal_readable(subject, twin, activations, evidence):
+    behaviour = refusing()
+    require_behaviour(subject, evidence, behaviour, "refuses")
+    labels = ["refused"] * len(behaviour.shown) + ["granted"] * len(behaviour.plain)
+    units = np.array([*behaviour.shown_units, *behaviour.plain_units])
+    labelled = Labelled([*behaviour.shown, *behaviour.plain], labels, groups=units)
+    layer = evidence.claim.layer_for(subject.name, subject.num_layers)
+    evidence.record(decode(subject, twin, labelled, resid_post(layer), store=activations, seed=evidence.seed))
+
+
+@pytest.mark.claim("steering-makes-it-refuse")
+def test_refusal(subject, evidence):
+    behaviour = refusing()
+    require_behaviour(subject, evidence, behaviour, "refuses")
+    layer = evidence.claim.layer_for(subject.name, subject.num_layers)
+    evidence.record(steering(subject, behaviour, layer, evidence.claim.parameters["strength"], evidence.seed))
+
+
+@pytest.mark.claim("steering-makes-tool-calls")
+def test_tool_calls(subject, evidence, rng):
+    behaviour = calling(rng, evidence.claim.parameters["questions"])
+    require_behaviour(subject, evidence, behaviour, "calls a tool")
+    layer = evidence.claim.layer_for(subject.name, subject.num_layers)
+    evidence.record(steering(subject, behaviour, layer, evidence.claim.parameters["strength"], evidence.seed))

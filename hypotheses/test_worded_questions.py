@@ -1,0 +1,47 @@
+"""Where is the operation of a question in words readable, and is it lost again?
+
+The published probe was tested on prompts that it was taught, or on four of 16. Here it is tested on phrasings that it
+has not met, and intervals rest on operand families.
+"""
+
+import numpy as np
+import pytest
+
+from lazarus_probe.hooks.sites import resid_post
+from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.introspection.signal_loss import signal_loss
+from lazarus_probe.tasks import prompts
+from lazarus_probe.tasks.arithmetic import VERBAL
+
+
+def worded(evidence, rng):
+    """Questions in words, with the operation to be read; a split keeps a phrasing together."""
+    asked = prompts.questions(rng, evidence.claim.parameters["per_cell"], VERBAL)
+    return Labelled(
+        [question.text for question in asked],
+        np.array([question.fact.operation for question in asked]),
+        groups=np.array([question.phrasing for question in asked]),
+        clusters=np.array([question.family for question in asked]),
+    )
+
+
+@pytest.mark.claim("operation-in-words")
+def test_early(subject, twin, activations, evidence, rng):
+    asked = worded(evidence, rng)
+    site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
+    evidence.record(decode(subject, twin, asked, site, store=activations, seed=evidence.seed))
+
+
+@pytest.mark.claim("operation-in-words-partly")
+def test_partly(subject, twin, activations, evidence, rng):
+    asked = worded(evidence, rng)
+    site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
+    evidence.record(decode(subject, twin, asked, site, store=activations, seed=evidence.seed))
+
+
+@pytest.mark.claim("operation-in-words-lost-late")
+def test_lost(subject, activations, evidence, rng):
+    count = subject.num_layers
+    evidence.require(count > 1, f"has {count} layers; one before the last is needed")
+    asked = worded(evidence, rng)
+    evidence.record(signal_loss(subject, asked, store=activations, seed=evidence.seed))

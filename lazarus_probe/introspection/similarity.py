@@ -1,0 +1,155 @@
+"""Do prompts of one kind lie closer to each other than to those of another kind?
+
+Cosines are high or low by the architecture, by words in common and by a common mean; so what counts is the difference
+between cosines within a kind and across, beside the same in an untrained model, in counts of tokens and for shuffled
+kinds. Prompts of one template are never compared with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lazarus_probe.hooks.sites import Site
+from lazarus_probe.hooks.store import ActivationStore
+from lazarus_probe.introspection.rates import rate
+from lazarus_probe.statistics import bag_of_tokens, permutation_p
+from lazarus_probe.statistics.measurement import Grid, Measurement, some_examples
+from lazarus_probe.subject.batches import encode_all
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+DRAWS = 1000
+
+
+def cosine_by_template(
+    values: ArrayLike, templates: ArrayLike
+) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
+    """The mean cosine between the rows (N, D) of every two templates: their names (T,) and a table (T, T).
+
+    Raises:
+        ValueError: a row of zeros.
+    """
+    rows, each = np.asarray(values, dtype=np.float64), np.asarray(templates)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    if not norms.all():
+        raise ValueError(f"row {int(norms.argmin())} is all zeros and has no cosine with another")
+    names = np.unique(each)
+    means = np.stack([(rows / norms)[each == name].mean(axis=0) for name in names])
+    return names, means @ means.T
+
+
+def separation(table: NDArray[np.float64], kinds: ArrayLike) -> NDArray[np.float64]:
+    """(T,) of each template, its mean cosine with others of its kind minus that with the other kinds.
+
+    Raises:
+        ValueError: a kind of fewer than two templates, or a single kind.
+    """
+    labels = np.asarray(kinds)
+    _, counts = np.unique(labels, return_counts=True)
+    if len(counts) < 2 or counts.min() < 2:
+        raise ValueError(
+            f"{len(counts)} kinds of at least {counts.min()} templates: give two kinds of two each"
+        )
+    same = (labels[:, None] == labels).astype(np.float64)
+    other = 1 - same
+    np.fill_diagonal(same, 0)
+    within = (table * same).sum(axis=1) / same.sum(axis=1)
+    return np.asarray(within - (table * other).sum(axis=1) / other.sum(axis=1))
+
+
+def similarity(
+    subject: Subject,
+    twin: Subject,
+    prompts: Sequence[str],
+    kinds: Sequence[str],
+    templates: Sequence[str],
+    site: Site,
+    *,
+    store: ActivationStore | None = None,
+    seed: int = 0,
+) -> Measurement:
+    """The mean cosine of prompts with others of their kind minus that with prompts of other kinds.
+
+    States are means over positions. The independent unit is the template. Controls: `untrained`, `bag_of_tokens`, and
+    `shuffled_labels`, the mean over templates dealt to kinds at random, which p is of as well.
+
+    Args:
+        subject: the model.
+        twin: an untrained model of the same architecture.
+        prompts: N texts.
+        kinds: (N,) the kind of each.
+        templates: (N,) the template of each; all prompts of one are of one kind.
+        site: where states are read.
+        store: activations shared with other claims.
+        seed: of shuffles and intervals.
+
+    Raises:
+        ValueError: as `separation`, or a template of two kinds.
+    """
+    store = ActivationStore() if store is None else store
+    tokens = encode_all(subject, prompts)
+    values = {
+        "score": store.get(subject, prompts, [site], at="mean")[site],
+        "untrained": store.get(twin, prompts, [site], at="mean")[site],
+        "bag_of_tokens": bag_of_tokens(tokens),
+    }
+    tables = {name: cosine_by_template(each, templates) for name, each in values.items()}
+    names, table = tables["score"]
+    kind_of = dict(zip(templates, kinds, strict=True))
+    if len({*zip(templates, kinds, strict=True)}) > len(kind_of):
+        raise ValueError("a template has prompts of two kinds: name its templates by kind")
+    labels = np.array([kind_of[name] for name in names.tolist()])
+    apart = {name: np.clip(separation(each, labels), -1, 1) for name, (_, each) in tables.items()}
+    rng = np.random.default_rng(seed)
+    null = np.stack([separation(table, rng.permutation(labels)) for _ in range(DRAWS)])
+    score = apart["score"]
+    return rate(
+        "cosine within a kind minus across",
+        score,
+        names,
+        {
+            "untrained": apart["untrained"],
+            "bag_of_tokens": apart["bag_of_tokens"],
+            "shuffled_labels": np.clip(null.mean(axis=0), -1, 1),
+        },
+        spread=2,
+        seed=seed,
+        p=permutation_p(float(score.mean()), null.mean(axis=1)),
+        details={"site": str(site), **_levels(table, labels)},
+        tokens=sum(map(len, tokens)),
+        examples=some_examples(
+            [prompts[list(templates).index(name)] for name in names.tolist()],
+            labels.tolist(),
+            [f"{value:.2f}" for value in score],
+            score > 0,
+        ),
+        grids=(_grid(table, labels),),
+    )
+
+
+def _levels(table: NDArray[np.float64], labels: NDArray[np.str_]) -> dict[str, float]:
+    """The mean cosine between every two kinds, as published tables have them."""
+    found, kinds = {}, np.unique(labels)
+    for i, one in enumerate(kinds):
+        for two in kinds[i:]:
+            cells = table[np.ix_(labels == one, labels == two)]
+            if one == two:
+                cells = cells[~np.eye(len(cells), dtype=bool)]
+            found[f"{one} and {two}"] = float(cells.mean())
+    return found
+
+
+def _grid(table: NDArray[np.float64], labels: NDArray[np.str_]) -> Grid:
+    kinds = np.unique(labels)
+    levels = _levels(table, labels)
+
+    def cell(one: str, two: str) -> float:
+        return levels.get(f"{one} and {two}", levels.get(f"{two} and {one}", 0.0))
+
+    names = tuple(map(str, kinds))
+    return Grid("mean cosine", names, names, tuple(tuple(cell(a, b) for b in names) for a in names))

@@ -1,0 +1,51 @@
+"""Rates and their gains, against plain means and the intervals of the statistics package."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lazarus_probe.introspection.rates import rate
+from lazarus_probe.statistics import paired_control, paired_interval, proportion_interval
+
+RNG = np.random.default_rng(0)
+UNITS = np.repeat(np.arange(30), 2)
+
+
+def test_a_rate_has_the_interval_of_a_proportion():
+    """What holds or does not has the interval of a proportion, and gains that of paired rows."""
+    score, other = RNG.random(60) < 0.8, RNG.random(60) < 0.3
+    found = rate("share", score, UNITS, {"other": other}, seed=3, tokens=5)
+    interval = proportion_interval(score, UNITS, seed=3)
+    assert (found.score, found.low, found.high) == (score.mean(), interval.low, interval.high)
+    assert found.controls[0] == paired_control("other", score, other, UNITS, 3)
+    assert (found.n, found.groups, found.tokens) == (60, 30, 5)
+
+
+def test_a_positive_control_gains_over_the_score():
+    """For an absence the gain is the control's."""
+    score, other = np.zeros(60), np.ones(60)
+    found = rate("share", score, UNITS, {"other": other}, positive=["other"])
+    assert found.controls[0].gain == 1
+
+
+def test_scores_of_either_sign_may_differ_by_two():
+    """With a spread of 2 intervals are those of half the numbers, doubled."""
+    score, other = RNG.uniform(-1, 1, 60), RNG.uniform(-1, 1, 60)
+    found = rate("difference", score, UNITS, {"other": other}, spread=2)
+    half = paired_interval((score - other) / 2, UNITS)
+    assert found.controls[0].low == pytest.approx(2 * half.low)
+    with pytest.raises(ValueError, match="paired differences lie in"):
+        rate("difference", score, UNITS, {"other": -score})
+
+
+def test_equal_scores_keep_an_interval():
+    """Probabilities that are all 1 could still be less on prompts not seen."""
+    found = rate("probability", np.full(60, 0.999), UNITS, {"other": np.zeros(60)})
+    assert found.low < 0.95
+
+
+def test_no_prompts_are_refused():
+    """A rate of nothing is none."""
+    with pytest.raises(ValueError, match="no prompts to take the share of"):
+        rate("share", [], [], {"other": []})
