@@ -1,0 +1,302 @@
+"""One draw of a world in which a claim is false by construction, measured by the analysis that its kind is measured by.
+
+Each function takes a seed and gives a claim, with a threshold that chance reaches, and its measurement. A false alarm
+is a verdict of `supported`. For `absence` and `invariance` the effect is exactly as large as the threshold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.verdict import Outcome, judge
+from lazarus_probe.hooks.sites import Site
+from lazarus_probe.introspection.differential import Graded, differential_ablation, grade
+from lazarus_probe.introspection.emergence import emergence
+from lazarus_probe.introspection.patching import Pair, transfer
+from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.introspection.tuning import Change, unchanged
+from lazarus_probe.introspection.vocabulary import spellings, vocabulary_alignment
+from lazarus_probe.organisms import planted
+from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.subject import Subject
+from lazarus_probe.subject.generate import greedy
+from lazarus_probe.tasks.arithmetic import Fact, is_answer
+from lazarus_probe.tasks.prompts import Question
+from lazarus_probe.training.dual_reward import DualReward, class_tokens
+from lazarus_probe.training.emergence import Arm, compare_arms, read, run_arm
+
+OF_A_PROBE = ("majority", "bag_of_tokens", "untrained", "shuffled_labels")
+SHARE = 0.2  # of the operands that an absence or invariance does not hold for: exactly its threshold
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A claim that is false, and what was measured."""
+
+    claim: Claim
+    measurement: Measurement
+
+    @property
+    def alarms(self) -> bool:
+        return judge(self.claim, self.measurement).outcome is Outcome.SUPPORTED
+
+    def seen_by(self, *names: str) -> Draw:
+        """The same with some controls only, or none: what a test without the others would judge."""
+        kept = tuple(control for control in self.measurement.controls if control.name in names)
+        kept = kept or (Control("none", 0.0, 1.0, 1.0, 1.0),)
+        declared = self.claim.model_copy(update={"controls": tuple(control.name for control in kept)})
+        return Draw(declared, replace(self.measurement, controls=kept))
+
+
+def claim(kind: str, threshold: float, *controls: str, margin: float = 0.01) -> Claim:
+    """A claim that is as easy to support as the controls and the statistics let it be."""
+    return Claim(
+        id=kind.replace("_", "-"),
+        statement="what is false here",
+        source="none",
+        kind=kind,
+        threshold=threshold,
+        margin=margin,
+        controls=controls,
+        minimum_groups=5,
+    )
+
+
+def subject_of(circuit: planted.Planted) -> Subject:
+    return Subject.from_model(circuit.model, circuit.tokenizer, circuit.name)
+
+
+def operands(rng: np.random.Generator, count: int) -> list[int]:
+    """Different operands."""
+    return [int(number) for number in rng.choice(planted.NUMBERS, size=count, replace=False)]
+
+
+@cache
+def architecture(layers: int) -> Subject:
+    return subject_of(planted.router(0, layers=layers))
+
+
+def untrained_pair(seed: int, layers: int = 2) -> tuple[Subject, Subject]:
+    """Two models with random weights, the second to be the first's control."""
+    return architecture(layers).untrained(2 * seed + 1), architecture(layers).untrained(2 * seed + 2)
+
+
+def templates(rng: np.random.Generator, groups: int, rows: int, grouped: bool = True) -> Labelled:
+    """Prompts of `groups` templates, their first operands, with labels dealt to templates at random."""
+    index = np.repeat(np.arange(groups), rows)
+    firsts, seconds = operands(rng, groups), rng.choice(planted.NUMBERS, size=groups * rows)
+    labels = rng.permutation(np.arange(groups) % 2)[index]
+    texts = [planted.prompt(firsts[g], int(b)) for g, b in zip(index, seconds, strict=True)]
+    return Labelled(texts, labels, index if grouped else np.arange(len(index)))
+
+
+@cache
+def decodability(seed: int, grouped: bool = True) -> Draw:
+    """A label that was dealt to templates at random, read from an untrained model."""
+    labelled = templates(np.random.default_rng(seed), 16, 4, grouped)
+    found = decode(*untrained_pair(seed), labelled, Site("resid_post", 1), seed=seed)
+    return Draw(claim("decodability", 0.5, *OF_A_PROBE), found)
+
+
+def token_property(seed: int) -> Labelled:
+    """Prompts labelled with a property of one of their tokens."""
+    rng = np.random.default_rng(seed)
+    firsts = operands(rng, 8)
+    pairs = [(a, b) for a in firsts for b in operands(rng, 8)]
+    return Labelled(
+        [planted.prompt(a, b) for a, b in pairs],
+        np.array([firsts.index(a) % 2 for a, _ in pairs]),
+        np.arange(len(pairs)),
+        at="mean",
+    )
+
+
+@cache
+def decodability_of_tokens(seed: int) -> Draw:
+    """What one token of the prompt says, read from an untrained model, which has it as any other model has."""
+    labelled = token_property(seed)
+    found = decode(*untrained_pair(seed), labelled, Site("resid_post", 1), seed=seed)
+    return Draw(claim("decodability", 0.5, *OF_A_PROBE), found)
+
+
+@cache
+def many_gates(layers: int) -> Subject:
+    """Each layer breaks a random half of the questions."""
+    rng = np.random.default_rng(0)
+    halves = {layer: operands(rng, len(planted.NUMBERS) // 2) for layer in range(layers)}
+    return subject_of(planted.gates(halves, layers=layers))
+
+
+class InSample(Graded):
+    """Questions of which all choose the layer, and all test it."""
+
+    def rows(self, kind: str, *, confirming: bool) -> Any:  # noqa: ARG002 - all are on either side
+        return (self.kinds == kind) & self.right
+
+
+def causal_necessity(seed: int, per_kind: int = 40, layers: int = 4, held_out: bool = True) -> Draw:
+    """Kinds that were dealt to questions at random, in a model whose every layer breaks half of them."""
+    rng = np.random.default_rng(seed)
+    count, subject = 3 * per_kind, many_gates(layers)
+    pairs = list(zip(operands(rng, count), operands(rng, count), strict=True))
+    kinds = rng.permutation(np.repeat(["hard", "easy", "between"], per_kind)).tolist()
+    graded = grade(
+        subject,
+        [planted.prompt(a, b) for a, b in pairs],
+        [float(a) for a, _ in pairs],
+        kinds,
+        [f"{a},{b}" for a, b in pairs],
+        seed,
+    )
+    graded = graded if held_out else InSample(**vars(graded))
+    found = differential_ablation(subject, graded, "hard", "easy", "between", seed=seed)
+    return Draw(claim("causal_necessity", 0.0, "random_neurons", "between"), found)
+
+
+@cache
+def sign_teller() -> tuple[planted.Planted, Subject]:
+    """Says 1 or 0, as its last layer finds out."""
+    circuit = planted.decodable(1, layers=2)
+    return circuit, subject_of(circuit)
+
+
+@cache
+def causal_sufficiency(seed: int, pairs: int = 40) -> Draw:
+    """Sources drawn blindly: their state brings the declared answer half of the time, as any other source's does."""
+    rng, (circuit, subject) = np.random.default_rng(seed), sign_teller()
+    dealt = []
+    for a, b, c, d in zip(*(operands(rng, pairs) for _ in range(4)), strict=True):
+        own = circuit.answer(c, d)
+        dealt.append(Pair(planted.prompt(a, b), planted.prompt(c, d), 1 - own, own))
+    families = [str(index) for index in range(pairs)]
+    found = transfer(subject, dealt, 1, 4, families, seed)
+    return Draw(claim("causal_sufficiency", 0.3, "random_position", "other_pair"), found)
+
+
+@cache
+def tuned_pair() -> tuple[Subject, Subject]:
+    """A model whose gate was lost in tuning, and with it the answer for exactly the threshold's share; and its base."""
+    needed = {1: operands(np.random.default_rng(0), round(SHARE * len(planted.NUMBERS)))}
+    base, tuned = (subject_of(planted.gates(needed, layers=2)) for _ in range(2))
+    gate = tuned.model.layers[1].mlp.down_proj
+    gate.weight = gate.weight * 0
+    return tuned, base
+
+
+@cache
+def invariance(seed: int, prompts: int = 60) -> Draw:
+    """A tuned model answers fewer prompts than its base, by exactly the threshold's share of all prompts."""
+    rng, (tuned, base) = np.random.default_rng(seed), tuned_pair()
+    firsts, seconds = operands(rng, prompts), operands(rng, prompts)
+    texts = [planted.prompt(a, b) for a, b in zip(firsts, seconds, strict=True)]
+
+    def right(subject: Subject) -> Any:
+        said = greedy(subject, texts, 2)
+        return np.array([is_answer(text, a) for text, a in zip(said, firsts, strict=True)])
+
+    one, other, known = (right(subject) for subject in (tuned, base, architecture(2).untrained(seed)))
+    units = np.arange(prompts)
+    found = unchanged(
+        tuned,
+        base,
+        Change(one, other, units),
+        {"untrained": Change(known, other, units)},
+        "answers",
+        seed=seed,
+    )
+    return Draw(claim("invariance", SHARE, "untrained"), found)
+
+
+@cache
+def sometimes_announces() -> Subject:
+    """Announces the class word for exactly the threshold's share of the operands."""
+    chosen = operands(np.random.default_rng(0), round(SHARE * len(planted.NUMBERS)))
+    return subject_of(planted.announcer(0, chosen, layers=2))
+
+
+def absence(seed: int, prompts: int = 60) -> Draw:
+    """The lens says the class word for exactly the threshold's share of all operands."""
+    rng, subject = np.random.default_rng(seed), sometimes_announces()
+    facts = [Fact("multiply", a, 1) for a in operands(rng, prompts)]
+    questions = [Question(fact.prompt("compact"), fact, "compact") for fact in facts]
+    words = {"multiply": spellings(subject, "multiply")}
+    found = vocabulary_alignment(subject, questions, words, 0, seed)
+    return Draw(claim("absence", SHARE, "answer_at_last_layer"), found)
+
+
+def emergence_of_chance(seed: int, layers: int = 3) -> Draw:
+    """A label that was dealt to templates at random, looked for in all layers of an untrained model."""
+    labelled = templates(np.random.default_rng(seed), 24, 2)
+    found = emergence(*untrained_pair(seed, layers), labelled, threshold=0.5, margin=0.01, seed=seed)
+    return Draw(claim("emergence", 0.5, *OF_A_PROBE, "layer_before"), found)
+
+
+@cache
+def emergence_of_tokens(seed: int) -> Draw:
+    """At a layer that was declared, something that is as readable before it: what one token says."""
+    found = emergence(
+        *untrained_pair(seed), token_property(seed), threshold=0.5, margin=0.01, layer=1, seed=seed
+    )
+    return Draw(claim("emergence", 0.5, *OF_A_PROBE, "layer_before"), found)
+
+
+TRAINING = DualReward(steps=12, classifier_layer=0, cls_weight=1.0, learning_rate=0.01, batch_size=8)
+TARGETS = ("v_proj", "o_proj", "up_proj", "down_proj")
+
+
+def asked(rng: np.random.Generator, count: int, swapped: bool) -> list[Question]:
+    """`a*1=` and `a+1=`, each with its own operation as label, or each with the other's."""
+    labels = {"multiply": "add", "add": "multiply"} if swapped else {"multiply": "multiply", "add": "add"}
+    return [
+        Question(Fact(operation, a, 1).prompt("compact"), Fact(label, a, 1), "compact")
+        for a in operands(rng, count)
+        for operation, label in labels.items()
+    ]
+
+
+@cache
+def training_run(seed: int, swapped: bool) -> tuple[Arm, Any]:
+    """One model trained to name the operation, or the other one, and asked for the true one; and before training."""
+    rng, subject = np.random.default_rng(seed), architecture(2).untrained(seed)
+    trained_on, held_out = asked(rng, 20, swapped), asked(rng, 10, False)
+    before, _, _ = read(subject, held_out, class_tokens(subject, ("multiply", "add")), 0)
+    return run_arm(subject, TARGETS, trained_on, held_out, TRAINING, rank=4, seeds=(seed,)), before
+
+
+def training_effect(seed: int, runs: int = 6, pool: int | None = None, by_run: bool = True) -> Draw:
+    """Trained on labels that were right or swapped by coin, a run at a time, so that half the runs name the truth.
+
+    Args:
+        seed: of the draw.
+        runs: trained.
+        pool: how many runs of each kind there are to draw from; None trains new ones.
+        by_run: whether a run is the independent unit, or each of its questions.
+    """
+    rng = np.random.default_rng(seed)
+    numbers = seed * runs + np.arange(runs) if pool is None else rng.permutation(pool)[:runs]
+    arms, before = zip(*(training_run(int(number), bool(rng.integers(2))) for number in numbers), strict=True)
+    shape = (runs, -1) if by_run else (-1, 1)
+    named, probability, answered, untrained = (
+        np.concatenate(column).reshape(shape)
+        for column in (
+            *zip(*((arm.named, arm.probability, arm.answered) for arm in arms), strict=True),
+            before,
+        )
+    )
+    arm = Arm(TARGETS, named, probability, answered, arms[0].trainable)
+    found = compare_arms(arm, {"no_training": untrained}, {}, seed)
+    return Draw(claim("training_effect", 0.5, "no_training"), found)
+
+
+def absence_unseen(seed: int) -> Draw:
+    """The lens of an untrained model says no class word; nor does it say anything else, so that shows no absence."""
+    rng, subject = np.random.default_rng(seed), architecture(2).untrained(seed)
+    facts = [Fact("multiply", a, 1) for a in operands(rng, 40)]
+    questions = [Question(fact.prompt("compact"), fact, "compact") for fact in facts]
+    found = vocabulary_alignment(subject, questions, {"multiply": spellings(subject, "multiply")}, 0, seed)
+    return Draw(claim("absence", SHARE, "answer_at_last_layer"), found)

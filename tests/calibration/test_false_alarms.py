@@ -1,0 +1,125 @@
+"""How often each kind of claim is supported where it is false by construction: at most alpha of the time.
+
+And without one of the guards it is more often: the suite would notice that a guard is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+import draws
+import pytest
+from draws import Draw
+
+from lazarus_probe.statistics import exact
+
+ALPHA = 0.05
+FAST, LONG = 20, 200
+
+NULLS: dict[str, Callable[[int], Draw]] = {
+    "decodability": draws.decodability,
+    "causal_necessity": partial(draws.causal_necessity, per_kind=20, layers=3),
+    "causal_sufficiency": draws.causal_sufficiency,
+    "invariance": draws.invariance,
+    "absence": draws.absence,
+    "emergence": draws.emergence_of_chance,
+    "training_effect": draws.training_effect,
+}
+FEW_TRAINED = partial(draws.training_effect, pool=8)
+
+
+def alarms(name: str, drawn: Iterator[Draw], count: int) -> int:
+    """How many of the draws are false alarms, printed with the exact interval of their rate."""
+    found = sum(next(drawn).alarms for _ in range(count))
+    print(
+        f"{name}: {found} false alarms in {count} draws, a rate of {found / count:.3f} {exact(found, count)}"
+    )
+    return found
+
+
+@pytest.mark.parametrize("kind", NULLS)
+def test_false_alarms(kind):
+    """Of some draws in which a claim is false, at most a share alpha supports it."""
+    draw = FEW_TRAINED if kind == "training_effect" else NULLS[kind]
+    assert alarms(kind, map(draw, range(FAST)), FAST) <= ALPHA * FAST
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", NULLS)
+def test_false_alarms_of_many(kind):
+    """Of 200 draws in which a claim is false, at most a share alpha supports it."""
+    assert alarms(kind, map(NULLS[kind], range(LONG)), LONG) <= ALPHA * LONG
+
+
+def ungrouped(seed: int) -> Draw:
+    return draws.decodability(seed, grouped=False).seen_by("majority", "shuffled_labels")
+
+
+def grouped(seed: int) -> Draw:
+    return draws.decodability(seed).seen_by("majority", "shuffled_labels")
+
+
+def chance_alone(seed: int) -> Draw:
+    return draws.decodability_of_tokens(seed).seen_by("majority", "shuffled_labels")
+
+
+def no_layer_before(seed: int) -> Draw:
+    return draws.emergence_of_tokens(seed).seen_by("majority", "shuffled_labels")
+
+
+def no_other_pair(seed: int) -> Draw:
+    return draws.causal_sufficiency(seed).seen_by("random_position")
+
+
+def no_positive_control(seed: int) -> Draw:
+    return draws.absence_unseen(seed).seen_by()
+
+
+def few(seed: int) -> Draw:
+    return draws.invariance(seed, prompts=16)
+
+
+def not_significant(seed: int) -> Draw:
+    """Takes a difference whose interval holds 0 for no difference."""
+    drawn = few(seed)
+    found = drawn.measurement
+    none = replace(found, score=0.0, low=0.0, high=0.0)
+    return Draw(drawn.claim, none if found.low <= 0 else found)
+
+
+def layer_in_sample(seed: int) -> Draw:
+    return draws.causal_necessity(seed, 20, 8, held_out=False).seen_by()
+
+
+def layer_held_out(seed: int) -> Draw:
+    return draws.causal_necessity(seed, 20, 8).seen_by()
+
+
+GUARDS = {
+    "groups": (grouped, ungrouped, 10),
+    "bag_of_tokens and untrained": (draws.decodability_of_tokens, chance_alone, 10),
+    "layer_before and the controls of a probe": (draws.emergence_of_tokens, no_layer_before, 10),
+    "other_pair": (draws.causal_sufficiency, no_other_pair, 20),
+    "a positive control": (draws.absence_unseen, no_positive_control, 10),
+    "an interval for an invariance": (few, not_significant, 20),
+    "runs as units": (FEW_TRAINED, partial(FEW_TRAINED, by_run=False), 60),
+}
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_a_guard_that_is_lost_is_noticed(guard):
+    """Without the guard false alarms are certainly more than alpha; with it, on the same draws, they are not."""
+    kept, lost, count = GUARDS[guard]
+    assert alarms(f"with {guard}", map(kept, range(count)), count) <= ALPHA * count
+    assert exact(alarms(f"without {guard}", map(lost, range(count)), count), count).low > ALPHA
+
+
+@pytest.mark.long
+def test_a_layer_chosen_in_sample_is_noticed():
+    """The best of eight layers, chosen on the questions that test it, is supported more often than alpha allows."""
+    kept = alarms("with a layer chosen on other questions", map(layer_held_out, range(LONG)), LONG)
+    lost = alarms("with a layer chosen in sample", map(layer_in_sample, range(LONG)), LONG)
+    assert kept <= ALPHA * LONG < lost
+    assert exact(lost, LONG).low > exact(kept, LONG).high
