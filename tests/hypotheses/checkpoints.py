@@ -1,0 +1,48 @@
+"""Tiny random checkpoints of the architectures that claims are about, with the organism's tokenizer."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from lazarus_probe.organisms import bundled
+from lazarus_probe.subject.load import read_config
+
+import mlx.core as mx  # isort: skip
+from mlx.utils import tree_flatten
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "architectures"))
+import zoo
+
+LAYERS = 2
+
+
+def settings(name: str) -> dict[str, Any]:
+    """The configuration of an architecture in table.yaml, made shallow and given the organism's vocabulary."""
+    whole = zoo.config(name)
+    text = whole.get("text_config", whole)
+    vocabulary = read_config(bundled.path("organism"))["vocab_size"]
+    for part in (whole, text):
+        part |= {"num_hidden_layers": LAYERS, "vocab_size": vocabulary}
+    if "layer_types" in text:
+        text["layer_types"] = text["layer_types"][:LAYERS]
+    if "query_pre_attn_scalar" in text:
+        text["query_pre_attn_scalar"] = int(text["query_pre_attn_scalar"])  # transformers takes no other
+    return whole
+
+
+def save(name: str, folder: Path, seed: int = 0) -> Path:
+    """Write an untrained model of an architecture as a Hugging Face checkpoint, and return its folder."""
+    module = importlib.import_module(f"mlx_lm.models.{zoo.model_file(name)}")
+    mx.random.seed(seed)
+    model = module.Model(module.ModelArgs.from_dict(settings(name)))
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(settings(name)))
+    mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())))
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(bundled.path("organism") / file, folder / file)
+    return folder

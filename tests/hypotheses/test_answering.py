@@ -1,0 +1,83 @@
+"""Claims that only apply to models which answer, on architectures of which there is no trained model small enough here.
+
+The hypotheses are copied beside a conftest.py that takes most answers for right, whatever was said. So the
+claims' preconditions hold for a random model, and their ablations, patches and readings run on its architecture. What
+they come to means nothing; that they come to something is what is tested.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lazarus_probe.claims.verdict import Outcome
+from lazarus_probe.reports.run import Run, read_run
+
+sys.path.insert(0, str(Path(__file__).parent))
+import checkpoints
+
+ROOT = Path(__file__).parents[2]
+# A mixture of experts with windows and sinks, and one with norms after its parts: what differs most from a Llama.
+ARCHITECTURES = ("gpt_oss", "gemma3")
+LENIENT = """
+import zlib
+
+from lazarus_probe.tasks import arithmetic
+
+arithmetic.is_answer = lambda text, expected: zlib.crc32(f"{text}{expected}".encode()) % 40 != 0
+"""
+FILES = (
+    "test_difficulty_gate.py",
+    "test_patching.py",
+    "test_components.py",
+    "test_lens_answers.py",
+    "test_commutativity.py",
+    "test_injection.py",
+    "test_suffix.py",
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The hypotheses about answers, on models that are taken to answer."""
+    folder = tmp_path_factory.mktemp("answering")
+    shutil.copytree(ROOT / "hypotheses", folder / "hypotheses")
+    (folder / "conftest.py").write_text(LENIENT)
+    models = [checkpoints.save(name, folder / name) for name in ARCHITECTURES]
+    command = [sys.executable, "-m", "pytest", *(f"hypotheses/{name}" for name in FILES), "-q", "--tb=short"]
+    command += ["--import-mode=importlib", "-p", "no:cacheprovider", "--probe-baseline=none"]
+    command += [f"--probe-model={path}" for path in models]
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "GITHUB"))
+    }
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    written = list((folder / "reports").glob("*/run.json"))
+    assert written, done.stdout[-3000:] + done.stderr[-3000:]
+    return read_run(written[0])
+
+
+def test_nothing_breaks(run):
+    """No ablation, patch or reading raises on these architectures."""
+    assert run.broken == []
+
+
+def test_most_claims_are_measured(run):
+    """What was lifted was the precondition: on each architecture most of the claims come to a number."""
+    for name in ARCHITECTURES:
+        found = [record for record in run.claims if record.model.name == name]
+        measured = {record.claim.id for record in found if record.outcome is not Outcome.NOT_APPLICABLE}
+        assert "patching-transfers-answer" in measured
+        assert len(measured) > len({record.claim.id for record in found}) / 2
+
+
+def test_the_gate_is_measured_on_a_mixture(run):
+    """The claim published for a mixture of experts can be tested on one."""
+    found = [record for record in run.claims if record.claim.id == "difficulty-gate"]
+    gates = {record.parameters: record for record in found if record.model.name == "gpt_oss"}
+    assert set(gates) == {"mean", "resample", "zero"}
+    assert all(record.measurement for record in gates.values())

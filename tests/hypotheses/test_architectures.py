@@ -1,0 +1,100 @@
+"""Every hypothesis of the project on tiny random models of the architectures that the claims are about.
+
+A random model knows nothing: each claim must come to a verdict or to a reason why it does not apply, none may break and
+none may be supported. The run is as a user's: pytest in a process of its own, with checkpoints on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lazarus_probe.claims.claim import read_claims
+from lazarus_probe.claims.verdict import Outcome
+from lazarus_probe.reports.run import Run, read_run
+
+sys.path.insert(0, str(Path(__file__).parent))
+import checkpoints
+
+ROOT = Path(__file__).parents[2]
+# What the published numbers are of: gpt-oss-20b, gemma-3-4b, OLMoE-1B-7B, granite-3.1-2b, Llama-3.2-1B and TinyLlama;
+# and Qwen3, which nothing was published for.
+ARCHITECTURES = ("gpt_oss", "gemma3", "olmoe", "granite", "llama", "qwen3")
+MIXTURES = ("gpt_oss", "olmoe")
+# Those that a claim about a tuned pair was published for.
+PAIRS = ("gemma3", "granite", "llama")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One run of all hypotheses on all the models, each pair with a base of other weights."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    models = [checkpoints.save(name, folder / name) for name in ARCHITECTURES]
+    bases = [checkpoints.save(name, folder / f"{name}-base", seed=1) for name in PAIRS]
+    command = [sys.executable, "-m", "pytest", "hypotheses", "-q", "--tb=short", "-p", "no:cacheprovider"]
+    command += ["--probe-baseline=none", f"--probe-report={folder / 'reports'}"]
+    command += [f"--probe-model={path}" for path in models] + [f"--probe-base={path}" for path in bases]
+    # The options of this run of pytest, and its CI's summary, are not for that one.
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "GITHUB"))
+    }
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    written = list((folder / "reports").glob("*/run.json"))
+    assert written, done.stdout[-3000:] + done.stderr[-3000:]
+    return read_run(written[0])
+
+
+def test_nothing_breaks(run):
+    """No test raises, on any architecture, and the run is whole."""
+    assert run.broken == []
+    assert not run.partial
+
+
+def test_every_claim_is_decided_on_every_architecture(run):
+    """Each pre-registered claim has a line for each model, one for each layer or case that it declares."""
+    declared = set(read_claims(ROOT / "hypotheses" / "expectations"))
+    for name in ARCHITECTURES:
+        found = [record for record in run.claims if record.model.name == name]
+        assert {record.claim.id for record in found} == declared, name
+        for record in found:
+            cases = [other for other in found if other.claim.id == record.claim.id]
+            assert len(cases) == record.claim.count(checkpoints.LAYERS), f"{record.claim.id} on {name}"
+
+
+def test_every_verdict_has_its_reason(run):
+    """What does not apply says why, what applies has a number with controls."""
+    for record in run.claims:
+        assert record.reason
+        assert (record.measurement is None) == (record.outcome is Outcome.NOT_APPLICABLE), record.sentence
+
+
+def test_no_claim_is_supported(run):
+    """A random model supports no claim, by its own test or after its family's correction."""
+    wrong = [record.sentence for record in run.claims if Outcome.SUPPORTED in (record.outcome, record.alone)]
+    assert wrong == []
+
+
+def test_needs_decide_what_applies(run):
+    """Claims about mixtures run on the mixtures alone, those about tuned pairs where a base was given."""
+    for record in run.claims:
+        applies = record.outcome is not Outcome.NOT_APPLICABLE
+        if "moe" in record.claim.needs:
+            assert applies == (record.model.name in MIXTURES), record.sentence
+        if "tuned pair" in record.claim.needs:
+            assert applies == (record.model.name in PAIRS), record.sentence
+        if "chat template" in record.claim.needs:
+            assert applies, record.sentence
+
+
+def test_the_base_is_named(run):
+    """A verdict on a tuned pair names both models and the base's fingerprint."""
+    paired = [record for record in run.claims if record.measurement and "tuned pair" in record.claim.needs]
+    assert {record.model.name for record in paired} == set(PAIRS)
+    for record in paired:
+        base = record.measurement.details["base"]
+        assert base["name"] == f"{record.model.name}-base"
+        assert any(base["fingerprint"][:12] in required for required in record.requirements)

@@ -1,0 +1,59 @@
+"""Claims about tuned pairs on a pair that is known: the trained organism taken for the base of its early checkpoint."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lazarus_probe.reports.run import Run, read_run
+from lazarus_probe.subject import Subject
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The claims about answers, on a model that answers and one that does not yet."""
+    folder = tmp_path_factory.mktemp("reports")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "hypotheses/test_tuned_pair.py",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+    ]
+    command += ["-k", "answer and not late", "--probe-baseline=none", f"--probe-report={folder}"]
+    command += ["--probe-model=organism-early", "--probe-base=organism"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    written = list(folder.glob("*/run.json"))
+    assert written, done.stdout[-3000:] + done.stderr[-3000:]
+    return read_run(written[0])
+
+
+def outcomes(run: Run) -> dict[str, str]:
+    return {record.claim.id: str(record.outcome) for record in run.claims}
+
+
+def test_an_ability_that_is_gone_is_found(run):
+    """The early checkpoint answers sums far less surely than its 'base', and capitals only a little less."""
+    assert outcomes(run)["tuned-model-answers-less-directly"] == "supported"
+
+
+def test_a_general_loss_is_no_loss_of_words(run):
+    """It answers worded questions less often, and symbolic ones as much less: confounded, and no invariance."""
+    assert outcomes(run)["tuning-costs-worded-answers"] == "confounded"
+    assert outcomes(run)["tuning-keeps-symbolic-answers"] == "refuted"
+
+
+def test_the_report_names_both_models(run):
+    """Model and base stand in the report with their fingerprints."""
+    base = Subject.load("organism").fingerprint
+    for record in run.claims:
+        assert record.model.name == "organism-early"
+        assert record.measurement.details["base"]["name"] == "organism"
+        assert record.measurement.details["base"]["fingerprint"] == base != record.model.fingerprint
