@@ -1,6 +1,7 @@
 # Needs Python >= 3.11 and make; everything else goes into .venv, and the system's Python is left alone.
 PYTHON ?= python3
 MODEL ?= organism
+WORKERS ?= 2
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -18,7 +19,7 @@ hypotheses: $(READY) ## test the published claims on MODEL (default: organism)
 
 test: $(READY) ## run the package's own tests, benchmarks left out
 	@echo "running the tests in tests/"
-	@$(BIN)/python -m pytest tests/ --benchmark-skip
+	@$(BIN)/python -m pytest tests/ --benchmark-skip -n $(WORKERS) --dist loadfile
 
 lint: $(READY) ## check style, format and types
 	@echo "checking style, format and types"
@@ -30,7 +31,7 @@ architectures: $(READY) ## write docs/architectures.md: what hooks reach in ever
 	@$(BIN)/python tests/architectures/report.py
 
 calibration: $(READY) ## count false alarms on 200 draws of every kind of claim, and write docs/power.md
-	@$(BIN)/python -m pytest tests/calibration -m long -rP
+	@$(BIN)/python -m pytest tests/calibration -m long -rP -n $(WORKERS)
 	@$(BIN)/python tests/calibration/power.py
 
 claims: $(READY) ## write docs/claims.md: every claim, what was published, and what it comes to here

@@ -81,6 +81,12 @@ def grouped(make_llama: Any, tokenizer: Any) -> Subject:
 
 
 @pytest.fixture(scope="session")
+def organism() -> Subject:
+    """The bundled model."""
+    return Subject.load("organism")
+
+
+@pytest.fixture(scope="session")
 def save_checkpoint(tokenizer: Any) -> Callable[..., Path]:
     """Writes a model as a Hugging Face checkpoint folder; keyword arguments override its config.json."""
 

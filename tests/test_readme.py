@@ -10,7 +10,6 @@ from pathlib import Path
 
 from lazarus_probe.claims.claim import find_claim
 from lazarus_probe.claims.evidence import Evidence
-from lazarus_probe.subject.subject import Subject
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,11 +41,10 @@ def test_patching_example_runs():
     assert (source.logits != patched.logits).any().item()  # type: ignore[attr-defined]
 
 
-def test_falsify_example_runs():
+def test_falsify_example_runs(organism):
     """The README's search ends in a measurement that the claim can be judged by."""
     claim = find_claim("arithmetic-in-every-form", ROOT / "hypotheses" / "test_arithmetic_ability.py")
     evidence = Evidence(claim, seed=0)
-    organism = Subject.load("organism")
     names: dict[str, object] = {"evidence": evidence, "subject": organism, "twin": organism.untrained(1)}
     names["answered"] = runpy.run_path(str(ROOT / "hypotheses" / "test_arithmetic_ability.py"))["answered"]
     exec(blocks()[2], names)

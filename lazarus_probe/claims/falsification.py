@@ -11,6 +11,7 @@ import numpy as np
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import POSITIVE
 from lazarus_probe.statistics import Interval, paired_control, paired_interval, proportion_interval, wilson
+from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Counterexample, Measurement, some_examples
 
 
@@ -181,7 +182,7 @@ class Falsification:
         if self.counterexample is None:
             return f"claim {self.claim.id!r}: no counterexample confirmed; {searched}; {spent}"
         found = self.counterexample
-        numbers = f"{found.score:.2f} [{found.low:.2f}, {found.high:.2f}] of {found.n} fresh prompts"
+        numbers = f"{estimate(found.score, found.low, found.high)} of {found.n} fresh prompts"
         return (
             f"claim {self.claim.id!r} fails on {found.where}: {numbers}; {searched}; {spent}\n{self.example}"
         )

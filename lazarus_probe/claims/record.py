@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome
+from lazarus_probe.statistics.intervals import estimate
 
 
 class ControlRecord(BaseModel):
@@ -251,7 +252,9 @@ class ClaimRecord(BaseModel):
 
 
 def _numbers(score: float | None, low: float | None, high: float | None) -> str:
-    return "" if score is None else f" {score:.2f} [{low:.2f}, {high:.2f}]"
+    if score is None or low is None or high is None:
+        return ""
+    return f" {estimate(score, low, high)}"
 
 
 def natural(text: str) -> list[tuple[str, int]]:

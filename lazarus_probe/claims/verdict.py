@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lazarus_probe.claims.claim import Claim, ClaimError
+from lazarus_probe.statistics.intervals import estimate, shown
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.statistics.power import implied_p, required_groups
 
@@ -107,7 +108,7 @@ def _would(claim: Claim, measurement: Measurement) -> str:
 
 
 def _scored(measurement: Measurement) -> str:
-    return f"{measurement.unit} {measurement.score:.2f} [{measurement.low:.2f}, {measurement.high:.2f}]"
+    return f"{measurement.unit} {estimate(measurement.score, measurement.low, measurement.high)}"
 
 
 def _wanted(claim: Claim) -> str:
@@ -117,16 +118,16 @@ def _wanted(claim: Claim) -> str:
 
 
 def _interval(control: Control) -> str:
-    return f"{control.gain:.2f} [{control.low:.2f}, {control.high:.2f}]"
+    return estimate(control.gain, control.low, control.high)
 
 
 def _explained(claim: Claim, measurement: Measurement, control: Control) -> str:
     if claim.kind in POSITIVE:
         return (
-            f"{measurement.unit} is {measurement.score:.2f}, but {control.name} reaches only "
-            f"{control.score:.2f}: where the positive control is as low, that shows no {claim.kind}"
+            f"{measurement.unit} is {shown(measurement.score)}, but {control.name} reaches only "
+            f"{shown(control.score)}: where the positive control is as low, that shows no {claim.kind}"
         )
     return (
-        f"{control.name} reaches {control.score:.2f} and the model's gain over it is {_interval(control)}, "
+        f"{control.name} reaches {shown(control.score)} and the model's gain over it is {_interval(control)}, "
         f"less than the margin of {claim.margin:g}"
     )

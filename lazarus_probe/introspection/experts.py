@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lazarus_probe.introspection.rates import rate
 from lazarus_probe.introspection.routing import Routes
 from lazarus_probe.introspection.untrained import over_untrained
 from lazarus_probe.statistics import (
@@ -136,15 +137,11 @@ def predicted_experts(
         "token": _classified(np.eye(which.max() + 1)[which], labels, folds) == labels,
         "untrained": np.mean([there == told for there, told in map(guessed, untrained)], axis=0),
     }
-    interval = proportion_interval(right, units, seed=seed)
-    return Measurement(
-        score=float(right.mean()),
-        low=interval.low,
-        high=interval.high,
-        n=len(right),
-        groups=len(np.unique(units)),
-        unit="accuracy on the later layer's first expert",
-        controls=tuple(paired_control(name, right, other, units, seed) for name, other in others.items()),
+    return rate(
+        "accuracy on the later layer's first expert",
+        right,
+        units,
+        others,
         seed=seed,
         details={"early": early, "late": late, "experts": found.experts[late]},
         tokens=sum(map(len, found.encoded)),

@@ -10,9 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.introspection.continuation import joined
 from lazarus_probe.introspection.logit_lens import logit_lens
-from lazarus_probe.introspection.tuning import bounded_interval
-from lazarus_probe.statistics import paired_interval, sign_flip
-from lazarus_probe.statistics.measurement import Control, Curve, Measurement, some_examples
+from lazarus_probe.statistics import paired_control, paired_interval, sign_flip
+from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -68,8 +67,8 @@ def late_loss(
         groups=len(np.unique(kept)),
         unit="answer probability lost by the last layer",
         controls=(
-            _over("base", fall, of_base, kept, seed),
-            _over("other_answer", fall, of_other, kept, seed),
+            paired_control("base", fall, of_base, kept, seed, bound=2),
+            paired_control("other_answer", fall, of_other, kept, seed, bound=2),
         ),
         p=sign_flip(fall, kept, seed=seed, alternative="greater"),
         seed=seed,
@@ -81,12 +80,6 @@ def late_loss(
         examples=some_examples(prompts, answers, said, ours[:, best] > ours[:, -1]),
         curves=(_curve("score", ours[confirming]), _curve("base", theirs[confirming])),
     )
-
-
-def _over(name: str, fall: NDArray[Any], other: NDArray[Any], units: NDArray[Any], seed: int) -> Control:
-    """The gain of one fall over another; where one falls and the other rises it is up to 2."""
-    interval = bounded_interval(fall - other, units, 2.0, seed)
-    return Control(name, float(other.mean()), float((fall - other).mean()), interval.low, interval.high)
 
 
 def _answer_by_layer(model: Subject, prompts: Sequence[str], answers: Sequence[str]) -> NDArray[Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.statistics import paired_control, proportion_interval
+from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import Grid, Measurement, some_examples
 from lazarus_probe.sweep import Donors, answer, sweep
 from lazarus_probe.tasks.arithmetic import is_answer, parse_number
@@ -159,19 +159,11 @@ def transfer(
     foreign = sweep_residual(subject, pairs, [layer], [position], donors=donors.tolist()).transferred(
         layer, position
     )
-    units = np.array(families)
-    interval = proportion_interval(moved, units, seed=seed)
-    return Measurement(
-        score=float(moved.mean()),
-        low=interval.low,
-        high=interval.high,
-        n=len(pairs),
-        groups=len(np.unique(units)),
-        unit="rate of full transfer",
-        controls=(
-            paired_control("random_position", moved, elsewhere, units, seed),
-            paired_control("other_pair", moved, foreign, units, seed),
-        ),
+    return rate(
+        "rate of full transfer",
+        moved,
+        families,
+        {"random_position": elsewhere, "other_pair": foreign},
         seed=seed,
         details={
             "layer": layer,

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from lazarus_probe.statistics import Interval, paired_interval, proportion_interval
-from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.statistics import paired_control, paired_interval, proportion_interval
+from lazarus_probe.statistics.measurement import Measurement
 
 
 def rate(
@@ -19,7 +19,7 @@ def rate(
     controls: Mapping[str, ArrayLike],
     *,
     positive: Sequence[str] = (),
-    spread: float = 1.0,
+    bound: float = 1.0,
     seed: int = 0,
     **kept: Any,
 ) -> Measurement:
@@ -31,7 +31,7 @@ def rate(
         units: (N,) the independent unit of each prompt.
         controls: by name, (N,) the same under the control.
         positive: the controls of an absence, whose gain is theirs over the score.
-        spread: how far a score and its control may differ: 1 for what lies in [0, 1], 2 for [-1, 1].
+        bound: how far a score and its control may differ: 1 for what lies in [0, 1], 2 for [-1, 1].
         seed: of the intervals.
         kept: fields of the measurement: details, tokens, examples, curves, grids.
 
@@ -43,7 +43,9 @@ def rate(
         raise ValueError(f"no prompts to take the {unit} of; give at least two units of them")
     whole = np.isin(values, (0.0, 1.0)).all()
     interval = (
-        proportion_interval(values, names, seed=seed) if whole else _of_mean(values, names, spread, seed)
+        proportion_interval(values, names, seed=seed)
+        if whole
+        else paired_interval(values, names, seed=seed, bound=bound)
     )
     return Measurement(
         score=float(values.mean()),
@@ -53,29 +55,9 @@ def rate(
         groups=len(np.unique(names)),
         unit=unit,
         controls=tuple(
-            _control(name, values, other, names, spread, -1 if name in positive else 1, seed)
+            paired_control(name, values, other, names, seed, positive=name in positive, bound=bound)
             for name, other in controls.items()
         ),
         seed=seed,
         **kept,
     )
-
-
-def _control(
-    name: str,
-    score: NDArray[np.float64],
-    other: ArrayLike,
-    units: NDArray[Any],
-    spread: float,
-    sign: int,
-    seed: int,
-) -> Control:
-    reached = np.asarray(other, dtype=np.float64)
-    gain = sign * (score - reached)
-    interval = _of_mean(gain, units, spread, seed)
-    return Control(name, float(reached.mean()), float(gain.mean()), interval.low, interval.high)
-
-
-def _of_mean(values: NDArray[np.float64], units: NDArray[Any], spread: float, seed: int) -> Interval:
-    interval = paired_interval(values / spread, units, seed=seed)
-    return Interval(spread * interval.low, spread * interval.high, interval.level)

@@ -117,7 +117,7 @@ def similarity(
             "bag_of_tokens": apart["bag_of_tokens"],
             "shuffled_labels": np.clip(null.mean(axis=0), -1, 1),
         },
-        spread=2,
+        bound=2,
         seed=seed,
         p=permutation_p(float(score.mean()), null.mean(axis=1)),
         details={"site": str(site), **_levels(table, labels)},

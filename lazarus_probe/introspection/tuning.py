@@ -17,7 +17,6 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probe import Labelled
 from lazarus_probe.statistics import (
-    Interval,
     cluster_bootstrap,
     out_of_fold_classification,
     paired_interval,
@@ -150,7 +149,7 @@ def changed(
     """
     sign = -1.0 if loss else 1.0
     moved = sign * change.difference
-    interval = bounded_interval(moved, change.units, change.reach, seed)
+    interval = paired_interval(moved, change.units, seed=seed, bound=change.reach)
     return Measurement(
         score=float(moved.mean()),
         low=interval.low,
@@ -183,7 +182,7 @@ def unchanged(
     Raises:
         ValueError: a known change of other rows.
     """
-    interval = bounded_interval(change.difference, change.units, change.reach, seed)
+    interval = paired_interval(change.difference, change.units, seed=seed, bound=change.reach)
     return Measurement(
         score=float(change.difference.mean()),
         low=interval.low,
@@ -211,10 +210,11 @@ def _control(name: str, change: Change, other: Change, sign: float, seed: int) -
     gain = float(score.mean() - theirs.mean())
     if np.array_equal(change.units, other.units):
         reach = change.reach + other.reach
-        interval = bounded_interval(score - theirs, change.units, reach, seed)
+        interval = paired_interval(score - theirs, change.units, seed=seed, bound=reach)
     else:
         one, two = (
-            bounded_interval(sign * each.difference, each.units, each.reach, seed) for each in (change, other)
+            paired_interval(sign * each.difference, each.units, seed=seed, bound=each.reach)
+            for each in (change, other)
         )
         interval = difference_interval(float(score.mean()), one, float(theirs.mean()), two)
     return Control(name, float(theirs.mean()), gain, interval.low, interval.high)
@@ -232,9 +232,3 @@ def _reach(name: str, change: Change, other: Change, seed: int) -> Control:
     interval = cluster_bootstrap(excess, change.units, seed=seed)
     gain = excess(np.arange(len(score)))
     return Control(name, float(known.mean()), gain, min(gain, interval.low), max(gain, interval.high))
-
-
-def bounded_interval(differences: NDArray[Any], units: NDArray[Any], reach: float, seed: int = 0) -> Interval:
-    """The interval of a mean difference of rows that lie within `reach` on either side of 0; see `paired_interval`."""
-    found = paired_interval(differences / reach, units, seed=seed)
-    return Interval(reach * found.low, reach * found.high, found.level)

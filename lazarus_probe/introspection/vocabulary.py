@@ -9,7 +9,7 @@ import numpy as np
 
 from lazarus_probe.introspection.continuation import before_answers
 from lazarus_probe.introspection.logit_lens import logit_lens
-from lazarus_probe.statistics import paired_control, proportion_interval
+from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import Measurement, some_examples
 from lazarus_probe.tasks.prompts import Question, texts_and_answers
 
@@ -58,20 +58,16 @@ def vocabulary_alignment(
     top = lens.log_probs.argmax(axis=-1)
     named = np.array([row[0] in words[q.fact.operation] for row, q in zip(top, questions, strict=True)])
     answered = top[:, 1] == np.array(firsts)
-    families = np.array([question.family for question in questions])
-    interval = proportion_interval(named, families, seed=seed)
     probabilities = [
         float(np.exp(lens.log_probs[i, 0, list(words[q.fact.operation])]).sum())
         for i, q in enumerate(questions)
     ]
-    return Measurement(
-        score=float(named.mean()),
-        low=interval.low,
-        high=interval.high,
-        n=len(questions),
-        groups=len(np.unique(families)),
-        unit="rate of the class word on top",
-        controls=(paired_control("answer_at_last_layer", named, answered, families, seed, positive=True),),
+    return rate(
+        "rate of the class word on top",
+        named,
+        [question.family for question in questions],
+        {"answer_at_last_layer": answered},
+        positive=["answer_at_last_layer"],
         seed=seed,
         details={
             "layer": layer,

@@ -9,7 +9,7 @@ import numpy as np
 
 from lazarus_probe.introspection.continuation import before_answers
 from lazarus_probe.introspection.logit_lens import logit_lens
-from lazarus_probe.statistics import paired_control, proportion_interval
+from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
 from lazarus_probe.tasks.prompts import Question, texts_and_answers
 
@@ -41,19 +41,15 @@ def vocabulary_scan(
     contexts, firsts = before_answers(subject, texts, answers)
     top = logit_lens(subject, contexts).top_tokens()[..., 0]
     named = np.array([np.isin(row, words[q.fact.operation]) for row, q in zip(top, questions, strict=True)])
-    families = np.array([question.family for question in questions])
     anywhere, answered = named.any(axis=1), top[:, -1] == np.array(firsts)
-    interval = proportion_interval(anywhere, families, seed=seed)
     rates = named.mean(axis=0)
     shown = [row[named_at.argmax()] for row, named_at in zip(top, named, strict=True)]
-    return Measurement(
-        score=float(anywhere.mean()),
-        low=interval.low,
-        high=interval.high,
-        n=len(questions),
-        groups=len(np.unique(families)),
-        unit="rate of the class word on top at any layer",
-        controls=(paired_control("answer_at_last_layer", anywhere, answered, families, seed, positive=True),),
+    return rate(
+        "rate of the class word on top at any layer",
+        anywhere,
+        [question.family for question in questions],
+        {"answer_at_last_layer": answered},
+        positive=["answer_at_last_layer"],
         seed=seed,
         details={"most_at_layer": int(rates.argmax()), "most": float(rates.max())},
         tokens=sum(len(subject.encode(text)) for text in texts),

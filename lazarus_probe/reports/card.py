@@ -9,6 +9,7 @@ from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord
 from lazarus_probe.claims.verdict import POSITIVE
 from lazarus_probe.reports.untrusted import markdown, visible
+from lazarus_probe.statistics.intervals import estimate, shown
 
 if TYPE_CHECKING:
     from lazarus_probe.reports.run import Run
@@ -75,7 +76,7 @@ def _finding(record: ClaimRecord) -> Iterator[str]:
         yield f"  {markdown(_numbers(record, record.measurement))}  "
         yield f"  {markdown(_controls(record.claim, record.measurement))}  "
         for each in record.measurement.counterexamples:
-            yield f"  {markdown(f'It fails on {each.where}: {each.score:.2f} [{each.low:.2f}, {each.high:.2f}].')}  "
+            yield f"  {markdown(f'It fails on {each.where}: {estimate(each.score, each.low, each.high)}.')}  "
     yield f"  Source: {markdown(record.claim.source)}; claim `{record.claim.id}`, hash `{record.claim_hash}`."
     yield ""
 
@@ -85,7 +86,7 @@ def _numbers(record: ClaimRecord, found: MeasurementRecord) -> str:
     wanted = {"absence": "at most", "invariance": "within"}.get(claim.kind, "at least")
     q = "" if record.q is None else f", q = {record.q:.2g}"
     return (
-        f"{found.unit} {found.score:.2f} [{found.low:.2f}, {found.high:.2f}], {wanted} {claim.threshold:g} was declared"
+        f"{found.unit} {estimate(found.score, found.low, found.high)}, {wanted} {claim.threshold:g} was declared"
         f"; {found.n} prompts in {found.groups} independent groups{q}."
     )
 
@@ -93,8 +94,9 @@ def _numbers(record: ClaimRecord, found: MeasurementRecord) -> str:
 def _controls(claim: Claim, found: MeasurementRecord) -> str:
     least = min(found.controls, key=lambda control: control.gain)
     what = "reach beyond the score" if claim.kind in POSITIVE else "gain"
-    scores = ", ".join(f"{control.name} {control.score:.2f}" for control in found.controls)
-    return f"Controls: {scores}; least {what} {least.gain:.2f} [{least.low:.2f}, {least.high:.2f}], over {least.name}."
+    scores = ", ".join(f"{control.name} {shown(control.score)}" for control in found.controls)
+    gain = estimate(least.gain, least.low, least.high)
+    return f"Controls: {scores}; least {what} {gain}, over {least.name}."
 
 
 def _repeat(run: Run, record: ClaimRecord) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from lazarus_probe.claims.record import Known
 from lazarus_probe.reports.compare import Comparison, Line, Side
 from lazarus_probe.reports.untrusted import markdown
+from lazarus_probe.statistics.intervals import estimate
 
 HEADINGS = ("", "claim", "model", "then", "now", "difference", "tokens")
 NOTE = (
@@ -53,9 +54,9 @@ def _row(line: Line) -> tuple[str, ...]:
 
 
 def _verdict(known: Known | None) -> str:
-    if known is None or known.score is None:
+    if known is None or known.score is None or known.low is None or known.high is None:
         return str(known.outcome) if known else ""
-    return f"{known.outcome} {known.score:.2f} [{known.low:.2f}, {known.high:.2f}]"
+    return f"{known.outcome} {estimate(known.score, known.low, known.high)}"
 
 
 def _tokens(then: Known | None, now: Known | None) -> str:

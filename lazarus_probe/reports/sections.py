@@ -15,6 +15,7 @@ from lazarus_probe.claims.record import ClaimRecord, CurveRecord, MeasurementRec
 from lazarus_probe.claims.verdict import POSITIVE
 from lazarus_probe.reports.figures import curve_figure, extremes, grid_figure, line_class
 from lazarus_probe.reports.untrusted import clipped
+from lazarus_probe.statistics.intervals import shown
 
 if TYPE_CHECKING:
     from lazarus_probe.reports.compare import Comparison
@@ -215,5 +216,4 @@ def _scale(values: Sequence[float], least: float) -> tuple[float, float]:
 
 def number(value: float) -> str:
     """Two decimals, a real minus, and no minus before 0."""
-    text = f"{value:.2f}"
-    return "0.00" if text == "-0.00" else text.replace("-", "\N{MINUS SIGN}")
+    return shown(value).replace("-", "\N{MINUS SIGN}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lazarus_probe.claims.record import ClaimRecord, ControlRecord, ModelRecord
 from lazarus_probe.reports.untrusted import markdown
+from lazarus_probe.statistics.intervals import Interval, shown
 
 if TYPE_CHECKING:
     from lazarus_probe.reports.run import Run
@@ -25,12 +26,12 @@ def _row(record: ClaimRecord) -> tuple[str, ...]:
     if found is None:
         return record.key, record.model.name, verdict, "", "", ""
     best = min(found.controls, key=lambda control: control.gain)
-    interval = f"[{found.low:.2f}, {found.high:.2f}]"
-    return record.key, record.model.name, verdict, f"{found.score:.2f}", interval, _control(best)
+    interval = str(Interval(found.low, found.high))
+    return record.key, record.model.name, verdict, shown(found.score), interval, _control(best)
 
 
 def _control(control: ControlRecord) -> str:
-    return f"{control.name} {control.score:.2f}"
+    return f"{control.name} {shown(control.score)}"
 
 
 def text_table(records: Sequence[ClaimRecord]) -> list[str]:

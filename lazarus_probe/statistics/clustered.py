@@ -57,9 +57,14 @@ def proportion_interval(
 
 
 def paired_interval(
-    differences: ArrayLike, clusters: ArrayLike, level: float = 0.95, draws: int = 2000, seed: int = 0
+    differences: ArrayLike,
+    clusters: ArrayLike,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+    bound: float = 1.0,
 ) -> Interval:
-    """The interval of a mean paired difference, with the difference of each row in [-1, 1].
+    """The interval of a mean paired difference, with the difference of each row in [-bound, bound].
 
     The widest, at either end, of four: the cluster bootstrap; the t interval on cluster totals, which holds
     for few clusters; what clusters of a kind not seen yet could do; and where rows change all the way or not at all,
@@ -69,20 +74,21 @@ def paired_interval(
     come in, it fades (`lack_of_pairs`).
 
     Args:
-        differences: (N,) treated minus control, each in [-1, 1].
+        differences: (N,) treated minus control.
         clusters: (N,) the cluster of each row.
         level: the coverage asked for.
         draws: resamples of the bootstrap.
         seed: of the bootstrap.
+        bound: the largest difference there can be: 1 for accuracies and probabilities, 2 for cosines.
 
     Raises:
-        ValueError: a difference outside [-1, 1], shapes that do not match, or fewer than two clusters.
+        ValueError: a difference beyond the bound, shapes that do not match, or fewer than two clusters.
     """
-    values = as_values(differences, "differences")
+    values = as_values(differences, "differences") / bound
     if np.abs(values).max() > 1:
-        worst = values[np.abs(values).argmax()]
+        worst = bound * values[np.abs(values).argmax()]
         raise ValueError(
-            f"differences holds {worst:g}: paired differences lie in [-1, 1]; divide by their range"
+            f"differences holds {worst:g}, beyond bound={bound:g}: pass the largest one there can be"
         )
     index, count = index_clusters(clusters, len(values))
     bootstrap = cluster_bootstrap_mean(values, clusters, level, draws, seed)
@@ -91,7 +97,8 @@ def paired_interval(
     mean = values.mean()
     guard = Interval(mean - unseen * (mean + 1), mean + unseen * (1 - mean), level)
     known = (bootstrap, _student(values, index, count, level), guard)
-    return _widest(*known, *_one_way(values, index, count, level), low=-1.0, high=1.0)
+    found = _widest(*known, *_one_way(values, index, count, level), low=-1.0, high=1.0)
+    return Interval(bound * found.low, bound * found.high, level)
 
 
 def _one_way(values: Floats, index: Ints, count: int, level: float) -> tuple[Interval, ...]:

@@ -74,6 +74,7 @@ def paired_control(
     seed: int = 0,
     *,
     positive: bool = False,
+    bound: float = 1.0,
 ) -> Control:
     """What a control reaches on the very rows of a score, and the score's gain over it with its interval.
 
@@ -84,6 +85,7 @@ def paired_control(
         clusters: (N,) the independent unit of each row.
         seed: of the interval.
         positive: whether it is the positive control of an absence; the gain is then the control's over the score.
+        bound: how far a score and its control may differ.
 
     Raises:
         ValueError: as `paired_interval`.
@@ -91,5 +93,5 @@ def paired_control(
     reached = np.asarray(other, dtype=np.float64)
     gain = np.asarray(score, dtype=np.float64) - reached
     gain = -gain if positive else gain
-    interval = paired_interval(gain, clusters, seed=seed)
+    interval = paired_interval(gain, clusters, seed=seed, bound=bound)
     return Control(name, float(reached.mean()), float(gain.mean()), interval.low, interval.high)

@@ -23,7 +23,17 @@ class Interval:
         return self.high - self.low
 
     def __str__(self) -> str:
-        return f"[{self.low:.2f}, {self.high:.2f}]"
+        return f"[{shown(self.low)}, {shown(self.high)}]"
+
+
+def shown(number: float) -> str:
+    """Two decimals, with no minus before a zero."""
+    return f"{round(number, 2) + 0.0:.2f}"
+
+
+def estimate(score: float, low: float, high: float) -> str:
+    """A score with its interval, as in `0.95 [0.93, 0.97]`."""
+    return f"{shown(score)} {Interval(low, high)}"
 
 
 def wilson(successes: int, n: int, level: float = 0.95) -> Interval:

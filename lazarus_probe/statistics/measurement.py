@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any
 
+from lazarus_probe.statistics.intervals import estimate, shown
+
 
 @dataclass(frozen=True)
 class Control:
@@ -29,7 +31,7 @@ class Control:
         _check_interval(f"control {self.name!r}", "gain", self.gain, self.low, self.high)
 
     def __str__(self) -> str:
-        return f"{self.name} {self.score:.2f} (gain {self.gain:.2f} [{self.low:.2f}, {self.high:.2f}])"
+        return f"{self.name} {shown(self.score)} (gain {estimate(self.gain, self.low, self.high)})"
 
 
 @dataclass(frozen=True)

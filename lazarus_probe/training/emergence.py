@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.introspection.logit_lens import logit_lens
-from lazarus_probe.statistics import paired_control, proportion_interval
+from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import is_answer
@@ -112,21 +112,12 @@ def compare_arms(
         absence: whether the claim is that the arm shows nothing; then the others are positive controls, and the gain is
             theirs over the arm.
     """
-    runs = np.repeat(np.arange(len(arm.named)), arm.named.shape[1])
-    named = arm.named.ravel()
-    interval = proportion_interval(named, runs, seed=seed)
-    shown = {name: np.broadcast_to(other, arm.named.shape).ravel() for name, other in others.items()}
-    controls = [
-        paired_control(name, named, other, runs, seed, positive=absence) for name, other in shown.items()
-    ]
-    return Measurement(
-        score=float(arm.named.mean()),
-        low=interval.low,
-        high=interval.high,
-        n=arm.named.size,
-        groups=len(arm.named),
-        unit="rate of the class word on top",
-        controls=tuple(controls),
+    return rate(
+        "rate of the class word on top",
+        arm.named.ravel(),
+        np.repeat(np.arange(len(arm.named)), arm.named.shape[1]),
+        {name: np.broadcast_to(other, arm.named.shape).ravel() for name, other in others.items()},
+        positive=tuple(others) if absence else (),
         seed=seed,
         details={
             **details,

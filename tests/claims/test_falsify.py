@@ -341,11 +341,6 @@ def answered(subject: Subject, questions: Sequence[Question]) -> Rows:
     return Rows(questions, right, [question.family for question in questions], texts, expected, said)
 
 
-@pytest.fixture(scope="module")
-def organism() -> Subject:
-    return Subject.load("organism")
-
-
 def test_a_gap_planted_in_the_organism(a_claim: Callable[..., Claim], organism: Subject):
     """A model whose `product` is unlearned fails there and nowhere else, and the search ends there."""
     model = deepcopy(organism.model)

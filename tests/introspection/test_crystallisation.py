@@ -16,16 +16,10 @@ from lazarus_probe.introspection.crystallisation import (
     not_yet,
     read_tokens,
 )
-from lazarus_probe.subject import Subject
 
 CONTROLS = ("other_target", "untrained")
 SCORE = {"kind": "decodability", "threshold": 0.5, "margin": 0.25, "minimum_groups": 10}
 CLAIM = Claim(id="test", statement="a", source="b", controls=CONTROLS, **SCORE)
-
-
-@pytest.fixture(scope="module")
-def organism():
-    return Subject.load("organism")
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,8 @@ import pytest
 from lazarus_probe.hooks.interventions import zero
 from lazarus_probe.introspection.ablation import answers
 from lazarus_probe.introspection.differential import differential_ablation, grade
-from lazarus_probe.subject.subject import Subject
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import is_answer
-
-
-@pytest.fixture(scope="module")
-def organism() -> Subject:
-    return Subject.load("organism")
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,6 @@ PROMPTS, ANSWERS = [f"{a} * {b} = " for a, b in PAIRS], [str(a * b) for a, b in 
 UNITS = [str(sorted(pair)) for pair in PAIRS]
 
 
-@pytest.fixture(scope="module")
-def organism() -> Subject:
-    return Subject.load("organism")
-
-
 @pytest.fixture
 def forgetful() -> Subject:
     """The organism with a last block that writes the opposite of the stream's answer."""

@@ -30,12 +30,12 @@ def test_a_positive_control_gains_over_the_score():
 
 
 def test_scores_of_either_sign_may_differ_by_two():
-    """With a spread of 2 intervals are those of half the numbers, doubled."""
+    """With a bound of 2 intervals are those of half the numbers, doubled."""
     score, other = RNG.uniform(-1, 1, 60), RNG.uniform(-1, 1, 60)
-    found = rate("difference", score, UNITS, {"other": other}, spread=2)
+    found = rate("difference", score, UNITS, {"other": other}, bound=2)
     half = paired_interval((score - other) / 2, UNITS)
     assert found.controls[0].low == pytest.approx(2 * half.low)
-    with pytest.raises(ValueError, match="paired differences lie in"):
+    with pytest.raises(ValueError, match="beyond bound=1"):
         rate("difference", score, UNITS, {"other": -score})
 
 

@@ -9,14 +9,8 @@ import pytest
 from lazarus_probe.hooks.replay import replay
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.vocabulary import spellings, vocabulary_alignment
-from lazarus_probe.subject.subject import Subject
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS
-
-
-@pytest.fixture(scope="module")
-def organism() -> Subject:
-    return Subject.load("organism")
 
 
 def test_spellings_are_the_word_alone(organism):

@@ -7,14 +7,8 @@ import pytest
 
 from lazarus_probe.introspection.vocabulary import spellings, vocabulary_alignment
 from lazarus_probe.introspection.vocabulary_scan import vocabulary_scan
-from lazarus_probe.subject import Subject
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS
-
-
-@pytest.fixture(scope="module")
-def organism() -> Subject:
-    return Subject.load("organism")
 
 
 @pytest.fixture(scope="module")
