@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lazarus_probe.introspection.continuation import before_answers
-from lazarus_probe.introspection.logit_lens import logit_lens
+from lazarus_probe.introspection.logit_lens import LensResult, logit_lens
 from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import Measurement, some_examples
 from lazarus_probe.tasks.prompts import Question, texts_and_answers
@@ -26,6 +28,44 @@ def spellings(subject: Subject, word: str) -> list[int]:
         except ValueError:  # not one token in this spelling
             continue
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class Naming:
+    """What the lens says where each question's answer begins.
+
+    Attributes:
+        lens: of the N questions, after K layers.
+        said: (N, K) the token on top.
+        named: (N, K) whether that is a spelling of the question's operation.
+        answered: (N, K) whether that is the first token of its answer.
+    """
+
+    lens: LensResult
+    said: NDArray[Any]
+    named: NDArray[np.bool_]
+    answered: NDArray[np.bool_]
+
+
+def naming(
+    subject: Subject,
+    questions: Sequence[Question],
+    words: Mapping[str, Sequence[int]],
+    layers: Sequence[int] | None = None,
+) -> Naming:
+    """Read the lens on questions, after some layers or all of them.
+
+    Raises:
+        ValueError: no questions, or an operation whose word is no token.
+    """
+    empty = [name for name, tokens in words.items() if not tokens]
+    if empty:
+        raise ValueError(f"no spelling of {', '.join(empty)} is a single token: choose other class words")
+    contexts, firsts = before_answers(subject, *texts_and_answers(questions))
+    lens = logit_lens(subject, contexts, layers)
+    said = lens.top_tokens()[..., 0]
+    named = np.array([np.isin(row, words[q.fact.operation]) for row, q in zip(said, questions, strict=True)])
+    return Naming(lens, said, named, said == np.array(firsts)[:, None])
 
 
 def vocabulary_alignment(
@@ -50,23 +90,17 @@ def vocabulary_alignment(
     Raises:
         ValueError: no questions, or an operation whose word is no token.
     """
-    empty = [name for name, tokens in words.items() if not tokens]
-    if empty:
-        raise ValueError(f"no spelling of {', '.join(empty)} is a single token: choose other class words")
-    contexts, firsts = before_answers(subject, *texts_and_answers(questions))
-    lens = logit_lens(subject, contexts, [layer, subject.num_layers - 1])
-    top = lens.log_probs.argmax(axis=-1)
-    named = np.array([row[0] in words[q.fact.operation] for row, q in zip(top, questions, strict=True)])
-    answered = top[:, 1] == np.array(firsts)
+    found = naming(subject, questions, words, [layer, subject.num_layers - 1])
+    named = found.named[:, 0]
     probabilities = [
-        float(np.exp(lens.log_probs[i, 0, list(words[q.fact.operation])]).sum())
+        float(np.exp(found.lens.log_probs[i, 0, list(words[q.fact.operation])]).sum())
         for i, q in enumerate(questions)
     ]
     return rate(
         "rate of the class word on top",
         named,
         [question.family for question in questions],
-        {"answer_at_last_layer": answered},
+        {"answer_at_last_layer": found.answered[:, 1]},
         positive=["answer_at_last_layer"],
         seed=seed,
         details={
@@ -78,7 +112,7 @@ def vocabulary_alignment(
         examples=some_examples(
             [question.text for question in questions],
             [question.fact.operation for question in questions],
-            [subject.decode([int(row[0])]) for row in top],
+            [subject.decode([int(token)]) for token in found.said[:, 0]],
             named,
         ),
     )

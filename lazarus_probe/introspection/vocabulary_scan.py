@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from lazarus_probe.introspection.continuation import before_answers
-from lazarus_probe.introspection.logit_lens import logit_lens
 from lazarus_probe.introspection.rates import rate
+from lazarus_probe.introspection.vocabulary import naming
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
-from lazarus_probe.tasks.prompts import Question, texts_and_answers
+from lazarus_probe.tasks.prompts import Question
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -34,21 +31,15 @@ def vocabulary_scan(
     Raises:
         ValueError: no questions, or an operation whose word is no token.
     """
-    empty = [name for name, tokens in words.items() if not tokens]
-    if empty:
-        raise ValueError(f"no spelling of {', '.join(empty)} is a single token: choose other class words")
-    texts, answers = texts_and_answers(questions)
-    contexts, firsts = before_answers(subject, texts, answers)
-    top = logit_lens(subject, contexts).top_tokens()[..., 0]
-    named = np.array([np.isin(row, words[q.fact.operation]) for row, q in zip(top, questions, strict=True)])
-    anywhere, answered = named.any(axis=1), top[:, -1] == np.array(firsts)
-    rates = named.mean(axis=0)
-    shown = [row[named_at.argmax()] for row, named_at in zip(top, named, strict=True)]
+    found = naming(subject, questions, words)
+    anywhere, rates = found.named.any(axis=1), found.named.mean(axis=0)
+    shown = [said[named.argmax()] for said, named in zip(found.said, found.named, strict=True)]
+    texts = [question.text for question in questions]
     return rate(
         "rate of the class word on top at any layer",
         anywhere,
         [question.family for question in questions],
-        {"answer_at_last_layer": answered},
+        {"answer_at_last_layer": found.answered[:, -1]},
         positive=["answer_at_last_layer"],
         seed=seed,
         details={"most_at_layer": int(rates.argmax()), "most": float(rates.max())},

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from lazarus_probe.organisms import bundled
+from lazarus_probe.reports.run import Run, read_run
 from lazarus_probe.subject.load import read_config
 
 import mlx.core as mx  # isort: skip
@@ -19,6 +22,19 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "architectures"))
 import zoo
 
 LAYERS = 2
+
+
+def run_hypotheses(*arguments: str | Path, cwd: Path, reports: Path) -> Run:
+    """Run pytest in a process of its own; the options of this run, and its CI's summary, are not for that one."""
+    command = [sys.executable, "-m", "pytest", *map(str, arguments), "-q", "--tb=short"]
+    command += ["-p", "no:cacheprovider", "--probe-baseline=none", f"--probe-report={reports}"]
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "GITHUB"))
+    }
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    written = list(reports.glob("*/run.json"))
+    assert written, done.stdout[-3000:] + done.stderr[-3000:]
+    return read_run(written[0])
 
 
 def settings(name: str) -> dict[str, Any]:

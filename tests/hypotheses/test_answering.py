@@ -7,16 +7,14 @@ they come to means nothing; that they come to something is what is tested.
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from lazarus_probe.claims.verdict import Outcome
-from lazarus_probe.reports.run import Run, read_run
+from lazarus_probe.reports.run import Run
 
 sys.path.insert(0, str(Path(__file__).parent))
 import checkpoints
@@ -49,16 +47,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     shutil.copytree(ROOT / "hypotheses", folder / "hypotheses")
     (folder / "conftest.py").write_text(LENIENT)
     models = [checkpoints.save(name, folder / name) for name in ARCHITECTURES]
-    command = [sys.executable, "-m", "pytest", *(f"hypotheses/{name}" for name in FILES), "-q", "--tb=short"]
-    command += ["--import-mode=importlib", "-p", "no:cacheprovider", "--probe-baseline=none"]
-    command += [f"--probe-model={path}" for path in models]
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "GITHUB"))
-    }
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    written = list((folder / "reports").glob("*/run.json"))
-    assert written, done.stdout[-3000:] + done.stderr[-3000:]
-    return read_run(written[0])
+    files = [f"hypotheses/{name}" for name in FILES]
+    options = ["--import-mode=importlib", *(f"--probe-model={path}" for path in models)]
+    return checkpoints.run_hypotheses(*files, *options, cwd=folder, reports=folder / "reports")
 
 
 def test_nothing_breaks(run):

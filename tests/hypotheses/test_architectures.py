@@ -6,8 +6,6 @@ none may be supported. The run is as a user's: pytest in a process of its own, w
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pytest
 
 from lazarus_probe.claims.claim import read_claims
 from lazarus_probe.claims.verdict import Outcome
-from lazarus_probe.reports.run import Run, read_run
+from lazarus_probe.reports.run import Run
 
 sys.path.insert(0, str(Path(__file__).parent))
 import checkpoints
@@ -35,17 +33,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("checkpoints")
     models = [checkpoints.save(name, folder / name) for name in ARCHITECTURES]
     bases = [checkpoints.save(name, folder / f"{name}-base", seed=1) for name in PAIRS]
-    command = [sys.executable, "-m", "pytest", "hypotheses", "-q", "--tb=short", "-p", "no:cacheprovider"]
-    command += ["--probe-baseline=none", f"--probe-report={folder / 'reports'}"]
-    command += [f"--probe-model={path}" for path in models] + [f"--probe-base={path}" for path in bases]
-    # The options of this run of pytest, and its CI's summary, are not for that one.
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "GITHUB"))
-    }
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    written = list((folder / "reports").glob("*/run.json"))
-    assert written, done.stdout[-3000:] + done.stderr[-3000:]
-    return read_run(written[0])
+    options = [f"--probe-model={path}" for path in models] + [f"--probe-base={path}" for path in bases]
+    return checkpoints.run_hypotheses("hypotheses", *options, cwd=ROOT, reports=folder / "reports")
 
 
 def test_nothing_breaks(run):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from lazarus_probe.reports.run import Run, read_run
+from lazarus_probe.reports.run import Run
 from lazarus_probe.subject import Subject
+
+sys.path.insert(0, str(Path(__file__).parent))
+import checkpoints
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,22 +19,15 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The claims about answers, on a model that answers and one that does not yet."""
-    folder = tmp_path_factory.mktemp("reports")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
+    return checkpoints.run_hypotheses(
         "hypotheses/test_tuned_pair.py",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-    ]
-    command += ["-k", "answer and not late", "--probe-baseline=none", f"--probe-report={folder}"]
-    command += ["--probe-model=organism-early", "--probe-base=organism"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    written = list(folder.glob("*/run.json"))
-    assert written, done.stdout[-3000:] + done.stderr[-3000:]
-    return read_run(written[0])
+        "-k",
+        "answer and not late",
+        "--probe-model=organism-early",
+        "--probe-base=organism",
+        cwd=ROOT,
+        reports=tmp_path_factory.mktemp("reports"),
+    )
 
 
 def outcomes(run: Run) -> dict[str, str]:
