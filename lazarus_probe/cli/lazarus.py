@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -160,12 +162,39 @@ def _train_with_progress(recipe: Recipe, output: Path, start: int) -> Path:
 
         def show(step: int, loss: float) -> None:
             progress.update(task, completed=step, loss=f"{loss:.3f}")
+            check()
 
         try:
-            return pretrain(recipe, output, show)
+            with _interrupts_held() as check:
+                return pretrain(recipe, output, show)
         except KeyboardInterrupt:
             _say(f"interrupted: the same command goes on after step {resumes_from(output)}", err=True)
             raise
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[Callable[[], None]]:
+    """Hold an interrupt until it is asked for between two steps: raised inside a call into mlx it can be lost.
+
+    A second one is raised at once.
+    """
+    held = False
+
+    def hold(*_: object) -> None:
+        nonlocal held
+        if held:
+            raise KeyboardInterrupt
+        held = True
+
+    def check() -> None:
+        if held:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, hold)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _scores(subject: Subject, limit: int | None) -> list[Score]:

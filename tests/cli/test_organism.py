@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -56,14 +55,14 @@ def test_train_leaves_models_log_and_curve(trained: Path):
 
 def test_interrupted_run_goes_on(tmp_path: Path):
     """A run stopped by an interrupt says where it goes on, goes on there, and ends with the same weights."""
-    recipe = write_recipe(tmp_path / "tiny.yaml", steps=400, checkpoint_every=10)
+    recipe = write_recipe(tmp_path / "tiny.yaml", steps=150, checkpoint_every=10)
     output, unbroken = tmp_path / "run", tmp_path / "unbroken"
     command = [sys.executable, "-m", "lazarus_probe.cli.lazarus", "organism", "train"]
     command += ["--recipe", str(recipe), "--output"]
     step = interrupted([*command, str(output)], output)
     second = subprocess.run([*command, str(output)], capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stderr
-    assert f"going on after step {step} of 400" in second.stdout
+    assert f"going on after step {step} of 150" in second.stdout
     subprocess.run([*command, str(unbroken)], capture_output=True, check=True)
     weights = [(folder / "organism" / "model.safetensors").read_bytes() for folder in (output, unbroken)]
     assert weights[0] == weights[1]
@@ -75,14 +74,11 @@ def interrupted(command: list[str], output: Path) -> int:
     until = time.monotonic() + 60
     while not (output / "resume.safetensors").exists() and time.monotonic() < until:
         time.sleep(0.01)
-    said = ""
-    while run.returncode is None and time.monotonic() < until:
-        run.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):  # Python drops an interrupt that comes in a destructor
-            _, said = run.communicate(timeout=5)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
     assert run.returncode == 130, said
     step = resumes_from(output)
-    assert 0 < step < 400
+    assert 0 < step < 150
     assert said.endswith(f"interrupted: the same command goes on after step {step}\n")
     return step
 
