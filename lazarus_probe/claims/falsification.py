@@ -10,7 +10,8 @@ import numpy as np
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import POSITIVE
-from lazarus_probe.statistics import Interval, paired_control, paired_interval, proportion_interval, wilson
+from lazarus_probe.introspection.rates import rate
+from lazarus_probe.statistics import Interval, paired_interval, proportion_interval, wilson
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Counterexample, Measurement, some_examples
 
@@ -125,28 +126,14 @@ class Falsification:
         Raises:
             ValueError: fewer than two independent groups, or a control of another length.
         """
-        found = interval_of(self.rows, self.seed)
-        if found is None:
+        if self.rows.groups < 2:
             raise ValueError(f"{self.rows.groups} independent group of fresh prompts: an interval takes two")
-        measured = {
-            name: paired_control(
-                name,
-                self.rows.scores,
-                _as_long(name, scores, self.rows),
-                self.rows.clusters,
-                self.seed,
-                positive=self.claim.kind in POSITIVE,
-            )
-            for name, scores in controls.items()
-        }
-        return Measurement(
-            score=self.rows.mean,
-            low=found.low,
-            high=found.high,
-            n=len(self.rows.items),
-            groups=self.rows.groups,
-            unit=f"{unit} on {self._place()}",
-            controls=tuple(measured.values()),
+        return rate(
+            f"{unit} on {self._place()}",
+            self.rows.scores,
+            self.rows.clusters,
+            {name: _as_long(name, scores, self.rows) for name, scores in controls.items()},
+            positive=tuple(controls) if self.claim.kind in POSITIVE else (),
             seed=self.seed,
             details=self.details(),
             tokens=self.rows.tokens,
