@@ -40,6 +40,9 @@ def collect(
     ],
     layers: Annotated[str, typer.Option(help="Blocks, as in 0,2-5.")] = "all",
     at: Annotated[str, typer.Option(help="Position: last, mean, or a number (-1 is the last).")] = "last",
+    adapter: Annotated[
+        Path | None, typer.Option(help="A folder with an adapter: lora_weights.npz, or mlx-lm's.")
+    ] = None,
 ) -> None:
     """Collect the residual stream after each block, one vector a prompt."""
     position, file = parse_at(at), output_file(output)
@@ -54,7 +57,7 @@ def collect(
     from lazarus_probe.subject.subject import Subject
 
     with Console(stderr=True).status(f"collecting {len(prompts.texts)} prompts"):
-        collect_residuals(Subject.load(model), prompts, file, wanted, position)
+        collect_residuals(Subject.load(model, adapter), prompts, file, wanted, position)
     typer.echo(f"written: {file}, {file.with_suffix('.json').name} ({len(prompts.texts)} prompts)")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from lazarus_probe.plugin.collection import EVIDENCE, claim_of, is_worker, refuse_on_worker
-from lazarus_probe.plugin.models import bases_of
+from lazarus_probe.plugin.models import bases_of, parts
 from lazarus_probe.plugin.options import activations_folder
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _load(name: str, option: str = "--probe-model") -> Subject | str:
         with warnings.catch_warnings():
             # What is to know of a checkpoint is told, and ends no test of a project where warnings are errors.
             warnings.simplefilter("default", CheckpointWarning)
-            return Subject.load(name)
+            return Subject.load(*parts(name))
     except (LoadError, UnsupportedArchitecture) as error:
         return f"{option} {name}: {error}"
 
@@ -143,7 +143,7 @@ def hooks(subject: Subject) -> Callable[..., Trace]:
 
 @pytest.fixture
 def lora(subject: Subject) -> Callable[..., AbstractContextManager[Any]]:
-    """LoRA on the subject that leaves no trace: called with targets and a rank, it is entered by `with`."""
+    """LoRA on the subject that leaves no trace: called as `training.lora.attached` without the subject, in a `with`."""
     from lazarus_probe.training.lora import attached
 
     return partial(attached, subject)

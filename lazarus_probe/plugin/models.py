@@ -9,15 +9,27 @@ from typing import Any
 import pytest
 
 DEFAULT_MODEL = "organism"
-DEFAULT_BASES = {"organism": "organism-early"}
+DEFAULT_BASES = {"organism": "organism-early", "organism-rlvf": "organism-early"}
 OWN = "lazarus_probe.plugin.fixtures"
+WITH = " with adapter "
 
 Definitions = Mapping[str, Sequence[pytest.FixtureDef[Any]]]
 
 
 def models(config: pytest.Config) -> list[str]:
-    """The models asked for, each once, in order."""
-    return list(dict.fromkeys(asked_for(config) or [DEFAULT_MODEL]))
+    """The models asked for, each once, in order; with `--probe-adapter`, each with that adapter on."""
+    names = list(dict.fromkeys(asked_for(config) or [DEFAULT_MODEL]))
+    adapter = config.getoption("probe_adapter")
+    if adapter is None:
+        return names
+    folder = config.invocation_params.dir / Path(adapter).expanduser()  # whatever a test changes to
+    return [f"{name}{WITH}{folder}" for name in names]
+
+
+def parts(name: str) -> tuple[str, str | None]:
+    """A model asked for as what `Subject.load` takes: its name, and the folder of its adapter if it has one."""
+    model, _, adapter = name.partition(WITH)
+    return model, adapter or None
 
 
 def asked_for(config: pytest.Config) -> list[str]:
@@ -26,16 +38,24 @@ def asked_for(config: pytest.Config) -> list[str]:
 
 
 def bases_of(config: pytest.Config, name: str) -> list[str]:
-    """What a model may have been tuned from: those of `--probe-base`, else what is known of a bundled model."""
+    """What a model may have been tuned from: those of `--probe-base`, else what is known of it.
+
+    A model with an adapter was tuned from the model without; some bundled models from others.
+    """
     known = [DEFAULT_BASES[name]] if name in DEFAULT_BASES else []
-    return config.getoption("probe_base") or known
+    adapted = [parts(asked)[0] for asked in models(config) if parts(asked)[1] and label(asked) == name]
+    return config.getoption("probe_base") or adapted or known
 
 
 def label(name: str) -> str:
     """What reports call a model: a folder by its last part, so that no report depends on where it lies."""
     from lazarus_probe.organisms import bundled
+    from lazarus_probe.subject import adapter_files
     from lazarus_probe.subject.load import untrained_name
 
+    name, adapter = parts(name)
+    if adapter:
+        return adapter_files.label(label(name), adapter)
     if twin := untrained_name(name):
         return f"{twin[0]}-untrained-{twin[1]}" if twin[1] else f"{twin[0]}-untrained"
     folder = Path(name).expanduser()
@@ -48,14 +68,33 @@ def problem_with(config: pytest.Config) -> str | None:
     for base in config.getoption("probe_base") or []:
         if wrong := _problem(base):
             return f"--probe-base {base}: {wrong}"
+    if wrong := _problem_with_adapter(config):
+        return wrong
     for name in models(config):
-        if wrong := _problem(name):
-            return f"--probe-model {name}: {wrong}"
+        if wrong := _problem(parts(name)[0]):
+            return f"--probe-model {parts(name)[0]}: {wrong}"
         other = labels.setdefault(label(name), name)
         if other != name:
             return (
                 f"--probe-model: {other} and {name} would both be called {label(name)!r}; rename one folder"
             )
+    return None
+
+
+def _problem_with_adapter(config: pytest.Config) -> str | None:
+    from lazarus_probe.subject.adapter_files import check_adapter
+    from lazarus_probe.subject.load import LoadError, untrained_name
+
+    for name, adapter in map(parts, models(config)):
+        if adapter is None:
+            return None
+        given = f"--probe-adapter {config.getoption('probe_adapter')}"
+        if untrained_name(name):
+            return f"{given}: {name} takes no adapter, which was trained on other weights"
+        try:
+            check_adapter(adapter)
+        except LoadError as error:
+            return f"{given}: {' '.join(str(error).split())}"
     return None
 
 
@@ -131,6 +170,6 @@ def _num_layers(name: str) -> int:
     from lazarus_probe.subject.load import LoadError, num_layers_of
 
     try:
-        return num_layers_of(name)
+        return num_layers_of(parts(name)[0])
     except LoadError:
         return 1  # the model is refused, in one line, as soon as collection is done

@@ -19,11 +19,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"model to test: a bundled name, a folder or a Hub id; repeatable (default: {DEFAULT_MODEL})",
     )
     group.addoption(
+        "--probe-adapter",
+        metavar="FOLDER",
+        help="test each model with this adapter on: lora_weights.npz, or mlx-lm's adapters.safetensors, with its "
+        "configuration",
+    )
+    group.addoption(
         "--probe-base",
         action="append",
         metavar="MODEL",
         help="the model that the tested one was tuned from, for claims about a tuned pair; repeatable: each model "
-        "takes the first of its architecture and size (default: organism-early for organism)",
+        "takes the first of its architecture and size (default: organism-early for organism and organism-rlvf; "
+        "with --probe-adapter the model without it)",
     )
     group.addoption(
         "--probe-seed", type=int, default=0, metavar="N", help="seed of every random choice (default: 0)"
@@ -100,7 +107,7 @@ def activations_folder(config: pytest.Config) -> Path | None:
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     """Say what claims will run on, where models were asked for."""
-    if not asked_for(config):
+    if not asked_for(config) and not config.getoption("probe_adapter"):
         return None
     from lazarus_probe.reports.run import blas, device
 

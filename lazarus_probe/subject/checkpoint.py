@@ -15,8 +15,6 @@ from lazarus_probe.subject.config import section_of, translated
 from lazarus_probe.subject.differences import CheckpointWarning, differences
 from lazarus_probe.subject.load import LoadError
 
-ADAPTER_FILES = ("adapter_config.json", "adapters.safetensors")
-
 
 def load_checkpoint(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The model in a folder, and the configuration it was built with.
@@ -28,19 +26,19 @@ def load_checkpoint(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     from mlx_lm.utils import _get_classes, load_config, load_model
 
-    config = _or_load_error(f"{folder} cannot be read", lambda: load_config(folder))
+    config = or_load_error(f"{folder} cannot be read", lambda: load_config(folder))
     what = f"{folder} cannot be built"
-    classes = _or_load_error(what, lambda: _get_classes(config))
-    overrides = _or_load_error(what, lambda: translated(config, *classes))
+    classes = or_load_error(what, lambda: _get_classes(config))
+    overrides = or_load_error(what, lambda: translated(config, *classes))
     section = section_of({**config, **overrides}, *classes)
-    for line in _or_load_error(what, lambda: differences(section)):
+    for line in or_load_error(what, lambda: differences(section)):
         warnings.warn(f"{folder.name}: {line}", CheckpointWarning, stacklevel=2)
-    model, config = _or_load_error(what, lambda: load_model(folder, lazy=True, model_config=overrides))
+    model, config = or_load_error(what, lambda: load_model(folder, lazy=True, model_config=overrides))
     if mx.default_device() == mx.cpu:
         warn_if_slow()
         if not config.get("quantization"):
             model.set_dtype(mx.float32)
-    _or_load_error(f"the weights in {folder} cannot be read", lambda: mx.eval(model.parameters()))
+    or_load_error(f"the weights in {folder} cannot be read", lambda: mx.eval(model.parameters()))
     return model, config
 
 
@@ -52,31 +50,13 @@ def load_tokenizer(folder: Path, config: dict[str, Any]) -> Any:
     """
     from mlx_lm.utils import load_tokenizer as load
 
-    return _or_load_error(
+    return or_load_error(
         f"the tokenizer in {folder} cannot be read",
         lambda: load(folder, eos_token_ids=config.get("eos_token_id")),
     )
 
 
-def load_adapter(model: nn.Module, folder: Path) -> None:
-    """Put the LoRA or full weights of an mlx-lm adapter folder on a model, in place.
-
-    Raises:
-        LoadError: the folder is no adapter, or one of another model.
-    """
-    from mlx_lm.tuner.utils import load_adapters
-
-    for name in ADAPTER_FILES:
-        if not (folder / name).is_file():
-            raise LoadError(f"{folder} is not an adapter: {name} is missing")
-    _or_load_error(
-        f"the adapter in {folder} cannot be put on the model", lambda: load_adapters(model, str(folder))
-    )
-    model.eval()
-    mx.eval(model.parameters())
-
-
-def _or_load_error(what: str, action: Callable[[], Any]) -> Any:
+def or_load_error(what: str, action: Callable[[], Any]) -> Any:
     """What `action` returns; its failure, in whatever form the libraries below report it, as one line."""
     try:
         return action()

@@ -101,13 +101,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load_parts(name: str | Path, adapter: str | Path | None = None) -> Parts:
+def load_parts(name: str | Path) -> Parts:
     """Model, tokenizer and configuration of a trained checkpoint.
 
     Raises:
         LoadError: see `Subject.load`.
     """
-    from lazarus_probe.subject.checkpoint import load_adapter, load_checkpoint, load_tokenizer
+    from lazarus_probe.subject.checkpoint import load_checkpoint, load_tokenizer
 
     folder = find(name)
     read_config(folder)
@@ -116,9 +116,6 @@ def load_parts(name: str | Path, adapter: str | Path | None = None) -> Parts:
     # A folder is known by its last part: reports must not depend on where it lies.
     local = str(name) not in _bundled_names() and Path(name).expanduser().is_dir()
     label = folder.resolve().name if local else str(name)
-    if adapter is not None:
-        load_adapter(model, Path(adapter).expanduser())
-        label = f"{label}+{Path(adapter).name}"
     return Parts(label, model, load_tokenizer(folder, config), config, folder)
 
 

@@ -74,12 +74,15 @@ class Subject:
 
         Args:
             name: what to load.
-            adapter: a folder with adapters.safetensors and adapter_config.json, as mlx-lm writes them.
+            adapter: a folder with adapters.safetensors and adapter_config.json, as mlx-lm writes them, or with
+                lora_weights.npz and config.json; see `lazarus_probe.subject.adapter`.
 
         Raises:
-            LoadError: the name is unknown, or what it names is not a usable checkpoint.
+            LoadError: the name is unknown, what it names is not a usable checkpoint, or the adapter is none, is damaged
+                or is one of another model.
             UnsupportedArchitecture: the parts of the model were not found.
         """
+        from lazarus_probe.subject.adapter_files import check_adapter, label
         from lazarus_probe.subject.load import LoadError, load_parts, untrained_name
 
         if twin := untrained_name(str(name)):
@@ -88,8 +91,16 @@ class Subject:
                     f"{name} takes no adapter: it was trained on other weights; drop one of the two"
                 )
             return cls.load(twin[0]).untrained(twin[1])
-        parts = load_parts(name, adapter)
-        return cls.from_model(parts.model, parts.tokenizer, parts.name, parts.config, parts.path)
+        if adapter is not None:
+            check_adapter(adapter)  # before the time that loading takes
+        parts = load_parts(name)
+        subject = cls.from_model(parts.model, parts.tokenizer, parts.name, parts.config, parts.path)
+        if adapter is None:
+            return subject
+        from lazarus_probe.subject.adapter import load_adapter
+
+        load_adapter(subject, Path(adapter).expanduser())
+        return dataclasses.replace(subject, name=label(subject.name, adapter))
 
     @property
     def num_layers(self) -> int:
@@ -162,7 +173,7 @@ class Subject:
 
         The global random state is left as it was found. Adapters and quantisation are not carried over.
         """
-        with _random_state(seed):
+        with random_state(seed):
             model = type(self.model)(_arguments(self.model))
             mx.eval(model.parameters())
         model.set_dtype(_float_type(self.model))
@@ -222,6 +233,9 @@ def _identity(subject: Subject) -> Iterator[bytes]:
     for name, weight in sorted(tree_flatten(subject.model.parameters())):
         yield f"{name} {weight.dtype} {tuple(weight.shape)}".encode()
         yield np.array(weight.reshape(-1).view(mx.uint8)).tobytes()
+    for name, module in subject.model.named_modules():
+        if "lora_a" in module:  # what an adapter is multiplied by is no weight
+            yield f"{name} scale {module.scale}".encode()
     yield json.dumps(subject.config, sort_keys=True, default=str).encode()
     if subject.tokenizer is not None:
         backend = getattr(subject.tokenizer, "backend_tokenizer", None)
@@ -237,7 +251,7 @@ def _float_type(model: nn.Module) -> mx.Dtype:
 
 
 @contextmanager
-def _random_state(seed: int) -> Iterator[None]:
+def random_state(seed: int) -> Iterator[None]:
     """The global random state of mlx set from `seed` within, and restored after."""
     keys: Any = mx.random.state
     high, low = keys[0].tolist()
