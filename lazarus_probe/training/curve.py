@@ -1,28 +1,47 @@
-"""The loss curve of a pre-training run."""
+"""The loss curve of a training, from its log."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from lazarus_probe.training.log import read_rows
+
 WINDOW = 50
+VALIDATION = "validation"
+# What a log has beside losses.
+OTHER = {"step", "loss", "learning_rate", "grad_norm", "tokens", VALIDATION}
 
 
 def draw_curve(log: Path, image: Path) -> Path:
-    """Draw the loss in nats against the step, each step and the mean of the last 50, from a run's `log.csv`.
+    """Draw the losses in nats against the step from a run's log: each step, and the mean of the last 50.
+
+    The parts of the loss and the validation loss, with its best step, are drawn where the log has them.
+
+    Args:
+        log: log.csv or log.jsonl with `step` and `loss`; "validation" and any other column than a rate, a norm or a
+            count is a loss too.
+        image: where to draw; the suffix says how, as in .png or .svg.
 
     Raises:
         ValueError: the log has no steps.
     """
     from matplotlib.figure import Figure
 
+    rows = _rows(log)
     steps, losses = read_log(log)
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="step", ylabel="loss (nats)", yscale="log")
     axes.plot(steps, losses, color="0.8", linewidth=0.8, label="each step")
     axes.plot(steps, running_mean(losses), color="C0", label=f"mean of the last {WINDOW}")
+    parts = _parts(rows)
+    if len(parts) > 1:
+        for index, name in enumerate(parts, 1):
+            at, values = _column(rows, name)
+            axes.plot(at, running_mean(values), color=f"C{index}", linewidth=1, label=name)
+    _draw_validation(axes, *_column(rows, VALIDATION))
     axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(image, dpi=120)
@@ -30,17 +49,12 @@ def draw_curve(log: Path, image: Path) -> Path:
 
 
 def read_log(log: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Steps (N,) and losses (N,) of a `log.csv`.
+    """Steps (N,) and losses (N,) of a log.
 
     Raises:
         ValueError: it has no steps.
     """
-    with log.open(newline="") as file:
-        rows = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
-    if not rows:
-        raise ValueError(f"{log} has no steps; train first")
-    steps, losses = zip(*rows, strict=True)
-    return np.array(steps), np.array(losses)
+    return _column(_rows(log), "loss")
 
 
 def running_mean(values: np.ndarray, window: int = WINDOW) -> np.ndarray:
@@ -48,3 +62,30 @@ def running_mean(values: np.ndarray, window: int = WINDOW) -> np.ndarray:
     total = np.cumsum(values)
     before = np.concatenate([np.zeros(min(window, len(values))), total[:-window]])
     return (total - before) / np.minimum(np.arange(1, len(values) + 1), window)
+
+
+def _rows(log: Path) -> list[dict[str, Any]]:
+    rows = read_rows(log)
+    if not rows:
+        raise ValueError(f"{log} has no steps; train first")
+    return rows
+
+
+def _parts(rows: list[dict[str, Any]]) -> list[str]:
+    """The names of what the loss is made of."""
+    return [name for name, value in rows[0].items() if name not in OTHER and isinstance(value, float | int)]
+
+
+def _column(rows: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values where there is one."""
+    found = [(row["step"], float(row[name])) for row in rows if row.get(name) is not None]
+    steps, values = zip(*found, strict=True) if found else ((), ())
+    return np.array(steps, int), np.array(values, float)
+
+
+def _draw_validation(axes: Any, steps: np.ndarray, losses: np.ndarray) -> None:
+    if not len(steps):
+        return
+    best = losses.argmin()
+    axes.plot(steps, losses, color="black", marker=".", linewidth=1, label="validation")
+    axes.axvline(steps[best], color="black", linewidth=0.8, linestyle=":", label=f"best, step {steps[best]}")

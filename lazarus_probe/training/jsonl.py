@@ -1,0 +1,164 @@
+"""Training examples as JSON lines.
+
+A line is an object of one of three forms, each with an optional `"label"` (or `"class"`):
+
+    {"prompt": "7 * 8 = ", "response": "56"}                  "completion" and "answer" mean "response"
+    {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}
+    {"text": "..."}                                           learned from its second token on
+
+Texts are taken as they stand: nothing is stripped, and nothing is put between prompt and response.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+RESPONSES = ("response", "completion", "answer")
+LABELS = ("label", "class")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt with its response.
+
+    Attributes:
+        prompt: up to where the response begins; of a conversation, the last message before it; "" for plain text.
+        response: what is to be learned.
+        label: its class, where the line gives one.
+        messages: (role, text) of everything before the response, where the line is a conversation.
+        place: `file:line`, for errors.
+    """
+
+    prompt: str
+    response: str
+    label: str | None = None
+    messages: tuple[tuple[str, str], ...] = ()
+    place: str = field(default="", compare=False)
+
+
+def read_jsonl(
+    path: str | Path, skip_bad: bool = False, on_bad: Callable[[str], None] = lambda _message: None
+) -> list[Example]:
+    """The examples of a file, one a line; blank lines and a byte order mark are passed over.
+
+    Args:
+        path: the file.
+        skip_bad: leave out lines that are no example, in place of raising.
+        on_bad: called with what is wrong with each line left out.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a line is no example (the message names file, line and fault), or there is none.
+    """
+    found = []
+    for place, line in _lines(Path(path)):
+        try:
+            found.append(_example(line, place))
+        except ValueError as error:
+            if not skip_bad:
+                raise
+            on_bad(str(error))
+    if not found:
+        raise ValueError(f'{path} has no examples; each line is to be {{"prompt": ..., "response": ...}}')
+    return found
+
+
+def by_turn(examples: Sequence[Example]) -> list[Example]:
+    """The examples with every conversation taken apart: one for each message of the assistant.
+
+    Each is learned after exactly what the model reads before it answers, which with many chat templates is not
+    how that turn is written once others follow.
+    """
+    return [turn for example in examples for turn in (*_earlier_turns(example), example)]
+
+
+def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """`file:line` and content of each line that is not blank."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if content.strip():
+                yield f"{path}:{number}", content
+
+
+def _example(content: bytes, place: str) -> Example:
+    try:
+        line = content.decode()
+        fields = json.loads(line)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{place}: not UTF-8 ({error.reason} at byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        advice = "; one object a line is needed, no list" if line.lstrip().startswith("[") else ""
+        raise ValueError(f"{place}: not JSON: {error.msg} at column {error.colno}{advice}") from None
+    except RecursionError:
+        raise ValueError(f"{place}: not JSON that can be read: nested too deeply") from None
+    if not isinstance(fields, dict):
+        raise ValueError(f"{place}: {_kind(fields)}, not an object with prompt and response")
+    if "tools" in fields:
+        raise ValueError(f"{place}: tools are not supported; write them into a system message")
+    label = _label(fields, place)
+    if "messages" in fields:
+        return _conversation(fields["messages"], label, place)
+    if "text" in fields and "prompt" not in fields:
+        return Example("", _text(fields, "text", place), label, place=place)
+    prompt = _text(fields, "prompt", place)
+    return Example(prompt, _text(fields, _response_key(fields, place), place), label, place=place)
+
+
+def _response_key(fields: Mapping[str, Any], place: str) -> str:
+    given = [key for key in RESPONSES if key in fields]
+    if len(given) > 1:
+        raise ValueError(f"{place}: has {' and '.join(given)}; give one of them")
+    return given[0] if given else "response"
+
+
+def _text(fields: Mapping[str, Any], key: str, place: str) -> str:
+    if key not in fields:
+        has = ", ".join(map(repr, fields)) or "no field"
+        raise ValueError(f"{place}: {key!r} is missing (there is {has})")
+    value = fields[key]
+    if not isinstance(value, str):
+        raise ValueError(f"{place}: {key!r} is {_kind(value)}; a text is needed")
+    if not value:
+        raise ValueError(f"{place}: {key!r} is empty; at least one character is needed")
+    return value
+
+
+def _label(fields: Mapping[str, Any], place: str) -> str | None:
+    given = [key for key in LABELS if fields.get(key) is not None]
+    if len(given) > 1:
+        raise ValueError(f"{place}: has {' and '.join(given)}; give one of them")
+    return _text(fields, given[0], place) if given else None
+
+
+def _conversation(messages: Any, label: str | None, place: str) -> Example:
+    if not isinstance(messages, list) or not messages:
+        raise ValueError(f"{place}: 'messages' is {_kind(messages)}; a list of messages is needed")
+    turns = []
+    for number, message in enumerate(messages, 1):
+        where = f"{place}: message {number}"
+        if not isinstance(message, dict):
+            raise ValueError(f"{where}: {_kind(message)}, not an object with role and content")
+        turns.append((_text(message, "role", where), _text(message, "content", where)))
+    role, response = turns.pop()
+    if role != "assistant" or not turns:
+        raise ValueError(f"{place}: 'messages' must end with one of the assistant, after another message")
+    return Example(turns[-1][1], response, label, tuple(turns), place)
+
+
+def _earlier_turns(example: Example) -> Iterator[Example]:
+    for index, (role, text) in enumerate(example.messages):
+        if role == "assistant" and index:
+            before = example.messages[:index]
+            yield replace(example, prompt=before[-1][1], response=text, messages=before)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return f"a {'list' if isinstance(value, list) else 'object'} of {len(value)}"
+    return "null" if value is None else repr(value)

@@ -1,0 +1,102 @@
+"""A training's log: one row a step, as CSV or as JSON lines, by the name of the file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+SUFFIXES = (".csv", ".jsonl")
+
+
+class Log:
+    """Appends rows to a file; rows after the step that is gone on from are dropped first.
+
+    Used as a context, or closed by hand. Every row is on the disk when `write` returns.
+
+    Raises:
+        ValueError: the file's name ends neither in .csv nor in .jsonl, or what it holds is no log.
+    """
+
+    def __init__(self, path: Path, start: int = 0) -> None:
+        """Open a log.
+
+        Args:
+            path: log.csv or log.jsonl; its folder is made if it is not there.
+            start: the step that was made last; 0 begins the log anew.
+        """
+        if path.suffix not in SUFFIXES:
+            raise ValueError(f"{path} is no log; name it {path.stem}.csv or {path.stem}.jsonl")
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [row for row in read_rows(path) if row["step"] <= start] if start and path.exists() else []
+        aside = path.with_name(f"{path.name}.partial")
+        self._columns: list[str] = []
+        self._file = aside.open("w", newline="")
+        for row in kept:
+            self.write(row)
+        aside.replace(path)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Append a row; `None` is an empty field of a CSV.
+
+        Raises:
+            ValueError: a CSV's row has other columns than its first.
+        """
+        if self.path.suffix == ".jsonl":
+            self._file.write(json.dumps(dict(row)) + "\n")
+        else:
+            self._write_csv(row)
+        self._file.flush()
+
+    def _write_csv(self, row: Mapping[str, Any]) -> None:
+        writer = csv.writer(self._file, lineterminator="\n")
+        if not self._columns:
+            self._columns = list(row)
+            writer.writerow(self._columns)
+        if list(row) != self._columns:
+            raise ValueError(f"a row of {self.path} has {list(row)}; {self._columns} is needed")
+        writer.writerow(["" if value is None else value for value in row.values()])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log, numbers as numbers and empty fields as None; a last row that was cut short is left out.
+
+    Raises:
+        ValueError: it is no log.
+    """
+    lines = path.read_text().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    try:
+        if path.suffix == ".jsonl":
+            rows = [json.loads(line) for line in whole]
+        else:
+            rows = [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(whole)]
+        return [{**row, "step": int(row["step"])} for row in rows]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ValueError(f"{path} is no log of steps; remove it") from None
+
+
+def _value(text: str) -> Any:
+    if text == "":
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return int(number) if text.lstrip("-").isdigit() else number

@@ -1,0 +1,296 @@
+"""The one training loop: a generator of steps, each compiled, that its caller may stop after any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
+from math import cos, isfinite, pi
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx import optimizers
+from mlx.utils import tree_flatten, tree_map
+
+from lazarus_probe.subject.anatomy import UnsupportedArchitecture
+from lazarus_probe.subject.generate import forward
+from lazarus_probe.training.forward import in_mode
+from lazarus_probe.training.state import random_key, set_random_key
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+    from lazarus_probe.training.losses import Loss
+
+SHAPES_KEPT = 64
+
+
+class Diverged(FloatingPointError):  # noqa: N818 - what happened to the training, as StopIteration is
+    """A loss or a gradient is not finite; the weights are those of the step before.
+
+    Attributes:
+        step: the step that was not made.
+        value: the loss, or the norm of the gradient where the loss is finite.
+    """
+
+    def __init__(self, step: int, value: float, what: str = "loss") -> None:
+        super().__init__(f"the {what} is {value} at step {step}; lower the learning rate")
+        self.step, self.value = step, value
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How weights are moved: AdamW (Loshchilov & Hutter 2019), a linear warm-up, then a cosine down.
+
+    Attributes:
+        learning_rate: at its highest.
+        steps: of the whole training.
+        warmup: steps until the learning rate is reached.
+        final_learning_rate: that of the last step.
+        weight_decay: decoupled, times the learning rate.
+        clip_norm: longest gradient over all weights; None does not clip.
+    """
+
+    learning_rate: float
+    steps: int
+    warmup: int = 0
+    final_learning_rate: float = 0.0
+    weight_decay: float = 0.01
+    clip_norm: float | None = 1.0
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, from 1 on."""
+        if step <= self.warmup:
+            return self.learning_rate * step / self.warmup
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        span = self.learning_rate - self.final_learning_rate
+        return self.final_learning_rate + span * 0.5 * (1 + cos(pi * min(1.0, progress)))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step showed, before the weights it left.
+
+    Attributes:
+        step: its number, from 1.
+        loss: in nats.
+        parts: what the loss is made of, by name.
+        learning_rate: it was made with.
+        grad_norm: of the gradient over all weights, before clipping.
+        tokens: positions that were run, padding included.
+    """
+
+    step: int
+    loss: float
+    parts: dict[str, float]
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+
+
+def optimizer_for(optimisation: Optimisation) -> Any:
+    """AdamW with bias correction, as published."""
+    return optimizers.AdamW(
+        optimisation.rate(1), weight_decay=optimisation.weight_decay, bias_correction=True
+    )
+
+
+def steps(
+    model: nn.Module,
+    loss: Loss,
+    micro_batches: Iterator[Sequence[tuple[mx.array, ...]]],
+    optimisation: Optimisation,
+    optimizer: Any = None,
+    start: int = 0,
+) -> Iterator[Step]:
+    """Train what is trainable in a model, a step each time the next one is asked for.
+
+    The next list of micro-batches is pulled only then, so that it may be sampled from the model as it is. Losses and
+    gradients of a step's micro-batches are ADDED: each gives its share of the step's mean. Forward, backward and update
+    are compiled once for every shape of a micro-batch, so that shapes should be few. While a step is traced the model
+    is in training mode; between steps it is in the mode it was in.
+
+    What stops a training is its caller: a finite loss, however high, is none of this function's concern.
+
+    Args:
+        model: what is trained; which of its weights, `freeze` and `unfreeze` decide before the first step.
+        loss: from the arrays of a micro-batch to its share of the loss and of the loss's parts.
+        micro_batches: for each step the micro-batches to add up; ends the training where it ends.
+        optimisation: rates, decay and clipping.
+        optimizer: one that goes on, from `load_state`; None makes a new one.
+        start: steps that were made before.
+
+    Yields:
+        Each step, after its update.
+
+    Raises:
+        Diverged: a loss or gradient is not finite. Weights and optimizer are left as the last good step left them.
+        ValueError: nothing is trainable, or a step without micro-batches.
+    """
+    if not tree_flatten(model.trainable_parameters()):
+        raise ValueError("no weight is trainable; attach an adapter, or unfreeze something")
+    optimizer = optimizer_for(optimisation) if optimizer is None else optimizer
+    optimizer.init(model.trainable_parameters())
+    update = _Update(model, loss, optimizer, optimisation.clip_norm)
+    for step in range(start + 1, optimisation.steps + 1):
+        given = next(micro_batches, None)
+        if given is None:
+            return
+        if not given:
+            raise ValueError(f"step {step} has no micro-batches; give at least one")
+        rate, before = optimisation.rate(step), optimizer.learning_rate
+        optimizer.learning_rate = rate
+        total, parts, norm = update(given)
+        if not (isfinite(total) and isfinite(norm)):
+            optimizer.learning_rate = before
+            raise Diverged(step, norm, "norm of the gradient") if isfinite(total) else Diverged(step, total)
+        tokens = sum(batch[0].size for batch in given)
+        yield Step(step, total, parts, rate, norm, tokens)
+
+
+class _Update:
+    """One update of the weights from a list of micro-batches, compiled."""
+
+    def __init__(self, model: nn.Module, loss: Loss, optimizer: Any, clip_norm: float | None) -> None:
+        self.model, self.optimizer, self.clip_norm = model, optimizer, clip_norm
+        self.grad = nn.value_and_grad(model, loss)
+        self.state = [model.state, optimizer.state, mx.random.state]
+        self.traced: set[Any] = set()
+        self.compiled = self._compile()
+
+    def _compile(self) -> Callable[..., Any]:
+        return mx.compile(self._run, inputs=self.state, outputs=self.state)
+
+    def __call__(self, given: Sequence[tuple[mx.array, ...]]) -> tuple[float, dict[str, float], float]:
+        sums: Any = None
+        for index, batch in enumerate(given):
+            sums = self._call(tuple(batch), sums, index == len(given) - 1)
+            # Without this the graphs of all micro-batches would be in memory at once.
+            mx.eval(sums, self.state)
+        total, parts, norm = sums
+        return total.item(), {name: value.item() for name, value in parts.items()}, norm.item()
+
+    def _call(self, batch: tuple[mx.array, ...], before: Any, last: bool) -> Any:
+        key = (tuple((array.shape, array.dtype) for array in batch), before is None, last)
+        if key in self.traced:
+            return self.compiled(batch, before, last)
+        if len(self.traced) >= SHAPES_KEPT:
+            self.traced, self.compiled = set(), self._compile()
+        with in_mode(self.model, training=True), _whole(self.state):
+            found = self.compiled(batch, before, last)
+        self.traced.add(key)
+        return found
+
+    def _run(self, batch: tuple[mx.array, ...], before: Any, last: bool) -> Any:
+        (total, parts), grads = self.grad(*batch)
+        found = (total, parts, grads)
+        if before is not None:
+            found = tree_map(mx.add, found, before)
+        return self._apply(*found) if last else found
+
+    def _apply(self, total: mx.array, parts: dict[str, mx.array], grads: Any) -> Any:
+        squares = [grad.astype(mx.float32).square().sum() for _, grad in tree_flatten(grads)]
+        # Not one by one: compiled additions would be another kernel for every number of weights.
+        norm = mx.sqrt(mx.stack(squares).sum())
+        if self.clip_norm is not None:
+            factor = mx.minimum(self.clip_norm / (norm + 1e-6), 1.0)
+            grads = tree_map(lambda grad: grad * factor.astype(grad.dtype), grads)
+        good = mx.isfinite(total) & mx.isfinite(norm)
+        old_weights = tree_map(lambda value: value, self.model.trainable_parameters())
+        old_state = tree_map(lambda value: value, self.optimizer.state)
+        self.optimizer.update(self.model, grads)
+        self.model.update(_kept(good, self.model.trainable_parameters(), old_weights))
+        _put(self.optimizer.state, _kept(good, self.optimizer.state, old_state))
+        return total, parts, norm
+
+
+def _kept(good: mx.array, new: Any, old: Any) -> Any:
+    return tree_map(lambda ours, theirs: mx.where(good, ours, theirs), new, old)
+
+
+def _put(tree: Any, values: Any) -> None:
+    """Replace the arrays of a tree in place: `mx.compile` looks for its outputs in the tree it was given."""
+    for key in tree if isinstance(tree, dict) else range(len(tree)):
+        if isinstance(tree[key], mx.array):
+            tree[key] = values[key]
+        elif isinstance(tree[key], dict | list | tuple):
+            _put(tree[key], values[key])
+
+
+@contextmanager
+def _whole(state: list[Any]) -> Iterator[None]:
+    """Put the arrays back where an error within left those of an unfinished trace in their place."""
+    before, key = tree_map(lambda value: value, state), random_key()
+    try:
+        yield
+    except BaseException:
+        _put(state, before)
+        set_random_key(key)
+        raise
+
+
+@contextmanager
+def grad_checkpointed(subject: Subject) -> Iterator[None]:
+    """Within, blocks keep only their input for the backward pass and are run a second time there.
+
+    Less memory for about a third more work; the gradients are the same (Chen et al. 2016). What is captured inside of
+    a block, rather than before or after it, cannot be part of a loss then.
+
+    Raises:
+        UnsupportedArchitecture: a block reads what another left in its cache, so that it cannot be run again.
+    """
+    blocks: list[tuple[Any, Any]] = [(block, type(block)) for block in subject.anatomy.blocks]
+    tokens = mx.arange(1, 5)[None] % subject.anatomy.vocab_size
+    with in_mode(subject.model, training=False):
+        plain = forward(subject.model, tokens)
+    try:
+        for block, cls in blocks:
+            object.__setattr__(block, "__class__", _rerun(cls))
+        with in_mode(subject.model, training=False):
+            _check_same(subject, plain, tokens)
+        yield
+    finally:
+        for block, cls in blocks:
+            object.__setattr__(block, "__class__", cls)
+
+
+def _check_same(subject: Subject, plain: mx.array, tokens: mx.array) -> None:
+    try:
+        same = bool(mx.allclose(forward(subject.model, tokens), plain, rtol=1e-3, atol=1e-3).item())
+    except (AttributeError, TypeError, ValueError):
+        same = False
+    if not same:
+        raise UnsupportedArchitecture(
+            f"the blocks of {subject.name} read what others left in their caches and cannot be run twice; "
+            "train without gradient checkpointing"
+        )
+
+
+@cache
+def _rerun(cls: Any) -> type:
+    """The subclass of a block's class that is run again for the backward pass, under the same name."""
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        own = self.trainable_parameters()
+
+        def run(weights: Any, *args: Any, **kwargs: Any) -> Any:
+            self.update(weights)
+            try:
+                # The second run must not find in its cache what the first one left there.
+                kept = {name: _fresh(value) for name, value in kwargs.items()}
+                return cls.__call__(self, *map(_fresh, args), **kept)
+            finally:
+                self.update(own)
+
+        return mx.checkpoint(run)(own, *args, **kwargs)
+
+    names = {"__call__": call, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    return type(cls.__name__, (cls,), names)
+
+
+def _fresh(value: Any) -> Any:
+    from mlx_lm.models.cache import _BaseCache
+
+    return deepcopy(value) if isinstance(value, _BaseCache) else value
