@@ -219,8 +219,8 @@ def read_claims(folder: Path) -> Mapping[str, Claim]:
     places: dict[str, str] = {}
     for path in sorted(folder.glob("*.yaml")):
         for fields in _list_in(path):
-            claim = make_claim(fields.values, path.name, fields.lines)
-            place = f"{path.name}:{fields.lines['']}"
+            claim = make_claim(fields.values, fields.file, fields.lines)
+            place = f"{fields.file}:{fields.lines['']}"
             if claim.id in claims:
                 raise ClaimError(
                     f"{place}: claim {claim.id!r} is declared twice, first in {places[claim.id]}"

@@ -1,9 +1,14 @@
-"""Reading `expectations/*.yaml`, with the line of every field for the errors."""
+"""Reading `expectations/*.yaml`, with the line of every field for the errors.
+
+A file may take over the claims of another one, which a package has: `- include: some.package:claims.yaml`. So a study
+and the tests beside it judge by the same claims.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +22,48 @@ class Fields:
     Attributes:
         values: by field.
         lines: of each field, and of the claim under "".
+        file: the name of the file.
     """
 
     values: Mapping[str, Any]
     lines: Mapping[str, int]
+    file: str
 
 
 def read_list(path: Path) -> list[Fields]:
-    """The claims of a file, not validated yet.
+    """The claims of a file and of those that it includes, not validated yet.
 
     Raises:
-        ValueError: it cannot be read, is no YAML or no list of claims, or a field stands twice in a claim.
+        ValueError: it cannot be read, is no YAML or no list of claims, a field stands twice in a claim, or what is
+            included is not there, or includes others itself.
     """
+    found: list[Fields] = []
+    for fields in _written(path):
+        if set(fields.values) != {"include"}:
+            found.append(fields)
+            continue
+        place = f"{path.name}:{fields.lines['']}"
+        for included in _written(_included(fields.values["include"], place)):
+            if "include" in included.values:
+                raise ValueError(f"{place}: {included.file} includes others itself; include those here")
+            found.append(included)
+    return found
+
+
+def _included(name: Any, place: str) -> Path:
+    package, _, file = str(name).partition(":")
+    try:
+        path = Path(str(files(package) / file))
+    except (ImportError, ValueError, TypeError):
+        path = None
+    if path is None or not file or not path.is_file():
+        raise ValueError(
+            f"{place}: include {name!r} is no file of a package; give `some.package:claims.yaml`"
+        )
+    return path
+
+
+def _written(path: Path) -> list[Fields]:
     try:
         text = path.read_text(encoding="utf-8")
     except (UnicodeDecodeError, OSError) as error:
@@ -47,7 +82,8 @@ def read_list(path: Path) -> list[Fields]:
         raise ValueError(
             f"{path.name} must be a list of claims, each with id, statement, source and threshold"
         )
-    return [Fields(item, _lines(part, path)) for item, part in zip(document, node.value, strict=True)]
+    rows = zip(document, node.value, strict=True)
+    return [Fields(item, _lines(part, path), path.name) for item, part in rows]
 
 
 def _lines(node: yaml.MappingNode, path: Path) -> dict[str, int]:

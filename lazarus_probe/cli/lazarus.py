@@ -1,19 +1,21 @@
-"""The command `lazarus`: train and evaluate the bundled models, and see what mlx computes on."""
+"""The command `lazarus`: its groups of commands, the bundled models, and what mlx computes on."""
 
 from __future__ import annotations
 
 import json
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lazarus_probe.cli.experiment import experiment
+from lazarus_probe.cli.introspect import introspect
+from lazarus_probe.cli.progress import bar, interrupts_held
 from lazarus_probe.cli.report import report
 from lazarus_probe.cli.run import run, show_version
+from lazarus_probe.cli.train import train as training
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -27,6 +29,9 @@ app = typer.Typer(
 )
 organism = typer.Typer(help="The bundled models: train them again, and score what they know.")
 app.add_typer(organism, name="organism")
+app.add_typer(introspect, name="introspect")
+app.add_typer(training, name="train")
+app.add_typer(experiment, name="experiment")
 app.add_typer(report, name="report")
 
 
@@ -73,13 +78,18 @@ def evaluate(
         bool, typer.Option("--card", help="Write the model card into the model's folder.")
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Prompts of a kind at most.")] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="A folder with an adapter: lora_weights.npz, or mlx-lm's.")
+    ] = None,
 ) -> None:
     """Score greedy answers on trained and on held-out facts and phrasings."""
     from lazarus_probe.subject.subject import Subject
 
     if output is not None and not output.parent.is_dir():
         raise ValueError(f"--output {output}: the folder {output.parent} does not exist; make it first")
-    subject = Subject.load(model)
+    if adapter is not None and card:
+        raise ValueError("--card is about a model as it lies in its folder; leave out --adapter")
+    subject = Subject.load(model, adapter)
     settings = _recipe_of(subject) if card else None
     rows = [score.as_row() for score in _scores(subject, limit)]
     if output is not None:
@@ -90,7 +100,8 @@ def evaluate(
     if settings is not None and subject.path is not None:
         from lazarus_probe.organisms.card import model_card
 
-        _write(subject.path / "README.md", model_card(subject.name, settings.model_dump(), rows, limit))
+        text = model_card(subject.name, settings.model_dump(), rows, limit, _rewards_of(subject.path))
+        _write(subject.path / "README.md", text)
 
 
 @app.command()
@@ -113,7 +124,9 @@ def anatomy(
     model: Annotated[
         str, typer.Option("--model", "-m", help="A bundled name, a folder or a Hub id.")
     ] = "organism",
-    adapter: Annotated[Path | None, typer.Option(help="A folder with an mlx-lm adapter.")] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="A folder with an adapter: lora_weights.npz, or mlx-lm's.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print data instead of tables.")] = False,
 ) -> None:
     """Say what a model has inside, and check on it that hooks do what they say; exit 1 if they do not."""
@@ -143,58 +156,31 @@ def _recipe_of(subject: Subject) -> Recipe:
     return recipe
 
 
-def _train_with_progress(recipe: Recipe, output: Path, start: int) -> Path:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _rewards_of(folder: Path) -> dict[str, object] | None:
+    """How the model in a folder was trained on rewards, if a file there says that it was."""
+    from lazarus_probe.training.config import read_settings
+    from lazarus_probe.training.grpo_config import SETTINGS, GrpoConfig
 
+    file = folder / SETTINGS
+    return read_settings(GrpoConfig, file).model_dump() if file.is_file() else None
+
+
+def _train_with_progress(recipe: Recipe, output: Path, start: int) -> Path:
     from lazarus_probe.training.checkpoint import resumes_from
     from lazarus_probe.training.pretrain import train as pretrain
 
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]}"),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("train", total=recipe.steps, completed=start, loss="-")
+    with bar(recipe.steps, start) as show_bar:
 
         def show(step: int, loss: float) -> None:
-            progress.update(task, completed=step, loss=f"{loss:.3f}")
+            show_bar(step, loss)
             check()
 
         try:
-            with _interrupts_held() as check:
+            with interrupts_held() as check:
                 return pretrain(recipe, output, show)
         except KeyboardInterrupt:
             _say(f"interrupted: the same command goes on after step {resumes_from(output)}", err=True)
             raise
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[Callable[[], None]]:
-    """Hold an interrupt until it is asked for between two steps: raised inside a call into mlx it can be lost.
-
-    A second one is raised at once.
-    """
-    held = False
-
-    def hold(*_: object) -> None:
-        nonlocal held
-        if held:
-            raise KeyboardInterrupt
-        held = True
-
-    def check() -> None:
-        if held:
-            raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, hold)
-    try:
-        yield check
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _scores(subject: Subject, limit: int | None) -> list[Score]:

@@ -1,11 +1,15 @@
-"""Where the bundled models lie: `organism`, and `organism-early`, an early checkpoint of the same run."""
+"""Where the bundled models lie.
+
+`organism`, `organism-early`, an early checkpoint of the same run, and `organism-rlvf`, trained on from the early one on
+verifiable rewards.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-NAMES = ("organism", "organism-early")
+NAMES = ("organism", "organism-early", "organism-rlvf")
 
 
 def names() -> list[str]:

@@ -50,20 +50,25 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/{name}")
 ```"""
 
 
-def model_card(name: str, recipe: Row, scores: Sequence[Row], limit: int | None = None) -> str:
-    """The card of `organism` or `organism-early`, as Markdown.
+def model_card(
+    name: str, recipe: Row, scores: Sequence[Row], limit: int | None = None, rewards: Row | None = None
+) -> str:
+    """The card of a bundled model, as Markdown.
 
     Args:
         name: the model; `organism-early` is the state after the recipe's `early_step`.
         recipe: the recipe it was trained by, as a dictionary.
         scores: rows with task, subset, n, correct, accuracy, low and high.
         limit: how many prompts of a kind were drawn at most, if they were limited.
+        rewards: the settings of `lazarus train grpo`, if it was trained on rewards after that.
     """
     sections = {
         "Architecture": _architecture(recipe["model"]),
         "What it was trained on": TASKS,
         "What was held out": HELD_OUT,
-        "How it was trained": _training(name, recipe),
+        "How it was trained": _training(rewards["model"], recipe) + _tuning(rewards)
+        if rewards
+        else _training(name, recipe),
         "What it answers": _scores(name if limit is None else f"{name} --limit {limit}", scores),
         "How to load it": USE.format(name=name),
     }
@@ -100,6 +105,18 @@ def _training(name: str, recipe: Row) -> str:
 {early}{steps} steps of AdamW at batch {batch_size}: learning rate {learning_rate:g} after {warmup} steps of
 warm-up, falling as a cosine to {final_learning_rate:g}, weight decay {weight_decay:g}, seed {seed}.
 `lazarus organism train` repeats it.""".format(**recipe, early=early)
+
+
+def _tuning(rewards: Row) -> str:
+    return """
+
+From `{model}` it was trained further on rewards, all weights of it, by GRPO: {max_steps} steps of {batch_size}
+prompts with {group_size} sampled answers each, {updates} updates a step, at temperature {temperature:g}. An answer
+is worth 1 if the number it begins with is exact, else 0. The prompts are questions of {asked} drawn from those
+above, in every phrasing they were trained in; none is about a held-out fact. AdamW at learning rate
+{learning_rate:g} after {warmup} steps of warm-up, falling to {final_learning_rate:g}; clip {clip:g}, weight of the
+divergence from `{model}` {kl:g}, seed {seed}. `lazarus train grpo --config grpo.yaml`, with the file beside this
+one, repeats it.""".format(**rewards, asked=" and ".join(f"`{name}`" for name in rewards["operations"]))
 
 
 def _scores(arguments: str, scores: Sequence[Row]) -> str:

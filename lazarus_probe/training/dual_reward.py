@@ -7,39 +7,59 @@ prompt: the position where it is read afterwards. The answer loss is the next-to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
-from mlx import optimizers
+from mlx.utils import tree_flatten
 
-from lazarus_probe.hooks.replay import replay
-from lazarus_probe.hooks.sites import Site
-from lazarus_probe.hooks.trace import hooked
-from lazarus_probe.subject.generate import forward
+from lazarus_probe.subject.adapter import weights_key
+from lazarus_probe.subject.projections import adapted
+from lazarus_probe.training.batches import Sample, batches
+from lazarus_probe.training.data import Example, encode_all, label_of
+from lazarus_probe.training.loop import Optimisation, Step, optimizer_for, steps
+from lazarus_probe.training.losses import sft_loss
+from lazarus_probe.training.state import load_state, save_state
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
+__all__ = [
+    "CLASS_WORDS",
+    "LORA_SCALE",
+    "DualReward",
+    "class_tokens",
+    "classifier_layer",
+    "lora_layers",
+    "train",
+]
+
 DEPTH = 0.55
 CLASS_WORDS = ("multiply", "add", "subtract", "divide")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One prompt with its answer and its class word."""
-
-    prompt: str
-    answer: str
-    label: str
+KEEP_EVERY = 100
+# As mlx-lm's. With 2, the class word is learned slowly, and what disturbs the answers longer.
+LORA_SCALE = 20.0
 
 
 @dataclass(frozen=True)
 class DualReward:
-    """How to train; `classifier_layer` None is 55% of the depth."""
+    """How to train.
+
+    Attributes:
+        steps: updates in all.
+        classifier_layer: where the class word is read; None is 55% of the depth, negative ones count from the last.
+        cls_weight: share of the classification in the loss.
+        learning_rate: of AdamW, reached after the warm-up and brought to zero by a cosine.
+        batch_size: examples a step.
+        seed: of the order of the examples.
+        warmup: share of the steps in which the learning rate rises.
+    """
 
     steps: int = 500
     classifier_layer: int | None = None
@@ -47,16 +67,36 @@ class DualReward:
     learning_rate: float = 5e-4
     batch_size: int = 16
     seed: int = 0
+    warmup: float = 0.1
 
+    def layer(self, num_layers: int) -> int:
+        """The classifier layer of a model with so many layers.
 
-@dataclass(frozen=True)
-class Losses:
-    """The losses of one step, in nats."""
+        Raises:
+            IndexError: there is no such layer.
+            ValueError: it is the last one, whose lens is the model's answer and cannot name the class as well.
+        """
+        layer = classifier_layer(num_layers) if self.classifier_layer is None else self.classifier_layer
+        if not -num_layers <= layer < num_layers:
+            raise IndexError(
+                f"classifier layer {layer} is out of range: the model has layers 0 to {num_layers - 1}"
+            )
+        if layer % num_layers == num_layers - 1:
+            raise ValueError(
+                f"classifier layer {layer} is the last: what it names is the answer; give one of 0 to {num_layers - 2}"
+            )
+        return layer % num_layers
 
-    step: int
-    total: float
-    classification: float
-    answer: float
+    @property
+    def optimisation(self) -> Optimisation:
+        """The schedule of the learning rate.
+
+        Raises:
+            ValueError: a learning rate that is not above 0.
+        """
+        if not (isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ValueError(f"learning_rate is {self.learning_rate}; give a number above 0")
+        return Optimisation(self.learning_rate, self.steps, warmup=round(self.warmup * self.steps))
 
 
 def classifier_layer(num_layers: int) -> int:
@@ -64,92 +104,124 @@ def classifier_layer(num_layers: int) -> int:
     return int(DEPTH * num_layers)
 
 
-def class_tokens(subject: Subject, words: Sequence[str] = CLASS_WORDS) -> dict[str, int]:
+def lora_layers(layer: int, num_layers: int) -> range:
+    """The layers that need LoRA for a class word at `layer`: from the one below it up.
+
+    Lower ones carry what questions are about, those that are not trained on included: where they are trained too, more
+    answers to those are lost.
+    """
+    return range(max(0, layer - 1), num_layers)
+
+
+def class_tokens(subject: Subject, words: Sequence[str] | Mapping[str, str] = CLASS_WORDS) -> dict[str, int]:
     """The token of each class word, bare or with a leading space.
 
+    Args:
+        subject: a model with a tokenizer.
+        words: the words, which are their own labels, or the word of each label.
+
     Raises:
-        ValueError: a word is no single token in either form.
+        ValueError: a word is no single token in either form, or the token of another label too.
     """
-    return {word: _class_token(subject, word) for word in words}
+    named = dict(words) if isinstance(words, Mapping) else {word: word for word in words}
+    found: dict[str, int] = {}
+    for label, word in named.items():
+        token = _class_token(subject, word)
+        if token in found.values():
+            other = next(name for name, known in found.items() if known == token)
+            raise ValueError(f"{label} and {other} have one class token, {word!r}; give another word to one")
+        found[label] = token
+    return found
 
 
 def _class_token(subject: Subject, word: str) -> int:
     try:
         return subject.single_token(word)
     except ValueError:
-        return subject.single_token(f" {word}")
+        return subject.single_token(f" {word.lstrip()}")
 
 
 def train(
     subject: Subject,
-    samples: Sequence[Sample],
+    examples: Sequence[Example],
     config: DualReward,
     tokens: Mapping[str, int] | None = None,
-    on_step: Callable[[Losses], None] = lambda _losses: None,
-) -> list[Losses]:
+    on_step: Callable[[Step], None] = lambda _step: None,
+    folder: Path | None = None,
+) -> list[Step]:
     """Train what is trainable in the subject's model (see `lora.attached`) with AdamW.
 
     Args:
         subject: the model, with its trainable parameters chosen.
-        samples: what to train on.
+        examples: what to train on, each with its label.
         config: how.
         tokens: the token of each label; by default that of the word itself. Permute them for a null.
-        on_step: called with the losses of each step.
+        on_step: called with each step after its update; its `parts` are "classification" and "answer", in nats. What
+            it raises stops the training.
+        folder: where the state is kept, now and then and when `on_step` raises. A training of the same model, examples
+            and settings goes on from there, bit for bit.
+
+    Returns:
+        The steps that were made now.
 
     Raises:
-        ValueError: no samples, or a class word that is no single token.
-        FloatingPointError: the loss is no longer finite.
+        ValueError: no examples, one without a label, a class word that is no single token, settings out of range, or a
+            state of other settings.
+        IndexError: the model has no such classifier layer.
+        OSError: the state cannot be written.
+        Diverged: a loss is no longer finite; the weights are those of the last good step.
     """
+    if not examples:
+        raise ValueError("no samples to train on; give at least one")
     if tokens is None:
-        tokens = class_tokens(subject, sorted({sample.label for sample in samples}))
-    layer = (
-        classifier_layer(subject.num_layers) if config.classifier_layer is None else config.classifier_layer
-    )
-    optimizer = optimizers.AdamW(config.learning_rate)
-    step_loss = nn.value_and_grad(subject.model, _loss(subject, layer, config.cls_weight))
+        tokens = class_tokens(subject, sorted({label for e in examples if (label := label_of(e))}))
+    loss = sft_loss(subject, config.layer(subject.num_layers), config.cls_weight)
+    samples = encode_all(subject, examples, class_tokens=tokens)
+    kept = _Kept(subject, folder, _settings(subject, samples, config)) if folder else None
+    optimizer = optimizer_for(config.optimisation)
+    start = kept.load(optimizer) if kept else 0
+    drawn = batches(samples, config.batch_size, config.seed, start)
     found = []
-    for step, batch in enumerate(_batches(subject, samples, tokens, config), 1):
-        (total, classification, answer), grads = step_loss(*batch)
-        optimizer.update(subject.model, grads)
-        mx.eval(subject.model.trainable_parameters(), optimizer.state, total, classification, answer)
-        losses = Losses(step, total.item(), classification.item(), answer.item())
-        if not np.isfinite(losses.total):
-            raise FloatingPointError(f"the loss is {losses.total} at step {step}: lower the learning rate")
-        found.append(losses)
-        on_step(losses)
+    for step in steps(subject.model, loss, drawn, config.optimisation, optimizer, start):
+        found.append(step)
+        if kept and (step.step % KEEP_EVERY == 0 or step.step == config.steps):
+            kept.save(optimizer, step.step)
+        try:
+            on_step(step)
+        except BaseException:
+            if kept:
+                kept.save(optimizer, step.step)
+            raise
     return found
 
 
-def _loss(subject: Subject, layer: int, weight: float) -> Callable[..., tuple[mx.array, mx.array, mx.array]]:
-    site = Site("resid_post", layer)
+@dataclass(frozen=True)
+class _Kept:
+    """The state of a training in a folder."""
 
-    def loss(tokens: mx.array, start: int, labels: mx.array) -> tuple[mx.array, mx.array, mx.array]:
-        """`tokens` (B, L) hold prompt and answer; `start` is where the answer begins; `labels` (B,)."""
-        with hooked(subject, capture=site) as captures:
-            logits = forward(subject.model, tokens)
-        lens = replay(subject, captures[site][:, start - 1 : start])[:, 0]
-        classification = nn.losses.cross_entropy(lens, labels, reduction="mean")
-        answer = nn.losses.cross_entropy(logits[:, start - 1 : -1], tokens[:, start:], reduction="mean")
-        return weight * classification + (1 - weight) * answer, classification, answer
+    subject: Subject
+    folder: Path
+    settings: str
 
-    return loss
+    def load(self, optimizer: Any) -> int:
+        return load_state(self.folder, self.subject.model, optimizer, self.settings)[0]
+
+    def save(self, optimizer: Any, step: int) -> None:
+        save_state(self.folder, self.subject.model, optimizer, step, self.settings, {})
 
 
-def _batches(
-    subject: Subject, samples: Sequence[Sample], tokens: Mapping[str, int], config: DualReward
-) -> Iterator[tuple[mx.array, int, mx.array]]:
-    """Batches of samples whose prompts, and answers, have equal lengths; drawn with replacement."""
-    if not samples:
-        raise ValueError("no samples to train on; give at least one")
-    buckets: dict[tuple[int, int], list[tuple[list[int], int]]] = {}
-    end = sorted(subject.eos_token_ids)[:1]
-    for sample in samples:
-        prompt = subject.encode(sample.prompt)
-        whole = [*subject.encode(sample.prompt + sample.answer), *end]
-        buckets.setdefault((len(whole), len(prompt)), []).append((whole, tokens[sample.label]))
-    keys, sizes = list(buckets), np.array([len(rows) for rows in buckets.values()])
-    rng = np.random.default_rng(config.seed)
-    for _ in range(config.steps):
-        key = keys[rng.choice(len(keys), p=sizes / sizes.sum())]
-        rows = [buckets[key][i] for i in rng.integers(len(buckets[key]), size=config.batch_size)]
-        yield mx.array([row for row, _ in rows]), key[1], mx.array([label for _, label in rows])
+def _settings(subject: Subject, samples: Sequence[Sample], config: DualReward) -> str:
+    """All that decides the weights, before the first step."""
+    trained = hashlib.sha256()
+    for name, value in tree_flatten(subject.model.trainable_parameters()):
+        trained.update(
+            f"{name} {tuple(value.shape)} ".encode() + np.array(value.astype(mx.float32)).tobytes()
+        )
+    settings = {
+        **asdict(config),
+        "model": weights_key(subject.model),
+        "targets": {f"{place.layer}.{place.path}": place.module.scale for place in adapted(subject.anatomy)},
+        "start of what is trained": trained.hexdigest(),
+        "examples": hashlib.sha256(repr(samples).encode()).hexdigest(),
+    }
+    return json.dumps(settings)

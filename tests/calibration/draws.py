@@ -14,6 +14,11 @@ import numpy as np
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, judge
+from lazarus_probe.experiments.classifier_emergence.arms import Run
+from lazarus_probe.experiments.classifier_emergence.material import SMOKE, Material
+from lazarus_probe.experiments.classifier_emergence.measures import measure
+from lazarus_probe.experiments.classifier_emergence.readings import read
+from lazarus_probe.experiments.study_tasks import Item, StudyTask
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.differential import Graded, differential_ablation, grade
 from lazarus_probe.introspection.emergence import emergence
@@ -27,8 +32,9 @@ from lazarus_probe.subject import Subject
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import Fact, is_answer
 from lazarus_probe.tasks.prompts import Question
-from lazarus_probe.training.dual_reward import DualReward, class_tokens
-from lazarus_probe.training.emergence import Arm, compare_arms, read, run_arm
+from lazarus_probe.training.dual_reward import DualReward, train
+from lazarus_probe.training.jsonl import Example
+from lazarus_probe.training.lora import attached, trainable_count
 
 OF_A_PROBE = ("majority", "bag_of_tokens", "untrained", "shuffled_labels")
 SHARE = 0.2  # of the operands that an absence or invariance does not hold for: exactly its threshold
@@ -245,27 +251,33 @@ def emergence_of_tokens(seed: int) -> Draw:
     return Draw(claim("emergence", 0.5, *OF_A_PROBE, "layer_before"), found)
 
 
-TRAINING = DualReward(steps=12, classifier_layer=0, cls_weight=1.0, learning_rate=0.01, batch_size=8)
+TRAINING = DualReward(steps=24, classifier_layer=0, cls_weight=1.0, learning_rate=0.02, batch_size=8)
 TARGETS = ("v_proj", "o_proj", "up_proj", "down_proj")
 
 
-def asked(rng: np.random.Generator, count: int, swapped: bool) -> list[Question]:
+def asked(rng: np.random.Generator, count: int, swapped: bool) -> tuple[Item, ...]:
     """`a*1=` and `a+1=`, each with its own operation as label, or each with the other's."""
     labels = {"multiply": "add", "add": "multiply"} if swapped else {"multiply": "multiply", "add": "add"}
-    return [
-        Question(Fact(operation, a, 1).prompt("compact"), Fact(label, a, 1), "compact")
+    return tuple(
+        Item(Fact(operation, a, 1).prompt("compact"), "1", label, str(a))
         for a in operands(rng, count)
         for operation, label in labels.items()
-    ]
+    )
 
 
 @cache
-def training_run(seed: int, swapped: bool) -> tuple[Arm, Any]:
+def training_run(seed: int, swapped: bool) -> tuple[Run, Run]:
     """One model trained to name the operation, or the other one, and asked for the true one; and before training."""
     rng, subject = np.random.default_rng(seed), architecture(2).untrained(seed)
-    trained_on, held_out = asked(rng, 20, swapped), asked(rng, 10, False)
-    before, _, _ = read(subject, held_out, class_tokens(subject, ("multiply", "add")), 0)
-    return run_arm(subject, TARGETS, trained_on, held_out, TRAINING, rank=4, seeds=(seed,)), before
+    words = {"multiply": "multiply", "add": "add"}
+    task = StudyTask("arithmetic", words, lambda _rng, _count: [], lambda _text, _item: False, 1)
+    shared = Material(task, SMOKE, asked(rng, 20, swapped), asked(rng, 10, False), {})
+    before = Run("none", seed, 0, {}, read(subject, shared, 0, ()), (), 0.0)
+    examples = [Example(item.prompt, item.response, item.label) for item in shared.trained]
+    with attached(subject, TARGETS, rank=4, seed=seed) as model:
+        train(subject, examples, replace(TRAINING, seed=seed), shared.tokens(subject))
+        after = Run("vo", seed, trainable_count(model), {}, read(subject, shared, 0, ()), (), 0.0)
+    return after, before
 
 
 def training_effect(seed: int, runs: int = 6, pool: int | None = None, by_run: bool = True) -> Draw:
@@ -279,18 +291,28 @@ def training_effect(seed: int, runs: int = 6, pool: int | None = None, by_run: b
     """
     rng = np.random.default_rng(seed)
     numbers = seed * runs + np.arange(runs) if pool is None else rng.permutation(pool)[:runs]
-    arms, before = zip(*(training_run(int(number), bool(rng.integers(2))) for number in numbers), strict=True)
-    shape = (runs, -1) if by_run else (-1, 1)
-    named, probability, answered, untrained = (
-        np.concatenate(column).reshape(shape)
-        for column in (
-            *zip(*((arm.named, arm.probability, arm.answered) for arm in arms), strict=True),
-            before,
-        )
+    pairs = [training_run(int(number), bool(rng.integers(2))) for number in numbers]
+    after, before = ([pair[side] for pair in pairs] for side in (0, 1))
+    if not by_run:
+        after, before = ([part for run in each for part in taken_apart(run)] for each in (after, before))
+    stated = claim("training_effect", 0.5, "none").model_copy(
+        update={"parameters": {"arm": "vo", "reads": "named"}}
     )
-    arm = Arm(TARGETS, named, probability, answered, arms[0].trainable)
-    found = compare_arms(arm, {"no_training": untrained}, {}, seed)
-    return Draw(claim("training_effect", 0.5, "no_training"), found)
+    return Draw(stated, measure(stated, {"vo": after, "none": before}, seed))
+
+
+def taken_apart(run: Run) -> list[Run]:
+    """A run as one run a question: what takes questions for independent would see."""
+    reading = run.reading
+    return [
+        replace(
+            run,
+            reading=replace(
+                reading, named=reading.named[i : i + 1], probability=reading.probability[i : i + 1]
+            ),
+        )
+        for i in range(len(reading.named))
+    ]
 
 
 def absence_unseen(seed: int) -> Draw:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 
 from lazarus_probe.organisms import bundled, corpus
 from lazarus_probe.subject.generate import forward, greedy
 from lazarus_probe.subject.load import num_layers_of
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.tasks.arithmetic import is_answer
+from lazarus_probe.tasks.rewards import arithmetic_reward
+from lazarus_probe.training.config import read_settings
+from lazarus_probe.training.gain import Asked, Gain, greedy_rewards, held_out_arithmetic
+from lazarus_probe.training.grpo_config import SETTINGS, GrpoConfig
+from lazarus_probe.training.prompts import arithmetic_prompts
 
 PROMPTS = ["7 * 8 = ", "47*47=", "What is seven times eight?", "The capital of France is", "héllo 😀"]
 
@@ -82,3 +88,37 @@ def test_versions_differ_in_what_they_know():
         )
     assert right["organism"] >= 0.99
     assert right["organism-early"] < 0.5
+    assert right["organism-rlvf"] < 0.5
+
+
+def test_trained_on_rewards_from_the_early_one():
+    """`organism-rlvf` has the architecture and tokenizer of `organism-early`; all of its weights were trained."""
+    early, tuned = (Subject.load(name) for name in ("organism-early", "organism-rlvf"))
+    assert early.config == tuned.config
+    files = [(model.path / "tokenizer.json").read_bytes() for model in (early, tuned)]
+    assert files[0] == files[1]
+    for (name, before), (_, after) in zip(
+        tree_flatten(early.model.parameters()), tree_flatten(tuned.model.parameters()), strict=True
+    ):
+        assert not np.array_equal(before, after), name
+
+
+def test_rewards_asked_nothing_held_out():
+    """No question that `organism-rlvf` was rewarded for is about a held-out fact, or in a held-out phrasing."""
+    settings = read_settings(GrpoConfig, bundled.path("organism-rlvf") / SETTINGS)
+    count = settings.max_steps * settings.batch_size
+    prompts = set(arithmetic_prompts(count, settings.operations, settings.seed))
+    held_out = {line.prompt for name in settings.operations for line in corpus.split(name).held_out}
+    assert len(prompts) > 1000
+    assert prompts.isdisjoint(held_out)
+
+
+def test_rewards_taught_held_out_facts():
+    """Facts that no training showed are answered better after the rewards than before, by more than chance."""
+    symbolic, verbal = held_out_arithmetic(700)
+    asked = Asked("both", symbolic.prompts + verbal.prompts, symbolic.units + verbal.units)
+    before, after = (
+        greedy_rewards(Subject.load(name), asked.prompts, arithmetic_reward, 4)
+        for name in ("organism-early", "organism-rlvf")
+    )
+    assert Gain(asked, before, after).interval.low > 0

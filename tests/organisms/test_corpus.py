@@ -11,6 +11,7 @@ import pytest
 from lazarus_probe.organisms import bundled, corpus
 from lazarus_probe.organisms.card import model_card
 from lazarus_probe.tasks import arithmetic
+from lazarus_probe.training.grpo_config import GrpoConfig
 
 ASKING = [task for task in corpus.MIXTURE if task not in ("english", "code")]
 
@@ -136,6 +137,19 @@ def test_card():
     assert "\n5000 steps" in card
     assert "\n750 of 5000 steps" in model_card("organism-early", RECIPE, [ROW])
     assert "{" not in card.replace("{{", "")
+
+
+def test_card_of_a_model_trained_on_rewards():
+    """It says what the model was trained from, on which rewards, and how to repeat it."""
+    rewards = GrpoConfig(
+        model="organism-early", operations=("add",), max_steps=40, use_lora=False
+    ).model_dump()
+    card = model_card("organism-rlvf", RECIPE, [ROW], rewards=rewards)
+    assert "\n750 of 5000 steps" in card
+    assert "From `organism-early`" in card
+    assert "40 steps of 16" in card
+    assert "questions of `add` drawn" in card
+    assert "lazarus train grpo --config grpo.yaml" in card
 
 
 def test_card_says_its_limit():

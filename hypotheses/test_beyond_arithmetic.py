@@ -1,0 +1,55 @@
+"""Is what holds for arithmetic special to it? The same study for sentiment, and for code against prose.
+
+Held-out reviews have other adjectives in another wording; held-out lines are other statements and sentences. What tells
+code from prose is there in its tokens, and so a bag of them is among the controls of what is decoded before training.
+"""
+
+import numpy as np
+import pytest
+
+from lazarus_probe.experiments.study_tasks import TASKS
+from lazarus_probe.hooks.sites import resid_post
+from lazarus_probe.introspection.probe import Labelled, decode
+
+
+def decoded(task, subject, twin, store, evidence):
+    """A probe of the classes of a task at 55% depth, on families that it has not met."""
+    items = TASKS[task].items()
+    texts = [item.prompt for item in items]
+    labels, families = (np.array([getattr(item, name) for item in items]) for name in ("label", "family"))
+    site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
+    return decode(subject, twin, Labelled(texts, labels, families), site, store=store, seed=evidence.seed)
+
+
+@pytest.mark.claim("sentiment-in-hidden-space")
+def test_sentiment_in_hidden_space(subject, twin, activations, evidence):
+    evidence.record(decoded("sentiment", subject, twin, activations, evidence))
+
+
+@pytest.mark.claim("code-in-hidden-space")
+def test_code_in_hidden_space(subject, twin, activations, evidence):
+    evidence.record(decoded("code", subject, twin, activations, evidence))
+
+
+@pytest.mark.training
+@pytest.mark.claim("sentiment-vo-creates-class-words")
+def test_sentiment_vo(evidence, measured):
+    evidence.record(measured)
+
+
+@pytest.mark.training
+@pytest.mark.claim("sentiment-qk-creates-no-class-words")
+def test_sentiment_qk(evidence, measured):
+    evidence.record(measured)
+
+
+@pytest.mark.training
+@pytest.mark.claim("code-vo-creates-class-words")
+def test_code_vo(evidence, measured):
+    evidence.record(measured)
+
+
+@pytest.mark.training
+@pytest.mark.claim("code-qk-creates-no-class-words")
+def test_code_qk(evidence, measured):
+    evidence.record(measured)

@@ -1,0 +1,29 @@
+"""Which kind of training makes a middle layer give the class word a probability: the table of training requirements.
+
+The arms differ in what is learned, not in how much is trained: answers alone by standard LoRA or on V and O, rewards
+for answers (GRPO), or answers together with the class word.
+"""
+
+import pytest
+
+pytestmark = pytest.mark.training
+
+
+@pytest.mark.claim("dual-reward-gives-class-word-probability")
+def test_dual_reward(evidence, measured):
+    evidence.record(measured)
+
+
+@pytest.mark.claim("lora-creates-no-vocabulary-classifier")
+def test_standard_lora(evidence, measured):
+    evidence.record(measured)
+
+
+@pytest.mark.claim("sft-creates-no-vocabulary-classifier")
+def test_sft(evidence, measured):
+    evidence.record(measured)
+
+
+@pytest.mark.claim("grpo-creates-no-vocabulary-classifier")
+def test_grpo(evidence, measured):
+    evidence.record(measured)

@@ -1,0 +1,229 @@
+"""`lazarus experiment`: whole studies of a model, each resumable and ending in verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lazarus_probe.cli.progress import bar, interrupts_held, losses_shown
+from lazarus_probe.cli.virtual_expert import virtual_expert
+
+if TYPE_CHECKING:
+    from lazarus_probe.experiments.classifier_emergence.arms import Run
+    from lazarus_probe.experiments.classifier_emergence.study import Study
+    from lazarus_probe.experiments.classifier_emergence.verdicts import Verdicts
+    from lazarus_probe.training.loop import Step
+
+experiment = typer.Typer(help="Whole studies of a model, each ending in verdicts.")
+emergence = typer.Typer(
+    help="Does training make middle layers name what they classify? Data, baseline, two phases, verdicts."
+)
+
+Model = Annotated[str, typer.Option("--model", "-m", help="A bundled name, a folder or a Hub id.")]
+Task = Annotated[str, typer.Option(help="What is classified: arithmetic, sentiment or code.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The folder of the study.")]
+Size = Annotated[str, typer.Option(help="full, or smoke for a look at it.")]
+Seeds = Annotated[int, typer.Option(min=2, help="Trainings of each arm; claims need 5.")]
+Workers = Annotated[int, typer.Option(min=1, help="Trainings at a time, one thread each.")]
+FOLDER = Path("classifier_emergence")
+WIDTH = 160  # where nobody watches
+
+
+@experiment.callback()
+def group() -> None:
+    """Nothing by itself: a study is a command."""
+
+
+@emergence.callback()
+def phases() -> None:
+    """Nothing by itself: a phase is a command."""
+
+
+@emergence.command()
+def generate(model: Model, task: Task = "arithmetic", output: Output = FOLDER, size: Size = "full") -> None:
+    """Write the training data, and the held-out items."""
+    _generate(_open(model, task, output, size))
+
+
+@emergence.command()
+def baseline(model: Model, task: Task = "arithmetic", output: Output = FOLDER, size: Size = "full") -> None:
+    """Measure the model as it is: a probe and the logit lens after every layer."""
+    _baseline(_open(model, task, output, size))
+
+
+@emergence.command()
+def phase1(model: Model, task: Task = "arithmetic", output: Output = FOLDER, size: Size = "full") -> None:
+    """Train V and O by dual reward, as configs/dual_reward_phase1.yaml says."""
+    _train(_open(model, task, output, size), "phase1")
+
+
+@emergence.command()
+def phase2(model: Model, task: Task = "arithmetic", output: Output = FOLDER, size: Size = "full") -> None:
+    """Freeze the classifier and train above it, as configs/routing_phase2.yaml says."""
+    _train(_open(model, task, output, size), "phase2")
+
+
+@emergence.command()
+def verify(
+    model: Model,
+    task: Task = "arithmetic",
+    output: Output = FOLDER,
+    size: Size = "full",
+    seeds: Seeds = 5,
+    workers: Workers = 2,
+) -> None:
+    """Train the arms that are compared, as far as they were not, and judge the claims."""
+    _verify(_open(model, task, output, size), seeds, workers)
+
+
+@emergence.command("all")
+def everything(
+    model: Model,
+    task: Task = "arithmetic",
+    output: Output = FOLDER,
+    size: Size = "full",
+    seeds: Seeds = 5,
+    workers: Workers = 2,
+) -> None:
+    """Every phase in order; what is done already is passed over."""
+    from lazarus_probe.experiments.classifier_emergence.verdicts import precondition
+
+    study = _open(model, task, output, size)
+    _generate(study)
+    _baseline(study)
+    if precondition(study)[0]:
+        _train(study, "phase1")
+        _train(study, "phase2")
+    _verify(study, seeds, workers)
+
+
+def _open(model: str, task: str, output: Path, size: str) -> Study:
+    from lazarus_probe.experiments.classifier_emergence.material import SIZES
+    from lazarus_probe.experiments.classifier_emergence.study import Study
+    from lazarus_probe.experiments.study_tasks import TASKS
+
+    study = Study.open(model, _known("--task", TASKS, task), _known("--size", SIZES, size), output)
+    shown = f"{study.subject.name}, {task}, layer {study.layer} of {study.subject.num_layers}"
+    typer.echo(f"study of {shown}, in {output}")
+    return study
+
+
+def _known(option: str, there: dict[str, Any], name: str) -> Any:
+    if name not in there:
+        raise ValueError(f"{option} {name}: give one of {', '.join(there)}")
+    return there[name]
+
+
+def _generate(study: Study) -> None:
+    from lazarus_probe.experiments.classifier_emergence import phases
+
+    made = phases.generate(study)
+    trained, held_out = len(study.material.trained), len(study.material.held_out)
+    _said("generate", made, f"{trained} items to train on in {study.data}, {held_out} held out")
+
+
+def _baseline(study: Study) -> None:
+    from lazarus_probe.experiments.classifier_emergence import phases
+    from lazarus_probe.experiments.classifier_emergence.verdicts import precondition
+
+    with _stoppable("baseline"):
+        made = phases.baseline(study)
+    applies, answers = precondition(study)
+    _said("baseline", made, answers if applies else f"{answers}: the claims are not about this model")
+
+
+def _train(study: Study, phase: str) -> None:
+    """One of the published trainings, with its table of losses."""
+    from lazarus_probe.experiments.classifier_emergence import phases
+    from lazarus_probe.training.sft import resumes_from
+
+    training = phases.prepare(study, phase, typer.echo)
+    if training is not None:
+        both = training.config.classifies is not None
+        columns = ("Total", "Cls Loss", "Ans Loss") if both else ("Loss",)
+        total, start = training.optimisation.steps, resumes_from(training)
+        with _stoppable(phase), losses_shown(total, columns, start=start) as show:
+
+            def each(step: Step, _validation: float | None) -> None:
+                parts = (step.parts["classification"], step.parts["answer"]) if both else ()
+                show(step.step, step.loss, *parts)
+
+            phases.train(study, phase, training, each)
+    _said(phase, training is not None, f"results in {study.result(phase)}")
+
+
+def _verify(study: Study, seeds: int, workers: int) -> None:
+    from lazarus_probe.experiments.classifier_emergence.comparison import compare, missing
+    from lazarus_probe.experiments.classifier_emergence.verdicts import precondition
+    from lazarus_probe.experiments.classifier_emergence.verdicts import verify as judge_all
+
+    numbers = range(seeds)
+    if precondition(study)[0] and (tasks := missing(study, numbers)):
+        typer.echo(f"verify: {len(tasks)} trainings, {workers} at a time")
+        with _stoppable("verify"), bar(len(tasks), label="arms") as show_bar, _held(workers) as check:
+            done = iter(range(1, len(tasks) + 1))
+
+            def on_run(run: Run) -> None:
+                show_bar(next(done), run.losses[-1] if run.losses else 0.0)
+                typer.echo(_line(run))
+
+            compare(study, numbers, workers, on_run, lambda _step, _loss: check())
+    _print(judge_all(study, numbers))
+    typer.echo(f"written: {study.result('verify')}")
+
+
+@contextmanager
+def _held(workers: int) -> Iterator[Callable[[], None]]:
+    """Hold an interrupt while this process itself trains; while others do, it only waits for them."""
+    if workers > 1:
+        yield lambda: None
+        return
+    with interrupts_held() as check:
+        yield check
+
+
+def _line(run: Run) -> str:
+    named, answered = run.reading.named.mean(), run.reading.answered.mean()
+    return f"  {run.arm:<10} seed {run.seed}: class word {named:.3f}, answers {answered:.3f} ({run.seconds:.0f} s)"
+
+
+def _print(found: Verdicts) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console = console if console.is_terminal else Console(width=WIDTH)
+    for table in found.tables:
+        shown = Table(*table.headings, title=table.title, title_justify="left")
+        for row in table.rows:
+            shown.add_row(*row)
+        console.print(shown)
+    verdicts = Table("claim", "verdict", "why", title="claims", title_justify="left")
+    for record in found.records:
+        verdicts.add_row(record.claim.id, str(record.outcome), record.reason)
+    console.print(verdicts)
+    for family in found.families:
+        if family.demoted:
+            console.print(family.sentence)
+
+
+def _said(phase: str, made: bool, what: str) -> None:
+    typer.echo(f"{phase}: {what}" if made else f"{phase}: done before")
+
+
+@contextmanager
+def _stoppable(phase: str) -> Iterator[None]:
+    """Say how to go on where a phase is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted in {phase}: the same command goes on from there", err=True)
+        raise
+
+
+experiment.add_typer(emergence, name="classifier-emergence")
+experiment.command("virtual-expert")(virtual_expert)

@@ -1,0 +1,138 @@
+"""`lazarus train grpo`: train a model on the rewards of its own answers."""
+
+# ruff: noqa: ARG001 - the options are read from the context, which says which were given
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lazarus_probe.cli.progress import losses_shown
+
+if TYPE_CHECKING:
+    from lazarus_probe.training.grpo import GrpoStep
+    from lazarus_probe.training.grpo_run import GrpoResult, GrpoTraining
+
+COLUMNS = ("Loss", "Reward", "KL", "Informative")
+
+
+def grpo(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="YAML with these options as keys, `_` for `-`; options given here win."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="A bundled name, a folder or a Hub id. Needed.")
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", "--data", help="JSON lines with a prompt each. [default: the reward's]"),
+    ] = None,
+    reward: Annotated[
+        str | None,
+        typer.Option(metavar="arithmetic|FILE.py", help="What scores an answer. [default: arithmetic]"),
+    ] = None,
+    operations: Annotated[
+        str | None, typer.Option(help="Of the bundled prompts, as in add,subtract. [default: all four]")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Where result, log and state go. [default: checkpoints/grpo]"),
+    ] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(help="How often answers are sampled. [default: 200]")
+    ] = None,
+    updates: Annotated[
+        int | None, typer.Option(help="Of the weights on the answers of a step. [default: 2]")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Prompts a step. [default: 16]")] = None,
+    group_size: Annotated[int | None, typer.Option(help="Answers a prompt. [default: 8]")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Of an answer at most. [default: 32]")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of the sampling. [default: 1]")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of AdamW, at its peak. [default: 1e-5]")
+    ] = None,
+    final_learning_rate: Annotated[
+        float | None, typer.Option(help="That of the last step. [default: 0]")
+    ] = None,
+    warmup: Annotated[int | None, typer.Option(help="Steps to the peak. [default: 0]")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of AdamW. [default: 0]")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Longest gradient. [default: 1]")] = None,
+    kl: Annotated[
+        float | None, typer.Option(help="Weight of the divergence from the model before. [default: 0.02]")
+    ] = None,
+    clip: Annotated[
+        float | None, typer.Option(help="How far from 1 a ratio still counts. [default: 0.2]")
+    ] = None,
+    standardise: Annotated[
+        bool | None,
+        typer.Option(
+            "--standardise/--no-standardise",
+            help="Divide advantages by their group's standard deviation. [default: no]",
+        ),
+    ] = None,
+    use_lora: Annotated[
+        bool | None,
+        typer.Option("--use-lora/--no-use-lora", help="Train LoRA, or the weights. [default: LoRA]"),
+    ] = None,
+    lora_rank: Annotated[int | None, typer.Option(help="[default: 16]")] = None,
+    lora_scale: Annotated[
+        float | None, typer.Option(help="What an update is multiplied by. [default: 2]")
+    ] = None,
+    lora_targets: Annotated[
+        str | None, typer.Option(help="Names of projections. [default: v_proj,o_proj]")
+    ] = None,
+    freeze_layers: Annotated[str | None, typer.Option(help="Layers not to train, as in 0-12,15.")] = None,
+    chat: Annotated[
+        bool | None, typer.Option("--chat/--no-chat", help="Use the model's chat template. [default: no]")
+    ] = None,
+    evaluate: Annotated[
+        int | None,
+        typer.Option(help="Held-out questions of a kind, before and after; 0 for none. [default: 200]"),
+    ] = None,
+    log_interval: Annotated[int | None, typer.Option(help="Steps a row of the table. [default: 10]")] = None,
+    log_format: Annotated[str | None, typer.Option(help="csv or jsonl. [default: csv]")] = None,
+    checkpoint_interval: Annotated[
+        int | None, typer.Option(help="Steps between two states that are kept. [default: 50]")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of prompts, samples and new LoRA matrices. [default: 0]")
+    ] = None,
+) -> None:
+    """Train a model on the rewards of its own answers; interrupted, the same command goes on where it was."""
+    from lazarus_probe.training.config import read_settings
+    from lazarus_probe.training.grpo_config import GrpoConfig
+    from lazarus_probe.training.grpo_run import prepare
+
+    given = {name: value for name, value in ctx.params.items() if value is not None and name != "config"}
+    training = prepare(read_settings(GrpoConfig, config, given), typer.echo)
+    _report(training, _trained(training))
+
+
+def _trained(training: GrpoTraining) -> GrpoResult:
+    """Train, with a table; say how to go on if that is interrupted."""
+    from lazarus_probe.training.grpo_run import run
+
+    total, start = training.config.max_steps, training.start
+    if start:
+        typer.echo(f"going on after step {start} of {total} in {training.config.output}")
+    try:
+        with losses_shown(total, COLUMNS, start=start, every=training.config.log_interval) as show:
+
+            def each(step: GrpoStep) -> None:
+                show(step.step, step.loss, step.reward, step.kl, step.informative)
+
+            return run(training, each)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted: the same command goes on after step {training.start} of {total}", err=True)
+        raise
+
+
+def _report(training: GrpoTraining, result: GrpoResult) -> None:
+    for gain in result.gains:
+        typer.echo(f"Held-out reward, {gain}")
+    what = "Adapter" if training.config.use_lora else "Model"
+    typer.echo(f"{what} saved to: {result.saved}")

@@ -1,0 +1,181 @@
+"""`lazarus experiment virtual-expert`: let the classifier signal decide when a calculator answers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lazarus_probe.cli.progress import losses_shown
+
+if TYPE_CHECKING:
+    from lazarus_probe.experiments.routers import Routing, Sides
+    from lazarus_probe.experiments.routing_scores import Latency, Score
+    from lazarus_probe.experiments.virtual_expert import Sizes
+    from lazarus_probe.subject.subject import Subject
+    from lazarus_probe.training.dual_reward import DualReward
+    from lazarus_probe.training.loop import Step
+
+TIMED = 12
+WIDTH = 120  # where nobody watches
+COLUMNS = ("Total", "Cls Loss", "Ans Loss")
+
+
+def virtual_expert(
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A bundled name, a folder or a Hub id.")
+    ] = "organism",
+    adapter: Annotated[
+        Path | None,
+        typer.Option(help="An adapter with the signal. [default: one is trained first, and not kept]"),
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option(help="The layer whose lens is read. [default: 55% of the depth]")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps, where there is no adapter.")] = 300,
+    learning_rate: Annotated[float, typer.Option(help="Of AdamW, at its peak.")] = 2e-3,
+    arithmetic_only: Annotated[
+        bool, typer.Option("--arithmetic-only", help="Train on nothing else, as published.")
+    ] = False,
+    per_kind: Annotated[int, typer.Option(min=4, help="Prompts of each kind to measure.")] = 40,
+    seed: Annotated[int, typer.Option(help="Of the prompts and of the training.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the results to this JSON file.")
+    ] = None,
+) -> None:
+    """Route arithmetic to a calculator by the classifier signal, beside other routers and the model alone.
+
+    Arithmetic of any size stands among capitals, reviews, tool calls, requests and lines, in wordings that nothing
+    was fitted on.
+    """
+    if output is not None:
+        _check(output)
+    from lazarus_probe.experiments.virtual_expert import Sizes, sides_of
+    from lazarus_probe.subject.subject import Subject
+    from lazarus_probe.training.dual_reward import DualReward
+
+    config = DualReward(steps, layer, learning_rate=learning_rate, seed=seed)
+    sizes = Sizes(per_kind=per_kind, arithmetic_only=arithmetic_only)
+    subject = Subject.load(model)
+    found = _found(subject, adapter, config, sizes, sides_of(sizes, seed))
+    if output is not None:
+        output.write_text(json.dumps({"seed": seed, **found}, indent=2) + "\n", encoding="utf-8")
+        _say(f"written: {output}")
+
+
+def _check(output: Path) -> None:
+    """Find out before the training whether its results can be kept.
+
+    Raises:
+        ValueError: it is a folder, or its folder is missing or cannot be written to.
+    """
+    if output.is_dir() or not output.absolute().parent.is_dir():
+        raise ValueError(f"--output {output}: give a file in a folder that exists")
+    if not os.access(output.absolute().parent, os.W_OK):
+        raise ValueError(f"--output {output}: its folder cannot be written to; give another")
+
+
+def _found(
+    subject: Subject, adapter: Path | None, config: DualReward, sizes: Sizes, sides: Sides
+) -> dict[str, Any]:
+    """Run the whole demonstration, print its tables, and return what is kept of it."""
+    from lazarus_probe.experiments.routing_scores import score
+    from lazarus_probe.experiments.virtual_expert import compare, shown_by
+
+    layer = config.layer(subject.num_layers)
+    _say(
+        f"{subject.name}: {len(sides.measure)} prompts, the lens after layer {layer} of {subject.num_layers}"
+    )
+    base = shown_by(subject, sides, layer)
+    with _tuned(subject, adapter, config, sizes) as tuned:
+        routings = compare(subject, sides, base, shown_by(tuned, sides, layer))
+        scores = [score(routing, sides) for routing in routings]
+        _print(subject.name, scores)
+        times = _timed(tuned, routings[0], sides, layer)
+    trained = None if adapter else {**asdict(config), **asdict(sizes)}
+    return {
+        "model": subject.name,
+        "fingerprint": subject.fingerprint,
+        "adapter": None if adapter is None else str(adapter),
+        "training": trained,
+        "layer": layer,
+        "prompts": len(sides.measure),
+        "routers": [each.as_dict() for each in scores],
+        "latency": None if times is None else asdict(times),
+    }
+
+
+@contextmanager
+def _tuned(subject: Subject, adapter: Path | None, config: DualReward, sizes: Sizes) -> Iterator[Subject]:
+    """The model with the signal: loaded anew with an adapter, or trained for as long as it is needed."""
+    if adapter is not None:
+        yield type(subject).load(subject.path or subject.name, adapter)
+        return
+    from lazarus_probe.experiments.virtual_expert import signal_trained
+
+    with ExitStack() as until_used:
+        with losses_shown(config.steps, COLUMNS) as show:
+
+            def show_step(step: Step) -> None:
+                show(step.step, step.loss, step.parts["classification"], step.parts["answer"])
+
+            until_used.enter_context(signal_trained(subject, config, sizes, show_step))
+        yield subject
+
+
+def _timed(subject: Subject, signal: Routing, sides: Sides, layer: int) -> Latency | None:
+    """Time prompts that the calculator answers and others, if there are some of both."""
+    from lazarus_probe.experiments.calculator import operands
+    from lazarus_probe.experiments.routing_scores import latency
+    from lazarus_probe.experiments.virtual_expert import expert_of
+
+    pairs = list(zip(sides.measure, signal.routed, strict=True))
+    calculated = [each.prompt for each, sent in pairs if sent and operands(each.prompt)][:TIMED]
+    passed_on = [each.prompt for each, sent in pairs if not sent][:TIMED]
+    if not calculated or not passed_on:
+        _say("nothing is timed: all prompts are routed, or none")
+        return None
+    times = latency(subject, expert_of(subject, signal, layer), calculated, passed_on)
+    _say(f"time, as a share of the model's own answer (medians over {times.prompts} prompts, in turn):")
+    _say(f"  an answer by the calculator        {times.calculated:.2f}")
+    _say(f"  an answer passed on to the model   {times.passed_on:.2f}")
+    for way, share in times.decisions.items():
+        _say(f"  the decision alone, by {way:<12}{share:.2f}")
+    return times
+
+
+def _print(model: str, scores: list[Score]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("router", "precision", "recall", "decisions right", "answers right", title=model)
+    for each in scores:
+        table.add_row(
+            each.name, str(each.precision or "-"), str(each.recall), str(each.decisions), str(each.answers)
+        )
+    kinds = list(scores[0].answers_by_kind)
+    shares = Table("answers right", *(each.name for each in scores[:2]), "sent to the calculator")
+    for kind in kinds:
+        shares.add_row(
+            kind,
+            *(_plain(each.answers_by_kind, kind) for each in scores[:2]),
+            _plain(scores[0].routed_by_kind, kind),
+        )
+    console = Console()
+    console = console if console.is_terminal else Console(width=WIDTH)
+    for each_table in (table, shares):
+        console.print(each_table)
+
+
+def _plain(shares: Mapping[str, float], kind: str) -> str:
+    return f"{shares[kind]:.2f}"
+
+
+def _say(text: str) -> None:
+    typer.echo(text)

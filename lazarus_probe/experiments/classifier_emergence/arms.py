@@ -1,0 +1,243 @@
+"""The trainings that are compared: each once a seed, on the same items, read on the same held-out ones.
+
+All of them train as many numbers as V and O with the published rank do. In the null arm, `permuted`, the class words
+are permuted over the items: its losses are those of the dual reward, and nothing tells the word of a prompt but how
+often each word occurs. A relabelling of the classes would be no null: it can be learned as well as the true words.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from lazarus_probe.experiments.classifier_emergence.material import PHASE2
+from lazarus_probe.experiments.classifier_emergence.readings import PARTS, Reading, read
+from lazarus_probe.introspection.untrained import FIRST_SEED
+from lazarus_probe.training.batches import Sample, batches
+from lazarus_probe.training.config import SftConfig, read_settings
+from lazarus_probe.training.data import encode
+from lazarus_probe.training.dual_reward import DualReward
+from lazarus_probe.training.jsonl import Example
+from lazarus_probe.training.loop import Optimisation, steps
+from lazarus_probe.training.lora import attached, ranks_for, trainable_count
+from lazarus_probe.training.losses import Loss, sft_loss
+
+if TYPE_CHECKING:
+    from lazarus_probe.experiments.classifier_emergence.material import Material
+    from lazarus_probe.experiments.study_tasks import Item
+    from lazarus_probe.subject.subject import Subject
+
+VO, QK, MLP = ("v_proj", "o_proj"), ("q_proj", "k_proj"), ("gate_proj", "up_proj", "down_proj")
+OnStep = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Attributes:
+        what: in a few words, for tables.
+        targets: the projections with LoRA.
+        learns: from both losses, from answers alone, from rewards of its own answers, or not at all.
+        permuted: with the class words permuted over the items.
+        routed: and then, up to the classifier layer frozen, above it from answers.
+        untrained: a new model of the same architecture.
+    """
+
+    what: str
+    targets: tuple[str, ...] = VO
+    learns: Literal["both", "answers", "rewards", "nothing"] = "both"
+    permuted: bool = False
+    routed: bool = False
+    untrained: bool = False
+
+
+ARMS = {
+    "none": Arm("no training", (), "nothing"),
+    "vo": Arm("dual reward, V/O"),
+    "qk": Arm("dual reward, Q/K", QK),
+    "mlp": Arm("dual reward, MLP", MLP),
+    "all": Arm("dual reward, all projections", QK + VO + MLP),
+    "lora": Arm("standard LoRA (Q/V), answers", ("q_proj", "v_proj"), "answers"),
+    "sft": Arm("SFT on answers, V/O", VO, "answers"),
+    "grpo": Arm("RL with verifiable rewards, V/O", VO, "rewards"),
+    "permuted": Arm("dual reward, V/O, class words permuted", permuted=True),
+    "routing": Arm("dual reward, then frozen classifier + routing", routed=True),
+    "untrained": Arm("dual reward, V/O, of an untrained model", untrained=True),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One arm under one seed.
+
+    Attributes:
+        arm: its name in `ARMS`.
+        seed: of LoRA, of the order of the data, of permutations and samples.
+        trainable: how many numbers were trained.
+        ranks: of each target's LoRA.
+        reading: of the held-out items afterwards.
+        losses: the first and the last step's; of the last training where there are two.
+        seconds: that training and reading took.
+    """
+
+    arm: str
+    seed: int
+    trainable: int
+    ranks: Mapping[str, int]
+    reading: Reading
+    losses: tuple[float, ...]
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {**vars(self), "reading": self.reading.as_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Run:
+        """A run as it was kept.
+
+        Raises:
+            KeyError: it lacks a part.
+        """
+        kept = {name: values[name] for name in cls.__dataclass_fields__}
+        return cls(
+            **{**kept, "reading": Reading.from_dict(values["reading"]), "losses": tuple(values["losses"])}
+        )
+
+
+def run_arm(
+    subject: Subject,
+    name: str,
+    material: Material,
+    layer: int,
+    seed: int,
+    parts: Collection[str] = PARTS,
+    on_step: OnStep = lambda _step, _loss: None,
+) -> Run:
+    """Train one arm and read it; the subject is left as it was.
+
+    Args:
+        subject: the model.
+        name: in `ARMS`.
+        material: what is trained on and read.
+        layer: where the class is trained, and read.
+        seed: of everything random.
+        parts: of the reading.
+        on_step: called with each step and its loss; what it raises ends the training.
+
+    Raises:
+        ValueError: a projection that the model does not have, or a class word that is no token.
+        FloatingPointError: the training diverged.
+    """
+    began, losses = time.perf_counter(), list[float]()
+
+    def keep(step: int, loss: float) -> None:
+        losses.append(loss)
+        on_step(step, loss)
+
+    with trained(subject, ARMS[name], material, layer, seed, keep) as (model, ranks, count):
+        reading = read(model, material, layer, parts)
+    ends = (losses[0], losses[-1]) if losses else ()
+    return Run(name, seed, count, ranks, reading, ends, round(time.perf_counter() - began, 3))
+
+
+@contextmanager
+def trained(
+    subject: Subject, arm: Arm, material: Material, layer: int, seed: int, on_step: OnStep
+) -> Iterator[tuple[Subject, dict[str, int], int]]:
+    """The trained model, the ranks of its LoRA and how many numbers it has; all is as before on leaving."""
+    if arm.untrained:
+        subject = subject.untrained(FIRST_SEED + seed)
+    if arm.learns == "nothing":
+        yield subject, {}, 0
+        return
+    ranks = equal_ranks(subject, arm.targets, material)
+    with attached(subject, arm.targets, rank=ranks, scale=material.published.lora_scale, seed=seed) as on:
+        count = trainable_count(on)
+        if arm.learns == "rewards":
+            _reward(subject, material, seed, on_step)
+        else:
+            _teach(subject, arm, material, layer, seed, on_step)
+        yield subject, ranks, count
+
+
+def equal_ranks(subject: Subject, targets: tuple[str, ...], material: Material) -> dict[str, int]:
+    """Ranks with which LoRA on some projections trains as many numbers as on V and O with the published rank."""
+    with attached(subject, VO, rank=material.published.lora_rank) as model:
+        budget = trainable_count(model)
+    return ranks_for(subject, targets, budget)
+
+
+def _teach(subject: Subject, arm: Arm, material: Material, layer: int, seed: int, on_step: OnStep) -> None:
+    published, size = material.published, material.size
+    samples = _samples(subject, arm, material, seed)
+    loss = sft_loss(subject)
+    if arm.learns == "both":
+        loss = sft_loss(subject, layer, published.classifies.weight if published.classifies else 0.0)
+    schedule = DualReward(steps=size.steps, learning_rate=size.learning_rate).optimisation
+    _train(subject, samples, loss, schedule, size.batch_size, seed, on_step)
+    if arm.routed:
+        _route(subject, samples, material, layer, seed, on_step)
+
+
+def _route(
+    subject: Subject, samples: list[Sample], material: Material, layer: int, seed: int, on_step: OnStep
+) -> None:
+    """The published second phase, in proportion to the first."""
+    first, second, size = material.published, read_settings(SftConfig, PHASE2), material.size
+    steps_of = (second.max_steps or 1) / (first.max_steps or 1)
+    rate_of = second.learning_rate / first.learning_rate
+    for block in subject.anatomy.blocks[: layer + 1]:
+        block.freeze()
+    schedule = DualReward(
+        steps=max(1, round(steps_of * size.steps)), learning_rate=rate_of * size.learning_rate
+    ).optimisation
+    _train(subject, samples, sft_loss(subject), schedule, size.batch_size, seed, on_step)
+
+
+def _train(
+    subject: Subject,
+    samples: list[Sample],
+    loss: Loss,
+    schedule: Optimisation,
+    batch_size: int,
+    seed: int,
+    on_step: OnStep,
+) -> None:
+    for step in steps(subject.model, loss, batches(samples, batch_size, seed), schedule):
+        on_step(step.step, step.loss)
+
+
+def _samples(subject: Subject, arm: Arm, material: Material, seed: int) -> list[Sample]:
+    items, tokens = material.trained, material.tokens(subject)
+    order = np.arange(len(items))
+    if arm.permuted:
+        order = np.random.default_rng(seed).permutation(len(items))
+    examples = [
+        Example(item.prompt, item.response, items[i].label) for i, item in zip(order, items, strict=True)
+    ]
+    return [encode(subject, example, class_tokens=tokens) for example in examples]
+
+
+def _reward(subject: Subject, material: Material, seed: int, on_step: OnStep) -> None:
+    from lazarus_probe.training.grpo import Grpo, train_grpo
+
+    items: dict[str, Item] = {item.prompt: item for item in material.trained}
+    config = Grpo(
+        steps=material.size.grpo_steps,
+        batch_size=material.size.batch_size,
+        max_tokens=material.task.max_tokens,
+        learning_rate=material.size.learning_rate,
+        seed=seed,
+    )
+
+    def reward(prompt: str, response: str) -> float:
+        return float(material.task.is_right(response, items[prompt]))
+
+    train_grpo(subject, list(items), reward, config, lambda step: on_step(step.step, step.loss))

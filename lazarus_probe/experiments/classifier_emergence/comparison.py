@@ -1,0 +1,137 @@
+"""Every arm under every seed, several at a time, each kept as soon as it is done."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lazarus_probe.experiments.classifier_emergence.arms import ARMS, OnStep, Run, run_arm
+from lazarus_probe.experiments.classifier_emergence.study import Study, write_json
+from lazarus_probe.subject.backend import THREAD_VARIABLES
+
+if TYPE_CHECKING:
+    from lazarus_probe.experiments.classifier_emergence.material import Size
+
+OnRun = Callable[[Run], None]
+Task = tuple[str, int]
+# The arms that take longest begin first, so that no worker is left with one of them at the end.
+LONGEST = ("routing", "grpo", "all", "mlp")
+
+
+class Stopped(Exception):  # noqa: N818 - no error: the study was interrupted
+    """A run that was given up."""
+
+
+def wanted(seeds: Sequence[int]) -> list[Task]:
+    """Every arm under every seed; the model without training once."""
+    arms = sorted(ARMS, key=lambda arm: arm not in LONGEST)
+    return [(arm, seed) for arm in arms for seed in (seeds if arm != "none" else seeds[:1])]
+
+
+def missing(study: Study, seeds: Sequence[int]) -> list[Task]:
+    """What did not run yet."""
+    return [task for task in wanted(seeds) if not study.run_path(*task).exists()]
+
+
+def compare(
+    study: Study,
+    seeds: Sequence[int],
+    workers: int,
+    on_run: OnRun,
+    on_step: OnStep = lambda _step, _loss: None,
+) -> None:
+    """Run what did not run yet, in so many processes of one thread each; in this one for a single worker.
+
+    Interrupted, what is done is kept, and what is not begins anew the next time.
+
+    Args:
+        study: the study.
+        seeds: one training of each arm for each.
+        workers: how many at a time.
+        on_run: called with each run that was made now.
+        on_step: called after each step that this process trains itself; what it raises ends the training.
+
+    Raises:
+        ValueError: workers below 1; as `run_arm`.
+    """
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; at least 1 is needed")
+    tasks = missing(study, seeds)
+    if workers == 1:
+        for task in tasks:
+            on_run(_kept(study, task, on_step))
+    elif tasks:
+        for run in _in_processes(study, tasks, min(workers, len(tasks))):
+            on_run(run)
+
+
+def _kept(study: Study, task: Task, on_step: OnStep) -> Run:
+    run = run_arm(study.subject, task[0], study.material, study.layer, task[1], on_step=on_step)
+    write_json(study.run_path(*task), run.as_dict())
+    return run
+
+
+def _in_processes(study: Study, tasks: Sequence[Task], workers: int) -> Iterator[Run]:
+    context = get_context("spawn")  # a fork of a process that has used mlx hangs
+    stop = context.Event()
+    given = Given(study.model, study.material.task.name, study.material.size, study.output)
+    with _one_thread_each():
+        pool = ProcessPoolExecutor(workers, context, _begin, (given, stop))
+        try:
+            for done in as_completed([pool.submit(_work, task) for task in tasks]):
+                yield study.run(*done.result())
+        except BaseException:
+            stop.set()  # between two steps of what is running
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes that begin within use one thread for matrix products, unless the user said otherwise."""
+    new = [name for name in THREAD_VARIABLES if name not in os.environ]
+    os.environ.update(dict.fromkeys(new, "1"))
+    try:
+        yield
+    finally:
+        for name in new:
+            os.environ.pop(name, None)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a process needs to open the study."""
+
+    model: str
+    task: str
+    size: Size
+    output: Path
+
+
+_state: dict[str, Any] = {}
+
+
+def _begin(given: Given, stop: Any) -> None:
+    """In a new process: open the study; an interrupt is the parent's to handle."""
+    from lazarus_probe.experiments.study_tasks import TASKS
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    study = Study.open(given.model, TASKS[given.task], given.size, given.output)
+    _state.update(study=study, stop=stop)
+
+
+def _work(task: Task) -> Task:
+    def check(_step: int, _loss: float) -> None:
+        if _state["stop"].is_set():
+            raise Stopped
+
+    _kept(_state["study"], task, check)
+    return task

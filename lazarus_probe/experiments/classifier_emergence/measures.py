@@ -1,0 +1,113 @@
+"""From the runs of a study to what its claims are judged by. The independent unit is a training run.
+
+Held-out items of one run share its weights; the arms are paired by seed and by item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.claims.claim import Claim, read_claims
+from lazarus_probe.experiments.classifier_emergence.arms import ARMS, Run
+from lazarus_probe.experiments.classifier_emergence.readings import PARTS
+from lazarus_probe.introspection.rates import rate
+from lazarus_probe.statistics.measurement import Measurement
+
+Runs = Mapping[str, Sequence[Run]]
+
+# A control that is no arm: what a probe reads that always says the commonest class.
+MAJORITY = "majority"
+UNITS = {
+    "named": "rate of the class word on top",
+    "probability": "probability of the class word",
+    "both": "rate of class word and answer right",
+    "answered": "share of answers right",
+    "others": "share of answers to other tasks right",
+    "decoded": "accuracy of the probe",
+}
+
+
+def claims() -> Mapping[str, Claim]:
+    """What the study claims, by id."""
+    return read_claims(Path(__file__).parent)
+
+
+def arms_of(claim: Claim) -> tuple[str, ...]:
+    """The arms that a claim is judged by, its own first."""
+    named = (claim.parameters["arm"], claim.parameters.get("against"), *claim.controls)
+    return tuple(dict.fromkeys(str(name) for name in named if name in ARMS))
+
+
+def parts_of(arm: str) -> frozenset[str]:
+    """The parts of an arm's reading that some claim asks for, beside the lens."""
+    asked = {str(each.parameters["reads"]) for each in claims().values() if arm in arms_of(each)}
+    return frozenset(({"answered"} if "both" in asked else set()) | (asked & set(PARTS)))
+
+
+def measure(
+    claim: Claim,
+    runs: Runs,
+    seed: int = 0,
+    labels: Sequence[str] = (),
+    details: Mapping[str, Any] | None = None,
+) -> Measurement:
+    """What the runs say of a claim.
+
+    The score is the mean of what the claim reads over seeds and held-out items; with `against`, how much of it is
+    missing of that other arm's. Controls of an absence or an invariance are positive ones.
+
+    Args:
+        claim: with `arm`, `reads` and perhaps `against` among its parameters.
+        runs: by arm, one a seed; of untrained arms there may be a single one for all seeds.
+        seed: of the intervals.
+        labels: of the held-out items, for the control `majority`.
+        details: kept beside what is said of the arm.
+
+    Raises:
+        KeyError: an arm that did not run.
+        ValueError: fewer than two runs.
+    """
+    arm, reads = str(claim.parameters["arm"]), str(claim.parameters["reads"])
+    score, unit = values(runs[arm], reads), UNITS[reads]
+    others = {name: _control(name, runs, reads, score.shape, labels) for name in claim.controls}
+    if "against" in claim.parameters:
+        whole = np.broadcast_to(values(runs[str(claim.parameters["against"])], reads), score.shape)
+        score, others = whole - score, {name: whole - other for name, other in others.items()}
+        unit = f"{unit}, lost against {claim.parameters['against']}"
+    return rate(
+        unit,
+        score.ravel(),
+        np.repeat(np.arange(len(score)), score.shape[1]),
+        {name: other.ravel() for name, other in others.items()},
+        positive=tuple(others) if claim.kind in ("absence", "invariance") else (),
+        seed=seed,
+        details={**(details or {}), **about(runs[arm])},
+    )
+
+
+def values(runs: Sequence[Run], reads: str) -> NDArray[np.float64]:
+    """(S, N) of what is read, one row a run; a single row for a model that was not trained."""
+    return np.stack([np.asarray(getattr(run.reading, reads), np.float64) for run in runs])
+
+
+def about(runs: Sequence[Run]) -> dict[str, Any]:
+    """What else a report says of an arm: its size, and every mean by seed."""
+    found: dict[str, Any] = {"arm": runs[0].arm, "trainable": runs[0].trainable, "ranks": dict(runs[0].ranks)}
+    for name in ("named", "probability", *PARTS):
+        if values(runs, name).size:
+            found[f"{name}_by_seed"] = values(runs, name).mean(axis=1).round(4).tolist()
+    return found
+
+
+def _control(
+    name: str, runs: Runs, reads: str, shape: tuple[int, ...], labels: Sequence[str]
+) -> NDArray[np.float64]:
+    if name != MAJORITY:
+        return np.broadcast_to(values(runs[name], reads), shape)
+    found, counts = np.unique(np.asarray(labels), return_counts=True)
+    return np.broadcast_to(np.asarray(labels) == found[counts.argmax()], shape).astype(np.float64)

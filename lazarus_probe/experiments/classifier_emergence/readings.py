@@ -1,0 +1,129 @@
+"""What a model shows on the items of a study, before a training or after it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.hooks import collect, resid_post
+from lazarus_probe.introspection.logit_lens import logit_lens
+from lazarus_probe.statistics import out_of_fold_classification
+from lazarus_probe.statistics.threads import one_thread
+from lazarus_probe.subject.generate import greedy
+
+if TYPE_CHECKING:
+    from lazarus_probe.experiments.classifier_emergence.material import Material
+    from lazarus_probe.organisms.corpus import Line
+    from lazarus_probe.subject.subject import Subject
+
+FOLDS = 4
+ROWS = 128  # larger batches are slower on a CPU
+# What takes longer than the lens.
+PARTS = ("answered", "decoded", "others")
+BOOLEANS = ("named", *PARTS)
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What N held-out items and M prompts of other tasks show.
+
+    Attributes:
+        named: (N,) whether the class word is on top of the lens, over the whole vocabulary.
+        probability: (N,) of the class word by the lens.
+        answered: (N,) whether the greedy answer is right.
+        decoded: (N,) whether a linear probe, taught on other families, reads the class at the same place.
+        others: (M,) whether the prompts of other tasks are answered.
+
+    What was not read, for no claim asks for it, is empty.
+    """
+
+    named: Bools
+    probability: NDArray[np.float64]
+    answered: Bools
+    decoded: Bools
+    others: Bools
+
+    @property
+    def both(self) -> Bools:
+        """(N,) whether an item is named and answered."""
+        return self.named & self.answered
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        bools = {name: getattr(self, name).astype(int).tolist() for name in BOOLEANS}
+        return {"probability": [float(f"{value:.6g}") for value in self.probability], **bools}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Reading:
+        """A reading as it was kept.
+
+        Raises:
+            KeyError: it lacks a part.
+        """
+        bools = {name: np.array(values[name], bool) for name in BOOLEANS}
+        return cls(probability=np.array(values["probability"], float), **bools)
+
+
+def read(subject: Subject, material: Material, layer: int, parts: Collection[str] = PARTS) -> Reading:
+    """Read held-out items: the class word after `layer` at the last token of the prompt, and the parts asked for."""
+    tokens = material.tokens(subject)
+    wanted = np.array([tokens[item.label] for item in material.held_out])
+    log_probs = logit_lens(subject, _prompts(material), [layer]).log_probs[:, 0]
+    nothing = np.zeros(0, bool)
+    return Reading(
+        named=log_probs.argmax(axis=-1) == wanted,
+        probability=np.exp(log_probs[np.arange(len(wanted)), wanted].astype(np.float64)),
+        answered=answered(subject, material) if "answered" in parts else nothing,
+        decoded=decoded(subject, material, layer) if "decoded" in parts else nothing,
+        others=others(subject, material) if "others" in parts else nothing,
+    )
+
+
+def _prompts(material: Material) -> list[str]:
+    return [item.prompt for item in material.held_out]
+
+
+def answered(subject: Subject, material: Material) -> Bools:
+    """(N,) whether the greedy answer to each held-out item is right."""
+    said = _answers(subject, _prompts(material), material.task.max_tokens)
+    return np.array([material.task.is_right(*pair) for pair in zip(said, material.held_out, strict=True)])
+
+
+def others(subject: Subject, material: Material) -> Bools:
+    """(M,) whether the prompts of other tasks are answered, task after task."""
+    return np.concatenate([_right(subject, name, lines) for name, lines in material.others.items()])
+
+
+def decoded(subject: Subject, material: Material, layer: int) -> Bools:
+    """(N,) whether a probe of the residual after `layer`, taught on other families, is right; 4 grouped folds."""
+    items, site = material.held_out, resid_post(layer)
+    features = collect(subject, _prompts(material), [site])[site]
+    labels = np.array([item.label for item in items])
+    groups = [item.family for item in items]
+    with one_thread():
+        said = out_of_fold_classification(features.reshape(len(items), -1), labels, groups, k=FOLDS)
+    found: Bools = said == labels
+    return found
+
+
+def _right(subject: Subject, task: str, lines: Sequence[Line]) -> Bools:
+    """Whether a model answers lines of the bundled model's own tasks."""
+    from lazarus_probe.tasks.arithmetic import OPERATIONS, is_answer
+    from lazarus_probe.training.evaluate import NUMBER_TOKENS, TEXT_TOKENS
+
+    numbers = task in OPERATIONS
+    answers = _answers(subject, [line.prompt for line in lines], NUMBER_TOKENS if numbers else TEXT_TOKENS)
+    pairs = zip(answers, lines, strict=True)
+    if numbers:
+        return np.array([is_answer(said, float(line.response)) for said, line in pairs])
+    return np.array([said == line.response for said, line in pairs])
+
+
+def _answers(subject: Subject, prompts: Sequence[str], tokens: int) -> list[str]:
+    slices = (prompts[start : start + ROWS] for start in range(0, len(prompts), ROWS))
+    return [answer for part in slices for answer in greedy(subject, part, tokens)]

@@ -1,0 +1,210 @@
+"""From the runs of a study to verdicts and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.evidence import not_applicable
+from lazarus_probe.claims.families import FamilyRecord, correct
+from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord, ModelRecord
+from lazarus_probe.claims.verdict import Verdict, claim_p, judge
+from lazarus_probe.experiments.classifier_emergence.arms import ARMS
+from lazarus_probe.experiments.classifier_emergence.measures import Runs, claims, measure, values
+from lazarus_probe.experiments.classifier_emergence.phases import reading
+from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json, write_text
+from lazarus_probe.statistics import paired_interval
+from lazarus_probe.statistics.intervals import estimate
+
+if TYPE_CHECKING:
+    from lazarus_probe.experiments.classifier_emergence.study import Study
+
+SCHEMA_VERSION = 1
+PARTS = ("named", "probability", "answered", "others", "decoded")
+HEADINGS = ("class word on top", "its probability", "answers right", "other tasks right", "probe accuracy")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headings, as text."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What a study comes to.
+
+    Attributes:
+        records: one for each claim.
+        families: they were corrected in.
+        tables: what was measured, arm by arm.
+    """
+
+    records: tuple[ClaimRecord, ...]
+    families: tuple[FamilyRecord, ...]
+    tables: tuple[Table, ...]
+
+
+def precondition(study: Study) -> tuple[bool, str]:
+    """Whether the claims are about the model: it must answer; with the number."""
+    share = float(reading(study, "baseline").answered.mean())
+    needed = max(float(str(claim.parameters["answered"])) for claim in claims().values())
+    return share >= needed, f"answers {share:.2f} of the held-out items; {needed:.2f} needed"
+
+
+def verify(study: Study, seeds: Sequence[int]) -> Verdicts:
+    """Judge the claims by the runs of these seeds, and write `results/verify.json`, and `verify.md` beside it.
+
+    Raises:
+        OSError: a run is missing.
+    """
+    applies, answers = precondition(study)
+    runs: Runs = {}
+    if applies:
+        runs = {
+            arm: [study.run(arm, seed) for seed in (seeds if arm != "none" else seeds[:1])] for arm in ARMS
+        }
+    alone = [_judged(claim, study, runs, answers) for claim in claims().values()]
+    records, families = correct(alone)
+    tables = (_types(study), *((_arms(runs), _projections(runs)) if applies else ()), _phases(study))
+    found = Verdicts(tuple(records), tuple(families), tuple(table for table in tables if table.rows))
+    write_json(study.result("verify"), _as_dict(study, seeds, found))
+    write_text(study.result("verify").with_suffix(".md"), as_markdown(found))
+    return found
+
+
+def as_markdown(found: Verdicts) -> str:
+    """The tables and the verdicts with their reasons, for a page."""
+    verdicts = Table(
+        "claims",
+        ("claim", "verdict", "why"),
+        tuple((f"`{each.claim.id}`", str(each.outcome), each.reason) for each in found.records),
+    )
+    return "\n".join(_markdown(table) for table in (*found.tables, verdicts))
+
+
+def _markdown(table: Table) -> str:
+    rows = [table.headings, ("---",) * len(table.headings), *table.rows]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([f"{table.title[:1].upper()}{table.title[1:]}:", "", *lines, ""])
+
+
+def _judged(claim: Claim, study: Study, runs: Runs, answers: str) -> ClaimRecord:
+    measurement, verdict = None, not_applicable(answers)
+    if runs:
+        labels = [item.label for item in study.material.held_out]
+        measurement = measure(
+            claim, runs, 0, labels, {"layer": study.layer, "size": study.material.size.name}
+        )
+        verdict = judge(claim, measurement)
+    return _record(claim, study, verdict, measurement, [answers] if runs else [])
+
+
+def _record(
+    claim: Claim, study: Study, verdict: Verdict, measurement: Any, requirements: list[str]
+) -> ClaimRecord:
+    subject = study.subject
+    return ClaimRecord(
+        claim=claim,
+        claim_hash=claim.hash,
+        test="lazarus experiment classifier-emergence",
+        parameters=study.material.task.name,
+        model=ModelRecord(
+            name=subject.name,
+            fingerprint=subject.fingerprint,
+            num_layers=subject.num_layers,
+            dtype=subject.dtype,
+        ),
+        outcome=verdict.outcome,
+        alone=verdict.outcome,
+        reason=verdict.reason,
+        requirements=requirements,
+        measurement=MeasurementRecord.model_validate(measurement.as_dict()) if measurement else None,
+        p=claim_p(claim, measurement) if measurement else None,
+        family={other.id: 1 for other in claims().values() if other.family == claim.family},
+    )
+
+
+def _as_dict(study: Study, seeds: Sequence[int], found: Verdicts) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **study.settings,
+        "layer": study.layer,
+        "seeds": list(seeds),
+        "tables": [asdict(table) for table in found.tables],
+        "verdicts": [record.model_dump(mode="json") for record in found.records],
+        "families": [family.model_dump(mode="json") for family in found.families],
+    }
+
+
+def _arms(runs: Runs) -> Table:
+    """Every arm: means over seeds, with intervals over seeds."""
+    rows = [
+        (ARMS[arm].what, f"{len(of)}", f"{of[0].trainable:,}", *_cells(runs, arm)) for arm, of in runs.items()
+    ]
+    return Table("training requirements", ("training", "seeds", "trained", *HEADINGS), tuple(rows))
+
+
+def _projections(runs: Runs) -> Table:
+    """The published table of projections: in how many runs the class word is on top of most held-out items."""
+    rows = []
+    for arm in ("vo", "qk", "mlp", "all"):
+        named = values(runs[arm], "named").mean(axis=1)
+        ranks = ", ".join(f"{name.removesuffix('_proj')} {rank}" for name, rank in runs[arm][0].ranks.items())
+        most = f"{(named > 0.5).sum()}/{len(named)}"
+        rows.append((ARMS[arm].what, ranks, f"{runs[arm][0].trainable:,}", most, f"{named.min():.3f}"))
+    return Table(
+        "projections, at equal parameter count",
+        ("training", "ranks", "trained", "runs with most on top", "least run"),
+        tuple(rows),
+    )
+
+
+def _types(study: Study) -> Table:
+    """The published table of two types of classifiers: before and after, at the classifier layer."""
+    probe = read_json(study.result("baseline_classifier"))["layers"][study.layer]
+    names = [name for name in ("baseline", "phase1", "phase2") if study.result(name).exists()]
+    found = [reading(study, name) for name in names]
+    rows = (
+        ("hidden-space", "linear probe", *(_cell(each.decoded[None]) for each in found)),
+        ("vocabulary-aligned", "logit lens", *(_cell(each.named[None]) for each in found)),
+    )
+    controls = ", ".join(f"{name} {each['accuracy']:.2f}" for name, each in probe["controls"].items())
+    title = (
+        f"two types of classifiers at layer {study.layer} (the probe's controls before training: {controls})"
+    )
+    return Table(title, ("type", "method", "before", *(f"after {name}" for name in names[1:])), rows)
+
+
+def _phases(study: Study) -> Table:
+    """The two published trainings, on held-out items."""
+    names = [name for name in ("baseline", "phase1", "phase2") if study.result(name).exists()]
+    rows = []
+    for name in names:
+        one = reading(study, name)
+        rows.append((name, *(_cell(np.asarray(getattr(one, part))[None]) for part in PARTS)))
+    return Table(
+        "frozen classifier + routing, by the published configurations", ("after", *HEADINGS), tuple(rows)
+    )
+
+
+def _cells(runs: Runs, arm: str) -> tuple[str, ...]:
+    return tuple(_cell(values(runs[arm], part)) for part in PARTS)
+
+
+def _cell(found: Any) -> str:
+    """A mean over (S, N), with its interval over the S runs where there are several."""
+    if not found.size:
+        return "-"
+    mean = float(found.mean())
+    if len(found) < 2:
+        return f"{mean:.3f}"
+    interval = paired_interval(found.mean(axis=1), np.arange(len(found)))
+    return estimate(mean, max(0.0, interval.low), interval.high)

@@ -1,0 +1,213 @@
+"""A virtual expert: the classifier signal of a middle layer decides whether a calculator answers or the model does.
+
+The signal is the probability of the four class words, by the exact lens at the classifier layer and the prompt's last
+token. Where it is above a threshold the calculator does the operation of the likeliest word on the numbers of the
+prompt. mlx computes what is asked for: the blocks above the classifier layer are not run then, and where the model
+answers itself they go on from what has been computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.experiments.calculator import solve
+from lazarus_probe.experiments.mixture import mixture
+from lazarus_probe.experiments.routers import (
+    ANSWER_TOKENS,
+    NAMES,
+    Routing,
+    Shown,
+    Sides,
+    at_random,
+    by_probe,
+    by_regex,
+    by_signal,
+    by_tokens,
+    never,
+    show,
+)
+from lazarus_probe.hooks import hooked, replay, resid_post
+from lazarus_probe.subject.generate import continuation, new_cache
+from lazarus_probe.training.data import Example
+from lazarus_probe.training.dual_reward import DualReward, class_tokens, classifier_layer, train
+from lazarus_probe.training.lora import attached
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+TARGETS = ("v_proj", "o_proj")
+SIGNAL = "classifier_signal"
+# What all other prompts are trained to show: without a word of their own they come to show those of arithmetic.
+OTHER, OTHER_WORD = "other", "open"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much the demonstration trains and asks.
+
+    Attributes:
+        trained: prompts of each kind to train on.
+        calibrated: prompts of each kind to set thresholds on, and to fit the other routers on.
+        per_kind: prompts of each kind to measure.
+        rank: of the LoRA updates.
+        arithmetic_only: train on nothing else, as published.
+    """
+
+    trained: int = 200
+    calibrated: int = 80
+    per_kind: int = 40
+    rank: int = 16
+    arithmetic_only: bool = False
+
+
+@dataclass(frozen=True)
+class Expert:
+    """When the calculator answers.
+
+    Attributes:
+        tokens: the class word's token of each operation.
+        layer: whose lens is read.
+        threshold: on the log probability of any class word.
+    """
+
+    tokens: Mapping[str, int]
+    layer: int
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, and who gave it: `calculator` or `model`."""
+
+    text: str
+    by: str
+
+
+@contextmanager
+def signal_trained(
+    subject: Subject,
+    config: DualReward,
+    sizes: Sizes,
+    on_step: Callable[[Any], None] = lambda _step: None,
+) -> Iterator[None]:
+    """The subject with V and O trained to name the operation; as it was again on leaving.
+
+    Raises:
+        ValueError: a class word that is no single token, or no such projections.
+    """
+    whole = mixture("train", sizes.trained, config.seed)
+    asked = [each for each in whole if each.calculable or not sizes.arithmetic_only]
+    examples = [Example(each.prompt, each.response, each.operation or OTHER) for each in asked]
+    tokens = class_tokens(subject, {**{name: name for name in NAMES}, OTHER: OTHER_WORD})
+    with attached(subject, TARGETS, rank=sizes.rank, seed=config.seed):
+        train(subject, examples, config, tokens, on_step)
+        yield
+
+
+def sides_of(sizes: Sizes, seed: int = 0) -> Sides:
+    """The prompts that thresholds and probes are fitted on, and those that are measured."""
+    calibrate, measure = (
+        mixture("calibrate", sizes.calibrated, seed),
+        mixture("measure", sizes.per_kind, seed),
+    )
+    return Sides(tuple(calibrate), tuple(measure))
+
+
+def shown_by(subject: Subject, sides: Sides, layer: int | None = None) -> Shown:
+    """What a model shows, at the classifier layer unless another is named."""
+    layer = classifier_layer(subject.num_layers) if layer is None else layer
+    return show(subject, sides, class_tokens(subject, NAMES), layer)
+
+
+def compare(subject: Subject, sides: Sides, base: Shown, tuned: Shown) -> tuple[Routing, ...]:
+    """Route by the tuned model's signal, the first of what is returned, and by all that it has to be better than.
+
+    Args:
+        subject: the model, for its tokens.
+        sides: what was shown.
+        base: what the model shows before training.
+        tuned: the same after it.
+    """
+    signal = by_signal(SIGNAL, tuned, sides)
+    return (
+        signal,
+        never("model_alone", base),
+        never("tuned_model_alone", tuned),
+        by_signal("untuned_lens", base, sides),
+        by_probe(base, sides),
+        by_tokens(subject, base, sides),
+        by_regex(base, sides),
+        at_random(signal, tuned, sides),
+    )
+
+
+def expert_of(subject: Subject, signal: Routing, layer: int | None = None) -> Expert:
+    """The expert that decides as a routing did.
+
+    Raises:
+        ValueError: a routing without a threshold.
+    """
+    if signal.threshold is None:
+        raise ValueError(f"the router {signal.name} has no threshold; give one that reads a signal")
+    layer = classifier_layer(subject.num_layers) if layer is None else layer
+    return Expert(class_tokens(subject, NAMES), layer, signal.threshold)
+
+
+def answer(subject: Subject, expert: Expert, prompt: str, max_tokens: int = ANSWER_TOKENS) -> Answer:
+    """Answer one prompt, by the calculator where the signal and the prompt allow it, else by the model."""
+    ids, cache = subject.encode(prompt), new_cache(subject.model)
+    logits, resid = _started(subject, ids, cache, expert.layer)
+    # The first evaluation: nothing above the layer is needed for it.
+    words = class_words(subject, resid, expert.tokens)
+    if np.logaddexp.reduce(words) > expert.threshold:
+        text = solve(prompt, NAMES[words.argmax()])
+        if text is not None:
+            return Answer(text, "calculator")
+    return Answer(_go_on(subject, ids, logits, cache, max_tokens), "model")
+
+
+def own_answer(subject: Subject, prompt: str, max_tokens: int = ANSWER_TOKENS) -> Answer:
+    """The model's own greedy answer, by the same loop without the signal."""
+    ids = subject.encode(prompt)
+    cache = new_cache(subject.model)
+    logits = subject.model(mx.array([ids]), cache=cache)
+    return Answer(_go_on(subject, ids, logits, cache, max_tokens), "model")
+
+
+def upto(subject: Subject, layer: int, prompt: str) -> mx.array:
+    """The residual stream (1, 1, D) after a layer at a prompt's last token; only the blocks up to it are run."""
+    return _started(subject, subject.encode(prompt), new_cache(subject.model), layer)[1]
+
+
+def _started(subject: Subject, ids: list[int], cache: list[Any], layer: int) -> tuple[mx.array, mx.array]:
+    """The logits of a prompt and the residual (1, 1, D) after a layer, neither of them computed yet."""
+    site = resid_post(layer)
+    with hooked(subject, site) as captures:
+        logits = subject.model(mx.array([ids]), cache=cache)
+    return logits, captures[site][:, -1:]
+
+
+def class_words(subject: Subject, resid: mx.array, tokens: Mapping[str, int]) -> NDArray[np.float32]:
+    """Log probabilities (4,) of the class words by the lens of a residual (1, 1, D)."""
+    logits = replay(subject, resid)[0, 0].astype(mx.float32)
+    return np.array(logits[mx.array([tokens[name] for name in NAMES])] - mx.logsumexp(logits))
+
+
+def _go_on(subject: Subject, ids: list[int], logits: mx.array, cache: list[Any], max_tokens: int) -> str:
+    new: list[int] = []
+    while True:
+        token: Any = mx.argmax(logits[0, -1]).item()
+        if token in subject.eos_token_ids:
+            break
+        new.append(token)
+        if len(new) == max_tokens:
+            break
+        logits = subject.model(mx.array([[token]]), cache=cache)
+    return continuation(subject, ids, new)

@@ -1,0 +1,57 @@
+"""Prompts to train on with a reward: from JSON lines, or drawn from the corpus of the bundled models."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lazarus_probe.organisms import corpus
+from lazarus_probe.tasks.arithmetic import OPERATIONS
+
+
+def read_prompts(path: str | Path) -> list[str]:
+    """The `"prompt"` of each line of a file of JSON objects; other fields, and blank lines, are passed over.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a line has no prompt (the message names file and line), or there is none.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text; JSON lines are needed") from None
+    found = [_prompt(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise ValueError(f'{path} has no prompts; each line is to be {{"prompt": ...}}')
+    return found
+
+
+def _prompt(line: str, place: str) -> str:
+    try:
+        fields: Any = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{place}: not JSON: {error.msg} at column {error.colno}") from None
+    prompt = fields.get("prompt") if isinstance(fields, dict) else None
+    if not isinstance(prompt, str) or not prompt:
+        raise ValueError(f'{place}: no prompt; an object with "prompt", a text, is needed')
+    return prompt
+
+
+def arithmetic_prompts(count: int, operations: Sequence[str] = tuple(OPERATIONS), seed: int = 0) -> list[str]:
+    """Questions drawn from what the bundled models are trained on, in the corpus' own mixture; none is held out.
+
+    Raises:
+        ValueError: no operation, or an unknown one.
+    """
+    unknown = [name for name in operations if name not in OPERATIONS]
+    if unknown or not operations:
+        named = ", ".join(unknown) or "(none given)"
+        raise ValueError(f"unknown operation {named}; one of {', '.join(OPERATIONS)}")
+    rng = random.Random(f"{seed} prompts")  # noqa: S311 - drawing training data
+    prompts: list[str] = []
+    while len(prompts) < count:
+        prompts += [line.prompt for line in corpus.sample(rng, count) if line.task in operations]
+    return prompts[:count]
