@@ -15,7 +15,7 @@ setup: $(READY) ## make .venv and install the package with what its tests need
 
 hypotheses: $(READY) ## test the published claims on MODEL (default: organism)
 	@echo "testing the claims in hypotheses/ on $(MODEL)"
-	@$(BIN)/python -m pytest hypotheses/ --model "$(MODEL)"
+	@$(BIN)/python -m pytest hypotheses/ --model "$(MODEL)" -n $(WORKERS) --dist loadfile
 
 test: $(READY) ## run the package's own tests, benchmarks left out
 	@echo "running the tests in tests/"

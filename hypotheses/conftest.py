@@ -1,34 +1,48 @@
-"""Trainings that several files ask for: each once a session, for every model, task, arm and seed."""
+"""Trainings that several files ask for: each once a run of pytest, by whichever worker comes to it first."""
 
+import os
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
-from lazarus_probe.experiments.classifier_emergence.arms import ARMS, equal_ranks, run_arm
+from lazarus_probe.experiments.classifier_emergence.arms import ARMS, Run, equal_ranks, run_arm
 from lazarus_probe.experiments.classifier_emergence.material import SMOKE, Material
 from lazarus_probe.experiments.classifier_emergence.measures import arms_of, measure, parts_of
 from lazarus_probe.experiments.classifier_emergence.readings import answered
+from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json
 from lazarus_probe.experiments.study_tasks import TASKS
 
 SEEDS = range(5)
-# The other tasks have two classes, which take fewer steps and items.
-BRIEF = replace(SMOKE, name="brief", per_label=100, steps=32, others=1)
+# The other tasks have two classes and not four: half of the items, and of the steps.
+BRIEF = replace(SMOKE, name="brief", per_label=SMOKE.per_label // 2, steps=SMOKE.steps // 2, others=1)
 
 
 @pytest.fixture(scope="session")
-def trained_runs():
-    """`trained_runs(subject, arm, layer, task)`: the runs of an arm, at smoke size, trained unless they were before."""
-    known = {}
+def trained_runs(tmp_path_factory):
+    """`trained_runs(subject, arm, layer, task)`: the runs of an arm, at smoke size, trained unless they were before.
+
+    Runs lie in a folder that the workers of a parallel run share. Every other worker begins with the last seed, so
+    that two which need the same arm train it together.
+    """
+    folder, worker = tmp_path_factory.getbasetemp(), os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "trained_runs"
+    folder.mkdir(exist_ok=True)
+    backwards = int(worker.removeprefix("gw")) % 2 == 1
 
     def runs(subject, arm, layer, task="arithmetic"):
-        key = (subject.name, arm, layer, task)
-        if key not in known:
-            seeds = SEEDS if arm != "none" else [0]
-            given = (material(task), layer)
-            known[key] = [run_arm(subject, arm, *given, seed, parts(arm, task)) for seed in seeds]
-        return known[key]
+        seeds = list(SEEDS) if arm != "none" else [0]
+        found = {}
+        for seed in reversed(seeds) if backwards else seeds:
+            path = folder / f"{subject.fingerprint[:16]}-{task}-{arm}-{layer}-{seed}.json"
+            with FileLock(f"{path}.lock"):
+                if not path.exists():
+                    run = run_arm(subject, arm, material(task), layer, seed, parts(arm, task))
+                    write_json(path, run.as_dict())
+            found[seed] = Run.from_dict(read_json(path))
+        return [found[seed] for seed in seeds]
 
     return runs
 
@@ -39,10 +53,18 @@ def material(task):
     return Material.of(TASKS[task], SMOKE if task == "arithmetic" else BRIEF)
 
 
-@cache
-def answers_right(subject, task):
-    """The share of the held-out items that a model answers before any training."""
-    return float(np.mean(answered(subject, material(task))))
+@pytest.fixture(scope="session")
+def once():
+    """`once(what, subject, task, make)`: what is made for a model, which need not be kept for it."""
+    known = {}
+
+    def get(what, subject, task, make):
+        key = (what, subject.fingerprint, task)
+        if key not in known:
+            known[key] = make()
+        return known[key]
+
+    return get
 
 
 def parts(arm, task):
@@ -53,17 +75,20 @@ def parts(arm, task):
 
 
 @pytest.fixture
-def measured(subject, evidence, trained_runs):
+def measured(subject, evidence, trained_runs, once):
     """What the arms of a claim of `classifier_emergence` come to, on a model that can answer."""
     claim = evidence.claim
     task = claim.parameters.get("task", "arithmetic")
     shared = material(task)
     layer = claim.layer_for(subject.name, subject.num_layers)
     require(evidence, lambda: shared.tokens(subject))
-    share, needed = answers_right(subject, task), claim.parameters["answered"]
+    share = once("share", subject, task, lambda: float(np.mean(answered(subject, shared))))
+    needed = claim.parameters["answered"]
     evidence.require(share >= needed, f"answers {share:.2f} of the held-out prompts; {needed:.2f} needed")
-    targets = {ARMS[arm].targets for arm in arms_of(claim)} - {()}
-    require(evidence, lambda: [equal_ranks(subject, each, shared) for each in targets])
+    for targets in {ARMS[arm].targets for arm in arms_of(claim)} - {()}:
+        require(
+            evidence, lambda of=targets: once(of, subject, task, lambda: equal_ranks(subject, of, shared))
+        )
     runs = {arm: trained_runs(subject, arm, layer, task) for arm in arms_of(claim)}
     labels = [item.label for item in shared.held_out]
     size = {"size": shared.size.name, "steps": shared.size.steps}

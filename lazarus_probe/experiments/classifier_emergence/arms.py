@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,9 +20,7 @@ from lazarus_probe.experiments.classifier_emergence.readings import PARTS, Readi
 from lazarus_probe.introspection.untrained import FIRST_SEED
 from lazarus_probe.training.batches import Sample, batches
 from lazarus_probe.training.config import SftConfig, read_settings
-from lazarus_probe.training.data import encode
 from lazarus_probe.training.dual_reward import DualReward
-from lazarus_probe.training.jsonl import Example
 from lazarus_probe.training.loop import Optimisation, steps
 from lazarus_probe.training.lora import attached, ranks_for, trainable_count
 from lazarus_probe.training.losses import Loss, sft_loss
@@ -215,14 +213,13 @@ def _train(
 
 
 def _samples(subject: Subject, arm: Arm, material: Material, seed: int) -> list[Sample]:
-    items, tokens = material.trained, material.tokens(subject)
-    order = np.arange(len(items))
-    if arm.permuted:
-        order = np.random.default_rng(seed).permutation(len(items))
-    examples = [
-        Example(item.prompt, item.response, items[i].label) for i, item in zip(order, items, strict=True)
+    samples = material.samples(subject)
+    if not arm.permuted:
+        return samples
+    order = np.random.default_rng(seed).permutation(len(samples))
+    return [
+        replace(sample, class_token=samples[i].class_token) for sample, i in zip(samples, order, strict=True)
     ]
-    return [encode(subject, example, class_tokens=tokens) for example in examples]
 
 
 def _reward(subject: Subject, material: Material, seed: int, on_step: OnStep) -> None:

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lazarus_probe.experiments.study_tasks import Item, StudyTask, split
 from lazarus_probe.organisms.corpus import Line
+from lazarus_probe.training.batches import Sample
 from lazarus_probe.training.config import SftConfig, read_settings
+from lazarus_probe.training.data import encode
 from lazarus_probe.training.dual_reward import class_tokens
+from lazarus_probe.training.jsonl import Example
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -98,6 +101,21 @@ class Material:
         """
         of_word = class_tokens(subject, tuple(self.task.words.values()))
         return {label: of_word[word] for label, word in self.task.words.items()}
+
+    def samples(self, subject: Subject) -> list[Sample]:
+        """The items to train on as tokens, with the class tokens; made once for a tokenizer."""
+        known = self._samples.get(id(subject.tokenizer))
+        if known is None:
+            tokens = self.tokens(subject)
+            examples = [Example(item.prompt, item.response, item.label) for item in self.trained]
+            found = [encode(subject, example, class_tokens=tokens) for example in examples]
+            # The tokenizer is kept too, for another one must not get its id.
+            known = self._samples[id(subject.tokenizer)] = (subject.tokenizer, found)
+        return known[1]
+
+    @cached_property
+    def _samples(self) -> dict[int, tuple[Any, list[Sample]]]:
+        return {}
 
     @cached_property
     def published(self) -> SftConfig:

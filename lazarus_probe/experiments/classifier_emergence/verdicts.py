@@ -17,7 +17,7 @@ from lazarus_probe.experiments.classifier_emergence.arms import ARMS
 from lazarus_probe.experiments.classifier_emergence.measures import Runs, claims, measure, values
 from lazarus_probe.experiments.classifier_emergence.phases import reading
 from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json, write_text
-from lazarus_probe.statistics import paired_interval
+from lazarus_probe.statistics import paired_interval, proportion_interval
 from lazarus_probe.statistics.intervals import estimate
 
 if TYPE_CHECKING:
@@ -149,7 +149,9 @@ def _arms(runs: Runs) -> Table:
     rows = [
         (ARMS[arm].what, f"{len(of)}", f"{of[0].trainable:,}", *_cells(runs, arm)) for arm, of in runs.items()
     ]
-    return Table("training requirements", ("training", "seeds", "trained", *HEADINGS), tuple(rows))
+    return Table(
+        "arms, with intervals over their runs", ("training", "seeds", "trained", *HEADINGS), tuple(rows)
+    )
 
 
 def _projections(runs: Runs) -> Table:
@@ -206,5 +208,7 @@ def _cell(found: Any) -> str:
     mean = float(found.mean())
     if len(found) < 2:
         return f"{mean:.3f}"
-    interval = paired_interval(found.mean(axis=1), np.arange(len(found)))
+    runs = np.repeat(np.arange(len(found)), found.shape[1])
+    shares = np.isin(found, (0.0, 1.0)).all()
+    interval = (proportion_interval if shares else paired_interval)(found.ravel(), runs)
     return estimate(mean, max(0.0, interval.low), interval.high)
