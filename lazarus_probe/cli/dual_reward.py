@@ -33,7 +33,7 @@ def dual_reward(
     model: Annotated[str, typer.Option("--model", "-m", help="A bundled name, a folder or a Hub id.")],
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 500,
     classifier_layer: Annotated[
-        int | None, typer.Option(help="The layer of the class loss. [default: 55% of the depth]")
+        int | None, typer.Option(help="The layer of the class loss.", show_default="55% of the depth")
     ] = None,
     cls_weight: Annotated[
         float, typer.Option(min=0, max=1, help="Of the class loss; the rest is that of the answers.")
@@ -46,7 +46,9 @@ def dual_reward(
     lora_targets: Annotated[str, typer.Option(help="The projections to train.")] = "v_proj,o_proj",
     layers: Annotated[
         str | None,
-        typer.Option(help="Layers to train, as in 0-3,7, or all. [default: from below the classifier layer]"),
+        typer.Option(
+            help="Layers to train, as in 0-3,7, or all.", show_default="from below the classifier layer"
+        ),
     ] = None,
     class_word: Annotated[
         list[str] | None, typer.Option(metavar="OPERATION:WORD", help="Another class word; repeatable.")

@@ -46,7 +46,7 @@ def version(
 
 @organism.command()
 def train(
-    recipe: Annotated[Path | None, typer.Option(help="YAML. [default: the bundled models' own]")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="YAML.", show_default="the bundled models' own")] = None,
     output: Annotated[Path, typer.Option(help="Where the models and the log go.")] = Path("organism_run"),
     steps: Annotated[
         int | None,

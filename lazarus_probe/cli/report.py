@@ -56,7 +56,7 @@ def page(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run: its folder, run.json or name.")],
     baseline: Annotated[str | None, typer.Option(help=f"Show it beside {SIDE}.")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="The file to write. [default: index.html in the run's folder]")
+        Path | None, typer.Option(help="The file to write.", show_default="index.html in the run's folder")
     ] = None,
     reports: Folder = Path("reports"),
 ) -> None:

@@ -29,77 +29,86 @@ def grpo(
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option("--prompts", "--data", help="JSON lines with a prompt each. [default: the reward's]"),
+        typer.Option(
+            "--prompts", "--data", help="JSON lines with a prompt each.", show_default="the reward's"
+        ),
     ] = None,
     reward: Annotated[
         str | None,
-        typer.Option(metavar="arithmetic|FILE.py", help="What scores an answer. [default: arithmetic]"),
+        typer.Option(metavar="arithmetic|FILE.py", help="What scores an answer.", show_default="arithmetic"),
     ] = None,
     operations: Annotated[
-        str | None, typer.Option(help="Of the bundled prompts, as in add,subtract. [default: all four]")
+        str | None, typer.Option(help="Of the bundled prompts, as in add,subtract.", show_default="all four")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Where result, log and state go. [default: checkpoints/grpo]"),
+        typer.Option(
+            "--output", "-o", help="Where result, log and state go.", show_default="checkpoints/grpo"
+        ),
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option(help="How often answers are sampled. [default: 200]")
+        int | None, typer.Option(help="How often answers are sampled.", show_default="200")
     ] = None,
     updates: Annotated[
-        int | None, typer.Option(help="Of the weights on the answers of a step. [default: 2]")
+        int | None, typer.Option(help="Of the weights on the answers of a step.", show_default="2")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Prompts a step. [default: 16]")] = None,
-    group_size: Annotated[int | None, typer.Option(help="Answers a prompt. [default: 8]")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Of an answer at most. [default: 32]")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of the sampling. [default: 1]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Prompts a step.", show_default="16")] = None,
+    group_size: Annotated[int | None, typer.Option(help="Answers a prompt.", show_default="8")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Of an answer at most.", show_default="32")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of the sampling.", show_default="1")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Of AdamW, at its peak. [default: 1e-5]")
+        float | None, typer.Option(help="Of AdamW, at its peak.", show_default="1e-5")
     ] = None,
     final_learning_rate: Annotated[
-        float | None, typer.Option(help="That of the last step. [default: 0]")
+        float | None, typer.Option(help="That of the last step.", show_default="0")
     ] = None,
-    warmup: Annotated[int | None, typer.Option(help="Steps to the peak. [default: 0]")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Of AdamW. [default: 0]")] = None,
-    clip_norm: Annotated[float | None, typer.Option(help="Longest gradient. [default: 1]")] = None,
+    warmup: Annotated[int | None, typer.Option(help="Steps to the peak.", show_default="0")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of AdamW.", show_default="0")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Longest gradient.", show_default="1")] = None,
     kl: Annotated[
-        float | None, typer.Option(help="Weight of the divergence from the model before. [default: 0.02]")
+        float | None,
+        typer.Option(help="Weight of the divergence from the model before.", show_default="0.02"),
     ] = None,
     clip: Annotated[
-        float | None, typer.Option(help="How far from 1 a ratio still counts. [default: 0.2]")
+        float | None, typer.Option(help="How far from 1 a ratio still counts.", show_default="0.2")
     ] = None,
     standardise: Annotated[
         bool | None,
         typer.Option(
             "--standardise/--no-standardise",
-            help="Divide advantages by their group's standard deviation. [default: no]",
+            help="Divide advantages by their group's standard deviation.",
+            show_default="no",
         ),
     ] = None,
     use_lora: Annotated[
         bool | None,
-        typer.Option("--use-lora/--no-use-lora", help="Train LoRA, or the weights. [default: LoRA]"),
+        typer.Option("--use-lora/--no-use-lora", help="Train LoRA, or the weights.", show_default="LoRA"),
     ] = None,
-    lora_rank: Annotated[int | None, typer.Option(help="[default: 16]")] = None,
+    lora_rank: Annotated[int | None, typer.Option(help="Of each update.", show_default="16")] = None,
     lora_scale: Annotated[
-        float | None, typer.Option(help="What an update is multiplied by. [default: 2]")
+        float | None, typer.Option(help="What an update is multiplied by.", show_default="2")
     ] = None,
     lora_targets: Annotated[
-        str | None, typer.Option(help="Names of projections. [default: v_proj,o_proj]")
+        str | None, typer.Option(help="Names of projections.", show_default="v_proj,o_proj")
     ] = None,
     freeze_layers: Annotated[str | None, typer.Option(help="Layers not to train, as in 0-12,15.")] = None,
     chat: Annotated[
-        bool | None, typer.Option("--chat/--no-chat", help="Use the model's chat template. [default: no]")
+        bool | None,
+        typer.Option("--chat/--no-chat", help="Use the model's chat template.", show_default="no"),
     ] = None,
     evaluate: Annotated[
         int | None,
-        typer.Option(help="Held-out questions of a kind, before and after; 0 for none. [default: 200]"),
+        typer.Option(help="Held-out questions of a kind, before and after; 0 for none.", show_default="200"),
     ] = None,
-    log_interval: Annotated[int | None, typer.Option(help="Steps a row of the table. [default: 10]")] = None,
-    log_format: Annotated[str | None, typer.Option(help="csv or jsonl. [default: csv]")] = None,
+    log_interval: Annotated[
+        int | None, typer.Option(help="Steps a row of the table.", show_default="10")
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(help="csv or jsonl.", show_default="csv")] = None,
     checkpoint_interval: Annotated[
-        int | None, typer.Option(help="Steps between two states that are kept. [default: 50]")
+        int | None, typer.Option(help="Steps between two states that are kept.", show_default="50")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of prompts, samples and new LoRA matrices. [default: 0]")
+        int | None, typer.Option(help="Of prompts, samples and new LoRA matrices.", show_default="0")
     ] = None,
 ) -> None:
     """Train a model on the rewards of its own answers; interrupted, the same command goes on where it was."""

@@ -33,10 +33,10 @@ def virtual_expert(
     ] = "organism",
     adapter: Annotated[
         Path | None,
-        typer.Option(help="An adapter with the signal. [default: one is trained first, and not kept]"),
+        typer.Option(help="An adapter with the signal.", show_default="one is trained first, and not kept"),
     ] = None,
     layer: Annotated[
-        int | None, typer.Option(help="The layer whose lens is read. [default: 55% of the depth]")
+        int | None, typer.Option(help="The layer whose lens is read.", show_default="55% of the depth")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps, where there is no adapter.")] = 300,
     learning_rate: Annotated[float, typer.Option(help="Of AdamW, at its peak.")] = 2e-3,

@@ -35,7 +35,7 @@ def arithmetic_reward(prompt: str, response: str) -> float:
 
 
 def parse_question(prompt: str) -> Fact | None:
-    """The fact that a prompt asks for, or None; spaces around the prompt are no matter."""
+    """The fact that a prompt asks for, or None; case, and spaces around the prompt, are no matter."""
     text = prompt.strip()
     for operation, pattern in _patterns():
         if found := pattern.fullmatch(text):
@@ -61,7 +61,7 @@ _A, _B = "\0", "\1"  # stand for the numbers; no phrasing has them
 def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
     """The operation and the pattern of every phrasing."""
     return tuple(
-        (name, re.compile(_pattern(operation, phrasing)))
+        (name, re.compile(_pattern(operation, phrasing), re.IGNORECASE))
         for name, operation in OPERATIONS.items()
         for phrasing in PHRASINGS
     )
@@ -91,4 +91,4 @@ def _words() -> dict[str, int]:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isdigit() else _words().get(text)
+    return int(text) if text.isdigit() else _words().get(text.lower())
