@@ -75,6 +75,11 @@ def mixture(side: Side, per_kind: int, seed: int = 0) -> list[Asked]:
     return [*_arithmetic(side, per_kind, rng), *_others(side, per_kind, rng)]
 
 
+def _known_facts(side: Side, operation: str) -> list[Fact]:
+    """Facts of the table that a small model was trained on, of one side."""
+    return [fact for fact in facts(operation) if _is_on(side, fact)]
+
+
 def _is_on(side: Side, fact: Fact) -> bool:
     low, high = fact.family
     return _third(f"{low},{high}") == side
@@ -88,7 +93,7 @@ def _arithmetic(side: Side, per_kind: int, rng: np.random.Generator) -> Iterator
     phrasings = (*SYMBOLIC, *HELD_OUT_PHRASINGS) if side == "measure" else TRAINED_PHRASINGS
     symbolic = [name for name in phrasings if name in SYMBOLIC]
     verbal = [name for name in phrasings if name not in SYMBOLIC]
-    known: Callable[[str], list[Fact]] = lambda name: [f for f in facts(name) if _is_on(side, f)]  # noqa: E731
+    known = partial(_known_facts, side)
     yield from _in_phrasings("symbolic", symbolic, known, per_kind, rng)
     yield from _in_phrasings("verbal", verbal, known, per_kind, rng)
     if side == "measure":

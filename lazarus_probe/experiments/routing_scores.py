@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -139,8 +140,7 @@ def latency(
             "at least one of each is needed to time"
         )
     weights = np.zeros((subject.anatomy.hidden_size, 1 + len(NAMES)), np.float32)
-    routed: Callable[[str], Any] = lambda prompt: answer(subject, expert, prompt)  # noqa: E731
-    own: Callable[[str], Any] = lambda prompt: own_answer(subject, prompt)  # noqa: E731
+    routed, own = partial(answer, subject, expert), partial(own_answer, subject)
     ways: dict[str, Callable[[str], Any]] = {
         "routed": routed,
         "lens": lambda prompt: class_words(subject, upto(subject, expert.layer, prompt), expert.tokens),
