@@ -253,11 +253,23 @@ def _float_type(model: nn.Module) -> mx.Dtype:
 @contextmanager
 def random_state(seed: int) -> Iterator[None]:
     """The global random state of mlx set from `seed` within, and restored after."""
-    keys: Any = mx.random.state
-    high, low = keys[0].tolist()
+    before = random_key()
     mx.random.seed(seed)
     try:
         yield
     finally:
-        # A key is two 32-bit words, and seeding with one 64-bit number writes exactly those.
-        mx.random.seed(high << 32 | low)
+        set_random_key(before)
+
+
+def random_key() -> mx.array:
+    """The key (2,) that `mx.random` draws from next."""
+    state: Any = mx.random.state
+    return mx.array(state[0])
+
+
+def set_random_key(key: mx.array) -> None:
+    """Let `mx.random` draw from a key (2,) next."""
+    words: Any = key.tolist()
+    high, low = words
+    # A key is two 32-bit words, and seeding with one 64-bit number writes exactly those.
+    mx.random.seed(high << 32 | low)

@@ -31,6 +31,19 @@ def layer_range(text: str, num_layers: int) -> tuple[int, ...]:
     return tuple(layers)
 
 
+def split_layers(freeze_layers: str | None, num_layers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The layers that stay frozen, and those that are trained.
+
+    Raises:
+        ValueError: as `layer_range`, or no layer is left to train.
+    """
+    frozen = layer_range(freeze_layers, num_layers) if freeze_layers else ()
+    trained = tuple(layer for layer in range(num_layers) if layer not in frozen)
+    if not trained:
+        raise ValueError(f"freeze_layers {freeze_layers} are all {num_layers} layers; leave one to train")
+    return frozen, trained
+
+
 def _ranges(text: str) -> Iterator[tuple[int, int]]:
     for part in text.split(","):
         match = LAYERS.fullmatch(part)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lazarus_probe.subject.adapter_files import MLX_WEIGHTS
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.adapter import save_adapter, save_lora_weights
-from lazarus_probe.training.config import layer_range
+from lazarus_probe.training.config import split_layers
 from lazarus_probe.training.episodes import encoded
 from lazarus_probe.training.gain import Asked, Gain, greedy_rewards, held_out_arithmetic
 from lazarus_probe.training.grpo import GrpoStep, train_grpo
@@ -199,11 +199,7 @@ def _prompts(config: GrpoConfig, reward: Reward) -> list[str]:
 
 def _choose(config: GrpoConfig, subject: Subject) -> None:
     """Make trainable what is to be trained."""
-    count = subject.num_layers
-    frozen = layer_range(config.freeze_layers, count) if config.freeze_layers else ()
-    trained: Sequence[int] = [layer for layer in range(count) if layer not in frozen]
-    if not trained:
-        raise ValueError(f"freeze_layers {config.freeze_layers} are all {count} layers; leave one to train")
+    frozen, trained = split_layers(config.freeze_layers, subject.num_layers)
     if config.use_lora:
         attach(subject, config.lora_targets, config.lora_rank, config.lora_scale, config.seed, trained)
     else:

@@ -17,8 +17,8 @@ from mlx.utils import tree_flatten, tree_map
 
 from lazarus_probe.subject.anatomy import UnsupportedArchitecture
 from lazarus_probe.subject.generate import forward
+from lazarus_probe.subject.subject import random_key, set_random_key
 from lazarus_probe.training.forward import in_mode
-from lazarus_probe.training.state import random_key, set_random_key
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

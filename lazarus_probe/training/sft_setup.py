@@ -16,7 +16,7 @@ from lazarus_probe.subject.adapter_files import MLX_CONFIG, MLX_WEIGHTS, read_se
 from lazarus_probe.subject.projections import adapted, rank_of
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.batches import Sample
-from lazarus_probe.training.config import SftConfig, layer_range
+from lazarus_probe.training.config import SftConfig, split_layers
 from lazarus_probe.training.data import by_turn, encode_all, read_jsonl
 from lazarus_probe.training.dual_reward import DualReward, class_tokens
 from lazarus_probe.training.jsonl import Example
@@ -178,13 +178,9 @@ def _classes(config: SftConfig, subject: Subject) -> tuple[dict[str, int] | None
     return class_tokens(subject, wanted.targets), layer
 
 
-def _choose(config: SftConfig, subject: Subject) -> list[int]:
+def _choose(config: SftConfig, subject: Subject) -> tuple[int, ...]:
     """Make trainable what is to be trained; the layers that are."""
-    count = subject.num_layers
-    frozen = layer_range(config.freeze_layers, count) if config.freeze_layers else ()
-    trained = [layer for layer in range(count) if layer not in frozen]
-    if not trained:
-        raise ValueError(f"freeze_layers {config.freeze_layers} are all {count} layers; leave one to train")
+    frozen, trained = split_layers(config.freeze_layers, subject.num_layers)
     if config.use_lora:
         _attach(config, subject, trained)
     else:

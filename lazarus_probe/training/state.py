@@ -11,6 +11,8 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map_with_path
 
+from lazarus_probe.subject.subject import random_key, set_random_key
+
 FILE = "state.safetensors"
 Arrays = dict[str, mx.array]
 
@@ -84,20 +86,6 @@ def load_state(folder: Path, model: nn.Module, optimizer: Any, settings: str) ->
     optimizer.state = tree_map_with_path(lambda name, _: kept[name], optimizer.state)
     set_random_key(arrays["random.key"])
     return int(metadata["step"]), json.loads(metadata["extra"])
-
-
-def random_key() -> mx.array:
-    """The key (2,) that `mx.random` draws from next."""
-    state: Any = mx.random.state
-    return mx.array(state[0])
-
-
-def set_random_key(key: mx.array) -> None:
-    """Let `mx.random` draw from a key (2,) next."""
-    words: Any = key.tolist()
-    high, low = words
-    # A key is two 32-bit words, and seeding with one 64-bit number writes exactly those.
-    mx.random.seed(high << 32 | low)
 
 
 _ELSE = "train into another folder, or remove it"
