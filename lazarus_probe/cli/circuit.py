@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lazarus_probe.cli.parsing import parse_layers
 from lazarus_probe.cli.run import run, show_version
 
 if TYPE_CHECKING:
@@ -59,30 +59,6 @@ def collect(
     with Console(stderr=True).status(f"collecting {len(prompts.texts)} prompts"):
         collect_residuals(Subject.load(model, adapter), prompts, file, wanted, position)
     typer.echo(f"written: {file}, {file.with_suffix('.json').name} ({len(prompts.texts)} prompts)")
-
-
-def parse_layers(text: str, num_layers: int) -> list[int]:
-    """The blocks of `all`, or of numbers and ranges as in `0,2-5`, in order and each once.
-
-    Raises:
-        ValueError: it is neither, or names a block that the model does not have.
-    """
-    if text == "all":
-        return list(range(num_layers))
-    found: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if first > last:
-            raise ValueError(
-                f"--layers {text}: {part.strip()!r} is no layer or range; give all, or as in 0,2-5"
-            )
-        if last >= num_layers:
-            raise ValueError(
-                f"--layers {text}: there is no layer {last}; the model has 0 to {num_layers - 1}"
-            )
-        found.update(range(first, last + 1))
-    return sorted(found)
 
 
 def parse_at(text: str) -> At:

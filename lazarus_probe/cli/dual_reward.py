@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lazarus_probe.cli.circuit import parse_layers
 from lazarus_probe.cli.class_tables import held_out_tables, published_table
+from lazarus_probe.cli.parsing import parse_layers
 from lazarus_probe.cli.progress import losses_shown
 
 if TYPE_CHECKING:

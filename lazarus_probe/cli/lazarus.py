@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lazarus_probe.training.recipe import Recipe
 
 app = typer.Typer(
-    add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Claims about what happens inside a language model, tested.",
 )

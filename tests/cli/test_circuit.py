@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from lazarus_probe.cli import circuit
+from lazarus_probe.cli import circuit, parsing
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.organisms import tokenizer
 from lazarus_probe.subject.subject import Subject
@@ -130,7 +130,7 @@ def test_nothing_half_written(model: Path, dataset: Path, capsys: pytest.Capture
 )
 def test_layers(text: str, layers: list[int]):
     """`--layers` takes numbers and ranges, in order and each once; layer 0 is a layer."""
-    assert circuit.parse_layers(text, 6) == layers
+    assert parsing.parse_layers(text, 6) == layers
 
 
 @pytest.mark.parametrize(

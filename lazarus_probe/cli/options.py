@@ -1,0 +1,38 @@
+"""Options that several commands share, so that each is spelt, explained and completed in one way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _bundled(incomplete: str) -> list[str]:
+    """The bundled models whose names begin so, for a shell's completion."""
+    from lazarus_probe.organisms.bundled import NAMES
+
+    return [name for name in NAMES if name.startswith(incomplete)]
+
+
+Model = Annotated[
+    str,
+    typer.Option("--model", "-m", help="A bundled name, a folder or a Hub id.", autocompletion=_bundled),
+]
+Adapter = Annotated[
+    Path | None,
+    typer.Option("--adapter", "-a", help="A folder with an adapter: lora_weights.npz, or mlx-lm's."),
+]
+Prompt = Annotated[
+    str, typer.Option("--prompt", "-p", help="The prompt; or @FILE with many, one a line or as JSON.")
+]
+Prompts = Annotated[
+    str, typer.Option("--prompts", "-p", help="Prompts with | between them; or @FILE, one a line or as JSON.")
+]
+Layers = Annotated[
+    str | None, typer.Option("--layers", "-l", help="Layers from 0, as in 0,4-7; -1 is the last; or all.")
+]
+Raw = Annotated[bool, typer.Option("--raw", help="Ask the plain text, without the chat template.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also save the data to this JSON file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the data as JSON instead of text.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of untrained twins, shuffles, draws and intervals.")]

@@ -1,0 +1,132 @@
+"""What the words of a command line mean: layers, prompts, positions, files to write."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Literal
+
+At = Literal["last", "all"] | int
+
+
+def parse_layers(text: str, num_layers: int, option: str = "--layers") -> list[int]:
+    """The blocks of `all`, or of numbers and ranges as in `0,2-5` (-1 is the last), in order and each once.
+
+    Raises:
+        ValueError: it is neither, or names a block that the model does not have.
+    """
+    if text == "all":
+        return list(range(num_layers))
+    found: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"(-\d{1,9})|(\d{1,9})(?:-(\d{1,9}))?", part.strip(), re.ASCII)
+        if match is None:
+            raise ValueError(
+                f"{option} {text}: {part.strip()!r} is no layer or range; give all, or as in 0,2-5"
+            )
+        if match[1]:
+            found.add(layer_of(int(match[1]), num_layers, option))
+            continue
+        first, last = int(match[2]), int(match[3] or match[2])
+        if first > last:
+            raise ValueError(
+                f"{option} {text}: {part.strip()!r} is no layer or range; give all, or as in 0,2-5"
+            )
+        if last >= num_layers:
+            raise ValueError(
+                f"{option} {text}: there is no layer {last}; the model has 0 to {num_layers - 1}"
+            )
+        found.update(range(first, last + 1))
+    return sorted(found)
+
+
+def layer_of(layer: int, num_layers: int, option: str = "--layer") -> int:
+    """A layer counted from 0; a negative one counts from the last.
+
+    Raises:
+        ValueError: the model does not have it.
+    """
+    if not -num_layers <= layer < num_layers:
+        raise ValueError(f"{option} {layer}: there is no layer {layer}; the model has 0 to {num_layers - 1}")
+    return layer % num_layers
+
+
+def parse_prompts(text: str, option: str = "--prompts") -> list[str]:
+    r"""The prompts of `a|b|c`, or of `@FILE`; their spaces are part of them, and `\|` is a bar in a prompt.
+
+    A file has one prompt a line, or is JSON: a list of texts, or {"prompts": [{"text": ...}]}.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: an empty prompt, text that is no Unicode, or a file that holds no prompts.
+    """
+    if text.startswith("@"):
+        from lazarus_probe.circuit.dataset import read_prompts
+
+        return list(read_prompts(Path(text[1:])).texts)
+    prompts = [part.replace(r"\|", "|") for part in re.split(r"(?<!\\)\|", text)]
+    if "" in prompts:
+        raise ValueError(
+            f"{option} {text!r}: prompt {prompts.index('')} is empty; write them as in 'one|two'"
+        )
+    return [checked_text(prompt, option) for prompt in prompts]
+
+
+def parse_prompt(text: str, option: str = "--prompt") -> list[str]:
+    """One prompt exactly as it stands, bars included, or those of `@FILE` as in `parse_prompts`.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: the prompt is empty or no Unicode, or a file holds no prompts.
+    """
+    if text.startswith("@"):
+        return parse_prompts(text, option)
+    if not text:
+        raise ValueError(f"{option} is empty; give at least one character")
+    return [checked_text(text, option)]
+
+
+def checked_text(text: str, option: str) -> str:
+    """A text that can be encoded: what a shell passes on need not be Unicode.
+
+    Raises:
+        ValueError: it is not.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{option} {text!a} is not valid Unicode; give it as UTF-8") from None
+    return text
+
+
+def parse_position(text: str, option: str = "--position") -> At:
+    """The position that `last`, `all` or a number means; -1 is the last.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    named: dict[str, At] = {"last": "last", "all": "all"}
+    if text in named:
+        return named[text]
+    if not re.fullmatch(r"-?\d{1,9}", text, re.ASCII):
+        raise ValueError(f"{option} {text} is unknown; give last, all or a number")
+    return int(text)
+
+
+def check_output(path: Path | None, option: str = "--output", suffix: str | None = None) -> None:
+    """Find out before the work whether its result can be kept in a file.
+
+    Raises:
+        ValueError: another suffix, a folder that is not there or cannot be written to, or a folder's own name.
+    """
+    if path is None:
+        return
+    if suffix is not None and path.suffix != suffix:
+        raise ValueError(f"{option} {path}: give a name that ends in {suffix}")
+    if path.is_dir():
+        raise ValueError(f"{option} {path} is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise ValueError(f"{option} {path}: the folder {path.parent} does not exist; make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise ValueError(f"{option} {path} cannot be written to; give another place")
