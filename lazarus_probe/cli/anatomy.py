@@ -6,11 +6,23 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Model
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from lazarus_probe.hooks.self_check import Check, SelfCheck
     from lazarus_probe.subject.subject import Subject
+
+
+def anatomy(model: Model = "organism", adapter: Adapter = None, as_json: AsJson = False) -> None:
+    """Say what a model has inside, and check on it that hooks do what they say; exit 1 if they do not."""
+    from lazarus_probe.subject.subject import Subject
+
+    if not show_anatomy(Subject.load(model, adapter), as_json):
+        raise typer.Exit(1)
 
 
 def show_anatomy(subject: Subject, as_json: bool) -> bool:

@@ -4,47 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperGroup
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-
-def lazy_group(table: Mapping[str, tuple[str, str]]) -> type[TyperGroup]:
-    """A group of commands that are functions of modules not imported yet.
+def lazy_group(table: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> type[TyperGroup]:
+    """A group of commands, and of groups, that lie in modules not imported yet; those added to it follow.
 
     Args:
-        table: by command, its module in `lazarus_probe.cli`, in which the function has the command's name (with _ for
-            -), and what the group's help says of it: the first line of the function's docstring.
+        table: by command, its module in `lazarus_probe.cli`, in which a function or `typer.Typer` has the command's
+            name (with _ for -), and what the group's help says of it: the first line of its docstring or help.
     """
 
     class Commands(TyperGroup):
         known: ClassVar[Mapping[str, tuple[str, str]]] = table
 
         def list_commands(self, ctx: Any) -> list[str]:
-            return list(self.known)
+            return [*self.known, *super().list_commands(ctx)]
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
-            return command_of(cmd_name, *self.known[cmd_name][:1]) if cmd_name in self.known else None
+            if cmd_name not in self.known:
+                return super().get_command(ctx, cmd_name)
+            return command_of(cmd_name, self.known[cmd_name][0])
 
         def format_commands(self, ctx: Any, formatter: Any) -> None:
+            lines = [(name, line) for name, (_, line) in self.known.items()]
+            for name in super().list_commands(ctx):
+                command = super().get_command(ctx, name)
+                lines.append((name, command.get_short_help_str(1000) if command else ""))
             with formatter.section("Commands"):
-                formatter.write_dl([(name, line) for name, (_, line) in self.known.items()])
+                formatter.write_dl(lines)
 
     return Commands
 
 
-def function_of(name: str, module: str) -> Callable[..., None]:
-    """The function that a command is."""
-    found: Callable[..., None] = getattr(import_module(f"lazarus_probe.cli.{module}"), name.replace("-", "_"))
-    return found
-
-
 def command_of(name: str, module: str) -> Any:
-    """A command, made of the function in its module."""
+    """A command made of the function, or the group made of the `typer.Typer`, in its module."""
+    found = getattr(import_module(f"lazarus_probe.cli.{module}"), name.replace("-", "_"))
+    if isinstance(found, typer.Typer):
+        group = typer.main.get_group(found)
+        group.name = name
+        return group
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(name)(function_of(name, module))
+    app.command(name)(found)
     return typer.main.get_command(app)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lazarus_probe.cli.commands import lazy_group
+from lazarus_probe.cli.options import Model
 from lazarus_probe.cli.progress import bar, interrupts_held, losses_shown
 from lazarus_probe.cli.virtual_expert import virtual_expert
 
@@ -18,12 +20,15 @@ if TYPE_CHECKING:
     from lazarus_probe.experiments.classifier_emergence.verdicts import Verdicts
     from lazarus_probe.training.loop import Step
 
-experiment = typer.Typer(help="Whole studies of a model, each ending in verdicts.")
+experiment = typer.Typer(
+    cls=lazy_group(), rich_markup_mode=None, help="Whole studies of a model, each ending in verdicts."
+)
 emergence = typer.Typer(
-    help="Does training make middle layers name what they classify? Data, baseline, two phases, verdicts."
+    cls=lazy_group(),
+    rich_markup_mode=None,
+    help="Does training make middle layers name what they classify? Data, baseline, two phases, verdicts.",
 )
 
-Model = Annotated[str, typer.Option("--model", "-m", help="A bundled name, a folder or a Hub id.")]
 Task = Annotated[str, typer.Option(help="What is classified: arithmetic, sentiment or code.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The folder of the study.")]
 Size = Annotated[str, typer.Option(help="full, or smoke for a look at it.")]

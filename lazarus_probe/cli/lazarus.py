@@ -1,38 +1,39 @@
-"""The command `lazarus`: its groups of commands, the bundled models, and what mlx computes on."""
+"""The command `lazarus`: all of its commands, each imported when it is asked for."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from lazarus_probe.cli.experiment import experiment
-from lazarus_probe.cli.introspect import introspect
-from lazarus_probe.cli.progress import bar, interrupts_held
-from lazarus_probe.cli.report import report
+from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.run import run, show_version
-from lazarus_probe.cli.train import train as training
 
-if TYPE_CHECKING:
-    from lazarus_probe.subject.subject import Subject
-    from lazarus_probe.training.evaluate import Score
-    from lazarus_probe.training.recipe import Recipe
+# By command: its module here, and the first line of its help.
+COMMANDS = {
+    "introspect": ("introspect", "What goes on inside a model, and what training does to it."),
+    "train": ("train", "Train a model, with or without LoRA: on responses, or on rewards."),
+    "experiment": ("experiment", "Whole studies of a model, each ending in verdicts."),
+    "report": (
+        "report",
+        "Runs of claims: compare two of them, and show one as a page or in a model card.",
+    ),
+    "organism": ("organism", "The bundled models: train them again, and score what they know."),
+    "anatomy": (
+        "anatomy",
+        "Say what a model has inside, and check on it that hooks do what they say; exit 1 if they do not.",
+    ),
+    "backend": ("backend", "Say what mlx computes on, and how fast next to NumPy."),
+}
 
 app = typer.Typer(
+    cls=lazy_group(COMMANDS),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Claims about what happens inside a language model, tested.",
 )
-organism = typer.Typer(help="The bundled models: train them again, and score what they know.")
-app.add_typer(organism, name="organism")
-app.add_typer(introspect, name="introspect")
-app.add_typer(training, name="train")
-app.add_typer(experiment, name="experiment")
-app.add_typer(report, name="report")
 
 
 @app.callback()
@@ -41,179 +42,7 @@ def version(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Nothing but `--version`: everything else is a command."""
-
-
-@organism.command()
-def train(
-    recipe: Annotated[Path | None, typer.Option(help="YAML.", show_default="the bundled models' own")] = None,
-    output: Annotated[Path, typer.Option(help="Where the models and the log go.")] = Path("organism_run"),
-    steps: Annotated[
-        int | None,
-        typer.Option(min=1, help="Steps in all, in place of the recipe's; the schedule ends there."),
-    ] = None,
-) -> None:
-    """Train the organism from nothing; interrupted, the same command goes on from the last checkpoint."""
-    from lazarus_probe.training.checkpoint import resumes_from
-    from lazarus_probe.training.recipe import RECIPE, read_recipe
-
-    settings = read_recipe(recipe or RECIPE)
-    if steps is not None:
-        settings = settings.model_copy(update={"steps": steps})
-    start = resumes_from(output)
-    if 0 < start < settings.steps:
-        _say(f"going on after step {start} of {settings.steps} in {output}")
-    folder = _train_with_progress(settings, output, start)
-    _say(f"trained: {folder}")
-    from lazarus_probe.training.curve import draw_curve
-
-    _say(f"loss curve: {draw_curve(output / 'log.csv', output / 'curve.png')}")
-
-
-@organism.command()
-def evaluate(
-    model: Annotated[str, typer.Argument(help="A bundled name, a folder or a Hub id.")] = "organism",
-    output: Annotated[Path | None, typer.Option(help="Write the scores to this JSON file.")] = None,
-    card: Annotated[
-        bool, typer.Option("--card", help="Write the model card into the model's folder.")
-    ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Prompts of a kind at most.")] = None,
-    adapter: Annotated[
-        Path | None, typer.Option(help="A folder with an adapter: lora_weights.npz, or mlx-lm's.")
-    ] = None,
-) -> None:
-    """Score greedy answers on trained and on held-out facts and phrasings."""
-    from lazarus_probe.subject.subject import Subject
-
-    if output is not None and not output.parent.is_dir():
-        raise ValueError(f"--output {output}: the folder {output.parent} does not exist; make it first")
-    if adapter is not None and card:
-        raise ValueError("--card is about a model as it lies in its folder; leave out --adapter")
-    subject = Subject.load(model, adapter)
-    settings = _recipe_of(subject) if card else None
-    rows = [score.as_row() for score in _scores(subject, limit)]
-    if output is not None:
-        text = json.dumps(
-            {"model": subject.name, "fingerprint": subject.fingerprint, "scores": rows}, indent=2
-        )
-        _write(output, text + "\n")
-    if settings is not None and subject.path is not None:
-        from lazarus_probe.organisms.card import model_card
-
-        text = model_card(subject.name, settings.model_dump(), rows, limit, _rewards_of(subject.path))
-        _write(subject.path / "README.md", text)
-
-
-@app.command()
-def backend() -> None:
-    """Say what mlx computes on, and how fast next to NumPy."""
-    from lazarus_probe.cli.speed import mlx_speed, numpy_speed
-    from lazarus_probe.reports.run import blas, device
-
-    library = blas()  # before mlx is imported for the device
-    ours, numpys = mlx_speed(), numpy_speed()
-    _say(f"device  {device()}")
-    _say(f"BLAS    {library}")
-    _say(f"mlx     {ours:.1f} GFLOP/s (float32, 1024 cube)")
-    _say(f"NumPy   {numpys:.1f} GFLOP/s")
-    _say(f"ratio   {ours / numpys:.2f}")
-
-
-@app.command()
-def anatomy(
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="A bundled name, a folder or a Hub id.")
-    ] = "organism",
-    adapter: Annotated[
-        Path | None, typer.Option(help="A folder with an adapter: lora_weights.npz, or mlx-lm's.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print data instead of tables.")] = False,
-) -> None:
-    """Say what a model has inside, and check on it that hooks do what they say; exit 1 if they do not."""
-    from lazarus_probe.cli.anatomy import show_anatomy
-    from lazarus_probe.subject.subject import Subject
-
-    if not show_anatomy(Subject.load(model, adapter), as_json):
-        raise typer.Exit(1)
-
-
-def _recipe_of(subject: Subject) -> Recipe:
-    """The recipe beside a model's folder, checked against the model as far as it shows there."""
-    from lazarus_probe.training.recipe import RECIPE, read_recipe
-
-    if subject.path is None:
-        raise ValueError(f"{subject.name} has no folder for a card; give a trained model")
-    file = subject.path.resolve().parent / RECIPE.name
-    if not file.is_file():
-        raise ValueError(f"{file} is missing: a card says how a model was trained, as that file does")
-    recipe = read_recipe(file)
-    for name, value in recipe.model.model_dump().items():
-        given = subject.config.get(name)
-        if given != value:
-            raise ValueError(
-                f"{file} is not how {subject.name} was trained: its {name} is {given}, not {value}"
-            )
-    return recipe
-
-
-def _rewards_of(folder: Path) -> dict[str, object] | None:
-    """How the model in a folder was trained on rewards, if a file there says that it was."""
-    from lazarus_probe.training.config import read_settings
-    from lazarus_probe.training.grpo_config import SETTINGS, GrpoConfig
-
-    file = folder / SETTINGS
-    return read_settings(GrpoConfig, file).model_dump() if file.is_file() else None
-
-
-def _train_with_progress(recipe: Recipe, output: Path, start: int) -> Path:
-    from lazarus_probe.training.checkpoint import resumes_from
-    from lazarus_probe.training.pretrain import train as pretrain
-
-    with bar(recipe.steps, start) as show_bar:
-
-        def show(step: int, loss: float) -> None:
-            show_bar(step, loss)
-            check()
-
-        try:
-            with interrupts_held() as check:
-                return pretrain(recipe, output, show)
-        except KeyboardInterrupt:
-            _say(f"interrupted: the same command goes on after step {resumes_from(output)}", err=True)
-            raise
-
-
-def _scores(subject: Subject, limit: int | None) -> list[Score]:
-    from rich.console import Console
-    from rich.table import Table
-
-    from lazarus_probe.training.evaluate import evaluate as score_all
-
-    found: list[Score] = []
-
-    def add(score: Score) -> None:
-        found.append(score)
-        _say(f"{score.task}: {score.subset}", err=True)
-
-    score_all(subject, limit=limit, on_score=add)
-    table = Table("task", "prompts", "right", "accuracy", "95% interval", title=subject.name)
-    for score in found:
-        interval = score.interval
-        bounds = f"{interval.low:.3f} to {interval.high:.3f}"
-        table.add_row(
-            score.task, score.subset, f"{score.correct} / {score.n}", f"{score.accuracy:.3f}", bounds
-        )
-    Console().print(table)
-    return found
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-    _say(f"written: {path}")
-
-
-def _say(text: str, err: bool = False) -> None:
-    typer.echo(text, err=err)
+    """Claims about what happens inside a language model, tested."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,7 +8,13 @@ from typing import Annotated
 
 import typer
 
-report = typer.Typer(help="Runs of claims: compare two of them, and show one as a page or in a model card.")
+from lazarus_probe.cli.commands import lazy_group
+
+report = typer.Typer(
+    cls=lazy_group(),
+    rich_markup_mode=None,
+    help="Runs of claims: compare two of them, and show one as a page or in a model card.",
+)
 
 SIDE = "a run (its folder or run.json; of a folder of runs the latest), or a baseline (its file or name)"
 Folder = Annotated[Path, typer.Option("--reports", help="Where runs and baselines are found by name.")]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.progress import losses_shown
 from lazarus_probe.cli.train_grpo import grpo
 
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
     from lazarus_probe.training.loop import Step
     from lazarus_probe.training.sft import SftResult, Training
 
-train = typer.Typer(help="Train a model, with or without LoRA: on responses, or on rewards.")
+train = typer.Typer(
+    cls=lazy_group(),
+    rich_markup_mode=None,
+    help="Train a model, with or without LoRA: on responses, or on rewards.",
+)
 
 # Options that are keys of a section of the YAML file.
 SECTION = "intermediate_loss"
