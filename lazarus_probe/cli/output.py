@@ -79,7 +79,8 @@ def as_text(data: Any) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file aside and rename it, so that what stands under its name is whole."""
+    """Write a file aside and rename it, so that what stands under its name is whole; its folder is made if missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.partial")
     try:
         aside.write_text(text, encoding="utf-8")

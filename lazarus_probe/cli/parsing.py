@@ -64,7 +64,10 @@ def parse_prompts(text: str, option: str = "--prompts") -> list[str]:
     if text.startswith("@"):
         from lazarus_probe.circuit.dataset import read_prompts
 
-        return list(read_prompts(Path(text[1:])).texts)
+        try:
+            return list(read_prompts(Path(text[1:])).texts)
+        except UnicodeDecodeError:
+            raise ValueError(f"{option} {text}: {text[1:]} is not UTF-8 text") from None
     prompts = [part.replace(r"\|", "|") for part in re.split(r"(?<!\\)\|", text)]
     if "" in prompts:
         raise ValueError(
@@ -115,18 +118,21 @@ def parse_position(text: str, option: str = "--position") -> At:
 
 
 def check_output(path: Path | None, option: str = "--output", suffix: str | None = None) -> None:
-    """Find out before the work whether its result can be kept in a file.
+    """Find out before the work whether its result can be kept in a file; folders that are missing will be made.
 
     Raises:
-        ValueError: another suffix, a folder that is not there or cannot be written to, or a folder's own name.
+        ValueError: another suffix, a folder's own name, or a place that cannot be written to.
     """
     if path is None:
         return
     if suffix is not None and path.suffix != suffix:
         raise ValueError(f"{option} {path}: give a name that ends in {suffix}")
+    if "\0" in str(path):
+        raise ValueError(f"{option} {str(path)!r} holds a NUL; give the name of a file")
     if path.is_dir():
         raise ValueError(f"{option} {path} is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise ValueError(f"{option} {path}: the folder {path.parent} does not exist; make it first")
-    if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+    place = next(parent for parent in path.absolute().parents if parent.exists())
+    if not place.is_dir():
+        raise ValueError(f"{option} {path}: {place} is a file; give another place")
+    if not os.access(place, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise ValueError(f"{option} {path} cannot be written to; give another place")
