@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from lazarus_probe.cli import circuit, parsing
+from lazarus_probe.cli import circuit
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.organisms import tokenizer
 from lazarus_probe.subject.subject import Subject
@@ -126,19 +126,10 @@ def test_nothing_half_written(model: Path, dataset: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
-    ("text", "layers"), [("all", [0, 1, 2, 3, 4, 5]), ("0", [0]), ("4,0-2", [0, 1, 2, 4]), ("1-1, 1", [1])]
-)
-def test_layers(text: str, layers: list[int]):
-    """`--layers` takes numbers and ranges, in order and each once; layer 0 is a layer."""
-    assert parsing.parse_layers(text, 6) == layers
-
-
-@pytest.mark.parametrize(
     ("options", "named"),
     [
         (["--layers", "4"], "there is no layer 4; the model has 0 to 3"),
         (["--layers", "3-1"], "'3-1' is no layer or range"),
-        (["--layers", "-1"], "'-1' is no layer or range"),
         (["--layers", ""], "'' is no layer or range"),
         (["--at", "middle"], "--at middle is unknown; give last, mean or a number"),
         (["-o", "found.npz"], "ends in .npz"),
