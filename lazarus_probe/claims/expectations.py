@@ -68,8 +68,9 @@ def _written(path: Path) -> list[Fields]:
         text = path.read_text(encoding="utf-8")
     except (UnicodeDecodeError, OSError) as error:
         raise ValueError(f"{path.name} cannot be read as YAML: {_in_one_line(error)}") from None
-    loader = yaml.SafeLoader(text)
+    loader: Any = None
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         document = loader.construct_document(node) if node else None
     except yaml.YAMLError as error:
@@ -77,7 +78,8 @@ def _written(path: Path) -> list[Fields]:
         place = f"{path.name}:{mark.line + 1}" if mark else path.name
         raise ValueError(f"{place} cannot be read as YAML: {_in_one_line(error)}") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     if node is None or not isinstance(document, list) or not all(isinstance(item, dict) for item in document):
         raise ValueError(
             f"{path.name} must be a list of claims, each with id, statement, source and threshold"

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from lazarus_probe.subject.adapter_files import (
 )
 from lazarus_probe.subject.anatomy import Anatomy
 from lazarus_probe.subject.checkpoint import or_load_error
+from lazarus_probe.subject.damage import DAMAGED
 from lazarus_probe.subject.load import LoadError
 from lazarus_probe.subject.projections import Projection, adapted, projections, sizes, with_lora
 from lazarus_probe.subject.subject import random_state
@@ -201,15 +201,15 @@ def _arrays(path: Path, dtype: str) -> dict[str, mx.array]:
             for key in file.files:
                 try:
                     array = mx.array(file[key])
-                except (ValueError, TypeError, EOFError) as error:
-                    raise LoadError(f"{path}: {key} cannot be read: {str(error).splitlines()[0]}") from None
+                except DAMAGED as error:
+                    raise LoadError(f"{path}: {key} cannot be read: {' '.join(str(error).split())}") from None
                 if not mx.issubdtype(array.dtype, mx.floating):
                     raise LoadError(f"{path}: {key} holds {array.dtype}; floating-point numbers are needed")
                 found[key] = array.astype(kind) if isinstance(kind, mx.Dtype) else array
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         if isinstance(error, LoadError):
             raise
-        raise LoadError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise LoadError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     return found
 
 

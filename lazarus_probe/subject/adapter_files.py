@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from lazarus_probe.subject.damage import DAMAGED
 from lazarus_probe.subject.load import LoadError, check_safetensors
 
 MLX_CONFIG, MLX_WEIGHTS = "adapter_config.json", "adapters.safetensors"
@@ -65,7 +66,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise LoadError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise LoadError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(settings, dict):
         raise LoadError(f"{path} holds no JSON object; the settings of an adapter are needed")
     return settings
@@ -75,7 +76,7 @@ def _check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as file:
             damaged = file.testzip()
-    except (OSError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise LoadError(f"{path} is truncated or damaged: {error}") from None
     if damaged:
         raise LoadError(

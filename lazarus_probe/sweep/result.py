@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject.batches import Prompt
+from lazarus_probe.subject.damage import DAMAGED
 from lazarus_probe.sweep.grid import Position
-from lazarus_probe.sweep.table import DAMAGED
 
 DIMS = ("prompt", "source", "site", "position")
 Numbers = NDArray[Any]

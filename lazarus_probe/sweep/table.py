@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lazarus_probe.subject.damage import DAMAGED
 
 Numbers = NDArray[Any]
 PARTS = ("values", "baseline", "donors")
 SECONDS_BETWEEN_WRITES = 2.0
 
 # What reading a file that is cut short, or is another's, may raise.
-DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, BadZipFile)
 
 
 @dataclass(eq=False)
