@@ -24,6 +24,8 @@ from lazarus_probe.subject.backend import fit_threads
 if TYPE_CHECKING:
     from lazarus_probe.hooks.self_check import SelfCheck
 
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+
 
 @dataclass(frozen=True, eq=False)
 class Subject:
@@ -134,6 +136,15 @@ class Subject:
         ids = self.config.get("eos_token_id")
         return frozenset([ids] if isinstance(ids, int) else ids or [])
 
+    @cached_property
+    def context_length(self) -> int | None:
+        """How many tokens the model was made for, where its configuration says."""
+        for settings in (self.config, self.config.get("text_config") or {}):
+            for key in CONTEXT_KEYS:
+                if settings.get(key):
+                    return int(settings[key])
+        return None
+
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, with the special tokens that the tokenizer adds; the text is never stripped.
 
@@ -141,13 +152,22 @@ class Subject:
         second one.
 
         Raises:
-            ValueError: the text is empty, or there is no tokenizer.
+            ValueError: the text is empty, longer than what the model was made for, or no Unicode, or there is no
+                tokenizer.
         """
         if not text:
             raise ValueError("the prompt is empty; give at least one character")
         tokenizer = self._require_tokenizer()
         bos = tokenizer.bos_token
-        return list(tokenizer.encode(text, add_special_tokens=bos is None or not text.startswith(bos)))
+        special = bos is None or not text.startswith(bos)
+        # Not verbose: of a text that is too long we speak ourselves.
+        ids = list(tokenizer.encode(text, add_special_tokens=special, verbose=False))
+        if self.context_length is not None and len(ids) > self.context_length:
+            raise ValueError(
+                f"the prompt {text[:20]!r}... has {len(ids)} tokens; {self.name} was made for {self.context_length}: "
+                "shorten it"
+            )
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens included."""

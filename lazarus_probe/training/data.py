@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Example", "by_turn", "context_length", "encode", "encode_all", "label_of", "read_jsonl"]
 
-LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 # A text after which no tokenizer merges, so that what follows it is spelled as in the middle of a text.
 ANCHOR = "\n"
 
@@ -85,11 +84,7 @@ def encode_all(
 
 def context_length(subject: Subject) -> int | None:
     """How many tokens the model was made for, where its configuration says."""
-    for settings in (subject.config, subject.config.get("text_config") or {}):
-        for key in LENGTHS:
-            if settings.get(key):
-                return int(settings[key])
-    return None
+    return subject.context_length
 
 
 def label_of(example: Example) -> str | None:
@@ -103,10 +98,17 @@ def _tokens(subject: Subject, example: Example, chat: bool) -> tuple[list[int], 
         before = example.messages or (("user", example.prompt),)
         return _chat_tokens(subject, before, example)
     if not example.prompt:
-        first, *rest = subject.encode(example.response)
+        first, *rest = _encoded(subject, example.response, example)
         return [first], _ended(subject, rest)
-    prompt = subject.encode(example.prompt)
+    prompt = _encoded(subject, example.prompt, example)
     return prompt, _ended(subject, _continuation(subject, prompt, example.prompt, example.response))
+
+
+def _encoded(subject: Subject, text: str, example: Example) -> list[int]:
+    try:
+        return subject.encode(text)
+    except ValueError as error:
+        raise ValueError(_at(example, str(error))) from None
 
 
 def _chat_tokens(

@@ -275,5 +275,7 @@ def test_examples_too_long_are_refused_or_skipped(grouped):
 def test_the_length_of_the_model_is_the_limit(organism):
     """A prompt longer than the model was made for is refused without any setting."""
     longest = organism.config["max_position_embeddings"]
+    with pytest.raises(ValueError, match=f"^d:3: .* was made for {longest}: shorten it"):
+        encode_all(organism, [Example("1 + " * longest, "2", place="d:3")])
     with pytest.raises(ValueError, match=f"more than the {longest} that fit"):
-        encode_all(organism, [Example("1 + " * longest, "2")])
+        encode_all(organism, [Example("1", "1 + " * longest)])
