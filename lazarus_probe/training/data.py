@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lazarus_probe.subject.chat import has_chat_template
@@ -101,7 +102,7 @@ def _tokens(subject: Subject, example: Example, chat: bool) -> tuple[list[int], 
         first, *rest = _encoded(subject, example.response, example)
         return [first], _ended(subject, rest)
     prompt = _encoded(subject, example.prompt, example)
-    return prompt, _ended(subject, _continuation(subject, prompt, example.prompt, example.response))
+    return prompt, _ended(subject, _continuation(subject, prompt, example.prompt, example))
 
 
 def _encoded(subject: Subject, text: str, example: Example) -> list[int]:
@@ -124,7 +125,7 @@ def _chat_tokens(
     # Templates that open an answer otherwise than they write one, as some with thinking do, only open it.
     rest = whole.removeprefix(opened) if whole.startswith(opened) else example.response
     prompt = subject.encode(opened)
-    response = _continuation(subject, prompt, opened, rest)
+    response = _continuation(subject, prompt, opened, replace(example, response=rest))
     # What a template writes after the end of the answer, often a line break, is never generated.
     ends = [index for index, token in enumerate(response) if token in subject.eos_token_ids]
     return prompt, response[: ends[-1] + 1] if ends else _ended(subject, response)
@@ -139,9 +140,10 @@ def _templated(subject: Subject, messages: list[dict[str, str]], example: Exampl
         raise ValueError(_at(example, f"the chat template refuses it: {error}")) from None
 
 
-def _continuation(subject: Subject, prompt: list[int], text: str, response: str) -> list[int]:
-    """Tokens of a response that follow those of its prompt."""
-    whole = subject.encode(text + response)
+def _continuation(subject: Subject, prompt: list[int], text: str, example: Example) -> list[int]:
+    """Tokens of an example's response that follow those of its prompt, which is a text."""
+    response = example.response
+    whole = _encoded(subject, text + response, example)
     if whole[: len(prompt)] == prompt and len(whole) > len(prompt):
         return whole[len(prompt) :]
     alone = _pieces(subject, response)

@@ -277,5 +277,5 @@ def test_the_length_of_the_model_is_the_limit(organism):
     longest = organism.config["max_position_embeddings"]
     with pytest.raises(ValueError, match=f"^d:3: .* was made for {longest}: shorten it"):
         encode_all(organism, [Example("1 + " * longest, "2", place="d:3")])
-    with pytest.raises(ValueError, match=f"more than the {longest} that fit"):
-        encode_all(organism, [Example("1", "1 + " * longest)])
+    with pytest.raises(ValueError, match=f"^d:3: .* was made for {longest}: shorten it"):
+        encode_all(organism, [Example("1", "1 + " * longest, place="d:3")])
