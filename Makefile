@@ -6,10 +6,10 @@ WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup hypotheses test lint architectures calibration claims parity peers bench bench-suite clean
+.PHONY: help setup hypotheses test lint docs architectures calibration claims fuzz parity peers bench bench-suite clean
 
 help: ## say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## make .venv and install the package with what its tests need
 
@@ -27,6 +27,14 @@ lint: $(READY) ## check style, format and types
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
+docs: $(READY) ## write the pages of commands, API, coverage, guide and notebook anew (installs Jupyter's runner first)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@$(BIN)/python tests/docs/command_pages.py
+	@$(BIN)/python tests/docs/api_page.py
+	@$(BIN)/python tests/docs/console_blocks.py guide
+	@$(BIN)/python tests/docs/notebook.py
+	@$(BIN)/python tests/docs/seed_coverage.py
+
 architectures: $(READY) ## write docs/architectures.md: what hooks reach in every architecture of mlx-lm
 	@$(BIN)/python tests/architectures/report.py
 
@@ -36,6 +44,10 @@ calibration: $(READY) ## count false alarms on 200 draws of every kind of claim,
 
 claims: $(READY) ## write docs/claims.md: every claim, what was published, and what it comes to here
 	@$(BIN)/python tests/hypotheses/table.py
+
+fuzz: $(READY) ## feed damaged files to every reader for a minute (installs atheris first)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]"
+	@$(BIN)/python tests/fuzz/atheris_readers.py -max_total_time=60
 
 parity: $(READY) ## compare every family with transformers (installs torch first)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[torch]"
