@@ -60,3 +60,9 @@ def test_sweep_example_runs():
     assert grid.shape == (8, len(found.positions))  # type: ignore[attr-defined]
     text = found.at("answer", prompt="7+8=", source="product", site="resid_post.7", position=4)  # type: ignore[attr-defined]
     assert text.strip().startswith("56")
+
+
+def test_look_inside_runs(capsys):
+    """The README's analysis prints a line for each layer that it read."""
+    exec(blocks()[4], {})
+    assert re.findall(r"Layer (\d+): \S* ?\S+ \(\d\.\d{4}\)", capsys.readouterr().out) == ["0", "4", "7"]

@@ -1,0 +1,28 @@
+"""The notebook runs, and shows what it showed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import notebook
+
+BOOK = notebook.read()
+
+
+def test_every_cell_runs():
+    """The code cells run one after the other, without Jupyter."""
+    names: dict[str, object] = {}
+    for number, source in enumerate(notebook.code_of(BOOK)):
+        exec(compile(source, f"cell {number}", "exec"), names)
+
+
+def test_outputs_are_kept():
+    """It was run as a whole, in order, without an error, and shows results as tables."""
+    cells = [cell for cell in BOOK["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    assert sum("text/html" in output.get("data", {}) for output in outputs) >= 4
+    assert not [output for output in outputs if "/home" in str(output) or "/work" in str(output)]
