@@ -20,7 +20,7 @@ from lazarus_probe.subject.anatomy import Anatomy
 from lazarus_probe.subject.batches import as_tokens
 from lazarus_probe.subject.generate import cache_entries, forward
 from lazarus_probe.subject.subject import Subject
-from lazarus_probe.taps import Change, Tap, tapped
+from lazarus_probe.taps import Change, Tap, held, tapped
 
 OVER_KEYS = ("keys", "values")
 
@@ -170,7 +170,7 @@ def _tap(anatomy: Anatomy, run: _Run, actions: list[tuple[Site, Intervention | N
 
 def _keeper(seen: list[mx.array]) -> Change:
     def keep(value: mx.array) -> mx.array:
-        seen.append(value)
+        seen.append(held(value))
         return value
 
     return keep
@@ -183,7 +183,7 @@ def _keep(run: _Run, site: Site, value: mx.array) -> None:
         value = mx.take(value, site.head, axis=HEAD_AXIS[site.kind])
     chunk = _chunk(run.positions, run.frame)
     if chunk is None:
-        run.captures.seen[site].append(value)
+        run.captures.seen[site].append(held(value))
     elif chunk:
         run.captures.seen[site].append(take(value, list(chunk.values()), position_axis(site)))
         run.seen_at.update((site, position) for position in chunk)

@@ -17,7 +17,7 @@ from lazarus_probe.subject.generate import new_cache
 from lazarus_probe.sweep.blocks import BlockCall
 from lazarus_probe.sweep.caches import Past, own_caches
 from lazarus_probe.sweep.sources import Kept
-from lazarus_probe.taps import Around, Tap, tapped
+from lazarus_probe.taps import Around, Tap, held, tapped
 
 # What a value of these kinds at one position does to the rest of its own block, it does at that position.
 LOCAL_KINDS = tuple(kind for kind in PER_LAYER if kind not in ("resid_pre", "keys", "values"))
@@ -104,7 +104,7 @@ def _keep_inputs(
         def run(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             block = BlockCall(call, args, kwargs, anatomy.resid_argument)
             if layer in blocks:
-                kept[layer] = block.resid[:, start:]
+                kept[layer] = held(block.resid[:, start:])
             out = block.last_position() if tail and layer == last - 1 else block.run()
             if layer == last - 1 and isinstance(out, mx.array) and anatomy.stream_axis != 0:
                 out = kept[last] = out[:, -1:]
@@ -117,7 +117,7 @@ def _keep_inputs(
 
 def _capture(anatomy: Anatomy, site: Site, seen: list[mx.array]) -> Tap:
     def visit(value: mx.array) -> mx.array:
-        seen.append(value)
+        seen.append(held(value))
         return value
 
     return tap_at(anatomy, site, visit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lazarus_probe.taps.kernel import Change, Inside, attention_pattern, attention_scores, mix
-from lazarus_probe.taps.tap import Around, Tap, argument, is_tapped, original, tapped, with_argument
+from lazarus_probe.taps.tap import Around, Tap, argument, held, is_tapped, original, tapped, with_argument
 
 __all__ = [
     "Around",
@@ -13,6 +13,7 @@ __all__ = [
     "argument",
     "attention_pattern",
     "attention_scores",
+    "held",
     "is_tapped",
     "mix",
     "original",

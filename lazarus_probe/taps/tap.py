@@ -13,11 +13,17 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
+import mlx.core as mx
 import mlx.nn as nn
 
 from lazarus_probe.taps.kernel import Change, Inside, kernel_open
 
 Around = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+
+
+def held(value: mx.array) -> mx.array:
+    """A value as it is now: a model may go on to change the array in place, as gemma3 scales its embeddings."""
+    return value.reshape(value.shape)
 
 
 @dataclass(eq=False, slots=True)

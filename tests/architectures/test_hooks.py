@@ -141,3 +141,13 @@ def test_a_missing_kind_is_refused_by_name(name):
     ):
         trace(subject, zoo.random_tokens(1), "router_logits.0")
     assert set(kinds_at(subject.anatomy, 0)) <= set(PER_LAYER)
+
+
+def test_a_value_is_kept_as_it_was_at_its_site():
+    """gemma3 scales its embeddings in place after they were captured: what is kept is what the embedding gave."""
+    subject = Subject.from_model(zoo.build("gemma3_text"))
+    tokens = mx.array([[3, 5, 2, 7]])
+    embedded = subject.anatomy.embedding(tokens)
+    run = trace(subject, tokens, ["embed", "resid_pre.0"])
+    np.testing.assert_array_equal(np.array(run["embed"]), np.array(embedded))
+    assert not np.allclose(np.array(run["resid_pre.0"]), np.array(embedded))
