@@ -1,0 +1,63 @@
+"""The options of `analyze` that say what is read."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from lazarus_probe.cli.parsing import parse_layers
+
+if TYPE_CHECKING:
+    from lazarus_probe.introspection.analysis import AnalysisConfig
+
+STEP = 4
+
+
+class Strategy(StrEnum):
+    """Which layers are read."""
+
+    ALL = "all"
+    EVENLY_SPACED = "evenly_spaced"
+    FIRST_LAST = "first_last"
+    CUSTOM = "custom"
+
+
+def config_of(
+    strategy: Strategy | None,
+    step: int | None,
+    all_layers: bool,
+    layers: str | None,
+    num_layers: int,
+    top_k: int,
+    track: list[str],
+    residual: bool,
+) -> AnalysisConfig:
+    """What the options of `analyze` ask to read.
+
+    Raises:
+        ValueError: options that choose layers in two ways, or a layer that the model does not have.
+    """
+    from lazarus_probe.introspection.analysis import AnalysisConfig, LayerStrategy
+
+    ways = {
+        "--all-layers": all_layers,
+        "--layers": layers is not None,
+        "--layer-strategy": strategy is not None and not (strategy == "custom" and layers is not None),
+    }
+    given = [name for name, used in ways.items() if used]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} choose layers in two ways; give one of them")
+    if strategy == "custom" and layers is None:
+        raise ValueError("--layer-strategy custom needs --layers")
+    chosen = LayerStrategy(strategy or "evenly_spaced")
+    chosen = LayerStrategy.ALL if all_layers else LayerStrategy.CUSTOM if layers is not None else chosen
+    if step is not None and chosen != LayerStrategy.EVENLY_SPACED:
+        raise ValueError(f"--layer-step {step} spaces layers evenly; leave it out, or {given[0]}")
+    return AnalysisConfig(
+        layer_strategy=chosen,
+        layer_step=step or STEP,
+        custom_layers=None if layers is None else parse_layers(layers, num_layers),
+        top_k=top_k,
+        track_tokens=track,
+        compute_residual_decomposition=residual,
+    )

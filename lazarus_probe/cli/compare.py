@@ -1,0 +1,150 @@
+"""`lazarus introspect compare`: what two models make of one prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lazarus_probe.cli.options import AsJson, Output, Prompt
+from lazarus_probe.cli.output import RULE, about, columns, deliver
+from lazarus_probe.cli.parsing import check_output, checked_text, parse_layers, parse_prompt
+
+if TYPE_CHECKING:
+    from lazarus_probe.introspection.analysis import TokenEvolutionResult
+    from lazarus_probe.introspection.model_comparison import ComparisonResult
+
+NAMES = "A bundled name, a folder or a Hub id."
+
+
+def compare(
+    model1: Annotated[str, typer.Option("--model1", "-m1", help=NAMES)],
+    model2: Annotated[str, typer.Option("--model2", "-m2", help=NAMES)],
+    prompt: Prompt,
+    adapter1: Annotated[Path | None, typer.Option(help="A folder with an adapter for model 1.")] = None,
+    adapter2: Annotated[Path | None, typer.Option(help="A folder with an adapter for model 2.")] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            "--layers",
+            "-l",
+            help="Layers from 0, as in 0,4-7; -1 is the last; or all.",
+            show_default="every 4th and the last",
+        ),
+    ] = None,
+    top_k: Annotated[int, typer.Option(min=1, max=100, help="Predictions to show a model.")] = 5,
+    track: Annotated[
+        str | None,
+        typer.Option(help="Tokens to follow, with commas between them; of several tokens the first."),
+    ] = None,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare what two models make of one prompt, layer by layer, by the logit lens.
+
+    Distributions of models with the same tokens are compared whole, by KL(1 || 2) and Jensen-Shannon divergence in
+    nats; with different tokens only the predictions are, matched by their text.
+    """
+    from lazarus_probe.subject.load import num_layers_of
+
+    texts = parse_prompt(prompt)
+    check_output(output)
+    tokens = [] if track is None else checked_text(track, "--track").split(",")
+    if "" in tokens:
+        raise ValueError(f"--track {track!r}: a token is empty; write them as in ' Paris, London'")
+    counts = [num_layers_of(name) for name in (model1, model2)]
+    chosen = None if layers is None else _layers(layers, counts)
+    from lazarus_probe.introspection.analysis import AnalysisConfig, LayerStrategy
+    from lazarus_probe.introspection.analyzer import ModelAnalyzer
+    from lazarus_probe.introspection.model_comparison import compare_models
+
+    strategy = LayerStrategy.EVENLY_SPACED if chosen is None else LayerStrategy.CUSTOM
+    config = AnalysisConfig(layer_strategy=strategy, custom_layers=chosen, top_k=top_k, track_tokens=tokens)
+    first = ModelAnalyzer.from_pretrained(model1, adapter_path=adapter1)
+    second = ModelAnalyzer.from_pretrained(model2, adapter_path=adapter2)
+    found = compare_models(first, second, texts, config)
+    data = [each.as_data() for each in found]
+    whole = data[0] if len(data) == 1 else {"results": data}
+    whole = whole | {"about": [about(each.subject) for each in (first, second)]}
+    deliver(whole, f"\n\n{RULE}\n\n".join(map(_text, found)), as_json=as_json, output=output)
+
+
+def _layers(text: str, counts: list[int]) -> list[int]:
+    """Layers that both models have; one counted from the last must be the same in both.
+
+    Raises:
+        ValueError: a layer that one of them does not have, or that is another one in each.
+    """
+    first, second = (parse_layers(text, count) for count in counts)
+    if first != second:
+        raise ValueError(
+            f"--layers {text} is {first} of model 1 and {second} of model 2; name the same layers of both"
+        )
+    return first
+
+
+def _text(found: ComparisonResult) -> str:
+    parts = [f"Comparing: {found.prompt!r}", _predictions(found), _divergence(found), _lens(found)]
+    if found.results[0].token_evolutions:
+        parts.append(_evolutions(found))
+    return "\n\n".join(parts)
+
+
+def _predictions(found: ComparisonResult) -> str:
+    rows: list[tuple[object, ...]] = [("Model", "Top token", "Prob")]
+    for each in found.results:
+        rows += [
+            (each.model_id if not i else "", repr(one.token), f"{one.probability:.4f}")
+            for i, one in enumerate(each.final_prediction)
+        ]
+    return columns(rows, [max(len(str(row[i])) for row in rows) + 2 for i in range(2)])
+
+
+def _divergence(found: ComparisonResult) -> str:
+    same = "the same" if found.same_top_token else "another"
+    if found.final_kl is None:
+        return (
+            f"The models predict {same} token. Their tokens differ, so these are matched by text:\n"
+            f"  JS at least {found.final_js:.4f} nats"
+        )
+    return f"The models predict {same} token: KL {found.final_kl:.4f}, JS {found.final_js:.4f} nats"
+
+
+def _lens(found: ComparisonResult) -> str:
+    lenses = [{layer.layer_idx: layer for layer in each.layer_predictions} for each in found.results]
+    apart = {each.layer_idx: each for each in found.layer_divergences}
+    rows: list[tuple[str, ...]] = [("Layer", *(each.model_id for each in found.results), "KL", "JS")]
+    for layer in sorted({*lenses[0], *lenses[1]}):
+        cells = [
+            f"{lens[layer].top_token!r} ({lens[layer].top_probability:.4f})" if layer in lens else "-"
+            for lens in lenses
+        ]
+        one = apart.get(layer)
+        distances = (f"{one.kl_divergence:.4f}", f"{one.js_divergence:.4f}") if one else ("-", "-")
+        rows.append((f"L{layer}", *cells, *distances))
+    widths = [max(len(row[i]) for row in rows) + 2 for i in range(4)]
+    return "=== Logit Lens (top prediction at each layer) ===\n" + columns(rows, widths)
+
+
+def _evolutions(found: ComparisonResult) -> str:
+    lines = ["=== Token Evolution ==="]
+    for pair in zip(*(each.token_evolutions for each in found.results), strict=True):
+        lines.append(f"Token {pair[0].token!r}:")
+        for each, evolution in zip(found.results, pair, strict=True):
+            final = next(reversed(evolution.layer_probabilities.values()))
+            lines.append(
+                f"  {each.model_id}: {_emerges(evolution)}, final prob {final:.4f}{_pieces(evolution)}"
+            )
+    return "\n".join(lines)
+
+
+def _emerges(evolution: TokenEvolutionResult) -> str:
+    if evolution.emergence_layer is None:
+        return "never on top"
+    return f"emerges at layer {evolution.emergence_layer}"
+
+
+def _pieces(evolution: TokenEvolutionResult) -> str:
+    count = len(evolution.pieces)
+    return f" (of {evolution.pieces[0]!r}, the first of {count} tokens)" if count > 1 else ""
