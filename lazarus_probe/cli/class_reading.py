@@ -1,0 +1,199 @@
+"""What `probe` and `classifier` share: classes and groups from the command line, the table of layers, the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lazarus_probe.cli.parsing import checked_text, layer_of, parse_layers, parse_prompts
+
+if TYPE_CHECKING:
+    from lazarus_probe.claims.verdict import Verdict
+    from lazarus_probe.introspection.class_probe import ClassProbe
+    from lazarus_probe.introspection.layer_scan import LayerScore
+
+# Groups below which nothing is said to be found, and those up to which the text says how little they can tell.
+NEEDED = 10
+MARGIN = 0.05
+FEW = 20
+BAR = 10
+
+
+def class_prompts(text: str, option: str) -> tuple[list[str], list[str] | None]:
+    """The prompts of `a|b` or `@FILE`, and their groups where a file gives each a category.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no prompts, or an empty one.
+    """
+    if not text.startswith("@"):
+        return parse_prompts(text, option), None
+    from lazarus_probe.circuit.dataset import read_prompts
+
+    found = read_prompts(Path(text[1:]))
+    given = [None if each is None else str(each) for each in found.categories]
+    return list(found.texts), [each for each in given if each is not None] if None not in given else None
+
+
+def classes_and_groups(
+    given: Mapping[str, tuple[list[str], list[str] | None]], groups: str | None
+) -> tuple[dict[str, list[str]], list[str] | None]:
+    """The prompts of each class, and one group a prompt: those of `--groups`, or the categories of the files.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: what no probe can be tested on, as in `labelled_classes`; or categories in some files only.
+    """
+    from lazarus_probe.introspection.class_probe import labelled_classes
+
+    classes = {checked_text(label, "the label"): prompts for label, (prompts, _) in given.items()}
+    units = None if groups is None else parse_prompts(groups, "--groups")
+    if units is None:
+        without = [label for label, (_, categories) in given.items() if categories is None]
+        if without and len(without) < len(given):
+            raise ValueError(
+                f"class {without[0]!r} has prompts without a category and another class has them; give all or none"
+            )
+        if not without:
+            units = [each for _, categories in given.values() for each in categories or ()]
+    labelled_classes(classes, units)
+    return classes, units
+
+
+def layers_asked(model: str, layers: str | None, layer: int | None) -> tuple[list[int] | None, int | None]:
+    """The layers of `--layers` and `--layer`, checked against the model's config before it is loaded.
+
+    Raises:
+        ValueError: the model does not have one of them.
+    """
+    if layers is None and layer is None:
+        return None, None
+    from lazarus_probe.subject.load import num_layers_of
+
+    count = num_layers_of(model)
+    return (
+        None if layers is None else parse_layers(layers, count),
+        None if layer is None else layer_of(layer, count),
+    )
+
+
+def verdict_of(probe: ClassProbe) -> Verdict:
+    """Whether the classes are readable beyond every control, held to a claim made before the model was read."""
+    from lazarus_probe.claims.claim import Claim
+    from lazarus_probe.claims.verdict import Outcome, Verdict, judge
+
+    counts = [len(prompts) for prompts in probe.classes.values()]
+    claim = Claim(
+        id="class-probe",
+        statement="The classes are linearly readable, beyond what needs no trained model.",
+        source="the command line",
+        kind="decodability",
+        threshold=max(counts) / sum(counts),
+        effect=(1 + max(counts) / sum(counts)) / 2,
+        margin=MARGIN,
+        controls=tuple(control.name for control in probe.measurement.controls),
+        minimum_groups=NEEDED,
+    )
+    found = judge(claim, probe.measurement)
+    if probe.chosen == "in search" and found.outcome is Outcome.SUPPORTED:
+        return Verdict(
+            Outcome.INCONCLUSIVE,
+            "a class has 2 groups: too few to choose a layer on some and test it on others",
+        )
+    return found
+
+
+def with_verdict(data: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
+    """The data with its verdict."""
+    return data | {"verdict": {"outcome": str(verdict.outcome), "reason": verdict.reason}}
+
+
+def layer_lines(probe: ClassProbe) -> Iterator[str]:
+    """A line for the embedding and each layer; the best is marked."""
+    yield "Layer  Accuracy  Std    95% interval  Untrained  p"
+    yield "-" * 70
+    for each in probe.scores:
+        yield _layer_line(each, each.layer == probe.best_layer)
+    yield "-" * 70
+
+
+def _layer_line(score: LayerScore, best: bool) -> str:
+    interval = f"[{score.low:.2f}, {score.high:.2f}]"
+    p = "-" if score.p is None else f"{score.p:.3f}"
+    bar = "#" * round(BAR * score.accuracy)
+    line = (
+        f"{score.name:<6} {score.accuracy:.3f}     {score.std:.3f}  {interval:<13} {score.untrained:.3f}"
+        f"      {p:<6} {bar:<{BAR}}"
+    )
+    return (line + ("  <- SELECTED" if best else "")).rstrip()
+
+
+def control_lines(probe: ClassProbe) -> Iterator[str]:
+    """What the chosen layer is worth, beside what needs no trained model."""
+    from lazarus_probe.statistics.intervals import estimate
+
+    found = probe.measurement
+    how = {
+        "nested": "the layer chosen on each training side",
+        "given": f"at L{probe.best_layer}",
+        "in search": f"at L{probe.best_layer}, the best of those seen, so too high",
+    }[probe.chosen]
+    yield f"Held-out accuracy, {how}: {estimate(found.score, found.low, found.high)}, n = {found.n}"
+    yield "Control            Score  Gain over it"
+    for each in found.controls:
+        yield f"  {each.name:<17}{each.score:.3f}  {estimate(each.gain, each.low, each.high)}"
+    yield f"  p under shuffled labels, over all layers searched: {found.p:.3f}"
+
+
+def verdict_lines(probe: ClassProbe, verdict: Verdict) -> Iterator[str]:
+    """What the numbers show, and what they cannot."""
+    from lazarus_probe.statistics import wilson
+
+    groups = probe.measurement.groups
+    if probe.independent:
+        yield (
+            f"{groups} distinct prompts are taken as independent; "
+            "give --groups where several are made from one template or share operands."
+        )
+    else:
+        yield f"{groups} groups, each kept on one side of every split."
+    if groups < FEW:
+        yield (
+            f"So few tell little: all {groups} of {groups} right would still only mean an accuracy "
+            f"of at least {wilson(groups, groups).low:.2f}."
+        )
+    yield from _against_words(probe)
+    if verdict.outcome == "supported":
+        yield f"The classes are linearly readable at L{probe.best_layer}, beyond every control."
+    yield f"Verdict: {verdict}"
+
+
+def _against_words(probe: ClassProbe) -> Iterator[str]:
+    from lazarus_probe.statistics.intervals import shown
+
+    found = probe.measurement
+    controls = {each.name: each for each in found.controls}
+    for name, what in (
+        ("bag_of_tokens", "a bag of tokens, which needs no model"),
+        ("untrained", "an untrained model of this shape"),
+    ):
+        if controls[name].low <= 0:
+            yield f"Not shown to be beyond {what}: {shown(controls[name].score)}."
+
+
+def prediction_lines(probe: ClassProbe) -> Iterator[str]:
+    """The class of each test prompt, with its probability."""
+    if not probe.predictions:
+        return
+    yield f"Test prompts, by the probe of L{probe.best_layer} on all prompts:"
+    for each in probe.predictions:
+        others = ", ".join(f"{label} {value:.3f}" for label, value in each.probabilities.items())
+        seen = "  (one that it was fitted on)" if each.seen else ""
+        yield f"  {each.prompt!r:<22} -> {each.predicted}  ({others}){seen}"
+
+
+def class_lines(classes: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """How many prompts each class has."""
+    for label, prompts in classes.items():
+        yield f"  {label}: {len(prompts)} prompts"

@@ -1,0 +1,110 @@
+"""`lazarus introspect directions`: are saved directions orthogonal, more than chance has it?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lazarus_probe.cli.options import AsJson, Output
+from lazarus_probe.cli.output import deliver, title
+from lazarus_probe.cli.parsing import check_output
+
+if TYPE_CHECKING:
+    from lazarus_probe.introspection.direction_cosines import Cosines
+
+WIDTH = 14
+
+
+def directions(
+    files: Annotated[list[Path], typer.Argument(help="Two or more directions: .npz or .json files.")],
+    threshold: Annotated[
+        float, typer.Option(help="The |cosine| below which two directions are called orthogonal.")
+    ] = 0.1,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare saved directions by their cosines, beside those of random vectors.
+
+    In many dimensions random vectors are nearly orthogonal as well: a small cosine shows no independence, only a large
+    one shows something. Directions of different widths are refused, those of different models warned of.
+    """
+    check_output(output)
+    from lazarus_probe.introspection.direction_cosines import direction_cosines
+    from lazarus_probe.introspection.direction_file import read_direction
+
+    found = direction_cosines([read_direction(path) for path in files], files, threshold)
+    deliver(found.as_data(), _text(found), as_json=as_json, output=output)
+
+
+def _text(found: Cosines) -> str:
+    return "\n".join(
+        [
+            title("DIRECTION COMPARISON"),
+            *_metadata(found),
+            "",
+            "Cosine similarity matrix:",
+            *_matrix(found),
+            "",
+            "Pairs:",
+            *_pairs(found),
+            "",
+            f"Mean |cosine|: {found.mean:.4f}",
+            f"Random vectors of dimension {found.null.dim}: |cosine| {found.null.expected:.4f} on average, "
+            f"95% below {found.null.upper:.4f}",
+            *(f"Warning: {text}" for text in found.warnings),
+            f"Assessment: {assessment(found)}",
+        ]
+    )
+
+
+def _metadata(found: Cosines) -> list[str]:
+    lines = []
+    for path, each in zip(found.files, found.directions, strict=True):
+        accuracy = "" if each.accuracy is None else f", accuracy {each.accuracy:.3f}"
+        model = f", {each.model_id}" if each.model_id else ""
+        lines.append(f"  {each.name}: {path} (L{each.layer}, dim {len(each.vector)}{accuracy}{model})")
+    return lines
+
+
+def _matrix(found: Cosines) -> list[str]:
+    names = [each.name[: WIDTH - 2].ljust(WIDTH) for each in found.directions]
+    rows = ["".join(f"{value:+.3f}".ljust(WIDTH) for value in row) for row in found.matrix]
+    return [
+        (" " * (WIDTH + 2) + "".join(names)).rstrip(),
+        *(f"  {name}{row}".rstrip() for name, row in zip(names, rows, strict=True)),
+    ]
+
+
+def _pairs(found: Cosines) -> list[str]:
+    lines = []
+    for pair in found.pairs:
+        kind = "orthogonal" if pair.orthogonal else "aligned" if abs(pair.cosine) > 0.5 else "neither"
+        lines.append(
+            f"  {pair.name_a} vs {pair.name_b}: {pair.cosine:+.4f}  {kind} (p of random vectors {pair.p:.3g})"
+        )
+    return lines
+
+
+def assessment(found: Cosines) -> str:
+    """The published word for the mean |cosine|, and whether chance would have it as well."""
+    from lazarus_probe.introspection.direction_cosines import MODERATE, WEAK
+
+    words = (
+        (found.threshold, "largely ORTHOGONAL"),
+        (WEAK, "weakly correlated"),
+        (MODERATE, "moderately correlated"),
+    )
+    word = next((word for limit, word in words if found.mean < limit), "HIGHLY correlated")
+    beyond = found.beyond_chance
+    count = f"{len(beyond)} of {len(found.pairs)}"
+    if not beyond:
+        return (
+            f"{word}, and no pair is more alike than random vectors: "
+            "that does not show that they stand for independent features"
+        )
+    return (
+        f"{word}; {count} pairs are more alike than random vectors (5% over all pairs). "
+        "Activations are not spread evenly, so unrelated directions can be alike too"
+    )

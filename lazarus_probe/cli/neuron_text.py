@@ -1,0 +1,128 @@
+"""The text of `lazarus introspect neurons`: maps of activations, their statistics, and what a search is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from lazarus_probe.cli.output import columns, title
+
+if TYPE_CHECKING:
+    from lazarus_probe.claims.verdict import Verdict
+    from lazarus_probe.introspection.neuron_map import NeuronMap
+
+# Groups below which nothing is said to be found.
+NEEDED = 10
+WIDTH = 26
+
+
+def verdict_of(found: NeuronMap) -> Verdict | None:
+    """Whether a neuron names the labels, beyond its controls."""
+    from lazarus_probe.claims.claim import Claim
+    from lazarus_probe.claims.verdict import judge
+
+    if found.separation is None or found.separation.measurement is None or found.labels is None:
+        return None
+    counts = [found.labels.count(label) for label in set(found.labels)]
+    share = max(counts) / len(found.labels)
+    claim = Claim(
+        id="separating-neuron",
+        statement="A single neuron tells the labels apart, beyond what needs no trained model.",
+        source="the command line",
+        kind="decodability",
+        threshold=share,
+        effect=(1 + share) / 2,
+        controls=tuple(control.name for control in found.separation.measurement.controls),
+        minimum_groups=NEEDED,
+    )
+    return judge(claim, found.separation.measurement)
+
+
+def text_of(found: NeuronMap, verdict: Verdict | None) -> str:
+    """The map of each layer, its statistics, and what the separations are worth."""
+    what = {
+        "resid_post": "coordinates of the residual stream after the layer",
+        "neurons": "activations of the layer's MLP",
+    }[found.site]
+    lines = [title("NEURON ACTIVATIONS"), f"Model: {found.model}", f"Neurons: {what}, at the last token"]
+    if found.push is not None:
+        lines.append(
+            f"Steered: {found.push['coefficient']:g} times {found.push['direction']!r} added after layer "
+            f"{found.push['layer']}"
+        )
+    for layer in found.activations:
+        lines += ["", f"Layer {layer}", "-" * 70, *_map(found, layer), "", *_stats(found, layer)]
+    return "\n".join([*lines, *_discovery(found, verdict)])
+
+
+def _map(found: NeuronMap, layer: int) -> Iterator[str]:
+    """A row a prompt, a column a neuron; under steering what it was without stands behind."""
+    width = max(10, *(len(name) + 1 for name in found.names))
+    width = max(width, 17) if found.unsteered else width
+    labels = found.labels or [""] * len(found.prompts)
+    rows: list[list[object]] = [["Prompt", *(["Label"] if found.labels else []), *found.names]]
+    for row, (prompt, label) in enumerate(zip(found.prompts, labels, strict=True)):
+        cells = [f"{value:+.3f}" for value in found.activations[layer][row].tolist()]
+        if found.unsteered:
+            before = found.unsteered[layer][row].tolist()
+            cells = [f"{cell} ({value:+.3f})" for cell, value in zip(cells, before, strict=True)]
+        rows.append([_short(prompt), *([label] if found.labels else []), *cells])
+    wide = max((len(label) for label in labels), default=0)
+    widths = [WIDTH, *([max(wide, 6)] if found.labels else []), *([width] * len(found.names))]
+    yield columns(rows, widths)
+    if found.unsteered:
+        yield "(in brackets: without steering)"
+
+
+def _short(prompt: str) -> str:
+    text = repr(prompt)
+    return text if len(text) <= WIDTH else text[: WIDTH - 4] + "...'"
+
+
+def _stats(found: NeuronMap, layer: int) -> Iterator[str]:
+    """Minimum, maximum, mean and spread of each neuron, with its weight and separation where there are."""
+    stats = found.stats(layer)
+    extra = [name for name in ("weight", "separation", "p") if getattr(stats[0], name) is not None]
+    rows: list[list[object]] = [
+        [
+            "Neuron",
+            "Min",
+            "Max",
+            "Mean",
+            "Std",
+            *(name if name == "p" else name.capitalize() for name in extra),
+        ]
+    ]
+    for name, each in zip(found.names, stats, strict=True):
+        numbers = [each.min_val, each.max_val, each.mean_val]
+        more = [each.std_val, *(getattr(each, one) for one in extra)]
+        rows.append([name, *(f"{value:+.3f}" for value in numbers), *(f"{value:.3f}" for value in more)])
+    yield columns(rows, [max(10, *(len(name) for name in found.names)), *([10] * (len(rows[0]) - 1))])
+
+
+def _discovery(found: NeuronMap, verdict: Verdict | None) -> Iterator[str]:
+    """What the separations are worth."""
+    if found.separation is None:
+        return
+    from lazarus_probe.statistics.intervals import estimate
+
+    each = found.separation
+    yield ""
+    yield (
+        f"Separation: difference of two labels' means in pooled sd, n = {len(found.prompts)}. Under shuffled labels "
+        f"the best of {each.searched} reaches {each.null.mean():.2f} on average; p is corrected for all of them."
+    )
+    if each.least_p > 0.05:
+        yield f"With so few prompts p cannot fall below {each.least_p:.2g}: nothing can be found."
+    if each.measurement is None:
+        yield "A label has one group of prompts only: what was found cannot be tested on others. No finding."
+        return
+    held = each.measurement
+    yield (
+        "Held out: the best neuron among some prompts names the label of others with accuracy "
+        f"{estimate(held.score, held.low, held.high)}"
+    )
+    for control in held.controls:
+        yield f"  {control.name:<17}{control.score:.3f}  gain {estimate(control.gain, control.low, control.high)}"
+    yield f"  p of the best neuron: {held.p:.3f}"
+    yield f"Verdict: {verdict}"

@@ -1,0 +1,295 @@
+"""Directions of the residual stream in files, so that what one command finds another can steer, ablate or compare.
+
+A file comes from anywhere: nothing in it is unpickled, no size that it claims is believed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import tokenize
+import warnings
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SUFFIXES = (".npz", ".json")
+# Bytes of a file, packed or not, that are read at most: a direction has a few thousand numbers.
+LARGEST = 2**28
+OWN = (
+    "direction",
+    "layer",
+    "name",
+    "label_positive",
+    "label_negative",
+    "model_id",
+    "method",
+    "accuracy",
+    "separation",
+)
+# What reading damaged archives and arrays raises, beside ValueError.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    OverflowError,
+    RecursionError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A direction of the residual stream, and where it came from.
+
+    Attributes:
+        vector: (D,) float32, in the units of the activations, from the negative label to the positive.
+        layer: the block after which it was read.
+        name: what it is called.
+        label_positive: what lies along it.
+        label_negative: what lies against it.
+        model_id: the model it was read in.
+        method: how.
+        accuracy: of telling the labels apart along it.
+        separation: of the labels along it, in standard deviations.
+        extra: all else that was saved: numbers, texts, or lists of either.
+
+    Raises:
+        ValueError: a vector that is no direction, a layer below 0, or an extra key that is one of the others.
+    """
+
+    vector: NDArray[np.float32]
+    layer: int
+    name: str = ""
+    label_positive: str = ""
+    label_negative: str = ""
+    model_id: str = ""
+    method: str = ""
+    accuracy: float | None = None
+    separation: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        with np.errstate(over="ignore", under="ignore"):
+            vector = np.asarray(self.vector).astype(np.float32)
+        if vector.ndim != 1 or not vector.size:
+            raise ValueError(f"direction has shape {vector.shape}; give one number for each coordinate")
+        if not np.isfinite(vector).all() or not vector.any():
+            raise ValueError("direction has numbers that are not finite in float32, or only zeros")
+        if self.layer < 0:
+            raise ValueError(f"layer is {self.layer}; layers are counted from 0")
+        taken = sorted(set(self.extra) & set(OWN))
+        if taken:
+            raise ValueError(f"extra has the key {taken[0]!r}, which is a field of its own")
+        object.__setattr__(self, "vector", vector)
+
+    @property
+    def norm(self) -> float:
+        """The vector's length."""
+        return float(np.linalg.norm(self.vector.astype(np.float64)))
+
+    @property
+    def unit(self) -> NDArray[np.float32]:
+        """(D,) the direction at length 1."""
+        return np.asarray(self.vector.astype(np.float64) / self.norm, dtype=np.float32)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The keys of a file; what is not known is left out."""
+        known = {"direction": self.vector, **{key: getattr(self, key) for key in OWN[1:]}, **self.extra}
+        return {key: value for key, value in known.items() if value is not None}
+
+
+def read_direction(path: str | Path) -> Direction:
+    """A direction from a `.npz` file, or from a `.json` file with the same keys.
+
+    It needs `direction` and `layer`. `positive_prompt` and `negative_prompt` stand in for labels, the file's name for
+    a name.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged, too large, or no direction.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{path} is no direction: its name must end in .npz or .json")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path} is no direction: it is larger than {LARGEST >> 20} MiB")
+    try:
+        found = _unpacked(path) if path.suffix == ".npz" else _parsed(path)
+        return _direction(found, path.stem)
+    except (ValueError, *_DAMAGE) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{path} is no direction: {reason}") from None
+
+
+def write_direction(path: str | Path, direction: Direction) -> None:
+    """Write a direction to a `.npz` or `.json` file, aside first, so that what stands under the name is whole.
+
+    Folders that are missing are made. What is None is left out, and a number that is not finite as well in JSON. NumPy
+    drops NULs at the end of a text.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: another suffix, or extras other than numbers, texts and arrays of them.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{path}: the name of a direction's file must end in .npz or .json")
+    arrays = {key: _array(key, value) for key, value in direction.as_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        _pack(aside, arrays) if path.suffix == ".npz" else aside.write_text(_text(arrays), encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def split_spec(spec: str) -> tuple[Path, float | None]:
+    """The file and the coefficient of `FILE[:c]`; None where there is no coefficient.
+
+    A colon belongs to the file's name where such a file is there, or where the part before it ends in no known suffix.
+
+    Raises:
+        ValueError: no file, or a coefficient that is no finite number.
+    """
+    name, colon, number = spec.rpartition(":")
+    if not colon or Path(name).suffix not in SUFFIXES or Path(spec).is_file():
+        name, number = spec, ""
+    if not name:
+        raise ValueError(f"{spec!r} names no file; give FILE, or FILE:COEFFICIENT")
+    if name == spec:
+        return Path(spec), None
+    try:
+        coefficient = float(number)
+    except ValueError:
+        coefficient = math.nan
+    if not math.isfinite(coefficient):
+        raise ValueError(f"{spec!r}: {number!r} is no coefficient; give a number, as in {name}:1.5")
+    return Path(name), coefficient
+
+
+def _direction(found: Mapping[str, Any], stem: str) -> Direction:
+    for key in ("direction", "layer"):
+        if found.get(key) is None:
+            raise ValueError(f"it has no {key!r}; its keys are {', '.join(sorted(found)) or 'none'}")
+    vector = np.asarray(found["direction"])
+    if vector.dtype.kind not in "fiu":
+        raise ValueError(f"its direction is of type {vector.dtype}; numbers are needed")
+    return Direction(
+        vector,
+        _layer(found["layer"]),
+        _label(found, "name") or stem,
+        _label(found, "label_positive", "positive_prompt"),
+        _label(found, "label_negative", "negative_prompt"),
+        _label(found, "model_id"),
+        _label(found, "method"),
+        _number(found, "accuracy"),
+        _number(found, "separation"),
+        {key: value for key, value in found.items() if key not in OWN and value is not None},
+    )
+
+
+def _layer(value: Any) -> int:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole:
+        raise ValueError(f"its layer is {value!r}; a whole number is needed")
+    return int(value)
+
+
+def _label(found: Mapping[str, Any], *keys: str) -> str:
+    value = next((found[key] for key in keys if found.get(key) is not None), "")
+    if not isinstance(value, str):
+        raise ValueError(f"its {keys[0]} is {str(value)[:40]}; a text is needed")
+    return value
+
+
+def _number(found: Mapping[str, Any], key: str) -> float | None:
+    value = found.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"its {key} is {str(value)[:40]}; a number is needed")
+    return float(value) if math.isfinite(value) else None
+
+
+def _unpacked(path: Path) -> dict[str, Any]:
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        if sum(each.file_size for each in archive.infolist()) > LARGEST:
+            raise ValueError(f"unpacked it is larger than {LARGEST >> 20} MiB")
+        for each in archive.infolist():
+            key = each.filename.removesuffix(".npy")
+            array = _from_npy(key, archive.read(each))
+            found[key] = array if key == "direction" else array.tolist()
+    return found
+
+
+def _from_npy(key: str, content: bytes) -> NDArray[Any]:
+    """An array, after a look at what its header claims."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"its {key!r} has an unknown format {version}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy's, on headers that Python 2 wrote
+        shape, in_columns, dtype = readers[version](file)
+    if dtype.kind not in "biufU":
+        raise ValueError(f"its {key!r} is of type {dtype}; numbers and texts are read")
+    left = content[file.tell() :]
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(left):
+        raise ValueError(f"its {key!r} is truncated: shape {shape} of {dtype} in {len(left)} bytes")
+    if not dtype.itemsize:
+        return np.full(shape, "", dtype="<U1")
+    return np.frombuffer(left, dtype).reshape(shape, order="F" if in_columns else "C")
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_bytes())
+    if not isinstance(found, dict):
+        raise ValueError("it holds no JSON object")
+    return found
+
+
+def _array(key: str, value: Any) -> NDArray[Any]:
+    try:
+        array = np.asarray(value)
+    except (ValueError, OverflowError):
+        array = np.asarray(None)
+    if array.dtype.kind not in "biufU":
+        raise ValueError(f"{key!r} is {str(value)[:40]}; numbers, texts and arrays of them can be saved")
+    return array
+
+
+def _pack(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    # Not np.savez, whose own arguments could not be keys.
+    with zipfile.ZipFile(path, "w") as archive:
+        for key, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def _text(arrays: Mapping[str, NDArray[Any]]) -> str:
+    plain = {key: array.tolist() for key, array in arrays.items()}
+    return json.dumps({key: value for key, value in plain.items() if _finite(value)}, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
