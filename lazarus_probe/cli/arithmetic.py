@@ -1,0 +1,129 @@
+"""`lazarus introspect arithmetic`: which questions a model answers, and where the answer emerges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Raw, Seed
+from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.parsing import check_output
+
+if TYPE_CHECKING:
+    from lazarus_probe.introspection.arithmetic import ArithmeticResult, Share
+
+QUICK = 3
+WRONG_SHOWN = 10
+HEADINGS = {
+    "by_operation": "By operation",
+    "by_difficulty": "By difficulty",
+    "by_magnitude": "By size of the answer",
+}
+
+
+def arithmetic(
+    model: Model,
+    quick: Annotated[bool, typer.Option("--quick", "-q", help="Ask every third question.")] = False,
+    easy_only: Annotated[
+        bool, typer.Option("--easy-only", help="Ask only of two numbers below ten.")
+    ] = False,
+    hard_only: Annotated[
+        bool, typer.Option("--hard-only", help="Ask only of two numbers from ten up.")
+    ] = False,
+    raw: Raw = False,
+    adapter: Adapter = None,
+    output: Output = None,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Ask 156 arithmetic questions, and find the layer at which each answer emerges.
+
+    Four operations at three difficulties, 13 questions each, on operands from 2 to 50. Answers are parsed to their end.
+    After every layer the logit lens reads the first token of the right answer where the model's answer begins.
+    """
+    if easy_only and hard_only:
+        raise ValueError("--easy-only and --hard-only leave nothing to ask; give one of them")
+    check_output(output)
+    from lazarus_probe.introspection.arithmetic import arithmetic as analyse
+    from lazarus_probe.introspection.arithmetic_questions import DIFFICULTIES, questions
+    from lazarus_probe.subject.load import num_layers_of
+    from lazarus_probe.subject.subject import Subject
+
+    num_layers_of(model)
+    wanted = ["easy"] if easy_only else ["hard"] if hard_only else list(DIFFICULTIES)
+    asked = questions(difficulties=wanted, seed=seed)[:: QUICK if quick else 1]
+    subject = Subject.load(model, adapter)
+    result = analyse(subject, asked, raw=raw, seed=seed)
+    deliver(
+        result.as_data() | {"about": about(subject, seed)},
+        "\n".join(text(result)),
+        as_json=as_json,
+        output=output,
+    )
+
+
+def text(result: ArithmeticResult) -> Iterator[str]:
+    """The result as it is read."""
+    yield title("SYSTEMATIC ARITHMETIC")
+    yield f"Model: {result.model_id} ({result.num_layers} layers)"
+    yield f"Tests: {len(result.results)}, asked {'in a chat' if result.chat else 'as plain text'}"
+    yield from _overall(result)
+    for name, found in result.stats.items():
+        yield f"\n{HEADINGS[name]}:"
+        yield _table(found)
+    yield from _wrong(result)
+
+
+def _overall(result: ArithmeticResult) -> Iterator[str]:
+    whole = result.overall
+    yield f"Accuracy: {whole.accuracy:.1%} {_interval(whole)}"
+    yield (
+        f"Right first token on top of the lens after some layer: {result.emerged:.1%}; "
+        f"that of another question's answer: {result.other_emerged:.1%}"
+    )
+    if whole.avg_emergence is None:
+        yield "Emergence: no right answer emerges at any layer"
+    else:
+        stable = "-" if whole.avg_stable is None else f"L{whole.avg_stable:.1f}"
+        yield f"Emergence of right answers: L{whole.avg_emergence:.1f} on average, there to stay from {stable}"
+
+
+def _table(found: Mapping[str, Share]) -> str:
+    rows: list[tuple[object, ...]] = [("", "accuracy", "interval", "n", "emerges", "stays from")]
+    rows += [
+        (
+            name,
+            f"{each.accuracy:.1%}",
+            _interval(each),
+            each.n,
+            _layer(each.avg_emergence),
+            _layer(each.avg_stable),
+        )
+        for name, each in found.items()
+    ]
+    return columns(rows, [10, 9, 16, 5, 8])
+
+
+def _wrong(result: ArithmeticResult) -> Iterator[str]:
+    wrong = [each for each in result.results if not each.correct]
+    if not wrong:
+        return
+    shown = wrong[:WRONG_SHOWN]
+    yield f"\nNot answered ({len(wrong)}{f', the first {len(shown)}' if len(shown) < len(wrong) else ''}):"
+    for each in shown:
+        emerges = "never" if each.emergence_layer is None else f"L{each.emergence_layer}"
+        yield (
+            f"  {each.question.prompt}{each.said.strip()!r}, expected {each.question.fact.answer}; "
+            f"first token {each.first_token!r} emerges: {emerges}, "
+            f"peak {each.peak_probability:.3f} at L{each.peak_layer}"
+        )
+
+
+def _interval(found: Share) -> str:
+    return f"[{found.low:.1%}, {found.high:.1%}]"
+
+
+def _layer(value: float | None) -> str:
+    return "-" if value is None else f"L{value:.1f}"

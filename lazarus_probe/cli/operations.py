@@ -1,0 +1,32 @@
+"""Arithmetic operations as they are given on a command line."""
+
+from __future__ import annotations
+
+_OTHERS = {"mult": "multiply", "mul": "multiply", "sub": "subtract", "div": "divide"}
+
+
+def parse_operations(text: str, option: str) -> list[str]:
+    """The operations of `all`, or of `*,+,-,/` or their names, each once and in the order given.
+
+    Raises:
+        ValueError: one of them is no operation, or none is given.
+    """
+    from lazarus_probe.tasks.arithmetic import OPERATIONS
+
+    known = (
+        {each.symbol: name for name, each in OPERATIONS.items()}
+        | {name: name for name in OPERATIONS}
+        | _OTHERS
+    )
+    if text.strip() == "all":
+        return list(OPERATIONS)
+    found = []
+    for part in text.split(","):
+        name = known.get(part.strip().lower())
+        if name is None:
+            raise ValueError(
+                f"{option} {text}: {part.strip()!r} is no operation; give all, or of *, +, -, /, "
+                f"{', '.join(OPERATIONS)}, with commas between them"
+            )
+        found.append(name)
+    return list(dict.fromkeys(found))

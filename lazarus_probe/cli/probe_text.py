@@ -1,0 +1,74 @@
+"""How probes are said in a line: the score, its interval, and the control that it gains least over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lazarus_probe.claims.claim import Claim
+    from lazarus_probe.claims.verdict import Verdict
+    from lazarus_probe.statistics.measurement import Control, Measurement
+
+WORDS = {
+    "majority": "the commonest answer",
+    "mean": "the mean answer",
+    "bag_of_tokens": "a bag of tokens",
+    "untrained": "an untrained model",
+    "token_embeddings": "the token embeddings",
+    "shuffled_labels": "shuffled labels",
+    "control_task": "random classes of tokens",
+    "operands": "the operands as numbers",
+}
+
+
+def accuracy(measurement: Measurement) -> str:
+    """An accuracy as percentages, with its interval and its best control."""
+    low, high = (f"{100 * end:.1f}%" for end in (measurement.low, measurement.high))
+    return f"{100 * measurement.score:.1f}%  [{low}, {high}]{_best(measurement, percent=True)}"
+
+
+def r2(measurement: Measurement) -> str:
+    """An R2, or another number, with its interval and its best control."""
+    ends = f"[{measurement.low:.3f}, {measurement.high:.3f}]"
+    return f"{measurement.score:.3f}  {ends}{_best(measurement, percent=False)}"
+
+
+def rivals(claim: Claim, measurement: Measurement) -> str:
+    """The controls over which a gain past the margin is not shown; or what else keeps a score from a verdict."""
+    percent = measurement.unit == "held-out accuracy"
+    close = sorted(
+        (each for each in measurement.controls if each.low < claim.margin), key=lambda each: each.gain
+    )
+    if not close:
+        return f"but {measurement.groups} groups are too few to tell it from {claim.threshold:g}"
+    *rest, last = (_reached(each, percent) for each in close)
+    return f"and from {', '.join(rest)}{' and ' if rest else ''}{last} as well"
+
+
+def compared(measurement: Measurement) -> str:
+    """The control that a score gains least over, as it stands beside it."""
+    best = measurement.best_control
+    return "" if best is None else f"beside {_reached(best, measurement.unit == 'held-out accuracy')}"
+
+
+def verdict_lines(verdicts: Mapping[str, Verdict]) -> Iterator[str]:
+    """Every verdict with its reason, a line each."""
+    yield "Verdicts:"
+    width = max(map(len, verdicts), default=0)
+    for key, verdict in verdicts.items():
+        yield f"  {key.ljust(width)}  {verdict}"
+
+
+def _best(measurement: Measurement, percent: bool) -> str:
+    best = measurement.best_control
+    if best is None:
+        return ""
+    scale, places = (100, 1) if percent else (1, 3)
+    gain, low, high = (f"{scale * each:+.{places}f}" for each in (best.gain, best.low, best.high))
+    return f"  best control: {_reached(best, percent)}, gain {gain} [{low}, {high}]"
+
+
+def _reached(control: Control, percent: bool) -> str:
+    score = f"{100 * control.score:.1f}%" if percent else f"{control.score:.3f}"
+    return f"{WORDS.get(control.name, control.name)} ({score})"

@@ -1,0 +1,33 @@
+"""Many tests at once: what is supported alone may not be among them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.verdict import Outcome, judge
+from lazarus_probe.cli.judged import judge_together
+from lazarus_probe.statistics.measurement import Control, Measurement
+
+CLAIM = Claim(
+    id="test",
+    statement="a",
+    source="b",
+    kind="decodability",
+    threshold=0.5,
+    controls=("majority",),
+)
+CLEAR = Measurement(0.9, 0.85, 0.95, 200, 50, "accuracy", (Control("majority", 0.5, 0.4, 0.3, 0.5),), p=0.04)
+NOTHING = replace(CLEAR, score=0.5, low=0.4, high=0.6, p=0.8)
+
+
+def test_a_finding_alone_is_none_among_many():
+    """With p = .04 one test is supported, and beside nineteen of nothing it is inconclusive and says why."""
+    assert judge_together({"one": (CLAIM, CLEAR)})["one"].outcome is Outcome.SUPPORTED
+    many = {"one": (CLAIM, CLEAR)} | {f"other {i}": (CLAIM, NOTHING) for i in range(19)}
+    found = judge_together(many)
+    assert found["one"].outcome is Outcome.INCONCLUSIVE
+    assert found["one"].reason == "supported alone, but q = 0.8 among 20 tests"
+    assert {name: verdict for name, verdict in found.items() if name != "one"} == {
+        name: judge(*test) for name, test in many.items() if name != "one"
+    }

@@ -1,0 +1,59 @@
+"""Several places and positions from one run give what one at a time gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lazarus_probe.hooks import ActivationStore, collect
+from lazarus_probe.hooks.sites import Site, resid_post
+from lazarus_probe.introspection.held_out import Problem, held_out
+from lazarus_probe.introspection.layer_probes import EMBED, collect_at, probes, site_of
+from lazarus_probe.introspection.probe import Labelled, decode
+
+TEXTS = ["12 + 3 = ", "4 * 5 = ", "6 + 7 = 1", "a", "cab12"]
+
+
+def test_every_position_is_what_collect_reads_there(grouped):
+    """Values at several positions of prompts of different lengths are those of one `collect` for each."""
+    lengths = [len(grouped.encode(text)) for text in TEXTS]
+    places = {"first": [0] * len(TEXTS), "last": [length - 1 for length in lengths]}
+    sites = [Site("embed"), resid_post(2)]
+    found = collect_at(grouped, TEXTS, sites, places)
+    for name, at in places.items():
+        expected = collect(grouped, TEXTS, sites, at=at)
+        for site in sites:
+            np.testing.assert_allclose(found[name][site], expected[site], rtol=1e-6)
+
+
+def test_all_places_are_read_in_one_run(grouped):
+    """Each place's measurement is that of `decode`, and each model runs over the prompts once."""
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice(list("abcdef"), size=5)) for _ in range(40)]
+    labelled = Labelled(texts, np.array(["a" in text for text in texts]), np.arange(40) // 4)
+    twin, store = grouped.untrained(1), ActivationStore()
+    found = probes(grouped, twin, labelled, [EMBED, 1], store=store)
+    assert store.passes == 2
+    for place in (EMBED, 1):
+        assert found[place] == decode(grouped, twin, labelled, site_of(place))
+
+
+def test_a_further_control_is_the_same_probe_on_other_features(grouped):
+    """What is known besides stands among the controls with the score of the held-out probe that is given it."""
+    rng = np.random.default_rng(1)
+    texts = ["".join(rng.choice(list("abcdef"), size=5)) for _ in range(40)]
+    numbers, groups = rng.normal(size=(40, 2)), np.arange(40) // 2
+    labels = numbers @ [1.0, 2.0]
+    found = probes(
+        grouped,
+        grouped.untrained(1),
+        Labelled(texts, labels, groups),
+        [0],
+        "regression",
+        known={"numbers": numbers},
+        seed=3,
+    )[0]
+    control = next(each for each in found.controls if each.name == "numbers")
+    expected = held_out(Problem.of(numbers, labels, groups, "regression", 3)).score
+    assert control.score == pytest.approx(expected)
+    assert control.score > 0.99 > found.score
