@@ -8,8 +8,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import load_file
 
 from lazarus_probe.cli import circuit, lazarus
 from lazarus_probe.tasks.arithmetic import facts
@@ -19,6 +21,12 @@ LINES: list[dict[str, Any]] = [
     for part in yaml.safe_load(Path(__file__).with_name("seed_commands.yaml").read_text(encoding="utf-8"))
     for line in part["lines"]
 ]
+KEYS = {
+    command: parts.get("keys", [])
+    for command, parts in yaml.safe_load(
+        (Path(__file__).parents[1] / "docs" / "seeds.yaml").read_text(encoding="utf-8")
+    )["commands"].items()
+}
 PROGRAMS = {"lazarus": lazarus.main, "circuit": circuit.main}
 PHASE1 = """
 model: organism
@@ -59,11 +67,12 @@ def run_as(line: dict[str, Any]) -> str:
 
 
 def shortened(line: dict[str, Any]) -> str:
-    """The line with fewer training steps, where it trains."""
+    """The line with fewer training steps, where it trains; and saved, where its keys are to be seen."""
     command = run_as(line)
     for words, fewer in line.get("short", {}).items():
         command = command.replace(words, fewer)
-    return command
+    saved = " -o " in command or " --output " in command
+    return command if saved or not line.get("keys") else f"{command} -o keys.json"
 
 
 def prepared(place: Path) -> Path:
@@ -101,8 +110,33 @@ def check(line: dict[str, Any], command: str, printed: str) -> None:
     for name in line.get("writes", []):
         file = Path(name)
         assert file.stat().st_size > 0, name
-        if file.suffix == ".json":
-            json.loads(file.read_text(encoding="utf-8"))
+    if line.get("keys"):
+        names = [*line.get("writes", []), *(["keys.json"] if "keys.json" in command else [])]
+        found = {key for name in names if not name.endswith(".png") for key in keys_in(name)}
+        missing = [key for key in expected_keys(command) if not any(key in name for name in found)]
+        assert missing == []
+
+
+def keys_in(name: str) -> set[str]:
+    """The keys of a file: those of JSON however deep, or the names of arrays."""
+    if name.endswith(".npz"):
+        with np.load(name, allow_pickle=False) as file:
+            return set(file.files)
+    if name.endswith(".safetensors"):
+        return set(load_file(name))
+    return keys_below(json.loads(Path(name).read_text(encoding="utf-8")))
+
+
+def keys_below(value: Any) -> set[str]:
+    """Every key within, however deep."""
+    if isinstance(value, dict):
+        return {*value, *(key for each in value.values() for key in keys_below(each))}
+    return {key for each in value for key in keys_below(each)} if isinstance(value, list) else set()
+
+
+def expected_keys(command: str) -> list[str]:
+    """The keys that the documents list for the command of a line."""
+    return next(keys for name, keys in KEYS.items() if f"{command} ".startswith(f"{name} "))
 
 
 def cases(*, long: bool) -> list[Any]:

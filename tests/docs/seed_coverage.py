@@ -13,11 +13,13 @@ from functools import cache
 from pathlib import Path
 
 import yaml
+from command_tree import commands
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "coverage.md"
 SEEDS = yaml.safe_load(Path(__file__).with_name("seeds.yaml").read_text(encoding="utf-8"))
-LINES = ROOT / "tests" / "cli" / "seed_commands.yaml"
+LINES_FILE = ROOT / "tests" / "cli" / "seed_commands.yaml"
+LINES = yaml.safe_load(LINES_FILE.read_text(encoding="utf-8"))
 RUN = "cli/test_seed_commands.py::test_line_runs"
 HEAD = """# Coverage
 
@@ -53,15 +55,29 @@ def test_of(item: Item) -> str | None:
     if item.kind == "command":
         return RUN if item.of in _lines() else _found(_files(item), re.escape(item.of.split()[-1]))
     if item.kind == "option":
-        pattern = rf"(?<![\w-]){re.escape(item.name)}(?![\w-])"
-        found = _found(_files(item), rf"""["' ]{re.escape(item.name)}["' =]""")
-        lines = [line for line in _lines().splitlines() if item.of in line and re.search(pattern, line)]
-        return found or (RUN if lines else None)
+        names = "|".join(map(re.escape, _names(item)))
+        found = _found(_files(item), rf"""["' ](?:{names})["' =]""")
+        run = [
+            line
+            for line in _lines().splitlines()
+            if item.of in line and re.search(rf" (?:{names})[ =]", f"{line} ")
+        ]
+        return found or (RUN if used.search(_lines()) else None)
     if item.kind == "key":
-        return _found(_files(item), rf"""["'.]{re.escape(item.name)}\b""") or _found(
-            _files(item), rf"\b{re.escape(item.name)}\b"
-        )
+        saved = [line for part in LINES for line in part["lines"] if line.get("keys")]
+        if any(item.of in str(line.get("run") or line["written"]) for line in saved):
+            return RUN
     return _found(_files(item), rf"\b{re.escape(item.name)}\b")
+
+
+@cache
+def _options() -> dict[str, list[tuple[str, ...]]]:
+    return {command.name: [option.names for option in command.options] for command in commands()}
+
+
+def _names(item: Item) -> tuple[str, ...]:
+    """All names of an option: what is tested under one of them is tested."""
+    return next((names for names in _options().get(item.of, []) if item.name in names), (item.name,))
 
 
 def _files(item: Item) -> tuple[Path, ...]:
@@ -86,7 +102,7 @@ def _files(item: Item) -> tuple[Path, ...]:
 
 @cache
 def _lines() -> str:
-    return LINES.read_text(encoding="utf-8")
+    return LINES_FILE.read_text(encoding="utf-8")
 
 
 @cache
