@@ -57,11 +57,7 @@ def test_of(item: Item) -> str | None:
     if item.kind == "option":
         names = "|".join(map(re.escape, _names(item)))
         found = _found(_files(item), rf"""["' ](?:{names})["' =]""")
-        run = [
-            line
-            for line in _lines().splitlines()
-            if item.of in line and re.search(rf" (?:{names})[ =]", f"{line} ")
-        ]
+        used = re.compile(rf"{re.escape(item.of)} .*(?<= )(?:{names})(?= |=|$)", re.MULTILINE)
         return found or (RUN if used.search(_lines()) else None)
     if item.kind == "key":
         saved = [line for part in LINES for line in part["lines"] if line.get("keys")]
