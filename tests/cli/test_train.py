@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+import yaml
 
 from lazarus_probe.cli import lazarus, train
 from lazarus_probe.tasks.arithmetic import facts
@@ -191,6 +192,26 @@ def small(tmp_path, make_llama, save_checkpoint) -> list[str]:
         "--eval-interval": 20,
     }  # fmt: skip
     return [*COMMAND, *(str(part) for pair in arguments.items() for part in pair), "--output"]
+
+
+def test_options_reach_the_training(small, tmp_path):
+    """What is given on the command line is what was trained with, as the file beside the result says."""
+    program = len(COMMAND) - 2
+    options = [
+        "--batch-size",
+        "3",
+        "--max-length",
+        "64",
+        "--no-mask-prompt",
+        "--epochs",
+        "1",
+        "--max-steps",
+        "1",
+    ]
+    assert lazarus.main([*small[program:], str(tmp_path / "out"), *options]) == 0
+    kept = yaml.safe_load((tmp_path / "out" / "sft.yaml").read_text())
+    assert (kept["batch_size"], kept["max_length"], kept["mask_prompt"]) == (3, 64, False)
+    assert (kept["epochs"], kept["max_steps"]) == (1, 1)
 
 
 def test_interrupted_run_goes_on(small, tmp_path):

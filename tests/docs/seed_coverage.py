@@ -120,7 +120,9 @@ def _found(files: tuple[Path, ...], pattern: str) -> str | None:
         for name, source in _functions(file):
             if re.search(pattern, source):
                 return f"{file.relative_to(ROOT / 'tests')}::{name}"
-    return None
+    # Not in a test itself, but in what the tests of a file share.
+    shared = (file for file in files if re.search(pattern, file.read_text(encoding="utf-8")))
+    return next((str(file.relative_to(ROOT / "tests")) for file in shared), None)
 
 
 def render() -> str:
