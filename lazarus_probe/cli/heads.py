@@ -1,0 +1,106 @@
+"""`lazarus introspect heads`: which heads are induction, duplicate-token and previous-token heads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Seed
+from lazarus_probe.cli.output import about, deliver, title
+from lazarus_probe.cli.parsing import check_output
+
+if TYPE_CHECKING:
+    from lazarus_probe.introspection.head_scores import HeadScores, Kind
+
+PLACES = {
+    "induction": "attention to the token after the first occurrence",
+    "duplicate": "attention to the first occurrence",
+    "previous": "attention to the token before",
+}
+CONTROLS = {
+    "induction": "second half in another order",
+    "duplicate": "second half in another order",
+    "previous": "attention spread evenly",
+}
+
+
+def heads(
+    model: Model,
+    adapter: Adapter = None,
+    length: Annotated[int, typer.Option(min=4, help="Random tokens, that come twice.")] = 50,
+    rows: Annotated[int, typer.Option(min=5, help="Sequences; the units of intervals and p.")] = 8,
+    top: Annotated[int, typer.Option(min=1, help="Heads shown of each kind.")] = 5,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="The least gain of a head with a name.")
+    ] = 0.2,
+    untrained: Annotated[int, typer.Option(min=3, help="Untrained models to compare with.")] = 5,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Score heads on repeated random tokens: induction, duplicate-token and previous-token heads.
+
+    Olsson et al. 2022 (arXiv:2209.11895). A head is given a name where its attention exceeds the control's by the
+    threshold, beyond chance over rows (max statistic over all heads) and beyond the best head of untrained models.
+    """
+    check_output(output)
+    from lazarus_probe.introspection.head_scores import head_scores
+    from lazarus_probe.subject.subject import Subject
+    from lazarus_probe.training.data import context_length
+
+    subject = Subject.load(model, adapter)
+    limit = context_length(subject)
+    if limit is not None and 2 * length + 1 > limit:
+        raise ValueError(f"--length {length}: 2 * {length} + 1 tokens do not fit into {limit}; give fewer")
+    found = head_scores(subject, length, rows, threshold=threshold, untrained=untrained, seed=seed)
+    deliver(
+        found.as_data() | {"about": about(subject, seed)},
+        as_text(subject.name, found, top),
+        as_json=as_json,
+        output=output,
+    )
+
+
+def as_text(name: str, found: HeadScores, top: int) -> str:
+    """The best heads of each kind beside their controls, and what the repetition gains."""
+    lines = [title(f"ATTENTION HEADS: {name}")]
+    lines.append(f"{found.rows} rows of {found.length} random tokens that come twice (seed {found.seed})")
+    for kind, scores in found.kinds.items():
+        lines += ["", *_kind_lines(kind, scores, top)]
+    loss = found.loss
+    lines += ["", "Loss on the repetition, nats a token:"]
+    lines.append(f"  first half                    {loss['first_half']:.3f}")
+    lines.append(f"  second half                   {loss['second_half']:.3f}")
+    lines.append(f"  second half in another order  {loss['second_half_in_another_order']:.3f}")
+    lines.append(f"  gain over the first half      {_estimate(found.loss_gain)}")
+    lines.append(f"  gain over another order       {_estimate(found.copying_gain)}")
+    return "\n".join(lines)
+
+
+def _kind_lines(name: str, kind: Kind, top: int) -> list[str]:
+    import numpy as np
+
+    from lazarus_probe.introspection.head_scores import NAMES
+
+    order = np.argsort(-np.nan_to_num(kind.gain.mean, nan=-np.inf), axis=None, kind="stable")[:top]
+    lines = [f"{name.capitalize()}: {PLACES[name]} (control: {CONTROLS[name]})"]
+    lines.append("  Head      Score  Control  Gain [95%]             p")
+    for layer, head in zip(*np.unravel_index(order, kind.score.shape), strict=True):
+        place = (int(layer), int(head))
+        gain = _estimate((kind.gain.mean[place], kind.gain.low[place], kind.gain.high[place]))
+        label = f"  {NAMES[name]}" if place in kind.named else ""
+        lines.append(
+            f"  L{place[0]}.H{place[1]}".ljust(12)
+            + f"{kind.score[place]:.3f}  {kind.control[place]:.3f}    {gain:<22} {kind.p[place]:.4f}{label}"
+        )
+    others = ", ".join(f"{gain:.3f}" for gain in kind.untrained)
+    lines.append(f"  best gain of untrained models: {others}")
+    if not kind.named:
+        lines.append(f"  no head goes beyond the controls: no {NAMES[name]} was found")
+    return lines
+
+
+def _estimate(found: tuple[float, float, float]) -> str:
+    mean, low, high = found
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"

@@ -1,0 +1,80 @@
+"""The pairs of prompts of a patching command: two options, two files side by side, or one file of pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lazarus_probe.cli.parsing import parse_prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lazarus_probe.introspection.pairs import PromptPair
+    from lazarus_probe.subject.subject import Subject
+
+Source = Annotated[
+    str | None, typer.Option("--source", help="The prompt to patch from; or @FILE with many, in order.")
+]
+Target = Annotated[
+    str | None, typer.Option("--target", help="The prompt to patch into, as long in tokens; or @FILE.")
+]
+Pairs = Annotated[
+    Path | None,
+    typer.Option("--pairs", help="A JSON file of {source, target}, with answer and other if wanted."),
+]
+Answer = Annotated[
+    str | None,
+    typer.Option(help="A token that the source speaks for.", show_default="what the model says to it"),
+]
+Other = Annotated[
+    str | None,
+    typer.Option(help="A token that the target speaks for.", show_default="what the model says to it"),
+]
+
+
+def pairs_of(
+    source: str | None, target: str | None, pairs: Path | None, answer: str | None, other: str | None
+) -> list[PromptPair]:
+    """The pairs that the options mean.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: neither both prompts nor a file of pairs, or both; or files of different lengths.
+    """
+    from lazarus_probe.introspection.pairs import PromptPair, read_pairs
+
+    if pairs is not None:
+        if source is not None or target is not None:
+            raise ValueError("--pairs brings its own prompts; leave --source and --target out")
+        if answer is not None or other is not None:
+            raise ValueError('--pairs names tokens by "answer" and "other"; leave --answer and --other out')
+        return read_pairs(pairs)
+    if source is None or target is None:
+        raise ValueError("give --source and --target, or --pairs FILE")
+    sources, targets = parse_prompt(source, "--source"), parse_prompt(target, "--target")
+    if len(sources) != len(targets):
+        raise ValueError(
+            f"--source has {len(sources)} prompts and --target {len(targets)}; give as many of both"
+        )
+    return [PromptPair(*pair, answer, other) for pair in zip(sources, targets, strict=True)]
+
+
+def described(
+    subject: Subject, pairs: Sequence[PromptPair], answers: Sequence[int], others: Sequence[int]
+) -> str:
+    """Which pairs these are, and between which tokens the metric tells."""
+    if len(pairs) > 1:
+        return f"{len(pairs)} pairs; metric: logit of the source's token minus that of the target's"
+    words = [repr(subject.decode([token])) for token in (answers[0], others[0])]
+    return (
+        f"Source: {pairs[0].source!r}\nTarget: {pairs[0].target!r}\n"
+        f"Metric: logit of {words[0]} minus logit of {words[1]}, at the last position"
+    )
+
+
+def estimate(mean: float, low: float, high: float) -> str:
+    """A mean with its interval, where there is one."""
+    return f"{mean:+.3f}" if low != low else f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"

@@ -1,0 +1,259 @@
+"""`lazarus introspect tuned-lens`: train a tuned lens, and read prompts through it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Prompt, Seed
+from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.parsing import check_output, parse_layers, parse_position, parse_prompt, parse_prompts
+from lazarus_probe.cli.progress import bar, interrupts_held
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lazarus_probe.introspection.lens_divergence import HeldOut
+    from lazarus_probe.introspection.logit_lens import LensResult
+    from lazarus_probe.subject.subject import Subject
+    from lazarus_probe.training.tuned_lens import LensTraining, TrainedLens
+
+FILES = (
+    "tuned_lens.safetensors",
+    "config.json",
+    "model.safetensors",
+    "adapters.safetensors",
+    "lora_weights.npz",
+)
+SAMPLES = 600
+
+tuned_lens = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Train a lens that translates each layer for the model's head, and read prompts through it.",
+)
+
+
+@tuned_lens.command()
+def train(
+    model: Model,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to keep the lens in.")],
+    adapter: Adapter = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Texts: FILE.jsonl as for training, or @FILE with one a line.",
+            show_default="the organism's corpus",
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 200,
+    learning_rate: Annotated[float, typer.Option(help="Of AdamW, at its peak.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Positions a step, all layers of each.")] = 64,
+    held_out: Annotated[float, typer.Option(help="The share of the texts kept for evaluation.")] = 0.2,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=10, help="Texts drawn from the organism's corpus.", show_default=str(SAMPLES)),
+    ] = None,
+    untrained: Annotated[
+        bool, typer.Option(help="Train a lens on an untrained model as well, as a control.")
+    ] = True,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Train a tuned lens: for each layer an affine map whose reading is close to the final distribution.
+
+    Belrose et al. 2023 (arXiv:2303.08112). Divergences are measured on texts held out, beside the plain logit lens, one
+    constant distribution, and the same on an untrained model.
+    """
+    check_folder(output)
+    texts = texts_of(data, samples, seed)
+    from lazarus_probe.introspection.tuned_lens import write_lens
+    from lazarus_probe.subject.subject import Subject
+    from lazarus_probe.training.tuned_lens import LensTraining
+
+    how = LensTraining(steps, learning_rate, batch_size, held_out, seed)
+    subject = Subject.load(model, adapter)
+    found = _trained(subject, texts, how, subject.name)
+    folder = write_lens(output, found.lens)
+    twin = _trained(subject.untrained(seed + 1000), texts, how, "untrained").held_out if untrained else None
+    result = dict(found.lens.config) | {
+        "output": str(folder),
+        "untrained": None if twin is None else twin.as_data(),
+        "about": about(subject, seed),
+    }
+    deliver(result, train_text(subject.name, found.held_out, twin, folder), as_json=as_json)
+
+
+@tuned_lens.command()
+def read(
+    model: Model,
+    prompt: Prompt,
+    lens: Annotated[Path, typer.Option("--lens", help="A folder that `tuned-lens train` wrote.")],
+    adapter: Adapter = None,
+    layers: Layers = None,
+    position: Annotated[str, typer.Option(help="Which token to read at: last, or a number.")] = "last",
+    top: Annotated[int, typer.Option(min=1, help="Tokens shown of each layer.")] = 5,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Read prompts through a tuned lens, beside the plain logit lens.
+
+    A lens is of one model: it is refused on another, and on the same one with other weights.
+    """
+    check_output(output)
+    prompts, at = parse_prompt(prompt), parse_position(position)
+    if at == "all":
+        raise ValueError("--position all is not read by the lens; give last or a number")
+    from lazarus_probe.introspection.tuned_lens import read_lens
+    from lazarus_probe.subject.load import num_layers_of
+
+    wanted = None if layers is None else parse_layers(layers, num_layers_of(model))
+    maps = read_lens(lens)
+    from lazarus_probe.introspection import tuned_lens as analysis
+    from lazarus_probe.introspection.logit_lens import logit_lens
+    from lazarus_probe.subject.subject import Subject
+
+    subject = Subject.load(model, adapter)
+    tuned = analysis.tuned_lens(subject, prompts, maps, wanted, at)
+    plain = logit_lens(subject, prompts, wanted, at)
+    rows = readings(subject, prompts, tuned, plain, top)
+    deliver(
+        {"prompts": rows, "lens": str(lens), "position": at, "about": about(subject)},
+        read_text(subject.name, rows),
+        as_json=as_json,
+        output=output,
+    )
+
+
+def check_folder(folder: Path) -> None:
+    """Find out before the training whether a lens can be kept in a folder.
+
+    Raises:
+        ValueError: it is a file, cannot be written to, or holds a model, an adapter or a lens.
+    """
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise ValueError(f"--output {folder}: {place} is a file; give a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ValueError(f"--output {folder}: {place} cannot be written to; give another folder")
+    there = [name for name in FILES if (folder / name).exists()]
+    if there:
+        raise ValueError(f"--output {folder} holds {there[0]}; give a folder of its own")
+
+
+def texts_of(data: str | None, samples: int | None, seed: int) -> list[str]:
+    """The texts of a file, or lines drawn from the organism's corpus.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no texts, or a number of samples is given as well.
+    """
+    if data is None:
+        import random
+
+        from lazarus_probe.organisms.corpus import sample
+
+        drawn = sample(random.Random(seed), samples or SAMPLES)  # noqa: S311 - a draw, not a secret
+        return [line.prompt + line.response for line in drawn]
+    if samples is not None:
+        raise ValueError("--samples is of the organism's corpus, and --data brings its own; leave one out")
+    if data.startswith("@"):
+        return parse_prompts(data, "--data")
+    from lazarus_probe.training.jsonl import read_jsonl
+
+    return [example.prompt + example.response for example in read_jsonl(Path(data))]
+
+
+def _trained(subject: Subject, texts: Sequence[str], how: LensTraining, label: str) -> TrainedLens:
+    from lazarus_probe.training.loop import Step
+    from lazarus_probe.training.tuned_lens import train_lens
+
+    with interrupts_held() as check, bar(how.steps, label=label) as show:
+
+        def on_step(step: Step) -> None:
+            show(step.step, step.parts["mean"])
+            check()
+
+        return train_lens(subject, texts, how, on_step)
+
+
+def train_text(name: str, found: HeldOut, twin: HeldOut | None, folder: Path) -> str:
+    """Divergences by layer: plain and tuned lens, and both on an untrained model."""
+    lines = [title(f"TUNED LENS: {name}")]
+    lines.append(
+        f"KL(final || lens) in nats on {found.positions} positions of {found.texts} texts held out\n"
+    )
+    head = ["Layer", "Plain", "Tuned [95%]", "Plain - tuned [95%]"]
+    head += ["Untrained: plain", "tuned"] if twin else []
+    rows = [head]
+    for layer in range(len(found.plain)):
+        row = [
+            f"L{layer}",
+            f"{found.plain[layer]:.3f}",
+            f"{found.tuned[layer]:.3f} {found.tuned_interval[layer]}",
+            f"{found.gain[layer]:.3f} {found.gain_interval[layer]}",
+        ]
+        row += [f"{twin.plain[layer]:.3f}", f"{twin.tuned[layer]:.3f}"] if twin else []
+        rows.append(row)
+    lines.append(columns(rows, (6, 8, 22, 22, 17)))
+    lines.append(
+        f"\nOne constant distribution: {found.constant:.3f}"
+        + (f", untrained {twin.constant:.3f}" if twin else "")
+    )
+    lines.append("Compare with the constant and the untrained model: a lens learns there, too.")
+    lines.append(f"Lens saved to: {folder}")
+    return "\n".join(lines)
+
+
+def readings(
+    subject: Subject, prompts: Sequence[str], tuned: LensResult, plain: LensResult, top: int
+) -> list[dict[str, Any]]:
+    """By prompt and layer, the most probable tokens of both lenses."""
+    import numpy as np
+
+    def tokens(result: LensResult, row: int, column: int) -> list[dict[str, Any]]:
+        ids = result.top_tokens(top)[row, column].tolist()
+        return [
+            {
+                "token": subject.decode([token]),
+                "id": token,
+                "probability": float(np.exp(result.log_probs[row, column, token])),
+            }
+            for token in ids
+        ]
+
+    return [
+        {
+            "prompt": prompt,
+            "layers": [
+                {"layer": layer, "tuned": tokens(tuned, row, column), "plain": tokens(plain, row, column)}
+                for column, layer in enumerate(tuned.layers)
+            ],
+        }
+        for row, prompt in enumerate(prompts)
+    ]
+
+
+def read_text(name: str, rows: Sequence[dict[str, Any]]) -> str:
+    """By prompt a line a layer: what both lenses put on top."""
+    lines = [title(f"TUNED LENS: {name}")]
+    for row in rows:
+        cells = [
+            (
+                f"L{one['layer']}",
+                *(
+                    ", ".join(f"{t['token']!r} {t['probability']:.2f}" for t in one[lens])
+                    for lens in ("tuned", "plain")
+                ),
+            )
+            for one in row["layers"]
+        ]
+        lines += [
+            f"Prompt: {row['prompt']!r}",
+            columns([("Layer", "Tuned lens", "Plain lens"), *cells], (6, 42)),
+            "",
+        ]
+    return "\n".join(lines).rstrip()

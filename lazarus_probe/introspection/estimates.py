@@ -1,0 +1,45 @@
+"""Means over rows with Student's interval, for effects that have no bounds."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class Estimate(NamedTuple):
+    """A mean over rows and its interval, each of the shape of a row."""
+
+    mean: NDArray[Any]
+    low: NDArray[Any]
+    high: NDArray[Any]
+
+
+def over_rows(values: ArrayLike, level: float = 0.95) -> Estimate:
+    """The mean of independent rows (N, ...) and its t interval (Student 1908); NaN bounds for a single row."""
+    from scipy.special import stdtrit
+
+    rows = np.asarray(values, dtype=np.float64)
+    mean, count = rows.mean(axis=0), len(rows)
+    if count < 2:
+        unknown = np.full_like(mean, np.nan)
+        return Estimate(mean, unknown, unknown)
+    reach = float(stdtrit(count - 1, (1 + level) / 2)) * rows.std(axis=0, ddof=1) / sqrt(count)
+    return Estimate(mean, mean - reach, mean + reach)
+
+
+def next_above(values: ArrayLike, level: float = 0.95) -> float:
+    """The upper end of the prediction interval of one further value, Student's t on those there are (N,).
+
+    Raises:
+        ValueError: fewer than three values, whose spread is unknown.
+    """
+    from scipy.special import stdtrit
+
+    known = np.asarray(values, dtype=np.float64)
+    if len(known) < 3:
+        raise ValueError(f"{len(known)} values; give at least 3, for their spread to be known")
+    reach = float(stdtrit(len(known) - 1, (1 + level) / 2)) * known.std(ddof=1) * sqrt(1 + 1 / len(known))
+    return float(known.mean() + reach)

@@ -1,0 +1,127 @@
+"""Pairs of prompts that patching goes between, and the two tokens whose logits tell them apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+FORM = 'give a JSON list, or lines, of {"source": ..., "target": ...}, with "answer" and "other" if wanted'
+FIELDS = ("source", "target", "answer", "other")
+
+
+@dataclass(frozen=True)
+class PromptPair:
+    """A source to patch from and a target to patch into.
+
+    Attributes:
+        source: the prompt.
+        target: the prompt, with as many tokens.
+        answer: a word of one token that the source speaks for; None for what the model says to it.
+        other: a word of one token that the target speaks for; None for what the model says to it.
+    """
+
+    source: str
+    target: str
+    answer: str | None = None
+    other: str | None = None
+
+
+def read_pairs(path: Path) -> list[PromptPair]:
+    """The pairs in a file: a JSON list of objects, or one object a line.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is of another form, or holds no pairs; the message says which entry is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text; {FORM}") from None
+    entries = _entries(path, text)
+    if not entries:
+        raise ValueError(f"{path} holds no pairs; {FORM}")
+    return [_pair(path, number, entry) for number, entry in enumerate(entries)]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Of each pair the token that the source speaks for, and that of the target."""
+
+    answers: tuple[int, ...]
+    others: tuple[int, ...]
+
+
+def tokens_of(subject: Subject, pairs: Sequence[PromptPair]) -> Tokens:
+    """The tokens of each pair: those given, else what the model says to the source and to the target.
+
+    Raises:
+        ValueError: a word that is no single token, a pair of unequal token lengths, or one whose two tokens are equal.
+    """
+    if not pairs:
+        raise ValueError("no pairs; give at least one source and target")
+    for number, pair in enumerate(pairs):
+        lengths = len(subject.encode(pair.source)), len(subject.encode(pair.target))
+        if lengths[0] != lengths[1]:
+            raise ValueError(
+                f"pair {number}: the source has {lengths[0]} tokens and the target {lengths[1]}; "
+                "patch between prompts of equal length"
+            )
+    answers = _words(subject, [pair.answer for pair in pairs], [pair.source for pair in pairs])
+    others = _words(subject, [pair.other for pair in pairs], [pair.target for pair in pairs])
+    for number, (answer, other) in enumerate(zip(answers, others, strict=True)):
+        if answer == other:
+            raise ValueError(
+                f"pair {number}: source and target both lead to {subject.decode([answer])!r}; "
+                "give two tokens with --answer and --other, or other prompts"
+            )
+    return Tokens(tuple(answers), tuple(others))
+
+
+def said(subject: Subject, prompts: Sequence[str]) -> list[int]:
+    """The most likely next token of each prompt."""
+    import mlx.core as mx
+
+    from lazarus_probe.subject.batches import by_length, encode_all
+    from lazarus_probe.subject.generate import forward
+
+    found = [0] * len(prompts)
+    for indices, tokens in by_length(encode_all(subject, prompts)):
+        tops: Any = mx.argmax(forward(subject.model, tokens)[:, -1], axis=-1).tolist()
+        for index, top in zip(indices, tops, strict=True):
+            found[index] = top
+    return found
+
+
+def _words(subject: Subject, words: Sequence[str | None], prompts: Sequence[str]) -> list[int]:
+    tops = said(subject, prompts) if None in words else [0] * len(words)
+    return [
+        top if word is None else subject.single_token(word) for word, top in zip(words, tops, strict=True)
+    ]
+
+
+def _entries(path: Path, text: str) -> list[Any]:
+    try:
+        if text.lstrip().startswith("["):
+            found = json.loads(text)
+            return list(found)
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON ({str(error).splitlines()[0]}); {FORM}") from None
+
+
+def _pair(path: Path, number: int, entry: Any) -> PromptPair:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{path}: pair {number} is no object; {FORM}")
+    for field in FIELDS:
+        value = entry.get(field)
+        if field in ("source", "target") and value is None:
+            raise ValueError(f"{path}: pair {number} has no {field!r}; {FORM}")
+        if value is not None and (not isinstance(value, str) or not value):
+            raise ValueError(f"{path}: pair {number} has the {field} {value!r}; a text is needed")
+    return PromptPair(entry["source"], entry["target"], entry.get("answer"), entry.get("other"))

@@ -1,0 +1,140 @@
+"""The four runs of path patching, of all senders in one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+
+from lazarus_probe.hooks.interventions import Intervention
+from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.trace import hooked, trace
+from lazarus_probe.subject.anatomy import UnsupportedArchitecture
+from lazarus_probe.subject.batches import TOKENS_PER_BATCH
+from lazarus_probe.subject.generate import forward
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+# The order of the parts of a block: what a component at one place hears from.
+BEFORE, ATTENTION, MLP, AFTER = range(4)
+STAGE = {"embed": BEFORE, "resid_pre": BEFORE, "mlp_out": MLP, "resid_post": AFTER, "logits": AFTER}
+
+
+def place_of(site: Site) -> tuple[float, int]:
+    """Where in the order of computation a site lies: its block, and the part of it."""
+    if site.kind == "embed":
+        return -1, BEFORE
+    layer = float("inf") if site.layer is None else site.layer
+    return layer, STAGE.get(site.kind, ATTENTION)
+
+
+@dataclass(eq=False)
+class Paths:
+    """Pairs of one length with the two runs that all paths share."""
+
+    subject: Subject
+    tokens: mx.array
+    donors: mx.array
+    receiver: Site
+    hold_mlps: bool
+    position: int | None
+
+    def __post_init__(self) -> None:
+        if self.position is not None and not -self.tokens.shape[1] <= self.position < self.tokens.shape[1]:
+            raise IndexError(
+                f"position {self.position} is out of range: a prompt has {self.tokens.shape[1]} tokens"
+            )
+        self.held = [
+            site
+            for site in held_sites(self.subject, self.hold_mlps)
+            if place_of(site) < place_of(self.receiver)
+        ]
+        self.run = trace(self.subject, self.tokens, self.held)
+        self.logits = self.run.logits[:, -1]
+        self.source_logits = forward(self.subject.model, self.donors)[:, -1]
+
+    def patched(self, senders: Sequence[Site], donors: mx.array) -> Iterator[tuple[int, mx.array]]:
+        """For each sender its number, and the logits (B, V) at the last position of the last run."""
+        size = max(1, TOKENS_PER_BATCH // self.tokens.size)
+        wholes = list(dict.fromkeys(Site(site.kind, site.layer) for site in senders))
+        source = trace(self.subject, donors, wholes)
+        for begin in range(0, len(senders), size):
+            part = senders[begin : begin + size]
+            logits = self._runs(part, [_of(source[Site(one.kind, one.layer)], one) for one in part])
+            rows = mx.split(logits, len(part), axis=0)
+            mx.eval(rows)
+            yield from zip(range(begin, begin + len(part)), rows, strict=True)
+
+    def _runs(self, senders: Sequence[Site], values: Sequence[mx.array]) -> mx.array:
+        """Logits (S * B, V) of the third and fourth run, the rows of one sender after those of another."""
+        tokens = mx.concatenate([self.tokens] * len(senders))
+        edits = [
+            self._send(row, site, value)
+            for row, (site, value) in enumerate(zip(senders, values, strict=True))
+        ]
+        edits += self._holds(senders)
+        if self.receiver.kind == "logits":
+            with hooked(self.subject, (), edits):
+                return forward(self.subject.model, tokens)[:, -1]
+        with hooked(self.subject, self.receiver, edits) as seen:
+            forward(self.subject.model, tokens)
+        heard = seen[self.receiver]
+        with hooked(self.subject, (), Intervention(self.receiver, lambda _: heard, label="path patch")):
+            return forward(self.subject.model, tokens)[:, -1]
+
+    def _rows(self, sender: int) -> slice:
+        return slice(sender * len(self.tokens), (sender + 1) * len(self.tokens))
+
+    def _send(self, row: int, site: Site, value: mx.array) -> Intervention:
+        rows = self._rows(row)
+
+        def edit(old: mx.array) -> mx.array:
+            new = mx.array(old)
+            if self.position is None:
+                new[rows] = value
+            else:
+                new[rows, self.position] = value[:, self.position]
+            return new
+
+        return Intervention(site, edit, label="path patch")
+
+    def _holds(self, senders: Sequence[Site]) -> list[Intervention]:
+        """Hold each attention (and MLP) after a sender in that sender's rows."""
+        found = []
+        for site in self.held:
+            rows = [row for row, sender in enumerate(senders) if place_of(sender) < place_of(site)]
+            if rows:
+                found.append(Intervention(site, self._hold(rows, self.run[site]), label="hold"))
+        return found
+
+    def _hold(self, senders: Sequence[int], value: mx.array) -> Callable[[mx.array], mx.array]:
+        def edit(old: mx.array) -> mx.array:
+            new = mx.array(old)
+            for sender in senders:
+                new[self._rows(sender)] = value
+            return new
+
+        return edit
+
+
+def held_sites(subject: Subject, mlps: bool) -> list[Site]:
+    """What is held at its value on the target: what mixes positions, and MLPs if asked for."""
+    found = []
+    for layer in range(subject.num_layers):
+        kinds = kinds_at(subject.anatomy, layer)
+        mixing = [kind for kind in ("attn_out", "mixer_out") if kind in kinds]
+        if not mixing:
+            raise UnsupportedArchitecture(
+                f"block {layer} of {subject.name} has no attention to hold; it cannot be path patched"
+            )
+        found += [
+            Site(kind, layer) for kind in (*mixing, *(["mlp_out"] if mlps and "mlp_out" in kinds else []))
+        ]
+    return found
+
+
+def _of(values: mx.array, site: Site) -> mx.array:
+    return values if site.head is None else values[:, :, site.head]

@@ -1,0 +1,224 @@
+"""Training a tuned lens (Belrose et al. 2023, arXiv:2303.08112), and what it reaches on texts held out.
+
+The loss is the divergence of each layer's reading from the model's final distribution, KL(final || lens) in nats,
+summed over layers. The model is run and not trained. Reading and files are in `lazarus_probe.introspection.tuned_lens`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from lazarus_probe.hooks.replay import replay
+from lazarus_probe.introspection.lens_divergence import POOL_BYTES, HeldOut, bytes_of, evaluate
+from lazarus_probe.introspection.tuned_lens import FORMAT, TunedLens, check_readable, residuals
+from lazarus_probe.subject.batches import encode_all
+from lazarus_probe.training import fast_exp
+from lazarus_probe.training.forward import on_cpu
+from lazarus_probe.training.loop import Optimisation, Step, steps
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+    from lazarus_probe.training.losses import Loss
+
+Texts = Sequence[str] | Sequence[Sequence[int]]
+LOGITS_PER_STEP = 2**26
+FEWEST_TEXTS = 10
+
+
+@dataclass(frozen=True)
+class LensTraining:
+    """How a lens is trained.
+
+    Attributes:
+        steps: of the training.
+        learning_rate: of AdamW, at its peak.
+        batch_size: positions a step, of each of which all layers are read.
+        held_out: the share of the texts that is kept for evaluation.
+        seed: of the split, the order and the intervals.
+    """
+
+    steps: int = 200
+    learning_rate: float = 1e-3
+    batch_size: int = 64
+    held_out: float = 0.2
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedLens:
+    """A lens and what it reaches on held-out texts."""
+
+    lens: TunedLens
+    held_out: HeldOut
+
+    def _repr_html_(self) -> str:
+        return self.held_out._repr_html_()
+
+
+def train_lens(
+    subject: Subject,
+    texts: Texts,
+    training: LensTraining | None = None,
+    on_step: Callable[[Step], None] = lambda _step: None,
+) -> TrainedLens:
+    """Train a lens for every layer but the last, and measure it on texts that it was not trained on.
+
+    Args:
+        subject: the model, whose weights stay as they are.
+        texts: texts or token ids; equal ones count once.
+        training: how; the defaults without it.
+        on_step: called after each step.
+
+    Raises:
+        ValueError: too few texts, or settings out of range.
+        UnsupportedArchitecture: a model of one layer, or whose residual streams cannot be read out one by one.
+        Diverged: a loss is not finite.
+    """
+    training = training or LensTraining()
+    _check(training)
+    check_readable(subject)
+    if subject.num_layers < 2:
+        raise ValueError(
+            f"{subject.name} has one layer, after which the plain lens is exact; nothing to train"
+        )
+    trained, held_out = split_texts(subject, texts, training)
+    maps = _Maps(subject.num_layers - 1, subject.anatomy.hidden_size)
+    batches = _batches(subject, trained, _size(subject, training), training.seed)
+    how = Optimisation(training.learning_rate, training.steps, weight_decay=0.0)
+    for step in steps(maps, _loss(subject, maps), batches, how):
+        on_step(step)
+    lens = TunedLens(np.array(maps.weights), np.array(maps.biases), {})
+    found = evaluate(subject, lens, trained, held_out, training.seed)
+    return TrainedLens(TunedLens(lens.weights, lens.biases, _config(subject, training, found)), found)
+
+
+def split_texts(
+    subject: Subject, texts: Texts, training: LensTraining
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Token ids of the texts to train on, and of those held out; no text is on both sides.
+
+    Raises:
+        ValueError: too few different texts.
+    """
+    ids = sorted({tuple(one) for one in encode_all(subject, list(texts)) if len(one) > 1})
+    if len(ids) < FEWEST_TEXTS:
+        raise ValueError(
+            f"{len(ids)} different texts of two tokens or more; give at least {FEWEST_TEXTS} to train a lens on"
+        )
+    random.Random(training.seed).shuffle(ids)  # noqa: S311 - a split, not a secret
+    kept = max(2, round(training.held_out * len(ids)))
+    return [list(one) for one in ids[kept:]], [list(one) for one in ids[:kept]]
+
+
+class _Maps(nn.Module):
+    """The maps of all layers, as one module that the training loop can move; they begin as the identity."""
+
+    def __init__(self, layers: int, width: int) -> None:
+        super().__init__()
+        self.weights = mx.zeros((layers, width, width))
+        self.biases = mx.zeros((layers, width))
+
+
+def _loss(subject: Subject, maps: _Maps) -> Loss:
+    """A loss of residual streams (N, layers, D): the divergence of each layer's reading, summed over layers."""
+    dtype = getattr(mx, subject.dtype)
+
+    def tail(resid: mx.array) -> mx.array:
+        return replay(subject, resid.astype(dtype)[:, None])[:, 0].astype(mx.float32)
+
+    def loss(resid: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
+        count, layers, width = resid.shape
+        below = mx.swapaxes(resid[:, :-1], 0, 1).astype(mx.float32)
+        moved = below + below @ mx.swapaxes(maps.weights, 1, 2) + maps.biases[:, None]
+        final = mx.stop_gradient(tail(resid[:, -1]))
+        logits = tail(moved.reshape(-1, width)).reshape(layers - 1, count, -1)
+        each: Any = divergence(final, logits).mean(axis=1)
+        return each.sum(), {"mean": each.mean()}
+
+    return loss
+
+
+def divergence(final: mx.array, logits: mx.array) -> mx.array:
+    """KL(softmax(final) || softmax(logits)) in nats over the last axis; differentiable in the second alone."""
+    total: Any = _log_sum(final)
+    before = mx.stop_gradient(final - total[..., None])
+    weight = mx.stop_gradient(_exp(before))
+    # The weights add up to one, so that the sum over the vocabulary needs no exponential of its own.
+    reached: Any = _log_sum(logits)
+    return reached - (weight * logits).sum(axis=-1) + (weight * before).sum(axis=-1)
+
+
+@mx.custom_function
+def _log_sum(logits: mx.array) -> mx.array:
+    """Log of the sum of exponentials over the last axis."""
+    peak = logits.max(axis=-1, keepdims=True)
+    return mx.log(_exp(logits - peak).sum(axis=-1)) + peak[..., 0]
+
+
+@_log_sum.vjp
+def _log_sum_vjp(logits: Any, cotangent: Any, output: Any) -> mx.array:
+    return cotangent[..., None] * _exp(logits - output[..., None])
+
+
+def _exp(values: mx.array) -> mx.array:
+    return fast_exp.exp(values) if on_cpu() else mx.exp(values)
+
+
+def _batches(
+    subject: Subject, texts: Sequence[Sequence[int]], size: int, seed: int
+) -> Iterator[list[tuple[mx.array]]]:
+    """Batches of residual streams (N, layers, D), without end; the model is run anew where not all fit into memory."""
+    rng, pools = np.random.default_rng(seed), _pools(subject, texts)
+    kept = residuals(subject, pools[0])[0] if len(pools) == 1 else None
+    while True:
+        for pool in pools:
+            resid = residuals(subject, pool)[0] if kept is None else kept
+            order = rng.permutation(max(size, len(resid))) % len(resid)
+            for begin in range(0, len(order) - size + 1, size):
+                yield [(resid[mx.array(order[begin : begin + size].astype(np.int32))],)]
+
+
+def _pools(subject: Subject, texts: Sequence[Sequence[int]]) -> list[Sequence[Sequence[int]]]:
+    """The texts in parts whose residual streams fit into memory."""
+    room = max(1, POOL_BYTES // bytes_of(subject))
+    ends = np.cumsum([len(text) for text in texts])
+    parts: dict[int, list[Sequence[int]]] = {}
+    for text, end in zip(texts, ends.tolist(), strict=True):
+        parts.setdefault((end - len(text)) // room, []).append(text)
+    return list(parts.values())
+
+
+def _size(subject: Subject, training: LensTraining) -> int:
+    """Positions a step: as asked for, or fewer where their logits would take too much memory."""
+    most = LOGITS_PER_STEP // (subject.num_layers * subject.anatomy.vocab_size)
+    return max(1, min(training.batch_size, most))
+
+
+def _check(training: LensTraining) -> None:
+    for name in ("steps", "batch_size"):
+        if getattr(training, name) < 1:
+            raise ValueError(f"{name} is {getattr(training, name)}; give at least 1")
+    if training.learning_rate <= 0:
+        raise ValueError(f"learning_rate is {training.learning_rate}; give a number above 0")
+    if not 0 < training.held_out < 1:
+        raise ValueError(f"held_out is {training.held_out}; give a share between 0 and 1")
+
+
+def _config(subject: Subject, training: LensTraining, found: HeldOut) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "model": subject.name,
+        "base": subject.fingerprint,
+        "layers": list(range(subject.num_layers - 1)),
+        "hidden_size": subject.anatomy.hidden_size,
+        **asdict(training),
+        "held_out_share": training.held_out,
+        "held_out": found.as_data(),
+    }
