@@ -1,0 +1,99 @@
+"""`lazarus introspect hooks`: what hooks capture on a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Prompt
+from lazarus_probe.cli.parsing import check_output, parse_layers, parse_prompt
+
+if TYPE_CHECKING:
+    from lazarus_probe.introspection.capture_report import Attended, CaptureReport
+
+
+def hooks(
+    model: Model,
+    prompt: Prompt,
+    layers: Layers = None,
+    capture_attention: Annotated[
+        bool, typer.Option("--capture-attention", help="Also capture attention weights.")
+    ] = False,
+    last_only: Annotated[
+        bool, typer.Option("--last-only", help="Capture the last position only, not all.")
+    ] = False,
+    no_logit_lens: Annotated[
+        bool, typer.Option("--no-logit-lens", help="Leave out what each layer would say.")
+    ] = False,
+    top_k: Annotated[int, typer.Option("--top-k", min=1, help="Tokens of the logit lens a layer.")] = 5,
+    adapter: Adapter = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Capture hidden states and attention of layers on a prompt, and show what they hold.
+
+    The model's own code runs, once a prompt, watched by hooks. By default layers are evenly spaced over the model.
+    """
+    from lazarus_probe.subject.load import num_layers_of
+
+    check_output(output)
+    texts = parse_prompt(prompt)
+    chosen = None if layers is None else parse_layers(layers, num_layers_of(model))
+    from lazarus_probe.cli.output import about, deliver
+    from lazarus_probe.introspection.capture_report import capture_report
+    from lazarus_probe.subject.subject import Subject
+
+    subject = Subject.load(model, adapter)
+    found = [
+        capture_report(
+            subject,
+            text,
+            chosen,
+            attention=capture_attention,
+            last_only=last_only,
+            lens=not no_logit_lens,
+            top_k=top_k,
+        )
+        for text in texts
+    ]
+    data = {
+        "model": subject.name,
+        "num_layers": subject.num_layers,
+        "layers": [each.layer for each in found[0].layers],
+        "results": [each.as_data() for each in found],
+        "about": about(subject),
+    }
+    head = f"Model: {subject.name} ({subject.num_layers} layers)"
+    text = "\n\n".join([head, *("\n".join(_lines(each)) for each in found)])
+    deliver(data, text, as_json=as_json, output=output)
+
+
+def _lines(found: CaptureReport) -> Iterator[str]:
+    yield f"Prompt: {found.prompt!r}"
+    yield f"Tokens ({len(found.tokens)}): {list(found.tokens)}"
+    yield f"Captured layers: {[each.layer for each in found.layers]}"
+    yield f"Logits: {found.logits_shape}"
+    yield "\n=== Hidden states ==="
+    for each in found.layers:
+        yield (
+            f"  Layer {each.layer:2d}: shape {each.shape}, norm {each.norm:.3f} at the last position, "
+            f"{each.mean_norm:.3f} on average"
+        )
+    attended = [(each.layer, each.attention) for each in found.layers if each.attention]
+    if attended:
+        yield "\n=== Attention from the last position ==="
+    for layer, attention in attended:
+        yield f"  Layer {layer:2d}: {_attention(attention)}"
+    if found.lens:
+        yield f"\n=== Logit lens at position {found.lens[0].position} ==="
+    for read in found.lens:
+        pairs = zip(read.top_tokens, read.top_probs, strict=True)
+        yield f"  Layer {read.layer_idx:2d}: " + " | ".join(f"{token!r} ({p:.4f})" for token, p in pairs)
+
+
+def _attention(found: Attended) -> str:
+    top = zip(found.tokens, found.positions, found.weights, strict=True)
+    named = ", ".join(f"{token!r} at {place} ({weight:.2f})" for token, place, weight in top)
+    return f"shape {found.shape}, entropy {found.entropy:.3f} nats; most to {named}"

@@ -1,0 +1,118 @@
+"""`lazarus introspect logit-lens`: whether words are what a layer would say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompts
+from lazarus_probe.cli.parsing import check_output, checked_text, layer_of, parse_layers, parse_prompts
+
+if TYPE_CHECKING:
+    from lazarus_probe.introspection.target_lens import TargetLens
+
+WIDE = 6  # prompts that a grid has columns for
+
+
+def logit_lens(
+    model: Model,
+    prompts: Prompts,
+    layer: Annotated[
+        int | None,
+        typer.Option("--layer", "-l", help="The layer to report on.", show_default="55% of the depth"),
+    ] = None,
+    targets: Annotated[
+        list[str] | None,
+        typer.Option("--targets", "-t", help="A word to look for, one token; repeatable."),
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option("--layers", help="Also read these, as in 0,4-7, or all: a grid.")
+    ] = None,
+    adapter: Adapter = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Check by the logit lens whether words are on top after a layer, at each prompt's last token.
+
+    The residual stream is read by the model's own final norm and unembedding (nostalgebraist, 2020). Counts come with
+    Wilson's 95% interval.
+    """
+    from lazarus_probe.subject.load import num_layers_of
+
+    check_output(output)
+    texts = parse_prompts(prompts)
+    words = [checked_text(word, "--targets") for word in targets or []]
+    count = num_layers_of(model)
+    chosen = None if layer is None else layer_of(layer, count)
+    others = [] if layers is None else parse_layers(layers, count)
+    from lazarus_probe.cli.output import about, deliver
+    from lazarus_probe.introspection.target_lens import target_lens
+    from lazarus_probe.subject.subject import Subject
+
+    subject = Subject.load(model, adapter)
+    found = target_lens(subject, texts, words, chosen, others)
+    text = _text(found) + (f"\n\n{_grid(found)}" if layers is not None else "")
+    deliver(found.as_data() | {"about": about(subject)}, text, as_json=as_json, output=output)
+
+
+def _text(found: TargetLens) -> str:
+    from lazarus_probe.cli.output import title
+
+    depth = found.layer / found.num_layers
+    head = [
+        title(f"LOGIT LENS AFTER L{found.layer} ({depth:.0%} of {found.num_layers} layers)"),
+        f"Model: {found.model}",
+        "",
+    ]
+    rows = [["Prompt", "Top token", "Prob", *found.targets]]
+    rows += [
+        [
+            repr(each["prompt"]),
+            repr(each["top_token"]),
+            f"{each['top_prob']:.4f}",
+            *(
+                f"{prob:.4f} (rank {each['target_ranks'][name]})"
+                for name, prob in each["target_probs"].items()
+            ),
+        ]
+        for each in found.results()
+    ]
+    return "\n".join([*head, _table(rows), *_counts(found)])
+
+
+def _counts(found: TargetLens) -> list[str]:
+    """On how many prompts each target is on top."""
+    lines = [] if not found.targets else ["", "Summary"]
+    for target in found.targets:
+        count, interval = found.on_top(target)
+        lines.append(
+            f"  {target}: {count}/{len(found.prompts)} prompts have this as top token, 95% {interval}"
+        )
+    return lines
+
+
+def _grid(found: TargetLens) -> str:
+    """Layer by layer: each prompt's top token, and on how many prompts each target is on top."""
+    rows = [["Layer", *map(repr, found.prompts[:WIDE]), *found.targets]]
+    more = len(found.prompts) - WIDE
+    left_out = f"; {more} prompts are only in the data" if more > 0 else ""
+    for at, layer in enumerate(found.layers):
+        tops = [
+            f"{tokens[at]!r} {prob[at]:.2f}"
+            for tokens, prob in zip(found.top_tokens[:WIDE], found.top_probs, strict=False)
+        ]
+        counts = [
+            f"{each['top']}/{each['n']} mean {each['mean_prob']:.4f}"
+            for each in found.summary(layer).values()
+        ]
+        rows.append([f"L{layer}", *tops, *counts])
+    return f"Layer by layer: top tokens, and how often each target is one{left_out}\n{_table(rows)}"
+
+
+def _table(rows: list[list[str]]) -> str:
+    from lazarus_probe.cli.output import columns
+
+    widths = [max(len(row[i]) for row in rows) + 1 for i in range(len(rows[0]))]
+    head, *lines = columns(rows, widths[:-1]).split("\n")
+    return "\n".join([head, "-" * max(map(len, (head, *lines))), *lines])

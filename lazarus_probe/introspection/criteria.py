@@ -1,0 +1,68 @@
+"""What counts as the behaviour that an ablation should break: a test of a generated text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lazarus_probe.tasks.arithmetic import is_answer, parse_number
+
+PATTERNS = {
+    "function_call": r'<(?:start_)?function_call>|\bget_\w+\(|\{\s*"name"\s*:',
+    "sorry": r"\bsorry\b|\bapologi[sz]e\b",
+    "positive": r"\b(?:positive|great|good|excellent|wonderful|love)\b",
+    "negative": r"\b(?:negative|bad|terrible|awful|hate|poor)\b",
+    "refusal": r"\bcannot\b|\bcan['\u2019]t\b|\bwon['\u2019]t\b|\bunable\b|\bdecline\b",
+}
+
+_NUMBER = re.compile(r"\s*-?\d[\d,\u202f\u00a0]*(?:\.\d+)?\s*")
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A behaviour.
+
+    Attributes:
+        name: as it was given.
+        passes: whether a generated text shows it.
+        meaning: how that is found out.
+    """
+
+    name: str
+    passes: Callable[[str], bool]
+    meaning: str
+
+
+def criterion_of(given: str | Callable[[str], bool]) -> Criterion:
+    """The criterion that a word means: a built-in one, a number, or any other text as a substring.
+
+    A number is compared with the one that the output begins with: `2,209` is 2209, and `1000` is not 100.
+
+    Raises:
+        ValueError: it is empty.
+    """
+    if callable(given):
+        return Criterion(getattr(given, "__name__", "criterion"), given, "a function of the output")
+    if not given:
+        raise ValueError(
+            f"the criterion is empty; give {', '.join(PATTERNS)}, a number or a text to look for"
+        )
+    if given in PATTERNS:
+        found = re.compile(PATTERNS[given], re.IGNORECASE)
+        return Criterion(given, lambda text: found.search(text) is not None, f"the output has {given} words")
+    number = parse_number(given) if _NUMBER.fullmatch(given) else None
+    if number is not None:
+        return Criterion(given, lambda text: is_answer(text, number), f"the output begins with {number:g}")
+    return Criterion(given, lambda text: given in text, f"the output has {given!r} in it")
+
+
+def is_coherent(text: str) -> bool:
+    """Whether a text looks like language and not like one thing over and over: a heuristic, for reports only."""
+    words = text.split()
+    if not words:
+        return False
+    if len(text) > 50 and len(set(text)) < 10:
+        return False
+    repeats = max(words.count(word) for word in set(words))
+    return len(words) < 8 or repeats <= len(words) / 2

@@ -1,0 +1,63 @@
+"""Both ends of a model by its own code: the scale of its embeddings, and logits of residual streams."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from lazarus_probe.hooks.replay import replay, require_free_tail
+from lazarus_probe.hooks.trace import trace
+from lazarus_probe.subject.subject import Subject
+from lazarus_probe.taps import Tap, tapped
+
+
+def read_out(
+    subject: Subject, hidden: mx.array, normalize: bool = True, tokens: mx.array | None = None
+) -> mx.array:
+    """Logits (B, L, V) of residual streams (B, L, D) by the model's own tail, with its final norm or without.
+
+    Raises:
+        UnsupportedArchitecture: no `tokens`, and the model's tail reads more than the residual stream.
+        ValueError: no `normalize`, and no norm was found after the layers.
+    """
+    if tokens is None:
+        require_free_tail(subject)
+    with nullcontext() if normalize else tapped(_bypassed(subject)):
+        return replay(subject, hidden, tokens=tokens)
+
+
+def own_embedding_scale(subject: Subject) -> float:
+    """What a model's own code multiplies its token embeddings by before the first layer; 1 for most.
+
+    Raises:
+        ValueError: the first layer is given something else than scaled embeddings.
+    """
+    tokens = mx.arange(1, 5)[None] % subject.anatomy.vocab_size
+    given: Any = np.array(trace(subject, tokens, "resid_pre.0")["resid_pre.0"].astype(mx.float32))
+    # Called on its own: some models scale in place what it returned, and with it what was captured there.
+    embedded: Any = np.array(subject.anatomy.embedding(tokens).astype(mx.float32))
+    if embedded.shape == given.shape:
+        factor = float((embedded * given).sum() / (embedded * embedded).sum())
+        if np.abs(given - factor * embedded).max() <= 1e-2 * np.abs(given).max():
+            return factor
+    raise ValueError(
+        f"the first layer of {subject.name} is given more than scaled embeddings; leave embedding_scale out"
+    )
+
+
+def _bypassed(subject: Subject) -> list[Tap]:
+    """Taps that pass over every norm outside of the layers: of those, only the final one is run in a replay."""
+    inside = {id(module) for block in subject.anatomy.blocks for module in block.modules()}
+    norms = [module for module in subject.model.modules() if id(module) not in inside and _is_norm(module)]
+    if not norms:
+        raise ValueError(f"{subject.name} has no norm after its layers; give normalize=True")
+    return [Tap(module, instead=lambda value: value) for module in norms]
+
+
+def _is_norm(module: nn.Module) -> bool:
+    weight = module.get("weight")
+    return isinstance(module, nn.RMSNorm | nn.LayerNorm) or (weight is not None and weight.ndim == 1)
