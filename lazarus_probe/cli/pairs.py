@@ -23,7 +23,9 @@ Target = Annotated[
 ]
 Pairs = Annotated[
     Path | None,
-    typer.Option("--pairs", help="A JSON file of {source, target}, with answer and other if wanted."),
+    typer.Option(
+        "--pairs", help="Many pairs: lines `source => target`, or JSON, with answer and other if wanted."
+    ),
 ]
 Answer = Annotated[
     str | None,
@@ -44,14 +46,14 @@ def pairs_of(
         OSError: a file cannot be read.
         ValueError: neither both prompts nor a file of pairs, or both; or files of different lengths.
     """
-    from lazarus_probe.introspection.pairs import PromptPair, read_pairs
+    from lazarus_probe.introspection.pairs import PromptPair, read_prompt_pairs
 
     if pairs is not None:
         if source is not None or target is not None:
             raise ValueError("--pairs brings its own prompts; leave --source and --target out")
         if answer is not None or other is not None:
             raise ValueError('--pairs names tokens by "answer" and "other"; leave --answer and --other out')
-        return read_pairs(pairs)
+        return read_prompt_pairs(pairs)
     if source is None or target is None:
         raise ValueError("give --source and --target, or --pairs FILE")
     sources, targets = parse_prompt(source, "--source"), parse_prompt(target, "--target")

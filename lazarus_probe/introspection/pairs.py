@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lazarus_probe.introspection.pair_files import read_pairs
+
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
-
-FORM = 'give a JSON list, or lines, of {"source": ..., "target": ...}, with "answer" and "other" if wanted'
-FIELDS = ("source", "target", "answer", "other")
 
 
 @dataclass(frozen=True)
@@ -32,21 +30,22 @@ class PromptPair:
     other: str | None = None
 
 
-def read_pairs(path: Path) -> list[PromptPair]:
-    """The pairs in a file: a JSON list of objects, or one object a line.
+def read_prompt_pairs(path: Path) -> list[PromptPair]:
+    """The pairs in a file, as `read_pairs` has them; the answers that it may spell beside are left out.
 
     Raises:
-        OSError: the file cannot be read.
-        ValueError: it is of another form, or holds no pairs; the message says which entry is wrong.
+        OSError: as `read_pairs`.
+        ValueError: as `read_pairs`, or an empty word.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text; {FORM}") from None
-    entries = _entries(path, text)
-    if not entries:
-        raise ValueError(f"{path} holds no pairs; {FORM}")
-    return [_pair(path, number, entry) for number, entry in enumerate(entries)]
+    found = read_pairs(path)
+    for number, pair in enumerate(found):
+        empty = [key for key in ("answer", "other") if pair.get(key) == ""]
+        if empty:
+            raise ValueError(f"{path}: {empty[0]} of pair {number} is empty; give a word, or leave it out")
+    return [
+        PromptPair(str(pair["source"]), str(pair["target"]), pair.get("answer"), pair.get("other"))
+        for pair in found
+    ]
 
 
 @dataclass(frozen=True)
@@ -103,25 +102,3 @@ def _words(subject: Subject, words: Sequence[str | None], prompts: Sequence[str]
     return [
         top if word is None else subject.single_token(word) for word, top in zip(words, tops, strict=True)
     ]
-
-
-def _entries(path: Path, text: str) -> list[Any]:
-    try:
-        if text.lstrip().startswith("["):
-            found = json.loads(text)
-            return list(found)
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON ({str(error).splitlines()[0]}); {FORM}") from None
-
-
-def _pair(path: Path, number: int, entry: Any) -> PromptPair:
-    if not isinstance(entry, dict):
-        raise ValueError(f"{path}: pair {number} is no object; {FORM}")
-    for field in FIELDS:
-        value = entry.get(field)
-        if field in ("source", "target") and value is None:
-            raise ValueError(f"{path}: pair {number} has no {field!r}; {FORM}")
-        if value is not None and (not isinstance(value, str) or not value):
-            raise ValueError(f"{path}: pair {number} has the {field} {value!r}; a text is needed")
-    return PromptPair(entry["source"], entry["target"], entry.get("answer"), entry.get("other"))

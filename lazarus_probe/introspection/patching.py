@@ -6,6 +6,7 @@ of a pair have equally many tokens, so a position means the same in both.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,16 +26,17 @@ if TYPE_CHECKING:
 
 Effect = Literal["no_effect", "full_transfer", "partial_transfer", "corruption"]
 EFFECTS: tuple[Effect, ...] = ("no_effect", "full_transfer", "partial_transfer", "corruption")
+Answer = float | str
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A source prompt to patch from, a target to patch into, and both true answers."""
+    """A source prompt to patch from, a target to patch into, and both true answers: numbers, or words."""
 
     source: str
     target: str
-    source_answer: float
-    target_answer: float
+    source_answer: Answer
+    target_answer: Answer
 
 
 @dataclass(frozen=True)
@@ -80,16 +82,57 @@ class Effects:
 
 
 def classify(before: str, after: str, pair: Pair) -> Effect:
-    """What patching did to the target's output; numbers are parsed, so `2,209` is 2209.
+    """What patching did to the target's output; numbers are parsed, so `2,209` is 2209, and words are whole.
 
-    `full_transfer`: the source's answer. `no_effect`: the same number as before. `partial_transfer`: another number.
-    `corruption`: no number any more.
+    `full_transfer`: the source's answer, which was not there before. `no_effect`: the same answer as before.
+    `partial_transfer`: another number, or words that hold the source's answer further on. `corruption`: no number
+    any more, or neither answer.
     """
-    if is_answer(after, pair.source_answer):
+    same = _same(before, after, pair)
+    if says(after, pair.source_answer) and not (same and says(before, pair.source_answer)):
         return "full_transfer"
-    if after == before or (parse_number(after) is not None and parse_number(after) == parse_number(before)):
+    if same:
         return "no_effect"
+    if isinstance(pair.source_answer, str) or isinstance(pair.target_answer, str):
+        asked = words_of(shown(pair.source_answer))
+        return "partial_transfer" if asked and f" {' '.join(asked)} " in _spaced(after) else "corruption"
     return "corruption" if parse_number(after) is None else "partial_transfer"
+
+
+def says(text: str, answer: Answer) -> bool:
+    """Whether a completion begins with an answer: the whole number, or the whole words in either case."""
+    if not isinstance(answer, str):
+        return is_answer(text, answer)
+    words = words_of(answer)
+    return words_of(text)[: len(words)] == words if words else text.strip() == answer.strip()
+
+
+def shown(answer: Answer) -> str:
+    """An answer as it is written."""
+    if isinstance(answer, str):
+        return answer
+    return str(int(answer)) if answer == int(answer) else str(answer)
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, without what lies between them."""
+    return re.findall(r"\w+", text.casefold())
+
+
+def _spaced(text: str) -> str:
+    return f" {' '.join(words_of(text))} "
+
+
+def _same(before: str, after: str, pair: Pair) -> bool:
+    """Whether two completions give one answer, right or wrong: as many words as the target's answer has count."""
+    if before == after:
+        return True
+    if not isinstance(pair.target_answer, str):
+        number = parse_number(after)
+        return number is not None and number == parse_number(before)
+    count = max(1, len(words_of(pair.target_answer)))
+    first, second = words_of(before)[:count], words_of(after)[:count]
+    return first == second and (bool(first) or before.strip() == after.strip())
 
 
 def sweep_residual(
@@ -173,7 +216,7 @@ def transfer(
         tokens=2 * len(tokens) * len(pairs),
         examples=some_examples(
             [f"{pair.target} (with {pair.source})" for pair in pairs],
-            [f"{pair.source_answer:g}" for pair in pairs],
+            [shown(pair.source_answer) for pair in pairs],
             found.said(layer, position),
             moved,
         ),

@@ -16,9 +16,12 @@ from pathlib import Path
 import atheris
 import readers
 
-with atheris.instrument_imports(include=["lazarus_probe", "zipfile", "json", "yaml"]):
-    from lazarus_probe.circuit import dataset  # noqa: F401
-    from lazarus_probe.introspection import direction_file  # noqa: F401
+with atheris.instrument_imports(include=["lazarus_probe", "zipfile", "json", "yaml", "numpy.lib"]):
+    from lazarus_probe.circuit import activations, dataset  # noqa: F401
+    from lazarus_probe.claims import claim  # noqa: F401
+    from lazarus_probe.introspection import direction_file, pair_files, tuned_lens  # noqa: F401
+    from lazarus_probe.subject import adapter  # noqa: F401
+    from lazarus_probe.training import config, jsonl  # noqa: F401
 
 FOLDER = Path(tempfile.mkdtemp())
 

@@ -147,6 +147,25 @@ def _read_baseline(path: Path) -> object:
     return read_baseline(path)
 
 
+def _lens(path: Path) -> None:
+    from lazarus_probe.introspection.tuned_lens import FORMAT, TunedLens, write_lens
+
+    config = {"format": FORMAT, "model": "m", "base": "f", "layers": [0], "hidden_size": 4}
+    write_lens(path.parent, TunedLens(np.zeros((1, 4, 4), np.float32), np.zeros((1, 4), np.float32), config))
+
+
+def _read_lens(path: Path) -> object:
+    from lazarus_probe.introspection.tuned_lens import read_lens
+
+    return read_lens(path.parent)
+
+
+def _read_pairs(path: Path) -> object:
+    from lazarus_probe.introspection.pair_files import read_pairs
+
+    return read_pairs(path)
+
+
 def _text(text: str) -> Callable[[Path], object]:
     return lambda path: path.write_text(text, encoding="utf-8")
 
@@ -171,6 +190,10 @@ READERS = (
     Reader("activations.safetensors", _activations, _read_activations),
     Reader("activations.json", lambda path: _activations(path.with_suffix(".safetensors")),
            lambda path: _read_activations(path.with_suffix(".safetensors"))),
+    Reader("tuned_lens.safetensors", _lens, _read_lens),
+    Reader("tuned_lens.json", _lens, _read_lens),
+    Reader("pairs.txt", _text("7*8= => 7+8=\n"), _read_pairs),
+    Reader("pairs.json", _text('{"pairs": [{"source": "7*8=", "target": "7+8=", "group": "a"}]}'), _read_pairs),
     Reader("lora_weights.npz", _adapter, _read_adapter),
     Reader("config.json", _adapter, _read_adapter),
 )  # fmt: skip

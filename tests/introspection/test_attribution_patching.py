@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.introspection.attribution_patching import attribution_patch, effects, sites_of
-from lazarus_probe.introspection.pairs import PromptPair, read_pairs, said, tokens_of
+from lazarus_probe.introspection.pairs import PromptPair, read_prompt_pairs, said, tokens_of
 from lazarus_probe.organisms.planted import circuits
 from lazarus_probe.subject import Subject
 from lazarus_probe.sweep import Donors, logit_diff, sweep
@@ -100,23 +100,23 @@ def test_pairs_are_read_from_json_and_from_lines(tmp_path):
     """A list and lines of objects are the same pairs; spaces are kept."""
     entries = [{"source": "a ", "target": "b "}, {"source": "c", "target": "d", "answer": "x", "other": "y"}]
     wanted = [PromptPair("a ", "b "), PromptPair("c", "d", "x", "y")]
-    path = tmp_path / "pairs"
-    path.write_text(json.dumps(entries))
-    assert read_pairs(path) == wanted
-    path.write_text("\n".join(map(json.dumps, entries)) + "\n\n")
-    assert read_pairs(path) == wanted
+    whole, lines = tmp_path / "pairs.json", tmp_path / "pairs.jsonl"
+    whole.write_text(json.dumps(entries))
+    lines.write_text("\n".join(map(json.dumps, entries)) + "\n\n")
+    assert read_prompt_pairs(whole) == read_prompt_pairs(lines) == wanted
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "holds no pairs"),
-        (b"[1]", "pair 0 is no object"),
-        (b'{"source": "a"}', "pair 0 has no 'target'"),
-        (b'{"source": "a", "target": ""}', "has the target ''"),
-        (b'{"source": "a", "target": 3}', "has the target 3"),
+        (b"[]", "holds no pairs"),
+        (b"[1]", "pair 0 is '1'"),
+        (b'[{"source": "a"}]', "pair 0 is "),
+        (b'[{"source": "a", "target": ""}]', "target of pair 0 is empty"),
+        (b'[{"source": "a", "target": "b", "other": ""}]', "other of pair 0 is empty"),
+        (b'[{"source": "a", "target": [3]}]', r"target of pair 0 is \[3\]"),
         (b"{", "is not JSON"),
-        (b"\xff\xfe", "is not UTF-8"),
+        (b"\xff\xfe", "is no text in UTF-8"),
         (b"[" * 100_000, "is not JSON"),
     ],
 )
@@ -125,7 +125,7 @@ def test_damaged_files_of_pairs_are_refused(tmp_path, content, message):
     path = tmp_path / "pairs.json"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message) as error:
-        read_pairs(path)
+        read_prompt_pairs(path)
     assert "pairs.json" in str(error.value)
 
 

@@ -1,0 +1,157 @@
+"""`lazarus introspect commutativity`: is `a*b` held in the state of `b*a`, more than like prompts are?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Seed
+from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.parsing import check_output, layer_of, parse_layers, parse_prompts
+
+if TYPE_CHECKING:
+    from lazarus_probe.claims.verdict import Verdict
+    from lazarus_probe.introspection.commutativity import Commutativity
+    from lazarus_probe.statistics.measurement import Measurement
+
+DEPTH = 0.6
+
+
+def commutativity(
+    model: Model,
+    pairs: Annotated[
+        str | None,
+        typer.Option(help="Pairs as in '2*3,3*2|4*7,7*4', or @FILE.", show_default="28 products of 2 to 9"),
+    ] = None,
+    layer: Annotated[
+        int | None,
+        typer.Option("--layer", "-l", help="One layer from 0; -1 is the last.", show_default="60% depth"),
+    ] = None,
+    layers: Annotated[str | None, typer.Option(help="Several layers instead, as in 0,4-7, or all.")] = None,
+    adapter: Adapter = None,
+    output: Output = None,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Compare the states of a*b and b*a, beside pairs that share less or do not commute.
+
+    Cosines at the last token. A high one means little by itself: it must exceed those of pairs with an operand or the
+    answer in common, of random pairs, of a-b with b-a, and of the same pairs in untrained models.
+    """
+    from lazarus_probe.subject.load import num_layers_of
+
+    check_output(output)
+    if layer is not None and layers is not None:
+        raise ValueError("--layer and --layers are both given; give one of them")
+    count = num_layers_of(model)
+    if layers is not None:
+        wanted = parse_layers(layers, count)
+    else:
+        wanted = [int(DEPTH * count) if layer is None else layer_of(layer, count)]
+    from lazarus_probe.introspection.swaps import default_swaps, parse_swaps
+
+    swaps = default_swaps() if pairs is None else parse_swaps(parse_prompts(pairs, "--pairs"))
+    from lazarus_probe.introspection import commutativity as analysis
+    from lazarus_probe.subject.subject import Subject
+
+    subject = Subject.load(model, adapter)
+    result = analysis.commutativity(subject, swaps, wanted, seed)
+    verdicts = [judged(result, found) for found in result.measurements]
+    data = result.as_data()
+    for row, verdict in zip(data["layers"], verdicts, strict=True):
+        row["verdict"] = str(verdict)
+    text = _text(result, verdicts)
+    deliver(
+        {**data, "verdict": str(verdicts[0]), "about": about(subject, seed)},
+        text,
+        as_json=as_json,
+        output=output,
+    )
+
+
+def judged(result: Commutativity, found: Measurement) -> Verdict:
+    """Whether swapped pairs lie at least HIGH, and closer than those of every control."""
+    from lazarus_probe.claims.claim import Claim
+    from lazarus_probe.claims.verdict import Outcome, Verdict, judge
+
+    if not result.commutes:
+        return Verdict(Outcome.NOT_APPLICABLE, "the pairs do not commute: only sums and products do")
+    claim = Claim(
+        id="order-does-not-matter",
+        statement="a pair with its operands swapped is held in one state",
+        source="lazarus introspect commutativity",
+        kind="decodability",
+        threshold=0.8,
+        effect=0.99,
+        margin=0.001,
+        controls=tuple(control.name for control in found.controls),
+    )
+    return judge(claim, found)
+
+
+def _text(result: Commutativity, verdicts: list[Verdict]) -> str:
+    from lazarus_probe.introspection.commutativity import level_of
+
+    lines = [
+        title("COMMUTATIVITY: a*b AND b*a"),
+        f"Model: {result.model_id}",
+        f"Pairs: {len(result.swaps)}",
+        "",
+    ]
+    if len(result.layers) == 1:
+        lines += [
+            columns([("Prompt A", "Prompt B", "Similarity", "Says A", "Says B")], (12, 12, 11, 9)),
+            "-" * 56,
+        ]
+        lines += [
+            columns([(swap.prompt_a, swap.prompt_b, f"{value:.4f}", *map(_short, said))], (12, 12, 11, 9))
+            for swap, value, said in zip(result.swaps, result.similarities[0], result.outputs, strict=True)
+        ]
+        lines.append("")
+    for layer, values, found, verdict in zip(
+        result.layers, result.similarities, result.measurements, verdicts, strict=True
+    ):
+        lines += [
+            f"Layer {layer}: mean {values.mean():.4f} [{found.low:.4f}, {found.high:.4f}], std {values.std():.4f}, "
+            f"min {values.min():.4f}, max {values.max():.4f}, n = {found.n}",
+            f"Level: {level_of(float(values.mean()))}",
+            *_controls(found),
+            *_verdict(verdict),
+            "",
+        ]
+    return "\n".join([*lines, *_behaviour(result)])
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 8 else f"{line[:7]}…"
+
+
+def _controls(found: Measurement) -> list[str]:
+    names = {
+        "same_first": "a*b with a*c",
+        "same_answer": "same answer, other operands",
+        "random": "nothing in common",
+        "non_commutative": "a-b with b-a",
+        "untrained": "a*b with b*a, untrained",
+    }
+    return [
+        f"  {names[control.name].ljust(28)} {control.score:.4f}   gain {control.gain:+.4f} "
+        f"[{control.low:+.4f}, {control.high:+.4f}]"
+        for control in found.controls
+    ]
+
+
+def _verdict(verdict: Verdict) -> list[str]:
+    if verdict.outcome == "supported":
+        return ["Order does not matter here: swapped pairs are closer than those of every control."]
+    return [f"No finding ({verdict})"]
+
+
+def _behaviour(result: Commutativity) -> list[Any]:
+    same = result.same_answer
+    return [
+        f"Both orders get one answer: {same.score:.2f} [{same.low:.2f}, {same.high:.2f}]; "
+        f"two random prompts: {same.controls[0].score:.2f}; right: {result.right():.2f} of {2 * same.n}",
+    ]

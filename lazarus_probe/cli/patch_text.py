@@ -1,0 +1,258 @@
+"""What `lazarus introspect patch` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lazarus_probe.cli.output import columns, title
+
+if TYPE_CHECKING:
+    from lazarus_probe.claims.verdict import Verdict
+    from lazarus_probe.introspection.patch_pairs import Asked
+    from lazarus_probe.introspection.patch_rates import PatchRates
+    from lazarus_probe.introspection.patch_sweep import LayerPatch, PatchResult
+
+EFFECTS = {
+    "no_effect": "No effect",
+    "partial_transfer": "Partial transfer",
+    "full_transfer": "FULL TRANSFER",
+    "corruption": "Corruption",
+}
+MEANINGS = (
+    ("FULL TRANSFER", "the source's answer comes out"),
+    ("Partial transfer", "another number; or words, with the source's answer further on"),
+    ("Corruption", "no number any more; or words of neither answer"),
+    ("No effect", "the same answer as before"),
+    ("Effect fades", "no effect, above a layer with full transfer"),
+)
+WIDTHS = (8, 16, 18, 11, 10, 8, 13)
+
+
+def _said(text: str, most: int = 40) -> str:
+    """An output in one line, and in few characters."""
+    from lazarus_probe.tasks.arithmetic import parse_number
+
+    line = " ".join(text.split())
+    if parse_number(line) is not None:
+        line = line.split()[0]
+    return (line if len(line) <= most else f"{line[: most - 1]}…") or "(ends)"
+
+
+def _prompt(text: str) -> str:
+    """A prompt in one line; with what cannot be printed spelt out."""
+    line = text if text.isprintable() else repr(text)
+    return line if len(line) <= 200 else f"{line[:199]}…"
+
+
+def _answer(answer: float | str) -> str:
+    from lazarus_probe.introspection.patching import shown
+
+    return shown(answer) or "nothing, the text ends"
+
+
+def _header(asked: Asked) -> list[str]:
+    pair, own = asked.pair, "; as the model says"
+    return [
+        f"Source: {_prompt(pair.source)} (expected: {_answer(pair.source_answer)}{'' if asked.source_given else own})",
+        f"Target: {_prompt(pair.target)} (expected: {_answer(pair.target_answer)}{'' if asked.target_given else own})",
+    ]
+
+
+def single_text(result: PatchResult) -> str:
+    """One layer of one pair, in words."""
+    from lazarus_probe.introspection.patching import says
+
+    found, asked = result.results[0], result.asked
+    right = says(found.original_output, asked.pair.target_answer)
+    name = _prompt(asked.pair.target.strip().removesuffix("=").strip())
+    judged = "not what is expected" if not right else "correct" if asked.given else "as expected"
+    notes = {
+        "full_transfer": "source answer transferred!",
+        "no_effect": "unchanged",
+        "partial_transfer": "changed, and not the source's answer",
+        "corruption": "no answer to either",
+    }
+    where = "" if result.position == "last" else f", position {result.position}"
+    share = "" if result.blend == 1 else f", {result.blend:g} of the source's state"
+    return "\n".join(
+        [
+            title("ACTIVATION PATCHING"),
+            *_header(asked),
+            f"Patching at layer {found.layer}{where}{share}",
+            "",
+            "Before patching:",
+            f"  Target output: {_said(found.original_output)} ({judged} for {name})",
+            "",
+            "After patching:",
+            f"  Target output: {_said(found.patched_output)} ({notes[found.effect]})",
+            "",
+            *_effect(result, found),
+            "",
+            *_numbers(found, asked),
+            *_controls(result, found),
+            "",
+            *_limits(result),
+        ]
+    )
+
+
+def _effect(result: PatchResult, found: LayerPatch) -> list[str]:
+    if found.effect != "full_transfer":
+        meaning = dict(MEANINGS)[EFFECTS[found.effect]]
+        return [f"Effect: {EFFECTS[found.effect].upper()}", f"  That is: {meaning}"]
+    if result.doubt:
+        return ["Effect: Full transfer", f"  It shows little: {result.doubt}"]
+    return ["Effect: TRANSFER SUCCESS", "  Computation from source replaced target computation"]
+
+
+def _numbers(found: LayerPatch, asked: Asked) -> list[str]:
+    first, second = _answer(asked.pair.source_answer), _answer(asked.pair.target_answer)
+    lines = []
+    if found.logit_diff is not None and found.logit_diff_before is not None:
+        lines.append(
+            f"Logit of {first} minus that of {second}: {found.logit_diff_before:+.2f} before, "
+            f"{found.logit_diff:+.2f} after"
+        )
+    if found.probability is not None and found.probability_before is not None:
+        lines.append(
+            f"Probability of {first}: {found.probability_before:.4f} before, {found.probability:.4f} after"
+        )
+    return [*lines, f"KL(before || after) of the next token: {found.kl:.3f} nats"]
+
+
+def _controls(result: PatchResult, found: LayerPatch) -> list[str]:
+    first = _answer(result.asked.pair.source_answer)
+    donor, other = found.random_donor, found.random_position
+    lines = [
+        f"Foreign sources: {donor['found']}/{donor['n']} bring {first}, "
+        f"{donor['changed']}/{donor['n']} change the answer"
+    ]
+    if other["n"]:
+        places = ", ".join(map(str, result.other_positions))
+        lines.append(f"Other positions ({places} from the end): {other['found']}/{other['n']} bring {first}")
+    return lines
+
+
+def _limits(result: PatchResult) -> list[str]:
+    lines = ["n = 1 pair: it shows what can happen, not how often; --pairs FILE gives rates with intervals."]
+    return (
+        lines
+        if not result.doubt or result.full_transfer_layer is not None
+        else [*lines, f"Note: {result.doubt}."]
+    )
+
+
+def sweep_text(result: PatchResult) -> str:
+    """Several layers of one pair, as a table."""
+    pair = result.asked.pair
+    heads = ("Layer", "Target Output", "Effect", "Logit diff", "P(source)", "KL", "Foreign", "Elsewhere")
+    rows = [_row(each, result.doubt) for each in result.results]
+    seen = {row[2].casefold() for row in rows}
+    before = result.results[0]
+    lines = [
+        title(f"LAYER SWEEP: {_prompt(pair.source)} → {_prompt(pair.target)}"),
+        *_header(result.asked),
+        f"Position: {result.position}" + ("" if result.blend == 1 else f", blend {result.blend:g}"),
+        "",
+        columns([heads], WIDTHS),
+        "-" * 96,
+        columns([("before", _said(before.original_output, WIDTHS[1]), "", _signed(before.logit_diff_before),
+                  _share(before.probability_before))], WIDTHS),
+        columns(rows, WIDTHS),
+        "",
+        _critical(result),
+        "",
+        *(f"{name}: {meaning}" for name, meaning in MEANINGS if name.casefold() in seen),
+        f"Foreign: of {len(result.donors)} other sources, those that bring the source's answer; "
+        "Elsewhere: of other positions.",
+        *_limits(result)[:1],
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _name(each: LayerPatch, doubt: str) -> str:
+    """An effect's name; in capitals only where it shows something."""
+    if each.fades:
+        return "Effect fades"
+    return EFFECTS[each.effect].capitalize() if doubt else EFFECTS[each.effect]
+
+
+def _row(each: LayerPatch, doubt: str) -> tuple[str, ...]:
+    donor, other = each.random_donor, each.random_position
+    return (
+        f"L{each.layer}",
+        _said(each.patched_output, WIDTHS[1]),
+        _name(each, doubt),
+        _signed(each.logit_diff),
+        _share(each.probability),
+        f"{each.kl:.3f}",
+        f"{donor['found']}/{donor['n']}",
+        f"{other['found']}/{other['n']}",
+    )
+
+
+def _signed(number: float | None) -> str:
+    return "-" if number is None else f"{number:+.2f}"
+
+
+def _share(number: float | None) -> str:
+    return "-" if number is None else f"{number:.4f}"
+
+
+def _critical(result: PatchResult) -> str:
+    if result.critical_layer is not None:
+        return f"Critical layer: {result.critical_layer} (first full transfer)"
+    if result.doubt:
+        return f"Critical layer: none ({result.doubt})"
+    return "Critical layer: none (no full transfer)"
+
+
+def rates_text(rates: PatchRates, verdict: Verdict | None) -> str:
+    """Several layers of many pairs, as a table of rates."""
+    from lazarus_probe.statistics.intervals import estimate
+
+    controls = [control.name for control in rates.rates[0].controls]
+    heads = ("Layer", "Full transfer", *(name.replace("_", " ") for name in controls), "Partial", "Corrupt",
+             "No effect", "KL")  # fmt: skip
+    widths = (6, 20, *(16 for _ in controls), 8, 8, 10)
+    rows = []
+    for row, (layer, found) in enumerate(zip(rates.layers, rates.rates, strict=True)):
+        shares = [
+            f"{(rates.effects[row] == effect).mean():.2f}"
+            for effect in ("partial_transfer", "corruption", "no_effect")
+        ]
+        rows.append(
+            (f"L{layer}", estimate(found.score, found.low, found.high),
+             *(f"{control.score:.2f}" for control in found.controls), *shares, f"{rates.numbers['kl'][row]:.3f}")
+        )  # fmt: skip
+    groups = len({each.group for each in rates.asked})
+    return "\n".join(
+        [
+            title(f"LAYER SWEEP: {len(rates.asked)} pairs"),
+            f"Pairs: {len(rates.asked)} of {groups} independent groups; left out, as the model does not give both "
+            f"answers: {len(rates.left_out)}",
+            f"Position: {rates.position}" + ("" if rates.blend == 1 else f", blend {rates.blend:g}"),
+            "",
+            columns([heads], widths),
+            "-" * 96,
+            columns(rows, widths),
+            "",
+            *_found(rates, verdict),
+        ]
+    )
+
+
+def _found(rates: PatchRates, verdict: Verdict | None) -> list[str]:
+    if rates.doubt:
+        return [f"Critical layer: none ({rates.doubt})"]
+    if rates.chosen is None or verdict is None or rates.confirmed is None:
+        return [
+            "Critical layer: none (on one half of the pairs no layer below the last transfers half of them)"
+        ]
+    how = f"chosen on one half of the pairs, tried on the other, n = {rates.confirmed.n}"
+    if verdict.outcome == "supported":
+        return [f"Critical layer: {rates.chosen} (first full transfer; {how})", f"  {verdict.reason}"]
+    return [
+        f"Critical layer: none (layer {rates.chosen}, {how}, is {verdict.outcome})",
+        f"  {verdict.reason}",
+    ]

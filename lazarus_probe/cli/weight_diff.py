@@ -1,0 +1,128 @@
+"""`lazarus introspect weight-diff`: which weights of a model a training changed, and by how much."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Output, _bundled
+from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.parsing import check_output
+
+if TYPE_CHECKING:
+    from lazarus_probe.introspection.weight_difference import WeightDifference, WeightDifferences
+    from lazarus_probe.subject.subject import Subject
+
+Base = Annotated[
+    str,
+    typer.Option(
+        "--base",
+        "-b",
+        help="The model before: a bundled name, a folder or a Hub id.",
+        autocompletion=_bundled,
+    ),
+]
+Finetuned = Annotated[
+    str | None,
+    typer.Option(
+        "--finetuned",
+        "-f",
+        help="The model after; or the folder of an adapter, which is put on the base.",
+        show_default="the base with --adapter",
+    ),
+]
+ADAPTERS = ("adapters.safetensors", "lora_weights.npz")
+WIDTHS = (6, 26, 10, 4, 9, 10, 12)
+
+
+def weight_diff(
+    base: Base,
+    finetuned: Finetuned = None,
+    adapter: Adapter = None,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare every weight of a model before and after training.
+
+    The norm of the difference over that of the base, per layer and component, in float32; quantised weights as the
+    numbers they stand for. Above 0.1 it is marked ***.
+    """
+    check_output(output)
+    before, after = load_both(base, finetuned, adapter)
+    from lazarus_probe.introspection.weight_difference import weight_difference
+
+    result = weight_difference(before, after)
+    data = result.as_data() | {"about": about(before), "about_finetuned": about(after)}
+    deliver(data, _text(result), as_json=as_json, output=output)
+
+
+def load_both(base: str, finetuned: str | None, adapter: Path | None) -> tuple[Subject, Subject]:
+    """The models before and after; an adapter's folder in place of the second stands for the base with it.
+
+    Raises:
+        ValueError: neither a second model nor an adapter, two adapters, or one of the models cannot be loaded.
+    """
+    from lazarus_probe.subject.load import find
+
+    other = base if finetuned is None else finetuned
+    if finetuned is None and adapter is None:
+        raise ValueError("--finetuned is missing; give a model, an adapter's folder, or --adapter")
+    if finetuned is not None and is_adapter(Path(finetuned).expanduser()):
+        if adapter is not None:
+            raise ValueError(
+                f"--finetuned {finetuned} is an adapter, and so is --adapter {adapter}; give one"
+            )
+        other, adapter = base, Path(finetuned)
+    from lazarus_probe.subject.load import untrained_name
+
+    for name in (base, other):  # before the time that loading the first takes
+        twin = untrained_name(name)
+        find(twin[0] if twin else name, files=["config.json"])
+    from lazarus_probe.subject.subject import Subject
+
+    before = Subject.load(base)
+    return before, Subject.load(other, adapter)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, and no model."""
+    return any((folder / name).is_file() for name in ADAPTERS) and not any(folder.glob("model*.safetensors"))
+
+
+def _text(result: WeightDifferences) -> str:
+    heads = ("Layer", "Component", "Rel diff", "", "Cosine", "Max diff", "Stable rank", "Rank")
+    changed = sum(each.norm_diff > 0 for each in result.results)
+    lines = [
+        title(f"WEIGHT DIFFERENCE: {result.base} → {result.finetuned}"),
+        columns([heads], WIDTHS),
+        "-" * 86,
+        columns([_row(each) for each in result.results], WIDTHS),
+        "",
+        f"All weights together: {result.total:.4f}; changed are {changed} of {len(result.results)}",
+        "",
+        "By component:",
+        *(f"  {name.ljust(26)} {value:.4f}" for name, value in result.by_component().items()),
+    ]
+    if top := result.top():
+        lines += ["", f"Top {len(top)} by relative difference:"]
+        lines += [f"  {each.name}: {_number(each.relative_diff)}" for each in top]
+    return "\n".join(lines)
+
+
+def _row(each: WeightDifference) -> tuple[str, ...]:
+    return (
+        "-" if each.layer is None else str(each.layer),
+        each.component,
+        _number(each.relative_diff),
+        "***" if each.large else "",
+        _number(each.cosine),
+        f"{each.max_diff:.2e}",
+        "-" if each.stable_rank is None else f"{each.stable_rank:.1f}",
+        "-" if each.rank is None else str(each.rank),
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
