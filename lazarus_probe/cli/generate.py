@@ -1,0 +1,177 @@
+"""`lazarus introspect generate`: what a model says to a prompt, and where in it the answer begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompts, Raw, Seed
+from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.parsing import check_output, checked_text, parse_prompts
+from lazarus_probe.cli.watching import watched
+
+if TYPE_CHECKING:
+    from lazarus_probe.introspection.answer_onset import Said
+
+WAYS = {"raw": "plain text", "chat": "chat template"}
+
+
+def generate(
+    model: Model,
+    prompts: Prompts,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", "-n", min=1, help="Tokens to generate at most.")
+    ] = 10,
+    temperature: Annotated[
+        float,
+        typer.Option("--temperature", "-t", min=0, help="0 takes the most probable token; above, draw."),
+    ] = 0.0,
+    compare_format: Annotated[
+        bool,
+        typer.Option(
+            "--compare-format",
+            "-c",
+            help="Ask without and with a space at the end, as plain text and in a chat.",
+        ),
+    ] = False,
+    show_tokens: Annotated[
+        bool, typer.Option("--show-tokens", help="List the generated tokens with ids and probabilities.")
+    ] = False,
+    expected: Annotated[
+        str | None,
+        typer.Option(
+            help="The right answer; with | between them, one a prompt.", show_default="computed for `a op b`"
+        ),
+    ] = None,
+    raw: Raw = False,
+    adapter: Adapter = None,
+    seed: Seed = 0,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a model go on from prompts, and say at which token its answer begins.
+
+    A prompt is asked in the model's chat template if it has one, unless --raw is given. Numbers are parsed, so that
+    `2,209` is 2209 and `1000` is not 100. The onset counts generated tokens from 0.
+    """
+    texts = parse_prompts(prompts)
+    answers = expected_answers(expected, texts)
+    check_output(output)
+    if compare_format and any(not text.rstrip(" ") for text in texts):
+        raise ValueError("--compare-format needs prompts that are more than spaces")
+    from lazarus_probe.introspection.answer_onset import formats_of, said
+    from lazarus_probe.subject.chat import has_chat_template
+    from lazarus_probe.subject.subject import Subject
+
+    subject = Subject.load(model, adapter)
+    own = "chat" if has_chat_template(subject) and not raw else "raw"
+    asked = [(text, own, answer) for text, answer in zip(texts, answers, strict=True)]
+    ways = [formats_of(text, own == "chat") if compare_format else [] for text in texts]
+    asked += [(*way, answer) for one, answer in zip(ways, answers, strict=True) for way in one]
+    with watched("generate") as check:
+        found = said(
+            subject,
+            *zip(*asked, strict=True),
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
+            check=check,
+        )
+    compared = _compared(found[len(texts) :], [len(one) for one in ways])
+    data = _data(found[: len(texts)], compared) | {
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "about": about(subject, seed),
+    }
+    text = _text(found[: len(texts)], compared, show_tokens)
+    deliver(data, text, as_json=as_json, output=output)
+
+
+def expected_answers(given: str | None, prompts: Sequence[str]) -> list[str | None]:
+    """The right answer to each prompt: given, one for all or one a prompt, or computed.
+
+    Raises:
+        ValueError: another number of answers than of prompts, or an empty one.
+    """
+    from lazarus_probe.introspection.answer_onset import expected_of
+
+    if given is None:
+        return [expected_of(prompt) for prompt in prompts]
+    answers = checked_text(given, "--expected").split("|")
+    if not all(answer.strip() for answer in answers):
+        raise ValueError(f"--expected {given!r}: an answer is empty; give a number or a word")
+    if len(answers) not in (1, len(prompts)):
+        raise ValueError(
+            f"--expected has {len(answers)} answers for {len(prompts)} prompts; give one, or one a prompt"
+        )
+    return [*(answers * len(prompts) if len(answers) == 1 else answers)]
+
+
+def _compared(found: Sequence[Said], counts: Sequence[int]) -> list[list[Said]]:
+    """What was said in every format, by prompt."""
+    rows = iter(found)
+    return [[next(rows) for _ in range(count)] for count in counts]
+
+
+def _data(found: Sequence[Said], compared: Sequence[Sequence[Said]]) -> dict[str, Any]:
+    results = [
+        one.as_data() | {"comparison_results": [other.as_data() for other in others]}
+        for one, others in zip(found, compared, strict=True)
+    ]
+    return results[0] if len(results) == 1 else {"results": results}
+
+
+def _text(found: Sequence[Said], compared: Sequence[Sequence[Said]], show_tokens: bool) -> str:
+    parts = [title("Multi-token generation")]
+    for one, others in zip(found, compared, strict=True):
+        parts += [_lines(one, show_tokens), *([_comparison(others, show_tokens)] if others else [])]
+    known = [one for one in found if one.answer_found is not None]
+    if len(found) > 1 and known:
+        first = sum(bool(one.is_answer_first) for one in known)
+        right = sum(bool(one.answer_found) for one in known)
+        parts.append(f"Answer found: {right}/{len(known)}   Answer first: {first}/{len(known)}")
+    return "\n\n".join(parts)
+
+
+def _lines(one: Said, show_tokens: bool) -> str:
+    lines = [
+        f"Prompt: {one.prompt!r} ({WAYS[one.format]}, {len(one.input_tokens)} tokens)",
+        f"Output: {one.generated_text!r}",
+        f"Answer: {_answer(one)}",
+    ]
+    return "\n".join([*lines, *([_tokens(one)] if show_tokens else [])])
+
+
+def _answer(one: Said) -> str:
+    if one.expected_answer is None:
+        return "not known; give --expected"
+    if not one.answer_found:
+        return f"expected {one.expected_answer}, not found"
+    cut = "; cut off by --max-tokens, it may go on" if one.answer_cut else ""
+    first = " (answer first)" if one.is_answer_first else ""
+    return f"expected {one.expected_answer}, begins in token {one.answer_onset}{first}{cut}"
+
+
+def _tokens(one: Said) -> str:
+    rows = [
+        (f"  {each.index:>3}", f"{each.token_id:>7}", f"{each.probability:.4f}", repr(each.token))
+        for each in one.tokens
+    ]
+    end = "the model ended it" if one.ended else "cut off by --max-tokens"
+    return f"Tokens ({len(rows)}, {end}):\n" + columns([("  #", "     id", "p", "token"), *rows], (5, 8, 7))
+
+
+def _comparison(others: Sequence[Said], show_tokens: bool) -> str:
+    """Every format in a row; those that are the same tokens to the model are said to be."""
+    rows: list[Sequence[object]] = [("Format", "Space", "Output", "Answer")]
+    seen: dict[tuple[str, ...], Said] = {}
+    for one in others:
+        twin = seen.setdefault(one.input_tokens, one)
+        same = "" if twin is one else "; the same tokens as without the space"
+        space = "yes" if one.prompt.endswith(" ") else "no"
+        rows.append((WAYS[one.format], space, repr(one.generated_text), _answer(one) + same))
+    widths = [max(len(str(row[i])) for row in rows) + 1 for i in range(3)]
+    details = [f"{WAYS[one.format]}, {one.prompt!r}: {_tokens(one)}" for one in others] if show_tokens else []
+    return "\n".join(["Format comparison:", columns(rows, widths), *details])

@@ -1,0 +1,102 @@
+"""One effect of pushes at several doses, beside that of random directions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.statistics import Interval, max_statistic_p, paired_interval, proportion_interval
+
+
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """One effect of K doses on P prompts.
+
+    Attributes:
+        name: what it is called in the data.
+        values: (K, P) under the direction.
+        random: (R, K, P) under each random direction.
+        unsteered: (P,) without a push.
+        prompts: (P,) that it is on.
+        doses: (K,) coefficients.
+    """
+
+    name: str
+    values: NDArray[np.float64]
+    random: NDArray[np.float64]
+    unsteered: NDArray[np.float64]
+    prompts: tuple[str, ...]
+    doses: tuple[float, ...]
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between what it lies."""
+        return {"kl": (0.0, inf), "target_logit_diff": (-inf, inf)}.get(self.name, (0.0, 1.0))
+
+    @property
+    def means(self) -> NDArray[np.float64]:
+        """(K,) over prompts."""
+        return np.asarray(self.values.mean(axis=1))
+
+    @property
+    def random_means(self) -> NDArray[np.float64]:
+        """(R, K) over prompts."""
+        return np.asarray(self.random.mean(axis=2))
+
+    def interval(self, dose: int) -> Interval | None:
+        """Of the mean over prompts, which are the units; None for a single one.
+
+        Shares and probabilities by `proportion_interval` and `paired_interval`, which know that such a mean of few may
+        be extreme by chance; others by Student's t.
+        """
+        values, units = self.values[dose], np.asarray(self.prompts)
+        if len(set(self.prompts)) < 2:
+            return None
+        if self.bounds[1] == 1:
+            if np.isin(values, (0.0, 1.0)).all():
+                return proportion_interval(values, units)
+            found = paired_interval(values, units)
+        else:
+            found = _student(np.array([values[units == one].mean() for one in np.unique(units)]))
+        return Interval(max(found.low, self.bounds[0]), min(found.high, self.bounds[1]))
+
+    def p(self) -> list[float | None]:
+        """Of each dose: how often one of as many random directions would do as much at any of them.
+
+        Doses are brought to one scale by the spread over all the directions, this one among them. None for a dose of
+        0, for one that does the same in all directions, and where there are no random ones.
+        """
+        curves = np.concatenate([self.means[None], self.random_means])
+        spread = curves.std(axis=0)
+        told = (np.array(self.doses) != 0) & (spread > 1e-6 * np.abs(curves).max(axis=0))
+        if not told.any() or not len(self.random):
+            return [None] * len(spread)
+        scaled = (curves - curves.mean(axis=0))[:, told] / spread[told]
+        found = iter(max_statistic_p(scaled[0], scaled[1:]).tolist())
+        return [next(found) if each else None for each in told]
+
+    def row(self, dose: int, p: float | None) -> dict[str, Any]:
+        """One dose as plain data."""
+        interval, random = self.interval(dose), self.random_means[:, dose]
+        known = bool(len(random))
+        return {
+            "mean": float(self.means[dose]),
+            "low": interval.low if interval else None,
+            "high": interval.high if interval else None,
+            "n": self.values.shape[1],
+            "random_mean": float(random.mean()) if known else None,
+            "random_low": float(random.min()) if known else None,
+            "random_high": float(random.max()) if known else None,
+            "p": p,
+        }
+
+
+def _student(values: NDArray[np.float64]) -> Interval:
+    from scipy.special import stdtrit
+
+    reach = float(stdtrit(len(values) - 1, 0.975)) * float(values.std(ddof=1)) / sqrt(len(values))
+    return Interval(float(values.mean()) - reach, float(values.mean()) + reach)
