@@ -3,24 +3,56 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 FORMS = 'give {"prompts": [{"text": ...}]}, a JSON list of texts, or a text file with one prompt a line'
+# What may be said of a prompt, beside its text.
+ABOUT = ("label", "category", "label_name", "expected_output", "group")
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """N prompts, exactly as they stood in the file, and what was said about each; None where nothing was."""
+    """N prompts, exactly as they stood in the file, and what was said about each; None where nothing was.
+
+    Attributes:
+        texts: (N,) prompts.
+        labels: (N,) classes: texts or numbers.
+        categories: (N,) finer classes, such as the tool that is wanted.
+        label_names: (N,) what the label of each is called.
+        expected: (N,) what should follow each.
+        groups: (N,) what a split must keep together: the template of each.
+        name: of the set.
+        names: by label, as text, what it is called in the set.
+    """
 
     texts: tuple[str, ...]
     labels: tuple[Any, ...]
     categories: tuple[Any, ...]
+    label_names: tuple[Any, ...] = ()
+    expected: tuple[Any, ...] = ()
+    groups: tuple[Any, ...] = ()
+    name: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for each in ("label_names", "expected", "groups"):
+            if not getattr(self, each):
+                object.__setattr__(self, each, (None,) * len(self.texts))
+
+    def called(self, label: Any) -> str:
+        """What a label is called: by its prompts, else by the set, else itself."""
+        own = next(
+            (n for one, n in zip(self.labels, self.label_names, strict=True) if one == label and n), None
+        )
+        return str(own or self.names.get(str(label), label))
 
 
 def read_prompts(path: Path) -> PromptSet:
-    """Read `{"prompts": [{"text", "label", "category"}]}`, a JSON list of texts, or lines of text.
+    """Read `{"prompts": [{"text", "label", "category", "group"}]}`, a JSON list of texts, or lines of text.
 
     Lines lose their line break and nothing else: a prompt's spaces at either end are part of it.
 
@@ -28,13 +60,21 @@ def read_prompts(path: Path) -> PromptSet:
         OSError: the file cannot be read.
         ValueError: it is in none of these forms, holds no prompts, or an empty one.
     """
-    text = path.read_text(encoding="utf-8")
-    items = _from_json(path, text) if path.suffix == ".json" else _lines(text)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason}); {FORMS}") from None
+    document: Any = None
+    if path.suffix == ".json":
+        document, items = _from_json(path, text)
+    else:
+        items = _lines(text)
     if not items:
         raise ValueError(f"{path} holds no prompts; {FORMS}")
     found = [_item(path, number, item) for number, item in enumerate(items)]
-    texts, labels, categories = zip(*found, strict=True)
-    return PromptSet(texts, labels, categories)
+    texts, labels, categories, label_names, expected, groups = zip(*found, strict=True)
+    name, names = _of_set(document)
+    return PromptSet(texts, labels, categories, label_names, expected, groups, name, names)
 
 
 def _lines(text: str) -> list[Any]:
@@ -42,20 +82,43 @@ def _lines(text: str) -> list[Any]:
     return text.removesuffix("\n").split("\n") if text else []
 
 
-def _from_json(path: Path, text: str) -> list[Any]:
+def _from_json(path: Path, text: str) -> tuple[Any, list[Any]]:
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON ({error}); {FORMS}") from None
     items = document.get("prompts") if isinstance(document, dict) else document
     if not isinstance(items, list):
         raise ValueError(f"{path} has no list of prompts; {FORMS}")
-    return items
+    return document, items
 
 
-def _item(path: Path, number: int, item: Any) -> tuple[str, Any, Any]:
+def _of_set(document: Any) -> tuple[str | None, dict[str, str]]:
+    """The name of a set and the names of its labels, where it says them: a mapping, or a list from 0."""
+    if not isinstance(document, dict):
+        return None, {}
+    name, names = document.get("name"), document.get("label_names")
+    pairs = enumerate(names) if isinstance(names, list) else names.items() if isinstance(names, dict) else ()
+    return (name if isinstance(name, str) else None), {str(key): str(value) for key, value in pairs}
+
+
+def _item(path: Path, number: int, item: Any) -> tuple[Any, ...]:
     fields = item if isinstance(item, dict) else {"text": item}
     text = fields.get("text")
     if not isinstance(text, str) or not text:
         raise ValueError(f"{path}: prompt {number} has the text {text!r}; at least one character is needed")
-    return text, fields.get("label"), fields.get("category")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{path}: prompt {number} is not valid Unicode; give it as UTF-8") from None
+    for name in ABOUT:
+        if not is_plain(fields.get(name)):
+            raise ValueError(
+                f"{path}: prompt {number} has the {name} {fields[name]!r}; give a text or a number"
+            )
+    return text, *(fields.get(name) for name in ABOUT)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether it is text, a finite number, or nothing: what can be said of a prompt."""
+    return isinstance(value, str | int | None) or (isinstance(value, float) and math.isfinite(value))

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from lazarus_probe.cli import circuit
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.organisms import tokenizer
+from lazarus_probe.subject.generate import greedy
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training import pretrain
 from lazarus_probe.training.checkpoint import save_checkpoint
@@ -35,9 +36,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    items = [{"text": text, "label": i % 2, "category": f"c{i}"} for i, text in enumerate(PROMPTS)]
+    items: list[dict[str, Any]] = [
+        {"text": text, "label": i % 2, "category": f"c{i}", "group": f"g{i % 2}"}
+        for i, text in enumerate(PROMPTS)
+    ]
+    items[1]["expected_output"] = " 1"
     file = tmp_path / "prompts.json"
-    file.write_text(json.dumps({"name": "four", "prompts": items}))
+    names = {"0": "no", "1": "yes"}
+    file.write_text(json.dumps({"name": "four", "label_names": names, "prompts": items}))
     return file
 
 
@@ -84,7 +90,12 @@ def test_description(model: Path, dataset: Path):
         "at": "last",
         "prompts": PROMPTS,
         "labels": [0, 1, 0, 1],
+        "label_names": ["no", "yes", "no", "yes"],
         "categories": ["c0", "c1", "c2", "c3"],
+        "expected_outputs": [None, " 1", None, None],
+        "groups": ["g0", "g1", "g0", "g1"],
+        "dataset_name": "four",
+        "dataset_label_names": {"0": "no", "1": "yes"},
     }
 
 
@@ -114,6 +125,29 @@ def test_other_forms(model: Path, dataset: Path, name: str):
         np.testing.assert_array_equal(found[key], value)
 
 
+def test_decision_layers(model: Path, dataset: Path):
+    """`--layers decision` is half to three quarters of the depth, and -1 is the last."""
+    assert collected(model, dataset, "--layers", "decision")[1]["captured_layers"] == [2, 3]
+    assert collected(model, dataset, "--layers", "-1")[1]["captured_layers"] == [3]
+
+
+def test_attention_and_generation(model: Path, dataset: Path):
+    """`--attention` keeps what attention and MLP put out and patterns, `--generate` what the model says."""
+    found, description = collected(model, dataset, "--layers", "1", "--attention", "--generate", "3")
+    assert set(found) == {f"{kind}.layer_1" for kind in ("hidden_states", "attention", "mlp", "pattern")}
+    assert found["attention.layer_1"].shape == found["mlp.layer_1"].shape == (4, 32)
+    np.testing.assert_allclose(found["pattern.layer_1"].sum(axis=-1), 1.0, atol=1e-5)
+    assert [len(tokens) > 2 for tokens in description["tokens"]] == [True] * 4
+    subject = Subject.load(model)
+    assert description["model_outputs"] == greedy(subject, PROMPTS, 3)
+
+
+def test_collect_as_json(model: Path, dataset: Path, capsys: pytest.CaptureFixture[str]):
+    """With `--json` standard output is JSON and nothing else."""
+    collected(model, dataset, "--layers", "0", "--json")
+    assert json.loads(capsys.readouterr().out)["captured_layers"] == [0]
+
+
 def test_nothing_half_written(model: Path, dataset: Path, capsys: pytest.CaptureFixture[str]):
     """A collection that fails leaves no file, and one that succeeds leaves only its two."""
     output = dataset.with_name("found.safetensors")
@@ -131,6 +165,7 @@ def test_nothing_half_written(model: Path, dataset: Path, capsys: pytest.Capture
         (["--layers", "4"], "there is no layer 4; the model has 0 to 3"),
         (["--layers", "3-1"], "'3-1' is no layer or range"),
         (["--layers", ""], "'' is no layer or range"),
+        (["--attention", "--at", "mean"], "give --at last or a number, not mean"),
         (["--at", "middle"], "--at middle is unknown; give last, mean or a number"),
         (["-o", "found.npz"], "ends in .npz"),
         (["-o", "/no/such/found"], "/no/such does not exist"),
@@ -156,6 +191,9 @@ def test_errors(
         ("p.json", '{"prompts": []}', "holds no prompts"),
         ("p.json", '["a", ""]', "prompt 1 has the text ''"),
         ("p.json", '[{"prompt": "a"}]', "prompt 0 has the text None"),
+        ("p.json", '[{"text": "a", "label": [1]}]', "prompt 0 has the label [1]"),
+        ("p.json", '[{"text": "a", "group": {}}]', "prompt 0 has the group {}"),
+        ("p.json", '["\\ud800"]', "prompt 0 is not valid Unicode"),
         ("p.txt", "", "holds no prompts"),
         ("p.txt", "a\n\nb\n", "prompt 1 has the text ''"),
     ],

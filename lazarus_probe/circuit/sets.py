@@ -1,0 +1,221 @@
+"""Probe sets: classes of prompts in groups, so that a probe is scored on groups it has not met.
+
+A set is written as groups of templates. A group holds the templates of one class or of several; each template is
+filled with every combination of the words it asks for, and with the name of its group where it asks for {group}:
+
+    question:
+      category: grammar
+      words: {place: [in the garden, at home]}
+      groups:
+        cat: {question: ["so is the cat {place}"], statement: ["so the cat is {place}"]}
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "probe_sets"
+# The order in which they are run: what stands in the words first, what is done with them last.
+BUILT_IN = (
+    "tool_decision",
+    "tool_type",
+    "tool_confidence",
+    "entity_presence",
+    "has_slots",
+    "intent",
+    "domain",
+    "imperative",
+    "question",
+    "verb_type",
+)
+SLOT = re.compile(r"\{(\w+)\}")
+MOST = 5_000
+FORM = "a set needs groups: {GROUP: {CLASS: [TEMPLATE, ...]}}; write one with `circuit probes init`"
+
+
+@dataclass(frozen=True)
+class ProbeSet:
+    """Prompts of some classes, in groups.
+
+    Attributes:
+        name: of the set.
+        category: what kind of property it is, as in `grammar`.
+        description: in words.
+        texts: (N,) prompts.
+        labels: (N,) classes.
+        groups: (N,) groups.
+        source: what it was made of, to be written again.
+    """
+
+    name: str
+    category: str
+    description: str
+    texts: tuple[str, ...]
+    labels: tuple[str, ...]
+    groups: tuple[str, ...]
+    source: Mapping[str, Any]
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes, in order of name."""
+        return sorted(set(self.labels))
+
+
+@cache
+def built_in(name: str) -> ProbeSet:
+    """A set of the package.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    import yaml
+
+    if name not in BUILT_IN:
+        raise ValueError(f"there is no probe set {name!r}; there are {', '.join(BUILT_IN)}")
+    return as_set(name, yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+def read_sets(path: Path) -> list[ProbeSet]:
+    """The sets of a YAML or JSON file {NAME: SET}, or of all such files in a folder.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no such file, or a set in it cannot be probed.
+    """
+    if path.is_dir():
+        files = sorted(each for each in path.iterdir() if each.suffix in (".yaml", ".yml", ".json"))
+        if not files:
+            raise ValueError(f"{path} holds no .yaml or .json file; write some with `circuit probes init`")
+        return [found for each in files for found in read_sets(each)]
+    document = _document(path)
+    if not isinstance(document, dict) or not document:
+        raise ValueError(f"{path} holds no sets by name; {FORM}")
+    try:
+        return [as_set(str(name), each) for name, each in document.items()]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def write_sets(path: Path, sets: Sequence[ProbeSet]) -> list[Path]:
+    """Write sets to one .yaml or .json file, or each to a .yaml file in a folder.
+
+    Returns:
+        The files written.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    if path.suffix not in (".yaml", ".yml", ".json"):
+        path.mkdir(parents=True, exist_ok=True)
+        return [file for each in sets for file in write_sets(path / f"{each.name}.yaml", [each])]
+    import yaml
+
+    data = {each.name: dict(each.source) for each in sets}
+    if path.suffix == ".json":
+        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    else:
+        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return [path]
+
+
+def as_set(name: str, source: Any) -> ProbeSet:
+    """A set from its plain data, its templates filled.
+
+    Raises:
+        ValueError: it is not of that form, a template asks for words that are not given, a text stands twice with
+            different classes, or there are too few groups or too many prompts.
+    """
+    groups = source.get("groups") if isinstance(source, dict) else None
+    if not isinstance(groups, dict) or not groups:
+        raise ValueError(f"set {name}: {FORM}")
+    words = _words(name, source.get("words") or {})
+    rows = [
+        (text, str(label), str(group))
+        for group, classes in groups.items()
+        for label, templates in _classes(name, str(group), classes).items()
+        for template in templates
+        for text in filled(name, template, {**words, "group": [str(group)]})
+    ]
+    if len(rows) > MOST:
+        raise ValueError(f"set {name} has {len(rows)} prompts; give at most {MOST}")
+    texts, labels, of = zip(*rows, strict=True)
+    if len(set(texts)) < len(texts):
+        twice = next(text for text in texts if texts.count(text) > 1)
+        raise ValueError(f"set {name} has the prompt {twice!r} twice; give each once")
+    found = ProbeSet(
+        name, str(source.get("category", "")), str(source.get("description", "")), texts, labels, of, source
+    )
+    _check_groups(found)
+    return found
+
+
+def filled(name: str, template: str, words: Mapping[str, Sequence[str]]) -> list[str]:
+    """The texts of a template: one for every combination of the words that it asks for."""
+    slots = list(dict.fromkeys(SLOT.findall(template)))
+    missing = [slot for slot in slots if slot not in words]
+    if missing:
+        raise ValueError(
+            f"set {name}: the template {template!r} asks for words named {missing[0]!r}; add them"
+        )
+    size = 1
+    for slot in slots:
+        size *= len(words[slot])
+    if size > MOST:
+        raise ValueError(f"set {name}: the template {template!r} has {size} texts; give at most {MOST}")
+    return [
+        _filled(template, dict(zip(slots, each, strict=True))) for each in product(*(words[s] for s in slots))
+    ]
+
+
+def _filled(template: str, chosen: Mapping[str, str]) -> str:
+    return SLOT.sub(lambda match: chosen[match[1]], template)
+
+
+def _document(path: Path) -> Any:
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is neither YAML nor JSON ({reason[:120]}); {FORM}") from None
+
+
+def _words(name: str, given: Any) -> dict[str, list[str]]:
+    if not isinstance(given, dict) or not all(isinstance(each, list) and each for each in given.values()):
+        raise ValueError(f"set {name}: words must be lists by name, as in {{city: [Oslo, Rome]}}")
+    return {str(slot): [str(word) for word in each] for slot, each in given.items()}
+
+
+def _classes(name: str, group: str, given: Any) -> dict[str, list[str]]:
+    if not isinstance(given, dict) or not given:
+        raise ValueError(f"set {name}, group {group}: {FORM}")
+    for label, templates in given.items():
+        right = isinstance(templates, list) and templates
+        if not right or not all(isinstance(each, str) and each for each in templates):
+            raise ValueError(f"set {name}, group {group}: {label} must be a list of templates, none empty")
+    return {str(label): templates for label, templates in given.items()}
+
+
+def _check_groups(found: ProbeSet) -> None:
+    if len(found.classes) < 2:
+        raise ValueError(f"set {found.name} has one class only; give at least 2")
+    for label in found.classes:
+        own = {group for group, each in zip(found.groups, found.labels, strict=True) if each == label}
+        if len(own) < 2:
+            raise ValueError(f"set {found.name}: class {label} is in one group only; give each at least 2")

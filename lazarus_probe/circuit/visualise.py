@@ -1,0 +1,224 @@
+"""Pictures of collected activations, of attention, and of what the logit lens reads along the layers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.circuit.geometry import Components, Probed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from lazarus_probe.subject.subject import Subject
+
+DPI = 110
+# As many classes as have a colour and a mark of their own.
+MARKS = "osD^vP*X"
+CONTROL_STYLES = ("--", ":", "-.")
+LONGEST = 14
+# Tokens named along an axis at most, and tokens of a prompt whose attention is drawn.
+NAMED = 64
+DRAWN = 256
+
+
+def draw_components(found: Components, labels: Sequence[str], path: Path) -> None:
+    """The prompts along the first two principal components, a colour a label."""
+    title = f"Layer {found.layer}: principal components, standardised"
+    names = [f"PC {i + 1} ({share:.0%} of the variance)" for i, share in enumerate(found.shares[:2])]
+    points = found.points[:, :2]
+    if points.shape[1] < 2:
+        points, names = np.column_stack([points, np.zeros(len(points))]), [*names, ""]
+    draw_points(points, labels, title, (names[0], names[1]), path)
+
+
+def draw_points(
+    points: NDArray[Any], labels: Sequence[str], title: str, names: tuple[str, str], path: Path
+) -> None:
+    """Points (N, 2), a colour and a mark a label."""
+    figure, axes = _figure(6.4, 4.8)
+    for number, label in enumerate(dict.fromkeys(labels)):
+        rows = np.array([each == label for each in labels])
+        axes.scatter(
+            points[rows, 0],
+            points[rows, 1],
+            s=22,
+            alpha=0.75,
+            marker=MARKS[number % len(MARKS)],
+            color=f"C{number % 10}",
+            label=f"{_shown(label)} ({int(rows.sum())})",
+        )
+    axes.set_title(title, parse_math=False)
+    axes.set_xlabel(names[0])
+    axes.set_ylabel(names[1])
+    if len(set(labels)) <= 12:
+        _legend(axes)
+    _save(figure, path)
+
+
+def draw_probes(probes: Sequence[Probed], path: Path) -> None:
+    """Held-out accuracy by layer with its interval, beside every control and the range of shuffled labels."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4 * len(probes), 4.8), layout="constrained")
+    for number, probed in enumerate(probes):
+        _probe_lines(figure.add_subplot(1, len(probes), number + 1), probed)
+    _save(figure, path)
+
+
+def _probe_lines(axes: Axes, probed: Probed) -> None:
+    layers, found = list(probed.layers), list(probed.layers.values())
+    axes.plot(layers, [each.accuracy for each in found], "o-", color="C0", label="held-out accuracy")
+    ends = [each.low for each in found], [each.high for each in found]
+    if len(layers) > 1:
+        axes.fill_between(layers, *ends, color="C0", alpha=0.2, label="95% interval")
+    else:
+        axes.vlines(layers, *ends, color="C0", alpha=0.5, label="95% interval")
+    for number, control in enumerate(found[0].controls):
+        scores = [each.controls[number].score for each in found]
+        style = CONTROL_STYLES[number % len(CONTROL_STYLES)] + ("" if len(layers) > 1 else "s")
+        axes.plot(layers, scores, style, color=f"C{number + 1}", label=control.name)
+    shuffled = [each.shuffled for each in found if each.shuffled is not None]
+    if len(shuffled) == len(layers) > 1:
+        lows, highs = zip(*shuffled, strict=True)
+        axes.fill_between(layers, lows, highs, color="grey", alpha=0.2, label="shuffled labels")
+    axes.set_title(
+        f"{probed.name}: {found[0].classes} classes, {found[0].n} prompts, {found[0].groups} groups"
+    )
+    axes.set_xlabel("layer")
+    axes.set_ylabel("accuracy on groups not met")
+    axes.set_xticks(layers)
+    axes.set_ylim(0, 1.03)
+    axes.legend(fontsize=8, loc="lower right")
+
+
+def draw_attention_from(weights: NDArray[Any], tokens: Sequence[str], title: str, path: Path) -> None:
+    """What each head (H, S) attends to from one position: a row a head, a column a token."""
+    figure, axes = _figure(max(4.0, 1.8 + 0.45 * len(tokens)), max(2.4, 1.4 + 0.4 * len(weights)))
+    _heatmap(axes, weights, [f"head {head}" for head in range(len(weights))], tokens)
+    axes.set_title(title, parse_math=False, fontsize=9)
+    _save(figure, path)
+
+
+def draw_attention(pattern: NDArray[Any], tokens: Sequence[str], title: str, path: Path) -> None:
+    """Each head's attention (H, L, L) from every position to every other: a panel a head."""
+    from matplotlib.figure import Figure
+
+    heads = len(pattern)
+    across = min(heads, 4)
+    down = -(-heads // across)
+    side = min(max(2.4, 1.2 + 0.22 * len(tokens)), 10.0)
+    figure = Figure(figsize=(side * across, side * down + 0.4), layout="constrained")
+    for head in range(heads):
+        axes = figure.add_subplot(down, across, head + 1)
+        _heatmap(axes, pattern[head], tokens if head % across == 0 else [], tokens, small=True)
+        axes.set_title(f"head {head}", fontsize=8)
+    figure.suptitle(title, parse_math=False, fontsize=10)
+    _save(figure, path)
+
+
+def draw_lens(subject: Subject, prompt: str, path: Path, top: int = 5) -> dict[str, list[float]]:
+    """The probability of the finally likeliest tokens after each layer, by the logit lens.
+
+    Under each layer stands the token that is likeliest there.
+
+    Returns:
+        By token, its probability after each layer.
+    """
+    from lazarus_probe.introspection.logit_lens import logit_lens
+
+    lens = logit_lens(subject, [prompt])
+    ids = lens.top_tokens(top)[0, -1].tolist()
+    likeliest = [subject.decode([token]) for token in lens.top_tokens(1)[0, :, 0].tolist()]
+    curves = {token: lens.probability(token)[0] for token in ids}
+    figure, axes = _figure(max(6.4, 1.5 + 0.7 * len(lens.layers)), 4.8)
+    for number, (token, values) in enumerate(curves.items()):
+        axes.plot(
+            lens.layers,
+            values,
+            marker=MARKS[number % len(MARKS)],
+            markersize=4,
+            label=_shown(repr(subject.decode([token]))),
+        )
+    axes.set_title(f"Logit lens: {_shown(prompt, 60)}", parse_math=False, fontsize=10)
+    axes.set_xlabel("layer, and its likeliest token")
+    axes.set_ylabel("probability")
+    axes.set_ylim(-0.02, 1.02)
+    names = [f"{n}\n{_shown(repr(text), 9)}" for n, text in zip(lens.layers, likeliest, strict=True)]
+    axes.set_xticks(lens.layers, names, fontsize=7, parse_math=False)
+    _legend(axes, "final top tokens")
+    _save(figure, path)
+    return {subject.decode([token]): values.tolist() for token, values in curves.items()}
+
+
+def patterns_of(
+    subject: Subject, prompt: str, layers: Sequence[int]
+) -> tuple[Mapping[int, NDArray[Any]], list[str]]:
+    """By layer that has attention, each head's pattern (H, L, L) on a prompt; and the prompt's tokens.
+
+    Raises:
+        ValueError: none of the layers has attention, or the prompt is too long to be drawn.
+    """
+    from lazarus_probe.hooks.sites import kinds_at, pattern
+    from lazarus_probe.hooks.trace import trace
+
+    there = [layer for layer in layers if "pattern" in kinds_at(subject.anatomy, layer)]
+    if not there:
+        raise ValueError(f"{subject.name} has no attention at layer {', '.join(map(str, layers))}")
+    if (count := len(subject.encode(prompt))) > DRAWN:
+        raise ValueError(f"the prompt has {count} tokens; attention is drawn of at most {DRAWN}")
+    found = trace(subject, prompt, [pattern(layer) for layer in there])
+    tokens = [subject.decode([token]) for token in np.array(found.tokens)[0].tolist()]
+    return {layer: np.array(found[pattern(layer)])[0].astype(np.float32) for layer in there}, tokens
+
+
+def _heatmap(
+    axes: Axes, values: NDArray[Any], rows: Sequence[str], columns: Sequence[str], small: bool = False
+) -> None:
+    image = axes.imshow(values, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    size = 6 if small else 8
+    across, down = (range(0, len(names), -(-len(names) // NAMED) or 1) for names in (columns, rows))
+    axes.set_xticks(
+        across, [_shown(columns[i]) for i in across], rotation=90, fontsize=size, parse_math=False
+    )
+    axes.set_yticks(down, [_shown(rows[i]) for i in down], fontsize=size, parse_math=False)
+    if not small:
+        axes.figure.colorbar(image, ax=axes, label="attention")
+
+
+def _legend(axes: Axes, title: str | None = None) -> None:
+    """A legend that takes no text for mathematics."""
+    for text in axes.legend(fontsize=8, title=title).get_texts():
+        text.set_parse_math(False)
+
+
+def _shown(text: str, longest: int = LONGEST) -> str:
+    """A text in one line of printable characters, cut where it is long."""
+    line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    # A leading underscore would keep a name out of a legend.
+    line = f" {line}" if line.startswith("_") else repr(line) if line.isspace() else line
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(min(width, 30.0), min(height, 30.0)), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _save(figure: Figure, path: Path) -> None:
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # characters that the font lacks
+            figure.savefig(aside, dpi=DPI, format="png")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

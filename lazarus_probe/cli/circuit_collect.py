@@ -1,0 +1,106 @@
+"""`circuit collect`: activations of a set of prompts, in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Model
+from lazarus_probe.cli.output import deliver
+from lazarus_probe.cli.parsing import parse_layers
+
+if TYPE_CHECKING:
+    from lazarus_probe.circuit.collect import At
+
+
+def collect(
+    model: Model,
+    dataset: Annotated[
+        Path, typer.Option("--dataset", "-d", help="Prompts: JSON, or a text file with one a line.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The safetensors file; a .json is put beside it.")
+    ],
+    layers: Annotated[
+        str,
+        typer.Option(
+            "--layers", "-l", help="Blocks, as in 0,2-5; all; or decision: from 1/2 to 3/4 of the depth."
+        ),
+    ] = "all",
+    at: Annotated[str, typer.Option(help="Position: last, mean, or a number (-1 is the last).")] = "last",
+    attention: Annotated[
+        bool,
+        typer.Option("--attention", help="Keep what attention and MLP put out too, and attention patterns."),
+    ] = False,
+    generate: Annotated[
+        int, typer.Option(min=0, help="Keep so many tokens of the model's own continuation.")
+    ] = 0,
+    adapter: Adapter = None,
+    as_json: AsJson = False,
+) -> None:
+    """Collect the residual stream after each block, one vector a prompt."""
+    position, file = parse_at(at), output_file(output)
+    from lazarus_probe.circuit.dataset import read_prompts
+    from lazarus_probe.subject.load import num_layers_of
+
+    if attention and position == "mean":
+        raise ValueError("--attention is of one position: give --at last or a number, not mean")
+    prompts = read_prompts(dataset)
+    count = num_layers_of(model)
+    from rich.console import Console
+
+    from lazarus_probe.circuit.collect import collect_residuals, decision_layers
+
+    wanted = decision_layers(count) if layers == "decision" else parse_layers(layers, count)
+    from lazarus_probe.subject.subject import Subject
+
+    with Console(stderr=True).status(f"collecting {len(prompts.texts)} prompts"):
+        collect_residuals(
+            Subject.load(model, adapter),
+            prompts,
+            file,
+            wanted,
+            position,
+            attention=attention,
+            generate=generate,
+        )
+    data = {
+        "output": str(file),
+        "description": str(file.with_suffix(".json")),
+        "num_samples": len(prompts.texts),
+        "captured_layers": wanted,
+    }
+    text = f"written: {file}, {file.with_suffix('.json').name} ({len(prompts.texts)} prompts)"
+    deliver(data, text, as_json=as_json)
+
+
+def parse_at(text: str) -> At:
+    """The position that `--at` means.
+
+    Raises:
+        ValueError: it is neither `last` nor `mean` nor a whole number.
+    """
+    named: dict[str, At] = {"last": "last", "mean": "mean"}
+    if text in named:
+        return named[text]
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"--at {text} is unknown; give last, mean or a number") from None
+
+
+def output_file(path: Path) -> Path:
+    """The safetensors file that `--output` means; its suffix may be left out.
+
+    Raises:
+        ValueError: another suffix, or a folder that is not there.
+    """
+    if not path.name:
+        raise ValueError(f"--output {path} is a folder; give a name in it")
+    if path.suffix not in ("", ".safetensors"):
+        raise ValueError(f"--output {path} ends in {path.suffix}; give a name ending in .safetensors")
+    if not path.parent.is_dir():
+        raise ValueError(f"--output {path}: the folder {path.parent} does not exist; make it first")
+    return path.with_suffix(".safetensors")

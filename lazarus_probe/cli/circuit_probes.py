@@ -1,0 +1,187 @@
+"""`circuit probes`: batteries of probe sets over all layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Seed
+from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.parsing import check_output, parse_layers
+
+if TYPE_CHECKING:
+    from lazarus_probe.circuit.probes import SetProbes, Stratigraphy
+    from lazarus_probe.circuit.sets import ProbeSet
+
+probes = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Run probe batteries over all layers: which property is readable from where on.",
+)
+Datasets = Annotated[
+    str | None,
+    typer.Option(
+        "--datasets", help="Names of built-in sets with commas between, or a file or folder of sets."
+    ),
+]
+
+
+@probes.command()
+def run(
+    model: Model,
+    layers: Layers = None,
+    datasets: Datasets = None,
+    category: Annotated[
+        str | None, typer.Option(help="Only sets of this category: tools, meaning or grammar.")
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="The least held-out accuracy of what is said to emerge.")
+    ] = 0.75,
+    no_stratigraphy: Annotated[
+        bool,
+        typer.Option(
+            "--no-stratigraphy", help="Accuracies only: no untrained twin, no shuffles, no emergence."
+        ),
+    ] = False,
+    adapter: Adapter = None,
+    output: Output = None,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Probe sets of prompts at every layer, and find from which layer on each property is readable.
+
+    Scored on groups of prompts that the probe has not met. A property emerges at the first layer past the threshold
+    that beats the commonest class, a bag of tokens, an untrained twin and shuffled labels, corrected for all layers
+    and all sets.
+    """
+    check_output(output)
+    sets = chosen_sets(datasets, category)
+    from lazarus_probe.subject.load import num_layers_of
+
+    count = num_layers_of(model)
+    wanted = parse_layers(layers, count) if layers is not None else None
+    from rich.console import Console
+
+    from lazarus_probe.circuit.probes import stratigraphy
+    from lazarus_probe.subject.subject import Subject
+
+    subject = Subject.load(model, adapter)
+    with Console(stderr=True).status("probing") as status:
+        found = stratigraphy(
+            subject,
+            sets,
+            wanted,
+            threshold=threshold,
+            full=not no_stratigraphy,
+            seed=seed,
+            progress=lambda name: status.update(f"probing {name}"),
+        )
+    data = found.as_data() | {"about": about(subject, seed)}
+    deliver(data, as_read(found), as_json=as_json, output=output)
+
+
+@probes.command()
+def init(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A .yaml or .json file, or a folder for a file each.")
+    ],
+    datasets: Datasets = None,
+    category: Annotated[
+        str | None, typer.Option(help="Only sets of this category: tools, meaning or grammar.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the probe sets to edit; `circuit probes run --datasets FILE` takes them back."""
+    from lazarus_probe.circuit.sets import write_sets
+
+    if output.suffix in (".yaml", ".yml", ".json"):
+        check_output(output)
+    elif output.is_file() or output.suffix:
+        raise ValueError(f"--output {output}: give a name ending in .yaml or .json, or a folder")
+    sets = chosen_sets(datasets, category)
+    files = [str(file) for file in write_sets(output, sets)]
+    text = "\n".join(
+        [*(f"{each.name}: {len(each.texts)} prompts" for each in sets), *(f"Saved to: {f}" for f in files)]
+    )
+    deliver({"files": files, "sets": {each.name: len(each.texts) for each in sets}}, text, as_json=as_json)
+
+
+def chosen_sets(datasets: str | None, category: str | None) -> list[ProbeSet]:
+    """The sets of `--datasets` and `--category`; all built-in ones, where neither is given.
+
+    Raises:
+        OSError: a file that cannot be read.
+        ValueError: an unknown name, a file that holds no sets, two sets of one name, or no set of the category.
+    """
+    from lazarus_probe.circuit.sets import BUILT_IN, built_in, read_sets
+
+    if datasets is None:
+        sets = [built_in(name) for name in BUILT_IN]
+    elif Path(datasets).suffix in (".yaml", ".yml", ".json") or Path(datasets).exists():
+        sets = read_sets(Path(datasets))
+    else:
+        sets = [built_in(name.strip()) for name in datasets.split(",")]
+    names = [each.name for each in sets]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"--datasets {datasets}: the set {twice} is there twice; give each once")
+    if category is None:
+        return sets
+    there = sorted({each.category for each in sets if each.category})
+    sets = [each for each in sets if each.category == category]
+    if not sets:
+        raise ValueError(f"--category {category}: no set is of it; there are {', '.join(there) or 'none'}")
+    return sets
+
+
+def as_read(found: Stratigraphy) -> str:
+    """The battery as text: a line a set, and where things emerge."""
+    lines = [title(f"Probe stratigraphy: {found.model_id} ({found.num_layers} layers)")]
+    layers = list(next(iter(found.sets.values())).layers)
+    twin = ["untrained", "p"] if found.full else []
+    rows = [["set", *(f"L{layer}" for layer in layers), "| n", "classes", "majority", "bag", *twin]]
+    rows += [row_of(each, found.full) for each in found.sets.values()]
+    width = max(len(name) for name in found.sets) + 1
+    lines += ["Accuracy on groups not met; controls at the best layer:", ""]
+    lines += [columns(rows, [width, *[5] * len(layers), 6, 8, 9, 5, 10])]
+    if found.full:
+        lines += ["", *emergence_lines(found)]
+    return "\n".join(lines)
+
+
+def row_of(each: SetProbes, full: bool) -> list[str]:
+    """The cells of a set."""
+    best = each.best
+    scores = {control.name: f"{control.score:.2f}" for control in best.controls}
+    cells = [each.name, *(f"{probe.accuracy:.2f}" for probe in each.layers.values())]
+    cells += [f"| {best.n}", str(best.classes), scores["majority"], scores["bag_of_tokens"]]
+    return cells + ([scores["untrained"], f"{best.worst_p:.3f}"] if full else [])
+
+
+def emergence_lines(found: Stratigraphy) -> list[str]:
+    """What emerges, the earliest first, and then what does not and why."""
+    there = [each for each in found.sets.values() if each.emergence is not None]
+    lines = [f"Emergence (accuracy of at least {found.threshold:g}, beyond every control):"]
+    for each in sorted(there, key=lambda one: one.emergence or 0):
+        probe = each.layers[each.emergence or 0]
+        lines.append(
+            f"  L{each.emergence}: {each.name} {probe.accuracy:.2f} [{probe.low:.2f}, {probe.high:.2f}], q {each.q:.3f}"
+        )
+    lines += [] if there else ["  nothing"]
+    missing = [each for each in found.sets.values() if each.emergence is None]
+    lines += [f"  not: {each.name}: {reason(each, found.threshold)}" for each in missing]
+    return lines
+
+
+def reason(each: SetProbes, threshold: float) -> str:
+    """Why a property is not said to emerge."""
+    best = each.best
+    if best.accuracy < threshold:
+        return f"best {best.accuracy:.2f} at L{best.layer} is below the threshold"
+    if best.beyond_controls:
+        return f"best {best.accuracy:.2f} at L{best.layer} does not stand when all sets are counted (q {each.q:.3f})"
+    tests = {**best.gain_p, "shuffled labels": 1.0 if best.p is None else best.p}
+    worst = max(tests, key=lambda name: tests[name])
+    return f"best {best.accuracy:.2f} at L{best.layer} is not beyond {worst} (p {tests[worst]:.3f})"
