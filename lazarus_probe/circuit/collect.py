@@ -79,6 +79,7 @@ def collect_residuals(
     if generate:
         about["model_outputs"] = greedy(subject, prompts.texts, generate)
     description = output.with_suffix(".json")
+    output.parent.mkdir(parents=True, exist_ok=True)
     asides = [path.with_name(f".{path.name}.partial") for path in (output, description)]
     try:
         save_file(tensors, asides[0])

@@ -9,7 +9,7 @@ import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Model
 from lazarus_probe.cli.output import deliver
-from lazarus_probe.cli.parsing import parse_layers
+from lazarus_probe.cli.parsing import check_output, parse_layers
 
 if TYPE_CHECKING:
     from lazarus_probe.circuit.collect import At
@@ -95,12 +95,12 @@ def output_file(path: Path) -> Path:
     """The safetensors file that `--output` means; its suffix may be left out.
 
     Raises:
-        ValueError: another suffix, or a folder that is not there.
+        ValueError: another suffix, or a place that cannot be written to.
     """
     if not path.name:
         raise ValueError(f"--output {path} is a folder; give a name in it")
     if path.suffix not in ("", ".safetensors"):
         raise ValueError(f"--output {path} ends in {path.suffix}; give a name ending in .safetensors")
-    if not path.parent.is_dir():
-        raise ValueError(f"--output {path}: the folder {path.parent} does not exist; make it first")
-    return path.with_suffix(".safetensors")
+    file = path.with_suffix(".safetensors")
+    check_output(file)
+    return file

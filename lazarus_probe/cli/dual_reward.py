@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lazarus_probe.cli.class_tables import held_out_tables, published_table
+from lazarus_probe.cli.options import AsJson, Model
+from lazarus_probe.cli.output import show_json, text_aside
 from lazarus_probe.cli.parsing import parse_layers
 from lazarus_probe.cli.progress import losses_shown
 
@@ -30,7 +32,7 @@ FILES = (
 
 
 def dual_reward(
-    model: Annotated[str, typer.Option("--model", "-m", help="A bundled name, a folder or a Hub id.")],
+    model: Model,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 500,
     classifier_layer: Annotated[
         int | None, typer.Option(help="The layer of the class loss.", show_default="55% of the depth")
@@ -58,6 +60,7 @@ def dual_reward(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The folder to keep the adapter in.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train V and O so that the logit lens at a middle layer names the operation, and answers stay right.
 
@@ -73,7 +76,9 @@ def dual_reward(
     config = DualReward(steps, classifier_layer, cls_weight, learning_rate, batch_size, seed)
     lora = {"targets": names(lora_targets), "rank": lora_rank, "scale": lora_scale, "seed": seed}
     asked, kept = training_questions(num_samples, seed), held_out_questions(held_out)
-    _run(Run(model, words, config, lora, layers, asked, kept, output))
+    with text_aside(as_json):
+        found = _run(Run(model, words, config, lora, layers, asked, kept, output))
+    show_json(found, as_json)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +186,8 @@ def _works(subject: Subject, word: str) -> bool:
         return False
 
 
-def _run(run: Run) -> None:
+def _run(run: Run) -> dict[str, Any]:
+    """Train, evaluate and keep; what config.json says of it."""
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.training.class_words import read
     from lazarus_probe.training.lora import attached, trainable_count
@@ -194,12 +200,13 @@ def _run(run: Run) -> None:
         _describe(run, subject.num_layers, layer, tokens, trainable_count(trained))
         before = read(subject, run.held_out, tokens, layer)  # new LoRA changes nothing
         _train(run, subject, tokens)
-        found = _evaluate(run, subject, tokens, layer, before)
+        found = _config(run, layer, tokens, run.config.steps, _evaluate(run, subject, tokens, layer, before))
         if run.output is None:
             _say("\nNothing is kept; give --output DIR for the adapter")
-            return
-        _save(run, subject, layer, tokens, run.config.steps, found)
-        _say(f"\nCheckpoint saved to: {run.output}")
+        else:
+            _save(run.output, run.model, subject, found)
+            _say(f"\nCheckpoint saved to: {run.output}")
+        return found
 
 
 def _evaluate(
@@ -261,26 +268,18 @@ def _train(run: Run, subject: Subject, tokens: Mapping[str, int]) -> None:
         if run.output is None or error.step == 1:
             raise
         layer = run.config.layer(subject.num_layers)
-        _save(run, subject, layer, tokens, error.step - 1, {"final_accuracy": None, "stopped": str(error)})
+        stopped = {"final_accuracy": None, "stopped": str(error)}
+        _save(run.output, run.model, subject, _config(run, layer, tokens, error.step - 1, stopped))
         raise FloatingPointError(
             f"{error}; the weights after step {error.step - 1} are in {run.output}"
         ) from None
 
 
-def _save(
-    run: Run,
-    subject: Subject,
-    layer: int,
-    tokens: Mapping[str, int],
-    steps: int,
-    found: Mapping[str, Any],
-) -> None:
-    """Both formats of the adapter; the state, which is of no use any more, goes."""
-    from lazarus_probe.training.adapter import save_adapter, save_lora_weights
-    from lazarus_probe.training.state import FILE
-
-    assert run.output is not None  # noqa: S101 - asked before
-    config = {
+def _config(
+    run: Run, layer: int, tokens: Mapping[str, int], steps: int, found: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What was trained, how, and what it came to: the content of config.json."""
+    return {
         "model": run.model,
         "classifier_layer": layer,
         "lora_rank": run.lora["rank"],
@@ -294,9 +293,16 @@ def _save(
         "class_words": run.words,
         "class_tokens": dict(tokens),
     }
-    save_adapter(subject, run.output, base=run.model)
-    save_lora_weights(subject, run.output, config)
-    (run.output / FILE).unlink(missing_ok=True)
+
+
+def _save(folder: Path, base: str, subject: Subject, config: dict[str, Any]) -> None:
+    """Both formats of the adapter; the state, which is of no use any more, goes."""
+    from lazarus_probe.training.adapter import save_adapter, save_lora_weights
+    from lazarus_probe.training.state import FILE
+
+    save_adapter(subject, folder, base=base)
+    save_lora_weights(subject, folder, config)
+    (folder / FILE).unlink(missing_ok=True)
 
 
 def _lines(lines: Iterable[str]) -> None:

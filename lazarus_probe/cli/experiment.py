@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lazarus_probe.cli.commands import lazy_group
-from lazarus_probe.cli.options import Model
+from lazarus_probe.cli.options import AsJson, Model
+from lazarus_probe.cli.output import show_json, text_aside
 from lazarus_probe.cli.progress import bar, interrupts_held, losses_shown
 from lazarus_probe.cli.virtual_expert import virtual_expert
 
@@ -49,27 +51,62 @@ def phases() -> None:
 
 
 @emergence.command()
-def generate(model: Model, task: Task = "arithmetic", output: Output = FOLDER, size: Size = "full") -> None:
+def generate(
+    model: Model,
+    task: Task = "arithmetic",
+    output: Output = FOLDER,
+    size: Size = "full",
+    as_json: AsJson = False,
+) -> None:
     """Write the training data, and the held-out items."""
-    _generate(_open(model, task, output, size))
+    with text_aside(as_json):
+        found = _generate(_open(model, task, output, size))
+    show_json(found, as_json)
 
 
 @emergence.command()
-def baseline(model: Model, task: Task = "arithmetic", output: Output = FOLDER, size: Size = "full") -> None:
+def baseline(
+    model: Model,
+    task: Task = "arithmetic",
+    output: Output = FOLDER,
+    size: Size = "full",
+    as_json: AsJson = False,
+) -> None:
     """Measure the model as it is: a probe and the logit lens after every layer."""
-    _baseline(_open(model, task, output, size))
+    with text_aside(as_json):
+        study = _open(model, task, output, size)
+        _baseline(study)
+    show_json(_result(study, "baseline"), as_json)
 
 
 @emergence.command()
-def phase1(model: Model, task: Task = "arithmetic", output: Output = FOLDER, size: Size = "full") -> None:
+def phase1(
+    model: Model,
+    task: Task = "arithmetic",
+    output: Output = FOLDER,
+    size: Size = "full",
+    as_json: AsJson = False,
+) -> None:
     """Train V and O by dual reward, as configs/dual_reward_phase1.yaml says."""
-    _train(_open(model, task, output, size), "phase1")
+    with text_aside(as_json):
+        study = _open(model, task, output, size)
+        _train(study, "phase1")
+    show_json(_result(study, "phase1"), as_json)
 
 
 @emergence.command()
-def phase2(model: Model, task: Task = "arithmetic", output: Output = FOLDER, size: Size = "full") -> None:
+def phase2(
+    model: Model,
+    task: Task = "arithmetic",
+    output: Output = FOLDER,
+    size: Size = "full",
+    as_json: AsJson = False,
+) -> None:
     """Freeze the classifier and train above it, as configs/routing_phase2.yaml says."""
-    _train(_open(model, task, output, size), "phase2")
+    with text_aside(as_json):
+        study = _open(model, task, output, size)
+        _train(study, "phase2")
+    show_json(_result(study, "phase2"), as_json)
 
 
 @emergence.command()
@@ -80,9 +117,13 @@ def verify(
     size: Size = "full",
     seeds: Seeds = 5,
     workers: Workers = 2,
+    as_json: AsJson = False,
 ) -> None:
     """Train the arms that are compared, as far as they were not, and judge the claims."""
-    _verify(_open(model, task, output, size), seeds, workers)
+    with text_aside(as_json):
+        study = _open(model, task, output, size)
+        _verify(study, seeds, workers)
+    show_json(_result(study, "verify"), as_json)
 
 
 @emergence.command("all")
@@ -93,17 +134,20 @@ def everything(
     size: Size = "full",
     seeds: Seeds = 5,
     workers: Workers = 2,
+    as_json: AsJson = False,
 ) -> None:
     """Every phase in order; what is done already is passed over."""
     from lazarus_probe.experiments.classifier_emergence.verdicts import precondition
 
-    study = _open(model, task, output, size)
-    _generate(study)
-    _baseline(study)
-    if precondition(study)[0]:
-        _train(study, "phase1")
-        _train(study, "phase2")
-    _verify(study, seeds, workers)
+    with text_aside(as_json):
+        study = _open(model, task, output, size)
+        _generate(study)
+        _baseline(study)
+        if precondition(study)[0]:
+            _train(study, "phase1")
+            _train(study, "phase2")
+        _verify(study, seeds, workers)
+    show_json(_result(study, "verify"), as_json)
 
 
 def _open(model: str, task: str, output: Path, size: str) -> Study:
@@ -123,12 +167,19 @@ def _known(option: str, there: dict[str, Any], name: str) -> Any:
     return there[name]
 
 
-def _generate(study: Study) -> None:
+def _result(study: Study, phase: str) -> dict[str, Any]:
+    """What a phase left in its file."""
+    found: dict[str, Any] = json.loads(study.result(phase).read_text(encoding="utf-8"))
+    return found
+
+
+def _generate(study: Study) -> dict[str, Any]:
     from lazarus_probe.experiments.classifier_emergence import phases
 
     made = phases.generate(study)
     trained, held_out = len(study.material.trained), len(study.material.held_out)
     _said("generate", made, f"{trained} items to train on in {study.data}, {held_out} held out")
+    return {"data": str(study.data), "trained": trained, "held_out": held_out}
 
 
 def _baseline(study: Study) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lazarus_probe.cli.commands import lazy_group
+from lazarus_probe.cli.options import Adapter, AsJson, Output
+from lazarus_probe.cli.output import as_text, deliver, plain, show_json, text_aside, write_whole
+from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.cli.progress import bar, interrupts_held
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def train(
         int | None,
         typer.Option(min=1, help="Steps in all, in place of the recipe's; the schedule ends there."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train the organism from nothing; interrupted, the same command goes on from the last checkpoint."""
     from lazarus_probe.training.checkpoint import resumes_from
@@ -41,46 +44,46 @@ def train(
         settings = settings.model_copy(update={"steps": steps})
     start = resumes_from(output)
     if 0 < start < settings.steps:
-        _say(f"going on after step {start} of {settings.steps} in {output}")
+        _say(f"going on after step {start} of {settings.steps} in {output}", err=as_json)
     folder = _train_with_progress(settings, output, start)
-    _say(f"trained: {folder}")
     from lazarus_probe.training.curve import draw_curve
 
-    _say(f"loss curve: {draw_curve(output / 'log.csv', output / 'curve.png')}")
+    curve = draw_curve(output / "log.csv", output / "curve.png")
+    deliver({"model": folder, "curve": curve}, f"trained: {folder}\nloss curve: {curve}", as_json=as_json)
 
 
 @organism.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A bundled name, a folder or a Hub id.")] = "organism",
-    output: Annotated[Path | None, typer.Option(help="Write the scores to this JSON file.")] = None,
+    output: Output = None,
     card: Annotated[
         bool, typer.Option("--card", help="Write the model card into the model's folder.")
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Prompts of a kind at most.")] = None,
-    adapter: Annotated[
-        Path | None, typer.Option(help="A folder with an adapter: lora_weights.npz, or mlx-lm's.")
-    ] = None,
+    adapter: Adapter = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score greedy answers on trained and on held-out facts and phrasings."""
     from lazarus_probe.subject.subject import Subject
 
-    if output is not None and not output.parent.is_dir():
-        raise ValueError(f"--output {output}: the folder {output.parent} does not exist; make it first")
+    check_output(output)
     if adapter is not None and card:
         raise ValueError("--card is about a model as it lies in its folder; leave out --adapter")
     subject = Subject.load(model, adapter)
     settings = _recipe_of(subject) if card else None
-    rows = [score.as_row() for score in _scores(subject, limit)]
+    with text_aside(as_json):
+        rows = [score.as_row() for score in _scores(subject, limit)]
+    found = {"model": subject.name, "fingerprint": subject.fingerprint, "scores": rows}
+    show_json(found, as_json)
     if output is not None:
-        text = json.dumps(
-            {"model": subject.name, "fingerprint": subject.fingerprint, "scores": rows}, indent=2
-        )
-        _write(output, text + "\n")
+        write_whole(output, as_text(plain(found)) + "\n")
+        _say(f"written: {output}", err=as_json)
     if settings is not None and subject.path is not None:
         from lazarus_probe.organisms.card import model_card
 
         text = model_card(subject.name, settings.model_dump(), rows, limit, _rewards_of(subject.path))
-        _write(subject.path / "README.md", text)
+        write_whole(subject.path / "README.md", text)
+        _say(f"written: {subject.path / 'README.md'}", err=as_json)
 
 
 def _recipe_of(subject: Subject) -> Recipe:
@@ -151,11 +154,6 @@ def _scores(subject: Subject, limit: int | None) -> list[Score]:
         )
     Console().print(table)
     return found
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-    _say(f"written: {path}")
 
 
 def _say(text: str, err: bool = False) -> None:

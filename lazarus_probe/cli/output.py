@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,19 @@ def deliver(data: Mapping[str, Any], text: str, *, as_json: bool = False, output
     if output is not None:
         write_whole(output, as_text(plain_data) + "\n")
         typer.echo(f"Saved to: {output}", err=as_json)
+
+
+@contextmanager
+def text_aside(as_json: bool) -> Iterator[None]:
+    """What a command prints while it works goes to standard error where it ends in JSON."""
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        yield
+
+
+def show_json(data: Mapping[str, Any], as_json: bool) -> None:
+    """Print what a command came to as JSON, if that was asked for; its text was printed before."""
+    if as_json:
+        typer.echo(as_text(plain(data)))
 
 
 def about(subject: Subject, seed: int | None = None) -> dict[str, Any]:

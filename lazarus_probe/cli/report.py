@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from lazarus_probe.cli.commands import lazy_group
+from lazarus_probe.cli.options import AsJson
+from lazarus_probe.cli.output import deliver
 
 report = typer.Typer(
     cls=lazy_group(),
@@ -27,7 +29,7 @@ def compare(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print Markdown; what is unchanged is counted.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print data.")] = False,
+    as_json: AsJson = False,
     reports: Folder = Path("reports"),
 ) -> None:
     """Say of each claim what it came to in A and in B, and whether the difference is real.
@@ -65,6 +67,7 @@ def page(
         Path | None, typer.Option(help="The file to write.", show_default="index.html in the run's folder")
     ] = None,
     reports: Folder = Path("reports"),
+    as_json: AsJson = False,
 ) -> None:
     """Write a run's page anew, beside another run or baseline if one is given."""
     from lazarus_probe.reports.compare import compare as compared
@@ -77,7 +80,7 @@ def page(
     if not file.parent.is_dir():
         raise ValueError(f"--output {file}: the folder {file.parent} does not exist; make it first")
     file.write_text(page_html(found, beside), encoding="utf-8")
-    typer.echo(str(file))
+    deliver({"page": file}, str(file), as_json=as_json)
 
 
 @report.command()
@@ -85,9 +88,11 @@ def card(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run: its folder, run.json or name.")],
     model: Annotated[str | None, typer.Option(help="Of a run of several models, the card's.")] = None,
     reports: Folder = Path("reports"),
+    as_json: AsJson = False,
 ) -> None:
     """Print a `Verified findings` section for a model card, in Markdown."""
     from lazarus_probe.reports.card import card_markdown
     from lazarus_probe.reports.compare import find_run
 
-    typer.echo(card_markdown(find_run(run, reports)[1], model), nl=False)
+    text = card_markdown(find_run(run, reports)[1], model)
+    deliver({"markdown": text}, text.removesuffix("\n"), as_json=as_json)

@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lazarus_probe.cli.commands import lazy_group
+from lazarus_probe.cli.options import AsJson
+from lazarus_probe.cli.output import show_json, text_aside
 from lazarus_probe.cli.progress import losses_shown
 from lazarus_probe.cli.train_grpo import grpo
 
@@ -125,20 +128,23 @@ def sft(
     intermediate_loss_targets: Annotated[
         str | None, typer.Option(metavar="LABEL:WORD,...", help="The class word of each label.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Fine-tune a model; interrupted, the same command goes on where it was."""
     from lazarus_probe.training.config import SftConfig, read_settings
     from lazarus_probe.training.sft import prepare
 
     settings = read_settings(SftConfig, config, dict(_given(ctx.params)))
-    training = prepare(settings, typer.echo)
-    _report(_trained(training))
+    with text_aside(as_json):
+        result = _trained(prepare(settings, typer.echo))
+        _report(result)
+    show_json(asdict(result), as_json)
 
 
 def _given(parameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The options that were given, by the key that they have in a file."""
     for name, value in parameters.items():
-        if value is None or name == "config":
+        if value is None or name in ("config", "as_json"):
             continue
         if name == SECTION:
             yield f"{SECTION}.enabled", value

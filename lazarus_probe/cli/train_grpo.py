@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lazarus_probe.cli.options import AsJson
+from lazarus_probe.cli.output import show_json, text_aside
 from lazarus_probe.cli.progress import losses_shown
 
 if TYPE_CHECKING:
@@ -110,15 +112,24 @@ def grpo(
     seed: Annotated[
         int | None, typer.Option(help="Of prompts, samples and new LoRA matrices.", show_default="0")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train a model on the rewards of its own answers; interrupted, the same command goes on where it was."""
     from lazarus_probe.training.config import read_settings
     from lazarus_probe.training.grpo_config import GrpoConfig
     from lazarus_probe.training.grpo_run import prepare
 
-    given = {name: value for name, value in ctx.params.items() if value is not None and name != "config"}
-    training = prepare(read_settings(GrpoConfig, config, given), typer.echo)
-    _report(training, _trained(training))
+    given = {
+        name: value
+        for name, value in ctx.params.items()
+        if value is not None and name not in ("config", "as_json")
+    }
+    settings = read_settings(GrpoConfig, config, given)
+    with text_aside(as_json):
+        training = prepare(settings, typer.echo)
+        result = _trained(training)
+        _report(training, result)
+    show_json({"saved": result.saved, "gains": [gain.as_data() for gain in result.gains]}, as_json)
 
 
 def _trained(training: GrpoTraining) -> GrpoResult:

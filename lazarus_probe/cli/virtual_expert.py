@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -12,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lazarus_probe.cli.options import AsJson, Model
+from lazarus_probe.cli.output import as_text, plain, show_json, text_aside, write_whole
+from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.cli.progress import losses_shown
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ COLUMNS = ("Total", "Cls Loss", "Ans Loss")
 
 
 def virtual_expert(
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="A bundled name, a folder or a Hub id.")
-    ] = "organism",
+    model: Model = "organism",
     adapter: Annotated[
         Path | None,
         typer.Option(help="An adapter with the signal.", show_default="one is trained first, and not kept"),
@@ -48,14 +47,14 @@ def virtual_expert(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the results to this JSON file.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Route arithmetic to a calculator by the classifier signal, beside other routers and the model alone.
 
     Arithmetic of any size stands among capitals, reviews, tool calls, requests and lines, in wordings that nothing
     was fitted on.
     """
-    if output is not None:
-        _check(output)
+    check_output(output)
     from lazarus_probe.experiments.virtual_expert import Sizes, sides_of
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.training.dual_reward import DualReward
@@ -63,22 +62,12 @@ def virtual_expert(
     config = DualReward(steps, layer, learning_rate=learning_rate, seed=seed)
     sizes = Sizes(per_kind=per_kind, arithmetic_only=arithmetic_only)
     subject = Subject.load(model)
-    found = _found(subject, adapter, config, sizes, sides_of(sizes, seed))
+    with text_aside(as_json):
+        found = {"seed": seed, **_found(subject, adapter, config, sizes, sides_of(sizes, seed))}
+    show_json(found, as_json)
     if output is not None:
-        output.write_text(json.dumps({"seed": seed, **found}, indent=2) + "\n", encoding="utf-8")
-        _say(f"written: {output}")
-
-
-def _check(output: Path) -> None:
-    """Find out before the training whether its results can be kept.
-
-    Raises:
-        ValueError: it is a folder, or its folder is missing or cannot be written to.
-    """
-    if output.is_dir() or not output.absolute().parent.is_dir():
-        raise ValueError(f"--output {output}: give a file in a folder that exists")
-    if not os.access(output.absolute().parent, os.W_OK):
-        raise ValueError(f"--output {output}: its folder cannot be written to; give another")
+        write_whole(output, as_text(plain(found)) + "\n")
+        typer.echo(f"written: {output}", err=as_json)
 
 
 def _found(

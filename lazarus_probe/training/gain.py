@@ -65,6 +65,18 @@ class Gain:
         reach = max(1.0, float(both.max() - both.min()))
         return paired_interval(self.after - self.before, self.asked.units, bound=reach)
 
+    def as_data(self) -> dict[str, Any]:
+        """The means, the gain and its interval, as plain data."""
+        interval = self.interval
+        return {
+            "name": self.asked.name,
+            "n": len(self.before),
+            "before": float(self.before.mean()),
+            "after": float(self.after.mean()),
+            "gain": self.difference,
+            "interval": [interval.low, interval.high],
+        }
+
     def __str__(self) -> str:
         interval = self.interval
         return (

@@ -168,7 +168,7 @@ def test_nothing_half_written(model: Path, dataset: Path, capsys: pytest.Capture
         (["--attention", "--at", "mean"], "give --at last or a number, not mean"),
         (["--at", "middle"], "--at middle is unknown; give last, mean or a number"),
         (["-o", "found.npz"], "ends in .npz"),
-        (["-o", "/no/such/found"], "/no/such does not exist"),
+        (["-o", "/dev/null/found"], "/dev/null is a file; give another place"),
         (["-d", "/no/such.json"], "/no/such.json: No such file"),
         (["-m", "golem"], "no model named 'golem'"),
     ],

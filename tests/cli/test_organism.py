@@ -141,7 +141,7 @@ def test_card_needs_the_recipe(trained: Path, tmp_path: Path, capsys: pytest.Cap
         (["organism", "train", "--steps", "0"], "--steps"),
         (["organism", "train", "--recipe", "/no/such.yaml"], "/no/such.yaml: No such file"),
         (["organism", "evaluate", "golem"], "no model named 'golem': bundled are"),
-        (["organism", "evaluate", "--output", "/no/such/scores.json"], "/no/such does not exist"),
+        (["organism", "evaluate", "--output", "/dev/null/scores.json"], "/dev/null is a file"),
     ],
 )
 def test_errors_are_one_line(arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]):

@@ -52,8 +52,8 @@ def test_takes_an_adapter(tmp_path, capsys):
     ("arguments", "message"),
     [
         (
-            ["--output", "nowhere/expert.json"],
-            "--output nowhere/expert.json: give a file in a folder that exists",
+            ["--output", "/dev/null/expert.json"],
+            "--output /dev/null/expert.json: /dev/null is a file; give another place",
         ),
         (["--layer", "7"], "classifier layer 7 is the last"),
         (["--layer", "8"], "classifier layer 8 is out of range"),

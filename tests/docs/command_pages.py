@@ -27,13 +27,18 @@ LONGEST = 60  # lines of output that a page shows
 
 def head(command: Command) -> str:
     """The part of a page that the command itself gives."""
-    rows = [f"| `{_cell(option.spelt)}` | {_cell(option.help)} |" for option in command.options]
+    rows = [f"| `{_cell(option.spelt)}` | {_prose(option.help)} |" for option in command.options]
     table = "\n".join(["| option | |", "|---|---|", *rows])
     return f"# {command.name}\n\n{command.help}\n\n```\n{command.name} [OPTIONS]\n```\n\n{table}\n"
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;") if "`" not in text else text.replace("|", "\\|")
+    return text.replace("|", "\\|")
+
+
+def _prose(text: str) -> str:
+    """Text as a table shows it: what looks like markup is none."""
+    return _cell(text).replace("<", "&lt;")
 
 
 def examples(command: Command) -> list[str]:

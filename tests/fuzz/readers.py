@@ -132,7 +132,7 @@ def _read_adapter(path: Path) -> object:
 def _run_file(path: Path) -> None:
     from lazarus_probe.reports.run import make_run
 
-    path.write_text(make_run([], 0, ["pytest"]).model_dump_json())
+    path.write_text(make_run([], 0, ["pytest"], partial=False).model_dump_json())
 
 
 def _read_run(path: Path) -> object:
@@ -170,6 +170,7 @@ def _text(text: str) -> Callable[[Path], object]:
     return lambda path: path.write_text(text, encoding="utf-8")
 
 
+BASELINE = Path(__file__).parents[2] / "reports" / "baselines" / "organism-rlvf.json"
 CLAIM = """- id: a-claim
   statement: Something holds.
   source: somewhere
@@ -194,6 +195,8 @@ READERS = (
     Reader("tuned_lens.json", _lens, _read_lens),
     Reader("pairs.txt", _text("7*8= => 7+8=\n"), _read_pairs),
     Reader("pairs.json", _text('{"pairs": [{"source": "7*8=", "target": "7+8=", "group": "a"}]}'), _read_pairs),
+    Reader("run.json", _run_file, _read_run),
+    Reader("baseline.json", _text(BASELINE.read_text(encoding="utf-8")), _read_baseline),
     Reader("lora_weights.npz", _adapter, _read_adapter),
     Reader("config.json", _adapter, _read_adapter),
 )  # fmt: skip

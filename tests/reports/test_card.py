@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from typer.testing import CliRunner
 
@@ -95,3 +97,11 @@ def test_commands_name_what_they_cannot_read(tmp_path):
     """What is no run, and a file in a folder that does not exist, are refused by name."""
     assert "neither a run's folder" in str(invoke("card", tmp_path / "nowhere").exception)
     assert "there is no run in" in str(invoke("page", tmp_path).exception)
+
+
+def test_card_as_data(run, tmp_path):
+    """`report card --json` holds the very Markdown that is printed without it."""
+    folder = write_run(run, tmp_path)
+    printed, data = invoke("card", folder), invoke("card", folder, "--json")
+    assert (printed.exit_code, data.exit_code) == (0, 0)
+    assert json.loads(data.stdout)["markdown"] == printed.stdout
