@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Seed
+from lazarus_probe.cli.options import Adapter, AsJson, ChosenSeed, Layers, Model, Output
 from lazarus_probe.cli.output import about, columns, deliver, title
 from lazarus_probe.cli.pairs import Answer, Other, Pairs, Source, Target, described, estimate, pairs_of
-from lazarus_probe.cli.parsing import check_output, parse_layers
+from lazarus_probe.cli.parsing import check_output, parse_layers, seed_of
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.attribution_patching import AttributionPatch
@@ -30,7 +30,7 @@ def attribution_patch(
     other: Other = None,
     top: Annotated[int, typer.Option(min=1, help="Cells that are patched exactly.")] = 10,
     check: Annotated[bool, typer.Option("--check", help="Patch the whole grid, too.")] = False,
-    seed: Seed = 0,
+    seed: ChosenSeed = None,
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
@@ -42,6 +42,7 @@ def attribution_patch(
     check_output(output)
     if site not in SITES:
         raise ValueError(f"--site {site} is unknown; give one of {', '.join(SITES)}")
+    drawn = seed_of(seed, not check, "with --check, which patches the whole grid")
     given = pairs_of(source, target, pairs, answer, other)
     from lazarus_probe.subject.load import num_layers_of
 
@@ -51,10 +52,10 @@ def attribution_patch(
 
     subject = Subject.load(model, adapter)
     found = attribution_patching.attribution_patch(
-        subject, given, site, wanted, top=top, check=check, seed=seed, progress=True
+        subject, given, site, wanted, top=top, check=check, seed=drawn, progress=True
     )
     deliver(
-        found.as_data() | {"about": about(subject, seed)},
+        found.as_data() | {"about": about(subject, None if check else drawn)},
         as_text(subject, found),
         as_json=as_json,
         output=output,

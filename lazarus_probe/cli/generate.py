@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompts, Raw, Seed
+from lazarus_probe.cli.options import Adapter, AsJson, ChosenSeed, Model, Output, Prompts, Raw
 from lazarus_probe.cli.output import about, columns, deliver, title
-from lazarus_probe.cli.parsing import check_output, checked_text, parse_prompts
+from lazarus_probe.cli.parsing import check_output, checked_text, parse_prompts, seed_of
 from lazarus_probe.cli.watching import watched
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def generate(
     ] = None,
     raw: Raw = False,
     adapter: Adapter = None,
-    seed: Seed = 0,
+    seed: ChosenSeed = None,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
@@ -59,6 +59,7 @@ def generate(
     texts = parse_prompts(prompts)
     answers = expected_answers(expected, texts)
     check_output(output)
+    drawn = seed_of(seed, temperature > 0, "at temperature 0")
     if compare_format and any(not text.rstrip(" ") for text in texts):
         raise ValueError("--compare-format needs prompts that are more than spaces")
     from lazarus_probe.introspection.answer_onset import formats_of, said
@@ -76,14 +77,14 @@ def generate(
             *zip(*asked, strict=True),
             max_tokens=max_tokens,
             temperature=temperature,
-            seed=seed,
+            seed=drawn,
             check=check,
         )
     compared = _compared(found[len(texts) :], [len(one) for one in ways])
     data = _data(found[: len(texts)], compared) | {
         "max_tokens": max_tokens,
         "temperature": temperature,
-        "about": about(subject, seed),
+        "about": about(subject, drawn if temperature > 0 else None),
     }
     text = _text(found[: len(texts)], compared, show_tokens)
     deliver(data, text, as_json=as_json, output=output)

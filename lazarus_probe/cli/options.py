@@ -36,3 +36,5 @@ Raw = Annotated[bool, typer.Option("--raw", help="Ask the plain text, without th
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also save the data to this JSON file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the data as JSON instead of text.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of untrained twins, shuffles, draws and intervals.")]
+# Of commands that draw nothing at all under some of their options: there it is refused.
+ChosenSeed = Annotated[int | None, typer.Option("--seed", min=0, help="Of what is drawn.", show_default="0")]

@@ -117,6 +117,17 @@ def parse_position(text: str, option: str = "--position") -> At:
     return int(text)
 
 
+def seed_of(seed: int | None, draws: bool, why: str) -> int:
+    """The seed that is used, 0 unless one was given.
+
+    Raises:
+        ValueError: one was given where nothing is drawn.
+    """
+    if seed is not None and not draws:
+        raise ValueError(f"--seed means nothing {why}; leave it out")
+    return seed or 0
+
+
 def check_output(path: Path | None, option: str = "--output", suffix: str | None = None) -> None:
     """Find out before the work whether its result can be kept in a file; folders that are missing will be made.
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lazarus_probe.cli.options import Adapter, AsJson, Model, Seed
-from lazarus_probe.cli.parsing import check_output, checked_text, layer_of, parse_prompts
+from lazarus_probe.cli.options import Adapter, AsJson, ChosenSeed, Model
+from lazarus_probe.cli.parsing import check_output, checked_text, layer_of, parse_prompts, seed_of
 from lazarus_probe.cli.steering import Extraction, Push, show, take
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def steer(
         bool, typer.Option("--chat/--raw", help="Ask in the chat template, or the plain text.")
     ] = False,
     adapter: Adapter = None,
-    seed: Seed = 0,
+    seed: ChosenSeed = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -108,6 +108,7 @@ def steer(
         "--position": position,
         "--max-tokens": max_tokens,
         "--temperature": temperature,
+        "--seed": seed,
     }
     if extract:
         refuse({**pushing, **dosing}, "with --extract, which only takes a direction")
@@ -121,6 +122,7 @@ def steer(
         refuse(dosing, "without --dose")
     elif temperature:
         raise ValueError("--temperature means nothing with --dose, whose answers are the most probable ones")
+    drawn = seed_of(seed, dose is not None or bool(temperature), "for the most probable answers")
     source = _source(direction, neuron)
     push = Push(
         _prompts(prompts, "--prompts", "; or give --extract to take a direction"),
@@ -132,7 +134,7 @@ def steer(
         temperature or 0.0,
         labels,
         chat,
-        seed,
+        drawn,
     )
     check_output(output)
     if dose is None:

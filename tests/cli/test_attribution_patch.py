@@ -42,13 +42,17 @@ def test_every_option_changes_what_comes_out(capsys, tmp_path):
     assert json.loads(file.read_text()) == plain
     assert plain["sites"] == ["resid_post.0", "resid_post.5"]
     assert len(plain["cells"]) == 2
-    options = ["--layers", "0", "--site", "head_out", "--top", "1", "--check", "--seed", "3"]
-    heads = run(capsys, *PAIR, *options, "--answer", "70", "--other", "64")
+    options = ["--layers", "0", "--site", "head_out", "--top", "1"]
+    options += ["--answer", "70", "--other", "64"]
+    heads = run(capsys, *PAIR, *options, "--check")
     assert heads["sites"] == [f"head_out.0.{head}" for head in range(4)]
     assert heads["checked"]
     assert len(heads["exact"]) == 4
     assert heads["source"] != plain["source"]
-    assert heads["about"]["seed"] == 3
+    drawn = [run(capsys, *PAIR, *options, "--seed", seed)["exact"] for seed in "0123"]
+    assert any(cells != drawn[0] for cells in drawn)
+    assert main([*COMMAND, *PAIR, *options, "--check", "--seed", "3"]) == 2
+    assert "--seed means nothing with --check" in capsys.readouterr().err
 
 
 def test_pairs_come_from_files(capsys, tmp_path):

@@ -146,6 +146,9 @@ def test_visualize(folder: Path, tmp_path: Path, capsys: Capsys):
         "pca_layer0.png",
         "pca_layer5.png",
     ]
+    probes = data(capsys, *options, "--probes", "--layer", "5")["files"]
+    assert [Path(each).name for each in probes] == ["probe_accuracy.png"]
+    assert imread(tmp_path / "probe_accuracy.png")[..., :3].std() > 0.02
     run(capsys, *options, "--attention", "--layer", "0")
     first = imread(tmp_path / "attention_heatmap_layer0.png")
     other = json.loads((folder / "a.json").read_text())["prompts"][1]

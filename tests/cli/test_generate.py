@@ -54,6 +54,8 @@ def test_every_option_changes_what_comes_out(capsys):
         data(capsys, "-p", "Once upon|Once upon", "-t", "3", "--seed", seed)["results"] for seed in "01"
     ]
     assert sampled[0] != sampled[1]
+    assert main([*COMMAND, "-p", "a", "--seed", "1"]) == 2
+    assert "--seed means nothing at temperature 0; leave it out" in capsys.readouterr().err
     assert sampled[0][0]["generated_text"] != sampled[0][1]["generated_text"]
     many = data(capsys, "-p", "2 + 2 = |The capital of France is", "--expected", "5|Paris")["results"]
     assert [one["answer_found"] for one in many] == [False, True]

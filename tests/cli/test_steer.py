@@ -220,6 +220,8 @@ def test_an_untrained_model_is_not_said_to_be_steered(capsys, tmp_path):
         (["-d", "DIRECTION", "-p", "a", "--positive", "b"], "--positive means nothing without --extract"),
         (["-d", "DIRECTION", "-p", "a", "--target", "b"], "--target means nothing without --dose"),
         (["-d", "DIRECTION", "-p", "a", "--dose", "1", "--temperature", "1"], "--temperature means nothing"),
+        (["--extract", "--positive", "a", "--negative", "b", "--seed", "1"], "--seed means nothing"),
+        (["-d", "DIRECTION", "-p", "a", "--seed", "1"], "--seed means nothing for the most probable answers"),
         (["-d", "DIRECTION", "-p", "a", "--neuron", "1"], "--direction and --neuron exclude each other"),
         (["-d", "DIRECTION", "-p", "a", "-c", "1", "--compare", "1"], "exclude each other"),
         (["-d", "DIRECTION", "-p", "a", "--compare", "1,1"], "give different numbers"),

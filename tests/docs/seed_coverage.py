@@ -20,6 +20,15 @@ DOCS = ROOT / "docs" / "coverage.md"
 SEEDS = yaml.safe_load(Path(__file__).with_name("seeds.yaml").read_text(encoding="utf-8"))
 LINES_FILE = ROOT / "tests" / "cli" / "seed_commands.yaml"
 LINES = yaml.safe_load(LINES_FILE.read_text(encoding="utf-8"))
+# Commands that are tested together with others.
+TOGETHER = {
+    "activation_diff": "test_model_differences",
+    "commutativity": "test_model_differences",
+    "format_sensitivity": "test_prompt_commands",
+    "generate": "test_prompt_commands",
+    "layer": "test_prompt_commands",
+    "weight_diff": "test_model_differences",
+}
 RUN = "cli/test_seed_commands.py::test_line_runs"
 HEAD = """# Coverage
 
@@ -83,15 +92,13 @@ def _files(item: Item) -> tuple[Path, ...]:
         return tuple(sorted((tests / "introspection").glob("test_*.py")))
     program, *words = item.of.split()
     if program == "circuit":
-        of_program = sorted((tests / "cli").glob(f"test_circuit*{words[0]}*.py"))
-        return (
-            *of_program,
-            tests / "cli" / "test_circuit.py",
-            *sorted((tests / "circuit").glob("test_*.py")),
+        return tuple(
+            sorted([*(tests / "cli").glob("test_circuit*.py"), *(tests / "circuit").glob("test_*.py")])
         )
     name = words[-1].replace("-", "_")
     folders = ("cli", "introspection", "training")
     direct = [tests / folder / f"test_{name}.py" for folder in folders]
+    direct += [tests / "cli" / f"{TOGETHER[name]}.py"] if name in TOGETHER else []
     other = [tests / "cli" / "test_train.py", tests / "training" / "test_config.py"] if name == "sft" else []
     return tuple(path for path in (*direct, *other) if path.exists())
 
