@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,10 +74,7 @@ def baseline(
     as_json: AsJson = False,
 ) -> None:
     """Measure the model as it is: a probe and the logit lens after every layer."""
-    with text_aside(as_json):
-        study = _open(model, task, output, size)
-        _baseline(study)
-    show_json(_result(study, "baseline"), as_json)
+    _phase(model, task, output, size, "baseline", _baseline, as_json)
 
 
 @emergence.command()
@@ -88,10 +86,7 @@ def phase1(
     as_json: AsJson = False,
 ) -> None:
     """Train V and O by dual reward, as configs/dual_reward_phase1.yaml says."""
-    with text_aside(as_json):
-        study = _open(model, task, output, size)
-        _train(study, "phase1")
-    show_json(_result(study, "phase1"), as_json)
+    _phase(model, task, output, size, "phase1", partial(_train, phase="phase1"), as_json)
 
 
 @emergence.command()
@@ -103,10 +98,7 @@ def phase2(
     as_json: AsJson = False,
 ) -> None:
     """Freeze the classifier and train above it, as configs/routing_phase2.yaml says."""
-    with text_aside(as_json):
-        study = _open(model, task, output, size)
-        _train(study, "phase2")
-    show_json(_result(study, "phase2"), as_json)
+    _phase(model, task, output, size, "phase2", partial(_train, phase="phase2"), as_json)
 
 
 @emergence.command()
@@ -120,10 +112,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Train the arms that are compared, as far as they were not, and judge the claims."""
-    with text_aside(as_json):
-        study = _open(model, task, output, size)
-        _verify(study, seeds, workers)
-    show_json(_result(study, "verify"), as_json)
+    _phase(model, task, output, size, "verify", partial(_verify, seeds=seeds, workers=workers), as_json)
 
 
 @emergence.command("all")
@@ -137,17 +126,34 @@ def everything(
     as_json: AsJson = False,
 ) -> None:
     """Every phase in order; what is done already is passed over."""
+    _phase(model, task, output, size, "verify", partial(_everything, seeds=seeds, workers=workers), as_json)
+
+
+def _everything(study: Study, seeds: int, workers: int) -> None:
     from lazarus_probe.experiments.classifier_emergence.verdicts import precondition
 
+    _generate(study)
+    _baseline(study)
+    if precondition(study)[0]:
+        _train(study, "phase1")
+        _train(study, "phase2")
+    _verify(study, seeds, workers)
+
+
+def _phase(
+    model: str,
+    task: str,
+    output: Path,
+    size: str,
+    phase: str,
+    work: Callable[[Study], None],
+    as_json: bool,
+) -> None:
+    """Run a phase and show its file, if JSON was asked for."""
     with text_aside(as_json):
         study = _open(model, task, output, size)
-        _generate(study)
-        _baseline(study)
-        if precondition(study)[0]:
-            _train(study, "phase1")
-            _train(study, "phase2")
-        _verify(study, seeds, workers)
-    show_json(_result(study, "verify"), as_json)
+        work(study)
+    show_json(_result(study, phase), as_json)
 
 
 def _open(model: str, task: str, output: Path, size: str) -> Study:

@@ -68,7 +68,8 @@ def _parameters(given: inspect.Signature) -> Iterator[str]:
             yield "*"
         starred = starred or parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
         written = str(parameter)
-        yield written.replace(repr(parameter.annotation), _name(parameter.annotation), 1)
+        plain = written.replace(repr(parameter.annotation), _name(parameter.annotation), 1)
+        yield plain.replace("<factory>", "...")
 
 
 def members(value: type) -> list[str]:
