@@ -8,23 +8,34 @@ from lazarus_probe.cli.commands import lazy_group
 
 # By command: its module here, and the first line of its help.
 COMMANDS = {
-    "format-sensitivity": (
-        "format_sensitivity",
-        "Ask prompts with and without a space at their end, and say what that changes.",
+    "analyze": (
+        "analyze",
+        "Read a prompt by the logit lens: what the model would say if it stopped after each layer.",
     ),
-    "layer": (
-        "layer",
-        "Compare prompts at each layer, and say which layers hold groups of them apart.",
+    "compare": (
+        "compare",
+        "Compare what two models make of one prompt, layer by layer, by the logit lens.",
     ),
     "logit-lens": (
         "logit_lens",
         "Check by the logit lens whether words are on top after a layer, at each prompt's last token.",
     ),
+    "tuned-lens": (
+        "tuned_lens",
+        "Train a lens that translates each layer for the model's head, and read prompts through it.",
+    ),
     "hooks": (
         "hooks",
         "Capture hidden states and attention of layers on a prompt, and show what they hold.",
     ),
-    "ablate": ("ablate", "Ablate components of layers and see whether a behaviour breaks."),
+    "probe": (
+        "probe",
+        "Probe every layer for two classes of prompts, and extract a direction between them.",
+    ),
+    "classifier": (
+        "classifier",
+        "Train a linear probe for classes of prompts at every layer, and score it on held-out ones.",
+    ),
     "neurons": (
         "neurons",
         "Show what single neurons do at the last token of each prompt, and find those that tell labels apart.",
@@ -37,37 +48,13 @@ COMMANDS = {
         "steer",
         "Take a direction of the residual stream from prompts, or push prompts along one.",
     ),
-    "analyze": (
-        "analyze",
-        "Read a prompt by the logit lens: what the model would say if it stopped after each layer.",
+    "layer": (
+        "layer",
+        "Compare prompts at each layer, and say which layers hold groups of them apart.",
     ),
-    "compare": (
-        "compare",
-        "Compare what two models make of one prompt, layer by layer, by the logit lens.",
-    ),
-    "patch": (
-        "patch",
-        "Put one prompt's states into another's run, and see whose answer comes out.",
-    ),
-    "commutativity": (
-        "commutativity",
-        "Compare the states of a*b and b*a, beside pairs that share less or do not commute.",
-    ),
-    "weight-diff": (
-        "weight_diff",
-        "Compare every weight of a model before and after training.",
-    ),
-    "activation-diff": (
-        "activation_diff",
-        "Compare the residual streams of a model before and after training, prompt by prompt.",
-    ),
-    "probe": (
-        "probe",
-        "Probe every layer for two classes of prompts, and extract a direction between them.",
-    ),
-    "classifier": (
-        "classifier",
-        "Train a linear probe for classes of prompts at every layer, and score it on held-out ones.",
+    "format-sensitivity": (
+        "format_sensitivity",
+        "Ask prompts with and without a space at their end, and say what that changes.",
     ),
     "generate": (
         "generate",
@@ -85,13 +72,17 @@ COMMANDS = {
         "arithmetic",
         "Ask 156 arithmetic questions, and find the layer at which each answer emerges.",
     ),
-    "heads": (
-        "heads",
-        "Score heads on repeated random tokens: induction, duplicate-token and previous-token heads.",
+    "commutativity": (
+        "commutativity",
+        "Compare the states of a*b and b*a, beside pairs that share less or do not commute.",
     ),
-    "logit-attribution": (
-        "logit_attribution",
-        "Split a logit, or a difference of two, into what each component adds to it directly.",
+    "ablate": (
+        "ablate",
+        "Ablate components of layers and see whether a behaviour breaks.",
+    ),
+    "patch": (
+        "patch",
+        "Put one prompt's states into another's run, and see whose answer comes out.",
     ),
     "attribution-patch": (
         "attribution_patch",
@@ -101,9 +92,21 @@ COMMANDS = {
         "path_patch",
         "Measure what senders tell one receiver directly, with all other paths frozen.",
     ),
-    "tuned-lens": (
-        "tuned_lens",
-        "Train a lens that translates each layer for the model's head, and read prompts through it.",
+    "logit-attribution": (
+        "logit_attribution",
+        "Split a logit, or a difference of two, into what each component adds to it directly.",
+    ),
+    "heads": (
+        "heads",
+        "Score heads on repeated random tokens: induction, duplicate-token and previous-token heads.",
+    ),
+    "weight-diff": (
+        "weight_diff",
+        "Compare every weight of a model before and after training.",
+    ),
+    "activation-diff": (
+        "activation_diff",
+        "Compare the residual streams of a model before and after training, prompt by prompt.",
     ),
     "dual-reward": (
         "dual_reward",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 HEAVY = {
     "mlx.core",
@@ -74,3 +77,15 @@ def test_help_of_every_command_imports_nothing_heavy():
 def test_errors_before_the_model_import_nothing_heavy():
     """What is wrong with options alone is said without loading anything that computes."""
     assert lines_of(ERRORS) == ["[]"]
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("lazarus introspect pat", ["patch", "path-patch"]), ("lazarus anatomy -m organism-e", ["organism-early"])],
+)  # fmt: skip
+def test_a_shell_completes_commands_and_models(words: str, completed: list[str]):
+    """What `--install-completion` installs asks the program itself, and it knows commands and bundled models."""
+    asked = {"_LAZARUS_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    command = [sys.executable, "-c", "from lazarus_probe.cli.lazarus import main; raise SystemExit(main())"]
+    done = subprocess.run(command, env={**os.environ, **asked}, capture_output=True, text=True, check=False)
+    assert set(completed[:1]) <= set(done.stdout.split()) <= set(completed)
