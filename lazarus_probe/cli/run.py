@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import typer
@@ -43,6 +42,8 @@ def describe(error: BaseException) -> str:
 def show_version(shown: bool) -> None:
     """The callback of `--version`."""
     if shown:
+        from importlib.metadata import PackageNotFoundError, version  # takes 20 ms
+
         try:
             number = version("lazarus_probe")
         except PackageNotFoundError:
