@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[2]
 FILE = re.compile(r"```(?:python|yaml)\n# (\S+\.(?:py|yaml))\n(.*?)```", re.DOTALL)
 CONSOLE = re.compile(r"```console\n\$ (?P<line>[^\n]*)\n.*?```", re.DOTALL)
 NOISE = re.compile(r" in \d+(\.\d+)?s(?: \([\d:]+\))?|reports/[\w.-]+")
+# A heading, as wide as it is whatever was left out of it.
+RULED = re.compile(r"^=+ (.+?) =+$", re.MULTILINE)
+WIDTH = 110
 # What pytest says of the machine that it runs on.
 HEADER = re.compile(r"^(platform|benchmark:|rootdir:|plugins:|lazarus_probe: models).*\n", re.MULTILINE)
 
@@ -50,12 +53,13 @@ def run(line: str) -> str:
         "circuit": "lazarus_probe.cli.circuit",
     }
     command = [sys.executable, "-m", module[program], *arguments]
-    environment = os.environ | {"COLUMNS": "110", "PYTHONWARNINGS": "ignore"}
+    environment = os.environ | {"COLUMNS": str(WIDTH), "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode not in (0, 1):  # 1: a claim that is not supported
         raise SystemExit(f"{line}\nends with exit code {done.returncode}: {done.stdout}{done.stderr}")
     text = HEADER.sub("", done.stdout)
-    return NOISE.sub(lambda found: "reports/RUN" if "/" in found[0] else "", text)
+    text = NOISE.sub(lambda found: "reports/RUN" if "/" in found[0] else "", text)
+    return RULED.sub(lambda found: f" {found[1]} ".center(WIDTH, "="), text)
 
 
 def rendered(page: str) -> str:
