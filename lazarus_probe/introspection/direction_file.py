@@ -8,10 +8,8 @@ from __future__ import annotations
 import io
 import json
 import math
-import tokenize
 import warnings
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +17,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lazarus_probe.subject.damage import DAMAGED
 
 SUFFIXES = (".npz", ".json")
 # Bytes of a file, packed or not, that are read at most: a direction has a few thousand numbers.
@@ -33,20 +33,6 @@ OWN = (
     "method",
     "accuracy",
     "separation",
-)
-# What reading damaged archives and arrays raises, beside ValueError.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    tokenize.TokenError,
-    EOFError,
-    MemoryError,
-    NotImplementedError,
-    OverflowError,
-    RecursionError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
 )
 
 
@@ -126,10 +112,11 @@ def read_direction(path: str | Path) -> Direction:
         raise ValueError(f"{path} is no direction: its name must end in .npz or .json")
     if path.stat().st_size > LARGEST:
         raise ValueError(f"{path} is no direction: it is larger than {LARGEST >> 20} MiB")
+    content = path.read_bytes()
     try:
-        found = _unpacked(path) if path.suffix == ".npz" else _parsed(path)
+        found = _unpacked(content) if path.suffix == ".npz" else _parsed(content)
         return _direction(found, path.stem)
-    except (ValueError, *_DAMAGE) as error:
+    except DAMAGED as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{path} is no direction: {reason}") from None
 
@@ -227,9 +214,9 @@ def _number(found: Mapping[str, Any], key: str) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _unpacked(path: Path) -> dict[str, Any]:
+def _unpacked(content: bytes) -> dict[str, Any]:
     found = {}
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if sum(each.file_size for each in archive.infolist()) > LARGEST:
             raise ValueError(f"unpacked it is larger than {LARGEST >> 20} MiB")
         for each in archive.infolist():
@@ -259,8 +246,8 @@ def _from_npy(key: str, content: bytes) -> NDArray[Any]:
     return np.frombuffer(left, dtype).reshape(shape, order="F" if in_columns else "C")
 
 
-def _parsed(path: Path) -> dict[str, Any]:
-    found = json.loads(path.read_bytes())
+def _parsed(content: bytes) -> dict[str, Any]:
+    found = json.loads(content)
     if not isinstance(found, dict):
         raise ValueError("it holds no JSON object")
     return found
