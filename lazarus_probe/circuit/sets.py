@@ -21,6 +21,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from lazarus_probe.subject.whole_files import write_aside
+
 FOLDER = Path(__file__).parent / "probe_sets"
 # The order in which they are run: what stands in the words first, what is done with them last.
 BUILT_IN = (
@@ -123,12 +125,7 @@ def write_sets(path: Path, sets: Sequence[ProbeSet]) -> list[Path]:
     else:
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_aside(path, text)
     return [path]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from lazarus_probe.cli.class_tables import held_out_tables, published_table
 from lazarus_probe.cli.options import AsJson, Model
 from lazarus_probe.cli.output import show_json, text_aside
-from lazarus_probe.cli.parsing import parse_layers
+from lazarus_probe.cli.parsing import check_folder, parse_layers
 from lazarus_probe.cli.progress import losses_shown
 
 if TYPE_CHECKING:
@@ -139,11 +138,7 @@ def check_output(folder: Path) -> None:
     Raises:
         ValueError: it is a file, cannot be written, or holds an adapter or a model.
     """
-    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not place.is_dir():
-        raise ValueError(f"--output {folder}: {place} is a file; give a folder")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise ValueError(f"--output {folder}: {place} cannot be written to; give another folder")
+    check_folder(folder)
     there = [name for name in FILES if (folder / name).exists()]
     if there:
         raise ValueError(f"--output {folder} holds {there[0]} already; give another folder, or remove it")

@@ -47,10 +47,9 @@ def heads(
     check_output(output)
     from lazarus_probe.introspection.head_scores import head_scores
     from lazarus_probe.subject.subject import Subject
-    from lazarus_probe.training.data import context_length
 
     subject = Subject.load(model, adapter)
-    limit = context_length(subject)
+    limit = subject.context_length
     if limit is not None and 2 * length + 1 > limit:
         raise ValueError(f"--length {length}: 2 * {length} + 1 tokens do not fit into {limit}; give fewer")
     found = head_scores(subject, length, rows, threshold=threshold, untrained=untrained, seed=seed)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from lazarus_probe.subject.whole_files import write_aside
+
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
@@ -96,9 +98,4 @@ def as_text(data: Any) -> str:
 def write_whole(path: Path, text: str) -> None:
     """Write a file aside and rename it, so that what stands under its name is whole; its folder is made if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_aside(path, text)

@@ -117,6 +117,19 @@ def parse_position(text: str, option: str = "--position") -> At:
     return int(text)
 
 
+def check_folder(folder: Path, option: str = "--output") -> None:
+    """Find out before the work whether a folder can be written to, or made.
+
+    Raises:
+        ValueError: it is a file, or cannot be.
+    """
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise ValueError(f"{option} {folder}: {place} is a file; give a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ValueError(f"{option} {folder}: {place} cannot be written to; give another folder")
+
+
 def seed_of(seed: int | None, draws: bool, why: str) -> int:
     """The seed that is used, 0 unless one was given.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,14 @@ import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Prompt, Seed
 from lazarus_probe.cli.output import about, columns, deliver, title
-from lazarus_probe.cli.parsing import check_output, parse_layers, parse_position, parse_prompt, parse_prompts
+from lazarus_probe.cli.parsing import (
+    check_folder,
+    check_output,
+    parse_layers,
+    parse_position,
+    parse_prompt,
+    parse_prompts,
+)
 from lazarus_probe.cli.progress import bar, interrupts_held
 
 if TYPE_CHECKING:
@@ -68,7 +74,7 @@ def train(
     Belrose et al. 2023 (arXiv:2303.08112). Divergences are measured on texts held out, beside the plain logit lens, one
     constant distribution, and the same on an untrained model.
     """
-    check_folder(output)
+    check_lens_folder(output)
     texts = texts_of(data, samples, seed)
     from lazarus_probe.introspection.tuned_lens import write_lens
     from lazarus_probe.subject.subject import Subject
@@ -128,17 +134,13 @@ def read(
     )
 
 
-def check_folder(folder: Path) -> None:
+def check_lens_folder(folder: Path) -> None:
     """Find out before the training whether a lens can be kept in a folder.
 
     Raises:
         ValueError: it is a file, cannot be written to, or holds a model, an adapter or a lens.
     """
-    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not place.is_dir():
-        raise ValueError(f"--output {folder}: {place} is a file; give a folder")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise ValueError(f"--output {folder}: {place} cannot be written to; give another folder")
+    check_folder(folder)
     there = [name for name in FILES if (folder / name).exists()]
     if there:
         raise ValueError(f"--output {folder} holds {there[0]}; give a folder of its own")

@@ -27,6 +27,7 @@ from lazarus_probe.introspection.component_outputs import (
 from lazarus_probe.introspection.criteria import Criterion, criterion_of
 from lazarus_probe.introspection.model_hooks import layer_of
 from lazarus_probe.subject.subject import Subject
+from lazarus_probe.subject.whole_files import write_aside
 from lazarus_probe.tasks.prompts import task_type
 
 __all__ = ["AblationConfig", "AblationStudy", "AblationType", "Ablations", "ComponentType"]
@@ -235,13 +236,7 @@ class AblationStudy:
         """
         found = {results.task: results} if isinstance(results, Ablations) else results
         data = {name: each.as_data() for name, each in found.items()}
-        target = Path(path)
-        aside = target.with_name(f".{target.name}.partial")
-        try:
-            aside.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            aside.replace(target)
-        finally:
-            aside.unlink(missing_ok=True)
+        write_aside(Path(path), json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
 def _config(config: AblationConfig | None, component: ComponentType | str | None) -> AblationConfig:

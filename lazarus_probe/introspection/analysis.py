@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lazarus_probe.introspection.display import Cell, table
+from lazarus_probe.subject.whole_files import write_aside
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.residual_contributions import ResidualContribution
@@ -291,14 +292,8 @@ class AnalysisResult:
         Raises:
             OSError: the file cannot be written.
         """
-        path = Path(path)
         text = json.dumps(_finite(self.as_data()), indent=2, ensure_ascii=False, allow_nan=False)
-        aside = path.with_name(f".{path.name}.partial")
-        try:
-            aside.write_text(text + "\n", encoding="utf-8")
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+        write_aside(Path(path), text + "\n")
 
     def to_display(self) -> str:
         """All of it as text."""

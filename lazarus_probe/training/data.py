@@ -14,7 +14,7 @@ from lazarus_probe.training.labels import operation_in
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-__all__ = ["Example", "by_turn", "context_length", "encode", "encode_all", "label_of", "read_jsonl"]
+__all__ = ["Example", "by_turn", "encode", "encode_all", "label_of", "read_jsonl"]
 
 # A text after which no tokenizer merges, so that what follows it is spelled as in the middle of a text.
 ANCHOR = "\n"
@@ -67,7 +67,7 @@ def encode_all(
     Raises:
         ValueError: an example is bad and `skip_bad` is not set, or all are.
     """
-    limit = min((length for length in (max_length, context_length(subject)) if length), default=None)
+    limit = min((length for length in (max_length, subject.context_length) if length), default=None)
     found = []
     for example in examples:
         try:
@@ -81,11 +81,6 @@ def encode_all(
     if not found:
         raise ValueError("no examples are left to train on: all were skipped")
     return found
-
-
-def context_length(subject: Subject) -> int | None:
-    """How many tokens the model was made for, where its configuration says."""
-    return subject.context_length
 
 
 def label_of(example: Example) -> str | None:

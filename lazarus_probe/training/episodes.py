@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from lazarus_probe.subject.chat import in_chat
 from lazarus_probe.subject.generate import continuation
-from lazarus_probe.training.data import context_length
 from lazarus_probe.training.policy import advantages
 from lazarus_probe.training.rollouts import Rollout, log_probs, sample, shares_prefix
 
@@ -57,7 +56,7 @@ def encoded(subject: Subject, prompts: Sequence[str], config: Grpo) -> list[Ques
     """
     if not prompts:
         raise ValueError("no prompts to train on; give at least one")
-    limit = context_length(subject)
+    limit = subject.context_length
     questions = []
     for prompt in prompts:
         tokens = subject.encode(in_chat(subject, prompt) if config.chat else prompt)
