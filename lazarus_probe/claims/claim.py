@@ -70,7 +70,12 @@ class Claim(BaseModel):
         margin: the smallest gain over a control that counts; for `absence` and `invariance`, of the positive control
             over the score.
         controls: that must be measured.
-        minimum_groups: independent units (operand families, templates, seeds) below which it is inconclusive.
+        generalises_over: the kinds of independent units that the claim generalises over, as in
+            `[phrasing, family]`; the measurement's `units` must count each, and its interval holds for all of them.
+        minimum_groups: independent units (operand families, templates, seeds) below which it is inconclusive; of
+            each kind that is generalised over.
+        failing_share: of a claim that holds everywhere, the largest share of strata that may fail; it is supported
+            only where the exact upper bound on that share is below it.
         alpha: the false-alarm rate allowed, and the rate of false discoveries in the family.
         cases: how many sets of parameters its test has; `layers` is one for each.
         depth: where to look in a model that nothing is published for, as a share of its layers.
@@ -90,7 +95,9 @@ class Claim(BaseModel):
     effect: float | None = Field(default=None, ge=-1, le=1)
     margin: float = Field(default=0.05, gt=0, le=1)
     controls: tuple[str, ...] = Field(min_length=1)
+    generalises_over: tuple[str, ...] = ()
     minimum_groups: int = Field(default=10, ge=2)
+    failing_share: float | None = Field(default=None, gt=0, lt=1)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     cases: Literal["layers"] | int = 1
     depth: float | None = Field(default=None, ge=0, le=1)

@@ -72,6 +72,42 @@ class CounterexampleRecord(BaseModel):
     n: int
 
 
+class GrowthRecord(BaseModel):
+    """The end of a learning curve, as kept in a report."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    half: float
+    gain: float
+    low: float
+    high: float
+    expected: float
+
+
+class StrataRecord(BaseModel):
+    """How much of a universal claim's domain was measured, as kept in a report."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    declared: int
+    measured: int
+    failed: int
+    upper: float
+    untestable: list[str] = []
+
+
+class DamageRecord(BaseModel):
+    """What an edit does to unrelated prompts, as kept in a report."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    unit: str
+    score: float
+    low: float
+    high: float
+    n: int
+
+
 class MeasurementRecord(BaseModel):
     """A measurement as kept in a report."""
 
@@ -92,6 +128,11 @@ class MeasurementRecord(BaseModel):
     curves: list[CurveRecord] = []
     grids: list[GridRecord] = []
     counterexamples: list[CounterexampleRecord] = []
+    units: dict[str, int] = {}
+    ceiling: float = 1.0
+    growth: GrowthRecord | None = None
+    strata: StrataRecord | None = None
+    damage: DamageRecord | None = None
 
 
 class ModelRecord(BaseModel):

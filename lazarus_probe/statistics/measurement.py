@@ -161,6 +161,92 @@ class Counterexample:
 
 
 @dataclass(frozen=True)
+class Growth:
+    """What a probe gains from more rows: the end of its learning curve.
+
+    A score that still rises says that rows are lacking, not that the model lacks what is probed for.
+
+    Attributes:
+        half: the score of the same probe with half of the training groups.
+        gain: the score with all of them, less `half`.
+        low: lower end of the gain's interval.
+        high: its upper end.
+        expected: the score to be expected with twice the groups, extrapolated along a power law.
+    """
+
+    half: float
+    gain: float
+    low: float
+    high: float
+    expected: float
+
+    def __post_init__(self) -> None:
+        """Refuse what no interval can mean."""
+        _check_finite("the learning curve", half=self.half, expected=self.expected)
+        _check_interval("the learning curve", "gain", self.gain, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Strata:
+    """How much of a universal claim's domain was measured, and how much of it may fail.
+
+    Attributes:
+        declared: strata (slices of prompts) that the claim is about.
+        measured: how many of them were measured.
+        failed: how many of those failed, each on prompts of its own.
+        upper: exact upper bound on the share of all declared strata that fail, at the claim's level; what was not
+            measured counts as unknown, not as well.
+        untestable: strata with too few independent groups to be told, by name; they count as unmeasured.
+    """
+
+    declared: int
+    measured: int
+    failed: int
+    upper: float
+    untestable: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse counts that contradict each other."""
+        if not 0 <= self.failed <= self.measured <= self.declared or self.declared < 2:
+            raise ValueError(
+                f"{self.failed} of {self.measured} measured of {self.declared} declared strata failed: "
+                "give at least 2 declared, and no more measured than declared, no more failed than measured"
+            )
+        if len(self.untestable) > self.declared - self.measured:
+            raise ValueError(
+                f"{len(self.untestable)} untestable strata, but only {self.declared - self.measured} were not measured"
+            )
+        if not 0 <= self.upper <= 1:
+            raise ValueError(f"upper is {self.upper}: give a share in [0, 1]")
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What an edit does to prompts that it should leave alone.
+
+    Attributes:
+        unit: what is counted, as in `answers lost on capitals`.
+        score: the mean.
+        low: lower end of its interval.
+        high: its upper end.
+        n: prompts.
+    """
+
+    unit: str
+    score: float
+    low: float
+    high: float
+    n: int
+
+    def __post_init__(self) -> None:
+        """Refuse what no interval can mean."""
+        _check_interval(f"damage {self.unit!r}", "score", self.score, self.low, self.high)
+
+    def __str__(self) -> str:
+        return f"{self.unit} {estimate(self.score, self.low, self.high)}"
+
+
+@dataclass(frozen=True)
 class Measurement:
     """A score with its interval, the number of prompts and of independent groups, and its controls.
 
@@ -180,11 +266,17 @@ class Measurement:
         curves: the score and its controls along the layers, where it was scanned.
         grids: scores over layers and positions.
         counterexamples: where the claim fails, from a search.
+        units: the number of independent units of each kind that the score generalises over, as in
+            `{"phrasing": 24, "family": 40}`; `groups` is the least of them.
+        ceiling: the largest score there can be: 1 for accuracies, R2 and rates.
+        growth: the end of the probe's learning curve, where the score is a probe's.
+        strata: how much of a universal claim's domain was measured.
+        damage: what the edit of a causal claim does to unrelated prompts.
 
     Raises:
-        ValueError: a number that is not finite, an interval that does not hold its score, no prompts,
-            groups or controls, two controls of one name, or a p outside [0, 1]. TypeError: details that
-            no report can keep.
+        ValueError: a number that is not finite, an interval that does not hold its score, no prompts, groups or
+            controls, fewer than two units of a kind, two controls of one name, a score above its ceiling, or a p
+            outside [0, 1]. TypeError: details that no report can keep.
     """
 
     score: float
@@ -202,6 +294,11 @@ class Measurement:
     curves: tuple[Curve, ...] = ()
     grids: tuple[Grid, ...] = ()
     counterexamples: tuple[Counterexample, ...] = ()
+    units: Mapping[str, int] = field(default_factory=dict)
+    ceiling: float = 1.0
+    growth: Growth | None = None
+    strata: Strata | None = None
+    damage: Damage | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no verdict can rest on, where it was made."""
@@ -212,6 +309,15 @@ class Measurement:
             )
         if self.p is not None and not 0 <= self.p <= 1:
             raise ValueError(f"p is {self.p:g}: give one in [0, 1], or None where there is no null")
+        if scarce := {name: count for name, count in self.units.items() if count < 2}:
+            name, count = next(iter(scarce.items()))
+            raise ValueError(f"units has {count} {name}: to generalise over {name}, give at least 2 of them")
+        if self.units and self.groups != min(self.units.values()):
+            raise ValueError(f"groups is {self.groups}: give the least of the units {dict(self.units)}")
+        if not self.ceiling >= self.score - 1e-9:
+            raise ValueError(
+                f"ceiling is {self.ceiling}, below the score {self.score:g}: give the largest score there can be"
+            )
         names = [control.name for control in self.controls]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"the controls are {names}: give at least one, each under a name of its own")

@@ -16,6 +16,7 @@ from lazarus_probe.statistics.measurement import (
     Example,
     Grid,
     Measurement,
+    Strata,
     some_examples,
 )
 
@@ -154,3 +155,23 @@ def test_what_is_shown_becomes_plain():
     assert json.loads(json.dumps(found)) == found
     assert found["grids"][0]["values"] == [[0.5, 1.0]]
     assert found["counterexamples"][0]["examples"][0]["said"] == "54"
+
+
+def test_groups_are_the_least_of_the_units():
+    """An interval that generalises over phrasings and families rests on the fewer of them."""
+    with pytest.raises(ValueError, match="give the least of the units"):
+        replace(SOUND, groups=40, units={"phrasing": 9, "family": 40})
+
+
+def test_one_phrasing_is_nothing_to_generalise_over():
+    with pytest.raises(ValueError, match=r"units has 1 phrasing: .* give at least 2 of them"):
+        replace(SOUND, groups=1, units={"phrasing": 1, "family": 40})
+
+
+@pytest.mark.parametrize(
+    "strata",
+    [(1, 1, 0, 0.1), (72, 80, 0, 0.1), (72, 6, 7, 0.1), (72, 6, 0, 1.1), (8, 8, 0, 0.1, ("divide",))],
+)
+def test_strata_that_contradict_each_other_are_refused(strata):
+    with pytest.raises(ValueError, match="strata|upper is"):
+        Strata(*strata)
