@@ -173,5 +173,5 @@ def test_one_phrasing_is_nothing_to_generalise_over():
     [(1, 1, 0, 0.1), (72, 80, 0, 0.1), (72, 6, 7, 0.1), (72, 6, 0, 1.1), (8, 8, 0, 0.1, ("divide",))],
 )
 def test_strata_that_contradict_each_other_are_refused(strata):
-    with pytest.raises(ValueError, match="strata|upper is"):
+    with pytest.raises(ValueError, match=r"strata|upper is"):
         Strata(*strata)
