@@ -23,6 +23,8 @@ Kind = Literal[
     "emergence",
     "training_effect",
 ]
+# Kinds whose controls are positive: what the instrument does find, so that its silence says something.
+POSITIVE: tuple[Kind, ...] = ("absence", "invariance")
 Need = Literal["moe", "tuned pair", "chat template", "training"]
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lazarus_probe.claims.claim import Claim
-from lazarus_probe.claims.verdict import POSITIVE
+from lazarus_probe.claims.claim import POSITIVE, Claim
 from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics import Interval, paired_interval, proportion_interval, wilson
 from lazarus_probe.statistics.intervals import estimate

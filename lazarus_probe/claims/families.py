@@ -5,7 +5,7 @@ Benjamini-Hochberg over what was declared together, never over what happened to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -23,7 +23,7 @@ class FamilyRecord(BaseModel):
         size: how many cases were declared, over all its claims.
         tested: how many gave a p.
         missing: what did not, as in `a-claim (2 of 3)`.
-        demoted: what was supported alone and is not in the family.
+        demoted: what was supported or refuted alone and is not in the family.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -47,13 +47,13 @@ class FamilyRecord(BaseModel):
 
 
 def correct(records: Sequence[ClaimRecord]) -> tuple[list[ClaimRecord], list[FamilyRecord]]:
-    """Give every record its q, and make inconclusive what is supported alone but not among so many.
+    """Give every record its q, and make inconclusive what is supported, or refuted, alone but not among so many.
 
     A case that was declared and gave no p, because it did not run or does not apply, counts as p = 1. The rate
     of false discoveries is held at each claim's own alpha.
 
     Args:
-        records: in any order; their `alone` and `p` are read.
+        records: in any order; their `alone`, `p` and `p_refuted` are read.
 
     Returns:
         The records in the same order, and the families.
@@ -71,10 +71,18 @@ def correct(records: Sequence[ClaimRecord]) -> tuple[list[ClaimRecord], list[Fam
 
 
 def _with_q(members: Sequence[ClaimRecord]) -> list[ClaimRecord]:
-    p_values = {record.key: record.p for record in members}
-    untested = [f" {number}" for number in range(_size(members) - len(members))]  # no key begins with a space
-    q = benjamini_hochberg(p_values, [*p_values, *untested]).q
-    return [_judged(record, q[record.key], len(p_values) + len(untested)) for record in members]
+    """Supports and refutations are corrected apart: each is a family of findings of its own."""
+    size = max(_size(members), len(members))
+    of_support, of_refutation = (
+        _adjusted({record.key: getattr(record, name) for record in members}, size)
+        for name in ("p", "p_refuted")
+    )
+    return [_judged(record, of_support[record.key], of_refutation[record.key], size) for record in members]
+
+
+def _adjusted(p_values: Mapping[str, float | None], size: int) -> Mapping[str, float]:
+    untested = [f" {number}" for number in range(size - len(p_values))]  # no key begins with a space
+    return benjamini_hochberg(p_values, [*p_values, *untested]).q
 
 
 def _size(members: Sequence[ClaimRecord]) -> int:
@@ -90,16 +98,19 @@ def _declared(members: Sequence[ClaimRecord]) -> dict[str, int]:
     return {name: cases for record in members for name, cases in record.family.items()}
 
 
-def _judged(record: ClaimRecord, q: float, size: int) -> ClaimRecord:
+def _judged(record: ClaimRecord, q: float, q_refuted: float, size: int) -> ClaimRecord:
     if record.p is None:
         return record
-    if record.alone != Outcome.SUPPORTED or q <= record.claim.alpha:
-        return record.model_copy(update={"q": q})
+    corrected = {"q": q, "q_refuted": None if record.p_refuted is None else q_refuted}
+    tests = {Outcome.SUPPORTED: (record.p, q), Outcome.REFUTED: (record.p_refuted, q_refuted)}
+    p, adjusted = tests.get(record.alone, (None, 0.0))
+    if p is None or adjusted <= record.claim.alpha:
+        return record.model_copy(update=corrected)
     reason = (
-        f"supported alone (p = {record.p:.2g}), but q = {q:.2g} in the family {record.claim.family} of {size}, "
+        f"{record.alone} alone (p = {p:.2g}), but q = {adjusted:.2g} in the family {record.claim.family} of {size}, "
         f"at most {record.claim.alpha:g} is needed; {record.reason}"
     )
-    return record.model_copy(update={"q": q, "outcome": Outcome.INCONCLUSIVE, "reason": reason})
+    return record.model_copy(update={**corrected, "outcome": Outcome.INCONCLUSIVE, "reason": reason})
 
 
 def _family(name: str, model: str, members: Sequence[ClaimRecord]) -> FamilyRecord:

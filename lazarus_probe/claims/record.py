@@ -129,6 +129,7 @@ class MeasurementRecord(BaseModel):
     grids: list[GridRecord] = []
     counterexamples: list[CounterexampleRecord] = []
     units: dict[str, int] = {}
+    floor: float = 0.0
     ceiling: float = 1.0
     growth: GrowthRecord | None = None
     strata: StrataRecord | None = None
@@ -223,6 +224,8 @@ class ClaimRecord(BaseModel):
         outcome: what it comes to in its family.
         p: of the claim, see `claim_p`; None where nothing was measured.
         q: p corrected for the family, once the session has ended.
+        p_refuted: of its opposite, see `refutation_p`.
+        q_refuted: that one corrected for the family.
         family: the claims declared in the family, with how many cases each has on this model.
         known: what the baseline holds.
     """
@@ -241,6 +244,8 @@ class ClaimRecord(BaseModel):
     measurement: MeasurementRecord | None
     p: float | None = None
     q: float | None = None
+    p_refuted: float | None = None
+    q_refuted: float | None = None
     family: dict[str, int] = {}
     known: Known | None = None
 

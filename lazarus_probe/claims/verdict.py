@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lazarus_probe.claims.claim import Claim, ClaimError
+from lazarus_probe.claims.advice import advice
+from lazarus_probe.claims.claim import POSITIVE, Claim, ClaimError
 from lazarus_probe.statistics.intervals import estimate, shown
-from lazarus_probe.statistics.measurement import Control, Measurement
-from lazarus_probe.statistics.power import implied_p, required_groups
-
-POSITIVE = ("absence", "invariance")
+from lazarus_probe.statistics.measurement import Control, Measurement, Strata
+from lazarus_probe.statistics.power import implied_p
 
 
 class Outcome(StrEnum):
@@ -37,28 +36,38 @@ class Verdict:
 def judge(claim: Claim, measurement: Measurement) -> Verdict:
     """Hold a measurement against what was pre-registered.
 
-    In this order: too few groups is inconclusive; a score whose whole interval misses the threshold is
-    refuted; a control over which the whole interval of the gain stays under the margin makes it
-    confounded; supported needs the whole interval of the score past the threshold, of every gain past the
-    margin, and p <= alpha, where there is a p. All else straddles, and then the reason says how many groups
-    would tell. An absence or invariance rests on the interval alone: that p is large shows no absence.
+    In this order:
+
+    1. Too few independent groups, of any kind that is generalised over: inconclusive.
+    2. The whole interval of the score misses the threshold: refuted, unless the score is a probe's whose learning
+       curve still rises by the margin; that lacks rows, and is inconclusive.
+    3. The whole interval of the gain over a control stays under the margin, or the control is so near the ceiling
+       that no score could gain the margin over it: confounded.
+    4. The score's whole interval is past the threshold, that of every gain past the margin, p <= alpha where there is
+       a p, an absence's learning curve is flat, and of a claim that holds everywhere few enough strata may fail:
+       supported.
+    5. All else straddles: inconclusive, with how many groups would tell, where more could.
+
+    An absence or invariance rests on the interval alone: that p is large shows no absence. Its interval within the
+    threshold is a pair of one-sided tests (Schuirmann 1987), each at half of what the interval misses.
 
     Raises:
-        ClaimError: a declared control was not measured.
+        ClaimError: a declared control, kind of unit or the strata were not measured.
     """
-    missing = set(claim.controls) - {control.name for control in measurement.controls}
-    if missing:
-        raise ClaimError(
-            f"claim {claim.id!r} declares controls that were not measured: {', '.join(sorted(missing))}"
-        )
+    _check_measured(claim, measurement)
     if measurement.groups < claim.minimum_groups:
-        reason = f"{measurement.groups} independent groups, {claim.minimum_groups} are needed"
-        return Verdict(Outcome.INCONCLUSIVE, f"{reason}{_would(claim, measurement)}")
-    if claim.misses(measurement.low, measurement.high):
-        return Verdict(Outcome.REFUTED, f"{_scored(measurement)}, {_wanted(claim)} was claimed")
-    worst = min(measurement.controls, key=lambda control: control.high)
-    if worst.high < claim.margin:
-        return Verdict(Outcome.CONFOUNDED, _explained(claim, measurement, worst))
+        return _inconclusive(f"{_fewest(measurement)}, {claim.minimum_groups} are needed", claim, measurement)
+    missed = claim.misses(measurement.low, measurement.high)
+    if missed and not _still_rises(claim, measurement):
+        return Verdict(
+            Outcome.REFUTED, f"{_scored(measurement)}, {_wanted(claim)} was claimed{_damage(measurement)}"
+        )
+    best_control = min(measurement.controls, key=lambda control: _possible_gain(claim, measurement, control))
+    if _possible_gain(claim, measurement, best_control) < claim.margin:
+        return Verdict(Outcome.CONFOUNDED, _explained(claim, measurement, best_control))
+    if missed:
+        reason = f"{_scored(measurement)} misses the threshold, {_wanted(claim)}, but rows are lacking"
+        return Verdict(Outcome.INCONCLUSIVE, f"{reason}: {_rising(measurement)}")
     return _supported_or_not(claim, measurement)
 
 
@@ -79,32 +88,108 @@ def claim_p(claim: Claim, measurement: Measurement) -> float:
     return max([of_score, *of_gains, *own])
 
 
+def refutation_p(claim: Claim, measurement: Measurement) -> float:
+    """The p of a refutation: that the score misses the threshold, read off its interval.
+
+    An invariance can be missed on either side, so the smaller p is doubled.
+    """
+    low, score, high = measurement.low, measurement.score, measurement.high
+    above = implied_p(score, low, high, claim.threshold)
+    if claim.kind == "absence":
+        return above
+    if claim.kind == "invariance":
+        return min(1.0, 2 * min(above, implied_p(-score, -high, -low, claim.threshold)))
+    return implied_p(-score, -high, -low, -claim.threshold)
+
+
+def _check_measured(claim: Claim, measurement: Measurement) -> None:
+    names = {control.name for control in measurement.controls}
+    for what, declared, measured in (
+        ("controls", claim.controls, names),
+        ("kinds of units to generalise over", claim.generalises_over, set(measurement.units)),
+    ):
+        if missing := set(declared) - measured:
+            raise ClaimError(
+                f"claim {claim.id!r} declares {what} that were not measured: {', '.join(sorted(missing))}"
+            )
+    if claim.failing_share is not None and measurement.strata is None:
+        raise ClaimError(
+            f"claim {claim.id!r} declares the share of strata that may fail, but no strata were measured: "
+            "measure it with `falsify` over slices, or drop `failing_share`"
+        )
+
+
 def _supported_or_not(claim: Claim, measurement: Measurement) -> Verdict:
     if not claim.reaches(measurement.low, measurement.high):
         reason = f"{_scored(measurement)} straddles the threshold, {_wanted(claim)}"
-        return Verdict(Outcome.INCONCLUSIVE, f"{reason}{_would(claim, measurement)}")
+        return _inconclusive(reason, claim, measurement)
     weakest = min(measurement.controls, key=lambda control: control.low)
     if weakest.low < claim.margin:
-        reason = (
-            f"the gain over {weakest.name}, {_interval(weakest)}, straddles the margin of {claim.margin:g}"
-        )
-        return Verdict(Outcome.INCONCLUSIVE, reason)
+        gain = f"the gain over {weakest.name}, {_interval(weakest)}"
+        return _inconclusive(f"{gain}, straddles the margin of {claim.margin:g}", claim, measurement)
     if claim.kind not in POSITIVE and measurement.p is not None and measurement.p > claim.alpha:
         return Verdict(Outcome.INCONCLUSIVE, f"p = {measurement.p:.3g}, at most {claim.alpha:g} is needed")
-    return Verdict(Outcome.SUPPORTED, f"{_scored(measurement)}; least gain: {weakest}")
+    if claim.kind == "absence" and measurement.growth and measurement.growth.high >= claim.margin:
+        return Verdict(
+            Outcome.INCONCLUSIVE, f"{_scored(measurement)}, but rows are lacking: {_rising(measurement)}"
+        )
+    strata, allowed = measurement.strata, claim.failing_share
+    if strata is not None and allowed is not None and strata.upper > allowed:
+        return Verdict(Outcome.INCONCLUSIVE, f"{_everywhere(strata)}, at most {allowed:.0%} are allowed")
+    reason = f"{_scored(measurement)}; least gain: {weakest}"
+    if strata is not None:
+        reason += f"; {_everywhere(strata)}"
+    return Verdict(Outcome.SUPPORTED, f"{reason}{_damage(measurement)}")
 
 
-def _would(claim: Claim, measurement: Measurement) -> str:
-    """How many groups would tell the declared effect from the threshold, if these are too few."""
-    below = claim.kind == "absence" or (claim.kind == "invariance" and measurement.score > 0)
-    reach = measurement.high - measurement.score if below else measurement.score - measurement.low
-    limit = -claim.threshold if claim.kind == "invariance" and not below else claim.threshold
-    needed = required_groups(measurement.groups, reach, claim.expected, limit)
-    if needed is None or needed <= measurement.groups:
-        return ""
+def _still_rises(claim: Claim, measurement: Measurement) -> bool:
+    """Whether a probe of something to be read may lack rows, rather than the model what is to be read."""
+    growth = measurement.growth
+    return claim.kind not in POSITIVE and growth is not None and growth.high >= claim.margin
+
+
+def _possible_gain(claim: Claim, measurement: Measurement, control: Control) -> float:
+    """The largest gain over a control that the measurement leaves possible.
+
+    That is the end of the gain's interval, or what any score could gain at all, if that is less: a perfect control
+    leaves nothing to gain, and with more groups it is no less perfect. Without the second part a score of .975 would be
+    confounded where 1.00 is inconclusive, for the interval of a gain of 0 is wide.
+    """
+    score = measurement.score
+    left = abs(score) if claim.kind in POSITIVE else measurement.ceiling - score
+    return min(control.high, control.gain + left)
+
+
+def _inconclusive(reason: str, claim: Claim, measurement: Measurement) -> Verdict:
+    return Verdict(Outcome.INCONCLUSIVE, f"{reason}{advice(claim, measurement)}")
+
+
+def _rising(measurement: Measurement) -> str:
+    growth = measurement.growth
+    if growth is None:
+        return "no learning curve"
     return (
-        f"; {measurement.groups} groups cannot tell {claim.expected:g} from {limit:g}, about {needed} would"
+        f"from half of the groups to all it gains {estimate(growth.gain, growth.low, growth.high)}; "
+        f"twice as many are expected to give {shown(growth.expected)}"
     )
+
+
+def _everywhere(strata: Strata) -> str:
+    untestable = f"; cannot be told: {', '.join(strata.untestable)}" if strata.untestable else ""
+    return (
+        f"{strata.measured} of {strata.declared} strata were measured, {strata.failed} failed, and up to "
+        f"{strata.upper:.0%} may fail{untestable}"
+    )
+
+
+def _fewest(measurement: Measurement) -> str:
+    if not measurement.units:
+        return f"{measurement.groups} independent groups"
+    return f"independent units: {', '.join(f'{count} {name}' for name, count in measurement.units.items())}"
+
+
+def _damage(measurement: Measurement) -> str:
+    return f"; damage: {measurement.damage}" if measurement.damage else ""
 
 
 def _scored(measurement: Measurement) -> str:
@@ -127,6 +212,9 @@ def _explained(claim: Claim, measurement: Measurement, control: Control) -> str:
             f"{measurement.unit} is {shown(measurement.score)}, but {control.name} reaches only "
             f"{shown(control.score)}: where the positive control is as low, that shows no {claim.kind}"
         )
+    if control.high >= claim.margin:
+        reached = f"{control.name} reaches {shown(control.score)}"
+        return f"{reached}: no score could gain the margin of {claim.margin:g} over it"
     return (
         f"{control.name} reaches {shown(control.score)} and the model's gain over it is {_interval(control)}, "
         f"less than the margin of {claim.margin:g}"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.statistics import Interval, cluster_bootstrap_sums, out_of_fold_regression
+from lazarus_probe.statistics import Interval, out_of_fold_regression, ratio_interval
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.measurement import Control, Measurement, some_examples
 from lazarus_probe.statistics.threads import one_thread
@@ -95,15 +95,15 @@ def extrapolate(features: NDArray[Any], asked: Numbers, seed: int = 0) -> tuple[
 
 
 def _scored(predictions: NDArray[Any], numbers: NDArray[Any], groups: NDArray[Any], seed: int) -> Readout:
-    columns = np.stack([(predictions - numbers) ** 2, (numbers - numbers.mean()) ** 2], axis=1)
-
-    def r2(sums: NDArray[Any]) -> NDArray[Any]:
-        return np.maximum(1 - sums[:, 0] / np.maximum(sums[:, 1], 1e-12), -1)
-
-    score = float(r2(columns.sum(axis=0)[None])[0])
-    interval = cluster_bootstrap_sums(r2, columns, groups, seed=seed)
-    held = Interval(min(interval.low, score), max(interval.high, score), interval.level)
-    return Readout(score, held, np.asarray(predictions, dtype=np.float64))
+    """R2 about the mean of these numbers, the predictions kept within their range so that an error is bounded."""
+    ends = np.array([numbers.min(), numbers.max()])
+    kept = np.clip(predictions, *ends)
+    around = (numbers - numbers.mean()) ** 2
+    taken = around - (kept - numbers) ** 2
+    squares, error = (ends - numbers.mean()) ** 2, float(np.ptp(ends)) ** 2
+    worst, best = (float(squares.min()) - error, float(squares.min())), (float(squares.max()),) * 2
+    interval = ratio_interval(taken, around, groups, worst, best, seed=seed)
+    return Readout(float(taken.sum() / around.sum()), interval, np.asarray(predictions, dtype=np.float64))
 
 
 def extrapolation(

@@ -20,7 +20,6 @@ from lazarus_probe.statistics import (
     Interval,
     Kind,
     PermutationTest,
-    cluster_bootstrap_sums,
     codelength,
     majority_predictions,
     mean_predictions,
@@ -30,7 +29,9 @@ from lazarus_probe.statistics import (
     paired_control,
     permutation_null,
     proportion_interval,
+    ratio_interval,
 )
+from lazarus_probe.statistics.bounded import Units
 from lazarus_probe.statistics.measurement import Control
 
 LEVEL = 0.95
@@ -42,6 +43,21 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What one row of a regression can add to R2 at most, its label and its prediction being in the range of labels.
+
+    Attributes:
+        error: the largest squared error, the square of the range.
+        least: the squared error of the mean at the end of the range that is nearer to it.
+        most: at the end that is further from it.
+    """
+
+    error: float
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
 class HeldOut:
     """Out-of-fold predictions and what each adds to the score.
 
@@ -49,11 +65,13 @@ class HeldOut:
         predictions: (N,) classes or numbers.
         hits: (N,) 1 where right; or the squared error taken away from the mean's.
         of: (N,) 1; or the squared error of the mean.
+        limits: of numbers, what a row not seen could add at worst.
     """
 
     predictions: NDArray[Any]
     hits: NDArray[np.float64]
     of: NDArray[np.float64]
+    limits: Limits | None = None
 
     @property
     def score(self) -> float:
@@ -62,7 +80,7 @@ class HeldOut:
 
     def take(self, rows: NDArray[Any]) -> HeldOut:
         """Some of the rows."""
-        return HeldOut(self.predictions[rows], self.hits[rows], self.of[rows])
+        return HeldOut(self.predictions[rows], self.hits[rows], self.of[rows], self.limits)
 
 
 @dataclass(frozen=True)
@@ -156,28 +174,29 @@ def column_of(problem: Problem) -> tuple[int, float] | None:
     return memorable(problem.features, problem.labels, problem.groups, problem.kind)
 
 
-def interval_of(score: HeldOut, units: NDArray[Any], kind: Kind, seed: int) -> Interval:
-    """The interval of a score, over its independent units (N,)."""
+def interval_of(score: HeldOut, units: Units, kind: Kind, seed: int) -> Interval:
+    """The interval of a score, over its independent units (N,), or over several kinds of them."""
     if kind == "classification":
         return proportion_interval(score.hits, units, LEVEL, seed=seed)
-    columns = np.stack([score.hits, score.of], axis=1)
-    interval = cluster_bootstrap_sums(lambda sums: sums[:, 0] / sums[:, 1], columns, units, LEVEL, seed=seed)
-    return _holding(interval, score.score)
+    limits = _limits_of(score)
+    worst, best = (limits.least - limits.error, limits.least), (limits.most, limits.most)
+    return ratio_interval(score.hits, score.of, units, worst, best, LEVEL, seed=seed)
 
 
-def gain_over(
-    name: str, score: HeldOut, other: HeldOut, units: NDArray[Any], kind: Kind, seed: int
-) -> Control:
+def gain_over(name: str, score: HeldOut, other: HeldOut, units: Units, kind: Kind, seed: int) -> Control:
     """What a control reaches, and the score's gain over it on the same rows."""
     if kind == "classification":
         return paired_control(name, score.hits, other.hits, units, seed)
-    columns = np.stack([score.hits, score.of, other.hits, other.of], axis=1)
-    interval = cluster_bootstrap_sums(
-        lambda sums: sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3], columns, units, LEVEL, seed=seed
-    )
-    gain = score.score - other.score
-    held = _holding(interval, gain)
-    return Control(name, other.score, gain, held.low, held.high)
+    limits = _limits_of(score)
+    worst, best = (-limits.error, limits.least), (limits.error, limits.least)
+    interval = ratio_interval(score.hits - other.hits, score.of, units, worst, best, LEVEL, seed=seed)
+    return Control(name, other.score, score.score - other.score, interval.low, interval.high)
+
+
+def _limits_of(score: HeldOut) -> Limits:
+    if score.limits is None:
+        raise ValueError("the held-out numbers have no limits: make them with `held_out` or `constant`")
+    return score.limits
 
 
 def _scored(predictions: NDArray[Any], problem: Problem) -> HeldOut:
@@ -188,9 +207,7 @@ def _scored(predictions: NDArray[Any], problem: Problem) -> HeldOut:
     of = (problem.labels - means) ** 2
     if not of.any():
         raise ValueError("targets are all equal to their mean: R2 is not defined without variance")
-    return HeldOut(predictions, of - (problem.labels - predictions) ** 2, of)
-
-
-def _holding(interval: Interval, value: float) -> Interval:
-    """The interval, widened to its estimate: a skewed bootstrap of few units may leave it out."""
-    return Interval(min(interval.low, value), max(interval.high, value), interval.level)
+    ends = np.array([problem.labels.min(), problem.labels.max()])
+    squares = (ends - problem.labels.mean()) ** 2
+    limits = Limits(float(np.ptp(ends)) ** 2, float(squares.min()), float(squares.max()))
+    return HeldOut(predictions, of - (problem.labels - predictions) ** 2, of, limits)

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lazarus_probe.statistics import paired_control, paired_interval, proportion_interval
+from lazarus_probe.statistics import bounded_mean_interval, count_units, paired_control
+from lazarus_probe.statistics.bounded import Units
 from lazarus_probe.statistics.measurement import Measurement
 
 
 def rate(
     unit: str,
     score: ArrayLike,
-    units: ArrayLike,
+    units: Units,
     controls: Mapping[str, ArrayLike],
     *,
     positive: Sequence[str] = (),
@@ -28,7 +29,8 @@ def rate(
     Args:
         unit: what is counted.
         score: (N,) whether each prompt counts, or a probability.
-        units: (N,) the independent unit of each prompt.
+        units: (N,) the independent unit of each prompt; or several kinds of them by name, as in
+            `{"phrasing": ..., "family": ...}`, over all of which the rate then generalises.
         controls: by name, (N,) the same under the control.
         positive: the controls of an absence, whose gain is theirs over the score.
         bound: how far a score and its control may differ: 1 for what lies in [0, 1], 2 for [-1, 1].
@@ -38,26 +40,22 @@ def rate(
     Raises:
         ValueError: as `paired_interval`; no prompts.
     """
-    values, names = np.asarray(score, dtype=np.float64), np.asarray(units)
+    values, counts = np.asarray(score, dtype=np.float64), count_units(units)
     if not len(values):
         raise ValueError(f"no prompts to take the {unit} of; give at least two units of them")
-    whole = np.isin(values, (0.0, 1.0)).all()
-    interval = (
-        proportion_interval(values, names, seed=seed)
-        if whole
-        else paired_interval(values, names, seed=seed, bound=bound)
-    )
+    interval = bounded_mean_interval(values, units, 1.0 - bound, 1.0, seed=seed)
     return Measurement(
         score=float(values.mean()),
         low=interval.low,
         high=interval.high,
         n=len(values),
-        groups=len(np.unique(names)),
+        groups=min(counts.values()),
         unit=unit,
         controls=tuple(
-            paired_control(name, values, other, names, seed, positive=name in positive, bound=bound)
+            paired_control(name, values, other, units, seed, positive=name in positive, bound=bound)
             for name, other in controls.items()
         ),
         seed=seed,
+        units=counts if isinstance(units, Mapping) else {},
         **kept,
     )

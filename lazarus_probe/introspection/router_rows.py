@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.introspection.routing import routed_layers
-from lazarus_probe.statistics import cluster_bootstrap_mean
+from lazarus_probe.statistics import bounded_mean_interval, paired_interval
 from lazarus_probe.statistics.measurement import Control, Curve, Measurement
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ def router_geometry(subject: Subject, trait: Trait, seed: int = 0) -> Measuremen
     rng, rows = np.random.default_rng(seed), [router_rows(subject, layer) for layer in layers]
     ours = np.array([measure(each) for each in rows])
     random = np.array([measure(rng.standard_normal(each.shape)) for each in rows])
-    interval = cluster_bootstrap_mean(ours, layers, seed=seed)
+    interval = bounded_mean_interval(ours, layers, -1.0 if trait == "cosine" else 0.0, 1.0, seed=seed)
     gains = sign * (ours - random)
-    of_gain = cluster_bootstrap_mean(gains, layers, seed=seed)
+    of_gain = paired_interval(gains, layers, seed=seed, bound=2.0 if trait == "cosine" else 1.0)
     control = Control("random_matrix", float(random.mean()), float(gains.mean()), of_gain.low, of_gain.high)
     return Measurement(
         score=float(ours.mean()),

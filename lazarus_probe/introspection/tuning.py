@@ -17,7 +17,6 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probe import Labelled
 from lazarus_probe.statistics import (
-    cluster_bootstrap,
     out_of_fold_classification,
     paired_interval,
     sign_flip,
@@ -226,9 +225,6 @@ def _reach(name: str, change: Change, other: Change, seed: int) -> Control:
         raise ValueError(f"the known change {name!r} is of other rows: give those of the claim")
     score, known = change.difference, other.difference
 
-    def excess(rows: NDArray[Any]) -> float:
-        return abs(float(known[rows].mean())) - abs(float(score[rows].mean()))
-
-    interval = cluster_bootstrap(excess, change.units, seed=seed)
-    gain = excess(np.arange(len(score)))
-    return Control(name, float(known.mean()), gain, min(gain, interval.low), max(gain, interval.high))
+    excess = np.sign(known.mean()) * known - np.sign(score.mean()) * score
+    interval = paired_interval(excess, change.units, seed=seed, bound=change.reach + other.reach)
+    return Control(name, float(known.mean()), float(excess.mean()), interval.low, interval.high)

@@ -125,7 +125,7 @@ def _changed(record: ClaimRecord) -> str:
 def _record(item: pytest.Item, verdict: Verdict) -> ClaimRecord:
     from lazarus_probe.claims.claim import family_of
     from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord
-    from lazarus_probe.claims.verdict import claim_p
+    from lazarus_probe.claims.verdict import claim_p, refutation_p
 
     found, model = item.stash[EVIDENCE]
     claim, measured = found.claim, found.measurement
@@ -141,6 +141,7 @@ def _record(item: pytest.Item, verdict: Verdict) -> ClaimRecord:
         requirements=found.requirements,
         measurement=MeasurementRecord.model_validate(measured.as_dict()) if measured else None,
         p=claim_p(claim, measured) if measured else None,
+        p_refuted=refutation_p(claim, measured) if measured else None,
         family=family_of(claim, item.path, model.num_layers),
     )
 

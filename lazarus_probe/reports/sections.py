@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.claim import POSITIVE, Claim
 from lazarus_probe.claims.record import ClaimRecord, CurveRecord, MeasurementRecord
-from lazarus_probe.claims.verdict import POSITIVE
 from lazarus_probe.reports.figures import curve_figure, extremes, grid_figure, line_class
 from lazarus_probe.reports.untrusted import clipped
 from lazarus_probe.statistics.intervals import shown

@@ -1,10 +1,11 @@
-"""Statistics for honest claims: grouped probes with nulls, intervals, permutation, equivalence, families."""
+"""Statistics for honest claims: grouped probes with nulls, intervals, permutation, power, families."""
 
-from lazarus_probe.statistics.bootstrap import (
-    cluster_bootstrap,
-    cluster_bootstrap_mean,
-    cluster_bootstrap_means,
-    cluster_bootstrap_sums,
+from lazarus_probe.statistics.bootstrap import cluster_bootstrap_means
+from lazarus_probe.statistics.bounded import (
+    bounded_mean_interval,
+    count_units,
+    fewest_units,
+    ratio_interval,
 )
 from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
 from lazarus_probe.statistics.codelength import Codelength, codelength
@@ -15,7 +16,6 @@ from lazarus_probe.statistics.controls import (
     mean_predictions,
     paired_control,
 )
-from lazarus_probe.statistics.equivalence import Equivalence, tost
 from lazarus_probe.statistics.folds import Folds, Kind, grouped_folds, halves
 from lazarus_probe.statistics.intervals import Interval, exact, wilson
 from lazarus_probe.statistics.multiplicity import Adjusted, benjamini_hochberg
@@ -27,28 +27,27 @@ from lazarus_probe.statistics.permutation import (
     permutation_p,
     sign_flip,
 )
-from lazarus_probe.statistics.power import implied_p, power_of, required_groups, required_n
+from lazarus_probe.statistics.power import implied_p, required_groups
 from lazarus_probe.statistics.probes import out_of_fold_classification, out_of_fold_regression, r2
 
 __all__ = [
     "Adjusted",
     "Alternative",
     "Codelength",
-    "Equivalence",
     "Folds",
     "Interval",
     "Kind",
     "PermutationTest",
     "bag_of_tokens",
     "benjamini_hochberg",
-    "cluster_bootstrap",
-    "cluster_bootstrap_mean",
+    "bounded_mean_interval",
     "cluster_bootstrap_means",
-    "cluster_bootstrap_sums",
     "codelength",
     "control_numbers",
     "control_task",
+    "count_units",
     "exact",
+    "fewest_units",
     "group_permutations",
     "grouped_folds",
     "halves",
@@ -63,13 +62,11 @@ __all__ = [
     "paired_interval",
     "permutation_null",
     "permutation_p",
-    "power_of",
     "proportion_interval",
     "r2",
+    "ratio_interval",
     "required_groups",
-    "required_n",
     "selectivity",
     "sign_flip",
-    "tost",
     "wilson",
 ]

@@ -53,25 +53,3 @@ def cluster_sums(values: Floats, index: Ints, count: int) -> Floats:
     sums = np.zeros((count, *values.shape[1:]))
     np.add.at(sums, index, values)
     return sums
-
-
-def lack_of_pairs(values: Floats) -> float:
-    """How little the data can say of their own spread: 1 when nothing, towards 0 with evidence.
-
-    Where one value holds a majority, only those that differ from it show spread, and it takes two
-    of them to see whether they come together. With m of them there are m(m - 1)/2 such pairs; the result is 1
-    / (1 + pairs), the weight a worst case keeps when it is counted as one pair beside those seen. Without a
-    majority value it is 0.
-    """
-    commonest = int(np.unique(np.round(values, 12), return_counts=True)[1].max())
-    rare = values.size - commonest
-    return 1.0 / (1.0 + rare * (rare - 1) / 2) if commonest > rare else 0.0
-
-
-def unseen_share(count: int, alpha: float) -> float:
-    """The largest share of clusters of another kind that `count` clusters of one kind leave possible.
-
-    If the share were larger, the chance `(1 - share) ** count` to meet none would be below `alpha`; at alpha
-    .05 this is the rule of three, about 3 / count.
-    """
-    return float(1.0 - alpha ** (1.0 / count))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lazarus_probe.statistics.bounded import Units
 from lazarus_probe.statistics.clustered import paired_interval
 from lazarus_probe.statistics.clusters import Floats, as_values
 from lazarus_probe.statistics.folds import encode, grouped_folds
@@ -70,7 +71,7 @@ def paired_control(
     name: str,
     score: ArrayLike,
     other: ArrayLike,
-    clusters: ArrayLike,
+    clusters: Units,
     seed: int = 0,
     *,
     positive: bool = False,
@@ -82,7 +83,7 @@ def paired_control(
         name: of the control.
         score: (N,) whether each row counts for the claim.
         other: (N,) whether it does under the control.
-        clusters: (N,) the independent unit of each row.
+        clusters: (N,) the independent unit of each row, or several kinds of them by name.
         seed: of the interval.
         positive: whether it is the positive control of an absence; the gain is then the control's over the score.
         bound: how far a score and its control may differ.

@@ -268,7 +268,8 @@ class Measurement:
         counterexamples: where the claim fails, from a search.
         units: the number of independent units of each kind that the score generalises over, as in
             `{"phrasing": 24, "family": 40}`; `groups` is the least of them.
-        ceiling: the largest score there can be: 1 for accuracies, R2 and rates.
+        floor: the least score there can be: 0 for accuracies and rates, -1 for their differences.
+        ceiling: the largest: 1 for accuracies, R2, rates and their differences.
         growth: the end of the probe's learning curve, where the score is a probe's.
         strata: how much of a universal claim's domain was measured.
         damage: what the edit of a causal claim does to unrelated prompts.
@@ -295,6 +296,7 @@ class Measurement:
     grids: tuple[Grid, ...] = ()
     counterexamples: tuple[Counterexample, ...] = ()
     units: Mapping[str, int] = field(default_factory=dict)
+    floor: float = 0.0
     ceiling: float = 1.0
     growth: Growth | None = None
     strata: Strata | None = None

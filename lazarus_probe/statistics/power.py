@@ -1,115 +1,152 @@
-"""How many trials it takes to tell a proportion from a baseline."""
+"""How many independent groups it takes for an interval to clear a threshold, and the p that an interval implies."""
 
 from __future__ import annotations
 
-from math import ceil
+from collections.abc import Callable
+from functools import lru_cache
+from math import log
 from statistics import NormalDist
 
 import numpy as np
 
+from lazarus_probe.statistics.bounded import unit_weights
+from lazarus_probe.statistics.clusters import Floats
 
-def power_of(n: int, effect: float, baseline: float, alpha: float = 0.05) -> float:
-    """The chance that `n` independent trials tell a true proportion `effect` from `baseline`.
-
-    The test is the exact binomial one, one-sided towards the effect.
-
-    Args:
-        n: trials; for rows in clusters, the effective number.
-        effect: the true proportion.
-        baseline: the proportion under the null, such as chance.
-        alpha: the false-alarm rate allowed.
-
-    Raises:
-        ValueError: `n` below 1, `effect` equal to `baseline`, or a proportion or rate outside its range.
-    """
-    from scipy.stats import binom
-
-    if n < 1:
-        raise ValueError(f"n is {n}: a test needs at least one trial")
-    effect, baseline = _upwards(effect, baseline, alpha)
-    return float(binom.sf(binom.isf(alpha, n, baseline), n, effect))
+# Simulated samples of groups, and draws of the weights for each sample's interval: the power is then known to 3 points,
+# which moves the number of groups by less than a tenth.
+SAMPLES, DRAWS = 240, 500
+# Beyond so many groups the interval is Student's, and its power the normal one.
+MANY = 300
+# More groups than this are not worth asking for by number.
+MOST = 20_000
 
 
-def required_n(effect: float, baseline: float, alpha: float = 0.05, power: float = 0.8) -> int:
-    """The fewest trials from which on the power of `power_of` never falls below `power`.
-
-    The exact power moves in teeth as n grows; a single n that happens to lie on top of one is not returned.
-
-    Raises:
-        ValueError: as `power_of`, or a `power` outside (0, 1), or an effect so small that a million trials
-            are too few.
-    """
-    from scipy.stats import binom
-
-    effect, baseline = _upwards(effect, baseline, alpha)
-    if not 0 < power < 1:
-        raise ValueError(f"power is {power}: give a share between 0 and 1, such as 0.8")
-    n = np.arange(1, _enough(effect, baseline, alpha, power))
-    failures = n[binom.sf(binom.isf(alpha, n, baseline), n, effect) < power]
-    return int(failures[-1]) + 1 if len(failures) else 1
-
-
+@lru_cache(maxsize=1024)
 def required_groups(
-    groups: int, reach: float, effect: float, threshold: float, alpha: float = 0.05, power: float = 0.8
+    groups: int,
+    score: float,
+    reach: float,
+    effect: float,
+    threshold: float,
+    low: float = 0.0,
+    high: float = 1.0,
+    level: float = 0.95,
+    power: float = 0.8,
 ) -> int | None:
-    """How many independent groups it takes for an interval to clear a threshold, from the width of one that is known.
+    """How many independent groups it takes for the interval of a bounded mean to clear a threshold.
 
-    Widths shrink with the root of the number of groups: `G * ((1 + z_power / z_alpha) * reach / |effect -
-    threshold|) ** 2`, with the z of a two-sided interval of level `1 - alpha`.
+    Found by simulation of `bounded_mean_interval` itself: how far groups differ from each other is taken from the width
+    of the interval that is known, relative to the most that groups can differ at its score, and carried over to the
+    effect. Where the known score shows no spread, groups are taken to be all or nothing.
 
     Args:
         groups: that the known interval rests on.
+        score: that it is of.
         reach: from the score to the end of it that faces the threshold.
         effect: the true score.
-        threshold: to be cleared.
-        alpha: one less the interval's level.
-        power: the chance to clear it.
+        threshold: to be cleared: from below, if it lies below the effect.
+        low: the least a group can score.
+        high: the most.
+        level: of the interval.
+        power: the chance to clear the threshold.
 
     Returns:
-        The number, or None where the effect is no further than the threshold or the interval has no width.
+        The number, or None where the effect is no further than the threshold, or more than `MOST` would be needed.
+
+    Raises:
+        ValueError: an effect outside the range.
     """
-    if effect == threshold or reach <= 0:
+    if not low <= effect <= high:
+        raise ValueError(f"effect is {effect:g}: give one within {low:g} to {high:g}")
+    if effect == threshold:
         return None
-    normal = NormalDist()
-    z = normal.inv_cdf(1 - alpha / 2)
-    factor = (1 + normal.inv_cdf(power) / z) * reach / abs(effect - threshold)
-    return ceil(groups * factor**2)
+    width = high - low
+    # All in shares of the range, turned so that the interval's low end must clear a threshold below the effect.
+    score, effect, threshold = ((value - low) / width for value in (score, effect, threshold))
+    if threshold > effect:
+        score, effect, threshold = 1 - score, 1 - effect, 1 - threshold
+    if threshold < 0:
+        return 2
+    spread = _relative_spread(groups, score, reach / width, level)
+    return _fewest(lambda count: _power(count, effect, spread, threshold, level) >= power)
 
 
 def implied_p(score: float, low: float, high: float, null: float, level: float = 0.95) -> float:
     """The one-sided p of a score above `null`, read off the interval of the score (Altman & Bland 2011).
 
-    The side that faces the null is taken as normal: p is `(1 - level) / 2` where its end lies on the null. An interval
-    without width leaves no doubt.
+    Within the interval the side that faces the null is taken as normal: p is `(1 - level) / 2` where its end lies on
+    the null. Beyond it the tail is taken to fall as an exponential, as that of few groups does: a normal tail would
+    make 1e-17 of five groups. An interval without width leaves no doubt.
     """
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    tail = (1 - level) / 2
     reach = score - low if score >= null else high - score
     if reach <= 0:
         return 0.0 if score >= null else 1.0
-    return NormalDist().cdf(-z * (score - null) / reach)
+    steps = (score - null) / reach
+    if steps > 1:
+        return float(np.exp(steps * log(tail)))
+    return NormalDist().cdf(-NormalDist().inv_cdf((1 + level) / 2) * steps)
 
 
-def _enough(effect: float, baseline: float, alpha: float, power: float) -> int:
-    """A number of trials that suffices by far: twice the normal approximation and some."""
-    normal = NormalDist()
-    spread = (baseline * (1 - baseline)) ** 0.5 * normal.inv_cdf(1 - alpha)
-    spread += (effect * (1 - effect)) ** 0.5 * max(0.0, normal.inv_cdf(power))
-    n = (spread / (effect - baseline)) ** 2
-    if n > 1_000_000:
-        raise ValueError(
-            f"effect {effect:g} against {baseline:g} needs more than a million trials: declare a larger one"
+def _relative_spread(groups: int, score: float, reach: float, level: float) -> float:
+    """The variance between groups that gives this reach, over the largest at that mean, `score * (1 - score)`."""
+    if not 0 < score < 1 or groups < 2:
+        return 1.0
+    least, most = 0.0, 1.0
+    for _ in range(8):
+        middle = (least + most) / 2
+        usual = score - _usual_low_end(groups, score, middle, level)
+        least, most = (middle, most) if usual < reach else (least, middle)
+    return (least + most) / 2
+
+
+def _power(groups: int, effect: float, spread: float, threshold: float, level: float) -> float:
+    if groups > MANY:
+        normal, unseen = NormalDist(), effect / (groups + 1)
+        deviation = (spread * effect * (1 - effect) / groups + unseen**2) ** 0.5
+        return normal.cdf(
+            (effect - unseen - threshold) / max(deviation, 1e-12) - normal.inv_cdf((1 + level) / 2)
         )
-    return 2 * int(n) + 100
+    return float(np.mean(_low_ends(groups, effect, spread, level) >= threshold))
 
 
-def _upwards(effect: float, baseline: float, alpha: float) -> tuple[float, float]:
-    """The same question with the effect above the baseline."""
-    if not (0 <= effect <= 1 and 0 < baseline < 1):
-        raise ValueError(
-            f"effect {effect} and baseline {baseline} must be proportions, the baseline neither 0 nor 1"
-        )
-    if effect == baseline:
-        raise ValueError(f"effect and baseline are both {effect}: no number of trials tells them apart")
-    if not 0 < alpha < 0.5:
-        raise ValueError(f"alpha is {alpha}: give a rate between 0 and 0.5, such as 0.05")
-    return (effect, baseline) if effect > baseline else (1 - effect, 1 - baseline)
+def _usual_low_end(groups: int, mean: float, spread: float, level: float) -> float:
+    if groups > MANY:
+        deviation = (spread * mean * (1 - mean) / groups + (mean / (groups + 1)) ** 2) ** 0.5
+        return mean - mean / (groups + 1) - NormalDist().inv_cdf((1 + level) / 2) * deviation
+    return float(np.median(_low_ends(groups, mean, spread, level)))
+
+
+@lru_cache(maxsize=256)
+def _low_ends(groups: int, mean: float, spread: float, level: float) -> Floats:
+    """(SAMPLES,) the low ends of the intervals of simulated samples of groups in [0, 1]."""
+    samples = _samples(groups, mean, spread)
+    weights = unit_weights(groups, DRAWS, 0)
+    draws = (weights[:, :-1] @ samples) / weights.sum(1)[:, None]
+    return np.asarray(np.quantile(draws, (1 - level) / 2, axis=0, method="lower"))
+
+
+def _samples(groups: int, mean: float, spread: float) -> Floats:
+    """(groups, SAMPLES) beta-distributed group means; all or nothing where the spread is the largest there can be."""
+    rng = np.random.default_rng(groups)
+    size = (groups, SAMPLES)
+    if spread <= 1e-3 or mean in (0.0, 1.0):
+        return np.full(size, mean)
+    if spread >= 1 - 1e-3:
+        return (rng.random(size) < mean).astype(np.float64)
+    weight = 1 / spread - 1
+    return rng.beta(mean * weight, (1 - mean) * weight, size)
+
+
+def _fewest(enough: Callable[[int], bool]) -> int | None:
+    """The fewest groups that are enough, found by doubling and halving; power in teeth may make it off by a few."""
+    most = 2
+    while not enough(most):
+        most *= 2
+        if most > MOST:
+            return None
+    least = most // 2
+    while most - least > max(1, most // 50):
+        middle = (least + most) // 2
+        least, most = (least, middle) if enough(middle) else (middle, most)
+    return most

@@ -65,3 +65,16 @@ def test_models_and_families_are_apart(member):
     assert [record.model.name for record in found] == ["other", "tiny"]
     assert found[1].outcome == Outcome.SUPPORTED
     assert {family.model for family in families} == {"other", "tiny"}
+
+
+def test_refutations_are_corrected_as_supports_are(member):
+    """One refutation among many that are not has to be the surer, as one support has."""
+    declared = {"a": 1, "b": 3}
+    refuted = member("a", 0.999, declared, outcome="refuted").model_copy(update={"p_refuted": 0.02})
+    (alone,), (family,) = correct([refuted])
+    assert (alone.outcome, alone.alone) == (Outcome.INCONCLUSIVE, Outcome.REFUTED)
+    assert alone.reason.startswith("refuted alone (p = 0.02), but q = 0.08 in the family all of 4")
+    assert alone.q_refuted == pytest.approx(0.08)
+    assert family.demoted == ["a"]
+    (sure,), _ = correct([refuted.model_copy(update={"p_refuted": 0.001})])
+    assert sure.outcome == Outcome.REFUTED

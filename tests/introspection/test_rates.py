@@ -35,7 +35,7 @@ def test_scores_of_either_sign_may_differ_by_two():
     found = rate("difference", score, UNITS, {"other": other}, bound=2)
     half = paired_interval((score - other) / 2, UNITS)
     assert found.controls[0].low == pytest.approx(2 * half.low)
-    with pytest.raises(ValueError, match="beyond bound=1"):
+    with pytest.raises(ValueError, match="lies outside 0 to 1"):
         rate("difference", score, UNITS, {"other": -score})
 
 

@@ -2,50 +2,51 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from lazarus_probe.statistics import cluster_bootstrap, cluster_bootstrap_mean, cluster_bootstrap_sums
-
-
-def ratio(sums):
-    return sums[:, 0] / sums[:, 1]
+from lazarus_probe.statistics import cluster_bootstrap_means
 
 
-def test_sums_give_the_interval_of_any_statistic():
-    """A ratio of sums has the interval that resampling its rows one by one gives, within the error of the draws."""
-    rng = np.random.default_rng(0)
-    columns, clusters = rng.gamma(2.0, size=(90, 2)), np.repeat(np.arange(30), 3)
-    fast = cluster_bootstrap_sums(ratio, columns, clusters, draws=4000)
-    slow = cluster_bootstrap(
-        lambda rows: float(columns[rows, 0].sum() / columns[rows, 1].sum()), clusters, draws=4000
-    )
-    assert (fast.low, fast.high) == pytest.approx((slow.low, slow.high), abs=0.03)
-    assert fast.width > 0.2
+def of_mean(values, clusters, **options):
+    return cluster_bootstrap_means(np.asarray(values, dtype=float)[:, None], clusters, **options)[0]
 
 
-def test_a_mean_is_a_ratio_of_sums():
-    """Over the number of rows, a sum has exactly the interval of the mean."""
-    rng = np.random.default_rng(1)
-    values, clusters = rng.normal(size=60), rng.integers(0, 12, size=60)
-    whole = cluster_bootstrap_sums(ratio, np.stack([values, np.ones(60)], axis=1), clusters, seed=5)
-    mean = cluster_bootstrap_mean(values, clusters, seed=5)
-    assert (whole.low, whole.high) == pytest.approx((mean.low, mean.high))
+def test_it_agrees_with_scipy_when_each_row_is_a_cluster():
+    """With one row a cluster, the interval is scipy's BCa interval of the mean."""
+    values = np.random.default_rng(0).exponential(size=40)
+    ours = of_mean(values, np.arange(40), draws=20_000)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, rng=np.random.default_rng(1))
+    reference = theirs.confidence_interval
+    assert (ours.low, ours.high) == pytest.approx((reference.low, reference.high), abs=0.02)
 
 
-def test_the_interval_of_a_ratio_covers_it():
-    """95% intervals of a ratio of means hold the true one in about 95% of repetitions."""
-    rng, clusters, held = np.random.default_rng(2), np.repeat(np.arange(25), 2), 0
-    for draw in range(200):
-        shared = rng.gamma(4.0, size=(25, 2))[clusters]
-        interval = cluster_bootstrap_sums(
-            ratio, shared * rng.gamma(9.0, size=(50, 2)), clusters, draws=400, seed=draw
-        )
-        held += interval.low <= 1 <= interval.high
-    assert 0.89 <= held / 200 <= 0.99
+def test_columns_share_resamples():
+    """Each column gets the interval it gets alone."""
+    rng = np.random.default_rng(3)
+    values, clusters = rng.normal(size=(60, 3)), np.repeat(np.arange(15), 4)
+    alone = tuple(of_mean(values[:, k], clusters, draws=200) for k in range(3))
+    for together, single in zip(cluster_bootstrap_means(values, clusters, draws=200), alone, strict=True):
+        assert (together.low, together.high) == pytest.approx((single.low, single.high))
 
 
-def test_sums_that_give_no_number_are_refused():
-    """A statistic that some resample leaves undefined raises, and so do columns that are not finite."""
-    with pytest.raises(ValueError, match="not finite on some resample"):
-        cluster_bootstrap_sums(ratio, [[1.0, 0.0], [1.0, 1.0], [1.0, 0.0]], [0, 1, 2])
-    with pytest.raises(ValueError, match=r"shape \(3,\)"):
-        cluster_bootstrap_sums(ratio, [1.0, 2.0, 3.0], [0, 1, 2])
+def test_clusters_widen_the_interval():
+    """Ten copies of each row, kept together, are worth no more than one."""
+    values = np.random.default_rng(4).normal(size=20)
+    once = of_mean(values, np.arange(20))
+    copied = of_mean(np.repeat(values, 10), np.repeat(np.arange(20), 10))
+    assert copied.width == pytest.approx(once.width)
+
+
+def test_equal_values_have_no_width():
+    """The bootstrap of a constant is that constant."""
+    interval = of_mean([0.1] * 9, np.repeat([0, 1, 2], [1, 3, 5]))
+    assert (interval.low, interval.high) == pytest.approx((0.1, 0.1), abs=1e-12)
+    assert interval.width == 0
+
+
+def test_what_has_no_interval_is_refused():
+    """One cluster shows no spread, and columns must be finite."""
+    with pytest.raises(ValueError, match="at least 2"):
+        of_mean([1.0, 2.0], ["a", "a"])
+    with pytest.raises(ValueError, match=r"shape \(2, 1\): give a finite"):
+        of_mean([1.0, float("nan")], [0, 1])

@@ -12,7 +12,7 @@ from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.evidence import not_applicable
 from lazarus_probe.claims.families import FamilyRecord, correct
 from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord, ModelRecord
-from lazarus_probe.claims.verdict import Verdict, claim_p, judge
+from lazarus_probe.claims.verdict import Verdict, claim_p, judge, refutation_p
 from lazarus_probe.experiments.classifier_emergence.arms import ARMS
 from lazarus_probe.experiments.classifier_emergence.measures import Runs, claims, measure, values
 from lazarus_probe.experiments.classifier_emergence.phases import reading
@@ -128,6 +128,7 @@ def _record(
         requirements=requirements,
         measurement=MeasurementRecord.model_validate(measurement.as_dict()) if measurement else None,
         p=claim_p(claim, measurement) if measurement else None,
+        p_refuted=refutation_p(claim, measurement) if measurement else None,
         family={other.id: 1 for other in claims().values() if other.family == claim.family},
     )
 
