@@ -11,6 +11,7 @@ from lazarus_probe.introspection.continuation import before_answers
 from lazarus_probe.introspection.crystallisation import crystallisation, not_yet
 from lazarus_probe.introspection.vocabulary import spellings
 from lazarus_probe.subject.generate import greedy
+from lazarus_probe.subject.relative_depth import layer_at
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS, SYMBOLIC, Fact, is_answer
 
@@ -51,7 +52,11 @@ def read(subject, twin, evidence, asked, **options):
 
 @pytest.mark.claim("answer-crystallises-late")
 def test_crystallises(subject, twin, evidence):
-    earlier = int(evidence.claim.parameters["earlier"] * subject.num_layers)
+    layer = evidence.claim.layer_for(subject.name, subject.num_layers)
+    earlier = min(layer_at(evidence.claim.parameters["earlier"], subject.num_layers), layer - 1)
+    evidence.require(
+        earlier >= 0, f"L{layer} of {subject.num_layers} is where it is read; one before is needed"
+    )
     evidence.record(read(subject, twin, evidence, digits("multiply", "add"), before=earlier))
 
 

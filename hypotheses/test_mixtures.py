@@ -15,6 +15,7 @@ from lazarus_probe.introspection.routing import routed_layers, routes
 from lazarus_probe.introspection.untrained import untrained_models
 from lazarus_probe.introspection.vocabulary import spellings
 from lazarus_probe.introspection.vocabulary_scan import vocabulary_scan
+from lazarus_probe.subject.relative_depth import layer_at
 from lazarus_probe.tasks import language, prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 
@@ -79,7 +80,7 @@ def test_later_experts(subject, evidence, rng):
     layers, declared = mixture(subject, evidence), evidence.claim.parameters
     texts, templates = mixed(rng, declared["per_template"])
     early = nearest(layers, evidence.claim.layer_for(subject.name, subject.num_layers))
-    late = nearest(layers, int(declared["late"] * subject.num_layers))
+    late = nearest(layers, layer_at(declared["late"], subject.num_layers))
     evidence.require(early < late, f"experts at layer {early} to predict those at layer {late} from")
     models = chain([subject], untrained_models(subject))
     found, *untrained = (routes(model, texts, [early, late]) for model in models)

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from lazarus_probe.claims.expectations import Fields, read_list
+from lazarus_probe.subject.relative_depth import layer_at
 
 Kind = Literal[
     "decodability",
@@ -80,7 +81,7 @@ class Claim(BaseModel):
             only where the exact upper bound on that share is below it.
         alpha: the false-alarm rate allowed, and the rate of false discoveries in the family.
         cases: how many sets of parameters its test has; `layers` is one for each.
-        depth: where to look in a model that nothing is published for, as a share of its layers.
+        depth: where to look in a model that nothing is published for, as a share of its layers; see `layer_at`.
         published: by model.
         needs: what a model must have for the claim to apply.
         parameters: whatever else the test reads.
@@ -163,7 +164,7 @@ class Claim(BaseModel):
         `mlx-community/Llama-3.2-1B-Instruct-bf16` is `Llama-3.2-1B`, if it has as many layers.
 
         Raises:
-            ClaimError: nothing is published for it, and no depth is declared.
+            ClaimError: nothing is published for it and no depth is declared, or it has one layer.
         """
         name = _plain_name(model)
         for known, value in self.published.items():
@@ -173,7 +174,10 @@ class Claim(BaseModel):
             raise ClaimError(
                 f"claim {self.id!r} names no layer for {model} of {num_layers} layers: declare its `depth`, from 0 to 1"
             )
-        return min(int(self.depth * num_layers), num_layers - 1)
+        try:
+            return layer_at(self.depth, num_layers)
+        except ValueError as error:
+            raise ClaimError(f"claim {self.id!r} on {model}: {error}") from None
 
 
 def _plain_name(model: str) -> str:

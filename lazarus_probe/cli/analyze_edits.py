@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lazarus_probe.cli.parsing import checked_text, layer_of
+from lazarus_probe.subject.relative_depth import layer_at
 
 if TYPE_CHECKING:
     from lazarus_probe.hooks.interventions import Intervention
@@ -164,7 +165,7 @@ def override_of(kind: str, layer: int | None, num_layers: int) -> Override | Non
             raise ValueError(f"--compute-layer {layer} needs --compute-override arithmetic")
         return None
     if layer is None:
-        return Override(min(int(DEPTH * num_layers), num_layers - 1))
+        return Override(layer_at(DEPTH, num_layers))
     return Override(layer_of(layer, num_layers, "--compute-layer"))
 
 

@@ -9,6 +9,7 @@ import typer
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Seed
 from lazarus_probe.cli.output import about, columns, deliver, title
 from lazarus_probe.cli.parsing import check_output, layer_of, parse_layers, parse_prompts
+from lazarus_probe.subject.relative_depth import layer_at
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
@@ -48,7 +49,7 @@ def commutativity(
     if layers is not None:
         wanted = parse_layers(layers, count)
     else:
-        wanted = [int(DEPTH * count) if layer is None else layer_of(layer, count)]
+        wanted = [layer_at(DEPTH, count) if layer is None else layer_of(layer, count)]
     from lazarus_probe.introspection.swaps import default_swaps, parse_swaps
 
     swaps = default_swaps() if pairs is None else parse_swaps(parse_prompts(pairs, "--pairs"))

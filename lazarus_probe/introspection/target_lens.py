@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.logit_lens import logit_lens
 from lazarus_probe.statistics.intervals import Interval, wilson
+from lazarus_probe.subject.relative_depth import layer_at
 from lazarus_probe.subject.subject import Subject
 
 DEPTH = 0.55
@@ -122,7 +123,7 @@ class TargetLens:
 
 def default_layer(num_layers: int) -> int:
     """The layer at 55% of the depth."""
-    return int(DEPTH * num_layers)
+    return layer_at(DEPTH, num_layers)
 
 
 def target_lens(

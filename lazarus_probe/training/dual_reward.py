@@ -21,6 +21,7 @@ from mlx.utils import tree_flatten
 
 from lazarus_probe.subject.adapter import weights_key
 from lazarus_probe.subject.projections import adapted
+from lazarus_probe.subject.relative_depth import layer_at
 from lazarus_probe.training.batches import Sample, batches
 from lazarus_probe.training.data import Example, encode_all, label_of
 from lazarus_probe.training.loop import Optimisation, Step, optimizer_for, steps
@@ -101,7 +102,7 @@ class DualReward:
 
 def classifier_layer(num_layers: int) -> int:
     """The layer at 55% of the depth, as published: 22 layers -> 12, 16 -> 8, 40 -> 22."""
-    return int(DEPTH * num_layers)
+    return layer_at(DEPTH, num_layers)
 
 
 def lora_layers(layer: int, num_layers: int) -> range:

@@ -1,0 +1,28 @@
+"""Which layer of a model corresponds to a published one of another model."""
+
+from __future__ import annotations
+
+# What decimals of a depth such as 0.2777778 (layer 5 of 18) lack.
+ROUNDING = 1e-6
+
+
+def layer_at(depth: float, num_layers: int) -> int:
+    """The layer at a relative depth: layer 12 of 22 is at depth 12/22, and is layer 12 of 22, 8 of 16, 4 of 8.
+
+    It is never the last layer, after which the logit lens is the model's own output and patching the last position
+    replaces it: whatever is claimed of a layer within is true there for no reason of its own.
+
+    Args:
+        depth: the layer, counted from 0, over the number of layers; from 0 up to 1.
+        num_layers: of the model.
+
+    Raises:
+        ValueError: a depth outside 0 to 1, or a model of one layer.
+    """
+    if not 0 <= depth <= 1:
+        raise ValueError(f"depth is {depth:g}: give a layer over the number of layers, from 0 to 1")
+    if num_layers < 2:
+        raise ValueError(
+            f"a model of {num_layers} layer has none before its last one: name the layer instead"
+        )
+    return min(int(depth * num_layers + ROUNDING), num_layers - 2)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lazarus_probe.claims.claim import ClaimError, read_claims
+from lazarus_probe.subject.relative_depth import layer_at
+
+CLAIMS = read_claims(Path(__file__).parents[2] / "hypotheses" / "expectations")
+PLACED = [claim for claim in CLAIMS.values() if claim.depth is not None]
+PUBLISHED = [
+    (claim, model, place)
+    for claim in CLAIMS.values()
+    for model, place in claim.published.items()
+    if place.layer is not None
+]
+
+
+@pytest.mark.parametrize("claim", PLACED, ids=lambda claim: claim.id)
+def test_no_claim_is_read_after_the_last_layer(claim):
+    """For 2 to 100 layers the layer of a claim lies within the model, is not the last, and rises with their number."""
+    layers = [claim.layer_for("a model that nothing is published for", count) for count in range(2, 101)]
+    assert all(0 <= layer <= count - 2 for count, layer in enumerate(layers, 2))
+    assert layers == sorted(layers)
+    assert all(
+        abs(layer - claim.depth * count) < 1 or layer == count - 2 for count, layer in enumerate(layers, 2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("claim", "model", "place"), PUBLISHED, ids=[f"{claim.id}-{model}" for claim, model, _ in PUBLISHED]
+)
+def test_a_published_layer_is_read_where_it_was_published(claim, model, place):
+    """On the model that it was published for, the layer is the published one, to the number."""
+    assert claim.layer_for(model, place.layers) == place.layer
+    if place.layer < place.layers - 1:
+        assert layer_at(place.layer / place.layers, place.layers) == place.layer
+
+
+@pytest.mark.parametrize("count", range(2, 101))
+def test_the_share_of_a_layer_is_that_layer(count):
+    """Layer l of L is at depth l / L, but for the last, which no depth reaches."""
+    assert [layer_at(layer / count, count) for layer in range(count)] == [*range(count - 1), count - 2]
+
+
+def test_what_has_no_layer_within_is_refused():
+    """A model of one layer, and a depth that is no share, raise and are named."""
+    with pytest.raises(ValueError, match="a model of 1 layer has none before its last one"):
+        layer_at(0.5, 1)
+    with pytest.raises(ValueError, match=r"depth is 55: give a layer over the number of layers"):
+        layer_at(55, 24)
+    with pytest.raises(ClaimError, match="'no-vocabulary-alignment' on tiny: a model of 1 layer"):
+        CLAIMS["no-vocabulary-alignment"].layer_for("tiny", 1)
