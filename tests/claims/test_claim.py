@@ -110,7 +110,6 @@ def test_errors_name_the_line(tmp_path):
         ("granite_3.1-2B", 40, 22),
         ("organism", 8, 4),
         ("Llama-3.2-1B", 12, 6),  # another model of that name
-        ("nested", 1, 0),
     ],
 )
 def test_layer_of_a_model(a_claim, model, num_layers, layer):
