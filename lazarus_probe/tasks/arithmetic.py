@@ -19,14 +19,29 @@ class Operation:
     infix: str
     command: str
     noun: str
+    gerund: str
+    passive: str
+    deed: str
 
 
 OPERATIONS = {
-    "multiply": Operation("multiply", "*", "times", "Multiply {a} by {b}:", "product"),
-    "add": Operation("add", "+", "plus", "Add {a} and {b}:", "sum"),
-    "subtract": Operation("subtract", "-", "minus", "Subtract {b} from {a}:", "difference"),
-    "divide": Operation("divide", "/", "divided by", "Divide {a} by {b}:", "quotient"),
-}
+    "multiply": Operation(
+        "multiply", "*", "times", "Multiply {a} by {b}:", "product",
+        "multiplying {a} by {b}", "{a} is multiplied by {b}", "multiplication",
+    ),
+    "add": Operation(
+        "add", "+", "plus", "Add {a} and {b}:", "sum",
+        "adding {b} to {a}", "{b} is added to {a}", "addition",
+    ),
+    "subtract": Operation(
+        "subtract", "-", "minus", "Subtract {b} from {a}:", "difference",
+        "subtracting {b} from {a}", "{b} is subtracted from {a}", "subtraction",
+    ),
+    "divide": Operation(
+        "divide", "/", "divided by", "Divide {a} by {b}:", "quotient",
+        "dividing {a} by {b}", "{a} is divided by {b}", "division",
+    ),
+}  # fmt: skip
 
 PHRASINGS = {
     "spaced": "{a} {symbol} {b} = ",
@@ -41,6 +56,45 @@ PHRASINGS = {
 }
 SYMBOLIC = ("spaced", "compact")
 VERBAL = tuple(name for name in PHRASINGS if name not in SYMBOLIC)
+
+# Phrasings that the bundled models were not trained on, for claims that generalise over phrasings. With those above
+# they are 40, of which a perfect probe has an accuracy of at least 0.91; of nine it would be 0.66.
+FURTHER_PHRASINGS = {
+    "equals": "{a} {symbol} {b} equals ",
+    "question_answer": "Q: {a} {symbol} {b} A: ",
+    "solve": "Solve {a}{symbol}{b}: ",
+    "result_symbolic": "The result of {a} {symbol} {b} is ",
+    "makes": "{a} {infix} {b} makes",
+    "gives": "{A} {infix} {B} gives",
+    "calculate": "Calculate {a} {infix} {b}:",
+    "work_out": "Work out {A} {infix} {B}:",
+    "result": "The result of {a} {infix} {b} is",
+    "someone_asks": "Someone asks for {A} {infix} {B}. It is",
+    "do_you_know": "Do you know what {a} {infix} {b} is? Yes, it is",
+    "tell_me_noun": "Tell me the {noun} of {a} and {b}:",
+    "find_noun": "Find the {noun} of {A} and {B}:",
+    "noun_equals": "The {noun} of {A} and {B} equals",
+    "whose_noun": "{a} and {b} have a {noun} of",
+    "noun_question": "Question: what is the {noun} of {a} and {b}? Answer:",
+    "need_noun": "I need the {noun} of {A} and {B}, which is",
+    "gerund_gives": "{Gerund} gives",
+    "gerund_we_get": "By {gerund} we get",
+    "gerund_answer": "The answer of {gerund} is",
+    "gerund_how": "What comes out of {gerund}?",
+    "passive_if": "If {passive}, the result is",
+    "passive_when": "When {passive} one gets",
+    "passive_suppose": "Suppose {passive}. That makes",
+    "can_you": "Can you {lower_order}? The answer is",
+    "please": "Please {lower_order} and say the answer:",
+    "if_you": "If you {lower_order} you get",
+    "to": "To {lower_order} is to get",
+    "deed_of": "The {deed} of {a} and {b} gives",
+    "deed_exercise": "{Deed} exercise: {A} and {B}. Solution:",
+    "deed_do": "Do the {deed} with {a} and {b}:",
+}
+ALL_PHRASINGS = PHRASINGS | FURTHER_PHRASINGS
+# In words, what was trained on and what was not.
+ALL_VERBAL = tuple(name for name, template in ALL_PHRASINGS.items() if "{symbol}" not in template)
 
 _SMALL = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
@@ -80,11 +134,14 @@ class Fact:
 
     def prompt(self, phrasing: str = "spaced") -> str:
         """The question, up to where the answer begins; a trailing space belongs to it."""
-        if phrasing not in PHRASINGS:
-            raise ValueError(f"unknown phrasing {phrasing!r}; one of {', '.join(PHRASINGS)}")
+        if phrasing not in ALL_PHRASINGS:
+            raise ValueError(f"unknown phrasing {phrasing!r}; one of {', '.join(ALL_PHRASINGS)}")
         operation = OPERATIONS[self.operation]
-        command = operation.command.format(a=self.a, b=self.b)
-        return PHRASINGS[phrasing].format(
+        command, gerund, passive = (
+            form.format(a=self.a, b=self.b)
+            for form in (operation.command, operation.gerund, operation.passive)
+        )
+        return ALL_PHRASINGS[phrasing].format(
             a=self.a,
             b=self.b,
             A=number_words(self.a),
@@ -94,11 +151,17 @@ class Fact:
             noun=operation.noun,
             command=command,
             lower_command=command[0].lower() + command[1:],
+            lower_order=(command[0].lower() + command[1:]).rstrip(":"),
+            gerund=gerund,
+            Gerund=gerund[0].upper() + gerund[1:],
+            passive=passive,
+            deed=operation.deed,
+            Deed=operation.deed.capitalize(),
         )
 
     def response(self, phrasing: str = "spaced") -> str:
         """The answer as it continues the prompt."""
-        return str(self.answer) if phrasing in SYMBOLIC else f" {self.answer}"
+        return str(self.answer) if self.prompt(phrasing)[-1] in " =" else f" {self.answer}"
 
 
 def facts(operation: str) -> Iterator[Fact]:

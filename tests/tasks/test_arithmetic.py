@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lazarus_probe.statistics import exact
 from lazarus_probe.tasks import arithmetic
 from lazarus_probe.tasks.arithmetic import (
+    ALL_PHRASINGS,
+    ALL_VERBAL,
     OPERATIONS,
     PHRASINGS,
+    VERBAL,
     Fact,
     facts,
     is_answer,
@@ -124,3 +129,23 @@ def test_unknown_names():
         _ = Fact("power", 2, 3).answer
     with pytest.raises(ValueError, match="unknown phrasing 'sung'; one of spaced"):
         Fact("add", 2, 3).prompt("sung")
+
+
+def test_phrasings_are_enough_to_generalise_over():
+    """40 phrasings that are told apart by more than a fact: a perfect probe on all of them is certain to .91."""
+    prompts = {
+        name: {Fact(operation, 15, 5).prompt(name) for operation in OPERATIONS} for name in ALL_PHRASINGS
+    }
+    assert len(ALL_PHRASINGS) == 40
+    assert all(len(texts) == len(OPERATIONS) for texts in prompts.values())
+    assert len(set.union(*prompts.values())) == 40 * len(OPERATIONS)
+    assert exact(40, 40).low > 0.91
+    assert set(ALL_VERBAL) > set(VERBAL)
+
+
+@pytest.mark.parametrize("phrasing", ALL_PHRASINGS)
+def test_an_answer_continues_its_prompt(phrasing):
+    """After a space or a sign the number follows; after a word, a space and the number."""
+    fact = Fact("subtract", 15, 8)
+    assert re.search(r"[ =:?a-z] ?7$", fact.prompt(phrasing) + fact.response(phrasing))
+    assert "  " not in fact.prompt(phrasing) + fact.response(phrasing)
