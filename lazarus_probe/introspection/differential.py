@@ -132,6 +132,7 @@ def differential_ablation(
         tokens=sum(len(subject.encode(prompt)) for prompt in graded.prompts),
         examples=_examples(graded, hard, said[gate], broken[gate]),
         curves=_curves(graded, broken),
+        floor=-1.0,
     )
 
 

@@ -79,6 +79,7 @@ def late_loss(
         tokens=sum(len(subject.encode(prompt)) for prompt in prompts),
         examples=some_examples(prompts, answers, said, ours[:, best] > ours[:, -1]),
         curves=(_curve("score", ours[confirming]), _curve("base", theirs[confirming])),
+        floor=-1.0,
     )
 
 

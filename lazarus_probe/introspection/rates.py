@@ -57,5 +57,6 @@ def rate(
         ),
         seed=seed,
         units=counts if isinstance(units, Mapping) else {},
+        floor=1.0 - bound,
         **kept,
     )

@@ -162,6 +162,8 @@ def changed(
         details={**_pair(subject, base, change), **(details or {})},
         tokens=tokens,
         examples=tuple(examples),
+        floor=-change.reach,
+        ceiling=change.reach,
     )
 
 
@@ -194,6 +196,8 @@ def unchanged(
         details=_pair(subject, base, change),
         tokens=tokens,
         examples=tuple(examples),
+        floor=-change.reach,
+        ceiling=change.reach,
     )
 
 

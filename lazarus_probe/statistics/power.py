@@ -36,8 +36,8 @@ def required_groups(
     """How many independent groups it takes for the interval of a bounded mean to clear a threshold.
 
     Found by simulation of `bounded_mean_interval` itself: how far groups differ from each other is taken from the width
-    of the interval that is known, relative to the most that groups can differ at its score, and carried over to the
-    effect. Where the known score shows no spread, groups are taken to be all or nothing.
+    of the interval that is known, relative to all-or-nothing groups of its score, and carried over to the effect. Where
+    the known score shows no spread, groups are taken to be all or nothing.
 
     Args:
         groups: that the known interval rests on.
@@ -45,7 +45,7 @@ def required_groups(
         reach: from the score to the end of it that faces the threshold.
         effect: the true score.
         threshold: to be cleared: from below, if it lies below the effect.
-        low: the least a group can score.
+        low: the least a group can score: 0, or below it for differences.
         high: the most.
         level: of the interval.
         power: the chance to clear the threshold.
@@ -60,15 +60,16 @@ def required_groups(
         raise ValueError(f"effect is {effect:g}: give one within {low:g} to {high:g}")
     if effect == threshold:
         return None
-    width = high - low
-    # All in shares of the range, turned so that the interval's low end must clear a threshold below the effect.
-    score, effect, threshold = ((value - low) / width for value in (score, effect, threshold))
+    # In shares of the range, and turned so that the interval's low end must clear a threshold below the effect.
+    scale, worst = (high, -1.0) if low < 0 else (high - low, 0.0)
+    score, effect, threshold = ((value - max(low, 0.0)) / scale for value in (score, effect, threshold))
     if threshold > effect:
-        score, effect, threshold = 1 - score, 1 - effect, 1 - threshold
-    if threshold < 0:
+        mirror = 0.0 if worst else 1.0
+        score, effect, threshold = mirror - score, mirror - effect, mirror - threshold
+    if threshold < worst:
         return 2
-    spread = _relative_spread(groups, score, reach / width, level)
-    return _fewest(lambda count: _power(count, effect, spread, threshold, level) >= power)
+    spread = _spread(groups, score, reach / scale, worst, level)
+    return _fewest(lambda count: _power(count, effect, spread, threshold, worst, level) >= power)
 
 
 def implied_p(score: float, low: float, high: float, null: float, level: float = 0.95) -> float:
@@ -88,54 +89,73 @@ def implied_p(score: float, low: float, high: float, null: float, level: float =
     return NormalDist().cdf(-NormalDist().inv_cdf((1 + level) / 2) * steps)
 
 
-def _relative_spread(groups: int, score: float, reach: float, level: float) -> float:
-    """The variance between groups that gives this reach, over the largest at that mean, `score * (1 - score)`."""
-    if not 0 < score < 1 or groups < 2:
+def _spread(groups: int, score: float, reach: float, worst: float, level: float) -> float:
+    """The spread between groups that gives this reach; see `_samples`."""
+    most = 1.0 if worst == 0 else 2.0
+    if groups < 2 or abs(score) == 1 or (score == 0 and worst == 0):
         return 1.0
-    least, most = 0.0, 1.0
+    least = 0.0
     for _ in range(8):
         middle = (least + most) / 2
-        usual = score - _usual_low_end(groups, score, middle, level)
+        usual = score - _usual_low_end(groups, score, middle, worst, level)
         least, most = (middle, most) if usual < reach else (least, middle)
     return (least + most) / 2
 
 
-def _power(groups: int, effect: float, spread: float, threshold: float, level: float) -> float:
+def _power(groups: int, effect: float, spread: float, threshold: float, worst: float, level: float) -> float:
     if groups > MANY:
-        normal, unseen = NormalDist(), effect / (groups + 1)
-        deviation = (spread * effect * (1 - effect) / groups + unseen**2) ** 0.5
-        return normal.cdf(
-            (effect - unseen - threshold) / max(deviation, 1e-12) - normal.inv_cdf((1 + level) / 2)
+        normal = NormalDist()
+        above = (effect - _lost(groups, effect, worst) - threshold) / _deviation(
+            groups, effect, spread, worst
         )
-    return float(np.mean(_low_ends(groups, effect, spread, level) >= threshold))
+        return normal.cdf(above - normal.inv_cdf((1 + level) / 2))
+    return float(np.mean(_low_ends(groups, effect, spread, worst, level) >= threshold))
 
 
-def _usual_low_end(groups: int, mean: float, spread: float, level: float) -> float:
+def _usual_low_end(groups: int, mean: float, spread: float, worst: float, level: float) -> float:
     if groups > MANY:
-        deviation = (spread * mean * (1 - mean) / groups + (mean / (groups + 1)) ** 2) ** 0.5
-        return mean - mean / (groups + 1) - NormalDist().inv_cdf((1 + level) / 2) * deviation
-    return float(np.median(_low_ends(groups, mean, spread, level)))
+        reach = NormalDist().inv_cdf((1 + level) / 2) * _deviation(groups, mean, spread, worst)
+        return mean - _lost(groups, mean, worst) - reach
+    return float(np.median(_low_ends(groups, mean, spread, worst, level)))
+
+
+def _lost(groups: int, mean: float, worst: float) -> float:
+    """What the unit that was not seen takes away on average."""
+    return (mean - worst) / (groups + 1)
+
+
+def _deviation(groups: int, mean: float, spread: float, worst: float) -> float:
+    size = abs(mean)
+    variance = min(spread, 1.0) * size * (1 - size) + max(spread - 1, 0.0) * (1 - size)
+    return max((variance / groups + _lost(groups, mean, worst) ** 2) ** 0.5, 1e-12)
 
 
 @lru_cache(maxsize=256)
-def _low_ends(groups: int, mean: float, spread: float, level: float) -> Floats:
-    """(SAMPLES,) the low ends of the intervals of simulated samples of groups in [0, 1]."""
-    samples = _samples(groups, mean, spread)
+def _low_ends(groups: int, mean: float, spread: float, worst: float, level: float) -> Floats:
+    """(SAMPLES,) the low ends of the intervals of simulated samples of groups."""
     weights = unit_weights(groups, DRAWS, 0)
-    draws = (weights[:, :-1] @ samples) / weights.sum(1)[:, None]
-    return np.asarray(np.quantile(draws, (1 - level) / 2, axis=0, method="lower"))
+    sums = weights[:, :-1] @ _samples(groups, mean, spread) + weights[:, -1:] * worst
+    return np.asarray(np.quantile(sums / weights.sum(1)[:, None], (1 - level) / 2, axis=0, method="lower"))
 
 
 def _samples(groups: int, mean: float, spread: float) -> Floats:
-    """(groups, SAMPLES) beta-distributed group means; all or nothing where the spread is the largest there can be."""
-    rng = np.random.default_rng(groups)
-    size = (groups, SAMPLES)
-    if spread <= 1e-3 or mean in (0.0, 1.0):
+    """(groups, SAMPLES) values of groups.
+
+    Up to a spread of 1 they lie between 0 and the sign of their mean, beta-distributed with that share of the variance
+    that all-or-nothing groups have. Beyond, for differences, they are all or nothing, and some are of the other sign.
+    """
+    rng, size, sign = np.random.default_rng(groups), (groups, SAMPLES), -1.0 if mean < 0 else 1.0
+    share = abs(mean)
+    if spread > 1:
+        other = (spread - 1) * (1 - share) / 2
+        signs = np.array([sign, 0.0, -sign])
+        return rng.choice(signs, p=[share + other, 1 - share - 2 * other, other], size=size)
+    if spread <= 1e-3 or share in (0.0, 1.0):
         return np.full(size, mean)
     if spread >= 1 - 1e-3:
-        return (rng.random(size) < mean).astype(np.float64)
+        return np.where(rng.random(size) < share, sign, 0.0)
     weight = 1 / spread - 1
-    return rng.beta(mean * weight, (1 - mean) * weight, size)
+    return np.asarray(sign * rng.beta(share * weight, (1 - share) * weight, size))
 
 
 def _fewest(enough: Callable[[int], bool]) -> int | None:

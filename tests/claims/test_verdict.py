@@ -149,7 +149,7 @@ def test_another_control_never_supports(claim, found):
             {"gain": 0.1},
             "inconclusive",
             "the gain over majority, 0.10 [0.07, 0.13], straddles the margin of 0.1; 20 groups cannot tell a gain over "
-            "majority of 0.15 from 0.1, about 102 would",
+            "majority of 0.15 from 0.1, about 89 would",
         ),
         (0.95, {"p": 0.2}, "inconclusive", "p = 0.2, at most 0.05 is needed"),
         (
