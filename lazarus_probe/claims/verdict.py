@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from lazarus_probe.claims.advice import advice
@@ -24,17 +24,36 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """An outcome and why."""
+    """An outcome and why.
+
+    Attributes:
+        outcome: one of five.
+        reason: in one sentence.
+        lacks_groups: whether it is inconclusive for want of independent groups.
+    """
 
     outcome: Outcome
     reason: str
+    lacks_groups: bool = False
 
     def __str__(self) -> str:
         return f"{self.outcome}: {self.reason}"
 
 
 def judge(claim: Claim, measurement: Measurement) -> Verdict:
-    """Hold a measurement against what was pre-registered.
+    """Hold a measurement against what was pre-registered: `decide`, and where groups are lacking, how many would do.
+
+    Raises:
+        ClaimError: as `decide`.
+    """
+    verdict = decide(claim, measurement)
+    if not verdict.lacks_groups:
+        return verdict
+    return replace(verdict, reason=verdict.reason + advice(claim, measurement))
+
+
+def decide(claim: Claim, measurement: Measurement) -> Verdict:
+    """The outcome of a measurement under what was pre-registered.
 
     In this order:
 
@@ -46,7 +65,7 @@ def judge(claim: Claim, measurement: Measurement) -> Verdict:
     4. The score's whole interval is past the threshold, that of every gain past the margin, p <= alpha where there is
        a p, an absence's learning curve is flat, and of a claim that holds everywhere few enough strata may fail:
        supported.
-    5. All else straddles: inconclusive, with how many groups would tell, where more could.
+    5. All else straddles: inconclusive.
 
     An absence or invariance rests on the interval alone: that p is large shows no absence. Its interval within the
     threshold is a pair of one-sided tests (Schuirmann 1987), each at half of what the interval misses.
@@ -56,7 +75,7 @@ def judge(claim: Claim, measurement: Measurement) -> Verdict:
     """
     _check_measured(claim, measurement)
     if measurement.groups < claim.minimum_groups:
-        return _inconclusive(f"{_fewest(measurement)}, {claim.minimum_groups} are needed", claim, measurement)
+        return _lacking(f"{_fewest(measurement)}, {claim.minimum_groups} are needed")
     missed = claim.misses(measurement.low, measurement.high)
     if missed and not _still_rises(claim, measurement):
         return Verdict(
@@ -122,11 +141,11 @@ def _check_measured(claim: Claim, measurement: Measurement) -> None:
 def _supported_or_not(claim: Claim, measurement: Measurement) -> Verdict:
     if not claim.reaches(measurement.low, measurement.high):
         reason = f"{_scored(measurement)} straddles the threshold, {_wanted(claim)}"
-        return _inconclusive(reason, claim, measurement)
+        return _lacking(reason)
     weakest = min(measurement.controls, key=lambda control: control.low)
     if weakest.low < claim.margin:
         gain = f"the gain over {weakest.name}, {_interval(weakest)}"
-        return _inconclusive(f"{gain}, straddles the margin of {claim.margin:g}", claim, measurement)
+        return _lacking(f"{gain}, straddles the margin of {claim.margin:g}")
     if claim.kind not in POSITIVE and measurement.p is not None and measurement.p > claim.alpha:
         return Verdict(Outcome.INCONCLUSIVE, f"p = {measurement.p:.3g}, at most {claim.alpha:g} is needed")
     if claim.kind == "absence" and measurement.growth and measurement.growth.high >= claim.margin:
@@ -160,8 +179,8 @@ def _possible_gain(claim: Claim, measurement: Measurement, control: Control) -> 
     return min(control.high, control.gain + left)
 
 
-def _inconclusive(reason: str, claim: Claim, measurement: Measurement) -> Verdict:
-    return Verdict(Outcome.INCONCLUSIVE, f"{reason}{advice(claim, measurement)}")
+def _lacking(reason: str) -> Verdict:
+    return Verdict(Outcome.INCONCLUSIVE, reason, lacks_groups=True)
 
 
 def _rising(measurement: Measurement) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lazarus_probe.claims.claim import Claim
-from lazarus_probe.claims.verdict import Outcome, judge
+from lazarus_probe.claims.verdict import Outcome, decide
 from lazarus_probe.statistics import Interval, paired_control, paired_interval, proportion_interval
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.measurement import Control, Measurement
@@ -102,7 +102,7 @@ WORLDS = (
 def power(world: World, groups: int, draws: int = DRAWS) -> float:
     """The share of draws in which the claim is supported."""
     rng = np.random.default_rng([groups, *(round(1000 * each) for each in (world.effect, world.threshold))])
-    verdicts = [judge(world.claim, SHAPES[world.shape](world, groups, rng)).outcome for _ in range(draws)]
+    verdicts = [decide(world.claim, SHAPES[world.shape](world, groups, rng)).outcome for _ in range(draws)]
     return float(np.mean([outcome is Outcome.SUPPORTED for outcome in verdicts]))
 
 

@@ -8,7 +8,7 @@ import pytest
 from power import World
 from scipy.stats import binom
 
-from lazarus_probe.claims.verdict import Outcome, judge
+from lazarus_probe.claims.verdict import Outcome, decide
 
 ALPHA = 0.05
 COUNTS = (5, 8, 12, 20, 30, 40, 60)
@@ -34,7 +34,7 @@ def chance_of_support(world: World, groups: int) -> float:
     return sum(
         chance
         for k, chance in enumerate(chances)
-        if chance > 1e-6 and judge(world.claim, measured(k)).outcome is Outcome.SUPPORTED
+        if chance > 1e-6 and decide(world.claim, measured(k)).outcome is Outcome.SUPPORTED
     )
 
 

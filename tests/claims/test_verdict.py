@@ -4,18 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
 from lazarus_probe.claims.claim import Claim, ClaimError
-from lazarus_probe.claims.verdict import Outcome, claim_p, judge, refutation_p
+from lazarus_probe.claims.verdict import Outcome, claim_p, decide, judge, refutation_p
 from lazarus_probe.statistics import paired_interval, proportion_interval
 from lazarus_probe.statistics.measurement import Control, Damage, Growth, Measurement, Strata
 
 FIELDS = {"id": "c", "statement": "s", "source": "a paper", "family": "all", "controls": ("first", "second")}
-# The first advice of a run simulates intervals, and takes longer than those after it.
-unhurried = settings(deadline=None)
 KINDS = (
     "decodability", "causal_necessity", "causal_sufficiency", "invariance", "absence", "emergence", "training_effect",
 )  # fmt: skip
@@ -64,25 +62,23 @@ def conditions(claim: Claim, found: Measurement) -> bool:
     )
 
 
-@unhurried
 @given(claims(), measurements())
 def test_supported_exactly_when_every_condition_holds(claim, found):
     """A verdict is one of five, has its sentence in one line, and is supported only as pre-registered."""
-    verdict = judge(claim, found)
+    verdict = decide(claim, found)
     assert verdict.outcome in set(Outcome) - {Outcome.NOT_APPLICABLE}
     assert verdict.reason
     assert "\n" not in verdict.reason
     assert (verdict.outcome == Outcome.SUPPORTED) == conditions(claim, found)
 
 
-@unhurried
 @given(claims(), measurements(), between(0, 1), between(0, 1), between(0, 1))
 def test_better_numbers_never_refute(claim, found, score_shift, first_shift, second_shift):
     """Raising every interval (for an absence: lowering the score's) never turns supported into anything else.
 
     For an invariance no direction is better.
     """
-    if judge(claim, found).outcome != Outcome.SUPPORTED or claim.kind == "invariance":
+    if decide(claim, found).outcome != Outcome.SUPPORTED or claim.kind == "invariance":
         return
     shift = -score_shift if claim.kind == "absence" else score_shift
     controls = tuple(
@@ -90,27 +86,25 @@ def test_better_numbers_never_refute(claim, found, score_shift, first_shift, sec
         for control, up in zip(found.controls, (first_shift, second_shift), strict=True)
     )
     numbers = {name: getattr(found, name) + shift for name in ("score", "low", "high")} | {"ceiling": 10.0}
-    assert judge(claim, replace(found, controls=controls, **numbers)).outcome == Outcome.SUPPORTED
+    assert decide(claim, replace(found, controls=controls, **numbers)).outcome == Outcome.SUPPORTED
 
 
-@unhurried
 @given(claims(), measurements(), between(0, 1))
 def test_doubt_never_helps(claim, found, doubt):
     """Widening the score's interval never makes a verdict supported, refuted or confounded that was not."""
-    wider = judge(claim, replace(found, low=found.low - doubt, high=found.high + doubt)).outcome
-    before = judge(claim, found).outcome
+    wider = decide(claim, replace(found, low=found.low - doubt, high=found.high + doubt)).outcome
+    before = decide(claim, found).outcome
     if wider in (Outcome.SUPPORTED, Outcome.REFUTED):
         assert wider == before
     if wider == Outcome.CONFOUNDED:
         assert before in (Outcome.CONFOUNDED, Outcome.REFUTED)
 
 
-@unhurried
 @given(claims(), measurements())
 def test_another_control_never_supports(claim, found):
     """A control that explains the score away is never outvoted, declared or not."""
     explains = Control("more", 1.0, 0.0, -0.1, claim.margin / 2)
-    verdict = judge(claim, replace(found, controls=(*found.controls, explains)))
+    verdict = decide(claim, replace(found, controls=(*found.controls, explains)))
     assert verdict.outcome != Outcome.SUPPORTED
 
 
@@ -194,13 +188,12 @@ def test_invariance_is_equivalence(a_claim, measured, score, gain, outcome):
     assert judge(a_claim(kind="invariance", threshold=0.05), measured(score, gain=gain)).outcome == outcome
 
 
-@unhurried
 @given(claims(), measurements())
 def test_p_of_a_supported_claim_is_small(claim, found):
     """The p of a claim is at most its largest part's: half of .05 for intervals, alpha for a permutation test."""
     p = claim_p(claim, found)
     assert 0 <= p <= 1
-    if judge(claim, found).outcome == Outcome.SUPPORTED:
+    if decide(claim, found).outcome == Outcome.SUPPORTED:
         assert p <= max(claim.alpha, 0.025 + 1e-9)
 
 
@@ -241,7 +234,7 @@ def test_chance_is_rarely_supported():
         )
         interval = proportion_interval(right, groups, draws=200, seed=seed)
         found = Measurement(right.mean(), interval.low, interval.high, 60, 20, "accuracy", controls)
-        supported += judge(claim, found).outcome == Outcome.SUPPORTED
+        supported += decide(claim, found).outcome == Outcome.SUPPORTED
     assert supported <= 2
 
 
@@ -349,11 +342,10 @@ def test_damage_is_said(a_claim, measured):
     assert reason.endswith("; damage: next token changed on capitals 0.40 [0.30, 0.50]")
 
 
-@unhurried
 @given(claims(), measurements())
 def test_a_refutation_has_a_small_p(claim, found):
     """What is refuted has a p of at most half of .05 for missing the threshold; twice that where either side misses."""
     p = refutation_p(claim, found)
     assert 0 <= p <= 1
-    if judge(claim, found).outcome == Outcome.REFUTED:
+    if decide(claim, found).outcome == Outcome.REFUTED:
         assert p <= (0.05 if claim.kind == "invariance" else 0.025) + 1e-9
