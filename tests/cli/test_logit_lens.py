@@ -16,6 +16,7 @@ from lazarus_probe.statistics import wilson
 from lazarus_probe.subject import Subject
 from lazarus_probe.training.adapter import save_lora_weights
 from lazarus_probe.training.lora import attached
+from tests.tolerance import of_logits, possible_ranks, sole_best
 
 PROMPTS = ["7 * 8 = ", "12 * 5 = ", "23 + 45 = ", "17 + 38 = "]
 WORDS = ["multiply", "add", "subtract", "divide"]
@@ -48,11 +49,12 @@ def test_the_published_line(capsys, tmp_path, organism):
         logits = np.array(replay(organism, resid).astype(mx.float32))[0, 0].astype(np.float64)
         expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
         assert result["prompt"] == prompt
-        assert result["top_token"] == organism.decode([int(expected.argmax())])
+        ties = of_logits(organism, logits)
+        assert result["top_token"] == organism.decode([sole_best(logits, ties)])
         for word in WORDS:
-            own = expected[organism.single_token(word)]
-            assert result["target_probs"][word] == pytest.approx(own, rel=1e-3)
-            assert result["target_ranks"][word] == 1 + (expected > own).sum()
+            token = organism.single_token(word)
+            assert result["target_probs"][word] == pytest.approx(expected[token], rel=1e-3)
+            assert result["target_ranks"][word] in possible_ranks(logits, token, ties)
 
 
 def test_an_adapter_of_the_published_form(capsys, organism, tmp_path):

@@ -11,6 +11,7 @@ from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.vocabulary import spellings, vocabulary_alignment
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS
+from tests.tolerance import of_logits, sole_best
 
 
 def test_spellings_are_the_word_alone(organism):
@@ -31,9 +32,10 @@ def test_rates_are_the_lens(organism):
         run = trace(organism, question.text, capture=["resid_post.4", "resid_post.7"])
         middle, last = (replay(organism, run[f"resid_post.{layer}"])[0, -1] for layer in (4, 7))
         tokens = words[question.fact.operation]
-        named.append(int(mx.argmax(middle).item()) in tokens)
+        tops = [sole_best(np.array(row), of_logits(organism, np.array(row))) for row in (middle, last)]
+        named.append(tops[0] in tokens)
         whole = organism.encode(question.text + str(question.fact.answer))
-        answered.append(int(mx.argmax(last).item()) == whole[len(organism.encode(question.text))])
+        answered.append(tops[1] == whole[len(organism.encode(question.text))])
         probabilities.append(float(mx.softmax(middle)[mx.array(tokens)].sum().item()))
     assert found.score == pytest.approx(np.mean(named))
     assert found.controls[0].score == pytest.approx(np.mean(answered))

@@ -25,6 +25,7 @@ from lazarus_probe.sweep import (
     routes,
     sweep,
 )
+from tests.tolerance import of_logits, possible_ranks
 
 TARGETS = ["12*ab = ", "bb*d=", "12 ab = 1", [3, 4, 5, 6, 7, 8, 9]]
 DONORS = ["12*bb = ", "bd*a=", "12 ab+b 9", [3, 4, 5, 9, 7, 7, 9]]
@@ -204,11 +205,12 @@ def test_metrics_are_those_of_the_whole_forward(grouped):
         wanted = {
             "logit_diff": patched[first[number]] - patched[second[number]],
             "probability": after[token],
-            "rank": (patched > patched[token]).sum(),
             "kl": (before * np.log(before / after)).sum(),
         }
         for name, value in wanted.items():
             assert result.values[name][number, 0, 0, 0] == pytest.approx(value, rel=1e-4, abs=1e-6)
+        ranks = possible_ranks(patched, token, of_logits(grouped, patched))
+        assert result.values["rank"][number, 0, 0, 0] + 1 in ranks
         donor = naive.logits(grouped, DONORS[number]).astype(float)
         assert result.baseline["logit_diff"][number] == pytest.approx(
             clean[first[number]] - clean[second[number]], rel=1e-4, abs=1e-5
