@@ -6,7 +6,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup hypotheses test lint docs architectures calibration claims fuzz parity peers bench bench-suite clean
+.PHONY: help setup hypotheses test kernels lint docs architectures calibration claims fuzz parity peers bench bench-suite clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,9 @@ hypotheses: $(READY) ## test the published claims on MODEL (default: organism)
 test: $(READY) ## run the package's own tests, benchmarks left out
 	@echo "running the tests in tests/"
 	@$(BIN)/python -m pytest tests/ --benchmark-skip -n $(WORKERS) --dist loadfile
+
+kernels: $(READY) ## run tests and hypotheses under each instruction set of MKL, an OpenBLAS and none (hours)
+	@$(BIN)/python -m tests.kernels.run --workers $(WORKERS)
 
 lint: $(READY) ## check style, format and types
 	@echo "checking style, format and types"

@@ -102,3 +102,11 @@ def test_a_tie_at_the_top_is_no_input():
     assert sole_best([0.1, 0.9, 0.5], 1e-6) == 1
     with pytest.raises(ValueError, match=r"items 1 and 2 are tied at 0.9, within 1e-06; choose"):
         sole_best([0.1, 0.9, 0.9], 1e-6)
+
+
+def test_a_tie_in_what_is_said_fails_a_test(no_ties):
+    """Under the fixture a greedy choice is that of mlx, and one between tied tokens is an error."""
+    logits = mx.array([[0.1, 0.9, 0.5], [3.0, 1.0, 2.0]])
+    assert mx.argmax(logits, axis=-1).tolist() == [1, 0]
+    with pytest.raises(ValueError, match=r"items 0 and 2 are tied"):
+        mx.argmax(mx.array([3.0, 1.0, 3.0 + 2 * EPSILON]))

@@ -40,8 +40,16 @@ def rounding(size: ArrayLike, depth: float = 1) -> float:
 
 
 def of_logits(subject: Subject, logits: ArrayLike) -> float:
-    """The tolerance of a model's logits or log probabilities, after all blocks or fewer."""
+    """The tolerance of a model's logits, log probabilities or states, after all blocks or fewer."""
     return rounding(logits, IN_A_BLOCK * subject.num_layers)
+
+
+def assert_close(subject: Subject, found: ArrayLike, expected: ArrayLike, message: object = "") -> None:
+    """Check that two computations of a site or of logits lie within the tolerance of the largest number of them."""
+    expected = np.asarray(expected, np.float64)
+    np.testing.assert_allclose(
+        found, expected, rtol=0, atol=of_logits(subject, expected), err_msg=str(message)
+    )
 
 
 def moved_by_rounding(model: nn.Module, compute: Callable[[], mx.array], draws: int = 3) -> float:

@@ -8,6 +8,7 @@ import pytest
 
 from lazarus_probe.hooks import HookError, hooked, steer, trace, zero
 from lazarus_probe.subject.generate import new_cache
+from tests.tolerance import assert_close, of_logits, sole_best
 
 PROMPT = [3, 5, 7, 11]
 DIRECTION = 3 * np.random.default_rng(0).normal(size=32)
@@ -26,7 +27,8 @@ def generate_by_hand(subject, naive, steps, edit):
     """Greedy tokens by a hand-written forward of the whole sequence at every step."""
     tokens = list(PROMPT)
     for _ in range(steps):
-        tokens.append(int(naive(subject.model, [tokens], edit)["logits"][0, -1].argmax()))
+        logits = naive(subject.model, [tokens], edit)["logits"][0, -1]
+        tokens.append(sole_best(logits, of_logits(subject, logits)))
     return tokens[len(PROMPT) :]
 
 
@@ -56,7 +58,7 @@ def test_values_of_the_steps_are_joined_to_those_of_a_forward(grouped):
     whole = trace(grouped, [PROMPT + new[:-1]], sites)
     for site in sites:
         assert len(captures.calls(site)) == 5
-        assert np.allclose(np.array(captures[site]), np.array(whole[site]), atol=1e-5)
+        assert_close(grouped, captures[site], whole[site], site)
 
 
 def test_a_prompt_in_chunks_is_the_whole_prompt(grouped):
@@ -67,8 +69,8 @@ def test_a_prompt_in_chunks_is_the_whole_prompt(grouped):
     with hooked(grouped, "resid_post.1", steer("resid_post.1", DIRECTION, positions=4), [1, 4]) as captures:
         grouped.model(tokens[:, :3], cache=cache)
         logits = grouped.model(tokens[:, 3:], cache)  # a cache given by position counts as well
-    assert np.allclose(np.array(logits), np.array(expected.logits[:, 3:]), atol=1e-5)
-    assert np.allclose(np.array(captures["resid_post.1"]), np.array(expected["resid_post.1"]), atol=1e-5)
+    assert_close(grouped, logits, expected.logits[:, 3:])
+    assert_close(grouped, captures["resid_post.1"], expected["resid_post.1"])
 
 
 def test_patterns_of_steps_grow_and_are_read_one_by_one(grouped):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks import Intervention, mean, noise, patch, resample, scale, steer, trace, zero
+from tests.tolerance import assert_close
 
 TOKENS = [[3, 5, 7, 11, 13], [2, 4, 6, 8, 10]]
 WIDTHS = {"head_out": (4, 8), "pattern": (5,), "scores": (5,), "neurons": (48,), "logits": (64,)}
@@ -69,7 +70,7 @@ def test_an_edit_equals_the_hand_written_one(grouped, naive, name, site, positio
 
     expected = naive(grouped.model, TOKENS, edit)["logits"]
     found = trace(grouped, TOKENS, interventions=build(site, positions)).logits
-    assert np.allclose(np.array(found), expected, atol=1e-4)
+    assert_close(grouped, found, expected)
     # The same vector added to every key shifts all scores of a query alike, which a softmax does not see.
     same = (name, site, positions) == ("steer", "keys.1", "all")
     assert np.allclose(expected, naive(grouped.model, TOKENS)["logits"], atol=1e-3) == same
@@ -83,8 +84,8 @@ def test_one_head_is_edited_alone(grouped, naive):
 
     run = trace(grouped, TOKENS, ["head_out.1"], zero("head_out.1.2"))
     expected = naive(grouped.model, TOKENS, edit)
-    assert np.allclose(np.array(run["head_out.1"]), expected["head_out.1"], atol=1e-5)
-    assert np.allclose(np.array(run.logits), expected["logits"], atol=1e-4)
+    assert_close(grouped, run["head_out.1"], expected["head_out.1"])
+    assert_close(grouped, run.logits, expected["logits"])
 
 
 @pytest.mark.parametrize("site", [*SITES, "head_out.1.2", "logits"])
@@ -101,7 +102,7 @@ def test_a_patch_of_everything_from_another_run_gives_that_run(grouped):
     """With the whole residual stream of another prompt, the logits are the other prompt's."""
     donor = trace(grouped, [TOKENS[1]], ["resid_post.2"])
     patched = trace(grouped, [TOKENS[0]], interventions=patch("resid_post.2", donor["resid_post.2"]))
-    assert np.allclose(np.array(patched.logits), np.array(donor.logits), atol=1e-5)
+    assert_close(grouped, patched.logits, donor.logits)
 
 
 def test_resample_takes_donors_row_by_row(grouped):
@@ -109,7 +110,7 @@ def test_resample_takes_donors_row_by_row(grouped):
     run = trace(grouped, TOKENS, ["resid_post.3"], positions="last")
     donors = run["resid_post.3"][::-1]
     swapped = trace(grouped, TOKENS, interventions=resample("resid_post.3", donors, "last")).logits
-    assert np.allclose(np.array(swapped[:, -1]), np.array(run.logits[::-1, -1]), atol=1e-5)
+    assert_close(grouped, swapped[:, -1], run.logits[::-1, -1])
 
 
 def test_values_without_their_position_axis_fit_one_position(grouped):

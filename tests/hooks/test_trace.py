@@ -10,6 +10,7 @@ import pytest
 from lazarus_probe.hooks import HookError, Intervention, hooked, scale, steer, trace, zero
 from lazarus_probe.hooks.sites import PER_LAYER, WHOLE_MODEL
 from lazarus_probe.subject import forward
+from tests.tolerance import assert_close
 
 TOKENS = [[3, 5, 7, 11, 13], [2, 4, 6, 8, 10]]
 LLAMA = [kind for kind in PER_LAYER if kind not in ("mixer_out", "router_logits", "expert_out")]
@@ -21,7 +22,7 @@ def test_every_site_holds_what_a_forward_by_hand_computes(subject, naive):
     run, expected = trace(subject, TOKENS, SITES), naive(subject.model, TOKENS)
     for site in SITES:
         assert run[site].shape == expected[site].shape
-        assert np.allclose(np.array(run[site]), expected[site], atol=2e-5), site
+        assert_close(subject, run[site], expected[site], site)
 
 
 def test_watching_changes_no_bit(subject):
@@ -45,7 +46,7 @@ def test_the_residual_stream_is_a_sum(subject):
     run = trace(subject, TOKENS, SITES)
     for layer in range(4):
         total = run[f"resid_pre.{layer}"] + run[f"attn_out.{layer}"] + run[f"mlp_out.{layer}"]
-        assert np.allclose(np.array(total), np.array(run[f"resid_post.{layer}"]), atol=1e-5)
+        assert_close(subject, total, run[f"resid_post.{layer}"], layer)
     assert mx.array_equal(run["embed"], run["resid_pre.0"])
     assert mx.array_equal(run["resid_post.1"], run["resid_pre.2"])
 
@@ -56,7 +57,7 @@ def test_a_row_of_a_batch_is_the_prompt_alone(subject):
     for row, tokens in enumerate(TOKENS):
         alone = trace(subject, tokens, SITES)
         for site in SITES:
-            assert np.allclose(np.array(batch[site][row]), np.array(alone[site][0]), atol=1e-5), site
+            assert_close(subject, batch[site][row], alone[site][0], site)
 
 
 @pytest.mark.parametrize("site", SITES)
@@ -90,9 +91,9 @@ def test_nested_contexts_compose(grouped, naive):
         hooked(grouped, "mlp_out.1", steer("mlp_out.1", direction)) as inner,
     ):
         logits = forward(grouped.model, mx.array(TOKENS))
-    assert np.allclose(np.array(outer["mlp_out.1"]), 2 * plain["mlp_out.1"], atol=1e-5)
-    assert np.allclose(np.array(inner["mlp_out.1"]), expected["mlp_out.1"], atol=1e-5)
-    assert np.allclose(np.array(logits), expected["logits"], atol=1e-4)
+    assert_close(grouped, outer["mlp_out.1"], 2 * plain["mlp_out.1"])
+    assert_close(grouped, inner["mlp_out.1"], expected["mlp_out.1"])
+    assert_close(grouped, logits, expected["logits"])
 
 
 @pytest.mark.parametrize("inside_out", [False, True])
@@ -104,7 +105,7 @@ def test_pattern_and_head_edits_of_nested_contexts_both_count(grouped, naive, in
     with hooked(grouped, (), outer), hooked(grouped, (), inner):
         logits = forward(grouped.model, mx.array(TOKENS))
     expected = naive(grouped.model, TOKENS, lambda at, value: factors.get(at, 1) * value)["logits"]
-    assert np.allclose(np.array(logits), expected, atol=1e-4)
+    assert_close(grouped, logits, expected)
 
 
 def test_gradients_pass_through_captures_and_edits(grouped):

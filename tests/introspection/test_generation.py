@@ -10,6 +10,8 @@ from lazarus_probe.hooks.interventions import scale
 from lazarus_probe.introspection.generation import _drawn, generate, same_answer, started
 from lazarus_probe.subject.generate import forward, greedy
 
+pytestmark = pytest.mark.usefixtures("no_ties")
+
 PROMPTS = ["12 + 3 = ", "cat", "a b c", "Paris", "12 + 4 = "]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mlx.core as mx
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.injection import inject, injection
 from lazarus_probe.subject import Subject
+from tests.tolerance import of_logits, sole_best
 
 SITE = Site("resid_post", 2)
 PROMPTS = ["1 + 2", "cab", "7 * 8 =", "car a cab", "2 + 2"]
@@ -29,7 +29,7 @@ def test_each_prompt_gets_its_own_state(grouped):
         for i, prompt in enumerate(PROMPTS):
             edit = patch(SITE, states[i], positions=-back)
             logits = trace(grouped, prompt, interventions=edit).logits[0, -1]
-            token = int(mx.argmax(logits).item())
+            token = sole_best(np.array(logits), of_logits(grouped, np.array(logits)))
             expected = "" if token in grouped.eos_token_ids else grouped.decode([token])
             assert said[i].strip() == expected.strip()
 

@@ -17,6 +17,7 @@ from lazarus_probe.introspection.patch_runs import Patched, patched
 from lazarus_probe.introspection.patch_sweep import _faded, other_positions, patch_prompts
 from lazarus_probe.introspection.patching import Pair, classify
 from lazarus_probe.subject.subject import Subject
+from tests.tolerance import of_logits, sole_best
 
 EQUAL = Question("7*8=", "7+8=")
 LONGER = Question("12 * 8=", "7+8=")
@@ -48,9 +49,10 @@ def by_hand(
         h = model.model.norm(h)
         logits = np.array(model.lm_head(h)[0, -1])
         first = logits if first is None else first
-        if int(logits.argmax()) in subject.eos_token_ids:
+        token = sole_best(logits, of_logits(subject, logits))
+        if token in subject.eos_token_ids:
             break
-        tokens.append(int(logits.argmax()))
+        tokens.append(token)
     assert first is not None
     return first, subject.decode(tokens[length:])
 

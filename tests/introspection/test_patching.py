@@ -10,6 +10,7 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.patching import Pair, classify, sweep_residual, transfer
 from lazarus_probe.subject.subject import Subject
+from tests.tolerance import of_logits, sole_best
 
 PAIR = Pair("7*8=", "7+8=", 56, 15)
 
@@ -52,7 +53,8 @@ def naive_patched(
                 h[:, position] = donor
         h = model.model.norm(h)
         logits = model.model.embed_tokens.as_linear(h) if model.args.tie_word_embeddings else model.lm_head(h)
-        tokens.append(int(mx.argmax(logits[0, -1]).item()))
+        last = np.array(logits[0, -1])
+        tokens.append(sole_best(last, of_logits(subject, last)))
     return tokens[-steps:]
 
 

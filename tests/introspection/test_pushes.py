@@ -22,11 +22,13 @@ from lazarus_probe.subject import Subject
 sys.path.insert(0, str(Path(__file__).parents[1] / "architectures"))
 import zoo
 
+pytestmark = pytest.mark.usefixtures("no_ties")
+
 PROMPTS = ["12 + 3 = ", "cat", "a b c"]
 ARCHITECTURES = ("gpt_oss", "gemma3n", "llama_4bit")
 
 
-def vectors(width, count=3, seed=0):
+def vectors(width, count=3, seed=1):
     """Pushes that are large enough to change what is said."""
     return np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32) * 3
 

@@ -21,6 +21,7 @@ from lazarus_probe.introspection.steering import (
     steering,
 )
 from lazarus_probe.subject import Subject
+from tests.tolerance import of_logits, sole_best
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 CONTROLS = ("random_direction", "unsteered")
@@ -90,7 +91,7 @@ def test_a_push_is_added_once(grouped):
     said = steered(grouped, prompts, push, site, 1)
     for prompt, text in zip(prompts, said, strict=True):
         logits = trace(grouped, prompt, interventions=steer(site, push, positions=-1)).logits[0, -1]
-        token = int(mx.argmax(logits).item())
+        token = sole_best(np.array(logits), of_logits(grouped, np.array(logits)))
         expected = "" if token in grouped.eos_token_ids else grouped.decode([token])
         assert text.strip() == expected.strip()
     assert steered(grouped, prompts, 0 * push, site, 4) == answers(grouped, prompts, max_tokens=4)

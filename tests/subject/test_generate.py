@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.subject import Subject, forward, greedy
+from tests.tolerance import of_logits, sole_best
 
 PROMPTS = ["12 + 5 = ", "Paris", "a cat sat.", "a dog.", "9 * 3 = ", "."]
 
@@ -15,7 +16,8 @@ def by_hand(subject, naive, prompt, steps, stop=()):
     """New text of one prompt, by hand-written forwards of the whole sequence."""
     tokens, text = subject.encode(prompt), ""
     for _ in range(steps):
-        token = int(naive(subject.model, [tokens])["logits"][0, -1].argmax())
+        logits = naive(subject.model, [tokens])["logits"][0, -1]
+        token = sole_best(logits, of_logits(subject, logits))
         if token == subject.tokenizer.eos_token_id:
             break
         tokens.append(token)
@@ -37,7 +39,7 @@ def test_greedy_is_the_loop_of_full_forwards(subject, naive):
 def test_stop_strings_end_a_row_before_themselves(subject, naive, stop):
     """A row's text is cut before a stop string, and the other rows go on."""
     stops = (stop,) if isinstance(stop, str) else stop
-    assert greedy(subject, PROMPTS, 20, stop) == [by_hand(subject, naive, p, 20, stops) for p in PROMPTS]
+    assert greedy(subject, PROMPTS, 16, stop) == [by_hand(subject, naive, p, 16, stops) for p in PROMPTS]
 
 
 def test_a_row_stops_at_the_end_of_sequence_token(make_llama, tokenizer):

@@ -13,6 +13,7 @@ from lazarus_probe.hooks.sites import position_axis
 from lazarus_probe.subject import Subject, forward, greedy
 from lazarus_probe.sweep import Donors, Mean, Sweep, Zero
 from lazarus_probe.sweep.metrics import Metric
+from tests.tolerance import REACH, moved_by_rounding
 
 LOGITS = range(0, 60, 3)
 # Logits themselves as metrics: what any other metric is made of.
@@ -102,6 +103,15 @@ def _apart(got: Any, wanted: Any) -> float:
         np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
         return 0.0
     return float(np.abs(got - wanted).max() / max(np.abs(wanted).max(), 1e-30))
+
+
+def tolerance(subject: Subject, targets: Any) -> float:
+    """How far a sweep may lie from the naive loop, in the units of `worst`: measured, since models amplify rounding."""
+
+    def last() -> mx.array:
+        return mx.stack([_logits(subject, target, None) for target in targets])
+
+    return REACH * moved_by_rounding(subject.model, last)
 
 
 def means(sites: Any, subject: Subject, prompts: Any) -> Mean:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import naive
-import numpy as np
 import pytest
 
 from lazarus_probe import Subject
 from lazarus_probe.sweep import Donors, Zero, answer, kl, route_of, routes, sweep
+from tests.tolerance import of_logits, sole_best
+
+pytestmark = pytest.mark.usefixtures("no_ties")
 
 TARGETS = ["12*ab = ", "bb*d=", "12 ab = 1"]
 DONORS = ["12*bb = ", "bd*a=", "12 ab+b 9"]
@@ -97,7 +99,8 @@ def test_without_a_tokenizer_answers_are_token_ids(grouped):
     result = sweep(bare, [ids], ["mlp_out.1"], sources={"zero": Zero()}, metrics=[answer(3)], positions="all")
     edit = naive.edit_of(bare, Zero(), 0, result.sites[0], "all", 4)
     for _ in range(3):
-        ids = [*ids, int(naive.logits(bare, ids, edit).argmax())]
+        logits = naive.logits(bare, ids, edit)
+        ids = [*ids, sole_best(logits, of_logits(bare, logits))]
     assert result.values["answer"].item() == " ".join(map(str, ids[4:]))
 
 
@@ -118,4 +121,5 @@ def test_one_token_is_the_most_likely_one(grouped):
         bare, [[5, 6, 7]], ["mlp_out.2"], sources={"zero": Zero()}, metrics=[answer(1)], positions="last"
     )
     edit = naive.edit_of(bare, Zero(), 0, result.sites[0], "last", 3)
-    assert int(result.values["answer"].item()) == np.argmax(naive.logits(bare, [5, 6, 7], edit))
+    logits = naive.logits(bare, [5, 6, 7], edit)
+    assert int(result.values["answer"].item()) == sole_best(logits, of_logits(bare, logits))

@@ -15,6 +15,7 @@ from lazarus_probe.hooks import trace
 from lazarus_probe.sweep import Donors, Mean, Sweep, Zero, answer, engine, kl, logit_diff, sweep
 from lazarus_probe.sweep.memory import parse_bytes
 from lazarus_probe.sweep.progress import bar
+from tests.tolerance import assert_close
 
 TARGETS = ["12*ab = ", "bb*d=", [3, 4, 5, 6, 7, 8]]
 DONORS = ["12*bb = ", "bd*a=", [3, 4, 5, 9, 7, 8]]
@@ -183,7 +184,8 @@ def test_memory_stays_under_the_cap(make_llama):
     free, whole = peak("2GB")
     used, found = peak(cap)
     assert used < cap < free
-    np.testing.assert_allclose(found.values["kl"], whole.values["kl"], rtol=1e-4, atol=1e-6)
+    (ours, theirs) = (each.values["kl"][np.isfinite(each.values["kl"])] for each in (found, whole))
+    assert_close(subject, ours, theirs)
 
 
 def test_too_little_memory_is_refused_with_what_is_needed(grouped):

@@ -1,0 +1,208 @@
+"""Runs the tests and the hypotheses under each kernel, and says where they pass and which verdicts differ.
+
+make kernels
+python -m tests.kernels.run --kernels SSE4_2,off --tests tests/hooks tests/sweep/test_sweep.py --no-hypotheses
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lazarus_probe.claims.baseline import read_baseline
+from lazarus_probe.reports.run import read_run
+from tests.kernels.kernels import NAMES, ROOT, Kernel, Loaded, environment, kernel, loaded
+
+BASELINES = ROOT / "reports" / "baselines"
+COLUMNS = ("kernel", "multiplies with", "NumPy's", "tests", "verdicts", "minutes")
+
+
+@dataclass(frozen=True)
+class Tests:
+    """What a run of pytest came to: how many passed, and which did not."""
+
+    passed: int
+    failed: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {len(self.failed)} failed"
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """How the verdicts compare with the baselines: how many were compared, and in words each that differs."""
+
+    compared: int
+    differing: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.differing)} of {self.compared} differ" if self.differing else f"{self.compared} equal"
+        )
+
+
+@dataclass(frozen=True)
+class Line:
+    """A kernel's line of the table."""
+
+    kernel: str
+    loaded: Loaded | None
+    skipped: str = ""
+    tests: Tests | None = None
+    verdicts: Verdicts | None = None
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def right(self) -> bool:
+        """Whether nothing failed and no verdict differs; what was skipped did neither."""
+        return not (self.tests and self.tests.failed) and not (self.verdicts and self.verdicts.differing)
+
+    def cells(self) -> tuple[str, ...]:
+        """By column."""
+        if self.loaded is None:
+            return (self.kernel, f"skipped: {self.skipped}", "", "", "", "")
+        used = f"{self.loaded.version}, {' '.join(self.loaded.modules)}"
+        outcome = (str(each) if each else "not run" for each in (self.tests, self.verdicts))
+        return (self.kernel, used, self.loaded.numpy, *outcome, f"{self.seconds / 60:.1f}")
+
+
+def read_tests(path: Path) -> Tests:
+    """Read what pytest's --junitxml wrote.
+
+    Raises:
+        ValueError: pytest wrote none, or ran no test.
+    """
+    if not path.exists():
+        raise ValueError(f"pytest wrote no {path.name}: see {path.with_suffix('.log')}")
+    cases = list(ElementTree.parse(path).iter("testcase"))
+    if not cases:
+        raise ValueError(f"pytest ran no test: see {path.with_suffix('.log')}")
+    failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
+    skipped = sum(case.find("skipped") is not None for case in cases)
+    names = tuple(f"{case.get('classname')}::{case.get('name')}" for case in failed)
+    return Tests(len(cases) - len(failed) - skipped, names)
+
+
+def compare(found: Mapping[str, str], baseline: Mapping[str, str]) -> Verdicts:
+    """Hold verdicts, by claim, against those of a baseline; a claim that is in one of both only differs too."""
+    keys = sorted(found.keys() | baseline.keys())
+    pairs = [(key, baseline.get(key, "not there"), found.get(key, "not there")) for key in keys]
+    return Verdicts(len(keys), tuple(f"{key}: {old} -> {new}" for key, old, new in pairs if old != new))
+
+
+def pytest(under: Kernel, log: Path, *arguments: str) -> None:
+    """Run pytest under a kernel; what it prints goes to a file."""
+    command = [sys.executable, "-m", "pytest", *arguments, "-q", "--tb=short"]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as stream:
+        subprocess.run(
+            command, cwd=ROOT, env=environment(under), stdout=stream, stderr=subprocess.STDOUT, check=False
+        )
+
+
+def run_tests(under: Kernel, paths: Sequence[str], folder: Path, workers: int) -> Tests:
+    """The package's own tests under a kernel."""
+    report = folder / under.name / "tests.xml"
+    report.unlink(missing_ok=True)
+    options = ["--benchmark-skip", f"--junitxml={report}", *parallel(workers)]
+    pytest(under, report.with_suffix(".log"), *paths, *options)
+    return read_tests(report)
+
+
+def run_hypotheses(under: Kernel, models: Sequence[str], folder: Path, workers: int) -> Verdicts:
+    """The hypotheses under a kernel, on each model that has a baseline.
+
+    Raises:
+        ValueError: a run broke, or wrote no report.
+    """
+    found: dict[str, str] = {}
+    known: dict[str, str] = {}
+    for model in models:
+        reports = folder / under.name / f"hypotheses-{model}-{time.time_ns()}"
+        options = [f"--probe-model={model}", "--probe-baseline=none", f"--probe-report={reports}"]
+        pytest(under, reports.with_suffix(".log"), "hypotheses", *options, *parallel(workers))
+        written = list(reports.glob("*/run.json"))
+        if not written:
+            raise ValueError(f"the hypotheses wrote no report: see {reports.with_suffix('.log')}")
+        done = read_run(written[0])
+        if done.broken:
+            raise ValueError(f"a hypothesis broke: {done.broken[0].test}: {done.broken[0].error}")
+        found |= {f"{model}: {record.key}": str(record.outcome) for record in done.claims}
+        baseline = read_baseline(BASELINES / f"{model}.json").claims
+        known |= {f"{model}: {key}": str(verdict.outcome) for key, verdict in baseline.items()}
+    return compare(found, known)
+
+
+def parallel(workers: int) -> list[str]:
+    """Options of pytest that share the files among workers; one needs none."""
+    return ["-n", str(workers), "--dist", "loadfile"] if workers > 1 else ["-p", "no:xdist"]
+
+
+def measure(name: str, options: argparse.Namespace) -> Line:
+    """One kernel's line."""
+    try:
+        under = kernel(name)
+        used = loaded(under)
+    except LookupError as reason:
+        return Line(name, None, str(reason))
+    print(f"{name}: {used.version}, {' '.join(used.modules)}", flush=True)
+    began, folder = time.monotonic(), Path(options.output)
+    tests = run_tests(under, options.tests, folder, options.workers) if options.tests else None
+    verdicts = (
+        run_hypotheses(under, options.models.split(","), folder, options.workers)
+        if options.hypotheses
+        else None
+    )
+    return Line(name, used, "", tests, verdicts, time.monotonic() - began)
+
+
+def table(lines: Sequence[Line]) -> str:
+    """The lines as a table, and below it what failed and what differs."""
+    rows = [COLUMNS, *(line.cells() for line in lines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    for line in lines:
+        text += [f"{line.kernel} failed: {name}" for name in (line.tests.failed if line.tests else ())]
+        text += [
+            f"{line.kernel} differs: {name}" for name in (line.verdicts.differing if line.verdicts else ())
+        ]
+    return "\n".join(each.rstrip() for each in text)
+
+
+def options_of(arguments: Sequence[str]) -> argparse.Namespace:
+    """What was asked for on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kernels", default=",".join(NAMES), help="names, separated by commas")
+    parser.add_argument(
+        "--tests", nargs="*", default=["tests"], metavar="PATH", help="none: no tests are run"
+    )
+    parser.add_argument("--no-hypotheses", dest="hypotheses", action="store_false")
+    parser.add_argument("--models", default="organism,organism-rlvf", help="each has a baseline")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--output", default="build/kernels", help="where pytest's output goes")
+    chosen = parser.parse_args(arguments)
+    unknown = set(chosen.kernels.split(",")) - set(NAMES)
+    if unknown:
+        parser.error(f"there is no kernel {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    return chosen
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run each kernel and print the table; 1 where something failed or differs, or every kernel was skipped."""
+    options = options_of(arguments)
+    lines = []
+    for name in options.kernels.split(","):
+        lines.append(measure(name, options))
+        print(table(lines[-1:]), end="\n\n", flush=True)
+    print(table(lines))
+    return int(not all(line.right for line in lines) or all(line.loaded is None for line in lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
