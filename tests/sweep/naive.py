@@ -10,6 +10,7 @@ import numpy as np
 
 from lazarus_probe.hooks import Intervention, Site, hooked, resolve, trace
 from lazarus_probe.hooks.sites import position_axis
+from lazarus_probe.hooks.trace import Trace
 from lazarus_probe.subject import Subject, forward, greedy
 from lazarus_probe.sweep import Donors, Mean, Sweep, Zero
 from lazarus_probe.sweep.metrics import Metric
@@ -25,13 +26,19 @@ def ids_of(subject: Subject, prompt: Any) -> list[int]:
 
 
 def edit_of(
-    subject: Subject, source: Any, number: int, site: Site, position: Any, length: int
+    subject: Subject,
+    source: Any,
+    number: int,
+    site: Site,
+    position: Any,
+    length: int,
+    sites: tuple[Site, ...] = (),
 ) -> Intervention:
-    """The intervention of one cell on target `number`."""
+    """The intervention of one cell on target `number`; a donor's values at `sites` come from one forward of it."""
     at = {"all": "all", "last": length - 1}.get(position, position)
     at = at if at == "all" else at % length
     if isinstance(source, Donors):
-        return _patch(subject, source.prompts[number], site, at)
+        return _patch(subject, source.prompts[number], site, at, sites or (site,))
     value = 0.0 if isinstance(source, Zero) else source.values[site]
 
     def constant(old: mx.array) -> mx.array:
@@ -40,9 +47,9 @@ def edit_of(
     return Intervention(site, constant, at)
 
 
-def _patch(subject: Subject, donor: Any, site: Site, at: Any) -> Intervention:
+def _patch(subject: Subject, donor: Any, site: Site, at: Any, sites: tuple[Site, ...]) -> Intervention:
     """Patch with the value that a donor has there; generated positions are left alone."""
-    value = _donated(subject, tuple(ids_of(subject, donor)), site)
+    value = _donated(subject, tuple(ids_of(subject, donor)), sites)[site]
     if at == "all":
         return Intervention(site, lambda old: value if old.shape == value.shape else old)
     one = mx.take(value, mx.array([at]), axis=position_axis(site))
@@ -50,8 +57,8 @@ def _patch(subject: Subject, donor: Any, site: Site, at: Any) -> Intervention:
 
 
 @lru_cache(maxsize=256)
-def _donated(subject: Subject, ids: tuple[int, ...], site: Site) -> mx.array:
-    return trace(subject, ids, capture=site)[site]
+def _donated(subject: Subject, ids: tuple[int, ...], sites: tuple[Site, ...]) -> Trace:
+    return trace(subject, ids, capture=sites)
 
 
 def logits(subject: Subject, prompt: Any, edit: Intervention | None = None) -> np.ndarray:
@@ -90,7 +97,9 @@ def worst(subject: Subject, result: Sweep, targets: Any, sources: dict[str, Any]
                     if isinstance(position, int) and not -length <= position < length:
                         assert np.isnan(got).all()
                         continue
-                    edit = edit_of(subject, sources[source], number, site, position, length)
+                    edit = edit_of(
+                        subject, sources[source], number, site, position, length, tuple(result.sites)
+                    )
                     cells.append((got, _logits(subject, target, edit)[mx.array(list(LOGITS))]))
             # One forward a cell, evaluated many at a time: that is most of what a tiny model costs.
             mx.eval(*(wanted for _, wanted in cells))

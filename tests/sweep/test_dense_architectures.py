@@ -1,0 +1,12 @@
+"""Sweeps of tiny models of every architecture of attention and dense MLPs."""
+
+from __future__ import annotations
+
+import architectures
+import pytest
+
+
+@pytest.mark.parametrize("name", architectures.cases(mixed=False))
+def test_a_sweep_equals_the_naive_loop(name):
+    """Every site, patched and zeroed, gives what one whole forward a cell gives."""
+    architectures.check(name)
