@@ -12,7 +12,7 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from lazarus_probe.claims.baseline import read_baseline
@@ -54,14 +54,16 @@ class Line:
     kernel: str
     loaded: Loaded | None
     skipped: str = ""
+    broken: str = ""
     tests: Tests | None = None
     verdicts: Verdicts | None = None
-    seconds: float = field(default=0.0, compare=False)
+    seconds: float = 0.0
 
     @property
     def right(self) -> bool:
-        """Whether nothing failed and no verdict differs; what was skipped did neither."""
-        return not (self.tests and self.tests.failed) and not (self.verdicts and self.verdicts.differing)
+        """Whether nothing failed or broke and no verdict differs; what was skipped did neither."""
+        differing = self.verdicts.differing if self.verdicts else ()
+        return not (self.broken or differing or (self.tests.failed if self.tests else ()))
 
     def cells(self) -> tuple[str, ...]:
         """By column."""
@@ -72,20 +74,23 @@ class Line:
         return (self.kernel, used, self.loaded.numpy, *outcome, f"{self.seconds / 60:.1f}")
 
 
-def read_tests(path: Path) -> Tests:
+def read_tests(path: Path, code: int) -> Tests:
     """Read what pytest's --junitxml wrote.
 
     Raises:
-        ValueError: pytest wrote none, or ran no test.
+        ValueError: pytest wrote none, ran no test, or ended otherwise than with its tests passed or failed.
     """
+    log = path.with_suffix(".log")
     if not path.exists():
-        raise ValueError(f"pytest wrote no {path.name}: see {path.with_suffix('.log')}")
+        raise ValueError(f"pytest wrote no {path.name}: see {log}")
     cases = list(ElementTree.parse(path).iter("testcase"))
     if not cases:
-        raise ValueError(f"pytest ran no test: see {path.with_suffix('.log')}")
+        raise ValueError(f"pytest ran no test: see {log}")
     failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = sum(case.find("skipped") is not None for case in cases)
     names = tuple(f"{case.get('classname')}::{case.get('name')}" for case in failed)
+    if code != int(bool(failed)):
+        raise ValueError(f"pytest ended with {code} and {len(failed)} failed: see {log}")
     return Tests(len(cases) - len(failed) - skipped, names)
 
 
@@ -96,23 +101,28 @@ def compare(found: Mapping[str, str], baseline: Mapping[str, str]) -> Verdicts:
     return Verdicts(len(keys), tuple(f"{key}: {old} -> {new}" for key, old, new in pairs if old != new))
 
 
-def pytest(under: Kernel, log: Path, *arguments: str) -> None:
-    """Run pytest under a kernel; what it prints goes to a file."""
+def pytest(under: Kernel, log: Path, *arguments: str) -> int:
+    """Run pytest under a kernel; what it prints goes to a file, and its exit code comes back."""
     command = [sys.executable, "-m", "pytest", *arguments, "-q", "--tb=short"]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as stream:
-        subprocess.run(
+        done = subprocess.run(
             command, cwd=ROOT, env=environment(under), stdout=stream, stderr=subprocess.STDOUT, check=False
         )
+    return done.returncode
 
 
 def run_tests(under: Kernel, paths: Sequence[str], folder: Path, workers: int) -> Tests:
-    """The package's own tests under a kernel."""
+    """The package's own tests under a kernel.
+
+    Raises:
+        ValueError: pytest did not come to its end.
+    """
     report = folder / under.name / "tests.xml"
     report.unlink(missing_ok=True)
     options = ["--benchmark-skip", f"--junitxml={report}", *parallel(workers)]
-    pytest(under, report.with_suffix(".log"), *paths, *options)
-    return read_tests(report)
+    code = pytest(under, report.with_suffix(".log"), *paths, *options)
+    return read_tests(report, code)
 
 
 def run_hypotheses(under: Kernel, models: Sequence[str], folder: Path, workers: int) -> Verdicts:
@@ -152,14 +162,17 @@ def measure(name: str, options: argparse.Namespace) -> Line:
     except LookupError as reason:
         return Line(name, None, str(reason))
     print(f"{name}: {used.version}, {' '.join(used.modules)}", flush=True)
-    began, folder = time.monotonic(), Path(options.output)
-    tests = run_tests(under, options.tests, folder, options.workers) if options.tests else None
-    verdicts = (
-        run_hypotheses(under, options.models.split(","), folder, options.workers)
-        if options.hypotheses
-        else None
-    )
-    return Line(name, used, "", tests, verdicts, time.monotonic() - began)
+    began, folder = time.monotonic(), Path(options.output).resolve()
+    tests = verdicts = None
+    broken = ""
+    try:
+        if options.tests:
+            tests = run_tests(under, options.tests, folder, options.workers)
+        if options.hypotheses:
+            verdicts = run_hypotheses(under, options.models.split(","), folder, options.workers)
+    except ValueError as error:  # the other kernels are still run
+        broken = str(error)
+    return Line(name, used, "", broken, tests, verdicts, time.monotonic() - began)
 
 
 def table(lines: Sequence[Line]) -> str:
@@ -168,6 +181,7 @@ def table(lines: Sequence[Line]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     for line in lines:
+        text += [f"{line.kernel} broke: {line.broken}"] if line.broken else []
         text += [f"{line.kernel} failed: {name}" for name in (line.tests.failed if line.tests else ())]
         text += [
             f"{line.kernel} differs: {name}" for name in (line.verdicts.differing if line.verdicts else ())

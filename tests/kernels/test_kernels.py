@@ -63,15 +63,28 @@ def test_a_missing_openblas_is_a_skipped_line(tmp_path: Path, monkeypatch: pytes
 
 
 def test_tests_are_counted_and_named(tmp_path: Path):
-    """Failures and errors are named, skipped tests are none of both, and a run without tests is an error."""
+    """Failures and errors are named, skipped tests are none of both."""
     report = tmp_path / "tests.xml"
-    with pytest.raises(ValueError, match=r"wrote no tests\.xml: see .*tests.log"):
-        run.read_tests(report)
     report.write_text(JUNIT)
-    assert run.read_tests(report) == run.Tests(1, ("tests.a::two", "tests.a::three"))
-    report.write_text("<testsuites/>")
-    with pytest.raises(ValueError, match="ran no test"):
-        run.read_tests(report)
+    assert run.read_tests(report, 1) == run.Tests(1, ("tests.a::two", "tests.a::three"))
+
+
+@pytest.mark.parametrize(
+    ("written", "code", "message"),
+    [
+        (None, 4, r"wrote no tests\.xml: see .*tests\.log"),
+        ("<testsuites/>", 5, "ran no test"),
+        (JUNIT, 2, "ended with 2 and 2 failed"),
+        (JUNIT, 0, "ended with 0 and 2 failed"),
+    ],
+)
+def test_a_run_that_did_not_come_to_its_end_is_no_success(tmp_path: Path, written, code, message):
+    """Where pytest wrote nothing, ran nothing or was cut off, that is an error and not a count."""
+    report = tmp_path / "tests.xml"
+    if written is not None:
+        report.write_text(written)
+    with pytest.raises(ValueError, match=message):
+        run.read_tests(report, code)
 
 
 def test_verdicts_are_held_against_the_baseline():
@@ -96,8 +109,10 @@ def test_every_model_that_is_run_has_a_baseline():
 
 def test_the_table_shows_kernel_tests_and_verdicts():
     """A line has what was multiplied with, what passed and what differs; below stand the names."""
-    bad = run.Line("SSE4_2", LOADED, "", run.Tests(8, ("tests.a::two",)), run.Verdicts(3, ("m: c: a -> b",)))
-    good = run.Line("AVX2", LOADED, "", run.Tests(9, ()), None)
+    bad = run.Line(
+        "SSE4_2", LOADED, "", "", run.Tests(8, ("tests.a::two",)), run.Verdicts(3, ("m: c: a -> b",))
+    )
+    good = run.Line("AVX2", LOADED, "", "", run.Tests(9, ()), None)
     assert good.right
     assert not bad.right
     shown = run.table([bad, good]).splitlines()
@@ -105,3 +120,6 @@ def test_the_table_shows_kernel_tests_and_verdicts():
     assert "8 passed, 1 failed  1 of 3 differ" in shown[1]
     assert "9 passed, 0 failed  not run" in shown[2]
     assert shown[3:] == ["SSE4_2 failed: tests.a::two", "SSE4_2 differs: m: c: a -> b"]
+    cut = run.Line("off", LOADED, broken="pytest ended with 2")
+    assert not cut.right
+    assert "off broke: pytest ended with 2" in run.table([cut])
