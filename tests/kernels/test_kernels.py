@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lazarus_probe.claims.record import ClaimRecord, Known
+from lazarus_probe.claims.verdict import Outcome
 from tests.kernels import kernels, run
 from tests.kernels.kernels import NAMES, Kernel, Loaded
 
@@ -99,6 +101,29 @@ def test_verdicts_are_held_against_the_baseline():
     )
     assert str(found) == "3 of 4 differ"
     assert str(run.compare(known, known)) == "3 equal"
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        (None, ("not there", "refuted")),
+        ({"outcome": Outcome.REFUTED}, ("refuted", "refuted")),
+        ({"outcome": Outcome.SUPPORTED}, ("supported", "refuted")),
+        ({"outcome": Outcome.SUPPORTED, "compared": "nothing"}, ("declared otherwise", "refuted")),
+        (
+            {"outcome": Outcome.REFUTED, "alone": Outcome.SUPPORTED, "compared": "alone"},
+            ("supported", "supported"),
+        ),
+        ({"outcome": Outcome.CONFOUNDED, "compared": "alone"}, ("confounded", "inconclusive")),
+    ],
+)
+def test_a_verdict_is_held_against_what_the_plugin_holds_it_against(known, expected):
+    """Final verdicts, those of the test alone where part of its family ran, and none where the claim is another."""
+    fields = {"outcome": Outcome.REFUTED, "alone": Outcome.INCONCLUSIVE}
+    found = ClaimRecord.model_construct(
+        **fields, known=known and Known(claim_hash="h", **known), parameters="", reason=""
+    )
+    assert run.held(found) == expected
 
 
 def test_every_model_that_is_run_has_a_baseline():
