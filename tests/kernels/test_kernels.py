@@ -112,9 +112,9 @@ def test_verdicts_are_held_against_the_baseline():
         ({"outcome": Outcome.SUPPORTED, "compared": "nothing"}, ("declared otherwise", "refuted")),
         (
             {"outcome": Outcome.REFUTED, "alone": Outcome.SUPPORTED, "compared": "alone"},
-            ("supported", "supported"),
+            ("supported", "inconclusive"),
         ),
-        ({"outcome": Outcome.CONFOUNDED, "compared": "alone"}, ("confounded", "inconclusive")),
+        ({"outcome": Outcome.INCONCLUSIVE, "compared": "alone"}, ("inconclusive", "inconclusive")),
     ],
 )
 def test_a_verdict_is_held_against_what_the_plugin_holds_it_against(known, expected):
