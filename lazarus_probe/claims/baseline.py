@@ -9,27 +9,34 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lazarus_probe.claims.claim import ClaimError
-from lazarus_probe.claims.record import ClaimRecord, Difference, Known
-from lazarus_probe.statistics.difference import difference_interval
-from lazarus_probe.statistics.intervals import Interval
+from lazarus_probe.claims.differences import difference
+from lazarus_probe.claims.known import Known
+from lazarus_probe.claims.record import ClaimRecord, named_seeds
 
-SCHEMA: Literal[2] = 2
+SCHEMA: Literal[3] = 3
 ANEW = "take it away and make it anew with --probe-update"
 COMPARED = {"compared", "difference", "remark"}  # of a run, not of a baseline
 
 
 class Baseline(BaseModel):
-    """What is known of one model: by fingerprint, under one seed. Schema 1 had fewer numbers, and no families."""
+    """What is known of one model: by fingerprint, with one seed, or with several that were pooled.
+
+    Schema 1 had fewer numbers, and no families; schema 2 had one seed, and no groups.
+
+    Attributes:
+        seed: the first of `seeds`.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[1, 2] = SCHEMA
+    schema_version: Literal[1, 2, 3] = SCHEMA
     model: str
     fingerprint: str
     seed: int
+    seeds: tuple[int, ...] = Field(default_factory=lambda given: (given["seed"],))
     package: str = ""
     claims: dict[str, Known]
 
@@ -61,14 +68,14 @@ def read_baseline(path: Path) -> Baseline:
         ) from None
 
 
-def misfit(baseline: Baseline, fingerprint: str, seed: int) -> str | None:
+def misfit(baseline: Baseline, fingerprint: str, seeds: Sequence[int]) -> str | None:
     """Why a baseline says nothing about this run, or None."""
     if baseline.fingerprint != fingerprint:
         return (
             f"it is of a model with fingerprint {baseline.fingerprint[:12]}, this one has {fingerprint[:12]}"
         )
-    if baseline.seed != seed:
-        return f"it was measured with seed {baseline.seed}, this run has {seed}"
+    if baseline.seeds != tuple(seeds):
+        return f"it was measured with {named_seeds(baseline.seeds)}, this run has {named_seeds(seeds)}"
     return None
 
 
@@ -81,6 +88,7 @@ def known_of(record: ClaimRecord) -> Known:
         score=round(found.score, 6) if found else None,
         low=round(found.low, 6) if found else None,
         high=round(found.high, 6) if found else None,
+        groups=found.groups if found else None,
         tokens=found.tokens if found else None,
         p=record.p,
         q=record.q,
@@ -104,6 +112,8 @@ def held_against(records: Sequence[ClaimRecord], known: Mapping[str, Known]) -> 
 
 def compared_all(now: Mapping[str, Known], before: Mapping[str, Known]) -> dict[str, Known]:
     """What was known of the claims of one model that are still there, with how it compares.
+
+    Each difference is judged by itself; `corrected` judges them among all lines of a comparison.
 
     Args:
         now: by claim and parameters.
@@ -138,7 +148,7 @@ def compared(key: str, now: Known, before: Known, *, same_family: bool = True) -
         return before.model_copy(update={"compared": "nothing", "remark": _anew(key, now, before)})
     fields = {
         "compared": "outcome" if same_family or not before.family else "alone",
-        "difference": _difference(now, before),
+        "difference": difference(now, before),
         "remark": _tokens(key, now, before),
     }
     return before.model_copy(update=fields)
@@ -156,32 +166,16 @@ def _anew(key: str, now: Known, before: Known) -> str:
     return "; ".join(moved) or f"{key} is declared otherwise than in the baseline"
 
 
-def _difference(now: Known, before: Known) -> Difference | None:
-    new, old = _interval(now), _interval(before)
-    if new is None or old is None or now.score is None or before.score is None:
-        return None
-    gap = difference_interval(now.score, new, before.score, old)
-    real = not gap.low <= 0 <= gap.high
-    return Difference(score=now.score - before.score, low=gap.low, high=gap.high, real=real)
-
-
-def _interval(known: Known) -> Interval | None:
-    """The interval of a score; it is kept rounded, and a file may be written by hand: it holds the score."""
-    if known.score is None or known.low is None or known.high is None:
-        return None
-    return Interval(min(known.low, known.score), max(known.high, known.score))
-
-
 def _tokens(key: str, now: Known, before: Known) -> str | None:
     if now.tokens is None or before.tokens is None or now.tokens == before.tokens:
         return None
     return f"the prompts of {key} took {before.tokens} tokens, now {now.tokens}"
 
 
-def update_baseline(path: Path, records: Iterable[ClaimRecord], seed: int) -> str:
+def update_baseline(path: Path, records: Iterable[ClaimRecord], seeds: Sequence[int]) -> str:
     """Bring a model's baseline up to date; returns what was kept, in words.
 
-    What the file holds of other claims stays, as long as it is of the same model and seed; else it is written anew.
+    What the file holds of other claims stays, as long as it is of the same model and seeds; else it is written anew.
     A final verdict stays too where only another part of its family ran and the test by itself says the same.
 
     Raises:
@@ -189,13 +183,13 @@ def update_baseline(path: Path, records: Iterable[ClaimRecord], seed: int) -> st
     """
     records = list(records)
     model = records[0].model
-    before = _kept(path, model.fingerprint, seed)
+    before = _kept(path, model.fingerprint, seeds)
     now = {record.key: _in_family(record) for record in records}
-    _write(path, records, seed, {**before, **now})
+    _write(path, records, seeds, {**before, **now})
     return _counts(before, now)
 
 
-def save_baseline(path: Path, records: Iterable[ClaimRecord], seed: int) -> str:
+def save_baseline(path: Path, records: Iterable[ClaimRecord], seeds: Sequence[int]) -> str:
     """Keep a run's verdicts as a baseline of its own name; returns what was kept, in words.
 
     Raises:
@@ -210,7 +204,7 @@ def save_baseline(path: Path, records: Iterable[ClaimRecord], seed: int) -> str:
             "give --probe-save another name, or run them too"
         )
     replaced = "in place of what it held" if path.exists() else "a new baseline"
-    _write(path, records, seed, now)
+    _write(path, records, seeds, now)
     return f"kept {len(now)} verdicts, {replaced}"
 
 
@@ -221,20 +215,23 @@ def _in_family(record: ClaimRecord) -> Known:
     return known.model_copy(update={"outcome": record.known.outcome, "q": record.known.q})
 
 
-def _kept(path: Path, fingerprint: str, seed: int) -> dict[str, Known]:
+def _kept(path: Path, fingerprint: str, seeds: Sequence[int]) -> dict[str, Known]:
     if not path.exists():
         return {}
     before = read_baseline(path)
-    return {} if misfit(before, fingerprint, seed) else before.claims
+    return {} if misfit(before, fingerprint, seeds) else before.claims
 
 
-def _write(path: Path, records: Sequence[ClaimRecord], seed: int, claims: Mapping[str, Known]) -> None:
+def _write(
+    path: Path, records: Sequence[ClaimRecord], seeds: Sequence[int], claims: Mapping[str, Known]
+) -> None:
     """Write a baseline aside and rename it."""
     model = records[0].model
     baseline = Baseline(
         model=model.name,
         fingerprint=model.fingerprint,
-        seed=seed,
+        seed=seeds[0],
+        seeds=tuple(seeds),
         package=_package(),
         claims=dict(sorted(claims.items())),
     )

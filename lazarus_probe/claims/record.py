@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.known import Known, with_interval
 from lazarus_probe.claims.verdict import Outcome
-from lazarus_probe.statistics.intervals import estimate
+
+if TYPE_CHECKING:
+    from lazarus_probe.claims.seed_runs import SeedRun
 
 
 class ControlRecord(BaseModel):
@@ -147,73 +152,32 @@ class ModelRecord(BaseModel):
     dtype: str
 
 
-class Difference(BaseModel):
-    """How far a score moved since a baseline.
+class SeedRecord(BaseModel):
+    """What one of several pooled seeds came to alone, as kept in a report.
 
     Attributes:
-        score: the new score less the old.
-        low: lower end of its interval, that of two independent estimates.
-        high: upper end.
-        real: whether the interval leaves out 0.
+        seed: of the run.
+        outcome: of this seed alone, outside the family.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    score: float
-    low: float
-    high: float
-    real: bool
-
-    def __str__(self) -> str:
-        remark = "" if self.real else ", which may be chance"
-        return f"{self.score:+.2f} [{self.low:+.2f}, {self.high:+.2f}]{remark}"
-
-
-class Known(BaseModel):
-    """What a baseline holds of a claim, and how it compares with what a run came to.
-
-    Attributes:
-        outcome: in its family.
-        alone: what the test came to by itself.
-        claim_hash: of the claim as it was pre-registered then.
-        family: that it was corrected in.
-        tokens: of all the prompts measured.
-        compared: which verdicts are held against each other: the final ones (`outcome`), those of the tests by
-            themselves where another part of the family ran (`alone`), or none, for the claim is another one since
-            (`nothing`).
-        difference: of the scores, where both were measured under the same claim.
-        remark: what else differs.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
+    seed: int
     outcome: Outcome
-    alone: Outcome = Field(default_factory=lambda given: given["outcome"])
+    reason: str
     score: float | None = None
     low: float | None = None
     high: float | None = None
-    tokens: int | None = None
-    p: float | None = None
-    q: float | None = None
-    claim_hash: str
-    family: str = ""
-    threshold: float | None = None
-    margin: float | None = None
-    compared: Literal["outcome", "alone", "nothing"] = "outcome"
-    difference: Difference | None = None
-    remark: str | None = None
 
-    def differs(self, outcome: Outcome, alone: Outcome) -> bool:
-        """Whether a final verdict, or that of the test alone, is another one than this.
+    @classmethod
+    def of(cls, run: SeedRun) -> SeedRecord:
+        """As a report keeps it."""
+        found, verdict = run.measurement, run.verdict
+        ends = {"score": found.score, "low": found.low, "high": found.high} if found else {}
+        return cls(seed=run.seed, outcome=verdict.outcome, reason=verdict.reason, **ends)
 
-        Where another part of the family ran than then, the final verdicts are of different families: then what the
-        test came to by itself is enough for it to be the same.
-        """
-        if self.compared == "nothing":
-            return False
-        return (
-            alone not in (self.alone, self.outcome) if self.compared == "alone" else outcome != self.outcome
-        )
+    def __str__(self) -> str:
+        return f"seed {self.seed}: {self.outcome}{with_interval(self.score, self.low, self.high)}"
 
 
 class ClaimRecord(BaseModel):
@@ -227,6 +191,7 @@ class ClaimRecord(BaseModel):
         p_refuted: of its opposite, see `refutation_p`.
         q_refuted: that one corrected for the family.
         family: the claims declared in the family, with how many cases each has on this model.
+        seeds: what each seed came to alone, where several were pooled.
         known: what the baseline holds.
     """
 
@@ -247,6 +212,7 @@ class ClaimRecord(BaseModel):
     p_refuted: float | None = None
     q_refuted: float | None = None
     family: dict[str, int] = {}
+    seeds: list[SeedRecord] = []
     known: Known | None = None
 
     @property
@@ -272,9 +238,28 @@ class ClaimRecord(BaseModel):
         return self.known is not None and self.known.differs(self.outcome, self.alone)
 
     @property
+    def stable(self) -> int:
+        """With how many of the pooled seeds alone the test would have come to the same."""
+        return sum(each.outcome == self.alone for each in self.seeds)
+
+    @property
+    def stability(self) -> str:
+        """How stable the verdict is over the pooled seeds, in words; empty where one seed was run."""
+        if not self.seeds:
+            return ""
+        others = Counter(str(each.outcome) for each in self.seeds if each.outcome != self.alone)
+        rest = ", ".join(f"{outcome} in {count}" for outcome, count in others.most_common())
+        return f"stable in {self.stable} of {len(self.seeds)} seeds{f' ({rest})' if rest else ''}"
+
+    @property
+    def why(self) -> str:
+        """The reason, and how stable the verdict is where seeds were pooled."""
+        return f"{self.reason}; {self.stability}" if self.seeds else self.reason
+
+    @property
     def sentence(self) -> str:
         """The verdict in one line, with what the baseline says of it."""
-        return f"{self.key} on {self.model.name}: {self.outcome}{self._aside()}: {self.reason}"
+        return f"{self.key} on {self.model.name}: {self.outcome}{self._aside()}: {self.why}"
 
     def _aside(self) -> str:
         if self.changed:
@@ -289,18 +274,17 @@ class ClaimRecord(BaseModel):
         if self.known is None:
             return ""
         now = self.measurement
-        new = _numbers(now.score, now.low, now.high) if now else ""
-        old = _numbers(self.known.score, self.known.low, self.known.high)
+        new = with_interval(now.score, now.low, now.high) if now else ""
+        old = with_interval(self.known.score, self.known.low, self.known.high)
         moved = f", difference {self.known.difference}" if self.known.difference else ""
         remark = f" ({self.known.remark})" if self.known.remark else ""
         outcome = self.alone if self.known.compared == "alone" else self.outcome
         return f"baseline {self.expected or self.known.outcome}{old}, now {outcome}{new}{moved}{remark}"
 
 
-def _numbers(score: float | None, low: float | None, high: float | None) -> str:
-    if score is None or low is None or high is None:
-        return ""
-    return f" {estimate(score, low, high)}"
+def named_seeds(seeds: Sequence[int]) -> str:
+    """The seeds of a run in words: `seed 3`, or `seeds 0, 1, 2 pooled`."""
+    return f"seeds {', '.join(map(str, seeds))} pooled" if len(seeds) > 1 else f"seed {seeds[0]}"
 
 
 def natural(text: str) -> list[tuple[str, int]]:

@@ -6,6 +6,7 @@ from lazarus_probe.plugin.models import pytest_generate_tests
 from lazarus_probe.plugin.options import pytest_addoption, pytest_configure, pytest_report_header
 from lazarus_probe.plugin.outcomes import pytest_runtest_makereport
 from lazarus_probe.plugin.parallel import pytest_cmdline_main, pytest_xdist_make_scheduler
+from lazarus_probe.plugin.pooled import pytest_runtest_call, pytest_runtest_setup
 
 pytest_plugins = ["lazarus_probe.plugin.profiles", "lazarus_probe.plugin.watching"]
 
@@ -21,7 +22,9 @@ __all__ = [
     "pytest_configure",
     "pytest_generate_tests",
     "pytest_report_header",
+    "pytest_runtest_call",
     "pytest_runtest_makereport",
+    "pytest_runtest_setup",
     "pytest_xdist_make_scheduler",
     "rng",
     "subject",

@@ -12,10 +12,12 @@ import pytest
 
 from lazarus_probe.plugin.models import label, models
 from lazarus_probe.plugin.options import report_folder
+from lazarus_probe.plugin.seeds import option_for, seeds_of
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.baseline import Baseline
-    from lazarus_probe.claims.record import ClaimRecord, Known
+    from lazarus_probe.claims.known import Known
+    from lazarus_probe.claims.record import ClaimRecord
 
 READ: pytest.StashKey[dict[Path, Baseline]] = pytest.StashKey()
 
@@ -35,8 +37,9 @@ def check_baselines(config: pytest.Config) -> None:
 
 def _check_given(config: pytest.Config) -> None:
     from lazarus_probe.claims.claim import ClaimError
+    from lazarus_probe.claims.record import named_seeds
 
-    seed, path = config.getoption("probe_seed"), given_path(config)
+    seeds, path = seeds_of(config), given_path(config)
     if not path.is_file():
         raise pytest.UsageError(
             f"--probe-baseline {config.getoption('probe_baseline')}: no such file or name; "
@@ -46,10 +49,10 @@ def _check_given(config: pytest.Config) -> None:
         baseline = _read(config, path)
     except ClaimError as error:
         raise pytest.UsageError(f"--probe-baseline: {error}") from None
-    if baseline.seed != seed:
+    if baseline.seeds != seeds:
         raise pytest.UsageError(
-            f"--probe-baseline {path.name} was measured with seed {baseline.seed}, this run has {seed}: "
-            f"give --probe-seed {baseline.seed}"
+            f"--probe-baseline {path.name} was measured with {named_seeds(baseline.seeds)}, this run has "
+            f"{named_seeds(seeds)}: give {option_for(baseline.seeds)}"
         )
 
 
@@ -118,7 +121,7 @@ def _in_force(config: pytest.Config, record: ClaimRecord) -> Baseline | None:
     baseline = baseline_of(config, record.model.name)
     if baseline is None:
         return None
-    unfit = misfit(baseline, record.model.fingerprint, config.getoption("probe_seed"))
+    unfit = misfit(baseline, record.model.fingerprint, seeds_of(config))
     return None if unfit and _is_auto(config) else baseline
 
 
@@ -134,13 +137,16 @@ def known(config: pytest.Config, record: ClaimRecord) -> Known | None:
 def with_known(config: pytest.Config, records: Sequence[ClaimRecord]) -> list[ClaimRecord]:
     """The records of a whole run, each with what the baseline of its model holds of it; the order stays."""
     from lazarus_probe.claims.baseline import held_against
+    from lazarus_probe.claims.differences import corrected
 
     held: dict[tuple[str, str], ClaimRecord] = {}
     for members in by_model(records).values():
         baseline = _in_force(config, members[0])
         now = held_against(members, baseline.claims if baseline else {})
         held |= {(record.model.name, record.key): record for record in now}
-    return [held[record.model.name, record.key] for record in records]
+    now = [held[record.model.name, record.key] for record in records]
+    known = corrected([record.known for record in now])
+    return [record.model_copy(update={"known": each}) for record, each in zip(now, known, strict=True)]
 
 
 def by_model(records: Sequence[ClaimRecord]) -> dict[str, list[ClaimRecord]]:
@@ -163,7 +169,7 @@ def _remarks(config: pytest.Config, records: Sequence[ClaimRecord]) -> list[str]
     baseline = baseline_of(config, model.name)
     if baseline is None:
         return []
-    unfit = misfit(baseline, model.fingerprint, config.getoption("probe_seed"))
+    unfit = misfit(baseline, model.fingerprint, seeds_of(config))
     if unfit and _is_auto(config):
         return [f"the baseline of {model.name} was left out: {unfit}"]
     lines = [f"{model.name} is tested against the baseline of {baseline.model}: {unfit}"] if unfit else []
@@ -199,18 +205,18 @@ def keep(
     update, name = config.getoption("probe_update"), config.getoption("probe_save")
     if cut_short and (update or name):
         return ["no baseline was saved: the run was cut short"], []
-    groups, seed = by_model(records), config.getoption("probe_seed")
+    groups, seeds = by_model(records), seeds_of(config)
     notes: list[str] = []
     problems: list[str] = []
     if update:
         for model, members in groups.items():
-            _try(partial(update_baseline, baseline_path(config, model), members, seed), notes, problems)
+            _try(partial(update_baseline, baseline_path(config, model), members, seeds), notes, problems)
     if name and len(groups) > 1:
         problems.append(
             f"no baseline was saved: --probe-save {name} is of one model, this run had {len(groups)}"
         )
     elif name:
-        _try(partial(save_baseline, named_path(config, name), records, seed), notes, problems)
+        _try(partial(save_baseline, named_path(config, name), records, seeds), notes, problems)
     return notes, problems
 
 

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import pytest
 
 from lazarus_probe.plugin.collection import EVIDENCE, claim_of, is_worker, refuse_on_worker
 from lazarus_probe.plugin.models import bases_of, parts
 from lazarus_probe.plugin.options import activations_folder
+from lazarus_probe.plugin.pooled import seed_of
+from lazarus_probe.plugin.seeds import seeds_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 BASES: pytest.StashKey[dict[str, Subject | str]] = pytest.StashKey()
+TWINS: pytest.StashKey[dict[tuple[str, int], Subject]] = pytest.StashKey()
 
 
 @pytest.fixture(scope="session")
@@ -66,10 +69,21 @@ def _end(config: pytest.Config, problem: str) -> NoReturn:
     pytest.fail(line, pytrace=False)
 
 
-@pytest.fixture(scope="session")
-def twin(subject: Subject, pytestconfig: pytest.Config) -> Subject:
+def _once_a_seed(fixture_name: str, config: pytest.Config) -> Literal["session", "function"]:  # noqa: ARG001 - given by pytest
+    """The scope of what belongs to the seed: with several, a test has one after the other."""
+    return "session" if len(seeds_of(config)) == 1 else "function"
+
+
+@pytest.fixture(scope=_once_a_seed)
+def twin(subject: Subject, request: pytest.FixtureRequest) -> Subject:
     """An untrained model of the subject's architecture: what it shows too is no finding."""
-    return subject.untrained(seed=1 + pytestconfig.getoption("probe_seed"))
+    seed = 1 + seed_of(request.node)
+    twins = request.config.stash.setdefault(TWINS, {})
+    if (subject.fingerprint, seed) not in twins:
+        for other in [key for key in twins if key[0] != subject.fingerprint]:
+            del twins[other]  # of the model before this one
+        twins[subject.fingerprint, seed] = subject.untrained(seed=seed)
+    return twins[subject.fingerprint, seed]
 
 
 @pytest.fixture
@@ -158,7 +172,7 @@ def evidence(request: pytest.FixtureRequest, subject: Subject) -> Evidence:
 
     claim = claim_of(request.node)
     baseline_of(request.config, subject.name)  # a damaged one is found before the work, not after
-    found = Evidence(claim, derived_seed(claim.id, request.config.getoption("probe_seed")))
+    found = Evidence(claim, derived_seed(claim.id, seed_of(request.node)))
     model = ModelRecord(
         name=subject.name, fingerprint=subject.fingerprint, num_layers=subject.num_layers, dtype=subject.dtype
     )
@@ -168,12 +182,12 @@ def evidence(request: pytest.FixtureRequest, subject: Subject) -> Evidence:
 
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
-    """A generator seeded by the claim's id (or the test's name) and `--probe-seed`."""
+    """A generator seeded by the claim's id (or the test's name) and the run's seed."""
     import numpy as np
 
     marked = request.node.get_closest_marker("claim")
     name = claim_of(request.node).id if marked else request.node.name
-    return np.random.default_rng(derived_seed(name, request.config.getoption("probe_seed")))
+    return np.random.default_rng(derived_seed(name, seed_of(request.node)))
 
 
 def derived_seed(name: str, seed: int) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lazarus_probe.plugin.models import DEFAULT_MODEL, asked_for, label, models
+from lazarus_probe.plugin.seeds import add_seed_options, check_seeds, seeds_of
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,9 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "takes the first of its architecture and size (default: organism-early for organism and organism-rlvf; "
         "with --probe-adapter the model without it)",
     )
-    group.addoption(
-        "--probe-seed", type=int, default=0, metavar="N", help="seed of every random choice (default: 0)"
-    )
+    add_seed_options(group)
     group.addoption(
         "--probe-report", metavar="DIR", help="where runs are written (default: reports/ in the rootdir)"
     )
@@ -82,6 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _check_options(config: pytest.Config) -> None:
+    check_seeds(config)
     folders = {"--probe-report": report_folder(config), "--probe-activations": activations_folder(config)}
     for option, folder in folders.items():
         if folder and folder.exists() and not folder.is_dir():
@@ -109,11 +109,12 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     """Say what claims will run on, where models were asked for."""
     if not asked_for(config) and not config.getoption("probe_adapter"):
         return None
+    from lazarus_probe.claims.record import named_seeds
     from lazarus_probe.reports.run import blas, device
 
     try:
         blas_line = blas()  # before mlx is imported for the device
     except OSError as error:
         raise pytest.UsageError(str(error)) from None
-    names, seed = ", ".join(label(name) for name in models(config)), config.getoption("probe_seed")
-    return f"lazarus_probe: models {names}; seed {seed}; device {device()}; BLAS {blas_line}"
+    names, seeds = ", ".join(label(name) for name in models(config)), named_seeds(seeds_of(config))
+    return f"lazarus_probe: models {names}; {seeds}; device {device()}; BLAS {blas_line}"

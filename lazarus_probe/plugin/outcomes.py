@@ -11,10 +11,11 @@ from lazarus_probe.plugin.baselines import known
 from lazarus_probe.plugin.collection import EVIDENCE, claim_of, is_claim
 from lazarus_probe.plugin.errors import one_line
 from lazarus_probe.plugin.models import label, parameters, uses_models
+from lazarus_probe.plugin.pooled import RUNS
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.record import ClaimRecord
-    from lazarus_probe.claims.verdict import Verdict
+    from lazarus_probe.claims.seed_runs import Judged
 
 Shown = Literal["passed", "failed", "skipped", "xfailed"]
 
@@ -25,8 +26,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn the run of a claim's test into its verdict."""
     report = yield
-    if EVIDENCE in item.stash and call.when != "teardown" and (verdict := _verdict(item, call, report)):
-        _apply(item, report, verdict)
+    if EVIDENCE in item.stash and call.when != "teardown" and (judged := _judged(item, call, report)):
+        _apply(item, report, judged)
         return report
     if report.failed and call.excinfo is not None:
         report.longrepr = one_line(item, call.excinfo) or report.longrepr
@@ -39,6 +40,8 @@ def _broken(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestR
     """What a report keeps of a claim's test that came to no verdict; no path of the machine is in it."""
     error = call.excinfo.exconly(tryshort=True) if call.excinfo else str(report.longrepr)
     line = " ".join(error.split()).replace(f"{item.config.rootpath}/", "")
+    if RUNS in item.stash:
+        line = f"with seed {item.stash[RUNS].current}: {line}"
     claim, given = claim_of(item).id, parameters(item)
     return {
         "test": item.nodeid,
@@ -48,25 +51,28 @@ def _broken(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestR
     }
 
 
-def _verdict(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Verdict | None:
+def _judged(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Judged | None:
     """The verdict, or None where the test itself broke: then pytest's own report stands."""
     from lazarus_probe.claims.claim import ClaimError
     from lazarus_probe.claims.evidence import NotApplicable, not_applicable
+    from lazarus_probe.claims.seed_runs import Judged, judge_pooled
 
-    if call.excinfo is not None:
-        reason = call.excinfo.value
-        return not_applicable(str(reason)) if isinstance(reason, NotApplicable) else None
-    if call.when == "setup":
+    reason = call.excinfo.value if call.excinfo else None
+    if (reason is None and call.when == "setup") or not isinstance(reason, NotApplicable | None):
         return None
+    found = item.stash[EVIDENCE][0]
     try:
-        return item.stash[EVIDENCE][0].verdict()
+        if RUNS in item.stash:
+            return judge_pooled(found.claim, item.stash[RUNS].over)
+        verdict = found.verdict() if reason is None else not_applicable(str(reason))
     except ClaimError as error:
         report.outcome, report.longrepr = "failed", str(error)
         return None
+    return Judged(verdict, found.measurement, tuple(found.requirements))
 
 
-def _apply(item: pytest.Item, report: pytest.TestReport, verdict: Verdict) -> None:
-    record = _record(item, verdict)
+def _apply(item: pytest.Item, report: pytest.TestReport, judged: Judged) -> None:
+    record = _record(item, judged)
     record = record.model_copy(update={"known": known(item.config, record)})
     report.probe = record.model_dump(mode="json")  # type: ignore[attr-defined]
     properties = properties_of(record)
@@ -106,7 +112,7 @@ def so_far(record: ClaimRecord, *, strict: bool) -> tuple[Shown, str]:
 
 def outcome_of(record: ClaimRecord, *, strict: bool) -> tuple[Shown, str]:
     """The outcome in pytest and its text: a verdict that changed fails, one that is known does not."""
-    sentence = f"{record.outcome}: {record.reason}"
+    sentence = f"{record.outcome}: {record.why}"
     if record.changed:
         return "failed", _changed(record)
     if record.outcome == "supported":
@@ -119,16 +125,16 @@ def outcome_of(record: ClaimRecord, *, strict: bool) -> tuple[Shown, str]:
 
 
 def _changed(record: ClaimRecord) -> str:
-    return f"the verdict changed: {record.known_line()}\n{record.outcome}: {record.reason}"
+    return f"the verdict changed: {record.known_line()}\n{record.outcome}: {record.why}"
 
 
-def _record(item: pytest.Item, verdict: Verdict) -> ClaimRecord:
+def _record(item: pytest.Item, judged: Judged) -> ClaimRecord:
     from lazarus_probe.claims.claim import family_of
-    from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord
+    from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord, SeedRecord
     from lazarus_probe.claims.verdict import claim_p, refutation_p
 
     found, model = item.stash[EVIDENCE]
-    claim, measured = found.claim, found.measurement
+    claim, verdict, measured = found.claim, judged.verdict, judged.measurement
     return ClaimRecord(
         claim=claim,
         claim_hash=claim.hash,
@@ -138,11 +144,12 @@ def _record(item: pytest.Item, verdict: Verdict) -> ClaimRecord:
         outcome=verdict.outcome,
         alone=verdict.outcome,
         reason=verdict.reason,
-        requirements=found.requirements,
+        requirements=list(judged.requirements),
         measurement=MeasurementRecord.model_validate(measured.as_dict()) if measured else None,
         p=claim_p(claim, measured) if measured else None,
         p_refuted=refutation_p(claim, measured) if measured else None,
         family=family_of(claim, item.path, model.num_layers),
+        seeds=[SeedRecord.of(run) for run in judged.seeds],
     )
 
 
@@ -155,6 +162,11 @@ def properties_of(record: ClaimRecord) -> list[tuple[str, object]]:
         ("alone", str(record.alone)),
         ("reason", record.reason),
     ]
+    if record.seeds:
+        pairs += [
+            ("seeds", ",".join(str(each.seed) for each in record.seeds)),
+            ("stability", record.stability),
+        ]
     pairs += [(name, value) for name in ("p", "q") if (value := getattr(record, name)) is not None]
     if record.measurement is not None:
         found = record.measurement

@@ -17,7 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--probe-hunt",
         action="store_true",
         help=f"search for counterexamples anew in each run and remember them in .hypothesis: {HUNT} as Hypothesis's "
-        f"profile, in place of {CI}, which depends on --probe-seed alone",
+        f"profile, in place of {CI}, which depends on the seed alone",
     )
 
 

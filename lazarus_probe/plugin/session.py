@@ -12,6 +12,7 @@ from lazarus_probe.plugin.baselines import keep, remarks, with_known
 from lazarus_probe.plugin.collection import LEFT_OUT, REFUSAL, is_claim, is_worker
 from lazarus_probe.plugin.moves import Moves
 from lazarus_probe.plugin.options import report_folder
+from lazarus_probe.plugin.seeds import seeds_of
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.families import FamilyRecord
@@ -127,7 +128,7 @@ class ClaimSession:
 
         return make_run(
             self.records,
-            self.config.getoption("probe_seed"),
+            seeds_of(self.config),
             self.config.invocation_params.args,
             partial=partial,
             families=self.families,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lazarus_probe.claims.claim import POSITIVE, Claim
-from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord
+from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord, named_seeds
 from lazarus_probe.reports.untrusted import markdown, visible
 from lazarus_probe.statistics.intervals import estimate, shown
 
@@ -38,7 +38,7 @@ def card_markdown(run: Run, model: str | None = None) -> str:
     others = [record for record in records if record.outcome in NOT_FOUND]
     if others:
         lines += ["### Tested and not found", ""]
-        lines += [f"- {markdown(f'{each.key}: {each.outcome}: {each.reason}')}" for each in others]
+        lines += [f"- {markdown(f'{each.key}: {each.outcome}: {each.why}')}" for each in others]
         lines += [""]
     if moot := [record.key for record in records if record.outcome == "not applicable"]:
         lines += [f"Not applicable to this model: {markdown(', '.join(moot))}.", ""]
@@ -84,9 +84,10 @@ def _numbers(record: ClaimRecord, found: MeasurementRecord) -> str:
     claim = record.claim
     wanted = {"absence": "at most", "invariance": "within"}.get(claim.kind, "at least")
     q = "" if record.q is None else f", q = {record.q:.2g}"
+    stability = f"; {record.stability}" if record.seeds else ""
     return (
         f"{found.unit} {estimate(found.score, found.low, found.high)}, {wanted} {claim.threshold:g} was declared"
-        f"; {found.n} prompts in {found.groups} independent groups{q}."
+        f"; {found.n} prompts in {found.groups} independent groups{q}{stability}."
     )
 
 
@@ -107,7 +108,7 @@ def _repeat(run: Run, record: ClaimRecord) -> list[str]:
         "",
         f"    {command}",
         "",
-        f"Run {run.run}, seed {run.seed}, model fingerprint `{record.model.fingerprint}`, on "
+        f"Run {run.run}, {named_seeds(run.seeds)}, model fingerprint `{record.model.fingerprint}`, on "
         f"{markdown(run.environment.platform)} ({run.environment.device}, BLAS {markdown(run.environment.blas)}), "
         f"Python {run.environment.python}, {markdown(versions)}.",
     ]

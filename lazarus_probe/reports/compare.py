@@ -6,11 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lazarus_probe.claims.baseline import Baseline, compared_all, known_of, read_baseline
-from lazarus_probe.claims.record import Known, natural
+from lazarus_probe.claims.differences import corrected
+from lazarus_probe.claims.known import Known
+from lazarus_probe.claims.record import named_seeds, natural
 from lazarus_probe.reports.run import Broken, Run, RunError, read_run
 
 Group = Literal["broken", "gone", "verdict changed", "effect moved", "declared otherwise", "new", "unchanged"]
@@ -24,7 +27,7 @@ class Side:
 
     Attributes:
         name: the run's folder or the baseline's file, without folders.
-        seed: that it was measured with.
+        seeds: that it was measured with, pooled where there are several.
         package: the version of lazarus_probe that measured it.
         partial: whether claims are missing from it.
         models: by name, their fingerprints.
@@ -33,7 +36,7 @@ class Side:
     """
 
     name: str
-    seed: int
+    seeds: tuple[int, ...]
     package: str
     partial: bool
     models: Mapping[str, str]
@@ -78,6 +81,11 @@ class Comparison:
         return {group: found[group] for group in GROUPS if found[group]}
 
     @property
+    def compared(self) -> int:
+        """How many lines have a score on both sides: all of them are corrected over."""
+        return sum(line.old is not None and line.old.difference is not None for line in self.lines)
+
+    @property
     def code(self) -> int:
         """What a program exits with: 3 where a test broke or a claim has no verdict any more, 1 where one changed."""
         if self.counts.keys() & {"broken", "gone"}:
@@ -87,8 +95,8 @@ class Comparison:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         sides = {
-            name: {"name": side.name, "seed": side.seed, "package": side.package, "partial": side.partial}
-            | {"models": dict(side.models)}
+            name: {"name": side.name, "seed": side.seeds[0], "seeds": list(side.seeds)}
+            | {"package": side.package, "partial": side.partial, "models": dict(side.models)}
             for name, side in (("old", self.old), ("new", self.new))
         }
         lines = [
@@ -100,6 +108,7 @@ class Comparison:
             **sides,
             "code": self.code,
             "counts": self.counts,
+            "compared": self.compared,
             "remarks": list(self.remarks),
             "lines": lines,
         }
@@ -168,13 +177,13 @@ def run_side(run: Run, name: str) -> Side:
         claims.setdefault(record.model.name, {})[record.key] = known_of(record)
     models = {record.model.name: record.model.fingerprint for record in run.claims}
     package = run.environment.packages.get("lazarus_probe", "")
-    return Side(name, run.seed, package, run.partial, models, claims, tuple(run.broken))
+    return Side(name, run.seeds, package, run.partial, models, claims, tuple(run.broken))
 
 
 def baseline_side(baseline: Baseline, name: str) -> Side:
     """A baseline as a side."""
     models = {baseline.model: baseline.fingerprint}
-    return Side(name, baseline.seed, baseline.package, False, models, {baseline.model: baseline.claims})
+    return Side(name, baseline.seeds, baseline.package, False, models, {baseline.model: baseline.claims})
 
 
 def compare(old: Side, new: Side) -> Comparison:
@@ -182,11 +191,14 @@ def compare(old: Side, new: Side) -> Comparison:
 
     Models are matched by name; two sides of one model each are two versions of it, whatever they are called. The
     interval of a difference is that of two independent estimates: where both sides met the same prompts a paired
-    one would be narrower, but no report keeps what each prompt came to.
+    one would be narrower, but no report keeps what each prompt came to. Which differences are real is judged over all
+    lines at once; see `corrected`.
     """
     lines: list[Line] = []
-    for then, now in _pairs(old, new):
-        lines += _lines(old.claims.get(then, {}), new.claims.get(now, {}), now or then, _broken(new, now))
+    models = _pairs(old, new)
+    for (then, now), known in zip(models, _known(old, new, models), strict=True):
+        before = {**old.claims.get(then, {}), **known}
+        lines += _lines(before, new.claims.get(now, {}), now or then, _broken(new, now))
     lines += [Line(each.test, "", "broken", error=each.error) for each in new.broken if not each.claim]
     lines.sort(key=lambda line: (GROUPS.index(line.group), line.model, natural(line.claim)))
     return Comparison(old, new, tuple(lines), (*_remarks(old, new), *_of_claims(lines)))
@@ -198,6 +210,13 @@ def _pairs(old: Side, new: Side) -> list[tuple[str, str]]:
         return [(then[0], now[0])]
     gone = [(name, "") for name in then if name not in now]
     return [*((name if name in then else "", name) for name in now), *gone]
+
+
+def _known(old: Side, new: Side, models: Sequence[tuple[str, str]]) -> list[dict[str, Known]]:
+    """What was known of the claims of each pair of models, its differences judged among those of all pairs."""
+    pairs = [compared_all(new.claims.get(now, {}), old.claims.get(then, {})) for then, now in models]
+    judged = iter(corrected([known for of_model in pairs for known in of_model.values()]))
+    return [dict(zip(of_model, islice(judged, len(of_model)), strict=True)) for of_model in pairs]
 
 
 def _names(side: Side) -> list[str]:
@@ -212,10 +231,9 @@ def _broken(side: Side, model: str) -> dict[str, str]:
 def _lines(
     old: Mapping[str, Known], new: Mapping[str, Known], model: str, broken: Mapping[str, str]
 ) -> list[Line]:
-    pairs = compared_all(new, old)
     lines = []
     for key in {**old, **new, **broken}:
-        before, now = pairs.get(key, old.get(key)), new.get(key)
+        before, now = old.get(key), new.get(key)
         error = broken.get(key, "") if now is None else ""
         group = "broken" if now is None and key in broken else _group(before, now)
         lines.append(Line(key, model, group, before, now, error))
@@ -239,10 +257,9 @@ def _remarks(old: Side, new: Side) -> list[str]:
     then, now = sorted(old.models.items()), sorted(new.models.items())
     if then and now and then != now:
         lines.append(f"of other weights: {_models(then)}, now {_models(now)}")
-    if old.seed != new.seed:
-        lines.append(
-            f"measured with other seeds: {old.seed}, now {new.seed}; prompts and controls differ too"
-        )
+    if old.seeds != new.seeds:
+        seeds = f"{named_seeds(old.seeds)}, now {named_seeds(new.seeds)}"
+        lines.append(f"measured with other seeds: {seeds}; prompts and controls differ too")
     if old.package != new.package:
         lines.append(
             f"measured by other versions of lazarus_probe: {old.package or 'unknown'}, now {new.package or 'unknown'}"

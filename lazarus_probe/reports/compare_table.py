@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lazarus_probe.claims.record import Known
+from lazarus_probe.claims.differences import ALPHA
+from lazarus_probe.claims.known import Known
+from lazarus_probe.claims.record import named_seeds
 from lazarus_probe.reports.compare import Comparison, Line, Side
 from lazarus_probe.reports.untrusted import markdown
 from lazarus_probe.statistics.intervals import estimate
@@ -12,7 +14,7 @@ from lazarus_probe.statistics.intervals import estimate
 HEADINGS = ("", "claim", "model", "then", "now", "difference", "tokens")
 NOTE = (
     "Differences are now less then, with the 95% interval of two independent estimates; where the same prompts "
-    "were measured it is wider than need be. An effect has moved where it leaves out 0."
+    "were measured it is wider than need be."
 )
 
 
@@ -22,7 +24,10 @@ def comparison_text(found: Comparison) -> str:
     shown = [column for column in range(len(HEADINGS)) if any(row[column] for row in rows[1:])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     table = ["  ".join(row[column].ljust(widths[column]) for column in shown).rstrip() for row in rows]
-    return "\n".join([*_sides(found), "", *table, "", *found.remarks, *_counts(found)]) + "\n"
+    return (
+        "\n".join([*_sides(found), "", *table, "", *found.remarks, *_corrected(found), *_counts(found)])
+        + "\n"
+    )
 
 
 def comparison_markdown(found: Comparison) -> str:
@@ -31,7 +36,7 @@ def comparison_markdown(found: Comparison) -> str:
     if listed := [line for line in found.lines if line.group != "unchanged"]:
         lines += [_markdown(HEADINGS), _markdown(["---"] * len(HEADINGS))]
         lines += [*(_markdown(_row(line)) for line in listed), "", NOTE, ""]
-    lines += [f"- {markdown(remark)}" for remark in found.remarks]
+    lines += [f"- {markdown(remark)}" for remark in (*found.remarks, *_corrected(found))]
     return "\n".join([*lines, "", *_counts(found)]) + "\n"
 
 
@@ -41,7 +46,7 @@ def _sides(found: Comparison) -> list[str]:
 
 def _side(side: Side) -> str:
     models = ", ".join(f"{name} ({fingerprint[:12]})" for name, fingerprint in sorted(side.models.items()))
-    return f"{side.name}: {models or 'no verdicts'}, seed {side.seed}"
+    return f"{side.name}: {models or 'no verdicts'}, {named_seeds(side.seeds)}"
 
 
 def _row(line: Line) -> tuple[str, ...]:
@@ -62,6 +67,16 @@ def _verdict(known: Known | None) -> str:
 def _tokens(then: Known | None, now: Known | None) -> str:
     counts = ["-" if known is None or known.tokens is None else str(known.tokens) for known in (then, now)]
     return " -> ".join(dict.fromkeys(counts)) if set(counts) != {"-"} else ""
+
+
+def _corrected(found: Comparison) -> list[str]:
+    """Over how many lines a difference had to hold."""
+    if not found.compared:
+        return []
+    return [
+        f"scores compared: {found.compared}; an effect has moved where its difference survives Benjamini-Hochberg over "
+        f"all of them at {ALPHA:g}"
+    ]
 
 
 def _counts(found: Comparison) -> list[str]:

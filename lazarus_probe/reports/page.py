@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from lazarus_probe.claims.record import named_seeds
 from lazarus_probe.claims.verdict import Outcome
 from lazarus_probe.reports.sections import Group, Row, beside, groups_of, number, thresholds
 from lazarus_probe.reports.untrusted import clipped, visible
@@ -128,7 +129,7 @@ def _templates() -> Environment:
         lstrip_blocks=True, finalize=lambda value: visible(value) if type(value) is str else value,
     )  # fmt: skip
     environment.filters |= {"n2": number, "p": p_value, "on": _on, "line": _line, "prompt": _prompt}
-    environment.globals |= {"thresholds": thresholds}
+    environment.globals |= {"thresholds": thresholds, "named_seeds": named_seeds}
     return environment
 
 

@@ -14,15 +14,17 @@ from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, count
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lazarus_probe.claims.families import FamilyRecord
 from lazarus_probe.claims.record import ClaimRecord
 from lazarus_probe.reports.summary import summary_markdown
 from lazarus_probe.subject.backend import choose_blas
 
+Schema = Literal[2, 3]
+SCHEMAS: tuple[int, ...] = get_args(Schema)
 PACKAGES = ("lazarus_probe", "mlx", "mlx-lm", "numpy", "scipy", "scikit-learn", "transformers", "pytest")
 
 
@@ -57,13 +59,21 @@ class Broken(BaseModel):
 
 
 class Run(BaseModel):
-    """A whole run; `schema_version` changes whenever a reader of the old one would be wrong."""
+    """A whole run; `schema_version` changes whenever a reader of the old one would be wrong.
+
+    Schema 2 had one seed, and differences that were each judged by themselves.
+
+    Attributes:
+        seed: the first of `seeds`.
+        seeds: that it was measured with; what several of them measured was pooled.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[2] = 2
+    schema_version: Schema = 3
     run: str
     seed: int
+    seeds: tuple[int, ...] = Field(default_factory=lambda given: (given["seed"],))
     arguments: list[str]
     partial: bool
     environment: Environment
@@ -115,7 +125,7 @@ def _version(package: str) -> str:
 
 def make_run(
     records: Sequence[ClaimRecord],
-    seed: int,
+    seeds: Sequence[int],
     arguments: Sequence[object],
     *,
     partial: bool,
@@ -126,7 +136,7 @@ def make_run(
 
     Args:
         records: in the order of the report.
-        seed: of the run.
+        seeds: of the run; several were pooled.
         arguments: of the command line; folders in them are left out.
         partial: whether the run was cut short.
         families: of the records.
@@ -134,7 +144,8 @@ def make_run(
     """
     return Run(
         run=datetime.now(UTC).strftime("%Y%m%d-%H%M%S"),
-        seed=seed,
+        seed=seeds[0],
+        seeds=tuple(seeds),
         arguments=[_without_folder(str(argument)) for argument in arguments],
         partial=partial,
         environment=environment(),
@@ -196,10 +207,10 @@ def read_run(path: Path) -> Run:
     except (OSError, ValueError) as error:
         raise RunError(f"run {file} cannot be read: {' '.join(str(error).split())}") from None
     written = document.get("schema_version") if isinstance(document, dict) else None
-    current = Run.model_fields["schema_version"].default
-    if isinstance(written, int) and written != current:
+    oldest, *_, current = SCHEMAS
+    if isinstance(written, int) and written not in SCHEMAS:
         how = "update lazarus_probe" if written > current else "run the hypotheses again"
-        raise RunError(f"run {file} has schema {written}, this version reads {current}: {how}")
+        raise RunError(f"run {file} has schema {written}, this version reads {oldest} to {current}: {how}")
     try:
         return Run.model_validate(document)
     except ValidationError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from lazarus_probe.claims.record import ClaimRecord, ControlRecord, ModelRecord
+from lazarus_probe.claims.record import ClaimRecord, ControlRecord, ModelRecord, named_seeds
 from lazarus_probe.reports.untrusted import markdown
 from lazarus_probe.statistics.intervals import Interval, shown
 
@@ -13,11 +13,23 @@ if TYPE_CHECKING:
     from lazarus_probe.reports.run import Run
 
 HEADINGS = ("claim", "model", "verdict", "effect", "interval", "best control")
+STABLE = "stable in"
+
+
+def headings(records: Sequence[ClaimRecord]) -> tuple[str, ...]:
+    """The columns; where seeds were pooled the last one says with how many of them alone the verdict is the same."""
+    return (*HEADINGS, STABLE) if any(record.seeds for record in records) else HEADINGS
 
 
 def table_rows(records: Sequence[ClaimRecord]) -> list[tuple[str, ...]]:
-    """A row a record: claim, model, verdict (`!` where it changed), effect, interval, best control."""
-    return [_row(record) for record in records]
+    """A row a record: claim, model, verdict (`!` where it changed), effect, interval, best control; see `headings`."""
+    if STABLE not in headings(records):
+        return [_row(record) for record in records]
+    return [(*_row(record), _stable(record)) for record in records]
+
+
+def _stable(record: ClaimRecord) -> str:
+    return f"{record.stable} of {len(record.seeds)}" if record.seeds else ""
 
 
 def _row(record: ClaimRecord) -> tuple[str, ...]:
@@ -36,8 +48,8 @@ def _control(control: ControlRecord) -> str:
 
 def text_table(records: Sequence[ClaimRecord]) -> list[str]:
     """The table in aligned columns, one string a line."""
-    rows = [HEADINGS, *table_rows(records)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    rows = [headings(records), *table_rows(records)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
@@ -48,9 +60,11 @@ def summary_markdown(run: Run) -> str:
     lines = [f"# Claims, run {run.run}", ""]
     if run.partial:
         lines += ["**Partial run**: it was cut short, or claims were left out of it.", ""]
-    lines += [f"Seed {run.seed}, device {run.environment.device}, BLAS {markdown(run.environment.blas)}.", ""]
+    seeds, where = named_seeds(run.seeds).capitalize(), run.environment
+    lines += [f"{seeds}, device {where.device}, BLAS {markdown(where.blas)}.", ""]
     lines += [*_models(record.model for record in run.claims), ""]
-    lines += [_markdown_row([*HEADINGS, "q"]), _markdown_row(["---"] * (len(HEADINGS) + 1))]
+    columns = [*headings(run.claims), "q"]
+    lines += [_markdown_row(columns), _markdown_row(["---"] * len(columns))]
     lines += [
         _markdown_row([*row, "" if record.q is None else f"{record.q:.3f}"])
         for row, record in zip(table_rows(run.claims), run.claims, strict=True)

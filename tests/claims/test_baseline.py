@@ -15,7 +15,7 @@ from lazarus_probe.claims.baseline import (
     update_baseline,
 )
 from lazarus_probe.claims.claim import ClaimError
-from lazarus_probe.claims.record import Known
+from lazarus_probe.claims.known import Known
 from lazarus_probe.claims.verdict import Outcome
 
 
@@ -30,10 +30,10 @@ def known():
 def test_what_is_written_is_read(tmp_path, a_record):
     """A baseline keeps verdict and numbers of each claim, by claim and parameters."""
     path = tmp_path / "baselines" / "tiny.json"
-    kept = update_baseline(path, [a_record(0.95, parameters="L2"), a_record(0.5, parameters="L10")], seed=3)
+    kept = update_baseline(path, [a_record(0.95, parameters="L2"), a_record(0.5, parameters="L10")], seeds=[3])
     assert kept == "kept 2 verdicts (2 new, 0 changed), 0 more as they were"
     baseline = read_baseline(path)
-    assert (baseline.model, baseline.seed, baseline.schema_version) == ("tiny", 3, 2)
+    assert (baseline.model, baseline.seed, baseline.schema_version) == ("tiny", 3, 3)
     found = baseline.claims["c[L10]"]
     assert (found.outcome, found.score, found.low, found.high) == (Outcome.REFUTED, 0.5, 0.48, 0.52)
     assert (found.threshold, found.margin, found.family) == (0.9, 0.1, "all")
@@ -49,8 +49,8 @@ def test_what_is_written_is_read(tmp_path, a_record):
 def test_other_claims_stay_for_the_same_model_and_seed(tmp_path, a_record, fingerprint, seed, keys):
     """Saving some claims leaves the others, unless they are of other weights or another seed."""
     path = tmp_path / "tiny.json"
-    update_baseline(path, [a_record(parameters="a")], seed=0)
-    update_baseline(path, [a_record(parameters="b", fingerprint=fingerprint)], seed=seed)
+    update_baseline(path, [a_record(parameters="a")], seeds=[0])
+    update_baseline(path, [a_record(parameters="b", fingerprint=fingerprint)], seeds=[seed])
     assert list(read_baseline(path).claims) == keys
 
 
@@ -58,12 +58,12 @@ def test_a_name_never_loses_a_claim(tmp_path, a_record):
     """What is kept under a name is replaced by as much or more, never by less."""
     path = tmp_path / "v1.json"
     a, b = a_record(parameters="a"), a_record(parameters="b")
-    assert save_baseline(path, [a], 0) == "kept 1 verdicts, a new baseline"
-    assert save_baseline(path, [a, b], 1) == "kept 2 verdicts, in place of what it held"
+    assert save_baseline(path, [a], [0]) == "kept 1 verdicts, a new baseline"
+    assert save_baseline(path, [a, b], [1]) == "kept 2 verdicts, in place of what it held"
     with pytest.raises(
         ClaimError, match=r"v1.json holds 1 claims that did not run \(c\[a\]\), and stays as it was"
     ):
-        save_baseline(path, [b], 0)
+        save_baseline(path, [b], [0])
     assert list(read_baseline(path).claims) == ["c[a]", "c[b]"]
 
 
@@ -75,18 +75,18 @@ def test_what_is_no_baseline_is_left_alone(tmp_path, a_record, write):
     with pytest.raises(
         ClaimError, match=r"is no baseline: .*; take it away and make it anew with --probe-update"
     ):
-        write(path, [a_record()], 0)
+        write(path, [a_record()], [0])
     assert path.read_text() == "mine"
 
 
 def test_misfit_says_why(tmp_path, a_record):
     """A baseline of other weights or of another seed says so."""
     path = tmp_path / "tiny.json"
-    update_baseline(path, [a_record()], seed=0)
+    update_baseline(path, [a_record()], seeds=[0])
     baseline = read_baseline(path)
-    assert misfit(baseline, "f" * 64, 0) is None
-    assert "fingerprint ffffffffffff, this one has eeeeeeeeeeee" in misfit(baseline, "e" * 64, 0)
-    assert misfit(baseline, "f" * 64, 1) == "it was measured with seed 0, this run has 1"
+    assert misfit(baseline, "f" * 64, [0]) is None
+    assert "fingerprint ffffffffffff, this one has eeeeeeeeeeee" in misfit(baseline, "e" * 64, [0])
+    assert misfit(baseline, "f" * 64, [1]) == "it was measured with seed 0, this run has seed 1"
 
 
 def test_a_folder_is_no_baseline(tmp_path):
@@ -166,8 +166,8 @@ def test_an_update_of_a_part_keeps_the_family(tmp_path, a_record):
     """A verdict that only a missing family cut does not take the place of that of the whole family."""
     path = tmp_path / "tiny.json"
     whole = [a_record(parameters="a"), a_record(parameters="b")]
-    update_baseline(path, whole, 0)
+    update_baseline(path, whole, [0])
     cut = a_record(parameters="a", outcome=Outcome.INCONCLUSIVE, alone=Outcome.SUPPORTED, q=0.2)
     held = held_against([cut], read_baseline(path).claims)
-    update_baseline(path, held, 0)
+    update_baseline(path, held, [0])
     assert read_baseline(path).claims["c[a]"].outcome == Outcome.SUPPORTED

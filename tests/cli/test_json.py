@@ -72,7 +72,7 @@ def test_training_data_of_a_study(tmp_path: Path, capsys):
 
 def test_page_of_a_run(tmp_path: Path, capsys):
     """`report page` says where it is."""
-    folder = write_run(make_run([], 0, ["pytest"], partial=False), tmp_path)
+    folder = write_run(make_run([], [0], ["pytest"], partial=False), tmp_path)
     found, _ = data_of(capsys, "report", "page", str(folder))
     assert Path(found["page"]).read_text(encoding="utf-8").startswith("<!")
 

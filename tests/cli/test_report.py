@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from lazarus_probe.claims.baseline import Baseline
-from lazarus_probe.claims.record import Known
+from lazarus_probe.claims.known import Known
 from lazarus_probe.cli.lazarus import main
 
 ROOT = Path(__file__).parents[2]

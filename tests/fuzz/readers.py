@@ -132,7 +132,7 @@ def _read_adapter(path: Path) -> object:
 def _run_file(path: Path) -> None:
     from lazarus_probe.reports.run import make_run
 
-    path.write_text(make_run([], 0, ["pytest"], partial=False).model_dump_json())
+    path.write_text(make_run([], [0], ["pytest"], partial=False).model_dump_json())
 
 
 def _read_run(path: Path) -> object:

@@ -172,7 +172,7 @@ def test_other_seed_is_left_out(kept):
     result = kept.run("--probe-seed=1")
     result.assert_outcomes(failed=1, passed=2)
     result.stdout.fnmatch_lines(
-        ["the baseline of tiny was left out: it was measured with seed 0, this run has 1"]
+        ["the baseline of tiny was left out: it was measured with seed 0, this run has seed 1"]
     )
     result = kept.run("--probe-seed=1", f"--probe-baseline={kept.baseline()}")
     assert result.ret == 4
@@ -220,10 +220,10 @@ def test_a_name_keeps_this_run(kept, make_model, monkeypatch):
     result.stdout.fnmatch_lines(["v1.json: kept 3 verdicts, a new baseline"])
     assert kept.baseline().read_bytes() == own
     saved = json.loads(kept.baseline("v1").read_text())
-    assert (saved["schema_version"], saved["model"], saved["seed"]) == (2, "tiny", 0)
+    assert (saved["schema_version"], saved["model"], saved["seed"]) == (3, "tiny", 0)
     assert saved["package"][0].isdigit()
     assert list(saved["claims"]["a"]) == [
-        *("outcome", "alone", "score", "low", "high", "tokens", "p", "q"),
+        *("outcome", "alone", "score", "low", "high", "groups", "tokens", "p", "q"),
         *("claim_hash", "family", "threshold", "margin"),
     ]
     later = make_model("later", seed=1, num_key_value_heads=4)
@@ -270,11 +270,11 @@ def test_a_damaged_baseline_is_never_replaced(kept):
 def test_newer_schema_is_named(kept):
     """A baseline of a later version of the package is refused by name."""
     kept.baseline().write_text(
-        kept.baseline().read_text().replace('"schema_version": 2', '"schema_version": 3')
+        kept.baseline().read_text().replace('"schema_version": 3', '"schema_version": 4')
     )
     result = kept.run()
     assert result.ret == 4
-    pattern = "ERROR: baseline *tiny.json has schema 3, this version reads up to 2: update lazarus_probe"
+    pattern = "ERROR: baseline *tiny.json has schema 4, this version reads up to 3: update lazarus_probe"
     pytest.LineMatcher(result.errlines).fnmatch_lines([pattern])
 
 

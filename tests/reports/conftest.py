@@ -8,7 +8,8 @@ import pytest
 from lazarus_probe.claims.baseline import held_against
 from lazarus_probe.claims.claim import make_claim
 from lazarus_probe.claims.families import correct
-from lazarus_probe.claims.record import ClaimRecord, Known, MeasurementRecord, ModelRecord
+from lazarus_probe.claims.known import Known
+from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord, ModelRecord
 from lazarus_probe.claims.verdict import claim_p, judge
 from lazarus_probe.reports.run import Broken, Run, make_run
 from lazarus_probe.statistics.measurement import Control, Counterexample, Curve, Example, Grid, Measurement
@@ -131,5 +132,5 @@ def full_run(claims: int = 6, layers: int = 3, **having: object) -> Run:
         Broken(test="test_c.py::test_lost[tiny]", error=str(having.get("text", "ZeroDivisionError: by zero")))
     ]
     return make_run(
-        judged, 7, ["hypotheses", "--probe-model=tiny"], partial=True, families=families, broken=broken
+        judged, [7], ["hypotheses", "--probe-model=tiny"], partial=True, families=families, broken=broken
     )

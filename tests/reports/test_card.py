@@ -42,7 +42,7 @@ def test_card_says_what_was_found_and_what_was_not(run):
 
 def test_card_of_a_run_that_found_nothing(make_record):
     """Where no claim is supported the card says so."""
-    run = make_run([make_record(5, measured=False)], 0, [], partial=False)
+    run = make_run([make_record(5, measured=False)], [0], [], partial=False)
     text = card_markdown(run)
     assert "None of the claims is supported." in text
     assert "Tested and not found" not in text
@@ -52,14 +52,14 @@ def test_card_names_where_a_finding_fails(make_record):
     """A counterexample stands with the finding that it limits."""
     record = make_record(4, "L0", counterexamples=True)
     assert record.outcome == "supported"
-    text = card_markdown(make_run([record], 0, [], partial=False))
+    text = card_markdown(make_run([record], [0], [], partial=False))
     assert "It fails on two-digit products in \\`one line\\`: 0.10 [0.02, 0.30]." in text
 
 
 def test_hostile_texts_stay_text_in_a_card(make_record, hostile):
     """Statement, source and arguments open no tag, end no block and hide nothing."""
     record = make_record(4, "L0", text=hostile)
-    text = card_markdown(make_run([record], 0, ["-k", "```\n# x", "\u202e"], partial=False))
+    text = card_markdown(make_run([record], [0], ["-k", "```\n# x", "\u202e"], partial=False))
     assert "<script" not in text
     assert "\u202e" not in text
     (command,) = [line for line in text.splitlines() if line.startswith("    pytest")]
@@ -68,14 +68,14 @@ def test_hostile_texts_stay_text_in_a_card(make_record, hostile):
 
 def test_card_is_of_one_model(make_record):
     """A run of several models needs the name of one of them; a run of none has no card."""
-    run = make_run([make_record(4, "L0"), make_record(4, "L0", model="other")], 0, [], partial=False)
+    run = make_run([make_record(4, "L0"), make_record(4, "L0", model="other")], [0], [], partial=False)
     assert "tested on other (" in card_markdown(run, "other")
     with pytest.raises(ValueError, match=r"the run is of tiny, other: say with --model which one"):
         card_markdown(run)
     with pytest.raises(ValueError, match=r"the run is not of third, it is of tiny, other"):
         card_markdown(run, "third")
     with pytest.raises(ValueError, match=r"holds no verdict"):
-        card_markdown(make_run([], 0, [], partial=True))
+        card_markdown(make_run([], [0], [], partial=True))
 
 
 def test_commands_write_what_the_functions_make(run, make_full_run, tmp_path):

@@ -54,7 +54,7 @@ def record() -> Callable[..., ClaimRecord]:
 
 def made(*records: ClaimRecord, seed: int = 0, broken: tuple[Broken, ...] = ()) -> Run:
     corrected, families = correct(records)
-    return make_run(corrected, seed, [], partial=False, families=families, broken=broken)
+    return make_run(corrected, [seed], [], partial=False, families=families, broken=broken)
 
 
 def compared(old: Run, new: Run):
@@ -168,7 +168,7 @@ def test_what_else_differs_is_named(record):
     """Other seeds, other prompts and a partial run are said."""
     new = made(record("a", 0.95, tokens=310), seed=1).model_copy(update={"partial": True})
     assert compared(made(record("a", 0.95)), new).remarks == (
-        "measured with other seeds: 0, now 1; prompts and controls differ too",
+        "measured with other seeds: seed 0, now seed 1; prompts and controls differ too",
         "new is of a partial run: claims are missing",
         "the prompts took another number of tokens, or were others, in a",
     )
@@ -179,7 +179,7 @@ def test_sides_are_found(record, tmp_path):
     run = made(record("a", 0.95))
     folder = write_run(run, tmp_path)
     assert write_run(run, tmp_path).name == f"{folder.name}~2"
-    save_baseline(tmp_path / "baselines" / "v1.json", run.claims, 0)
+    save_baseline(tmp_path / "baselines" / "v1.json", run.claims, [0])
     for given in (folder, folder / "run.json", folder.name, tmp_path / "baselines" / "v1.json", "v1"):
         side = read_side(str(given), tmp_path)
         assert side.models == {"tiny": "t" * 64}
@@ -192,11 +192,11 @@ def test_sides_are_found(record, tmp_path):
     [
         ("{", RunError, "cannot be read: Expecting property name"),
         ("[]", RunError, "is no run: the file: "),
-        ('{"schema_version": 9, "environment": {}}', RunError, "has schema 9, this version reads 2: update"),
+        ('{"schema_version": 9, "environment": {}}', RunError, "has schema 9, this version reads 2 to 3: update"),
         (
             '{"schema_version": 9, "model": "tiny"}',
             ClaimError,
-            "has schema 9, this version reads up to 2: update",
+            "has schema 9, this version reads up to 3: update",
         ),
         ('{"model": "tiny"}', ClaimError, "is no baseline: fingerprint: Field required"),
         (

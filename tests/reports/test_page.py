@@ -226,7 +226,7 @@ def test_only_a_score_meets_its_threshold(make_record):
     other = record.model_copy(
         update={"measurement": record.measurement.model_copy(update={"curves": curves})}
     )
-    pages = [page_html(make_run([each], 0, [], partial=False)) for each in (record, other)]
+    pages = [page_html(make_run([each], [0], [], partial=False)) for each in (record, other)]
     assert [page.count("</svg>threshold") for page in pages] == [1, 0]
     assert [re.findall('class="t" d="M[^"]*h318"', page) != [] for page in pages] == [True, False]
 
@@ -234,7 +234,7 @@ def test_only_a_score_meets_its_threshold(make_record):
 def test_several_models_stand_side_by_side(make_record):
     """A claim that was tested on two models stands once, with a verdict for each, and models can be chosen."""
     records = [make_record(0, model=model) for model in ("one", "two")]
-    page = Page(page_html(make_run(records, 0, [], partial=False)))
+    page = Page(page_html(make_run(records, [0], [], partial=False)))
     assert [row[1] for row in page.rows["verdicts"][1:]] == ["one", "two"]
     assert [given.get("class") for tag, given in page.tags if tag == "article"] == ["claim"]
     assert {given.get("name") for tag, given in page.tags if tag == "select"} == {"model"}
@@ -253,12 +253,12 @@ def test_warnings_of_matplotlib_are_its_own(make_record, monkeypatch):
     monkeypatch.setattr(Figure, "draw", warn)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert 'svg class="curve"' in page_html(make_run([make_record(0, curves=True)], 0, [], partial=False))
+        assert 'svg class="curve"' in page_html(make_run([make_record(0, curves=True)], [0], [], partial=False))
 
 
 def test_page_without_claims(run):
     """A run in which nothing came to a verdict still makes a page that says why."""
-    empty = make_run([], 0, [], partial=True, broken=run.broken)
+    empty = make_run([], [0], [], partial=True, broken=run.broken)
     text = page_html(empty)
     assert "No claims" in text
     assert "ZeroDivisionError: by zero" in text

@@ -43,7 +43,7 @@ def record(parameters: str = "", model: str = "tiny", reason: str = "it is moot"
 
 @pytest.fixture
 def run() -> Run:
-    return make_run([record()], seed=3, arguments=["-q"], partial=False)
+    return make_run([record()], seeds=[3], arguments=["-q"], partial=False)
 
 
 def test_committed_schema_is_current():
@@ -68,9 +68,9 @@ def test_two_runs_in_a_second_both_stay(run, tmp_path):
 def test_many_models_make_no_long_name(tmp_path):
     """A folder's name stays short enough for any file system, and a Hub id makes no folder of its own."""
     records = [record(model=f"org/a-model-with-a-long-name-{i}") for i in range(40)]
-    folder = write_run(make_run(records, 0, [], partial=False), tmp_path)
+    folder = write_run(make_run(records, [0], [], partial=False), tmp_path)
     assert folder.name.endswith("-40-models")
-    folder = write_run(make_run(records[:1], 0, [], partial=False), tmp_path)
+    folder = write_run(make_run(records[:1], [0], [], partial=False), tmp_path)
     assert folder.name.endswith("-org--a-model-with-a-long-name-0")
 
 
@@ -88,7 +88,7 @@ def test_many_models_make_no_long_name(tmp_path):
 )
 def test_arguments_hold_no_folder_of_the_machine(argument, kept):
     """Of an absolute path only the last part is kept; all else stays as it was given."""
-    assert make_run([], 0, [argument], partial=False).arguments == [kept]
+    assert make_run([], [0], [argument], partial=False).arguments == [kept]
 
 
 def test_failed_write_leaves_nothing(run, tmp_path, monkeypatch):
@@ -124,7 +124,7 @@ def test_summary_says_what_ran(run):
 )
 def test_markup_is_escaped(reason, escaped):
     """What a prompt holds stays text; names and intervals stay readable."""
-    text = summary_markdown(make_run([record(reason=reason)], 0, [], partial=False))
+    text = summary_markdown(make_run([record(reason=reason)], [0], [], partial=False))
     assert text.endswith(f": not applicable: {escaped}\n")
 
 
@@ -145,7 +145,7 @@ def test_order_is_by_test_parameters_and_model():
         ("L10", "b"),
         ("L10", "tiny"),
     ]
-    assert json.loads(make_run(ordered, 0, [], partial=False).model_dump_json())["outcomes"] == {
+    assert json.loads(make_run(ordered, [0], [], partial=False).model_dump_json())["outcomes"] == {
         "not applicable": 4
     }
 
@@ -153,9 +153,9 @@ def test_order_is_by_test_parameters_and_model():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 3}, r"has schema 3, this version reads 2: update lazarus_probe"),
-        ({"schema_version": 1}, r"has schema 1, this version reads 2: run the hypotheses again"),
-        ({"schema_version": "x"}, r"run\.json is no run: schema_version: Input should be 2"),
+        ({"schema_version": 4}, r"has schema 4, this version reads 2 to 3: update lazarus_probe"),
+        ({"schema_version": 1}, r"has schema 1, this version reads 2 to 3: run the hypotheses again"),
+        ({"schema_version": "x"}, r"run\.json is no run: schema_version: Input should be 2 or 3"),
         ({"claims": [{}]}, r"run\.json is no run: claims\.0\.claim: Field required"),
         ({"more": 1}, r"run\.json is no run: more: Extra inputs are not permitted"),
     ],

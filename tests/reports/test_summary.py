@@ -26,7 +26,7 @@ def test_summary_names_families_and_what_broke(make_full_run):
 
 def test_summary_leaves_out_what_there_is_not(make_record):
     """A run without families and broken tests has no headings for them."""
-    text = summary_markdown(make_run([make_record()], 0, [], partial=False))
+    text = summary_markdown(make_run([make_record()], [0], [], partial=False))
     assert text.count("## ") == 1
 
 

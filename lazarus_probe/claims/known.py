@@ -1,0 +1,101 @@
+"""What a baseline holds of a claim, and how a later run compares with it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lazarus_probe.claims.verdict import Outcome
+from lazarus_probe.statistics.intervals import estimate
+
+
+class Difference(BaseModel):
+    """How far a score moved since a baseline.
+
+    Attributes:
+        score: the new score less the old.
+        low: lower end of its interval, that of two independent estimates.
+        high: upper end.
+        p: of a difference of 0, read off the interval; two-sided. None in a run of an older version.
+        q: p corrected for all the lines that were compared.
+        lines: how many of them there were.
+        real: whether q is at most .05: the difference is more than chance among so many.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    score: float
+    low: float
+    high: float
+    p: float | None = None
+    q: float | None = None
+    lines: int = 1
+    real: bool
+
+    def __str__(self) -> str:
+        doubt = "" if self.real else ", which may be chance"
+        return f"{self.score:+.2f} [{self.low:+.2f}, {self.high:+.2f}]{doubt}{self.among}"
+
+    @property
+    def among(self) -> str:
+        """How it stands among all lines of a comparison, in brackets; empty where there was one line."""
+        return (
+            f" (q = {self.q:.2g} of {self.lines} compared)" if self.lines > 1 and self.q is not None else ""
+        )
+
+
+class Known(BaseModel):
+    """What a baseline holds of a claim, and how it compares with what a run came to.
+
+    Attributes:
+        outcome: in its family.
+        alone: what the test came to by itself.
+        claim_hash: of the claim as it was pre-registered then.
+        family: that it was corrected in.
+        groups: independent units measured.
+        tokens: of all the prompts measured.
+        compared: which verdicts are held against each other: the final ones (`outcome`), those of the tests by
+            themselves where another part of the family ran (`alone`), or none, for the claim is another one since
+            (`nothing`).
+        difference: of the scores, where both were measured under the same claim.
+        remark: what else differs.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    outcome: Outcome
+    alone: Outcome = Field(default_factory=lambda given: given["outcome"])
+    score: float | None = None
+    low: float | None = None
+    high: float | None = None
+    groups: int | None = None
+    tokens: int | None = None
+    p: float | None = None
+    q: float | None = None
+    claim_hash: str
+    family: str = ""
+    threshold: float | None = None
+    margin: float | None = None
+    compared: Literal["outcome", "alone", "nothing"] = "outcome"
+    difference: Difference | None = None
+    remark: str | None = None
+
+    def differs(self, outcome: Outcome, alone: Outcome) -> bool:
+        """Whether a final verdict, or that of the test alone, is another one than this.
+
+        Where another part of the family ran than then, the final verdicts are of different families: then what the
+        test came to by itself is enough for it to be the same.
+        """
+        if self.compared == "nothing":
+            return False
+        return (
+            alone not in (self.alone, self.outcome) if self.compared == "alone" else outcome != self.outcome
+        )
+
+
+def with_interval(score: float | None, low: float | None, high: float | None) -> str:
+    """A score with its interval after a space; empty where there was none."""
+    if score is None or low is None or high is None:
+        return ""
+    return f" {estimate(score, low, high)}"

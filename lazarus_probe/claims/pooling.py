@@ -1,0 +1,238 @@
+"""The measurements of one claim with several seeds, as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from math import fsum
+from typing import Any, TypeVar
+
+from lazarus_probe.statistics.measurement import (
+    Control,
+    Counterexample,
+    Curve,
+    Damage,
+    Grid,
+    Growth,
+    Measurement,
+    Strata,
+)
+
+Part = TypeVar("Part")
+
+
+def pool(measurements: Mapping[int, Measurement]) -> Measurement:
+    """The measurements of one claim with several seeds, as one.
+
+    Scores, and the ends of their intervals, are averaged. The seeds measure one quantity with errors that depend on
+    each other: the model is the same and the prompts partly are. The standard deviation of a mean is at most the mean
+    of the standard deviations, whatever the correlation (Minkowski's inequality), and the mean interval is as wide as
+    the intervals are on average: where errors are about normal its coverage is at least theirs. Nothing is divided by
+    the root of the number of seeds, so seeds cannot stand in for groups.
+
+    p is twice the mean of the seeds' p, at most 1, which holds under any dependence (Ruschendorf 1982; Vovk & Wang
+    2020, Combining p-values via averaging, Biometrika 107); a seed without p beside others with one counts as 1. n and
+    tokens are summed; groups, and the units of each kind, are the least of the seeds'. The learning curve and the
+    damage are averaged as the score is; of strata that were measured those of the seed with the largest upper bound on
+    what fails are kept. Curves and grids are averaged where all seeds share their
+    axes, and else the first seed's, as are examples; a detail that differs is kept by seed.
+
+    Args:
+        measurements: by seed, in order; at least one.
+
+    Raises:
+        ValueError: none, another unit in some seed, or a control, kind of units, learning curve, strata or damage that
+            some seed did not measure.
+    """
+    if not measurements:
+        raise ValueError("no seed gave a measurement: pool at least one")
+    found = list(measurements.values())
+    if len(found) == 1:
+        return found[0]
+    _check_units(measurements)
+    first = found[0]
+    return replace(
+        first,
+        score=_mean(found, lambda each: each.score),
+        low=_mean(found, lambda each: each.low),
+        high=_mean(found, lambda each: each.high),
+        n=sum(each.n for each in found),
+        groups=min(each.groups for each in found),
+        controls=_controls(measurements),
+        p=_p([each.p for each in found]),
+        details=_details({seed: each.as_dict()["details"] for seed, each in measurements.items()}),
+        tokens=_sum([each.tokens for each in found]),
+        curves=_curves([each.curves for each in found]),
+        grids=_grids([each.grids for each in found]),
+        counterexamples=_distinct([each.counterexamples for each in found]),
+        units=_units({seed: each.units for seed, each in measurements.items()}),
+        ceiling=max(each.ceiling for each in found),
+        growth=_growth({seed: each.growth for seed, each in measurements.items()}),
+        strata=_strata({seed: each.strata for seed, each in measurements.items()}),
+        damage=_damage({seed: each.damage for seed, each in measurements.items()}),
+    )
+
+
+def _check_units(measurements: Mapping[int, Measurement]) -> None:
+    (seed, first), *others = measurements.items()
+    for other, each in others:
+        if each.unit != first.unit:
+            raise ValueError(
+                f"seed {seed} measured {first.unit!r} and seed {other} {each.unit!r}: only one unit can be pooled"
+            )
+
+
+def _mean(found: Sequence[Part], number: Callable[[Part], float]) -> float:
+    return fsum(number(each) for each in found) / len(found)
+
+
+def _p(values: Sequence[float | None]) -> float | None:
+    if all(value is None for value in values):
+        return None
+    return min(1.0, 2 * fsum(1.0 if value is None else value for value in values) / len(values))
+
+
+def _sum(values: Sequence[int | None]) -> int | None:
+    present = [value for value in values if value is not None]
+    return sum(present) if len(present) == len(values) else None
+
+
+def _controls(measurements: Mapping[int, Measurement]) -> tuple[Control, ...]:
+    by_seed = {
+        seed: {control.name: control for control in each.controls} for seed, each in measurements.items()
+    }
+    names = dict.fromkeys(name for controls in by_seed.values() for name in controls)
+    return tuple(
+        _control(
+            _all_of(f"control {name!r}", {seed: controls.get(name) for seed, controls in by_seed.items()})
+        )
+        for name in names
+    )
+
+
+def _all_of(what: str, by_seed: Mapping[int, Part | None]) -> list[Part]:
+    """What every seed measured.
+
+    Raises:
+        ValueError: some seed did not.
+    """
+    if without := [str(seed) for seed, part in by_seed.items() if part is None]:
+        raise ValueError(
+            f"{what} was not measured with seed {', '.join(without)}: every seed must measure it, or none"
+        )
+    return [part for part in by_seed.values() if part is not None]
+
+
+def _units(by_seed: Mapping[int, Mapping[str, int]]) -> dict[str, int]:
+    kinds = dict.fromkeys(kind for units in by_seed.values() for kind in units)
+    return {
+        kind: min(
+            _all_of(
+                f"the number of units {kind!r}", {seed: units.get(kind) for seed, units in by_seed.items()}
+            )
+        )
+        for kind in kinds
+    }
+
+
+def _growth(by_seed: Mapping[int, Growth | None]) -> Growth | None:
+    if not any(by_seed.values()):
+        return None
+    found = _all_of("the learning curve", by_seed)
+    return Growth(
+        half=_mean(found, lambda each: each.half),
+        gain=_mean(found, lambda each: each.gain),
+        low=_mean(found, lambda each: each.low),
+        high=_mean(found, lambda each: each.high),
+        expected=_mean(found, lambda each: each.expected),
+    )
+
+
+def _strata(by_seed: Mapping[int, Strata | None]) -> Strata | None:
+    """Those of the seed that leaves most in doubt: a search of one seed says nothing of the strata of another."""
+    return max(_all_of("strata", by_seed), key=lambda each: each.upper) if any(by_seed.values()) else None
+
+
+def _damage(by_seed: Mapping[int, Damage | None]) -> Damage | None:
+    if not any(by_seed.values()):
+        return None
+    found = _all_of("the damage", by_seed)
+    if units := sorted({each.unit for each in found[1:]} - {found[0].unit}):
+        raise ValueError(
+            f"the damage was measured as {found[0].unit!r} and as {units[0]!r}: only one can be pooled"
+        )
+    return Damage(
+        unit=found[0].unit,
+        score=_mean(found, lambda each: each.score),
+        low=_mean(found, lambda each: each.low),
+        high=_mean(found, lambda each: each.high),
+        n=sum(each.n for each in found),
+    )
+
+
+def _control(found: Sequence[Control]) -> Control:
+    return replace(
+        found[0],
+        score=_mean(found, lambda each: each.score),
+        gain=_mean(found, lambda each: each.gain),
+        low=_mean(found, lambda each: each.low),
+        high=_mean(found, lambda each: each.high),
+    )
+
+
+def _details(by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """What all seeds agree on as it is, and all else by seed."""
+    names = dict.fromkeys(name for details in by_seed.values() for name in details)
+    return {
+        name: _detail({seed: d[name] for seed, d in by_seed.items() if name in d}, len(by_seed))
+        for name in names
+    }
+
+
+def _detail(values: Mapping[int, Any], seeds: int) -> Any:
+    first, *others = values.values()
+    if len(values) == seeds and all(first == other for other in others):
+        return first
+    return {f"seed {seed}": value for seed, value in values.items()}
+
+
+def _curves(by_seed: Sequence[tuple[Curve, ...]]) -> tuple[Curve, ...]:
+    places = [[(curve.name, curve.axis, curve.x) for curve in curves] for curves in by_seed]
+    if any(each != places[0] for each in places):
+        return by_seed[0]
+    return tuple(
+        replace(
+            curves[0],
+            y=_rows_mean([curve.y for curve in curves]),
+            low=_ends_mean([curve.low for curve in curves]),
+            high=_ends_mean([curve.high for curve in curves]),
+        )
+        for curves in zip(*by_seed, strict=True)
+    )
+
+
+def _grids(by_seed: Sequence[tuple[Grid, ...]]) -> tuple[Grid, ...]:
+    axes = [[(grid.name, grid.rows, grid.columns) for grid in grids] for grids in by_seed]
+    if any(each != axes[0] for each in axes):
+        return by_seed[0]
+    return tuple(
+        replace(
+            grids[0],
+            values=tuple(_rows_mean(rows) for rows in zip(*(grid.values for grid in grids), strict=True)),
+        )
+        for grids in zip(*by_seed, strict=True)
+    )
+
+
+def _ends_mean(rows: Sequence[tuple[float, ...] | None]) -> tuple[float, ...] | None:
+    present = [row for row in rows if row is not None]
+    return _rows_mean(present) if len(present) == len(rows) else None
+
+
+def _rows_mean(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    return tuple(fsum(values) / len(values) for values in zip(*rows, strict=True))
+
+
+def _distinct(by_seed: Sequence[tuple[Counterexample, ...]]) -> tuple[Counterexample, ...]:
+    """The counterexamples of all seeds: each was confirmed on fresh prompts by itself, so each stands."""
+    return tuple(dict.fromkeys(each for found in by_seed for each in found))
