@@ -31,6 +31,11 @@ def pytest_runtest_makereport(
         return report
     if report.failed and call.excinfo is not None:
         report.longrepr = one_line(item, call.excinfo) or report.longrepr
+    if report.failed and RUNS in item.stash:
+        runs = item.stash[RUNS]
+        report.sections.append(
+            ("seeds", f"it broke with seed {runs.current} of {', '.join(map(str, runs.seeds))}")
+        )
     if report.failed and call.when != "teardown" and is_claim(item):
         report.probe_broken = _broken(item, call, report)  # type: ignore[attr-defined]
     return report

@@ -30,7 +30,9 @@ def known():
 def test_what_is_written_is_read(tmp_path, a_record):
     """A baseline keeps verdict and numbers of each claim, by claim and parameters."""
     path = tmp_path / "baselines" / "tiny.json"
-    kept = update_baseline(path, [a_record(0.95, parameters="L2"), a_record(0.5, parameters="L10")], seeds=[3])
+    kept = update_baseline(
+        path, [a_record(0.95, parameters="L2"), a_record(0.5, parameters="L10")], seeds=[3]
+    )
     assert kept == "kept 2 verdicts (2 new, 0 changed), 0 more as they were"
     baseline = read_baseline(path)
     assert (baseline.model, baseline.seed, baseline.schema_version) == ("tiny", 3, 3)

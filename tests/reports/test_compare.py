@@ -192,7 +192,11 @@ def test_sides_are_found(record, tmp_path):
     [
         ("{", RunError, "cannot be read: Expecting property name"),
         ("[]", RunError, "is no run: the file: "),
-        ('{"schema_version": 9, "environment": {}}', RunError, "has schema 9, this version reads 2 to 3: update"),
+        (
+            '{"schema_version": 9, "environment": {}}',
+            RunError,
+            "has schema 9, this version reads 2 to 3: update",
+        ),
         (
             '{"schema_version": 9, "model": "tiny"}',
             ClaimError,

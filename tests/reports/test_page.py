@@ -253,7 +253,9 @@ def test_warnings_of_matplotlib_are_its_own(make_record, monkeypatch):
     monkeypatch.setattr(Figure, "draw", warn)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert 'svg class="curve"' in page_html(make_run([make_record(0, curves=True)], [0], [], partial=False))
+        assert 'svg class="curve"' in page_html(
+            make_run([make_record(0, curves=True)], [0], [], partial=False)
+        )
 
 
 def test_page_without_claims(run):

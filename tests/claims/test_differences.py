@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lazarus_probe.claims.differences import ALPHA, corrected, difference
+from lazarus_probe.claims.known import Known
+from lazarus_probe.statistics.intervals import exact, wilson
+
+COMPARISONS = 200
+LINES = 40
+
+
+def known(score: float, low: float, high: float, groups: int | None = None) -> Known:
+    return Known(outcome="supported", score=score, low=low, high=high, groups=groups, claim_hash="h")
+
+
+@dataclass(frozen=True)
+class World:
+    """Runs of one model with itself: what each of its claims measures is the same truth, met with other prompts.
+
+    Attributes:
+        groups: of each claim.
+        shared: the share of the error's variance that comes from prompts which both runs meet.
+        kind: `mean` of numbers over groups with Student's interval, or `rate` of right answers with Wilson's.
+    """
+
+    groups: int
+    shared: float = 0.0
+    kind: str = "mean"
+
+    def runs(self, rng: np.random.Generator) -> tuple[list[Known], list[Known]]:
+        """Two runs, line by line."""
+        truth = rng.uniform(0.1, 0.9, LINES)
+        if self.kind == "rate":
+            n = self.groups * 5
+            draws = rng.binomial(n, np.stack([truth, truth]))
+            return tuple(
+                [known(k / n, *_ends(wilson(int(k), n)), groups=self.groups) for k in run] for run in draws
+            )
+        common = np.sqrt(self.shared) * rng.normal(size=(1, LINES, self.groups))
+        own = np.sqrt(1 - self.shared) * rng.normal(size=(2, LINES, self.groups))
+        rows = truth[:, None] + 0.1 * (common + own)
+        scores = rows.mean(axis=2)
+        reach = stats.t.ppf(0.975, self.groups - 1) * rows.std(axis=2, ddof=1) / np.sqrt(self.groups)
+        return tuple(
+            [known(s, s - r, s + r, self.groups) for s, r in zip(*run, strict=True)]
+            for run in zip(scores.tolist(), reach.tolist(), strict=True)
+        )
+
+
+def _ends(interval) -> tuple[float, float]:
+    return interval.low, interval.high
+
+
+def lines(now: list[Known], before: list[Known]) -> list[Known]:
+    pairs = zip(now, before, strict=True)
+    return [old.model_copy(update={"difference": difference(new, old)}) for new, old in pairs]
+
+
+def real(compared: list[Known]) -> list[int]:
+    return [line for line, each in enumerate(compared) if each.difference.real]
+
+
+WORLDS = [
+    World(5),
+    World(10),
+    World(10, shared=0.5),
+    World(60),
+    World(40, kind="rate"),
+]
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=lambda world: f"{world.kind}-{world.groups}-{world.shared}")
+def test_a_model_hardly_ever_differs_from_itself(world):
+    """Of 200 comparisons of 40 lines each at most 5% find any real difference, and without correction most do."""
+    rng = np.random.default_rng(1)
+    alone = among = 0
+    for _ in range(COMPARISONS):
+        compared = lines(*world.runs(rng))
+        alone += bool(real(compared))
+        among += bool(real(corrected(compared)))
+    rate = exact(among, COMPARISONS)
+    print(f"{world}: {among} of {COMPARISONS} {rate}; uncorrected {alone}")
+    assert rate.low <= ALPHA
+    assert among <= alone
+    if world.shared == 0:
+        assert exact(alone, COMPARISONS).low > 0.5
+
+
+@pytest.mark.parametrize("shifted", [1, 6])
+def test_a_planted_shift_is_found_and_nothing_else(shifted):
+    """A shift of 0.15 in some lines, 40 groups each, is found in nearly all draws; what is found is it in 95%."""
+    rng, world = np.random.default_rng(5), World(40)
+    found = false = 0
+    for _ in range(100):
+        now, before = world.runs(rng)
+        moved = [
+            known(e.score + 0.15, e.low + 0.15, e.high + 0.15, e.groups) if i < shifted else e
+            for i, e in enumerate(now)
+        ]
+        lines_found = real(corrected(lines(moved, before)))
+        found += sum(line < shifted for line in lines_found)
+        false += sum(line >= shifted for line in lines_found)
+    assert found >= 0.95 * 100 * shifted
+    assert exact(false, found + false).low <= ALPHA
+
+
+def test_a_line_by_itself_is_real_where_its_interval_leaves_out_0():
+    """The p of one difference is .05 where the end of its interval lies on 0, however few the groups were."""
+    for groups in (None, 3, 10, 200):
+        reach = 0.1 / 2**0.5
+        at_the_end = difference(
+            known(0.6, 0.6 - reach, 0.6 + reach, groups), known(0.5, 0.5 - reach, 0.5 + reach, groups)
+        )
+        assert at_the_end.low == pytest.approx(0)
+        assert at_the_end.p == pytest.approx(0.05, rel=1e-6)
+
+
+def test_p_is_that_of_a_test_of_welch():
+    """With Student's intervals p is never smaller than Welch's test says, and close to it with many groups."""
+    rng = np.random.default_rng(2)
+    for groups, factor in ((5, 4.0), (100, 1.1)):
+        for _ in range(50):
+            first, second = rng.normal(0, 1, (2, groups))
+            first += rng.normal(0, 2) / groups**0.5
+            ours = difference(*(student(rows) for rows in (first, second))).p
+            welch = stats.ttest_ind(first, second, equal_var=False).pvalue
+            assert welch * 0.999 <= ours <= max(factor * welch, 0.01 if groups == 5 else 0)
+
+
+def student(rows: np.ndarray) -> Known:
+    low, high = stats.t.interval(0.95, len(rows) - 1, rows.mean(), stats.sem(rows))
+    return known(float(rows.mean()), float(low), float(high), len(rows))
+
+
+def test_the_other_way_round_is_the_same_p():
+    """A fall is as much as a rise, also between intervals that are not symmetric."""
+    first, second = known(0.9, 0.7, 0.95, 12), known(0.5, 0.4, 0.7, 30)
+    there, back = difference(first, second), difference(second, first)
+    assert there.p == pytest.approx(back.p)
+    assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
+
+
+def test_it_says_among_how_many():
+    """A difference that does not survive says q and of how many lines, and one that was judged alone does not."""
+    now, before = (
+        [known(0.60, 0.54, 0.66, 40), *[known(0.5, 0.4, 0.6, 40)] * 9],
+        [known(0.5, 0.44, 0.56, 40)] * 10,
+    )
+    compared = lines(now, before)
+    assert str(compared[0].difference) == "+0.10 [+0.02, +0.18]"
+    among = corrected(compared)[0].difference
+    assert (among.lines, among.real) == (10, False)
+    assert among.q == pytest.approx(10 * among.p)
+    assert str(among) == f"+0.10 [+0.02, +0.18], which may be chance (q = {among.q:.2g} of 10 compared)"
+
+
+def test_lines_without_a_score_count_for_nothing():
+    """What was not measured on both sides has no difference, and is not among those that are corrected over."""
+    moot = Known(outcome="not applicable", claim_hash="h")
+    assert difference(moot, known(0.5, 0.4, 0.6)) is None
+    moved = lines([known(0.9, 0.88, 0.92, 40)], [known(0.5, 0.48, 0.52, 40)])
+    found = corrected([None, *moved, moot])
+    assert found[0] is None
+    assert found[2] is moot
+    assert (found[1].difference.lines, found[1].difference.real) == (1, True)
+    assert corrected([None, moot]) == [None, moot]
+
+
+def test_scores_without_width_are_told_apart_without_doubt():
+    """Two exact scores differ with p of 0, or not at all with p of 1."""
+    assert difference(known(0.9, 0.9, 0.9, 10), known(0.5, 0.5, 0.5, 10)).p == 0
+    assert difference(known(0.5, 0.5, 0.5, 10), known(0.5, 0.5, 0.5, 10)).p == 1
