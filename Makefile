@@ -6,7 +6,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup hypotheses test kernels lint docs architectures calibration claims fuzz parity peers bench bench-suite clean
+.PHONY: help setup hypotheses test kernels lint docs architectures calibration stability claims fuzz parity peers bench bench-suite clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ architectures: $(READY) ## write docs/architectures.md: what hooks reach in ever
 calibration: $(READY) ## count false alarms on 200 draws of every kind of claim, and write docs/power.md
 	@$(BIN)/python -m pytest tests/calibration -m long -rP -n $(WORKERS)
 	@$(BIN)/python tests/calibration/power.py
+
+stability: $(READY) ## run the hypotheses with the seeds 0 to 9 and count the verdicts that turn (an hour)
+	@$(BIN)/python tests/stability/stability.py --model "$(MODEL)" --workers $(WORKERS)
 
 claims: $(READY) ## write docs/claims.md: every claim, what was published, and what it comes to here
 	@$(BIN)/python tests/hypotheses/table.py

@@ -173,3 +173,20 @@ def test_an_update_of_a_part_keeps_the_family(tmp_path, a_record):
     held = held_against([cut], read_baseline(path).claims)
     update_baseline(path, held, [0])
     assert read_baseline(path).claims["c[a]"].outcome == Outcome.SUPPORTED
+
+
+def test_pooled_seeds_are_a_baseline_of_their_own(tmp_path, a_record):
+    """A baseline of several seeds keeps them, and says nothing about a run of some of them."""
+    path = tmp_path / "tiny.json"
+    update_baseline(path, [a_record(parameters="a")], seeds=[0, 1, 2])
+    baseline = read_baseline(path)
+    assert (baseline.seed, baseline.seeds) == (0, (0, 1, 2))
+    assert misfit(baseline, "f" * 64, [0, 1, 2]) is None
+    assert (
+        misfit(baseline, "f" * 64, [0, 1])
+        == "it was measured with seeds 0, 1, 2 pooled, this run has seeds 0, 1 pooled"
+    )
+    document = json.loads(path.read_text())
+    del document["seeds"]
+    path.write_text(json.dumps({**document, "schema_version": 2}))
+    assert read_baseline(path).seeds == (0,)

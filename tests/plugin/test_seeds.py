@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+
+from lazarus_probe.reports.run import Run
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "stability"))
+from stability import pooled_records
 
 pytest_plugins = ["pytester"]
 
@@ -326,3 +333,47 @@ def test_workers_give_the_same_run(project):
     alone, parallel = project.reports()
     assert parallel["claims"] == alone["claims"]
     assert parallel["seeds"] == alone["seeds"] == [0, 5]
+
+
+def test_a_pool_can_be_reckoned_from_runs_of_one_seed(project):
+    """What `--probe-seeds` comes to is what the runs of its seeds alone come to when they are pooled afterwards."""
+    project.write("""
+        @claim("c")
+        @pytest.mark.parametrize("where", ["a", "b"])
+        def test_c(evidence, rng, where):
+            p = 0.001 * rng.random()
+            evidence.record(measured(0.92 + 0.05 * rng.random(), p=p, details={"drawn": rng.random(2)}))
+
+        @claim("moot")
+        def test_moot(evidence, rng):
+            evidence.require(rng.random() < 0, "never")
+    """)
+    for seed in (0, 1, 2):
+        project.run(f"--probe-seed={seed}", "--probe-baseline=none")
+    project.run("--probe-seeds=3", "--probe-baseline=none")
+    *alone, pooled = map(Run.model_validate, project.reports())
+    assert pooled_records(dict(enumerate(alone))) == pooled.claims
+
+
+def test_what_moved_is_judged_over_all_claims(project, monkeypatch):
+    """A score that moved by more than its own interval is not told as moved where forty others were compared too."""
+    monkeypatch.setenv("MOVED", "0")
+    project.write("""
+        import os
+
+        @claim("c")
+        @pytest.mark.parametrize("case", range(40))
+        def test_c(evidence, case):
+            moved = float(os.environ["MOVED"]) if case == 7 else 0
+            evidence.record(measured(0.93 + moved))
+    """)
+    project.run("--probe-update")
+    for moved, told in (("0.03", 0), ("0.04", 0), ("0.06", 1)):
+        monkeypatch.setenv("MOVED", moved)
+        result = project.run()
+        said = [line for line in result.outlines if "its score moved by" in line]
+        assert len(said) == told
+        (known,) = [each["known"] for each in project.reports()[-1]["claims"] if each["parameters"] == "7"]
+        assert known["difference"]["low"] > 0  # by itself it would count
+        assert known["difference"]["lines"] == 40
+    assert said[0].endswith("of 40 compared)")

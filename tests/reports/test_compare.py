@@ -250,3 +250,39 @@ def test_texts_show_both_verdicts(record):
     (line,) = [line for line in data["lines"] if line["claim"] == "a"]
     assert line["old"]["difference"]["real"] is True
     assert (line["old"]["outcome"], line["new"]["outcome"]) == ("supported", "refuted")
+
+
+def test_many_lines_need_more(record):
+    """A difference that is real by itself may be chance among many lines, of one model or of several; the text says."""
+    names = [f"c{index}" for index in range(30)]
+    old = [record(name, 0.5) for name in names]
+    for shift, moved in ((0.035, False), (0.1, True)):
+        new = [record(name, 0.5 + shift * (name == "c3")) for name in names]
+        for before, now in (
+            (made(*old), made(*new)),
+            (
+                made(record("a", 0.5, model="other"), *old[:29]),
+                made(record("a", 0.5, model="other"), *new[:29]),
+            ),
+        ):
+            found = compared(before, now)
+            (line,) = [line for line in found.lines if line.claim == "c3"]
+            assert line.old.difference.low > 0
+            assert line.group == ("effect moved" if moved else "unchanged")
+            assert (found.compared, line.old.difference.lines) == (30, 30)
+            words = "scores compared: 30; an effect has moved where its difference survives Benjamini-Hochberg over"
+            assert words in comparison_text(found)
+            assert words in comparison_markdown(found)
+            assert found.as_dict()["compared"] == 30
+
+
+def test_runs_of_several_seeds_are_named(record):
+    """A run of pooled seeds says which, and differs from one of its seeds alone."""
+    one = made(record("a", 0.95))
+    several = one.model_copy(update={"seeds": (0, 1, 2)})
+    found = compared(one, several)
+    assert found.remarks == (
+        "measured with other seeds: seed 0, now seeds 0, 1, 2 pooled; prompts and controls differ too",
+    )
+    assert "seeds 0, 1, 2 pooled\n" in comparison_text(found)
+    assert (found.as_dict()["old"]["seeds"], found.as_dict()["new"]["seeds"]) == ([0], [0, 1, 2])

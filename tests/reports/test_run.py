@@ -178,3 +178,12 @@ def test_what_is_no_run_is_refused(tmp_path, text):
     (tmp_path / "run.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(RunError, match=r"run\.json (cannot be read|is no run): "):
         read_run(tmp_path)
+
+
+def test_runs_of_one_seed_are_still_read(run, tmp_path):
+    """A run of schema 2, which had one seed and no word of pools, reads as a run of that seed."""
+    folder = write_run(run, tmp_path)
+    document = json.loads((folder / "run.json").read_text())
+    del document["seeds"]
+    (folder / "run.json").write_text(json.dumps({**document, "schema_version": 2}))
+    assert read_run(folder).seeds == (3,)
