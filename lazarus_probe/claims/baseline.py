@@ -24,7 +24,7 @@ COMPARED = {"compared", "difference", "remark"}  # of a run, not of a baseline
 class Baseline(BaseModel):
     """What is known of one model: by fingerprint, with one seed, or with several that were pooled.
 
-    Schema 1 had fewer numbers, and no families; schema 2 had one seed, and no groups.
+    Schema 1 had fewer numbers, and no families; schema 2 had one seed.
 
     Attributes:
         seed: the first of `seeds`.
@@ -88,7 +88,6 @@ def known_of(record: ClaimRecord) -> Known:
         score=round(found.score, 6) if found else None,
         low=round(found.low, 6) if found else None,
         high=round(found.high, 6) if found else None,
-        groups=found.groups if found else None,
         tokens=found.tokens if found else None,
         p=record.p,
         q=record.q,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import hypot
 from typing import TypeVar
 
 from lazarus_probe.claims.known import Difference, Known
@@ -23,7 +22,7 @@ def difference(now: Known, before: Known) -> Difference | None:
         return None
     gap = difference_interval(now.score, new, before.score, old)
     score = now.score - before.score
-    p = _p(score, gap, _degrees(now, before, upwards=score > 0))
+    p = _p(score, gap)
     return Difference(score=score, low=gap.low, high=gap.high, p=p, q=p, real=p <= ALPHA)
 
 
@@ -50,42 +49,12 @@ def _among(known: Line, q: float | None, lines: int) -> Line:
     return known.model_copy(update={"difference": moved})
 
 
-def _p(score: float, gap: Interval, degrees: float | None) -> float:
-    """The two-sided p of a difference from 0, read off its interval: `ALPHA` where an end of that lies on 0.
-
-    Among many lines it is small p that decide, and there the tails of an interval from few groups are Student's: read
-    as normal ones, a comparison of 60 lines of 10 groups each would find something in 7% of cases where nothing moved.
-    """
-    if score == 0:
+def _p(gap: float, interval: Interval) -> float:
+    """The two-sided p of a difference from 0, read off its interval: `ALPHA` where an end of that lies on 0."""
+    if gap == 0:
         return 1.0
-    low, high = (gap.low, gap.high) if score > 0 else (-gap.high, -gap.low)
-    normal = min(1.0, 2 * implied_p(abs(score), low, high, 0.0, gap.level))
-    if degrees is None or low == abs(score):
-        return normal
-    from scipy.special import stdtr, stdtrit
-
-    quantile = float(stdtrit(degrees, (1 + gap.level) / 2))
-    return min(1.0, 2 * float(stdtr(degrees, -quantile * abs(score) / (abs(score) - low))))
-
-
-def _degrees(now: Known, before: Known, *, upwards: bool) -> float | None:
-    """The degrees of freedom of a difference of two means over groups (Welch 1947), from the ends that face 0.
-
-    None where a baseline of an older version does not say how many groups there were.
-    """
-    if now.groups is None or before.groups is None or min(now.groups, before.groups) < 2:
-        return None
-    new, old = (_reach(now, down=upwards), _reach(before, down=not upwards))
-    if hypot(new, old) == 0:
-        return None
-    return (new**2 + old**2) ** 2 / (new**4 / (now.groups - 1) + old**4 / (before.groups - 1))
-
-
-def _reach(known: Known, *, down: bool) -> float:
-    interval = _interval(known)
-    if interval is None or known.score is None:
-        return 0.0
-    return known.score - interval.low if down else interval.high - known.score
+    low, high = (interval.low, interval.high) if gap > 0 else (-interval.high, -interval.low)
+    return min(1.0, 2 * implied_p(abs(gap), low, high, 0.0, interval.level))
 
 
 def _interval(known: Known) -> Interval | None:

@@ -53,7 +53,6 @@ class Known(BaseModel):
         alone: what the test came to by itself.
         claim_hash: of the claim as it was pre-registered then.
         family: that it was corrected in.
-        groups: independent units measured.
         tokens: of all the prompts measured.
         compared: which verdicts are held against each other: the final ones (`outcome`), those of the tests by
             themselves where another part of the family ran (`alone`), or none, for the claim is another one since
@@ -69,7 +68,6 @@ class Known(BaseModel):
     score: float | None = None
     low: float | None = None
     high: float | None = None
-    groups: int | None = None
     tokens: int | None = None
     p: float | None = None
     q: float | None = None

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.known import Known, with_interval
-from lazarus_probe.claims.verdict import Outcome
+from lazarus_probe.claims.verdict import Outcome, claim_p, refutation_p
 
 if TYPE_CHECKING:
-    from lazarus_probe.claims.seed_runs import SeedRun
+    from lazarus_probe.claims.seed_runs import Judged, SeedRun
 
 
 class ControlRecord(BaseModel):
@@ -280,6 +280,21 @@ class ClaimRecord(BaseModel):
         remark = f" ({self.known.remark})" if self.known.remark else ""
         outcome = self.alone if self.known.compared == "alone" else self.outcome
         return f"baseline {self.expected or self.known.outcome}{old}, now {outcome}{new}{moved}{remark}"
+
+
+def judged_fields(claim: Claim, judged: Judged) -> dict[str, Any]:
+    """The fields of a record that say what a claim came to, before its family is complete."""
+    found, verdict = judged.measurement, judged.verdict
+    return {
+        "outcome": verdict.outcome,
+        "alone": verdict.outcome,
+        "reason": verdict.reason,
+        "requirements": list(judged.requirements),
+        "measurement": MeasurementRecord.model_validate(found.as_dict()) if found else None,
+        "p": claim_p(claim, found) if found else None,
+        "p_refuted": refutation_p(claim, found) if found else None,
+        "seeds": [SeedRecord.of(run) for run in judged.seeds],
+    }
 
 
 def named_seeds(seeds: Sequence[int]) -> str:

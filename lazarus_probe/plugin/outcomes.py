@@ -135,26 +135,18 @@ def _changed(record: ClaimRecord) -> str:
 
 def _record(item: pytest.Item, judged: Judged) -> ClaimRecord:
     from lazarus_probe.claims.claim import family_of
-    from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord, SeedRecord
-    from lazarus_probe.claims.verdict import claim_p, refutation_p
+    from lazarus_probe.claims.record import ClaimRecord, judged_fields
 
     found, model = item.stash[EVIDENCE]
-    claim, verdict, measured = found.claim, judged.verdict, judged.measurement
+    claim = found.claim
     return ClaimRecord(
         claim=claim,
         claim_hash=claim.hash,
         test=item.nodeid,
         parameters=parameters(item),
         model=model,
-        outcome=verdict.outcome,
-        alone=verdict.outcome,
-        reason=verdict.reason,
-        requirements=list(judged.requirements),
-        measurement=MeasurementRecord.model_validate(measured.as_dict()) if measured else None,
-        p=claim_p(claim, measured) if measured else None,
-        p_refuted=refutation_p(claim, measured) if measured else None,
         family=family_of(claim, item.path, model.num_layers),
-        seeds=[SeedRecord.of(run) for run in judged.seeds],
+        **judged_fields(claim, judged),
     )
 
 

@@ -223,7 +223,7 @@ def test_a_name_keeps_this_run(kept, make_model, monkeypatch):
     assert (saved["schema_version"], saved["model"], saved["seed"]) == (3, "tiny", 0)
     assert saved["package"][0].isdigit()
     assert list(saved["claims"]["a"]) == [
-        *("outcome", "alone", "score", "low", "high", "groups", "tokens", "p", "q"),
+        *("outcome", "alone", "score", "low", "high", "tokens", "p", "q"),
         *("claim_hash", "family", "threshold", "margin"),
     ]
     later = make_model("later", seed=1, num_key_value_heads=4)

@@ -20,9 +20,9 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from lazarus_probe.claims.families import correct
-from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord, SeedRecord
+from lazarus_probe.claims.record import ClaimRecord, judged_fields
 from lazarus_probe.claims.seed_runs import SeedRun, judge_pooled
-from lazarus_probe.claims.verdict import Verdict, claim_p
+from lazarus_probe.claims.verdict import Verdict
 from lazarus_probe.reports.run import Run, read_run
 from lazarus_probe.statistics.intervals import exact
 from lazarus_probe.statistics.measurement import Measurement
@@ -118,19 +118,8 @@ def pooled_records(runs: Mapping[int, Run]) -> list[ClaimRecord]:
 def _pooled(records: Mapping[int, ClaimRecord]) -> ClaimRecord:
     first = next(iter(records.values()))
     judged = judge_pooled(first.claim, [_seed_run(seed, record) for seed, record in records.items()])
-    found = judged.measurement
-    changes = {
-        "outcome": judged.verdict.outcome,
-        "alone": judged.verdict.outcome,
-        "reason": judged.verdict.reason,
-        "requirements": list(judged.requirements),
-        "measurement": MeasurementRecord.model_validate(found.as_dict()) if found else None,
-        "p": claim_p(first.claim, found) if found else None,
-        "q": None,
-        "seeds": [SeedRecord.of(run) for run in judged.seeds],
-        "known": None,
-    }
-    return first.model_copy(update=changes)
+    anew = {"q": None, "q_refuted": None, "known": None}
+    return first.model_copy(update={**judged_fields(first.claim, judged), **anew})
 
 
 def _seed_run(seed: int, record: ClaimRecord) -> SeedRun:
