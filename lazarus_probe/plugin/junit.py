@@ -47,11 +47,15 @@ class JunitCases:
             each.set("value", str(value))
 
     def move(self, record: ClaimRecord, outcome: Shown, text: str) -> None:
-        """Make the test case of a record that had passed a failed or a skipped one."""
+        """Make a record's test case one of another outcome."""
         if record.test not in self.cases or self.xml is None:
             return
-        tag = "failure" if outcome == "failed" else "skipped"
         case = self.cases[record.test].to_xml()
-        ElementTree.SubElement(case, tag, message=" ".join(text.split())).text = text
+        before = [each for each in case if each.tag in ("failure", "skipped")]
+        for each in before:
+            case.remove(each)
+        self.xml.stats[before[0].tag if before else "passed"] -= 1
+        tag = {"passed": "passed", "failed": "failure"}.get(outcome, "skipped")
         self.xml.add_stats(tag)
-        self.xml.stats["passed"] -= 1
+        if tag != "passed":
+            ElementTree.SubElement(case, tag, message=" ".join(text.split())).text = text

@@ -1,4 +1,4 @@
-"""Outcomes that turn at the end of a session: what was supported alone, and is not in its family."""
+"""Outcomes that turn at the end of a session: what was supported or refuted alone, and is not in its family."""
 
 from __future__ import annotations
 
@@ -31,27 +31,57 @@ class Moves:
         """Whether a claim's test is shown as failed."""
         return self.reports[record.test].failed
 
-    def settle(self, record: ClaimRecord) -> None:
-        """Bring a claim's outcome to its final verdict; only what had passed can turn."""
+    def settle(self, record: ClaimRecord, *, cut_short: bool) -> None:
+        """Bring a claim's outcome to its final verdict.
+
+        A failure that a cut short run ended with stays one: what did not run of its family made it inconclusive.
+        """
         self.junit.settle(record)
         report = self.reports[record.test]
+        before = _category(report)
         report.probe = record.model_dump(mode="json")  # type: ignore[attr-defined]
         outcome, text = outcome_of(record, strict=self.config.getoption("probe_strict"))
-        if not report.passed or outcome == "passed":
+        if (before == "failed" and cut_short) or (
+            record.outcome == record.alone and _same(before, outcome, record)
+        ):
             return
+        if hasattr(report, "wasxfail"):
+            del report.wasxfail
         show(report, outcome, text, (report.location[0], (report.location[1] or 0) + 1))
         self.junit.move(record, outcome, text)
-        self._count(report, outcome)
+        self._count(report, before)
 
-    def _count(self, report: pytest.TestReport, outcome: Shown) -> None:
+    def _count(self, report: pytest.TestReport, before: str) -> None:
+        now = _category(report)
+        if now == before:
+            return
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
         if terminal is not None:
-            passed = terminal.stats.get("passed", [])
-            passed[:] = [each for each in passed if each is not report]
-            category = "failed" if outcome == "failed" else "inconclusive"
-            terminal.stats.setdefault(category, []).append(report)
-        if outcome == "failed":
-            self.failed += 1
-            last = self.config.pluginmanager.get_plugin("lfplugin")
-            if last is not None:
-                last.lastfailed[report.nodeid] = True
+            counted = terminal.stats.get(before, [])
+            counted[:] = [each for each in counted if each is not report]
+            if not counted:
+                terminal.stats.pop(before, None)
+            terminal.stats.setdefault(now, []).append(report)
+        if "failed" not in (before, now):
+            return
+        self.failed += 1 if now == "failed" else -1
+        last = self.config.pluginmanager.get_plugin("lfplugin")
+        key = getattr(report, "id", report.nodeid)  # since pytest 9.2 not the text
+        if last is not None and now == "failed":
+            last.lastfailed[key] = True
+        elif last is not None:
+            last.lastfailed.pop(key, None)
+
+
+def _category(report: pytest.TestReport) -> str:
+    """What pytest counts a claim's report as."""
+    if hasattr(report, "wasxfail"):
+        return "xfailed"
+    inconclusive = getattr(report, "probe", {}).get("outcome") == "inconclusive"
+    return "inconclusive" if report.skipped and inconclusive else report.outcome
+
+
+def _same(before: str, outcome: Shown, record: ClaimRecord) -> bool:
+    """Whether a report already shows its outcome."""
+    now = "inconclusive" if outcome == "skipped" and record.outcome == "inconclusive" else outcome
+    return before == now

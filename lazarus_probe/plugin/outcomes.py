@@ -100,13 +100,13 @@ def show(report: pytest.TestReport, outcome: Shown, text: str, place: tuple[str,
 def so_far(record: ClaimRecord, *, strict: bool) -> tuple[Shown, str]:
     """The outcome of a claim while its family is still at work.
 
-    What is supported may turn inconclusive in the family, and nothing else may turn: so what is shown as failed here
-    stays failed, and a supported claim passes as long as the family may still take it to the baseline's verdict.
+    What is supported or refuted may turn inconclusive in the family, and nothing else may turn: so a claim is shown as
+    in the baseline as long as its family may still take it there. Where it does not, `Moves` shows that at the end.
     """
     before = record.known
     if before is None or record.expected is None:
         return outcome_of(record, strict=strict)
-    may_end = {record.alone, "inconclusive"} if record.alone == "supported" else {record.alone}
+    may_end = {record.alone, "inconclusive"} if record.alone in ("supported", "refuted") else {record.alone}
     if may_end.isdisjoint((before.outcome, before.alone)):
         return "failed", _changed(record)
     if record.alone == "supported":

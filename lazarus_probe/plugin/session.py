@@ -81,7 +81,7 @@ class ClaimSession:
             return
         if self.found or self.broken:
             cut_short = self._was_cut_short(session)
-            self._settle(session)
+            self._settle(session, cut_short=cut_short)
             self._write(cut_short=cut_short)
         if self.problems:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -90,7 +90,7 @@ class ClaimSession:
         stopped = session.exitstatus not in USUAL or bool(self.problems) or self.crashed
         return stopped or len(self.ran) < session.testscollected
 
-    def _settle(self, session: pytest.Session) -> None:
+    def _settle(self, session: pytest.Session, *, cut_short: bool) -> None:
         """Bring every verdict to what it is in its family, beside the baseline's, and the outcomes with it."""
         from lazarus_probe.claims.claim import ClaimError
         from lazarus_probe.claims.families import correct
@@ -103,10 +103,11 @@ class ClaimSession:
         except ClaimError as error:
             self.problems.append(str(error))
         for record in self.records:
-            self.moves.settle(record)
+            self.moves.settle(record, cut_short=cut_short)
         session.testsfailed += self.moves.failed
-        if self.moves.failed and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self.moves.failed and session.exitstatus in USUAL:
+            failed = pytest.ExitCode.TESTS_FAILED if session.testsfailed else pytest.ExitCode.OK
+            session.exitstatus = failed
 
     def _write(self, *, cut_short: bool) -> None:
         run = self._run(partial=cut_short or bool(self.left_out) or self.lf)

@@ -292,7 +292,9 @@ def test_known_numbers_reach_the_run(kept, monkeypatch):
     monkeypatch.setenv("A", "0.54")
     result = kept.run()
     result.stdout.fnmatch_lines(
-        ["a on tiny: still refuted, and its score moved by +0.04 [[]+0.01, +0.07[]] (q = 0.02 of 3 compared)"]
+        [
+            "a on tiny: still refuted, and its score moved by +0.04 [[]+0.01, +0.07[]] (q = 0.033 of 3 compared)"
+        ]
     )
     (known,) = [each["known"] for each in kept.reports()[-1]["claims"] if each["claim"]["id"] == "a"]
     assert (known["outcome"], known["score"], known["compared"]) == ("refuted", 0.5, "outcome")

@@ -165,3 +165,69 @@ def test_exit_code_follows_the_family(project):
     project.write(DECLARED, some=YAML.format(cases=2))
     assert project.run("-k", "weak").ret == 0
     assert project.run("-k", "weak", "--probe-strict").ret == 1
+
+
+NEAR = """
+import os
+
+@claim("near")
+def test_near(evidence):
+    evidence.record(measured(float(os.environ.get("NEAR", "0.879"))))
+
+@claim("a")
+def test_a(evidence):
+    evidence.record(measured(0.98, p=0.001))
+
+@claim("b")
+def test_b(evidence):
+    evidence.record(measured(0.98, p=0.001))
+"""
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_refuted_alone_becomes_inconclusive(project, strict):
+    """What is refuted alone and not in its family is no failure at the end, in counts, exit code, XML and `--lf`."""
+    project.write(NEAR)
+    options = ["--junitxml=junit.xml", "-p", "cacheprovider", *["--probe-strict"] * strict]
+    result = project.run(*options)
+    assert result.ret == int(strict)
+    assert result.parseoutcomes() == {"passed": 2, "failed" if strict else "inconclusive": 1}
+    result.stdout.fnmatch_lines(
+        ["*inconclusive: refuted alone (p = 0.021), but q = 0.062 in the family all of 3, *"]
+    )
+    (suite,) = ElementTree.parse(project.pytester.path / "junit.xml").iter("testsuite")
+    counts = (suite.get("tests"), suite.get("failures"), suite.get("skipped"))
+    assert counts == (("3", "1", "0") if strict else ("3", "0", "1"))
+    (near,) = [case for case in suite.iter("testcase") if case.get("name") == "test_near[tiny]"]
+    assert [child.tag for child in near if child.tag != "properties"] == ["failure" if strict else "skipped"]
+    result = project.run("--lf", "-p", "cacheprovider")
+    assert sum(result.parseoutcomes().values()) - result.parseoutcomes().get("deselected", 0) == (
+        1 if strict else 3
+    )
+
+
+def test_a_refutation_that_its_family_cuts_is_held_against_the_final_one(project, monkeypatch):
+    """A baseline's inconclusive is met by a refutation that the family cuts, and not by one that it leaves."""
+    project.write(NEAR)
+    project.run("--probe-update")
+    result = project.run()
+    assert result.ret == 0
+    assert result.parseoutcomes() == {"passed": 2, "inconclusive": 1}
+    monkeypatch.setenv("NEAR", "0.8")
+    result = project.run()
+    assert result.ret == 1
+    assert result.parseoutcomes() == {"passed": 2, "failed": 1}
+    result.stdout.fnmatch_lines(["the verdict changed: baseline inconclusive *, now refuted *"])
+    project.run("--probe-update")
+    monkeypatch.delenv("NEAR")
+    result = project.run()
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["the verdict changed: baseline refuted *, now inconclusive *"])
+
+
+def test_a_stopped_run_keeps_its_failure(project):
+    """Where `-x` ended the run at a refuted claim it has failed, whatever the missing rest of the family cuts."""
+    project.write(NEAR)
+    result = project.run("-x")
+    assert result.ret == 1
+    assert result.parseoutcomes() == {"failed": 1}
