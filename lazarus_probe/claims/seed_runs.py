@@ -6,7 +6,7 @@ rests on all of the draws, and says with how many of them alone it would have be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lazarus_probe.claims.claim import Claim, ClaimError
@@ -45,7 +45,8 @@ class Judged:
 def judge_pooled(claim: Claim, runs: Sequence[SeedRun]) -> Judged:
     """One verdict on the pool of several seeds.
 
-    Where more than half of the seeds find the claim not applicable, it is; else those that measured are pooled.
+    Where more than half of the seeds find the claim not applicable, it is; else those that measured are pooled. A pool
+    that holds a counterexample, which one seed confirmed on fresh prompts, supports nothing.
 
     Args:
         claim: what was pre-registered.
@@ -63,7 +64,22 @@ def judge_pooled(claim: Claim, runs: Sequence[SeedRun]) -> Judged:
         pooled = pool(measured)
     except ValueError as error:
         raise ClaimError(f"claim {claim.id!r}: {error}") from None
-    return Judged(judge(claim, pooled), pooled, requirements, tuple(runs))
+    return Judged(_unless_it_fails(judge(claim, pooled), measured), pooled, requirements, tuple(runs))
+
+
+def _unless_it_fails(verdict: Verdict, measured: Mapping[int, Measurement]) -> Verdict:
+    """The verdict on a pool, but no support where one of the seeds confirmed a counterexample.
+
+    The mean of a failure that one seed found and of what the others did not find says little of either.
+    """
+    failing = {seed: each.counterexamples[0].where for seed, each in measured.items() if each.counterexamples}
+    if verdict.outcome != Outcome.SUPPORTED or not failing:
+        return verdict
+    seed, where = next(iter(failing.items()))
+    reason = (
+        f"{len(failing)} of {len(measured)} seeds found where it fails, seed {seed} on {where}; all pooled: "
+    )
+    return Verdict(Outcome.INCONCLUSIVE, f"{reason}{verdict.reason}")
 
 
 def _why_not_applicable(runs: Sequence[SeedRun]) -> str:

@@ -222,6 +222,20 @@ def test_no_majority_of_seeds_makes_a_verdict(a_claim, measured):
     assert judged.verdict.outcome == Outcome.REFUTED
 
 
+def test_a_counterexample_of_one_seed_outweighs_the_mean(a_claim, measured):
+    """A pool that would be supported is inconclusive where one seed confirmed that the claim fails somewhere."""
+    claim, fails = a_claim(), Counterexample("sums of 10", (), 0.87, 0.8, 0.89, 40)
+    found = {seed: measured(0.96) for seed in range(4)}
+    assert judge(claim, pool(found)).outcome == Outcome.SUPPORTED
+    found[7] = measured(0.87, counterexamples=(fails,))
+    assert judge(claim, pool(found)).outcome == Outcome.SUPPORTED  # the mean alone
+    verdict = judge_pooled(
+        claim, [SeedRun(seed, judge(claim, each), each) for seed, each in found.items()]
+    ).verdict
+    assert verdict.outcome == Outcome.INCONCLUSIVE
+    assert verdict.reason.startswith("1 of 5 seeds found where it fails, seed 7 on sums of 10; all pooled: ")
+
+
 def test_requirements_of_all_seeds_are_kept_once(a_claim, measured):
     """What held with every seed stands once, and what differs stands as often as it was said."""
     found = measured(0.95)
