@@ -53,8 +53,8 @@ def refused(result):
         (
             GOOD + "  treshold: 1\n",
             "some.yaml:10: claim 'known': field 'treshold' is unknown; the fields are id, statement, source, family, "
-            "kind, threshold, effect, margin, controls, minimum_groups, alpha, cases, depth, published, needs, "
-            "parameters",
+            "kind, threshold, effect, margin, controls, generalises_over, minimum_groups, failing_share, alpha, cases, "
+            "depth, published, needs, parameters",
         ),
         (
             GOOD.replace("0.9", ".nan"),
