@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lazarus_probe.claims.record import ClaimRecord, Known
+from lazarus_probe.claims.known import Known
+from lazarus_probe.claims.record import ClaimRecord
 from lazarus_probe.claims.verdict import Outcome
 from tests.kernels import kernels, run
 from tests.kernels.kernels import NAMES, Kernel, Loaded
