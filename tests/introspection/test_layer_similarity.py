@@ -90,7 +90,8 @@ def test_operations_that_a_model_learnt_are_apart(organism):
     assert found.lack() is None
     assert found.distinguishes(0)
     assert found.p[0] <= 0.05
-    assert found.gain[0][1] > 0
+    assert found.measurements[0].controls[0].low > 0
+    assert str(found.verdict(0)).startswith("supported: ")
     data = found.as_data()
     assert list(data)[:5] == ["prompts", "labels", "layers", "similarity_matrices", "clusters"]
     assert np.shape(data["similarity_matrices"]["3"]) == (36, 36)

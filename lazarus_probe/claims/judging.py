@@ -1,0 +1,95 @@
+"""From a declared claim and what was measured to the verdict that a command or an analysis words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.declared import declared, with_threshold
+from lazarus_probe.claims.verdict import Outcome, Verdict, claim_p, judge
+from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.multiplicity import benjamini_hochberg
+
+
+def judge_declared(claim_id: str, measurement: Measurement) -> Verdict:
+    """The verdict on a declared claim.
+
+    Raises:
+        ClaimError: it is not declared, or a control that it wants was not measured.
+    """
+    return judge(declared(claim_id), measurement)
+
+
+def judge_asked(claim_id: str, measurement: Measurement, threshold: float, option: str) -> Verdict:
+    """The verdict on a declared claim under the threshold of an option; where that is not the declared one, it says so.
+
+    Raises:
+        ClaimError: as `judge_declared`; a threshold outside [-1, 1].
+    """
+    claim = asked(claim_id, threshold)
+    return _naming(judge(claim, measurement), claim, option)
+
+
+def asked(claim_id: str, threshold: float) -> Claim:
+    """The declared claim under another threshold; the very claim, where the threshold is the declared one."""
+    claim = declared(claim_id)
+    return claim if threshold == claim.threshold else with_threshold(claim, threshold)
+
+
+def beyond_largest_class(claim_id: str, labels: Sequence[str]) -> Claim:
+    """The declared claim with the share of the largest class for its threshold: what is right without looking.
+
+    The effect that is expected is half way from there to 1.
+    """
+    share = max(Counter(labels).values()) / len(labels)
+    claim, effect = declared(claim_id), (1 + share) / 2
+    return claim if (share, effect) == (claim.threshold, claim.effect) else with_threshold(claim, share, effect)
+
+
+def _naming(verdict: Verdict, claim: Claim, option: str) -> Verdict:
+    usual = declared(claim.id).threshold
+    if claim.threshold == usual:
+        return verdict
+    return Verdict(verdict.outcome, f"{verdict.reason} ({option} {claim.threshold:g}; {usual:g} is declared)")
+
+
+def judge_together(tests: Mapping[str, tuple[Claim, Measurement]]) -> dict[str, Verdict]:
+    """Judge every test, and make inconclusive what is supported alone but not among so many.
+
+    Layers that are read side by side are looked at for the best of them, so all tests of a command are one family, in
+    which the rate of false discoveries is held (Benjamini & Hochberg 1995).
+
+    Args:
+        tests: by name, what would have to hold, and what was measured.
+
+    Raises:
+        ClaimError: a control that a claim wants was not measured.
+    """
+    alone = {name: judge(*test) for name, test in tests.items()}
+    q = q_values(tests)
+    return {name: among(alone[name], claim.alpha, q[name], len(tests)) for name, (claim, _) in tests.items()}
+
+
+def q_values(tests: Mapping[str, tuple[Claim, Measurement]]) -> dict[str, float]:
+    """By test, its p corrected for all of them, as `judge_together` corrects it."""
+    p_values = {name: claim_p(*test) for name, test in tests.items()}
+    return dict(benjamini_hochberg(p_values, list(tests)).q)
+
+
+def among(verdict: Verdict, alpha: float, q: float, count: int) -> Verdict:
+    """A verdict on one of many tests: a support that does not stand in the family is inconclusive."""
+    if verdict.outcome is not Outcome.SUPPORTED or q <= alpha:
+        return verdict
+    return Verdict(Outcome.INCONCLUSIVE, f"supported alone, but q = {q:.3g} among {count} tests")
+
+
+def verdict_data(claim: Claim, verdict: Verdict) -> dict[str, Any]:
+    """A verdict as plain data, with the claim it is on and the hash of what was declared."""
+    return {
+        "claim": claim.id,
+        "hash": claim.hash,
+        "outcome": str(verdict.outcome),
+        "reason": verdict.reason,
+    }
