@@ -10,7 +10,7 @@ accuracy, the mean over the two labels, of which chance is one half.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from lazarus_probe.circuit.activations import Collected
 from lazarus_probe.circuit.geometry import bag_of_words, rows_with
 from lazarus_probe.circuit.separation import METHODS, Scored, balance, held_out_hits, score
+from lazarus_probe.claims.declared import declared
+from lazarus_probe.claims.judging import judge_declared
+from lazarus_probe.claims.verdict import Outcome, Verdict
 from lazarus_probe.introspection.display import table
 from lazarus_probe.statistics import (
     Interval,
@@ -27,11 +30,11 @@ from lazarus_probe.statistics import (
     paired_interval,
     proportion_interval,
 )
-from lazarus_probe.statistics.measurement import Control
+from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.statistics.threads import one_thread
 
 DRAWS = {"diff_means": 199, "lda": 199, "probe_weights": 99}
-ALPHA = 0.05
+CLAIM = "direction-separates-labels"
 Floats = NDArray[np.float64]
 
 
@@ -57,6 +60,7 @@ class Extracted:
         n_positive: prompts of the positive label.
         n_negative: prompts of the negative label.
         groups: templates.
+        verdict: on the claim `direction-separates-labels`, among the layers looked at.
     """
 
     name: str
@@ -75,11 +79,28 @@ class Extracted:
     n_positive: int
     n_negative: int
     groups: int
+    verdict: Verdict | None = None
+
+    @property
+    def measurement(self) -> Measurement:
+        """What the claim is judged by; a constant answer is always half right, so its gain gives the interval."""
+        constant = next(control for control in self.controls if control.name == "constant")
+        return Measurement(
+            self.balanced,
+            min(self.balanced, constant.score + constant.low),
+            max(self.balanced, constant.score + constant.high),
+            n=self.n_positive + self.n_negative,
+            groups=self.groups,
+            unit="held-out balanced accuracy",
+            controls=self.controls,
+            p=self.p,
+            details={"layer": self.layer, "method": str(self.method)},
+        )
 
     @property
     def beyond_controls(self) -> bool:
         """Whether it separates groups not met better than shuffled labels, a constant, and the prompts' words."""
-        return self.p <= ALPHA and min(control.low for control in self.controls) > 0
+        return self.verdict is not None and self.verdict.outcome is Outcome.SUPPORTED
 
     def as_data(self) -> dict[str, Any]:
         """Plain data, without the vector."""
@@ -101,6 +122,8 @@ class Extracted:
             "null_accuracy": self.null_accuracy,
             "p": self.p,
             "beyond_controls": self.beyond_controls,
+            "claim": CLAIM,
+            "verdict": None if self.verdict is None else str(self.verdict),
             "n_positive": self.n_positive,
             "n_negative": self.n_negative,
             "groups": self.groups,
@@ -244,7 +267,7 @@ def _extraction(
     weights = balance(positive)
     observed = [float((each.hits * weights).mean()) for each in scored.values()]
     p = max_statistic_p(observed, np.stack([each.null for each in scored.values()], axis=1)).tolist()
-    level = 1 - ALPHA / len(wanted)
+    level = 1 - declared(CLAIM).alpha / len(wanted)
     found = {}
     for (layer, each), value in zip(scored.items(), p, strict=True):
         rivals = {"constant": np.full(len(rows), 0.5), "bag_of_words": words}
@@ -252,7 +275,11 @@ def _extraction(
             _gain(rival, each.hits, hits, weights, groups, level, seed) for rival, hits in rivals.items()
         )
         found[layer] = _described(name, layer, method, each, positive, groups, controls, value, seed)
-    return Extraction(name, collected.model_id, *names, found)
+    # The p and every interval are corrected for the layers, so each verdict holds among all of them.
+    judged = {
+        layer: replace(each, verdict=judge_declared(CLAIM, each.measurement)) for layer, each in found.items()
+    }
+    return Extraction(name, collected.model_id, *names, judged)
 
 
 def _gain(

@@ -22,20 +22,20 @@ def judge_declared(claim_id: str, measurement: Measurement) -> Verdict:
     return judge(declared(claim_id), measurement)
 
 
-def judge_asked(claim_id: str, measurement: Measurement, threshold: float, option: str) -> Verdict:
-    """The verdict on a declared claim under the threshold of an option; where that is not the declared one, it says so.
+def asked(claim_id: str, threshold: float) -> Claim:
+    """The declared claim under the threshold of an option; the very claim, where that is the declared one.
 
     Raises:
-        ClaimError: as `judge_declared`; a threshold outside [-1, 1].
+        ClaimError: a threshold outside [-1, 1].
     """
-    claim = asked(claim_id, threshold)
-    return _naming(judge(claim, measurement), claim, option)
-
-
-def asked(claim_id: str, threshold: float) -> Claim:
-    """The declared claim under another threshold; the very claim, where the threshold is the declared one."""
     claim = declared(claim_id)
     return claim if threshold == claim.threshold else with_threshold(claim, threshold)
+
+
+def by_option(claim_id: str, threshold: float, option: str) -> str:
+    """What a text adds to a threshold that is not the declared one: which option set it, and what is declared."""
+    usual = declared(claim_id).threshold
+    return "" if threshold == usual else f" (by {option}; {usual:g} is declared)"
 
 
 def beyond_largest_class(claim_id: str, labels: Sequence[str]) -> Claim:
@@ -46,13 +46,6 @@ def beyond_largest_class(claim_id: str, labels: Sequence[str]) -> Claim:
     share = max(Counter(labels).values()) / len(labels)
     claim, effect = declared(claim_id), (1 + share) / 2
     return claim if (share, effect) == (claim.threshold, claim.effect) else with_threshold(claim, share, effect)
-
-
-def _naming(verdict: Verdict, claim: Claim, option: str) -> Verdict:
-    usual = declared(claim.id).threshold
-    if claim.threshold == usual:
-        return verdict
-    return Verdict(verdict.outcome, f"{verdict.reason} ({option} {claim.threshold:g}; {usual:g} is declared)")
 
 
 def judge_together(tests: Mapping[str, tuple[Claim, Measurement]]) -> dict[str, Verdict]:

@@ -144,5 +144,5 @@ def as_read(extractions: list[Extraction], method: str) -> str:
 def verdict(found: Extraction) -> str:
     """In a line, whether any direction separates what it was not made of."""
     good = [f"L{layer}" for layer, each in found.directions.items() if each.beyond_controls]
-    where = ", ".join(good) if good else "no layer"
+    where = ", ".join(good) if good else f"no layer (best L{found.best.layer}: {found.best.verdict})"
     return f"Separates templates not met beyond shuffled labels, a constant and the prompts' words: {where}"
