@@ -208,6 +208,4 @@ def _among_all(
 
 
 def _described(probed: ProbeSet, layers: Mapping[int, LayerProbe], q: float | None) -> SetProbes:
-    return SetProbes(
-        probed.name, probed.category, tuple(probed.classes), layers, q, emergence_of(layers)
-    )
+    return SetProbes(probed.name, probed.category, tuple(probed.classes), layers, q, emergence_of(layers))

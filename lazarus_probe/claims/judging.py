@@ -45,7 +45,9 @@ def beyond_largest_class(claim_id: str, labels: Sequence[str]) -> Claim:
     """
     share = max(Counter(labels).values()) / len(labels)
     claim, effect = declared(claim_id), (1 + share) / 2
-    return claim if (share, effect) == (claim.threshold, claim.effect) else with_threshold(claim, share, effect)
+    return (
+        claim if (share, effect) == (claim.threshold, claim.effect) else with_threshold(claim, share, effect)
+    )
 
 
 def judge_together(tests: Mapping[str, tuple[Claim, Measurement]]) -> dict[str, Verdict]:

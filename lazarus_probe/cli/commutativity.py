@@ -90,9 +90,7 @@ def judged(result: Commutativity) -> list[dict[str, Verdict]]:
     from lazarus_probe.claims.verdict import Outcome, Verdict
 
     if not result.commutes:
-        excluded = Verdict(
-            Outcome.NOT_APPLICABLE, "the pairs do not commute: only sums and products do"
-        )
+        excluded = Verdict(Outcome.NOT_APPLICABLE, "the pairs do not commute: only sums and products do")
         return [dict.fromkeys(LEVELS, excluded) for _ in result.layers]
     by_claim = {
         claim_id: judge_together(

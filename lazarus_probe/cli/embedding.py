@@ -198,7 +198,8 @@ def _answer(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterato
         yield f"Answer is in embeddings (R2 {measured.score:.3f})"
         yield f"  -> {there.reason}"
     else:
-        yield f"Answer is NOT shown to be in embeddings, nor to be absent (R2 {measured.score:.3f}, {compared(measured)})"
+        beside = f"R2 {measured.score:.3f}, {compared(measured)}"
+        yield f"Answer is NOT shown to be in embeddings, nor to be absent ({beside})"
         yield f"  -> that it is there: {there}"
         yield f"  -> that it is not: {absent}"
     shown = [place for place in result.layers if verdicts[f"answer_r2_L{place}"].outcome == "supported"]

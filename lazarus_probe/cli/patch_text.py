@@ -135,7 +135,9 @@ def _controls(result: PatchResult, found: LayerPatch) -> list[str]:
 
 def _limits(result: PatchResult, verdict: Verdict | None, note: bool = True) -> list[str]:
     lines = [] if verdict is None else [f"Verdict on the layer: {verdict}"]
-    lines.append("n = 1 pair: it shows what can happen, not how often; --pairs FILE gives rates with intervals.")
+    lines.append(
+        "n = 1 pair: it shows what can happen, not how often; --pairs FILE gives rates with intervals."
+    )
     if note and result.doubt and result.full_transfer_layer is None:
         lines.append(f"Note: {result.doubt}.")
     return lines

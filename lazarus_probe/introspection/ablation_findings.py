@@ -244,7 +244,9 @@ class _Word:
 def _single(n: int, changed: int) -> _Word:
     """One prompt, or no control."""
     if n != 1:
-        return _Word("INCONCLUSIVE", f"{changed} of {n} outputs changed; give different prompts for a finding")
+        return _Word(
+            "INCONCLUSIVE", f"{changed} of {n} outputs changed; give different prompts for a finding"
+        )
     what = "changed" if changed else "still passes"
     reason = f"n=1 shows no more than that this output {what}; give many prompts for a finding"
     return _Word("INCONCLUSIVE", reason)
@@ -299,9 +301,7 @@ def _judged(claim_id: str, measured: Mapping[int, Measurement], tried: int) -> d
     family = [*names, *untested]
     q = benjamini_hochberg(p_values, family).q if family else {}
     return {
-        int(name): _Judged(
-            claim_id, among(judge(*test), claim.alpha, q[name], len(family)), q[name]
-        )
+        int(name): _Judged(claim_id, among(judge(*test), claim.alpha, q[name], len(family)), q[name])
         for name, test in names.items()
     }
 

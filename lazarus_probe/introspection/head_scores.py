@@ -268,7 +268,9 @@ def _scored(name: str, own: _Measured, twins: Sequence[_Measured], claim: Claim,
     gain, p = over_rows(gains), _max_p(gains, seed)
     others = tuple(float(np.nanmax((twin.scores[name] - twin.controls[name]).mean(axis=0))) for twin in twins)
     places = [(int(layer), int(head)) for layer, head in np.argwhere(~np.isnan(p))]
-    verdicts = {place: judge(claim, _measurement(name, gain, p, others, place, len(gains))) for place in places}
+    verdicts = {
+        place: judge(claim, _measurement(name, gain, p, others, place, len(gains))) for place in places
+    }
     return Kind(own.scores[name].mean(axis=0), own.controls[name].mean(axis=0), gain, p, others, verdicts)
 
 

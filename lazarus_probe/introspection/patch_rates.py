@@ -245,7 +245,7 @@ def _effects(texts: NDArray[Any], asked: Sequence[Asked]) -> NDArray[Any]:
 def _chosen(
     moved: NDArray[np.bool_], layers: Sequence[int], groups: NDArray[Any], trivial: int | None, seed: int
 ) -> tuple[int | None, NDArray[Any]]:
-    """The first layer at which as many of one half of the pairs transfer as is claimed, and the rows of the other half."""
+    """The first layer at which as many of one half transfer as is claimed, and the rows of the other half."""
     often = declared(CLAIM).threshold
     try:
         first, second = halves(np.arange(len(groups), dtype=float), groups, seed=seed, kind="regression")

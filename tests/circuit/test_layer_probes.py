@@ -13,7 +13,6 @@ from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import asked
 from lazarus_probe.statistics import sign_flip
 
-
 CLAIM = declared("collected-label-readable")
 
 

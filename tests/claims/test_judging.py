@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lazarus_probe.claims.claim import Claim
-from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.claims.judging import judge_together
+from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.statistics.measurement import Control, Measurement
 
 CLAIM = Claim(

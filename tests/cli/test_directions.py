@@ -43,7 +43,10 @@ def test_orthogonal_is_said_with_what_chance_has(
     """Random directions are below the threshold, and the text says that this shows no independence."""
     assert main(["introspect", "directions", *saved[:2]]) == 0
     shown = capsys.readouterr().out
-    assert "1 of 1 pairs are orthogonal, with a |cosine| of at most 0.1, and no pair is more alike than random" in shown
+    assert (
+        "1 of 1 pairs are orthogonal, with a |cosine| of at most 0.1, and no pair is more alike than random"
+        in shown
+    )
     assert "Random vectors of dimension 256: |cosine| 0.0499 on average" in shown
     assert main(["introspect", "directions", saved[0], saved[2]]) == 0
     shown = capsys.readouterr().out
