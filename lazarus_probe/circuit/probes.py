@@ -19,7 +19,7 @@ from lazarus_probe.circuit.layer_probes import DRAWS, LayerProbe, emergence_of, 
 from lazarus_probe.circuit.sets import ProbeSet
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.declared import declared
-from lazarus_probe.claims.judging import asked, judge_together, q_values
+from lazarus_probe.claims.judging import at_threshold, judge_together, q_values
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.display import Cell, table
@@ -148,7 +148,7 @@ def stratigraphy(
     """
     if not sets:
         raise ValueError("no probe sets; give at least one")
-    claim = declared(CLAIM) if threshold is None else asked(CLAIM, threshold)
+    claim = declared(CLAIM) if threshold is None else at_threshold(CLAIM, threshold)
     wanted = list(range(subject.num_layers)) if layers is None else list(layers)
     # One pass over each model: prompts of one length run together, whichever sets they are of.
     texts = [text for each in sets for text in each.texts]

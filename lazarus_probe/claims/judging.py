@@ -22,7 +22,7 @@ def judge_declared(claim_id: str, measurement: Measurement) -> Verdict:
     return judge(declared(claim_id), measurement)
 
 
-def asked(claim_id: str, threshold: float) -> Claim:
+def at_threshold(claim_id: str, threshold: float) -> Claim:
     """The declared claim under the threshold of an option; the very claim, where that is the declared one.
 
     Raises:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.declared import declared
-from lazarus_probe.claims.judging import asked
+from lazarus_probe.claims.judging import at_threshold
 from lazarus_probe.claims.verdict import Outcome, Verdict, judge
 from lazarus_probe.introspection.direction_file import Direction
 from lazarus_probe.introspection.display import Cell, table
@@ -197,7 +197,7 @@ def direction_cosines(
     units = np.stack([each.vector.astype(np.float64) / each.norm for each in directions])
     matrix = np.clip(units @ units.T, -1.0, 1.0)
     null, places = random_cosines(sizes[0]), list(combinations(range(len(directions)), 2))
-    orthogonal = declared(ORTHOGONAL) if threshold is None else asked(ORTHOGONAL, threshold)
+    orthogonal = declared(ORTHOGONAL) if threshold is None else at_threshold(ORTHOGONAL, threshold)
     pairs = [
         _pair(directions[i].name, directions[j].name, float(matrix[i, j]), null, len(places), orthogonal)
         for i, j in places

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.declared import declared
-from lazarus_probe.claims.judging import asked
+from lazarus_probe.claims.judging import at_threshold
 from lazarus_probe.claims.verdict import Outcome, Verdict, judge
 from lazarus_probe.hooks.sites import Site, kinds_at
 from lazarus_probe.hooks.trace import hooked
@@ -154,7 +154,7 @@ def head_scores(
         raise ValueError(f"rows is {rows}; give at least {FEWEST_ROWS}: fewer have no p below 0.05")
     if untrained < 3:
         raise ValueError(f"{untrained} untrained models; give at least 3, for their spread to be known")
-    claim = declared(CLAIM) if threshold is None else asked(CLAIM, threshold)
+    claim = declared(CLAIM) if threshold is None else at_threshold(CLAIM, threshold)
     drawn = repeated_tokens(subject, length, rows, vocabulary, seed)
     own = _measure(subject, drawn)
     twins = [_measure(twin, drawn) for twin in untrained_models(subject, untrained)]

@@ -10,7 +10,7 @@ import pytest
 
 from lazarus_probe.circuit.layer_probes import _flipped, emergence_of, mixed, probe_layers, shuffles
 from lazarus_probe.claims.declared import declared
-from lazarus_probe.claims.judging import asked
+from lazarus_probe.claims.judging import at_threshold
 from lazarus_probe.statistics import sign_flip
 
 CLAIM = declared("collected-label-readable")
@@ -20,7 +20,7 @@ def probed(collected: Any, threshold: float = CLAIM.threshold, **options: Any) -
     labels, groups = np.array(collected.prompts.labels), np.array(collected.prompts.groups)
     bag = np.eye(24)[[int(group[1:]) for group in groups]]
     known = {"bag_of_words": dict.fromkeys((0, 1), bag)}
-    claim = asked(CLAIM.id, threshold)
+    claim = at_threshold(CLAIM.id, threshold)
     return probe_layers(collected.hidden, labels, groups, known, claim, **{"draws": 199} | options)
 
 

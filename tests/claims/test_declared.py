@@ -12,7 +12,7 @@ import yaml
 
 from lazarus_probe.claims.claim import ClaimError, read_claims
 from lazarus_probe.claims.declared import FOLDER, declared, with_threshold
-from lazarus_probe.claims.judging import asked, beyond_largest_class, by_option
+from lazarus_probe.claims.judging import at_threshold, beyond_largest_class, by_option
 
 ROOT = Path(__file__).parents[2]
 PACKAGE, HYPOTHESES = ROOT / "lazarus_probe", ROOT / "hypotheses"
@@ -168,9 +168,9 @@ def test_an_unknown_claim_is_named_with_those_there_are():
 def test_a_threshold_of_an_option_is_named():
     """The declared claim stands where the option says the same; another threshold is said, with the declared one."""
     usual = declared("property-emerges")
-    assert asked(usual.id, usual.threshold) is usual
+    assert at_threshold(usual.id, usual.threshold) is usual
     assert by_option(usual.id, usual.threshold, "--threshold") == ""
-    other = asked(usual.id, 0.9)
+    other = at_threshold(usual.id, 0.9)
     assert (other.id, other.threshold, other.margin) == (usual.id, 0.9, usual.margin)
     assert other.hash != usual.hash
     assert by_option(usual.id, 0.9, "--threshold") == " (by --threshold; 0.75 is declared)"
