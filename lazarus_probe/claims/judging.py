@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.declared import declared, with_threshold
-from lazarus_probe.claims.verdict import Outcome, Verdict, claim_p, judge
+from lazarus_probe.claims.verdict import Outcome, Verdict, claim_p, judge, refutation_p
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.multiplicity import benjamini_hochberg
 
@@ -50,34 +50,40 @@ def beyond_largest_class(claim_id: str, labels: Sequence[str]) -> Claim:
     )
 
 
-def judge_together(tests: Mapping[str, tuple[Claim, Measurement]]) -> dict[str, Verdict]:
-    """Judge every test, and make inconclusive what is supported alone but not among so many.
+def judge_together(tests: Mapping[str, tuple[Claim, Measurement]], untested: int = 0) -> dict[str, Verdict]:
+    """Judge every test, and make inconclusive what is supported, or refuted, alone but not among so many.
 
     Layers that are read side by side are looked at for the best of them, so all tests of a command are one family, in
-    which the rate of false discoveries is held (Benjamini & Hochberg 1995).
+    which the rate of false discoveries is held (Benjamini & Hochberg 1995); supports and refutations are corrected
+    apart, as in the families of hypotheses.
 
     Args:
         tests: by name, what would have to hold, and what was measured.
+        untested: how many more were tried and gave no number; they count as p = 1.
 
     Raises:
         ClaimError: a control that a claim wants was not measured.
     """
-    alone = {name: judge(*test) for name, test in tests.items()}
-    q = q_values(tests)
-    return {name: among(alone[name], claim.alpha, q[name], len(tests)) for name, (claim, _) in tests.items()}
+    supports, refutations = q_values(tests, claim_p, untested), q_values(tests, refutation_p, untested)
+    verdicts = {}
+    for name, (claim, measurement) in tests.items():
+        alone = judge(claim, measurement)
+        of_outcome = {Outcome.SUPPORTED: supports[name], Outcome.REFUTED: refutations[name]}
+        q, count = of_outcome.get(alone.outcome, 0.0), len(tests) + untested
+        reason = f"{alone.outcome} alone, but q = {q:.3g} among {count} tests; {alone.reason}"
+        verdicts[name] = alone if q <= claim.alpha else Verdict(Outcome.INCONCLUSIVE, reason)
+    return verdicts
 
 
-def q_values(tests: Mapping[str, tuple[Claim, Measurement]]) -> dict[str, float]:
+def q_values(
+    tests: Mapping[str, tuple[Claim, Measurement]],
+    p_of: Callable[[Claim, Measurement], float] = claim_p,
+    untested: int = 0,
+) -> dict[str, float]:
     """By test, its p corrected for all of them, as `judge_together` corrects it."""
-    p_values = {name: claim_p(*test) for name, test in tests.items()}
-    return dict(benjamini_hochberg(p_values, list(tests)).q)
-
-
-def among(verdict: Verdict, alpha: float, q: float, count: int) -> Verdict:
-    """A verdict on one of many tests: a support that does not stand in the family is inconclusive."""
-    if verdict.outcome is not Outcome.SUPPORTED or q <= alpha:
-        return verdict
-    return Verdict(Outcome.INCONCLUSIVE, f"supported alone, but q = {q:.3g} among {count} tests")
+    p_values = {name: p_of(*test) for name, test in tests.items()}
+    family = [*tests, *(f" {number}" for number in range(untested))]  # no name begins with a space
+    return dict(benjamini_hochberg(p_values, family).q) if family else {}
 
 
 def verdict_data(claim: Claim, verdict: Verdict) -> dict[str, Any]:

@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.claims.declared import declared
-from lazarus_probe.claims.judging import among
-from lazarus_probe.claims.verdict import Outcome, Verdict, claim_p, judge
+from lazarus_probe.claims.judging import judge_together, q_values
+from lazarus_probe.claims.verdict import Outcome, Verdict
 from lazarus_probe.introspection.ablation_runs import AblationConfig, Row
 from lazarus_probe.introspection.criteria import is_coherent
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import Measurement
-from lazarus_probe.statistics.multiplicity import benjamini_hochberg
 
 CONTROL = "random_coordinates"
 NEEDED, PARTLY, SUPPRESSES = "component-needed", "component-partly-needed", "component-suppresses"
@@ -293,17 +292,13 @@ class _Judged:
 
 
 def _judged(claim_id: str, measured: Mapping[int, Measurement], tried: int) -> dict[int, _Judged]:
-    """The verdicts on a claim, by row; a support that does not stand over all layers tried is none."""
-    claim = declared(claim_id)
-    names = {str(i): (claim, one) for i, one in measured.items()}
-    untested = [f"untested {i}" for i in range(tried - len(measured))]
-    p_values = {name: claim_p(*test) for name, test in names.items()}
-    family = [*names, *untested]
-    q = benjamini_hochberg(p_values, family).q if family else {}
-    return {
-        int(name): _Judged(claim_id, among(judge(*test), claim.alpha, q[name], len(family)), q[name])
-        for name, test in names.items()
-    }
+    """The verdicts on a claim, by row, among all layers tried."""
+    tests, untested = (
+        {str(i): (declared(claim_id), one) for i, one in measured.items()},
+        tried - len(measured),
+    )
+    verdicts, q = judge_together(tests, untested), q_values(tests, untested=untested)
+    return {i: _Judged(claim_id, verdicts[str(i)], q[str(i)]) for i in measured}
 
 
 def _joined(names: Sequence[str]) -> str:

@@ -211,7 +211,7 @@ def _pair(first: str, second: str, cosine: float, null: RandomCosines, pairs: in
     itself = Control("itself", 1.0, 1 - size, 1 - size, 1 - size)
     # A random vector's |cosine| is from 0 to `upper`, in 95 of 100.
     chance = Control("random_vectors", null.expected, size - null.expected, size - null.upper, size)
-    signed = Measurement(cosine, cosine, cosine, 2, 2, "cosine", (itself,))
+    signed = Measurement(cosine, cosine, cosine, 2, 2, "cosine", (itself,), floor=-1.0)
     parallel = Measurement(size, size, size, 2, 2, "|cosine|", (chance,), p=min(1.0, p * pairs))
     return Pair(
         first,

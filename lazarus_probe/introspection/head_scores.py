@@ -292,6 +292,7 @@ def _measurement(
         controls=(control,),
         p=float(p[place]),
         details={"layer": place[0], "head": place[1]},
+        floor=-1.0,
     )
 
 

@@ -308,6 +308,8 @@ def _measured(
                 p=p[index],
                 seed=seed,
                 details={"layer": layer},
+                floor=-2.0,
+                ceiling=2.0,
             )
         )
     return tuple(found)
