@@ -16,7 +16,7 @@ from lazarus_probe.cli.output import as_text, columns, deliver, plain, title, wr
 from lazarus_probe.cli.parsing import check_output
 
 if TYPE_CHECKING:
-    from lazarus_probe.circuit.directions import Extraction
+    from lazarus_probe.circuit.extraction import Extraction
 
 
 class Method(StrEnum):
