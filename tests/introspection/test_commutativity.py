@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lazarus_probe.claims.declared import declared
+from lazarus_probe.claims.verdict import judge
 from lazarus_probe.cli.commutativity import ALIKE, LEVELS, judged, level_of
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.introspection.commutativity import commutativity, cosine
@@ -15,15 +17,20 @@ from lazarus_probe.subject.subject import Subject
 
 
 def test_swapped_products_are_closer_than_every_control(organism: Subject):
-    """The organism holds a*b and b*a in one state, more than a-b and b-a: that alone is called a finding."""
+    """The organism holds a*b and b*a in one state, more than a-b and b-a; the verdict is that on the declared claim.
+
+    28 cosines tell too little for a mean of numbers from -1 to 1, so none is called a finding.
+    """
     found = commutativity(organism, default_swaps(), [4])
     measured = found.measurements[0]
     assert {control.name for control in measured.controls} == {
         "same_first", "same_answer", "random", "non_commutative", "untrained",
     }  # fmt: skip
     (verdicts,) = judged(found)
-    assert verdicts[ALIKE].outcome == "supported"
-    assert level_of(verdicts) == "PERFECT"
+    assert all(measured.score > control.score for control in measured.controls)
+    assert verdicts[ALIKE] == judge(declared(ALIKE), measured)
+    assert verdicts[ALIKE].outcome == "inconclusive"
+    assert level_of(verdicts) == "not shown"
     assert found.same_answer.score == found.right() == 1
     data = found.as_data()
     assert data["num_pairs"] == 28
