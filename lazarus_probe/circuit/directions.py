@@ -9,8 +9,8 @@ accuracy, the mean over the two labels, of which chance is one half.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.circuit.activations import Collected
+from lazarus_probe.circuit.extraction import CLAIM, Extracted, Extraction
 from lazarus_probe.circuit.geometry import bag_of_words, rows_with
 from lazarus_probe.circuit.separation import METHODS, Scored, balance, held_out_hits, score
-from lazarus_probe.introspection.display import table
+from lazarus_probe.claims.declared import declared
+from lazarus_probe.claims.judging import judge_declared
 from lazarus_probe.statistics import (
     Interval,
     max_statistic_p,
@@ -31,128 +33,7 @@ from lazarus_probe.statistics.measurement import Control
 from lazarus_probe.statistics.threads import one_thread
 
 DRAWS = {"diff_means": 199, "lda": 199, "probe_weights": 99}
-ALPHA = 0.05
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Extracted:
-    """A direction at one layer, of all prompts, and what such directions are worth on groups not met.
-
-    Attributes:
-        name: as in `tool_vs_no_tool`.
-        layer: from 0.
-        method: how it was made.
-        vector: (D,) in the units of the activations; of length 1 unless it is a difference of means.
-        accuracy: held out, with the threshold half way between the training means.
-        low: lower end of its 95% interval over groups.
-        high: upper end.
-        separation: held out, the distance of the two means along the direction in pooled deviations (Cohen's d).
-        balanced: the held-out accuracy, each label counting one half.
-        majority: accuracy of the commoner label.
-        controls: a `constant` answer and a `bag_of_words`, with the gain of the balanced accuracy over them; its
-            interval is corrected for the layers looked at.
-        null_accuracy: mean balanced accuracy with shuffled labels.
-        p: how often shuffled labels reach the balanced accuracy at the best of the layers looked at.
-        n_positive: prompts of the positive label.
-        n_negative: prompts of the negative label.
-        groups: templates.
-    """
-
-    name: str
-    layer: int
-    method: str
-    vector: NDArray[np.float32]
-    accuracy: float
-    low: float
-    high: float
-    separation: float
-    balanced: float
-    majority: float
-    controls: tuple[Control, ...]
-    null_accuracy: float
-    p: float
-    n_positive: int
-    n_negative: int
-    groups: int
-
-    @property
-    def beyond_controls(self) -> bool:
-        """Whether it separates groups not met better than shuffled labels, a constant, and the prompts' words."""
-        return self.p <= ALPHA and min(control.low for control in self.controls) > 0
-
-    def as_data(self) -> dict[str, Any]:
-        """Plain data, without the vector."""
-        return {
-            "name": self.name,
-            "layer": self.layer,
-            "method": self.method,
-            "norm": float(np.linalg.norm(self.vector)),
-            "separation_score": self.separation,
-            "accuracy": self.accuracy,
-            "low": self.low,
-            "high": self.high,
-            "balanced_accuracy": self.balanced,
-            "majority": self.majority,
-            "controls": {
-                each.name: {"accuracy": each.score, "gain": each.gain, "low": each.low, "high": each.high}
-                for each in self.controls
-            },
-            "null_accuracy": self.null_accuracy,
-            "p": self.p,
-            "beyond_controls": self.beyond_controls,
-            "n_positive": self.n_positive,
-            "n_negative": self.n_negative,
-            "groups": self.groups,
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class Extraction:
-    """The directions of two labels at some layers.
-
-    Attributes:
-        name: as in `tool_vs_no_tool`.
-        model_id: the model.
-        positive: what the direction points to.
-        negative: what it points away from.
-        directions: by layer.
-    """
-
-    name: str
-    model_id: str
-    positive: str
-    negative: str
-    directions: Mapping[int, Extracted]
-
-    @property
-    def best(self) -> Extracted:
-        """The one that does best on groups not met; chosen among all, so p is corrected for their number."""
-        return max(self.directions.values(), key=lambda each: each.balanced)
-
-    def as_data(self) -> dict[str, Any]:
-        """Plain data, without the vectors."""
-        return {
-            "name": self.name,
-            "model_id": self.model_id,
-            "positive_label": self.positive,
-            "negative_label": self.negative,
-            "best_layer": self.best.layer,
-            "directions": {str(layer): each.as_data() for layer, each in self.directions.items()},
-        }
-
-    def _repr_html_(self) -> str:
-        rows = [
-            [
-                layer,
-                f"{each.balanced:.2f}",
-                f"{each.separation:.2f}",
-                f"{each.null_accuracy:.2f}",
-                f"{each.p:.3f}",
-            ]
-            for layer, each in self.directions.items()
-        ]
-        return table(self.name, ["layer", "held out, balanced", "separation", "shuffled", "p"], rows)
 
 
 def extract(
@@ -244,7 +125,7 @@ def _extraction(
     weights = balance(positive)
     observed = [float((each.hits * weights).mean()) for each in scored.values()]
     p = max_statistic_p(observed, np.stack([each.null for each in scored.values()], axis=1)).tolist()
-    level = 1 - ALPHA / len(wanted)
+    level = 1 - declared(CLAIM).alpha / len(wanted)
     found = {}
     for (layer, each), value in zip(scored.items(), p, strict=True):
         rivals = {"constant": np.full(len(rows), 0.5), "bag_of_words": words}
@@ -252,7 +133,11 @@ def _extraction(
             _gain(rival, each.hits, hits, weights, groups, level, seed) for rival, hits in rivals.items()
         )
         found[layer] = _described(name, layer, method, each, positive, groups, controls, value, seed)
-    return Extraction(name, collected.model_id, *names, found)
+    # The p and every interval are corrected for the layers, so each verdict holds among all of them.
+    judged = {
+        layer: replace(each, verdict=judge_declared(CLAIM, each.measurement)) for layer, each in found.items()
+    }
+    return Extraction(name, collected.model_id, *names, judged)
 
 
 def _gain(

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from lazarus_probe.circuit.activations import Collected
 from lazarus_probe.circuit.layer_probes import DRAWS, LayerProbe, probe_layers
+from lazarus_probe.claims.judging import beyond_largest_class
 from lazarus_probe.introspection.display import table
 from lazarus_probe.statistics import bag_of_tokens
 from lazarus_probe.statistics.linear import standardise
 
+CLAIM = "collected-label-readable"
 COMPONENTS = 50
 WORD = re.compile(r"\w+|[^\w\s]")
 Floats = NDArray[np.float64]
@@ -69,7 +71,7 @@ class Probed:
         """Plain data of a layer; None where there is none."""
         if layer not in self.layers:
             return None
-        return {"layer": layer, "probe_type": self.name, **self.layers[layer].as_data()}
+        return {"layer": layer, "probe_type": self.name, **self.layers[layer].as_data(), "claim": CLAIM}
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +241,8 @@ def _probed(
     bag = bag_of_words([collected.prompts.texts[i] for i in rows])
     features = {layer: collected.hidden[layer][rows] for layer in layers}
     known = {"bag_of_words": dict.fromkeys(layers, bag)}
+    claim = beyond_largest_class(CLAIM, labels.tolist())
     try:
-        return Probed(name, probe_layers(features, labels, groups, known, draws=draws, seed=seed))
+        return Probed(name, probe_layers(features, labels, groups, known, claim, draws=draws, seed=seed))
     except ValueError as error:
         return Probed(name, {}, str(error))

@@ -1,31 +1,33 @@
 """One property probed at many layers, on prompts whose group the probe has not met, beside controls.
 
-A layer stands out if it beats shuffled labels and every control. Each of these is a test of its own, corrected for the
-layers looked at by the max statistic (Westfall & Young 1993), and all of them must pass: the gain over a control is
-tested by flipping the signs of whole groups.
+A layer stands out if the declared claim that is asked about it is supported. Its p is the largest of those of shuffled
+labels and of every control, each corrected for the layers looked at by the max statistic (Westfall & Young 1993): the
+gain over a control is tested by flipping the signs of whole groups.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.judging import judge_together
+from lazarus_probe.claims.verdict import Outcome, Verdict
 from lazarus_probe.introspection.held_out import HeldOut, Problem, constant, held_out, interval_of
 from lazarus_probe.statistics import grouped_folds, max_statistic_p, paired_interval, permutation_null
 from lazarus_probe.statistics.clusters import cluster_sums, index_clusters
 from lazarus_probe.statistics.folds import encode
 from lazarus_probe.statistics.linear import standardise
 from lazarus_probe.statistics.logistic import fit_logistic
-from lazarus_probe.statistics.measurement import Control
+from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.statistics.permutation import group_permutations
 from lazarus_probe.statistics.probes import USUAL_STRENGTH
 from lazarus_probe.statistics.threads import one_thread
 
-ALPHA = 0.05
 DRAWS = 999
 Features = NDArray[Any]
 
@@ -50,6 +52,7 @@ class LayerProbe:
         n: prompts.
         groups: what splits kept together.
         classes: how many.
+        verdict: on the claim, among all layers looked at; None where no labels were shuffled.
     """
 
     layer: int
@@ -67,6 +70,22 @@ class LayerProbe:
     n: int
     groups: int
     classes: int
+    verdict: Verdict | None = None
+
+    @property
+    def measurement(self) -> Measurement:
+        """What a claim about the layer is judged by."""
+        return Measurement(
+            self.accuracy,
+            min(self.low, self.accuracy),
+            max(self.high, self.accuracy),
+            n=self.n,
+            groups=self.groups,
+            unit="held-out accuracy",
+            controls=self.controls,
+            p=self.worst_p,
+            details={"layer": self.layer},
+        )
 
     @property
     def best_control(self) -> Control:
@@ -80,8 +99,8 @@ class LayerProbe:
 
     @property
     def beyond_controls(self) -> bool:
-        """Whether shuffled labels and every control are beaten."""
-        return self.worst_p <= ALPHA
+        """Whether the claim is supported: shuffled labels and every control are beaten."""
+        return self.verdict is not None and self.verdict.outcome is Outcome.SUPPORTED
 
     def as_data(self) -> dict[str, Any]:
         """Plain data."""
@@ -109,6 +128,7 @@ class LayerProbe:
             "shuffled": self.shuffled,
             "p": self.p,
             "beyond_controls": self.beyond_controls,
+            "verdict": None if self.verdict is None else str(self.verdict),
         }
 
 
@@ -117,6 +137,7 @@ def probe_layers(
     labels: NDArray[Any],
     groups: NDArray[Any],
     known: Mapping[str, Mapping[int, Features]],
+    claim: Claim,
     *,
     draws: int = DRAWS,
     seed: int = 0,
@@ -128,11 +149,13 @@ def probe_layers(
         labels: (N,) classes.
         groups: (N,) what a split keeps together.
         known: by control, by layer, the features (N, any) that the probe is given instead.
+        claim: what is asked about each layer; the layers are one family.
         draws: shuffles of the labels; 0 for no p.
         seed: of folds, shuffles and intervals.
 
     Raises:
         ValueError: as `grouped_folds`.
+        ClaimError: a control that the claim declares is not among those known.
     """
     with one_thread():
         scores = {layer: held_out(_problem(each, labels, groups, seed)) for layer, each in features.items()}
@@ -167,7 +190,12 @@ def probe_layers(
                 len(np.unique(groups)),
                 len(np.unique(labels)),
             )
-    return found
+    return _judged(found, claim) if draws else found
+
+
+def _judged(probes: Mapping[int, LayerProbe], claim: Claim) -> dict[int, LayerProbe]:
+    verdicts = judge_together({str(layer): (claim, each.measurement) for layer, each in probes.items()})
+    return {layer: replace(each, verdict=verdicts[str(layer)]) for layer, each in probes.items()}
 
 
 def _problem(features: Features, labels: NDArray[Any], groups: NDArray[Any], seed: int) -> Problem:
@@ -265,8 +293,6 @@ def _in_sample(features: Features, labels: NDArray[Any]) -> float:
     return float((fit_logistic(rows, codes, USUAL_STRENGTH).scores(rows).argmax(1) == codes).mean())
 
 
-def emergence_of(probes: Mapping[int, LayerProbe], threshold: float) -> int | None:
-    """The first layer with an accuracy of at least `threshold` that is beyond its controls, if there is one."""
-    return next(
-        (n for n, probe in probes.items() if probe.accuracy >= threshold and probe.beyond_controls), None
-    )
+def emergence_of(probes: Mapping[int, LayerProbe]) -> int | None:
+    """The first layer at which the claim is supported, if there is one."""
+    return next((layer for layer, probe in probes.items() if probe.beyond_controls), None)

@@ -1,33 +1,36 @@
 """A battery of probe sets over all layers: which property is readable from where on, beyond its controls.
 
-Stratigraphy, after the layers of a dig. A property emerges at the first layer whose held-out accuracy is past a
-threshold and beyond every control: the commonest class, a bag of tokens, the same layer of an untrained twin, and
-shuffled labels. The largest p of these, each corrected for the layers by the max statistic, is corrected for all sets
-by Benjamini-Hochberg.
+Stratigraphy, after the layers of a dig. A property emerges at the first layer where the declared claim
+`property-emerges` is supported: the whole interval of its held-out accuracy past a threshold and beyond every control,
+which are the commonest class, a bag of tokens, the same layer of an untrained twin, and shuffled labels. All layers of
+all sets are one family (Benjamini & Hochberg 1995).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.circuit.layer_probes import ALPHA, DRAWS, LayerProbe, emergence_of, probe_layers
+from lazarus_probe.circuit.layer_probes import DRAWS, LayerProbe, emergence_of, probe_layers
 from lazarus_probe.circuit.sets import ProbeSet
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.declared import declared
+from lazarus_probe.claims.judging import at_threshold, judge_together, q_values
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.untrained import FIRST_SEED
-from lazarus_probe.statistics import bag_of_tokens, benjamini_hochberg
+from lazarus_probe.statistics import bag_of_tokens
 from lazarus_probe.subject.batches import encode_all
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-THRESHOLD = 0.75
+CLAIM = "property-emerges"
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,8 @@ class SetProbes:
         category: of the set.
         classes: its classes.
         layers: by layer, the probe.
-        q: the least p of the layers past the threshold, corrected for all sets too; None where none was drawn.
-        emergence: the first layer that is past the threshold and beyond its controls, if there is one.
+        q: the least p of the claim at its layers, corrected for all layers of all sets; None where none was drawn.
+        emergence: the first layer at which the claim is supported among all of them, if there is one.
     """
 
     name: str
@@ -77,7 +80,7 @@ class Stratigraphy:
     Attributes:
         model_id: the model.
         num_layers: of the model.
-        threshold: the least accuracy of what emerges.
+        threshold: the least accuracy of what emerges: the declared one, or that which was asked for.
         sets: by name.
         full: whether the twin and shuffled labels were there, without which nothing can be said to emerge.
     """
@@ -95,6 +98,7 @@ class Stratigraphy:
             "num_layers": self.num_layers,
             "probes": {name: each.as_data() for name, each in self.sets.items()},
             "threshold": self.threshold,
+            "claim": CLAIM,
         }
         if self.full:
             data["emergence"] = {
@@ -121,7 +125,7 @@ def stratigraphy(
     sets: Sequence[ProbeSet],
     layers: Sequence[int] | None = None,
     *,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
     full: bool = True,
     draws: int = DRAWS,
     seed: int = 0,
@@ -133,17 +137,18 @@ def stratigraphy(
         subject: the model.
         sets: what to look for.
         layers: where; all layers, if left out.
-        threshold: the least held-out accuracy of what is said to emerge.
+        threshold: the least held-out accuracy of what is said to emerge, in place of the declared one.
         full: whether to run the untrained twin and shuffle labels; without, nothing is said to emerge.
         draws: shuffles of the labels.
         seed: of the twin, folds, shuffles and intervals.
         progress: called with the name of each set before it is probed.
 
     Raises:
-        ValueError: no sets, or a layer that the model does not have.
+        ValueError: no sets, a layer that the model does not have, or a threshold above 1.
     """
     if not sets:
         raise ValueError("no probe sets; give at least one")
+    claim = declared(CLAIM) if threshold is None else at_threshold(CLAIM, threshold)
     wanted = list(range(subject.num_layers)) if layers is None else list(layers)
     # One pass over each model: prompts of one length run together, whichever sets they are of.
     texts = [text for each in sets for text in each.texts]
@@ -162,15 +167,16 @@ def stratigraphy(
             np.array(each.labels),
             np.array(each.groups),
             known,
+            claim,
             draws=draws if full else 0,
             seed=seed,
         )
-    q: Mapping[str, float] = benjamini_hochberg(_past(found, threshold), list(found)).q if full else {}
+    named = _among_all(found, claim) if full else {name: (layers, None) for name, layers in found.items()}
     return Stratigraphy(
         subject.name,
         subject.num_layers,
-        threshold,
-        {each.name: _described(each, found[each.name], threshold, q.get(each.name)) for each in sets},
+        claim.threshold,
+        {each.name: _described(each, *named[each.name]) for each in sets},
         full,
     )
 
@@ -182,16 +188,24 @@ def _read(subject: Subject, texts: Sequence[str], layers: Sequence[int]) -> dict
     return {layer: found[site].reshape(len(texts), -1) for layer, site in sites.items()}
 
 
-def _past(found: Mapping[str, Mapping[int, LayerProbe]], threshold: float) -> dict[str, float | None]:
-    """By set, the smallest corrected p of the layers past the threshold; 1 where none is."""
+def _among_all(
+    found: Mapping[str, Mapping[int, LayerProbe]], claim: Claim
+) -> dict[str, tuple[dict[int, LayerProbe], float]]:
+    """By set, its layers with their verdicts among all layers of all sets, and the least q of them."""
+    tests = {
+        f"{layer} {name}": (claim, each.measurement)
+        for name, layers in found.items()
+        for layer, each in layers.items()
+    }
+    verdicts, q = judge_together(tests), q_values(tests)
     return {
-        name: min([each.worst_p for each in layers.values() if each.accuracy >= threshold] or [1.0])
+        name: (
+            {layer: replace(each, verdict=verdicts[f"{layer} {name}"]) for layer, each in layers.items()},
+            min(q[f"{layer} {name}"] for layer in layers),
+        )
         for name, layers in found.items()
     }
 
 
-def _described(
-    probed: ProbeSet, layers: Mapping[int, LayerProbe], threshold: float, q: float | None
-) -> SetProbes:
-    emerged = emergence_of(layers, threshold) if q is not None and q <= ALPHA else None
-    return SetProbes(probed.name, probed.category, tuple(probed.classes), layers, q, emerged)
+def _described(probed: ProbeSet, layers: Mapping[int, LayerProbe], q: float | None) -> SetProbes:
+    return SetProbes(probed.name, probed.category, tuple(probed.classes), layers, q, emergence_of(layers))

@@ -90,7 +90,8 @@ def _groups(
     high: float | None = None,
 ) -> int | None:
     most = measurement.ceiling if high is None else high
-    effect = min(max(effect, low), most)
+    # A gain over a control whose R2 is below 0 can be above the range of what is possible in the end.
+    score, effect = (min(max(value, low), most) for value in (score, effect))
     return required_groups(measurement.groups, score, reach, effect, limit, low, most)
 
 

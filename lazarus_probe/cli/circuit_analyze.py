@@ -140,8 +140,4 @@ def said_of(probed: Probed) -> str:
     if beyond:
         return f"Beyond the controls, corrected for the layers looked at: {', '.join(beyond)}"
     best = max(probed.layers.values(), key=lambda each: each.accuracy)
-    control = best.best_control
-    return (
-        f"Beyond the controls: no layer (best L{best.layer}: {best.accuracy:.2f}, {control.name} "
-        f"{control.score:.2f}, gain [{control.low:.2f}, {control.high:.2f}], p {best.worst_p:.3f})"
-    )
+    return f"Beyond the controls: no layer (best L{best.layer}: {best.verdict})"

@@ -16,7 +16,7 @@ from lazarus_probe.cli.output import as_text, columns, deliver, plain, title, wr
 from lazarus_probe.cli.parsing import check_output
 
 if TYPE_CHECKING:
-    from lazarus_probe.circuit.directions import Extraction
+    from lazarus_probe.circuit.extraction import Extraction
 
 
 class Method(StrEnum):
@@ -144,5 +144,5 @@ def as_read(extractions: list[Extraction], method: str) -> str:
 def verdict(found: Extraction) -> str:
     """In a line, whether any direction separates what it was not made of."""
     good = [f"L{layer}" for layer, each in found.directions.items() if each.beyond_controls]
-    where = ", ".join(good) if good else "no layer"
+    where = ", ".join(good) if good else f"no layer (best L{found.best.layer}: {found.best.verdict})"
     return f"Separates templates not met beyond shuffled labels, a constant and the prompts' words: {where}"

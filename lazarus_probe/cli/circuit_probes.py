@@ -37,8 +37,14 @@ def run(
         str | None, typer.Option(help="Only sets of this category: tools, meaning or grammar.")
     ] = None,
     threshold: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="The least held-out accuracy of what is said to emerge.")
-    ] = 0.75,
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="The least held-out accuracy of what is said to emerge.",
+            show_default="that of the claim property-emerges",
+        ),
+    ] = None,
     no_stratigraphy: Annotated[
         bool,
         typer.Option(
@@ -163,7 +169,11 @@ def row_of(each: SetProbes, full: bool) -> list[str]:
 def emergence_lines(found: Stratigraphy) -> list[str]:
     """What emerges, the earliest first, and then what does not and why."""
     there = [each for each in found.sets.values() if each.emergence is not None]
-    lines = [f"Emergence (accuracy of at least {found.threshold:g}, beyond every control):"]
+    from lazarus_probe.circuit.probes import CLAIM
+    from lazarus_probe.claims.judging import by_option
+
+    least = f"{found.threshold:g}{by_option(CLAIM, found.threshold, '--threshold')}"
+    lines = [f"Emergence (accuracy of at least {least}, beyond every control):"]
     for each in sorted(there, key=lambda one: one.emergence or 0):
         probe = each.layers[each.emergence or 0]
         lines.append(
@@ -171,17 +181,10 @@ def emergence_lines(found: Stratigraphy) -> list[str]:
         )
     lines += [] if there else ["  nothing"]
     missing = [each for each in found.sets.values() if each.emergence is None]
-    lines += [f"  not: {each.name}: {reason(each, found.threshold)}" for each in missing]
+    lines += [f"  not: {each.name}: {reason(each)}" for each in missing]
     return lines
 
 
-def reason(each: SetProbes, threshold: float) -> str:
-    """Why a property is not said to emerge."""
-    best = each.best
-    if best.accuracy < threshold:
-        return f"best {best.accuracy:.2f} at L{best.layer} is below the threshold"
-    if best.beyond_controls:
-        return f"best {best.accuracy:.2f} at L{best.layer} does not stand when all sets are counted (q {each.q:.3f})"
-    tests = {**best.gain_p, "shuffled labels": 1.0 if best.p is None else best.p}
-    worst = max(tests, key=lambda name: tests[name])
-    return f"best {best.accuracy:.2f} at L{best.layer} is not beyond {worst} (p {tests[worst]:.3f})"
+def reason(each: SetProbes) -> str:
+    """Why a property is not said to emerge: the verdict at its best layer."""
+    return f"best {each.best.accuracy:.2f} at L{each.best.layer}: {each.best.verdict}"

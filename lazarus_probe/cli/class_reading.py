@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from lazarus_probe.cli.parsing import checked_text, layer_of, parse_layers, parse_prompts
 
 if TYPE_CHECKING:
+    from lazarus_probe.claims.claim import Claim
     from lazarus_probe.claims.verdict import Verdict
     from lazarus_probe.introspection.class_probe import ClassProbe
     from lazarus_probe.introspection.layer_scan import LayerScore
 
-# Groups below which nothing is said to be found, and those up to which the text says how little they can tell.
-NEEDED = 10
-MARGIN = 0.05
+CLAIM = "class-probe"
+# Groups up to which the text says how little they can tell.
 FEW = 20
 BAR = 10
 
@@ -78,24 +78,18 @@ def layers_asked(model: str, layers: str | None, layer: int | None) -> tuple[lis
     )
 
 
+def claim_of(probe: ClassProbe) -> Claim:
+    """The claim `class-probe`, with the share of the largest class as its threshold."""
+    from lazarus_probe.claims.judging import beyond_largest_class
+
+    return beyond_largest_class(CLAIM, [label for label, prompts in probe.classes.items() for _ in prompts])
+
+
 def verdict_of(probe: ClassProbe) -> Verdict:
-    """Whether the classes are readable beyond every control, held to a claim made before the model was read."""
-    from lazarus_probe.claims.claim import Claim
+    """Whether the classes are readable beyond every control, as the claim `class-probe` declares it."""
     from lazarus_probe.claims.verdict import Outcome, Verdict, judge
 
-    counts = [len(prompts) for prompts in probe.classes.values()]
-    claim = Claim(
-        id="class-probe",
-        statement="The classes are linearly readable, beyond what needs no trained model.",
-        source="the command line",
-        kind="decodability",
-        threshold=max(counts) / sum(counts),
-        effect=(1 + max(counts) / sum(counts)) / 2,
-        margin=MARGIN,
-        controls=tuple(control.name for control in probe.measurement.controls),
-        minimum_groups=NEEDED,
-    )
-    found = judge(claim, probe.measurement)
+    found = judge(claim_of(probe), probe.measurement)
     if probe.chosen == "in search" and found.outcome is Outcome.SUPPORTED:
         return Verdict(
             Outcome.INCONCLUSIVE,
@@ -104,9 +98,11 @@ def verdict_of(probe: ClassProbe) -> Verdict:
     return found
 
 
-def with_verdict(data: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
+def with_verdict(data: dict[str, Any], probe: ClassProbe, verdict: Verdict) -> dict[str, Any]:
     """The data with its verdict."""
-    return data | {"verdict": {"outcome": str(verdict.outcome), "reason": verdict.reason}}
+    from lazarus_probe.claims.judging import verdict_data
+
+    return data | {"verdict": verdict_data(claim_of(probe), verdict)}
 
 
 def layer_lines(probe: ClassProbe) -> Iterator[str]:
@@ -172,13 +168,13 @@ def verdict_lines(probe: ClassProbe, verdict: Verdict) -> Iterator[str]:
 def _against_words(probe: ClassProbe) -> Iterator[str]:
     from lazarus_probe.statistics.intervals import shown
 
-    found = probe.measurement
+    found, margin = probe.measurement, claim_of(probe).margin
     controls = {each.name: each for each in found.controls}
     for name, what in (
         ("bag_of_tokens", "a bag of tokens, which needs no model"),
         ("untrained", "an untrained model of this shape"),
     ):
-        if controls[name].low <= 0:
+        if controls[name].low < margin:
             yield f"Not shown to be beyond {what}: {shown(controls[name].score)}."
 
 

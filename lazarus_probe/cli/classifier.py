@@ -64,7 +64,7 @@ def classifier(
     subject = Subject.load(model, adapter)
     found = class_probe(subject, given, layers=asked, groups=units, tests=tests, seed=seed)
     verdict = verdict_of(found)
-    data = with_verdict(found.as_data(), verdict) | {"about": about(subject, seed)}
+    data = with_verdict(found.as_data(), found, verdict) | {"about": about(subject, seed)}
     deliver(data, _text(found, verdict), as_json=as_json, output=output)
 
 

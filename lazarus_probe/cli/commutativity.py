@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from lazarus_probe.statistics.measurement import Measurement
 
 DEPTH = 0.6
+# The declared claims that swapped pairs are alike, the strongest first, and the published names of the cosines.
+ALIKE = "swapped-pairs-alike"
+LEVELS = {
+    "swapped-pairs-perfectly-alike": "PERFECT",
+    "swapped-pairs-highly-alike": "HIGH",
+    ALIKE: "MODERATE",
+}
 
 
 def commutativity(
@@ -58,42 +66,53 @@ def commutativity(
 
     subject = Subject.load(model, adapter)
     result = analysis.commutativity(subject, swaps, wanted, seed)
-    verdicts = [judged(result, found) for found in result.measurements]
-    data = result.as_data()
-    for row, verdict in zip(data["layers"], verdicts, strict=True):
-        row["verdict"] = str(verdict)
+    verdicts = judged(result)
+    data, levels = result.as_data(), [level_of(by_layer) for by_layer in verdicts]
+    for row, level, by_layer in zip(data["layers"], levels, verdicts, strict=True):
+        row |= {"level": level, "claim": ALIKE, "verdict": str(by_layer[ALIKE])}
     text = _text(result, verdicts)
+    first = {key: data["layers"][0][key] for key in ("level", "claim", "verdict")}
     deliver(
-        {**data, "verdict": str(verdicts[0]), "about": about(subject, seed)},
+        {**data, **first, "about": about(subject, seed)},
         text,
         as_json=as_json,
         output=output,
     )
 
 
-def judged(result: Commutativity, found: Measurement) -> Verdict:
-    """Whether swapped pairs lie at least HIGH, and closer than those of every control."""
-    from lazarus_probe.claims.claim import Claim
-    from lazarus_probe.claims.verdict import Outcome, Verdict, judge
+def judged(result: Commutativity) -> list[dict[str, Verdict]]:
+    """By layer and declared claim, whether swapped pairs are that alike, and more than those of every control.
+
+    The layers are one family for each claim.
+    """
+    from lazarus_probe.claims.declared import declared
+    from lazarus_probe.claims.judging import judge_together
+    from lazarus_probe.claims.verdict import Outcome, Verdict
 
     if not result.commutes:
-        return Verdict(Outcome.NOT_APPLICABLE, "the pairs do not commute: only sums and products do")
-    claim = Claim(
-        id="order-does-not-matter",
-        statement="a pair with its operands swapped is held in one state",
-        source="lazarus introspect commutativity",
-        kind="decodability",
-        threshold=0.8,
-        effect=0.99,
-        margin=0.001,
-        controls=tuple(control.name for control in found.controls),
-    )
-    return judge(claim, found)
+        excluded = Verdict(Outcome.NOT_APPLICABLE, "the pairs do not commute: only sums and products do")
+        return [dict.fromkeys(LEVELS, excluded) for _ in result.layers]
+    by_claim = {
+        claim_id: judge_together(
+            {str(row): (declared(claim_id), measured) for row, measured in enumerate(result.measurements)}
+        )
+        for claim_id in LEVELS
+    }
+    return [
+        {claim_id: verdicts[str(row)] for claim_id, verdicts in by_claim.items()}
+        for row in range(len(result.layers))
+    ]
 
 
-def _text(result: Commutativity, verdicts: list[Verdict]) -> str:
-    from lazarus_probe.introspection.commutativity import level_of
+def level_of(verdicts: Mapping[str, Verdict]) -> str:
+    """The strongest level that is supported; LOW where the weakest is refuted, and else `not shown`."""
+    supported = [name for claim_id, name in LEVELS.items() if verdicts[claim_id].outcome == "supported"]
+    if supported:
+        return supported[0]
+    return "LOW" if verdicts[ALIKE].outcome == "refuted" else "not shown"
 
+
+def _text(result: Commutativity, verdicts: Sequence[Mapping[str, Verdict]]) -> str:
     lines = [
         title("COMMUTATIVITY: a*b AND b*a"),
         f"Model: {result.model_id}",
@@ -110,15 +129,15 @@ def _text(result: Commutativity, verdicts: list[Verdict]) -> str:
             for swap, value, said in zip(result.swaps, result.similarities[0], result.outputs, strict=True)
         ]
         lines.append("")
-    for layer, values, found, verdict in zip(
+    for layer, values, found, by_claim in zip(
         result.layers, result.similarities, result.measurements, verdicts, strict=True
     ):
         lines += [
             f"Layer {layer}: mean {values.mean():.4f} [{found.low:.4f}, {found.high:.4f}], std {values.std():.4f}, "
             f"min {values.min():.4f}, max {values.max():.4f}, n = {found.n}",
-            f"Level: {level_of(float(values.mean()))}",
+            f"Level: {level_of(by_claim)}",
             *_controls(found),
-            *_verdict(verdict),
+            *_verdict(by_claim[ALIKE]),
             "",
         ]
     return "\n".join([*lines, *_behaviour(result)])
@@ -146,7 +165,10 @@ def _controls(found: Measurement) -> list[str]:
 
 def _verdict(verdict: Verdict) -> list[str]:
     if verdict.outcome == "supported":
-        return ["Order does not matter here: swapped pairs are closer than those of every control."]
+        return [
+            "Order does not matter to the state here: swapped pairs are closer than those of every control.",
+            f"  {verdict}",
+        ]
     return [f"No finding ({verdict})"]
 
 

@@ -20,8 +20,12 @@ WIDTH = 14
 def directions(
     files: Annotated[list[Path], typer.Argument(help="Two or more directions: .npz or .json files.")],
     threshold: Annotated[
-        float, typer.Option(help="The |cosine| below which two directions are called orthogonal.")
-    ] = 0.1,
+        float | None,
+        typer.Option(
+            help="The |cosine| up to which two directions are called orthogonal.",
+            show_default="that of the claim directions-orthogonal",
+        ),
+    ] = None,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
@@ -80,7 +84,8 @@ def _matrix(found: Cosines) -> list[str]:
 def _pairs(found: Cosines) -> list[str]:
     lines = []
     for pair in found.pairs:
-        kind = "orthogonal" if pair.orthogonal else "aligned" if abs(pair.cosine) > 0.5 else "neither"
+        words = [name for name, holds in (("orthogonal", pair.orthogonal), ("alike", pair.alike)) if holds]
+        kind = " and ".join(words) or "neither"
         lines.append(
             f"  {pair.name_a} vs {pair.name_b}: {pair.cosine:+.4f}  {kind} (p of random vectors {pair.p:.3g})"
         )
@@ -88,23 +93,19 @@ def _pairs(found: Cosines) -> list[str]:
 
 
 def assessment(found: Cosines) -> str:
-    """The published word for the mean |cosine|, and whether chance would have it as well."""
-    from lazarus_probe.introspection.direction_cosines import MODERATE, WEAK
+    """How many pairs are orthogonal, how many alike, and what that does not show."""
+    from lazarus_probe.claims.judging import by_option
+    from lazarus_probe.introspection.direction_cosines import ORTHOGONAL
 
-    words = (
-        (found.threshold, "largely ORTHOGONAL"),
-        (WEAK, "weakly correlated"),
-        (MODERATE, "moderately correlated"),
-    )
-    word = next((word for limit, word in words if found.mean < limit), "HIGHLY correlated")
-    beyond = found.beyond_chance
-    count = f"{len(beyond)} of {len(found.pairs)}"
+    orthogonal, beyond = sum(pair.orthogonal for pair in found.pairs), len(found.beyond_chance)
+    limit = f"{found.threshold:g}{by_option(ORTHOGONAL, found.threshold, '--threshold')}"
+    count = f"{orthogonal} of {len(found.pairs)} pairs are orthogonal, with a |cosine| of at most {limit}"
     if not beyond:
         return (
-            f"{word}, and no pair is more alike than random vectors: "
+            f"{count}, and no pair is more alike than random vectors: "
             "that does not show that they stand for independent features"
         )
     return (
-        f"{word}; {count} pairs are more alike than random vectors (5% over all pairs). "
+        f"{count}; {beyond} of {len(found.pairs)} are more alike than random vectors (5% over all pairs). "
         "Activations are not spread evenly, so unrelated directions can be alike too"
     )

@@ -13,9 +13,7 @@ from lazarus_probe.cli.watching import watched
 if TYPE_CHECKING:
     from lazarus_probe.introspection.dose_response import DoseResponse
 
-# What a direction must bring about at its best dose to be said to steer: in how many prompts, and over which controls.
-LEAST, MARGIN, PROMPTS = 0.1, 0.05, 5
-CONTROLS = ("random_direction", "unsteered")
+CLAIM = "steers"
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def measure(
         found.draw(dose.plot)
     steers, reason = verdict_of(found)
     data = found.as_data() | {
-        "verdict": {"steers": steers, "reason": reason},
+        "verdict": {"claim": CLAIM, "steers": steers, "reason": reason},
         "plot": dose.plot,
         "about": about(subject, push.seed),
     }
@@ -62,33 +60,20 @@ def measure(
 
 
 def verdict_of(found: DoseResponse) -> tuple[bool, str]:
-    """Whether a direction steers to its target, and why or why not.
-
-    It does where, at its best dose, the target is said in at least a tenth of five prompts or more, by 0.05 more than
-    along the random directions and than unsteered, each with its whole interval, and where no random direction does as
-    much at any dose (p of the maximum, at most 0.05).
-    """
+    """Whether a direction steers to its target, as the claim `steers` declares it; and why or why not."""
     if found.target is None:
         return False, "there is no --target to be steered to"
+    from lazarus_probe.claims.declared import declared
+    from lazarus_probe.claims.judging import judge_declared
+    from lazarus_probe.claims.verdict import Outcome
+
     measurement = found.measurement()
     if measurement is None:
         missing = "one prompt" if len(set(found.prompts)) < 2 else "no random directions"
-        return False, f"{missing} cannot show it; give at least {PROMPTS} prompts and 19 random directions"
-    from lazarus_probe.claims.claim import Claim
-    from lazarus_probe.claims.verdict import Outcome, judge
-
-    claim = Claim(
-        id="steers",
-        statement="The direction makes the model say the target.",
-        source="lazarus introspect steer",
-        kind="causal_sufficiency",
-        threshold=LEAST,
-        margin=MARGIN,
-        controls=CONTROLS,
-        minimum_groups=PROMPTS,
-    )
-    verdict = judge(claim, measurement)
-    return verdict.outcome is Outcome.SUPPORTED, f"{verdict.outcome}: {verdict.reason}"
+        least = declared(CLAIM).minimum_groups
+        return False, f"{missing} cannot show it; give at least {least} prompts and 19 random directions"
+    verdict = judge_declared(CLAIM, measurement)
+    return verdict.outcome is Outcome.SUPPORTED, str(verdict)
 
 
 def _table(found: DoseResponse) -> list[str]:
@@ -128,4 +113,9 @@ def _span(low: float | None, high: float | None) -> str:
 def _sentence(found: DoseResponse, steers: bool, reason: str) -> str:
     if steers:
         return f"The direction STEERS to {found.target!r} ({reason})"
-    return f"That the direction steers is not shown: {reason}"
+    from lazarus_probe.claims.declared import declared
+
+    lines = [f"That the direction steers is not shown: {reason}"]
+    if found.target is not None:
+        lines.append(f"  What is claimed ({CLAIM}): {declared(CLAIM).statement}")
+    return "\n".join(lines)

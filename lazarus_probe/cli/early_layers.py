@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lazarus_probe.cli.judged import judge_together
 from lazarus_probe.cli.operations import parse_operations
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Seed
 from lazarus_probe.cli.output import about, columns, deliver, title
@@ -16,14 +15,11 @@ from lazarus_probe.cli.parsing import check_output, parse_layers
 from lazarus_probe.cli.probe_text import accuracy, compared, r2, verdict_lines
 
 if TYPE_CHECKING:
-    from lazarus_probe.claims.claim import Claim
     from lazarus_probe.claims.verdict import Verdict
     from lazarus_probe.introspection.early_layers import EarlyLayersResult
 
 DEFAULT = (0, 1, 2, 4)
-EXTRACTABLE, MOSTLY, ALIKE = 0.95, 0.90, 0.95
-MARGIN = 0.02
-CONTROLS = ("mean", "bag_of_tokens", "untrained", "token_embeddings", "operands", "shuffled_labels")
+EXTRACTABLE, MOSTLY = "answer-extractable", "computation-mostly-complete"
 LABELS = {"op": "Operation", "a": "First operand R2", "b": "Second operand R2", "answer": "Answer R2"}
 
 
@@ -68,8 +64,11 @@ def early_layers(
         raise ValueError(f"--digits {digits}: {error}") from None
     subject = Subject.load(model, adapter)
     result = analyse(subject, read, asked, numbers, positions=analyze_positions, seed=seed, progress=True)
+    from lazarus_probe.claims.declared import declared
+    from lazarus_probe.claims.judging import verdict_data
+
     verdicts = judged(result, EXTRACTABLE)
-    kept = {key: {"outcome": str(each.outcome), "reason": each.reason} for key, each in verdicts.items()}
+    kept = {key: verdict_data(declared(EXTRACTABLE), each) for key, each in verdicts.items()}
     deliver(
         result.as_data() | {"verdicts": kept, "about": about(subject, seed)},
         "\n".join(text(result, verdicts)),
@@ -102,27 +101,14 @@ def parse_numbers(text: str) -> list[int]:
     return sorted(found)
 
 
-def judged(result: EarlyLayersResult, threshold: float) -> dict[str, Verdict]:
-    """By `answer_r2_L0` and so on, whether the answer is readable there past a threshold and beyond every control."""
-    known = claim(threshold)
+def judged(result: EarlyLayersResult, claim_id: str) -> dict[str, Verdict]:
+    """By `answer_r2_L0` and so on, the verdict on a declared claim about the answer; the layers are one family."""
+    from lazarus_probe.claims.declared import declared
+    from lazarus_probe.claims.judging import judge_together
+
+    claim = declared(claim_id)
     return judge_together(
-        {f"answer_r2_L{layer}": (known, row["answer"]) for layer, row in result.probes.items()}
-    )
-
-
-def claim(threshold: float) -> Claim:
-    """What would have to hold for an answer to be extractable."""
-    from lazarus_probe.claims.claim import Claim
-
-    return Claim(
-        id="answer-extractable",
-        statement="The answer is readable beyond what the operands give.",
-        source="lazarus introspect early-layers",
-        kind="decodability",
-        threshold=threshold,
-        margin=MARGIN,
-        minimum_groups=20,
-        controls=CONTROLS,
+        {f"answer_r2_L{layer}": (claim, row["answer"]) for layer, row in result.probes.items()}
     )
 
 
@@ -188,12 +174,11 @@ def interpretation(result: EarlyLayersResult, verdicts: Mapping[str, Verdict]) -
     done = [layer for layer in result.layers if mostly[f"answer_r2_L{layer}"].outcome == "supported"]
     if done:
         yield f"Computation mostly complete by L{done[0]} (R2 {result.probes[done[0]]['answer'].score:.3f})"
-    for layer in done:
-        alike = result.mean_cosines[layer][0]
-        if alike > ALIKE:
-            yield f"PARADOX after L{layer}: expressions look alike (mean cosine {alike:.3f}), yet answers are read"
-    if not done:
+    if done:
+        model, untrained = result.mean_cosines[done[0]]
+        yield f"Mean cosine of all expressions after L{done[0]}: {model:.3f}; in an untrained model {untrained:.3f}"
+    else:
         best = max(result.layers, key=lambda layer: result.probes[layer]["answer"].score)
         measured = result.probes[best]["answer"]
         yield f"Answer not shown to be computed by any of these layers: R2 {measured.score:.3f} at most (L{best}),"
-        yield f"  {compared(measured)}; it would have to be at least {MARGIN:g} beyond every control"
+        yield f"  {compared(measured)}; {mostly[f'answer_r2_L{best}']}"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lazarus_probe.cli.judged import judge_together
 from lazarus_probe.cli.operations import parse_operations
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Seed
 from lazarus_probe.cli.output import about, deliver, title
@@ -18,19 +17,18 @@ if TYPE_CHECKING:
     from lazarus_probe.claims.claim import Claim
     from lazarus_probe.claims.verdict import Verdict
     from lazarus_probe.introspection.embedding import EmbeddingResult
+    from lazarus_probe.statistics.measurement import Measurement
 
 EMBED = -1
 DEFAULT = (0, 1, 2)
-CLASSES = ("majority", "bag_of_tokens", "untrained", "shuffled_labels")
-NUMBERS = ("mean", *CLASSES[1:])
-# As the claims about embeddings are pre-registered, but for two: a perfect score over the 64 templates of tasks reaches
-# no more than 0.94 surely, so 0.90 is asked, as published; answers have a further control, the operands as numbers.
-# By test: fewest groups, controls, threshold and margin at the embedding, and those after a layer.
-REGISTERED: Mapping[str, tuple[int, tuple[str, ...], tuple[float, float], tuple[float, float]]] = {
-    "task": (20, CLASSES, (0.90, 0.05), (0.90, 0.05)),
-    "answer": (40, (*NUMBERS, "operands"), (0.95, 0.05), (0.95, 0.05)),
-    "operation": (20, CLASSES, (0.90, 0.05), (0.95, 0.02)),
-    "operand": (40, NUMBERS, (0.80, 0.20), (0.95, 0.02)),
+# By test, the declared claim about the embeddings, and that about a layer; the last two where not all are asked.
+CLAIMS = {
+    "task": ("task-type-in-embeddings", "task-type-after-layers"),
+    "answer": ("answer-in-embeddings", "answer-after-layers"),
+    "operation": ("operation-in-embeddings", "operation-after-layers"),
+    "operand": ("operand-in-embeddings", "operand-after-layers"),
+    "other answer": ("answer-in-embeddings", "other-answer-after-layers"),
+    "some operations": ("some-operations-in-embeddings", "some-operations-after-layers"),
 }
 NAMES = {"task": "Task type", "answer": "Answer", "operation": "Operation type", "operand": "First operand"}
 
@@ -68,11 +66,11 @@ def embedding(
 
     subject = Subject.load(model, adapter)
     result = analyse(subject, read, operations, seed=seed, progress=True)
-    verdicts = judged(result)
+    from lazarus_probe.claims.judging import verdict_data
+
+    verdicts, tests = judged(result), tests_of(result)
     data = result.as_data() | {
-        "verdicts": {
-            key: {"outcome": str(each.outcome), "reason": each.reason} for key, each in verdicts.items()
-        }
+        "verdicts": {key: verdict_data(tests[key][0], each) for key, each in verdicts.items()}
     }
     deliver(
         data | {"about": about(subject, seed)},
@@ -82,50 +80,45 @@ def embedding(
     )
 
 
-def claim(test: str, place: int) -> Claim:
-    """What would have to hold for a test's result at a layer, or for -1 at the embedding, to be a finding."""
-    from lazarus_probe.claims.claim import Claim
+def claim_of(result: EmbeddingResult, test: str, place: int) -> Claim:
+    """The declared claim about a test's result at a layer, or for -1 at the embedding."""
+    from lazarus_probe.claims.declared import declared
+    from lazarus_probe.tasks.arithmetic import OPERATIONS
 
-    groups, controls, embedded, after = REGISTERED[test]
-    threshold, margin = embedded if place == EMBED else after
-    return Claim(
-        id=f"{test}-readable",
-        statement=f"{NAMES[test]} is readable.",
-        source="lazarus introspect embedding",
-        kind="decodability",
-        threshold=threshold,
-        margin=margin,
-        minimum_groups=groups,
-        controls=controls if place == EMBED else (*controls, "token_embeddings"),
+    if test == "answer" and result.asked != "multiply":
+        test = "other answer"
+    if test == "operation" and set(result.operations) != set(OPERATIONS):
+        test = "some operations"
+    embedded, after = CLAIMS[test]
+    return declared(embedded if place == EMBED else after)
+
+
+def absence_of(result: EmbeddingResult) -> Claim:
+    """The declared claim that the answer is not in the embeddings."""
+    from lazarus_probe.claims.declared import declared
+
+    return declared(
+        "answer-not-in-embeddings" if result.asked == "multiply" else "other-answer-not-in-embeddings"
     )
 
 
-def absence() -> Claim:
-    """What would have to hold for the answer not to be in the embeddings."""
-    from lazarus_probe.claims.claim import Claim
-
-    return Claim(
-        id="answer-not-in-embeddings",
-        statement="The answer is not linearly readable from the token embeddings of the question.",
-        source="lazarus introspect embedding",
-        kind="absence",
-        threshold=0.10,
-        margin=0.50,
-        minimum_groups=40,
-        controls=("operand_sum",),
-    )
-
-
-def judged(result: EmbeddingResult) -> dict[str, Verdict]:
-    """The verdict on every result, by its key, and under `answer_not_in_embedding` that on its absence."""
+def tests_of(result: EmbeddingResult) -> dict[str, tuple[Claim, Measurement]]:
+    """By key, what every result is judged by; under `answer_not_in_embedding` the answer's absence."""
     from lazarus_probe.introspection.embedding import key_of
 
     tests = {
-        key_of(test, place): (claim(test, place), measured)
+        key_of(test, place): (claim_of(result, test, place), measured)
         for test, by_place in result.tests.items()
         for place, measured in by_place.items()
     }
-    return judge_together(tests | {"answer_not_in_embedding": (absence(), result.answer_absent)})
+    return tests | {"answer_not_in_embedding": (absence_of(result), result.answer_absent)}
+
+
+def judged(result: EmbeddingResult) -> dict[str, Verdict]:
+    """The verdict on every result, by its key: all of them are one family."""
+    from lazarus_probe.claims.judging import judge_together
+
+    return judge_together(tests_of(result))
 
 
 def text(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterator[str]:
@@ -189,26 +182,26 @@ def _task(result: EmbeddingResult, verdict: Verdict) -> Iterator[str]:
         yield f"Task type is BAKED INTO embeddings ({share} detection)"
         yield f"  -> {verdict.reason}"
         yield "  -> Consistent with RLVF backprop hypothesis; the base model's result must stand below it"
-    elif verdict.outcome == "refuted":
-        yield f"Task type is NOT readable from embeddings in templates not met ({share} detection)"
-        yield f"  -> {verdict.reason}"
-    else:
-        yield f"Task type is readable from embeddings ({share}), {rivals(claim('task', EMBED), measured)}"
-        yield "  -> It shows nothing that training put there"
+        return
+    reached = rivals(claim_of(result, "task", EMBED), measured)
+    yield f"Task type is NOT shown to be in embeddings: {verdict}"
+    yield f"  -> {share} detection{f'; as much, within the margin, from {reached}' if reached else ''}"
 
 
 def _answer(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterator[str]:
-    absent, measured = verdicts["answer_not_in_embedding"], result.tests["answer"][EMBED]
+    absent, there = verdicts["answer_not_in_embedding"], verdicts["answer_r2_embedding"]
+    measured = result.tests["answer"][EMBED]
     if absent.outcome == "supported":
         yield "Answer NOT in embeddings (requires computation)"
         yield f"  -> {absent.reason}"
-    elif verdicts["answer_r2_embedding"].outcome == "supported":
-        yield f"Answer readable from embeddings (R2 {measured.score:.3f})"
-        yield f"  -> {verdicts['answer_r2_embedding'].reason}"
+    elif there.outcome == "supported":
+        yield f"Answer is in embeddings (R2 {measured.score:.3f})"
+        yield f"  -> {there.reason}"
     else:
-        part = "partly " if measured.score < 0.95 else ""
-        yield f"Answer {part}readable from embeddings (R2 {measured.score:.3f}), {compared(measured)}"
-        yield "  -> It shows no computed answer there, and no absence of it"
+        beside = f"R2 {measured.score:.3f}, {compared(measured)}"
+        yield f"Answer is NOT shown to be in embeddings, nor to be absent ({beside})"
+        yield f"  -> that it is there: {there}"
+        yield f"  -> that it is not: {absent}"
     shown = [place for place in result.layers if verdicts[f"answer_r2_L{place}"].outcome == "supported"]
     if shown:
         yield f"  -> Answer readable beyond all controls after {', '.join(f'L{place}' for place in shown)}"

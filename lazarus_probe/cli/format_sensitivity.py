@@ -15,8 +15,7 @@ from lazarus_probe.cli.watching import watched
 if TYPE_CHECKING:
     from lazarus_probe.introspection.format_sensitivity import Asked, FormatSensitivity, PromptFormats
 
-# Answers that must change, over how many prompts, and over the control, for a model to be called sensitive.
-LEAST, MARGIN, PROMPTS = 0.1, 0.05, 5
+CLAIM = "format-sensitivity"
 
 
 def format_sensitivity(
@@ -60,7 +59,7 @@ def format_sensitivity(
         )
     sensitive, reason = verdict_of(found)
     data = found.as_data() | {
-        "verdict": {"sensitive": sensitive, "reason": reason},
+        "verdict": {"claim": CLAIM, "sensitive": sensitive, "reason": reason},
         "about": about(subject, seed),
     }
     if summary_only:
@@ -71,29 +70,15 @@ def format_sensitivity(
 
 
 def verdict_of(found: FormatSensitivity) -> tuple[bool, str]:
-    """Whether a model is sensitive to the space, and why or why not.
-
-    It is where the space changes at least a tenth of the answers to five prompts or more, and 0.05 more of them than a
-    space before the prompt does, each with its whole interval.
-    """
+    """Whether a model is sensitive to the space, as the claim `format-sensitivity` declares it; and why or why not."""
     measured = found.measurement()
     if measured is None:
         return False, str(found.lack())
-    from lazarus_probe.claims.claim import Claim
-    from lazarus_probe.claims.verdict import Outcome, judge
+    from lazarus_probe.claims.judging import judge_declared
+    from lazarus_probe.claims.verdict import Outcome
 
-    claim = Claim(
-        id="format-sensitivity",
-        statement="A space at the end of a prompt changes the answer.",
-        source="lazarus introspect format-sensitivity",
-        kind="causal_sufficiency",
-        threshold=LEAST,
-        margin=MARGIN,
-        controls=("leading_space",),
-        minimum_groups=PROMPTS,
-    )
-    verdict = judge(claim, measured)
-    return verdict.outcome is Outcome.SUPPORTED, f"{verdict.outcome}: {verdict.reason}"
+    verdict = judge_declared(CLAIM, measured)
+    return verdict.outcome is Outcome.SUPPORTED, str(verdict)
 
 
 def _prompt(one: PromptFormats) -> str:

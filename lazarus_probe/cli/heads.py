@@ -32,8 +32,14 @@ def heads(
     rows: Annotated[int, typer.Option(min=5, help="Sequences; the units of intervals and p.")] = 8,
     top: Annotated[int, typer.Option(min=1, help="Heads shown of each kind.")] = 5,
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="The least gain of a head with a name.")
-    ] = 0.2,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="The least gain of a head with a name.",
+            show_default="that of the claim head-has-a-name",
+        ),
+    ] = None,
     untrained: Annotated[int, typer.Option(min=3, help="Untrained models to compare with.")] = 5,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -66,7 +72,7 @@ def as_text(name: str, found: HeadScores, top: int) -> str:
     lines = [title(f"ATTENTION HEADS: {name}")]
     lines.append(f"{found.rows} rows of {found.length} random tokens that come twice (seed {found.seed})")
     for kind, scores in found.kinds.items():
-        lines += ["", *_kind_lines(kind, scores, top)]
+        lines += ["", *_kind_lines(kind, scores, top, found.threshold)]
     loss = found.loss
     lines += ["", "Loss on the repetition, nats a token:"]
     lines.append(f"  first half                    {loss['first_half']:.3f}")
@@ -77,7 +83,15 @@ def as_text(name: str, found: HeadScores, top: int) -> str:
     return "\n".join(lines)
 
 
-def _kind_lines(name: str, kind: Kind, top: int) -> list[str]:
+def _by(threshold: float) -> str:
+    """That a threshold is not the declared one, if it is not."""
+    from lazarus_probe.claims.judging import by_option
+    from lazarus_probe.introspection.head_scores import CLAIM
+
+    return by_option(CLAIM, threshold, "--threshold")
+
+
+def _kind_lines(name: str, kind: Kind, top: int, threshold: float) -> list[str]:
     import numpy as np
 
     from lazarus_probe.introspection.head_scores import NAMES
@@ -97,6 +111,7 @@ def _kind_lines(name: str, kind: Kind, top: int) -> list[str]:
     lines.append(f"  best gain of untrained models: {others}")
     if not kind.named:
         lines.append(f"  no head goes beyond the controls: no {NAMES[name]} was found")
+        lines.append(f"  best L{kind.best[0]}.H{kind.best[1]}: {kind.verdicts[kind.best]}{_by(threshold)}")
     return lines
 
 

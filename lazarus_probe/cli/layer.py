@@ -122,6 +122,8 @@ def _layer(found: LayerSimilarity, index: int, names: tuple[str, ...]) -> str:
     lines.append(f"  Separation: {_shown(of.separation)}{_tested(found, index)}")
     if found.distinguishes(index):
         lines.append(f"  Layer {found.layers[index]} DOES distinguish between groups")
+    if (verdict := found.verdict(index)) is not None:
+        lines.append(f"  Verdict: {verdict}")
     return "\n".join(lines)
 
 
@@ -134,7 +136,7 @@ def _tested(found: LayerSimilarity, index: int) -> str:
     if found.p is None:
         return ""
     gain = ""
-    if found.gain is not None:
-        over, low, high = found.gain[index]
-        gain = f", over untrained models {over:+.4f} [{low:+.4f}, {high:+.4f}]"
+    if found.measurements is not None:
+        (control,) = found.measurements[index].controls
+        gain = f", over untrained models {control.gain:+.4f} [{control.low:+.4f}, {control.high:+.4f}]"
     return f" (p = {found.p[index]:.3f}{gain})"

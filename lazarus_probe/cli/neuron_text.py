@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lazarus_probe.cli.output import columns, title
 
 if TYPE_CHECKING:
+    from lazarus_probe.claims.claim import Claim
     from lazarus_probe.claims.verdict import Verdict
     from lazarus_probe.introspection.neuron_map import NeuronMap
 
-# Groups below which nothing is said to be found.
-NEEDED = 10
+CLAIM = "separating-neuron"
 WIDTH = 26
+
+
+def claim_of(labels: Sequence[str]) -> Claim:
+    """The claim `separating-neuron`, with the share of the commonest label as its threshold."""
+    from lazarus_probe.claims.judging import beyond_largest_class
+
+    return beyond_largest_class(CLAIM, labels)
 
 
 def verdict_of(found: NeuronMap) -> Verdict | None:
     """Whether a neuron names the labels, beyond its controls."""
-    from lazarus_probe.claims.claim import Claim
     from lazarus_probe.claims.verdict import judge
 
     if found.separation is None or found.separation.measurement is None or found.labels is None:
         return None
-    counts = [found.labels.count(label) for label in set(found.labels)]
-    share = max(counts) / len(found.labels)
-    claim = Claim(
-        id="separating-neuron",
-        statement="A single neuron tells the labels apart, beyond what needs no trained model.",
-        source="the command line",
-        kind="decodability",
-        threshold=share,
-        effect=(1 + share) / 2,
-        controls=tuple(control.name for control in found.separation.measurement.controls),
-        minimum_groups=NEEDED,
-    )
-    return judge(claim, found.separation.measurement)
+    return judge(claim_of(found.labels), found.separation.measurement)
 
 
 def text_of(found: NeuronMap, verdict: Verdict | None) -> str:
@@ -112,7 +106,9 @@ def _discovery(found: NeuronMap, verdict: Verdict | None) -> Iterator[str]:
         f"Separation: difference of two labels' means in pooled sd, n = {len(found.prompts)}. Under shuffled labels "
         f"the best of {each.searched} reaches {each.null.mean():.2f} on average; p is corrected for all of them."
     )
-    if each.least_p > 0.05:
+    from lazarus_probe.claims.declared import declared
+
+    if each.least_p > declared(CLAIM).alpha:
         yield f"With so few prompts p cannot fall below {each.least_p:.2g}: nothing can be found."
     if each.measurement is None:
         yield "A label has one group of prompts only: what was found cannot be tested on others. No finding."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lazarus_probe.cli.neuron_text import text_of, verdict_of
+from lazarus_probe.cli.neuron_text import claim_of, text_of, verdict_of
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompts, Seed
 from lazarus_probe.cli.output import about, deliver
 from lazarus_probe.cli.parsing import check_output, layer_of, parse_layers, parse_prompts
@@ -98,9 +98,11 @@ def neurons(
 
     subject = Subject.load(model, adapter)
     found = _read(subject, asked, places, site.value, seed)
+    from lazarus_probe.claims.judging import verdict_data
+
     verdict = verdict_of(found)
     data = found.as_data() | {
-        "verdict": None if verdict is None else {"outcome": str(verdict.outcome), "reason": verdict.reason},
+        "verdict": None if verdict is None else verdict_data(claim_of(found.labels or ()), verdict),
         "about": about(subject, seed),
     }
     deliver(data, text_of(found, verdict), as_json=as_json, output=output)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
     from lazarus_probe.introspection.patch_questions import Question
     from lazarus_probe.introspection.patch_rates import PatchRates
+    from lazarus_probe.introspection.patch_sweep import PatchResult
+    from lazarus_probe.statistics.measurement import Measurement
+
+CLAIM = "patch-carries-the-answer"
 
 
 def patch(
@@ -81,13 +85,14 @@ def patch(
         from lazarus_probe.introspection.patch_sweep import patch_prompts
 
         result = patch_prompts(subject, found[0], wanted, at, **settings)
-        text = single_text(result) if layer is not None else sweep_text(result)
-        data = result.as_data()
+        verdict = _verdict(result.measurement())
+        text = single_text(result, verdict) if layer is not None else sweep_text(result, verdict)
+        data = _pair_data(result, verdict)
     else:
         from lazarus_probe.introspection.patch_rates import patch_rates
 
         rates = patch_rates(subject, found, wanted, at, **settings)
-        verdict = _verdict(rates)
+        verdict = _verdict(None if rates.doubt else rates.confirmed)
         text, data = rates_text(rates, verdict), _rates_data(rates, verdict)
     deliver(data | {"about": about(subject, seed)}, text, as_json=as_json, output=output)
 
@@ -116,24 +121,17 @@ def _check_texts(asked: Sequence[Question]) -> None:
             checked_text(text or "", "--pairs")
 
 
-def _verdict(rates: PatchRates) -> Verdict | None:
-    """Whether the chosen layer carries the answer, on the half of the pairs that did not choose it."""
-    if rates.confirmed is None or rates.doubt:
+def _verdict(measured: Measurement | None) -> Verdict | None:
+    """Whether a layer carries the answer, as the claim `patch-carries-the-answer` declares it."""
+    if measured is None:
         return None
-    from lazarus_probe.claims.claim import Claim
-    from lazarus_probe.claims.verdict import judge
-    from lazarus_probe.introspection.patch_rates import OFTEN
+    from lazarus_probe.claims.judging import judge_declared
 
-    claim = Claim(
-        id="patch-carries-the-answer",
-        statement="a state at this layer carries the source's answer into the target's run",
-        source="lazarus introspect patch",
-        kind="causal_sufficiency",
-        threshold=OFTEN,
-        effect=0.9,
-        controls=tuple(control.name for control in rates.confirmed.controls),
-    )
-    return judge(claim, rates.confirmed)
+    return judge_declared(CLAIM, measured)
+
+
+def _pair_data(result: PatchResult, verdict: Verdict | None) -> dict[str, Any]:
+    return {**result.as_data(), "claim": CLAIM, "verdict": None if verdict is None else str(verdict)}
 
 
 def _rates_data(rates: PatchRates, verdict: Verdict | None) -> dict[str, Any]:
@@ -141,5 +139,6 @@ def _rates_data(rates: PatchRates, verdict: Verdict | None) -> dict[str, Any]:
     return {
         **rates.as_data(),
         "critical_layer": rates.chosen if supported else None,
+        "claim": CLAIM,
         "verdict": None if verdict is None else str(verdict),
     }

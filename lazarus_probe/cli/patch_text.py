@@ -58,7 +58,7 @@ def _header(asked: Asked) -> list[str]:
     ]
 
 
-def single_text(result: PatchResult) -> str:
+def single_text(result: PatchResult, verdict: Verdict | None) -> str:
     """One layer of one pair, in words."""
     from lazarus_probe.introspection.patching import says
 
@@ -91,7 +91,7 @@ def single_text(result: PatchResult) -> str:
             *_numbers(found, asked),
             *_controls(result, found),
             "",
-            *_limits(result),
+            *_limits(result, verdict),
         ]
     )
 
@@ -133,16 +133,17 @@ def _controls(result: PatchResult, found: LayerPatch) -> list[str]:
     return lines
 
 
-def _limits(result: PatchResult) -> list[str]:
-    lines = ["n = 1 pair: it shows what can happen, not how often; --pairs FILE gives rates with intervals."]
-    return (
-        lines
-        if not result.doubt or result.full_transfer_layer is not None
-        else [*lines, f"Note: {result.doubt}."]
+def _limits(result: PatchResult, verdict: Verdict | None, note: bool = True) -> list[str]:
+    lines = [] if verdict is None else [f"Verdict on the layer: {verdict}"]
+    lines.append(
+        "n = 1 pair: it shows what can happen, not how often; --pairs FILE gives rates with intervals."
     )
+    if note and result.doubt and result.full_transfer_layer is None:
+        lines.append(f"Note: {result.doubt}.")
+    return lines
 
 
-def sweep_text(result: PatchResult) -> str:
+def sweep_text(result: PatchResult, verdict: Verdict | None) -> str:
     """Several layers of one pair, as a table."""
     pair = result.asked.pair
     heads = ("Layer", "Target Output", "Effect", "Logit diff", "P(source)", "KL", "Foreign", "Elsewhere")
@@ -165,7 +166,7 @@ def sweep_text(result: PatchResult) -> str:
         *(f"{name}: {meaning}" for name, meaning in MEANINGS if name.casefold() in seen),
         f"Foreign: of {len(result.donors)} other sources, those that bring the source's answer; "
         "Elsewhere: of other positions.",
-        *_limits(result)[:1],
+        *_limits(result, verdict, note=False),
     ]  # fmt: skip
     return "\n".join(lines)
 
@@ -247,7 +248,7 @@ def _found(rates: PatchRates, verdict: Verdict | None) -> list[str]:
         return [f"Critical layer: none ({rates.doubt})"]
     if rates.chosen is None or verdict is None or rates.confirmed is None:
         return [
-            "Critical layer: none (on one half of the pairs no layer below the last transfers half of them)"
+            "Critical layer: none (on one half of the pairs no layer below the last transfers as many as is claimed)"
         ]
     how = f"chosen on one half of the pairs, tried on the other, n = {rates.confirmed.n}"
     if verdict.outcome == "supported":

@@ -101,7 +101,7 @@ def probe(
         from lazarus_probe.introspection.direction_file import write_direction
 
         write_direction(save_direction, _saved(found, along, subject))
-    data = with_verdict(_data(found, along), verdict) | {"about": about(subject, seed)}
+    data = with_verdict(_data(found, along), found, verdict) | {"about": about(subject, seed)}
     deliver(data, _text(found, along, verdict, save_direction), as_json=as_json, output=output)
 
 

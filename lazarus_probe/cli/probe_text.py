@@ -35,15 +35,15 @@ def r2(measurement: Measurement) -> str:
 
 
 def rivals(claim: Claim, measurement: Measurement) -> str:
-    """The controls over which a gain past the margin is not shown; or what else keeps a score from a verdict."""
+    """The controls over which a gain past the claim's margin is not shown, in words; empty if there are none."""
     percent = measurement.unit == "held-out accuracy"
     close = sorted(
         (each for each in measurement.controls if each.low < claim.margin), key=lambda each: each.gain
     )
     if not close:
-        return f"but {measurement.groups} groups are too few to tell it from {claim.threshold:g}"
+        return ""
     *rest, last = (_reached(each, percent) for each in close)
-    return f"and from {', '.join(rest)}{' and ' if rest else ''}{last} as well"
+    return f"{', '.join(rest)}{' and ' if rest else ''}{last}"
 
 
 def compared(measurement: Measurement) -> str:

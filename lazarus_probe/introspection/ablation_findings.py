@@ -1,34 +1,31 @@
 """What ablations show, held against as much drawn at random.
 
-A layer is called causal only when most outputs that passed fail without it, more than fail without as many coordinates
-drawn at random over all layers, and when that stands against the number of layers tried. One prompt shows no more than
-that one output changed.
+Every word comes from a verdict on a declared claim (`claims/declared/causes.yaml`): a layer is called causal only when
+most outputs that passed fail without it, more than fail without as many coordinates drawn at random over all layers,
+and when that stands against the number of layers tried. One prompt shows no more than that one output changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.claims.declared import declared
+from lazarus_probe.claims.judging import judge_together, q_values
+from lazarus_probe.claims.verdict import Outcome, Verdict
 from lazarus_probe.introspection.ablation_runs import AblationConfig, Row
 from lazarus_probe.introspection.criteria import is_coherent
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.rates import rate
-from lazarus_probe.statistics.intervals import estimate, shown
 from lazarus_probe.statistics.measurement import Measurement
-from lazarus_probe.statistics.multiplicity import benjamini_hochberg
-from lazarus_probe.statistics.power import implied_p
 
 CONTROL = "random_coordinates"
-THRESHOLD = 0.5
-ALPHA = 0.05
-MARGIN = 0.05  # of the gain over random controls
-MINIMUM = 10  # prompts
+NEEDED, PARTLY, SUPPRESSES = "component-needed", "component-partly-needed", "component-suppresses"
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,7 @@ class Finding:
         high: likewise.
         control: the share changed by random controls.
         q: false discovery rate over the layers tried, where it was reckoned.
+        claim: the declared claim that the word is a verdict on; None where none was judged.
     """
 
     name: str
@@ -60,6 +58,7 @@ class Finding:
     high: float | None = None
     control: float | None = None
     q: float | None = None
+    claim: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +87,20 @@ class Ablations:
 
     @cached_property
     def findings(self) -> list[Finding]:
-        """What each ablation comes to, in the order of `rows`."""
+        """What each ablation comes to, in the order of `rows`; those of one method are one family for each claim."""
         measured = [self._measured(row) for row in self.rows]
+        words: dict[int, _Word] = {}
+        for method in dict.fromkeys(row.method for row in self.rows):
+            of_method = {
+                i: one
+                for i, (row, one) in enumerate(zip(self.rows, measured, strict=True))
+                if row.method == method and one is not None
+            }
+            tried = sum(row.method == method for row in self.rows)
+            words |= _inverse_words(of_method, tried) if self._inverse else _words(of_method, tried)
         return [
-            self._finding(row, one, _q(self.rows, measured, row))
-            for row, one in zip(self.rows, measured, strict=True)
+            self._finding(row, one, words.get(i))
+            for i, (row, one) in enumerate(zip(self.rows, measured, strict=True))
         ]
 
     @property
@@ -200,75 +208,97 @@ class Ablations:
             seed=self.config.seed,
         )
 
-    def _finding(self, row: Row, measured: Measurement | None, q: float | None) -> Finding:
+    def _finding(self, row: Row, measured: Measurement | None, word: _Word | None) -> Finding:
         of = self.passes != self._inverse
         n, changed = int(of.sum()), int(self.flips(row)[of].sum())
-        word, reason = _single(n, changed) if measured is None or q is None else _judged(measured, q)
-        if self._inverse and word == "CAUSAL":
-            word = "INVERSE CAUSAL"
-        elif self._inverse:
+        word = _single(n, changed) if word is None else word
+        if self._inverse and word.word != "INVERSE CAUSAL":
             passed = f"; without {row.name} {changed} of {n} pass" if changed else ""
-            word = "BASELINE FAILS"
             reason = f"the whole model fails all {n}, so there is nothing to break{passed}"
+            word = replace(word, word="BASELINE FAILS", reason=reason)
         return Finding(
             row.name,
             row.layers,
             str(row.method),
-            word,
-            reason,
+            word.word,
+            word.reason,
             n,
             changed,
             low=None if measured is None else measured.low,
             high=None if measured is None else measured.high,
             control=self.random_share(row, not self._inverse),
-            q=q,
+            q=word.q,
+            claim=word.claim,
         )
 
 
-def _single(n: int, changed: int) -> tuple[str, str]:
+@dataclass(frozen=True)
+class _Word:
+    word: str
+    reason: str
+    q: float | None = None
+    claim: str | None = None
+
+
+def _single(n: int, changed: int) -> _Word:
     """One prompt, or no control."""
     if n != 1:
-        return "INCONCLUSIVE", f"{changed} of {n} outputs changed; give different prompts for a finding"
+        return _Word(
+            "INCONCLUSIVE", f"{changed} of {n} outputs changed; give different prompts for a finding"
+        )
     what = "changed" if changed else "still passes"
-    return "INCONCLUSIVE", f"n=1 shows no more than that this output {what}; give many prompts for a finding"
+    reason = f"n=1 shows no more than that this output {what}; give many prompts for a finding"
+    return _Word("INCONCLUSIVE", reason)
 
 
-def _judged(measured: Measurement, q: float) -> tuple[str, str]:
-    """The word for a share of outputs changed beside that of random controls, and why."""
-    control = measured.controls[0]
-    score = f"{measured.unit}: {estimate(measured.score, measured.low, measured.high)}"
-    random = f"random coordinates reach {shown(control.score)}"
-    if measured.groups < MINIMUM:
-        return "INCONCLUSIVE", f"{score}; {measured.groups} prompts, {MINIMUM} are needed"
-    if measured.high < THRESHOLD and control.low < MARGIN:
-        return "NOT CAUSAL", f"{score}, less than {THRESHOLD:g}; {random}"
-    if control.high < MARGIN:
-        return "NOT SPECIFIC", f"{score}; {random}"
-    if control.low < MARGIN or measured.low < THRESHOLD <= measured.high:
-        return "INCONCLUSIVE", f"{score}; {random}; {THRESHOLD:g}, and a gain of {MARGIN:g}, is needed"
-    if q > ALPHA:
-        return "INCONCLUSIVE", f"{score}; q = {q:.2g} over the layers tried, at most {ALPHA:g} is needed"
-    word = "CAUSAL" if measured.low >= THRESHOLD else "PARTLY CAUSAL"
-    return word, f"{score}; {random}; q = {q:.2g} over the layers tried"
+def _words(measured: Mapping[int, Measurement], tried: int) -> dict[int, _Word]:
+    """The word for each share of outputs changed: from the verdict that most fail, or else from that some do."""
+    most, some = (_judged(claim_id, measured, tried) for claim_id in (NEEDED, PARTLY))
+    return {i: _word(most[i], some[i]) for i in measured}
 
 
-def _q(rows: Sequence[Row], measured: Sequence[Measurement | None], row: Row) -> float | None:
-    """The false discovery rate of a row over all rows of its method."""
-    family = {
-        each.name: None if one is None else _p(one)
-        for each, one in zip(rows, measured, strict=True)
-        if each.method == row.method
+def _word(most: _Judged, some: _Judged) -> _Word:
+    if most.verdict.outcome is Outcome.SUPPORTED:
+        return most.worded("CAUSAL")
+    if most.verdict.outcome is Outcome.CONFOUNDED:
+        return most.worded("NOT SPECIFIC")
+    if most.verdict.outcome is Outcome.INCONCLUSIVE:
+        return most.worded("INCONCLUSIVE")
+    if some.verdict.outcome is Outcome.SUPPORTED:
+        return some.worded("PARTLY CAUSAL")
+    return most.worded("NOT CAUSAL")
+
+
+def _inverse_words(measured: Mapping[int, Measurement], tried: int) -> dict[int, _Word]:
+    """INVERSE CAUSAL where most failing outputs pass without a component; else there is nothing to break."""
+    judged = _judged(SUPPRESSES, measured, tried)
+    return {
+        i: each.worded("INVERSE CAUSAL" if each.verdict.outcome is Outcome.SUPPORTED else "BASELINE FAILS")
+        for i, each in judged.items()
     }
-    return None if family[row.name] is None else benjamini_hochberg(family, list(family)).q[row.name]
 
 
-def _p(measured: Measurement) -> float:
-    """The p of all that its word needs at once (Berger 1982): a gain over random controls, or also a majority."""
-    control = measured.controls[0]
-    of_gain = implied_p(control.gain, control.low, control.high, MARGIN)
-    if measured.score < THRESHOLD:
-        return of_gain
-    return max(of_gain, implied_p(measured.score, measured.low, measured.high, THRESHOLD))
+@dataclass(frozen=True)
+class _Judged:
+    """A verdict on a declared claim, with its q over the layers tried."""
+
+    claim: str
+    verdict: Verdict
+    q: float
+
+    def worded(self, word: str) -> _Word:
+        q = f"; q = {self.q:.2g} over the layers tried" if self.verdict.outcome is Outcome.SUPPORTED else ""
+        return _Word(word, f"{self.verdict.reason}{q}", self.q, self.claim)
+
+
+def _judged(claim_id: str, measured: Mapping[int, Measurement], tried: int) -> dict[int, _Judged]:
+    """The verdicts on a claim, by row, among all layers tried."""
+    tests, untested = (
+        {str(i): (declared(claim_id), one) for i, one in measured.items()},
+        tried - len(measured),
+    )
+    verdicts, q = judge_together(tests, untested), q_values(tests, untested=untested)
+    return {i: _Judged(claim_id, verdicts[str(i)], q[str(i)]) for i in measured}
 
 
 def _joined(names: Sequence[str]) -> str:

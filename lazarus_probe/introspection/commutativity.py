@@ -27,7 +27,6 @@ from lazarus_probe.tasks.arithmetic import is_answer, parse_number
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-LEVELS = ((0.99, "PERFECT"), (0.95, "HIGH"), (0.80, "MODERATE"))
 COMMUTATIVE = ("+", "*")
 UNIT = "cosine of a pair with its operands swapped"
 
@@ -99,7 +98,6 @@ class Commutativity:
             "std_similarity": float(values.std()),
             "min_similarity": float(values.min()),
             "max_similarity": float(values.max()),
-            "level": level_of(float(values.mean())),
             "interval": [found.low, found.high],
             "controls": found.as_dict()["controls"],
         }
@@ -114,11 +112,6 @@ class Commutativity:
 
 
 KEYS = ("layer", "num_pairs", "mean_similarity", "std_similarity", "min_similarity", "max_similarity")
-
-
-def level_of(similarity: float) -> str:
-    """PERFECT, HIGH, MODERATE or LOW: a name for a cosine, and no finding."""
-    return next((name for least, name in LEVELS if similarity > least), "LOW")
 
 
 def commutativity(

@@ -7,7 +7,7 @@ each stands what random vectors of that dimension have. Their squared cosine is 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -16,12 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.declared import declared
+from lazarus_probe.claims.judging import at_threshold
+from lazarus_probe.claims.verdict import Outcome, Verdict, judge
 from lazarus_probe.introspection.direction_file import Direction
 from lazarus_probe.introspection.display import Cell, table
+from lazarus_probe.statistics.measurement import Control, Measurement
 
 LEVEL = 0.95
-# Mean |cosine| below which directions count as weakly and as moderately alike, as published.
-WEAK, MODERATE = 0.3, 0.5
+ORTHOGONAL, ALIKE = "directions-orthogonal", "directions-alike"
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,25 @@ class Pair:
         name_a: of the first.
         name_b: of the second.
         cosine: of the angle between them.
-        orthogonal: whether its size is below the threshold.
         p: how often random vectors are at least as parallel, either way; not corrected for the number of pairs.
+        verdicts: on the claims that the two are orthogonal, and that they are more alike than random vectors.
     """
 
     name_a: str
     name_b: str
     cosine: float
-    orthogonal: bool
     p: float
+    verdicts: Mapping[str, Verdict]
+
+    @property
+    def orthogonal(self) -> bool:
+        """Whether the claim `directions-orthogonal` is supported."""
+        return self.verdicts[ORTHOGONAL].outcome is Outcome.SUPPORTED
+
+    @property
+    def alike(self) -> bool:
+        """Whether the claim `directions-alike` is supported."""
+        return self.verdicts[ALIKE].outcome is Outcome.SUPPORTED
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +80,7 @@ class Cosines:
         files: where they are from.
         directions: as they were read.
         matrix: (K, K) cosines.
-        threshold: of |cosine|, below which two are called orthogonal.
+        threshold: of |cosine|, up to which two are called orthogonal: the declared one, or that which was asked for.
         pairs: each two of them.
         null: of random vectors.
         warnings: what speaks against comparing them.
@@ -88,7 +102,7 @@ class Cosines:
     @property
     def beyond_chance(self) -> list[Pair]:
         """Pairs more parallel than random vectors, with Bonferroni's correction for the number of pairs."""
-        return [pair for pair in self.pairs if pair.p * len(self.pairs) <= 1 - LEVEL]
+        return [pair for pair in self.pairs if pair.alike]
 
     def as_data(self) -> dict[str, Any]:
         """Plain data."""
@@ -102,6 +116,7 @@ class Cosines:
                     "cosine_similarity": pair.cosine,
                     "orthogonal": pair.orthogonal,
                     "p_random": pair.p,
+                    "verdicts": {claim: str(verdict) for claim, verdict in pair.verdicts.items()},
                 }
                 for pair in self.pairs
             ],
@@ -155,14 +170,14 @@ def random_p(cosine: float, dim: int) -> float:
 
 
 def direction_cosines(
-    directions: Sequence[Direction], files: Sequence[Path] | None = None, threshold: float = 0.1
+    directions: Sequence[Direction], files: Sequence[Path] | None = None, threshold: float | None = None
 ) -> Cosines:
     """Compare directions, each with each.
 
     Args:
         directions: two or more, of one dimension.
         files: where they are from; their names, if left out.
-        threshold: of |cosine|, below which two are called orthogonal.
+        threshold: of |cosine|, up to which two are called orthogonal, in place of the declared one.
 
     Raises:
         ValueError: fewer than two, different dimensions, or a threshold outside (0, 1].
@@ -170,7 +185,7 @@ def direction_cosines(
     files = [Path(each.name) for each in directions] if files is None else files
     if len(directions) < 2:
         raise ValueError(f"{len(directions)} direction given; give at least two to compare")
-    if not 0 < threshold <= 1:
+    if threshold is not None and not 0 < threshold <= 1:
         raise ValueError(f"threshold is {threshold:g}; give a |cosine| above 0 and at most 1")
     sizes = [len(each.vector) for each in directions]
     other = next((i for i, size in enumerate(sizes) if size != sizes[0]), None)
@@ -181,18 +196,30 @@ def direction_cosines(
         )
     units = np.stack([each.vector.astype(np.float64) / each.norm for each in directions])
     matrix = np.clip(units @ units.T, -1.0, 1.0)
+    null, places = random_cosines(sizes[0]), list(combinations(range(len(directions)), 2))
+    orthogonal = declared(ORTHOGONAL) if threshold is None else at_threshold(ORTHOGONAL, threshold)
     pairs = [
-        Pair(
-            directions[i].name,
-            directions[j].name,
-            float(matrix[i, j]),
-            bool(abs(matrix[i, j]) < threshold),
-            random_p(float(matrix[i, j]), sizes[0]),
-        )
-        for i, j in combinations(range(len(directions)), 2)
+        _pair(directions[i].name, directions[j].name, float(matrix[i, j]), null, len(places), orthogonal)
+        for i, j in places
     ]
-    null = random_cosines(sizes[0])
-    return Cosines(files, directions, matrix, threshold, pairs, null, _warnings(directions, files))
+    return Cosines(files, directions, matrix, orthogonal.threshold, pairs, null, _warnings(directions, files))
+
+
+def _pair(first: str, second: str, cosine: float, null: RandomCosines, pairs: int, orthogonal: Claim) -> Pair:
+    """Two directions, judged; the p of random vectors is corrected for the number of pairs (Bonferroni)."""
+    size, p = abs(cosine), random_p(cosine, null.dim)
+    itself = Control("itself", 1.0, 1 - size, 1 - size, 1 - size)
+    # A random vector's |cosine| is from 0 to `upper`, in 95 of 100.
+    chance = Control("random_vectors", null.expected, size - null.expected, size - null.upper, size)
+    signed = Measurement(cosine, cosine, cosine, 2, 2, "cosine", (itself,), floor=-1.0)
+    parallel = Measurement(size, size, size, 2, 2, "|cosine|", (chance,), p=min(1.0, p * pairs))
+    return Pair(
+        first,
+        second,
+        cosine,
+        p,
+        {ORTHOGONAL: judge(orthogonal, signed), ALIKE: judge(declared(ALIKE), parallel)},
+    )
 
 
 def _warnings(directions: Sequence[Direction], files: Sequence[Path]) -> list[str]:

@@ -18,6 +18,10 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.declared import declared
+from lazarus_probe.claims.judging import at_threshold
+from lazarus_probe.claims.verdict import Outcome, Verdict, judge
 from lazarus_probe.hooks.sites import Site, kinds_at
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.display import Cell, table
@@ -25,6 +29,7 @@ from lazarus_probe.introspection.estimates import Estimate, next_above, over_row
 from lazarus_probe.introspection.repeated_tokens import Rows, repeated_tokens
 from lazarus_probe.introspection.untrained import COUNT, untrained_models
 from lazarus_probe.statistics import max_statistic_p
+from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.subject.anatomy import UnsupportedArchitecture
 from lazarus_probe.subject.generate import forward
 from lazarus_probe.subject.subject import Subject
@@ -38,8 +43,7 @@ NAMES = {
     "duplicate": "duplicate-token head",
     "previous": "previous-token head",
 }
-# A head that has a name gives this much more attention to the place than under the control.
-THRESHOLD = 0.2
+CLAIM = "head-has-a-name"
 DRAWS = 2000
 FEWEST_ROWS = 5  # 5 signs have 32 patterns
 PATTERN_BYTES = 2**27
@@ -56,8 +60,7 @@ class Kind:
         gain: (layers, H) score minus control, with its interval over rows.
         p: (layers, H) of a gain as large by chance, corrected for all heads: sign flips of rows, max statistic.
         untrained: of each untrained model, the largest gain of its heads.
-        named: heads with a gain of at least the threshold, p below 0.05, and an interval above what the best head of
-            a further untrained model would reach.
+        verdicts: by layer and head, whether it has the name of its kind, as the claim `head-has-a-name` declares it.
     """
 
     score: NDArray[Any]
@@ -65,7 +68,14 @@ class Kind:
     gain: Estimate
     p: NDArray[Any]
     untrained: tuple[float, ...]
-    named: tuple[tuple[int, int], ...]
+    verdicts: Mapping[tuple[int, int], Verdict]
+
+    @property
+    def named(self) -> tuple[tuple[int, int], ...]:
+        """The heads whose claim is supported."""
+        return tuple(
+            place for place, verdict in self.verdicts.items() if verdict.outcome is Outcome.SUPPORTED
+        )
 
     @property
     def best(self) -> tuple[int, int]:
@@ -82,7 +92,7 @@ class HeadScores:
         kinds: by name: "induction", "duplicate", "previous".
         length: tokens of each half.
         rows: sequences that were run.
-        threshold: the least gain of a head that has a name.
+        threshold: the least gain of a head that has a name: the declared one, or that which was asked for.
         loss: mean loss in nats in the first and in the second half, and in a second half in another order.
         loss_gain: first half minus second half, with its interval over rows.
         copying_gain: second half in another order minus second half, with its interval over rows.
@@ -121,7 +131,7 @@ def head_scores(
     rows: int = 8,
     *,
     vocabulary: Sequence[int] | None = None,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
     untrained: int = COUNT,
     seed: int = 0,
 ) -> HeadScores:
@@ -132,27 +142,29 @@ def head_scores(
         length: tokens T of each half; a row has 2 T, after the beginning-of-sequence token.
         rows: sequences, the independent units of intervals and p; at least 5.
         vocabulary: token ids to draw from; all but the special tokens by default.
-        threshold: the least gain of a head that is given a name.
+        threshold: the least gain of a head that is given a name, in place of the declared one.
         untrained: how many untrained models to compare with, at least 3.
         seed: of the tokens.
 
     Raises:
-        ValueError: too few rows, untrained models or tokens, or a model without attention patterns.
+        ValueError: too few rows, untrained models or tokens, a model without attention patterns, or a threshold
+            outside [-1, 1].
     """
     if rows < FEWEST_ROWS:
         raise ValueError(f"rows is {rows}; give at least {FEWEST_ROWS}: fewer have no p below 0.05")
     if untrained < 3:
         raise ValueError(f"{untrained} untrained models; give at least 3, for their spread to be known")
+    claim = declared(CLAIM) if threshold is None else at_threshold(CLAIM, threshold)
     drawn = repeated_tokens(subject, length, rows, vocabulary, seed)
     own = _measure(subject, drawn)
     twins = [_measure(twin, drawn) for twin in untrained_models(subject, untrained)]
-    kinds = {name: _scored(name, own, twins, threshold, seed) for name in KINDS}
+    kinds = {name: _scored(name, own, twins, claim, seed) for name in KINDS}
     first, second, other = own.losses
     return HeadScores(
         kinds,
         length,
         rows,
-        threshold,
+        claim.threshold,
         {
             "first_half": float(first.mean()),
             "second_half": float(second.mean()),
@@ -251,19 +263,36 @@ def _check_square(subject: Subject, site: Site, pattern: NDArray[Any], length: i
         )
 
 
-def _scored(name: str, own: _Measured, twins: Sequence[_Measured], threshold: float, seed: int) -> Kind:
+def _scored(name: str, own: _Measured, twins: Sequence[_Measured], claim: Claim, seed: int) -> Kind:
     gains = own.scores[name] - own.controls[name]
-    gain = over_rows(gains)
+    gain, p = over_rows(gains), _max_p(gains, seed)
     others = tuple(float(np.nanmax((twin.scores[name] - twin.controls[name]).mean(axis=0))) for twin in twins)
-    limit, p = next_above(others), _max_p(gains, seed)
-    named = (gain.mean >= threshold) & (gain.low > limit) & (p < 0.05)
-    return Kind(
-        own.scores[name].mean(axis=0),
-        own.controls[name].mean(axis=0),
-        gain,
-        p,
-        others,
-        tuple((int(layer), int(head)) for layer, head in np.argwhere(named)),
+    places = [(int(layer), int(head)) for layer, head in np.argwhere(~np.isnan(p))]
+    verdicts = {
+        place: judge(claim, _measurement(name, gain, p, others, place, len(gains))) for place in places
+    }
+    return Kind(own.scores[name].mean(axis=0), own.controls[name].mean(axis=0), gain, p, others, verdicts)
+
+
+def _measurement(
+    name: str, gain: Estimate, p: NDArray[Any], others: Sequence[float], place: tuple[int, int], rows: int
+) -> Measurement:
+    """A head's gain beside the best heads of untrained models, whose further one would lie within `reach` of them."""
+    score, low, high = (float(each[place]) for each in (gain.mean, gain.low, gain.high))
+    middle = float(np.mean(others))
+    reach = next_above(others) - middle
+    control = Control("untrained", middle, score - middle, low - middle - reach, high - middle + reach)
+    return Measurement(
+        score,
+        low,
+        high,
+        n=rows,
+        groups=rows,
+        unit=f"{name} attention over the control",
+        controls=(control,),
+        p=float(p[place]),
+        details={"layer": place[0], "head": place[1]},
+        floor=-1.0,
     )
 
 
@@ -294,6 +323,7 @@ def _kind_data(name: str, kind: Kind) -> dict[str, Any]:
         "high": kind.gain.high.tolist(),
         "p": kind.p.tolist(),
         "untrained": list(kind.untrained),
+        "claim": CLAIM,
         "named": [{"layer": layer, "head": head, "name": NAMES[name]} for layer, head in kind.named],
     }
 

@@ -1,7 +1,8 @@
 """Which layers hold groups of prompts apart: cosines between their states at the last token.
 
 Cosines are high or low by the architecture, and any model tells prompts of different words apart. So groups are said to
-be apart only beyond shuffled labels at every layer at once, and beyond what untrained models of the same make do.
+be apart only where the declared claim `layer-distinguishes-groups` is supported: beyond shuffled labels at every layer
+at once, and beyond what untrained models of the same make do.
 """
 
 from __future__ import annotations
@@ -15,18 +16,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lazarus_probe.claims.declared import declared
+from lazarus_probe.claims.judging import judge_declared, verdict_data
+from lazarus_probe.claims.verdict import Outcome, Verdict
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.similarity import separation as separations
 from lazarus_probe.introspection.untrained import COUNT, over_untrained, untrained_models
 from lazarus_probe.statistics import group_permutations, max_statistic_p, paired_interval
+from lazarus_probe.statistics.measurement import Measurement
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 DRAWS = 999
-ALPHA = 0.05
+CLAIM = "layer-distinguishes-groups"
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ class LayerSimilarity:
         matrices: (L, N, N) cosines of the states at the last token.
         clusters: (L,) what they come to by group.
         p: (L,) of the separation, labels shuffled, corrected for the number of layers; None where there is none.
-        gain: (L,) the separation over that of untrained models, with its interval; None where p was not small enough.
+        measurements: (L,) the separation beside that of untrained models, with p; their intervals hold for all layers
+            together. None where there are no groups, prompts or untrained models to measure it with.
         least_p: the smallest p that so many prompts can reach; None without groups.
         untrained: how many untrained models there were to compare with.
     """
@@ -63,18 +69,18 @@ class LayerSimilarity:
     matrices: NDArray[np.float64]
     clusters: tuple[Clusters, ...]
     p: tuple[float, ...] | None
-    gain: tuple[tuple[float, float, float], ...] | None
+    measurements: tuple[Measurement, ...] | None
     least_p: float | None
     untrained: int
 
+    def verdict(self, index: int) -> Verdict | None:
+        """On the claim that a layer holds the groups apart; None where nothing was measured."""
+        return None if self.measurements is None else judge_declared(CLAIM, self.measurements[index])
+
     def distinguishes(self, index: int) -> bool:
-        """Whether a layer holds the groups apart: p at most 0.05, and the whole interval of the gain above 0."""
-        return (
-            self.p is not None
-            and self.p[index] <= ALPHA
-            and self.gain is not None
-            and self.gain[index][1] > 0
-        )
+        """Whether a layer is shown to hold the groups apart."""
+        verdict = self.verdict(index)
+        return verdict is not None and verdict.outcome is Outcome.SUPPORTED
 
     def lack(self) -> str | None:
         """Why nothing can be said of the groups; None where it can."""
@@ -87,8 +93,9 @@ class LayerSimilarity:
             return f"n = {', '.join(map(str, sizes))} prompts a label cannot show it; give at least 4 a label"
         if len(set(self.prompts)) < len(self.prompts):
             return "a prompt stands twice, and is no further evidence; give each once"
-        if self.least_p is None or self.least_p > ALPHA:
-            return f"n = {len(self.prompts)} prompts cannot reach p = {ALPHA}; give at least 4 a label"
+        alpha = declared(CLAIM).alpha
+        if self.least_p is None or self.least_p > alpha:
+            return f"n = {len(self.prompts)} prompts cannot reach p = {alpha}; give at least 4 a label"
         return None if self.untrained else "there are no untrained models to compare with"
 
     def as_data(self) -> dict[str, Any]:
@@ -106,10 +113,9 @@ class LayerSimilarity:
                     "between": found.between,
                     "separation": found.separation,
                     "p": None if self.p is None else self.p[i],
-                    "gain_over_untrained": None
-                    if self.gain is None
-                    else dict(zip(GAIN, self.gain[i], strict=True)),
+                    "gain_over_untrained": self._gain(i),
                     "distinguishes": self.distinguishes(i),
+                    "verdict": self._verdict(i),
                 }
                 for i, (layer, found) in enumerate(zip(self.layers, self.clusters, strict=True))
             }
@@ -120,6 +126,16 @@ class LayerSimilarity:
             "untrained": self.untrained,
             "missing": self.lack(),
         }
+
+    def _gain(self, index: int) -> dict[str, float] | None:
+        if self.measurements is None:
+            return None
+        control = self.measurements[index].controls[0]
+        return {"gain": control.gain, "low": control.low, "high": control.high}
+
+    def _verdict(self, index: int) -> dict[str, Any] | None:
+        verdict = self.verdict(index)
+        return None if verdict is None else verdict_data(declared(CLAIM), verdict)
 
     def _repr_html_(self) -> str:
         names = self.labels or self.prompts
@@ -134,9 +150,6 @@ class LayerSimilarity:
             )
             for layer, matrix in zip(self.layers, self.matrices, strict=True)
         )
-
-
-GAIN = ("gain", "low", "high")
 
 
 def layer_similarity(
@@ -156,8 +169,8 @@ def layer_similarity(
         prompts: N texts, at least two.
         labels: (N,) the group of each, or None.
         layers: after which blocks.
-        untrained: how many untrained models of the same make to compare with, where shuffled labels do not explain what
-            is found; 0 for none, and then nothing is said to be held apart.
+        untrained: how many untrained models of the same make to compare with; 0 for none, and then nothing is said to
+            be held apart.
         seed: of the shuffles and intervals.
         check: called after each model.
 
@@ -174,13 +187,13 @@ def layer_similarity(
     check()
     groups = None if labels is None else np.asarray(labels, dtype=np.str_)
     p = None if groups is None or len(set(prompts)) < len(prompts) else _p(matrices, groups, seed)
-    gain = None
-    if p is not None and groups is not None and min(p) <= ALPHA and untrained:
+    measurements = None
+    if p is not None and groups is not None and untrained:
         others = []
         for twin in untrained_models(subject, untrained):
             others.append(cosines(twin, prompts, layers))
             check()
-        gain = _gains(prompts, groups, matrices, others, seed)
+        measurements = _measured(prompts, groups, matrices, others, p, layers, seed)
     return LayerSimilarity(
         tuple(prompts),
         None if labels is None else tuple(labels),
@@ -188,7 +201,7 @@ def layer_similarity(
         matrices,
         tuple(Clusters({}, {}, None) if groups is None else clusters(matrix, groups) for matrix in matrices),
         p,
-        gain,
+        measurements,
         None if groups is None else _least_p(groups),
         untrained,
     )
@@ -266,20 +279,37 @@ def _least_p(groups: NDArray[np.str_]) -> float:
     return float(alike * prod(factorial(int(size)) for size in sizes)) / float(factorial(int(sizes.sum())))
 
 
-def _gains(
+def _measured(
     prompts: Sequence[str],
     groups: NDArray[np.str_],
     matrices: NDArray[np.float64],
     others: Sequence[NDArray[np.float64]],
+    p: Sequence[float],
+    layers: Sequence[int],
     seed: int,
-) -> tuple[tuple[float, float, float], ...]:
+) -> tuple[Measurement, ...]:
     """Each layer's separation over that of untrained models, at a level for all layers together."""
-    level = 1 - ALPHA / len(matrices)
+    level = 1 - declared(CLAIM).alpha / len(matrices)
     found = []
-    for layer, matrix in enumerate(matrices):
-        score = np.clip(separations(matrix, groups), -2, 2)
-        interval = paired_interval(score, np.asarray(prompts), level=level, seed=seed, bound=2)
-        chance = [float(separations(other[layer], groups).mean()) for other in others]
-        control = over_untrained(float(score.mean()), interval, chance)
-        found.append((control.gain, control.low, control.high))
+    for index, (layer, matrix) in enumerate(zip(layers, matrices, strict=True)):
+        values = np.clip(separations(matrix, groups), -2, 2)
+        score = float(values.mean())
+        interval = paired_interval(values, np.asarray(prompts), level=level, seed=seed, bound=2)
+        chance = [float(separations(other[index], groups).mean()) for other in others]
+        found.append(
+            Measurement(
+                score,
+                min(interval.low, score),
+                max(interval.high, score),
+                n=len(prompts),
+                groups=len(prompts),
+                unit="cosine within a group minus across",
+                controls=(over_untrained(score, interval, chance),),
+                p=p[index],
+                seed=seed,
+                details={"layer": layer},
+                floor=-2.0,
+                ceiling=2.0,
+            )
+        )
     return tuple(found)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.claims.declared import declared
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.patch_pairs import Asked, foreign_pairs
 from lazarus_probe.introspection.patch_runs import NUMBERS, At, Patched, patched
-from lazarus_probe.introspection.patch_sweep import OWN_ANSWERS, WHOLE_SOURCE, other_positions
+from lazarus_probe.introspection.patch_sweep import OWN_ANSWERS, UNIT, WHOLE_SOURCE, other_positions
 from lazarus_probe.introspection.patching import classify, says, shown
 from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics import halves
@@ -25,8 +26,7 @@ from lazarus_probe.statistics.measurement import Measurement
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-OFTEN = 0.5
-UNIT = "rate of full transfer"
+CLAIM = "patch-carries-the-answer"
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,14 +245,15 @@ def _effects(texts: NDArray[Any], asked: Sequence[Asked]) -> NDArray[Any]:
 def _chosen(
     moved: NDArray[np.bool_], layers: Sequence[int], groups: NDArray[Any], trivial: int | None, seed: int
 ) -> tuple[int | None, NDArray[Any]]:
-    """The first layer at which half of one half of the pairs transfer, and the rows of the other half."""
+    """The first layer at which as many of one half transfer as is claimed, and the rows of the other half."""
+    often = declared(CLAIM).threshold
     try:
         first, second = halves(np.arange(len(groups), dtype=float), groups, seed=seed, kind="regression")
     except ValueError:
         return None, np.arange(0)
     shares = moved[:, first].mean(axis=1)
     for layer, share in zip(layers, shares, strict=True):
-        if share >= OFTEN and layer != trivial and len(np.unique(groups[second])) > 1:
+        if share >= often and layer != trivial and len(np.unique(groups[second])) > 1:
             return layer, second
     return None, second
 

@@ -18,12 +18,15 @@ from lazarus_probe.introspection.patch_pairs import Asked, foreign_sources
 from lazarus_probe.introspection.patch_questions import named
 from lazarus_probe.introspection.patch_runs import NUMBERS, At, Patched, patched
 from lazarus_probe.introspection.patching import Effect, Pair, classify, says, shown
+from lazarus_probe.statistics import exact
+from lazarus_probe.statistics.measurement import Control, Measurement
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 
 OWN_ANSWERS = "the answers are what the model says: give the expected ones of source and target"
+UNIT = "rate of full transfer"
 WHOLE_SOURCE = "with all positions replaced the model runs the source, at any layer; give --position last"
 
 
@@ -100,6 +103,17 @@ class PatchResult:
     def critical_layer(self) -> int | None:
         """The first layer with full transfer, if it says anything: see `doubt`."""
         return None if self.doubt else self.full_transfer_layer
+
+    def measurement(self) -> Measurement | None:
+        """What one pair says of the critical layer, beside foreign sources; None where there is no such layer."""
+        layer = self.critical_layer
+        if layer is None:
+            return None
+        donors = next(each for each in self.results if each.layer == layer).random_donor
+        own, foreign = exact(1, 1), exact(donors["found"], donors["n"])
+        share = donors["found"] / donors["n"]
+        gain = Control("random_donor", share, 1 - share, own.low - foreign.high, own.high - foreign.low)
+        return Measurement(1.0, own.low, own.high, 1, 1, UNIT, (gain,), details={"layer": layer})
 
     @property
     def doubt(self) -> str:

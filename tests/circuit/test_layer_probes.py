@@ -9,43 +9,53 @@ import numpy as np
 import pytest
 
 from lazarus_probe.circuit.layer_probes import _flipped, emergence_of, mixed, probe_layers, shuffles
+from lazarus_probe.claims.declared import declared
+from lazarus_probe.claims.judging import at_threshold
 from lazarus_probe.statistics import sign_flip
 
+CLAIM = declared("collected-label-readable")
 
-def probed(collected: Any, **options: Any) -> dict[int, Any]:
+
+def probed(collected: Any, threshold: float = CLAIM.threshold, **options: Any) -> dict[int, Any]:
     labels, groups = np.array(collected.prompts.labels), np.array(collected.prompts.groups)
     bag = np.eye(24)[[int(group[1:]) for group in groups]]
-    return probe_layers(
-        collected.hidden, labels, groups, {"bag": dict.fromkeys((0, 1), bag)}, draws=199, **options
-    )
+    known = {"bag_of_words": dict.fromkeys((0, 1), bag)}
+    claim = at_threshold(CLAIM.id, threshold)
+    return probe_layers(collected.hidden, labels, groups, known, claim, **{"draws": 199} | options)
+
+
+def no_words(rows: int) -> dict[str, dict[int, np.ndarray]]:
+    """Words that tell nothing, at both layers."""
+    return {"bag_of_words": dict.fromkeys((0, 1), np.ones((rows, 1)))}
 
 
 def test_planted(planted: Callable[..., Any]):
     """A property planted at layer 1 emerges there, and its numbers are in order."""
     found = probed(planted())
-    assert emergence_of(found, 0.75) == 1
-    assert emergence_of(found, 1.01) is None
+    assert emergence_of(found) == 1
+    assert emergence_of(probed(planted(), threshold=1.0)) is None
     assert found[1].low <= found[1].accuracy <= found[1].high
     assert found[1].majority == 0.5
-    assert {control.name for control in found[1].controls} == {"majority", "bag"}
+    assert {control.name for control in found[1].controls} == {"majority", "bag_of_words"}
     assert found[1].as_data()["n_classes"] == 2
 
 
 def test_noise(planted: Callable[..., Any]):
     """On noise nothing emerges, whatever the threshold, though it is learned by heart."""
     for seed in range(4):
-        found = probed(planted(size=0.0, seed=seed, width=60))
-        assert emergence_of(found, 0.0) is None
+        found = probed(planted(size=0.0, seed=seed, width=60), threshold=0.0)
+        assert emergence_of(found) is None
         assert found[0].train_accuracy == 1.0
 
 
 def test_without_draws(planted: Callable[..., Any]):
-    """Without shuffles there is no p, and nothing is said to be beyond the controls."""
+    """Without shuffles there is no p and no verdict, and nothing is said to be beyond the controls."""
     collected = planted()
     labels, groups = np.array(collected.prompts.labels), np.array(collected.prompts.groups)
-    found = probe_layers(collected.hidden, labels, groups, {}, draws=0)
+    found = probe_layers(collected.hidden, labels, groups, {}, CLAIM, draws=0)
     assert found[1].p is None
     assert found[1].accuracy > 0.8
+    assert found[1].verdict is None
     assert not found[1].beyond_controls
 
 
@@ -53,7 +63,8 @@ def test_a_control_that_knows(planted: Callable[..., Any]):
     """What a control reads as well is no finding."""
     collected = planted()
     labels, groups = np.array(collected.prompts.labels), np.array(collected.prompts.groups)
-    found = probe_layers(collected.hidden, labels, groups, {"same": collected.hidden}, draws=199)
+    known = no_words(96) | {"same": collected.hidden}
+    found = probe_layers(collected.hidden, labels, groups, known, CLAIM, draws=199)
     assert not found[1].beyond_controls
     assert found[1].best_control.name == "same"
 
@@ -69,7 +80,8 @@ def test_pairs_in_a_group():
         assert (flipped.all(axis=1) | ~flipped.any(axis=1)).all()
     assert 0.4 < (drawn != labels).mean() < 0.6
     features = rng.normal(size=(96, 8)) + 3.0 * labels[:, None]
-    found = probe_layers({0: rng.normal(size=(96, 8)), 1: features}, labels, groups, {}, draws=199)
+    places = {0: rng.normal(size=(96, 8)), 1: features}
+    found = probe_layers(places, labels, groups, no_words(96), CLAIM, draws=199)
     assert found[1].beyond_controls
     assert not found[0].beyond_controls
 

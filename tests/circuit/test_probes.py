@@ -37,7 +37,7 @@ def test_organism(organism: Subject, sentiment: ProbeSet):
 def test_threshold(organism: Subject, sentiment: ProbeSet):
     """Nothing emerges below the threshold, nor without twin and shuffles."""
     assert (
-        stratigraphy(organism, [sentiment], [5], threshold=1.01, draws=49).sets["sentiment"].emergence is None
+        stratigraphy(organism, [sentiment], [5], threshold=1.0, draws=49).sets["sentiment"].emergence is None
     )
     found = stratigraphy(organism, [sentiment], [5], full=False)
     assert found.sets["sentiment"].emergence is None

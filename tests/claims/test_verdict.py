@@ -349,3 +349,20 @@ def test_a_refutation_has_a_small_p(claim, found):
     assert 0 <= p <= 1
     if decide(claim, found).outcome == Outcome.REFUTED:
         assert p <= (0.05 if claim.kind == "invariance" else 0.025) + 1e-9
+
+
+def test_a_gain_above_the_range_is_advised_on():
+    """A control whose R2 is below 0 is gained more over than 1: that is no score that groups are simulated with."""
+    control = Control("shuffled_labels", -0.03, 1.0089, 0.073, 1.2)
+    found = Measurement(0.979, -0.2, 1.0, 50, 50, "held-out R2", (control,))
+    claim = Claim(
+        id="r2",
+        statement="s",
+        source="t",
+        kind="decodability",
+        threshold=0.8,
+        effect=1.0,
+        margin=0.2,
+        controls=("shuffled_labels",),
+    )
+    assert judge(claim, found).outcome == "inconclusive"

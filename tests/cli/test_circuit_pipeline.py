@@ -175,7 +175,7 @@ def test_probes(tmp_path: Path, capsys: Capsys):
     assert "emergence" not in quick
     assert list(quick["probes"]["question"]) == ["0", "7"]
     text = run(capsys, *few, "--layers", "6", "--threshold", "1")
-    assert "accuracy of at least 1, " in text
+    assert "accuracy of at least 1 (by --threshold; 0.75 is declared), beyond every control" in text
     assert "not: question: best " in text
 
 

@@ -43,10 +43,17 @@ def test_orthogonal_is_said_with_what_chance_has(
     """Random directions are below the threshold, and the text says that this shows no independence."""
     assert main(["introspect", "directions", *saved[:2]]) == 0
     shown = capsys.readouterr().out
-    assert "largely ORTHOGONAL, and no pair is more alike than random vectors" in shown
+    assert (
+        "1 of 1 pairs are orthogonal, with a |cosine| of at most 0.1, and no pair is more alike than random"
+        in shown
+    )
     assert "Random vectors of dimension 256: |cosine| 0.0499 on average" in shown
     assert main(["introspect", "directions", saved[0], saved[2]]) == 0
-    assert "HIGHLY correlated; 1 of 1 pairs" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "0 of 1 pairs are orthogonal" in shown
+    assert "; 1 of 1 are more alike than random vectors" in shown
+    assert main(["introspect", "directions", *saved[:2], "--threshold", "0.2"]) == 0
+    assert "at most 0.2 (by --threshold; 0.1 is declared), and no" in capsys.readouterr().out
 
 
 def test_the_threshold_decides_what_is_orthogonal(

@@ -20,7 +20,7 @@ from lazarus_probe.cli.lazarus import main
 from lazarus_probe.introspection.early_layers import EarlyLayersResult, early_layers
 
 COMMAND = ["introspect", "early-layers", "-m"]
-WORDS = ("extractable after", "mostly complete", "PARADOX")
+WORDS = ("extractable after", "mostly complete")
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +44,11 @@ def words(result: EarlyLayersResult) -> str:
 
 
 def test_words_need_the_gain_over_controls(result):
-    """An answer read to 0.99 is extractable, and a paradox where expressions look alike, only beyond the controls."""
+    """An answer read to 0.99 is extractable, and the computation mostly complete, only beyond the controls."""
     beyond = words(with_answer(result, 1, gain=0.1, alike=0.97))
     assert "Answer extractable after L1 (R2 0.990)" in beyond
     assert "Computation mostly complete by L1" in beyond
-    assert "PARADOX after L1" in beyond
-    assert "PARADOX" not in words(with_answer(result, 1, gain=0.1, alike=0.5))
+    assert "Mean cosine of all expressions after L1: 0.970; in an untrained model 0.970" in beyond
     explained = words(with_answer(result, 1, gain=0.0, alike=0.97))
     assert not any(word in explained for word in WORDS)
     assert "Answer not shown to be computed" in explained

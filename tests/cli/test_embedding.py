@@ -11,10 +11,10 @@ import pytest
 
 from lazarus_probe.claims.claim import read_claims
 from lazarus_probe.claims.verdict import Outcome
-from lazarus_probe.cli.embedding import EMBED, absence, claim, interpretation, judged, text
+from lazarus_probe.cli.embedding import EMBED, absence_of, claim_of, interpretation, judged, text
 from lazarus_probe.cli.lazarus import main
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.embedding import EmbeddingResult, Sizes, embedding, task_types
+from lazarus_probe.introspection.embedding import ALL, EmbeddingResult, Sizes, embedding, task_types
 from lazarus_probe.introspection.similarity import similarity
 from lazarus_probe.statistics.measurement import Control
 from lazarus_probe.subject import Subject
@@ -53,11 +53,10 @@ def test_baked_in_is_said_where_the_controls_carry_it(result):
     beyond, not_beyond = words(with_task(result, 0.3)), words(with_task(result, 0.01))
     assert "Task type is BAKED INTO embeddings (100% detection)" in beyond
     assert "BAKED" not in not_beyond
+    assert "Task type is NOT shown to be in embeddings: confounded: " in not_beyond
     assert (
-        "Task type is readable from embeddings (100%), and from the commonest answer (99.0%), a bag"
-        in not_beyond
+        "100% detection; as much, within the margin, from the commonest answer (99.0%), a bag" in not_beyond
     )
-    assert "shows nothing that training put there" in not_beyond
 
 
 def test_not_in_embeddings_is_said_where_the_operands_are(result):
@@ -90,24 +89,28 @@ def test_text_has_the_published_headings(result):
     assert "best control: " in shown
 
 
-def test_claims_are_those_registered():
-    """Thresholds, margins, groups and controls are those of the claims, but for two that are stated."""
-    known = read_claims(REGISTERED)
+def test_the_command_judges_by_the_claims_that_hypotheses_test(result):
+    """Where a hypothesis asks the same, the command's claim is that very claim, threshold, margin and hash."""
+    known, whole = read_claims(REGISTERED), replace(result, operations=ALL)
     pairs = {
+        ("task", EMBED): "task-type-in-embeddings",
+        ("task", 0): "task-type-after-layers",
         ("operation", EMBED): "operation-in-embeddings",
         ("operation", 0): "operation-after-layers",
         ("operand", EMBED): "operand-in-embeddings",
         ("operand", 0): "operand-after-layers",
-        ("task", EMBED): "task-type-in-embeddings",
         ("answer", 0): "answer-after-layers",
     }
-    for (test, place), name in pairs.items():
-        ours, theirs = claim(test, place), known[name]
-        assert (ours.margin, ours.minimum_groups) == (theirs.margin, theirs.minimum_groups)
-        assert set(ours.controls) - {"operands"} == set(theirs.controls)
-        assert ours.threshold == (0.9 if test == "task" else theirs.threshold)
-    for name in ("kind", "threshold", "margin", "minimum_groups", "controls"):
-        assert getattr(absence(), name) == getattr(known["answer-not-in-embeddings"], name)
+    assert {claim_of(whole, *asked).hash for asked in pairs} == {known[name].hash for name in pairs.values()}
+    assert absence_of(whole) == known["answer-not-in-embeddings"]
+
+
+def test_other_questions_are_other_claims(result):
+    """The registered claims are about products and all four operations; what asks less has ids of its own."""
+    known, sums = read_claims(REGISTERED), replace(result, operations=("add",))
+    asked = [claim_of(result, "operation", EMBED), claim_of(result, "operation", 0), absence_of(sums)]
+    asked += [claim_of(sums, "answer", 0), claim_of(sums, "answer", EMBED)]
+    assert not {claim.id for claim in asked} & set(known)
 
 
 def test_nothing_is_found_in_an_untrained_model(tmp_path, capsys):
@@ -117,6 +120,8 @@ def test_nothing_is_found_in_an_untrained_model(tmp_path, capsys):
     out = capsys.readouterr().out
     data = json.loads(saved.read_text())
     assert "BAKED INTO" not in out
+    assert "is in embeddings" not in out
+    assert "NOT in embeddings" not in out
     assert "TEST 4: OPERATION TYPE DETECTION" in out
     assert [key for key, each in data["verdicts"].items() if each["outcome"] == Outcome.SUPPORTED] == []
     assert data["results"]["task_from_embedding"] > 0.9

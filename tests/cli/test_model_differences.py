@@ -119,13 +119,17 @@ def test_activation_diff_options_count(capsys: pytest.CaptureFixture[str], adapt
 
 
 def test_commutativity_prints_and_keeps(capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    """Pairs, level, controls and the published keys; order is said not to matter where all controls are beaten."""
+    """Pairs, level, controls, the verdict on the declared claim, and the published keys."""
     file = tmp_path / "swaps.json"
     printed = run(capsys, "commutativity", "-m", "organism", "-o", str(file))
     assert re.search(r"^2\*3= +3\*2= +0\.99\d\d +6 +6$", printed, re.MULTILINE)
-    assert "Level: PERFECT" in printed
-    assert "Order does not matter here" in printed
+    assert "Level: not shown" in printed
+    assert "No finding (inconclusive: cosine of a pair with its operands swapped 1.00 [" in printed
     assert re.search(r"a-b with b-a +0\.98\d\d +gain \+0\.0", printed)
+    assert (json.loads(file.read_text())["claim"], "order-does-not-matter" in printed) == (
+        "swapped-pairs-alike",
+        False,
+    )
     kept = json.loads(file.read_text())
     assert list(kept)[:8] == [
         "model_id", "layer", "num_pairs", "mean_similarity", "std_similarity", "min_similarity", "max_similarity",

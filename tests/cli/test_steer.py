@@ -14,6 +14,7 @@ from lazarus_probe.introspection.direction_file import read_direction
 
 COMMAND = ["introspect", "steer", "-m", "organism"]
 SUMS = "5 + 8 = |9 + 6 = |7 + 7 = |21 + 8 = |30 + 3 = |40 + 6 = "
+MANY = "|".join([SUMS, *(f"{a} + {a + 3} = " for a in range(2, 16))])  # 20, for six are too few to tell
 
 
 @pytest.fixture(scope="module")
@@ -170,17 +171,18 @@ def test_a_direction_from_elsewhere_is_noted(direction, capsys):
 
 def test_a_dose_response_is_measured_and_judged(capitals, capsys, tmp_path):
     """Each dose has its effects beside random directions; the direction is said to steer where they do not."""
-    dose = ["-d", str(capitals), "-p", SUMS, "--dose", "0,4", "--target", " Paris", "-n", "1"]
+    dose = ["-d", str(capitals), "-p", MANY, "--dose", "0,4", "--target", " Paris", "-n", "1"]
     picture = tmp_path / "dose.png"
     assert main([*COMMAND, *dose, "--plot", str(picture), "-o", str(tmp_path / "dose.json")]) == 0
     shown = capsys.readouterr().out
-    assert "Probability of the target (n = 6)" in shown
+    assert "Probability of the target (n = 20)" in shown
     assert "The direction STEERS to ' Paris' (supported: " in shown
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in tmp_path.iterdir()} == {"dose.png", "dose.json"}
     found = json.loads((tmp_path / "dose.json").read_text())
     assert [row["coefficient"] for row in found["doses"]] == [0, 4]
     assert found["verdict"]["steers"] is True
+    assert found["verdict"]["claim"] == "steers"
     assert found["doses"][0]["kl"]["mean"] == pytest.approx(0, abs=1e-6)
     assert found["doses"][0]["kl"]["p"] is None
     few = data(capsys, *dose, "--random-directions", "3")

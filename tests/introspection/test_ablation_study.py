@@ -206,7 +206,7 @@ def test_matrix_reading(organism):
     broken = [prompt for prompt, ok in zip(prompts, found.rows[1].passes, strict=True) if not ok]
     assert 0 < len(broken) < 3
     assert f"L7 mean: breaks {', '.join(map(repr, broken))} and spares the rest ({len(broken)} of 3" in text
-    assert "3 prompts, 10 are needed" in text
+    assert "3 independent groups, 10 are needed" in text
 
 
 def test_sampling(study):

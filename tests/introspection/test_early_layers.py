@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.verdict import Outcome, judge
-from lazarus_probe.cli.early_layers import claim
 from lazarus_probe.hooks import collect
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.early_layers import EarlyLayersResult, early_layers
@@ -134,5 +134,5 @@ def test_only_a_computed_answer_is_extractable(organism, planted, outcome):
     )
     found = measure(readings, "regression", 0, {})
     assert found.score > 0.9
-    verdict = judge(claim(0.9), found).outcome
+    verdict = judge(declared("computation-mostly-complete"), found).outcome
     assert verdict is outcome if outcome else verdict is not Outcome.SUPPORTED

@@ -18,14 +18,12 @@ from lazarus_probe.introspection.layer_similarity import (
 from lazarus_probe.tasks.arithmetic import Fact
 
 CAPITALS = [f"The capital of {country} is" for country in ("France", "Italy", "Spain", "Japan")]
-PHRASINGS = ("what_is", "command", "noun", "is", "spaced", "compact")
 SUMS = ["2 + 3 = ", "15 + 8 = ", "9 + 17 = ", "22 + 4 = "]
 
 
-def asked(operation):
-    """Three facts of an operation in six phrasings."""
-    pairs = ((7, 8), (12, 5), (20, 4))
-    return [Fact(operation, *pair).prompt(phrasing) for phrasing in PHRASINGS for pair in pairs]
+def facts(operation):
+    """Twenty facts of an operation, of the same numbers for each operation."""
+    return [Fact(operation, a, 3).prompt() for a in range(2, 22)]
 
 
 def test_cosines_are_those_of_single_runs(grouped):
@@ -85,15 +83,16 @@ def test_the_least_p_counts_arrangements():
 
 
 def test_operations_that_a_model_learnt_are_apart(organism):
-    """Products and sums, in words that both share, lie apart beyond shuffled labels and untrained models."""
-    found = layer_similarity(organism, asked("multiply") + asked("add"), ["times"] * 18 + ["plus"] * 18, [3])
+    """Products and sums of the same numbers lie apart beyond shuffled labels and untrained models."""
+    found = layer_similarity(organism, facts("multiply") + facts("add"), ["times"] * 20 + ["plus"] * 20, [3])
     assert found.lack() is None
     assert found.distinguishes(0)
     assert found.p[0] <= 0.05
-    assert found.gain[0][1] > 0
+    assert found.measurements[0].controls[0].low > 0
+    assert str(found.verdict(0)).startswith("supported: ")
     data = found.as_data()
     assert list(data)[:5] == ["prompts", "labels", "layers", "similarity_matrices", "clusters"]
-    assert np.shape(data["similarity_matrices"]["3"]) == (36, 36)
+    assert np.shape(data["similarity_matrices"]["3"]) == (40, 40)
     assert data["clusters"]["3"]["separation"] == found.clusters[0].separation
     assert "times" in found._repr_html_()
 

@@ -161,7 +161,7 @@ def _projections(runs: Runs) -> Table:
     for arm in ("vo", "qk", "mlp", "all"):
         named = values(runs[arm], "named").mean(axis=1)
         ranks = ", ".join(f"{name.removesuffix('_proj')} {rank}" for name, rank in runs[arm][0].ranks.items())
-        most = f"{(named > 0.5).sum()}/{len(named)}"
+        most = f"{(named > 1 - named).sum()}/{len(named)}"  # of the items: more on top than not
         rows.append((ARMS[arm].what, ranks, f"{runs[arm][0].trainable:,}", most, f"{named.min():.3f}"))
     return Table(
         "projections, at equal parameter count",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.judging import judge_together, q_values
 from lazarus_probe.claims.verdict import Outcome, judge
-from lazarus_probe.cli.judged import judge_together
 from lazarus_probe.statistics.measurement import Control, Measurement
 
 CLAIM = Claim(
@@ -27,7 +27,24 @@ def test_a_finding_alone_is_none_among_many():
     many = {"one": (CLAIM, CLEAR)} | {f"other {i}": (CLAIM, NOTHING) for i in range(19)}
     found = judge_together(many)
     assert found["one"].outcome is Outcome.INCONCLUSIVE
-    assert found["one"].reason == "supported alone, but q = 0.8 among 20 tests"
+    assert found["one"].reason.startswith("supported alone, but q = 0.8 among 20 tests; accuracy 0.90 [")
     assert {name: verdict for name, verdict in found.items() if name != "one"} == {
         name: judge(*test) for name, test in many.items() if name != "one"
     }
+
+
+def test_a_refutation_alone_is_none_among_many():
+    """A score just below the threshold is refuted alone, and beside nineteen of nothing it is inconclusive."""
+    below = replace(CLEAR, score=0.4, low=0.31, high=0.49)
+    assert judge_together({"one": (CLAIM, below)})["one"].outcome is Outcome.REFUTED
+    many = {"one": (CLAIM, below)} | {f"other {i}": (CLAIM, NOTHING) for i in range(19)}
+    assert judge_together(many)["one"].reason.startswith("refuted alone, but q = ")
+    far = replace(CLEAR, score=0.1, low=0.05, high=0.15)
+    assert judge_together(many | {"two": (CLAIM, far)})["two"].outcome is Outcome.REFUTED
+
+
+def test_what_gave_no_number_counts_among_the_tests():
+    """Tests that were tried and gave nothing are part of the family."""
+    assert judge_together({"one": (CLAIM, CLEAR)}, untested=19)["one"].outcome is Outcome.INCONCLUSIVE
+    q = q_values({"one": (CLAIM, CLEAR)}), q_values({"one": (CLAIM, CLEAR)}, untested=19)
+    assert q[1]["one"] == 20 * q[0]["one"]
