@@ -95,15 +95,16 @@ def extrapolate(features: NDArray[Any], asked: Numbers, seed: int = 0) -> tuple[
 
 
 def _scored(predictions: NDArray[Any], numbers: NDArray[Any], groups: NDArray[Any], seed: int) -> Readout:
-    """R2 about the mean of these numbers, the predictions kept within their range so that an error is bounded."""
+    """R2 about the mean of these numbers, at least -1; predictions are kept in their range, which bounds an error."""
     ends = np.array([numbers.min(), numbers.max()])
     kept = np.clip(predictions, *ends)
     around = (numbers - numbers.mean()) ** 2
     taken = around - (kept - numbers) ** 2
     squares, error = (ends - numbers.mean()) ** 2, float(np.ptp(ends)) ** 2
     worst, best = (float(squares.min()) - error, float(squares.min())), (float(squares.max()),) * 2
-    interval = ratio_interval(taken, around, groups, worst, best, seed=seed)
-    return Readout(float(taken.sum() / around.sum()), interval, np.asarray(predictions, dtype=np.float64))
+    found = ratio_interval(taken, around, groups, worst, best, seed=seed)
+    interval = Interval(max(found.low, -1.0), max(found.high, -1.0), found.level)
+    return Readout(max(float(taken.sum() / around.sum()), -1.0), interval, np.asarray(kept, dtype=np.float64))
 
 
 def extrapolation(

@@ -26,7 +26,7 @@ CLAIM = Claim(id="test", statement="a", source="b", controls=CONTROLS, **SCORE)
 @pytest.fixture(scope="module")
 def asked():
     """Products of two digits with their answers."""
-    return [(f"{a}*{b}=", str(a * b), f"{min(a, b)},{max(a, b)}") for a in range(2, 8) for b in range(2, 8)]
+    return [(f"{a}*{b}=", str(a * b), f"{min(a, b)},{max(a, b)}") for a in range(2, 10) for b in range(2, 10)]
 
 
 def parts(subject, asked):

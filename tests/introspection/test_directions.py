@@ -18,7 +18,7 @@ from lazarus_probe.subject import Subject
 SCORE = {"kind": "absence", "threshold": 0.35, "margin": 0.15, "minimum_groups": 6}
 CONTROLS = ("same_operation", "random_targets")
 CLAIM = Claim(id="test", statement="a", source="b", controls=CONTROLS, **SCORE)
-ROUNDS, EACH = 8, 12
+ROUNDS, EACH = 40, 12
 
 
 def test_the_direction_is_that_of_ridge():
