@@ -1,8 +1,8 @@
 """Does the model answer arithmetic in every form, or only in the forms that one thinks of asking?
 
-Everything else that is claimed of arithmetic rests on this. An average over forms hides the one that fails, so a
-search goes for it: over operations, phrasings and sizes of numbers, down to the simplest that falls short. What it ends
-at is measured on numbers that the search has not seen.
+Everything else that is claimed of arithmetic rests on this. An average over forms hides the one that fails: so each of
+the 108 operations, phrasings and sizes of numbers is measured, and those that fall short more than others. The simplest
+that fails, or the nearest to failing, is measured on numbers that were not searched.
 """
 
 from functools import partial

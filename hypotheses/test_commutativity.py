@@ -1,8 +1,9 @@
 """Is an answer the same in both orders of its operands, because the model knows what commutes?
 
 Published for `*` from the similarity of hidden states, which `-` shows as well; here the answers themselves are
-compared, wherever a search finds them to differ most. A model that takes its operands for a set gives one answer in
-both orders of anything: so the same swap must change the answers of `-` and `/`.
+compared in each of 54 slices, every phrasing and size of both operations, and more of them where they differ. A model
+that takes its operands for a set gives one answer in both orders of anything: so the same swap must change the answers
+of `-` and `/`.
 """
 
 from functools import partial

@@ -3,7 +3,8 @@
 Patching the last position after the last layer replaces the output itself and always transfers; so the layer is fixed
 beforehand at the published relative depth. The report keeps the whole table of layers and positions.
 
-Whether it holds beyond products of digits put into sums is searched: over pairs of operations, formats and sizes.
+Whether it holds beyond products of digits put into sums is measured in every slice: each pair of operations, in both
+formats and in all sizes of numbers, 72 in all.
 """
 
 from functools import partial
@@ -68,17 +69,31 @@ def asked(questions):
     return Pair(source.text, target.text, source.fact.answer, target.fact.answer)
 
 
+def kind(questions):
+    """The slice that a source and a target question are of."""
+    source, target = questions
+    sizes = sorted(len(str(number)) for number in (source.fact.a, source.fact.b))
+    return source.fact.operation, target.fact.operation, source.phrasing, *sizes
+
+
+def of_one_length(subject, drawn):
+    """Which pairs have prompts of the length that is usual in their slice."""
+    lengths = np.array([[len(subject.encode(question.text)) for question in pair] for pair in drawn])
+    kinds = [kind(questions) for questions in drawn]
+    usual = {one: np.median(lengths[[other == one for other in kinds]]) for one in set(kinds)}
+    return [(pair == usual[one]).all() for pair, one in zip(lengths, kinds, strict=True)]
+
+
 def moved(subject, layer, drawn):
     """Whether the source's answer comes out, for pairs of one length of which the model answers both sides."""
     pairs = [asked(questions) for questions in drawn]
-    lengths = np.array([[len(subject.encode(text)) for text in (pair.source, pair.target)] for pair in pairs])
     said = [greedy(subject, [getattr(pair, side) for pair in pairs], 4) for side in ("source", "target")]
     known = [
         i
-        for i, pair in enumerate(pairs)
-        if (lengths[i] == np.median(lengths)).all()
-        and is_answer(said[0][i], pair.source_answer)
-        and is_answer(said[1][i], pair.target_answer)
+        for i, fits in enumerate(of_one_length(subject, drawn))
+        if fits
+        and is_answer(said[0][i], pairs[i].source_answer)
+        and is_answer(said[1][i], pairs[i].target_answer)
     ]
     kept = [pairs[i] for i in known]
     found = sweep_residual(subject, kept, [layer], [-1]) if kept else None
@@ -89,7 +104,7 @@ def moved(subject, layer, drawn):
         prompts=[f"{pair.target} (with {pair.source})" for pair in kept],
         expected=[f"{pair.source_answer}" for pair in kept],
         said=found.said(layer, -1) if found else [],
-        tokens=int(lengths.sum()),
+        tokens=sum(len(subject.encode(question.text)) for questions in drawn for question in questions),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ from lazarus_probe.claims.claim import POSITIVE, Claim
 from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics import Interval, paired_interval, proportion_interval, wilson
 from lazarus_probe.statistics.intervals import estimate
-from lazarus_probe.statistics.measurement import Counterexample, Measurement, some_examples
+from lazarus_probe.statistics.measurement import Counterexample, Measurement, Strata, some_examples
+
+COLUMNS = ("items", "scores", "clusters", "prompts", "expected", "said")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Rows:
 
     def __post_init__(self) -> None:
         """Refuse rows that do not match."""
-        for name in ("scores", "clusters", "prompts", "expected", "said"):
+        for name in COLUMNS[1:]:
             if len(getattr(self, name)) != len(self.items):
                 raise ValueError(f"rows have {len(self.items)} items and {len(getattr(self, name))} {name}")
 
@@ -53,9 +55,27 @@ class Rows:
         """How many independent units there are."""
         return len(set(self.clusters))
 
+    def some(self, rows: Sequence[int]) -> Rows:
+        """The rows at these places, without the tokens, which are counted of all together."""
+        return replace(
+            self, tokens=None, **{name: [getattr(self, name)[row] for row in rows] for name in COLUMNS}
+        )
+
     def examples(self) -> tuple[Any, ...]:
         """Some of the prompts, for a report."""
         return some_examples(self.prompts, self.expected, self.said, [score > 0 for score in self.scores])
+
+
+NO_ROWS = Rows([], [], [], [], [], [])
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Rows one after the other; the tokens only of a single part."""
+    if len(parts) == 1:
+        return parts[0]
+    return replace(
+        NO_ROWS, tokens=None, **{name: [v for part in parts for v in getattr(part, name)] for name in COLUMNS}
+    )
 
 
 def interval_of(rows: Rows, seed: int, draws: int = 2000) -> Interval | None:
@@ -66,6 +86,52 @@ def interval_of(rows: Rows, seed: int, draws: int = 2000) -> Interval | None:
     return (proportion_interval if binary else paired_interval)(
         rows.scores, rows.clusters, draws=draws, seed=seed
     )
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of what a claim is about was measured, where it is about every slice of a list.
+
+    Attributes:
+        strata: the numbers that a verdict rests on.
+        failed: slices that fail, by an exact test at the claim's alpha of each, or confirmed.
+        not_told: slices that were measured, and whose prompts tell neither that the claim holds there nor that it
+            fails. One by one they are open; how many of them may fail is bounded all the same.
+        whole: slices so small that every prompt of them was measured, so that what they are is known.
+        unmeasured: slices that the budget did not reach.
+        budget_for_all: the forwards that reach every slice.
+    """
+
+    strata: Strata
+    failed: tuple[str, ...]
+    not_told: tuple[str, ...]
+    whole: tuple[str, ...]
+    unmeasured: tuple[str, ...]
+    budget_for_all: int
+
+    def __str__(self) -> str:
+        strata = self.strata
+        parts = [
+            f"{strata.measured} of {strata.declared} slices measured, {strata.failed} failed, "
+            f"at most {strata.upper:.0%} may"
+        ]
+        if strata.untestable:
+            parts.append(f"no measurement of: {', '.join(map(repr, strata.untestable))}")
+        if self.unmeasured:
+            parts.append(f"{len(self.unmeasured)} not reached, a budget of {self.budget_for_all} reaches all")
+        if self.not_told:
+            parts.append(f"not told one by one: {len(self.not_told)}")
+        return "; ".join(parts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The names, for a report."""
+        return {
+            "failed": list(self.failed),
+            "not_told": list(self.not_told),
+            "measured_whole": list(self.whole),
+            "not_reached": list(self.unmeasured),
+            "budget_that_reaches_all": self.budget_for_all,
+        }
 
 
 @dataclass(frozen=True)
@@ -85,6 +151,8 @@ class Falsification:
         cut: whether the search ended because the budget did.
         profile: of Hypothesis; under `probe-ci` the search depends on the seed alone.
         seed: of every random choice.
+        coverage: how much of all slices was measured, and how much of them may fail; None of a strategy, which does
+            not say how many there are.
     """
 
     claim: Claim
@@ -99,6 +167,7 @@ class Falsification:
     cut: bool
     profile: str
     seed: int
+    coverage: Coverage | None = None
 
     @property
     def example(self) -> str | None:
@@ -138,6 +207,7 @@ class Falsification:
             tokens=self.rows.tokens,
             examples=self.rows.examples(),
             counterexamples=(self.counterexample,) if self.counterexample else (),
+            strata=self.coverage.strata if self.coverage else None,
         )
 
     def details(self) -> dict[str, Any]:
@@ -152,6 +222,7 @@ class Falsification:
             "budget": self.budget,
             "budget_ended_the_search": self.cut,
             "profile": self.profile,
+            **({"strata": self.coverage.as_dict()} if self.coverage else {}),
         }
 
     def _place(self) -> str:
@@ -164,7 +235,11 @@ class Falsification:
 
     def __str__(self) -> str:
         spent = f"{self.forwards} of {self.budget} forwards"
-        searched = f"{len(self.searched)} searched, {self.candidates} failed there"
+        searched = (
+            f"{self.coverage}"
+            if self.coverage
+            else f"{len(self.searched)} searched, {self.candidates} failed there"
+        )
         if self.counterexample is None:
             return f"claim {self.claim.id!r}: no counterexample confirmed; {searched}; {spent}"
         found = self.counterexample

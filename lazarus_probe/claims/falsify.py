@@ -1,8 +1,9 @@
 """Search for the simplest slice of prompts on which a claim fails, and confirm it on prompts never searched.
 
-Hypothesis searches and shrinks (MacIver & Donaldson 2020); the budget, the confirmation and the verdict are ours. A
+Of a list of slices every one is measured (`lazarus_probe.claims.strata`); where a strategy draws slices or prompts,
+Hypothesis searches and shrinks (MacIver & Donaldson 2020). The budget, the confirmation and the verdict are ours. A
 search picks the worst of many slices, and the worst of many looks bad by chance alone: so what it measured is never
-the score. The score is that of the one slice it ended at, on fresh prompts, and holds as far as was searched.
+the score. The score is that of the one slice it ended at, on fresh prompts.
 
 A forward here is one batch of at most 64 prompts sent through the model, with all the tokens that it generates; a
 measurement that sends its prompts several times costs as many.
@@ -10,45 +11,39 @@ measurement that sends its prompts several times costs as many.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from math import ceil, inf
 from random import Random
-from typing import Any, Protocol, runtime_checkable
-from zlib import crc32
+from typing import Any
 
-import numpy as np
-from hypothesis import Phase, find, settings, target
+from hypothesis import Phase, find, settings
 from hypothesis.errors import NoSuchExample
 from hypothesis.strategies import SearchStrategy
 
 from lazarus_probe.claims.claim import Claim, ClaimError
-from lazarus_probe.claims.falsification import Falsification, Rows, interval_of
-from lazarus_probe.statistics import Interval
-from lazarus_probe.tasks.strategies import Part
+from lazarus_probe.claims.falsification import Coverage, Falsification, Rows
+from lazarus_probe.claims.search import (
+    CONFIRMING,
+    OWN,
+    PER_FORWARD,
+    Measure,
+    Search,
+    Slice,
+    items_of,
+)
+from lazarus_probe.claims.strata import Survey, survey
 
-PER_FORWARD = 64
-SCREENING, CONFIRMING = 400, 2000  # resamples of an interval: what the search finds decides nothing
+__all__ = ["REPEATABLE", "Measure", "Rows", "Slice", "falsify"]
+
 PHASES = (Phase.reuse, Phase.generate, Phase.target, Phase.shrink)
-OWN = "probe-ci"
 REPEATABLE = settings(derandomize=True, database=None, deadline=None)
-
-Measure = Callable[[Sequence[Any]], Rows]
-
-
-@runtime_checkable
-class Slice(Protocol):
-    """A kind of prompts. It is hashable, its `repr` is the code that makes it and its `str` names it in words."""
-
-    def draw(self, count: int, rng: np.random.Generator, part: Part) -> Sequence[Any]:
-        """At most `count` prompts from one half of the slice; the halves share none."""
 
 
 def falsify(
     claim: Claim,
     measure: Measure,
-    strategy: SearchStrategy[Any],
+    slices: Sequence[Slice] | SearchStrategy[Any],
     *,
     seed: int,
     budget: int = 300,
@@ -58,19 +53,32 @@ def falsify(
 ) -> Falsification:
     """Look for the simplest slice, or prompt, on which a claim fails.
 
+    Of a list of slices, such as `arithmetic_slices()`, every one is measured. Half of the budget goes to a few prompts
+    of each, sent together; the rest to those whose prompts do not yet tell, the likeliest to fail first, up to 64
+    prompts of each. A slice that has fewer, and does not tell, is measured to its last prompt, and then it is known
+    and not estimated: so no slice is too small to be told. What the prompts say of each is evidence that holds for
+    any number of them (`claims.strata.log_evidence`), and so does the bound on the share of slices that may fail,
+    `coverage.strata.upper`, which is too low at most alpha of the time. A slice of which fewer than two groups
+    apply counts in it as failing, and stands in `untestable`. If the budget does not reach all slices, those
+    that it reaches are drawn at random, and the bound allows for the others.
+
     A slice fails in the search if the whole interval of its score, on at most 64 prompts, misses the claim's
     threshold; a single prompt if its score does. The simplest that fails is measured anew on prompts of the half
     that is not searched; if that does not confirm it, so is the one that missed by most, and then no other, so that
-    a false alarm stays as rare as one of two intervals. If nothing fails, the slice nearest to failing is measured.
+    a false alarm stays as rare as one of two intervals. If nothing fails, the slice nearest to failing is measured:
+    the score is that of the worst slice, not a mean over slices, in which one that fails would drown.
     Of single prompts a failure can only be asked again: there the score is the rate on others, drawn afresh.
 
-    Under Hypothesis's own default profile the search depends on `seed` alone and keeps no database; a profile that
-    the user chose is followed. Each slice is measured once.
+    A strategy says neither how many slices there are nor which were missed: it gives no bound, and cannot support
+    what is claimed of all. Under Hypothesis's own default profile its search depends on `seed` alone and keeps no
+    database; a profile that the user chose is followed. Each slice is measured once.
 
     Args:
         claim: what should hold on each slice; its kind and threshold say what failing is.
-        measure: scores the drawn prompts of one slice.
-        strategy: draws slices (anything with `draw`) or prompts, the simplest first.
+        measure: scores drawn prompts; of a list of slices, those of several at once. The items of its rows are the
+            objects that it was given, in any order, less those that the claim says nothing about.
+        slices: a list of two or more (anything with `draw`), the simplest first; or a strategy that draws slices or
+            prompts.
         seed: of the search and of the prompts.
         budget: forwards at most, shrinking and confirmation included.
         passes: how often `measure` sends each prompt through the model.
@@ -78,7 +86,8 @@ def falsify(
         examples: slices or prompts tried before the search; where one fails, that is the candidate.
 
     Raises:
-        ClaimError: a budget that the confirmation alone would spend, or nothing to measure anywhere.
+        ClaimError: a budget that the confirmation alone would spend, nothing to measure anywhere, one slice only, a
+            slice given twice, or rows of what `measure` was not given.
     """
     batches = ceil(fresh / PER_FORWARD) * passes
     held_back = batches + max(batches, 2 * passes)
@@ -86,115 +95,19 @@ def falsify(
         raise ClaimError(
             f"budget is {budget} forwards: {held_back} are held back to confirm, give {held_back + passes} or more"
         )
-    search = _Search(claim, measure, seed, passes, budget - held_back)
+    search = Search(claim, measure, seed, passes, budget - held_back, held_back)
     simplest = _given(search, examples)
+    if not isinstance(slices, SearchStrategy):
+        return _everywhere(survey(search, slices), simplest, fresh, budget)
     if simplest is None:
-        simplest = _searched(search, strategy)
+        simplest = _searched(search, slices)
     search.limit = budget
     if any(isinstance(where, Slice) for where in search.trials):
-        return _on_fresh_prompts(search, simplest, fresh)
-    return _asked_again(search, simplest, _drawn_afresh(search, strategy, fresh))
+        return _somewhere(search, simplest, fresh)
+    return _asked_again(search, simplest, _drawn_afresh(search, slices, fresh))
 
 
-def _profile() -> str:
-    """The user's profile, or ours where none was chosen: `ci` is what Hypothesis takes by itself there."""
-    chosen = settings.get_current_profile_name()
-    return OWN if chosen in ("default", "ci") else chosen
-
-
-@dataclass(frozen=True)
-class _Trial:
-    rows: Rows
-    slack: float
-
-
-@dataclass
-class _Search:
-    """What has been measured, and what it cost."""
-
-    claim: Claim
-    measure: Measure
-    seed: int
-    passes: int
-    limit: int
-    spent: int = 0
-    cut: bool = False
-    broke: Exception | None = None
-    profile: str = field(default_factory=_profile)
-    trials: dict[Any, _Trial] = field(default_factory=dict)
-
-    def fails(self, where: Any) -> bool:
-        """The condition that Hypothesis searches for; past the budget, or an error, nothing fails and it ends."""
-        if self.broke is not None:
-            return False
-        try:
-            if not self.known(where) and self.spent + self.passes > self.limit:
-                self.cut = True
-                return False
-            trial = self.trial(where)
-        except Exception as error:  # Hypothesis would take it for a failure to shrink
-            self.broke = error
-            return False
-        if trial.slack < inf:
-            target(-trial.slack)
-        return trial.slack < 0
-
-    def known(self, where: Any) -> bool:
-        """Whether it was measured.
-
-        Raises:
-            ClaimError: it cannot be remembered.
-        """
-        try:
-            return where in self.trials
-        except TypeError:
-            raise ClaimError(
-                f"claim {self.claim.id!r}: the strategy draws {type(where).__name__}: give something hashable, such "
-                "as a string or a frozen dataclass"
-            ) from None
-
-    def trial(self, where: Any) -> _Trial:
-        """A slice or prompt on the half that is searched, measured once."""
-        if not self.known(where):
-            rows = self.ask(_items(where, PER_FORWARD, self.seed, "search"))
-            self.trials[where] = _Trial(rows, self.slack(where, rows, SCREENING))
-        return self.trials[where]
-
-    def slack(self, where: Any, rows: Rows, draws: int) -> float:
-        """How far a slice or prompt is from failing; infinite if its rows are too few to tell."""
-        if not isinstance(where, Slice):
-            return slack(self.claim, Interval(rows.mean, rows.mean)) if rows.items else inf
-        interval = interval_of(rows, self.seed, draws)
-        enough = interval is not None and rows.groups >= self.claim.minimum_groups
-        return slack(self.claim, interval) if interval and enough else inf
-
-    def ask(self, items: Sequence[Any]) -> Rows:
-        """Measure prompts, if there are any, and count the forwards."""
-        if not items:
-            return Rows([], [], [], [], [], [])
-        self.spent += ceil(len(items) / PER_FORWARD) * self.passes
-        return self.measure(items)
-
-    def failing(self) -> list[Any]:
-        """Where the claim failed, the worst first."""
-        return [where for where in self.ranked() if self.trials[where].slack < 0]
-
-    def ranked(self) -> list[Any]:
-        """All that could be told, the nearest to failing first; among equals the one with more rows."""
-        told = [where for where, trial in self.trials.items() if trial.slack < inf]
-        return sorted(told, key=lambda where: (self.trials[where].slack, -len(self.trials[where].rows.items)))
-
-
-def slack(claim: Claim, interval: Interval) -> float:
-    """How far an interval is from missing the claim's threshold; below 0 it misses it whole."""
-    if claim.kind == "absence":
-        return claim.threshold - interval.low
-    if claim.kind == "invariance":
-        return min(claim.threshold - interval.low, interval.high + claim.threshold)
-    return interval.high - claim.threshold
-
-
-def _given(search: _Search, examples: Sequence[Hashable]) -> Any | None:
+def _given(search: Search, examples: Sequence[Hashable]) -> Any | None:
     """The first of the given ones that fails."""
     for where in examples:
         if search.spent + search.passes > search.limit:
@@ -205,7 +118,7 @@ def _given(search: _Search, examples: Sequence[Hashable]) -> Any | None:
     return None
 
 
-def _searched(search: _Search, strategy: SearchStrategy[Any]) -> Any | None:
+def _searched(search: Search, strategy: SearchStrategy[Any]) -> Any | None:
     """The simplest that fails, as far as the budget goes."""
     affordable = (search.limit - search.spent) // search.passes
     if affordable < 1:
@@ -226,29 +139,55 @@ def _searched(search: _Search, strategy: SearchStrategy[Any]) -> Any | None:
     return simplest
 
 
-def _on_fresh_prompts(search: _Search, simplest: Any | None, fresh: int) -> Falsification:
-    """Confirm a slice on the half that was not searched."""
+def _everywhere(surveyed: Survey, simplest: Any | None, fresh: int, budget: int) -> Falsification:
+    """Confirm the slice that fails, or measure the one nearest to it, of slices that were all surveyed."""
+    search = surveyed.search
+    search.limit = budget
+    where, rows, fails = _on_fresh_prompts(search, surveyed.candidates(simplest, fresh), fresh)
+    surveyed.learn(where, rows)
+    return _ended_at(search, where, rows, fails, surveyed.coverage(where if fails else None))
+
+
+def _somewhere(search: Search, simplest: Any | None, fresh: int) -> Falsification:
+    """Confirm a slice that Hypothesis ended at, or the one nearest to failing that it met."""
     ranked = search.ranked()
     if not ranked:
         raise ClaimError(
             f"claim {search.claim.id!r}: none of the {len(search.trials)} slices searched has "
             f"{search.claim.minimum_groups} independent groups that it applies to"
         )
+    candidates = [*([] if simplest is None else [simplest]), ranked[0]]
+    return _ended_at(search, *_on_fresh_prompts(search, candidates, fresh))
+
+
+def _ended_at(
+    search: Search, where: Any, rows: Rows, fails: bool, coverage: Coverage | None = None
+) -> Falsification:
+    return _result(search, where, rows, where if fails else None, rows if fails else None, coverage)
+
+
+def _on_fresh_prompts(search: Search, candidates: Sequence[Any], fresh: int) -> tuple[Any, Rows, bool]:
+    """The first slice that fails on the half that was not searched, or else the last one measured there."""
     measured = {}
-    for where in dict.fromkeys([*([] if simplest is None else [simplest]), ranked[0]]):
-        rows = search.ask(_items(where, fresh, search.seed, "confirm"))
-        if search.slack(where, rows, CONFIRMING) < 0:
-            return _result(search, where, rows, where, rows)
+    for where in dict.fromkeys(candidates):
+        if where in search.whole:
+            rows = search.whole[where]
+            fails = search.claim.misses(rows.mean, rows.mean)
+        else:
+            rows = search.ask(items_of(where, fresh, search.seed, "confirm"))
+            fails = search.slack(where, rows, CONFIRMING) < 0
+        if fails:
+            return where, rows, True
         if rows.groups >= 2:
             measured[where] = rows
     if not measured:
         raise ClaimError(
-            f"claim {search.claim.id!r}: the half of {ranked[0]} that was not searched is too small"
+            f"claim {search.claim.id!r}: the half of {candidates[-1]} that was not searched is too small"
         )
-    return _result(search, *list(measured.items())[-1])
+    return *list(measured.items())[-1], False
 
 
-def _asked_again(search: _Search, simplest: Any | None, items: Sequence[Any]) -> Falsification:
+def _asked_again(search: Search, simplest: Any | None, items: Sequence[Any]) -> Falsification:
     """The score of fresh prompts, beside the simplest prompt that fails when it is asked by itself."""
     rows = search.ask(items)
     for where in dict.fromkeys([] if simplest is None else [simplest, *search.failing()[:1]]):
@@ -258,7 +197,7 @@ def _asked_again(search: _Search, simplest: Any | None, items: Sequence[Any]) ->
     return _result(search, None, rows)
 
 
-def _drawn_afresh(search: _Search, strategy: SearchStrategy[Any], fresh: int) -> list[Any]:
+def _drawn_afresh(search: Search, strategy: SearchStrategy[Any], fresh: int) -> list[Any]:
     """Prompts that the search did not measure, as the same strategy draws them."""
     drawn: dict[Any, None] = {}
 
@@ -275,19 +214,13 @@ def _drawn_afresh(search: _Search, strategy: SearchStrategy[Any], fresh: int) ->
     return list(drawn)
 
 
-def _items(where: Any, count: int, seed: int, part: Part) -> Sequence[Any]:
-    if not isinstance(where, Slice):
-        return [where]
-    own = crc32(f"{where!r} {part}".encode())  # so that a slice's prompts do not hang on when it was met
-    return where.draw(count, np.random.default_rng([seed, own]), part)
-
-
 def _result(
-    search: _Search,
+    search: Search,
     where: Any,
     rows: Rows,
     failed: Any | None = None,
     failing: Rows | None = None,
+    coverage: Coverage | None = None,
 ) -> Falsification:
     return Falsification(
         claim=search.claim,
@@ -302,4 +235,5 @@ def _result(
         cut=search.cut,
         profile=search.profile,
         seed=search.seed,
+        coverage=coverage,
     )

@@ -1,6 +1,7 @@
-"""Hypothesis strategies that draw slices of prompts: an operation, a phrasing and a size of the numbers.
+"""Slices of prompts: an operation, a phrasing and a size of the numbers.
 
-The simplest comes first in every list: Hypothesis shrinks towards it, so the order is what "simplest" means. The
+The simplest comes first in every list, and what a search ends at is the first that fails: so the order is what
+"simplest" means. `hypothesis.strategies.sampled_from` makes a strategy of a list, which shrinks towards its front. The
 prompts of a slice are halved by operand family. What a search has looked at is one half; what it found is confirmed
 on the other, and 7+8, 8+7 and 15-8 are always on the same side.
 """
@@ -10,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import permutations
+from itertools import permutations, product
 from typing import Literal, TypeVar
 from zlib import crc32
 
 import numpy as np
-from hypothesis import strategies as st
 
 from lazarus_probe.tasks.arithmetic import PHRASINGS, Fact, facts
 from lazarus_probe.tasks.prompts import Question
@@ -92,26 +92,19 @@ def arithmetic_slices(
     operations: Sequence[str] = SIMPLEST_FIRST,
     phrasings: Sequence[str] = tuple(PHRASINGS),
     digits: Sequence[tuple[int, int]] = DIGITS,
-) -> st.SearchStrategy[ArithmeticSlice]:
-    """Draws an `ArithmeticSlice`; by default any of all operations, phrasings and sizes."""
-    return st.builds(
-        ArithmeticSlice, st.sampled_from(operations), st.sampled_from(phrasings), st.sampled_from(digits)
-    )
+) -> tuple[ArithmeticSlice, ...]:
+    """Every `ArithmeticSlice` of these, the simplest first; by default all operations, phrasings and sizes: 108."""
+    return tuple(ArithmeticSlice(*parts) for parts in product(operations, phrasings, digits))
 
 
 def pair_slices(
     operations: Sequence[str] = ("multiply", "add", "subtract", "divide"),
     phrasings: Sequence[str] = ("compact", "spaced"),
     digits: Sequence[tuple[int, int]] = DIGITS,
-) -> st.SearchStrategy[PairSlice]:
-    """Draws a `PairSlice` of two of the operations; the published `7*8=` into `7+8=` is the simplest."""
-    pairs = st.sampled_from(list(permutations(operations, 2)))
-    return st.builds(
-        lambda pair, phrasing, size: PairSlice(pair[0], pair[1], phrasing, size),
-        pairs,
-        st.sampled_from(phrasings),
-        st.sampled_from(digits),
-    )
+) -> tuple[PairSlice, ...]:
+    """Every `PairSlice` of two of the operations, the published `7*8=` into `7+8=` first; by default 72."""
+    parts = product(permutations(operations, 2), phrasings, digits)
+    return tuple(PairSlice(*pair, phrasing, size) for pair, phrasing, size in parts)
 
 
 def half_of(family: tuple[int, int]) -> Part:

@@ -355,12 +355,16 @@ def test_a_gap_planted_in_the_organism(a_claim: Callable[..., Claim], organism: 
         for subject in (gap, organism)
     )
     assert found.failed == ArithmeticSlice("multiply", "noun", (1, 2))
+    assert len(found.coverage.failed) == 2
     assert whole.failed is None
+    assert whole.coverage.failed == ()
 
 
-def test_an_untrained_model_fails_at_once(a_claim: Callable[..., Claim], organism: Subject):
-    """An untrained model fails on every slice, and the simplest of all is reported."""
+def test_an_untrained_model_fails_everywhere(a_claim: Callable[..., Claim], organism: Subject):
+    """An untrained model is measured on all 108 slices, fails on each, and the simplest of all is reported."""
     untrained = organism.untrained(1)
-    found = falsify(a_claim(), partial(answered, untrained), arithmetic_slices(), seed=0, budget=12, fresh=64)
+    found = falsify(a_claim(), partial(answered, untrained), arithmetic_slices(), seed=0, budget=24, fresh=64)
     assert found.failed == ArithmeticSlice("add", "spaced", (1, 1))
     assert found.counterexample.score < 0.1
+    strata = found.coverage.strata
+    assert (strata.declared, strata.measured, strata.failed, strata.upper) == (108, 108, 108, 1.0)
