@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.statistics.clusters import Ints, index_clusters
-from lazarus_probe.statistics.rows import NAME, numbers, present
+from lazarus_probe.statistics.rows import NAME, present
 
 Kind = Literal["classification", "regression"]
 Folds = list[tuple[Ints, Ints]]
@@ -74,7 +74,7 @@ def check_split(labels: ArrayLike, groups: ArrayLike | None, kind: Kind) -> tupl
         The class of each row (N,), all 0 for a regression, and the group of each row (N,).
 
     Raises:
-        ValueError: as `grouped_folds`; a label or group that is missing, or a regression's label that is no number.
+        ValueError: as `grouped_folds`; a label or group that is missing.
     """
     labels = present(labels, "labels")
     if groups is None:
@@ -85,7 +85,6 @@ def check_split(labels: ArrayLike, groups: ArrayLike | None, kind: Kind) -> tupl
         raise ValueError(f"labels has shape {labels.shape}: give one label for each row")
     index, _ = index_clusters(present(groups, "groups", NAME), len(labels))
     if kind == "regression":
-        numbers(labels, "labels")
         return np.zeros_like(index), index
     classes, codes = encode(labels)
     if len(classes) < 2:
