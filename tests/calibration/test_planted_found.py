@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from draws import OF_A_PROBE, operands, subject_of
+from draws import OF_A_LENS, OF_A_PROBE, operands, own_answers, subject_of
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, judge
@@ -184,7 +184,8 @@ def test_an_announced_word_is_no_absence(layer):
     facts = [Fact("multiply", a, 1) for a in operands(np.random.default_rng(0), 60)]
     questions = [Question(fact.prompt("compact"), fact, "compact") for fact in facts]
     for at in EVERY:
-        found = vocabulary_alignment(subject, questions, {"multiply": spellings(subject, "multiply")}, at)
-        verdict = outcome("absence", 0.1, ("answer_at_last_layer",), found)
+        words, readable = {"multiply": spellings(subject, "multiply")}, own_answers(subject, questions)
+        found = vocabulary_alignment(subject, questions, words, at, readable)
+        verdict = outcome("absence", 0.1, OF_A_LENS, found)
         announced = layer <= at < LAYERS - 1
         assert verdict is (Outcome.REFUTED if announced else Outcome.SUPPORTED)
