@@ -19,11 +19,12 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks.interventions import Intervention
+from lazarus_probe.hooks.interventions import Intervention, patch
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.finite_logits import guarded
 from lazarus_probe.introspection.generation import Edits
-from lazarus_probe.statistics import paired_interval
+from lazarus_probe.statistics import bounded_mean_interval
 from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.subject.generate import forward
@@ -76,13 +77,44 @@ def unrelated_prompts(without: Collection[str] = (), seed: int = 0) -> Unrelated
     return Unrelated(tuple(found.values()), tuple(found))
 
 
-def damage(subject: Subject, edits: Edits, unrelated: Unrelated, *, tokens: int = 1, seed: int = 0) -> Damage:
+def damage_of_states(
+    subject: Subject,
+    states: NDArray[Any],
+    site: Site,
+    back: int = 1,
+    unrelated: Unrelated | None = None,
+    seed: int = 0,
+) -> Damage:
+    """The damage of states that are put in at one position: each unrelated prompt gets one of them, taken in turn.
+
+    Args:
+        subject: the model.
+        states: (K, D) taken elsewhere.
+        site: where they are put.
+        back: at which position, from the end: 1 is the last.
+        unrelated: the prompts; by default those of all language tasks.
+        seed: of the interval.
+
+    Raises:
+        ValueError: as `damage`.
+    """
+
+    def edits(rows: Sequence[int], length: int) -> list[Intervention]:
+        given = mx.array(np.asarray(states[np.asarray(rows) % len(states)], dtype=np.float32))[:, None]
+        return [patch(site, given, positions=length - back)]
+
+    return damage(subject, edits, unrelated, tokens=back, seed=seed)
+
+
+def damage(
+    subject: Subject, edits: Edits, unrelated: Unrelated | None = None, *, tokens: int = 1, seed: int = 0
+) -> Damage:
     """How far an edit moves the next token's distribution on unrelated prompts, at their last position.
 
     Args:
         subject: the model.
         edits: from row numbers of the prompts and their length in tokens to what is done to that batch.
-        unrelated: the prompts.
+        unrelated: the prompts; by default those of all language tasks.
         tokens: of a prompt that the edit can be made on; shorter ones are left out.
         seed: of the interval.
 
@@ -90,6 +122,7 @@ def damage(subject: Subject, edits: Edits, unrelated: Unrelated, *, tokens: int 
         ValueError: fewer than two units of prompts that are long enough, or logits that are not finite, with the edit
             (named with its site) or without.
     """
+    unrelated = unrelated_prompts() if unrelated is None else unrelated
     encoded = encode_all(subject, unrelated.prompts)
     rows = [row for row, ids in enumerate(encoded) if len(ids) >= tokens]
     units = [unrelated.units[row] for row in rows]
@@ -102,10 +135,9 @@ def damage(subject: Subject, edits: Edits, unrelated: Unrelated, *, tokens: int 
         acting = edits([rows[index] for index in indices], batch.shape[1])
         before, after = (_next_token(subject, batch, each) for each in ((), acting))
         moved[indices] = total_variation(before, after)
-    # Rounding puts the distance of two float32 distributions at up to 1 + 1e-6.
-    interval = paired_interval(np.clip(moved, 0, 1), units, seed=seed)
-    score = float(np.clip(moved, 0, 1).mean())
-    return Damage(UNIT, score, max(0.0, interval.low), interval.high, len(rows))
+    moved = np.clip(moved, 0, 1)  # rounding puts the distance of two float32 distributions at up to 1 + 1e-6
+    interval = bounded_mean_interval(moved, units, 0, 1, seed=seed)
+    return Damage(UNIT, float(moved.mean()), interval.low, interval.high, len(rows))
 
 
 def everywhere(edits: Sequence[Intervention]) -> Edits:

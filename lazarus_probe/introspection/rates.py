@@ -88,7 +88,10 @@ def unpaired_control(
         ValueError: as `bounded_mean_interval`; a row that is missing or not finite.
     """
     values = numbers(other, f"control {name!r}")
-    reached, of_reached = float(values.mean()), bounded_mean_interval(values, present_units(units), 0, 1, seed=seed)
+    reached, of_reached = (
+        float(values.mean()),
+        bounded_mean_interval(values, present_units(units), 0, 1, seed=seed),
+    )
     of_score = Interval(score.low, score.high, of_reached.level)
     gain = (
         difference_interval(reached, of_reached, score.score, of_score)

@@ -20,7 +20,7 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.interventions import steer
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.introspection.ablation import answers
-from lazarus_probe.introspection.damage import Unrelated, damage, unrelated_prompts
+from lazarus_probe.introspection.damage import Unrelated, damage
 from lazarus_probe.introspection.estimates import next_above
 from lazarus_probe.introspection.pushes import Pushes, pushed
 from lazarus_probe.introspection.rates import rate
@@ -199,7 +199,7 @@ def steering(
         damage=damage(
             subject,
             lambda _, length: [steer(site, direction.astype(np.float32), positions=length - 1)],
-            unrelated_prompts() if unrelated is None else unrelated,
+            unrelated,
             seed=seed,
         ),
     )

@@ -182,7 +182,7 @@ def causal_sufficiency(seed: int, pairs: int = 40) -> Draw:
         own = circuit.answer(c, d)
         dealt.append(Pair(planted.prompt(a, b), planted.prompt(c, d), 1 - own, own))
     families = [str(index) for index in range(pairs)]
-    found = transfer(subject, dealt, 1, 4, families, seed)
+    found = transfer(subject, dealt, 1, 4, families, seed=seed)
     return Draw(claim("causal_sufficiency", 0.3, "random_position", "other_pair"), found)
 
 

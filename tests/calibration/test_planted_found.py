@@ -26,7 +26,7 @@ from lazarus_probe.tasks.prompts import Question
 
 LAYERS = 4
 EVERY = range(LAYERS)
-FIRST, LAST = 1, 4  # positions in a prompt: the first operand, and the `=`
+FIRST, SECOND, LAST = 1, 3, 4  # positions in a prompt: the operands, and the `=`
 
 
 def outcome(kind: str, threshold: float, controls: tuple[str, ...], found: Measurement) -> Outcome:
@@ -150,8 +150,9 @@ def test_the_route_is_found(layer):
     subject, pairs = subject_of(planted.router(layer, 1)), copied(40)
     families = [str(index) for index in range(len(pairs))]
     for at, place in ((layer, LAST), (layer, FIRST), (max(layer - 1, 0), FIRST), (max(layer - 1, 0), LAST)):
-        found = transfer(subject, pairs, at, place, families)
-        verdict = outcome("causal_sufficiency", 0.8, ("random_position", "other_pair"), found)
+        parts = {"operands": [FIRST, SECOND]} if place == LAST else {"answer": [LAST]}
+        found = transfer(subject, pairs, at, place, families, parts=parts)
+        verdict = outcome("causal_sufficiency", 0.8, ("random_position", "other_pair", *parts), found)
         expected = place == (LAST if at >= layer else FIRST)
         assert verdict is (Outcome.SUPPORTED if expected else Outcome.REFUTED), (at, place)
     wanted = [[at < layer, False, False, at >= layer] for at in EVERY]
