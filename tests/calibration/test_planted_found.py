@@ -153,6 +153,8 @@ def test_the_route_is_found(layer):
         parts = {"operands": [FIRST, SECOND]} if place == LAST else {"answer": [LAST]}
         found = transfer(subject, pairs, at, place, families, parts=parts)
         verdict = outcome("causal_sufficiency", 0.8, ("random_position", "other_pair", *parts), found)
+        # The control of the parts finds the answer exactly where the claim's own position does not have it.
+        assert found.controls[2].score == 1 - found.score
         expected = place == (LAST if at >= layer else FIRST)
         assert verdict is (Outcome.SUPPORTED if expected else Outcome.REFUTED), (at, place)
     wanted = [[at < layer, False, False, at >= layer] for at in EVERY]

@@ -94,8 +94,10 @@ def test_an_untrained_model_transfers_nothing(grouped):
     digits = [(a, b) for a in range(2, 8) for b in range(3, 8)]
     pairs = [Pair(f"{a}*{b}=", f"{a}+{b}=", a * b, a + b) for a, b in digits]
     families = [str(sorted(pair)) for pair in digits]
-    found = transfer(grouped.untrained(3), pairs, 2, 4, families)
+    parts = {"operands": [1, 3], "operator": [2]}
+    found = transfer(grouped.untrained(3), pairs, 2, 4, families, parts=parts)
     assert found.score < 0.1
+    assert len(found.controls) == 4
     assert all(control.low <= 0 for control in found.controls)
     (grid,) = found.grids
     assert np.shape(grid.values) == (len(grid.rows), len(grid.columns)) == (4, 4)
