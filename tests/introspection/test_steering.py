@@ -89,8 +89,10 @@ def startled(make_llama, tokenizer):
 
 @pytest.fixture(scope="module")
 def behaviour():
-    """Saying `b`, for letters that are and are not followed by it; digits and signs are other kinds."""
-    shown, plain = list(LETTERS[:13]), list(LETTERS[13:])
+    """Saying `b`, for pairs of letters that are and are not followed by it; digits and signs are other kinds."""
+    shown, plain = (
+        [first + last for first in "mqz" for last in side] for side in (LETTERS[:13], LETTERS[13:])
+    )
     others = ((list("02468"), list("13579")), (["+", "*"], ["=", "."]))
     return Behaviour(shown, plain, shown, plain, lambda text: text == "b", max_tokens=1, others=others)
 
@@ -102,15 +104,11 @@ def test_the_planted_direction_turns(planted, behaviour):
     assert found.score == 1
     assert {control.name: control.score < 0.25 for control in found.controls} == dict.fromkeys(CONTROLS, True)
     assert judge(CLAIM, found).outcome is Outcome.SUPPORTED
-    assert (found.n, found.groups) == (7, 7)
+    assert (found.n, found.groups) == (20, 20)
 
 
 def test_a_push_of_any_kind_is_confounded(startled, behaviour):
     """Where any push along what prompts differ in turns them, shuffled labels show it and random directions do not."""
-    shown, plain = (
-        [first + last for first in "mqz" for last in side] for side in (LETTERS[:13], LETTERS[13:])
-    )
-    behaviour = replace(behaviour, shown=shown, plain=plain, shown_units=shown, plain_units=plain)
     shown, plain = behaviour.rates(startled)
     assert shown > 0.9
     assert plain == 0

@@ -107,8 +107,12 @@ def test_units_and_lengths_are_refused():
         rate("share", [0, 1, 1], ["a", None, "b"], {"other": [0, 0, 0]})
     with pytest.raises(ValueError, match=r"control 'other' has shape \(2,\) and the score \(3,\)"):
         rate("share", [0, 1, 1], ["a", "b", "c"], {"other": [0, 0]})
-    with pytest.raises(ValueError, match=r"score has shape \(3,\) and units \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"clusters has shape \(2,\): give one cluster for each of the 3 rows"
+    ):
         rate("share", [0, 1, 1], ["a", "b"], {"other": [0, 0, 0]})
+    with pytest.raises(ValueError, match=r"units 'phrasing'\[2\] is nan"):
+        rate("share", [0, 1, 1], {"family": [1, 2, 3], "phrasing": [1, 2, math.nan]}, {"other": [0, 0, 0]})
     with pytest.raises(ValueError, match=r"groups\[0\] is nan"):
         grouped_folds([0, 1, 0, 1], [math.nan, 1, 2, 3])
     measured = rate("share", [0, 1, 1], ["a", "b", "c"], {"other": [0, 0, 0]})
