@@ -136,7 +136,8 @@ def naive_patched_at(subject, source, target, layer, positions, steps):
             if i == layer:
                 for place in places:
                     h[:, place] = donor[:, place]
-        tokens.append(int(mx.argmax(model.lm_head(model.model.norm(h))[0, -1]).item()))
+        logits = np.array(model.lm_head(model.model.norm(h))[0, -1])
+        tokens.append(sole_best(logits, of_logits(subject, logits)))
     return tokens[-steps:]
 
 
