@@ -11,6 +11,7 @@ import pytest
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.probe import Labelled, decode
 from lazarus_probe.introspection.vocabulary import spellings, vocabulary_alignment
+from lazarus_probe.introspection.word_put_in import capitals
 from lazarus_probe.subject.chat import has_chat_template, in_chat
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS, SYMBOLIC
@@ -41,7 +42,18 @@ def test_no_class_word(subject, evidence, rng):
     words = {name: spellings(subject, name) for name in OPERATIONS}
     missing = [name for name, tokens in words.items() if not tokens]
     evidence.require(not missing, f"{len(words) - len(missing)} of 4 class words are single tokens")
-    asked = prompts.questions(rng, evidence.claim.parameters["per_operation"], phrasings=["spaced"])
+    declared = evidence.claim.parameters
+    asked = prompts.questions(rng, declared["per_operation"], phrasings=["spaced"])
     asked = [replace(question, text=in_chat(subject, question.text)) for question in asked]
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
-    evidence.record(vocabulary_alignment(subject, asked, words, layer, seed=evidence.seed))
+    evidence.record(
+        vocabulary_alignment(
+            subject,
+            asked,
+            words,
+            layer,
+            capitals(subject, chat=True),
+            strength=declared["word_strength"],
+            seed=evidence.seed,
+        )
+    )

@@ -9,6 +9,7 @@ import pytest
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.component_ablation import Task, most_broken, window_broken
+from lazarus_probe.introspection.damage import unrelated_prompts
 from lazarus_probe.tasks import language, prompts
 from lazarus_probe.tasks.arithmetic import Fact, is_answer
 
@@ -85,5 +86,9 @@ def test_tool_calls(subject, evidence, rng):
     evidence.require(
         bool(follow), f"has {count} layers; some between {low} and {high} other than {layer} needed"
     )
-    found = window_broken(subject, calls, "mlp_out", [layer], follow, spared=other, seed=evidence.seed)
-    evidence.record(found)
+    unrelated = unrelated_prompts(("tool",), evidence.seed)
+    evidence.record(
+        window_broken(
+            subject, calls, "mlp_out", [layer], follow, spared=other, seed=evidence.seed, unrelated=unrelated
+        )
+    )

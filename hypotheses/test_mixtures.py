@@ -15,6 +15,7 @@ from lazarus_probe.introspection.routing import routed_layers, routes
 from lazarus_probe.introspection.untrained import untrained_models
 from lazarus_probe.introspection.vocabulary import spellings
 from lazarus_probe.introspection.vocabulary_scan import vocabulary_scan
+from lazarus_probe.introspection.word_put_in import capitals
 from lazarus_probe.subject.relative_depth import layer_at
 from lazarus_probe.tasks import language, prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS
@@ -46,8 +47,18 @@ def test_no_class_word(subject, evidence, rng):
     words = {name: spellings(subject, name) for name in OPERATIONS}
     missing = [name for name, tokens in words.items() if not tokens]
     evidence.require(not missing, f"{len(words) - len(missing)} of 4 class words are single tokens")
-    asked = prompts.questions(rng, evidence.claim.parameters["per_operation"], phrasings=["spaced"])
-    evidence.record(vocabulary_scan(subject, asked, words, evidence.seed))
+    declared = evidence.claim.parameters
+    asked = prompts.questions(rng, declared["per_operation"], phrasings=["spaced"])
+    evidence.record(
+        vocabulary_scan(
+            subject,
+            asked,
+            words,
+            capitals(subject),
+            strength=declared["word_strength"],
+            seed=evidence.seed,
+        )
+    )
 
 
 @pytest.mark.claim("attention-writes-router-input")

@@ -47,20 +47,34 @@ def answered_pairs(subject, evidence, rng):
     return [pairs[i] for i in kept], [str(sorted(digits[i])) for i in kept]
 
 
+def places(subject, evidence, pair):
+    """The positions of the operands, the operator and the `=` of a pair, each a token of its own, in either prompt."""
+    ends = [
+        [len(subject.encode(text[:count])) - 1 for count in range(1, len(text) + 1)]
+        for text in (pair.source, pair.target)
+    ]
+    apart = ends[0] == ends[1] and len(set(ends[0])) == 4
+    evidence.require(apart, f"operands, operator and = are {'' if apart else 'not '}tokens of their own")
+    first, operator, second, last = ends[0]
+    return [first, second], operator, last
+
+
 @pytest.mark.claim("patching-transfers-answer")
 def test_answer_at_last_position(subject, evidence, rng):
     pairs, families = answered_pairs(subject, evidence, rng)
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
-    last = len(subject.encode(pairs[0].target)) - 1
-    evidence.record(transfer(subject, pairs, layer, last, families, evidence.seed))
+    operands, operator, last = places(subject, evidence, pairs[0])
+    parts = {"operands": operands, "operator": [operator]}
+    evidence.record(transfer(subject, pairs, layer, last, families, parts=parts, seed=evidence.seed))
 
 
 @pytest.mark.claim("patching-transfers-operation")
 def test_operation_at_its_token(subject, evidence, rng):
     pairs, families = answered_pairs(subject, evidence, rng)
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
-    operator = len(subject.encode(pairs[0].target.split("+")[0] + "+")) - 1
-    evidence.record(transfer(subject, pairs, layer, operator, families, evidence.seed))
+    operands, operator, _ = places(subject, evidence, pairs[0])
+    parts = {"operands": operands}
+    evidence.record(transfer(subject, pairs, layer, operator, families, parts=parts, seed=evidence.seed))
 
 
 def asked(questions):

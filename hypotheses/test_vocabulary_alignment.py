@@ -1,12 +1,14 @@
 """Does the base model name the operation at 55% of its depth, read through the logit lens?
 
-An absence is worth what the instrument can find: the same lens must read the model's answer at the last layer. Every
-spelling of the class word counts (`add`, ` add`, `Add`, ` Add`).
+An absence is worth what the instrument can find: the same lens at the same layer must read the word once it is put
+there, and at the last layer capitals of countries. Every spelling of the class word counts (`add`, ` add`, `Add`,
+` Add`).
 """
 
 import pytest
 
 from lazarus_probe.introspection.vocabulary import spellings, vocabulary_alignment
+from lazarus_probe.introspection.word_put_in import capitals
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS, SYMBOLIC
 
@@ -22,4 +24,14 @@ def test_no_class_word(subject, evidence, rng, phrasing):
     )
     asked = prompts.questions(rng, declared["per_operation"], phrasings=[phrasing])
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
-    evidence.record(vocabulary_alignment(subject, asked, words, layer, seed=evidence.seed))
+    evidence.record(
+        vocabulary_alignment(
+            subject,
+            asked,
+            words,
+            layer,
+            capitals(subject),
+            strength=declared["word_strength"],
+            seed=evidence.seed,
+        )
+    )

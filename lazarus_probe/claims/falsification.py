@@ -13,6 +13,7 @@ from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics import Interval, paired_interval, proportion_interval, wilson
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Counterexample, Measurement, Strata, some_examples
+from lazarus_probe.statistics.rows import NAME, numbers, present
 
 COLUMNS = ("items", "scores", "clusters", "prompts", "expected", "said")
 
@@ -40,10 +41,12 @@ class Rows:
     tokens: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse rows that do not match."""
+        """Refuse rows that do not match, and scores that are missing or not finite."""
         for name in COLUMNS[1:]:
             if len(getattr(self, name)) != len(self.items):
                 raise ValueError(f"rows have {len(self.items)} items and {len(getattr(self, name))} {name}")
+        numbers(self.scores, "scores")
+        present(self.clusters, "clusters", NAME)
 
     @property
     def mean(self) -> float:

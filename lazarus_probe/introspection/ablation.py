@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.interventions import Intervention, mean, zero
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked, trace
-from lazarus_probe.subject.batches import by_length, encode_all
+from lazarus_probe.introspection.finite_logits import guarded
+from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.generate import greedy
 
 if TYPE_CHECKING:
@@ -103,8 +104,15 @@ def _masked(mask: NDArray[Any], average: NDArray[Any]) -> Callable[[mx.array], m
 
 
 def answers(
-    subject: Subject, prompts: Sequence[str], interventions: Sequence[Intervention] = (), max_tokens: int = 4
+    subject: Subject,
+    prompts: Sequence[Prompt],
+    interventions: Sequence[Intervention] = (),
+    max_tokens: int = 4,
 ) -> list[str]:
-    """What the model says, greedily, under interventions."""
-    with hooked(subject, interventions=interventions):
+    """What the model says, greedily, under interventions.
+
+    Raises:
+        ValueError: logits that are not finite; the interventions are named with their sites.
+    """
+    with hooked(subject, interventions=guarded(interventions)):
         return greedy(subject, prompts, max_tokens)

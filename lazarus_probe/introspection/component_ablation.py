@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.sites import Site, head_count, kinds_at
 from lazarus_probe.introspection.ablation import Method, ablate, answers, reference
-from lazarus_probe.introspection.rates import rate
-from lazarus_probe.statistics import Interval, proportion_interval
-from lazarus_probe.statistics.difference import difference_interval
-from lazarus_probe.statistics.measurement import Control, Curve, Measurement, some_examples
+from lazarus_probe.introspection.damage import Unrelated, damage, everywhere
+from lazarus_probe.introspection.rates import rate, unpaired_control
+from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -71,10 +71,12 @@ class Broken:
     Attributes:
         broken: (K, N).
         said: (K, N) what is said instead.
+        edits: (K,) what was done.
     """
 
     broken: NDArray[np.bool_]
     said: list[list[str]]
+    edits: list[list[Intervention]]
 
 
 def break_each(
@@ -91,13 +93,9 @@ def break_each(
     """
     sites = list(dict.fromkeys(site for component in components for site in component))
     known = reference(subject, task.prompts, sites)
-    said = [
-        answers(
-            subject, task.prompts, [ablate(site, method, known[site], seed) for site in each], task.max_tokens
-        )
-        for each in components
-    ]
-    return Broken(~np.stack([task.graded(texts) for texts in said]), said)
+    edits = [[ablate(site, method, known[site], seed) for site in each] for each in components]
+    said = [answers(subject, task.prompts, each, task.max_tokens) for each in edits]
+    return Broken(~np.stack([task.graded(texts) for texts in said]), said, edits)
 
 
 def most_broken(
@@ -107,6 +105,7 @@ def most_broken(
     whole: Component,
     method: Method = "mean",
     seed: int = 0,
+    unrelated: Unrelated | None = None,
 ) -> Measurement:
     """The share broken without the component that breaks most, chosen on half of the units and tested on the others.
 
@@ -119,6 +118,7 @@ def most_broken(
         whole: of the positive control.
         method: what takes the place of their outputs.
         seed: of the halves, drawn rows and intervals.
+        unrelated: prompts to tell the damage on; by default those of all language tasks.
 
     Raises:
         ValueError: as `break_each`, or units of which no two halves can be made.
@@ -149,6 +149,7 @@ def most_broken(
             each[worst, testing],
         ),
         curves=_curves(components, each),
+        damage=damage(subject, everywhere(found.edits[worst]), unrelated, seed=seed),
     )
 
 
@@ -162,6 +163,7 @@ def window_broken(
     spared: Task | None = None,
     method: Method = "mean",
     seed: int = 0,
+    unrelated: Unrelated | None = None,
 ) -> Measurement:
     """The share broken without one kind of output in some layers.
 
@@ -178,6 +180,7 @@ def window_broken(
         spared: prompts of another task that the model answers.
         method: what takes the place of the outputs.
         seed: of drawn heads, rows and intervals.
+        unrelated: prompts to tell the damage on; by default those of all language tasks.
 
     Raises:
         ValueError: as `break_each`; no other layers.
@@ -200,11 +203,13 @@ def window_broken(
         tokens=_tokens(subject, task),
         examples=some_examples(task.prompts, task.expected, found.said[0], sets[0] > 0),
         curves=_curves(components, sets),
+        damage=damage(subject, everywhere(found.edits[0]), unrelated, seed=seed),
     )
     if spared is None:
         return measured
     other = break_each(subject, spared, components[:1], method, seed).broken[0]
-    return _with(measured, _unpaired("other_task", measured, other, spared.units, seed))
+    control = unpaired_control("other_task", measured, other, spared.units, seed)
+    return replace(measured, controls=(*measured.controls, control))
 
 
 def _halves(units: Sequence[str], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -228,21 +233,6 @@ def _random_heads(subject: Subject, layers: Sequence[int], seed: int) -> Compone
     count = sum(heads.get(layer, 0) for layer in layers)
     chosen = np.random.default_rng(seed).permutation(len(pool))[:count]
     return tuple(pool[i] for i in sorted(chosen))
-
-
-def _unpaired(
-    name: str, score: Measurement, other: NDArray[np.bool_], units: Sequence[str], seed: int
-) -> Control:
-    """A control of other prompts."""
-    rate_of, interval = float(other.mean()), proportion_interval(other, units, seed=seed)
-    gain = difference_interval(
-        score.score, Interval(score.low, score.high, interval.level), rate_of, interval
-    )
-    return Control(name, rate_of, score.score - rate_of, gain.low, gain.high)
-
-
-def _with(measured: Measurement, control: Control) -> Measurement:
-    return replace(measured, controls=(*measured.controls, control))
 
 
 def _curves(components: Sequence[Component], broken: NDArray[Any]) -> tuple[Curve, ...]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site, kinds_at
 from lazarus_probe.introspection.ablation import Method, ablate, ablate_neurons, answers, reference
+from lazarus_probe.introspection.damage import Unrelated, damage, everywhere
 from lazarus_probe.statistics import Interval, paired_interval, proportion_interval
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.measurement import Control, Curve, Example, Measurement, some_examples
@@ -84,6 +85,7 @@ def differential_ablation(
     *,
     method: Method = "mean",
     seed: int = 0,
+    unrelated: Unrelated | None = None,
 ) -> Measurement:
     """Ablate each layer's MLP; the share of hard answers broken minus that of easy ones, at the chosen layer.
 
@@ -99,13 +101,15 @@ def differential_ablation(
         between: a kind of middle difficulty.
         method: what the MLP's output is replaced by.
         seed: of drawn values and neurons.
+        unrelated: prompts to tell the damage on; by default those of all language tasks.
     """
     layers = range(subject.num_layers)
     dense = all("neurons" in kinds_at(subject.anatomy, layer) for layer in layers)
     outputs = [Site("mlp_out", layer) for layer in layers]
     inner = [Site("neurons", layer) for layer in layers] if dense else outputs
     known = reference(subject, graded.prompts, list(dict.fromkeys([*outputs, *inner])))
-    said = [answers(subject, graded.prompts, [ablate(site, method, known[site], seed)]) for site in outputs]
+    cuts = [[ablate(site, method, known[site], seed)] for site in outputs]
+    said = [answers(subject, graded.prompts, cut) for cut in cuts]
     broken = [_broken(graded, texts) for texts in said]
     gate = int(np.argmax([_gap(graded, each, hard, easy, confirming=False)[0] for each in broken]))
     edits = ablate_neurons(inner, known[inner[gate]].values.shape[-1], known, seed)
@@ -133,6 +137,7 @@ def differential_ablation(
         examples=_examples(graded, hard, said[gate], broken[gate]),
         curves=_curves(graded, broken),
         floor=-1.0,
+        damage=damage(subject, everywhere(cuts[gate]), unrelated, seed=seed),
     )
 
 

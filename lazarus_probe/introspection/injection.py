@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.interventions import patch
 from lazarus_probe.hooks.sites import Site, resid_post
-from lazarus_probe.hooks.trace import hooked
+from lazarus_probe.introspection.ablation import answers as spoken
+from lazarus_probe.introspection.damage import Unrelated, damage_of_states
 from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import Measurement, some_examples
 from lazarus_probe.subject.batches import by_length, encode_all
-from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import is_answer
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def inject(
         max_tokens: of a completion.
 
     Raises:
-        ValueError: no prompts, or a prompt of fewer tokens than `back`.
+        ValueError: no prompts, a prompt of fewer tokens than `back`, or logits that are not finite.
     """
     encoded = encode_all(subject, prompts)
     shortest = min(map(len, encoded), default=0)
@@ -56,8 +56,7 @@ def inject(
     for indices, tokens in by_length(encoded):
         rows = mx.array(states[indices])[:, None]
         edit = patch(site, rows, positions=tokens.shape[1] - back)
-        with hooked(subject, interventions=edit):
-            said = greedy(subject, [encoded[index] for index in indices], max_tokens)
+        said = spoken(subject, [encoded[index] for index in indices], [edit], max_tokens)
         for index, text in zip(indices, said, strict=True):
             texts[index] = text
     return texts
@@ -71,6 +70,7 @@ def injection(
     units: Sequence[str],
     layer: int,
     seed: int = 0,
+    unrelated: Unrelated | None = None,
 ) -> Measurement:
     """How often the answer of a source comes out of another question when the source's last state is put in.
 
@@ -85,6 +85,7 @@ def injection(
         units: (N,) the independent unit of each.
         layer: where states are taken and put in, after the block.
         seed: of random states and the intervals.
+        unrelated: prompts to tell the damage on; by default those of all language tasks.
 
     Raises:
         ValueError: as `inject`.
@@ -114,6 +115,7 @@ def injection(
         },
         seed=seed,
         details={"layer": layer},
+        damage=damage_of_states(subject, states, site, unrelated=unrelated, seed=seed),
         tokens=sum(map(len, encode_all(subject, [*sources, *prompts]))),
         examples=some_examples(
             [f"{prompt} (with {source})" for prompt, source in zip(prompts, sources, strict=True)],

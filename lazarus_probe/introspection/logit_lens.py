@@ -79,18 +79,23 @@ def logit_lens(
     found = collect(subject, prompts, sites, at=position)  # type: ignore[arg-type]
     resid = np.stack([found[site] for site in sites], axis=1)
     count, depth, *width = resid.shape
-    log_probs = _read(subject, resid.reshape(count * depth, 1, *width)).reshape(count, depth, -1)
+    log_probs = read_states(subject, resid.reshape(count * depth, *width)).reshape(count, depth, -1)
     return LensResult(log_probs, tuple(_layer(site) for site in sites))
 
 
-def _read(subject: Subject, resid: np.ndarray) -> np.ndarray:
-    """Log probabilities (rows, V) of residual streams (rows, 1, D), or (rows, 1, N, D) where there are N."""
+def read_states(subject: Subject, states: np.ndarray) -> np.ndarray:
+    """Log probabilities (rows, V) of states (rows, D) of the residual stream, or (rows, N, D) where there are N.
+
+    Raises:
+        UnsupportedArchitecture: the model's tail reads more than the residual stream.
+    """
     dtype = getattr(mx, subject.dtype)
     require_free_tail(subject)
     rows = max(1, LOGITS_PER_BATCH // subject.anatomy.vocab_size)
     parts = []
-    for start in range(0, len(resid), rows):
-        logits = replay(subject, mx.array(resid[start : start + rows]).astype(dtype))[:, 0].astype(mx.float32)
+    for start in range(0, len(states), rows):
+        resid = mx.array(states[start : start + rows])[:, None].astype(dtype)
+        logits = replay(subject, resid)[:, 0].astype(mx.float32)
         parts.append(np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True)))
     return np.concatenate(parts)
 

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.hooks.activations import collect
+from lazarus_probe.hooks.interventions import patch
 from lazarus_probe.hooks.sites import Site
+from lazarus_probe.hooks.trace import trace
+from lazarus_probe.introspection.ablation import answers
+from lazarus_probe.introspection.damage import Unrelated, damage_of_states
 from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import Grid, Measurement, some_examples
+from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.sweep import Donors, answer, sweep
 from lazarus_probe.tasks.arithmetic import is_answer, parse_number
 
@@ -175,12 +181,21 @@ def sweep_residual(
 
 
 def transfer(
-    subject: Subject, pairs: Sequence[Pair], layer: int, position: int, families: Sequence[str], seed: int = 0
+    subject: Subject,
+    pairs: Sequence[Pair],
+    layer: int,
+    position: int,
+    families: Sequence[str],
+    *,
+    parts: Mapping[str, Sequence[int]] | None = None,
+    unrelated: Unrelated | None = None,
+    seed: int = 0,
 ) -> Measurement:
     """The rate at which one patch brings the source's answer, beside a sweep over all layers and positions.
 
     Controls: `random_position`, the same layer at another position drawn for each pair; `other_pair`, the same patch
-    from another pair's source, which must not bring this source's answer.
+    from another pair's source, which must not bring this source's answer; and for each of `parts` the same layer at all
+    of its positions at once, for an answer may go with what it is made of.
 
     Args:
         subject: the model.
@@ -188,9 +203,20 @@ def transfer(
         layer: patched, after the block.
         position: patched, from the start.
         families: (N,) the operand family of each pair.
+        parts: by the name of a control, positions that are patched together, such as those of the operands.
+        unrelated: prompts to tell the damage on; by default those of all language tasks.
         seed: of the drawn positions and donors.
+
+    Raises:
+        ValueError: a part without positions, or with the position that is claimed about.
     """
-    rng = np.random.default_rng(seed)
+    parts = {} if parts is None else parts
+    for name, part in parts.items():
+        if not part or position in part:
+            raise ValueError(
+                f"part {name!r} is patched at {list(part)}: give other positions than {position}"
+            )
+    rng, site = np.random.default_rng(seed), Site("resid_post", layer)
     tokens = subject.encode(pairs[0].target)
     layers = range(subject.num_layers)
     places = range(1, len(tokens))  # the first token is the same in every prompt
@@ -202,11 +228,12 @@ def transfer(
     foreign = sweep_residual(subject, pairs, [layer], [position], donors=donors.tolist()).transferred(
         layer, position
     )
+    together = {name: patched_together(subject, pairs, layer, part) for name, part in parts.items()}
     return rate(
         "rate of full transfer",
         moved,
         families,
-        {"random_position": elsewhere, "other_pair": foreign},
+        {"random_position": elsewhere, "other_pair": foreign, **together},
         seed=seed,
         details={
             "layer": layer,
@@ -221,4 +248,48 @@ def transfer(
             moved,
         ),
         grids=(found.grid([f"{place} {subject.decode([tokens[place]])!r}" for place in places]),),
+        damage=damage_of_states(
+            subject,
+            collect(subject, [pair.source for pair in pairs], [site], at=position)[site],
+            site,
+            len(tokens) - position,
+            unrelated,
+            seed,
+        ),
     )
+
+
+def patched_together(
+    subject: Subject, pairs: Sequence[Pair], layer: int, positions: Sequence[int], max_tokens: int = 4
+) -> NDArray[np.bool_]:
+    """(N,) whether the source's answer comes out when `resid_post` is patched at several positions at once.
+
+    Args:
+        subject: the model.
+        pairs: N pairs, each of a source and a target of equal token length.
+        layer: patched, after the block.
+        positions: patched together, from the start or, negative, from the end.
+        max_tokens: generated at most.
+
+    Raises:
+        ValueError: no pairs, or a source and a target of different token lengths.
+    """
+    site = Site("resid_post", layer)
+    sources, targets = (
+        encode_all(subject, [getattr(pair, side) for pair in pairs]) for side in ("source", "target")
+    )
+    for source, target in zip(sources, targets, strict=True):
+        if len(source) != len(target):
+            raise ValueError(
+                f"a source has {len(source)} tokens and its target {len(target)}: a position means the same in both"
+            )
+    before, after = answers(subject, targets, max_tokens=max_tokens), [""] * len(pairs)
+    for indices, tokens in by_length(targets):
+        places = sorted({place % tokens.shape[1] for place in positions})
+        given = trace(subject, [sources[index] for index in indices], site, positions=places)[site]
+        edit = patch(site, given, places)
+        texts = answers(subject, [targets[index] for index in indices], [edit], max_tokens)
+        for index, text in zip(indices, texts, strict=True):
+            after[index] = text
+    effects = [classify(*texts) for texts in zip(before, after, pairs, strict=True)]
+    return np.array([effect == "full_transfer" for effect in effects])

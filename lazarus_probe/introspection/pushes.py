@@ -19,6 +19,7 @@ from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.direction_file import Direction
+from lazarus_probe.introspection.finite_logits import guarded
 from lazarus_probe.introspection.generation import Edits, Generated, generate, started
 from lazarus_probe.subject.batches import by_length, encode_all
 
@@ -61,7 +62,7 @@ class Pushes:
                 return (value.astype(mx.float32) + push).astype(value.dtype)
 
             where = {"last": length - 1, "onward": "last", "all": "all"}[self.position]
-            return [Intervention(resid_post(self.layer), add, where, "steer")]  # type: ignore[arg-type]
+            return guarded([Intervention(resid_post(self.layer), add, where, "steer")])  # type: ignore[arg-type]
 
         return edits
 

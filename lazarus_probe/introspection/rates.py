@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lazarus_probe.statistics import bounded_mean_interval, count_units, paired_control
+from lazarus_probe.statistics import Interval, bounded_mean_interval, count_units, paired_control
 from lazarus_probe.statistics.bounded import Units
-from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.difference import difference_interval
+from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.statistics.rows import numbers, present_units
 
 
 def rate(
@@ -35,14 +37,15 @@ def rate(
         positive: the controls of an absence, whose gain is theirs over the score.
         bound: how far a score and its control may differ: 1 for what lies in [0, 1], 2 for [-1, 1].
         seed: of the intervals.
-        kept: fields of the measurement: details, tokens, examples, curves, grids.
+        kept: fields of the measurement: details, tokens, examples, curves, grids, damage.
 
     Raises:
-        ValueError: as `paired_interval`; no prompts.
+        ValueError: as `paired_interval`; no prompts, a score, control or unit that is missing or not finite, or lengths
+            that differ.
     """
-    values, counts = np.asarray(score, dtype=np.float64), count_units(units)
-    if not len(values):
+    if not np.size(score):
         raise ValueError(f"no prompts to take the {unit} of; give at least two units of them")
+    values, counts = numbers(score, "score"), count_units(present_units(units))
     interval = bounded_mean_interval(values, units, 1.0 - bound, 1.0, seed=seed)
     return Measurement(
         score=float(values.mean()),
@@ -60,3 +63,40 @@ def rate(
         floor=1.0 - bound,
         **kept,
     )
+
+
+def unpaired_control(
+    name: str,
+    score: Measurement,
+    other: ArrayLike,
+    units: Units,
+    seed: int = 0,
+    *,
+    positive: bool = False,
+) -> Control:
+    """A control that is measured on other prompts than the score, and the score's gain over it.
+
+    Args:
+        name: of the control.
+        score: measured, in [0, 1].
+        other: (N,) whether each of the control's prompts counts.
+        units: (N,) their independent units, or several kinds of them by name.
+        seed: of the interval.
+        positive: whether it is the positive control of an absence; the gain is then the control's over the score.
+
+    Raises:
+        ValueError: as `bounded_mean_interval`; a row that is missing or not finite.
+    """
+    values = numbers(other, f"control {name!r}")
+    reached, of_reached = (
+        float(values.mean()),
+        bounded_mean_interval(values, present_units(units), 0, 1, seed=seed),
+    )
+    of_score = Interval(score.low, score.high, of_reached.level)
+    gain = (
+        difference_interval(reached, of_reached, score.score, of_score)
+        if positive
+        else difference_interval(score.score, of_score, reached, of_reached)
+    )
+    gained = reached - score.score if positive else score.score - reached
+    return Control(name, reached, gained, gain.low, gain.high)

@@ -14,6 +14,7 @@ from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.held_out import Problem
 from lazarus_probe.statistics import Kind, bag_of_tokens
 from lazarus_probe.statistics.folds import check_split
+from lazarus_probe.statistics.rows import LABEL, NAME, present
 from lazarus_probe.subject.batches import Prompt, encode_all
 
 if TYPE_CHECKING:
@@ -46,9 +47,11 @@ class Labelled:
     types: Any = None
 
     def __post_init__(self) -> None:
+        """Refuse rows of which something is missing."""
         for name in ("labels", "groups", "clusters", "types"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, np.asarray(getattr(self, name)))
+                right = LABEL if name == "labels" else NAME
+                object.__setattr__(self, name, present(getattr(self, name), name, right))
 
     @property
     def units(self) -> NDArray[Any]:

@@ -37,7 +37,7 @@ def control_task(
     Raises:
         ValueError: fewer than two classes, or fewer types than classes.
     """
-    index = encode(np.asarray(types))[1]
+    index = encode(types, "types")[1]
     count = int(index.max()) + 1
     if not 2 <= classes <= count:
         raise ValueError(
@@ -50,7 +50,7 @@ def control_task(
 
 def control_numbers(types: ArrayLike, targets: ArrayLike, seed: int = 0) -> Floats:
     """A random number for each type, drawn from the targets: the control task of a regression, (N,)."""
-    index = encode(np.asarray(types))[1]
+    index = encode(types, "types")[1]
     values = np.asarray(targets, dtype=np.float64)
     return np.asarray(np.random.default_rng(seed).choice(values, int(index.max()) + 1)[index])
 
@@ -69,7 +69,7 @@ def selectivity(task_accuracy: float, control_accuracy: float) -> float:
 
 def recurring(types: ArrayLike, groups: ArrayLike) -> NDArray[np.bool_]:
     """(N,) whether a row's type occurs in another group as well."""
-    kinds, index = encode(np.asarray(types))[1], encode(np.asarray(groups))[1]
+    kinds, index = encode(types, "types")[1], encode(groups, "groups")[1]
     pairs = np.unique(np.stack([kinds, index]), axis=1)
     return np.asarray(np.bincount(pairs[0])[kinds] > 1)
 

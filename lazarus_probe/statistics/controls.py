@@ -13,6 +13,7 @@ from lazarus_probe.statistics.clustered import paired_interval
 from lazarus_probe.statistics.clusters import Floats, as_values
 from lazarus_probe.statistics.folds import encode, grouped_folds
 from lazarus_probe.statistics.measurement import Control
+from lazarus_probe.statistics.rows import numbers, present, present_units
 
 
 def majority_predictions(labels: ArrayLike) -> NDArray[Any]:
@@ -24,7 +25,7 @@ def majority_predictions(labels: ArrayLike) -> NDArray[Any]:
     Raises:
         ValueError: no labels.
     """
-    labels = np.asarray(labels)
+    labels = present(labels, "labels")
     if labels.ndim != 1 or not len(labels):
         raise ValueError(f"labels has shape {labels.shape}: give one label for each row, at least one")
     classes, codes = encode(labels)
@@ -89,10 +90,14 @@ def paired_control(
         bound: how far a score and its control may differ.
 
     Raises:
-        ValueError: as `paired_interval`.
+        ValueError: as `paired_interval`; a row that is missing or not finite, or another number of rows.
     """
-    reached = np.asarray(other, dtype=np.float64)
-    gain = np.asarray(score, dtype=np.float64) - reached
+    reached, values = numbers(other, f"control {name!r}"), numbers(score, "score")
+    if reached.shape != values.shape:
+        raise ValueError(
+            f"control {name!r} has shape {reached.shape} and the score {values.shape}: score both on the same rows"
+        )
+    gain = values - reached
     gain = -gain if positive else gain
-    interval = paired_interval(gain, clusters, seed=seed, bound=bound)
+    interval = paired_interval(gain, present_units(clusters, "clusters"), seed=seed, bound=bound)
     return Control(name, float(reached.mean()), float(gain.mean()), interval.low, interval.high)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.statistics.clusters import Ints, index_clusters
+from lazarus_probe.statistics.rows import NAME, present
 
 Kind = Literal["classification", "regression"]
 Folds = list[tuple[Ints, Ints]]
@@ -73,16 +74,16 @@ def check_split(labels: ArrayLike, groups: ArrayLike | None, kind: Kind) -> tupl
         The class of each row (N,), all 0 for a regression, and the group of each row (N,).
 
     Raises:
-        ValueError: as `grouped_folds`.
+        ValueError: as `grouped_folds`; a label or group that is missing.
     """
-    labels = np.asarray(labels)
+    labels = present(labels, "labels")
     if groups is None:
         raise ValueError(
             "a probe with no groups is refused: give the template or operand family of each row as groups"
         )
     if labels.ndim != 1:
         raise ValueError(f"labels has shape {labels.shape}: give one label for each row")
-    index, _ = index_clusters(groups, len(labels))
+    index, _ = index_clusters(present(groups, "groups", NAME), len(labels))
     if kind == "regression":
         return np.zeros_like(index), index
     classes, codes = encode(labels)
@@ -123,7 +124,10 @@ def halves(
     Raises:
         ValueError: as `grouped_folds`, or no split found that leaves each class two groups in either half.
     """
-    labels, units = np.asarray(labels), np.asarray(groups if clusters is None else clusters)
+    labels, units = (
+        present(labels, "labels"),
+        present(groups if clusters is None else clusters, "clusters", NAME),
+    )
     check_split(labels, groups, kind)
     problem = None
     for attempt in range(ATTEMPTS):
@@ -146,7 +150,16 @@ def groups_per_class(codes: Ints, index: Ints) -> Ints:
     return np.bincount(pairs[0])
 
 
-def encode(labels: NDArray[Any]) -> tuple[NDArray[Any], Ints]:
-    """The classes (C,) in order, and the number of each row's class (N,)."""
-    classes, codes = np.unique(labels, return_inverse=True)
+def encode(labels: ArrayLike, name: str = "labels") -> tuple[NDArray[Any], Ints]:
+    """The classes (C,) in order, and the number of each row's class (N,).
+
+    Raises:
+        ValueError: a label that is missing, or classes of types that have no order, such as text and numbers.
+    """
+    rows = present(labels, name)
+    try:
+        classes, codes = np.unique(rows, return_inverse=True)
+    except TypeError:
+        types = sorted({type(label).__name__ for label in rows})
+        raise ValueError(f"{name} are of types {', '.join(types)}: give classes of one type") from None
     return classes, codes.astype(np.intp)

@@ -11,6 +11,7 @@ from lazarus_probe.statistics.clusters import Floats, Ints
 from lazarus_probe.statistics.folds import Folds, Kind, check_split, encode, grouped_folds
 from lazarus_probe.statistics.linear import USUAL_PENALTY, as_features, hat, standardise
 from lazarus_probe.statistics.permutation import group_permutations, permutation_p
+from lazarus_probe.statistics.rows import present
 
 # Folds under the permutation null. Many, as unstratified ones may take all groups of a class at once.
 NULL_FOLDS = 10
@@ -62,7 +63,7 @@ def permutation_null(
     Raises:
         ValueError: as `grouped_folds` and `group_permutations`.
     """
-    labels = np.asarray(labels)
+    labels = present(labels, "labels")
     features = as_features(features, len(labels))
     check_split(labels, groups, kind)
     folds = grouped_folds(labels, groups, NULL_FOLDS, seed, "regression")

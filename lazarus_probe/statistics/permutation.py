@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.statistics.clusters import Floats, Ints, as_values, cluster_sums, index_clusters
+from lazarus_probe.statistics.rows import present
 
 Alternative = Literal["two-sided", "greater", "less"]
 
@@ -37,7 +38,7 @@ def group_permutations(
     Raises:
         ValueError: one label only, or fewer than two groups.
     """
-    labels = np.asarray(labels)
+    labels = present(labels, "labels")
     index, count = index_clusters(groups, len(labels))
     codes = np.unique(labels, return_inverse=True)[1]
     if codes.max() == 0:

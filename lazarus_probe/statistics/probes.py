@@ -43,9 +43,9 @@ def out_of_fold_classification(
         ValueError: as `grouped_folds`, or features that are not a finite (N, D) array.
     """
     folds = grouped_folds(labels, groups, k, seed)
-    classes, codes = encode(np.asarray(labels))
+    classes, codes = encode(labels)
     features, shares = as_features(features, len(codes)), np.bincount(codes) / len(codes)
-    index, winners = encode(np.asarray(groups))[1], np.empty_like(codes)
+    index, winners = encode(np.asarray(groups), "groups")[1], np.empty_like(codes)
     for train, test in folds:
         seen, unseen = in_span(*standardise(features[train], features[test]))
         strength = _choose_strength(seen, codes[train], index[train], seed, shares)

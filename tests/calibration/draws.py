@@ -20,18 +20,20 @@ from lazarus_probe.experiments.classifier_emergence.measures import measure
 from lazarus_probe.experiments.classifier_emergence.readings import read
 from lazarus_probe.experiments.study_tasks import Item, StudyTask
 from lazarus_probe.hooks.sites import Site
+from lazarus_probe.introspection.continuation import before_answers
 from lazarus_probe.introspection.differential import Graded, differential_ablation, grade
 from lazarus_probe.introspection.emergence import emergence
 from lazarus_probe.introspection.patching import Pair, transfer
 from lazarus_probe.introspection.probe import Labelled, decode
 from lazarus_probe.introspection.tuning import Change, unchanged
 from lazarus_probe.introspection.vocabulary import spellings, vocabulary_alignment
+from lazarus_probe.introspection.word_put_in import Readable
 from lazarus_probe.organisms import planted
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import Fact, is_answer
-from lazarus_probe.tasks.prompts import Question
+from lazarus_probe.tasks.prompts import Question, texts_and_answers
 from lazarus_probe.training.dual_reward import DualReward, train
 from lazarus_probe.training.jsonl import Example
 from lazarus_probe.training.lora import attached, trainable_count
@@ -180,7 +182,7 @@ def causal_sufficiency(seed: int, pairs: int = 40) -> Draw:
         own = circuit.answer(c, d)
         dealt.append(Pair(planted.prompt(a, b), planted.prompt(c, d), 1 - own, own))
     families = [str(index) for index in range(pairs)]
-    found = transfer(subject, dealt, 1, 4, families, seed)
+    found = transfer(subject, dealt, 1, 4, families, seed=seed)
     return Draw(claim("causal_sufficiency", 0.3, "random_position", "other_pair"), found)
 
 
@@ -225,14 +227,24 @@ def sometimes_announces() -> Subject:
     return subject_of(planted.announcer(0, chosen, layers=2))
 
 
+OF_A_LENS = ("word_put_in", "answer_at_last_layer")
+
+
+def own_answers(subject: Subject, questions: list[Question]) -> Readable:
+    """What a planted model has in place of capitals: the answers to its own questions."""
+    contexts, firsts = before_answers(subject, *texts_and_answers(questions))
+    return Readable("answer_at_last_layer", contexts, firsts, [question.family for question in questions])
+
+
 def absence(seed: int, prompts: int = 60) -> Draw:
     """The lens says the class word for exactly the threshold's share of all operands."""
     rng, subject = np.random.default_rng(seed), sometimes_announces()
     facts = [Fact("multiply", a, 1) for a in operands(rng, prompts)]
     questions = [Question(fact.prompt("compact"), fact, "compact") for fact in facts]
     words = {"multiply": spellings(subject, "multiply")}
-    found = vocabulary_alignment(subject, questions, words, 0, seed)
-    return Draw(claim("absence", SHARE, "answer_at_last_layer"), found)
+    readable = own_answers(subject, questions)
+    found = vocabulary_alignment(subject, questions, words, 0, readable, seed=seed)
+    return Draw(claim("absence", SHARE, *OF_A_LENS), found)
 
 
 def emergence_of_chance(seed: int, layers: int = 3) -> Draw:
@@ -320,5 +332,6 @@ def absence_unseen(seed: int) -> Draw:
     rng, subject = np.random.default_rng(seed), architecture(2).untrained(seed)
     facts = [Fact("multiply", a, 1) for a in operands(rng, 40)]
     questions = [Question(fact.prompt("compact"), fact, "compact") for fact in facts]
-    found = vocabulary_alignment(subject, questions, {"multiply": spellings(subject, "multiply")}, 0, seed)
-    return Draw(claim("absence", SHARE, "answer_at_last_layer"), found)
+    words, readable = {"multiply": spellings(subject, "multiply")}, own_answers(subject, questions)
+    found = vocabulary_alignment(subject, questions, words, 0, readable, seed=seed)
+    return Draw(claim("absence", SHARE, *OF_A_LENS), found)

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from draws import OF_A_PROBE, operands, subject_of
+from draws import OF_A_LENS, OF_A_PROBE, operands, own_answers, subject_of
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, judge
@@ -26,7 +26,7 @@ from lazarus_probe.tasks.prompts import Question
 
 LAYERS = 4
 EVERY = range(LAYERS)
-FIRST, LAST = 1, 4  # positions in a prompt: the first operand, and the `=`
+FIRST, SECOND, LAST = 1, 3, 4  # positions in a prompt: the operands, and the `=`
 
 
 def outcome(kind: str, threshold: float, controls: tuple[str, ...], found: Measurement) -> Outcome:
@@ -150,8 +150,11 @@ def test_the_route_is_found(layer):
     subject, pairs = subject_of(planted.router(layer, 1)), copied(40)
     families = [str(index) for index in range(len(pairs))]
     for at, place in ((layer, LAST), (layer, FIRST), (max(layer - 1, 0), FIRST), (max(layer - 1, 0), LAST)):
-        found = transfer(subject, pairs, at, place, families)
-        verdict = outcome("causal_sufficiency", 0.8, ("random_position", "other_pair"), found)
+        parts = {"operands": [FIRST, SECOND]} if place == LAST else {"answer": [LAST]}
+        found = transfer(subject, pairs, at, place, families, parts=parts)
+        verdict = outcome("causal_sufficiency", 0.8, ("random_position", "other_pair", *parts), found)
+        # The control of the parts finds the answer exactly where the claim's own position does not have it.
+        assert found.controls[2].score == 1 - found.score
         expected = place == (LAST if at >= layer else FIRST)
         assert verdict is (Outcome.SUPPORTED if expected else Outcome.REFUTED), (at, place)
     wanted = [[at < layer, False, False, at >= layer] for at in EVERY]
@@ -184,7 +187,8 @@ def test_an_announced_word_is_no_absence(layer):
     facts = [Fact("multiply", a, 1) for a in operands(np.random.default_rng(0), 60)]
     questions = [Question(fact.prompt("compact"), fact, "compact") for fact in facts]
     for at in EVERY:
-        found = vocabulary_alignment(subject, questions, {"multiply": spellings(subject, "multiply")}, at)
-        verdict = outcome("absence", 0.1, ("answer_at_last_layer",), found)
+        words, readable = {"multiply": spellings(subject, "multiply")}, own_answers(subject, questions)
+        found = vocabulary_alignment(subject, questions, words, at, readable)
+        verdict = outcome("absence", 0.1, OF_A_LENS, found)
         announced = layer <= at < LAYERS - 1
         assert verdict is (Outcome.REFUTED if announced else Outcome.SUPPORTED)

@@ -19,6 +19,7 @@ from lazarus_probe.introspection.component_ablation import Task, most_broken, wi
 from lazarus_probe.introspection.crystallisation import crystallisation, read_tokens
 from lazarus_probe.introspection.injection import inject, injection
 from lazarus_probe.introspection.steering import Behaviour, steering
+from lazarus_probe.introspection.word_put_in import word_read
 from lazarus_probe.subject import Subject
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "hypotheses"))
@@ -79,5 +80,12 @@ def test_steering_by_nothing_is_the_model(model):
     """Steered with strength 0 the share turned is the unsteered one, and with a push it is a share."""
     behaviour = Behaviour(PROMPTS[:12], PROMPTS[12:24], PROMPTS[:12], PROMPTS[12:24], lambda t: "1" in t, 2)
     still = steering(model, behaviour, 0, 0.0)
-    assert still.score == still.controls[1].score
+    assert {control.name: control.score for control in still.controls}["unsteered"] == still.score
+    assert still.damage.score == 0
     assert 0 <= steering(model, behaviour, 1, 2.0).score <= 1
+
+
+def test_a_word_is_put_in_and_read(model):
+    """After the last block a word that outweighs the state a hundred times is on top, whatever the norms and caps."""
+    words = [[token] for token in range(3, 3 + len(PROMPTS))]
+    assert word_read(model, PROMPTS, words, model.num_layers - 1, strength=100.0).mean() > 0.9

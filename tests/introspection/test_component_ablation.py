@@ -101,6 +101,9 @@ def test_a_window_stands_beside_the_others(planted, task):
     assert wrong.score == 0
     assert [control.name for control in wrong.controls] == ["other_layers", "random_heads"]
     assert right.curves[0].y[2] == pytest.approx(right.score)
+    # What was planted is what the model says of anything: its loss damages all that it is asked.
+    assert right.damage.low > 0.5
+    assert wrong.damage.score == pytest.approx(0, abs=1e-6)
 
 
 def test_random_weights_have_no_such_component(grouped):

@@ -7,6 +7,7 @@ import pytest
 
 from lazarus_probe.hooks.interventions import zero
 from lazarus_probe.introspection.ablation import answers
+from lazarus_probe.introspection.damage import damage, everywhere
 from lazarus_probe.introspection.differential import differential_ablation, grade
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import is_answer
@@ -69,3 +70,5 @@ def test_shares_are_counted(organism, graded):
     controls = {control.name: control for control in found.controls}
     assert controls["factorisable"].gain == pytest.approx(prime - middle)
     assert found.low <= found.score <= found.high
+    gate_cut = damage(organism, everywhere([zero(f"mlp_out.{gate}")]))
+    assert found.damage.score == pytest.approx(gate_cut.score, abs=1e-6)

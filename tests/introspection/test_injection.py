@@ -62,6 +62,7 @@ def test_the_last_layer_replaces_the_output():
     found = measured(Subject.load("organism"), 7)
     assert judge(CLAIM, found).outcome is Outcome.SUPPORTED
     assert found.controls[1].score == 0
+    assert found.damage.low > 0.9  # it is the output of any other prompt as well
 
 
 def test_untrained_models_carry_no_answer():

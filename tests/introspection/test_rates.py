@@ -7,6 +7,7 @@ import pytest
 
 from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics import paired_control, paired_interval, proportion_interval
+from lazarus_probe.statistics.measurement import Damage
 
 RNG = np.random.default_rng(0)
 UNITS = np.repeat(np.arange(30), 2)
@@ -49,3 +50,9 @@ def test_no_prompts_are_refused():
     """A rate of nothing is none."""
     with pytest.raises(ValueError, match="no prompts to take the share of"):
         rate("share", [], [], {"other": []})
+
+
+def test_damage_is_kept():
+    """What an edit does to unrelated prompts goes with the measurement."""
+    hurt = Damage("answers lost", 0.2, 0.1, 0.3, 20)
+    assert rate("share", np.ones(60), UNITS, {"other": np.zeros(60)}, damage=hurt).damage == hurt

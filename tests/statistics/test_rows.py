@@ -1,0 +1,137 @@
+"""Labels and scores of which one is missing: refused by name wherever they come in."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from lazarus_probe.claims.falsification import Rows
+from lazarus_probe.introspection.held_out import Problem, held_out
+from lazarus_probe.introspection.probe import Labelled
+from lazarus_probe.introspection.rates import rate, unpaired_control
+from lazarus_probe.statistics import (
+    control_task,
+    group_permutations,
+    grouped_folds,
+    halves,
+    majority_predictions,
+    out_of_fold_classification,
+    out_of_fold_regression,
+    paired_control,
+    permutation_null,
+)
+from lazarus_probe.statistics.rows import numbers, present
+
+GROUPS = list(range(8))
+MISSING = [None, math.nan, math.inf, np.float32("nan")]
+FEATURES = np.random.default_rng(0).normal(size=(8, 3))
+
+
+def with_one(value, others):
+    return [*others[:5], value, *others[6:]]
+
+
+@pytest.mark.parametrize("value", MISSING, ids=str)
+@pytest.mark.parametrize("others", [[0, 1] * 4, ["a", "b"] * 4, [0.0, 1.0] * 4], ids=["int", "text", "float"])
+def test_a_missing_row_is_named(value, others):
+    """Whatever the other rows are, the error gives the argument, the row, the value and what would be right."""
+    with pytest.raises(ValueError, match=rf"labels\[5\] is {value}: give a class, or a finite number"):
+        present(with_one(value, others), "labels")
+
+
+def test_arrays_are_looked_at_too():
+    """An array of floats, of objects and of several columns is searched; one of text or whole numbers has nothing."""
+    for rows in (
+        np.array([0, math.nan]),
+        np.array(["a", None], object),
+        np.array([[1.0, 2.0], [1.0, math.nan]]),
+    ):
+        with pytest.raises(ValueError, match=r"x\[1\] is"):
+            present(rows, "x")
+    assert present(np.array(["nan", "None"]), "x").tolist() == ["nan", "None"]
+    assert present((True, 2), "x").tolist() == [1, 2]
+
+
+def test_scores_are_numbers():
+    """A score that is text is shown; booleans and whole numbers are scores."""
+    assert numbers([True, False], "score").tolist() == [1.0, 0.0]
+    with pytest.raises(ValueError, match="score holds 'b': give a finite number for each row"):
+        numbers([1, "b"], "score")
+
+
+TAKE_LABELS = {
+    "grouped_folds": lambda labels: grouped_folds(labels, GROUPS),
+    "halves": lambda labels: halves(labels, GROUPS),
+    "majority_predictions": majority_predictions,
+    "classification": lambda labels: out_of_fold_classification(FEATURES, labels, GROUPS),
+    "regression": lambda labels: grouped_folds(labels, GROUPS, kind="regression"),
+    "permutation_null": lambda labels: permutation_null(FEATURES, labels, GROUPS),
+    "group_permutations": lambda labels: group_permutations(labels, GROUPS, np.random.default_rng(0), 3),
+    "Labelled": lambda labels: Labelled(["p"] * 8, labels, GROUPS),
+    "held_out": lambda labels: held_out(
+        Problem.of(FEATURES, np.asarray(labels), np.array(GROUPS), "classification", 0)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAKE_LABELS)
+@pytest.mark.parametrize("value", [None, math.nan], ids=str)
+def test_every_entry_of_labels_refuses(name, value):
+    """Labels 0 and NaN, or 0 and None, are no two classes to any function that takes labels."""
+    with pytest.raises(ValueError, match=r"labels\[0\] is (None|nan): give a class"):
+        TAKE_LABELS[name]([value, 0, 1, 0, 1, 0, 1, 0])
+
+
+TAKE_SCORES = {
+    "score": lambda bad: rate("share", bad, GROUPS, {"other": [0] * 8}),
+    "control 'other'": lambda bad: rate("share", [0] * 8, GROUPS, {"other": bad}),
+    "paired": lambda bad: paired_control("other", [0] * 8, bad, GROUPS),
+    "scores": lambda bad: Rows(GROUPS, bad, GROUPS, ["p"] * 8, ["e"] * 8, ["s"] * 8),
+    "targets": lambda bad: out_of_fold_regression(FEATURES, bad, GROUPS),
+}
+
+
+@pytest.mark.parametrize("name", TAKE_SCORES)
+@pytest.mark.parametrize("value", [None, math.nan, -math.inf], ids=str)
+def test_every_entry_of_scores_refuses(name, value):
+    """A score that is missing is refused under the argument's name and not as a difference that nobody gave."""
+    with pytest.raises(ValueError, match=r"(score|other'|scores|targets|labels)\[2\] is "):
+        TAKE_SCORES[name]([0, 1, value, 1, 0, 1, 0, 1])
+
+
+def test_units_and_lengths_are_refused():
+    """A unit that is missing, and a score and control of different prompts, are named."""
+    with pytest.raises(ValueError, match=r"units\[1\] is None: give a name or number"):
+        rate("share", [0, 1, 1], ["a", None, "b"], {"other": [0, 0, 0]})
+    with pytest.raises(ValueError, match=r"control 'other' has shape \(2,\) and the score \(3,\)"):
+        rate("share", [0, 1, 1], ["a", "b", "c"], {"other": [0, 0]})
+    with pytest.raises(
+        ValueError, match=r"clusters has shape \(2,\): give one cluster for each of the 3 rows"
+    ):
+        rate("share", [0, 1, 1], ["a", "b"], {"other": [0, 0, 0]})
+    with pytest.raises(ValueError, match=r"units 'phrasing'\[2\] is nan"):
+        rate("share", [0, 1, 1], {"family": [1, 2, 3], "phrasing": [1, 2, math.nan]}, {"other": [0, 0, 0]})
+    with pytest.raises(ValueError, match=r"groups\[0\] is nan"):
+        grouped_folds([0, 1, 0, 1], [math.nan, 1, 2, 3])
+    measured = rate("share", [0, 1, 1], ["a", "b", "c"], {"other": [0, 0, 0]})
+    with pytest.raises(ValueError, match=r"control 'far'\[1\] is nan"):
+        unpaired_control("far", measured, [0, math.nan], ["a", "b"])
+
+
+def test_classes_without_an_order_are_refused():
+    """Text and numbers among one set of labels are named by their types; types to memorise by their own name."""
+    with pytest.raises(ValueError, match="labels are of types int, str: give classes of one type"):
+        grouped_folds(np.array([1, "a", 1, "a"], object), [0, 1, 2, 3])
+    with pytest.raises(ValueError, match=r"types\[1\] is None"):
+        control_task([1, None, 2], 2)
+
+
+def test_an_unpaired_control_is_two_intervals():
+    """The gain over other prompts is the difference of the rates, wider than either interval, of either sign."""
+    measured = rate("share", [1] * 20, range(20), {"other": [0] * 20})
+    control = unpaired_control("far", measured, [0] * 30, range(30))
+    assert (control.score, control.gain) == (0, 1)
+    assert control.low < measured.low
+    assert unpaired_control("far", measured, [0] * 30, range(30), positive=True).gain == -1
