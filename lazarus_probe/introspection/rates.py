@@ -23,6 +23,7 @@ def rate(
     *,
     positive: Sequence[str] = (),
     bound: float = 1.0,
+    low: float | None = None,
     seed: int = 0,
     **kept: Any,
 ) -> Measurement:
@@ -36,6 +37,7 @@ def rate(
         controls: by name, (N,) the same under the control.
         positive: the controls of an absence, whose gain is theirs over the score.
         bound: how far a score and its control may differ: 1 for what lies in [0, 1], 2 for [-1, 1].
+        low: the least score, if it is not `1 - bound`: -1 for a difference from what the controls differ from as well.
         seed: of the intervals.
         kept: fields of the measurement: details, tokens, examples, curves, grids, damage.
 
@@ -46,7 +48,8 @@ def rate(
     if not np.size(score):
         raise ValueError(f"no prompts to take the {unit} of; give at least two units of them")
     values, counts = numbers(score, "score"), count_units(present_units(units))
-    interval = bounded_mean_interval(values, units, 1.0 - bound, 1.0, seed=seed)
+    least = 1.0 - bound if low is None else low
+    interval = bounded_mean_interval(values, units, least, 1.0, seed=seed)
     return Measurement(
         score=float(values.mean()),
         low=interval.low,
@@ -60,7 +63,7 @@ def rate(
         ),
         seed=seed,
         units=counts if isinstance(units, Mapping) else {},
-        floor=1.0 - bound,
+        floor=least,
         **kept,
     )
 

@@ -20,7 +20,7 @@ from lazarus_probe.experiments.classifier_emergence.readings import Reading
 SEEDS, ITEMS = 5, 40
 
 
-def runs_of(rng: np.random.Generator, **shares: dict[str, float]) -> dict[str, list[Run]]:
+def runs_of(rng: np.random.Generator, seeds: int = SEEDS, **shares: dict[str, float]) -> dict[str, list[Run]]:
     """Runs of each arm with given shares of what is read; 0.5 unless said."""
 
     def run(arm: str, seed: int) -> Run:
@@ -32,7 +32,7 @@ def runs_of(rng: np.random.Generator, **shares: dict[str, float]) -> dict[str, l
         probability = np.clip(given.get("probability", 0.5) + rng.normal(0, 0.002, ITEMS), 0, 1)
         return Run(arm, seed, 10, {"v_proj": 1}, Reading(probability=probability, **drawn), (1.0, 0.5), 0.1)
 
-    return {arm: [run(arm, seed) for seed in (range(SEEDS) if arm != "none" else [0])] for arm in ARMS}
+    return {arm: [run(arm, seed) for seed in (range(seeds) if arm != "none" else [0])] for arm in ARMS}
 
 
 def test_the_claims_are_those_of_the_hypotheses(request):
@@ -96,13 +96,17 @@ def test_what_nothing_did_supports_nothing():
 
 
 def test_the_published_picture_is_supported():
-    """Were the model as published, with small losses, the claims would be supported: they can be."""
+    """Were 80 runs as published, with small losses, the claims would be supported: they can be.
+
+    Five runs would not do: five that never name the class leave a rate of .52 possible, whatever its distribution.
+    """
     plain = {"named": 0.0, "probability": 0.01, "answered": 1.0, "decoded": 1.0, "others": 1.0}
     good = {**plain, "named": 1.0, "probability": 0.7}
     shares = dict.fromkeys(("none", "qk", "mlp", "lora", "sft", "grpo"), plain)
     shares |= dict.fromkeys(("vo", "all", "routing"), good)
     runs = runs_of(
         np.random.default_rng(2),
+        80,
         **shares,
         permuted={"named": 0.25, "probability": 0.25},
         untrained=dict.fromkeys(plain, 0.0),

@@ -79,7 +79,7 @@ def test_a_perfect_signal_answers_all_arithmetic(route):
     assert decided(found, SIDES).all()
     numbers = score(found, SIDES)
     assert numbers.precision.share == numbers.recall.share == numbers.decisions.share == 1
-    assert numbers.recall.low > 0.8
+    assert numbers.recall.low > 0.75  # 15 of 15 wordings
 
 
 def test_noise_routes_nothing_well():

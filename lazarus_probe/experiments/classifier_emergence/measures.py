@@ -85,6 +85,7 @@ def measure(
         np.repeat(np.arange(len(score)), score.shape[1]),
         {name: other.ravel() for name, other in others.items()},
         positive=tuple(others) if claim.kind in ("absence", "invariance") else (),
+        low=-1.0 if "against" in claim.parameters else 0.0,
         seed=seed,
         details={**(details or {}), **about(runs[arm])},
     )
