@@ -64,7 +64,7 @@ def cases(*, mixed: bool) -> list[Any]:
 def check(name: str) -> None:
     """Sweep every site, patched and zeroed, at two positions and at all, and hold each cell against one whole forward.
 
-    The tolerance is measured: what roundings of the weights move in the model's own logits.
+    The tolerance is that of the depth, or more where roundings of the weights are measured to move the logits more.
     """
     try:
         subject = Subject.from_model(zoo.build(name))
