@@ -28,13 +28,13 @@ GUARDS = (
     (r"rows are lacking", "learning curve: what still rises with rows is neither refuted nor absent"),
     (r"no score could gain", "a perfect control confounds at any number of groups"),
     (r"strata were measured", "everywhere: every stratum is measured"),
-    (r"(over|gain:|^)\s*(new_blocks|permuted_blocks)", "lesioned models: trained embeddings, blocks that compute nothing"),
+    (r"(over|gain:|^)\s*(new_blocks|permuted_blocks)", "lesioned models: blocks that compute nothing"),
     (r"(over|gain:|^)\s*token_embeddings", "embeddings of all positions"),
     (r"(over|gain:|^)\s*untrained", "several untrained models: the gain holds for one more"),
     (r"(over|gain:|^)\s*(word_put_in|capital_at_last_layer)", "a positive control at the same layer"),
     (r"(over|gain:|^)\s*(shuffled_labels|other_classes|operands|operator)", "controls of the edit"),
     (r"independent units: |phrasing", "units: phrasings and families together"),
-    (r"groups cannot tell|groups are needed|independent groups", "intervals that hold for any distribution of few groups"),
+    (r"groups cannot tell|groups are needed|independent groups", "intervals that hold for any distribution"),
     (r"in the family", "corrected within the family"),
 )  # fmt: skip
 
