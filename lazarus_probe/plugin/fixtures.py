@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lazarus_probe.claims.evidence import Evidence
     from lazarus_probe.hooks.store import ActivationStore
     from lazarus_probe.hooks.trace import Trace
+    from lazarus_probe.subject.control_models import ControlModel
     from lazarus_probe.subject.subject import Subject
 
 BASES: pytest.StashKey[dict[str, Subject | str]] = pytest.StashKey()
@@ -84,6 +85,17 @@ def twin(subject: Subject, request: pytest.FixtureRequest) -> Subject:
             del twins[other]  # of the model before this one
         twins[subject.fingerprint, seed] = subject.untrained(seed=seed)
     return twins[subject.fingerprint, seed]
+
+
+@pytest.fixture(scope="session")
+def untrained_models(subject: Subject) -> tuple[ControlModel, ...]:
+    """Five untrained models of the subject's architecture, for what is to hold for one more such model.
+
+    They are the same in every run, whatever `--probe-seed`, so that runs share what was computed of them.
+    """
+    from lazarus_probe.introspection.untrained import control_models
+
+    return control_models(subject)
 
 
 @pytest.fixture
