@@ -84,9 +84,12 @@ def asked(labels):
 
 @pytest.mark.parametrize("layer", [0, 2, 3])
 def test_the_planted_layer_is_found(plant, labels, layer):
-    """Something readable from a layer on is found at that layer, on prompts that had no part in the search."""
+    """Something readable from a layer on is found at that layer, on prompts that had no part in the search.
+
+    Thirty tokens are few: a model that guesses is off by a tenth of them and more, so ten of each kind are given.
+    """
     subject = plant(layer)
-    found = emergence(subject, control_models(subject), asked(labels), threshold=0.8, margin=0.1)
+    found = emergence(subject, control_models(subject, count=10), asked(labels), threshold=0.8, margin=0.1)
     assert judge(CLAIM, found).outcome is Outcome.SUPPORTED, judge(CLAIM, found)
     assert found.details["layer"] == layer
     assert found.details["relative_depth"] == layer / 4
