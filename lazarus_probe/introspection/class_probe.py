@@ -18,7 +18,7 @@ from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.layer_scan import EMBED, KIND, LayerScore, Scan
-from lazarus_probe.introspection.readings import Labelled, read
+from lazarus_probe.introspection.readings import Labelled, read, words
 from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics.folds import encode
 from lazarus_probe.statistics.linear import in_span, standardise
@@ -140,7 +140,7 @@ class ClassProbe:
 
 
 def labelled_classes(classes: Mapping[str, Sequence[str]], groups: Sequence[str] | None = None) -> Labelled:
-    """Prompts of classes with what a split keeps together: the groups given, or only what is the same text.
+    """Prompts of classes with what a split keeps together: the groups given, or only what has the same words.
 
     Args:
         classes: by label, the prompts.
@@ -158,7 +158,9 @@ def labelled_classes(classes: Mapping[str, Sequence[str]], groups: Sequence[str]
         raise ValueError(
             f"{len(groups)} groups given for {len(prompts)} prompts; give one for each, in order"
         )
-    units = prompts if groups is None else list(groups)
+    first_of: dict[tuple[Any, ...], str] = {}
+    alike = [first_of.setdefault(tuple(words(prompt, prompt)), prompt) for prompt in prompts]
+    units = alike if groups is None else list(groups)
     for name, of_each in (("class", labels), ("group", units)):
         first: dict[str, str] = {}
         for prompt, one in zip(prompts, of_each, strict=True):
@@ -193,7 +195,7 @@ def class_probe(
         classes: by label, the prompts.
         layers: where to probe; all by default.
         layer: the one that is asked about; without it, the best is searched for.
-        groups: one for each prompt, class after class; without them prompts are taken as independent.
+        groups: one for each prompt, class after class; without them prompts of other words are taken as independent.
         tests: prompts to name the class of.
         store: activations shared with other analyses.
         seed: of folds, shuffles and intervals.

@@ -216,7 +216,7 @@ def check_leaks(labelled: Labelled, texts: Sequence[str]) -> None:
     Raises:
         ValueError: two such prompts in different groups; the message names them, and what to group by.
     """
-    contents = {"words": [tuple(_words(*row)) for row in zip(labelled.prompts, texts, strict=True)]}
+    contents = {"words": [tuple(words(*row)) for row in zip(labelled.prompts, texts, strict=True)]}
     if labelled.facts is not None:
         contents["fact"] = [(str(fact),) for fact in labelled.facts.tolist()]
     for name, content in contents.items():
@@ -231,7 +231,7 @@ def check_leaks(labelled: Labelled, texts: Sequence[str]) -> None:
                 )
 
 
-def _words(prompt: Prompt, text: str) -> list[Any]:
+def words(prompt: Prompt, text: str) -> list[Any]:
     """Words, numbers, signs and spaces of a prompt, in alphabetical order; of token ids the tokens."""
     return sorted(re.findall(r"\w+|\W", text.casefold()) if isinstance(prompt, str) else map(int, prompt))
 

@@ -16,7 +16,7 @@ from lazarus_probe.introspection.differential import differential_ablation, grad
 from lazarus_probe.introspection.emergence import emergence
 from lazarus_probe.introspection.patching import Pair, transfer
 from lazarus_probe.introspection.probe import Labelled, decode
-from lazarus_probe.introspection.untrained import control_models
+from lazarus_probe.introspection.untrained import ControlModels, control_models
 from lazarus_probe.introspection.vocabulary import spellings, vocabulary_alignment
 from lazarus_probe.organisms import planted
 from lazarus_probe.statistics.measurement import Measurement
@@ -58,9 +58,9 @@ def grid(circuit: planted.Planted, rng: np.random.Generator, size: int) -> Label
     )
 
 
-def labelled_by(circuit: planted.Planted, size: int = 10) -> tuple[Subject, Subject, Labelled]:
+def labelled_by(circuit: planted.Planted, size: int = 10) -> tuple[Subject, ControlModels, Labelled]:
     subject = subject_of(circuit)
-    return subject, control_models(subject, count=3), grid(circuit, np.random.default_rng(0), size)
+    return subject, control_models(subject), grid(circuit, np.random.default_rng(0), size)
 
 
 @pytest.mark.parametrize("layer", EVERY)
