@@ -233,7 +233,7 @@ def check_leaks(labelled: Labelled, texts: Sequence[str]) -> None:
 
 def words(prompt: Prompt, text: str) -> list[Any]:
     """Words, numbers, signs and spaces of a prompt, in alphabetical order; of token ids the tokens."""
-    return sorted(re.findall(r"\w+|\W", text.casefold()) if isinstance(prompt, str) else map(int, prompt))
+    return sorted(re.findall(r"\w+|\W", text) if isinstance(prompt, str) else map(int, prompt))
 
 
 def _text(subject: Subject, prompt: Prompt) -> str:

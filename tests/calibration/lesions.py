@@ -14,9 +14,10 @@ import numpy as np
 from draws import Draw, claim
 from mlx.utils import tree_flatten
 
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.emergence import emergence
-from lazarus_probe.introspection.probe import Labelled
+from lazarus_probe.introspection.probe import Labelled, decode
 from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import LESIONS, Lesion
@@ -30,7 +31,7 @@ LABELS = {
 }
 WORLDS = tuple(product(LESIONS, LABELS))
 # What a probe faced before: embeddings at its own position, and untrained models that share no embedding.
-BEFORE = ("mean", "bag_of_tokens", "untrained", "shuffled_labels", "layer_before")
+BEFORE = ("mean", "bag_of_tokens", "untrained", "shuffled_labels")
 NOW = (*BEFORE, "token_embeddings", *LESIONS)
 STORE = ActivationStore()
 
@@ -52,24 +53,40 @@ def asked(seed: int, questions: int = 160) -> tuple[Fact, ...]:
     return tuple(prompts.sample_facts("multiply", questions, np.random.default_rng(seed)))
 
 
-@cache
-def emergence_of_embeddings(seed: int, lesion: Lesion, label: str, layer: int | None = None) -> Draw:
-    """What the embeddings say, looked for in the layers of a model whose layers hold nothing learnt, or in one."""
-    subject, facts = shallow().lesioned(lesion, seed), asked(seed)
-    labelled = Labelled(
+def labelled(seed: int, label: str) -> Labelled:
+    """The questions with a number to be read; a split keeps both orders of the operands together."""
+    facts = asked(seed)
+    return Labelled(
         [fact.prompt() for fact in facts],
         np.array([float(LABELS[label](fact)) for fact in facts]),
         np.array([str(fact.family) for fact in facts]),
     )
+
+
+def emergence_of_embeddings(seed: int, lesion: Lesion, label: str) -> Draw:
+    """What the embeddings say, looked for in the layers of a model whose layers hold nothing learnt."""
+    subject = shallow().lesioned(lesion, seed)
     found = emergence(
         subject,
         control_models(subject),
-        labelled,
+        labelled(seed, label),
         threshold=0.6,
         margin=0.05,
-        layer=layer,
         kind="regression",
         store=STORE,
         seed=seed,
     )
-    return Draw(claim("emergence", 0.6, *NOW, margin=0.05), found)
+    return Draw(claim("emergence", 0.6, *NOW, "layer_before", margin=0.05), found)
+
+
+def decodability_of_embeddings(seed: int, lesion: Lesion) -> Draw:
+    """The operation in a phrasing not met, after the first layer of such a model: its embeddings say it too."""
+    subject, questions = shallow().lesioned(lesion, seed), prompts.questions(np.random.default_rng(seed), 5)
+    asked_for = Labelled(
+        [question.text for question in questions],
+        np.array([question.fact.operation for question in questions]),
+        np.array([question.phrasing for question in questions]),
+        np.array([question.family for question in questions]),
+    )
+    found = decode(subject, control_models(subject), asked_for, Site("resid_post", 0), store=STORE, seed=seed)
+    return Draw(claim("decodability", 0.5, "majority", *NOW[1:], margin=0.05), found)

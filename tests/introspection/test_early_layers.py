@@ -129,9 +129,9 @@ def test_only_a_computed_answer_is_extractable(organism, planted, outcome):
         np.concatenate([signal, 1e-3 * noise], axis=1),
         {"bag_of_tokens": bag_of_tokens(tokens), "operands": operands},
         [0 * noise],
-        {kind: rng.normal(size=(3, len(asked), 8)) for kind in ("untrained", *LESIONS)},
+        {kind: rng.normal(size=(5, len(asked), 8)) for kind in ("untrained", *LESIONS)},
     )
     found = measure(readings, "regression", 0, {})
     assert found.score > 0.9
-    verdict = judge(declared("computation-mostly-complete"), found).outcome
-    assert verdict is outcome if outcome else verdict is not Outcome.SUPPORTED
+    verdict = judge(declared("computation-mostly-complete"), found)
+    assert verdict.outcome is outcome if outcome else verdict.outcome is not Outcome.SUPPORTED, verdict

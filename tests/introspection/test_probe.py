@@ -12,6 +12,7 @@ from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
+from lazarus_probe.introspection.held_out import Problem, growth_of, held_out
 from lazarus_probe.introspection.probe import CONSTANT, Labelled, Readings, decode, measure
 from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics import (
@@ -19,10 +20,12 @@ from lazarus_probe.statistics import (
     control_task,
     exact,
     mean_predictions,
+    out_of_fold,
     out_of_fold_classification,
     out_of_fold_regression,
     r2,
 )
+from lazarus_probe.statistics.measurement import Growth
 from lazarus_probe.subject import Subject
 
 CLAIM = Claim(
@@ -259,3 +262,27 @@ def test_no_prompts_is_refused(grouped):
         decode(
             grouped, control_models(grouped, count=3), Labelled([], np.array([]), np.array([])), Site("embed")
         )
+
+
+@pytest.mark.parametrize(("count", "rises"), [(24, True), (240, False)])
+def test_the_learning_curve_tells_few_rows_from_no_signal(count, rises):
+    """A weak signal in many features is short of rows with few groups and not with many; noise is flat."""
+    rng = np.random.default_rng(4)
+    groups = np.arange(count)
+    labels = groups % 2
+    features = rng.normal(size=(count, 20)) + 0.5 * labels[:, None]
+    problem = Problem.of(features, labels, groups, "classification", 0)
+    growth = growth_of(problem, held_out(problem), groups)
+    assert isinstance(growth, Growth)
+    assert (growth.gain > 0.05) == rises
+    assert growth.expected <= 1
+    half = out_of_fold(features, labels, groups, half=True).predictions == labels
+    assert growth.half == pytest.approx(half.mean())
+
+
+def test_a_curve_that_cannot_be_halved_says_why():
+    """With too few groups there is no growth, and the reason is kept."""
+    rows, features = np.arange(8), np.random.default_rng(0).normal(size=(8, 3))
+    problem = Problem.of(features, rows % 2, rows % 4, "classification", 0)
+    reason = growth_of(problem, held_out(problem), rows % 4)
+    assert reason == "2 training groups cannot be halved; give at least 4"
