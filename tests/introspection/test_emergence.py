@@ -111,7 +111,7 @@ def test_a_layer_that_was_published_is_tested_there(plant, labels):
     assert judge(CLAIM, late).outcome in (Outcome.CONFOUNDED, Outcome.INCONCLUSIVE)
     assert next(control for control in late.controls if control.name == "layer_before").gain < 0.05
     early = emergence(subject, untrained, asked(labels), layer=0, **options)
-    assert judge(CLAIM, early).outcome is Outcome.REFUTED
+    assert judge(CLAIM, early).outcome in (Outcome.REFUTED, Outcome.CONFOUNDED)
 
 
 def test_at_its_layer_it_is_decode_and_one_more_control(plant, labels):
