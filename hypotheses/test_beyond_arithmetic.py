@@ -12,23 +12,25 @@ from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.probe import Labelled, decode
 
 
-def decoded(task, subject, twin, store, evidence):
+def decoded(task, subject, untrained_models, store, evidence):
     """A probe of the classes of a task at 55% depth, on families that it has not met."""
     items = TASKS[task].items()
     texts = [item.prompt for item in items]
     labels, families = (np.array([getattr(item, name) for item in items]) for name in ("label", "family"))
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    return decode(subject, twin, Labelled(texts, labels, families), site, store=store, seed=evidence.seed)
+    return decode(
+        subject, untrained_models, Labelled(texts, labels, families), site, store=store, seed=evidence.seed
+    )
 
 
 @pytest.mark.claim("sentiment-in-hidden-space")
-def test_sentiment_in_hidden_space(subject, twin, activations, evidence):
-    evidence.record(decoded("sentiment", subject, twin, activations, evidence))
+def test_sentiment_in_hidden_space(subject, untrained_models, activations, evidence):
+    evidence.record(decoded("sentiment", subject, untrained_models, activations, evidence))
 
 
 @pytest.mark.claim("code-in-hidden-space")
-def test_code_in_hidden_space(subject, twin, activations, evidence):
-    evidence.record(decoded("code", subject, twin, activations, evidence))
+def test_code_in_hidden_space(subject, untrained_models, activations, evidence):
+    evidence.record(decoded("code", subject, untrained_models, activations, evidence))
 
 
 @pytest.mark.training

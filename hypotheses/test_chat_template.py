@@ -24,7 +24,7 @@ def chatting(subject, evidence):
 
 
 @pytest.mark.claim("chat-form-readable-early")
-def test_form(subject, twin, activations, evidence, rng):
+def test_form(subject, untrained_models, activations, evidence, rng):
     chatting(subject, evidence)
     asked = prompts.questions(rng, evidence.claim.parameters["per_cell"])
     labelled = Labelled(
@@ -33,7 +33,7 @@ def test_form(subject, twin, activations, evidence, rng):
         groups=[f"{question.phrasing} {question.fact.operation}" for question in asked],
     )
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    evidence.record(decode(subject, twin, labelled, site, store=activations, seed=evidence.seed))
+    evidence.record(decode(subject, untrained_models, labelled, site, store=activations, seed=evidence.seed))
 
 
 @pytest.mark.claim("chat-no-vocabulary-alignment")

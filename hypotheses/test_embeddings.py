@@ -45,56 +45,72 @@ def operations(rng):
 
 
 def operands(subject, rng):
-    """The first operand, read at its own token; each number is in one prompt."""
+    """The first operand, read at its own token; each number leads in one prompt."""
     numbers = np.arange(1, 51)
-    texts = [f"{a} * {b} = " for a, b in zip(numbers, rng.permutation(numbers), strict=True)]
+    texts = [f"{a} * {b} = " for a, b in zip(numbers, prompts.cyclic(numbers, rng), strict=True)]
     read = [len(subject.encode(str(number))) - 1 for number in numbers]
     return Labelled(texts, numbers.astype(float), groups=numbers, at=read)
 
 
 @pytest.mark.claim("task-type-in-embeddings")
-def test_task_type(subject, twin, activations, evidence, rng):
+def test_task_type(subject, untrained_models, activations, evidence, rng):
     evidence.record(
-        decode(subject, twin, task_types(rng), Site("embed"), store=activations, seed=evidence.seed)
+        decode(
+            subject, untrained_models, task_types(rng), Site("embed"), store=activations, seed=evidence.seed
+        )
     )
 
 
 @pytest.mark.claim("task-type-after-layers")
 @pytest.mark.parametrize("where", EARLY)
-def test_task_type_after(subject, twin, activations, evidence, rng, where):
+def test_task_type_after(subject, untrained_models, activations, evidence, rng, where):
     site = residual(where, subject)
-    evidence.record(decode(subject, twin, task_types(rng), site, store=activations, seed=evidence.seed))
+    evidence.record(
+        decode(subject, untrained_models, task_types(rng), site, store=activations, seed=evidence.seed)
+    )
 
 
 @pytest.mark.claim("operation-in-embeddings")
-def test_operation(subject, twin, activations, evidence, rng):
+def test_operation(subject, untrained_models, activations, evidence, rng):
     evidence.record(
-        decode(subject, twin, operations(rng), Site("embed"), store=activations, seed=evidence.seed)
+        decode(
+            subject, untrained_models, operations(rng), Site("embed"), store=activations, seed=evidence.seed
+        )
     )
 
 
 @pytest.mark.claim("operation-after-layers")
 @pytest.mark.parametrize("where", EARLY)
-def test_operation_after(subject, twin, activations, evidence, rng, where):
+def test_operation_after(subject, untrained_models, activations, evidence, rng, where):
     site = residual(where, subject)
-    evidence.record(decode(subject, twin, operations(rng), site, store=activations, seed=evidence.seed))
+    evidence.record(
+        decode(subject, untrained_models, operations(rng), site, store=activations, seed=evidence.seed)
+    )
 
 
 @pytest.mark.claim("operand-in-embeddings")
-def test_operand(subject, twin, activations, evidence, rng):
+def test_operand(subject, untrained_models, activations, evidence, rng):
     asked = operands(subject, rng)
     found = decode(
-        subject, twin, asked, Site("embed"), kind="regression", store=activations, seed=evidence.seed
+        subject,
+        untrained_models,
+        asked,
+        Site("embed"),
+        kind="regression",
+        store=activations,
+        seed=evidence.seed,
     )
     evidence.record(found)
 
 
 @pytest.mark.claim("operand-after-layers")
 @pytest.mark.parametrize("where", EARLY)
-def test_operand_after(subject, twin, activations, evidence, rng, where):
+def test_operand_after(subject, untrained_models, activations, evidence, rng, where):
     asked, site = operands(subject, rng), residual(where, subject)
     evidence.record(
-        decode(subject, twin, asked, site, kind="regression", store=activations, seed=evidence.seed)
+        decode(
+            subject, untrained_models, asked, site, kind="regression", store=activations, seed=evidence.seed
+        )
     )
 
 
@@ -105,7 +121,7 @@ def product_questions(rng, count=150):
 
 
 @pytest.mark.claim("answer-not-in-embeddings")
-def test_answer_absent(subject, twin, activations, evidence, rng):
+def test_answer_absent(subject, untrained_models, activations, evidence, rng):
     asked, families = product_questions(rng)
     texts = [question.text for question in asked]
     read = {}
@@ -113,7 +129,13 @@ def test_answer_absent(subject, twin, activations, evidence, rng):
         labels = np.array([float(number(question.fact)) for question in asked])
         labelled = Labelled(texts, labels, families, at="mean")
         found = decode(
-            subject, twin, labelled, Site("embed"), kind="regression", store=activations, seed=evidence.seed
+            subject,
+            untrained_models,
+            labelled,
+            Site("embed"),
+            kind="regression",
+            store=activations,
+            seed=evidence.seed,
         )
         read[name] = found
     score, known = read["product"], read["sum"]
@@ -125,11 +147,19 @@ def test_answer_absent(subject, twin, activations, evidence, rng):
 
 @pytest.mark.claim("answer-after-layers")
 @pytest.mark.parametrize("where", LATER)
-def test_answer(subject, twin, activations, evidence, rng, where):
+def test_answer(subject, untrained_models, activations, evidence, rng, where):
     asked, families = product_questions(rng)
     answers = np.array([float(question.fact.answer) for question in asked])
     labelled = Labelled([question.text for question in asked], answers, families)
     site = residual(where, subject)
     evidence.record(
-        decode(subject, twin, labelled, site, kind="regression", store=activations, seed=evidence.seed)
+        decode(
+            subject,
+            untrained_models,
+            labelled,
+            site,
+            kind="regression",
+            store=activations,
+            seed=evidence.seed,
+        )
     )

@@ -13,21 +13,25 @@ from lazarus_probe.tasks import prompts
 
 
 @pytest.mark.claim("operation-in-hidden-space")
-def test_same_phrasing(subject, twin, activations, evidence, rng, layer):
+def test_same_phrasing(subject, untrained_models, activations, evidence, rng, layer):
     asked = prompts.matched_questions(rng, families=40)
     labels = np.array([question.fact.operation for question in asked])
     families = np.array([question.family for question in asked])
     labelled = Labelled([question.text for question in asked], labels, families)
-    found = decode(subject, twin, labelled, resid_post(layer), store=activations, seed=evidence.seed)
+    found = decode(
+        subject, untrained_models, labelled, resid_post(layer), store=activations, seed=evidence.seed
+    )
     evidence.record(found)
 
 
 @pytest.mark.claim("operation-across-phrasings")
-def test_unmet_phrasing(subject, twin, activations, evidence, rng, layer):
+def test_unmet_phrasing(subject, untrained_models, activations, evidence, rng, layer):
     asked = prompts.questions(rng, per_cell=5)
     labels = np.array([question.fact.operation for question in asked])
     phrasings = np.array([question.phrasing for question in asked])
     families = np.array([question.family for question in asked])
     labelled = Labelled([question.text for question in asked], labels, groups=phrasings, clusters=families)
-    found = decode(subject, twin, labelled, resid_post(layer), store=activations, seed=evidence.seed)
+    found = decode(
+        subject, untrained_models, labelled, resid_post(layer), store=activations, seed=evidence.seed
+    )
     evidence.record(found)

@@ -45,12 +45,12 @@ def test_answered(subject, twin, evidence, rng):
 
 
 @pytest.mark.claim("product-emerges")
-def test_emerges(subject, twin, activations, evidence, rng):
+def test_emerges(subject, untrained_models, activations, evidence, rng):
     texts, answers, families = products(evidence, rng)
     claim = evidence.claim
     found = emergence(
         subject,
-        twin,
+        untrained_models,
         Labelled(texts, np.array(answers, float), np.array(families)),
         threshold=claim.threshold,
         margin=claim.margin,
@@ -63,7 +63,7 @@ def test_emerges(subject, twin, activations, evidence, rng):
 
 
 @pytest.mark.claim("error-readable-before-answer")
-def test_error(subject, twin, activations, evidence, rng):
+def test_error(subject, untrained_models, activations, evidence, rng):
     declared = evidence.claim.parameters
     asked = prompts.questions(rng, declared["per_cell"], VERBAL)
     hits = right(greedy(subject, [q.text for q in asked], 4), [q.fact.answer for q in asked])
@@ -81,4 +81,4 @@ def test_error(subject, twin, activations, evidence, rng):
         groups=np.array([question.family for question in kept]),
     )
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    evidence.record(decode(subject, twin, labelled, site, store=activations, seed=evidence.seed))
+    evidence.record(decode(subject, untrained_models, labelled, site, store=activations, seed=evidence.seed))

@@ -81,14 +81,16 @@ def require_behaviour(subject, evidence, behaviour, what):
 
 
 @pytest.mark.claim("refusal-readable-early")
-def test_refusal_readable(subject, twin, activations, evidence, rng):
+def test_refusal_readable(subject, untrained_models, activations, evidence, rng):
     behaviour = refusing(rng)
     require_behaviour(subject, evidence, behaviour, "refuses")
     labels = ["refused"] * len(behaviour.shown) + ["granted"] * len(behaviour.plain)
     units = np.array([*behaviour.shown_units, *behaviour.plain_units])
     labelled = Labelled([*behaviour.shown, *behaviour.plain], labels, groups=units)
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
-    evidence.record(decode(subject, twin, labelled, resid_post(layer), store=activations, seed=evidence.seed))
+    evidence.record(
+        decode(subject, untrained_models, labelled, resid_post(layer), store=activations, seed=evidence.seed)
+    )
 
 
 def steer(subject, evidence, behaviour, tasks):

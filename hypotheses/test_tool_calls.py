@@ -32,13 +32,17 @@ def asked(evidence, rng):
 
 
 @pytest.mark.claim("tool-call-in-embeddings")
-def test_embeddings(subject, twin, activations, evidence, rng):
+def test_embeddings(subject, untrained_models, activations, evidence, rng):
     labelled = asked(evidence, rng)
-    evidence.record(decode(subject, twin, labelled, Site("embed"), store=activations, seed=evidence.seed))
+    evidence.record(
+        decode(subject, untrained_models, labelled, Site("embed"), store=activations, seed=evidence.seed)
+    )
 
 
 @pytest.mark.claim("tool-call-after-layers")
 @pytest.mark.parametrize("where", [0, 1])
-def test_after_layers(subject, twin, activations, evidence, rng, where):
+def test_after_layers(subject, untrained_models, activations, evidence, rng, where):
     site = resid_post(min(where, subject.num_layers - 1))
-    evidence.record(decode(subject, twin, asked(evidence, rng), site, store=activations, seed=evidence.seed))
+    evidence.record(
+        decode(subject, untrained_models, asked(evidence, rng), site, store=activations, seed=evidence.seed)
+    )

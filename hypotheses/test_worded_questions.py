@@ -26,17 +26,17 @@ def worded(evidence, rng):
 
 
 @pytest.mark.claim("operation-in-words")
-def test_early(subject, twin, activations, evidence, rng):
+def test_early(subject, untrained_models, activations, evidence, rng):
     asked = worded(evidence, rng)
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    evidence.record(decode(subject, twin, asked, site, store=activations, seed=evidence.seed))
+    evidence.record(decode(subject, untrained_models, asked, site, store=activations, seed=evidence.seed))
 
 
 @pytest.mark.claim("operation-in-words-partly")
-def test_partly(subject, twin, activations, evidence, rng):
+def test_partly(subject, untrained_models, activations, evidence, rng):
     asked = worded(evidence, rng)
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    evidence.record(decode(subject, twin, asked, site, store=activations, seed=evidence.seed))
+    evidence.record(decode(subject, untrained_models, asked, site, store=activations, seed=evidence.seed))
 
 
 @pytest.mark.claim("operation-in-words-lost-late")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lazarus_probe.claims.claim import find_claim
 from lazarus_probe.claims.evidence import Evidence
+from lazarus_probe.introspection.untrained import control_models
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,7 +46,12 @@ def test_falsify_example_runs(organism):
     """The README's search ends in a measurement that the claim can be judged by."""
     claim = find_claim("arithmetic-in-every-form", ROOT / "hypotheses" / "test_arithmetic_ability.py")
     evidence = Evidence(claim, seed=0)
-    names: dict[str, object] = {"evidence": evidence, "subject": organism, "twin": organism.untrained(1)}
+    names: dict[str, object] = {
+        "evidence": evidence,
+        "subject": organism,
+        "twin": organism.untrained(1),
+        "untrained_models": control_models(organism),
+    }
     names["answered"] = runpy.run_path(str(ROOT / "hypotheses" / "test_arithmetic_ability.py"))["answered"]
     exec(blocks()[2], names)
     assert evidence.verdict().reason

@@ -173,6 +173,8 @@ def _against_words(probe: ClassProbe) -> Iterator[str]:
     for name, what in (
         ("bag_of_tokens", "a bag of tokens, which needs no model"),
         ("untrained", "an untrained model of this shape"),
+        ("new_blocks", "a model with these embeddings and new blocks"),
+        ("permuted_blocks", "a model with these embeddings and permuted blocks"),
     ):
         if controls[name].low < margin:
             yield f"Not shown to be beyond {what}: {shown(controls[name].score)}."

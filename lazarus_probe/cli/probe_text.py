@@ -15,6 +15,8 @@ WORDS = {
     "mean": "the mean answer",
     "bag_of_tokens": "a bag of tokens",
     "untrained": "an untrained model",
+    "new_blocks": "a model with new blocks",
+    "permuted_blocks": "a model with permuted blocks",
     "token_embeddings": "the token embeddings",
     "shuffled_labels": "shuffled labels",
     "control_task": "random classes of tokens",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -17,11 +19,15 @@ import numpy as np
 from lazarus_probe.hooks.activations import Activations, At, collect
 from lazarus_probe.hooks.entries import Entry, Folder, digest, read_only
 from lazarus_probe.hooks.sites import Site, resolve
+from lazarus_probe.subject.backend import choose_blas
 from lazarus_probe.subject.batches import Prompt, encode_all
+from lazarus_probe.subject.control_models import ControlModel
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import is_tapped
 
 FORMAT = "1"  # to be raised whenever files are laid out otherwise, or a corrected hook gives other values
+# What holds MKL and OpenBLAS to the instructions of an older processor.
+INSTRUCTIONS = ("MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR", "OPENBLAS_CORETYPE")
 MEMORY = 2**30
 DISK = 10 * 2**30
 
@@ -31,7 +37,8 @@ class ActivationStore:
 
     Values are known by all that determines them: the subject's fingerprint, the prompts' token ids, site and
     position, and the versions and the device they are computed with. So the same model loaded twice shares
-    them, and another model, or the same one under another mlx-lm, does not.
+    them, and another model, or the same one under another mlx-lm or BLAS, does not. A control model is known by its
+    recipe, and built only where its values are missing.
 
     Inside `hooked`, or any other hooks on the model, values are computed as they are there, and neither looked
     up nor kept: an edited run is never taken for the model's own.
@@ -69,7 +76,11 @@ class ActivationStore:
         self._folder = None if folder is None else Folder.at(folder, disk)
 
     def get(
-        self, subject: Subject, prompts: Sequence[Prompt], sites: Sequence[Site | str], at: At = "last"
+        self,
+        subject: Subject | ControlModel,
+        prompts: Sequence[Prompt],
+        sites: Sequence[Site | str],
+        at: At = "last",
     ) -> Activations:
         """What `collect` returns and raises; only the sites not yet kept are computed, in one pass.
 
@@ -77,11 +88,12 @@ class ActivationStore:
         is computed again and replaced, with a warning that names it.
         """
         asked = [Site.parse(site) for site in sites]
-        if not asked or is_tapped(subject.model):
+        origin = subject.origin if isinstance(subject, ControlModel) else subject
+        if not asked or (origin is subject and is_tapped(origin.model)):
             return self._computed(subject, prompts, asked, at)
-        encoded = encode_all(subject, prompts)
-        content = _content(subject, encoded, at)
-        resolved = {site: resolve(site, subject.anatomy) for site in asked}
+        encoded = encode_all(origin, prompts)
+        content = _content(subject.fingerprint, origin, encoded, at)
+        resolved = {site: resolve(site, origin.anatomy) for site in asked}
         entries = {site: Entry({**content, "site": str(site)}) for site in resolved.values()}
         found = self._remembered(entries)
         missing = {site: entry for site, entry in entries.items() if site not in found}
@@ -91,9 +103,9 @@ class ActivationStore:
         return {site: found[resolved[site]] for site in asked}
 
     def _computed(
-        self, subject: Subject, prompts: Sequence[Prompt], sites: Sequence[Site], at: At
+        self, subject: Subject | ControlModel, prompts: Sequence[Prompt], sites: Sequence[Site], at: At
     ) -> Activations:
-        found = collect(subject, prompts, sites, at)
+        found = collect(subject.build() if isinstance(subject, ControlModel) else subject, prompts, sites, at)
         self.passes += 1
         return {site: read_only(values) for site, values in found.items()}
 
@@ -105,7 +117,12 @@ class ActivationStore:
         return {site: self._kept[entry.address] for site, entry in found.items()}
 
     def _fetched(
-        self, subject: Subject, encoded: Sequence[Prompt], missing: Mapping[Site, Entry], at: At, name: str
+        self,
+        subject: Subject | ControlModel,
+        encoded: Sequence[Prompt],
+        missing: Mapping[Site, Entry],
+        at: At,
+        name: str,
     ) -> Activations:
         """Values from the folder, and from one pass those that are not there."""
         if self._folder is None:
@@ -141,14 +158,14 @@ class ActivationStore:
             warnings.warn(self._folder.problems.pop(0), stacklevel=3)
 
 
-def _content(subject: Subject, encoded: Sequence[Sequence[int]], at: At) -> dict[str, str]:
+def _content(fingerprint: str, subject: Subject, encoded: Sequence[Sequence[int]], at: At) -> dict[str, str]:
     """All that determines a pass; with its site, all that determines an entry."""
     if not isinstance(at, str):
         at = int(at) if isinstance(at, int | np.integer) else [int(one) for one in at]
     return {
         "format": FORMAT,
-        "computed_by": f"{_versions()} on {mx.default_device().type}",
-        "fingerprint": subject.fingerprint,
+        "computed_by": f"{_versions()} on {mx.default_device().type}, {_kernels()}",
+        "fingerprint": fingerprint,
         "prompts": digest(encoded),
         "n": str(len(encoded)),
         "at": json.dumps(at),
@@ -162,4 +179,20 @@ def _versions() -> str:
     for package in ("mlx", "mlx-lm", "lazarus_probe"):
         with suppress(PackageNotFoundError):  # a checkout on the path
             names.append(f"{package} {version(package)}")
-    return ", ".join(names)
+    return ", ".join([*names, f"code {_code()}"])
+
+
+def _code() -> str:
+    """A digest of what values are computed with here, which changes between two versions that share a number."""
+    root = Path(__file__).parents[1]
+    text = hashlib.sha256()
+    for package in ("hooks", "subject", "taps"):
+        for path in sorted((root / package).glob("*.py")):
+            text.update(path.name.encode() + path.read_bytes())
+    return text.hexdigest()[:16]
+
+
+def _kernels() -> str:
+    """The BLAS, and the instructions that it was held to: other kernels round otherwise."""
+    held = [f"{name}={os.environ[name]}" for name in INSTRUCTIONS if name in os.environ]
+    return ", ".join([str(choose_blas()), *held])

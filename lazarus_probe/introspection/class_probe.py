@@ -1,8 +1,8 @@
 """At which layers do classes of prompts tell apart, and is that more than their words give away?
 
 A linear probe at the last token of every layer, scored on groups of prompts that it has not met, beside what needs no
-model: the majority class, a bag of tokens, the token embeddings, the same layers of an untrained model, and shuffled
-labels under the best of all layers (max statistic, Westfall & Young 1993).
+model: the majority class, a bag of tokens, the token embeddings, the same layers of untrained and lesioned models, and
+shuffled labels under the best of all layers (max statistic, Westfall & Young 1993).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.layer_scan import EMBED, KIND, LayerScore, Scan
-from lazarus_probe.introspection.readings import Labelled, read
-from lazarus_probe.introspection.untrained import FIRST_SEED
+from lazarus_probe.introspection.readings import Labelled, read, words
+from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics.folds import encode
 from lazarus_probe.statistics.linear import in_span, standardise
 from lazarus_probe.statistics.logistic import fit_logistic
@@ -67,7 +67,7 @@ class ClassProbe:
         independent: whether each prompt was taken for a group of its own.
         features: (N, D) at the best layer.
         labelled: the N prompts.
-        seed: of folds, shuffles, intervals and the untrained model.
+        seed: of folds, shuffles and intervals.
     """
 
     model: str
@@ -140,7 +140,7 @@ class ClassProbe:
 
 
 def labelled_classes(classes: Mapping[str, Sequence[str]], groups: Sequence[str] | None = None) -> Labelled:
-    """Prompts of classes with what a split keeps together: the groups given, or only what is the same text.
+    """Prompts of classes with what a split keeps together: the groups given, or only what has the same words.
 
     Args:
         classes: by label, the prompts.
@@ -158,7 +158,9 @@ def labelled_classes(classes: Mapping[str, Sequence[str]], groups: Sequence[str]
         raise ValueError(
             f"{len(groups)} groups given for {len(prompts)} prompts; give one for each, in order"
         )
-    units = prompts if groups is None else list(groups)
+    first_of: dict[tuple[Any, ...], str] = {}
+    alike = [first_of.setdefault(tuple(words(prompt, prompt)), prompt) for prompt in prompts]
+    units = alike if groups is None else list(groups)
     for name, of_each in (("class", labels), ("group", units)):
         first: dict[str, str] = {}
         for prompt, one in zip(prompts, of_each, strict=True):
@@ -193,10 +195,10 @@ def class_probe(
         classes: by label, the prompts.
         layers: where to probe; all by default.
         layer: the one that is asked about; without it, the best is searched for.
-        groups: one for each prompt, class after class; without them prompts are taken as independent.
+        groups: one for each prompt, class after class; without them prompts of other words are taken as independent.
         tests: prompts to name the class of.
         store: activations shared with other analyses.
-        seed: of folds, shuffles, intervals and the untrained model.
+        seed: of folds, shuffles and intervals.
 
     Raises:
         ValueError: as `labelled_classes`, or no split that leaves every class on each training side.
@@ -206,8 +208,7 @@ def class_probe(
         {*(range(subject.num_layers) if layers is None else layers), *([] if layer is None else [layer])}
     )
     sites = [Site("embed"), *map(resid_post, wanted)]
-    twin = subject.untrained(FIRST_SEED + seed)
-    found = read(subject, twin, labelled, sites, KIND, store)
+    found = read(subject, control_models(subject), labelled, sites, KIND, store)
     places = dict(zip([EMBED, *wanted], found.values(), strict=True))
     with one_thread():
         scan = Scan.of(places, [layer] if layer is not None else wanted, seed)

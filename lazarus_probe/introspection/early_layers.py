@@ -9,24 +9,23 @@ of digits is almost linear in them. The published analysis scored its probes on 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks import Site
+from lazarus_probe.hooks import ActivationStore
 from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.embedding import controls_of
 from lazarus_probe.introspection.expressions import LAST, Expression, expressions, token_places
-from lazarus_probe.introspection.layer_probes import collect_at, readings_at, site_of
-from lazarus_probe.introspection.probe import measure
+from lazarus_probe.introspection.layer_probes import probes, site_of
 from lazarus_probe.introspection.readings import Labelled
+from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics import Kind
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Measurement
-from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.batches import encode_all
 from lazarus_probe.sweep.progress import bar
 from lazarus_probe.tasks.arithmetic import OPERATIONS
@@ -50,10 +49,10 @@ class EarlyLayersResult:
         num_prompts: every operation on every pair of them.
         pairs: the expressions whose cosines are given.
         cosines: by layer, (P,) those cosines.
-        mean_cosines: by layer, of all expressions with each other, of the model and of the untrained one.
+        mean_cosines: by layer, of all expressions with each other, of the model and of the untrained ones.
         probes: by layer and target (`op`, `a`, `b`, `answer`), at the last token.
         positions: by what stands there (first operand, symbol, second operand, `=`), the same at each token; or empty.
-        seed: of folds, shuffles, the untrained model and intervals.
+        seed: of folds, shuffles and intervals.
     """
 
     model: str
@@ -139,7 +138,7 @@ def early_layers(
 ) -> EarlyLayersResult:
     """Read expressions after some layers: cosines between them, and probes of what they are made of and come to.
 
-    All prompts run once through the model and once through an untrained twin, whatever layers and positions are asked.
+    All prompts run once for each position through the model, five untrained models and five lesioned ones of each kind.
 
     Args:
         subject: the model.
@@ -147,7 +146,7 @@ def early_layers(
         operations: asked, by name.
         digits: whole numbers that the operands are made of.
         positions: whether to probe every token besides the last.
-        seed: of folds, shuffles, the untrained twin and intervals.
+        seed: of folds, shuffles and intervals.
         progress: whether to show a bar on standard error.
 
     Raises:
@@ -158,25 +157,30 @@ def early_layers(
     texts = [str(each) for each in asked]
     tokens = encode_all(subject, texts)
     places = token_places(subject, asked, tokens) if positions else {LAST: [len(ids) - 1 for ids in tokens]}
-    sites = [Site("embed"), *(site_of(layer) for layer in layers)]
-    inside = collect_at(subject, tokens, sites, places)
-    untrained = collect_at(subject.untrained(seed=1 + seed), tokens, sites, places)
+    untrained, store = control_models(subject), ActivationStore()
     targets = _targets(asked)
     families = np.array([each.family for each in asked])
-    with bar(len(places) * len(layers) * len(targets), progress) as step, one_thread():
+    with bar(len(places) * len(layers) * len(targets), progress) as step:
 
-        def probed(name: str, layer: int, target: str) -> Measurement:
+        def probed(name: str, target: str) -> dict[int, Measurement]:
             labels, kind, known = targets[target]
             labelled = Labelled(texts, labels, families, at=places[name])
-            readings = readings_at(layer, labelled, tokens, inside[name], untrained[name], known)
-            measured = measure(readings, kind, seed, {"site": str(site_of(layer)), "position": name})
-            step(1)
-            return measured
+            found = probes(
+                subject, untrained, labelled, layers, kind, known=known, store=store, seed=seed, step=step
+            )
+            return {
+                layer: replace(each, details={**each.details, "position": name})
+                for layer, each in found.items()
+            }
 
-        found = {
-            name: {layer: {target: probed(name, layer, target) for target in targets} for layer in layers}
-            for name in places
-        }
+        by_target = {name: {target: probed(name, target) for target in targets} for name in places}
+    found = {
+        name: {layer: {target: by[target][layer] for target in targets} for layer in layers}
+        for name, by in by_target.items()
+    }
+    sites = [site_of(layer) for layer in layers]
+    inside = store.get(subject, tokens, sites, at=places[LAST])
+    others = [store.get(model, tokens, sites, at=places[LAST]) for model in untrained]
     shown = _some(asked)
     return EarlyLayersResult(
         subject.name,
@@ -185,9 +189,12 @@ def early_layers(
         tuple(digits),
         len(asked),
         tuple((texts[i], texts[j]) for i, j in shown),
-        {layer: tuple(_cosine(inside[LAST][site_of(layer)], shown)) for layer in layers},
+        {layer: tuple(_cosine(inside[site_of(layer)], shown)) for layer in layers},
         {
-            layer: (_mean_cosine(inside[LAST][site_of(layer)]), _mean_cosine(untrained[LAST][site_of(layer)]))
+            layer: (
+                _mean_cosine(inside[site_of(layer)]),
+                float(np.mean([_mean_cosine(each[site_of(layer)]) for each in others])),
+            )
             for layer in layers
         },
         found[LAST],

@@ -20,6 +20,7 @@ from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.layer_probes import EMBED, probes
 from lazarus_probe.introspection.readings import Labelled
 from lazarus_probe.introspection.similarity import similarity
+from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.sweep.progress import bar
@@ -62,7 +63,7 @@ class EmbeddingResult:
         similarity: cosines of mean embeddings within a task and across.
         num_arith_prompts: of the task test.
         num_lang_prompts: of the task test.
-        seed: of prompts, folds, shuffles, the untrained model and intervals.
+        seed: of prompts, folds, shuffles and intervals.
     """
 
     model: str
@@ -159,14 +160,14 @@ def embedding(
 ) -> EmbeddingResult:
     """Probe the embeddings, and the residual stream after some layers, for task, operation, operands and answer.
 
-    Each set of prompts is run once through the model and once through an untrained twin.
+    Each set of prompts is run once through the model, five untrained models and five lesioned ones of each kind.
 
     Args:
         subject: the model.
         layers: to compare the embeddings with.
         operations: of the arithmetic prompts.
         sizes: how many prompts.
-        seed: of prompts, folds, shuffles, the untrained twin and intervals.
+        seed: of prompts, folds, shuffles and intervals.
         progress: whether to show a bar on standard error.
 
     Raises:
@@ -175,17 +176,13 @@ def embedding(
     """
     if not operations or set(operations) - set(ALL):
         raise ValueError(f"operations are {list(operations)}; give some of {', '.join(ALL)}")
-    sizes, twin, store = (
-        Sizes() if sizes is None else sizes,
-        subject.untrained(seed=1 + seed),
-        ActivationStore(),
-    )
+    sizes, untrained, store = Sizes() if sizes is None else sizes, control_models(subject), ActivationStore()
     places = [EMBED, *dict.fromkeys(layers)]
     task = task_types(np.random.default_rng(seed), sizes.per_template, operations)
     with bar(len(places) * (4 if len(operations) > 1 else 3) + 2, progress) as step:
 
         def run(labelled: Labelled, where: Sequence[int] = places, **options: Any) -> dict[int, Measurement]:
-            return probes(subject, twin, labelled, where, store=store, seed=seed, step=step, **options)
+            return probes(subject, untrained, labelled, where, store=store, seed=seed, step=step, **options)
 
         tests = {"task": run(task)}
         tests["answer"], absent = _answers(run, places, asked_operation(operations), sizes.answers, seed)
@@ -194,7 +191,7 @@ def embedding(
             tests["operation"] = run(operation_types(np.random.default_rng(seed), per_cell, operations))
         read = first_operands(subject, np.random.default_rng(seed), asked_operation(operations))
         tests["operand"] = run(read, kind="regression")
-        alike = _alike(subject, twin, task, store, seed)
+        alike = _alike(subject, untrained[0].build(), task, store, seed)
         step(1)
     return EmbeddingResult(
         subject.name,
@@ -209,10 +206,14 @@ def embedding(
     )
 
 
-def _alike(subject: Subject, twin: Subject, task: Labelled, store: ActivationStore, seed: int) -> Measurement:
+def _alike(
+    subject: Subject, untrained: Subject, task: Labelled, store: ActivationStore, seed: int
+) -> Measurement:
     """Cosines of the task test's prompts, at the embedding."""
     texts, kinds, templates = map(str, task.prompts), task.labels.tolist(), task.groups.tolist()
-    return similarity(subject, twin, list(texts), kinds, templates, Site("embed"), store=store, seed=seed)
+    return similarity(
+        subject, untrained, list(texts), kinds, templates, Site("embed"), store=store, seed=seed
+    )
 
 
 def task_types(rng: np.random.Generator, per_template: int, operations: Sequence[str] = ALL) -> Labelled:
@@ -244,9 +245,9 @@ def operation_types(rng: np.random.Generator, per_cell: int, operations: Sequenc
 
 
 def first_operands(subject: Subject, rng: np.random.Generator, operation: str = "multiply") -> Labelled:
-    """The first operand, read at its own (last) token; each number is in one prompt."""
+    """The first operand, read at its own (last) token; each number leads in one prompt."""
     numbers, symbol = np.arange(1, LARGEST_OPERAND + 1), OPERATIONS[operation].symbol
-    texts = [f"{a} {symbol} {b} = " for a, b in zip(numbers, rng.permutation(numbers), strict=True)]
+    texts = [f"{a} {symbol} {b} = " for a, b in zip(numbers, prompts.cyclic(numbers, rng), strict=True)]
     read = [len(subject.encode(str(number))) - 1 for number in numbers]
     return Labelled(texts, numbers.astype(float), groups=numbers, at=read)
 

@@ -7,7 +7,7 @@ has the controls of `decode`, and one more: the best of the layers before it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +19,21 @@ from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.held_out import (
     LEVEL,
     HeldOut,
-    constant,
     gain_over,
     held_out,
     interval_of,
+    mean_of,
     null_of,
 )
-from lazarus_probe.introspection.probe import CONSTANT, measure
+from lazarus_probe.introspection.probe import measure, model_scores, rivals
 from lazarus_probe.introspection.readings import Labelled, Readings, read
+from lazarus_probe.introspection.untrained import prediction_reach
 from lazarus_probe.statistics import Kind, PermutationTest, halves, max_statistic_p
 from lazarus_probe.statistics.measurement import Curve, Measurement
 from lazarus_probe.statistics.threads import one_thread
 
 if TYPE_CHECKING:
+    from lazarus_probe.introspection.untrained import ControlModels
     from lazarus_probe.subject.subject import Subject
 
 EMBED = -1
@@ -58,13 +60,15 @@ class Scan:
 
     Attributes:
         scores: by layer.
-        controls: by layer, the controls that are not of the layers before.
+        controls: by layer, the controls that are neither of the layers before nor of other models.
         nulls: by layer, the probe that shuffled labels are compared with.
+        models: for a layer, by kind, each control model; fitted when it is called.
     """
 
     scores: Mapping[int, HeldOut]
     controls: Mapping[int, Mapping[str, HeldOut]]
     nulls: Mapping[int, PermutationTest]
+    models: Callable[[int], Mapping[str, Sequence[HeldOut]]] = lambda _: {}
 
     @property
     def layers(self) -> list[int]:
@@ -84,7 +88,7 @@ class Scan:
 
 def emergence(
     subject: Subject,
-    twin: Subject,
+    untrained: ControlModels,
     labelled: Labelled,
     *,
     threshold: float,
@@ -105,7 +109,7 @@ def emergence(
 
     Args:
         subject: the model.
-        twin: an untrained model of the same architecture.
+        untrained: at least three untrained models of its architecture, as for `decode`.
         labelled: prompts, labels and groups.
         threshold: the least score that is claimed.
         margin: the least gain over each control.
@@ -127,7 +131,7 @@ def emergence(
         raise ValueError(f"layer {layer} does not exist: the model has layers 0 to {layers - 1}")
     store = ActivationStore() if store is None else store
     sites = [Site("embed"), *(resid_post(each) for each in range(layers))]
-    by_site = read(subject, twin, labelled, sites, kind, store)
+    by_site = read(subject, untrained, labelled, sites, kind, store)
     places = {place: by_site[site] for place, site in enumerate(sites, EMBED)}
     with one_thread():
         if layer is not None:
@@ -146,11 +150,17 @@ def emergence(
 def find(scan: Scan, declared: Declared) -> int | None:
     """The first layer with all that is declared, if there is one."""
     p = scan.p()
+
+    def beyond(layer: int, others: Iterable[HeldOut]) -> bool:
+        return all(scan.scores[layer].score - other.score >= declared.margin for other in others)
+
     for layer in scan.layers:
-        score = scan.scores[layer].score
-        rivals = [*scan.controls[layer].values(), scan.scores[scan.before(layer)]]
-        gain = score - max(rival.score for rival in rivals)
-        if score >= declared.threshold and gain >= declared.margin and p[layer] <= declared.alpha:
+        if (
+            scan.scores[layer].score >= declared.threshold
+            and p[layer] <= declared.alpha
+            and beyond(layer, [*scan.controls[layer].values(), scan.scores[scan.before(layer)]])
+            and beyond(layer, map(mean_of, scan.models(layer).values()))
+        ):
             return layer
     return None
 
@@ -163,14 +173,13 @@ def _likeliest(scan: Scan, declared: Declared) -> int:
 
 
 def _scan(places: Mapping[int, Readings], kind: Kind, seed: int) -> Scan:
-    scores, controls, nulls = {}, {}, {}
-    for place, readings in places.items():
-        problem = readings.problem(readings.features, kind, seed)
-        scores[place] = held_out(problem)
-        known = {n: held_out(readings.problem(each, kind, seed)) for n, each in readings.known.items()}
-        controls[place] = {CONSTANT[kind]: constant(problem), **known}
-        nulls[place] = null_of(problem)
-    return Scan(scores, controls, nulls)
+    problems = {place: each.problem(each.features, kind, seed) for place, each in places.items()}
+    return Scan(
+        {place: held_out(problem) for place, problem in problems.items()},
+        {place: rivals(each, kind, seed) for place, each in places.items()},
+        {place: null_of(problem) for place, problem in problems.items()},
+        lambda place: model_scores(places[place], kind, seed),
+    )
 
 
 def _measured(
@@ -200,11 +209,12 @@ def _searched(search: Scan, found: bool, n: int) -> dict[str, Any]:
 
 def _curves(scan: Scan, units: NDArray[Any], kind: Kind, seed: int) -> tuple[Curve, ...]:
     """The score and each control by layer; the band of shuffled labels is that of the null itself."""
-    names = list(scan.controls[scan.layers[-1]])
     lines = {"score": scan.scores} | {
-        name: {place: each[name] for place, each in scan.controls.items() if name in each} for name in names
+        name: {place: each[name] for place, each in scan.controls.items() if name in each}
+        for name in scan.controls[scan.layers[-1]]
     }
     drawn = [_curve(name, line, units, kind, seed) for name, line in lines.items()]
+    drawn += _model_curves({place: scan.models(place) for place in scan.scores})
     ends = [np.quantile(test.null, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) for test in scan.nulls.values()]
     chance = Curve(
         "shuffled_labels",
@@ -225,3 +235,15 @@ def _curve(name: str, line: Mapping[int, HeldOut], units: NDArray[Any], kind: Ki
         tuple(each.low for each in intervals),
         tuple(each.high for each in intervals),
     )
+
+
+def _model_curves(models: Mapping[int, Mapping[str, Sequence[HeldOut]]]) -> list[Curve]:
+    """By kind of control model, their mean, and where one more of them would fall."""
+    curves = []
+    for name in models[max(models)]:
+        scores = {place: [one.score for one in each[name]] for place, each in models.items() if name in each}
+        means = np.array([np.mean(each) for each in scores.values()])
+        reach = np.array([prediction_reach(each) for each in scores.values()])
+        x, y, low, high = (tuple(map(float, each)) for each in (scores, means, means - reach, means + reach))
+        curves.append(Curve(name, x, y, low, high))
+    return curves

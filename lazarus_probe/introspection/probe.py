@@ -1,9 +1,10 @@
 """Is something linearly readable at a site, beyond what needs no model? A probe with its controls.
 
 The score is of prompts whose group the probe has not met. Beside it stand, on the same splits: the majority class or
-the mean; the same probe on a bag of tokens; on the token embeddings; on the same site of an untrained model
-(random-weight nulls: arXiv:2512.18792); taught random classes by type (control task: arXiv:1909.03368); and shuffled
-labels. What those reach too is no finding about the model.
+the mean; the same probe on a bag of tokens; on the token embeddings of the whole prompt; on the same site of untrained
+models (random-weight nulls: arXiv:2512.18792), and of models with the trained embeddings whose blocks hold nothing
+learnt; taught random classes by type (control task: arXiv:1909.03368); and shuffled labels. What those reach too is no
+finding about the model, or none about its layers.
 """
 
 from __future__ import annotations
@@ -24,18 +25,22 @@ from lazarus_probe.introspection.held_out import (
     column_of,
     constant,
     gain_over,
+    growth_of,
     held_out,
+    held_out_models,
     interval_of,
     null_of,
 )
 from lazarus_probe.introspection.readings import Labelled, Readings, read
+from lazarus_probe.introspection.untrained import over_models
 from lazarus_probe.statistics import Kind, control_numbers, control_task
 from lazarus_probe.statistics.control_task import enough_types
 from lazarus_probe.statistics.folds import encode, grouped_folds
-from lazarus_probe.statistics.measurement import Control, Example, Measurement, some_examples
+from lazarus_probe.statistics.measurement import Control, Example, Growth, Measurement, some_examples
 from lazarus_probe.statistics.threads import one_thread
 
 if TYPE_CHECKING:
+    from lazarus_probe.introspection.untrained import ControlModels
     from lazarus_probe.subject.subject import Subject
 
 __all__ = ["Labelled", "Readings", "decode", "measure"]
@@ -46,7 +51,7 @@ CONSTANT = {"classification": "majority", "regression": "mean"}
 
 def decode(
     subject: Subject,
-    twin: Subject,
+    untrained: ControlModels,
     labelled: Labelled,
     site: Site,
     *,
@@ -57,12 +62,15 @@ def decode(
     """Probe one site of a model, with its controls.
 
     They are `majority` (or `mean`), `bag_of_tokens`, `untrained`, `shuffled_labels`; above the embedding
-    `token_embeddings`; and `control_task` where there are types to memorise, else the details say why not. For
-    classes, the details also have the labels' online code length.
+    `token_embeddings`, `new_blocks` and `permuted_blocks`; and `control_task` where there are types to memorise, else
+    the details say why not. Over `untrained`, `new_blocks` and `permuted_blocks`, which are several models each, the
+    interval of the gain holds for one more such model. For classes, the details also have the labels' online code
+    length. `growth` is the end of the probe's learning curve; where it has none, the details say why.
 
     Args:
         subject: the model.
-        twin: an untrained model of the same architecture.
+        untrained: at least three untrained models of its architecture, as `control_models(subject)` or
+            `untrained_models(subject)` give; as many lesioned ones of each kind are made.
         labelled: prompts, labels and groups.
         site: where to read.
         kind: `classification` scores accuracy, `regression` R2 against the mean of the training side.
@@ -70,10 +78,11 @@ def decode(
         seed: of folds, shuffles and intervals.
 
     Raises:
-        ValueError: no prompts, no groups, or labels that no grouped split can be made of.
+        ValueError: no prompts, no groups, labels that no grouped split can be made of, prompts of one content in
+            different groups, or untrained models that are fewer than three, alike, or of another architecture.
     """
     store = ActivationStore() if store is None else store
-    readings = read(subject, twin, labelled, [site], kind, store)[site]
+    readings = read(subject, untrained, labelled, [site], kind, store)[site]
     with one_thread():
         return measure(readings, kind, seed, {"site": str(site)})
 
@@ -83,12 +92,16 @@ def measure(readings: Readings, kind: Kind, seed: int, details: Mapping[str, Any
     units = readings.labelled.units
     problem = readings.problem(readings.features, kind, seed)
     score = held_out(problem)
-    others = {CONSTANT[kind]: constant(problem)}
-    others |= {name: held_out(readings.problem(each, kind, seed)) for name, each in readings.known.items()}
-    controls = [gain_over(name, score, other, units, kind, seed) for name, other in others.items()]
+    controls = [
+        gain_over(name, score, other, units, kind, seed)
+        for name, other in rivals(readings, kind, seed).items()
+    ]
+    models = model_scores(readings, kind, seed)
+    controls += [over_models(name, score, each, units, kind, seed) for name, each in models.items()]
     task = _control_task(readings, score, kind, seed)
     test = null_of(problem)
     interval = interval_of(score, units, kind, seed)
+    growth = growth_of(problem, score, units)
     return Measurement(
         score=score.score,
         low=interval.low,
@@ -106,12 +119,34 @@ def measure(readings: Readings, kind: Kind, seed: int, details: Mapping[str, Any
         details={
             **details,
             "permutations": len(test.null),
+            "models": {name: [each.score for each in scores] for name, scores in models.items()},
+            **({} if isinstance(growth, Growth) else {"growth": f"not measured: {growth}"}),
             **_about_task(task),
             **_about_code(readings, kind, seed),
         },
         tokens=sum(map(len, readings.tokens)),
         examples=_examples(readings, score, kind),
+        growth=growth if isinstance(growth, Growth) else None,
     )
+
+
+def rivals(readings: Readings, kind: Kind, seed: int) -> dict[str, HeldOut]:
+    """By name, what needs no model, and what needs no layer of it."""
+    problem = readings.problem(readings.features, kind, seed)
+    found = {CONSTANT[kind]: constant(problem)}
+    found |= {name: held_out(readings.problem(each, kind, seed)) for name, each in readings.known.items()}
+    forms = [held_out(readings.problem(each, kind, seed)) for each in readings.embeddings]
+    if forms:
+        found["token_embeddings"] = max(forms, key=lambda form: form.score)
+    return found
+
+
+def model_scores(readings: Readings, kind: Kind, seed: int) -> dict[str, list[HeldOut]]:
+    """By kind of control model, the probe of the site in each of them."""
+    return {
+        name: held_out_models([readings.problem(each, kind, seed) for each in models])
+        for name, models in readings.models.items()
+    }
 
 
 def _control_task(readings: Readings, score: HeldOut, kind: Kind, seed: int) -> Control | str:
@@ -166,12 +201,12 @@ def _about_task(task: Control | str) -> dict[str, Any]:
 
 
 def _about_code(readings: Readings, kind: Kind, seed: int) -> dict[str, Any]:
-    """What sending the labels costs with the site, and with that of the untrained model."""
+    """What sending the labels costs with the site, and with that of the first untrained model."""
     if kind == "regression":
         return {}
     code, untrained = (
         code_of(readings.problem(features, kind, seed))
-        for features in (readings.features, readings.known["untrained"])
+        for features in (readings.features, readings.models["untrained"][0])
     )
     return {
         "classes": len(np.unique(readings.labelled.labels)),

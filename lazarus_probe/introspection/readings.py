@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,16 +14,19 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.held_out import Problem
+from lazarus_probe.introspection.untrained import ControlModels, checked_models, control_models
 from lazarus_probe.statistics import Kind, bag_of_tokens
 from lazarus_probe.statistics.folds import check_split
 from lazarus_probe.statistics.rows import LABEL, NAME, present
 from lazarus_probe.subject.batches import Prompt, encode_all
+from lazarus_probe.subject.control_models import LESIONS, ControlModel
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 # Bytes up to which the residuals of all layers are collected in one pass, for the layers asked for later.
 TOGETHER = 2**26
+OF_ROWS = ("labels", "groups", "clusters", "types", "facts")
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Labelled:
         groups: (N,) what a split keeps together: template, operand family, token.
         clusters: (N,) the independent units that intervals rest on; the groups, unless said otherwise.
         at: which position is read, as in `collect`.
+        facts: (N,) what each prompt is about, such as its sorted operands; the same fact in two groups is refused.
         types: (N,) what a probe could memorise instead of reading, for the control task; unless given, the tokens at
             that place, counted back from the one read, which tell most of the label in other groups, where that
             could explain half of what is read.
@@ -45,10 +51,11 @@ class Labelled:
     clusters: Any = None
     at: Any = "last"
     types: Any = None
+    facts: Any = None
 
     def __post_init__(self) -> None:
         """Refuse rows of which something is missing."""
-        for name in ("labels", "groups", "clusters", "types"):
+        for name in OF_ROWS:
             if getattr(self, name) is not None:
                 right = LABEL if name == "labels" else NAME
                 object.__setattr__(self, name, present(getattr(self, name), name, right))
@@ -60,10 +67,7 @@ class Labelled:
 
     def take(self, rows: NDArray[Any]) -> Labelled:
         """Some of the prompts, by row number."""
-        kept = {
-            name: None if getattr(self, name) is None else getattr(self, name)[rows]
-            for name in ("labels", "groups", "clusters", "types")
-        }
+        kept = {name: None if getattr(self, name) is None else getattr(self, name)[rows] for name in OF_ROWS}
         at = self.at if isinstance(self.at, str | int | np.integer) else [self.at[row] for row in rows]
         return replace(self, prompts=[self.prompts[row] for row in rows], at=at, **kept)
 
@@ -78,6 +82,8 @@ class Readings:
         texts: (N,) each prompt as text.
         features: (N, D) of the site.
         known: by control, the features (N, any) that it is given instead.
+        embeddings: the token embeddings in several forms, each (N, any); the best of them is the control.
+        models: by kind of control model, at least three of it: the features (N, D) of the site in each.
     """
 
     labelled: Labelled
@@ -85,6 +91,8 @@ class Readings:
     texts: Sequence[str]
     features: NDArray[Any]
     known: Mapping[str, NDArray[Any]]
+    embeddings: Sequence[NDArray[Any]] = ()
+    models: Mapping[str, Sequence[NDArray[Any]]] = field(default_factory=dict)
 
     def take(self, rows: NDArray[Any]) -> Readings:
         """Some of the prompts, by row number."""
@@ -94,6 +102,8 @@ class Readings:
             [self.texts[row] for row in rows],
             self.features[rows],
             {name: values[rows] for name, values in self.known.items()},
+            [values[rows] for values in self.embeddings],
+            {kind: [values[rows] for values in models] for kind, models in self.models.items()},
         )
 
     def problem(self, features: NDArray[Any], kind: Kind, seed: int) -> Problem:
@@ -103,13 +113,17 @@ class Readings:
 
 def read(
     subject: Subject,
-    twin: Subject,
+    models: ControlModels,
     labelled: Labelled,
     sites: Sequence[Site],
     kind: Kind,
     store: ActivationStore,
+    known: Mapping[str, NDArray[Any]] | None = None,
 ) -> dict[Site, Readings]:
-    """What the probes at several sites are given, from one pass over each model.
+    """What the probes at several sites are given, from one pass over each model; with further controls if there are.
+
+    A site above the embedding faces as many lesioned models of each kind as there are untrained ones. The embedding
+    does not: they share it.
 
     Raises:
         ValueError: as `decode`.
@@ -117,21 +131,109 @@ def read(
     if not len(labelled.prompts):
         raise ValueError("no prompts to probe; give at least two groups of them")
     check_split(labelled.labels, labelled.groups, kind)
+    untrained = checked_models(subject, models)
     if kind == "regression":
         labelled = replace(labelled, labels=labelled.labels.astype(float))
     tokens = encode_all(subject, labelled.prompts)
     texts = [_text(subject, prompt) for prompt in labelled.prompts]
+    check_leaks(labelled, texts)
     embed = Site("embed")
-    above = any(site != embed for site in sites)
-    inside = _collected(store, subject, labelled, list(dict.fromkeys([*sites, embed])) if above else sites)
-    untrained = _collected(store, twin, labelled, sites)
+    above = [site for site in sites if site != embed]
+    collected = partial(_collected, store, tokens=tokens, at=labelled.at)
+    inside = collected(subject, list(dict.fromkeys([*sites, embed])) if above else sites)
+    others = {"untrained": [collected(model, sites) for model in untrained]}
+    if above:
+        others |= {
+            lesion: [collected(model, above) for model in control_models(subject, lesion, len(untrained))]
+            for lesion in LESIONS
+        }
+    embeddings = embedding_features(subject, _until(tokens, labelled.at), store) if above else ()
     bag = bag_of_tokens(tokens)
-    found = {}
-    for site in sites:
-        known = {"bag_of_tokens": bag, "untrained": untrained[site]}
-        known |= {} if site == embed else {"token_embeddings": inside[embed]}
-        found[site] = Readings(labelled, tokens, texts, inside[site], known)
-    return found
+    return {
+        site: Readings(
+            labelled,
+            tokens,
+            texts,
+            inside[site],
+            {"bag_of_tokens": bag, **(known or {})},
+            () if site == embed else (inside[embed], *embeddings),
+            {name: [each[site] for each in values] for name, values in others.items() if site in values[0]},
+        )
+        for site in sites
+    }
+
+
+def embedding_features(
+    subject: Subject, tokens: Sequence[Sequence[int]], store: ActivationStore
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The embeddings of all tokens of each prompt: their mean (N, D), and all of them side by side (N, any).
+
+    Side by side they are aligned at the prompts' ends; shorter prompts have zeros in front. What is the same in all
+    prompts is left out. At the position that is read there may stand one token in all of them, whose embedding says
+    nothing; layers fetch from every position up to it, and so may the control.
+
+    Args:
+        subject: the model.
+        tokens: (N, any) token ids up to the position that is read.
+        store: where the vocabulary's embeddings are kept.
+    """
+    counts, vocabulary = bag_of_tokens(tokens), np.unique(np.concatenate([np.asarray(ids) for ids in tokens]))
+    embed = Site("embed")
+    table = store.get(subject, [[int(token)] for token in vocabulary], [embed])[embed]
+    table = table.reshape(len(vocabulary), -1)
+    mean = (counts / counts.sum(axis=1, keepdims=True)) @ table
+    longest = max(map(len, tokens))
+    places = []
+    for back in range(1, longest + 1):
+        rows = np.array(
+            [np.searchsorted(vocabulary, ids[-back]) if len(ids) >= back else -1 for ids in tokens]
+        )
+        if len(np.unique(rows)) > 1:
+            places.append(np.where(rows[:, None] < 0, np.float32(0), table[rows]))
+    return mean.astype(np.float32), np.concatenate(places or [mean], axis=1).astype(np.float32)
+
+
+def _until(tokens: Sequence[Sequence[int]], at: Any) -> list[Sequence[int]]:
+    """The tokens of each prompt up to the position that is read."""
+    if isinstance(at, str):
+        return list(tokens)
+    places = np.broadcast_to(at, len(tokens)).tolist()
+    return [ids[: place % len(ids) + 1] for ids, place in zip(tokens, places, strict=True)]
+
+
+def check_leaks(labelled: Labelled, texts: Sequence[str]) -> None:
+    """Refuse groups that share what a split between them is to keep apart.
+
+    Two prompts of the same words, in whatever order, say nearly the same: a probe that has met `3 * 7` knows `7 * 3`.
+    So do two prompts of the same fact, where facts are given. Words and not tokens are compared, for the tokens of
+    `12 * 34` and `13 * 24` are the same where each digit is one, and those of `3 * 7` and `7 * 3` are not where a space
+    belongs to the token after it.
+
+    Args:
+        labelled: N prompts and their groups.
+        texts: (N,) each prompt as text.
+
+    Raises:
+        ValueError: two such prompts in different groups; the message names them, and what to group by.
+    """
+    contents = {"words": [tuple(words(*row)) for row in zip(labelled.prompts, texts, strict=True)]}
+    if labelled.facts is not None:
+        contents["fact"] = [(str(fact),) for fact in labelled.facts.tolist()]
+    for name, content in contents.items():
+        first: dict[tuple[Any, ...], int] = {}
+        for row, key in enumerate(content):
+            other = first.setdefault(key, row)
+            if labelled.groups[other] != labelled.groups[row]:
+                raise ValueError(
+                    f"prompts {texts[other]!r} of group {labelled.groups[other]} and {texts[row]!r} of group "
+                    f"{labelled.groups[row]} have the same {name}: a probe would meet in training what it is tested "
+                    "on; give them one group, such as their sorted operands"
+                )
+
+
+def words(prompt: Prompt, text: str) -> list[Any]:
+    """Words, numbers, signs and spaces of a prompt, in alphabetical order; of token ids the tokens."""
+    return sorted(re.findall(r"\w+|\W", text) if isinstance(prompt, str) else map(int, prompt))
 
 
 def _text(subject: Subject, prompt: Prompt) -> str:
@@ -141,12 +243,17 @@ def _text(subject: Subject, prompt: Prompt) -> str:
 
 
 def _collected(
-    store: ActivationStore, subject: Subject, labelled: Labelled, sites: Sequence[Site]
+    store: ActivationStore,
+    model: ControlModel | Subject,
+    sites: Sequence[Site],
+    tokens: Sequence[Prompt],
+    at: Any,
 ) -> dict[Site, NDArray[Any]]:
     """Each site's values (N, D). Where one layer is asked for, the others come along: a claim asks for them next."""
-    wanted, layers = list(sites), range(subject.num_layers)
-    size = len(labelled.prompts) * subject.anatomy.hidden_size * 4 * len(layers)
+    origin = model.origin if isinstance(model, ControlModel) else model
+    wanted, layers = list(sites), range(origin.num_layers)
+    size = len(tokens) * origin.anatomy.hidden_size * 4 * len(layers)
     if size <= TOGETHER and any(site.kind == "resid_post" for site in sites):
         wanted = list(dict.fromkeys([*sites, Site("embed"), *map(resid_post, layers)]))
-    values = store.get(subject, labelled.prompts, wanted, at=labelled.at)
-    return {site: values[site].reshape(len(labelled.prompts), -1) for site in sites}
+    values = store.get(model, tokens, wanted, at=at)
+    return {site: values[site].reshape(len(tokens), -1) for site in sites}

@@ -1,7 +1,8 @@
 """Does a model make something readable in its middle layers and lose it again before the end?
 
 The best layer is the best of many, and falls short of itself on other prompts; so it is chosen on one half of the
-prompts and the fall is measured on the other. What any network mixes away with depth, an untrained one does too.
+prompts and the fall is measured on the other. What any network mixes away with depth, untrained and lesioned ones do
+too.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks.sites import resid_post
+from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.held_out import HeldOut, Problem, held_out
-from lazarus_probe.introspection.probe import Labelled
-from lazarus_probe.introspection.untrained import over_untrained, untrained_models
+from lazarus_probe.introspection.held_out import HeldOut, Problem, held_out_models
+from lazarus_probe.introspection.readings import Labelled, check_leaks
+from lazarus_probe.introspection.untrained import control_models, over_others
 from lazarus_probe.statistics import halves, paired_interval, sign_flip
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
 from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.batches import encode_all
+from lazarus_probe.subject.control_models import LESIONS, ControlKind, ControlModel
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -31,8 +33,8 @@ def signal_loss(
 ) -> Measurement:
     """How far the held-out accuracy of a probe falls from its best layer to the last one.
 
-    The control is `untrained`: the same fall in five untrained models, each from the layer that is best there, and
-    where that of a further one would lie.
+    The controls are `untrained`, `new_blocks` and `permuted_blocks`: the same fall in five models each, from the layer
+    that is best there, and where that of a further one would lie.
 
     Args:
         subject: the model.
@@ -46,15 +48,24 @@ def signal_loss(
     if subject.num_layers < 2:
         raise ValueError(f"{subject.name} has one layer: there is none to lose a signal after")
     store = ActivationStore() if store is None else store
+    tokens = encode_all(subject, labelled.prompts)
+    texts = [each if isinstance(each, str) else subject.decode(each) for each in labelled.prompts]
+    check_leaks(labelled, texts)
     parts = halves(
         labelled.labels, labelled.groups, labelled.units, seed
     )  # loads all that the limit is set on
+    kinds: tuple[ControlKind, ...] = ("untrained", *LESIONS)
     with one_thread():
-        best, tested = _by_layer(subject, labelled, parts, store, seed)
-        falls = []
-        for model in untrained_models(subject):
-            place, theirs = _by_layer(model, labelled, parts, ActivationStore(), seed)
-            falls.append(theirs[place].score - theirs[-1].score)
+        ((best, tested),) = _by_layer([subject], labelled, tokens, parts, store, seed)
+        falls = {
+            kind: [
+                theirs[place].score - theirs[-1].score
+                for place, theirs in _by_layer(
+                    control_models(subject, kind), labelled, tokens, parts, store, seed
+                )
+            ]
+            for kind in kinds
+        }
     kept = labelled.take(parts[1])
     fall = tested[best].hits - tested[-1].hits
     interval, score = paired_interval(fall, kept.units, seed=seed), float(fall.mean())
@@ -65,18 +76,18 @@ def signal_loss(
         n=len(fall),
         groups=len(np.unique(kept.units)),
         unit="accuracy lost by the last layer",
-        controls=(over_untrained(score, interval, falls),),
+        controls=tuple(over_others(kind, score, interval, falls[kind]) for kind in kinds),
         p=sign_flip(fall, kept.units, seed=seed, alternative="greater"),
         seed=seed,
         details={
             "layer": best,
             "best": tested[best].score,
             "last": tested[-1].score,
-            "untrained": falls,
+            "models": falls,
         },
-        tokens=sum(map(len, encode_all(subject, labelled.prompts))),
+        tokens=sum(map(len, tokens)),
         examples=some_examples(
-            [each if isinstance(each, str) else subject.decode(each) for each in kept.prompts],
+            [texts[row] for row in parts[1]],
             kept.labels.tolist(),
             tested[-1].predictions.tolist(),
             tested[-1].hits > 0,
@@ -86,21 +97,29 @@ def signal_loss(
 
 
 def _by_layer(
-    model: Subject,
+    models: Sequence[Subject | ControlModel],
     labelled: Labelled,
+    tokens: Sequence[Sequence[int]],
     parts: Sequence[NDArray[Any]],
     store: ActivationStore,
     seed: int,
-) -> tuple[int, list[HeldOut]]:
-    """The layer that is best on one half of the prompts, and the probe of every layer on the other."""
-    sites = [resid_post(layer) for layer in range(model.num_layers)]
-    values = store.get(model, labelled.prompts, sites, at=labelled.at)
-    found = [
-        [held_out(_problem(values[site][rows], labelled.take(rows), seed)) for site in sites]
+) -> list[tuple[int, list[HeldOut]]]:
+    """Of each model, the layer that is best on one half of the prompts, and the probe of every layer on the other."""
+    origin = models[0].origin if isinstance(models[0], ControlModel) else models[0]
+    sites = [resid_post(layer) for layer in range(origin.num_layers)]
+    values = [store.get(model, tokens, sites, at=labelled.at) for model in models]
+
+    def probed(rows: NDArray[Any], site: Site) -> list[HeldOut]:
+        return held_out_models([_problem(each[site][rows], labelled.take(rows), seed) for each in values])
+
+    choosing, testing = (
+        [list(layers) for layers in zip(*(probed(rows, site) for site in sites), strict=True)]
         for rows in parts
+    )
+    return [
+        (int(np.argmax([each.score for each in chosen[:-1]])), tested)
+        for chosen, tested in zip(choosing, testing, strict=True)
     ]
-    choosing, testing = found
-    return int(np.argmax([each.score for each in choosing[:-1]])), testing
 
 
 def _problem(features: np.ndarray, labelled: Labelled, seed: int) -> Problem:

@@ -1,26 +1,34 @@
-"""Several untrained models as one control.
+"""Several models as one control: a score is held against where a further such model would fall.
 
-Untrained models differ from each other, often by more than the prompts that one of them is asked can show. So a score
-is held against where a further untrained model would fall, as a handful of them tell.
+Models with random weights differ from each other, often by more than the prompts that one of them is asked can show:
+the R2 of one untrained model went from .10 to .71 by its seed alone. So the interval of a gain over them holds for one
+more model of their kind, as a handful of them tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lazarus_probe.statistics import Interval
+from lazarus_probe.introspection.held_out import HeldOut, gain_over, mean_of
+from lazarus_probe.statistics import Interval, Kind
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.measurement import Control
+from lazarus_probe.subject.control_models import ControlModel, architecture
+from lazarus_probe.subject.subject import Subject
 
 if TYPE_CHECKING:
-    from lazarus_probe.subject.subject import Subject
+    from numpy.typing import NDArray
+
+    from lazarus_probe.subject.control_models import ControlKind
 
 COUNT = 5
+FEWEST = 3
 FIRST_SEED = 1000
+ControlModels = Iterable[ControlModel | Subject]
 
 
 def untrained_models(subject: Subject, count: int = COUNT) -> Iterator[Subject]:
@@ -29,29 +37,113 @@ def untrained_models(subject: Subject, count: int = COUNT) -> Iterator[Subject]:
         yield subject.untrained(seed)
 
 
-def over_untrained(score: float, interval: Interval, others: Sequence[float]) -> Control:
-    """The control `untrained`: the score's gain over the mean of several untrained models.
+def control_models(
+    subject: Subject, kind: ControlKind = "untrained", count: int = COUNT, first: int = FIRST_SEED
+) -> tuple[ControlModel, ...]:
+    """Untrained or lesioned models, of the seeds from `first` on, built only where their values are not known yet."""
+    return tuple(ControlModel(subject, kind, seed) for seed in range(first, first + count))
 
-    The gain's interval adds the score's own to the prediction interval of one further untrained model (Student's t on
-    the models): with a gain above 0, the score is beyond what chance weights come to, not only what these came to.
 
-    Args:
-        score: of the model.
-        interval: of that score.
-        others: the same score of each untrained model.
+def checked_models(subject: Subject, models: ControlModels) -> tuple[ControlModel | Subject, ...]:
+    """The untrained models, if a control can be made of them.
 
     Raises:
-        ValueError: fewer than three untrained models.
+        ValueError: one model alone, fewer than three, the same one twice, or one of another architecture.
     """
-    from scipy.stats import t
+    right = f"give at least {FEWEST} untrained models, as `untrained_models(subject)` does"
+    if isinstance(models, ControlModel | Subject):
+        raise ValueError(f"one untrained model, {models.name}, shows no spread between such models; {right}")
+    listed = tuple(models)
+    if len(listed) < FEWEST:
+        raise ValueError(f"{len(listed)} untrained models show no spread between such models; {right}")
+    expected = architecture(subject)
+    for model in listed:
+        actual = architecture(model.origin if isinstance(model, ControlModel) else model)
+        if wrong := [name for name in expected if actual.get(name, "absent") != expected[name]]:
+            name = wrong[0]
+            raise ValueError(
+                f"{model.name} is of another architecture than {subject.name}: its {name} is "
+                f"{actual.get(name, 'absent')}, not {expected[name]}; {right}"
+            )
+    if len({model.fingerprint for model in listed}) < len(listed):
+        names = ", ".join(model.name for model in listed)
+        raise ValueError(f"the untrained models {names} hold one model twice; give each another seed")
+    return listed
 
-    if len(others) < 3:
-        raise ValueError(f"{len(others)} untrained models; give at least 3, for their spread to be known")
-    count, mean = len(others), float(np.mean(others))
-    reach = (
-        float(t.ppf((1 + interval.level) / 2, count - 1))
-        * float(np.std(others, ddof=1))
-        * sqrt(1 + 1 / count)
+
+def over_models(
+    name: str, score: HeldOut, models: Sequence[HeldOut], units: NDArray[Any], kind: Kind, seed: int
+) -> Control:
+    """The control of several models of one kind: the score's gain over their mean, row by row.
+
+    Args:
+        name: of the control.
+        score: of the model.
+        models: the same of each control model, on the same rows.
+        units: (N,) the independent units.
+        kind: whether the labels are classes or numbers.
+        seed: of the interval.
+
+    Raises:
+        ValueError: fewer than three models.
+    """
+    return one_more(
+        gain_over(name, score, mean_of(models), units, kind, seed), [each.score for each in models]
     )
-    gain = difference_interval(score, interval, mean, Interval(mean - reach, mean + reach, interval.level))
-    return Control("untrained", mean, score - mean, gain.low, gain.high)
+
+
+def over_others(name: str, score: float, interval: Interval, others: Sequence[float]) -> Control:
+    """The control of several models whose scores are not of the same rows: the score's gain over their mean.
+
+    Args:
+        name: of the control.
+        score: of the model.
+        interval: of that score.
+        others: the same score of each control model.
+
+    Raises:
+        ValueError: fewer than three models.
+    """
+    mean = float(np.mean(others)) if len(others) else 0.0
+    gain = Control(name, mean, score - mean, interval.low - mean, interval.high - mean)
+    return one_more(gain, others, interval.level)
+
+
+def over_untrained(score: float, interval: Interval, others: Sequence[float]) -> Control:
+    """The control `untrained`, as `over_others` makes it."""
+    return over_others("untrained", score, interval, others)
+
+
+def one_more(gain: Control, others: Sequence[float], level: float = 0.95) -> Control:
+    """A gain over the mean of several models, whose interval holds for one more model of their kind.
+
+    The gain's own interval is joined, by square-and-add, with the prediction interval of a further model around the
+    mean of these: Student's t on their number less one. With a gain above 0 the score is beyond what chance weights
+    come to, not only what these came to.
+
+    Args:
+        gain: over the mean of the models, with the interval of the rows.
+        others: the score of each model.
+        level: of the gain's interval.
+
+    Raises:
+        ValueError: fewer than three models.
+    """
+    reach = prediction_reach(others, level)
+    rows, models = Interval(gain.low, gain.high, level), Interval(-reach, reach, level)
+    joined = difference_interval(gain.gain, rows, 0.0, models)
+    return Control(gain.name, gain.score, gain.gain, joined.low, joined.high)
+
+
+def prediction_reach(scores: Sequence[float], level: float = 0.95) -> float:
+    """How far from the mean of several models a further one may fall: Student's t on their number less one.
+
+    Raises:
+        ValueError: fewer than three models.
+    """
+    from scipy.special import stdtrit
+
+    count = len(scores)
+    if count < FEWEST:
+        raise ValueError(f"{count} untrained models; give at least {FEWEST}, for their spread to be known")
+    return float(stdtrit(count - 1, (1 + level) / 2)) * float(np.std(scores, ddof=1)) * sqrt(1 + 1 / count)

@@ -1,7 +1,17 @@
 """The pytest plugin. Nothing heavy is imported until a claim runs: it loads in every session of its user."""
 
 from lazarus_probe.plugin.collection import pytest_collection_modifyitems
-from lazarus_probe.plugin.fixtures import activations, base, evidence, hooks, lora, rng, subject, twin
+from lazarus_probe.plugin.fixtures import (
+    activations,
+    base,
+    evidence,
+    hooks,
+    lora,
+    rng,
+    subject,
+    twin,
+    untrained_models,
+)
 from lazarus_probe.plugin.models import pytest_generate_tests
 from lazarus_probe.plugin.options import pytest_addoption, pytest_configure, pytest_report_header
 from lazarus_probe.plugin.outcomes import pytest_runtest_makereport
@@ -29,4 +39,5 @@ __all__ = [
     "rng",
     "subject",
     "twin",
+    "untrained_models",
 ]

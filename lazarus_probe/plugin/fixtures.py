@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from lazarus_probe.claims.evidence import Evidence
     from lazarus_probe.hooks.store import ActivationStore
     from lazarus_probe.hooks.trace import Trace
+    from lazarus_probe.subject.control_models import ControlModel
     from lazarus_probe.subject.subject import Subject
 
+# Bytes of activations kept in a folder that was given, and in pytest's cache.
+DISK, CACHED = 10 * 2**30, 2**30
 BASES: pytest.StashKey[dict[str, Subject | str]] = pytest.StashKey()
 TWINS: pytest.StashKey[dict[tuple[str, int], Subject]] = pytest.StashKey()
 
@@ -86,6 +89,17 @@ def twin(subject: Subject, request: pytest.FixtureRequest) -> Subject:
     return twins[subject.fingerprint, seed]
 
 
+@pytest.fixture(scope="session")
+def untrained_models(subject: Subject) -> tuple[ControlModel, ...]:
+    """Five untrained models of the subject's architecture, for what is to hold for one more such model.
+
+    They are the same in every run, whatever `--probe-seed`, so that runs share what was computed of them.
+    """
+    from lazarus_probe.introspection.untrained import control_models
+
+    return control_models(subject)
+
+
 @pytest.fixture
 def base(evidence: Evidence, subject: Subject, request: pytest.FixtureRequest) -> Subject:
     """The model that the subject was tuned from; without one the claim is not applicable, and says how to give it.
@@ -128,21 +142,31 @@ def _no_pair(base: Subject, subject: Subject) -> str | None:
 
 @pytest.fixture(scope="session")
 def activations(pytestconfig: pytest.Config) -> ActivationStore:
-    """What all claims of the run compute: those that ask for the same prompts and sites share one pass."""
-    store = _store(activations_folder(pytestconfig))
+    """What all claims of the run compute: those that ask for the same prompts and sites share one pass.
+
+    Later runs find it in pytest's cache, where no other folder is given.
+    """
+    given = activations_folder(pytestconfig)
+    store = _store(given, DISK) if given else _store(_cache_folder(pytestconfig), CACHED)
     if isinstance(store, str):
         _end(pytestconfig, store)
     return store
 
 
-def _store(folder: Path | None) -> ActivationStore | str:
+def _cache_folder(config: pytest.Config) -> Path | None:
+    """A folder of pytest's cache; none where that is switched off."""
+    cache = getattr(config, "cache", None)
+    return None if cache is None else Path(cache.mkdir("lazarus_probe-activations"))
+
+
+def _store(folder: Path | None, disk: int) -> ActivationStore | str:
     """The store, or the one line that says why there is none."""
     try:
         from lazarus_probe.hooks.store import ActivationStore
     except OSError as error:  # the BLAS that the environment names
         return str(error)
     try:
-        return ActivationStore(folder=folder)
+        return ActivationStore(folder=folder, disk=disk)
     except OSError as error:
         return f"--probe-activations {error}"
 

@@ -58,7 +58,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--probe-activations",
         metavar="DIR",
-        help="keep activations on disk, for later runs and for the workers of a parallel one (default: in memory)",
+        help="where activations are kept for later runs and for the workers of a parallel one, up to 10 GiB (default: "
+        "pytest's cache, up to 1 GiB)",
     )
     parser.addini(
         "probe_activations", "the same folder, from the rootdir, where the option is not given", type="string"

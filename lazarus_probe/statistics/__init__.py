@@ -28,7 +28,13 @@ from lazarus_probe.statistics.permutation import (
     sign_flip,
 )
 from lazarus_probe.statistics.power import implied_p, required_groups
-from lazarus_probe.statistics.probes import out_of_fold_classification, out_of_fold_regression, r2
+from lazarus_probe.statistics.probes import (
+    OutOfFold,
+    out_of_fold,
+    out_of_fold_classification,
+    out_of_fold_regression,
+    r2,
+)
 
 __all__ = [
     "Adjusted",
@@ -37,6 +43,7 @@ __all__ = [
     "Folds",
     "Interval",
     "Kind",
+    "OutOfFold",
     "PermutationTest",
     "bag_of_tokens",
     "benjamini_hochberg",
@@ -56,6 +63,7 @@ __all__ = [
     "max_statistic_p",
     "mean_predictions",
     "memorable",
+    "out_of_fold",
     "out_of_fold_classification",
     "out_of_fold_regression",
     "paired_control",

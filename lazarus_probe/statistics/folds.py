@@ -144,6 +144,39 @@ def halves(
     )
 
 
+def half_of_groups(
+    labels: NDArray[Any], index: Ints, rows: Ints, seed: int = 0, kind: Kind = "classification"
+) -> Ints:
+    """Those of some rows that are in a random half of their groups, so drawn that every class stays.
+
+    Groups are ordered by the classes they hold, at random among those that hold the same, and every second one is
+    taken: each class keeps half of its groups, give or take one.
+
+    Args:
+        labels: (N,) classes, or numbers for a regression (not looked at).
+        index: (N,) the number of each row's group.
+        rows: the row numbers to halve.
+        seed: of the draw.
+        kind: whether the labels are classes or numbers.
+
+    Raises:
+        ValueError: fewer than four groups, or no half found with every class.
+    """
+    groups = np.unique(index[rows])
+    if len(groups) < 4:
+        raise ValueError(f"{len(groups)} training groups cannot be halved; give at least 4")
+    codes = np.zeros_like(rows) if kind == "regression" else encode(labels[rows])[1]
+    held = np.zeros((len(groups), int(codes.max()) + 1), dtype=bool)
+    held[np.searchsorted(groups, index[rows]), codes] = True
+    for attempt in range(ATTEMPTS):
+        ties = np.random.default_rng([seed, attempt]).random(len(groups))
+        order = np.lexsort([ties, *held.T])
+        taken = order[attempt % 2 :: 2]
+        if held[taken].any(0).all():
+            return rows[np.isin(index[rows], groups[taken])]
+    raise ValueError("no half of the training groups holds every class: add groups")
+
+
 def groups_per_class(codes: Ints, index: Ints) -> Ints:
     """In how many groups each class occurs: (C,)."""
     pairs = np.unique(np.stack([codes, index]), axis=1)

@@ -23,6 +23,7 @@ from lazarus_probe.subject.backend import fit_threads
 
 if TYPE_CHECKING:
     from lazarus_probe.hooks.self_check import SelfCheck
+    from lazarus_probe.subject.control_models import Lesion
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 
@@ -64,7 +65,7 @@ class Subject:
         anatomy = anatomy_of(model)
         fit_threads(anatomy.hidden_size)
         if config is None:
-            config = dataclasses.asdict(_arguments(model))
+            config = dataclasses.asdict(arguments(model))
         return cls(name, model, tokenizer, dict(config), anatomy, path)
 
     @classmethod
@@ -194,12 +195,18 @@ class Subject:
         The global random state is left as it was found. Adapters and quantisation are not carried over.
         """
         with random_state(seed):
-            model = type(self.model)(_arguments(self.model))
+            model = type(self.model)(arguments(self.model))
             mx.eval(model.parameters())
         model.set_dtype(_float_type(self.model))
         model.eval()
         suffix = f"-{seed}" if seed else ""
         return Subject.from_model(model, self.tokenizer, f"{self.name}-untrained{suffix}", self.config)
+
+    def lesioned(self, lesion: Lesion, seed: int = 0) -> Subject:
+        """The model with blocks that hold nothing learnt; see `lazarus_probe.subject.control_models.lesioned`."""
+        from lazarus_probe.subject.control_models import lesioned
+
+        return lesioned(self, lesion, seed)
 
     def self_check(self) -> SelfCheck:
         """Whether hooks do on this model what they say, checked against its own plain forward; see `SelfCheck`."""
@@ -223,7 +230,7 @@ class Subject:
         return self.tokenizer
 
 
-def _arguments(model: nn.Module) -> Any:
+def arguments(model: nn.Module) -> Any:
     """The arguments a model was built from; mlx-lm keeps them as `args` or `config`."""
     for name in ("args", "config"):
         found = getattr(model, name, None)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lazarus_probe.tasks import language
 from lazarus_probe.tasks.arithmetic import OPERATIONS, PHRASINGS, Fact, facts
@@ -48,6 +49,14 @@ def sample_facts(
     if len(pool) < count:
         raise ValueError(f"{operation} has {len(pool)} such facts, {count} were asked for")
     return [pool[i] for i in rng.choice(len(pool), size=count, replace=False)]
+
+
+def cyclic(numbers: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
+    """For each number another one, all in one circle: no two are each other's, as in a*b and b*a."""
+    order = rng.permutation(len(numbers))
+    others = np.empty_like(numbers)
+    others[order] = numbers[np.roll(order, 1)]
+    return others
 
 
 def questions(

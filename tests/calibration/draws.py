@@ -26,11 +26,13 @@ from lazarus_probe.introspection.emergence import emergence
 from lazarus_probe.introspection.patching import Pair, transfer
 from lazarus_probe.introspection.probe import Labelled, decode
 from lazarus_probe.introspection.tuning import Change, unchanged
+from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.introspection.vocabulary import spellings, vocabulary_alignment
 from lazarus_probe.introspection.word_put_in import Readable
 from lazarus_probe.organisms import planted
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.subject import Subject
+from lazarus_probe.subject.control_models import ControlModel
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import Fact, is_answer
 from lazarus_probe.tasks.prompts import Question, texts_and_answers
@@ -84,20 +86,27 @@ def operands(rng: np.random.Generator, count: int) -> list[int]:
     return [int(number) for number in rng.choice(planted.NUMBERS, size=count, replace=False)]
 
 
+def others(rng: np.random.Generator, firsts: list[int], count: int) -> list[int]:
+    """Different operands that are none of the first ones: no a*b of one template is another's b*a."""
+    rest = [number for number in planted.NUMBERS if number not in firsts]
+    return [int(number) for number in rng.choice(rest, size=count, replace=False)]
+
+
 @cache
 def architecture(layers: int) -> Subject:
     return subject_of(planted.router(0, layers=layers))
 
 
-def untrained_pair(seed: int, layers: int = 2) -> tuple[Subject, Subject]:
-    """Two models with random weights, the second to be the first's control."""
-    return architecture(layers).untrained(2 * seed + 1), architecture(layers).untrained(2 * seed + 2)
+def untrained_and_controls(seed: int, layers: int = 2) -> tuple[Subject, tuple[ControlModel, ...]]:
+    """A model with random weights, and others to be its control."""
+    return architecture(layers).untrained(seed + 1), control_models(architecture(layers))
 
 
 def templates(rng: np.random.Generator, groups: int, rows: int, grouped: bool = True) -> Labelled:
     """Prompts of `groups` templates, their first operands, with labels dealt to templates at random."""
     index = np.repeat(np.arange(groups), rows)
-    firsts, seconds = operands(rng, groups), rng.choice(planted.NUMBERS, size=groups * rows)
+    firsts = operands(rng, groups)
+    seconds = np.concatenate([others(rng, firsts, rows) for _ in firsts])
     labels = rng.permutation(np.arange(groups) % 2)[index]
     texts = [planted.prompt(firsts[g], int(b)) for g, b in zip(index, seconds, strict=True)]
     return Labelled(texts, labels, index if grouped else np.arange(len(index)))
@@ -107,7 +116,7 @@ def templates(rng: np.random.Generator, groups: int, rows: int, grouped: bool = 
 def decodability(seed: int, grouped: bool = True) -> Draw:
     """A label that was dealt to templates at random, read from an untrained model."""
     labelled = templates(np.random.default_rng(seed), 16, 4, grouped)
-    found = decode(*untrained_pair(seed), labelled, Site("resid_post", 1), seed=seed)
+    found = decode(*untrained_and_controls(seed), labelled, Site("resid_post", 1), seed=seed)
     return Draw(claim("decodability", 0.5, *OF_A_PROBE), found)
 
 
@@ -115,7 +124,7 @@ def token_property(seed: int) -> Labelled:
     """Prompts labelled with a property of one of their tokens."""
     rng = np.random.default_rng(seed)
     firsts = operands(rng, 8)
-    pairs = [(a, b) for a in firsts for b in operands(rng, 8)]
+    pairs = [(a, b) for a in firsts for b in others(rng, firsts, 8)]
     return Labelled(
         [planted.prompt(a, b) for a, b in pairs],
         np.array([firsts.index(a) % 2 for a, _ in pairs]),
@@ -128,7 +137,7 @@ def token_property(seed: int) -> Labelled:
 def decodability_of_tokens(seed: int) -> Draw:
     """What one token of the prompt says, read from an untrained model, which has it as any other model has."""
     labelled = token_property(seed)
-    found = decode(*untrained_pair(seed), labelled, Site("resid_post", 1), seed=seed)
+    found = decode(*untrained_and_controls(seed), labelled, Site("resid_post", 1), seed=seed)
     return Draw(claim("decodability", 0.5, *OF_A_PROBE), found)
 
 
@@ -250,7 +259,7 @@ def absence(seed: int, prompts: int = 60) -> Draw:
 def emergence_of_chance(seed: int, layers: int = 3) -> Draw:
     """A label that was dealt to templates at random, looked for in all layers of an untrained model."""
     labelled = templates(np.random.default_rng(seed), 24, 2)
-    found = emergence(*untrained_pair(seed, layers), labelled, threshold=0.5, margin=0.01, seed=seed)
+    found = emergence(*untrained_and_controls(seed, layers), labelled, threshold=0.5, margin=0.01, seed=seed)
     return Draw(claim("emergence", 0.5, *OF_A_PROBE, "layer_before"), found)
 
 
@@ -258,7 +267,7 @@ def emergence_of_chance(seed: int, layers: int = 3) -> Draw:
 def emergence_of_tokens(seed: int) -> Draw:
     """At a layer that was declared, something that is as readable before it: what one token says."""
     found = emergence(
-        *untrained_pair(seed), token_property(seed), threshold=0.5, margin=0.01, layer=1, seed=seed
+        *untrained_and_controls(seed), token_property(seed), threshold=0.5, margin=0.01, layer=1, seed=seed
     )
     return Draw(claim("emergence", 0.5, *OF_A_PROBE, "layer_before"), found)
 

@@ -16,6 +16,7 @@ from lazarus_probe.introspection.differential import differential_ablation, grad
 from lazarus_probe.introspection.emergence import emergence
 from lazarus_probe.introspection.patching import Pair, transfer
 from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.introspection.untrained import ControlModels, control_models
 from lazarus_probe.introspection.vocabulary import spellings, vocabulary_alignment
 from lazarus_probe.organisms import planted
 from lazarus_probe.statistics.measurement import Measurement
@@ -57,18 +58,18 @@ def grid(circuit: planted.Planted, rng: np.random.Generator, size: int) -> Label
     )
 
 
-def labelled_by(circuit: planted.Planted, size: int = 10) -> tuple[Subject, Subject, Labelled]:
+def labelled_by(circuit: planted.Planted, size: int = 10) -> tuple[Subject, ControlModels, Labelled]:
     subject = subject_of(circuit)
-    return subject, subject.untrained(1), grid(circuit, np.random.default_rng(0), size)
+    return subject, control_models(subject), grid(circuit, np.random.default_rng(0), size)
 
 
 @pytest.mark.parametrize("layer", EVERY)
 def test_decodable_from_its_layer_on(layer):
     """A probe finds the product at the planted layer and after it, and at no layer before."""
-    subject, twin, labelled = labelled_by(planted.decodable(layer))
+    subject, untrained, labelled = labelled_by(planted.decodable(layer))
     store = ActivationStore()
     for at in EVERY:
-        found = decode(subject, twin, labelled, Site("resid_post", at), store=store)
+        found = decode(subject, untrained, labelled, Site("resid_post", at), store=store)
         supported = outcome("decodability", 0.8, OF_A_PROBE, found) is Outcome.SUPPORTED
         assert supported == (at >= layer), (at, found)
 
@@ -84,8 +85,8 @@ def test_emerges_at_its_layer(layer):
 @pytest.mark.parametrize(("layer", "declared"), [(1, 0), (1, 2), (3, 2), (0, 3)])
 def test_does_not_emerge_elsewhere(layer, declared):
     """An emergence declared for another layer is not supported, whether it lies before or after."""
-    subject, twin, labelled = labelled_by(planted.decodable(layer))
-    found = emergence(subject, twin, labelled, threshold=0.8, margin=0.1, layer=declared)
+    subject, untrained, labelled = labelled_by(planted.decodable(layer))
+    found = emergence(subject, untrained, labelled, threshold=0.8, margin=0.1, layer=declared)
     verdict = outcome("emergence", 0.8, (*OF_A_PROBE, "layer_before"), found)
     assert verdict is (Outcome.CONFOUNDED if declared > layer else Outcome.REFUTED)
 
@@ -93,11 +94,11 @@ def test_does_not_emerge_elsewhere(layer, declared):
 @pytest.mark.parametrize("layer", EVERY)
 def test_a_distractor_is_confounded(layer):
     """What a bag of tokens has too is called confounded, however sharply it emerges at a layer."""
-    subject, twin, labelled = labelled_by(planted.distractor(layer))
-    found = decode(subject, twin, labelled, Site("resid_post", layer))
+    subject, untrained, labelled = labelled_by(planted.distractor(layer))
+    found = decode(subject, untrained, labelled, Site("resid_post", layer))
     assert found.score > 0.95
     assert outcome("decodability", 0.8, OF_A_PROBE, found) is Outcome.CONFOUNDED
-    found = emergence(subject, twin, labelled, threshold=0.8, margin=0.1, layer=layer)
+    found = emergence(subject, untrained, labelled, threshold=0.8, margin=0.1, layer=layer)
     assert {control.name: control for control in found.controls}["bag_of_tokens"].gain < 0.1
     assert outcome("emergence", 0.8, (*OF_A_PROBE, "layer_before"), found) is Outcome.CONFOUNDED
 

@@ -100,9 +100,12 @@ def noise(places: int, rng: np.random.Generator) -> Scan:
     labelled = Labelled([str(i) for i in range(30)], np.repeat(["a", "b"], 15), np.arange(30))
 
     def readings() -> Readings:
-        known = {"bag_of_tokens": rng.normal(size=(30, 3)), "untrained": rng.normal(size=(30, 3))}
-        tokens = [[i] for i in range(30)]
-        return Readings(labelled, tokens, labelled.prompts, rng.normal(size=(30, 3)), known)  # type: ignore[arg-type]
+        known, models = (
+            {"bag_of_tokens": rng.normal(size=(30, 3))},
+            {"untrained": rng.normal(size=(3, 30, 3))},
+        )
+        tokens, texts = [[i] for i in range(30)], [str(i) for i in range(30)]
+        return Readings(labelled, tokens, texts, rng.normal(size=(30, 3)), known, models=models)  # type: ignore[arg-type]
 
     return Scan.of({place: readings() for place in range(EMBED, places)}, list(range(places)), 0)
 

@@ -15,7 +15,9 @@ from lazarus_probe.introspection.early_layers import EarlyLayersResult, early_la
 from lazarus_probe.introspection.expressions import LAST, Expression, expressions
 from lazarus_probe.introspection.probe import Labelled, decode, measure
 from lazarus_probe.introspection.readings import Readings
+from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics import bag_of_tokens
+from lazarus_probe.subject.control_models import LESIONS
 
 OPERATIONS = ("multiply", "add")
 DIGITS = (2, 3, 4, 5)
@@ -51,7 +53,7 @@ def test_probes_at_the_last_token_are_plain_decode(organism, small):
     families = np.array([each.family for each in asked])
     ends = [len(organism.encode(str(each))) - 1 for each in asked]
     labelled = Labelled([str(each) for each in asked], labels, families, at=ends)
-    expected = decode(organism, organism.untrained(1), labelled, resid_post(3))
+    expected = decode(organism, control_models(organism), labelled, resid_post(3))
     found = small.probes[3]["op"]
     assert found.score == expected.score
     assert set(found.controls) == set(expected.controls)
@@ -125,14 +127,11 @@ def test_only_a_computed_answer_is_extractable(organism, planted, outcome):
         tokens,
         texts,
         np.concatenate([signal, 1e-3 * noise], axis=1),
-        {
-            "bag_of_tokens": bag_of_tokens(tokens),
-            "untrained": noise,
-            "token_embeddings": 0 * noise,
-            "operands": operands,
-        },
+        {"bag_of_tokens": bag_of_tokens(tokens), "operands": operands},
+        [0 * noise],
+        {kind: rng.normal(size=(5, len(asked), 8)) for kind in ("untrained", *LESIONS)},
     )
     found = measure(readings, "regression", 0, {})
     assert found.score > 0.9
-    verdict = judge(declared("computation-mostly-complete"), found).outcome
-    assert verdict is outcome if outcome else verdict is not Outcome.SUPPORTED
+    verdict = judge(declared("computation-mostly-complete"), found)
+    assert verdict.outcome is outcome if outcome else verdict.outcome is not Outcome.SUPPORTED, verdict

@@ -23,6 +23,7 @@ from lazarus_probe.introspection.embedding import (
     task_types,
 )
 from lazarus_probe.introspection.probe import decode
+from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 
 CLAIMS = Path(__file__).parents[2] / "hypotheses" / "test_embeddings.py"
@@ -67,11 +68,13 @@ def test_prompts_are_those_of_the_claims(organism, claims):
 
 def test_numbers_are_those_of_the_claims(organism, small):
     """On the same prompts, `decode` gives the same measurement at the embedding and after a layer."""
-    twin, rng = organism.untrained(1), np.random.default_rng(0)
+    untrained, rng = control_models(organism), np.random.default_rng(0)
     labelled = task_types(rng, SMALL.per_template)
-    assert small.tests["task"][-1] == decode(organism, twin, labelled, Site("embed"))
+    assert small.tests["task"][-1] == decode(organism, untrained, labelled, Site("embed"))
     operands = first_operands(organism, np.random.default_rng(0))
-    assert small.tests["operand"][0] == decode(organism, twin, operands, resid_post(0), kind="regression")
+    assert small.tests["operand"][0] == decode(
+        organism, untrained, operands, resid_post(0), kind="regression"
+    )
 
 
 def test_data_has_the_published_keys(small):

@@ -13,6 +13,7 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.emergence import EMBED, Declared, Scan, emergence, find
 from lazarus_probe.introspection.held_out import HeldOut, Problem, constant, held_out, null_of
 from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics import PermutationTest, exact, halves
 from lazarus_probe.subject import Subject
 
@@ -30,6 +31,8 @@ CLAIM = Claim(
         "majority",
         "bag_of_tokens",
         "untrained",
+        "new_blocks",
+        "permuted_blocks",
         "token_embeddings",
         "shuffled_labels",
         "layer_before",
@@ -73,17 +76,20 @@ def silent(name, value):
 
 
 def asked(labels):
-    """Each token in two prompts, after a random one; a split keeps the token together."""
+    """Each token in two prompts, after one of two others; a split keeps the token together."""
     rng = np.random.default_rng(3)
-    prompts = [[0, int(rng.choice(TOKENS)), int(token)] for token in TOKENS for _ in range(2)]
+    prompts = [[0, int(rng.choice([1, 63])), int(token)] for token in TOKENS for _ in range(2)]
     return Labelled(prompts, np.repeat(labels, 2), np.repeat(TOKENS, 2))
 
 
 @pytest.mark.parametrize("layer", [0, 2, 3])
 def test_the_planted_layer_is_found(plant, labels, layer):
-    """Something readable from a layer on is found at that layer, on prompts that had no part in the search."""
+    """Something readable from a layer on is found at that layer, on prompts that had no part in the search.
+
+    Thirty tokens are few: a model that guesses is off by a tenth of them and more, so ten of each kind are given.
+    """
     subject = plant(layer)
-    found = emergence(subject, subject.untrained(1), asked(labels), threshold=0.8, margin=0.1)
+    found = emergence(subject, control_models(subject, count=10), asked(labels), threshold=0.8, margin=0.1)
     assert judge(CLAIM, found).outcome is Outcome.SUPPORTED, judge(CLAIM, found)
     assert found.details["layer"] == layer
     assert found.details["relative_depth"] == layer / 4
@@ -97,28 +103,32 @@ def test_the_planted_layer_is_found(plant, labels, layer):
 def test_a_layer_that_was_published_is_tested_there(plant, labels):
     """A published layer is tested on all prompts: the right one is supported, a later one gains nothing."""
     subject = plant(1)
-    twin, options = subject.untrained(1), {"threshold": 0.8, "margin": 0.1}
-    right = emergence(subject, twin, asked(labels), layer=1, **options)
+    untrained, options = control_models(subject), {"threshold": 0.8, "margin": 0.1}
+    right = emergence(subject, untrained, asked(labels), layer=1, **options)
     assert judge(CLAIM, right).outcome is Outcome.SUPPORTED
     assert (right.n, right.details["layer"], "found" in right.details) == (120, 1, False)
-    late = emergence(subject, twin, asked(labels), layer=2, **options)
+    late = emergence(subject, untrained, asked(labels), layer=2, **options)
     assert judge(CLAIM, late).outcome in (Outcome.CONFOUNDED, Outcome.INCONCLUSIVE)
     assert next(control for control in late.controls if control.name == "layer_before").gain < 0.05
-    early = emergence(subject, twin, asked(labels), layer=0, **options)
-    assert judge(CLAIM, early).outcome is Outcome.REFUTED
+    early = emergence(subject, untrained, asked(labels), layer=0, **options)
+    assert judge(CLAIM, early).outcome in (Outcome.REFUTED, Outcome.CONFOUNDED)
 
 
 def test_at_its_layer_it_is_decode_and_one_more_control(plant, labels):
     """Score, controls, interval and p at a layer are those of `decode`, and the layer before is compared in pairs."""
     subject = plant(2, strength=0.2)
-    twin = subject.untrained(1)
-    found = emergence(subject, twin, asked(labels), layer=2, threshold=0.8, margin=0.1, seed=4)
-    plain = decode(subject, twin, asked(labels), Site("resid_post", 2), seed=4)
+    untrained = control_models(subject)
+    found = emergence(subject, untrained, asked(labels), layer=2, threshold=0.8, margin=0.1, seed=4)
+    plain = decode(subject, untrained, asked(labels), Site("resid_post", 2), seed=4)
     assert (found.score, found.low, found.high, found.p) == (plain.score, plain.low, plain.high, plain.p)
     assert found.controls[:-1] == plain.controls
     before = found.details["layer_before"]
     other = decode(
-        subject, twin, asked(labels), Site("resid_post", before) if before >= 0 else Site("embed"), seed=4
+        subject,
+        untrained,
+        asked(labels),
+        Site("resid_post", before) if before >= 0 else Site("embed"),
+        seed=4,
     )
     assert found.controls[-1].score == pytest.approx(other.score)
     assert found.controls[-1].gain == pytest.approx(plain.score - other.score)
@@ -132,7 +142,9 @@ def test_an_untrained_model_has_no_such_layer(plant, labels):
     """On untrained models nothing is found, p is 1, and the verdict is not supported."""
     for seed in range(3):
         subject = plant(0).untrained(10 + seed)
-        found = emergence(subject, subject.untrained(1), asked(labels), threshold=0.8, margin=0.1, seed=seed)
+        found = emergence(
+            subject, control_models(subject), asked(labels), threshold=0.8, margin=0.1, seed=seed
+        )
         assert found.p == 1
         assert not found.details["found"]
         assert judge(CLAIM, found).outcome is not Outcome.SUPPORTED
@@ -144,7 +156,7 @@ def test_what_embeddings_hold_does_not_emerge(plant, labels):
     table = np.array(subject.model.model.embed_tokens.weight)
     table[TOKENS] += np.outer(2 * labels - 1.0, np.random.default_rng(5).normal(size=64)).astype(np.float32)
     subject.model.model.embed_tokens.weight = mx.array(table)
-    found = emergence(subject, subject.untrained(1), asked(labels), threshold=0.8, margin=0.1)
+    found = emergence(subject, control_models(subject), asked(labels), threshold=0.8, margin=0.1)
     assert not found.details["found"]
     assert judge(CLAIM, found).outcome is Outcome.CONFOUNDED
 
@@ -155,7 +167,7 @@ def test_a_number_emerges_as_a_class_does(plant, labels):
     rng = np.random.default_rng(6)
     numbers = asked(labels)
     numbers = Labelled(numbers.prompts, numbers.labels + 0.1 * rng.normal(size=120), numbers.groups)
-    found = emergence(subject, subject.untrained(1), numbers, threshold=0.5, margin=0.1, kind="regression")
+    found = emergence(subject, control_models(subject), numbers, threshold=0.5, margin=0.1, kind="regression")
     assert (found.details["layer"], found.details["found"], found.unit) == (2, True, "held-out R2")
     assert found.low > 0.5
 
@@ -222,9 +234,9 @@ def test_random_layers_are_no_finding(monkeypatch):
 def test_layers_that_do_not_exist_and_halves_that_cannot_be_are_refused(plant, labels):
     """A layer past the last, and prompts of which no two halves can be tested, raise and say what is wrong."""
     subject = plant(0)
-    twin, options = subject.untrained(1), {"threshold": 0.8, "margin": 0.1}
+    untrained, options = control_models(subject), {"threshold": 0.8, "margin": 0.1}
     with pytest.raises(ValueError, match="layer 4 does not exist: the model has layers 0 to 3"):
-        emergence(subject, twin, asked(labels), layer=4, **options)
+        emergence(subject, untrained, asked(labels), layer=4, **options)
     few = Labelled([[0, 5], [0, 6], [0, 7], [0, 8]], [0, 1, 0, 1], [5, 6, 7, 8])
     with pytest.raises(ValueError, match="give more groups"):
-        emergence(subject, twin, few, **options)
+        emergence(subject, untrained, few, **options)

@@ -1,29 +1,15 @@
-"""Several places and positions from one run give what one at a time gives."""
+"""Several places from one run give what one at a time gives."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import ActivationStore, collect
-from lazarus_probe.hooks.sites import Site, resid_post
+from lazarus_probe.hooks import ActivationStore
 from lazarus_probe.introspection.held_out import Problem, held_out
-from lazarus_probe.introspection.layer_probes import EMBED, collect_at, probes, site_of
+from lazarus_probe.introspection.layer_probes import EMBED, probes, site_of
 from lazarus_probe.introspection.probe import Labelled, decode
-
-TEXTS = ["12 + 3 = ", "4 * 5 = ", "6 + 7 = 1", "a", "cab12"]
-
-
-def test_every_position_is_what_collect_reads_there(grouped):
-    """Values at several positions of prompts of different lengths are those of one `collect` for each."""
-    lengths = [len(grouped.encode(text)) for text in TEXTS]
-    places = {"first": [0] * len(TEXTS), "last": [length - 1 for length in lengths]}
-    sites = [Site("embed"), resid_post(2)]
-    found = collect_at(grouped, TEXTS, sites, places)
-    for name, at in places.items():
-        expected = collect(grouped, TEXTS, sites, at=at)
-        for site in sites:
-            np.testing.assert_allclose(found[name][site], expected[site], rtol=1e-6)
+from lazarus_probe.introspection.untrained import control_models
 
 
 def test_all_places_are_read_in_one_run(grouped):
@@ -31,11 +17,11 @@ def test_all_places_are_read_in_one_run(grouped):
     rng = np.random.default_rng(0)
     texts = ["".join(rng.choice(list("abcdef"), size=5)) for _ in range(40)]
     labelled = Labelled(texts, np.array(["a" in text for text in texts]), np.arange(40) // 4)
-    twin, store = grouped.untrained(1), ActivationStore()
-    found = probes(grouped, twin, labelled, [EMBED, 1], store=store)
-    assert store.passes == 2
+    untrained, store = control_models(grouped, count=3), ActivationStore()
+    found = probes(grouped, untrained, labelled, [EMBED, 1], store=store)
+    assert store.passes == 1 + 3 + 6 + 1  # the last is over the vocabulary's embeddings
     for place in (EMBED, 1):
-        assert found[place] == decode(grouped, twin, labelled, site_of(place))
+        assert found[place] == decode(grouped, untrained, labelled, site_of(place))
 
 
 def test_a_further_control_is_the_same_probe_on_other_features(grouped):
@@ -46,7 +32,7 @@ def test_a_further_control_is_the_same_probe_on_other_features(grouped):
     labels = numbers @ [1.0, 2.0]
     found = probes(
         grouped,
-        grouped.untrained(1),
+        control_models(grouped, count=3),
         Labelled(texts, labels, groups),
         [0],
         "regression",

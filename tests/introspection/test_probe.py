@@ -12,16 +12,20 @@ from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
+from lazarus_probe.introspection.held_out import Problem, growth_of, held_out
 from lazarus_probe.introspection.probe import CONSTANT, Labelled, Readings, decode, measure
+from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics import (
     codelength,
     control_task,
     exact,
     mean_predictions,
+    out_of_fold,
     out_of_fold_classification,
     out_of_fold_regression,
     r2,
 )
+from lazarus_probe.statistics.measurement import Growth
 from lazarus_probe.subject import Subject
 
 CLAIM = Claim(
@@ -47,7 +51,9 @@ def letters(seed: int, count: int = 120) -> tuple[list[str], np.ndarray, np.ndar
 def test_what_the_tokens_say_is_confounded(grouped):
     """A label that is a matter of tokens is read by a bag of tokens too, and so is no finding."""
     texts, labels, groups = letters(0)
-    found = decode(grouped, grouped.untrained(1), Labelled(texts, labels, groups, at="mean"), Site("embed"))
+    found = decode(
+        grouped, control_models(grouped, count=3), Labelled(texts, labels, groups, at="mean"), Site("embed")
+    )
     assert judge(CLAIM, found).outcome in (Outcome.CONFOUNDED, Outcome.INCONCLUSIVE)
     assert found.best_control is not None
     assert found.best_control.gain < 0.05
@@ -59,7 +65,11 @@ def test_random_labels_are_never_supported(grouped, seed):
     texts, _, groups = letters(seed)
     labels = np.random.default_rng(seed).integers(2, size=groups.max() + 1)[groups]
     found = decode(
-        grouped, grouped.untrained(1), Labelled(texts, labels, groups), Site("resid_post", 2), seed=seed
+        grouped,
+        control_models(grouped, count=3),
+        Labelled(texts, labels, groups),
+        Site("resid_post", 2),
+        seed=seed,
     )
     assert judge(CLAIM, found).outcome is not Outcome.SUPPORTED
     assert min(control.low for control in found.controls) < CLAIM.margin
@@ -79,7 +89,9 @@ def test_planted_signal_is_supported(grouped):
     model.model.embed_tokens.weight = type(weights)(planted)
     subject = type(grouped).from_model(model, grouped.tokenizer, "planted")
     prompts = [[0, int(token)] for token in tokens]
-    found = decode(subject, grouped.untrained(1), Labelled(prompts, labels, tokens), Site("embed"))
+    found = decode(
+        subject, control_models(grouped, count=3), Labelled(prompts, labels, tokens), Site("embed")
+    )
     assert judge(CLAIM, found).outcome is Outcome.SUPPORTED, judge(CLAIM, found)
 
 
@@ -87,7 +99,11 @@ def test_score_is_the_plain_probes(grouped):
     """The score is the share of out-of-fold predictions that are right, computed by hand."""
     texts, labels, groups = letters(3)
     found = decode(
-        grouped, grouped.untrained(1), Labelled(texts, labels, groups), Site("resid_post", 1), seed=5
+        grouped,
+        control_models(grouped, count=3),
+        Labelled(texts, labels, groups),
+        Site("resid_post", 1),
+        seed=5,
     )
     features = collect(grouped, texts, [Site("resid_post", 1)])[Site("resid_post", 1)]
     assert found.score == pytest.approx(
@@ -101,13 +117,13 @@ def recurring(seed: int, told: float) -> Labelled:
     groups = np.repeat(np.arange(24), 5)
     last = rng.integers(16, size=120)
     labels = np.where(rng.random(120) < told, last % 2, rng.integers(2, size=120))
-    texts = ["".join(rng.choice(list("qrstuv"), size=4)) + "abcdefghijklmnop"[end] for end in last]
+    texts = ["".join(rng.choice(list("qrstuv"), size=5)) + "abcdefghijklmnop"[end] for end in last]
     return Labelled(texts, labels, groups)
 
 
 def test_memorised_types_show_in_the_control_task(grouped):
     """Where embeddings only tell tokens apart, random classes of tokens are read as well: selectivity near 0."""
-    found = decode(grouped, grouped.untrained(1), recurring(0, told=1.0), Site("embed"))
+    found = decode(grouped, control_models(grouped, count=3), recurring(0, told=1.0), Site("embed"))
     task = next(control for control in found.controls if control.name == "control_task")
     assert found.score > 0.95
     assert task.score > 0.9
@@ -120,12 +136,12 @@ def test_without_types_to_memorise_there_is_no_control_task(grouped):
     asked = recurring(1, told=0.0)
     rng = np.random.default_rng(3)
     lone = replace(asked, labels=rng.permutation(np.arange(24) % 2)[asked.groups], types=np.arange(120))
-    twin, site = grouped.untrained(1), Site("resid_post", 1)
-    found = decode(grouped, twin, lone, site)
+    untrained, site = control_models(grouped, count=3), Site("resid_post", 1)
+    found = decode(grouped, untrained, lone, site)
     assert found.details["control_task"] == "not measured: 0 types recur across groups, 8 are needed"
     assert "control_task" not in {control.name for control in found.controls}
-    constant = replace(asked, prompts=[text[:-5] + "=" for text in asked.prompts])
-    assert "no token of enough types" in decode(grouped, twin, constant, site).details["control_task"]
+    constant = replace(asked, prompts=["q" * (1 + row) + "=" for row in range(120)])
+    assert "no token of enough types" in decode(grouped, untrained, constant, site).details["control_task"]
 
 
 def test_tokens_that_could_not_explain_the_score_are_no_types(grouped):
@@ -135,7 +151,9 @@ def test_tokens_that_could_not_explain_the_score_are_no_types(grouped):
     marked = [
         f"{text[:-1]}{'xy'[label]}{text[-1]}" for text, label in zip(asked.prompts, asked.labels, strict=True)
     ]
-    found = decode(grouped, grouped.untrained(1), replace(asked, prompts=marked, at="mean"), Site("embed"))
+    found = decode(
+        grouped, control_models(grouped, count=3), replace(asked, prompts=marked, at="mean"), Site("embed")
+    )
     assert found.score > 0.85
     assert "no token of enough types" in found.details["control_task"]
 
@@ -143,7 +161,7 @@ def test_tokens_that_could_not_explain_the_score_are_no_types(grouped):
 def test_given_types_are_taught_to_the_same_probe(grouped):
     """With types of one's own, the control is the same probe on `control_task`'s classes, computed by hand."""
     asked = replace(recurring(2, told=0.9), types=np.tile(np.arange(10), 12))
-    found = decode(grouped, grouped.untrained(1), asked, Site("resid_post", 1), seed=7)
+    found = decode(grouped, control_models(grouped, count=3), asked, Site("resid_post", 1), seed=7)
     features = collect(grouped, asked.prompts, [Site("resid_post", 1)])[Site("resid_post", 1)]
     taught = control_task(asked.types, 2, 7, np.bincount(asked.labels))
     right = out_of_fold_classification(features, taught, asked.groups, seed=7) == taught
@@ -153,9 +171,9 @@ def test_given_types_are_taught_to_the_same_probe(grouped):
 
 def test_the_details_have_the_code_of_site_and_twin(grouped):
     """The code length in the details is that of the features at the site, and beside it the untrained model's."""
-    asked, twin, site = recurring(3, told=1.0), grouped.untrained(1), Site("resid_post", 2)
-    found = decode(grouped, twin, asked, site, seed=2)
-    for prefix, model in (("", grouped), ("untrained_", twin)):
+    asked, untrained, site = recurring(3, told=1.0), control_models(grouped, count=3), Site("resid_post", 2)
+    found = decode(grouped, untrained, asked, site, seed=2)
+    for prefix, model in (("", grouped), ("untrained_", untrained[0].build())):
         code = codelength(collect(model, asked.prompts, [site])[site], asked.labels, asked.groups, seed=2)
         assert found.details[f"{prefix}codelength_bits"] == pytest.approx(code.bits)
         assert found.details[f"{prefix}compression"] == pytest.approx(code.compression)
@@ -164,7 +182,7 @@ def test_the_details_have_the_code_of_site_and_twin(grouped):
 def test_the_prompts_behind_the_score_are_kept(grouped):
     """Examples are prompts with their label and the probe's answer, and the tokens are of all prompts."""
     asked = recurring(4, told=0.7)
-    found = decode(grouped, grouped.untrained(1), asked, Site("embed"))
+    found = decode(grouped, control_models(grouped, count=3), asked, Site("embed"))
     assert found.tokens == sum(len(grouped.encode(text)) for text in asked.prompts)
     assert len(found.examples) == 12
     truth = dict(zip(asked.prompts, asked.labels, strict=True))
@@ -176,12 +194,12 @@ def test_the_prompts_behind_the_score_are_kept(grouped):
 
 def test_the_layers_of_a_claim_share_one_pass(grouped):
     """Reading a second layer runs neither model again, and reads what a pass of its own would."""
-    asked, twin, store = recurring(6, told=0.7), grouped.untrained(1), ActivationStore()
-    decode(grouped, twin, asked, Site("resid_post", 0), store=store)
+    asked, untrained, store = recurring(6, told=0.7), control_models(grouped, count=3), ActivationStore()
+    decode(grouped, untrained, asked, Site("resid_post", 0), store=store)
     passes = store.passes
-    found = decode(grouped, twin, asked, Site("resid_post", 2), store=store)
-    assert store.passes == passes == 2
-    assert found == decode(grouped, twin, asked, Site("resid_post", 2))
+    found = decode(grouped, untrained, asked, Site("resid_post", 2), store=store)
+    assert store.passes == passes == 1 + 3 + 6 + 1  # the last is over the vocabulary's embeddings
+    assert found == decode(grouped, untrained, asked, Site("resid_post", 2))
 
 
 def test_token_ids_need_no_tokenizer(grouped):
@@ -189,7 +207,7 @@ def test_token_ids_need_no_tokenizer(grouped):
     subject = Subject.from_model(grouped.model, name="bare")
     groups = np.repeat(np.arange(10), 2)
     asked = Labelled([[1, 2 + row] for row in range(20)], groups % 2, groups)
-    found = decode(subject, grouped.untrained(1), asked, Site("resid_post", 0))
+    found = decode(subject, control_models(grouped, count=3), asked, Site("resid_post", 0))
     assert found.examples[0].prompt.split()[0] == "1"
 
 
@@ -198,7 +216,7 @@ def test_a_number_is_scored_as_by_hand(grouped):
     asked = recurring(5, told=1.0)
     ends = np.array(["abcdefghijklmnop".index(text[-1]) for text in asked.prompts], dtype=float)
     asked = replace(asked, labels=ends + np.random.default_rng(0).normal(size=120))
-    found = decode(grouped, grouped.untrained(1), asked, Site("embed"), kind="regression", seed=1)
+    found = decode(grouped, control_models(grouped, count=3), asked, Site("embed"), kind="regression", seed=1)
     features = collect(grouped, asked.prompts, [Site("embed")])[Site("embed")]
     guesses = out_of_fold_regression(features, asked.labels, asked.groups, seed=1)
     expected = r2(asked.labels, guesses, mean_predictions(asked.labels, asked.groups, seed=1))
@@ -222,9 +240,11 @@ def test_random_features_are_no_finding(monkeypatch, kind):
     claim = CLAIM.model_copy(update={"controls": controls, "threshold": lowest, "margin": 0.01})
     tokens = [[0, 1]] * 28
     for _ in range(200):
-        noise = rng.normal(size=(3, 14, 5))[:, groups] + 0.3 * rng.normal(size=(3, 28, 5))
-        known = {"bag_of_tokens": noise[1], "untrained": noise[2]}
-        readings = Readings(Labelled(tokens, labels, groups), tokens, ["a"] * 28, noise[0], known)
+        noise = rng.normal(size=(5, 14, 5))[:, groups] + 0.3 * rng.normal(size=(5, 28, 5))
+        known, models = {"bag_of_tokens": noise[1]}, {"untrained": noise[2:]}
+        readings = Readings(
+            Labelled(tokens, labels, groups), tokens, ["a"] * 28, noise[0], known, models=models
+        )
         alarms += judge(claim, measure(readings, kind, 0, {})).outcome is Outcome.SUPPORTED
     assert exact(alarms, 200).low <= 0.05, f"{alarms} of 200: {exact(alarms, 200)}"
 
@@ -233,10 +253,36 @@ def test_a_probe_without_groups_is_refused(grouped):
     """No groups is an error in one line that says what to give."""
     texts, labels, _ = letters(0)
     with pytest.raises(ValueError, match="no groups is refused"):
-        decode(grouped, grouped.untrained(1), Labelled(texts, labels, None), Site("embed"))
+        decode(grouped, control_models(grouped, count=3), Labelled(texts, labels, None), Site("embed"))
 
 
 def test_no_prompts_is_refused(grouped):
     """An empty prompt list is named as such."""
     with pytest.raises(ValueError, match="prompts"):
-        decode(grouped, grouped.untrained(1), Labelled([], np.array([]), np.array([])), Site("embed"))
+        decode(
+            grouped, control_models(grouped, count=3), Labelled([], np.array([]), np.array([])), Site("embed")
+        )
+
+
+@pytest.mark.parametrize(("count", "rises"), [(24, True), (240, False)])
+def test_the_learning_curve_tells_few_rows_from_no_signal(count, rises):
+    """A weak signal in many features is short of rows with few groups and not with many; noise is flat."""
+    rng = np.random.default_rng(4)
+    groups = np.arange(count)
+    labels = groups % 2
+    features = rng.normal(size=(count, 20)) + 0.5 * labels[:, None]
+    problem = Problem.of(features, labels, groups, "classification", 0)
+    growth = growth_of(problem, held_out(problem), groups)
+    assert isinstance(growth, Growth)
+    assert (growth.gain > 0.05) == rises
+    assert growth.expected <= 1
+    half = out_of_fold(features, labels, groups, half=True).predictions == labels
+    assert growth.half == pytest.approx(half.mean())
+
+
+def test_a_curve_that_cannot_be_halved_says_why():
+    """With too few groups there is no growth, and the reason is kept."""
+    rows, features = np.arange(8), np.random.default_rng(0).normal(size=(8, 3))
+    problem = Problem.of(features, rows % 2, rows % 4, "classification", 0)
+    reason = growth_of(problem, held_out(problem), rows % 4)
+    assert reason == "2 training groups cannot be halved; give at least 4"

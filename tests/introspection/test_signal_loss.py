@@ -12,11 +12,14 @@ from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.probe import Labelled, decode
 from lazarus_probe.introspection.signal_loss import signal_loss
+from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.subject import Subject
 
 TOKENS = np.arange(2, 62)
 SCORE = {"kind": "decodability", "threshold": 0.1, "margin": 0.1, "minimum_groups": 20}
-CLAIM = Claim(id="test", statement="a", source="b", controls=("untrained",), **SCORE)
+CLAIM = Claim(
+    id="test", statement="a", source="b", controls=("untrained", "new_blocks", "permuted_blocks"), **SCORE
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,7 @@ def planted(make_llama, tokenizer, labels):
 def asked(labels):
     """Each token in four prompts; a split keeps the token together."""
     rng = np.random.default_rng(3)
-    prompts = [[0, int(rng.choice(TOKENS)), int(token)] for token in TOKENS for _ in range(4)]
+    prompts = [[0, int(rng.choice([1, 63])), int(token)] for token in TOKENS for _ in range(4)]
     return Labelled(prompts, np.repeat(labels, 4), np.repeat(TOKENS, 4))
 
 
@@ -72,13 +75,15 @@ def test_the_curve_is_that_of_the_probe(planted, labels):
     from lazarus_probe.statistics import halves
 
     rows = halves(asked(labels).labels, asked(labels).groups, None, 2)[1]
-    plain = decode(planted, planted.untrained(1), asked(labels).take(rows), Site("resid_post", 2), seed=2)
+    plain = decode(
+        planted, control_models(planted, count=3), asked(labels).take(rows), Site("resid_post", 2), seed=2
+    )
     assert found.curves[0].y[2] == pytest.approx(plain.score)
 
 
 def test_an_untrained_model_loses_nothing(planted, labels):
     """Where the best layer is best by chance, its fall on other prompts is not supported."""
-    for seed in range(4):
+    for seed in range(2):
         subject = planted.untrained(10 + seed)
         found = signal_loss(subject, asked(labels), seed=seed)
         assert judge(CLAIM, found).outcome is not Outcome.SUPPORTED

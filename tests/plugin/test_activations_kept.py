@@ -38,10 +38,21 @@ def notes(project):
 
 
 def test_claims_share_one_pass(project):
-    """All tests of a run share one store, in memory where nothing else is asked for."""
+    """All tests of a run share one store, and a later run finds it in pytest's cache."""
     project.write(SUITE.format(parts=3))
-    project.run().assert_outcomes(passed=3)
-    assert [(note["passes"], note["hits"]) for note in notes(project)] == [(1, 0), (1, 2), (1, 4)]
+    for first in (1, 0):
+        project.run().assert_outcomes(passed=3)
+        expected = [(first, part * 2 + 2 * (1 - first)) for part in range(3)]
+        assert [(note["passes"], note["hits"]) for note in notes(project)] == expected
+    kept = list((project.pytester.path / ".pytest_cache").glob("**/*.safetensors"))
+    assert len(kept) == len(list(project.pytester.path.glob("**/*.safetensors"))) == 2
+
+
+def test_without_a_cache_nothing_is_written(project):
+    """Where pytest's cache is switched off, activations are kept in memory alone."""
+    project.write(SUITE.format(parts=2))
+    project.run("-p", "no:cacheprovider").assert_outcomes(passed=2)
+    assert [(note["passes"], note["hits"]) for note in notes(project)] == [(1, 0), (1, 2)]
     assert not list(project.pytester.path.glob("**/*.safetensors"))
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.statistics import grouped_folds, halves
+from lazarus_probe.statistics.folds import half_of_groups
 
 
 def test_no_group_is_on_both_sides():
@@ -69,3 +70,34 @@ def test_too_few_groups_to_halve_are_refused():
     """Where a class has not two groups for either half, the error says so."""
     with pytest.raises(ValueError, match="give more groups"):
         halves(np.repeat([0, 1], 6), np.repeat(np.arange(6), 2))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_half_of_the_groups_keeps_every_class(seed):
+    """Half of the groups stay whole, the others go, and each class keeps half of its groups give or take one."""
+    groups = np.arange(30).repeat(2)
+    labels = np.minimum(groups % 10, 2)  # two classes are rare
+    rows = np.flatnonzero(groups >= 6)
+    half = half_of_groups(labels, groups, rows, seed)
+    kept = set(groups[half])
+    assert len(kept) == 12
+    assert sorted(half) == [row for row in rows if groups[row] in kept]
+    for label in range(3):
+        count = len(set(groups[rows][labels[rows] == label]))
+        assert abs(len(set(groups[half][labels[half] == label])) - count / 2) <= 1
+
+
+def test_halves_of_groups_differ_by_seed_and_repeat():
+    """The same seed draws the same half, another seed another."""
+    groups, labels, rows = np.arange(40), np.arange(40) % 2, np.arange(40)
+    one, same, other = (half_of_groups(labels, groups, rows, seed) for seed in (1, 1, 2))
+    assert one.tolist() == same.tolist() != other.tolist()
+
+
+def test_groups_that_cannot_be_halved_are_refused():
+    """Fewer than four groups, and two classes that would not both stay, raise."""
+    with pytest.raises(ValueError, match="3 training groups cannot be halved; give at least 4"):
+        half_of_groups(np.array([0, 1, 0]), np.arange(3), np.arange(3))
+    labels = np.array([0, 1, 2, 3])
+    with pytest.raises(ValueError, match="no half of the training groups holds every class"):
+        half_of_groups(labels, np.arange(4), np.arange(4))

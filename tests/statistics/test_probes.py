@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -13,10 +13,12 @@ from sklearn.preprocessing import StandardScaler
 from lazarus_probe.statistics import (
     grouped_folds,
     mean_predictions,
+    out_of_fold,
     out_of_fold_classification,
     out_of_fold_regression,
     r2,
 )
+from lazarus_probe.statistics.folds import half_of_groups
 
 
 def template_noise(rng, templates=16, rows=8, width=40):
@@ -171,3 +173,37 @@ def test_constant_features_predict_the_mean():
     targets = np.random.default_rng(0).normal(size=20)
     guesses = out_of_fold_regression(np.ones((20, 5)), targets, groups)
     np.testing.assert_allclose(guesses, mean_predictions(targets, groups))
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_chosen_penalties_give_the_same_probe_again(kind):
+    """Penalties that were chosen before, given, predict the same; of another number than the folds they are refused."""
+    rng = np.random.default_rng(8)
+    features, groups = rng.normal(size=(60, 8)), np.arange(60) // 3
+    labels = np.arange(20).repeat(3) % 2 if kind == "classification" else features[:, 0] + rng.normal(size=60)
+    found = out_of_fold(features, labels, groups, kind)
+    again = out_of_fold(features, labels, groups, kind, penalties=found.penalties)
+    np.testing.assert_array_equal(found.predictions, again.predictions)
+    assert len(found.penalties) == 5
+    with pytest.raises(ValueError, match="2 penalties for 5 folds; give one for each"):
+        out_of_fold(features, labels, groups, kind, penalties=(1.0, 1.0))
+
+
+def test_half_of_the_groups_teach_less():
+    """With half of the training groups a probe that lacks rows is worse, as one fitted by hand on the same rows is."""
+    rng = np.random.default_rng(9)
+    groups = np.arange(80)
+    features = rng.normal(size=(80, 30))
+    targets = features @ rng.normal(size=30) + rng.normal(0, 3, size=80)
+    found = out_of_fold(features, targets, groups, "regression", half=True)
+    full = out_of_fold(features, targets, groups, "regression")
+    baseline = mean_predictions(targets, groups)
+    assert r2(targets, found.predictions, baseline) < r2(targets, full.predictions, baseline) - 0.1
+    train, test = grouped_folds(targets, groups, kind="regression")[0]
+    rows = half_of_groups(targets, groups, train, 0, "regression")
+    scaled = StandardScaler().fit(features[rows])
+    seen, unseen = (scaled.transform(features[part]) for part in (rows, test))
+    penalty = found.penalties[0] * (seen**2).sum() / len(seen)
+    ridge = Ridge(alpha=penalty).fit(seen, targets[rows])
+    expected = np.clip(ridge.predict(unseen), targets[rows].min(), targets[rows].max())
+    np.testing.assert_allclose(found.predictions[test], expected, rtol=1e-6)

@@ -1,0 +1,141 @@
+"""Models like the subject that lack what training put into them, whole or in the blocks alone.
+
+What an untrained model has too is no matter of training. What a model has too that kept the trained embeddings, and
+whose blocks compute nothing that was learnt, is no matter of the layers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import mlx.core as mx
+import numpy as np
+from mlx.utils import tree_flatten
+
+from lazarus_probe.subject.plain_weights import plain_weights
+from lazarus_probe.subject.subject import Subject, arguments
+
+if TYPE_CHECKING:
+    import mlx.nn as nn
+
+Lesion = Literal["new_blocks", "permuted_blocks"]
+LESIONS: tuple[Lesion, ...] = get_args(Lesion)
+ControlKind = Literal["untrained", "new_blocks", "permuted_blocks"]
+# Bytes of built models kept for the next prompts; small models take longer to build than to run on a few prompts.
+MEMORY = 2**28
+_BUILT: OrderedDict[str, Subject] = OrderedDict()
+
+
+def lesioned(subject: Subject, lesion: Lesion, seed: int = 0) -> Subject:
+    """The model with its own embeddings, final norm and unembedding, and blocks that hold nothing learnt.
+
+    Args:
+        subject: the model; adapters are merged and quantised weights read as the numbers that they stand for.
+        lesion: `new_blocks` initialises the blocks anew, as `Subject.untrained` does; `permuted_blocks` permutes the
+            entries of each weight of a block, so that their distribution is kept.
+        seed: of the initialisation, or of the permutations.
+
+    Raises:
+        ValueError: an unknown lesion, or a weight that a newly initialised model has no place for.
+    """
+    if lesion not in LESIONS:
+        raise ValueError(f"lesion {lesion!r} is unknown; give one of {', '.join(LESIONS)}")
+    model = subject.untrained(seed).model
+    fresh: dict[str, mx.array] = dict(tree_flatten(model.parameters()))
+    loaded = []
+    for name, value in _lesioned_weights(subject, lesion, seed):
+        if name not in fresh or fresh[name].shape != value.shape:
+            place = tuple(fresh[name].shape) if name in fresh else "none of that name"
+            raise ValueError(
+                f"{subject.name} cannot be lesioned: its weight {name} is {tuple(value.shape)}, and a newly "
+                f"initialised model has {place}"
+            )
+        loaded.append((name, value.astype(fresh[name].dtype)))
+    model.load_weights(loaded, strict=False)
+    mx.eval(model.parameters())
+    return Subject.from_model(model, subject.tokenizer, f"{subject.name}-{lesion}-{seed}", subject.config)
+
+
+def _lesioned_weights(subject: Subject, lesion: Lesion, seed: int) -> Iterator[tuple[str, mx.array]]:
+    """The weights that are not as initialised."""
+    blocks = _block_paths(subject)
+    rng = np.random.default_rng(seed)
+    for name, shape, read in plain_weights(subject.model):
+        if not name.startswith(blocks):
+            yield name, read()
+        elif lesion == "permuted_blocks":
+            order = mx.array(rng.permutation(int(np.prod(shape))))
+            yield name, read().reshape(-1)[order].reshape(shape)
+
+
+def _block_paths(subject: Subject) -> tuple[str, ...]:
+    """What the names of the blocks' weights begin with."""
+    blocks = {id(block) for block in subject.anatomy.blocks}
+    return tuple(f"{path}." for path, module in subject.model.named_modules() if id(module) in blocks)
+
+
+@dataclass(frozen=True, eq=False)
+class ControlModel:
+    """A model to compare the subject with, built when its values are needed, and known without being built.
+
+    Attributes:
+        origin: the subject.
+        kind: `untrained`, or how it is lesioned.
+        seed: of its random weights.
+    """
+
+    origin: Subject
+    kind: ControlKind
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return f"{self.origin.name}-{self.kind}-{self.seed}"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that determines it: architecture and seed, and of a lesioned model the subject's weights."""
+        recipe = {
+            "architecture": architecture(self.origin),
+            "dtype": self.origin.dtype,
+            "kind": self.kind,
+            "seed": self.seed,
+            "weights": None if self.kind == "untrained" else self.origin.fingerprint,
+        }
+        return hashlib.sha256(json.dumps(recipe, sort_keys=True, default=str).encode()).hexdigest()
+
+    def build(self) -> Subject:
+        """The model itself; the last ones are kept, as far as they are small."""
+        if self.fingerprint in _BUILT:
+            _BUILT.move_to_end(self.fingerprint)
+            return _BUILT[self.fingerprint]
+        built = self._built()
+        _BUILT[self.fingerprint] = built
+        while sum(_size(each.model) for each in _BUILT.values()) > MEMORY:
+            _BUILT.popitem(last=False)
+        return built
+
+    def _built(self) -> Subject:
+        if self.kind == "untrained":
+            return self.origin.untrained(self.seed)
+        return lesioned(self.origin, self.kind, self.seed)
+
+
+def architecture(subject: Subject) -> dict[str, Any]:
+    """What a model is built from: the module of its code and its arguments, as plain data."""
+    return {
+        "code": f"{type(subject.model).__module__}.{type(subject.model).__qualname__}",
+        **dataclasses.asdict(arguments(subject.model)),
+    }
+
+
+def _size(model: nn.Module) -> int:
+    return sum(value.nbytes for _, value in tree_flatten(model.parameters()))

@@ -1,0 +1,68 @@
+"""Every array of a model under the name that it has without adapters and quantisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+from lazarus_probe.subject.subject import random_state
+
+
+def plain_weights(model: nn.Module) -> Iterator[tuple[str, tuple[int, ...], Callable[[], mx.array]]]:
+    """Name, shape and reader of every weight; modules that stand in two places are taken once."""
+    modules = [(path, module) for path, module in model.named_modules()]
+    adapted = {path: module for path, module in modules if "lora_a" in module}
+    known: set[int] = set()
+    for path, module in modules:
+        within = any(path.startswith(f"{one}.") for one in adapted)
+        if id(module) in known or within:
+            continue
+        known.add(id(module))
+        if path in adapted:
+            with random_state(0):  # what is fused into is drawn first
+                module = module.fuse(dequantize=True)
+        for key, value in _own(module):
+            quantised = key == "weight" and "scales" in module
+            read = partial(_dequantised, module) if quantised else partial(_identity, value)
+            shape = _quantised_shape(module) if quantised else tuple(value.shape)
+            yield (f"{path}.{key}" if path else key), shape, read
+
+
+def _own(module: nn.Module) -> Iterator[tuple[str, mx.array]]:
+    """A module's own arrays, without those of modules in it and without what a quantised weight is coded by."""
+    coded = ("scales", "biases", "global_scale") if "scales" in module else ()
+    for key, value in module.items():
+        if key.startswith("_") or key in coded or isinstance(value, nn.Module):
+            continue
+        if isinstance(value, mx.array):
+            yield key, value
+        elif isinstance(value, list | dict):
+            for inner, array in tree_flatten(value, is_leaf=lambda one: isinstance(one, nn.Module)):
+                if isinstance(array, mx.array):
+                    yield f"{key}.{inner}", array
+
+
+def _identity(value: mx.array) -> mx.array:
+    return value
+
+
+def _dequantised(module: Any) -> mx.array:
+    extra = {} if module.get("global_scale") is None else {"global_scale": module["global_scale"]}
+    return mx.dequantize(
+        module["weight"],
+        module["scales"],
+        module.get("biases"),
+        group_size=module.group_size,
+        bits=module.bits,
+        mode=getattr(module, "mode", "affine"),
+        **extra,
+    )
+
+
+def _quantised_shape(module: Any) -> tuple[int, ...]:
+    return (*module["weight"].shape[:-1], module["weight"].shape[-1] * 32 // module.bits)

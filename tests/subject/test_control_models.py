@@ -1,0 +1,86 @@
+"""Control models: what they keep of the subject, what they lose, and how they are known."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+
+from lazarus_probe.subject import Subject
+from lazarus_probe.subject.control_models import LESIONS, ControlModel, lesioned
+from lazarus_probe.subject.generate import forward
+
+
+def weights(subject):
+    return {name: np.array(value) for name, value in tree_flatten(subject.model.parameters())}
+
+
+@pytest.mark.parametrize("lesion", LESIONS)
+def test_all_but_the_blocks_is_kept(subject, lesion):
+    """Embedding, final norm and unembedding are the subject's to the bit; every matrix of a block is another."""
+    ours, theirs = weights(subject), weights(subject.lesioned(lesion, 3))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        inside = name.startswith("model.layers.")
+        assert np.array_equal(value, theirs[name]) != inside, name
+
+
+def test_permuted_blocks_keep_the_entries(subject):
+    """Each weight of a block holds the same numbers in another order, and another seed gives another order."""
+    ours, one, other = (
+        weights(each) for each in (subject, *(lesioned(subject, "permuted_blocks", s) for s in (0, 1)))
+    )
+    for name, value in ours.items():
+        assert np.array_equal(np.sort(value, axis=None), np.sort(one[name], axis=None))
+    name = "model.layers.1.mlp.up_proj.weight"
+    assert not np.array_equal(one[name], other[name])
+
+
+def test_new_blocks_are_those_of_the_untrained_model(subject):
+    """The blocks are those that the same seed initialises."""
+    ours, theirs = weights(subject.lesioned("new_blocks", 4)), weights(subject.untrained(4))
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours if "layers." in name)
+
+
+def test_quantised_weights_are_read_as_their_numbers(make_llama, tokenizer):
+    """The lesioned model of a quantised one has plain embeddings, of the numbers that the quantised ones stand for."""
+    model = make_llama(hidden_size=64, intermediate_size=64, vocab_size=64)
+    nn.quantize(model, group_size=32, bits=8)
+    subject = Subject.from_model(model, tokenizer)
+    table = subject.anatomy.embedding
+    plain = mx.dequantize(table["weight"], table["scales"], table["biases"], group_size=32, bits=8)
+    found = subject.lesioned("permuted_blocks", 0)
+    assert mx.array_equal(found.anatomy.embedding["weight"], plain)
+    assert mx.isfinite(forward(found.model, mx.array([[1, 2]]))).all()
+
+
+def test_an_unknown_lesion_is_refused(grouped):
+    """A lesion that there is not is named, with those that there are."""
+    with pytest.raises(ValueError, match="lesion 'all' is unknown; give one of new_blocks, permuted_blocks"):
+        grouped.lesioned("all")
+
+
+def test_a_control_model_is_known_by_its_recipe(grouped, make_llama, tokenizer):
+    """Untrained models are known by architecture and seed, lesioned ones by the subject's weights as well."""
+    other = Subject.from_model(make_llama(7, num_key_value_heads=2, tie_word_embeddings=False), tokenizer)
+    deeper = Subject.from_model(make_llama(0, num_hidden_layers=5), tokenizer)
+    one, same, seeded = (
+        ControlModel(grouped, "untrained", 1),
+        ControlModel(other, "untrained", 1),
+        ControlModel(grouped, "untrained", 2),
+    )
+    assert one.fingerprint == same.fingerprint
+    assert len({one.fingerprint, seeded.fingerprint, ControlModel(deeper, "untrained", 1).fingerprint}) == 3
+    lesions = {ControlModel(model, lesion, 1).fingerprint for model in (grouped, other) for lesion in LESIONS}
+    assert len(lesions) == 4
+
+
+@pytest.mark.parametrize("kind", ["untrained", *LESIONS])
+def test_it_builds_what_its_kind_says(grouped, kind):
+    """The model built is the untrained or lesioned one of that seed, and built once while it is kept."""
+    control = ControlModel(grouped, kind, 2)
+    expected = grouped.untrained(2) if kind == "untrained" else lesioned(grouped, kind, 2)
+    assert control.build().fingerprint == expected.fingerprint
+    assert control.build() is control.build()
