@@ -12,8 +12,10 @@ import pytest
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.introspection.readings import by_phrasing
 from lazarus_probe.statistics.measurement import Control
 from lazarus_probe.tasks import prompts
+from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS
 
 EARLY = ("L0", "L1", "L2")
 LATER = ("L0", "L1", "L2", "half", "last")
@@ -33,15 +35,8 @@ def task_types(rng):
 
 
 def operations(rng):
-    """Which operation; the probe is tested on a phrasing it has not met, intervals rest on operand families."""
-    asked = prompts.questions(rng, per_cell=6)
-    return Labelled(
-        [question.text for question in asked],
-        np.array([question.fact.operation for question in asked]),
-        groups=np.array([question.phrasing for question in asked]),
-        clusters=np.array([question.family for question in asked]),
-        at="mean",
-    )
+    """Which operation; the probe is tested on a phrasing it has not met."""
+    return by_phrasing(prompts.questions(rng, per_cell=2, phrasings=tuple(ALL_PHRASINGS)), at="mean")
 
 
 def operands(subject, rng):

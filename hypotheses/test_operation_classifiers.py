@@ -9,7 +9,9 @@ import pytest
 
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.introspection.readings import by_phrasing
 from lazarus_probe.tasks import prompts
+from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS
 
 
 @pytest.mark.claim("operation-in-hidden-space")
@@ -26,11 +28,7 @@ def test_same_phrasing(subject, untrained_models, activations, evidence, rng, la
 
 @pytest.mark.claim("operation-across-phrasings")
 def test_unmet_phrasing(subject, untrained_models, activations, evidence, rng, layer):
-    asked = prompts.questions(rng, per_cell=5)
-    labels = np.array([question.fact.operation for question in asked])
-    phrasings = np.array([question.phrasing for question in asked])
-    families = np.array([question.family for question in asked])
-    labelled = Labelled([question.text for question in asked], labels, groups=phrasings, clusters=families)
+    labelled = by_phrasing(prompts.questions(rng, per_cell=2, phrasings=tuple(ALL_PHRASINGS)))
     found = decode(
         subject, untrained_models, labelled, resid_post(layer), store=activations, seed=evidence.seed
     )

@@ -1,28 +1,22 @@
 """Where is the operation of a question in words readable, and is it lost again?
 
 The published probe was tested on prompts that it was taught, or on four of 16. Here it is tested on phrasings that it
-has not met, and intervals rest on operand families.
+has not met, and intervals rest on phrasings and operand families.
 """
 
-import numpy as np
 import pytest
 
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.introspection.probe import decode
+from lazarus_probe.introspection.readings import by_phrasing
 from lazarus_probe.introspection.signal_loss import signal_loss
 from lazarus_probe.tasks import prompts
-from lazarus_probe.tasks.arithmetic import VERBAL
+from lazarus_probe.tasks.arithmetic import ALL_VERBAL
 
 
 def worded(evidence, rng):
     """Questions in words, with the operation to be read; a split keeps a phrasing together."""
-    asked = prompts.questions(rng, evidence.claim.parameters["per_cell"], VERBAL)
-    return Labelled(
-        [question.text for question in asked],
-        np.array([question.fact.operation for question in asked]),
-        groups=np.array([question.phrasing for question in asked]),
-        clusters=np.array([question.family for question in asked]),
-    )
+    return by_phrasing(prompts.questions(rng, evidence.claim.parameters["per_cell"], ALL_VERBAL))
 
 
 @pytest.mark.claim("operation-in-words")

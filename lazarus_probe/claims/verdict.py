@@ -85,7 +85,7 @@ def decide(claim: Claim, measurement: Measurement) -> Verdict:
     if _possible_gain(claim, measurement, best_control) < claim.margin:
         return Verdict(Outcome.CONFOUNDED, _explained(claim, measurement, best_control))
     if missed:
-        reason = f"{_scored(measurement)} misses the threshold, {_wanted(claim)}, but rows are lacking"
+        reason = f"{_scored(measurement)} misses the threshold, {_wanted(claim)}, but more rows may help"
         return Verdict(Outcome.INCONCLUSIVE, f"{reason}: {_rising(measurement)}")
     return _supported_or_not(claim, measurement)
 
@@ -150,7 +150,7 @@ def _supported_or_not(claim: Claim, measurement: Measurement) -> Verdict:
         return Verdict(Outcome.INCONCLUSIVE, f"p = {measurement.p:.3g}, at most {claim.alpha:g} is needed")
     if claim.kind == "absence" and measurement.growth and measurement.growth.high >= claim.margin:
         return Verdict(
-            Outcome.INCONCLUSIVE, f"{_scored(measurement)}, but rows are lacking: {_rising(measurement)}"
+            Outcome.INCONCLUSIVE, f"{_scored(measurement)}, but more rows may help: {_rising(measurement)}"
         )
     strata, allowed = measurement.strata, claim.failing_share
     if strata is not None and allowed is not None and strata.upper > allowed:

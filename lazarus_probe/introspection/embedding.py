@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks import ActivationStore, Site
 from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.layer_probes import EMBED, probes
-from lazarus_probe.introspection.readings import Labelled
+from lazarus_probe.introspection.readings import Labelled, by_phrasing
 from lazarus_probe.introspection.similarity import similarity
 from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.sweep.progress import bar
 from lazarus_probe.tasks import prompts
-from lazarus_probe.tasks.arithmetic import LARGEST_OPERAND, OPERATIONS
+from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS, LARGEST_OPERAND, OPERATIONS
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -45,7 +45,7 @@ class Sizes:
     """How many prompts are asked: task prompts a template, questions an operation and phrasing, and answers."""
 
     per_template: int = 4
-    per_cell: int = 6
+    per_cell: int = 2
     answers: int = 150
 
 
@@ -233,15 +233,8 @@ def task_types(rng: np.random.Generator, per_template: int, operations: Sequence
 
 
 def operation_types(rng: np.random.Generator, per_cell: int, operations: Sequence[str] = ALL) -> Labelled:
-    """Which operation, in a phrasing that the probe has not met; intervals rest on operand families."""
-    asked = prompts.questions(rng, per_cell, operations=operations)
-    return Labelled(
-        [question.text for question in asked],
-        np.array([question.fact.operation for question in asked]),
-        groups=np.array([question.phrasing for question in asked]),
-        clusters=np.array([question.family for question in asked]),
-        at="mean",
-    )
+    """Which operation, in a phrasing that the probe has not met."""
+    return by_phrasing(prompts.questions(rng, per_cell, tuple(ALL_PHRASINGS), operations), at="mean")
 
 
 def first_operands(subject: Subject, rng: np.random.Generator, operation: str = "multiply") -> Labelled:

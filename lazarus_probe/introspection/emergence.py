@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
@@ -29,6 +28,7 @@ from lazarus_probe.introspection.probe import measure, model_scores, rivals
 from lazarus_probe.introspection.readings import Labelled, Readings, read
 from lazarus_probe.introspection.untrained import prediction_reach
 from lazarus_probe.statistics import Kind, PermutationTest, halves, max_statistic_p
+from lazarus_probe.statistics.bounded import Units
 from lazarus_probe.statistics.measurement import Curve, Measurement
 from lazarus_probe.statistics.threads import one_thread
 
@@ -137,7 +137,7 @@ def emergence(
         if layer is not None:
             scan = _scan(places, kind, seed)
             return _measured(places, scan, layer, _at(layer, layers), kind, seed)
-        first, second = halves(labelled.labels, labelled.groups, labelled.clusters, seed, kind)
+        first, second = halves(labelled.labels, labelled.groups, labelled.kept_whole, seed, kind)
         search = _scan({place: each.take(first) for place, each in places.items()}, kind, seed)
         found = find(search, declared)
         layer = _likeliest(search, declared) if found is None else found
@@ -207,7 +207,7 @@ def _searched(search: Scan, found: bool, n: int) -> dict[str, Any]:
     }
 
 
-def _curves(scan: Scan, units: NDArray[Any], kind: Kind, seed: int) -> tuple[Curve, ...]:
+def _curves(scan: Scan, units: Units, kind: Kind, seed: int) -> tuple[Curve, ...]:
     """The score and each control by layer; the band of shuffled labels is that of the null itself."""
     lines = {"score": scan.scores} | {
         name: {place: each[name] for place, each in scan.controls.items() if name in each}
@@ -226,7 +226,7 @@ def _curves(scan: Scan, units: NDArray[Any], kind: Kind, seed: int) -> tuple[Cur
     return (*drawn, chance)
 
 
-def _curve(name: str, line: Mapping[int, HeldOut], units: NDArray[Any], kind: Kind, seed: int) -> Curve:
+def _curve(name: str, line: Mapping[int, HeldOut], units: Units, kind: Kind, seed: int) -> Curve:
     intervals = [interval_of(each, units, kind, seed) for each in line.values()]
     return Curve(
         name,

@@ -26,7 +26,7 @@ from lazarus_probe.introspection.held_out import (
 from lazarus_probe.introspection.probe import model_scores, rivals
 from lazarus_probe.introspection.readings import Labelled, Readings
 from lazarus_probe.introspection.untrained import over_models
-from lazarus_probe.statistics import Kind, grouped_folds, max_statistic_p
+from lazarus_probe.statistics import Kind, fewest_units, grouped_folds, max_statistic_p
 from lazarus_probe.statistics.folds import encode, groups_per_class
 from lazarus_probe.statistics.linear import USUAL_PENALTY, hat, standardise
 from lazarus_probe.statistics.logistic import indicate
@@ -183,8 +183,8 @@ class Scan:
             score=ours.score,
             low=interval.low,
             high=interval.high,
-            n=len(units),
-            groups=len(np.unique(units)),
+            n=len(ours.hits),
+            groups=fewest_units(units),
             unit="held-out accuracy",
             controls=(
                 *(gain_over(name, ours, each, units, KIND, self.seed) for name, each in others.items()),

@@ -33,7 +33,14 @@ from lazarus_probe.introspection.held_out import (
 )
 from lazarus_probe.introspection.readings import Labelled, Readings, read
 from lazarus_probe.introspection.untrained import over_models
-from lazarus_probe.statistics import Kind, control_numbers, control_task
+from lazarus_probe.statistics import (
+    Kind,
+    control_numbers,
+    control_task,
+    count_units,
+    fewest_units,
+    take_units,
+)
 from lazarus_probe.statistics.control_task import enough_types
 from lazarus_probe.statistics.folds import encode, grouped_folds
 from lazarus_probe.statistics.measurement import Control, Example, Growth, Measurement, some_examples
@@ -106,8 +113,8 @@ def measure(readings: Readings, kind: Kind, seed: int, details: Mapping[str, Any
         score=score.score,
         low=interval.low,
         high=interval.high,
-        n=len(units),
-        groups=len(np.unique(units)),
+        n=len(score.hits),
+        groups=fewest_units(units),
         unit=UNIT[kind],
         controls=(
             *controls,
@@ -127,6 +134,7 @@ def measure(readings: Readings, kind: Kind, seed: int, details: Mapping[str, Any
         tokens=sum(map(len, readings.tokens)),
         examples=_examples(readings, score, kind),
         growth=growth if isinstance(growth, Growth) else None,
+        units=count_units(units) if isinstance(units, Mapping) else {},
     )
 
 
@@ -173,7 +181,7 @@ def _control_task(readings: Readings, score: HeldOut, kind: Kind, seed: int) -> 
     except ValueError as error:
         return f"not measured: {error}"
     other = held_out(Problem.of(readings.features[rows], taught, groups, kind, seed))
-    return gain_over("control_task", score.take(rows), other, labelled.units[rows], kind, seed)
+    return gain_over("control_task", score.take(rows), other, take_units(labelled.units, rows), kind, seed)
 
 
 def _tokens_to_memorise(

@@ -15,14 +15,16 @@ from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.held_out import Problem
 from lazarus_probe.introspection.untrained import ControlModels, checked_models, control_models
-from lazarus_probe.statistics import Kind, bag_of_tokens
+from lazarus_probe.statistics import Kind, bag_of_tokens, take_units
+from lazarus_probe.statistics.bounded import Units
 from lazarus_probe.statistics.folds import check_split
-from lazarus_probe.statistics.rows import LABEL, NAME, present
+from lazarus_probe.statistics.rows import LABEL, NAME, numbers, present
 from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.control_models import LESIONS, ControlModel
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
+    from lazarus_probe.tasks.prompts import Question
 
 # Bytes up to which the residuals of all layers are collected in one pass, for the layers asked for later.
 TOGETHER = 2**26
@@ -37,7 +39,8 @@ class Labelled:
         prompts: (N,) texts, or token ids.
         labels: (N,) classes, or numbers for a regression.
         groups: (N,) what a split keeps together: template, operand family, token.
-        clusters: (N,) the independent units that intervals rest on; the groups, unless said otherwise.
+        clusters: (N,) the independent units that intervals rest on; the groups, unless said otherwise. Or several kinds
+            of them by name, as in `{"phrasing": ..., "family": ...}`: what is read then generalises over all.
         at: which position is read, as in `collect`.
         facts: (N,) what each prompt is about, such as its sorted operands; the same fact in two groups is refused.
         types: (N,) what a probe could memorise instead of reading, for the control task; unless given, the tokens at
@@ -56,20 +59,51 @@ class Labelled:
     def __post_init__(self) -> None:
         """Refuse rows of which something is missing."""
         for name in OF_ROWS:
-            if getattr(self, name) is not None:
+            values = getattr(self, name)
+            if isinstance(values, Mapping):
+                of_kind = {kind: present(units, f"{name}[{kind!r}]", NAME) for kind, units in values.items()}
+                object.__setattr__(self, name, of_kind)
+            elif values is not None:
                 right = LABEL if name == "labels" else NAME
-                object.__setattr__(self, name, present(getattr(self, name), name, right))
+                object.__setattr__(self, name, present(values, name, right))
 
     @property
-    def units(self) -> NDArray[Any]:
+    def units(self) -> Units:
         """The clusters, or the groups where none are given."""
-        return self.groups if self.clusters is None else self.clusters
+        units: Units = self.groups if self.clusters is None else self.clusters
+        return units
+
+    @property
+    def kept_whole(self) -> NDArray[Any]:
+        """(N,) what no half of the prompts shares with the other: the units, or of several kinds of them the groups."""
+        whole: NDArray[Any] = np.asarray(self.groups if isinstance(self.clusters, Mapping) else self.units)
+        return whole
 
     def take(self, rows: NDArray[Any]) -> Labelled:
         """Some of the prompts, by row number."""
-        kept = {name: None if getattr(self, name) is None else getattr(self, name)[rows] for name in OF_ROWS}
+        kept = {
+            name: None if getattr(self, name) is None else take_units(getattr(self, name), rows)
+            for name in OF_ROWS
+        }
         at = self.at if isinstance(self.at, str | int | np.integer) else [self.at[row] for row in rows]
         return replace(self, prompts=[self.prompts[row] for row in rows], at=at, **kept)
+
+
+def by_phrasing(questions: Sequence[Question], at: Any = "last") -> Labelled:
+    """Questions with the operation to be read, in phrasings that the probe has not met.
+
+    What is read generalises over phrasings and over operand families, so both are independent units.
+    """
+    phrasings, families = (
+        [getattr(question, name) for question in questions] for name in ("phrasing", "family")
+    )
+    return Labelled(
+        [question.text for question in questions],
+        [question.fact.operation for question in questions],
+        groups=phrasings,
+        clusters={"phrasing": phrasings, "family": families},
+        at=at,
+    )
 
 
 @dataclass(frozen=True)
@@ -133,7 +167,7 @@ def read(
     check_split(labelled.labels, labelled.groups, kind)
     untrained = checked_models(subject, models)
     if kind == "regression":
-        labelled = replace(labelled, labels=labelled.labels.astype(float))
+        labelled = replace(labelled, labels=numbers(labelled.labels, "labels"))
     tokens = encode_all(subject, labelled.prompts)
     texts = [_text(subject, prompt) for prompt in labelled.prompts]
     check_leaks(labelled, texts)

@@ -7,7 +7,7 @@ too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.held_out import HeldOut, Problem, held_out_models
 from lazarus_probe.introspection.readings import Labelled, check_leaks
 from lazarus_probe.introspection.untrained import control_models, over_others
-from lazarus_probe.statistics import halves, paired_interval, sign_flip
+from lazarus_probe.statistics import count_units, fewest_units, halves, paired_interval, sign_flip
+from lazarus_probe.statistics.bounded import kinds_of
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
 from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.batches import encode_all
@@ -52,7 +53,7 @@ def signal_loss(
     texts = [each if isinstance(each, str) else subject.decode(each) for each in labelled.prompts]
     check_leaks(labelled, texts)
     parts = halves(
-        labelled.labels, labelled.groups, labelled.units, seed
+        labelled.labels, labelled.groups, labelled.kept_whole, seed
     )  # loads all that the limit is set on
     kinds: tuple[ControlKind, ...] = ("untrained", *LESIONS)
     with one_thread():
@@ -74,10 +75,13 @@ def signal_loss(
         low=interval.low,
         high=interval.high,
         n=len(fall),
-        groups=len(np.unique(kept.units)),
+        groups=fewest_units(kept.units),
         unit="accuracy lost by the last layer",
         controls=tuple(over_others(kind, score, interval, falls[kind]) for kind in kinds),
-        p=sign_flip(fall, kept.units, seed=seed, alternative="greater"),
+        p=max(
+            sign_flip(fall, of_kind, seed=seed, alternative="greater")
+            for of_kind in kinds_of(kept.units).values()
+        ),
         seed=seed,
         details={
             "layer": best,
@@ -93,6 +97,8 @@ def signal_loss(
             tested[-1].hits > 0,
         ),
         curves=(_curve("score", tested),),
+        units=count_units(kept.units) if isinstance(kept.units, Mapping) else {},
+        floor=-1.0,
     )
 
 

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lazarus_probe.introspection.held_out import HeldOut, gain_over, mean_of
 from lazarus_probe.statistics import Interval, Kind
+from lazarus_probe.statistics.bounded import Units
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.measurement import Control
 from lazarus_probe.subject.control_models import ControlModel, architecture
 from lazarus_probe.subject.subject import Subject
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from lazarus_probe.subject.control_models import ControlKind
 
 COUNT = 5
@@ -72,7 +71,7 @@ def checked_models(subject: Subject, models: ControlModels) -> tuple[ControlMode
 
 
 def over_models(
-    name: str, score: HeldOut, models: Sequence[HeldOut], units: NDArray[Any], kind: Kind, seed: int
+    name: str, score: HeldOut, models: Sequence[HeldOut], units: Units, kind: Kind, seed: int
 ) -> Control:
     """The control of several models of one kind: the score's gain over their mean, row by row.
 
@@ -80,7 +79,7 @@ def over_models(
         name: of the control.
         score: of the model.
         models: the same of each control model, on the same rows.
-        units: (N,) the independent units.
+        units: (N,) the independent units, or several kinds of them by name.
         kind: whether the labels are classes or numbers.
         seed: of the interval.
 

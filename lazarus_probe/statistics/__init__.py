@@ -6,6 +6,7 @@ from lazarus_probe.statistics.bounded import (
     count_units,
     fewest_units,
     ratio_interval,
+    take_units,
 )
 from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
 from lazarus_probe.statistics.codelength import Codelength, codelength
@@ -76,5 +77,6 @@ __all__ = [
     "required_groups",
     "selectivity",
     "sign_flip",
+    "take_units",
     "wilson",
 ]

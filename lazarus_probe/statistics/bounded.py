@@ -153,6 +153,13 @@ def count_units(units: Units) -> dict[str, int]:
     return {name: len(np.unique(names)) for name, names in kinds_of(units).items()}
 
 
+def take_units(units: Units, rows: NDArray[np.intp]) -> Units:
+    """The units of some rows, by row number."""
+    if isinstance(units, Mapping):
+        return {name: np.asarray(names)[rows] for name, names in units.items()}
+    return np.asarray(units)[rows]
+
+
 def fewest_units(units: Units) -> int:
     """How many units there are of the kind that has fewest: what an interval really rests on."""
     return min(count_units(units).values())
