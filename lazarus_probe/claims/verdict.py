@@ -12,6 +12,9 @@ from lazarus_probe.statistics.measurement import Control, Measurement, Strata
 from lazarus_probe.statistics.power import implied_p
 
 
+ROUNDING = 1e-6
+
+
 class Outcome(StrEnum):
     """What a claim comes to on one model."""
 
@@ -175,8 +178,12 @@ def _possible_gain(claim: Claim, measurement: Measurement, control: Control) -> 
     confounded where 1.00 is inconclusive, for the interval of a gain of 0 is wide.
     """
     score = measurement.score
-    left = abs(score) if claim.kind in POSITIVE else measurement.ceiling - score
-    return min(control.high, control.gain + left)
+    if claim.kind in POSITIVE:
+        gain, most = abs(control.score) - abs(score), abs(control.score)
+    else:
+        gain, most = score - control.score, measurement.ceiling - control.score
+    # A control may gain over something else than the score, as the probe of shuffled labels does over its own.
+    return min(control.high, most) if abs(gain - control.gain) < ROUNDING else control.high
 
 
 def _lacking(reason: str) -> Verdict:
