@@ -11,7 +11,6 @@ from lazarus_probe.statistics.intervals import estimate, shown
 from lazarus_probe.statistics.measurement import Control, Measurement, Strata
 from lazarus_probe.statistics.power import implied_p
 
-
 ROUNDING = 1e-6
 
 
