@@ -48,38 +48,48 @@ def operands(subject, rng):
 
 
 @pytest.mark.claim("task-type-in-embeddings")
-def test_task_type(subject, untrained_models, activations, evidence, rng):
+def test_task_type(subject, untrained_models, activations, evidence, family_rng):
     evidence.record(
         decode(
-            subject, untrained_models, task_types(rng), Site("embed"), store=activations, seed=evidence.seed
+            subject,
+            untrained_models,
+            task_types(family_rng),
+            Site("embed"),
+            store=activations,
+            seed=evidence.seed,
         )
     )
 
 
 @pytest.mark.claim("task-type-after-layers")
 @pytest.mark.parametrize("where", EARLY)
-def test_task_type_after(subject, untrained_models, activations, evidence, rng, where):
+def test_task_type_after(subject, untrained_models, activations, evidence, family_rng, where):
     site = residual(where, subject)
     evidence.record(
-        decode(subject, untrained_models, task_types(rng), site, store=activations, seed=evidence.seed)
+        decode(subject, untrained_models, task_types(family_rng), site, store=activations, seed=evidence.seed)
     )
 
 
 @pytest.mark.claim("operation-in-embeddings")
-def test_operation(subject, untrained_models, activations, evidence, rng):
+def test_operation(subject, untrained_models, activations, evidence, family_rng):
     evidence.record(
         decode(
-            subject, untrained_models, operations(rng), Site("embed"), store=activations, seed=evidence.seed
+            subject,
+            untrained_models,
+            operations(family_rng),
+            Site("embed"),
+            store=activations,
+            seed=evidence.seed,
         )
     )
 
 
 @pytest.mark.claim("operation-after-layers")
 @pytest.mark.parametrize("where", EARLY)
-def test_operation_after(subject, untrained_models, activations, evidence, rng, where):
+def test_operation_after(subject, untrained_models, activations, evidence, family_rng, where):
     site = residual(where, subject)
     evidence.record(
-        decode(subject, untrained_models, operations(rng), site, store=activations, seed=evidence.seed)
+        decode(subject, untrained_models, operations(family_rng), site, store=activations, seed=evidence.seed)
     )
 
 
@@ -109,15 +119,15 @@ def test_operand_after(subject, untrained_models, activations, evidence, rng, wh
     )
 
 
-def product_questions(rng, count=150):
+def product_questions(rng, count=300):
     """Products in the spaced format, grouped by operand family."""
     asked = [prompts.Question(f.prompt(), f, "spaced") for f in prompts.sample_facts("multiply", count, rng)]
     return asked, np.array([question.family for question in asked])
 
 
 @pytest.mark.claim("answer-not-in-embeddings")
-def test_answer_absent(subject, untrained_models, activations, evidence, rng):
-    asked, families = product_questions(rng)
+def test_answer_absent(subject, untrained_models, activations, evidence, family_rng):
+    asked, families = product_questions(family_rng)
     texts = [question.text for question in asked]
     read = {}
     for name, number in (("product", lambda fact: fact.answer), ("sum", lambda fact: fact.a + fact.b)):
@@ -142,8 +152,8 @@ def test_answer_absent(subject, untrained_models, activations, evidence, rng):
 
 @pytest.mark.claim("answer-after-layers")
 @pytest.mark.parametrize("where", LATER)
-def test_answer(subject, untrained_models, activations, evidence, rng, where):
-    asked, families = product_questions(rng)
+def test_answer(subject, untrained_models, activations, evidence, family_rng, where):
+    asked, families = product_questions(family_rng)
     answers = np.array([float(question.fact.answer) for question in asked])
     labelled = Labelled([question.text for question in asked], answers, families)
     site = residual(where, subject)

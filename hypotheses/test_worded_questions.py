@@ -20,22 +20,22 @@ def worded(evidence, rng):
 
 
 @pytest.mark.claim("operation-in-words")
-def test_early(subject, untrained_models, activations, evidence, rng):
-    asked = worded(evidence, rng)
+def test_early(subject, untrained_models, activations, evidence, family_rng):
+    asked = worded(evidence, family_rng)
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
     evidence.record(decode(subject, untrained_models, asked, site, store=activations, seed=evidence.seed))
 
 
 @pytest.mark.claim("operation-in-words-partly")
-def test_partly(subject, untrained_models, activations, evidence, rng):
-    asked = worded(evidence, rng)
+def test_partly(subject, untrained_models, activations, evidence, family_rng):
+    asked = worded(evidence, family_rng)
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
     evidence.record(decode(subject, untrained_models, asked, site, store=activations, seed=evidence.seed))
 
 
 @pytest.mark.claim("operation-in-words-lost-late")
-def test_lost(subject, activations, evidence, rng):
+def test_lost(subject, activations, evidence, family_rng):
     count = subject.num_layers
     evidence.require(count > 1, f"has {count} layers; one before the last is needed")
-    asked = worded(evidence, rng)
+    asked = worded(evidence, family_rng)
     evidence.record(signal_loss(subject, asked, store=activations, seed=evidence.seed))

@@ -214,6 +214,17 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     return np.random.default_rng(derived_seed(name, seed_of(request.node)))
 
 
+@pytest.fixture
+def family_rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """A generator seeded by the claim's family and the run's seed.
+
+    Claims of a family that draw the same prompts from it share their activations, and differ by where they look alone.
+    """
+    import numpy as np
+
+    return np.random.default_rng(derived_seed(claim_of(request.node).family, seed_of(request.node)))
+
+
 def derived_seed(name: str, seed: int) -> int:
     """A seed of its own for each claim, the same in every run."""
     return int.from_bytes(hashlib.sha256(f"{name} {seed}".encode()).digest()[:4], "big")
