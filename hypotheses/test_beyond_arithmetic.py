@@ -14,7 +14,7 @@ from lazarus_probe.introspection.probe import Labelled, decode
 
 def decoded(task, subject, untrained_models, store, evidence):
     """A probe of the classes of a task at 55% depth, on families that it has not met."""
-    items = TASKS[task].items()
+    items = TASKS[task].items(per_label=100)
     texts = [item.prompt for item in items]
     labels, families = (np.array([getattr(item, name) for item in items]) for name in ("label", "family"))
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
