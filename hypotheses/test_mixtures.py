@@ -91,7 +91,7 @@ def test_later_experts(subject, evidence, rng):
     layers, declared = mixture(subject, evidence), evidence.claim.parameters
     texts, templates = mixed(rng, declared["per_template"])
     early = nearest(layers, evidence.claim.layer_for(subject.name, subject.num_layers))
-    late = nearest(layers, layer_at(declared["late"], subject.num_layers))
+    late = nearest(layers, max(layer_at(declared["late"], subject.num_layers), early + 1))
     evidence.require(early < late, f"experts at layer {early} to predict those at layer {late} from")
     models = chain([subject], untrained_models(subject))
     found, *untrained = (routes(model, texts, [early, late]) for model in models)

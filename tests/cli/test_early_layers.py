@@ -85,7 +85,7 @@ def test_options_change_what_is_asked(capsys):
     other = asked("-l", "0", "--operations", "+", "--seed", "1")
     divided = asked("-l", "-1", "--operations", "*,/", "--analyze-positions")
     assert (plain["operations"], plain["digits"], plain["num_prompts"]) == (["+"], [2, 3, 4], 9)
-    assert plain["mean_similarity"]["0"]["untrained"] != other["mean_similarity"]["0"]["untrained"]
+    assert plain["probe_results"] != other["probe_results"]
     assert (divided["layers"], divided["operations"]) == ([7], ["*", "/"])
     assert "position_results" in divided
     assert "position_results" not in plain

@@ -61,7 +61,7 @@ def test_baked_in_is_said_where_the_controls_carry_it(result):
 
 def test_not_in_embeddings_is_said_where_the_operands_are(result):
     """The answer is said not to be there only where the same probe does find the operands' sum."""
-    low = replace(result.answer_absent, score=0.02, low=-0.05, high=0.07, groups=60)
+    low = replace(result.answer_absent, score=0.02, low=-0.05, high=0.07, groups=60, growth=None)
     found = replace(low, controls=(Control("operand_sum", 0.99, 0.97, 0.9, 1.0),))
     blind = replace(low, controls=(Control("operand_sum", 0.03, 0.01, -0.1, 0.1),))
     assert "Answer NOT in embeddings (requires computation)" in words(replace(result, answer_absent=found))

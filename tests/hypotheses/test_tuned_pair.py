@@ -40,8 +40,8 @@ def test_an_ability_that_is_gone_is_found(run):
 
 
 def test_a_general_loss_is_no_loss_of_words(run):
-    """It answers worded questions less often, and symbolic ones as much less: confounded, and no invariance."""
-    assert outcomes(run)["tuning-costs-worded-answers"] == "confounded"
+    """It answers worded questions less often, and symbolic ones nearly as much less: no loss of words."""
+    assert outcomes(run)["tuning-costs-worded-answers"] == "inconclusive"
     assert outcomes(run)["tuning-keeps-symbolic-answers"] == "refuted"
 
 

@@ -110,9 +110,9 @@ def test_one_operation_has_no_operation_to_read(organism):
     assert "position_results" not in data
 
 
-@pytest.mark.parametrize(("planted", "outcome"), [("answer", Outcome.SUPPORTED), ("operands", None)])
-def test_only_a_computed_answer_is_extractable(organism, planted, outcome):
-    """Features that hold the answer support it; those that hold the operands do not, however high their R2."""
+@pytest.mark.parametrize("planted", ["answer", "operands"])
+def test_only_a_computed_answer_is_extractable(organism, planted):
+    """Features that hold the answer gain over the operands, and lack groups; those that hold the operands do not."""
     asked = expressions(["multiply", "add"], range(2, 9))
     rng, texts = np.random.default_rng(0), [str(each) for each in asked]
     answers = np.array([float(each.answer) for each in asked])
@@ -134,4 +134,6 @@ def test_only_a_computed_answer_is_extractable(organism, planted, outcome):
     found = measure(readings, "regression", 0, {})
     assert found.score > 0.9
     verdict = judge(declared("computation-mostly-complete"), found)
-    assert verdict.outcome is outcome if outcome else verdict.outcome is not Outcome.SUPPORTED, verdict
+    assert verdict.outcome is not Outcome.SUPPORTED  # 28 families, were one that was not seen all wrong
+    gain = next(control.gain for control in found.controls if control.name == "operands")
+    assert (gain > 0.01) == (planted == "answer"), gain

@@ -42,4 +42,4 @@ def test_a_further_control_is_the_same_probe_on_other_features(grouped):
     control = next(each for each in found.controls if each.name == "numbers")
     expected = held_out(Problem.of(numbers, labels, groups, "regression", 3)).score
     assert control.score == pytest.approx(expected)
-    assert control.score > 0.99 > found.score
+    assert control.score > 0.9 > found.score
