@@ -115,7 +115,12 @@ def weighted_sums(columns: Floats, units: Units, draws: int = DRAWS, seed: int =
     Raises:
         ValueError: shapes that do not match, or fewer than two units of a kind.
     """
-    indices = [index_clusters(names, len(columns)) for names in kinds_of(units).values()]
+    indices = [
+        index_clusters(
+            names, len(columns), name=f"units[{kind!r}]" if isinstance(units, Mapping) else "clusters"
+        )
+        for kind, names in kinds_of(units).items()
+    ]
     weights = [unit_weights(count, draws, seed + kind) for kind, (_, count) in enumerate(indices)]
     sizes = [_size_of_a_unit(index, count) for index, count in indices]
     if len(indices) == 1:

@@ -25,13 +25,16 @@ def as_values(values: ArrayLike, name: str = "values") -> Floats:
     return array
 
 
-def index_clusters(clusters: ArrayLike, n: int, at_least: int = 2) -> tuple[Ints, int]:
+def index_clusters(
+    clusters: ArrayLike, n: int, at_least: int = 2, name: str = "clusters"
+) -> tuple[Ints, int]:
     """Number the clusters from 0.
 
     Args:
         clusters: (N,) a name or number for each row.
         n: how many rows there must be.
         at_least: how many clusters are needed.
+        name: what errors call them.
 
     Returns:
         The cluster of each row (N,), and the number of clusters.
@@ -41,10 +44,10 @@ def index_clusters(clusters: ArrayLike, n: int, at_least: int = 2) -> tuple[Ints
     """
     names = np.asarray(clusters)
     if names.shape != (n,):
-        raise ValueError(f"clusters has shape {names.shape}: give one cluster for each of the {n} rows")
+        raise ValueError(f"{name} has shape {names.shape}: give one cluster for each of the {n} rows")
     unique, index = np.unique(names, return_inverse=True)
     if len(unique) < at_least:
-        raise ValueError(f"clusters has {len(unique)} distinct value(s): at least {at_least} are needed")
+        raise ValueError(f"{name} has {len(unique)} distinct value(s): at least {at_least} are needed")
     return index.astype(np.intp), len(unique)
 
 

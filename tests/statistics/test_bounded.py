@@ -117,6 +117,10 @@ def test_what_cannot_be_is_refused():
         bounded_mean_interval([0.1, 0.5], ["a", "a"], 0, 1)
     with pytest.raises(ValueError, match="one cluster for each of the 2 rows"):
         paired_interval([0.1, 0.2], [0, 1, 2])
+    with pytest.raises(
+        ValueError, match=r"units\['phrasing'\] has 1 distinct value\(s\): at least 2 are needed"
+    ):
+        paired_interval([0.1, 0.2], {"family": [0, 1], "phrasing": ["is", "is"]})
     with pytest.raises(ValueError, match="name at least one kind"):
         paired_interval([0.1, 0.2], {})
     with pytest.raises(ValueError, match=r"holds 1\.5"):
