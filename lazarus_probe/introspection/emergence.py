@@ -26,7 +26,7 @@ from lazarus_probe.introspection.held_out import (
 )
 from lazarus_probe.introspection.probe import measure, model_scores, rivals
 from lazarus_probe.introspection.readings import Labelled, Readings, read
-from lazarus_probe.introspection.untrained import prediction_reach
+from lazarus_probe.introspection.untrained import model_spread
 from lazarus_probe.statistics import Kind, PermutationTest, halves, max_statistic_p
 from lazarus_probe.statistics.bounded import Units
 from lazarus_probe.statistics.measurement import Curve, Measurement
@@ -243,7 +243,7 @@ def _model_curves(models: Mapping[int, Mapping[str, Sequence[HeldOut]]]) -> list
     for name in models[max(models)]:
         scores = {place: [one.score for one in each[name]] for place, each in models.items() if name in each}
         means = np.array([np.mean(each) for each in scores.values()])
-        reach = np.array([prediction_reach(each) for each in scores.values()])
+        reach = np.array([model_spread(each) for each in scores.values()])
         x, y, low, high = (tuple(map(float, each)) for each in (scores, means, means - reach, means + reach))
         curves.append(Curve(name, x, y, low, high))
     return curves

@@ -36,10 +36,16 @@ def next_above(values: ArrayLike, level: float = 0.95) -> float:
     Raises:
         ValueError: fewer than three values, whose spread is unknown.
     """
-    from scipy.special import stdtrit
-
     known = np.asarray(values, dtype=np.float64)
     if len(known) < 3:
         raise ValueError(f"{len(known)} values; give at least 3, for their spread to be known")
-    reach = float(stdtrit(len(known) - 1, (1 + level) / 2)) * known.std(ddof=1) * sqrt(1 + 1 / len(known))
-    return float(known.mean() + reach)
+    return float(known.mean()) + prediction_reach(known, level)
+
+
+def prediction_reach(values: ArrayLike, level: float = 0.95) -> float:
+    """How far from the mean of N values, at least two, a further one may fall: Student's t on their number less one."""
+    from scipy.special import stdtrit
+
+    known = np.asarray(values, dtype=np.float64)
+    spread = float(known.std(ddof=1)) * sqrt(1 + 1 / len(known))
+    return float(stdtrit(len(known) - 1, (1 + level) / 2)) * spread

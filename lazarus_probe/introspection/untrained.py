@@ -8,11 +8,11 @@ more model of their kind, as a handful of them tell.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lazarus_probe.introspection.estimates import prediction_reach
 from lazarus_probe.introspection.held_out import HeldOut, gain_over, mean_of
 from lazarus_probe.statistics import Interval, Kind
 from lazarus_probe.statistics.bounded import Units
@@ -128,21 +128,20 @@ def one_more(gain: Control, others: Sequence[float], level: float = 0.95) -> Con
     Raises:
         ValueError: fewer than three models.
     """
-    reach = prediction_reach(others, level)
+    reach = model_spread(others, level)
     rows, models = Interval(gain.low, gain.high, level), Interval(-reach, reach, level)
     joined = difference_interval(gain.gain, rows, 0.0, models)
     return Control(gain.name, gain.score, gain.gain, joined.low, joined.high)
 
 
-def prediction_reach(scores: Sequence[float], level: float = 0.95) -> float:
-    """How far from the mean of several models a further one may fall: Student's t on their number less one.
+def model_spread(scores: Sequence[float], level: float = 0.95) -> float:
+    """How far from the mean of several models a further one may fall, see `prediction_reach`.
 
     Raises:
         ValueError: fewer than three models.
     """
-    from scipy.special import stdtrit
-
-    count = len(scores)
-    if count < FEWEST:
-        raise ValueError(f"{count} untrained models; give at least {FEWEST}, for their spread to be known")
-    return float(stdtrit(count - 1, (1 + level) / 2)) * float(np.std(scores, ddof=1)) * sqrt(1 + 1 / count)
+    if len(scores) < FEWEST:
+        raise ValueError(
+            f"{len(scores)} untrained models; give at least {FEWEST}, for their spread to be known"
+        )
+    return prediction_reach(scores, level)

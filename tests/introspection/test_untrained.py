@@ -18,9 +18,9 @@ from lazarus_probe.introspection.probe import Labelled, decode
 from lazarus_probe.introspection.untrained import (
     checked_models,
     control_models,
+    model_spread,
     over_models,
     over_untrained,
-    prediction_reach,
     untrained_models,
 )
 from lazarus_probe.statistics import Interval
@@ -65,7 +65,7 @@ def test_a_gain_over_several_models_is_that_over_their_mean():
     assert control.score == pytest.approx(np.mean(scores))
     assert control.gain == pytest.approx(score.score - np.mean(scores))
     paired = gain_over("untrained", score, mean_of(models), units, "classification", 0)
-    reach = prediction_reach(scores)
+    reach = model_spread(scores)
     assert control.gain - control.low == pytest.approx(np.hypot(paired.gain - paired.low, reach))
     alike = over_models("untrained", score, [models[0]] * 3, units, "classification", 0)
     assert alike == gain_over("untrained", score, mean_of([models[0]] * 3), units, "classification", 0)
@@ -74,7 +74,7 @@ def test_a_gain_over_several_models_is_that_over_their_mean():
 def test_the_reach_is_the_t_prediction_interval():
     """Of five scores it is t of four degrees of freedom times their deviation times the root of 6/5."""
     scores = [0.1, 0.2, 0.3, 0.4, 0.5]
-    assert prediction_reach(scores) == pytest.approx(2.7764451 * np.std(scores, ddof=1) * np.sqrt(1.2))
+    assert model_spread(scores) == pytest.approx(2.7764451 * np.std(scores, ddof=1) * np.sqrt(1.2))
 
 
 @pytest.mark.parametrize(
