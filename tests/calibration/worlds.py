@@ -12,7 +12,7 @@ from functools import cache, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.statistics import Interval, bounded_mean_interval, ratio_interval
+from lazarus_probe.statistics import Interval, bounded_mean_interval
 
 Floats = NDArray[np.float64]
 GROUPS = (5, 7, 10, 15, 20, 40, 60)
