@@ -25,7 +25,7 @@ from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.sweep.progress import bar
 from lazarus_probe.tasks import prompts
-from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS, LARGEST_OPERAND, OPERATIONS
+from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS, LARGEST_MINUEND, OPERATIONS
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -46,7 +46,7 @@ class Sizes:
 
     per_template: int = 4
     per_cell: int = 2
-    answers: int = 150
+    answers: int = 300
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ class EmbeddingResult:
                 name: getattr(self.similarity, name) for name in ("score", "low", "high", "n", "groups", "p")
             },
             "p": {key: each.p for key, each in found.items()},
+            "plain_r2": {key: each.details["r2"] for key, each in found.items() if "r2" in each.details},
             "n": {key: each.n for key, each in found.items()},
             "groups": {key: each.groups for key, each in found.items()},
             "seed": self.seed,
@@ -238,8 +239,11 @@ def operation_types(rng: np.random.Generator, per_cell: int, operations: Sequenc
 
 
 def first_operands(subject: Subject, rng: np.random.Generator, operation: str = "multiply") -> Labelled:
-    """The first operand, read at its own (last) token; each number leads in one prompt."""
-    numbers, symbol = np.arange(1, LARGEST_OPERAND + 1), OPERATIONS[operation].symbol
+    """The first operand, read at its own (last) token; each number leads in one prompt.
+
+    They are all numbers that come first in some fact. Those up to 50 alone leave a score of .92 an interval of .2.
+    """
+    numbers, symbol = np.arange(1, LARGEST_MINUEND + 1), OPERATIONS[operation].symbol
     texts = [f"{a} {symbol} {b} = " for a, b in zip(numbers, prompts.cyclic(numbers, rng), strict=True)]
     read = [len(subject.encode(str(number))) - 1 for number in numbers]
     return Labelled(texts, numbers.astype(float), groups=numbers, at=read)

@@ -26,7 +26,10 @@ from lazarus_probe.statistics.clusters import Floats, as_values
 from lazarus_probe.statistics.intervals import Interval, checked_level
 
 # Caps at which capped sums are tabulated; between them they are nearly linear in the cap.
-CAPS = 16
+CAPS = 24
+# Labels that a unit not seen may have, in standard deviations from the mean, besides one a whole range away: which is
+# worst depends on the draw.
+LABELS = np.array([0.0, 0.5, 1.0, 1.5])
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,8 @@ def number_errors(labels: ArrayLike, predictions: ArrayLike, means: ArrayLike) -
     return NumberErrors(values, (values - guesses)[:, None], values - baseline)
 
 
-def capped_squares(errors: Floats, cap: float) -> Floats:
-    """The squares of errors of any shape, each at most the cap."""
+def capped_squares(errors: Floats, cap: float | Floats) -> Floats:
+    """The squares of errors of any shape, each at most the cap, or one cap for each of the last axis."""
     return np.asarray(np.minimum(errors**2, cap))
 
 
@@ -110,12 +113,10 @@ def capped_r2_interval(
     Raises:
         ValueError: shapes that do not match, or fewer than two units of a kind.
     """
-    # Of all rows that there can be, one of full error with the mean for a label lowers the score most, and one without
-    # error and a label far off raises it most.
-    weighted = _weighted(probe, [probe.errors], units, draws, seed)
-    low = 1 - (weighted.near[1] + weighted.unseen) / weighted.near[0]
-    high = 1 - weighted.far[1] / (weighted.far[0] + weighted.unseen)
-    return _between(low, high, probe.score, level)
+    draws_of = _reweighted(probe, [probe.errors], units, draws, seed)
+    lows = [1 - (lost[0] + draws_of.unseen) / of for of, lost in draws_of.sums]
+    highs = [1 - lost[0] / of for of, lost in draws_of.sums]
+    return _between(lows, highs, probe.score, level)
 
 
 def capped_gain_interval(
@@ -142,58 +143,53 @@ def capped_gain_interval(
     # A control of other labels is brought to these: to their variance, and to what the mean loses of them.
     scaled = other.errors * np.sqrt(probe.variance / other.variance)
     most = float(probe.of.sum() / other.of.sum())
-    weighted = _weighted(probe, [probe.errors, scaled], units, draws, seed)
-    lows, highs = [], []
-    for (mean, ours, theirs), share in ((weighted.near, 0.0), (weighted.far, 1.0)):
-        # Either error can be full and the other nothing, whatever the label. What lowers the gain most is a label of
-        # small weight in the denominator where the gain is below 0, and a far one where it is above.
-        below = mean + share * weighted.unseen
-        lows.append((most * theirs - ours - weighted.unseen) / below)
-        highs.append((most * theirs - ours + most * weighted.unseen) / below)
-    return _between(np.minimum(*lows), np.maximum(*highs), probe.score - other.score, level)
+    draws_of = _reweighted(probe, [probe.errors, scaled], units, draws, seed)
+    lows = [(most * lost[1] - lost[0] - draws_of.unseen) / of for of, lost in draws_of.sums]
+    highs = [(most * (lost[1] + draws_of.unseen) - lost[0]) / of for of, lost in draws_of.sums]
+    return _between(lows, highs, probe.score - other.score, level)
 
 
 @dataclass(frozen=True)
-class _Weighted:
+class _Reweighted:
     """Capped sums under each draw's weights, in shares of that draw's variance.
 
     Attributes:
-        near: (1 + P, draws) of the mean and of P predictions, the unit not seen having the mean for a label.
-        far: the same, its label being a whole range of those seen away.
+        sums: for each label that the unit not seen may have, (draws,) of the mean, that unit counted, and (P, draws)
+            of P predictions without it: its errors can be anything from none to a full one, whatever its label.
         unseen: (draws,) the weight of that unit.
     """
 
-    near: Floats
-    far: Floats
+    sums: Sequence[tuple[Floats, Floats]]
     unseen: Floats
 
 
-def _weighted(
+def _reweighted(
     probe: NumberErrors, predictions: Sequence[Floats], units: Units, draws: int, seed: int
-) -> _Weighted:
-    centred = probe.labels - probe.labels.mean()
+) -> _Reweighted:
+    centred, variance = probe.labels - probe.labels.mean(), probe.variance
     moments = np.stack([np.ones_like(centred), centred, centred**2], axis=1)
     (total, first, second), unseen = _columns(moments, units, draws, seed)
-    mean = first / (total + unseen)
-    smallest = 1e-6 * probe.variance  # a draw may give nearly all its weight to rows of one label
-    near, far = (
-        np.maximum((second + unseen * label**2) / (total + unseen) - mean**2, smallest)
-        for label in (0.0, np.ptp(centred))
-    )
-    caps = np.geomspace(min(near.min(), far.min()), max(near.max(), far.max()), CAPS)
+    # How far the label of the unit not seen is from the mean: it decides what the mean loses on it, and moves the cap.
+    labels = [*(np.sqrt(variance) * LABELS), np.ptp(centred)]
+    mean, smallest = first / (total + unseen), 1e-6 * variance  # all weight may be on rows of one label
+    cap = [
+        np.maximum((second + unseen * label**2) / (total + unseen) - mean**2, smallest) for label in labels
+    ]
+    caps = np.geomspace(np.min(cap), np.max(cap), CAPS)
     tables = [
         np.stack([capped_squares(each, cap).mean(axis=1) for cap in caps], axis=1)
         for each in (probe.away[:, None], *predictions)
     ]
     columns, _ = _columns(np.concatenate(tables, axis=1), units, draws, seed)
-    sums = columns.reshape(len(tables), CAPS, draws)
+    table = columns.reshape(len(tables), CAPS, draws)
     # What the mean's own error does to its capped squares, to first order, as a factor, which leaves them above 0.
-    inside = probe.away * (probe.away**2 < probe.variance)
-    slope = -2 * inside.sum() / capped_squares(probe.away, probe.variance).sum()
-    factor = np.ones((len(tables), draws))
-    factor[0] = np.exp(slope * first / total)
-    at_near, at_far = (factor * _at(cap, caps, sums) / cap for cap in (near, far))
-    return _Weighted(at_near, at_far, unseen)
+    inside = probe.away * (probe.away**2 < variance)
+    factor = np.exp(-2 * inside.sum() / capped_squares(probe.away, variance).sum() * first / total)
+    sums = []
+    for label, each in zip(labels, cap, strict=True):
+        of, *lost = _at(each, caps, table) / each
+        sums.append((factor * of + unseen * np.minimum(label**2 / each, 1), np.stack(lost)))
+    return _Reweighted(sums, unseen)
 
 
 def _columns(columns: Floats, units: Units, draws: int, seed: int) -> tuple[Floats, Floats]:
@@ -210,8 +206,8 @@ def _at(cap: Floats, caps: Floats, sums: Floats) -> Floats:
     return np.asarray((1 - share) * sums[:, above - 1, draw] + share * sums[:, above, draw])
 
 
-def _between(low: Floats, high: Floats, score: float, level: float) -> Interval:
+def _between(lows: Sequence[Floats], highs: Sequence[Floats], score: float, level: float) -> Interval:
+    """The interval of the draws (draws,), each at the label of the unit not seen that is worst for it."""
     tail = (1 - checked_level(level)) / 2
-    return Interval(
-        min(order_statistic(low, tail), score), max(order_statistic(high, 1 - tail), score), level
-    )
+    low = order_statistic(np.min(lows, axis=0), tail)
+    return Interval(min(low, score), max(order_statistic(np.max(highs, axis=0), 1 - tail), score), level)

@@ -105,8 +105,8 @@ def _accuracies(codes: Ints, classes: int, hats: Floats) -> Floats:
 
 
 def _capped_r2s(rows: Floats, folds: Folds, hats: Floats) -> Floats:
-    """Out-of-fold capped R2 of each row of targets (draws, N), which have one variance, being shuffles of the first."""
-    targets, variance = (rows - rows[0].mean()).T, float(rows[0].var())
+    """Out-of-fold capped R2 of each row of targets (draws, N), capped at that row's variance."""
+    targets, variance = (rows - rows[0].mean()).T, rows.var(axis=1)
     means = np.empty(targets.shape)
     for train, test in folds:
         means[test] = targets[train].mean(0)
