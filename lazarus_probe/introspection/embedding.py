@@ -25,7 +25,7 @@ from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.sweep.progress import bar
 from lazarus_probe.tasks import prompts
-from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS, LARGEST_MINUEND, OPERATIONS
+from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS, OPERATIONS
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -38,6 +38,11 @@ KEYS = {
     "operation": ("operation_from_embedding", "operation_after_L{}"),
     "operand": ("operand_r2_embedding", "operand_r2_L{}"),
 }
+
+
+# Operands, from 1 on: about 170 numbers tell the published .90 from the threshold of .80 in a family of 18 claims. Of 50
+# numbers such a score has an interval of .2.
+NUMBERS = 200
 
 
 @dataclass(frozen=True)
@@ -239,11 +244,8 @@ def operation_types(rng: np.random.Generator, per_cell: int, operations: Sequenc
 
 
 def first_operands(subject: Subject, rng: np.random.Generator, operation: str = "multiply") -> Labelled:
-    """The first operand, read at its own (last) token; each number leads in one prompt.
-
-    They are all numbers that come first in some fact. Those up to 50 alone leave a score of .92 an interval of .2.
-    """
-    numbers, symbol = np.arange(1, LARGEST_MINUEND + 1), OPERATIONS[operation].symbol
+    """The first operand, read at its own (last) token; each number leads in one prompt."""
+    numbers, symbol = np.arange(1, NUMBERS + 1), OPERATIONS[operation].symbol
     texts = [f"{a} {symbol} {b} = " for a, b in zip(numbers, prompts.cyclic(numbers, rng), strict=True)]
     read = [len(subject.encode(str(number))) - 1 for number in numbers]
     return Labelled(texts, numbers.astype(float), groups=numbers, at=read)
