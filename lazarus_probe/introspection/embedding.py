@@ -40,8 +40,8 @@ KEYS = {
 }
 
 
-# Operands, from 1 on: about 170 numbers tell the published .90 from the threshold of .80 in a family of 18 claims. Of 50
-# numbers such a score has an interval of .2.
+# Operands, from 1 on: about 170 numbers tell the published .90 from the threshold of .80 in a family of 18 claims.
+# Of 50 numbers such a score has an interval of .2.
 NUMBERS = 200
 
 

@@ -5,7 +5,7 @@ random weight, one unit that was not observed is given a weight as well, and tha
 be. On zeros and ones it is the exact binomial interval (Clopper & Pearson 1934), for many units it is as wide as
 Student's, and in between it assumes nothing of the distribution but its range. Its coverage is conjectured for all
 distributions, proved for some (Phan, Thomas & Learned-Miller 2021, arXiv:2106.03163), and simulated here in
-`tests/statistics/test_coverage.py`. Student's interval and the bootstrap have no such unit: five values near 0 leave
+`tests/calibration/test_coverage.py`. Student's interval and the bootstrap have no such unit: five values near 0 leave
 them no spread, and a fifth of the runs that differ is called an absence every third time.
 
 Where rows come in units of several kinds, such as phrasings and operand families, each kind has weights of its own and

@@ -9,8 +9,8 @@ much as not knowing, which for uniform labels is 1.6 times its share of the rows
 than R2, since what it divides by is capped too: for uniform labels `1 - score` is `(1 - R2) / .615`.
 
 Its intervals are made as those of bounded means, of randomly weighted units and one that was not seen. Variance and
-mean are themselves estimates: fixed at those of the sample, they let the interval of ten groups of skewed labels miss
-a true .95 in 12% of samples, and that of 150 groups a true 0 in 14%. So both are taken anew under each draw's weights.
+mean are themselves estimates: with the variance fixed at the sample's, ten groups of skewed labels miss a true .95 in
+12% of samples, and with the mean fixed, 150 groups a true 0 in 14%. So both are taken anew under each draw's weights.
 """
 
 from __future__ import annotations
