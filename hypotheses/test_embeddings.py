@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks.sites import Site
+from lazarus_probe.introspection.embedding import answer_questions, first_operands
 from lazarus_probe.introspection.probe import Labelled, decode
 from lazarus_probe.introspection.readings import by_phrasing
 from lazarus_probe.statistics.measurement import Control
@@ -19,6 +20,7 @@ from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS
 
 EARLY = ("L0", "L1", "L2")
 LATER = ("L0", "L1", "L2", "half", "last")
+QUESTIONS = 500
 
 
 def residual(where, subject):
@@ -37,14 +39,6 @@ def task_types(rng):
 def operations(rng):
     """Which operation; the probe is tested on a phrasing it has not met."""
     return by_phrasing(prompts.questions(rng, per_cell=2, phrasings=tuple(ALL_PHRASINGS)), at="mean")
-
-
-def operands(subject, rng):
-    """The first operand, read at its own token; each number leads in one prompt."""
-    numbers = np.arange(1, 51)
-    texts = [f"{a} * {b} = " for a, b in zip(numbers, prompts.cyclic(numbers, rng), strict=True)]
-    read = [len(subject.encode(str(number))) - 1 for number in numbers]
-    return Labelled(texts, numbers.astype(float), groups=numbers, at=read)
 
 
 @pytest.mark.claim("task-type-in-embeddings")
@@ -95,7 +89,7 @@ def test_operation_after(subject, untrained_models, activations, evidence, famil
 
 @pytest.mark.claim("operand-in-embeddings")
 def test_operand(subject, untrained_models, activations, evidence, rng):
-    asked = operands(subject, rng)
+    asked = first_operands(subject, rng)
     found = decode(
         subject,
         untrained_models,
@@ -111,7 +105,7 @@ def test_operand(subject, untrained_models, activations, evidence, rng):
 @pytest.mark.claim("operand-after-layers")
 @pytest.mark.parametrize("where", EARLY)
 def test_operand_after(subject, untrained_models, activations, evidence, rng, where):
-    asked, site = operands(subject, rng), residual(where, subject)
+    asked, site = first_operands(subject, rng), residual(where, subject)
     evidence.record(
         decode(
             subject, untrained_models, asked, site, kind="regression", store=activations, seed=evidence.seed
@@ -119,15 +113,9 @@ def test_operand_after(subject, untrained_models, activations, evidence, rng, wh
     )
 
 
-def product_questions(rng, count=300):
-    """Products in the spaced format, grouped by operand family."""
-    asked = [prompts.Question(f.prompt(), f, "spaced") for f in prompts.sample_facts("multiply", count, rng)]
-    return asked, np.array([question.family for question in asked])
-
-
 @pytest.mark.claim("answer-not-in-embeddings")
 def test_answer_absent(subject, untrained_models, activations, evidence, family_rng):
-    asked, families = product_questions(family_rng)
+    asked, families = answer_questions(family_rng, QUESTIONS)
     texts = [question.text for question in asked]
     read = {}
     for name, number in (("product", lambda fact: fact.answer), ("sum", lambda fact: fact.a + fact.b)):
@@ -153,7 +141,7 @@ def test_answer_absent(subject, untrained_models, activations, evidence, family_
 @pytest.mark.claim("answer-after-layers")
 @pytest.mark.parametrize("where", LATER)
 def test_answer(subject, untrained_models, activations, evidence, family_rng, where):
-    asked, families = product_questions(family_rng)
+    asked, families = answer_questions(family_rng, QUESTIONS)
     answers = np.array([float(question.fact.answer) for question in asked])
     labelled = Labelled([question.text for question in asked], answers, families)
     site = residual(where, subject)

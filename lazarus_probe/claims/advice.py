@@ -50,9 +50,9 @@ def advice(claim: Claim, measurement: Measurement) -> str:
     most = max(needs, key=lambda need: need.groups or 0)
     if most.groups is None or most.groups <= measurement.groups:
         return ""
+    have = f"{measurement.groups} group{'' if measurement.groups == 1 else 's'}"
     return (
-        f"; {measurement.groups} groups cannot tell {most.what}{most.effect:.4g} from {most.limit:.4g}, "
-        f"about {most.groups} would"
+        f"; {have} cannot tell {most.what}{most.effect:.4g} from {most.limit:.4g}, about {most.groups} would"
     )
 
 

@@ -209,7 +209,7 @@ def _everywhere(strata: Strata) -> str:
 
 def _fewest(measurement: Measurement) -> str:
     if not measurement.units:
-        return f"{measurement.groups} independent groups"
+        return f"{measurement.groups} independent group{'' if measurement.groups == 1 else 's'}"
     return f"independent units: {', '.join(f'{count} {name}' for name, count in measurement.units.items())}"
 
 

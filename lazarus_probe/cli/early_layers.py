@@ -120,6 +120,7 @@ def text(result: EarlyLayersResult, verdicts: Mapping[str, Verdict]) -> Iterator
     yield "\n" + title("PART 1: REPRESENTATION SIMILARITY (last token)")
     yield from _similarity(result)
     yield "\n" + title("PART 2: WHAT CAN BE READ (pairs of operands not met, last token)")
+    yield "R2 is capped: an error counts for one standard deviation of the labels at most; --json has `plain_r2` too."
     for layer in result.layers:
         yield f"Layer {layer}:"
         yield from _probes(result, layer)

@@ -127,6 +127,7 @@ def text(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterator[s
     yield f"Model: {result.model}"
     yield f"Prompts: {result.num_arith_prompts} of arithmetic ({names}), {result.num_lang_prompts} of language"
     yield "Probes are scored on templates, phrasings or operands they have not met; 95% intervals in brackets."
+    yield "R2 is capped: an error counts for one standard deviation of the labels at most; --json has `plain_r2` too."
     yield from _test(result, "TEST 1: TASK TYPE DETECTION", "task", "Task type")
     yield from _test(
         result, "TEST 2: ANSWER CORRELATION (arithmetic only)", "answer", f"Answer R2|{result.asked}"

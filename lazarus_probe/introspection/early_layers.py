@@ -120,6 +120,7 @@ def _details(by: By) -> dict[str, Any]:
     return {
         "intervals": of(lambda each: [each.low, each.high]),
         "controls": of(controls_of),
+        "plain_r2": of(lambda each: each.details.get("r2")),
         "n": of(lambda each: each.n),
         "groups": of(lambda each: each.groups),
         "p": of(lambda each: each.p),

@@ -25,7 +25,7 @@ from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.sweep.progress import bar
 from lazarus_probe.tasks import prompts
-from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS, LARGEST_OPERAND, OPERATIONS
+from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS, OPERATIONS
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -40,13 +40,18 @@ KEYS = {
 }
 
 
+# Operands, from 1 on: about 170 numbers tell the published .90 from the threshold of .80 in a family of 18 claims.
+# Of 50 numbers such a score has an interval of .2.
+NUMBERS = 200
+
+
 @dataclass(frozen=True)
 class Sizes:
     """How many prompts are asked: task prompts a template, questions an operation and phrasing, and answers."""
 
     per_template: int = 4
     per_cell: int = 2
-    answers: int = 150
+    answers: int = 300
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,7 @@ class EmbeddingResult:
                 name: getattr(self.similarity, name) for name in ("score", "low", "high", "n", "groups", "p")
             },
             "p": {key: each.p for key, each in found.items()},
+            "plain_r2": {key: each.details["r2"] for key, each in found.items() if "r2" in each.details},
             "n": {key: each.n for key, each in found.items()},
             "groups": {key: each.groups for key, each in found.items()},
             "seed": self.seed,
@@ -239,7 +245,7 @@ def operation_types(rng: np.random.Generator, per_cell: int, operations: Sequenc
 
 def first_operands(subject: Subject, rng: np.random.Generator, operation: str = "multiply") -> Labelled:
     """The first operand, read at its own (last) token; each number leads in one prompt."""
-    numbers, symbol = np.arange(1, LARGEST_OPERAND + 1), OPERATIONS[operation].symbol
+    numbers, symbol = np.arange(1, NUMBERS + 1), OPERATIONS[operation].symbol
     texts = [f"{a} {symbol} {b} = " for a, b in zip(numbers, prompts.cyclic(numbers, rng), strict=True)]
     read = [len(subject.encode(str(number))) - 1 for number in numbers]
     return Labelled(texts, numbers.astype(float), groups=numbers, at=read)

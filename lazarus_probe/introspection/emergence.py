@@ -115,7 +115,7 @@ def emergence(
         margin: the least gain over each control.
         alpha: the largest p, corrected for all layers.
         layer: where it was published to be; None searches.
-        kind: `classification` scores accuracy, `regression` R2 against the mean of the training side.
+        kind: `classification` scores accuracy, `regression` capped R2 against the mean of the training side.
         store: activations shared with other claims.
         seed: of halves, folds, shuffles and intervals.
 

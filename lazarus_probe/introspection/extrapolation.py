@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.statistics import Interval, out_of_fold_regression, ratio_interval
+from lazarus_probe.statistics import Interval, capped_r2_interval, number_errors, out_of_fold_regression
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.measurement import Control, Measurement, some_examples
 from lazarus_probe.statistics.threads import one_thread
@@ -47,16 +47,18 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Readout:
-    """R2 of a readout on some prompts, kept above -1, with its interval.
+    """The capped R2 of a readout on some prompts, with its interval.
 
     Attributes:
-        score: R2, against the mean of the prompts it is of.
+        score: capped R2 (`statistics.capped`), against the mean of the prompts it is of.
         interval: of it.
+        r2: the plain R2.
         predictions: (N,).
     """
 
     score: float
     interval: Interval
+    r2: float
     predictions: NDArray[np.float64]
 
 
@@ -95,16 +97,9 @@ def extrapolate(features: NDArray[Any], asked: Numbers, seed: int = 0) -> tuple[
 
 
 def _scored(predictions: NDArray[Any], numbers: NDArray[Any], groups: NDArray[Any], seed: int) -> Readout:
-    """R2 about the mean of these numbers, at least -1; predictions are kept in their range, which bounds an error."""
-    ends = np.array([numbers.min(), numbers.max()])
-    kept = np.clip(predictions, *ends)
-    around = (numbers - numbers.mean()) ** 2
-    taken = around - (kept - numbers) ** 2
-    squares, error = (ends - numbers.mean()) ** 2, float(np.ptp(ends)) ** 2
-    worst, best = (float(squares.min()) - error, float(squares.min())), (float(squares.max()),) * 2
-    found = ratio_interval(taken, around, groups, worst, best, seed=seed)
-    interval = Interval(max(found.low, -1.0), max(found.high, -1.0), found.level)
-    return Readout(max(float(taken.sum() / around.sum()), -1.0), interval, np.asarray(kept, dtype=np.float64))
+    errors = number_errors(numbers, predictions, np.full(len(numbers), numbers.mean()))
+    interval = capped_r2_interval(errors, groups, seed=seed)
+    return Readout(errors.score, interval, errors.r2, np.asarray(predictions, dtype=np.float64))
 
 
 def extrapolation(
@@ -116,7 +111,7 @@ def extrapolation(
     store: ActivationStore | None = None,
     seed: int = 0,
 ) -> Measurement:
-    """R2 of the readout of a number beyond its range.
+    """Capped R2 of the readout of a number beyond its range.
 
     For an absence; the controls are positive: `in_range`, the readout within its range, on groups held out; and by
     name, the readout beyond the range of each of `others`.
@@ -146,10 +141,15 @@ def extrapolation(
         high=out.interval.high,
         n=len(rows),
         groups=len({asked.groups[row] for row in rows}),
-        unit="R2 beyond the range",
+        unit="capped R2 beyond the range",
         controls=tuple(_over(name, each, out) for name, each in reached.items()),
         seed=seed,
-        details={"site": str(site), "mean_absolute_error": float(np.abs(out.predictions - numbers).mean())},
+        details={
+            "site": str(site),
+            "mean_absolute_error": float(np.abs(out.predictions - numbers).mean()),
+            "r2": out.r2,
+            "r2_of_controls": {name: each.r2 for name, each in reached.items()},
+        },
         tokens=sum(map(len, encode_all(subject, asked.prompts))),
         examples=some_examples(
             [asked.prompts[row] for row in rows],

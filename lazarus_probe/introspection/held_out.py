@@ -1,7 +1,8 @@
 """What a probe says of rows whose group it has not met: one form for classes and for numbers.
 
-A score is a ratio of two sums over rows: right answers over answers, or the squared error that a probe takes away from
-the mean's over the mean's. Probes are known by their content, as layers of one claim share their controls.
+A score is a ratio of two sums over rows: right answers over answers, or the error that a probe takes away from the
+mean's over the mean's, where no row's error counts for more than one standard deviation (`statistics.capped`). Probes
+are known by their content, as layers of one claim share their controls.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ from lazarus_probe.statistics import (
     Codelength,
     Interval,
     Kind,
+    NumberErrors,
     PermutationTest,
+    capped_gain_interval,
+    capped_r2_interval,
     codelength,
     majority_predictions,
     mean_predictions,
     memorable,
+    number_errors,
     out_of_fold,
     paired_control,
     permutation_null,
     proportion_interval,
-    ratio_interval,
 )
 from lazarus_probe.statistics.bounded import Units
 from lazarus_probe.statistics.measurement import Control, Growth
@@ -46,46 +50,33 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one row of a regression can add to R2 at most, its label and its prediction being in the range of labels.
-
-    Attributes:
-        error: the largest squared error, the square of the range.
-        least: the squared error of the mean at the end of the range that is nearer to it.
-        most: at the end that is further from it.
-    """
-
-    error: float
-    least: float
-    most: float
-
-
-@dataclass(frozen=True)
 class HeldOut:
     """Out-of-fold predictions and what each adds to the score.
 
     Attributes:
         predictions: (N,) classes or numbers; (N, K) of several models.
-        hits: (N,) 1 where right; or the squared error taken away from the mean's.
-        of: (N,) 1; or the squared error of the mean.
-        limits: of numbers, what a row not seen could add at worst.
+        hits: (N,) 1 where right; or the capped squared error taken away from the mean's.
+        of: (N,) 1; or the capped squared error of the mean.
+        errors: of numbers, what both are made of.
         penalties: (folds,) of the probes, where they were chosen.
     """
 
     predictions: NDArray[Any]
     hits: NDArray[np.float64]
     of: NDArray[np.float64]
-    limits: Limits | None = None
+    errors: NumberErrors | None = None
     penalties: tuple[float, ...] = ()
 
     @property
     def score(self) -> float:
-        """Accuracy, or R2."""
+        """Accuracy, or capped R2."""
         return float(self.hits.sum() / self.of.sum())
 
     def take(self, rows: NDArray[Any]) -> HeldOut:
         """Some of the rows."""
-        return HeldOut(self.predictions[rows], self.hits[rows], self.of[rows], self.limits)
+        if self.errors is not None:
+            return _of_numbers(self.predictions[rows], self.errors.take(rows))
+        return HeldOut(self.predictions[rows], self.hits[rows], self.of[rows])
 
 
 @dataclass(frozen=True)
@@ -181,11 +172,14 @@ def held_out_models(problems: Sequence[Problem]) -> list[HeldOut]:
 
 def mean_of(models: Sequence[HeldOut]) -> HeldOut:
     """Several models as one: each row counts with its mean over them, so that the score is the mean of theirs."""
+    predictions = np.stack([each.predictions for each in models], axis=1)
+    errors = [each.errors.errors for each in models if each.errors is not None]
+    if models[0].errors is not None:
+        return _of_numbers(predictions, replace(models[0].errors, errors=np.concatenate(errors, axis=1)))
     return HeldOut(
-        np.stack([each.predictions for each in models], axis=1),
+        predictions,
         np.mean([each.hits for each in models], axis=0),
         np.mean([each.of for each in models], axis=0),
-        models[0].limits,
     )
 
 
@@ -220,25 +214,21 @@ def interval_of(score: HeldOut, units: Units, kind: Kind, seed: int) -> Interval
     """The interval of a score, over its independent units (N,), or over several kinds of them."""
     if kind == "classification":
         return proportion_interval(score.hits, units, LEVEL, seed=seed)
-    limits = _limits_of(score)
-    worst, best = (limits.least - limits.error, limits.least), (limits.most, limits.most)
-    return ratio_interval(score.hits, score.of, units, worst, best, LEVEL, seed=seed)
+    return capped_r2_interval(_errors_of(score), units, LEVEL, seed=seed)
 
 
 def gain_over(name: str, score: HeldOut, other: HeldOut, units: Units, kind: Kind, seed: int) -> Control:
     """What a control reaches, and the score's gain over it on the same rows."""
     if kind == "classification":
         return paired_control(name, score.hits, other.hits, units, seed)
-    limits = _limits_of(score)
-    worst, best = (-limits.error, limits.least), (limits.error, limits.least)
-    interval = ratio_interval(score.hits - other.hits, score.of, units, worst, best, LEVEL, seed=seed)
+    interval = capped_gain_interval(_errors_of(score), _errors_of(other), units, LEVEL, seed=seed)
     return Control(name, other.score, score.score - other.score, interval.low, interval.high)
 
 
-def _limits_of(score: HeldOut) -> Limits:
-    if score.limits is None:
-        raise ValueError("the held-out numbers have no limits: make them with `held_out` or `constant`")
-    return score.limits
+def _errors_of(score: HeldOut) -> NumberErrors:
+    if score.errors is None:
+        raise ValueError("the held-out numbers have no errors: make them with `held_out` or `constant`")
+    return score.errors
 
 
 def growth_of(problem: Problem, score: HeldOut, units: Units) -> Growth | str:
@@ -263,10 +253,8 @@ def _scored(predictions: NDArray[Any], problem: Problem) -> HeldOut:
         right = (predictions == problem.labels).astype(np.float64)
         return HeldOut(predictions, right, np.ones(len(right)))
     means = mean_predictions(problem.labels, problem.groups, seed=problem.seed)
-    of = (problem.labels - means) ** 2
-    if not of.any():
-        raise ValueError("targets are all equal to their mean: R2 is not defined without variance")
-    ends = np.array([problem.labels.min(), problem.labels.max()])
-    squares = (ends - problem.labels.mean()) ** 2
-    limits = Limits(float(np.ptp(ends)) ** 2, float(squares.min()), float(squares.max()))
-    return HeldOut(predictions, of - (problem.labels - predictions) ** 2, of, limits)
+    return _of_numbers(predictions, number_errors(problem.labels, predictions, means))
+
+
+def _of_numbers(predictions: NDArray[Any], errors: NumberErrors) -> HeldOut:
+    return HeldOut(predictions, errors.of - errors.lost, errors.of, errors)

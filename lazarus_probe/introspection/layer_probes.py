@@ -46,7 +46,7 @@ def probes(
         untrained: at least three untrained models of its architecture, as for `decode`.
         labelled: N prompts, labels and groups.
         places: layers, and -1 for the embedding.
-        kind: `classification` scores accuracy, `regression` R2 against the mean of the training side.
+        kind: `classification` scores accuracy, `regression` capped R2 against the mean of the training side.
         known: by the name of a control, features (N, any) that the same probe is given instead.
         store: activations shared with other analyses.
         seed: of folds, shuffles and intervals.

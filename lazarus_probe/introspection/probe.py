@@ -29,6 +29,7 @@ from lazarus_probe.introspection.held_out import (
     held_out,
     held_out_models,
     interval_of,
+    mean_of,
     null_of,
 )
 from lazarus_probe.introspection.readings import Labelled, Readings, read
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Labelled", "Readings", "decode", "measure"]
 
-UNIT = {"classification": "held-out accuracy", "regression": "held-out R2"}
+UNIT = {"classification": "held-out accuracy", "regression": "held-out capped R2"}
 CONSTANT = {"classification": "majority", "regression": "mean"}
 
 
@@ -80,7 +81,9 @@ def decode(
             `untrained_models(subject)` give; as many lesioned ones of each kind are made.
         labelled: prompts, labels and groups.
         site: where to read.
-        kind: `classification` scores accuracy, `regression` R2 against the mean of the training side.
+        kind: `classification` scores accuracy, `regression` capped R2 against the mean of the training side
+            (`statistics.capped`: an error counts for one standard deviation of the labels at most); the details then
+            have the plain `r2` as well, and that of the controls.
         store: activations shared with other claims.
         seed: of folds, shuffles and intervals.
 
@@ -99,10 +102,8 @@ def measure(readings: Readings, kind: Kind, seed: int, details: Mapping[str, Any
     units = readings.labelled.units
     problem = readings.problem(readings.features, kind, seed)
     score = held_out(problem)
-    controls = [
-        gain_over(name, score, other, units, kind, seed)
-        for name, other in rivals(readings, kind, seed).items()
-    ]
+    others = rivals(readings, kind, seed)
+    controls = [gain_over(name, score, other, units, kind, seed) for name, other in others.items()]
     models = model_scores(readings, kind, seed)
     controls += [over_models(name, score, each, units, kind, seed) for name, each in models.items()]
     task = _control_task(readings, score, kind, seed)
@@ -130,6 +131,7 @@ def measure(readings: Readings, kind: Kind, seed: int, details: Mapping[str, Any
             **({} if isinstance(growth, Growth) else {"growth": f"not measured: {growth}"}),
             **_about_task(task),
             **_about_code(readings, kind, seed),
+            **_about_r2(score, others | {name: mean_of(each) for name, each in models.items()}),
         },
         tokens=sum(map(len, readings.tokens)),
         examples=_examples(readings, score, kind),
@@ -223,6 +225,14 @@ def _about_code(readings: Readings, kind: Kind, seed: int) -> dict[str, Any]:
         "untrained_codelength_bits": untrained.bits,
         "untrained_compression": untrained.compression,
     }
+
+
+def _about_r2(score: HeldOut, others: Mapping[str, HeldOut]) -> dict[str, Any]:
+    """The plain R2 of numbers and of their controls, for comparison with what was published."""
+    if score.errors is None:
+        return {}
+    plain = {name: each.errors.r2 for name, each in others.items() if each.errors is not None}
+    return {"r2": score.errors.r2, "r2_of_controls": plain}
 
 
 def _examples(readings: Readings, score: HeldOut, kind: Kind) -> tuple[Example, ...]:

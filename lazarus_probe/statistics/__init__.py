@@ -5,8 +5,13 @@ from lazarus_probe.statistics.bounded import (
     bounded_mean_interval,
     count_units,
     fewest_units,
-    ratio_interval,
     take_units,
+)
+from lazarus_probe.statistics.capped import (
+    NumberErrors,
+    capped_gain_interval,
+    capped_r2_interval,
+    number_errors,
 )
 from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
 from lazarus_probe.statistics.codelength import Codelength, codelength
@@ -34,7 +39,6 @@ from lazarus_probe.statistics.probes import (
     out_of_fold,
     out_of_fold_classification,
     out_of_fold_regression,
-    r2,
 )
 
 __all__ = [
@@ -44,11 +48,14 @@ __all__ = [
     "Folds",
     "Interval",
     "Kind",
+    "NumberErrors",
     "OutOfFold",
     "PermutationTest",
     "bag_of_tokens",
     "benjamini_hochberg",
     "bounded_mean_interval",
+    "capped_gain_interval",
+    "capped_r2_interval",
     "cluster_bootstrap_means",
     "codelength",
     "control_numbers",
@@ -64,6 +71,7 @@ __all__ = [
     "max_statistic_p",
     "mean_predictions",
     "memorable",
+    "number_errors",
     "out_of_fold",
     "out_of_fold_classification",
     "out_of_fold_regression",
@@ -72,8 +80,6 @@ __all__ = [
     "permutation_null",
     "permutation_p",
     "proportion_interval",
-    "r2",
-    "ratio_interval",
     "required_groups",
     "selectivity",
     "sign_flip",

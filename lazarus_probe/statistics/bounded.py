@@ -5,7 +5,7 @@ random weight, one unit that was not observed is given a weight as well, and tha
 be. On zeros and ones it is the exact binomial interval (Clopper & Pearson 1934), for many units it is as wide as
 Student's, and in between it assumes nothing of the distribution but its range. Its coverage is conjectured for all
 distributions, proved for some (Phan, Thomas & Learned-Miller 2021, arXiv:2106.03163), and simulated here in
-`tests/statistics/test_coverage.py`. Student's interval and the bootstrap have no such unit: five values near 0 leave
+`tests/calibration/test_coverage.py`. Student's interval and the bootstrap have no such unit: five values near 0 leave
 them no spread, and a fifth of the runs that differ is called an absence every third time.
 
 Where rows come in units of several kinds, such as phrasings and operand families, each kind has weights of its own and
@@ -62,48 +62,9 @@ def bounded_mean_interval(
     tail, mean = (1 - checked_level(level)) / 2, float(rows.mean())
     ends = [(weighted[:, 0] + unseen * worst) / (weighted[:, 1] + unseen) for worst in (low, high)]
     # A quantile of the draws may fall on the inside of the mean by rounding where all rows are equal.
-    return Interval(min(_quantile(ends[0], tail), mean), max(_quantile(ends[1], 1 - tail), mean), level)
-
-
-def ratio_interval(
-    numerator: ArrayLike,
-    denominator: ArrayLike,
-    units: Units,
-    worst: tuple[float, float],
-    best: tuple[float, float],
-    level: float = 0.95,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Interval:
-    """The interval of a ratio of two sums over rows, such as R2: the same, with what one unseen row adds to each sum.
-
-    Args:
-        numerator: (N,) what each row adds to the upper sum.
-        denominator: (N,) what it adds to the lower one; not negative.
-        units: as in `bounded_mean_interval`.
-        worst: what the row that lowers the ratio most would add to the numerator and to the denominator.
-        best: what the row that raises it most would add.
-        level: the coverage.
-        draws: of the weights.
-        seed: of the weights.
-
-    Raises:
-        ValueError: as `bounded_mean_interval`; a denominator that is negative or 0 in every row.
-    """
-    over, under = as_values(numerator, "numerator"), as_values(denominator, "denominator")
-    if under.min() < 0 or not under.any():
-        raise ValueError("denominator holds a negative number, or nothing but 0: the ratio is not defined")
-    weighted, unseen = weighted_sums(np.stack([over, under], axis=1), units, draws, seed)
-    tail, ratio = (1 - checked_level(level)) / 2, float(over.sum() / under.sum())
-    with np.errstate(
-        divide="ignore", invalid="ignore"
-    ):  # a draw may give all its weight to rows of denominator 0
-        ends = [
-            (weighted[:, 0] + unseen * extra[0]) / (weighted[:, 1] + unseen * extra[1])
-            for extra in (worst, best)
-        ]
-    low, high = np.nan_to_num(ends[0], nan=-np.inf), np.nan_to_num(ends[1], nan=np.inf)
-    return Interval(min(_quantile(low, tail), ratio), max(_quantile(high, 1 - tail), ratio), level)
+    return Interval(
+        min(order_statistic(ends[0], tail), mean), max(order_statistic(ends[1], 1 - tail), mean), level
+    )
 
 
 def weighted_sums(columns: Floats, units: Units, draws: int = DRAWS, seed: int = 0) -> tuple[Floats, Floats]:
@@ -197,6 +158,6 @@ def _size_of_a_unit(index: Ints, count: int) -> float:
     return float((sizes**2).sum() / sizes.sum())
 
 
-def _quantile(draws: Floats, share: float) -> float:
+def order_statistic(draws: Floats, share: float) -> float:
     """The order statistic on the cautious side."""
     return float(np.quantile(draws, share, method="lower" if share < 0.5 else "higher"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lazarus_probe.statistics.capped import capped_squares
 from lazarus_probe.statistics.clusters import Floats, Ints, index_clusters
 from lazarus_probe.statistics.folds import Kind, encode
 
@@ -111,7 +112,7 @@ def memorable(
         kind: whether the labels are classes or numbers.
 
     Returns:
-        The column and its accuracy above the commonest class's (or its R2), or None where no table helps.
+        The column and its accuracy above the commonest class's (or its capped R2), or None where no table helps.
     """
     candidates, labels = np.asarray(columns), np.asarray(labels)
     index, _ = index_clusters(groups, len(labels))
@@ -135,7 +136,8 @@ def _table_gain(types: Ints, values: Floats, index: Ints, kind: Kind) -> float:
         guesses = (elsewhere[0] + 1e-3 * constant).argmax(1)  # the share decides where the table does not
         return float((values[np.arange(len(types)), guesses]).mean() - constant.max())
     guess = elsewhere[0] / (elsewhere[1] + 1)  # drawn to the mean, 0, as by one row more of it
-    return float(1 - ((values - guess) ** 2).sum() / (values**2).sum())
+    lost, of = (capped_squares(each, float(values.var())).sum() for each in (values - guess, values))
+    return float(1 - lost / of)
 
 
 def _totals(values: Floats, index: Ints) -> Floats:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lazarus_probe.statistics.capped import capped_squares
 from lazarus_probe.statistics.clusters import Floats, Ints
 from lazarus_probe.statistics.folds import Folds, Kind, check_split, encode, grouped_folds
 from lazarus_probe.statistics.linear import USUAL_PENALTY, as_features, hat, standardise
@@ -48,7 +49,7 @@ def permutation_null(
     shuffles are one matrix product. That holds only if nothing else looks at the labels: the folds are not
     stratified, the penalty is not chosen. (Folds balanced for the true labels and not for the shuffled would
     be an advantage of the true ones.) The score is out-of-fold accuracy, of the class whose indicator is
-    predicted highest above its share in training, or `r2`. It is below what a tuned probe reaches, and serves
+    predicted highest above its share in training, or capped R2. It is below what a tuned probe reaches, and serves
     for p alone.
 
     Args:
@@ -72,7 +73,7 @@ def permutation_null(
     rows, hats = np.concatenate([codes[None], shuffled]), _hats(features, folds)
     blocks = np.array_split(rows, 1 + rows.size // BLOCK)
     if classes is None:
-        scores = np.concatenate([_r2s(block, folds, hats) for block in blocks])
+        scores = np.concatenate([_capped_r2s(block, folds, hats) for block in blocks])
     else:
         scores = np.concatenate([_accuracies(block, len(classes), hats) for block in blocks])
     return PermutationTest(float(scores[0]), scores[1:], permutation_p(float(scores[0]), scores[1:]))
@@ -103,11 +104,12 @@ def _accuracies(codes: Ints, classes: int, hats: Floats) -> Floats:
     return np.asarray((winner == codes).mean(0))
 
 
-def _r2s(rows: Floats, folds: Folds, hats: Floats) -> Floats:
-    """Out-of-fold R2 of each row of targets (draws, N)."""
-    targets = (rows - rows[0].mean()).T
+def _capped_r2s(rows: Floats, folds: Folds, hats: Floats) -> Floats:
+    """Out-of-fold capped R2 of each row of targets (draws, N), capped at that row's variance."""
+    targets, variance = (rows - rows[0].mean()).T, rows.var(axis=1)
     means = np.empty(targets.shape)
     for train, test in folds:
         means[test] = targets[train].mean(0)
     away = targets - means
-    return np.asarray(1 - ((away - hats @ targets) ** 2).sum(0) / (away**2).sum(0))
+    lost, of = (capped_squares(each, variance).sum(0) for each in (away - hats @ targets, away))
+    return np.asarray(1 - lost / of)

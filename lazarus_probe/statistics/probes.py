@@ -53,8 +53,7 @@ def out_of_fold(
     it is `USUAL_STRENGTH` where some class has a single group left there, `USUAL_PENALTY` where fewer than two
     groups are left to choose on. Rows are so weighted that each class keeps its overall share: a group
     held out leaves its class rarer in training, and a probe of noise would lean away from the answer, to
-    scores far below chance. Numbers are kept within the range of those trained on: so the error of a row is bounded,
-    and R2 has an interval. With more features than rows the fit is made in the span of the rows, where it is
+    scores far below chance. With more features than rows the fit is made in the span of the rows, where it is
     the same.
 
     Args:
@@ -103,7 +102,7 @@ def out_of_fold_regression(
 ) -> Floats:
     """(N,) the number that `out_of_fold` predicts of each row.
 
-    Score with `r2`, against `mean_predictions` with the same groups, k and seed.
+    Score with `number_errors`, against `mean_predictions` with the same groups, k and seed.
     """
     return out_of_fold(features, targets, groups, "regression", k, seed).predictions
 
@@ -132,36 +131,9 @@ def _numbers(targets: Floats, index: Ints, seed: int) -> Fit:
         if penalty is None:
             penalty = choose_penalty(seen, targets[rows], index[rows], seed)
         taught = targets[rows]
-        raw = taught.mean() + hat(seen, unseen, penalty) @ (taught - taught.mean())
-        return np.clip(raw, taught.min(), taught.max()), penalty
+        return taught.mean() + hat(seen, unseen, penalty) @ (taught - taught.mean()), penalty
 
     return fit
-
-
-def r2(targets: ArrayLike, predictions: ArrayLike, baseline: ArrayLike) -> float:
-    """The share of squared error that the predictions take away from the baseline's: `1 - SS_res / SS_tot`.
-
-    SS_tot is around the mean of the training side of each row's fold (`mean_predictions`), which is all that
-    a model without features could know. Around the mean of all targets a held-out group would lend its own
-    mean to the yardstick.
-
-    Args:
-        targets: (N,) numbers.
-        predictions: (N,) out of fold.
-        baseline: (N,) `mean_predictions` over the same folds.
-
-    Raises:
-        ValueError: shapes that differ, or a baseline without error.
-    """
-    y, guess, mean = as_values(targets), as_values(predictions), as_values(baseline)
-    if not y.shape == guess.shape == mean.shape:
-        raise ValueError(
-            f"targets {y.shape}, predictions {guess.shape} and baseline {mean.shape} must have one length"
-        )
-    total = float(((y - mean) ** 2).sum())
-    if total == 0:
-        raise ValueError("targets are all equal to the baseline: R2 is not defined without variance")
-    return 1 - float(((y - guess) ** 2).sum()) / total
 
 
 def _choose_strength(features: Floats, codes: Ints, index: Ints, seed: int, shares: Floats) -> float:

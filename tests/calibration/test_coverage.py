@@ -9,7 +9,7 @@ import worlds
 LEAST = 0.93
 WORLDS = worlds.worlds()
 HARD = ("a tenth near .9, one row a group", "lognormal, unequal row a group", "crossed, phrasings and families fail",
-        "R2, rare blunders")  # fmt: skip
+        "capped R2, rare blunders", "capped R2, noisy")  # fmt: skip
 
 
 def covered(name: str, groups: tuple[int, ...], draws: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""Worlds of which the true mean, or R2, is known, from few groups: what intervals are held against.
+"""Worlds of which the true mean, or capped R2, is known, from few groups: what intervals are held against.
 
 Those of bounded means are unkind on purpose: most groups agree, and what decides the mean is in few of them.
 """
@@ -12,7 +12,14 @@ from functools import cache, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.statistics import Interval, bounded_mean_interval, ratio_interval
+from lazarus_probe.statistics import (
+    Interval,
+    bounded_mean_interval,
+    capped_gain_interval,
+    capped_r2_interval,
+    mean_predictions,
+    number_errors,
+)
 
 Floats = NDArray[np.float64]
 GROUPS = (5, 7, 10, 15, 20, 40, 60)
@@ -146,49 +153,63 @@ def mean_of_logits() -> float:
     return float((1 / (1 + np.exp(-odds))).mean())
 
 
-def products(kind: str, rng: np.random.Generator, groups: int) -> tuple[Floats, Floats]:
-    """Products of two numbers to 50, and predictions of them."""
+def products(rng: np.random.Generator, groups: int) -> tuple[Floats, dict[str, Floats]]:
+    """Products of two numbers to 50, and predictions of them by several predictors."""
     a, b = rng.integers(1, 51, (2, groups))
-    numbers = (a * b).astype(np.float64)
+    numbers, wrong = (a * b).astype(np.float64), rng.random(groups) < 0.03
+    noise = rng.normal(size=groups)
     guesses = {
         "additive": 25.5 * (a + b) - 25.5**2,
-        "noisy": numbers + 100 * rng.normal(size=groups),
-        "rare blunders": np.where(rng.random(groups) < 0.03, 600.0, numbers + 30 * rng.normal(size=groups)),
-        "rare blunders to the end": np.where(
-            rng.random(groups) < 0.03, 2500.0, numbers + 30 * rng.normal(size=groups)
-        ),
-        "no signal": 650 + 100 * rng.normal(size=groups),
+        "noisy": numbers + 100 * noise,
+        "rare blunders": np.where(wrong, 600.0, numbers + 30 * noise),
+        "rare blunders to the end": np.where(wrong, 2500.0, numbers + 30 * noise),
+        "no signal": 650 + 100 * noise,
     }
-    return numbers, np.clip(guesses[kind], 1, 2500)
+    return numbers, {name: np.clip(each, 1, 2500) for name, each in guesses.items()}
 
 
-def squares(kind: str, mean: float, rng: np.random.Generator, groups: int) -> tuple[Floats, Floats]:
-    """What predictions take away from the squared error of the mean, and that error."""
-    numbers, guesses = products(kind, rng, groups)
-    around = (numbers - mean) ** 2
-    return around - (numbers - guesses) ** 2, around
+def capped_r2(kind: str, rng: np.random.Generator, groups: int) -> Interval:
+    """Of a predictor that is fixed beforehand; variance and mean are those of the sample, as a probe's are."""
+    numbers, guesses = products(rng, groups)
+    units = np.arange(groups)
+    return capped_r2_interval(number_errors(numbers, guesses[kind], mean_predictions(numbers, units)), units)
 
 
-def r2(kind: str, mean: float, rng: np.random.Generator, groups: int) -> Interval:
-    """Of a predictor that is fixed beforehand."""
-    taken, around = squares(kind, mean, rng, groups)
-    ends, error = (np.array([1.0, 2500.0]) - mean) ** 2, 2499.0**2
-    worst, best = (ends.min() - error, ends.min()), (ends.max(), ends.max())
-    return ratio_interval(taken, around, np.arange(groups), worst, best)
+def capped_gain(kind: str, rng: np.random.Generator, groups: int) -> Interval:
+    """Over the predictor that is linear in the operands."""
+    numbers, guesses = products(rng, groups)
+    units = np.arange(groups)
+    means = mean_predictions(numbers, units)
+    probe, additive = (number_errors(numbers, guesses[name], means) for name in (kind, "additive"))
+    return capped_gain_interval(probe, additive, units)
 
 
 @cache
-def true_r2(kind: str) -> float:
-    taken, around = squares(kind, 25.5**2, np.random.default_rng(9), 2_000_000)
-    return float(taken.sum() / around.sum())
+def true_capped_r2() -> dict[str, float]:
+    numbers, guesses = products(np.random.default_rng(9), 2_000_000)
+    means = np.full(len(numbers), numbers.mean())
+    return {name: number_errors(numbers, each, means).score for name, each in guesses.items()}
+
+
+def true_gain(kind: str) -> float:
+    return true_capped_r2()[kind] - true_capped_r2()["additive"]
 
 
 def known(truth: float) -> Callable[[], float]:
     return lambda: truth
 
 
-def _r2_world(kind: str) -> World:
-    return World(partial(true_r2, kind), partial(r2, kind, 25.5**2))
+def _of_numbers() -> dict[str, World]:
+    kinds = ("additive", "noisy", "rare blunders", "rare blunders to the end", "no signal")
+    scores = {
+        f"capped R2, {kind}": World(lambda kind=kind: true_capped_r2()[kind], partial(capped_r2, kind))
+        for kind in kinds
+    }
+    gains = {
+        f"gain of capped R2, {kind}": World(partial(true_gain, kind), partial(capped_gain, kind))
+        for kind in kinds[1:]
+    }
+    return scores | gains
 
 
 def _proportions() -> dict[str, World]:
@@ -231,7 +252,4 @@ def _of_several_kinds() -> dict[str, World]:
 
 def worlds() -> dict[str, World]:
     """All of them by name."""
-    kinds = ("additive", "noisy", "rare blunders", "rare blunders to the end", "no signal")
-    return (
-        _proportions() | _bounded() | _of_several_kinds() | {f"R2, {kind}": _r2_world(kind) for kind in kinds}
-    )
+    return _proportions() | _bounded() | _of_several_kinds() | _of_numbers()

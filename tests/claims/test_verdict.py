@@ -154,6 +154,12 @@ def test_another_control_never_supports(claim, found):
         ),
         (
             0.95,
+            {"groups": 1, "low": 0.75},
+            "inconclusive",
+            "1 independent group, 10 are needed; 1 group cannot tell 1 from 0.9, about 34 would",
+        ),
+        (
+            0.95,
             {"groups": 9, "low": 0.75},
             "inconclusive",
             "9 independent groups, 10 are needed; 9 groups cannot tell 1 from 0.9, about 34 would",
@@ -354,7 +360,7 @@ def test_a_refutation_has_a_small_p(claim, found):
 def test_a_gain_above_the_range_is_advised_on():
     """A control whose R2 is below 0 is gained more over than 1: that is no score that groups are simulated with."""
     control = Control("shuffled_labels", -0.03, 1.0089, 0.073, 1.2)
-    found = Measurement(0.979, 0.85, 1.0, 50, 50, "held-out R2", (control,))
+    found = Measurement(0.979, 0.85, 1.0, 50, 50, "held-out capped R2", (control,))
     claim = Claim(
         id="r2",
         statement="s",

@@ -162,13 +162,13 @@ def test_what_embeddings_hold_does_not_emerge(plant, labels):
 
 
 def test_a_number_emerges_as_a_class_does(plant, labels):
-    """With `regression` the same layer is found by R2."""
+    """With `regression` the same layer is found by capped R2."""
     subject = plant(2)
     rng = np.random.default_rng(6)
     numbers = asked(labels)
     numbers = Labelled(numbers.prompts, numbers.labels + 0.1 * rng.normal(size=120), numbers.groups)
     found = emergence(subject, control_models(subject), numbers, threshold=0.5, margin=0.1, kind="regression")
-    assert (found.details["layer"], found.details["found"], found.unit) == (2, True, "held-out R2")
+    assert (found.details["layer"], found.details["found"], found.unit) == (2, True, "held-out capped R2")
     assert found.score > 0.9
     assert found.low > 0  # of 30 groups, were one that was not seen all wrong
 

@@ -47,20 +47,23 @@ def test_a_bounded_code_does_not():
 
 
 def test_noise_is_not_read_at_all():
-    """From noise nothing is read within the range, and R2 stays at or above -1 beyond it."""
+    """From noise nothing is read within the range, and beyond it every error is a full one."""
     out, within = extrapolate(noise(120, 8), numbers())
     assert within.score < 0.2
-    assert out.score >= -1
+    assert out.score == pytest.approx(1 - 1 / 0.615, abs=0.05)
 
 
 def test_r2_is_that_of_sklearn():
-    """The score beyond the range is sklearn's R2 of the predictions."""
+    """The plain R2 beyond the range is sklearn's, and the score that of the same predictions with errors capped."""
     from sklearn.metrics import r2_score
 
     asked = numbers()
     features = 40 * noise(120, 8) + np.outer(asked.numbers, np.ones(8))
     out, _ = extrapolate(features, asked)
-    assert out.score == pytest.approx(max(r2_score(asked.numbers[80:], out.predictions), -1))
+    truth = np.array(asked.numbers[80:])
+    assert out.r2 == pytest.approx(r2_score(truth, out.predictions))
+    of = [np.minimum((truth - guess) ** 2, truth.var()).sum() for guess in (out.predictions, truth.mean())]
+    assert out.score == pytest.approx(1 - of[0] / of[1])
 
 
 def asked_of(operation, step):

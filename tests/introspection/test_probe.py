@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site
@@ -20,10 +21,10 @@ from lazarus_probe.statistics import (
     control_task,
     exact,
     mean_predictions,
+    number_errors,
     out_of_fold,
     out_of_fold_classification,
     out_of_fold_regression,
-    r2,
 )
 from lazarus_probe.statistics.measurement import Growth
 from lazarus_probe.subject import Subject
@@ -93,6 +94,35 @@ def test_planted_signal_is_supported(grouped):
         subject, control_models(grouped, count=3), Labelled(prompts, labels, tokens), Site("embed")
     )
     assert judge(CLAIM, found).outcome is Outcome.SUPPORTED, judge(CLAIM, found)
+
+
+def numbered(model: Subject, planted: bool) -> tuple[Subject, Labelled]:
+    """Prompts of one token each, whose number lies along a direction of the embeddings if it is planted there."""
+    tokens = np.random.default_rng(0).permutation(np.arange(2, 58))
+    weights = model.model.model.embed_tokens.weight
+    table = np.array(weights)
+    if planted:
+        table[tokens, 0] = tokens - tokens.mean()
+    numbered = type(model.model)(model.model.args)
+    numbered.update(model.model.parameters())
+    numbered.model.embed_tokens.weight = type(weights)(table)
+    labelled = Labelled([[0, int(token)] for token in tokens], tokens.astype(float), tokens)
+    return Subject.from_model(numbered, model.tokenizer, "numbered"), labelled
+
+
+@pytest.mark.parametrize(
+    ("claim", "site", "planted", "supported"),
+    [
+        ("operand-in-embeddings", Site("embed"), True, True),
+        ("operand-in-embeddings", Site("embed"), False, False),
+        ("operand-after-layers", Site("resid_post", 2), True, False),
+    ],
+)
+def test_a_planted_number_is_supported_where_it_is(grouped, claim, site, planted, supported):
+    """A number in the embeddings is told by 56 tokens; in no embeddings, or after blocks that add none, it is not."""
+    subject, labelled = numbered(grouped, planted)
+    found = decode(subject, control_models(subject, count=3), labelled, site, kind="regression")
+    assert (judge(declared(claim), found).outcome is Outcome.SUPPORTED) == supported
 
 
 def test_score_is_the_plain_probes(grouped):
@@ -212,15 +242,18 @@ def test_token_ids_need_no_tokenizer(grouped):
 
 
 def test_a_number_is_scored_as_by_hand(grouped):
-    """R2, the gain over the mean and the examples of a regression are those of its out-of-fold predictions."""
+    """Both R2, the gain over the mean and the examples of a regression are those of its out-of-fold predictions."""
     asked = recurring(5, told=1.0)
     ends = np.array(["abcdefghijklmnop".index(text[-1]) for text in asked.prompts], dtype=float)
     asked = replace(asked, labels=ends + np.random.default_rng(0).normal(size=120))
     found = decode(grouped, control_models(grouped, count=3), asked, Site("embed"), kind="regression", seed=1)
     features = collect(grouped, asked.prompts, [Site("embed")])[Site("embed")]
     guesses = out_of_fold_regression(features, asked.labels, asked.groups, seed=1)
-    expected = r2(asked.labels, guesses, mean_predictions(asked.labels, asked.groups, seed=1))
+    errors = number_errors(asked.labels, guesses, mean_predictions(asked.labels, asked.groups, seed=1))
+    expected = errors.score
     assert found.score == pytest.approx(expected)
+    assert found.details["r2"] == pytest.approx(errors.r2)
+    assert found.details["r2_of_controls"].keys() == {"mean", "bag_of_tokens", "untrained"}
     controls = {control.name: control for control in found.controls}
     assert controls["mean"].gain == pytest.approx(expected)
     assert controls["control_task"].score > 0.5

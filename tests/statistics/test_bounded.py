@@ -11,7 +11,6 @@ from lazarus_probe.statistics import (
     exact,
     paired_interval,
     proportion_interval,
-    ratio_interval,
 )
 
 ROUNDING_OF_DRAWS = 0.012  # of a quantile that rests on 100 of 4,000 draws
@@ -100,13 +99,6 @@ def test_a_unit_of_one_row_adds_nothing_to_the_other_kind():
     assert both.width == pytest.approx(alone.width, rel=0.15)
 
 
-def test_a_ratio_over_rows_is_a_mean():
-    """A ratio whose denominator is 1 in each row is the mean, with its interval."""
-    values = np.random.default_rng(2).random(25)
-    ratio = ratio_interval(values, np.ones(25), np.arange(25), (0, 1), (1, 1))
-    assert ends(ratio) == pytest.approx(ends(bounded_mean_interval(values, np.arange(25), 0, 1)))
-
-
 def test_what_cannot_be_is_refused():
     """Values beyond the range, a range of nothing, one unit, other lengths and no units raise and are named."""
     with pytest.raises(ValueError, match=r"a value of 1\.5 lies outside 0 to 1"):
@@ -129,8 +121,6 @@ def test_what_cannot_be_is_refused():
         proportion_interval([0.5, 1.0], [0, 1])
     with pytest.raises(ValueError, match=r"values\[1\] is not finite"):
         bounded_mean_interval([0.5, float("nan")], [0, 1], 0, 1)
-    with pytest.raises(ValueError, match="denominator holds a negative number, or nothing but 0"):
-        ratio_interval([0.5, 0.5], [0, 0], [0, 1], (0, 1), (1, 1))
 
 
 def test_ends_are_plain_floats():

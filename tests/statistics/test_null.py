@@ -33,8 +33,9 @@ def naive_scores(features, rows, groups, kind):
             guess = Ridge(penalty, fit_intercept=False).fit(seen, truth[train] - mean).predict(unseen)
             guess = guess.reshape(len(test), -1)
             correct += (classes[guess.argmax(1)] == labels[test]).sum()
-            left += ((truth[test] - mean - guess) ** 2).sum()
-            total += ((truth[test] - mean) ** 2).sum()
+            if kind == "regression":
+                left += np.minimum((truth[test] - mean - guess) ** 2, labels.var()).sum()
+                total += np.minimum((truth[test] - mean) ** 2, labels.var()).sum()
         scores.append(correct / len(groups) if kind == "classification" else 1 - left / total)
     return np.array(scores)
 

@@ -13,10 +13,10 @@ from sklearn.preprocessing import StandardScaler
 from lazarus_probe.statistics import (
     grouped_folds,
     mean_predictions,
+    number_errors,
     out_of_fold,
     out_of_fold_classification,
     out_of_fold_regression,
-    r2,
 )
 from lazarus_probe.statistics.folds import half_of_groups
 
@@ -131,6 +131,11 @@ def test_features_of_the_wrong_shape_are_refused():
         out_of_fold_regression(np.diag([0, 0, 0, np.inf, 0, 0]), np.arange(6.0), groups)
 
 
+def r2(targets: np.ndarray, predictions: np.ndarray, baseline: np.ndarray) -> float:
+    """The plain R2 against a baseline."""
+    return number_errors(targets, predictions, baseline).r2
+
+
 def test_ridge_predicts_a_planted_number():
     """A number linear in the features is predicted on unseen groups about as well as by sklearn's ridge."""
     rng = np.random.default_rng(4)
@@ -154,10 +159,6 @@ def test_r2_of_noise_and_of_the_baseline():
     assert r2(targets, targets, baseline) == 1
     noises = rng.normal(size=(10, 12, 200))[:, groups]
     assert np.mean([r2(targets, out_of_fold_regression(n, targets, groups), baseline) for n in noises]) < 0.05
-    with pytest.raises(ValueError, match="without variance"):
-        r2([1.0, 1.0], [0.0, 1.0], [1.0, 1.0])
-    with pytest.raises(ValueError, match="must have one length"):
-        r2([1.0, 2.0], [0.0, 1.0], [1.0])
 
 
 def test_importing_statistics_is_light():
@@ -205,5 +206,4 @@ def test_half_of_the_groups_teach_less():
     seen, unseen = (scaled.transform(features[part]) for part in (rows, test))
     penalty = found.penalties[0] * (seen**2).sum() / len(seen)
     ridge = Ridge(alpha=penalty).fit(seen, targets[rows])
-    expected = np.clip(ridge.predict(unseen), targets[rows].min(), targets[rows].max())
-    np.testing.assert_allclose(found.predictions[test], expected, rtol=1e-6)
+    np.testing.assert_allclose(found.predictions[test], ridge.predict(unseen), rtol=1e-6)
