@@ -40,7 +40,7 @@ def test_sentiment_vo(evidence, measured):
 
 
 @pytest.mark.training
-@pytest.mark.claim("sentiment-qk-creates-no-class-words")
+@pytest.mark.claim("sentiment-qk-names-less-than-vo")
 def test_sentiment_qk(evidence, measured):
     evidence.record(measured)
 
@@ -52,6 +52,6 @@ def test_code_vo(evidence, measured):
 
 
 @pytest.mark.training
-@pytest.mark.claim("code-qk-creates-no-class-words")
+@pytest.mark.claim("code-qk-names-less-than-vo")
 def test_code_qk(evidence, measured):
     evidence.record(measured)

@@ -18,12 +18,12 @@ def test_vo(evidence, measured):
     evidence.record(measured)
 
 
-@pytest.mark.claim("qk-creates-no-vocabulary-classifier")
+@pytest.mark.claim("qk-names-less-than-vo")
 def test_qk(evidence, measured):
     evidence.record(measured)
 
 
-@pytest.mark.claim("mlp-creates-no-vocabulary-classifier")
+@pytest.mark.claim("mlp-names-less-than-vo")
 def test_mlp(evidence, measured):
     evidence.record(measured)
 

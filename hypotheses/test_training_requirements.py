@@ -14,16 +14,16 @@ def test_dual_reward(evidence, measured):
     evidence.record(measured)
 
 
-@pytest.mark.claim("lora-creates-no-vocabulary-classifier")
+@pytest.mark.claim("lora-names-less-than-vo")
 def test_standard_lora(evidence, measured):
     evidence.record(measured)
 
 
-@pytest.mark.claim("sft-creates-no-vocabulary-classifier")
+@pytest.mark.claim("sft-names-less-than-vo")
 def test_sft(evidence, measured):
     evidence.record(measured)
 
 
-@pytest.mark.claim("grpo-creates-no-vocabulary-classifier")
+@pytest.mark.claim("grpo-names-less-than-vo")
 def test_grpo(evidence, measured):
     evidence.record(measured)

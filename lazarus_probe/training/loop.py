@@ -104,6 +104,7 @@ def steps(
     optimisation: Optimisation,
     optimizer: Any = None,
     start: int = 0,
+    runs: int = 1,
 ) -> Iterator[Step]:
     """Train what is trainable in a model, a step each time the next one is asked for.
 
@@ -121,6 +122,8 @@ def steps(
         optimisation: rates, decay and clipping.
         optimizer: one that goes on, from `load_state`; None makes a new one.
         start: steps that were made before.
+        runs: trainings side by side; what is trained then has the run as its first axis, and each run is clipped by
+            its own norm. A step tells the largest.
 
     Yields:
         Each step, after its update.
@@ -133,7 +136,7 @@ def steps(
         raise ValueError("no weight is trainable; attach an adapter, or unfreeze something")
     optimizer = optimizer_for(optimisation) if optimizer is None else optimizer
     optimizer.init(model.trainable_parameters())
-    update = _Update(model, loss, optimizer, optimisation.clip_norm)
+    update = _Update(model, loss, optimizer, optimisation.clip_norm, runs)
     for step in range(start + 1, optimisation.steps + 1):
         given = next(micro_batches, None)
         if given is None:
@@ -153,8 +156,10 @@ def steps(
 class _Update:
     """One update of the weights from a list of micro-batches, compiled."""
 
-    def __init__(self, model: nn.Module, loss: Loss, optimizer: Any, clip_norm: float | None) -> None:
-        self.model, self.optimizer, self.clip_norm = model, optimizer, clip_norm
+    def __init__(
+        self, model: nn.Module, loss: Loss, optimizer: Any, clip_norm: float | None, runs: int
+    ) -> None:
+        self.model, self.optimizer, self.clip_norm, self.runs = model, optimizer, clip_norm, runs
         self.grad = nn.value_and_grad(model, loss)
         self.state = [model.state, optimizer.state, mx.random.state]
         self.traced: set[Any] = set()
@@ -191,12 +196,17 @@ class _Update:
         return self._apply(*found) if last else found
 
     def _apply(self, total: mx.array, parts: dict[str, mx.array], grads: Any) -> Any:
-        squares = [grad.astype(mx.float32).square().sum() for _, grad in tree_flatten(grads)]
+        squares = [
+            grad.astype(mx.float32).square().reshape(self.runs, -1).sum(axis=1)
+            for _, grad in tree_flatten(grads)
+        ]
         # Not one by one: compiled additions would be another kernel for every number of weights.
-        norm = mx.sqrt(mx.stack(squares).sum())
+        norms = mx.sqrt(mx.stack(squares).sum(axis=0))
         if self.clip_norm is not None:
-            factor = mx.minimum(self.clip_norm / (norm + 1e-6), 1.0)
-            grads = tree_map(lambda grad: grad * factor.astype(grad.dtype), grads)
+            factors = mx.minimum(self.clip_norm / (norms + 1e-6), 1.0)
+            grads = tree_map(lambda grad: self._by_run(grad, factors), grads)
+        # A sum is not finite where one of them is not, a maximum may pass over it.
+        norm = mx.where(mx.isfinite(norms).all(), norms.max(), norms.sum())
         good = mx.isfinite(total) & mx.isfinite(norm)
         old_weights = tree_map(lambda value: value, self.model.trainable_parameters())
         old_state = tree_map(lambda value: value, self.optimizer.state)
@@ -204,6 +214,10 @@ class _Update:
         self.model.update(_kept(good, self.model.trainable_parameters(), old_weights))
         _put(self.optimizer.state, _kept(good, self.optimizer.state, old_state))
         return total, parts, norm
+
+    def _by_run(self, grad: mx.array, factors: mx.array) -> mx.array:
+        shape = (self.runs, *[1] * (grad.ndim - 1)) if self.runs > 1 else (1,) * grad.ndim
+        return grad * factors.reshape(shape).astype(grad.dtype)
 
 
 def _kept(good: mx.array, new: Any, old: Any) -> Any:

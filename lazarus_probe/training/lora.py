@@ -55,11 +55,24 @@ def attached(
         ValueError: as `attach`.
         IndexError: as `attach`.
     """
-    on = _attach(subject, targets, rank, scale, seed, layers, dropout, goes_on=False)
+    on = attach_new(subject, targets, rank, scale, seed, layers, dropout)
     try:
         yield subject.model
     finally:
         on.detach()
+
+
+def attach_new(
+    subject: Subject,
+    targets: Sequence[str],
+    rank: int | Mapping[str, int],
+    scale: float,
+    seed: int,
+    layers: Sequence[int] | None = None,
+    dropout: float = 0.0,
+) -> Attached:
+    """As `attach`, but around LoRA that a projection has already, which is frozen, instead of going on from it."""
+    return _attach(subject, targets, rank, scale, seed, layers, dropout, goes_on=False)
 
 
 def attach(

@@ -27,7 +27,8 @@ def sft_loss(subject: Subject, classifier_layer: int | None = None, cls_weight: 
 
     "answer" is the cross-entropy of every token that is learned, from the position before it; "classification" that of
     the class token by the lens at the classifier layer. Each is a mean over the whole step, of which a micro-batch
-    gives its share. Gradients reach every layer below that is trained.
+    gives its share. Gradients reach every layer below that is trained. Of runs side by side (`stacked`) the losses are
+    added, and the parts have that of each, "run 0" and so on.
 
     Args:
         subject: the model; its own forward is run.
@@ -55,11 +56,22 @@ def sft_loss(subject: Subject, classifier_layer: int | None = None, cls_weight: 
         logits = run(batch.tokens[:, :-1], asked)
         answer = _answer(batch, logits[0])
         if classifier_layer is None:
-            return answer, {"answer": answer}
+            return _added(answer, {"answer": answer})
         named = _classification(batch, logits[1][:, 0])
-        return cls_weight * named + (1 - cls_weight) * answer, {"answer": answer, "classification": named}
+        parts = {"answer": answer, "classification": named}
+        return _added(cls_weight * named + (1 - cls_weight) * answer, parts)
 
     return loss
+
+
+def _added(total: mx.array, parts: dict[str, mx.array]) -> tuple[mx.array, dict[str, mx.array]]:
+    """Losses of one run () as they are; those of several (R,) added, beside that of each."""
+    if not total.ndim:
+        return total, parts
+    added = total.sum()
+    # One sum and not two of the same: `mx.compile` fails where two outputs are one computation (mlx 0.32, IndexError).
+    sums = {name: added if part is total else part.sum() for name, part in parts.items()}
+    return added, sums | {f"run {run}": total[run] for run in range(len(total))}
 
 
 def _answer(batch: Batch, logits: mx.array) -> mx.array:
@@ -74,7 +86,8 @@ def _classification(batch: Batch, logits: mx.array) -> mx.array:
 
 def _mean(logits: mx.array, targets: mx.array, counted: mx.array, count: mx.array) -> mx.array:
     losses = cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
-    return mx.where(counted.reshape(-1), losses, 0.0).sum() / mx.maximum(count, 1)
+    losses = mx.where(counted.reshape(-1), losses, 0.0)
+    return losses.reshape(*count.shape, -1).sum(axis=-1) / mx.maximum(count, 1)
 
 
 def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:

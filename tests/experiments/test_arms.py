@@ -8,7 +8,14 @@ import pytest
 from mlx.utils import tree_flatten
 
 from lazarus_probe.experiments.classifier_emergence import arms
-from lazarus_probe.experiments.classifier_emergence.arms import ARMS, Run, equal_ranks, run_arm, trained
+from lazarus_probe.experiments.classifier_emergence.arms import (
+    ARMS,
+    Run,
+    equal_ranks,
+    run_arm,
+    run_arms,
+    trained,
+)
 from lazarus_probe.experiments.classifier_emergence.material import FULL, SMOKE, Material, other_lines
 from lazarus_probe.experiments.classifier_emergence.readings import read
 from lazarus_probe.experiments.study_tasks import TASKS
@@ -69,6 +76,19 @@ def test_a_seed_decides_the_run(organism, tiny):
     probabilities = [run_arm(organism, "vo", tiny, LAYER, seed, ()).reading.probability for seed in (0, 0, 1)]
     assert np.array_equal(probabilities[0], probabilities[1])
     assert not np.array_equal(probabilities[0], probabilities[2])
+
+
+@pytest.mark.parametrize("name", ["vo", "permuted", "routing", "grpo", "untrained", "none"])
+def test_runs_side_by_side_are_those_alone(organism, tiny, name):
+    """Two seeds of an arm, trained together where that can be, are the runs that each would be alone."""
+    before = organism.fingerprint
+    together = run_arms(organism, name, tiny, LAYER, (0, 3), ())
+    assert organism.fingerprint == before
+    for seed, run in zip((0, 3), together, strict=True):
+        alone = run_arm(organism, name, tiny, LAYER, seed, ())
+        assert (run.arm, run.seed, run.trainable, run.ranks) == (name, seed, alone.trainable, alone.ranks)
+        assert run.losses == pytest.approx(alone.losses, rel=1e-3)
+        np.testing.assert_allclose(run.reading.probability, alone.reading.probability, rtol=1e-2, atol=1e-4)
 
 
 def test_permuted_labels_are_the_same_labels_elsewhere(organism, tiny):

@@ -67,6 +67,32 @@ def test_rates_are_over_seeds_and_items():
     )
 
 
+def test_a_difference_is_of_score_and_controls_alike():
+    """With `over`, the other arm's share is taken from the score and from each control, paired by run and item."""
+    runs = runs_of(np.random.default_rng(0), vo={"named": 0.9}, qk={"named": 0.1}, permuted={"named": 0.3})
+    found = measure(claims()["qk-names-less-than-vo"], runs)
+    named = {arm: np.mean([run.reading.named for run in of]) for arm, of in runs.items()}
+    assert found.score == pytest.approx(named["vo"] - named["qk"])
+    assert found.low >= -1.0
+    (control,) = found.controls
+    assert control.score == pytest.approx(named["permuted"] - named["qk"])
+    assert control.gain == pytest.approx(named["vo"] - named["permuted"])
+
+
+@pytest.mark.parametrize(
+    ("vo", "permuted", "outcome"),
+    [(0.95, 0.2, "supported"), (0.2, 0.2, "refuted"), (0.95, 0.95, "confounded")],
+)
+def test_a_difference_takes_true_class_words(vo, permuted, outcome):
+    """Naming more than Q/K does is supported, unless little is named, or permuted words are named as well."""
+    shares = {"vo": vo, "permuted": permuted, "sft": 0.0}
+    runs = runs_of(np.random.default_rng(0), 24, **{arm: {"named": share} for arm, share in shares.items()})
+    assert (
+        judge(claims()["sft-names-less-than-vo"], measure(claims()["sft-names-less-than-vo"], runs)).outcome
+        == outcome
+    )
+
+
 def test_a_loss_is_what_is_missing():
     """With `against`, the score is the other arm's share less the arm's, and the controls are positive."""
     runs = runs_of(

@@ -8,22 +8,26 @@ often each word occurs. A relabelling of the classes would be no null: it can be
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count as count_from
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from lazarus_probe.experiments.classifier_emergence.material import PHASE2
 from lazarus_probe.experiments.classifier_emergence.readings import PARTS, Reading, read
+from lazarus_probe.hooks.replay import require_free_tail
 from lazarus_probe.introspection.untrained import FIRST_SEED
+from lazarus_probe.subject.projections import found, sizes
 from lazarus_probe.training.batches import Sample, batches
 from lazarus_probe.training.config import SftConfig, read_settings
 from lazarus_probe.training.dual_reward import DualReward
 from lazarus_probe.training.loop import Optimisation, steps
 from lazarus_probe.training.lora import attached, ranks_for, trainable_count
 from lazarus_probe.training.losses import Loss, sft_loss
+from lazarus_probe.training.side_by_side import attached_side_by_side, stacked
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.classifier_emergence.material import Material
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
 
 VO, QK, MLP = ("v_proj", "o_proj"), ("q_proj", "k_proj"), ("gate_proj", "up_proj", "down_proj")
 OnStep = Callable[[int, float], None]
+OnLosses = Callable[[list[float]], None]
+# Runs that are trained side by side. Which share a training is told by their seeds alone: 0 to 7, 8 to 15 and so on.
+TOGETHER = 8
 
 
 @dataclass(frozen=True)
@@ -141,8 +148,52 @@ def run_arm(
 
     with trained(subject, ARMS[name], material, layer, seed, keep) as (model, ranks, count):
         reading = read(model, material, layer, parts)
-    ends = (losses[0], losses[-1]) if losses else ()
-    return Run(name, seed, count, ranks, reading, ends, round(time.perf_counter() - began, 3))
+    return Run(name, seed, count, ranks, reading, _ends(losses), _since(began))
+
+
+def run_arms(
+    subject: Subject,
+    name: str,
+    material: Material,
+    layer: int,
+    seeds: Sequence[int],
+    parts: Collection[str] = PARTS,
+) -> list[Run]:
+    """As `run_arm` of every seed, the same up to rounding; trained side by side where that can be.
+
+    It cannot where a run samples its own answers or is of a model of its own, nor on the experts of a mixture.
+    """
+    arm = ARMS[name]
+    alone = arm.learns in ("rewards", "nothing") or arm.untrained
+    if alone or len(seeds) == 1 or _has_experts(subject, arm.targets):
+        return [run_arm(subject, name, material, layer, seed, parts) for seed in seeds]
+    began, ranks, readings = time.perf_counter(), equal_ranks(subject, arm.targets, material), []
+    losses, scale = list[list[float]](), material.published.lora_scale
+    require_free_tail(subject)  # what the loss checks on the model; its few rows would be no rows of all runs
+    with attached_side_by_side(subject, arm.targets, ranks, scale, seeds) as on:
+        count = trainable_count(subject.model) // len(seeds)
+        _teach(subject, arm, material, layer, seeds, losses.append)
+        for run in range(len(seeds)):
+            with on.alone(run):
+                readings.append(read(subject, material, layer, parts))
+    spent = round(_since(began) / len(seeds), 3)
+    return [
+        Run(name, seed, count, ranks, reading, _ends([step[run] for step in losses]), spent)
+        for run, (seed, reading) in enumerate(zip(seeds, readings, strict=True))
+    ]
+
+
+def _ends(losses: Sequence[float]) -> tuple[float, ...]:
+    return (losses[0], losses[-1]) if losses else ()
+
+
+def _since(began: float) -> float:
+    return round(time.perf_counter() - began, 3)
+
+
+def _has_experts(subject: Subject, targets: Sequence[str]) -> bool:
+    places = found(subject.anatomy, targets, range(subject.num_layers))
+    return any(sizes(place.module)[0] > 1 for _, place in places)
 
 
 @contextmanager
@@ -155,13 +206,13 @@ def trained(
     if arm.learns == "nothing":
         yield subject, {}, 0
         return
-    ranks = equal_ranks(subject, arm.targets, material)
+    ranks, steps_made = equal_ranks(subject, arm.targets, material), count_from(1)
     with attached(subject, arm.targets, rank=ranks, scale=material.published.lora_scale, seed=seed) as on:
         count = trainable_count(on)
         if arm.learns == "rewards":
             _reward(subject, material, seed, on_step)
         else:
-            _teach(subject, arm, material, layer, seed, on_step)
+            _teach(subject, arm, material, layer, [seed], lambda loss: on_step(next(steps_made), loss[0]))
         yield subject, ranks, count
 
 
@@ -172,20 +223,27 @@ def equal_ranks(subject: Subject, targets: tuple[str, ...], material: Material) 
     return ranks_for(subject, targets, budget)
 
 
-def _teach(subject: Subject, arm: Arm, material: Material, layer: int, seed: int, on_step: OnStep) -> None:
+def _teach(
+    subject: Subject, arm: Arm, material: Material, layer: int, seeds: Sequence[int], on_step: OnLosses
+) -> None:
     published, size = material.published, material.size
-    samples = _samples(subject, arm, material, seed)
+    samples = [_samples(subject, arm, material, seed) for seed in seeds]
     loss = sft_loss(subject)
     if arm.learns == "both":
         loss = sft_loss(subject, layer, published.classifies.weight if published.classifies else 0.0)
     schedule = DualReward(steps=size.steps, learning_rate=size.learning_rate).optimisation
-    _train(subject, samples, loss, schedule, size.batch_size, seed, on_step)
+    _train(subject, samples, loss, schedule, size.batch_size, seeds, on_step)
     if arm.routed:
-        _route(subject, samples, material, layer, seed, on_step)
+        _route(subject, samples, material, layer, seeds, on_step)
 
 
 def _route(
-    subject: Subject, samples: list[Sample], material: Material, layer: int, seed: int, on_step: OnStep
+    subject: Subject,
+    samples: Sequence[list[Sample]],
+    material: Material,
+    layer: int,
+    seeds: Sequence[int],
+    on_step: OnLosses,
 ) -> None:
     """The published second phase, in proportion to the first."""
     first, second, size = material.published, read_settings(SftConfig, PHASE2), material.size
@@ -196,20 +254,27 @@ def _route(
     schedule = DualReward(
         steps=max(1, round(steps_of * size.steps)), learning_rate=rate_of * size.learning_rate
     ).optimisation
-    _train(subject, samples, sft_loss(subject), schedule, size.batch_size, seed, on_step)
+    _train(subject, samples, sft_loss(subject), schedule, size.batch_size, seeds, on_step)
 
 
 def _train(
     subject: Subject,
-    samples: list[Sample],
+    samples: Sequence[list[Sample]],
     loss: Loss,
     schedule: Optimisation,
     batch_size: int,
-    seed: int,
-    on_step: OnStep,
+    seeds: Sequence[int],
+    on_step: OnLosses,
 ) -> None:
-    for step in steps(subject.model, loss, batches(samples, batch_size, seed), schedule):
-        on_step(step.step, step.loss)
+    """Train the runs of these seeds; what is told of a step is the loss of each."""
+    drawn = [batches(rows, batch_size, seed) for rows, seed in zip(samples, seeds, strict=True)]
+    if len(seeds) == 1:
+        for step in steps(subject.model, loss, drawn[0], schedule):
+            on_step([step.loss])
+        return
+    together = ([stacked([one for (one,) in batch])] for batch in zip(*drawn, strict=True))
+    for step in steps(subject.model, loss, together, schedule, runs=len(seeds)):
+        on_step([step.parts[f"run {run}"] for run in range(len(seeds))])
 
 
 def _samples(subject: Subject, arm: Arm, material: Material, seed: int) -> list[Sample]:

@@ -39,7 +39,8 @@ def claims() -> Mapping[str, Claim]:
 
 def arms_of(claim: Claim) -> tuple[str, ...]:
     """The arms that a claim is judged by, its own first."""
-    named = (claim.parameters["arm"], claim.parameters.get("against"), *claim.controls)
+    others = (claim.parameters.get(name) for name in ("against", "over"))
+    named = (claim.parameters["arm"], *others, *claim.controls)
     return tuple(dict.fromkeys(str(name) for name in named if name in ARMS))
 
 
@@ -59,10 +60,11 @@ def measure(
     """What the runs say of a claim.
 
     The score is the mean of what the claim reads over seeds and held-out items; with `against`, how much of it is
-    missing of that other arm's. Controls of an absence or an invariance are positive ones.
+    missing of that other arm's; with `over`, how much of it that other arm lacks, in each control as in the score.
+    Controls of an absence or an invariance are positive ones.
 
     Args:
-        claim: with `arm`, `reads` and perhaps `against` among its parameters.
+        claim: with `arm`, `reads` and perhaps `against` or `over` among its parameters.
         runs: by arm, one a seed; of untrained arms there may be a single one for all seeds.
         seed: of the intervals.
         labels: of the held-out items, for the control `majority`.
@@ -79,13 +81,17 @@ def measure(
         whole = np.broadcast_to(values(runs[str(claim.parameters["against"])], reads), score.shape)
         score, others = whole - score, {name: whole - other for name, other in others.items()}
         unit = f"{unit}, lost against {claim.parameters['against']}"
+    if "over" in claim.parameters:
+        less = np.broadcast_to(values(runs[str(claim.parameters["over"])], reads), score.shape)
+        score, others = score - less, {name: other - less for name, other in others.items()}
+        unit = f"{unit}, beyond {claim.parameters['over']}"
     return rate(
         unit,
         score.ravel(),
         np.repeat(np.arange(len(score)), score.shape[1]),
         {name: other.ravel() for name, other in others.items()},
         positive=tuple(others) if claim.kind in ("absence", "invariance") else (),
-        low=-1.0 if "against" in claim.parameters else 0.0,
+        low=-1.0 if {"against", "over"} & claim.parameters.keys() else 0.0,
         seed=seed,
         details={**(details or {}), **about(runs[arm])},
     )
