@@ -15,17 +15,22 @@ from lazarus_probe.experiments.classifier_emergence.readings import answered
 from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json
 from lazarus_probe.experiments.study_tasks import TASKS
 
-# Half of the items a step of a smoke study: V and O name as many of those that they are trained on (.88 and .89).
-SMALL = replace(SMOKE, name="small", batch_size=SMOKE.batch_size // 2)
-# The other tasks have two classes and not four: half of the items, and of the steps.
-BRIEF = replace(SMALL, name="brief", per_label=SMALL.per_label // 2, steps=SMALL.steps // 2, others=1)
+# The other tasks have two classes and not four: half of the items, of the steps, and of the items of a step.
+BRIEF = replace(
+    SMOKE,
+    name="brief",
+    per_label=SMOKE.per_label // 2,
+    steps=SMOKE.steps // 2,
+    batch_size=SMOKE.batch_size // 2,
+    others=1,
+)
 
 
 @pytest.fixture(scope="session")
 def trained_runs(tmp_path_factory):
     """`trained_runs(subject, arm, layer, task, count)`: the first runs of an arm, trained unless they were before.
 
-    Eight seeds are trained side by side. Runs lie in a folder that the workers of a parallel run share. Every other
+    Six seeds are trained side by side. Runs lie in a folder that the workers of a parallel run share. Every other
     worker begins with the last seeds, so that two which need the same arm train it together.
     """
     folder, worker = tmp_path_factory.getbasetemp(), os.environ.get("PYTEST_XDIST_WORKER", "gw0")
@@ -57,7 +62,7 @@ def trained_runs(tmp_path_factory):
 @cache
 def material(task):
     """What all arms of a task train on and are read on."""
-    return Material.of(TASKS[task], SMALL if task == "arithmetic" else BRIEF)
+    return Material.of(TASKS[task], SMOKE if task == "arithmetic" else BRIEF)
 
 
 @pytest.fixture(scope="session")

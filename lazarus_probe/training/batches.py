@@ -52,7 +52,12 @@ class Batch(NamedTuple):
 
 
 def batches(
-    samples: Sequence[Sample], batch_size: int, seed: int, start: int = 0, accumulate: int = 1
+    samples: Sequence[Sample],
+    batch_size: int,
+    seed: int,
+    start: int = 0,
+    accumulate: int = 1,
+    order_seed: int | None = None,
 ) -> Iterator[list[Batch]]:
     """The micro-batches of each step, from step `start` on, without end.
 
@@ -66,23 +71,25 @@ def batches(
         seed: of the order.
         start: steps to pass over.
         accumulate: micro-batches a step.
+        order_seed: of the order of the batches, if it is not to be the seed's: with one for all, runs of several seeds
+            on samples of equal lengths have batches of one length at each step.
 
     Raises:
         ValueError: no samples, one with fewer than two tokens or with nothing to learn, or a size below 1.
     """
     _check(samples, batch_size, accumulate)
-    return _endless(samples, min(batch_size, len(samples)), seed, start * accumulate, accumulate)
+    return _endless(samples, min(batch_size, len(samples)), seed, start * accumulate, accumulate, order_seed)
 
 
 def _endless(
-    samples: Sequence[Sample], rows: int, seed: int, first: int, accumulate: int
+    samples: Sequence[Sample], rows: int, seed: int, first: int, accumulate: int, order_seed: int | None
 ) -> Iterator[list[Batch]]:
     lengths = np.array([padded(len(sample.tokens)) for sample in samples])
     in_epoch = -(-len(samples) // rows)
     epoch, skipped = divmod(first, in_epoch)
     pending: list[list[Sample]] = []
     while True:
-        for chosen in _epoch(lengths, rows, seed, epoch)[skipped:]:
+        for chosen in _epoch(lengths, rows, seed, epoch, order_seed)[skipped:]:
             pending.append([samples[index] for index in chosen])
             if len(pending) == accumulate:
                 yield collate(pending, rows)
@@ -90,13 +97,14 @@ def _endless(
         epoch, skipped = epoch + 1, 0
 
 
-def _epoch(lengths: np.ndarray, rows: int, seed: int, epoch: int) -> list[np.ndarray]:
+def _epoch(lengths: np.ndarray, rows: int, seed: int, epoch: int, order_seed: int | None) -> list[np.ndarray]:
     """The samples of each batch of an epoch: which of equal length share one, and the order, are drawn."""
     rng = np.random.default_rng([seed, epoch])
     drawn = rng.permutation(len(lengths))
     by_length = drawn[np.argsort(lengths[drawn], kind="stable")]
     cut = [by_length[i : i + rows] for i in range(0, len(by_length), rows)]
-    return [cut[index] for index in rng.permutation(len(cut))]
+    order = rng if order_seed is None else np.random.default_rng([order_seed, epoch])
+    return [cut[index] for index in order.permutation(len(cut))]
 
 
 def collate(micro_batches: Sequence[Sequence[Sample]], rows: int | None = None) -> list[Batch]:

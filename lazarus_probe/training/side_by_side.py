@@ -1,7 +1,7 @@
 """LoRA of several seeds trained side by side on one model: one forward of all their rows, each with its own matrices.
 
-On a small model a step costs its number of operations more than their size, so that eight trainings at once take less
-than half of the time of eight in a row (measured on the bundled model, on a CPU). No run sees another: each has its own
+On a small model a step costs its number of operations more than their size, so that six trainings at once take
+about half of the time of six in a row (measured on the bundled model, on a CPU). No run sees another: each has its own
 rows, its own loss and its own clipping, and AdamW moves every number by itself. A run ends where it would alone, up to
 the rounding of float32.
 """

@@ -62,6 +62,22 @@ def test_seed_decides_the_order():
     assert first == again != other
 
 
+@settings(deadline=None)
+@given(LENGTHS, st.integers(1, 8))
+def test_one_order_of_lengths_for_all_seeds(lengths, batch_size):
+    """With an order of their own, runs of two seeds have equally long batches at each step, and every sample still."""
+    samples, steps = samples_of(lengths), 2 * -(-len(lengths) // min(batch_size, len(lengths)))
+    one, other = (
+        [step[0] for step in islice(batches(samples, batch_size, seed, order_seed=5), steps)]
+        for seed in (0, 1)
+    )
+    assert [batch.tokens.shape for batch in one] == [batch.tokens.shape for batch in other]
+    for drawn in (one, other):
+        assert Counter(first for batch in drawn for first in rows(batch)) == dict.fromkeys(
+            range(1, len(samples) + 1), 2
+        )
+
+
 def test_epochs_differ():
     """The second epoch has another order, and other samples of equal length share a batch."""
     samples = samples_of([5] * 40)
