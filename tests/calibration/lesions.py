@@ -7,8 +7,10 @@ so that operands, and to a good part their product, are readable at its last tok
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import product
+from typing import Any
 
 import numpy as np
 from draws import Draw, claim
@@ -18,6 +20,7 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.emergence import emergence
 from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.introspection.readings import Readings, read
 from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import LESIONS, Lesion
@@ -77,6 +80,24 @@ def emergence_of_embeddings(seed: int, lesion: Lesion, label: str) -> Draw:
         seed=seed,
     )
     return Draw(claim("emergence", 0.6, *NOW, "layer_before", margin=0.05), found)
+
+
+def emergences_of_embeddings(seeds: Sequence[int]) -> Iterator[Mapping[tuple[Lesion, str], Draw]]:
+    """By world, a draw of each seed; those of one seed share their questions, and the models that these are put to."""
+    for seed in seeds:
+        yield {(lesion, label): emergence_of_embeddings(seed, lesion, label) for lesion, label in WORLDS}
+
+
+def read_as_before(*arguments: Any) -> dict[Site, Readings]:
+    """What probes were given before: the embeddings of the position that is read alone, and no lesioned models."""
+    return {
+        site: dataclasses.replace(
+            readings,
+            embeddings=readings.embeddings[:1],
+            models={"untrained": readings.models["untrained"]},
+        )
+        for site, readings in read(*arguments).items()
+    }
 
 
 def decodability_of_embeddings(seed: int, lesion: Lesion) -> Draw:
