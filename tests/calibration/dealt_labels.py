@@ -24,7 +24,9 @@ def shuffled(kind: str, seed: int) -> Draw:
     """A claim that the labels are readable above chance, with shuffled labels for its only control."""
     features, labels, groups = dealt(seed)
     test = permutation_null(features, labels, groups, SHUFFLES, seed)
-    interval = proportion_interval(np.arange(len(labels)) < round(test.observed * len(labels)), np.arange(len(labels)))
+    interval = proportion_interval(
+        np.arange(len(labels)) < round(test.observed * len(labels)), np.arange(len(labels))
+    )
     return Draw(
         claim(kind, 0.01, "shuffled_labels"),
         Measurement(
@@ -40,6 +42,8 @@ def shuffled(kind: str, seed: int) -> Draw:
     )
 
 
-def by_row(codes: NDArray[np.intp], _groups: object, rng: np.random.Generator, draws: int) -> NDArray[np.intp]:
+def by_row(
+    codes: NDArray[np.intp], _groups: object, rng: np.random.Generator, draws: int
+) -> NDArray[np.intp]:
     """Shuffles that take rows for independent."""
     return rng.permuted(np.tile(codes, (draws, 1)), axis=1)

@@ -31,7 +31,9 @@ def stated(kind: str, *controls: str) -> Claim:
 
 def is_not_confounded(kind: str, seed: int) -> bool:
     """Whether the verdict leaves open, or says, that the model adds something."""
-    return decide(stated(kind, "majority", "bag_of_tokens"), given_away(seed)).outcome is not Outcome.CONFOUNDED
+    return (
+        decide(stated(kind, "majority", "bag_of_tokens"), given_away(seed)).outcome is not Outcome.CONFOUNDED
+    )
 
 
 def is_supported(kind: str, seed: int, *controls: str) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from draws import Draw, claim
 from hypothesis import strategies
 
+from lazarus_probe.claims.claim import POSITIVE
 from lazarus_probe.claims.falsification import Rows
 from lazarus_probe.claims.falsify import falsify
 
@@ -52,5 +53,5 @@ def everywhere(kind: str, seed: int, every: bool = True, failing: int = FAILING)
     searched = slices if every else strategies.sampled_from(slices)
     stated = stated.model_copy(update={"failing_share": ALLOWED if every else None})
     found = falsify(stated, partial(measured, kind, frozenset(chosen)), searched, seed=seed, **BUDGET)
-    control = 1.0 if kind in ("absence", "invariance") else 0.0
+    control = 1.0 if kind in POSITIVE else 0.0
     return Draw(stated, found.measurement("rate", control=np.full(len(found.rows.items), control)))

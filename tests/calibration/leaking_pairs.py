@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-import pytest
-from draws import OF_A_PROBE, Draw, claim, operands, untrained_and_controls
+from draws import OF_A_PROBE, Draw, architecture, claim, operands
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.emergence import emergence
 from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.introspection.untrained import FEWEST, control_models
 from lazarus_probe.organisms import planted
-from lazarus_probe.statistics.measurement import Control, Measurement
 
 PAIRS = 24
 
@@ -20,7 +19,10 @@ PAIRS = 24
 def both_orders(seed: int) -> Labelled:
     """Each pair in both orders, with one label and two groups."""
     rng = np.random.default_rng(seed)
-    numbers, labels = np.array(operands(rng, 2 * PAIRS)).reshape(PAIRS, 2), rng.permutation(np.arange(PAIRS) % 2)
+    numbers, labels = (
+        np.array(operands(rng, 2 * PAIRS)).reshape(PAIRS, 2),
+        rng.permutation(np.arange(PAIRS) % 2),
+    )
     texts = [planted.prompt(int(a), int(b)) for a, b in (*numbers, *numbers[:, ::-1])]
     return Labelled(texts, np.tile(labels, 2), np.arange(2 * PAIRS))
 
@@ -32,7 +34,10 @@ def leaked(kind: str, seed: int) -> Draw:
     Raises:
         ValueError: the two orders of a pair are in different groups.
     """
-    models, labelled = untrained_and_controls(seed), both_orders(seed)
+    models, labelled = (
+        (architecture(2).untrained(1), control_models(architecture(2), count=FEWEST)),
+        both_orders(seed),
+    )
     if kind == "emergence":
         found = emergence(*models, labelled, threshold=0.5, margin=0.01, layer=0, seed=seed)
     else:
@@ -45,5 +50,6 @@ def is_supported(kind: str, seed: int) -> bool:
     try:
         return leaked(kind, seed).seen_by("majority", "shuffled_labels").alarms
     except ValueError as error:
-        assert "have the same words" in str(error)
+        if "have the same words" not in str(error):
+            raise
         return False

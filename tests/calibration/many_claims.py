@@ -29,7 +29,10 @@ def family(kind: str, seed: int) -> dict[str, tuple[Claim, Measurement]]:
     """Claims whose true score is their threshold, so that one that is refuted, or supported, is so by chance."""
     counts = np.random.default_rng(seed).binomial(GROUPS, SHARE, CLAIMS)
     stated = claim(kind, SHARE, "control")
-    return {f"claim {number}": (stated, measured(int(right), kind == "absence")) for number, right in enumerate(counts)}
+    return {
+        f"claim {number}": (stated, measured(int(right), kind == "absence"))
+        for number, right in enumerate(counts)
+    }
 
 
 def any_is(outcome: Outcome, kind: str, seed: int, together: bool = True) -> bool:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from draws import claim
 
 from lazarus_probe.claims.verdict import Outcome, decide
-from lazarus_probe.introspection.held_out import Problem, constant, gain_over, growth_of, held_out, interval_of
+from lazarus_probe.introspection.held_out import (
+    Problem,
+    constant,
+    gain_over,
+    growth_of,
+    held_out,
+    interval_of,
+)
 from lazarus_probe.statistics import Kind
 from lazarus_probe.statistics.measurement import Growth, Measurement
 
 ROWS, WIDTH = 60, 64
-KINDS = {"decodability": "classification", "emergence": "classification", "decodability of a number": "regression"}
+KINDS = {
+    "decodability": "classification",
+    "emergence": "classification",
+    "decodability of a number": "regression",
+}
 
 
 def readable(seed: int, kind: Kind) -> Problem:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from lesions import (
     BEFORE,
+    LABELS,
     LESIONS,
     NOW,
-    WORLDS,
     decodability_of_embeddings,
     emergence_of_embeddings,
-    emergences_of_embeddings,
-    read_as_before,
+    emerges,
+    emerges_as_before,
+    sought,
 )
-from rates import ALPHA, Rate
+from rates import Rate
 
-FAST, LONG, FEWER = 3, 100, 40
+FAST, LONG, FEWER = 3, 200, 40
+GUARD = "embeddings of all positions, and lesioned models"
 
 
 @pytest.fixture(autouse=True)
@@ -26,26 +30,31 @@ def cheap(monkeypatch):
 
 
 @pytest.mark.long
-def test_no_layer_is_credited_with_what_embeddings_say(compared):
-    """Of 100 lesioned models of either kind, at most alpha have a number emerge in their layers."""
-    alarms = dict.fromkeys(WORLDS, 0)
-    for number, drawn in enumerate(emergences_of_embeddings(range(LONG)), 1):
-        alarms = {world: alarms[world] + draw.alarms for world, draw in drawn.items()}
-        print(number, list(alarms.values()), flush=True)
-    for (lesion, label), count in alarms.items():
-        compared(f"emergence of the {label} in {lesion}", "embeddings of all positions, lesioned models", Rate(count, LONG))
+@pytest.mark.parametrize("lesion", LESIONS)
+def test_no_layer_is_credited_with_what_embeddings_say(lesion, compared, monkeypatch):
+    """Of 200 lesioned models, at most alpha have a number emerge in their layers; by the controls of before, more.
+
+    Those controls were the embeddings at the position read, and untrained models.
+    """
+    kept = dict.fromkeys(LABELS, 0)
+    for seed in range(LONG):
+        kept = {label: count + emerges(seed, lesion, label) for label, count in kept.items()}
+        print(lesion, seed, kept, flush=True)
+    monkeypatch.setattr("lazarus_probe.introspection.readings.embedding_features", lambda *_: ())
+    monkeypatch.setattr("lazarus_probe.introspection.readings.LESIONS", ())
+    lost = Rate.of(partial(emerges_as_before, lesion=lesion, label="product"), FEWER)
+    print(lesion, lost, flush=True)
+    for label, count in kept.items():
+        world = f"{lesion}, {label}: emergence"
+        compared(world, GUARD, Rate(count, LONG), lost if label == "product" else None)
 
 
-@pytest.mark.long
-def test_controls_of_before_credit_layers(compared, monkeypatch):
-    """With embeddings at the position read alone and no lesioned models, a number emerges in what computes nothing."""
-    kept = Rate.of(lambda seed: emergence_of_embeddings(seed, "new_blocks", "product").alarms, FEWER)
-    monkeypatch.setattr("lazarus_probe.introspection.emergence.read", read_as_before)
-    lost = Rate.of(
-        lambda seed: emergence_of_embeddings(seed, "new_blocks", "product").seen_by(*BEFORE, "token_embeddings", "layer_before").alarms,
-        FEWER,
-    )
-    compared("emergence of the product in new_blocks", "embeddings of all positions, lesioned models", kept, lost)
+@pytest.mark.parametrize("lesion", LESIONS)
+def test_the_search_alone_tells_what_does_not_emerge(lesion):
+    """Where the search finds nothing against controls that need no model, the whole analysis finds nothing."""
+    for seed, label in ((0, "product"), (1, "first operand")):
+        found = emergence_of_embeddings(seed, lesion, label).measurement.details["found"]
+        assert not found or sought(seed, lesion, label) is not None
 
 
 def test_without_whole_embeddings_and_lesioned_models_layers_are_credited(compared):
@@ -54,4 +63,4 @@ def test_without_whole_embeddings_and_lesioned_models_layers_are_credited(compar
     kept, lost = (
         Rate(sum(draw.seen_by(*names).alarms for draw in drawn), len(drawn)) for names in (NOW, BEFORE)
     )
-    compared("decodability of the operation in both lesions", "embeddings of all positions, lesioned models", kept, lost)
+    compared("both lesions, operation: decodability", GUARD, kept, lost)
