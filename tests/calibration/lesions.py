@@ -42,11 +42,15 @@ SOUGHT = Declared(threshold=0.6, margin=0.05, alpha=0.05)
 def shallow(layers: int = 2) -> Subject:
     """The first blocks of the bundled organism, with its embeddings, final norm and unembedding."""
     organism = Subject.load("organism")
-    model = type(organism.model)(dataclasses.replace(organism.model.args, num_hidden_layers=layers))
+    # The kinds of layers are one for each layer, and blocks are built of them: without that there would be all.
+    arguments = dataclasses.replace(organism.model.args, num_hidden_layers=layers, layer_types=None)
+    model = type(organism.model)(arguments)
     names = {name for name, _ in tree_flatten(model.parameters())}
     weights = tree_flatten(organism.model.parameters())
     model.load_weights([(name, value) for name, value in weights if name in names])
-    return Subject.from_model(model, organism.tokenizer, "shallow organism")
+    subject = Subject.from_model(model, organism.tokenizer, "shallow organism")
+    assert subject.num_layers == layers
+    return subject
 
 
 @cache
@@ -92,8 +96,8 @@ def emerges(seed: int, lesion: Lesion, label: str) -> bool:
 
 def sought(seed: int, lesion: Lesion, label: str) -> int | None:
     """The layer that the search of `emergence` comes to, were there no control models."""
-    asked_for = labelled(seed, label)
-    places = {place: alone(lesioned(lesion, seed), asked_for, place) for place in range(EMBED, 2)}
+    asked_for, subject = labelled(seed, label), lesioned(lesion, seed)
+    places = {place: alone(subject, asked_for, place) for place in range(EMBED, subject.num_layers)}
     first, _ = halves(asked_for.labels, asked_for.groups, asked_for.kept_whole, seed, "regression")
     search = _scan({place: each.take(first) for place, each in places.items()}, "regression", seed)
     return find(search, SOUGHT)
@@ -101,7 +105,7 @@ def sought(seed: int, lesion: Lesion, label: str) -> int | None:
 
 def alone(subject: Subject, asked_for: Labelled, place: int) -> Readings:
     """What a probe is given, but for control models."""
-    sites = [Site("embed"), resid_post(0), resid_post(1)]
+    sites = [Site("embed"), *map(resid_post, range(subject.num_layers))]
     tokens = encode_all(subject, asked_for.prompts)
     inside = STORE.get(subject, tokens, sites)
     embeddings = embedding_features(subject, tokens, STORE)
@@ -118,12 +122,6 @@ def alone(subject: Subject, asked_for: Labelled, place: int) -> Readings:
 @lru_cache(maxsize=4)
 def lesioned(lesion: Lesion, seed: int) -> Subject:
     return shallow().lesioned(lesion, seed)
-
-
-def emerges_as_before(seed: int, lesion: Lesion, label: str) -> bool:
-    """Whether it is supported by the controls of before, where the analysis is given no others."""
-    draw = emergence_of_embeddings(seed, lesion, label)
-    return draw.seen_by(*BEFORE, "token_embeddings", "layer_before").alarms
 
 
 def decodability_of_embeddings(seed: int, lesion: Lesion) -> Draw:
