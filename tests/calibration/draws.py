@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lazarus_probe.claims.claim import Claim
-from lazarus_probe.claims.verdict import Outcome, judge
+from lazarus_probe.claims.verdict import Outcome, decide
 from lazarus_probe.experiments.classifier_emergence.arms import Run
 from lazarus_probe.experiments.classifier_emergence.material import SMOKE, Material
 from lazarus_probe.experiments.classifier_emergence.measures import measure
@@ -53,7 +53,7 @@ class Draw:
 
     @property
     def alarms(self) -> bool:
-        return judge(self.claim, self.measurement).outcome is Outcome.SUPPORTED
+        return decide(self.claim, self.measurement).outcome is Outcome.SUPPORTED
 
     def seen_by(self, *names: str) -> Draw:
         """The same with some controls only, or none: what a test without the others would judge."""

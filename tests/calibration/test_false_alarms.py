@@ -5,17 +5,15 @@ And without one of the guards it is more often: the suite would notice that a gu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import draws
 import pytest
 from draws import Draw
+from rates import Rate
 
-from lazarus_probe.statistics import exact
-
-ALPHA = 0.05
 FAST, LONG = 20, 200
 
 NULLS: dict[str, Callable[[int], Draw]] = {
@@ -30,27 +28,23 @@ NULLS: dict[str, Callable[[int], Draw]] = {
 FEW_TRAINED = partial(draws.training_effect, pool=8)
 
 
-def alarms(name: str, drawn: Iterator[Draw], count: int) -> int:
-    """How many of the draws are false alarms, printed with the exact interval of their rate."""
-    found = sum(next(drawn).alarms for _ in range(count))
-    print(
-        f"{name}: {found} false alarms in {count} draws, a rate of {found / count:.3f} {exact(found, count)}"
-    )
-    return found
+def alarms(draw: Callable[[int], Draw], count: int) -> Rate:
+    """How many of the draws are false alarms."""
+    return Rate.of(lambda seed: draw(seed).alarms, count)
 
 
 @pytest.mark.parametrize("kind", NULLS)
-def test_false_alarms(kind):
+def test_false_alarms(kind, compared):
     """Of some draws in which a claim is false, at most a share alpha supports it."""
     draw = FEW_TRAINED if kind == "training_effect" else NULLS[kind]
-    assert alarms(kind, map(draw, range(FAST)), FAST) <= ALPHA * FAST
+    compared(f"false by construction: {kind}", "all of its kind", alarms(draw, FAST))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", NULLS)
-def test_false_alarms_of_many(kind):
+def test_false_alarms_of_many(kind, compared):
     """Of 200 draws in which a claim is false, at most a share alpha supports it."""
-    assert alarms(kind, map(NULLS[kind], range(LONG)), LONG) <= ALPHA * LONG
+    compared(f"false by construction: {kind}", "all of its kind", alarms(NULLS[kind], LONG))
 
 
 def ungrouped(seed: int) -> Draw:
@@ -98,28 +92,41 @@ def layer_held_out(seed: int) -> Draw:
 
 
 GUARDS = {
-    "groups": (grouped, ungrouped, 10),
-    "bag_of_tokens and untrained": (draws.decodability_of_tokens, chance_alone, 10),
-    "layer_before and the controls of a probe": (draws.emergence_of_tokens, no_layer_before, 10),
-    "other_pair": (draws.causal_sufficiency, no_other_pair, 20),
-    "a positive control": (draws.absence_unseen, no_positive_control, 10),
-    "an interval for an invariance": (few, not_significant, 20),
-    "runs as units": (FEW_TRAINED, partial(FEW_TRAINED, by_run=False), 60),
+    "groups": ("labels dealt to templates: decodability", grouped, ungrouped, 10),
+    "the bag of tokens and untrained models": (
+        "what one token says: decodability",
+        draws.decodability_of_tokens,
+        chance_alone,
+        10,
+    ),
+    "the layer before and the controls of a probe": (
+        "what one token says: emergence",
+        draws.emergence_of_tokens,
+        no_layer_before,
+        10,
+    ),
+    "another pair": ("blind sources: causal_sufficiency", draws.causal_sufficiency, no_other_pair, 20),
+    "a positive control": ("nothing can be read: absence", draws.absence_unseen, no_positive_control, 10),
+    "an interval for an invariance": ("few prompts: invariance", few, not_significant, 20),
+    "runs as units": (
+        "labels swapped by run: training_effect",
+        FEW_TRAINED,
+        partial(FEW_TRAINED, by_run=False),
+        60,
+    ),
 }
 
 
 @pytest.mark.parametrize("guard", GUARDS)
-def test_a_guard_that_is_lost_is_noticed(guard):
+def test_a_guard_that_is_lost_is_noticed(guard, compared):
     """Without the guard false alarms are certainly more than alpha; with it, on the same draws, they are not."""
-    kept, lost, count = GUARDS[guard]
-    assert alarms(f"with {guard}", map(kept, range(count)), count) <= ALPHA * count
-    assert exact(alarms(f"without {guard}", map(lost, range(count)), count), count).low > ALPHA
+    world, kept, lost, count = GUARDS[guard]
+    compared(world, guard, alarms(kept, count), alarms(lost, count))
 
 
 @pytest.mark.long
-def test_a_layer_chosen_in_sample_is_noticed():
+def test_a_layer_chosen_in_sample_is_noticed(compared):
     """The best of eight layers, chosen on the questions that test it, is supported more often than alpha allows."""
-    kept = alarms("with a layer chosen on other questions", map(layer_held_out, range(LONG)), LONG)
-    lost = alarms("with a layer chosen in sample", map(layer_in_sample, range(LONG)), LONG)
-    assert kept <= ALPHA * LONG < lost
-    assert exact(lost, LONG).low > exact(kept, LONG).high
+    world = "the best of eight layers: causal_necessity"
+    kept, lost = alarms(layer_held_out, LONG), alarms(layer_in_sample, LONG)
+    compared(world, "a layer chosen on other questions", kept, lost)
