@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 from zlib import crc32
 
@@ -75,9 +75,10 @@ def mixture(side: Side, per_kind: int, seed: int = 0) -> list[Asked]:
     return [*_arithmetic(side, per_kind, rng), *_others(side, per_kind, rng)]
 
 
-def _known_facts(side: Side, operation: str) -> list[Fact]:
+@cache
+def _known_facts(side: Side, operation: str) -> tuple[Fact, ...]:
     """Facts of the table that a small model was trained on, of one side."""
-    return [fact for fact in facts(operation) if _is_on(side, fact)]
+    return tuple(fact for fact in facts(operation) if _is_on(side, fact))
 
 
 def _is_on(side: Side, fact: Fact) -> bool:
@@ -132,10 +133,7 @@ def _large_facts(operation: str, count: int, rng: np.random.Generator) -> list[F
 
 def _others(side: Side, per_kind: int, rng: np.random.Generator) -> Iterator[Asked]:
     """The tasks that the calculator has nothing to do with; every other wording of each is measured alone."""
-    by_kind: dict[str, list[Asked]] = {}
-    for asked in (*_answered(), *_lines()):
-        by_kind.setdefault(asked.kind, []).append(asked)
-    for found in by_kind.values():
+    for found in _others_by_kind().values():
         wordings = list(dict.fromkeys(asked.template for asked in found))
         measured = set(wordings[1::2])
         of_side = [
@@ -145,6 +143,14 @@ def _others(side: Side, per_kind: int, rng: np.random.Generator) -> Iterator[Ask
             and (side == "measure" or (_third(asked.prompt) == "calibrate") == (side == "calibrate"))
         ]
         yield from _evenly([of_side[i] for i in rng.permutation(len(of_side))], per_kind)
+
+
+@cache
+def _others_by_kind() -> dict[str, list[Asked]]:
+    by_kind: dict[str, list[Asked]] = {}
+    for asked in (*_answered(), *_lines()):
+        by_kind.setdefault(asked.kind, []).append(asked)
+    return by_kind
 
 
 def _answered() -> Iterator[Asked]:

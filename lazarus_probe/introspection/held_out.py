@@ -41,7 +41,7 @@ from lazarus_probe.statistics.probes import TOLERANCE
 LEVEL = 0.95
 DRAWS = 1000
 # Results kept, the oldest dropped first; the features that they came from are not.
-KEPT = 512
+KEPT = 2048
 # Where the logistic regressions of control models stop. They start from a ridge, which is nearly as good: of 20
 # untrained organisms the accuracy moved by .003 at most, at a third of the time.
 EARLY = 1e-2

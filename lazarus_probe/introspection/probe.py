@@ -91,8 +91,10 @@ def decode(
         ValueError: no prompts, no groups, labels that no grouped split can be made of, prompts of one content in
             different groups, or untrained models that are fewer than three, alike, or of another architecture.
     """
+    # Another claim asks a shared store for the other layers next.
+    shared = store is not None
     store = ActivationStore() if store is None else store
-    readings = read(subject, untrained, labelled, [site], kind, store)[site]
+    readings = read(subject, untrained, labelled, [site], kind, store, ahead=shared)[site]
     with one_thread():
         return measure(readings, kind, seed, {"site": str(site)})
 

@@ -153,11 +153,13 @@ def read(
     kind: Kind,
     store: ActivationStore,
     known: Mapping[str, NDArray[Any]] | None = None,
+    *,
+    ahead: bool = False,
 ) -> dict[Site, Readings]:
     """What the probes at several sites are given, from one pass over each model; with further controls if there are.
 
     A site above the embedding faces as many lesioned models of each kind as there are untrained ones. The embedding
-    does not: they share it.
+    does not: they share it. With `ahead` the store is given all layers of small sets of prompts, for who asks next.
 
     Raises:
         ValueError: as `decode`.
@@ -173,7 +175,7 @@ def read(
     check_leaks(labelled, texts)
     embed = Site("embed")
     above = [site for site in sites if site != embed]
-    collected = partial(_collected, store, tokens=tokens, at=labelled.at)
+    collected = partial(_collected, store, tokens=tokens, at=labelled.at, ahead=ahead)
     inside = collected(subject, list(dict.fromkeys([*sites, embed])) if above else sites)
     others = {"untrained": [collected(model, sites) for model in untrained]}
     if above:
@@ -282,12 +284,13 @@ def _collected(
     sites: Sequence[Site],
     tokens: Sequence[Prompt],
     at: Any,
+    ahead: bool,
 ) -> dict[Site, NDArray[Any]]:
-    """Each site's values (N, D). Where one layer is asked for, the others come along: a claim asks for them next."""
+    """Each site's values (N, D)."""
     origin = model.origin if isinstance(model, ControlModel) else model
     wanted, layers = list(sites), range(origin.num_layers)
     size = len(tokens) * origin.anatomy.hidden_size * 4 * len(layers)
-    if size <= TOGETHER and any(site.kind == "resid_post" for site in sites):
+    if ahead and size <= TOGETHER and any(site.kind == "resid_post" for site in sites):
         wanted = list(dict.fromkeys([*sites, Site("embed"), *map(resid_post, layers)]))
     values = store.get(model, tokens, wanted, at=at)
     return {site: values[site].reshape(len(tokens), -1) for site in sites}

@@ -16,7 +16,7 @@ Folds = list[tuple[Ints, Ints]]
 
 # Shuffles tried before a split that trains without one of the classes is given up on.
 ATTEMPTS = 20
-KEPT = 256
+KEPT = 1024
 
 
 def grouped_folds(
@@ -179,8 +179,9 @@ def half_of_groups(
 
 def groups_per_class(codes: Ints, index: Ints) -> Ints:
     """In how many groups each class occurs: (C,)."""
-    pairs = np.unique(np.stack([codes, index]), axis=1)
-    return np.bincount(pairs[0])
+    held = np.zeros((int(codes.max()) + 1, int(index.max()) + 1), dtype=bool)
+    held[codes, index] = True
+    return held.sum(1)
 
 
 def encode(labels: ArrayLike, name: str = "labels") -> tuple[NDArray[Any], Ints]:

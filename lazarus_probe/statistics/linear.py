@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.statistics.clusters import Floats, Ints
-from lazarus_probe.statistics.folds import grouped_folds
+from lazarus_probe.statistics.folds import Folds, grouped_folds
 
 # Penalties of the ridge, in units of the mean squared length of a row, and the one taken without a choice.
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
@@ -79,35 +79,50 @@ def solve_shifted(square: Floats, shift: float, right: Floats) -> Floats:
     return np.asarray(solved)
 
 
-def ridge_path(gram: Floats, targets: Floats, train: Ints, test: Ints, penalties: Sequence[float]) -> Floats:
-    """What a ridge fitted on some rows predicts of others, at each penalty, from dot products alone.
+def ridge_paths(
+    features: Floats, targets: Floats, folds: Folds, penalties: Sequence[float]
+) -> Iterator[Floats]:
+    """What ridges fitted on some rows predict of others, at each penalty, fold by fold.
+
+    The system solved is that of the rows or of the columns, whichever are fewer.
 
     Args:
-        gram: (N, N) dot products of rows.
+        features: (N, D).
         targets: (N, K) numbers, or indicators of classes.
-        train: rows to fit on.
-        test: rows to predict.
+        folds: pairs of row numbers, to fit on and to predict.
         penalties: as they are added to the dot products.
 
-    Returns:
+    Yields:
         (penalties, tests, K) predictions, less the mean of the training side.
     """
+    gram = features @ features.T if features.shape[1] >= len(features) else None
+    for train, test in folds:
+        away = targets[train] - targets[train].mean(0)
+        if gram is None:
+            means = features[train].mean(0)
+            seen, cross = features[train] - means, features[test] - means
+            square, right = seen.T @ seen, seen.T @ away
+        else:
+            square, cross, right = *_centred(gram, train, test), away
+        yield np.stack([cross @ solve_shifted(square, penalty, right) for penalty in penalties])
+
+
+def _centred(gram: Floats, train: Ints, test: Ints) -> tuple[Floats, Floats]:
+    """Dot products of the training rows with themselves and of the tests with them, less the training rows' mean."""
     square, cross = gram[np.ix_(train, train)], gram[np.ix_(test, train)]
     means = square.mean(0)
-    square = square - means - means[:, None] + means.mean()
-    cross = cross - cross.mean(1)[:, None] - means + means.mean()
-    away = targets[train] - targets[train].mean(0)
-    return np.stack([cross @ solve_shifted(square, penalty, away) for penalty in penalties])
+    overall = means.mean()
+    return square - means - means[:, None] + overall, cross - cross.mean(1)[:, None] - means + overall
 
 
 def choose_penalty(features: Floats, targets: Floats, groups: NDArray[Any], seed: int) -> float:
     """The ridge penalty with the least squared error on held-out groups of the training side."""
-    gram = features @ features.T
-    scale = float(np.trace(gram)) / len(gram)
+    scale = float((features**2).sum()) / len(features)
     if scale == 0 or len(np.unique(groups)) < 2:
         return USUAL_PENALTY
     errors = np.zeros(len(PENALTIES))
-    for a, b in grouped_folds(targets, groups, 3, seed, "regression"):
-        guesses = ridge_path(gram, targets[:, None], a, b, [each * scale for each in PENALTIES])[:, :, 0]
-        errors += ((targets[b] - targets[a].mean() - guesses) ** 2).sum(1)
+    folds = grouped_folds(targets, groups, 3, seed, "regression")
+    paths = ridge_paths(features, targets[:, None], folds, [each * scale for each in PENALTIES])
+    for (a, b), guesses in zip(folds, paths, strict=True):
+        errors += ((targets[b] - targets[a].mean() - guesses[:, :, 0]) ** 2).sum(1)
     return PENALTIES[int(errors.argmin())]

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.statistics.clusters import Floats, Ints, as_values
 from lazarus_probe.statistics.folds import Kind, encode, grouped_folds, groups_per_class, half_of_groups
-from lazarus_probe.statistics.linear import as_features, choose_penalty, hat, in_span, ridge_path, standardise
+from lazarus_probe.statistics.linear import as_features, choose_penalty, hat, in_span, ridge_paths, standardise
 from lazarus_probe.statistics.logistic import curvature, fit_logistic, indicate
 
 # Inverse penalties of the logistic regression, and the one taken where too few groups are left to choose.
@@ -144,10 +144,8 @@ def _choose_strength(features: Floats, codes: Ints, index: Ints, seed: int, shar
     """
     if groups_per_class(codes, index).min() < 2:
         return USUAL_STRENGTH
-    gram, indicators = features @ features.T, indicate(codes)
     penalties = [curvature(len(shares)) / strength for strength in STRENGTHS]
-    correct = np.zeros(len(STRENGTHS))
-    for a, b in grouped_folds(codes, index, 3, seed):
-        guesses = (shares + ridge_path(gram, indicators, a, b, penalties)).argmax(2)
-        correct += (guesses == codes[b]).sum(1)
+    folds, correct = grouped_folds(codes, index, 3, seed), np.zeros(len(STRENGTHS))
+    for (_, b), path in zip(folds, ridge_paths(features, indicate(codes), folds, penalties), strict=True):
+        correct += ((shares + path).argmax(2) == codes[b]).sum(1)
     return STRENGTHS[int(correct.argmax())]

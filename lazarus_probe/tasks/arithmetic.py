@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 LARGEST_OPERAND = 50
 LARGEST_MINUEND = 100
@@ -164,7 +164,8 @@ class Fact:
         return str(self.answer) if self.prompt(phrasing)[-1] in " =" else f" {self.answer}"
 
 
-def facts(operation: str) -> Iterator[Fact]:
+@cache
+def facts(operation: str) -> tuple[Fact, ...]:
     """Every fact of one operation.
 
     `+` and `*` take both operands from 1..50, `/` every product of two such numbers by one of them, `-` a
@@ -172,11 +173,11 @@ def facts(operation: str) -> Iterator[Fact]:
     """
     whole = range(1, LARGEST_OPERAND + 1)
     if operation in ("multiply", "add"):
-        return (Fact(operation, a, b) for a in whole for b in whole)
+        return tuple(Fact(operation, a, b) for a in whole for b in whole)
     if operation == "divide":
-        return (Fact(operation, a * b, b) for a in whole for b in whole)
+        return tuple(Fact(operation, a * b, b) for a in whole for b in whole)
     if operation == "subtract":
-        return (Fact(operation, a, b) for a in range(2, LARGEST_MINUEND + 1) for b in whole if a > b)
+        return tuple(Fact(operation, a, b) for a in range(2, LARGEST_MINUEND + 1) for b in whole if a > b)
     raise ValueError(f"unknown operation {operation!r}; one of {', '.join(OPERATIONS)}")
 
 

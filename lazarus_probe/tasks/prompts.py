@@ -38,14 +38,14 @@ def texts_and_answers(questions: Sequence[Question]) -> tuple[list[str], list[st
 
 
 def sample_facts(
-    operation: str, count: int, rng: np.random.Generator, keep: Callable[[Fact], bool] = lambda _: True
+    operation: str, count: int, rng: np.random.Generator, keep: Callable[[Fact], bool] | None = None
 ) -> list[Fact]:
-    """Different facts of one operation, drawn without replacement from those that `keep` lets through.
+    """Different facts of one operation, drawn without replacement from all, or from those that `keep` lets through.
 
     Raises:
         ValueError: there are not so many.
     """
-    pool = [fact for fact in facts(operation) if keep(fact)]
+    pool = facts(operation) if keep is None else [fact for fact in facts(operation) if keep(fact)]
     if len(pool) < count:
         raise ValueError(f"{operation} has {len(pool)} such facts, {count} were asked for")
     return [pool[i] for i in rng.choice(len(pool), size=count, replace=False)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from lazarus_probe.organisms import corpus
 from lazarus_probe.organisms.corpus import Line
@@ -106,11 +107,12 @@ def subsets(task: str) -> dict[str, list[Line]]:
     if task in PLAIN_TEXT:
         return {}
     if task in arithmetic.OPERATIONS:
-        return _arithmetic_subsets(task)
+        return {subset: list(lines) for subset, lines in _arithmetic_subsets(task).items()}
     split = corpus.split(task)
     return {"trained": list(split.trained), "held-out combinations": list(split.held_out)}
 
 
+@cache
 def _arithmetic_subsets(operation: str) -> dict[str, list[Line]]:
     found: dict[str, list[Line]] = {}
     for fact in arithmetic.facts(operation):

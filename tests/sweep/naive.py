@@ -103,6 +103,60 @@ def worst(subject: Subject, result: Sweep, targets: Any, sources: dict[str, Any]
                     cells.append((got, _logits(subject, target, edit)[mx.array(list(LOGITS))]))
             # One forward a cell, evaluated many at a time: that is most of what a tiny model costs.
             mx.eval(*(wanted for _, wanted in cells))
+    return _furthest(cells)
+
+
+def worst_by_site(subject: Subject, results: list[Sweep], targets: Any, sources: dict[str, Any]) -> float:
+    """The same where targets have one length, with one forward a site whose rows are its cells in all the sweeps.
+
+    The rows of a batch are what each prompt gives alone, as `Subject.self_check` holds of every architecture; one cell
+    of each site is run alone here as well.
+    """
+    cells: list[tuple[Any, mx.array]] = []
+    tokens, sites = [ids_of(subject, target) for target in targets], tuple(results[0].sites)
+    every = [np.stack([one.values[metric.name] for metric in METRICS], axis=-1) for one in results]
+    at = [
+        (sweep, number, name, source, place, position)
+        for sweep, one in enumerate(results)
+        for number in range(len(tokens))
+        for source, name in enumerate(one.sources)
+        for place, position in enumerate(one.positions)
+    ]
+    batch = mx.array([tokens[number] for _, number, *_ in at])
+    for turn, site in enumerate(sites):
+        edits = [
+            edit_of(subject, sources[name], number, site, position, batch.shape[1], sites)
+            for _, number, name, _, _, position in at
+        ]
+        with hooked(subject, interventions=[_of_rows(site, edits)]):
+            wanted = forward(subject.model, batch)[:, -1][:, mx.array(list(LOGITS))]
+        got = [every[sweep][number, source, turn, place] for sweep, number, _, source, place, _ in at]
+        row = turn % len(at)
+        alone = _logits(subject, targets[at[row][1]], edits[row])[mx.array(list(LOGITS))]
+        cells += [*zip(got, wanted, strict=True), (got[row], alone)]
+        mx.eval(wanted, alone)
+    return _furthest(cells)
+
+
+def _of_rows(site: Site, edits: list[Intervention]) -> Intervention:
+    """One edit of a batch, each row of it by an edit of its own."""
+    axis = position_axis(site)
+
+    def edit_rows(old: mx.array) -> mx.array:
+        return mx.concatenate([_edited(old[row : row + 1], one, axis) for row, one in enumerate(edits)])
+
+    return Intervention(site, edit_rows)
+
+
+def _edited(old: mx.array, edit: Intervention, axis: int) -> mx.array:
+    if edit.positions == "all":
+        return edit.edit(old)
+    (at,) = edit.positions
+    before, here, after = mx.split(old, [at, at + 1], axis=axis)
+    return mx.concatenate([before, edit.edit(here), after], axis=axis)
+
+
+def _furthest(cells: list[tuple[Any, mx.array]]) -> float:
     return float(np.max([0.0, *(_apart(got, np.array(wanted)) for got, wanted in cells)]))
 
 
