@@ -11,7 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.statistics.clusters import Floats, Ints, as_values
 from lazarus_probe.statistics.folds import Kind, encode, grouped_folds, groups_per_class, half_of_groups
-from lazarus_probe.statistics.linear import as_features, choose_penalty, hat, in_span, ridge_paths, standardise
+from lazarus_probe.statistics.linear import (
+    as_features,
+    choose_penalty,
+    hat,
+    in_span,
+    ridge_paths,
+    standardise,
+)
 from lazarus_probe.statistics.logistic import curvature, fit_logistic, indicate
 
 # Inverse penalties of the logistic regression, and the one taken where too few groups are left to choose.
