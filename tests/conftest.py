@@ -21,11 +21,32 @@ from tests.tolerance import IN_A_BLOCK, rounding, sole_best
 CHARACTERS = "abcdefghijklmnopqrstuvwxyzP0123456789 +=*\n."
 MERGES = [("P", "a"), ("Pa", "r"), ("Par", "i"), ("Pari", "s"), (" ", "Paris"), ("1", "2"), ("c", "a")]
 DEEPEST = 8  # blocks of the models here that say something, the organism among them
+# Files that take longest, the longest first: a worker that began one of them last would keep all others waiting.
+FIRST = (
+    "hypotheses/test_architectures.py",
+    "test_null.py",
+    "sweep/test_mixed_architectures.py",
+    "sweep/test_dense_architectures.py",
+    "cli/test_seed_commands.py",
+    "introspection/test_probe.py",
+    "training/test_lora_architectures.py",
+    "hypotheses/test_answering.py",
+    "calibration/test_false_alarms.py",
+    "experiments/test_study.py",
+    "cli/test_embedding.py",
+    "claims/test_falsify.py",
+)
 VARIANTS = {
     "plain": {"num_key_value_heads": 4, "tie_word_embeddings": True},
     "grouped": {"num_key_value_heads": 2, "tie_word_embeddings": False},
     "biased": {"num_key_value_heads": 1, "attention_bias": True, "mlp_bias": True, "head_dim": 16},
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest; with `--no-loadscope-reorder` workers are given files in this order."""
+    turn = {Path(__file__).parent / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: turn.get(item.path, len(turn)))
 
 
 @pytest.fixture(scope="session")
