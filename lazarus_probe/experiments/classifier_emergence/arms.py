@@ -160,21 +160,28 @@ def run_arms(
     layer: int,
     seeds: Sequence[int],
     parts: Collection[str] = PARTS,
+    on_step: OnStep = lambda _step, _loss: None,
 ) -> list[Run]:
     """As `run_arm` of every seed, the same up to rounding; trained side by side where that can be.
 
-    It cannot where a run samples its own answers or is of a model of its own, nor on the experts of a mixture.
+    It cannot where a run samples its own answers or is of a model of its own, nor on the experts of a mixture. Side by
+    side, `on_step` is told the mean loss of the runs.
     """
     arm = ARMS[name]
     alone = arm.learns in ("rewards", "nothing") or arm.untrained
     if alone or len(seeds) == 1 or _has_experts(subject, arm.targets):
-        return [run_arm(subject, name, material, layer, seed, parts) for seed in seeds]
-    began, ranks, readings = time.perf_counter(), equal_ranks(subject, arm.targets, material), []
-    losses, scale = list[list[float]](), material.published.lora_scale
+        return [run_arm(subject, name, material, layer, seed, parts, on_step) for seed in seeds]
+    began, readings, losses = time.perf_counter(), list[Reading](), list[list[float]]()
+    ranks, scale = equal_ranks(subject, arm.targets, material), material.published.lora_scale
+
+    def keep(step: list[float]) -> None:
+        losses.append(step)
+        on_step(len(losses), sum(step) / len(step))
+
     require_free_tail(subject)  # what the loss checks on the model; its few rows would be no rows of all runs
     with attached_side_by_side(subject, arm.targets, ranks, scale, seeds) as on:
         count = trainable_count(subject.model) // len(seeds)
-        _teach(subject, arm, material, layer, seeds, losses.append)
+        _teach(subject, arm, material, layer, seeds, keep)
         for run in range(len(seeds)):
             with on.alone(run):
                 readings.append(read(subject, material, layer, parts))

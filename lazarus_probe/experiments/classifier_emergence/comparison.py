@@ -1,4 +1,4 @@
-"""Every arm under every seed, several at a time, each kept as soon as it is done."""
+"""Every arm under every seed, several at a time, kept as soon as they are done."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lazarus_probe.experiments.classifier_emergence.arms import ARMS, OnStep, Run, run_arm
+from lazarus_probe.experiments.classifier_emergence.arms import ARMS, TOGETHER, OnStep, Run, run_arms
 from lazarus_probe.experiments.classifier_emergence.study import Study, write_json
 from lazarus_probe.subject.backend import THREAD_VARIABLES
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 OnRun = Callable[[Run], None]
 Task = tuple[str, int]
+Group = tuple[str, tuple[int, ...]]
 # The arms that take longest begin first, so that no worker is left with one of them at the end.
 LONGEST = ("routing", "grpo", "all", "mlp")
 
@@ -38,6 +39,14 @@ def wanted(seeds: Sequence[int]) -> list[Task]:
 def missing(study: Study, seeds: Sequence[int]) -> list[Task]:
     """What did not run yet."""
     return [task for task in wanted(seeds) if not study.run_path(*task).exists()]
+
+
+def grouped(tasks: Sequence[Task]) -> list[Group]:
+    """The seeds of each arm that are trained side by side."""
+    seeds: dict[tuple[str, int], list[int]] = {}
+    for arm, seed in tasks:
+        seeds.setdefault((arm, seed // TOGETHER), []).append(seed)
+    return [(arm, tuple(members)) for (arm, _), members in seeds.items()]
 
 
 def compare(
@@ -59,34 +68,37 @@ def compare(
         on_step: called after each step that this process trains itself; what it raises ends the training.
 
     Raises:
-        ValueError: workers below 1; as `run_arm`.
+        ValueError: workers below 1; as `run_arms`.
     """
     if workers < 1:
         raise ValueError(f"workers is {workers}; at least 1 is needed")
-    tasks = missing(study, seeds)
+    groups = grouped(missing(study, seeds))
     if workers == 1:
-        for task in tasks:
-            on_run(_kept(study, task, on_step))
-    elif tasks:
-        for run in _in_processes(study, tasks, min(workers, len(tasks))):
+        for arm, members in groups:
+            for run in _kept(study, arm, members, on_step):
+                on_run(run)
+    elif groups:
+        for run in _in_processes(study, groups, min(workers, len(groups))):
             on_run(run)
 
 
-def _kept(study: Study, task: Task, on_step: OnStep) -> Run:
-    run = run_arm(study.subject, task[0], study.material, study.layer, task[1], on_step=on_step)
-    write_json(study.run_path(*task), run.as_dict())
-    return run
+def _kept(study: Study, arm: str, seeds: Sequence[int], on_step: OnStep) -> list[Run]:
+    runs = run_arms(study.subject, arm, study.material, study.layer, seeds, on_step=on_step)
+    for run in runs:
+        write_json(study.run_path(arm, run.seed), run.as_dict())
+    return runs
 
 
-def _in_processes(study: Study, tasks: Sequence[Task], workers: int) -> Iterator[Run]:
+def _in_processes(study: Study, groups: Sequence[Group], workers: int) -> Iterator[Run]:
     context = get_context("spawn")  # a fork of a process that has used mlx hangs
     stop = context.Event()
     given = Given(study.model, study.material.task.name, study.material.size, study.output)
     with _one_thread_each():
         pool = ProcessPoolExecutor(workers, context, _begin, (given, stop))
         try:
-            for done in as_completed([pool.submit(_work, task) for task in tasks]):
-                yield study.run(*done.result())
+            for done in as_completed([pool.submit(_work, group) for group in groups]):
+                arm, seeds = done.result()
+                yield from (study.run(arm, seed) for seed in seeds)
         except BaseException:
             stop.set()  # between two steps of what is running
             raise
@@ -128,10 +140,10 @@ def _begin(given: Given, stop: Any) -> None:
     _state.update(study=study, stop=stop)
 
 
-def _work(task: Task) -> Task:
+def _work(group: Group) -> Group:
     def check(_step: int, _loss: float) -> None:
         if _state["stop"].is_set():
             raise Stopped
 
-    _kept(_state["study"], task, check)
-    return task
+    _kept(_state["study"], *group, check)
+    return group
