@@ -42,7 +42,7 @@ def trained_runs(tmp_path_factory):
         path = folder / f"{subject.fingerprint[:16]}-{task}-{arm}-{layer}-{seeds[0]}-{seeds[-1]}.json"
         with FileLock(f"{path}.lock"):
             if not path.exists():
-                runs = run_arms(subject, arm, material(task), layer, seeds, parts(arm, task))
+                runs = run_arms(subject, arm, material(task), layer, seeds, parts(arm, task, seeds[0]))
                 write_json(path, [run.as_dict() for run in runs])
         return [Run.from_dict(run) for run in read_json(path)]
 
@@ -79,10 +79,10 @@ def once():
     return get
 
 
-def parts(arm, task):
+def parts(arm, task, seed):
     """What is read beside the lens; of the other tasks the lens is all that is claimed about."""
     if task == "arithmetic":
-        return parts_of(arm)
+        return parts_of(arm, seed)
     return {"answered"} if arm == "none" else ()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,19 @@ def test_every_claim_can_be_measured():
         reads = "answered" if claim.parameters["reads"] == "both" else claim.parameters["reads"]
         for arm in arms_of(claim):
             assert reads in {"named", "probability", *parts_of(arm)}, f"{claim.id}: {arm}"
+
+
+def test_later_runs_are_read_for_what_is_asked_of_them():
+    """What only claims with fewer runs ask for is not read of the later ones, and the report passes over them."""
+    assert parts_of("vo", 0) == {"answered", "others", "decoded"}
+    most = max(claim.parameters["runs"] for claim in claims().values())
+    assert parts_of("vo", most - 1) == set()
+    runs = runs_of(np.random.default_rng(0))
+    nothing = np.zeros(0, bool)
+    last = runs["vo"][-1]
+    runs["vo"][-1] = replace(last, reading=replace(last.reading, others=nothing))
+    found = measure(claims()["vo-creates-vocabulary-classifier"], runs)
+    assert len(found.details["others_by_seed"]) == SEEDS - 1
 
 
 def test_rates_are_over_seeds_and_items():

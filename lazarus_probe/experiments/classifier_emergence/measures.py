@@ -44,9 +44,13 @@ def arms_of(claim: Claim) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(name) for name in named if name in ARMS))
 
 
-def parts_of(arm: str) -> frozenset[str]:
-    """The parts of an arm's reading that some claim asks for, beside the lens."""
-    asked = {str(each.parameters["reads"]) for each in claims().values() if arm in arms_of(each)}
+def parts_of(arm: str, run: int = 0) -> frozenset[str]:
+    """The parts of an arm's reading that some claim asks for, beside the lens; of the later runs fewer ask."""
+    asked = {
+        str(each.parameters["reads"])
+        for each in claims().values()
+        if arm in arms_of(each) and int(str(each.parameters["runs"])) > run
+    }
     return frozenset(({"answered"} if "both" in asked else set()) | (asked & set(PARTS)))
 
 
@@ -106,8 +110,8 @@ def about(runs: Sequence[Run]) -> dict[str, Any]:
     """What else a report says of an arm: its size, and every mean by seed."""
     found: dict[str, Any] = {"arm": runs[0].arm, "trainable": runs[0].trainable, "ranks": dict(runs[0].ranks)}
     for name in ("named", "probability", *PARTS):
-        if values(runs, name).size:
-            found[f"{name}_by_seed"] = values(runs, name).mean(axis=1).round(4).tolist()
+        if read := [run for run in runs if getattr(run.reading, name).size]:
+            found[f"{name}_by_seed"] = values(read, name).mean(axis=1).round(4).tolist()
     return found
 
 
