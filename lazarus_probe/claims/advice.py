@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 
 from lazarus_probe.claims.claim import POSITIVE, Claim
 from lazarus_probe.statistics.measurement import Control, Measurement
@@ -30,7 +31,8 @@ def advice(claim: Claim, measurement: Measurement) -> str:
     """How many groups would support the claim in four of five cases, if it is as it declares: a part of a sentence.
 
     The threshold and the margin over every control count; the largest number is given. None is given where more groups
-    could not support it: a control reaches what the declared effect does not exceed by the margin.
+    could not support it: a control reaches what the declared effect does not exceed by the margin, or one more model of
+    its kind may reach it.
     """
     hopeless = [
         control
@@ -43,6 +45,19 @@ def advice(claim: Claim, measurement: Measurement) -> str:
         return (
             f"; more groups cannot tell: over {nearest.name} the declared effect of {claim.expected:g} would gain "
             f"{gain:.2f}, and the margin is {claim.margin:g}"
+        )
+    apart = [
+        control
+        for control in measurement.controls
+        if _expected_gain(claim, measurement, control) - control.spread <= claim.margin
+    ]
+    if apart:
+        widest = max(apart, key=lambda control: control.spread)
+        return (
+            f"; more groups cannot tell: one more model of {widest.name} may be {widest.spread:.2f} from those "
+            f"measured, and the declared effect of {claim.expected:g} would gain "
+            f"{_expected_gain(claim, measurement, widest):.2f} over them, where the margin is {claim.margin:g}; "
+            "more such models may"
         )
     needs = [_of_score(claim, measurement), *(_of_gain(claim, measurement, c) for c in measurement.controls)]
     if any(need.groups is None for need in needs):
@@ -65,11 +80,21 @@ def _of_score(claim: Claim, measurement: Measurement) -> Need:
 
 
 def _of_gain(claim: Claim, measurement: Measurement, control: Control) -> Need:
-    """Gains are differences: their range is twice as wide as the score's, about 0."""
+    """Gains are differences: their range is twice as wide as the score's, about 0.
+
+    What groups narrow is the reach without the spread of the control's models, which were joined by square-and-add: so
+    is what they must clear.
+    """
     gain, width = _expected_gain(claim, measurement, control), measurement.ceiling - _floor(measurement)
-    reach = control.gain - control.low
-    groups = _groups(measurement, control.gain, reach, gain, claim.margin, -width, width)
+    reach = _without(control.gain - control.low, control.spread)
+    limit = gain - _without(gain - claim.margin, control.spread)
+    groups = _groups(measurement, control.gain, reach, gain, limit, -width, width)
     return Need(gain, claim.margin, groups, f"a gain over {control.name} of ")
+
+
+def _without(reach: float, spread: float) -> float:
+    """What is left of a reach without one of the two parts that were joined by square-and-add."""
+    return sqrt(max(0.0, reach**2 - spread**2))
 
 
 def _expected_gain(claim: Claim, measurement: Measurement, control: Control) -> float:

@@ -177,6 +177,7 @@ def _control(found: Sequence[Control]) -> Control:
         gain=_mean(found, lambda each: each.gain),
         low=_mean(found, lambda each: each.low),
         high=_mean(found, lambda each: each.high),
+        spread=_mean(found, lambda each: each.spread),
     )
 
 

@@ -27,6 +27,7 @@ class ControlRecord(BaseModel):
     gain: float
     low: float
     high: float
+    spread: float = 0.0
 
 
 class ExampleRecord(BaseModel):

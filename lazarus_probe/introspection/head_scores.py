@@ -281,7 +281,7 @@ def _measurement(
     score, low, high = (float(each[place]) for each in (gain.mean, gain.low, gain.high))
     middle = float(np.mean(others))
     reach = next_above(others) - middle
-    control = Control("untrained", middle, score - middle, low - middle - reach, high - middle + reach)
+    control = Control("untrained", middle, score - middle, low - middle - reach, high - middle + reach, reach)
     return Measurement(
         score,
         low,

@@ -131,7 +131,7 @@ def one_more(gain: Control, others: Sequence[float], level: float = 0.95) -> Con
     reach = model_spread(others, level)
     rows, models = Interval(gain.low, gain.high, level), Interval(-reach, reach, level)
     joined = difference_interval(gain.gain, rows, 0.0, models)
-    return Control(gain.name, gain.score, gain.gain, joined.low, joined.high)
+    return Control(gain.name, gain.score, gain.gain, joined.low, joined.high, reach)
 
 
 def model_spread(scores: Sequence[float], level: float = 0.95) -> float:

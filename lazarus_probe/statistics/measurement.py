@@ -16,7 +16,8 @@ class Control:
 
     `gain` is paired with the score wherever both are of the same prompts; `low` and `high` are its
     interval. For a claim of absence the control is a positive one (what the instrument does find) and the
-    gain is the control's over the score.
+    gain is the control's over the score. `spread` is the part of the interval's reach that no number of prompts
+    narrows: how far one more model of the control's kind may fall from those that were measured.
     """
 
     name: str
@@ -24,10 +25,11 @@ class Control:
     gain: float
     low: float
     high: float
+    spread: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what no interval can mean."""
-        _check_finite(f"control {self.name!r}", score=self.score)
+        _check_finite(f"control {self.name!r}", score=self.score, spread=self.spread)
         _check_interval(f"control {self.name!r}", "gain", self.gain, self.low, self.high)
 
     def __str__(self) -> str:

@@ -286,6 +286,30 @@ def test_no_number_of_groups_is_given_where_more_could_only_confound(a_claim, me
     )
 
 
+def test_no_number_of_groups_is_given_where_models_differ_too_much(a_claim, measured):
+    """Where one more untrained model may take the margin away, models are asked for instead of groups."""
+    wide = Control("untrained", 0.8, 0.1, -0.1, 0.3, spread=0.18)
+    claim = a_claim(effect=0.92, threshold=0.8, margin=0.05, controls=["untrained"])
+    reason = judge(claim, measured(0.9, low=0.85, controls=(wide,))).reason
+    assert "one more model of untrained may be 0.18 from those measured" in reason
+    assert "would gain 0.12 over them, where the margin is 0.05; more such models may" in reason
+    assert "groups cannot tell a gain" not in reason
+
+
+def test_groups_are_not_asked_to_narrow_what_models_differ_by(a_claim, measured):
+    """Of one interval, the more is due to the models, the more groups it takes to clear what is left of the gain."""
+    claim = a_claim(effect=0.92, threshold=0.8, margin=0.05, controls=["untrained"])
+
+    def needed(spread: float) -> int:
+        low = 0.15 - float(np.hypot(0.2, spread))
+        control = Control("untrained", 0.75, 0.15, low, 0.3, spread=spread)
+        reason = judge(claim, measured(0.9, low=0.85, controls=(control,))).reason
+        return int(reason.rsplit("about ", 1)[1].split()[0])
+
+    alone, some, most = (needed(spread) for spread in (0.0, 0.06, 0.1))
+    assert alone < some < most
+
+
 RISING = Growth(half=0.6, gain=0.14, low=0.08, high=0.2, expected=0.83)
 FLAT = Growth(half=0.49, gain=0.01, low=-0.02, high=0.04, expected=0.51)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -66,9 +68,12 @@ def test_a_gain_over_several_models_is_that_over_their_mean():
     assert control.gain == pytest.approx(score.score - np.mean(scores))
     paired = gain_over("untrained", score, mean_of(models), units, "classification", 0)
     reach = model_spread(scores)
+    assert control.spread == reach
     assert control.gain - control.low == pytest.approx(np.hypot(paired.gain - paired.low, reach))
     alike = over_models("untrained", score, [models[0]] * 3, units, "classification", 0)
-    assert alike == gain_over("untrained", score, mean_of([models[0]] * 3), units, "classification", 0)
+    assert alike.spread == pytest.approx(0, abs=1e-12)
+    plain = gain_over("untrained", score, mean_of([models[0]] * 3), units, "classification", 0)
+    assert replace(alike, spread=0.0) == plain
 
 
 def test_the_reach_is_the_t_prediction_interval():
