@@ -10,12 +10,14 @@ import pytest
 import yaml
 
 from lazarus_probe.claims.record import ClaimRecord
-from lazarus_probe.experiments.classifier_emergence import material, phases
+from lazarus_probe.experiments.classifier_emergence import material, phases, verdicts
 from lazarus_probe.experiments.classifier_emergence.comparison import compare, missing, wanted
 from lazarus_probe.experiments.classifier_emergence.measures import claims
 from lazarus_probe.experiments.classifier_emergence.study import Study, read_json, write_json
 from lazarus_probe.experiments.classifier_emergence.verdicts import precondition, verify
 from lazarus_probe.experiments.study_tasks import TASKS
+from lazarus_probe.statistics import bounded_mean_interval
+from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.training.jsonl import read_jsonl
 
 ARITHMETIC = TASKS["arithmetic"]
@@ -176,6 +178,13 @@ def test_the_whole_study(begun: Study):
     page = begun.result("verify").with_suffix(".md").read_text()
     assert all(f"| `{name}` | inconclusive |" in page for name in claims())
     assert kept["seeds"] == seeds
+
+
+def test_a_mean_probability_lies_between_0_and_1():
+    """The table's interval of five runs of .9 is that of numbers from 0 to 1, no wider."""
+    expected = bounded_mean_interval(np.full(5, 0.9), np.arange(5), 0.0, 1.0)
+    assert verdicts._cell(np.full((5, 8), 0.9)) == estimate(0.9, expected.low, expected.high)
+    assert expected.low > 0.4
 
 
 def test_an_untrained_model_supports_nothing(tmp_path: Path, tiny: material.Material):

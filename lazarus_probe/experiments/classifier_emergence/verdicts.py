@@ -17,7 +17,7 @@ from lazarus_probe.experiments.classifier_emergence.arms import ARMS
 from lazarus_probe.experiments.classifier_emergence.measures import Runs, claims, measure, values
 from lazarus_probe.experiments.classifier_emergence.phases import reading
 from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json, write_text
-from lazarus_probe.statistics import paired_interval, proportion_interval
+from lazarus_probe.statistics import bounded_mean_interval
 from lazarus_probe.statistics.intervals import estimate
 
 if TYPE_CHECKING:
@@ -210,6 +210,5 @@ def _cell(found: Any) -> str:
     if len(found) < 2:
         return f"{mean:.3f}"
     runs = np.repeat(np.arange(len(found)), found.shape[1])
-    shares = np.isin(found, (0.0, 1.0)).all()
-    interval = (proportion_interval if shares else paired_interval)(found.ravel(), runs)
-    return estimate(mean, max(0.0, interval.low), interval.high)
+    interval = bounded_mean_interval(found.ravel(), runs, 0.0, 1.0)
+    return estimate(mean, interval.low, interval.high)
