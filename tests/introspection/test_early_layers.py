@@ -132,7 +132,7 @@ def test_only_a_computed_answer_is_extractable(organism, planted):
         {kind: rng.normal(size=(5, len(asked), 8)) for kind in ("untrained", *LESIONS)},
     )
     found = measure(readings, "regression", 0, {})
-    assert found.score > 0.9
+    assert found.details["r2"] > 0.9
     verdict = judge(declared("computation-mostly-complete"), found)
     assert verdict.outcome is not Outcome.SUPPORTED  # 28 families, were one that was not seen all wrong
     gain = next(control.gain for control in found.controls if control.name == "operands")
