@@ -46,6 +46,6 @@ def prediction_reach(values: ArrayLike, level: float = 0.95) -> float:
     """How far from the mean of N values, at least two, a further one may fall: Student's t on their number less one."""
     from scipy.special import stdtrit
 
-    known = np.asarray(values, dtype=np.float64)
-    spread = float(known.std(ddof=1)) * sqrt(1 + 1 / len(known))
-    return float(stdtrit(len(known) - 1, (1 + level) / 2)) * spread
+    scores = np.asarray(values, dtype=np.float64)
+    spread = float(scores.std(ddof=1)) * sqrt(1 + 1 / len(scores))
+    return float(stdtrit(len(scores) - 1, (1 + level) / 2)) * spread

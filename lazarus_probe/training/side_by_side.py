@@ -53,11 +53,9 @@ class SideBySide:
 
     Attributes:
         places: each projection, with the LoRA of all runs.
-        runs: how many.
     """
 
     places: tuple[tuple[Projection, LoRARuns], ...]
-    runs: int
 
     @contextmanager
     def alone(self, run: int) -> Iterator[None]:
@@ -100,7 +98,7 @@ def attached_side_by_side(
         )
         for place, layer in places:
             place.put(layer)
-        yield SideBySide(places, len(seeds))
+        yield SideBySide(places)
     finally:
         on.detach()
 

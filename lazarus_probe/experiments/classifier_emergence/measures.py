@@ -46,12 +46,12 @@ def arms_of(claim: Claim) -> tuple[str, ...]:
 
 def parts_of(arm: str, run: int = 0) -> frozenset[str]:
     """The parts of an arm's reading that some claim asks for, beside the lens; of the later runs fewer ask."""
-    asked = {
+    reads = {
         str(each.parameters["reads"])
         for each in claims().values()
         if arm in arms_of(each) and int(str(each.parameters["runs"])) > run
     }
-    return frozenset(({"answered"} if "both" in asked else set()) | (asked & set(PARTS)))
+    return frozenset(({"answered"} if "both" in reads else set()) | (reads & set(PARTS)))
 
 
 def measure(
