@@ -24,11 +24,12 @@ BRIEF = replace(
     batch_size=SMOKE.batch_size // 2,
     others=1,
 )
+APART = 1000  # runs between the first of a probe seed and the first of the next
 
 
 @pytest.fixture(scope="session")
 def trained_runs(tmp_path_factory):
-    """`trained_runs(subject, arm, layer, task, count)`: the first runs of an arm, trained unless they were before.
+    """`trained_runs(subject, arm, layer, task, first, count)`: runs of an arm, trained unless they were before.
 
     Six seeds are trained side by side. Runs lie in a folder that the workers of a parallel run share. Every other
     worker begins with the last seeds, so that two which need the same arm train it together.
@@ -39,19 +40,21 @@ def trained_runs(tmp_path_factory):
     backwards = int(worker.removeprefix("gw")) % 2 == 1
 
     def together(subject, arm, layer, task, seeds):
+        read = parts(arm, task, seeds[0] % APART)
         path = folder / f"{subject.fingerprint[:16]}-{task}-{arm}-{layer}-{seeds[0]}-{seeds[-1]}.json"
         with FileLock(f"{path}.lock"):
             if not path.exists():
-                runs = run_arms(subject, arm, material(task), layer, seeds, parts(arm, task, seeds[0]))
+                runs = run_arms(subject, arm, material(task), layer, seeds, read)
                 write_json(path, [run.as_dict() for run in runs])
         return [Run.from_dict(run) for run in read_json(path)]
 
-    def runs(subject, arm, layer, task="arithmetic", count=TOGETHER):
+    def runs(subject, arm, layer, task="arithmetic", first=0, count=TOGETHER):
         if arm == "none":
             return together(subject, arm, layer, task, range(1))
-        starts = range(0, count, TOGETHER)
+        end = first + count
+        starts = range(first, end, TOGETHER)
         groups = {
-            start: together(subject, arm, layer, task, range(start, min(start + TOGETHER, count)))
+            start: together(subject, arm, layer, task, range(start, min(start + TOGETHER, end)))
             for start in (reversed(starts) if backwards else starts)
         }
         return [run for start in starts for run in groups[start]]
@@ -79,15 +82,21 @@ def once():
     return get
 
 
-def parts(arm, task, seed):
+def parts(arm, task, run):
     """What is read beside the lens; of the other tasks the lens is all that is claimed about."""
     if task == "arithmetic":
-        return parts_of(arm, seed)
+        return parts_of(arm, run)
     return {"answered"} if arm == "none" else ()
 
 
 @pytest.fixture
-def measured(subject, evidence, trained_runs, once):
+def first_run(probe_seed):
+    """The number of the probe seed's first training run: no two probe seeds share a run."""
+    return probe_seed * APART
+
+
+@pytest.fixture
+def measured(subject, evidence, trained_runs, first_run, once):
     """What the arms of a claim of `classifier_emergence` come to, on a model that can answer."""
     claim = evidence.claim
     task = claim.parameters.get("task", "arithmetic")
@@ -102,7 +111,7 @@ def measured(subject, evidence, trained_runs, once):
             evidence, lambda of=targets: once(of, subject, task, lambda: equal_ranks(subject, of, shared))
         )
     count = claim.parameters["runs"]
-    runs = {arm: trained_runs(subject, arm, layer, task, count) for arm in arms_of(claim)}
+    runs = {arm: trained_runs(subject, arm, layer, task, first_run, count) for arm in arms_of(claim)}
     labels = [item.label for item in shared.held_out]
     size = {"size": shared.size.name, "steps": shared.size.steps}
     details = {"layer": layer, **size, "base_answers_right": share}

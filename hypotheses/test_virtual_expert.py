@@ -32,7 +32,7 @@ def known():
 
 
 @pytest.fixture
-def routings(subject, evidence, known):
+def routings(subject, evidence, known, first_run):
     """The prompts, and the routings of each training run, on a model that can answer."""
     claim, given = evidence.claim, evidence.claim.parameters
     layer = claim.layer_for(subject.name, subject.num_layers)
@@ -40,12 +40,14 @@ def routings(subject, evidence, known):
     sides = sides_of(sizes)
     share, needed = answered(subject, sides), given["answered"]
     evidence.require(share >= needed, f"answers {share:.2f} of the symbolic questions; {needed:.2f} needed")
-    if subject.name not in known:
+    key = (subject.name, first_run)
+    if key not in known:
         settings = {name: given[name] for name in ("steps", "batch_size", "learning_rate")}
-        configs = [DualReward(classifier_layer=layer, seed=seed, **settings) for seed in given["seeds"]]
+        seeds = [first_run + seed for seed in given["seeds"]]
+        configs = [DualReward(classifier_layer=layer, seed=seed, **settings) for seed in seeds]
         base = read(subject, sides, layer, evidence)
-        known[subject.name] = [run(subject, sides, base, layer, config, sizes) for config in configs]
-    return sides, known[subject.name]
+        known[key] = [run(subject, sides, base, layer, config, sizes) for config in configs]
+    return sides, known[key]
 
 
 def answered(subject, sides):

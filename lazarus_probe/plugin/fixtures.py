@@ -205,6 +205,15 @@ def evidence(request: pytest.FixtureRequest, subject: Subject) -> Evidence:
 
 
 @pytest.fixture
+def probe_seed(request: pytest.FixtureRequest) -> int:
+    """The seed of `--probe-seed`, or the one of `--probe-seeds` that the test runs with now.
+
+    It is for what several claims share, as training runs; what belongs to one claim takes `evidence.seed`.
+    """
+    return seed_of(request.node)
+
+
+@pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """A generator seeded by the claim's id (or the test's name) and the run's seed."""
     import numpy as np

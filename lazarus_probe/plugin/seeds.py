@@ -27,12 +27,14 @@ def add_seed_options(group: pytest.OptionGroup) -> None:
 
 
 def check_seeds(config: pytest.Config) -> None:
-    """Check `--probe-seeds`.
+    """Check `--probe-seed` and `--probe-seeds`.
 
     Raises:
-        pytest.UsageError: it is no number of seeds and no list of them, or `--probe-seed` is given too.
+        pytest.UsageError: both are given, a seed is negative, or `--probe-seeds` is no number of seeds and no list.
     """
     text, one = config.getoption("probe_seeds"), config.getoption("probe_seed")
+    if one is not None and one < 0:
+        raise pytest.UsageError(f"--probe-seed {one}: give 0 or more")
     if text is not None and one is not None:
         raise pytest.UsageError(
             f"--probe-seeds {text} and --probe-seed {one} are given: give one of the two, "

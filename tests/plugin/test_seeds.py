@@ -9,12 +9,14 @@ from xml.etree import ElementTree
 
 import pytest
 
+from lazarus_probe.claims.claim import read_claims
 from lazarus_probe.reports.run import Run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stability"))
 from stability import pooled_records
 
 pytest_plugins = ["pytester"]
+HYPOTHESES = Path(__file__).parents[2] / "hypotheses"
 
 # What a seed measures is told by the order in which the seeds come: the list is of their scores.
 DRAWS = """
@@ -112,6 +114,30 @@ def test_every_seed_has_its_own_draws(project):
     assert run["seeds"] == [0, 3]
     assert run["claims"][0]["measurement"]["details"]["drawn"] == alone
     assert alone["seed 0"][2] != alone["seed 3"][2]
+
+
+def test_two_seeds_share_no_training_run(project):
+    """The runs of a training claim begin elsewhere for every seed, further apart than a claim has runs."""
+    project.write(f"""
+        from importlib.util import module_from_spec, spec_from_file_location
+
+        spec = spec_from_file_location("claims_conftest", {str(HYPOTHESES / "conftest.py")!r})
+        claims_conftest = module_from_spec(spec)
+        spec.loader.exec_module(claims_conftest)
+        first_run = claims_conftest.first_run
+
+        @claim("c")
+        def test_c(evidence, first_run):
+            evidence.record(measured(0.95, details={{"first": first_run}}))
+    """)
+    project.run("--probe-seeds=0,1,7")
+    first = project.reports()[-1]["claims"][0]["measurement"]["details"]["first"]
+    most = max(
+        int(claim.parameters.get("runs", 0)) for claim in read_claims(HYPOTHESES / "expectations").values()
+    )
+    assert first["seed 0"] == 0
+    assert first["seed 1"] >= most > 0
+    assert first["seed 7"] == 7 * first["seed 1"]
 
 
 def test_what_belongs_to_a_test_is_set_up_anew(project):
@@ -266,6 +292,7 @@ def test_a_control_that_a_seed_lacks_is_refused_by_name(project):
             ["--probe-seeds=1,2,1"],
             "--probe-seeds 1,2,1 holds 1 twice, and a seed drawn again adds nothing: give each once",
         ),
+        (["--probe-seed=-1"], "--probe-seed -1: give 0 or more"),
         (
             ["--probe-seeds=5", "--probe-seed=3"],
             "--probe-seeds 5 and --probe-seed 3 are given: give one of the two, as in --probe-seeds 0,3 ",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks import collect, resid_post
-from lazarus_probe.introspection.logit_lens import logit_lens
+from lazarus_probe.introspection.logit_lens import read_states
 from lazarus_probe.statistics import out_of_fold_classification
 from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.generate import greedy
@@ -73,13 +73,15 @@ def read(subject: Subject, material: Material, layer: int, parts: Collection[str
     """Read held-out items: the class word after `layer` at the last token of the prompt, and the parts asked for."""
     tokens = material.tokens(subject)
     wanted = np.array([tokens[item.label] for item in material.held_out])
-    log_probs = logit_lens(subject, _prompts(material), [layer]).log_probs[:, 0]
+    site = resid_post(layer)
+    states = collect(subject, _prompts(material), [site])[site]  # once, for the lens and for the probe
+    log_probs = read_states(subject, states)
     nothing = np.zeros(0, bool)
     return Reading(
         named=log_probs.argmax(axis=-1) == wanted,
         probability=np.exp(log_probs[np.arange(len(wanted)), wanted].astype(np.float64)),
         answered=answered(subject, material) if "answered" in parts else nothing,
-        decoded=decoded(subject, material, layer) if "decoded" in parts else nothing,
+        decoded=decoded(states, material) if "decoded" in parts else nothing,
         others=others(subject, material) if "others" in parts else nothing,
     )
 
@@ -99,14 +101,13 @@ def others(subject: Subject, material: Material) -> Bools:
     return np.concatenate([_right(subject, name, lines) for name, lines in material.others.items()])
 
 
-def decoded(subject: Subject, material: Material, layer: int) -> Bools:
-    """(N,) whether a probe of the residual after `layer`, taught on other families, is right; 4 grouped folds."""
-    items, site = material.held_out, resid_post(layer)
-    features = collect(subject, _prompts(material), [site])[site]
+def decoded(states: NDArray[np.float32], material: Material) -> Bools:
+    """(N,) whether a probe of held-out items' states (N, D), taught on other families, is right; 4 grouped folds."""
+    items = material.held_out
     labels = np.array([item.label for item in items])
     groups = [item.family for item in items]
     with one_thread():
-        said = out_of_fold_classification(features.reshape(len(items), -1), labels, groups, k=FOLDS)
+        said = out_of_fold_classification(states.reshape(len(items), -1), labels, groups, k=FOLDS)
     found: Bools = said == labels
     return found
 
