@@ -1,6 +1,6 @@
 """How do prompts, operations and numbers lie to each other, beyond what any network and any words give?
 
-Published cosines had no untrained model beside them, and the readout that failed beyond its range was taught by six to
+Published cosines had no untrained models beside them, and the readout that failed beyond its range was taught by six to
 nine prompts. Here directions are taken on disjoint samples, and readouts on facts by the hundred.
 """
 
@@ -16,13 +16,15 @@ from lazarus_probe.tasks.arithmetic import OPERATIONS
 
 
 @pytest.mark.claim("arithmetic-apart-in-embeddings")
-def test_apart(subject, twin, activations, evidence, rng):
+def test_apart(subject, untrained_models, activations, evidence, rng):
     asked = prompts.task_type(rng, evidence.claim.parameters["per_template"])
-    evidence.record(similarity(subject, twin, *asked, Site("embed"), store=activations, seed=evidence.seed))
+    evidence.record(
+        similarity(subject, untrained_models, *asked, Site("embed"), store=activations, seed=evidence.seed)
+    )
 
 
 @pytest.mark.claim("operation-directions-apart")
-def test_directions(subject, twin, activations, evidence, rng):
+def test_directions(subject, untrained_models, activations, evidence, rng):
     declared = evidence.claim.parameters
     samples, each = 2 * declared["rounds"], declared["facts"]
     asked = {}
@@ -33,7 +35,7 @@ def test_directions(subject, twin, activations, evidence, rng):
             [fact.prompt() for fact in facts], numbers, np.repeat(np.arange(samples), each).tolist()
         )
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    evidence.record(directions(subject, twin, asked, site, store=activations, seed=evidence.seed))
+    evidence.record(directions(subject, untrained_models, asked, site, store=activations, seed=evidence.seed))
 
 
 def numbers_beyond(operation, largest, count, rng):

@@ -1,7 +1,7 @@
 """At which layer does the logit lens say the answer, and does it say what is asked?
 
 The published tables read single prompts. Here they are all the products of two digits, or a sample of larger ones,
-beside another prompt's answer and an untrained model under the same lens.
+beside another prompt's answer, and untrained and lesioned models under the same lens.
 """
 
 import numpy as np
@@ -40,29 +40,37 @@ def require_answers(subject, evidence, asked):
     )
 
 
-def read(subject, twin, evidence, asked, **options):
+def read(subject, models, store, evidence, asked, **options):
     """The lens on the questions' answers, where the claim says."""
     require_answers(subject, evidence, asked)
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     families = [q.family for q in asked]
     return crystallisation(
-        subject, twin, *targets(subject, asked), families, layer, seed=evidence.seed, **options
+        subject,
+        models,
+        *targets(subject, asked),
+        families,
+        layer,
+        store=store,
+        seed=evidence.seed,
+        **options,
     )
 
 
 @pytest.mark.claim("answer-crystallises-late")
-def test_crystallises(subject, twin, evidence):
+def test_crystallises(subject, untrained_models, activations, evidence):
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     earlier = min(layer_at(evidence.claim.parameters["earlier"], subject.num_layers), layer - 1)
     evidence.require(
         earlier >= 0, f"L{layer} of {subject.num_layers} is where it is read; one before is needed"
     )
-    evidence.record(read(subject, twin, evidence, digits("multiply", "add"), before=earlier))
+    asked = digits("multiply", "add")
+    evidence.record(read(subject, untrained_models, activations, evidence, asked, before=earlier))
 
 
 @pytest.mark.claim("facts-in-the-lens")
-def test_among_five(subject, twin, evidence):
-    evidence.record(read(subject, twin, evidence, digits("multiply"), top=5))
+def test_among_five(subject, untrained_models, activations, evidence):
+    evidence.record(read(subject, untrained_models, activations, evidence, digits("multiply"), top=5))
 
 
 @pytest.mark.claim("facts-not-yet-on-top")
@@ -75,15 +83,15 @@ def test_not_yet(subject, evidence):
 
 
 @pytest.mark.claim("answer-probable-before-the-end")
-def test_probable(subject, twin, evidence, rng):
+def test_probable(subject, untrained_models, activations, evidence, rng):
     facts = prompts.sample_facts("multiply", evidence.claim.parameters["questions"], rng)
     asked = [prompts.Question(fact.prompt(), fact, "spaced") for fact in facts]
-    evidence.record(read(subject, twin, evidence, asked, score="probability"))
+    evidence.record(read(subject, untrained_models, activations, evidence, asked, score="probability"))
 
 
 @pytest.mark.claim("lens-announces-operation")
 @pytest.mark.parametrize("phrasing", SYMBOLIC)
-def test_announces(subject, twin, evidence, rng, phrasing):
+def test_announces(subject, untrained_models, activations, evidence, rng, phrasing):
     words = {name: spellings(subject, name) for name in OPERATIONS}
     missing = [name for name, tokens in words.items() if not tokens]
     evidence.require(not missing, f"{4 - len(missing)} of 4 class words are single tokens; missing {missing}")
@@ -93,6 +101,14 @@ def test_announces(subject, twin, evidence, rng, phrasing):
     texts, families = [q.text for q in asked], [q.family for q in asked]
     evidence.record(
         crystallisation(
-            subject, twin, texts, wanted, families, layer, score="probability", seed=evidence.seed
+            subject,
+            untrained_models,
+            texts,
+            wanted,
+            families,
+            layer,
+            score="probability",
+            store=activations,
+            seed=evidence.seed,
         )
     )

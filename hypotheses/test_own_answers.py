@@ -29,12 +29,12 @@ def right(said, answers):
 
 
 @pytest.mark.claim("products-answered")
-def test_answered(subject, twin, evidence, rng):
+def test_answered(subject, untrained_models, evidence, rng):
     texts, answers, families = products(evidence, rng)
     said = greedy(subject, texts, 4)
     score = right(said, answers)
     controls = {
-        "untrained": right(greedy(twin, texts, 4), answers),
+        "untrained": [right(greedy(model.build(), texts, 4), answers) for model in untrained_models],
         "other_answer": right(said, np.roll(answers, 1).tolist()),
     }
     shown = some_examples(texts, answers, said, score)

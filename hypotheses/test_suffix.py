@@ -30,7 +30,7 @@ def reckoned(subject, evidence, rng):
 
 
 @pytest.mark.claim("equals-sign-asks-for-number")
-def test_equals_sign(subject, twin, evidence, rng):
+def test_equals_sign(subject, untrained_models, evidence, rng):
     # Whatever a model that reckons nothing says after one token, it says always: by luck a number.
     facts, needed = prompts.sample_facts("add", 40, rng), evidence.claim.parameters["answered"]
     said = greedy(subject, [fact.prompt() for fact in facts], 4)
@@ -46,7 +46,9 @@ def test_equals_sign(subject, twin, evidence, rng):
     controls = {
         "no_suffix": numeric(subject, asked)[1],
         "other_suffix": numeric(subject, [f"{text} :" for text in asked])[1],
-        "untrained": numeric(twin, [f"{text} =" for text in asked])[1],
+        "untrained": [
+            numeric(model.build(), [f"{text} =" for text in asked])[1] for model in untrained_models
+        ],
     }
     evidence.record(
         rate(

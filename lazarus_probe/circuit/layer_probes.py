@@ -7,7 +7,7 @@ gain over a control is tested by flipping the signs of whole groups.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,19 +17,30 @@ from numpy.typing import NDArray
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.judging import judge_together
 from lazarus_probe.claims.verdict import Outcome, Verdict
-from lazarus_probe.introspection.held_out import HeldOut, Problem, constant, held_out, interval_of
+from lazarus_probe.introspection.held_out import (
+    HeldOut,
+    Problem,
+    constant,
+    growth_of,
+    held_out,
+    held_out_models,
+    interval_of,
+    mean_of,
+)
+from lazarus_probe.introspection.untrained import one_more
 from lazarus_probe.statistics import grouped_folds, max_statistic_p, paired_interval, permutation_null
 from lazarus_probe.statistics.clusters import cluster_sums, index_clusters
 from lazarus_probe.statistics.folds import encode
 from lazarus_probe.statistics.linear import standardise
 from lazarus_probe.statistics.logistic import fit_logistic
-from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.statistics.measurement import Control, Growth, Measurement
 from lazarus_probe.statistics.permutation import group_permutations
 from lazarus_probe.statistics.probes import USUAL_STRENGTH
 from lazarus_probe.statistics.threads import one_thread
 
 DRAWS = 999
 Features = NDArray[Any]
+Models = Mapping[str, Mapping[int, Sequence[Features]]]
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,7 @@ class LayerProbe:
         n: prompts.
         groups: what splits kept together.
         classes: how many.
+        growth: the end of its learning curve; None where half of the groups have not every class.
         verdict: on the claim, among all layers looked at; None where no labels were shuffled.
     """
 
@@ -70,6 +82,7 @@ class LayerProbe:
     n: int
     groups: int
     classes: int
+    growth: Growth | None = None
     verdict: Verdict | None = None
 
     @property
@@ -85,6 +98,7 @@ class LayerProbe:
             controls=self.controls,
             p=self.worst_p,
             details={"layer": self.layer},
+            growth=self.growth,
         )
 
     @property
@@ -139,6 +153,7 @@ def probe_layers(
     known: Mapping[str, Mapping[int, Features]],
     claim: Claim,
     *,
+    models: Models | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[int, LayerProbe]:
@@ -150,6 +165,8 @@ def probe_layers(
         groups: (N,) what a split keeps together.
         known: by control, by layer, the features (N, any) that the probe is given instead.
         claim: what is asked about each layer; the layers are one family.
+        models: by kind of control model, by layer, the features (N, D) in each of at least three such models, whose
+            interval of the gain holds for one more.
         draws: shuffles of the labels; 0 for no p.
         seed: of folds, shuffles and intervals.
 
@@ -167,12 +184,27 @@ def probe_layers(
             name: {n: held_out(_problem(each[n], labels, groups, seed)) for n in features}
             for name, each in known.items()
         }
+        several = {
+            name: {
+                n: held_out_models([_problem(one, labels, groups, seed) for one in each[n]]) for n in features
+            }
+            for name, each in (models or {}).items()
+        }
+        rivals |= {name: {n: mean_of(each[n]) for n in features} for name, each in several.items()}
         gains = {name: _gains(name, scores, each) for name, each in rivals.items()}
         gain_p = {name: _flipped(each, groups, draws, seed) for name, each in gains.items()} if draws else {}
         found = {}
         for layer, score in scores.items():
             interval = interval_of(score, groups, "classification", seed)
             folds = _fold_accuracies(score, labels, groups, seed)
+            growth = growth_of(_problem(features[layer], labels, groups, seed), score, groups)
+            controls = {
+                name: _control(name, each[layer], score, groups, seed) for name, each in gains.items()
+            }
+            controls |= {
+                name: one_more(controls[name], [model.score for model in each[layer]])
+                for name, each in several.items()
+            }
             found[layer] = LayerProbe(
                 layer,
                 score.score,
@@ -182,13 +214,14 @@ def probe_layers(
                 float(np.std(folds)),
                 _in_sample(features[layer], labels),
                 rivals["majority"][layer].score,
-                tuple(_control(name, each[layer], score, groups, seed) for name, each in gains.items()),
+                tuple(controls.values()),
                 {name: each[layer] for name, each in gain_p.items()},
                 p.get(layer),
                 ranges.get(layer),
                 len(labels),
                 len(np.unique(groups)),
                 len(np.unique(labels)),
+                growth if isinstance(growth, Growth) else None,
             )
     return _judged(found, claim) if draws else found
 

@@ -2,8 +2,8 @@
 
 Stratigraphy, after the layers of a dig. A property emerges at the first layer where the declared claim
 `property-emerges` is supported: the whole interval of its held-out accuracy past a threshold and beyond every control,
-which are the commonest class, a bag of tokens, the same layer of an untrained twin, and shuffled labels. All layers of
-all sets are one family (Benjamini & Hochberg 1995).
+which are the commonest class, a bag of tokens, the embeddings of all tokens, the same layer of untrained and lesioned
+models, and shuffled labels. All layers of all sets are one family (Benjamini & Hochberg 1995).
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.circuit.layer_probes import DRAWS, LayerProbe, emergence_of, probe_layers
+from lazarus_probe.circuit.layer_probes import DRAWS, LayerProbe, Models, emergence_of, probe_layers
 from lazarus_probe.circuit.sets import ProbeSet
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import at_threshold, judge_together, q_values
-from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
+from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.untrained import FIRST_SEED
+from lazarus_probe.introspection.held_out import held_out
+from lazarus_probe.introspection.readings import Labelled, read
+from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics import bag_of_tokens
 from lazarus_probe.subject.batches import encode_all
 
@@ -138,36 +140,35 @@ def stratigraphy(
         sets: what to look for.
         layers: where; all layers, if left out.
         threshold: the least held-out accuracy of what is said to emerge, in place of the declared one.
-        full: whether to run the untrained twin and shuffle labels; without, nothing is said to emerge.
+        full: whether to run untrained and lesioned models and shuffle labels; without, nothing is said to emerge.
         draws: shuffles of the labels.
-        seed: of the twin, folds, shuffles and intervals.
+        seed: of folds, shuffles and intervals.
         progress: called with the name of each set before it is probed.
 
     Raises:
-        ValueError: no sets, a layer that the model does not have, or a threshold above 1.
+        ValueError: no sets, a layer that the model does not have, a threshold above 1, or with `full` prompts of the
+            same words in two groups of a set.
     """
     if not sets:
         raise ValueError("no probe sets; give at least one")
     claim = declared(CLAIM) if threshold is None else at_threshold(CLAIM, threshold)
     wanted = list(range(subject.num_layers)) if layers is None else list(layers)
-    # One pass over each model: prompts of one length run together, whichever sets they are of.
-    texts = [text for each in sets for text in each.texts]
-    inside, untrained = _read(subject, texts, wanted), {}
-    if full:
-        untrained = _read(subject.untrained(FIRST_SEED + seed), texts, wanted)
-    found, start = {}, 0
+    store, found = ActivationStore(), {}
     for each in sets:
         progress(each.name)
-        rows = slice(start, start + len(each.texts))
-        start += len(each.texts)
-        known = {"bag_of_tokens": dict.fromkeys(wanted, bag_of_tokens(encode_all(subject, each.texts)))}
-        known |= {"untrained": {n: values[rows] for n, values in untrained.items()}} if full else {}
+        labels, groups = np.array(each.labels), np.array(each.groups)
+        asked = (
+            _with_controls(subject, each, wanted, store, seed)
+            if full
+            else _plain(subject, each, wanted, store)
+        )
         found[each.name] = probe_layers(
-            {n: values[rows] for n, values in inside.items()},
-            np.array(each.labels),
-            np.array(each.groups),
-            known,
+            asked.features,
+            labels,
+            groups,
+            asked.known,
             claim,
+            models=asked.models,
             draws=draws if full else 0,
             seed=seed,
         )
@@ -181,11 +182,41 @@ def stratigraphy(
     )
 
 
-def _read(subject: Subject, texts: Sequence[str], layers: Sequence[int]) -> dict[int, NDArray[Any]]:
-    """By layer, the residual stream (N, D) after it at the last position; several streams side by side."""
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What the probes of one set are given, by layer."""
+
+    features: Mapping[int, NDArray[Any]]
+    known: Mapping[str, Mapping[int, NDArray[Any]]]
+    models: Models
+
+
+def _plain(subject: Subject, probed: ProbeSet, layers: Sequence[int], store: ActivationStore) -> _Asked:
+    """The residual stream after each layer at the last position; several streams side by side."""
     sites = {layer: resid_post(layer) for layer in layers}
-    found = collect(subject, texts, list(sites.values()))
-    return {layer: found[site].reshape(len(texts), -1) for layer, site in sites.items()}
+    values = store.get(subject, probed.texts, list(sites.values()))
+    features = {layer: values[site].reshape(len(probed.texts), -1) for layer, site in sites.items()}
+    bag = bag_of_tokens(encode_all(subject, probed.texts))
+    return _Asked(features, {"bag_of_tokens": dict.fromkeys(layers, bag)}, {})
+
+
+def _with_controls(
+    subject: Subject, probed: ProbeSet, layers: Sequence[int], store: ActivationStore, seed: int
+) -> _Asked:
+    """The same, with the embeddings of all tokens, and with untrained and lesioned models."""
+    labelled = Labelled(list(probed.texts), np.array(probed.labels), np.array(probed.groups))
+    sites = {layer: resid_post(layer) for layer in layers}
+    by_site = read(subject, control_models(subject), labelled, list(sites.values()), "classification", store)
+    readings = {layer: by_site[site] for layer, site in sites.items()}
+    any_layer = next(iter(readings.values()))
+    problems = [any_layer.problem(form, "classification", seed) for form in any_layer.embeddings]
+    best = max(problems, key=lambda problem: held_out(problem).score).features
+    known = {"bag_of_tokens": any_layer.known["bag_of_tokens"], "token_embeddings": best}
+    return _Asked(
+        {layer: each.features for layer, each in readings.items()},
+        {name: dict.fromkeys(layers, values) for name, values in known.items()},
+        {kind: {layer: each.models[kind] for layer, each in readings.items()} for kind in any_layer.models},
+    )
 
 
 def _among_all(

@@ -191,8 +191,8 @@ class Falsification:
 
         Args:
             unit: what is counted, as in `accuracy`; where and among how many is added.
-            controls: (N,) scores of each control on `rows.items`, by name; for an absence or an invariance it is a
-                positive one.
+            controls: (N,) scores of each control on `rows.items`, by name, or (M, N) of M models of one kind; for an
+                absence or an invariance it is a positive one.
 
         Raises:
             ValueError: fewer than two independent groups, or a control of another length.
@@ -255,9 +255,9 @@ class Falsification:
 def _as_long(
     name: str, scores: Sequence[float] | np.ndarray[Any, Any], rows: Rows
 ) -> Sequence[float] | np.ndarray[Any, Any]:
-    if len(scores) != len(rows.items):
+    if np.shape(scores)[-1:] != (len(rows.items),):
         raise ValueError(
-            f"control {name!r} has {len(scores)} scores and {len(rows.items)} prompts were measured: "
+            f"control {name!r} has {np.shape(scores)[-1]} scores and {len(rows.items)} prompts were measured: "
             "score it on `rows.items`"
         )
     return scores

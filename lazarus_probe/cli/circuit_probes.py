@@ -48,7 +48,7 @@ def run(
     no_stratigraphy: Annotated[
         bool,
         typer.Option(
-            "--no-stratigraphy", help="Accuracies only: no untrained twin, no shuffles, no emergence."
+            "--no-stratigraphy", help="Accuracies only: no untrained models, no shuffles, no emergence."
         ),
     ] = False,
     adapter: Adapter = None,
@@ -59,8 +59,8 @@ def run(
     """Probe sets of prompts at every layer, and find from which layer on each property is readable.
 
     Scored on groups of prompts that the probe has not met. A property emerges at the first layer past the threshold
-    that beats the commonest class, a bag of tokens, an untrained twin and shuffled labels, corrected for all layers
-    and all sets.
+    that beats the commonest class, a bag of tokens, the embeddings, untrained and lesioned models and shuffled labels,
+    corrected for all layers and all sets.
     """
     check_output(output)
     sets = chosen_sets(datasets, category)

@@ -73,7 +73,7 @@ def neurons(
     """Show what single neurons do at the last token of each prompt, and find those that tell labels apart.
 
     A search among thousands of neurons always finds some: p is that of the best of all of them under shuffled labels,
-    and the search is tested on held-out prompts, beside an untrained model's neurons and the counts of tokens.
+    and the search is tested on held-out prompts, beside neurons of untrained and lesioned models and counts of tokens.
     """
     check_output(output)
     texts = parse_prompts(prompts)
@@ -299,10 +299,13 @@ def _separation(
         return None
     from lazarus_probe.introspection.neuron_map import read_neurons
     from lazarus_probe.introspection.separating_neurons import separating
-    from lazarus_probe.introspection.untrained import FIRST_SEED
+    from lazarus_probe.introspection.untrained import control_models, faced
+    from lazarus_probe.subject.control_models import built
 
-    twin = subject.untrained(FIRST_SEED + seed)
-    theirs = read_neurons(twin, asked.prompts, list(whole), site)
+    theirs = {
+        kind: [read_neurons(built(model), asked.prompts, list(whole), site) for model in models]
+        for kind, models in faced(subject, control_models(subject)).items()
+    }
     only = None if asked.discover else _chosen(asked, None)
     return separating(subject, asked.prompts, asked.labels, whole, theirs, seed, only, asked.groups)
 

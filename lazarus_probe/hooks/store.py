@@ -21,7 +21,7 @@ from lazarus_probe.hooks.entries import Entry, Folder, digest, read_only
 from lazarus_probe.hooks.sites import Site, resolve
 from lazarus_probe.subject.backend import choose_blas
 from lazarus_probe.subject.batches import Prompt, encode_all
-from lazarus_probe.subject.control_models import ControlModel
+from lazarus_probe.subject.control_models import ControlModel, built
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import is_tapped
 
@@ -105,7 +105,7 @@ class ActivationStore:
     def _computed(
         self, subject: Subject | ControlModel, prompts: Sequence[Prompt], sites: Sequence[Site], at: At
     ) -> Activations:
-        found = collect(subject.build() if isinstance(subject, ControlModel) else subject, prompts, sites, at)
+        found = collect(built(subject), prompts, sites, at)
         self.passes += 1
         return {site: read_only(values) for site, values in found.items()}
 

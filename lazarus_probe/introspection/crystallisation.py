@@ -1,22 +1,27 @@
 """At which layer does the logit lens say the answer, or a word for what is asked?
 
 A lens reads some token everywhere. So the token in question stands beside that of another prompt, beside the same
-lens on an untrained model, and, where a layer is claimed to be the one, beside an earlier layer.
+lens on untrained models and on lesioned ones, whose embeddings alone are trained, and, where a layer is claimed to be
+the one, beside an earlier layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lazarus_probe.introspection.logit_lens import logit_lens
+from lazarus_probe.hooks.sites import resid_post
+from lazarus_probe.hooks.store import ActivationStore
+from lazarus_probe.introspection.logit_lens import logit_lens, read_states
 from lazarus_probe.introspection.rates import rate
+from lazarus_probe.introspection.untrained import ControlModels, faced
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
 from lazarus_probe.subject.batches import Prompt, encode_all
+from lazarus_probe.subject.control_models import ControlModel, built
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -55,21 +60,41 @@ def read_tokens(subject: Subject, prompts: Sequence[Prompt], targets: Sequence[S
     Raises:
         ValueError: no prompts, or a prompt without tokens.
     """
-    parts = []
-    for start in range(0, len(prompts), AT_ONCE):  # log probabilities over a vocabulary are large
-        lens = logit_lens(subject, prompts[start : start + AT_ONCE])
-        for row, tokens in zip(lens.log_probs, targets[start : start + AT_ONCE], strict=True):
-            if not len(tokens):
-                raise ValueError("a prompt has no tokens to look for; give at least one each")
-            best = row[:, list(tokens)].max(axis=1)
-            mass = np.exp(row[:, list(tokens)].astype(np.float64)).sum(axis=1)
-            parts.append((np.minimum(mass, 1), (row > best[:, None]).sum(axis=1), row.argmax(axis=1)))
+    lenses = (logit_lens(subject, prompts[at : at + AT_ONCE]) for at in range(0, len(prompts), AT_ONCE))
+    return _reading((lens.log_probs for lens in lenses), targets)
+
+
+def read_tokens_after(
+    model: ControlModel | Subject,
+    prompts: Sequence[Prompt],
+    targets: Sequence[Sequence[int]],
+    layer: int,
+    store: ActivationStore,
+) -> Reading:
+    """The same after one layer, (N, 1), from states that a store may hold already."""
+    site = resid_post(layer)
+    states = store.get(model, prompts, [site])[site]
+    made = built(model)
+    parts = (states[at : at + AT_ONCE] for at in range(0, len(states), AT_ONCE))
+    return _reading((read_states(made, part)[:, None] for part in parts), targets)
+
+
+def _reading(log_probs: Iterable[NDArray[np.float32]], targets: Sequence[Sequence[int]]) -> Reading:
+    """From log probabilities (any, layers, V), some prompts at a time: over a vocabulary they are large."""
+    parts, left = [], iter(targets)
+    for row in (row for batch in log_probs for row in batch):
+        tokens = list(next(left))
+        if not tokens:
+            raise ValueError("a prompt has no tokens to look for; give at least one each")
+        best = row[:, tokens].max(axis=1)
+        mass = np.exp(row[:, tokens].astype(np.float64)).sum(axis=1)
+        parts.append((np.minimum(mass, 1), (row > best[:, None]).sum(axis=1), row.argmax(axis=1)))
     return Reading(*(np.stack(each) for each in zip(*parts, strict=True)))
 
 
 def crystallisation(
     subject: Subject,
-    twin: Subject,
+    untrained: ControlModels,
     prompts: Sequence[Prompt],
     targets: Sequence[Sequence[int]],
     units: ArrayLike,
@@ -79,16 +104,18 @@ def crystallisation(
     top: int = 1,
     before: int | None = None,
     others: Sequence[Sequence[int]] | None = None,
+    store: ActivationStore | None = None,
     seed: int = 0,
 ) -> Measurement:
     """How often, or how surely, the lens after a layer says each prompt's token.
 
-    Controls: `other_target`, the same of another prompt's token; `untrained`, the same in the twin; and with `before`,
-    `earlier_layer`, the same lens there.
+    Controls: `other_target`, the same of another prompt's token; `untrained`, `new_blocks` and `permuted_blocks`, the
+    same in several models of each kind, whose interval holds for one more; and with `before`, `earlier_layer`, the same
+    lens there.
 
     Args:
         subject: the model.
-        twin: an untrained model of the same architecture.
+        untrained: at least three untrained models of its architecture; as many lesioned ones of each kind are made.
         prompts: N texts, or token ids.
         targets: N sets of tokens.
         units: (N,) the independent unit of each prompt.
@@ -97,20 +124,20 @@ def crystallisation(
         top: how many tokens count as said.
         before: an earlier layer.
         others: N sets of tokens that would be wrong; those of other prompts unless given.
+        store: activations shared with other claims.
         seed: of the others and the intervals.
 
     Raises:
-        ValueError: as `read_tokens`, or every prompt has the same tokens.
+        ValueError: as `read_tokens` and `checked_models`, or every prompt has the same tokens.
     """
     wrong = _others(targets, np.random.default_rng(seed)) if others is None else others
-    asked = {
-        "score": (subject, targets),
-        "other_target": (subject, wrong),
-        "untrained": (twin, targets),
-    }
-    found = {name: read_tokens(model, prompts, tokens) for name, (model, tokens) in asked.items()}
-    reached = {name: each.reached(score, top) for name, each in found.items()}
-    controls = {name: reached[name][:, layer] for name in ("other_target", "untrained")}
+    store = ActivationStore() if store is None else store
+    found, beside = (read_tokens(subject, prompts, tokens) for tokens in (targets, wrong))
+    reached = {"score": found.reached(score, top), "other_target": beside.reached(score, top)}
+    controls = {"other_target": reached["other_target"][:, layer]}
+    for kind, models in faced(subject, untrained).items():
+        readings = [read_tokens_after(model, prompts, targets, layer, store) for model in models]
+        controls[kind] = np.stack([reading.reached(score, top)[:, 0] for reading in readings])
     controls |= {} if before is None else {"earlier_layer": reached["score"][:, before]}
     return rate(
         f"top-{top} rate of the lens" if score == "rank" else "lens probability",
@@ -119,7 +146,7 @@ def crystallisation(
         controls,
         seed=seed,
         details={"layer": layer, "earlier_layer": before},
-        **_kept(subject, prompts, targets, found["score"], layer),
+        **_kept(subject, prompts, targets, found, layer),
         curves=tuple(_curve(name, values) for name, values in reached.items()),
     )
 

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
+from lazarus_probe.introspection.untrained import ControlModels, checked_models, one_more
 from lazarus_probe.statistics import paired_control, paired_interval
 from lazarus_probe.statistics.measurement import Control, Example, Grid, Measurement, some_examples
 from lazarus_probe.subject.batches import encode_all
 
 if TYPE_CHECKING:
+    from lazarus_probe.subject.control_models import ControlModel
     from lazarus_probe.subject.subject import Subject
 
 RIDGE = 0.1
@@ -59,7 +61,7 @@ def readout_direction(features: NDArray[Any], numbers: NDArray[Any]) -> NDArray[
 
 def directions(
     subject: Subject,
-    twin: Subject,
+    untrained: ControlModels,
     asked: Mapping[str, Samples],
     site: Site,
     *,
@@ -70,11 +72,11 @@ def directions(
 
     For an absence. The unit is the round, of two samples. Controls: `same_operation`, |cosine| between the two samples
     of one operation; `random_targets`, how much that exceeds the same for shuffled numbers; `untrained`, |cosine|
-    between different operations in the twin.
+    between different operations in untrained models.
 
     Args:
         subject: the model.
-        twin: an untrained model of the same architecture.
+        untrained: at least three untrained models of the same architecture.
         asked: by operation, its samples; each has the same ones.
         site: where they are read, at the last position.
         store: activations shared with other claims.
@@ -85,9 +87,11 @@ def directions(
     """
     store = ActivationStore() if store is None else store
     rng = np.random.default_rng(seed)
-    ours, theirs = (_taken(store, model, asked, site, None) for model in (subject, twin))
+    ours = _taken(store, subject, asked, site, None)
+    models = checked_models(subject, untrained)
+    theirs = np.stack([_between(_taken(store, model, asked, site, None)) for model in models])
     shuffled = _taken(store, subject, asked, site, rng)
-    apart, of_twin = _between(ours), _between(theirs)
+    apart = _between(ours)
     same, by_chance = _within(ours), _within(shuffled)
     rounds = np.arange(len(apart))
     interval = paired_interval(apart, rounds, seed=seed)
@@ -106,7 +110,10 @@ def directions(
         controls=(
             paired_control("same_operation", apart, same, rounds, seed, positive=True),
             random,
-            paired_control("untrained", apart, of_twin, rounds, seed, positive=True),
+            one_more(
+                paired_control("untrained", apart, theirs.mean(axis=0), rounds, seed, positive=True),
+                theirs.mean(axis=1).tolist(),
+            ),
         ),
         seed=seed,
         details={"site": str(site), "samples": 2 * len(rounds)},
@@ -118,7 +125,7 @@ def directions(
 
 def _taken(
     store: ActivationStore,
-    model: Subject,
+    model: ControlModel | Subject,
     asked: Mapping[str, Samples],
     site: Site,
     rng: np.random.Generator | None,

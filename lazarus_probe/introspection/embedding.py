@@ -20,7 +20,7 @@ from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.layer_probes import EMBED, probes
 from lazarus_probe.introspection.readings import Labelled, by_phrasing
 from lazarus_probe.introspection.similarity import similarity
-from lazarus_probe.introspection.untrained import control_models
+from lazarus_probe.introspection.untrained import ControlModels, control_models
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.sweep.progress import bar
@@ -197,7 +197,7 @@ def embedding(
             tests["operation"] = run(operation_types(np.random.default_rng(seed), per_cell, operations))
         read = first_operands(subject, np.random.default_rng(seed), asked_operation(operations))
         tests["operand"] = run(read, kind="regression")
-        alike = _alike(subject, untrained[0].build(), task, store, seed)
+        alike = _alike(subject, untrained, task, store, seed)
         step(1)
     return EmbeddingResult(
         subject.name,
@@ -213,7 +213,7 @@ def embedding(
 
 
 def _alike(
-    subject: Subject, untrained: Subject, task: Labelled, store: ActivationStore, seed: int
+    subject: Subject, untrained: ControlModels, task: Labelled, store: ActivationStore, seed: int
 ) -> Measurement:
     """Cosines of the task test's prompts, at the embedding."""
     texts, kinds, templates = map(str, task.prompts), task.labels.tolist(), task.groups.tolist()

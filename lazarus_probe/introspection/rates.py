@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from lazarus_probe.introspection.untrained import one_more
 from lazarus_probe.statistics import Interval, bounded_mean_interval, count_units, paired_control
 from lazarus_probe.statistics.bounded import Units
 from lazarus_probe.statistics.difference import difference_interval
@@ -34,7 +36,8 @@ def rate(
         score: (N,) whether each prompt counts, or a probability.
         units: (N,) the independent unit of each prompt; or several kinds of them by name, as in
             `{"phrasing": ..., "family": ...}`, over all of which the rate then generalises.
-        controls: by name, (N,) the same under the control.
+        controls: by name, (N,) the same under the control; or (M, N) of M models of one kind, as untrained ones are,
+            and the interval of the gain then holds for one more such model.
         positive: the controls of an absence, whose gain is theirs over the score.
         bound: how far a score and its control may differ: 1 for what lies in [0, 1], 2 for [-1, 1].
         low: the least score, if it is not `1 - bound`: -1 for a difference from what the controls differ from as well.
@@ -42,8 +45,8 @@ def rate(
         kept: fields of the measurement: details, tokens, examples, curves, grids, damage.
 
     Raises:
-        ValueError: as `paired_interval`; no prompts, a score, control or unit that is missing or not finite, or lengths
-            that differ.
+        ValueError: as `paired_interval`; no prompts, a score, control or unit that is missing or not finite, lengths
+            that differ, or fewer than three models of a kind.
     """
     if not np.size(score):
         raise ValueError(f"no prompts to take the {unit} of; give at least two units of them")
@@ -58,7 +61,7 @@ def rate(
         groups=min(counts.values()),
         unit=unit,
         controls=tuple(
-            paired_control(name, values, other, units, seed, positive=name in positive, bound=bound)
+            _control(name, values, other, units, seed, positive=name in positive, bound=bound)
             for name, other in controls.items()
         ),
         seed=seed,
@@ -66,6 +69,23 @@ def rate(
         floor=least,
         **kept,
     )
+
+
+def _control(
+    name: str,
+    score: NDArray[np.float64],
+    other: ArrayLike,
+    units: Units,
+    seed: int,
+    *,
+    positive: bool,
+    bound: float,
+) -> Control:
+    paired = partial(paired_control, name, score, clusters=units, seed=seed, positive=positive, bound=bound)
+    if np.ndim(other) < 2:
+        return paired(other)
+    models = np.stack([numbers(row, f"control {name!r}") for row in np.asarray(other)])
+    return one_more(paired(models.mean(axis=0)), models.mean(axis=1).tolist())
 
 
 def unpaired_control(

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.held_out import Problem
-from lazarus_probe.introspection.untrained import ControlModels, checked_models, control_models
+from lazarus_probe.introspection.untrained import ControlModels, faced
 from lazarus_probe.statistics import Kind, bag_of_tokens, take_units
 from lazarus_probe.statistics.bounded import Units
 from lazarus_probe.statistics.folds import check_split
 from lazarus_probe.statistics.rows import LABEL, NAME, numbers, present
 from lazarus_probe.subject.batches import Prompt, encode_all
-from lazarus_probe.subject.control_models import LESIONS, ControlModel
+from lazarus_probe.subject.control_models import ControlModel
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -167,7 +167,7 @@ def read(
     if not len(labelled.prompts):
         raise ValueError("no prompts to probe; give at least two groups of them")
     check_split(labelled.labels, labelled.groups, kind)
-    untrained = checked_models(subject, models)
+    controls = faced(subject, models)
     if kind == "regression":
         labelled = replace(labelled, labels=numbers(labelled.labels, "labels"))
     tokens = encode_all(subject, labelled.prompts)
@@ -177,11 +177,10 @@ def read(
     above = [site for site in sites if site != embed]
     collected = partial(_collected, store, tokens=tokens, at=labelled.at, ahead=ahead)
     inside = collected(subject, list(dict.fromkeys([*sites, embed])) if above else sites)
-    others = {"untrained": [collected(model, sites) for model in untrained]}
+    others = {"untrained": [collected(model, sites) for model in controls.pop("untrained")]}
     if above:
         others |= {
-            lesion: [collected(model, above) for model in control_models(subject, lesion, len(untrained))]
-            for lesion in LESIONS
+            name: [collected(model, above) for model in lesioned] for name, lesioned in controls.items()
         }
     embeddings = embedding_features(subject, _until(tokens, labelled.at), store) if above else ()
     bag = bag_of_tokens(tokens)

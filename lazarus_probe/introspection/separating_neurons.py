@@ -2,7 +2,8 @@
 
 Each neuron's separation is compared with the largest of all neurons and layers under shuffled labels (max statistic,
 Westfall & Young 1993). And the search is held out: the neuron that separates best among some groups of prompts names
-the label of others, beside the same search among an untrained model's neurons and among the counts of tokens.
+the label of others, beside the same search among the neurons of untrained and lesioned models and among the counts of
+tokens.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.introspection.held_out import HeldOut, gain_over, interval_of
+from lazarus_probe.introspection.untrained import over_models
 from lazarus_probe.statistics import bag_of_tokens, group_permutations, grouped_folds, majority_predictions
 from lazarus_probe.statistics.folds import encode, groups_per_class
 from lazarus_probe.statistics.measurement import Measurement
@@ -76,7 +78,7 @@ def separating(
     prompts: Sequence[str],
     labels: Sequence[str],
     activations: ByLayer,
-    untrained: ByLayer,
+    models: Mapping[str, Sequence[ByLayer]],
     seed: int = 0,
     only: Sequence[int] | None = None,
     groups: Sequence[str] | None = None,
@@ -90,18 +92,19 @@ def separating(
         prompts: N texts.
         labels: (N,) their classes.
         activations: by layer, (N, D).
-        untrained: the same of an untrained model.
+        models: by kind of control model, the same of at least three of them.
         seed: of shuffles, folds and intervals.
         only: the neurons that were chosen beforehand; without it all are searched, by chance as well.
         groups: (N,) what splits and shuffles keep together.
 
     Raises:
-        ValueError: as `check_labels`.
+        ValueError: as `check_labels` and `one_more`.
     """
     check_labels(prompts, labels, groups)
     names, units = np.asarray(labels), np.asarray(prompts if groups is None else groups)
     codes = encode(names)[1]
-    ours, theirs = _stacked(activations, only), _stacked(untrained, only)
+    ours = _stacked(activations, only)
+    theirs = {name: [_stacked(each, only) for each in several] for name, several in models.items()}
     null = null_separations(ours, codes, units, seed)
     best = max_statistic(separation(ours, codes).max(keepdims=True), null)[0]
     values = {layer: separation(each, codes) for layer, each in activations.items()}
@@ -112,9 +115,7 @@ def separating(
         null=null,
         searched=ours.shape[1],
         least_p=least_p(codes),
-        measurement=_held_out(
-            ours, {"bag_of_tokens": bag, "untrained": theirs}, names, units, float(best), seed
-        ),
+        measurement=_held_out(ours, {"bag_of_tokens": bag}, theirs, names, units, float(best), seed),
     )
 
 
@@ -198,6 +199,7 @@ def _counted(predictions: NDArray[Any], labels: NDArray[Any]) -> HeldOut:
 def _held_out(
     ours: Floats,
     others: Mapping[str, Floats],
+    models: Mapping[str, Sequence[Floats]],
     labels: NDArray[Any],
     groups: NDArray[Any],
     p: float,
@@ -209,6 +211,10 @@ def _held_out(
     score = best_neuron(ours, labels, groups, seed)
     controls = {"majority": _counted(majority_predictions(labels), labels)}
     controls |= {name: best_neuron(each, labels, groups, seed) for name, each in others.items()}
+    of_models = {
+        name: [best_neuron(each, labels, groups, seed) for each in several]
+        for name, several in models.items()
+    }
     interval = interval_of(score, groups, "classification", seed)
     return Measurement(
         score=score.score,
@@ -217,8 +223,15 @@ def _held_out(
         n=len(labels),
         groups=len(np.unique(groups)),
         unit="held-out accuracy of the best neuron",
-        controls=tuple(
-            gain_over(name, score, each, groups, "classification", seed) for name, each in controls.items()
+        controls=(
+            *(
+                gain_over(name, score, each, groups, "classification", seed)
+                for name, each in controls.items()
+            ),
+            *(
+                over_models(name, score, each, groups, "classification", seed)
+                for name, each in of_models.items()
+            ),
         ),
         p=p,
         seed=seed,

@@ -17,13 +17,13 @@ from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.held_out import HeldOut, Problem, held_out_models
 from lazarus_probe.introspection.readings import Labelled, check_leaks
-from lazarus_probe.introspection.untrained import control_models, over_others
+from lazarus_probe.introspection.untrained import control_models, faced, over_others
 from lazarus_probe.statistics import count_units, fewest_units, halves, paired_interval, sign_flip
 from lazarus_probe.statistics.bounded import kinds_of
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
 from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.batches import encode_all
-from lazarus_probe.subject.control_models import LESIONS, ControlKind, ControlModel
+from lazarus_probe.subject.control_models import ControlModel
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -55,17 +55,14 @@ def signal_loss(
     parts = halves(
         labelled.labels, labelled.groups, labelled.kept_whole, seed
     )  # loads all that the limit is set on
-    kinds: tuple[ControlKind, ...] = ("untrained", *LESIONS)
     with one_thread():
         ((best, tested),) = _by_layer([subject], labelled, tokens, parts, store, seed)
         falls = {
             kind: [
                 theirs[place].score - theirs[-1].score
-                for place, theirs in _by_layer(
-                    control_models(subject, kind), labelled, tokens, parts, store, seed
-                )
+                for place, theirs in _by_layer(models, labelled, tokens, parts, store, seed)
             ]
-            for kind in kinds
+            for kind, models in faced(subject, control_models(subject)).items()
         }
     kept = labelled.take(parts[1])
     fall = tested[best].hits - tested[-1].hits
@@ -77,7 +74,7 @@ def signal_loss(
         n=len(fall),
         groups=fewest_units(kept.units),
         unit="accuracy lost by the last layer",
-        controls=tuple(over_others(kind, score, interval, falls[kind]) for kind in kinds),
+        controls=tuple(over_others(kind, score, interval, fall_of) for kind, fall_of in falls.items()),
         p=max(
             sign_flip(fall, of_kind, seed=seed, alternative="greater")
             for of_kind in kinds_of(kept.units).values()

@@ -1,7 +1,7 @@
 """Do prompts of one kind lie closer to each other than to those of another kind?
 
 Cosines are high or low by the architecture, by words in common and by a common mean; so what counts is the difference
-between cosines within a kind and across, beside the same in an untrained model, in counts of tokens and for shuffled
+between cosines within a kind and across, beside the same in untrained models, in counts of tokens and for shuffled
 kinds. Prompts of one template are never compared with each other.
 """
 
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.rates import rate
+from lazarus_probe.introspection.untrained import ControlModels, checked_models
 from lazarus_probe.statistics import bag_of_tokens, permutation_p
 from lazarus_probe.statistics.measurement import Grid, Measurement, some_examples
 from lazarus_probe.subject.batches import encode_all
@@ -64,7 +65,7 @@ def separation(table: NDArray[np.float64], kinds: ArrayLike) -> NDArray[np.float
 
 def similarity(
     subject: Subject,
-    twin: Subject,
+    untrained: ControlModels,
     prompts: Sequence[str],
     kinds: Sequence[str],
     templates: Sequence[str],
@@ -80,7 +81,7 @@ def similarity(
 
     Args:
         subject: the model.
-        twin: an untrained model of the same architecture.
+        untrained: at least three untrained models of the same architecture.
         prompts: N texts.
         kinds: (N,) the kind of each.
         templates: (N,) the template of each; all prompts of one are of one kind.
@@ -89,32 +90,30 @@ def similarity(
         seed: of shuffles and intervals.
 
     Raises:
-        ValueError: as `separation`, or a template of two kinds.
+        ValueError: as `separation` and `checked_models`, or a template of two kinds.
     """
     store = ActivationStore() if store is None else store
     tokens = encode_all(subject, prompts)
-    values = {
-        "score": store.get(subject, prompts, [site], at="mean")[site],
-        "untrained": store.get(twin, prompts, [site], at="mean")[site],
-        "bag_of_tokens": bag_of_tokens(tokens),
-    }
-    tables = {name: cosine_by_template(each, templates) for name, each in values.items()}
-    names, table = tables["score"]
+    states = [
+        store.get(model, prompts, [site], at="mean")[site]
+        for model in (subject, *checked_models(subject, untrained))
+    ]
+    tables = [cosine_by_template(values, templates) for values in (*states, bag_of_tokens(tokens))]
+    names, table = tables[0]
     kind_of = dict(zip(templates, kinds, strict=True))
     if len({*zip(templates, kinds, strict=True)}) > len(kind_of):
         raise ValueError("a template has prompts of two kinds: name its templates by kind")
     labels = np.array([kind_of[name] for name in names.tolist()])
-    apart = {name: np.clip(separation(each, labels), -1, 1) for name, (_, each) in tables.items()}
+    score, *of_untrained, of_bag = (np.clip(separation(each, labels), -1, 1) for _, each in tables)
     rng = np.random.default_rng(seed)
     null = np.stack([separation(table, rng.permutation(labels)) for _ in range(DRAWS)])
-    score = apart["score"]
     return rate(
         "cosine within a kind minus across",
         score,
         names,
         {
-            "untrained": apart["untrained"],
-            "bag_of_tokens": apart["bag_of_tokens"],
+            "untrained": np.stack(of_untrained),
+            "bag_of_tokens": of_bag,
             "shuffled_labels": np.clip(null.mean(axis=0), -1, 1),
         },
         bound=2,

@@ -18,7 +18,7 @@ from lazarus_probe.statistics import Interval, Kind
 from lazarus_probe.statistics.bounded import Units
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.measurement import Control
-from lazarus_probe.subject.control_models import ControlModel, architecture
+from lazarus_probe.subject.control_models import LESIONS, ControlModel, architecture
 from lazarus_probe.subject.subject import Subject
 
 if TYPE_CHECKING:
@@ -68,6 +68,19 @@ def checked_models(subject: Subject, models: ControlModels) -> tuple[ControlMode
         names = ", ".join(model.name for model in listed)
         raise ValueError(f"the untrained models {names} hold one model twice; give each another seed")
     return listed
+
+
+def faced(subject: Subject, untrained: ControlModels) -> dict[str, tuple[ControlModel | Subject, ...]]:
+    """All models that a claim about layers is held against: untrained ones, and as many lesioned ones of each kind.
+
+    Raises:
+        ValueError: as `checked_models`.
+    """
+    models = checked_models(subject, untrained)
+    return {
+        "untrained": models,
+        **{lesion: control_models(subject, lesion, len(models)) for lesion in LESIONS},
+    }
 
 
 def over_models(

@@ -117,16 +117,21 @@ class ControlModel:
         if self.fingerprint in _BUILT:
             _BUILT.move_to_end(self.fingerprint)
             return _BUILT[self.fingerprint]
-        built = self._built()
-        _BUILT[self.fingerprint] = built
+        made = self._built()
+        _BUILT[self.fingerprint] = made
         while sum(_size(each.model) for each in _BUILT.values()) > MEMORY:
             _BUILT.popitem(last=False)
-        return built
+        return made
 
     def _built(self) -> Subject:
         if self.kind == "untrained":
             return self.origin.untrained(self.seed)
         return lesioned(self.origin, self.kind, self.seed)
+
+
+def built(model: ControlModel | Subject) -> Subject:
+    """The model, made if it was not yet."""
+    return model.build() if isinstance(model, ControlModel) else model
 
 
 def architecture(subject: Subject) -> dict[str, Any]:

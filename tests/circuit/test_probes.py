@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from lazarus_probe.circuit.probes import Stratigraphy, stratigraphy
 from lazarus_probe.circuit.sets import BUILT_IN, ProbeSet, as_set, built_in
+from lazarus_probe.claims.verdict import Outcome
 from lazarus_probe.subject import Subject
+from lazarus_probe.subject.control_models import LESIONS, lesioned
 from lazarus_probe.tasks.language import NEGATIVE, POSITIVE
 
 
@@ -20,18 +23,47 @@ def sentiment() -> ProbeSet:
     return as_set("sentiment", {"words": {"thing": ["film", "meal"]}, "groups": groups})
 
 
-def test_organism(organism: Subject, sentiment: ProbeSet):
-    """What the organism was taught is readable, of words that the probe has not met."""
-    found = stratigraphy(organism, [sentiment], [0, 5], draws=199)
-    probes = found.sets["sentiment"]
-    assert probes.emergence == 0
+@pytest.fixture(scope="module")
+def parity() -> ProbeSet:
+    """Whether a sum is odd, which no linear readout of its operands tells; each pair of operands a group."""
+    pairs = [(a, b) for a in range(2, 41) for b in range(a, 41)]
+    drawn = [pairs[row] for row in np.random.default_rng(0).permutation(len(pairs))[:160]]
+    groups = {f"{a},{b}": {"odd" if (a + b) % 2 else "even": [f"{a}+{b}="]} for a, b in drawn}
+    return as_set("parity", {"groups": groups})
+
+
+def test_organism(organism: Subject, parity: ProbeSet):
+    """What the organism computes is readable, of sums that the probe has not met, and nothing else tells it."""
+    found = stratigraphy(organism, [parity], [5], draws=199)
+    probes = found.sets["parity"]
+    assert probes.emergence == 5
     assert probes.q is not None
     assert probes.q <= 0.05
     data = found.as_data()
     published = {"accuracy", "cv_std", "baseline", "above_chance", "n_samples"}
-    assert published < set(data["probes"]["sentiment"]["5"])
-    assert data["emergence"]["sentiment"]["layer"] == 0
-    assert "sentiment" in found._repr_html_()
+    assert published < set(data["probes"]["parity"]["5"])
+    assert data["emergence"]["parity"]["layer"] == 5
+    assert "parity" in found._repr_html_()
+
+
+def test_what_embeddings_tell_does_not_emerge(organism: Subject, sentiment: ProbeSet):
+    """A word's sentiment stands in its embedding, and layers of random weights carry it to the last position."""
+    probe = stratigraphy(organism, [sentiment], [5], draws=49).sets["sentiment"].layers[5]
+    assert probe.accuracy > 0.95
+    assert probe.verdict is not None
+    assert probe.verdict.outcome is Outcome.CONFOUNDED
+    reached = {control.name: control.score for control in probe.controls}
+    assert min(reached[name] for name in ("token_embeddings", "new_blocks", "permuted_blocks")) > 0.9
+
+
+def test_a_lesioned_model_shows_nothing(organism: Subject, parity: ProbeSet, sentiment: ProbeSet):
+    """Trained embeddings alone let no property emerge."""
+    for lesion in LESIONS:
+        found = stratigraphy(lesioned(organism, lesion, 7), [parity, sentiment], [5], threshold=0.5, draws=49)
+        assert {name: each.emergence for name, each in found.sets.items()} == {
+            "parity": None,
+            "sentiment": None,
+        }
 
 
 def test_threshold(organism: Subject, sentiment: ProbeSet):

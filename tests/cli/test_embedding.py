@@ -16,6 +16,7 @@ from lazarus_probe.cli.lazarus import main
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.embedding import ALL, EmbeddingResult, Sizes, embedding, task_types
 from lazarus_probe.introspection.similarity import similarity
+from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics.measurement import Control
 from lazarus_probe.subject import Subject
 from lazarus_probe.training.adapter import save_lora_weights
@@ -153,7 +154,7 @@ def test_options_change_what_is_asked(result, adapter, capsys):
     assert list(templates.prompts) != list(other.prompts)
     levels = similarity(
         Subject.load("organism", adapter),
-        Subject.load("organism").untrained(2),
+        control_models(Subject.load("organism")),
         templates.prompts,
         templates.labels.tolist(),
         templates.groups.tolist(),

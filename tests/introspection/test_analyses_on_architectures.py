@@ -19,6 +19,7 @@ from lazarus_probe.introspection.component_ablation import Task, most_broken, wi
 from lazarus_probe.introspection.crystallisation import crystallisation, read_tokens
 from lazarus_probe.introspection.injection import inject, injection
 from lazarus_probe.introspection.steering import Behaviour, steering
+from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.introspection.word_put_in import word_read
 from lazarus_probe.subject import Subject
 
@@ -62,8 +63,10 @@ def test_the_lens_ends_in_what_is_said(model):
     for token, text in zip(found.said[:, -1].tolist(), said, strict=True):
         assert token in model.eos_token_ids or model.decode([token]).strip() == text.strip()
     targets = [[token] for token in range(3, 3 + len(PROMPTS))]
-    measured = crystallisation(model, model.untrained(1), PROMPTS, targets, PROMPTS, 1, before=0)
-    assert len(measured.curves) == 3
+    measured = crystallisation(model, control_models(model), PROMPTS, targets, PROMPTS, 1, before=0)
+    assert len(measured.curves) == 2
+    kinds = ["other_target", "untrained", "new_blocks", "permuted_blocks", "earlier_layer"]
+    assert [control.name for control in measured.controls] == kinds
 
 
 def test_a_state_put_back_changes_nothing(model):

@@ -16,9 +16,11 @@ from lazarus_probe.introspection.crystallisation import (
     not_yet,
     read_tokens,
 )
+from lazarus_probe.introspection.logit_lens import logit_lens
+from lazarus_probe.introspection.untrained import control_models, model_spread
 from tests.tolerance import in_order, of_logits, possible_ranks
 
-CONTROLS = ("other_target", "untrained")
+CONTROLS = ("other_target", "untrained", "new_blocks", "permuted_blocks")
 SCORE = {"kind": "decodability", "threshold": 0.5, "margin": 0.25, "minimum_groups": 10}
 CLAIM = Claim(id="test", statement="a", source="b", controls=CONTROLS, **SCORE)
 
@@ -56,14 +58,30 @@ def test_reading_is_the_lens_by_hand(organism, asked):
 def test_rates_are_counted_by_hand(organism, asked):
     """The score and the earlier layer are plain means of the reading, and one curve goes through the score."""
     texts, tokens, families = parts(organism, asked)
-    twin, last = organism.untrained(1), organism.num_layers - 1
-    found = crystallisation(organism, twin, texts, tokens, families, last, before=1, top=3)
+    untrained, last = control_models(organism), organism.num_layers - 1
+    found = crystallisation(organism, untrained, texts, tokens, families, last, before=1, top=3)
     rank = read_tokens(organism, texts, tokens).rank
     assert found.score == pytest.approx((rank[:, last] < 3).mean())
     assert found.controls[-1].score == pytest.approx((rank[:, 1] < 3).mean())
     assert found.curves[0].y[last] == pytest.approx(found.score)
-    plain = crystallisation(organism, twin, texts, tokens, families, last)
+    plain = crystallisation(organism, untrained, texts, tokens, families, last)
     assert judge(CLAIM, plain).outcome is Outcome.SUPPORTED
+
+
+def test_control_models_are_read_one_by_one(organism, asked):
+    """What untrained and lesioned models come to is the mean of the plain lens on each; a gain holds for one more."""
+    texts, tokens, families = parts(organism, asked[:24])
+    found = crystallisation(
+        organism, control_models(organism), texts, tokens, families, 3, score="probability"
+    )
+    for kind in ("untrained", "new_blocks", "permuted_blocks"):
+        alone = [
+            logit_lens(model.build(), texts, [3]).probability([token for (token,) in tokens]).mean()
+            for model in control_models(organism, kind)
+        ]
+        (control,) = (each for each in found.controls if each.name == kind)
+        assert control.score == pytest.approx(np.mean(alone), rel=1e-4)
+        assert control.spread == pytest.approx(model_spread(alone), rel=1e-2)
 
 
 def test_an_untrained_model_says_nothing(organism, asked):
@@ -71,7 +89,7 @@ def test_an_untrained_model_says_nothing(organism, asked):
     texts, tokens, families = parts(organism, asked)
     for score in ("rank", "probability"):
         subject = organism.untrained(5)
-        found = crystallisation(subject, subject.untrained(1), texts, tokens, families, 7, score=score)
+        found = crystallisation(subject, control_models(subject), texts, tokens, families, 7, score=score)
         assert judge(CLAIM, found).outcome is Outcome.REFUTED
 
 
@@ -83,7 +101,7 @@ def test_a_constant_answer_is_no_finding(organism):
     both = [[common], [common, 5]]
     tokens = [both[i % 2] for i in range(len(texts))]
     others = [both[1 - i % 2] for i in range(len(texts))]
-    found = crystallisation(organism, organism.untrained(1), texts, tokens, texts, 7, others=others)
+    found = crystallisation(organism, control_models(organism), texts, tokens, texts, 7, others=others)
     assert found.controls[0].gain == pytest.approx(0)
 
 
@@ -101,4 +119,4 @@ def test_an_absence_has_the_last_layer_beside_it(organism, asked):
 def test_what_cannot_be_compared_is_refused(organism):
     """Prompts that all have one answer are refused."""
     with pytest.raises(ValueError, match="every prompt has the same tokens"):
-        crystallisation(organism, organism, ["1+1=", "2+0="], [[3], [3]], ["a", "b"], 0)
+        crystallisation(organism, control_models(organism), ["1+1=", "2+0="], [[3], [3]], ["a", "b"], 0)

@@ -13,6 +13,7 @@ from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.directions import RIDGE, Samples, directions, readout_direction
+from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.subject import Subject
 
 SCORE = {"kind": "absence", "threshold": 0.35, "margin": 0.15, "minimum_groups": 6}
@@ -70,10 +71,10 @@ def asked():
 def test_different_directions_are_told_from_one(build):
     """Two orthogonal directions are apart and each agrees with itself; one direction for both is not apart."""
     site, apart, one = Site("embed"), build(np.eye(32)[1]), build(np.eye(32)[0])
-    found = directions(apart, apart.untrained(1), asked(), site)
-    found = replace(found, controls=found.controls[:2])  # in the twin too all numbers lie anyhow
+    found = directions(apart, control_models(apart), asked(), site)
+    found = replace(found, controls=found.controls[:2])  # in untrained models too all numbers lie anyhow
     assert judge(CLAIM, found).outcome is Outcome.SUPPORTED, judge(CLAIM, found)
-    same = directions(one, one.untrained(1), asked(), site)
+    same = directions(one, control_models(one), asked(), site)
     assert judge(CLAIM, same).outcome is Outcome.REFUTED
     assert same.score > 0.5
     assert same.grids[0].values[0][1] == pytest.approx(same.score, abs=0.1)
@@ -83,7 +84,7 @@ def test_noise_is_no_difference(make_llama, tokenizer):
     """In untrained models directions are orthogonal because they are noise, and the claim is not supported."""
     for seed in range(4):
         subject = Subject.from_model(make_llama(seed), tokenizer, "random")
-        found = directions(subject, subject.untrained(1), asked(), Site("resid_post", 2), seed=seed)
+        found = directions(subject, control_models(subject), asked(), Site("resid_post", 2), seed=seed)
         with_twin = CLAIM.model_copy(update={"controls": (*CONTROLS, "untrained")})
         assert judge(with_twin, found).outcome is not Outcome.SUPPORTED
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.introspection.rates import rate
+from lazarus_probe.introspection.untrained import model_spread
 from lazarus_probe.statistics import paired_control, paired_interval, proportion_interval
 from lazarus_probe.statistics.measurement import Damage
 
@@ -44,6 +45,20 @@ def test_equal_scores_keep_an_interval():
     """Probabilities that are all 1 could still be less on prompts not seen."""
     found = rate("probability", np.full(60, 0.999), UNITS, {"other": np.zeros(60)})
     assert found.low < 0.95
+
+
+def test_several_models_are_one_control():
+    """The gain over several models is over their mean, and its interval reaches as far as one more model may fall."""
+    score, units = np.ones(60), np.repeat(np.arange(30), 2)
+    models = np.zeros((5, 60))
+    models[:, :10] = np.array([0, 1, 0, 1, 0])[:, None]
+    several = rate("share", score, units, {"untrained": models}).controls[0]
+    pooled = rate("share", score, units, {"untrained": models.mean(axis=0)}).controls[0]
+    assert several.gain == pytest.approx(pooled.gain)
+    reach = model_spread(models.mean(axis=1).tolist())
+    assert several.low == pytest.approx(several.gain - np.hypot(pooled.gain - pooled.low, reach))
+    with pytest.raises(ValueError, match="give at least 3"):
+        rate("share", score, units, {"untrained": models[:2]})
 
 
 def test_no_prompts_are_refused():

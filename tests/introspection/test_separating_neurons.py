@@ -80,8 +80,8 @@ def test_arbitrary_labels_show_nothing(organism: Subject, seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.permutation(["a", "b"] * 8).tolist()
     features = {2: rng.normal(size=(16, 128)).astype(np.float32)}
-    twin = {2: rng.normal(size=(16, 128)).astype(np.float32)}
-    found = separating(organism, PROMPTS, labels, features, twin, seed)
+    twins = [{2: rng.normal(size=(16, 128)).astype(np.float32)} for _ in range(3)]
+    found = separating(organism, PROMPTS, labels, features, {"untrained": twins}, seed)
     assert found.measurement is not None
     assert found.measurement.p is not None
     assert found.measurement.p > 0.05
@@ -94,8 +94,8 @@ def test_neurons_chosen_beforehand_are_no_search(organism: Subject) -> None:
     rng = np.random.default_rng(0)
     features = {2: rng.normal(size=(16, 128)).astype(np.float32)}
     labels = ["a"] * 8 + ["b"] * 8
-    wide = separating(organism, PROMPTS, labels, features, features)
-    few = separating(organism, PROMPTS, labels, features, features, only=[5, 6])
+    wide = separating(organism, PROMPTS, labels, features, {})
+    few = separating(organism, PROMPTS, labels, features, {}, only=[5, 6])
     assert few.searched == 2
     assert few.p[2][5] < wide.p[2][5]
 
@@ -103,11 +103,11 @@ def test_neurons_chosen_beforehand_are_no_search(organism: Subject) -> None:
 def test_labels_of_one_prompt_are_not_tested(organism: Subject) -> None:
     """A label with one prompt, or one group, cannot be held out: there is no measurement, and p finds nothing."""
     features = {0: np.random.default_rng(0).normal(size=(3, 128)).astype(np.float32)}
-    found = separating(organism, PROMPTS[:3], ["a", "b", "c"], features, features)
+    found = separating(organism, PROMPTS[:3], ["a", "b", "c"], features, {})
     assert found.measurement is None
     assert found.p[0].min() == 1
     rows = {0: np.random.default_rng(0).normal(size=(4, 128)).astype(np.float32)}
-    grouped = separating(organism, PROMPTS[:4], ["a", "a", "b", "b"], rows, rows, groups=["g", "g", "h", "h"])
+    grouped = separating(organism, PROMPTS[:4], ["a", "a", "b", "b"], rows, {}, groups=["g", "g", "h", "h"])
     assert grouped.measurement is None
 
 
@@ -115,8 +115,8 @@ def test_labels_that_tell_nothing_apart_are_refused(organism: Subject) -> None:
     """Labels of another number, of one kind, and prompts of one text are named."""
     rows = {0: np.ones((2, 128), np.float32)}
     with pytest.raises(ValueError, match="1 labels given for 2 prompts"):
-        separating(organism, PROMPTS[:2], ["a"], rows, rows)
+        separating(organism, PROMPTS[:2], ["a"], rows, {})
     with pytest.raises(ValueError, match="all labels are 'a'"):
-        separating(organism, PROMPTS[:2], ["a", "a"], rows, rows)
+        separating(organism, PROMPTS[:2], ["a", "a"], rows, {})
     with pytest.raises(ValueError, match="one text or group"):
-        separating(organism, PROMPTS[:1] * 2, ["a", "b"], rows, rows)
+        separating(organism, PROMPTS[:1] * 2, ["a", "b"], rows, {})

@@ -10,6 +10,7 @@ from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.similarity import cosine_by_template, separation, similarity
+from lazarus_probe.introspection.untrained import control_models
 
 CONTROLS = ("untrained", "bag_of_tokens", "shuffled_labels")
 SCORE = {"kind": "decodability", "threshold": 0.1, "margin": 0.05, "minimum_groups": 5}
@@ -45,7 +46,7 @@ def test_kinds_that_are_apart_are_found(grouped):
     letters = sorted({token for text in prompts[:24] for token in model.encode(text)[1:]})
     table[letters] += 0.2 * np.sign(np.random.default_rng(0).normal(size=table.shape[1])).astype(np.float32)
     model.model.model.embed_tokens.weight = mx.array(table)
-    found = similarity(model, grouped.untrained(4), prompts, kinds, templates, Site("embed"))
+    found = similarity(model, control_models(grouped), prompts, kinds, templates, Site("embed"))
     assert found.p < 0.01
     assert found.controls[0].gain > 0.1
     assert found.details["letters and letters"] > found.details["letters and numbers"] + 0.1
@@ -63,7 +64,7 @@ def test_an_untrained_model_sets_nothing_apart(grouped):
     """In untrained models nothing is supported: what they show, words in common explain."""
     for seed in range(4):
         subject = grouped.untrained(10 + seed)
-        found = similarity(subject, grouped.untrained(1), *asked(), Site("embed"), seed=seed)
+        found = similarity(subject, control_models(grouped), *asked(), Site("embed"), seed=seed)
         assert judge(CLAIM, found).outcome is not Outcome.SUPPORTED
 
 
@@ -73,7 +74,7 @@ def test_names_of_kinds_alone_are_no_finding(grouped):
     names = np.unique(templates)
     dealt = dict(zip(names, np.random.default_rng(5).permutation(np.arange(12) % 2).astype(str), strict=True))
     found = similarity(
-        grouped, grouped.untrained(1), prompts, [dealt[t] for t in templates], templates, Site("embed")
+        grouped, control_models(grouped), prompts, [dealt[t] for t in templates], templates, Site("embed")
     )
     assert found.p > 0.05
     assert judge(CLAIM, found).outcome is not Outcome.SUPPORTED
