@@ -63,7 +63,7 @@ class LayerProbe:
         n: prompts.
         groups: what splits kept together.
         classes: how many.
-        growth: the end of its learning curve; None where half of the groups have not every class.
+        growth: the end of its learning curve, or why it has none.
         verdict: on the claim, among all layers looked at; None where no labels were shuffled.
     """
 
@@ -82,7 +82,7 @@ class LayerProbe:
     n: int
     groups: int
     classes: int
-    growth: Growth | None = None
+    growth: Growth | str | None = None
     verdict: Verdict | None = None
 
     @property
@@ -221,7 +221,7 @@ def probe_layers(
                 len(labels),
                 len(np.unique(groups)),
                 len(np.unique(labels)),
-                growth if isinstance(growth, Growth) else None,
+                growth,
             )
     return _judged(found, claim) if draws else found
 

@@ -135,10 +135,14 @@ def _units(by_seed: Mapping[int, Mapping[str, int]]) -> dict[str, int]:
     }
 
 
-def _growth(by_seed: Mapping[int, Growth | None]) -> Growth | None:
+def _growth(by_seed: Mapping[int, Growth | str | None]) -> Growth | str | None:
+    """The mean curve; where some seed has none, the pool has none either, for the reason of the first of them."""
     if not any(by_seed.values()):
         return None
-    found = _all_of("the learning curve", by_seed)
+    every = _all_of("the learning curve", by_seed)
+    if lacking := [each for each in every if isinstance(each, str)]:
+        return lacking[0]
+    found = [each for each in every if isinstance(each, Growth)]
     return Growth(
         half=_mean(found, lambda each: each.half),
         gain=_mean(found, lambda each: each.gain),

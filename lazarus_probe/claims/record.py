@@ -137,7 +137,7 @@ class MeasurementRecord(BaseModel):
     units: dict[str, int] = {}
     floor: float = 0.0
     ceiling: float = 1.0
-    growth: GrowthRecord | None = None
+    growth: GrowthRecord | str | None = None
     strata: StrataRecord | None = None
     damage: DamageRecord | None = None
 

@@ -150,7 +150,7 @@ def _supported_or_not(claim: Claim, measurement: Measurement) -> Verdict:
         return _lacking(f"{gain}, straddles the margin of {claim.margin:g}")
     if claim.kind not in POSITIVE and measurement.p is not None and measurement.p > claim.alpha:
         return Verdict(Outcome.INCONCLUSIVE, f"p = {measurement.p:.3g}, at most {claim.alpha:g} is needed")
-    if claim.kind == "absence" and measurement.growth and measurement.growth.high >= claim.margin:
+    if claim.kind == "absence" and _may_gain(claim, measurement):
         return Verdict(
             Outcome.INCONCLUSIVE, f"{_scored(measurement)}, but more rows may help: {_rising(measurement)}"
         )
@@ -165,8 +165,13 @@ def _supported_or_not(claim: Claim, measurement: Measurement) -> Verdict:
 
 def _still_rises(claim: Claim, measurement: Measurement) -> bool:
     """Whether a probe of something to be read may lack rows, rather than the model what is to be read."""
+    return claim.kind not in POSITIVE and _may_gain(claim, measurement)
+
+
+def _may_gain(claim: Claim, measurement: Measurement) -> bool:
+    """Whether more rows may bring a probe the margin; where its learning curve cannot be had, nobody knows."""
     growth = measurement.growth
-    return claim.kind not in POSITIVE and growth is not None and growth.high >= claim.margin
+    return isinstance(growth, str) or (growth is not None and growth.high >= claim.margin)
 
 
 def _possible_gain(claim: Claim, measurement: Measurement, control: Control) -> float:
@@ -191,8 +196,8 @@ def _lacking(reason: str) -> Verdict:
 
 def _rising(measurement: Measurement) -> str:
     growth = measurement.growth
-    if growth is None:
-        return "no learning curve"
+    if growth is None or isinstance(growth, str):
+        return f"there is no learning curve ({growth})"
     return (
         f"from half of the groups to all it gains {estimate(growth.gain, growth.low, growth.high)}; "
         f"twice as many are expected to give {shown(growth.expected)}"

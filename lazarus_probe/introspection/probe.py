@@ -44,7 +44,7 @@ from lazarus_probe.statistics import (
 )
 from lazarus_probe.statistics.control_task import enough_types
 from lazarus_probe.statistics.folds import encode, grouped_folds
-from lazarus_probe.statistics.measurement import Control, Example, Growth, Measurement, some_examples
+from lazarus_probe.statistics.measurement import Control, Example, Measurement, some_examples
 from lazarus_probe.statistics.threads import one_thread
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def decode(
     `token_embeddings`, `new_blocks` and `permuted_blocks`; and `control_task` where there are types to memorise, else
     the details say why not. Over `untrained`, `new_blocks` and `permuted_blocks`, which are several models each, the
     interval of the gain holds for one more such model. For classes, the details also have the labels' online code
-    length. `growth` is the end of the probe's learning curve; where it has none, the details say why.
+    length. `growth` is the end of the probe's learning curve; where it has none, it says why, and nothing is refuted.
 
     Args:
         subject: the model.
@@ -130,14 +130,13 @@ def measure(readings: Readings, kind: Kind, seed: int, details: Mapping[str, Any
             **details,
             "permutations": len(test.null),
             "models": {name: [each.score for each in scores] for name, scores in models.items()},
-            **({} if isinstance(growth, Growth) else {"growth": f"not measured: {growth}"}),
             **_about_task(task),
             **_about_code(readings, kind, seed),
             **_about_r2(score, others | {name: mean_of(each) for name, each in models.items()}),
         },
         tokens=sum(map(len, readings.tokens)),
         examples=_examples(readings, score, kind),
-        growth=growth if isinstance(growth, Growth) else None,
+        growth=growth,
         units=count_units(units) if isinstance(units, Mapping) else {},
     )
 

@@ -272,7 +272,7 @@ class Measurement:
             `{"phrasing": 24, "family": 40}`; `groups` is the least of them.
         floor: the least score there can be: 0 for accuracies and rates, -1 for their differences.
         ceiling: the largest: 1 for accuracies, R2, rates and their differences.
-        growth: the end of the probe's learning curve, where the score is a probe's.
+        growth: the end of the probe's learning curve, where the score is a probe's; or why it has none.
         strata: how much of a universal claim's domain was measured.
         damage: what the edit of a causal claim does to unrelated prompts.
 
@@ -300,7 +300,7 @@ class Measurement:
     units: Mapping[str, int] = field(default_factory=dict)
     floor: float = 0.0
     ceiling: float = 1.0
-    growth: Growth | None = None
+    growth: Growth | str | None = None
     strata: Strata | None = None
     damage: Damage | None = None
 

@@ -170,6 +170,13 @@ def test_learning_curve_damage_and_strata(measured):
     assert pooled.strata == strata[1]
 
 
+def test_a_pool_has_no_curve_where_a_seed_has_none(measured):
+    """One seed whose learning curve cannot be had leaves the pool without one, and the reason stays."""
+    reason = "no half of the training groups holds every class: add groups"
+    curves = [Growth(0.8, 0.1, 0.0, 0.2, 0.95), reason, Growth(0.8, 0.1, 0.0, 0.2, 0.95)]
+    assert pool({seed: measured(0.9, growth=curve) for seed, curve in enumerate(curves)}).growth == reason
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

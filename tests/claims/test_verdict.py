@@ -311,11 +311,13 @@ def test_groups_are_not_asked_to_narrow_what_models_differ_by(a_claim, measured)
 
 
 RISING = Growth(half=0.6, gain=0.14, low=0.08, high=0.2, expected=0.83)
+NO_CURVE = "no half of the training groups holds every class: add groups"
 FLAT = Growth(half=0.49, gain=0.01, low=-0.02, high=0.04, expected=0.51)
 
 
 @pytest.mark.parametrize(
-    ("growth", "outcome"), [(RISING, "inconclusive"), (FLAT, "refuted"), (None, "refuted")]
+    ("growth", "outcome"),
+    [(RISING, "inconclusive"), (FLAT, "refuted"), (None, "refuted"), (NO_CURVE, "inconclusive")],
 )
 def test_what_still_rises_with_rows_is_not_refuted(a_claim, measured, growth, outcome):
     """A probe that gains from more rows lacks rows; the model is not shown to lack what is read."""
@@ -325,7 +327,9 @@ def test_what_still_rises_with_rows_is_not_refuted(a_claim, measured, growth, ou
         assert "twice as many are expected to give 0.83" in verdict.reason
 
 
-@pytest.mark.parametrize(("growth", "outcome"), [(RISING, "inconclusive"), (FLAT, "supported")])
+@pytest.mark.parametrize(
+    ("growth", "outcome"), [(RISING, "inconclusive"), (FLAT, "supported"), (NO_CURVE, "inconclusive")]
+)
 def test_an_absence_needs_a_flat_curve(a_claim, measured, growth, outcome):
     """A probe that reads nothing yet, and more with every row, shows no absence."""
     claim = a_claim(kind="absence", threshold=0.6, controls=["operand_sum"])
