@@ -50,7 +50,7 @@ def classifier(
 ) -> None:
     """Train a linear probe for classes of prompts at every layer, and score it on held-out ones.
 
-    Beside it stand a bag of tokens, the token embeddings, an untrained model of the same shape and shuffled labels. An
+    Beside it stand a bag of tokens, the token embeddings, untrained models of the same shape and shuffled labels. An
     operator's sign is in the bag already: only the gain over these says something about the model. Files with
     "category" give groups as well.
     """

@@ -45,7 +45,7 @@ def early_layers(
 ) -> None:
     """Compare expressions after early layers, and probe for operation, operands and answer.
 
-    Probes are scored on pairs of operands that they have not met, beside a bag of tokens, an untrained model and, for
+    Probes are scored on pairs of operands that they have not met, beside a bag of tokens, untrained models and, for
     the answer, a probe that is given the operands themselves; an answer is called extractable only beyond all of these.
     """
     from lazarus_probe.subject.load import num_layers_of

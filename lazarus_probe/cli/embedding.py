@@ -52,7 +52,7 @@ def embedding(
     """Test what token embeddings already say of task, operation, operands and answer.
 
     Whole prompts are read, and probes are scored on templates, phrasings or operands that they have not met, beside the
-    same after some layers, a bag of tokens, an untrained model and shuffled labels. Only what is read beyond all of
+    same after some layers, a bag of tokens, untrained models and shuffled labels. Only what is read beyond all of
     these is called baked in.
     """
     from lazarus_probe.subject.load import num_layers_of

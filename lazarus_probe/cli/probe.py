@@ -76,7 +76,7 @@ def probe(
 ) -> None:
     """Probe every layer for two classes of prompts, and extract a direction between them.
 
-    Accuracies are of held-out prompts, beside a bag of tokens, the token embeddings, an untrained model of the same
+    Accuracies are of held-out prompts, beside a bag of tokens, the token embeddings, untrained models of the same
     shape and shuffled labels. The direction points from class b to class a and is as long as their means are apart
     along it, so that steering by 1 takes one mean to the other. Files with "category" give groups as well.
     """
