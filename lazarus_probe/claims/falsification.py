@@ -200,7 +200,7 @@ class Falsification:
         if self.rows.groups < 2:
             raise ValueError(f"{self.rows.groups} independent group of fresh prompts: an interval takes two")
         return rate(
-            f"{unit} on {self._place()}",
+            unit,
             self.rows.scores,
             self.rows.clusters,
             {name: _as_long(name, scores, self.rows) for name, scores in controls.items()},
@@ -211,6 +211,7 @@ class Falsification:
             examples=self.rows.examples(),
             counterexamples=(self.counterexample,) if self.counterexample else (),
             strata=self.coverage.strata if self.coverage else None,
+            place=self._place(),
         )
 
     def details(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from math import fsum
 from typing import Any, TypeVar
@@ -19,9 +19,10 @@ from lazarus_probe.statistics.measurement import (
 )
 
 Part = TypeVar("Part")
+SEARCHED = "what the search of each seed ended on"
 
 
-def pool(measurements: Mapping[int, Measurement]) -> Measurement:
+def pool(measurements: Mapping[int, Measurement], needed: Collection[str] = ()) -> Measurement:
     """The measurements of one claim with several seeds, as one.
 
     Scores, and the ends of their intervals, are averaged. The seeds measure one quantity with errors that depend on
@@ -34,15 +35,17 @@ def pool(measurements: Mapping[int, Measurement]) -> Measurement:
     2020, Combining p-values via averaging, Biometrika 107); a seed without p beside others with one counts as 1. n and
     tokens are summed; groups, and the units of each kind, are the least of the seeds'. The learning curve and the
     damage are averaged as the score is; of strata that were measured those of the seed with the largest upper bound on
-    what fails are kept. Curves and grids are averaged where all seeds share their
-    axes, and else the first seed's, as are examples; a detail that differs is kept by seed.
+    what fails are kept. A control that is not needed, for not every draw of prompts allows it, is averaged over the
+    seeds that measured it. Curves and grids are averaged where all seeds share their axes, and else the first seed's, as are
+    examples; a detail that differs is kept by seed.
 
     Args:
         measurements: by seed, in order; at least one.
+        needed: the controls that every seed must have measured.
 
     Raises:
-        ValueError: none, another unit in some seed, or a control, kind of units, learning curve, strata or damage that
-            some seed did not measure.
+        ValueError: none, another unit in some seed, or a control that is needed, kind of units, learning curve, strata
+            or damage that some seed did not measure.
     """
     if not measurements:
         raise ValueError("no seed gave a measurement: pool at least one")
@@ -58,7 +61,7 @@ def pool(measurements: Mapping[int, Measurement]) -> Measurement:
         high=_mean(found, lambda each: each.high),
         n=sum(each.n for each in found),
         groups=min(each.groups for each in found),
-        controls=_controls(measurements),
+        controls=_controls(measurements, needed),
         p=_p([each.p for each in found]),
         details=_details({seed: each.as_dict()["details"] for seed, each in measurements.items()}),
         tokens=_sum([each.tokens for each in found]),
@@ -70,6 +73,7 @@ def pool(measurements: Mapping[int, Measurement]) -> Measurement:
         growth=_growth({seed: each.growth for seed, each in measurements.items()}),
         strata=_strata({seed: each.strata for seed, each in measurements.items()}),
         damage=_damage({seed: each.damage for seed, each in measurements.items()}),
+        place=first.place if len({each.place for each in found}) == 1 else SEARCHED,
     )
 
 
@@ -97,16 +101,15 @@ def _sum(values: Sequence[int | None]) -> int | None:
     return sum(present) if len(present) == len(values) else None
 
 
-def _controls(measurements: Mapping[int, Measurement]) -> tuple[Control, ...]:
+def _controls(measurements: Mapping[int, Measurement], needed: Collection[str]) -> tuple[Control, ...]:
     by_seed = {
         seed: {control.name: control for control in each.controls} for seed, each in measurements.items()
     }
     names = dict.fromkeys(name for controls in by_seed.values() for name in controls)
+    for name in needed:
+        _all_of(f"control {name!r}", {seed: controls.get(name) for seed, controls in by_seed.items()})
     return tuple(
-        _control(
-            _all_of(f"control {name!r}", {seed: controls.get(name) for seed, controls in by_seed.items()})
-        )
-        for name in names
+        _control([controls[name] for controls in by_seed.values() if name in controls]) for name in names
     )
 
 

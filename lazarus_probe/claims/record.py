@@ -140,6 +140,7 @@ class MeasurementRecord(BaseModel):
     growth: GrowthRecord | str | None = None
     strata: StrataRecord | None = None
     damage: DamageRecord | None = None
+    place: str = ""
 
 
 class ModelRecord(BaseModel):

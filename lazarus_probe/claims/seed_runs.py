@@ -61,7 +61,7 @@ def judge_pooled(claim: Claim, runs: Sequence[SeedRun]) -> Judged:
         verdict = Verdict(Outcome.NOT_APPLICABLE, _why_not_applicable(runs))
         return Judged(verdict, None, requirements, tuple(runs))
     try:
-        pooled = pool(measured)
+        pooled = pool(measured, claim.controls)
     except ValueError as error:
         raise ClaimError(f"claim {claim.id!r}: {error}") from None
     return Judged(_unless_it_fails(judge(claim, pooled), measured), pooled, requirements, tuple(runs))

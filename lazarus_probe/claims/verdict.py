@@ -223,7 +223,7 @@ def _damage(measurement: Measurement) -> str:
 
 
 def _scored(measurement: Measurement) -> str:
-    return f"{measurement.unit} {estimate(measurement.score, measurement.low, measurement.high)}"
+    return f"{measurement.counted} {estimate(measurement.score, measurement.low, measurement.high)}"
 
 
 def _wanted(claim: Claim) -> str:
@@ -239,7 +239,7 @@ def _interval(control: Control) -> str:
 def _explained(claim: Claim, measurement: Measurement, control: Control) -> str:
     if claim.kind in POSITIVE:
         return (
-            f"{measurement.unit} is {shown(measurement.score)}, but {control.name} reaches only "
+            f"{measurement.counted} is {shown(measurement.score)}, but {control.name} reaches only "
             f"{shown(control.score)}: where the positive control is as low, that shows no {claim.kind}"
         )
     if control.high >= claim.margin:

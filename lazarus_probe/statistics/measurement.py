@@ -275,6 +275,7 @@ class Measurement:
         growth: the end of the probe's learning curve, where the score is a probe's; or why it has none.
         strata: how much of a universal claim's domain was measured.
         damage: what the edit of a causal claim does to unrelated prompts.
+        place: what part of its domain a universal claim was measured on: another seed's search may end elsewhere.
 
     Raises:
         ValueError: a number that is not finite, an interval that does not hold its score, no prompts, groups or
@@ -303,6 +304,7 @@ class Measurement:
     growth: Growth | str | None = None
     strata: Strata | None = None
     damage: Damage | None = None
+    place: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no verdict can rest on, where it was made."""
@@ -326,6 +328,11 @@ class Measurement:
         if not names or len(set(names)) < len(names):
             raise ValueError(f"the controls are {names}: give at least one, each under a name of its own")
         _plain(self.details)
+
+    @property
+    def counted(self) -> str:
+        """What is counted, and where."""
+        return f"{self.unit} on {self.place}" if self.place else self.unit
 
     @property
     def best_control(self) -> Control | None:

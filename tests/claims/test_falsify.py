@@ -100,8 +100,8 @@ def test_the_search_alone_would_alarm(a_claim):
     """On the threshold the search itself fails slices all the time: it is the fresh prompts that hold it back."""
     found = [falsify(a_claim(), chance(lambda _: 0.9), CELLS, seed=seed, budget=60) for seed in range(20)]
     assert sum(each.candidates > 0 for each in found) >= 10
-    said = [each.measurement("accuracy", none=np.zeros(len(each.rows.items))).unit for each in found]
-    assert sum("failed there and none was confirmed" in unit for unit in said) >= 10
+    said = [each.measurement("accuracy", none=np.zeros(len(each.rows.items))).place for each in found]
+    assert sum("failed there and none was confirmed" in place for place in said) >= 10
 
 
 def test_the_score_is_not_the_worst_of_many(a_claim):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.claims.claim import ClaimError
-from lazarus_probe.claims.pooling import pool
+from lazarus_probe.claims.pooling import SEARCHED, pool
 from lazarus_probe.claims.seed_runs import SeedRun, judge_pooled
 from lazarus_probe.claims.verdict import Outcome, Verdict, judge
 from lazarus_probe.statistics.intervals import exact
@@ -170,6 +170,12 @@ def test_learning_curve_damage_and_strata(measured):
     assert pooled.strata == strata[1]
 
 
+def test_each_seed_may_have_searched_elsewhere(measured):
+    """A search of another seed ends elsewhere: the pool says so, and where all ended alike it says where."""
+    assert pool({0: measured(0.9, place="sums"), 1: measured(0.9, place="sums")}).place == "sums"
+    assert pool({0: measured(0.9, place="sums"), 1: measured(0.9, place="products")}).place == SEARCHED
+
+
 def test_a_pool_has_no_curve_where_a_seed_has_none(measured):
     """One seed whose learning curve cannot be had leaves the pool without one, and the reason stays."""
     reason = "no half of the training groups holds every class: add groups"
@@ -204,7 +210,7 @@ def test_seeds_that_measured_different_things_are_refused(a_claim, measured, cha
     """What one seed lacks, or counts otherwise, is named with that seed, and in a verdict with the claim."""
     found = {0: measured(0.9), 3: measured(0.9, **changes)}
     with pytest.raises(ValueError, match=message):
-        pool(found)
+        pool(found, ["majority"])
     runs = [SeedRun(seed, judge(a_claim(), measured(0.9)), each) for seed, each in found.items()]
     with pytest.raises(ClaimError, match=f"claim 'c': {message}"):
         judge_pooled(a_claim(), runs)
