@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from lazarus_probe.claims.falsify import Rows, falsify
+from lazarus_probe.hooks.sites import resid_post
+from lazarus_probe.introspection.damage import damage_of_patch
 from lazarus_probe.introspection.patching import Pair, sweep_residual, transfer
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks import prompts
@@ -147,4 +149,5 @@ def test_answer_in_every_slice(subject, evidence, rng):
         "random_position": elsewhere(subject, layer, pairs, rng),
         "other_pair": from_others(subject, layer, pairs, rng),
     }
-    evidence.record(found.measurement("rate of full transfer", **controls))
+    damage = damage_of_patch(subject, [pair.source for pair in pairs], resid_post(layer), seed=evidence.seed)
+    evidence.record(found.measurement("rate of full transfer", damage=damage, **controls))

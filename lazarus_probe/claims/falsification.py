@@ -12,7 +12,7 @@ from lazarus_probe.claims.claim import POSITIVE, Claim
 from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics import Interval, paired_interval, proportion_interval, wilson
 from lazarus_probe.statistics.intervals import estimate
-from lazarus_probe.statistics.measurement import Counterexample, Measurement, Strata, some_examples
+from lazarus_probe.statistics.measurement import Counterexample, Damage, Measurement, Strata, some_examples
 from lazarus_probe.statistics.rows import NAME, numbers, present
 
 COLUMNS = ("items", "scores", "clusters", "prompts", "expected", "said")
@@ -186,11 +186,14 @@ class Falsification:
         numbers = (self.failing.mean, found.low, found.high, len(self.failing.items))
         return Counterexample(str(self.failed), self.failing.examples(), *numbers)
 
-    def measurement(self, unit: str, **controls: Sequence[float] | np.ndarray[Any, Any]) -> Measurement:
+    def measurement(
+        self, unit: str, *, damage: Damage | None = None, **controls: Sequence[float] | np.ndarray[Any, Any]
+    ) -> Measurement:
         """The score on the fresh prompts, against what controls reach on the same ones.
 
         Args:
             unit: what is counted, as in `accuracy`; where and among how many is added.
+            damage: what the edit of a causal claim does to unrelated prompts.
             controls: (N,) scores of each control on `rows.items`, by name, or (M, N) of M models of one kind; for an
                 absence or an invariance it is a positive one.
 
@@ -211,6 +214,7 @@ class Falsification:
             examples=self.rows.examples(),
             counterexamples=(self.counterexample,) if self.counterexample else (),
             strata=self.coverage.strata if self.coverage else None,
+            damage=damage,
             place=self._place(),
         )
 

@@ -36,8 +36,8 @@ def pool(measurements: Mapping[int, Measurement], needed: Collection[str] = ()) 
     tokens are summed; groups, and the units of each kind, are the least of the seeds'. The learning curve and the
     damage are averaged as the score is; of strata that were measured those of the seed with the largest upper bound on
     what fails are kept. A control that is not needed, for not every draw of prompts allows it, is averaged over the
-    seeds that measured it. Curves and grids are averaged where all seeds share their axes, and else the first seed's, as are
-    examples; a detail that differs is kept by seed.
+    seeds that measured it. Curves and grids are averaged where all seeds share their axes, and else the first seed's,
+    as are examples; a detail that differs is kept by seed.
 
     Args:
         measurements: by seed, in order; at least one.

@@ -43,15 +43,19 @@ class Verdict:
 
 
 def judge(claim: Claim, measurement: Measurement) -> Verdict:
-    """Hold a measurement against what was pre-registered: `decide`, and where groups are lacking, how many would do.
+    """Hold a measurement against what was pre-registered: `decide`, with what else a reader must know.
+
+    That is how many groups would do where they are lacking, and the damage of an edit, except where there are too few
+    groups to say anything.
 
     Raises:
         ClaimError: as `decide`.
     """
     verdict = decide(claim, measurement)
-    if not verdict.lacks_groups:
-        return verdict
-    return replace(verdict, reason=verdict.reason + advice(claim, measurement))
+    more = advice(claim, measurement) if verdict.lacks_groups else ""
+    if measurement.damage and measurement.groups >= claim.minimum_groups:
+        more += f"; damage: {measurement.damage}"
+    return replace(verdict, reason=verdict.reason + more)
 
 
 def decide(claim: Claim, measurement: Measurement) -> Verdict:
@@ -80,9 +84,7 @@ def decide(claim: Claim, measurement: Measurement) -> Verdict:
         return _lacking(f"{_fewest(measurement)}, {claim.minimum_groups} are needed")
     missed = claim.misses(measurement.low, measurement.high)
     if missed and not _still_rises(claim, measurement):
-        return Verdict(
-            Outcome.REFUTED, f"{_scored(measurement)}, {_wanted(claim)} was claimed{_damage(measurement)}"
-        )
+        return Verdict(Outcome.REFUTED, f"{_scored(measurement)}, {_wanted(claim)} was claimed")
     best_control = min(measurement.controls, key=lambda control: _possible_gain(claim, measurement, control))
     if _possible_gain(claim, measurement, best_control) < claim.margin:
         return Verdict(Outcome.CONFOUNDED, _explained(claim, measurement, best_control))
@@ -160,7 +162,7 @@ def _supported_or_not(claim: Claim, measurement: Measurement) -> Verdict:
     reason = f"{_scored(measurement)}; least gain: {weakest}"
     if strata is not None:
         reason += f"; {_everywhere(strata)}"
-    return Verdict(Outcome.SUPPORTED, f"{reason}{_damage(measurement)}")
+    return Verdict(Outcome.SUPPORTED, reason)
 
 
 def _still_rises(claim: Claim, measurement: Measurement) -> bool:
@@ -216,10 +218,6 @@ def _fewest(measurement: Measurement) -> str:
     if not measurement.units:
         return f"{measurement.groups} independent group{'' if measurement.groups == 1 else 's'}"
     return f"independent units: {', '.join(f'{count} {name}' for name, count in measurement.units.items())}"
-
-
-def _damage(measurement: Measurement) -> str:
-    return f"; damage: {measurement.damage}" if measurement.damage else ""
 
 
 def _scored(measurement: Measurement) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -70,7 +71,8 @@ def ablate(
 
     Outputs are replaced at every position, those generated included; means and rows come from prompts of every kind in
     `lazarus_probe.tasks`. Beside each layer stand as many coordinates drawn at random over all layers, and a layer is
-    called causal only with at least 10 prompts (-p @FILE, or --prompts). Models with a chat template are asked in it
+    called causal only with at least 10 prompts (-p @FILE, or --prompts); damage is how much of the next token's
+    probability the ablation moves on unrelated prompts. Models with a chat template are asked in it
     unless --raw. Numbers are read off the start of an output: `2,209` is 2209, `1000` is not 100.
     """
     from lazarus_probe.introspection.criteria import criterion_of
@@ -84,9 +86,10 @@ def ablate(
     from lazarus_probe.introspection.ablation_runs import AblationConfig
     from lazarus_probe.introspection.ablation_study import ablations, reference_prompts
     from lazarus_probe.introspection.component_outputs import AblationType, ComponentType, layers_with
+    from lazarus_probe.introspection.damage import unrelated_prompts
     from lazarus_probe.subject.subject import Subject
 
-    subject = Subject.load(model, adapter)
+    subject, unrelated = Subject.load(model, adapter), unrelated_prompts()
     if chosen is None:
         chosen = layers_with(subject, ComponentType(component))
     found = ablations(
@@ -99,6 +102,7 @@ def ablate(
         names=[text for text, _ in asked],
         reference=_in_mode(subject, list(reference_prompts()), raw),
         progress=True,
+        unrelated=replace(unrelated, prompts=tuple(_in_mode(subject, list(unrelated.prompts), raw))),
     )
     mode = "RAW" if _is_raw(subject, raw) else "CHAT"
     data = found.as_data() | {"mode": mode, "multi": multi, "about": about(subject, seed)}

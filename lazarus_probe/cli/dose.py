@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +30,10 @@ def measure(
 ) -> None:
     """Measure and show a dose-response curve."""
     subject = load(push, model, adapter)
+    from lazarus_probe.introspection.damage import unrelated_prompts
     from lazarus_probe.introspection.dose_response import dose_response
 
+    unrelated = unrelated_prompts()
     with watched("measure") as check:
         found = dose_response(
             subject,
@@ -45,6 +47,7 @@ def measure(
             max_tokens=push.max_tokens,
             seed=push.seed,
             check=check,
+            unrelated=replace(unrelated, prompts=tuple(asked(subject, list(unrelated.prompts), push.chat))),
         )
     if dose.plot is not None:
         found.draw(dose.plot)

@@ -251,9 +251,10 @@ def _found(rates: PatchRates, verdict: Verdict | None) -> list[str]:
             "Critical layer: none (on one half of the pairs no layer below the last transfers as many as is claimed)"
         ]
     how = f"chosen on one half of the pairs, tried on the other, n = {rates.confirmed.n}"
-    if verdict.outcome == "supported":
-        return [f"Critical layer: {rates.chosen} (first full transfer; {how})", f"  {verdict.reason}"]
-    return [
-        f"Critical layer: none (layer {rates.chosen}, {how}, is {verdict.outcome})",
+    reason = [
         f"  {verdict.reason}",
+        *([f"  damage not measured: {rates.damage_not_measured}"] if rates.damage_not_measured else []),
     ]
+    if verdict.outcome == "supported":
+        return [f"Critical layer: {rates.chosen} (first full transfer; {how})", *reason]
+    return [f"Critical layer: none (layer {rates.chosen}, {how}, is {verdict.outcome})", *reason]

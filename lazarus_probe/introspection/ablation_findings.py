@@ -22,7 +22,7 @@ from lazarus_probe.introspection.ablation_runs import AblationConfig, Row
 from lazarus_probe.introspection.criteria import is_coherent
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.rates import rate
-from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.measurement import Damage, Measurement
 
 CONTROL = "random_coordinates"
 NEEDED, PARTLY, SUPPRESSES = "component-needed", "component-partly-needed", "component-suppresses"
@@ -45,6 +45,7 @@ class Finding:
         control: the share changed by random controls.
         q: false discovery rate over the layers tried, where it was reckoned.
         claim: the declared claim that the word is a verdict on; None where none was judged.
+        damage: what the ablation does to unrelated prompts, where there are several prompts.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Finding:
     control: float | None = None
     q: float | None = None
     claim: str | None = None
+    damage: Damage | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +208,7 @@ class Ablations:
             units,
             {CONTROL: drawn[:, of].mean(axis=0)},
             seed=self.config.seed,
+            damage=row.damage,
         )
 
     def _finding(self, row: Row, measured: Measurement | None, word: _Word | None) -> Finding:
@@ -229,6 +232,7 @@ class Ablations:
             control=self.random_share(row, not self._inverse),
             q=word.q,
             claim=word.claim,
+            damage=row.damage,
         )
 
 

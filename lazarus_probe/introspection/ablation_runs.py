@@ -5,8 +5,9 @@ Every run replaces outputs at all positions, those generated included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site
+from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.component_outputs import (
     AblationType,
     ComponentType,
@@ -30,6 +32,9 @@ from lazarus_probe.introspection.component_outputs import (
     shape_of,
 )
 from lazarus_probe.introspection.criteria import Criterion
+from lazarus_probe.introspection.damage import Edited, Unrelated, damages
+from lazarus_probe.introspection.finite_logits import finite
+from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.subject.generate import continuation, greedy, new_cache
 from lazarus_probe.subject.subject import Subject, random_state
 from lazarus_probe.sweep import Mean, Resample, Zero, answer, sweep
@@ -80,6 +85,7 @@ class Row:
         said: (N,) texts.
         passes: (N,) whether each passes its criterion.
         size: coordinates replaced.
+        damage: what the same replacement does to unrelated prompts, where that was measured.
     """
 
     name: str
@@ -88,6 +94,7 @@ class Row:
     said: tuple[str, ...]
     passes: NDArray[np.bool_]
     size: int
+    damage: Damage | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +162,26 @@ class Runs:
                 )
                 for method, size, draw in cells
             ]
+
+    def with_damage(self, rows: Sequence[Row], unrelated: Unrelated | None = None) -> list[Row]:
+        """Ablated rows with what each does to unrelated prompts; by default those of all language tasks.
+
+        Raises:
+            ValueError: as `damages`; the ablation that leaves no finite logits is named.
+        """
+
+        def without(row: Row) -> Edited:
+            @contextmanager
+            def edited(_rows: Sequence[int], _length: int) -> Iterator[None]:
+                under = f"without {row.name} ({row.method}): ablate less, or give a model in float32"
+                edits = self._edits(self._places(row.layers), row.method)
+                with replaced(self.subject, edits), hooked(self.subject, interventions=finite(under)):
+                    yield
+
+            return edited
+
+        found = damages(self.subject, [without(row) for row in rows], unrelated, seed=self.config.seed)
+        return [replace(row, damage=each) for row, each in zip(rows, found, strict=True)]
 
     def _places(self, group: tuple[int, ...]) -> tuple[Place, ...]:
         found = [place for layer in group for place in places_of(self.subject, self.config.component, layer)]

@@ -25,6 +25,7 @@ from lazarus_probe.introspection.component_outputs import (
     rows_at,
 )
 from lazarus_probe.introspection.criteria import Criterion, criterion_of
+from lazarus_probe.introspection.damage import Unrelated
 from lazarus_probe.introspection.model_hooks import layer_of
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.subject.whole_files import write_aside
@@ -54,8 +55,11 @@ def ablations(
     task: str = "ablation",
     known: dict[Place, Any] | None = None,
     progress: bool = False,
+    unrelated: Unrelated | None = None,
 ) -> Ablations:
     """What is said without each group of layers, and without as many coordinates drawn at random.
+
+    With more than one prompt, where something can be claimed, also what each ablation does to unrelated prompts.
 
     Args:
         subject: the model.
@@ -70,9 +74,11 @@ def ablations(
         task: what a report calls it.
         known: reference rows found before, which is added to.
         progress: show a bar where standard error is a terminal.
+        unrelated: prompts to tell the damage on; by default those of all language tasks.
 
     Raises:
-        ValueError: no prompts or layers, or a component that a layer does not have.
+        ValueError: no prompts or layers, a component that a layer does not have, or an ablation that leaves no finite
+            logits on unrelated prompts.
         IndexError: a layer that the model does not have.
     """
     chosen = [tuple(layer_of(subject, layer) for layer in group) for group in groups]
@@ -90,6 +96,8 @@ def ablations(
     ways = list(dict.fromkeys(methods)) or [config.ablation_type]
     rows = runs.rows(ways, chosen)  # refuses what the model does not have before anything is generated
     original, passes = runs.original()
+    if len(set(prompts)) > 1:
+        rows = runs.with_damage(rows, unrelated)
     return Ablations(
         task=task,
         config=config,

@@ -68,11 +68,12 @@ def _one_prompt(found: Ablations) -> list[str]:
 
 
 def _many_prompts(found: Ablations) -> list[str]:
-    rows = [["Layer", "Method", "Flips", "95%", "Random", "Finding"]]
+    rows = [["Layer", "Method", "Flips", "95%", "Random", "Damage", "Finding"]]
     for each in found.findings:
         interval = "-" if each.low is None or each.high is None else f"[{each.low:.2f}, {each.high:.2f}]"
         random = "-" if each.control is None else f"{each.control:.2f}"
-        rows.append([each.name, each.method, f"{each.changed}/{each.n}", interval, random, each.word])
+        damage = "-" if each.damage is None else f"{each.damage.score:.2f}"
+        rows.append([each.name, each.method, f"{each.changed}/{each.n}", interval, random, damage, each.word])
     return _columns(rows)
 
 

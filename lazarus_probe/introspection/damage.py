@@ -11,7 +11,8 @@ choice of the likeliest token, which changes for nothing where two are near a ti
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks.interventions import Intervention, patch
+from lazarus_probe.hooks.activations import collect
+from lazarus_probe.hooks.interventions import Intervention, fitted
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.finite_logits import guarded
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 UNIT = "next-token probability moved on unrelated prompts"
+# From the rows of a batch, and the length of their prompts in tokens, to the context in which a model runs edited.
+Edited = Callable[[Sequence[int], int], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,12 @@ class Unrelated:
 
     prompts: tuple[str, ...]
     units: tuple[str, ...]
+
+    def with_position(self, subject: Subject, position: int) -> Unrelated:
+        """The prompts that have a position, counted from the start or, if negative, from the end."""
+        encoded = encode_all(subject, self.prompts)
+        rows = [row for row, ids in enumerate(encoded) if -len(ids) <= position < len(ids)]
+        return Unrelated(tuple(self.prompts[row] for row in rows), tuple(self.units[row] for row in rows))
 
 
 def unrelated_prompts(without: Collection[str] = (), seed: int = 0) -> Unrelated:
@@ -77,13 +87,43 @@ def unrelated_prompts(without: Collection[str] = (), seed: int = 0) -> Unrelated
     return Unrelated(tuple(found.values()), tuple(found))
 
 
+def damage_of_patch(
+    subject: Subject,
+    sources: Sequence[str],
+    site: Site,
+    position: int = -1,
+    unrelated: Unrelated | None = None,
+    seed: int = 0,
+    *,
+    blend: float = 1.0,
+) -> Damage:
+    """The damage of a patch: states of source prompts at one position, put into unrelated prompts at the same.
+
+    Args:
+        subject: the model.
+        sources: K prompts that have the position.
+        site: taken from, and put in.
+        position: from the start or, if negative, from the end of each prompt.
+        unrelated: the prompts; by default those of all language tasks.
+        seed: of the interval.
+        blend: share of the source's state in what is put in.
+
+    Raises:
+        ValueError: as `damage_of_states`. IndexError: a source without the position.
+    """
+    states = collect(subject, sources, [site], at=position)[site]
+    return damage_of_states(subject, states, site, position, unrelated, seed, blend=blend)
+
+
 def damage_of_states(
     subject: Subject,
     states: NDArray[Any],
     site: Site,
-    back: int = 1,
+    position: int = -1,
     unrelated: Unrelated | None = None,
     seed: int = 0,
+    *,
+    blend: float = 1.0,
 ) -> Damage:
     """The damage of states that are put in at one position: each unrelated prompt gets one of them, taken in turn.
 
@@ -91,53 +131,84 @@ def damage_of_states(
         subject: the model.
         states: (K, D) taken elsewhere.
         site: where they are put.
-        back: at which position, from the end: 1 is the last.
+        position: at which they are put, from the start or, if negative, from the end; prompts without it are left out.
         unrelated: the prompts; by default those of all language tasks.
         seed: of the interval.
+        blend: share of the state in what is put in; the rest is the prompt's own.
 
     Raises:
-        ValueError: as `damage`.
+        ValueError: as `damage`; fewer than two units of prompts have the position.
     """
+    unrelated = (unrelated_prompts() if unrelated is None else unrelated).with_position(subject, position)
+    if len(set(unrelated.units)) < 2:
+        raise ValueError(
+            f"{len(set(unrelated.units))} units of unrelated prompts have a position {position}; give at least two"
+        )
 
-    def edits(rows: Sequence[int], length: int) -> list[Intervention]:
+    def edits(rows: Sequence[int], _length: int) -> list[Intervention]:
         given = mx.array(np.asarray(states[np.asarray(rows) % len(states)], dtype=np.float32))[:, None]
-        return [patch(site, given, positions=length - back)]
 
-    return damage(subject, edits, unrelated, tokens=back, seed=seed)
+        def put(own: mx.array) -> mx.array:
+            foreign = fitted(given, own, "patch")
+            return foreign if blend == 1 else (blend * foreign + (1 - blend) * own).astype(own.dtype)
+
+        return [Intervention(site, put, position, "patch")]
+
+    return damage(subject, edits, unrelated, seed=seed)
 
 
-def damage(
-    subject: Subject, edits: Edits, unrelated: Unrelated | None = None, *, tokens: int = 1, seed: int = 0
-) -> Damage:
+def damage(subject: Subject, edits: Edits, unrelated: Unrelated | None = None, *, seed: int = 0) -> Damage:
     """How far an edit moves the next token's distribution on unrelated prompts, at their last position.
 
     Args:
         subject: the model.
         edits: from row numbers of the prompts and their length in tokens to what is done to that batch.
         unrelated: the prompts; by default those of all language tasks.
-        tokens: of a prompt that the edit can be made on; shorter ones are left out.
         seed: of the interval.
 
     Raises:
-        ValueError: fewer than two units of prompts that are long enough, or logits that are not finite, with the edit
-            (named with its site) or without.
+        ValueError: fewer than two units of prompts, or logits that are not finite, with the edit (named with its site)
+            or without.
+    """
+
+    def edited(rows: Sequence[int], length: int) -> AbstractContextManager[Any]:
+        return hooked(subject, interventions=guarded(edits(rows, length)))
+
+    return damages(subject, [edited], unrelated, seed=seed)[0]
+
+
+def damages(
+    subject: Subject, edited: Sequence[Edited], unrelated: Unrelated | None = None, *, seed: int = 0
+) -> list[Damage]:
+    """`damage` of several edits, beside one run without any.
+
+    Args:
+        subject: the model.
+        edited: from row numbers of the prompts and their length in tokens to the context in which that batch runs;
+            which must refuse logits that are not finite.
+        unrelated: the prompts; by default those of all language tasks.
+        seed: of the intervals.
+
+    Raises:
+        ValueError: as `damage`.
     """
     unrelated = unrelated_prompts() if unrelated is None else unrelated
-    encoded = encode_all(subject, unrelated.prompts)
-    rows = [row for row, ids in enumerate(encoded) if len(ids) >= tokens]
-    units = [unrelated.units[row] for row in rows]
-    if len(set(units)) < 2:
-        raise ValueError(
-            f"{len(set(units))} units of unrelated prompts have {tokens} tokens or more; give at least two"
-        )
-    moved = np.empty(len(rows))
-    for indices, batch in by_length([encoded[row] for row in rows]):
-        acting = edits([rows[index] for index in indices], batch.shape[1])
-        before, after = (_next_token(subject, batch, each) for each in ((), acting))
-        moved[indices] = total_variation(before, after)
+    if len(set(unrelated.units)) < 2:
+        raise ValueError(f"{len(set(unrelated.units))} units of unrelated prompts; give at least two")
+    moved = np.empty((len(edited), len(unrelated.prompts)))
+    for rows, batch in by_length(encode_all(subject, unrelated.prompts)):
+        with hooked(subject, interventions=guarded([])):
+            before = _next_token(subject, batch)
+        for number, acting in enumerate(edited):
+            with acting(rows, batch.shape[1]):
+                moved[number, rows] = total_variation(before, _next_token(subject, batch))
     moved = np.clip(moved, 0, 1)  # rounding puts the distance of two float32 distributions at up to 1 + 1e-6
+    return [_of_moved(each, unrelated.units, seed) for each in moved]
+
+
+def _of_moved(moved: NDArray[np.float64], units: Sequence[str], seed: int) -> Damage:
     interval = bounded_mean_interval(moved, units, 0, 1, seed=seed)
-    return Damage(UNIT, float(moved.mean()), interval.low, interval.high, len(rows))
+    return Damage(UNIT, float(moved.mean()), interval.low, interval.high, len(moved))
 
 
 def everywhere(edits: Sequence[Intervention]) -> Edits:
@@ -150,8 +221,7 @@ def total_variation(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.flo
     return np.asarray(np.abs(first.astype(np.float64) - second.astype(np.float64)).sum(axis=-1) / 2)
 
 
-def _next_token(subject: Subject, tokens: mx.array, edits: Sequence[Intervention]) -> NDArray[np.float32]:
+def _next_token(subject: Subject, tokens: mx.array) -> NDArray[np.float32]:
     """(B, V) probabilities after prompts of equal length (B, L)."""
-    with hooked(subject, interventions=guarded(edits)):
-        logits = forward(subject.model, tokens)[:, -1].astype(mx.float32)
-        return np.array(mx.softmax(logits, axis=-1))
+    logits = forward(subject.model, tokens)[:, -1].astype(mx.float32)
+    return np.array(mx.softmax(logits, axis=-1))

@@ -7,7 +7,7 @@ random: under the hypothesis that it is one of them, every order of the curves i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,14 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lazarus_probe.introspection.damage import Unrelated, damage, unrelated_prompts
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.dose_effect import Effect
 from lazarus_probe.introspection.generation import same_answer
 from lazarus_probe.introspection.pushes import Position, Pushes, multiples, pushed, readings
 from lazarus_probe.introspection.rates import rate
 from lazarus_probe.introspection.steering import random_directions
-from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
+from lazarus_probe.statistics.measurement import Curve, Damage, Measurement, some_examples
 from lazarus_probe.tasks.arithmetic import is_answer, parse_number
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class DoseResponse:
         effects: by name; see `dose_response`.
         answers: (K, P) what the model said.
         seed: of the random directions and of intervals.
+        damage: what the push at the best dose does to unrelated prompts; None where nothing can be claimed.
     """
 
     prompts: tuple[str, ...]
@@ -56,6 +58,7 @@ class DoseResponse:
     effects: Mapping[str, Effect]
     answers: tuple[tuple[str, ...], ...]
     seed: int
+    damage: Damage | None = None
 
     @property
     def primary(self) -> str:
@@ -63,17 +66,26 @@ class DoseResponse:
         names = ("target_answered", "target_probability", "kl")
         return next(name for name in names if name in self.effects)
 
+    @property
+    def can_be_claimed(self) -> bool:
+        """Whether there is something to be steered to, several prompts, as one has no interval, and controls."""
+        several = len(set(self.prompts)) > 1
+        return self.target is not None and several and len(self.effects[self.primary].random) > 0
+
+    @property
+    def best(self) -> int:
+        """Which dose has the largest primary effect."""
+        return int(np.argmax(self.effects[self.primary].means))
+
     def measurement(self) -> Measurement | None:
         """The primary effect at its best dose with its controls; p accounts for the choice of the dose.
 
-        None without a target, as there is nothing to be steered to; for a single prompt, which has no interval; and
-        without random directions.
+        None where nothing can be claimed.
         """
-        if self.target is None or len(set(self.prompts)) < 2 or not len(self.effects[self.primary].random):
+        if not self.can_be_claimed:
             return None
-        effect = self.effects[self.primary]
+        effect, best = self.effects[self.primary], self.best
         p = effect.p()
-        best = int(np.argmax(effect.means))
         controls = {"random_direction": effect.random[:, best].mean(axis=0), "unsteered": effect.unsteered}
         return rate(
             f"{self.primary.replace('_', ' ')} of {self.target!r}",
@@ -87,6 +99,7 @@ class DoseResponse:
                 self.prompts, [self.target] * len(self.prompts), self.answers[best], effect.values[best] > 0.5
             ),
             curves=self.curves(self.primary),
+            damage=self.damage,
         )
 
     def curves(self, name: str) -> tuple[Curve, ...]:
@@ -123,6 +136,7 @@ class DoseResponse:
             "random_directions": len(self.effects["kl"].random),
             "doses": self.rows(),
             "answers": [list(row) for row in self.answers],
+            "damage": None if self.damage is None else asdict(self.damage),
         }
 
     def _repr_html_(self) -> str:
@@ -182,6 +196,7 @@ def dose_response(
     max_tokens: int = 8,
     seed: int = 0,
     check: Callable[[], None] = lambda: None,
+    unrelated: Unrelated | None = None,
 ) -> DoseResponse:
     """Push prompts along a direction by each dose, and along random directions of equal norm.
 
@@ -202,9 +217,11 @@ def dose_response(
         max_tokens: of an answer.
         seed: of the random directions.
         check: called between two steps.
+        unrelated: prompts to tell the damage on; by default those of all language tasks.
 
     Raises:
-        ValueError: no prompts or doses, a width that does not fit, or a target that is neither a token nor a number.
+        ValueError: no prompts or doses, a width that does not fit, a target that is neither a token nor a number, or
+            logits that are not finite.
     """
     if not doses:
         raise ValueError("no doses; give at least one coefficient, as in 0,0.5,1,2")
@@ -224,7 +241,7 @@ def dose_response(
         found["target_answered"] = np.array(
             [[is_answer(text, number) for text in row] for row in texts], dtype=np.float64
         )
-    return DoseResponse(
+    result = DoseResponse(
         tuple(prompts),
         tuple(map(float, doses)),
         layer,
@@ -235,6 +252,11 @@ def dose_response(
         tuple(tuple(row[1 + i] for row in texts) for i in range(len(doses))),
         seed,
     )
+    if not result.can_be_claimed:
+        return result
+    unrelated = unrelated_prompts() if unrelated is None else unrelated
+    best = Pushes(layer, pushes[[1 + result.best]], position).rows(len(unrelated.prompts))
+    return replace(result, damage=damage(subject, best, unrelated, seed=seed))
 
 
 def target_of(subject: Subject, target: str | None) -> tuple[int | None, float | None]:

@@ -16,14 +16,26 @@ def guarded(edits: Sequence[Intervention]) -> list[Intervention]:
     Raises, within the run:
         ValueError: a logit is not finite; the edits are named with their sites.
     """
+    return [*edits, finite(_under(edits))]
+
+
+def finite(under: str) -> Intervention:
+    """A look at the logits of the last position of every call, which are left as they are.
+
+    Args:
+        under: what acts, and what would be right, as the error has it after "not finite".
+
+    Raises, within the run:
+        ValueError: a logit is not finite.
+    """
 
     def check(logits: mx.array) -> mx.array:
         # Minus infinity is what some models mask tokens out with; NaN and plus infinity leave nothing to choose by.
         if not mx.all(logits < mx.inf).item():
-            raise ValueError(f"the logits are not finite {_under(edits)}")
+            raise ValueError(f"the logits are not finite {under}")
         return logits
 
-    return [*edits, Intervention(Site("logits"), check, "last", "look")]
+    return Intervention(Site("logits"), check, "last", "look")
 
 
 def _under(edits: Sequence[Intervention]) -> str:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.claims.declared import declared
+from lazarus_probe.hooks.sites import resid_post
+from lazarus_probe.introspection.damage import Unrelated, damage_of_patch, unrelated_prompts
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.patch_pairs import Asked, foreign_pairs
 from lazarus_probe.introspection.patch_runs import NUMBERS, At, Patched, patched
@@ -21,7 +23,7 @@ from lazarus_probe.introspection.patch_sweep import OWN_ANSWERS, UNIT, WHOLE_SOU
 from lazarus_probe.introspection.patching import classify, says, shown
 from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics import halves
-from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.measurement import Damage, Measurement
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -45,7 +47,9 @@ class PatchRates:
         outputs: (layers, N) what the model said.
         numbers: by metric (layers,), the mean over pairs.
         chosen: the layer chosen on one half of the pairs; None if none transfers often there.
-        confirmed: the rate at that layer on the other half.
+        confirmed: the rate at that layer on the other half, with the damage of the same patch: the other half's
+            sources put into unrelated prompts, at the same position and with the same blend. No damage where all
+            positions are patched, or unrelated prompts are too short for the position; see `damage_not_measured`.
         other_positions: of the control, negative from the end.
     """
 
@@ -70,6 +74,15 @@ class PatchRates:
             return OWN_ANSWERS
         return WHOLE_SOURCE if self.position == "all" and self.blend == 1 else ""
 
+    @property
+    def damage_not_measured(self) -> str:
+        """Why the confirmed layer's damage was not measured; empty if it was, or if there is no such layer."""
+        if self.confirmed is None or self.confirmed.damage is not None:
+            return ""
+        if self.position == "all":
+            return "all positions are patched, and unrelated prompts have other lengths"
+        return f"unrelated prompts are too short for position {self.position}"
+
     def as_data(self) -> dict[str, Any]:
         """Plain data; `critical_layer` is for whoever judges `confirmed` to add."""
         return {
@@ -82,6 +95,7 @@ class PatchRates:
             "chosen_layer": self.chosen,
             "doubt": self.doubt,
             "confirmed": None if self.confirmed is None else self.confirmed.as_dict(),
+            "damage_not_measured": self.damage_not_measured,
             "pairs": [self._pair(i) for i in range(len(self.asked))],
             "left_out": [
                 {
@@ -145,6 +159,7 @@ def patch_rates(
     max_tokens: int = 8,
     seed: int = 0,
     progress: bool = False,
+    unrelated: Unrelated | None = None,
 ) -> PatchRates:
     """Patch many pairs, beside two controls on the very same pairs.
 
@@ -160,9 +175,10 @@ def patch_rates(
         max_tokens: generated at most.
         seed: of donors, positions, halves and intervals.
         progress: show a bar, where standard error is a terminal.
+        unrelated: prompts to tell the damage on; by default those of all language tasks.
 
     Raises:
-        ValueError: fewer than two groups of pairs to count; as `patched`.
+        ValueError: fewer than two groups of pairs to count; as `patched`; as `damage_of_patch`.
         IndexError: as `patched`.
     """
     kept = [each for each in asked if each.known]
@@ -187,7 +203,7 @@ def patch_rates(
         patched(subject, kept, layers, others, {"source": sources["source"]}, **settings) if others else None
     )
     return _result(subject, kept, [each for each in asked if not each.known], layers, position, blend, found,
-                   elsewhere, others, seed)  # fmt: skip
+                   elsewhere, others, seed, unrelated_prompts() if unrelated is None else unrelated)  # fmt: skip
 
 
 def _result(
@@ -201,6 +217,7 @@ def _result(
     elsewhere: Patched | None,
     others: Sequence[int],
     seed: int,
+    unrelated: Unrelated,
 ) -> PatchRates:
     effects = _effects(found.values["answer"][:, :, 0], kept)
     moved = {
@@ -215,7 +232,14 @@ def _result(
     # The state after the last block at the last position is the next token by itself: no layer to be found there.
     trivial = subject.num_layers - 1 if position in ("last", "all", -1) else None
     chosen, rest = _chosen(moved["source"], layers, groups, trivial, seed)
-    row = None if chosen is None else list(layers).index(chosen)
+    row, confirmed = None, None
+    if chosen is not None:
+        row = list(layers).index(chosen)
+        sources = [kept[i].pair.source for i in rest]
+        confirmed = replace(
+            _rate(moved, row, rest, groups, seed),
+            damage=_damage(subject, sources, chosen, position, blend, unrelated, seed),
+        )
     return PatchRates(
         model_id=subject.name,
         asked=tuple(kept),
@@ -228,7 +252,7 @@ def _result(
         outputs=found.values["answer"][0, :, 0],
         numbers={name: _means(found.values[name][0, :, 0]) for name in NUMBERS},
         chosen=chosen,
-        confirmed=None if row is None else _rate(moved, row, rest, groups, seed),
+        confirmed=confirmed,
         other_positions=tuple(others),
     )
 
@@ -264,6 +288,25 @@ def _rate(
     values = {name: flags[row][rows] for name, flags in moved.items()}
     source = values.pop("source")
     return rate(UNIT, source, groups[rows], values, seed=seed)
+
+
+def _damage(
+    subject: Subject,
+    sources: Sequence[str],
+    layer: int,
+    position: At,
+    blend: float,
+    unrelated: Unrelated,
+    seed: int,
+) -> Damage | None:
+    """What the sources' states do to unrelated prompts; None where all positions are patched, or prompts lack it."""
+    if position == "all":
+        return None
+    place = -1 if position == "last" else position
+    reached = unrelated.with_position(subject, place)
+    if len(set(reached.units)) < 2:
+        return None
+    return damage_of_patch(subject, sources, resid_post(layer), place, reached, seed, blend=blend)
 
 
 def _means(values: NDArray[Any]) -> NDArray[Any]:

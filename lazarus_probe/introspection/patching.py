@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.interventions import patch
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.ablation import answers
-from lazarus_probe.introspection.damage import Unrelated, damage_of_states
+from lazarus_probe.introspection.damage import Unrelated, damage_of_patch
 from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import Grid, Measurement, some_examples
 from lazarus_probe.subject.batches import by_length, encode_all
@@ -248,13 +247,8 @@ def transfer(
             moved,
         ),
         grids=(found.grid([f"{place} {subject.decode([tokens[place]])!r}" for place in places]),),
-        damage=damage_of_states(
-            subject,
-            collect(subject, [pair.source for pair in pairs], [site], at=position)[site],
-            site,
-            len(tokens) - position,
-            unrelated,
-            seed,
+        damage=damage_of_patch(
+            subject, [pair.source for pair in pairs], site, position - len(tokens), unrelated, seed
         ),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from lazarus_probe.claims.claim import Claim, ClaimError
 from lazarus_probe.claims.falsification import Rows
 from lazarus_probe.claims.falsify import falsify
+from lazarus_probe.claims.verdict import judge
 from lazarus_probe.statistics import exact
+from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.tasks.arithmetic import is_answer
@@ -300,7 +302,7 @@ def test_single_prompts(a_claim):
     assert measurement.n == 128
     assert not {str(item) for item in found.rows.items} & set(found.searched)
     assert measurement.score == np.mean([float(item < 700) for item in found.rows.items])
-    assert "fresh prompts" in measurement.unit
+    assert "fresh prompts" in measurement.place
 
 
 def test_the_measurement(a_claim):
@@ -313,8 +315,15 @@ def test_the_measurement(a_claim):
     assert measurement.controls[0].gain == measurement.score
     assert measurement.counterexamples == (found.counterexample,)
     searched = len(found.searched)
-    assert measurement.unit == f"accuracy on {found.failed} (simplest failing of {searched} searched)"
+    assert measurement.counted == f"accuracy on {found.failed} (simplest failing of {searched} searched)"
     assert measurement.as_dict()["details"]["counterexample"] == found.example
+    assert measurement.damage is None
+    damage = Damage("next token moved", 0.25, 0.2, 0.3, 40)
+    edited = found.measurement("accuracy", damage=damage, nothing=np.zeros(len(found.rows.items)))
+    assert edited == replace(measurement, damage=damage)
+    assert (
+        "; damage: next token moved 0.25 [0.20, 0.30]" in judge(a_claim(controls=["nothing"]), edited).reason
+    )
     with pytest.raises(ValueError, match="control 'short' has 2 scores and 128 prompts were measured"):
         found.measurement("accuracy", short=[0.0, 1.0])
 

@@ -369,11 +369,30 @@ def test_what_is_generalised_over_is_counted(a_claim, measured):
         judge(claim, measured(0.95, units={"family": 40}, groups=40))
 
 
-def test_damage_is_said(a_claim, measured):
-    """The sentence of a causal claim says what its edit does elsewhere."""
+@pytest.mark.parametrize(
+    ("score", "changes", "begins"),
+    [
+        (0.95, {}, "accuracy 0.95"),
+        (0.5, {}, "accuracy 0.50 [0.48, 0.52], at least 0.9 was claimed"),
+        (0.91, {}, "accuracy 0.91 [0.89, 0.93] straddles the threshold"),
+        (0.95, {"gain": 0.1}, "the gain over majority, 0.10 [0.07, 0.13], straddles the margin"),
+        (0.95, {"gain": 0.0}, "majority reaches 0.95"),
+        (0.95, {"p": 0.2}, "p = 0.2"),
+    ],
+)
+def test_damage_is_said_whatever_the_outcome(a_claim, measured, score, changes, begins):
+    """The sentence of a causal claim says what its edit does elsewhere, after all else."""
     damage = Damage("next token changed on capitals", 0.4, 0.3, 0.5, 60)
-    reason = judge(a_claim(kind="causal_sufficiency"), measured(0.95, damage=damage)).reason
+    reason = judge(a_claim(kind="causal_sufficiency"), measured(score, damage=damage, **changes)).reason
+    assert reason.startswith(begins)
     assert reason.endswith("; damage: next token changed on capitals 0.40 [0.30, 0.50]")
+
+
+def test_too_few_groups_tell_no_damage(a_claim, measured):
+    """Where there are too few groups to say anything of the claim, its edit's damage is not told either."""
+    damage = Damage("next token changed on capitals", 0.4, 0.3, 0.5, 60)
+    few = judge(a_claim(kind="causal_sufficiency"), measured(0.95, damage=damage, groups=9))
+    assert "damage" not in few.reason
 
 
 @given(claims(), measurements())

@@ -89,6 +89,8 @@ def test_a_finding_needs_prompts(capsys, tmp_path):
     assert (first["word"], first["n"], first["changed"]) == ("CAUSAL", 12, 12)
     assert first["low"] > 0.5
     assert first["control"] < 0.5
+    assert first["damage"]["score"] > 0.5
+    assert "; damage: next-token probability moved on unrelated prompts" in first["reason"]
     assert data["baseline_passes"] == 12
     assert data["about"]["model"] == "organism"
 

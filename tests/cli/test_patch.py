@@ -113,6 +113,7 @@ def test_pairs_give_rates_and_a_layer(capsys: pytest.CaptureFixture[str], tmp_pa
         "Critical layer: 2 (first full transfer; chosen on one half of the pairs, tried on the other"
         in printed
     )
+    assert re.search(r"; damage: next-token probability moved on unrelated prompts \d\.\d\d \[", printed)
     few = tmp_path / "few.json"
     words = [("France", "Germany"), ("Spain", "Italy"), ("Norway", "Peru"), ("Cuba", "Kenya")]
     rows = [{"source": f"The capital of {a} is", "target": f"The capital of {b} is"} for a, b in words]

@@ -183,6 +183,7 @@ def test_a_dose_response_is_measured_and_judged(capitals, capsys, tmp_path):
     assert [row["coefficient"] for row in found["doses"]] == [0, 4]
     assert found["verdict"]["steers"] is True
     assert found["verdict"]["claim"] == "steers"
+    assert f"{found['damage']['unit']} {found['damage']['score']:.2f} [" in found["verdict"]["reason"]
     assert found["doses"][0]["kl"]["mean"] == pytest.approx(0, abs=1e-6)
     assert found["doses"][0]["kl"]["p"] is None
     few = data(capsys, *dose, "--random-directions", "3")

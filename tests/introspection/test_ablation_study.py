@@ -7,14 +7,15 @@ import json
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import Site, hooked, mean, zero
+from lazarus_probe.hooks import Site, hooked, mean, trace, zero
 from lazarus_probe.introspection.ablation import reference
 from lazarus_probe.introspection.ablation_findings import Ablations
-from lazarus_probe.introspection.ablation_runs import AblationConfig, Row
+from lazarus_probe.introspection.ablation_runs import AblationConfig, Row, Runs
 from lazarus_probe.introspection.ablation_study import AblationStudy, ablations, reference_prompts
 from lazarus_probe.introspection.ablation_text import matrix_text, sweep_text, together_text
 from lazarus_probe.introspection.component_outputs import AblationType, ComponentType
 from lazarus_probe.introspection.criteria import criterion_of
+from lazarus_probe.introspection.damage import Unrelated
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.prompts import sample_facts
@@ -109,6 +110,72 @@ def test_layer_0_of_the_bundled_model_is_causal_and_layer_1_is_not(swept):
     text = sweep_text(swept)
     assert "Prompts: 12, of which the whole model passes 12" in text
     assert "=> L0 CAUSAL" in text
+
+
+FEW = Unrelated(("The capital of Peru is", "The cat sat on the", "I am"), ("capital", "cat", "I"))
+
+
+@pytest.mark.parametrize(
+    ("component", "same_as"), [("mlp", "mlp_out"), ("mlp_gate", "mlp_out"), ("attention", "attn_out")]
+)
+def test_damage_is_that_of_plain_runs(organism, component, same_as):
+    """Each ablation's damage is what a loop of hooked runs moves; a gate of zeros leaves an MLP nothing to say."""
+    config = AblationConfig(AblationType.ZERO, ComponentType(component), max_new_tokens=1)
+    found = ablations(organism, PROMPTS[:2], CRITERIA[:2], [(0,), (2, 3)], config, unrelated=FEW)
+    for row, finding in zip(found.rows, found.findings, strict=True):
+        edits = [zero(Site(same_as, layer)) for layer in row.layers]
+        moved = [
+            np.abs(next_token(organism, text, edits) - next_token(organism, text, [])).sum() / 2
+            for text in FEW.prompts
+        ]
+        assert row.damage.score == pytest.approx(np.mean(moved), abs=1e-5)
+        assert finding.damage == row.damage
+
+
+def next_token(subject, prompt, edits):
+    logits = np.array(trace(subject, prompt, interventions=edits).logits[0, -1], dtype=np.float64)
+    return np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+
+
+def test_a_component_that_says_nothing_does_no_damage(make_llama, tokenizer):
+    """Without an MLP whose output is zero anyway a model says the same, so that nothing is damaged."""
+    model = make_llama(0)
+    silent = model.model.layers[1].mlp.down_proj
+    silent.weight = 0 * silent.weight
+    config = AblationConfig(AblationType.ZERO, max_new_tokens=1)
+    found = ablations(
+        Subject.from_model(model, tokenizer, "silent"),
+        ["1", "2"],
+        [criterion_of("3")] * 2,
+        [(0,), (1,)],
+        config,
+    )
+    assert [row.damage.score > 0 for row in found.rows] == [True, False]
+
+
+def test_the_reason_tells_the_damage(swept):
+    """Whatever an ablation comes to, its reason says what it does to other prompts; so do the table and the data."""
+    assert all("; damage: next-token probability moved" in each.reason for each in swept.findings)
+    assert all(len(each["damage"]) == 5 for each in swept.as_data()["findings"])
+    line = next(line for line in sweep_text(swept).splitlines() if line.startswith("L0 "))
+    assert line.split()[-2] == f"{swept.findings[0].damage.score:.2f}"
+
+
+def test_one_prompt_has_no_damage(organism):
+    """Of one prompt nothing is claimed, and no time is spent on others."""
+    found = ablations(organism, PROMPTS[:1], CRITERIA[:1], [(0,)], AblationConfig(max_new_tokens=1))
+    assert found.rows[0].damage is None
+    assert found.as_data()["findings"][0]["damage"] is None
+
+
+def test_an_ablation_that_leaves_no_logits_is_named(grouped):
+    """Rows that are no numbers are refused by the ablation that puts them in."""
+    config = AblationConfig(AblationType.MEAN, max_new_tokens=1)
+    rows = {Site("mlp_out", 1): np.full((2, 32), np.nan, dtype=np.float32)}
+    runs = Runs(grouped, ["1"], [criterion_of("1")], config, ["1"], known=rows)
+    row = Row("L1", (1,), AblationType.MEAN, ("",), np.array([False]), 32)
+    with pytest.raises(ValueError, match=r"the logits are not finite without L1 \(mean\)"):
+        runs.with_damage([row], Unrelated(("1", "2"), ("a", "b")))
 
 
 def test_no_finding_on_untrained_models(organism):

@@ -6,14 +6,16 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks.interventions import scale, steer, zero
+from lazarus_probe.hooks.interventions import patch, scale, steer, zero
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.hooks.trace import trace
+from lazarus_probe.hooks.trace import hooked, trace
 from lazarus_probe.introspection.ablation import answers
 from lazarus_probe.introspection.damage import (
     Unrelated,
     damage,
+    damage_of_patch,
     damage_of_states,
+    damages,
     everywhere,
     total_variation,
     unrelated_prompts,
@@ -48,7 +50,7 @@ def test_damage_is_the_probability_moved(grouped):
 def test_each_prompt_gets_its_state(grouped):
     """States are put in prompt by prompt, in turn where there are fewer, at a position counted from the end."""
     states = 3 * np.random.default_rng(0).normal(size=(3, 32)).astype(np.float32)
-    found = damage_of_states(grouped, states, SITE, back=2, unrelated=FEW)
+    found = damage_of_states(grouped, states, SITE, -2, FEW)
     moved = []
     for row, text in enumerate(FEW.prompts):
         logits = trace(grouped, text, interventions=replaced(states[row % 3])).logits[0, -1]
@@ -57,9 +59,36 @@ def test_each_prompt_gets_its_state(grouped):
 
 
 def replaced(state):
-    from lazarus_probe.hooks.interventions import patch
-
     return patch(SITE, state, positions=-2)
+
+
+@pytest.mark.parametrize(("position", "blend"), [(-1, 1.0), (3, 1.0), (-2, 0.25), (3, 0.0)])
+def test_a_patch_is_the_loop_of_plain_runs(grouped, position, blend):
+    """Sources' states are mixed into prompts that have the position, one source after the other, as a loop does."""
+    sources = ["7*8=", "45+3="]
+    found = damage_of_patch(grouped, sources, SITE, position, FEW, blend=blend)
+    moved = []
+    for text in FEW.prompts:
+        length = len(grouped.encode(text))
+        if not -length <= position < length:
+            continue
+        theirs = trace(grouped, sources[len(moved) % 2], SITE)[SITE][0, position]
+        own = trace(grouped, text, SITE)[SITE][0, position]
+        edit = patch(SITE, blend * theirs + (1 - blend) * own, positions=position)
+        moved.append(np.abs(next_token(grouped, text, edit) - next_token(grouped, text)).sum() / 2)
+    assert found.n == len(moved) == (3 if position == 3 else 4)
+    assert found.score == pytest.approx(np.mean(moved), abs=1e-5)
+    assert (found.score < 1e-6) == (blend == 0)
+
+
+def test_several_edits_are_each_alone(grouped):
+    """Damages of several edits are those of one after the other."""
+    edits = [zero("mlp_out.1"), scale(SITE, 1.0), scale(SITE, 3.0)]
+    found = damages(
+        grouped, [lambda _rows, _length, edit=edit: hooked(grouped, (), edit) for edit in edits], FEW
+    )
+    assert found == [damage(grouped, everywhere([edit]), FEW) for edit in edits]
+    assert [each.score > 0 for each in found] == [True, False, True]
 
 
 def test_nothing_done_is_no_damage(grouped):
@@ -100,8 +129,12 @@ def test_what_cannot_be_told_is_refused(grouped):
         unrelated_prompts(("sums",))
     with pytest.raises(ValueError, match="0 phrasings are left"):
         unrelated_prompts(("capital", "sentiment", "tool", "refusal", "help", "english"))
-    with pytest.raises(ValueError, match="0 units of unrelated prompts have 9 tokens or more"):
-        damage_of_states(grouped, np.zeros((1, 32)), SITE, 9, FEW)
+    with pytest.raises(
+        ValueError, match="0 units of unrelated prompts have a position -9; give at least two"
+    ):
+        damage_of_states(grouped, np.zeros((1, 32)), SITE, -9, FEW)
+    with pytest.raises(ValueError, match="1 units of unrelated prompts; give at least two"):
+        damage(grouped, everywhere([]), Unrelated(("1", "2"), ("sum", "sum")))
 
 
 HUGE = scale("resid_post.2", 1e38)

@@ -12,6 +12,7 @@ from lazarus_probe.cli.dose import verdict_of
 from lazarus_probe.hooks.interventions import steer
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import trace
+from lazarus_probe.introspection.damage import Unrelated
 from lazarus_probe.introspection.dose_effect import Effect
 from lazarus_probe.introspection.dose_response import dose_response, target_of
 from lazarus_probe.introspection.steering import random_directions
@@ -100,6 +101,36 @@ def test_effects_are_those_of_single_runs(planted, found):
     push = steer(resid_post(1), random.astype(np.float32), positions="last")
     probability = mx.softmax(trace(planted, prompt, interventions=[push]).logits[0, -1])[b].item()
     assert found.effects["target_probability"].random[7, dose, p] == pytest.approx(probability, rel=1e-3)
+
+
+@pytest.mark.parametrize(("position", "where"), [("onward", "last"), ("all", "all")])
+def test_damage_is_that_of_the_best_push(planted, position, where):
+    """Unrelated prompts are moved as far as a loop of runs pushed by the best dose moves them."""
+    few = Unrelated(("ab", "1 + 2", "car"), ("ab", "sum", "car"))
+    vector = 4 * np.eye(32)[0]
+    result = dose_response(
+        planted, list("no"), vector, 1, DOSES, target="b", position=position, max_tokens=1, unrelated=few
+    )
+    push = steer(resid_post(1), vector.astype(np.float32), positions=where)
+    moved = []
+    for text in few.prompts:
+        before, after = (
+            np.array(mx.softmax(trace(planted, text, interventions=edits).logits[0, -1]), dtype=np.float64)
+            for edits in ([], [push])
+        )
+        moved.append(np.abs(after - before).sum() / 2)
+    measured = result.measurement()
+    assert measured.details["coefficient"] == 1.0
+    assert measured.damage.score == pytest.approx(np.mean(moved), abs=1e-5)
+    assert result.as_data()["damage"]["score"] == measured.damage.score > 0.5
+
+
+def test_no_push_does_no_damage(planted, found):
+    """A dose of 0 moves nothing; without a target nothing is claimed, and there is no damage to tell."""
+    along = {"layer": 1, "doses": [0.0], "max_tokens": 1}
+    assert dose_response(planted, ["n", "o"], np.ones(32), **along, target="b").damage.score == 0
+    assert dose_response(planted, ["n", "o"], np.ones(32), **along).as_data()["damage"] is None
+    assert "; damage: next-token probability moved on unrelated prompts" in verdict_of(found)[1]
 
 
 def test_doses_share_one_false_alarm():

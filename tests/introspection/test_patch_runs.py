@@ -9,16 +9,22 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from lazarus_probe.claims.judging import judge_declared
+from lazarus_probe.cli.patch_text import rates_text
+from lazarus_probe.hooks.interventions import patch
 from lazarus_probe.hooks.trace import trace
+from lazarus_probe.introspection.damage import Unrelated
 from lazarus_probe.introspection.patch_pairs import Asked, answered, foreign_pairs
 from lazarus_probe.introspection.patch_questions import Question
 from lazarus_probe.introspection.patch_rates import patch_rates
 from lazarus_probe.introspection.patch_runs import Patched, patched
 from lazarus_probe.introspection.patch_sweep import _faded, other_positions, patch_prompts
 from lazarus_probe.introspection.patching import Pair, classify
+from lazarus_probe.statistics import halves
 from lazarus_probe.subject.subject import Subject
 from tests.tolerance import of_logits, sole_best
 
+SITE = "resid_post.1"
 EQUAL = Question("7*8=", "7+8=")
 LONGER = Question("12 * 8=", "7+8=")
 
@@ -206,6 +212,52 @@ def test_rates_find_the_layer_on_fresh_pairs(organism: Subject):
     assert data["layers"][0]["effects"]["full_transfer"] == round(measured.score * len(PAIRS))
     assert len(data["pairs"]) == len(PAIRS)
     assert "<table>" in found._repr_html_()
+
+
+FEW = Unrelated(("The capital of Peru is", "The cat sat on the", "I am"), ("capital", "cat", "I"))
+
+
+@pytest.mark.parametrize(("position", "blend"), [("last", 1.0), (4, 0.9)])
+def test_the_confirmed_patch_has_its_damage(organism: Subject, position: Any, blend: float):
+    """Sources of the half that confirms are put into unrelated prompts as into targets, and a loop moves as much."""
+    asked = answered(organism, PAIRS, 2)
+    found = patch_rates(organism, asked, [1], position, blend=blend, max_tokens=2, unrelated=FEW)
+    groups = np.array([each.group for each in asked])
+    _, rest = halves(np.arange(len(asked), dtype=float), groups, seed=0, kind="regression")
+    place, moved = -1 if position == "last" else position, []
+    for text in FEW.prompts:
+        if place >= len(organism.encode(text)):
+            continue
+        source = asked[rest[len(moved)]].pair.source
+        theirs, own = (trace(organism, each, SITE)[SITE][0, place] for each in (source, text))
+        edit = patch(SITE, blend * theirs + (1 - blend) * own, positions=place)
+        before, after = (
+            np.array(mx.softmax(trace(organism, text, interventions=edits).logits[0, -1]), dtype=np.float64)
+            for edits in ([], [edit])
+        )
+        moved.append(np.abs(after - before).sum() / 2)
+    assert found.confirmed is not None
+    assert found.confirmed.damage is not None
+    assert found.confirmed.damage.n == len(moved) >= 2
+    assert found.confirmed.damage.score == pytest.approx(np.mean(moved), abs=1e-5)
+    assert found.damage_not_measured == ""
+    assert found.as_data()["confirmed"]["damage"]["n"] == len(moved)
+
+
+@pytest.mark.parametrize(
+    ("position", "blend", "why"),
+    [("all", 0.9, "all positions are patched"), (4, 1.0, "unrelated prompts are too short for position 4")],
+)
+def test_damage_that_cannot_be_told_is_said(organism: Subject, position: Any, blend: float, why: str):
+    """Where prompts of other lengths do not have what is patched, that is said in place of the damage."""
+    short = Unrelated(("I", "You"), ("I", "you"))
+    asked = answered(organism, PAIRS, 2)
+    found = patch_rates(organism, asked, [1], position, blend=blend, max_tokens=2, unrelated=short)
+    assert found.confirmed is not None
+    assert found.confirmed.damage is None
+    assert why in found.damage_not_measured
+    text = rates_text(found, judge_declared("patch-carries-the-answer", found.confirmed))
+    assert f"\n  damage not measured: {found.damage_not_measured}" in text
 
 
 def test_pairs_that_the_model_does_not_answer_are_left_out(organism: Subject):
