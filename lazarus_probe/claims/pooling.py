@@ -19,7 +19,6 @@ from lazarus_probe.statistics.measurement import (
 )
 
 Part = TypeVar("Part")
-SEARCHED = "what the search of each seed ended on"
 
 
 def pool(measurements: Mapping[int, Measurement], needed: Collection[str] = ()) -> Measurement:
@@ -73,7 +72,7 @@ def pool(measurements: Mapping[int, Measurement], needed: Collection[str] = ()) 
         growth=_growth({seed: each.growth for seed, each in measurements.items()}),
         strata=_strata({seed: each.strata for seed, each in measurements.items()}),
         damage=_damage({seed: each.damage for seed, each in measurements.items()}),
-        place=first.place if len({each.place for each in found}) == 1 else SEARCHED,
+        place=_place({seed: each.place for seed, each in measurements.items()}),
     )
 
 
@@ -84,6 +83,11 @@ def _check_units(measurements: Mapping[int, Measurement]) -> None:
             raise ValueError(
                 f"seed {seed} measured {first.unit!r} and seed {other} {each.unit!r}: only one unit can be pooled"
             )
+
+
+def _place(by_seed: Mapping[int, str]) -> str:
+    (seed, place), *_ = by_seed.items()
+    return place if len(set(by_seed.values())) == 1 else f"{place} with seed {seed}, elsewhere with others"
 
 
 def _mean(found: Sequence[Part], number: Callable[[Part], float]) -> float:

@@ -182,7 +182,7 @@ def steering(
     turned = np.array([[float(behaviour.is_shown(text)) for text in texts] for texts in said])
     units = [behaviour.plain_units[i] for i in tested]
     measured = rate(
-        f"share of the prompts turned{_beyond(start + strength)}",
+        "share of the prompts turned",
         turned[1],
         units,
         {"unsteered": turned[0]},
@@ -202,6 +202,7 @@ def steering(
             unrelated,
             seed=seed,
         ),
+        place=_beyond(start + strength),
     )
     ends = np.cumsum([len(group) for group in controls.values()])
     of_control = dict(zip(controls, np.split(turned[3:], ends[:-1]), strict=True))
@@ -259,7 +260,7 @@ def _way(states: Floats, start: Floats, between: Floats) -> float:
 
 def _beyond(way: float) -> str:
     """What a verdict must say of a push that goes further than the other kind's own prompts are."""
-    return f" by a push {way:.1f} times as far as the other class's mean" if round(way, 1) > 1 else ""
+    return f"pushes {way:.1f} times as far as the other class's mean" if round(way, 1) > 1 else ""
 
 
 def _dealt(units: Sequence[str], rng: np.random.Generator) -> tuple[list[int], list[int]]:

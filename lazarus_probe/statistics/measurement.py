@@ -275,7 +275,7 @@ class Measurement:
         growth: the end of the probe's learning curve, where the score is a probe's; or why it has none.
         strata: how much of a universal claim's domain was measured.
         damage: what the edit of a causal claim does to unrelated prompts.
-        place: what part of its domain a universal claim was measured on: another seed's search may end elsewhere.
+        place: on what part of the claim's domain, or how far a push went; it may be another with another seed.
 
     Raises:
         ValueError: a number that is not finite, an interval that does not hold its score, no prompts, groups or

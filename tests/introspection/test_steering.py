@@ -124,13 +124,13 @@ def test_a_push_of_any_kind_is_confounded(startled, behaviour):
 
 
 def test_a_verdict_says_how_far_the_push_went(planted, behaviour):
-    """Past the other class's mean the unit says so and how far; short of it, it does not."""
+    """Past the other class's mean the verdict says so and how far; short of it, it does not."""
     far, near = (steering(planted, behaviour, layer=1, strength=strength) for strength in (2, 0.9))
     assert far.details["way_to_other_mean"] == pytest.approx(2, abs=0.1)
-    assert far.unit == "share of the prompts turned by a push 2.0 times as far as the other class's mean"
-    assert far.unit in judge(CLAIM, far).reason
+    assert far.counted == "share of the prompts turned on pushes 2.0 times as far as the other class's mean"
+    assert far.counted in judge(CLAIM, far).reason
     assert near.details["way_to_other_mean"] == pytest.approx(0.9, abs=0.1)
-    assert near.unit == "share of the prompts turned"
+    assert near.counted == "share of the prompts turned"
     assert far.details["turned_at_other_mean"] == near.score == 1
 
 
