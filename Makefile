@@ -50,7 +50,7 @@ calibration: $(READY) ## count false alarms on 200 draws of every kind of claim,
 	@$(BIN)/python -m pytest tests/calibration -m long -rP -n $(WORKERS)
 	@$(BIN)/python tests/calibration/power.py
 
-stability: $(READY) ## run the hypotheses with the seeds 0 to 9 and count the verdicts that turn (an hour)
+stability: $(READY) ## run the hypotheses with the seeds 0 to 9 and count the verdicts that turn (hours)
 	@$(BIN)/python tests/stability/stability.py --model "$(MODEL)" --workers $(WORKERS)
 
 claims: $(READY) ## write docs/claims.md: every claim, what was published, and what it comes to here

@@ -18,6 +18,7 @@ from lazarus_probe.introspection.crystallisation import (
 )
 from lazarus_probe.introspection.logit_lens import logit_lens
 from lazarus_probe.introspection.untrained import control_models, model_spread
+from lazarus_probe.subject.control_models import LESIONS, ControlModel
 from tests.tolerance import in_order, of_logits, possible_ranks
 
 CONTROLS = ("other_target", "untrained", "new_blocks", "permuted_blocks")
@@ -84,13 +85,14 @@ def test_control_models_are_read_one_by_one(organism, asked):
         assert control.spread == pytest.approx(model_spread(alone), rel=1e-2)
 
 
-def test_an_untrained_model_says_nothing(organism, asked):
-    """In an untrained model no layer says the answer, for ranks and for probabilities."""
+@pytest.mark.parametrize("score", ["rank", "probability"])
+@pytest.mark.parametrize("kind", ["untrained", *LESIONS])
+def test_a_model_that_learnt_nothing_says_nothing(organism, asked, kind, score):
+    """In an untrained model, or one whose embeddings alone are trained, no layer says the answer."""
     texts, tokens, families = parts(organism, asked)
-    for score in ("rank", "probability"):
-        subject = organism.untrained(5)
-        found = crystallisation(subject, control_models(subject), texts, tokens, families, 7, score=score)
-        assert judge(CLAIM, found).outcome is Outcome.REFUTED
+    subject = ControlModel(organism, kind, 5).build()
+    found = crystallisation(subject, control_models(subject), texts, tokens, families, 7, score=score)
+    assert judge(CLAIM, found).outcome is Outcome.REFUTED
 
 
 def test_a_constant_answer_is_no_finding(organism):
