@@ -46,7 +46,7 @@ def commutativity(
     """Compare the states of a*b and b*a, beside pairs that share less or do not commute.
 
     Cosines at the last token. A high one means little by itself: it must exceed those of pairs with an operand or the
-    answer in common, of random pairs, of a-b with b-a, and of the same pairs in untrained models.
+    answer in common, of random pairs, of a-b with b-a, and of the same pairs in untrained and lesioned models.
     """
     from lazarus_probe.subject.load import num_layers_of
 
@@ -155,6 +155,8 @@ def _controls(found: Measurement) -> list[str]:
         "random": "nothing in common",
         "non_commutative": "a-b with b-a",
         "untrained": "a*b with b*a, untrained",
+        "new_blocks": "a*b with b*a, new blocks",
+        "permuted_blocks": "the same, permuted blocks",
     }
     return [
         f"  {names[control.name].ljust(28)} {control.score:.4f}   gain {control.gain:+.4f} "

@@ -23,6 +23,11 @@ CONTROLS = {
     "duplicate": "second half in another order",
     "previous": "attention spread evenly",
 }
+MODELS = {
+    "untrained": "untrained models",
+    "new_blocks": "models with new blocks",
+    "permuted_blocks": "models with permuted blocks",
+}
 
 
 def heads(
@@ -48,7 +53,8 @@ def heads(
     """Score heads on repeated random tokens: induction, duplicate-token and previous-token heads.
 
     Olsson et al. 2022 (arXiv:2209.11895). A head is given a name where its attention exceeds the control's by the
-    threshold, beyond chance over rows (max statistic over all heads) and beyond the best head of untrained models.
+    threshold, beyond chance over rows (max statistic over all heads) and beyond the best head of untrained and of
+    lesioned models.
     """
     check_output(output)
     from lazarus_probe.introspection.head_scores import head_scores
@@ -107,8 +113,8 @@ def _kind_lines(name: str, kind: Kind, top: int, threshold: float) -> list[str]:
             f"  L{place[0]}.H{place[1]}".ljust(12)
             + f"{kind.score[place]:.3f}  {kind.control[place]:.3f}    {gain:<22} {kind.p[place]:.4f}{label}"
         )
-    others = ", ".join(f"{gain:.3f}" for gain in kind.untrained)
-    lines.append(f"  best gain of untrained models: {others}")
+    for model, best in kind.models.items():
+        lines.append(f"  best gain of {MODELS[model]}: {', '.join(f'{gain:.3f}' for gain in best)}")
     if not kind.named:
         lines.append(f"  no head goes beyond the controls: no {NAMES[name]} was found")
         lines.append(f"  best L{kind.best[0]}.H{kind.best[1]}: {kind.verdicts[kind.best]}{_by(threshold)}")

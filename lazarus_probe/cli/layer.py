@@ -137,6 +137,6 @@ def _tested(found: LayerSimilarity, index: int) -> str:
         return ""
     gain = ""
     if found.measurements is not None:
-        (control,) = found.measurements[index].controls
+        control, *_ = found.measurements[index].controls
         gain = f", over untrained models {control.gain:+.4f} [{control.low:+.4f}, {control.high:+.4f}]"
     return f" (p = {found.p[index]:.3f}{gain})"

@@ -1,13 +1,13 @@
 """Does the model hold `a*b` and `b*a` in the same state, more than it holds any two like prompts in like states?
 
 Cosines between prompts of one form are high in any model: what counts is the difference to pairs that do not commute,
-share an operand, share the answer or share nothing, and to the same pairs in untrained models.
+share an operand, share the answer or share nothing, and to the same pairs in untrained and lesioned models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +18,9 @@ from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.rates import rate
 from lazarus_probe.introspection.swaps import CONTROLS, Swap, drawn_pairs, value_of
-from lazarus_probe.introspection.untrained import COUNT, over_untrained, untrained_models
-from lazarus_probe.statistics.intervals import Interval
+from lazarus_probe.introspection.untrained import COUNT, control_models, faced
 from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.subject.control_models import built
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import is_answer, parse_number
 
@@ -120,36 +120,32 @@ def commutativity(
     """The cosine of each pair's states at the last token, beside those of pairs that share less, or do not commute.
 
     Controls, one prompt drawn for each pair: `same_first`, another second operand; `same_answer`, other operands with
-    the same result; `random`, no operand in common; `non_commutative`, a-b with b-a; and `untrained`, the very pairs in
-    several untrained models. Intervals resample pairs; pairs that share an operand are not quite independent, so they
-    are a little too narrow.
+    the same result; `random`, no operand in common; `non_commutative`, a-b with b-a; and `untrained`, `new_blocks` and
+    `permuted_blocks`, the very pairs in several models of each kind. Intervals resample pairs; pairs that share an
+    operand are not quite independent, so they are a little too narrow.
 
     Args:
         subject: the model.
         swaps: N pairs.
         layers: where states are read, after the block.
         seed: of the draws and the intervals.
-        twins: untrained models.
+        twins: models of each kind, at least 3.
     """
     drawn, sites = drawn_pairs(swaps, seed), [resid_post(layer) for layer in layers]
     found = _cosines(subject, drawn, sites)
-    untrained = [
-        _cosines(twin, {"swapped": drawn["swapped"]}, sites)["swapped"].mean(axis=1)
-        for twin in untrained_models(subject, twins)
-    ]
+    in_models = {
+        kind: [_cosines(built(model), {"swapped": drawn["swapped"]}, sites)["swapped"] for model in models]
+        for kind, models in faced(subject, control_models(subject, count=twins)).items()
+    }
     units = [f"{swap.symbol}{min(swap.a, swap.b)},{max(swap.a, swap.b)}" for swap in swaps]
     measured = []
     for row in range(len(layers)):
         values = found["swapped"][row]
-        one = rate(
-            UNIT, values, units, {name: found[name][row] for name in CONTROLS}, bound=2, seed=seed,
-            details={"layer": layers[row]},
-        )  # fmt: skip
-        twin = over_untrained(
-            one.score, Interval(one.low, one.high), [float(each[row]) for each in untrained]
+        controls = {name: found[name][row] for name in CONTROLS}
+        controls |= {kind: np.stack([each[row] for each in models]) for kind, models in in_models.items()}
+        measured.append(
+            rate(UNIT, values, units, controls, bound=2, seed=seed, details={"layer": layers[row]})
         )
-        low, high = max(-1.0, one.low), min(1.0, one.high)
-        measured.append(replace(one, low=low, high=high, controls=(*one.controls, twin)))
     said = greedy(subject, [prompt for pair in drawn["swapped"] for prompt in pair], 6)
     outputs = tuple((said[2 * i], said[2 * i + 1]) for i in range(len(swaps)))
     return Commutativity(

@@ -3,7 +3,7 @@
 Olsson et al. 2022 (arXiv:2209.11895). Random tokens that come twice have no meaning to go by: a head that finds, from
 a token's second occurrence, the token after its first one does so by matching. What a head does anyway is its score
 on controls: the same places where the second half is in another order (position alone, or a liking for these tokens),
-and the best head of several untrained models.
+and the best head of several untrained and lesioned models.
 """
 
 # ruff: noqa: N806 - H, L and T are the names that the field gives to these sizes
@@ -27,10 +27,11 @@ from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.estimates import Estimate, next_above, over_rows
 from lazarus_probe.introspection.repeated_tokens import Rows, repeated_tokens
-from lazarus_probe.introspection.untrained import COUNT, untrained_models
+from lazarus_probe.introspection.untrained import COUNT, control_models, faced
 from lazarus_probe.statistics import max_statistic_p
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.subject.anatomy import UnsupportedArchitecture
+from lazarus_probe.subject.control_models import built
 from lazarus_probe.subject.generate import forward
 from lazarus_probe.subject.subject import Subject
 
@@ -59,7 +60,7 @@ class Kind:
             second half is in another order; for `previous` what attention spread evenly would give.
         gain: (layers, H) score minus control, with its interval over rows.
         p: (layers, H) of a gain as large by chance, corrected for all heads: sign flips of rows, max statistic.
-        untrained: of each untrained model, the largest gain of its heads.
+        models: by kind of control model, of each the largest gain of its heads.
         verdicts: by layer and head, whether it has the name of its kind, as the claim `head-has-a-name` declares it.
     """
 
@@ -67,7 +68,7 @@ class Kind:
     control: NDArray[Any]
     gain: Estimate
     p: NDArray[Any]
-    untrained: tuple[float, ...]
+    models: Mapping[str, tuple[float, ...]]
     verdicts: Mapping[tuple[int, int], Verdict]
 
     @property
@@ -143,7 +144,7 @@ def head_scores(
         rows: sequences, the independent units of intervals and p; at least 5.
         vocabulary: token ids to draw from; all but the special tokens by default.
         threshold: the least gain of a head that is given a name, in place of the declared one.
-        untrained: how many untrained models to compare with, at least 3.
+        untrained: how many untrained models to compare with, and lesioned ones of each kind; at least 3.
         seed: of the tokens.
 
     Raises:
@@ -157,8 +158,11 @@ def head_scores(
     claim = declared(CLAIM) if threshold is None else at_threshold(CLAIM, threshold)
     drawn = repeated_tokens(subject, length, rows, vocabulary, seed)
     own = _measure(subject, drawn)
-    twins = [_measure(twin, drawn) for twin in untrained_models(subject, untrained)]
-    kinds = {name: _scored(name, own, twins, claim, seed) for name in KINDS}
+    others = {
+        kind: [_measure(built(model), drawn) for model in models]
+        for kind, models in faced(subject, control_models(subject, count=untrained)).items()
+    }
+    kinds = {name: _scored(name, own, others, claim, seed) for name in KINDS}
     first, second, other = own.losses
     return HeadScores(
         kinds,
@@ -263,10 +267,17 @@ def _check_square(subject: Subject, site: Site, pattern: NDArray[Any], length: i
         )
 
 
-def _scored(name: str, own: _Measured, twins: Sequence[_Measured], claim: Claim, seed: int) -> Kind:
+def _scored(
+    name: str, own: _Measured, models: Mapping[str, Sequence[_Measured]], claim: Claim, seed: int
+) -> Kind:
     gains = own.scores[name] - own.controls[name]
     gain, p = over_rows(gains), _max_p(gains, seed)
-    others = tuple(float(np.nanmax((twin.scores[name] - twin.controls[name]).mean(axis=0))) for twin in twins)
+    others = {
+        kind: tuple(
+            float(np.nanmax((each.scores[name] - each.controls[name]).mean(axis=0))) for each in several
+        )
+        for kind, several in models.items()
+    }
     places = [(int(layer), int(head)) for layer, head in np.argwhere(~np.isnan(p))]
     verdicts = {
         place: judge(claim, _measurement(name, gain, p, others, place, len(gains))) for place in places
@@ -275,13 +286,15 @@ def _scored(name: str, own: _Measured, twins: Sequence[_Measured], claim: Claim,
 
 
 def _measurement(
-    name: str, gain: Estimate, p: NDArray[Any], others: Sequence[float], place: tuple[int, int], rows: int
+    name: str,
+    gain: Estimate,
+    p: NDArray[Any],
+    others: Mapping[str, Sequence[float]],
+    place: tuple[int, int],
+    rows: int,
 ) -> Measurement:
-    """A head's gain beside the best heads of untrained models, whose further one would lie within `reach` of them."""
+    """A head's gain beside the best heads of control models."""
     score, low, high = (float(each[place]) for each in (gain.mean, gain.low, gain.high))
-    middle = float(np.mean(others))
-    reach = next_above(others) - middle
-    control = Control("untrained", middle, score - middle, low - middle - reach, high - middle + reach, reach)
     return Measurement(
         score,
         low,
@@ -289,11 +302,18 @@ def _measurement(
         n=rows,
         groups=rows,
         unit=f"{name} attention over the control",
-        controls=(control,),
+        controls=tuple(_over_best(kind, (score, low, high), best) for kind, best in others.items()),
         p=float(p[place]),
         details={"layer": place[0], "head": place[1]},
         floor=-1.0,
     )
+
+
+def _over_best(kind: str, gain: tuple[float, float, float], best: Sequence[float]) -> Control:
+    """A head's gain over the best heads of models of one kind, whose further one would lie within `reach` of them."""
+    (score, low, high), middle = gain, float(np.mean(best))
+    reach = next_above(best) - middle
+    return Control(kind, middle, score - middle, low - middle - reach, high - middle + reach, reach)
 
 
 def _max_p(gains: NDArray[Any], seed: int) -> NDArray[Any]:
@@ -322,7 +342,8 @@ def _kind_data(name: str, kind: Kind) -> dict[str, Any]:
         "low": kind.gain.low.tolist(),
         "high": kind.gain.high.tolist(),
         "p": kind.p.tolist(),
-        "untrained": list(kind.untrained),
+        "untrained": list(kind.models["untrained"]),
+        "best_of_models": {name: list(best) for name, best in kind.models.items()},
         "claim": CLAIM,
         "named": [{"layer": layer, "head": head, "name": NAMES[name]} for layer, head in kind.named],
     }

@@ -2,12 +2,12 @@
 
 Cosines are high or low by the architecture, and any model tells prompts of different words apart. So groups are said to
 be apart only where the declared claim `layer-distinguishes-groups` is supported: beyond shuffled labels at every layer
-at once, and beyond what untrained models of the same make do.
+at once, and beyond what untrained and lesioned models of the same make do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import factorial, prod
@@ -23,9 +23,10 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.similarity import separation as separations
-from lazarus_probe.introspection.untrained import COUNT, over_untrained, untrained_models
+from lazarus_probe.introspection.untrained import COUNT, control_models, faced, over_others
 from lazarus_probe.statistics import group_permutations, max_statistic_p, paired_interval
 from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.subject.control_models import built
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -169,8 +170,8 @@ def layer_similarity(
         prompts: N texts, at least two.
         labels: (N,) the group of each, or None.
         layers: after which blocks.
-        untrained: how many untrained models of the same make to compare with; 0 for none, and then nothing is said to
-            be held apart.
+        untrained: how many untrained models of the same make to compare with, and lesioned ones of each kind; 0 for
+            none, and then nothing is said to be held apart.
         seed: of the shuffles and intervals.
         check: called after each model.
 
@@ -189,10 +190,11 @@ def layer_similarity(
     p = None if groups is None or len(set(prompts)) < len(prompts) else _p(matrices, groups, seed)
     measurements = None
     if p is not None and groups is not None and untrained:
-        others = []
-        for twin in untrained_models(subject, untrained):
-            others.append(cosines(twin, prompts, layers))
-            check()
+        others: dict[str, list[NDArray[np.float64]]] = {}
+        for kind, models in faced(subject, control_models(subject, count=untrained)).items():
+            for model in models:
+                others.setdefault(kind, []).append(cosines(built(model), prompts, layers))
+                check()
         measurements = _measured(prompts, groups, matrices, others, p, layers, seed)
     return LayerSimilarity(
         tuple(prompts),
@@ -283,19 +285,22 @@ def _measured(
     prompts: Sequence[str],
     groups: NDArray[np.str_],
     matrices: NDArray[np.float64],
-    others: Sequence[NDArray[np.float64]],
+    others: Mapping[str, Sequence[NDArray[np.float64]]],
     p: Sequence[float],
     layers: Sequence[int],
     seed: int,
 ) -> tuple[Measurement, ...]:
-    """Each layer's separation over that of untrained models, at a level for all layers together."""
+    """Each layer's separation over that of untrained and lesioned models, at a level for all layers together."""
     level = 1 - declared(CLAIM).alpha / len(matrices)
     found = []
     for index, (layer, matrix) in enumerate(zip(layers, matrices, strict=True)):
         values = np.clip(separations(matrix, groups), -2, 2)
         score = float(values.mean())
         interval = paired_interval(values, np.asarray(prompts), level=level, seed=seed, bound=2)
-        chance = [float(separations(other[index], groups).mean()) for other in others]
+        apart = {
+            kind: [float(separations(model[index], groups).mean()) for model in models]
+            for kind, models in others.items()
+        }
         found.append(
             Measurement(
                 score,
@@ -304,7 +309,7 @@ def _measured(
                 n=len(prompts),
                 groups=len(prompts),
                 unit="cosine within a group minus across",
-                controls=(over_untrained(score, interval, chance),),
+                controls=tuple(over_others(kind, score, interval, each) for kind, each in apart.items()),
                 p=p[index],
                 seed=seed,
                 details={"layer": layer},

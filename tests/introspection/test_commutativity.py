@@ -24,7 +24,7 @@ def test_swapped_products_are_closer_than_every_control(organism: Subject):
     found = commutativity(organism, default_swaps(), [4])
     measured = found.measurements[0]
     assert {control.name for control in measured.controls} == {
-        "same_first", "same_answer", "random", "non_commutative", "untrained",
+        "same_first", "same_answer", "random", "non_commutative", "untrained", "new_blocks", "permuted_blocks",
     }  # fmt: skip
     (verdicts,) = judged(found)
     assert all(measured.score > control.score for control in measured.controls)

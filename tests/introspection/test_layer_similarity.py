@@ -15,6 +15,7 @@ from lazarus_probe.introspection.layer_similarity import (
     layer_similarity,
     separation_of,
 )
+from lazarus_probe.subject.control_models import LESIONS, ControlModel
 from lazarus_probe.tasks.arithmetic import Fact
 
 CAPITALS = [f"The capital of {country} is" for country in ("France", "Italy", "Spain", "Japan")]
@@ -97,11 +98,14 @@ def test_operations_that_a_model_learnt_are_apart(organism):
     assert "times" in found._repr_html_()
 
 
-def test_an_untrained_model_distinguishes_nothing(organism):
-    """The same prompts lie apart in an untrained model too, as words do; that is not said to be a finding."""
+@pytest.mark.parametrize("kind", ["untrained", *LESIONS])
+def test_a_model_that_learnt_nothing_distinguishes_nothing(organism, kind):
+    """The same prompts lie apart in an untrained or lesioned model too, as words do; that is no finding."""
     labels = ["capital"] * 4 + ["sum"] * 4
-    found = layer_similarity(organism.untrained(1), CAPITALS + SUMS, labels, [2, 4, 6], untrained=3)
+    subject = ControlModel(organism, kind, 1).build()
+    found = layer_similarity(subject, CAPITALS + SUMS, labels, [2, 4, 6], untrained=3)
     assert min(found.p) <= 0.05
+    assert [control.name for control in found.measurements[0].controls] == ["untrained", *LESIONS]
     assert not any(map(found.distinguishes, range(3)))
 
 
