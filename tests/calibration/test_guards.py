@@ -20,7 +20,7 @@ from rates import Rate
 
 from lazarus_probe.claims import verdict
 from lazarus_probe.claims.verdict import Outcome
-from lazarus_probe.introspection import readings
+from lazarus_probe.introspection import readings, untrained
 from lazarus_probe.statistics import null
 
 LONG = 200
@@ -92,7 +92,7 @@ def leaks(kind: str) -> World:
         partial(leaking_pairs.is_supported, kind),
         fast=6,
         # Neither are lesioned models measured, which are no controls here: they would take most of the time.
-        patches=((readings, "check_leaks", lambda *_: None), (readings, "LESIONS", ())),
+        patches=((readings, "check_leaks", lambda *_: None), (untrained, "LESIONS", ())),
     )
 
 
