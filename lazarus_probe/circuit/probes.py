@@ -157,18 +157,18 @@ def stratigraphy(
     for each in sets:
         progress(each.name)
         labels, groups = np.array(each.labels), np.array(each.groups)
-        asked = (
+        inputs = (
             _with_controls(subject, each, wanted, store, seed)
             if full
             else _plain(subject, each, wanted, store)
         )
         found[each.name] = probe_layers(
-            asked.features,
+            inputs.features,
             labels,
             groups,
-            asked.known,
+            inputs.known,
             claim,
-            models=asked.models,
+            models=inputs.models,
             draws=draws if full else 0,
             seed=seed,
         )
@@ -183,7 +183,7 @@ def stratigraphy(
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class _Inputs:
     """What the probes of one set are given, by layer."""
 
     features: Mapping[int, NDArray[Any]]
@@ -191,18 +191,18 @@ class _Asked:
     models: Models
 
 
-def _plain(subject: Subject, probed: ProbeSet, layers: Sequence[int], store: ActivationStore) -> _Asked:
+def _plain(subject: Subject, probed: ProbeSet, layers: Sequence[int], store: ActivationStore) -> _Inputs:
     """The residual stream after each layer at the last position; several streams side by side."""
     sites = {layer: resid_post(layer) for layer in layers}
     values = store.get(subject, probed.texts, list(sites.values()))
     features = {layer: values[site].reshape(len(probed.texts), -1) for layer, site in sites.items()}
     bag = bag_of_tokens(encode_all(subject, probed.texts))
-    return _Asked(features, {"bag_of_tokens": dict.fromkeys(layers, bag)}, {})
+    return _Inputs(features, {"bag_of_tokens": dict.fromkeys(layers, bag)}, {})
 
 
 def _with_controls(
     subject: Subject, probed: ProbeSet, layers: Sequence[int], store: ActivationStore, seed: int
-) -> _Asked:
+) -> _Inputs:
     """The same, with the embeddings of all tokens, and with untrained and lesioned models."""
     labelled = Labelled(list(probed.texts), np.array(probed.labels), np.array(probed.groups))
     sites = {layer: resid_post(layer) for layer in layers}
@@ -212,7 +212,7 @@ def _with_controls(
     problems = [any_layer.problem(form, "classification", seed) for form in any_layer.embeddings]
     best = max(problems, key=lambda problem: held_out(problem).score).features
     known = {"bag_of_tokens": any_layer.known["bag_of_tokens"], "token_embeddings": best}
-    return _Asked(
+    return _Inputs(
         {layer: each.features for layer, each in readings.items()},
         {name: dict.fromkeys(layers, values) for name, values in known.items()},
         {kind: {layer: each.models[kind] for layer, each in readings.items()} for kind in any_layer.models},

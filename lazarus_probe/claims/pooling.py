@@ -146,16 +146,16 @@ def _growth(by_seed: Mapping[int, Growth | str | None]) -> Growth | str | None:
     """The mean curve; where some seed has none, the pool has none either, for the reason of the first of them."""
     if not any(by_seed.values()):
         return None
-    every = _all_of("the learning curve", by_seed)
-    if lacking := [each for each in every if isinstance(each, str)]:
-        return lacking[0]
-    found = [each for each in every if isinstance(each, Growth)]
+    measured = _all_of("the learning curve", by_seed)
+    if reasons := [reason for reason in measured if isinstance(reason, str)]:
+        return reasons[0]
+    curves = [curve for curve in measured if isinstance(curve, Growth)]
     return Growth(
-        half=_mean(found, lambda each: each.half),
-        gain=_mean(found, lambda each: each.gain),
-        low=_mean(found, lambda each: each.low),
-        high=_mean(found, lambda each: each.high),
-        expected=_mean(found, lambda each: each.expected),
+        half=_mean(curves, lambda curve: curve.half),
+        gain=_mean(curves, lambda curve: curve.gain),
+        low=_mean(curves, lambda curve: curve.low),
+        high=_mean(curves, lambda curve: curve.high),
+        expected=_mean(curves, lambda curve: curve.expected),
     )
 
 

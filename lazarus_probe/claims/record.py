@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.known import Known, with_interval
 from lazarus_probe.claims.verdict import Outcome, claim_p, refutation_p
+from lazarus_probe.statistics.measurement import counted
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.seed_runs import Judged, SeedRun
@@ -141,6 +142,11 @@ class MeasurementRecord(BaseModel):
     strata: StrataRecord | None = None
     damage: DamageRecord | None = None
     place: str = ""
+
+    @property
+    def counted(self) -> str:
+        """What is counted, and where."""
+        return counted(self.unit, self.place)
 
 
 class ModelRecord(BaseModel):

@@ -85,9 +85,8 @@ def _numbers(record: ClaimRecord, found: MeasurementRecord) -> str:
     wanted = {"absence": "at most", "invariance": "within"}.get(claim.kind, "at least")
     q = "" if record.q is None else f", q = {record.q:.2g}"
     stability = f"; {record.stability}" if record.seeds else ""
-    counted = f"{found.unit} on {found.place}" if found.place else found.unit
     return (
-        f"{counted} {estimate(found.score, found.low, found.high)}, {wanted} {claim.threshold:g} was declared"
+        f"{found.counted} {estimate(found.score, found.low, found.high)}, {wanted} {claim.threshold:g} was declared"
         f"; {found.n} prompts in {found.groups} independent groups{q}{stability}."
     )
 

@@ -332,7 +332,7 @@ class Measurement:
     @property
     def counted(self) -> str:
         """What is counted, and where."""
-        return f"{self.unit} on {self.place}" if self.place else self.unit
+        return counted(self.unit, self.place)
 
     @property
     def best_control(self) -> Control | None:
@@ -342,6 +342,11 @@ class Measurement:
     def as_dict(self) -> dict[str, Any]:
         """Plain Python values only: a NumPy scalar on a report would stop a parallel run."""
         return _plain(asdict(self))
+
+
+def counted(unit: str, place: str) -> str:
+    """What is counted, and where, as in `accuracy on sums`."""
+    return f"{unit} on {place}" if place else unit
 
 
 def _check_interval(of: str, name: str, value: float, low: float, high: float) -> None:
