@@ -137,7 +137,12 @@ def test_commutativity_prints_and_keeps(capsys: pytest.CaptureFixture[str], tmp_
     ]  # fmt: skip
     assert (kept["layer"], kept["num_pairs"]) == (4, 28)
     assert list(kept["pairs"][0])[:3] == ["prompt_a", "prompt_b", "similarity"]
-    assert len(kept["controls"]) == 5
+    assert [control["name"] for control in kept["controls"]][-3:] == [
+        "untrained",
+        "new_blocks",
+        "permuted_blocks",
+    ]
+    assert len(kept["controls"]) == 7
 
 
 def test_commutativity_options_count(capsys: pytest.CaptureFixture[str], tmp_path: Path):
