@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +14,7 @@ from lazarus_probe.claims.claim import ClaimError
 from lazarus_probe.claims.differences import difference
 from lazarus_probe.claims.known import Known
 from lazarus_probe.claims.record import ClaimRecord, named_seeds
+from lazarus_probe.subject.whole_files import alone_at, write_aside
 
 SCHEMA: Literal[3] = 3
 ANEW = "take it away and make it anew with --probe-update"
@@ -175,16 +175,19 @@ def update_baseline(path: Path, records: Iterable[ClaimRecord], seeds: Sequence[
     """Bring a model's baseline up to date; returns what was kept, in words.
 
     What the file holds of other claims stays, as long as it is of the same model and seeds; else it is written anew.
-    A final verdict stays too where only another part of its family ran and the test by itself says the same.
+    A final verdict stays too where only another part of its family ran and the test by itself says the same. It is
+    read and written anew under a lock: what another run keeps there meanwhile stays.
 
     Raises:
-        ClaimError: the file there is no baseline: it is left alone.
+        ClaimError: the file there is no baseline: it is left alone. OSError: it cannot be written.
     """
     records = list(records)
     model = records[0].model
-    before = _kept(path, model.fingerprint, seeds)
     now = {record.key: _in_family(record) for record in records}
-    _write(path, records, seeds, {**before, **now})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with alone_at(path):
+        before = _kept(path, model.fingerprint, seeds)
+        _write(path, records, seeds, {**before, **now})
     return _counts(before, now)
 
 
@@ -192,9 +195,16 @@ def save_baseline(path: Path, records: Iterable[ClaimRecord], seeds: Sequence[in
     """Keep a run's verdicts as a baseline of its own name; returns what was kept, in words.
 
     Raises:
-        ClaimError: the file there is no baseline, or holds claims that did not run: it is left alone.
+        ClaimError: the file there is no baseline, or holds claims that did not run: it is left alone. OSError: it
+            cannot be written.
     """
     records = list(records)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with alone_at(path):
+        return _replace(path, records, seeds)
+
+
+def _replace(path: Path, records: Sequence[ClaimRecord], seeds: Sequence[int]) -> str:
     now = {record.key: known_of(record) for record in records}
     lost = [key for key in read_baseline(path).claims if key not in now] if path.exists() else []
     if lost:
@@ -224,7 +234,6 @@ def _kept(path: Path, fingerprint: str, seeds: Sequence[int]) -> dict[str, Known
 def _write(
     path: Path, records: Sequence[ClaimRecord], seeds: Sequence[int], claims: Mapping[str, Known]
 ) -> None:
-    """Write a baseline aside and rename it."""
     model = records[0].model
     baseline = Baseline(
         model=model.name,
@@ -234,14 +243,7 @@ def _write(
         package=_package(),
         claims=dict(sorted(claims.items())),
     )
-    text = baseline.model_dump_json(indent=2, exclude={"claims": {"__all__": COMPARED}})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(text + "\n", encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_aside(path, baseline.model_dump_json(indent=2, exclude={"claims": {"__all__": COMPARED}}) + "\n")
 
 
 def _package() -> str:

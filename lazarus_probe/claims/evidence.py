@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
 
 from lazarus_probe.claims.claim import Claim, ClaimError
+from lazarus_probe.claims.record import MeasurementRecord
 from lazarus_probe.claims.verdict import Outcome, Verdict, judge
+from lazarus_probe.plain import without_halves
+from lazarus_probe.statistics.measurement import Measurement
 
-if TYPE_CHECKING:
-    from lazarus_probe.statistics.measurement import Measurement
+MADE_LIKE = "evidence.record(rate(...)), or a Measurement that another analysis returns or you make yourself"
 
 
 class NotApplicable(Exception):  # noqa: N818 - no error: the claim's precondition fails on this model
@@ -37,19 +40,34 @@ class Evidence:
         Args:
             holds: whether it does.
             precondition: with its number, as in `answers 0.98 of the products; 0.9 are needed`.
+
+        Raises:
+            ClaimError: the precondition is no text.
         """
+        if not isinstance(precondition, str):
+            raise ClaimError(
+                f"claim {self.claim.id!r}: evidence.require takes whether a precondition holds and the precondition in "
+                f"words, not {_named(precondition)}"
+            )
         if not holds:
-            raise NotApplicable(precondition)
-        self.requirements.append(precondition)
+            raise NotApplicable(without_halves(precondition))
+        self.requirements.append(without_halves(precondition))
 
     def record(self, measurement: Measurement) -> None:
         """Hand in the measurement that the claim is judged by; once.
 
         Raises:
-            ClaimError: a second measurement; parametrise the test instead, so that each has a verdict.
+            ClaimError: no `Measurement`, or one with a field that no report can keep; or a second measurement:
+                parametrise the test instead, so that each has a verdict.
         """
+        if not isinstance(measurement, Measurement):
+            raise ClaimError(
+                f"claim {self.claim.id!r}: evidence.record takes one Measurement, not {_named(measurement)}; give "
+                f"{MADE_LIKE}"
+            )
         if self.measurement is not None:
             raise ClaimError(f"claim {self.claim.id!r} recorded twice: parametrise the test instead")
+        _check_fields(self.claim, measurement)
         self.measurement = measurement
 
     def verdict(self) -> Verdict:
@@ -61,6 +79,25 @@ class Evidence:
         if self.measurement is None:
             raise ClaimError(f"claim {self.claim.id!r}: the test ended without evidence.record(...)")
         return judge(self.claim, self.measurement)
+
+
+def _named(value: object) -> str:
+    """A value that was given in place of another, in a few words."""
+    text = ascii(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else f'{text[:59]}...'}"
+
+
+def _check_fields(claim: Claim, measurement: Measurement) -> None:
+    """Refuse where it was handed in what the report could not keep: a unit that is no text, say."""
+    try:
+        MeasurementRecord.model_validate(measurement.as_dict())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ClaimError(
+            f"claim {claim.id!r}: the measurement's {where} cannot be kept on a report: {first['msg']}, "
+            f"not {_named(first['input'])}"
+        ) from None
 
 
 def not_applicable(reason: str) -> Verdict:

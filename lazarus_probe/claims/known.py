@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lazarus_probe.claims.change import Change, change_of
 from lazarus_probe.claims.verdict import Outcome
 from lazarus_probe.statistics.intervals import estimate
 
@@ -90,6 +91,12 @@ class Known(BaseModel):
         return (
             alone not in (self.alone, self.outcome) if self.compared == "alone" else outcome != self.outcome
         )
+
+    def change(self, outcome: Outcome, alone: Outcome) -> Change | None:
+        """Which way a final verdict, or that of the test alone, differs from this one, if it does."""
+        if not self.differs(outcome, alone):
+            return None
+        return change_of(self.alone, alone) if self.compared == "alone" else change_of(self.outcome, outcome)
 
 
 def with_interval(score: float | None, low: float | None, high: float | None) -> str:

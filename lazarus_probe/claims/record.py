@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from lazarus_probe.claims.attempts import AttemptRecord
+from lazarus_probe.claims.change import Change
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.known import Known, with_interval
 from lazarus_probe.claims.verdict import Outcome, claim_p, refutation_p
@@ -200,6 +202,7 @@ class ClaimRecord(BaseModel):
         q_refuted: that one corrected for the family.
         family: the claims declared in the family, with how many cases each has on this model.
         seeds: what each seed came to alone, where several were pooled.
+        attempts: all of them, the last one too, where the case ran more than once; see `settled`.
         known: what the baseline holds.
     """
 
@@ -221,6 +224,7 @@ class ClaimRecord(BaseModel):
     q_refuted: float | None = None
     family: dict[str, int] = {}
     seeds: list[SeedRecord] = []
+    attempts: list[AttemptRecord] = []
     known: Known | None = None
 
     @property
@@ -243,7 +247,12 @@ class ClaimRecord(BaseModel):
     @property
     def changed(self) -> bool:
         """Whether the baseline holds another verdict."""
-        return self.known is not None and self.known.differs(self.outcome, self.alone)
+        return self.change is not None
+
+    @property
+    def change(self) -> Change | None:
+        """Which way the verdict changed since the baseline."""
+        return self.known.change(self.outcome, self.alone) if self.known else None
 
     @property
     def stable(self) -> int:

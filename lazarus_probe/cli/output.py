@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from lazarus_probe.plain import without_halves
 from lazarus_probe.subject.whole_files import write_aside
 
 if TYPE_CHECKING:
@@ -78,16 +79,19 @@ def columns(rows: Sequence[Sequence[object]], widths: Sequence[int]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Data that JSON can hold: NumPy and mlx values as lists and numbers, NaN and infinities as null."""
+    """Data that JSON can hold: NumPy and mlx values as lists and numbers, NaN and infinities as null.
+
+    Halves of surrogate pairs, which a file in UTF-8 cannot hold, are spelled out.
+    """
     if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items()}
+        return {without_halves(str(key)): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple | set | range):
         return [plain(each) for each in value]
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return str(value) if isinstance(value, Path) else value
+    return without_halves(str(value)) if isinstance(value, Path | str) else value
 
 
 def as_text(data: Any) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path
 from typing import Literal
+
+from lazarus_probe.subject.whole_files import try_file, try_folder
 
 At = Literal["last", "all"] | int
 
@@ -126,8 +129,12 @@ def check_folder(folder: Path, option: str = "--output") -> None:
     place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not place.is_dir():
         raise ValueError(f"{option} {folder}: {place} is a file; give a folder")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise ValueError(f"{option} {folder}: {place} cannot be written to; give another folder")
+    try:
+        try_folder(folder)
+    except OSError as error:
+        raise ValueError(
+            f"{option} {folder}: {place} cannot be written to ({error.strerror}); give another folder"
+        ) from None
 
 
 def seed_of(seed: int | None, draws: bool, why: str) -> int:
@@ -158,5 +165,11 @@ def check_output(path: Path | None, option: str = "--output", suffix: str | None
     place = next(parent for parent in path.absolute().parents if parent.exists())
     if not place.is_dir():
         raise ValueError(f"{option} {path}: {place} is a file; give another place")
-    if not os.access(place, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise ValueError(f"{option} {path} cannot be written to; give another place")
+    try:
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        try_file(path)
+    except OSError as error:
+        raise ValueError(
+            f"{option} {path} cannot be written to ({error.strerror}); give another place"
+        ) from None

@@ -11,6 +11,8 @@ import typer
 from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.options import AsJson
 from lazarus_probe.cli.output import deliver
+from lazarus_probe.cli.parsing import check_output
+from lazarus_probe.subject.whole_files import write_aside
 
 report = typer.Typer(
     cls=lazy_group(),
@@ -18,7 +20,7 @@ report = typer.Typer(
     help="Runs of claims: compare two of them, and show one as a page or in a model card.",
 )
 
-SIDE = "a run (its folder or run.json; of a folder of runs the latest), or a baseline (its file or name)"
+SIDE = "a run (its folder, run.json or run.jsonl; of a folder of runs the latest), or a baseline (its file or name)"
 Folder = Annotated[Path, typer.Option("--reports", help="Where runs and baselines are found by name.")]
 
 
@@ -30,28 +32,40 @@ def compare(
         bool, typer.Option("--markdown", help="Print Markdown; what is unchanged is counted.")
     ] = False,
     as_json: AsJson = False,
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            metavar="CHANGES",
+            help="The changes that end in 1: any, none, or some of lost, weakened, no-longer-measurable, gained, "
+            "newly-measurable.",
+        ),
+    ] = "lost,weakened,no-longer-measurable",
     reports: Folder = Path("reports"),
 ) -> None:
     """Say of each claim what it came to in A and in B, and whether the difference is real.
 
-    A score that moved under the same verdict, and a claim that is declared otherwise than in A, are listed and
-    change nothing. The exit code is
+    A claim is lost that was supported and is refuted or confounded. It weakened or gained where its verdict went down
+    or up among supported, inconclusive, confounded and refuted, in this order. It is newly, or no longer, measurable
+    where it was, or is, not applicable. A score that moved under the same verdict, and a claim that is declared
+    otherwise than in A, are listed and change nothing. The exit code is
 
-    0 if no verdict changed,
+    0 if no verdict changed in such a way as --fail-on names,
 
-    1 if a finding changed,
+    1 if one did,
 
     2 if A or B cannot be read,
 
     3 if a test broke or a claim has no verdict any more, whatever else changed.
     """
+    from lazarus_probe.claims.change import read_changes
     from lazarus_probe.reports.compare import compare as compared
     from lazarus_probe.reports.compare import read_side
     from lazarus_probe.reports.compare_table import comparison_markdown, comparison_text
 
     if markdown and as_json:
         raise ValueError("--markdown and --json are two formats: give one")
-    found = compared(read_side(old, reports), read_side(new, reports))
+    failing = read_changes(fail_on, "--fail-on")
+    found = compared(read_side(old, reports), read_side(new, reports), failing)
     if as_json:
         typer.echo(json.dumps(found.as_dict(), indent=2))
     else:
@@ -61,7 +75,9 @@ def compare(
 
 @report.command()
 def page(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run: its folder, run.json or name.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run: its folder, run.json, run.jsonl or name.")
+    ],
     baseline: Annotated[str | None, typer.Option(help=f"Show it beside {SIDE}.")] = None,
     output: Annotated[
         Path | None, typer.Option(help="The file to write.", show_default="index.html in the run's folder")
@@ -74,18 +90,21 @@ def page(
     from lazarus_probe.reports.compare import find_run, read_side, run_side
     from lazarus_probe.reports.page import page_html
 
+    if output is not None and not output.parent.is_dir():
+        raise ValueError(f"--output {output}: the folder {output.parent} does not exist; make it first")
     folder, found = find_run(run, reports)
-    beside = compared(read_side(baseline, reports), run_side(found, folder.name)) if baseline else None
     file = output or folder / "index.html"
-    if not file.parent.is_dir():
-        raise ValueError(f"--output {file}: the folder {file.parent} does not exist; make it first")
-    file.write_text(page_html(found, beside), encoding="utf-8")
+    check_output(file)
+    beside = compared(read_side(baseline, reports), run_side(found, folder.name)) if baseline else None
+    write_aside(file, page_html(found, beside))
     deliver({"page": file}, str(file), as_json=as_json)
 
 
 @report.command()
 def card(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run: its folder, run.json or name.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run: its folder, run.json, run.jsonl or name.")
+    ],
     model: Annotated[str | None, typer.Option(help="Of a run of several models, the card's.")] = None,
     reports: Folder = Path("reports"),
     as_json: AsJson = False,

@@ -17,6 +17,7 @@ CLAIM: pytest.StashKey[Claim] = pytest.StashKey()
 EVIDENCE: pytest.StashKey[tuple[Evidence, ModelRecord]] = pytest.StashKey()
 REFUSAL = "lazarus_probe"
 LEFT_OUT = "lazarus_probe left out"
+REPEATED = "__pytest_repeat_step_number"  # the parameter by which pytest-repeat runs a test again
 
 
 @pytest.hookimpl(trylast=True)  # what was deselected is not looked at
@@ -51,6 +52,10 @@ def _problem(config: pytest.Config, items: list[pytest.Item]) -> str | None:
         problem = _problem_with_claims(config, claims)
     if problem is None and any(uses_models(item) for item in items):
         problem = problem_with(config)
+    if problem is None and claims:
+        from lazarus_probe.plugin.outputs import problem_with_outputs
+
+        problem = problem_with_outputs(config)
     return problem
 
 
@@ -76,18 +81,35 @@ def is_claim(item: pytest.Item) -> bool:
 def _check_claims(items: list[pytest.Item]) -> None:
     from lazarus_probe.claims.claim import ClaimError
 
-    decided: dict[tuple[str, str, str], str] = {}
+    decided: dict[tuple[str, str, str], pytest.Item] = {}
     for item in items:
         claim = claim_of(item)
         if "evidence" not in getattr(item, "fixturenames", ()):
             raise ClaimError(f"{item.nodeid} is marked as claim {claim.id!r} and never asks for `evidence`")
-        callspec = getattr(item, "callspec", None)
-        model = str(callspec.params.get("subject", "")) if callspec else ""
-        other = decided.setdefault((claim.id, parameters(item), model), item.nodeid)
-        if other != item.nodeid:
+        other = decided.setdefault(_case(item), item)
+        if other is not item and not _is_repeated(item, other):
             raise ClaimError(
-                f"claim {claim.id!r} is decided twice, by {other} and {item.nodeid}; parametrise one test"
+                f"claim {claim.id!r} is decided twice, by {other.nodeid} and {item.nodeid}; parametrise one test"
             )
+
+
+def count_cases(items: list[pytest.Item]) -> int:
+    """How many verdicts the claims among some tests come to: one that pytest-repeat runs again counts once."""
+    return len({_case(item) for item in items if is_claim(item)})
+
+
+def _case(item: pytest.Item) -> tuple[str, str, str]:
+    callspec = getattr(item, "callspec", None)
+    model = str(callspec.params.get("subject", "")) if callspec else ""
+    return claim_of(item).id, parameters(item), model
+
+
+def _is_repeated(item: pytest.Item, other: pytest.Item) -> bool:
+    """Whether two tests are one that is run again."""
+    same = item.nodeid.partition("[")[0] == other.nodeid.partition("[")[0]
+    return same and all(
+        REPEATED in each.callspec.params for each in (item, other) if hasattr(each, "callspec")
+    )
 
 
 def claim_of(item: pytest.Item) -> Claim:

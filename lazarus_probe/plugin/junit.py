@@ -19,7 +19,7 @@ class JunitCases:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.cases: dict[str, Any] = {}
+        self.cases: dict[int, Any] = {}
 
     @property
     def xml(self) -> LogXML | None:
@@ -29,13 +29,13 @@ class JunitCases:
     def remember(self, report: pytest.TestReport) -> None:
         """Keep hold of a report's test case before pytest closes it."""
         if self.xml is not None:
-            self.cases[report.nodeid] = self.xml.node_reporter(report)
+            self.cases[id(report)] = self.xml.node_reporter(report)
 
-    def settle(self, record: ClaimRecord) -> None:
+    def settle(self, report: pytest.TestReport, record: ClaimRecord) -> None:
         """Write what a record came to over what the test alone did."""
-        if record.test not in self.cases:
+        if id(report) not in self.cases:
             return
-        case = self.cases[record.test].to_xml()
+        case = self.cases[id(report)].to_xml()
         block = case.find("properties")
         if block is None:
             block = ElementTree.SubElement(case, "properties")
@@ -46,11 +46,11 @@ class JunitCases:
                 each = ElementTree.SubElement(block, "property", name=name)
             each.set("value", str(value))
 
-    def move(self, record: ClaimRecord, outcome: Shown, text: str) -> None:
-        """Make a record's test case one of another outcome."""
-        if record.test not in self.cases or self.xml is None:
+    def move(self, report: pytest.TestReport, outcome: Shown, text: str) -> None:
+        """Make a test case one of another outcome."""
+        if id(report) not in self.cases or self.xml is None:
             return
-        case = self.cases[record.test].to_xml()
+        case = self.cases[id(report)].to_xml()
         before = [each for each in case if each.tag in ("failure", "skipped")]
         for each in before:
             case.remove(each)

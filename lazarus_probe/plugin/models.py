@@ -142,11 +142,26 @@ def uses_models(item: pytest.Item) -> bool:
 
 
 def parameters(item: pytest.Item) -> str:
-    """A test's parameters without the model, as in `task-embed` or `L5`: the same for every model."""
+    """A test's parameters without the model, as in `task-embed` or `L5`: the same for every model and repetition."""
     callspec = getattr(item, "callspec", None)
-    if callspec is None or not uses_models(item):
-        return callspec.id if callspec else ""
-    return f"-{callspec.id}-".replace(f"-{label(callspec.params['subject'])}-", "-", 1)[1:-1]
+    if callspec is None:
+        return ""
+    text = f"-{callspec.id}-"
+    if uses_models(item):
+        text = text.replace(f"-{label(callspec.params['subject'])}-", "-", 1)
+    if step := _repeated(item):
+        before, _, after = text.rpartition(f"-{step}-")
+        text = f"{before}-{after}"
+    return text[1:-1]
+
+
+def _repeated(item: Any) -> str:
+    """What pytest-repeat adds to a test's parameters, as in `2-3` for the second of three times; else nothing."""
+    step = item.callspec.params.get("__pytest_repeat_step_number")
+    if step is None:
+        return ""
+    marker = item.get_closest_marker("repeat")
+    return f"{step + 1}-{int(marker.args[0]) if marker else item.config.option.count}"
 
 
 def _is_ours(definitions: Definitions) -> bool:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lazarus_probe.plugin.junit import JunitCases
+from lazarus_probe.plugin.options import fail_on
 from lazarus_probe.plugin.outcomes import Shown, outcome_of, show
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.record import ClaimRecord
+
+Case = tuple[str, str]
 
 
 class Moves:
@@ -18,37 +21,49 @@ class Moves:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.reports: dict[str, pytest.TestReport] = {}
+        self.reports: dict[Case, list[pytest.TestReport]] = {}
         self.junit = JunitCases(config)
         self.failed = 0
 
-    def remember(self, report: pytest.TestReport) -> None:
-        """Keep a claim's report for the end."""
-        self.reports[report.nodeid] = report
-        self.junit.remember(report)
+    def remember(self, report: pytest.TestReport, case: Case) -> None:
+        """Keep a claim's report for the end; one that pytest-rerunfailures runs again is counted as that for good."""
+        if report.outcome in ("passed", "failed", "skipped"):
+            self.reports.setdefault(case, []).append(report)
+            self.junit.remember(report)
 
     def has_failed(self, record: ClaimRecord) -> bool:
         """Whether a claim's test is shown as failed."""
-        return self.reports[record.test].failed
+        return any(report.failed for report in self._reports(record))
 
     def settle(self, record: ClaimRecord, *, cut_short: bool) -> None:
-        """Bring a claim's outcome to its final verdict.
+        """Bring a claim's outcome to its final verdict; all attempts at it that pytest counts have the one outcome.
 
         A failure that a cut short run ended with stays one: what did not run of its family made it inconclusive.
         """
-        self.junit.settle(record)
-        report = self.reports[record.test]
+        for report in self._reports(record):
+            self._settle(report, record, cut_short=cut_short)
+
+    def _reports(self, record: ClaimRecord) -> list[pytest.TestReport]:
+        from lazarus_probe.claims.attempts import case_of
+
+        return self.reports.get(case_of(record), [])
+
+    def _settle(self, report: pytest.TestReport, record: ClaimRecord, *, cut_short: bool) -> None:
+        self.junit.settle(report, record)
         before = _category(report)
+        same_verdict = report.probe.get("outcome") == record.outcome
         report.probe = record.model_dump(mode="json")  # type: ignore[attr-defined]
-        outcome, text = outcome_of(record, strict=self.config.getoption("probe_strict"))
+        outcome, text = outcome_of(
+            record, strict=self.config.getoption("probe_strict"), failing=fail_on(self.config)
+        )
         if (before == "failed" and cut_short) or (
-            record.outcome == record.alone and _same(before, outcome, record)
+            same_verdict and not record.attempts and _same(before, outcome, record)
         ):
             return
         if hasattr(report, "wasxfail"):
             del report.wasxfail
         show(report, outcome, text, (report.location[0], (report.location[1] or 0) + 1))
-        self.junit.move(record, outcome, text)
+        self.junit.move(report, outcome, text)
         self._count(report, before)
 
     def _count(self, report: pytest.TestReport, before: str) -> None:

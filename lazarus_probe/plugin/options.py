@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from lazarus_probe.plugin.models import DEFAULT_MODEL, asked_for, label, models
 from lazarus_probe.plugin.seeds import add_seed_options, check_seeds, seeds_of
+
+if TYPE_CHECKING:
+    from lazarus_probe.claims.change import Change
+
+CHANGES: pytest.StashKey[frozenset[Change]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,9 +41,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     add_seed_options(group)
     group.addoption(
+        "--probe-fail-on",
+        metavar="CHANGES",
+        help="which changes of a verdict since the baseline fail: any, none, or some of lost, weakened, "
+        "no-longer-measurable, gained and newly-measurable (default: the first three); what is newly measurable and "
+        "does not fail counts as it would without a baseline",
+    )
+    group.addoption(
         "--probe-report", metavar="DIR", help="where runs are written (default: reports/ in the rootdir)"
     )
-    group.addoption("--probe-strict", action="store_true", help="an inconclusive claim fails")
+    group.addoption(
+        "--probe-strict",
+        action="store_true",
+        help="an inconclusive claim fails, and so does a run in which none applies to a model",
+    )
     group.addoption(
         "--probe-baseline",
         default="auto",
@@ -83,6 +100,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _check_options(config: pytest.Config) -> None:
     check_seeds(config)
+    if config.getoption("probe_fail_on") is not None:  # else nothing is to be imported yet
+        fail_on(config)
     folders = {"--probe-report": report_folder(config), "--probe-activations": activations_folder(config)}
     for option, folder in folders.items():
         if folder and folder.exists() and not folder.is_dir():
@@ -95,7 +114,26 @@ def _check_options(config: pytest.Config) -> None:
 def report_folder(config: pytest.Config) -> Path:
     """Where runs and baselines are kept."""
     given = config.getoption("probe_report")
-    return Path(given) if given else config.rootpath / "reports"
+    if not given:
+        return config.rootpath / "reports"
+    return config.invocation_params.dir / Path(given)  # whatever a test changes to
+
+
+def fail_on(config: pytest.Config) -> frozenset[Change]:
+    """The changes of a verdict that fail.
+
+    Raises:
+        pytest.UsageError: `--probe-fail-on` names one that there is not.
+    """
+    given = config.getoption("probe_fail_on")
+    if CHANGES not in config.stash:
+        from lazarus_probe.claims.change import WORSE, read_changes
+
+        try:
+            config.stash[CHANGES] = WORSE if given is None else read_changes(given, "--probe-fail-on")
+        except ValueError as error:
+            raise pytest.UsageError(str(error)) from None
+    return config.stash[CHANGES]
 
 
 def activations_folder(config: pytest.Config) -> Path | None:

@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from lazarus_probe.plain import without_halves
 from lazarus_probe.plugin.baselines import known
 from lazarus_probe.plugin.collection import EVIDENCE, claim_of, is_claim
 from lazarus_probe.plugin.errors import one_line
 from lazarus_probe.plugin.models import label, parameters, uses_models
+from lazarus_probe.plugin.options import fail_on
 from lazarus_probe.plugin.pooled import RUNS
+from lazarus_probe.plugin.readable import make_readable
+from lazarus_probe.reports.untrusted import in_line, on_terminal
 
 if TYPE_CHECKING:
+    from lazarus_probe.claims.change import Change
     from lazarus_probe.claims.record import ClaimRecord
     from lazarus_probe.claims.seed_runs import Judged
 
+CASES: pytest.StashKey[int] = pytest.StashKey()
 Shown = Literal["passed", "failed", "skipped", "xfailed"]
 
 
@@ -26,8 +32,9 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn the run of a claim's test into its verdict."""
     report = yield
-    if EVIDENCE in item.stash and call.when != "teardown" and (judged := _judged(item, call, report)):
-        _apply(item, report, judged)
+    if is_claim(item):
+        report.probe_cases = item.config.stash.get(CASES, None)  # type: ignore[attr-defined]
+    if EVIDENCE in item.stash and call.when != "teardown" and _is_judged(item, call, report):
         return report
     if report.failed and call.excinfo is not None:
         report.longrepr = one_line(item, call.excinfo) or report.longrepr
@@ -38,18 +45,33 @@ def pytest_runtest_makereport(
         )
     if report.failed and call.when != "teardown" and is_claim(item):
         report.probe_broken = _broken(item, call, report)  # type: ignore[attr-defined]
+    if report.failed and is_claim(item):
+        make_readable(report)
     return report
+
+
+def _is_judged(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> bool:
+    """Give the report its verdict, if the test came to one; what cannot be judged or kept fails this test alone."""
+    try:
+        judged = _judged(item, call, report)
+        if judged is not None:
+            _apply(item, report, judged)
+    except Exception as error:  # an error in here would end the session, and take every other claim with it
+        report.outcome = "failed"
+        report.longrepr = f"the measurement came to no verdict: {type(error).__name__}: {error}"
+        return False
+    return judged is not None
 
 
 def _broken(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> dict[str, str]:
     """What a report keeps of a claim's test that came to no verdict; no path of the machine is in it."""
     error = call.excinfo.exconly(tryshort=True) if call.excinfo else str(report.longrepr)
-    line = " ".join(error.split()).replace(f"{item.config.rootpath}/", "")
+    line = without_halves(" ".join(error.split())).replace(f"{item.config.rootpath}/", "")
     if RUNS in item.stash:
         line = f"with seed {item.stash[RUNS].current}: {line}"
     claim, given = claim_of(item).id, parameters(item)
     return {
-        "test": item.nodeid,
+        "test": without_halves(item.nodeid),
         "error": line if len(line) <= 500 else f"{line[:499]}\u2026",
         "claim": f"{claim}[{given}]" if given else claim,
         "model": label(item.callspec.params["subject"]) if uses_models(item) else "",  # type: ignore[attr-defined]
@@ -80,15 +102,23 @@ def _apply(item: pytest.Item, report: pytest.TestReport, judged: Judged) -> None
     record = _record(item, judged)
     record = record.model_copy(update={"known": known(item.config, record)})
     report.probe = record.model_dump(mode="json")  # type: ignore[attr-defined]
-    properties = properties_of(record)
-    report.user_properties.extend(properties)
-    item.user_properties.extend(properties)  # junitxml takes them from the report of the teardown
-    outcome, text = so_far(record, strict=item.config.getoption("probe_strict"))
+    _replace_properties(report.user_properties, record)
+    _replace_properties(item.user_properties, record)  # junitxml takes them from the report of the teardown
+    strict = item.config.getoption("probe_strict")
+    outcome, text = so_far(record, strict=strict, failing=fail_on(item.config))
     show(report, outcome, text, (str(item.path), (item.location[1] or 0) + 1))
+
+
+def _replace_properties(properties: list[tuple[str, object]], record: ClaimRecord) -> None:
+    """Put the numbers of a record in place of those that an earlier attempt at the same test left."""
+    ours = properties_of(record)
+    names = {name for name, _ in ours}
+    properties[:] = [*(each for each in properties if each[0] not in names), *ours]
 
 
 def show(report: pytest.TestReport, outcome: Shown, text: str, place: tuple[str, int]) -> None:
     """Give a test's report another outcome."""
+    text = on_terminal(text)
     if outcome == "skipped":
         report.outcome, report.longrepr = "skipped", (*place, text)
     elif outcome == "xfailed":
@@ -97,7 +127,7 @@ def show(report: pytest.TestReport, outcome: Shown, text: str, place: tuple[str,
         report.outcome, report.longrepr = outcome, (text or None)
 
 
-def so_far(record: ClaimRecord, *, strict: bool) -> tuple[Shown, str]:
+def so_far(record: ClaimRecord, *, strict: bool, failing: frozenset[Change]) -> tuple[Shown, str]:
     """The outcome of a claim while its family is still at work.
 
     What is supported or refuted may turn inconclusive in the family, and nothing else may turn: so a claim is shown as
@@ -105,32 +135,34 @@ def so_far(record: ClaimRecord, *, strict: bool) -> tuple[Shown, str]:
     """
     before = record.known
     if before is None or record.expected is None:
-        return outcome_of(record, strict=strict)
+        return outcome_of(record, strict=strict, failing=failing)
     may_end = {record.alone, "inconclusive"} if record.alone in ("supported", "refuted") else {record.alone}
     if may_end.isdisjoint((before.outcome, before.alone)):
-        return "failed", _changed(record)
+        return outcome_of(record, strict=strict, failing=failing)
     if record.alone == "supported":
         return "passed", ""
     as_before = before.model_copy(update={"outcome": record.outcome, "alone": record.alone})
-    return outcome_of(record.model_copy(update={"known": as_before}), strict=strict)
+    as_known = record.model_copy(update={"known": as_before})
+    return outcome_of(as_known, strict=strict, failing=failing)
 
 
-def outcome_of(record: ClaimRecord, *, strict: bool) -> tuple[Shown, str]:
-    """The outcome in pytest and its text: a verdict that changed fails, one that is known does not."""
-    sentence = f"{record.outcome}: {record.why}"
-    if record.changed:
-        return "failed", _changed(record)
+def outcome_of(record: ClaimRecord, *, strict: bool, failing: frozenset[Change]) -> tuple[Shown, str]:
+    """The outcome in pytest and its text: a verdict that changed as in `failing` fails, one that is known does not.
+
+    A claim that is newly measurable and does not fail for that is held to what it would be without a baseline: that it
+    did not apply says nothing about it.
+    """
+    sentence = in_line(f"{record.outcome}: {record.why}")
+    if record.change in failing:
+        return "failed", f"the verdict changed: {in_line(record.known_line())}\n{sentence}"
+    known = record.expected is not None and record.change != "newly measurable"
     if record.outcome == "supported":
         return "passed", ""
-    if record.outcome == "inconclusive" and strict and record.expected is None:
+    if record.outcome == "inconclusive" and strict and not known:
         return "failed", f"{sentence} (a failure under --probe-strict)"
     if record.outcome in ("inconclusive", "not applicable"):
         return "skipped", sentence
-    return ("failed" if record.expected is None else "xfailed"), sentence
-
-
-def _changed(record: ClaimRecord) -> str:
-    return f"the verdict changed: {record.known_line()}\n{record.outcome}: {record.why}"
+    return ("xfailed" if known else "failed"), sentence
 
 
 def _record(item: pytest.Item, judged: Judged) -> ClaimRecord:
@@ -142,8 +174,8 @@ def _record(item: pytest.Item, judged: Judged) -> ClaimRecord:
     return ClaimRecord(
         claim=claim,
         claim_hash=claim.hash,
-        test=item.nodeid,
-        parameters=parameters(item),
+        test=without_halves(item.nodeid),
+        parameters=without_halves(parameters(item)),
         model=model,
         family=family_of(claim, item.path, model.num_layers),
         **judged_fields(claim, judged),
@@ -151,7 +183,13 @@ def _record(item: pytest.Item, judged: Judged) -> ClaimRecord:
 
 
 def properties_of(record: ClaimRecord) -> list[tuple[str, object]]:
-    """The numbers, for junitxml."""
+    """The numbers, for junitxml; no text in them holds what XML cannot."""
+    return [
+        (in_line(name), in_line(value) if isinstance(value, str) else value) for name, value in _pairs(record)
+    ]
+
+
+def _pairs(record: ClaimRecord) -> list[tuple[str, object]]:
     pairs: list[tuple[str, object]] = [
         ("claim", record.key),
         ("model", record.model.name),

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lazarus_probe.plain import without_halves
 from lazarus_probe.plugin.baselines import keep, remarks, with_known
-from lazarus_probe.plugin.collection import LEFT_OUT, REFUSAL, is_claim, is_worker
+from lazarus_probe.plugin.collection import LEFT_OUT, REFUSAL, count_cases, is_claim, is_worker
 from lazarus_probe.plugin.moves import Moves
 from lazarus_probe.plugin.options import report_folder
+from lazarus_probe.plugin.outcomes import CASES
+from lazarus_probe.plugin.run_file import RunFile
 from lazarus_probe.plugin.seeds import seeds_of
+from lazarus_probe.reports.untrusted import in_line
 
 if TYPE_CHECKING:
+    from lazarus_probe.claims.attempts import Broken
     from lazarus_probe.claims.families import FamilyRecord
     from lazarus_probe.claims.record import ClaimRecord
     from lazarus_probe.reports.run import Run
@@ -27,27 +33,36 @@ class ClaimSession:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.found: list[dict[str, Any]] = []
-        self.broken: dict[str, dict[str, str]] = {}
+        self.attempts: list[ClaimRecord | Broken] = []
+        self.cases: int | None = None
+        self.file = RunFile(config)
         self.ran: set[str] = set()
         self.left_out = 0
         self.crashed = False
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.records: list[ClaimRecord] = []
+        self.broken: list[Broken] = []
         self.families: list[FamilyRecord] = []
         self.moves = Moves(config)
         self.lf = bool(config.getoption("lf", False) and _failed_last_time(config))
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Count the verdicts that a whole run has."""
+        if any(map(is_claim, session.items)):
+            self.config.stash[CASES] = count_cases(session.items) + self.left_out
+
+    @pytest.hookimpl(tryfirst=True)  # what is shown as over is on the disk
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what a claim's report carries."""
+        attempt = None if is_worker(self.config) else _attempt(report)
+        if attempt is None:
+            return
+        self.attempts.append(attempt)
+        self.cases = getattr(report, "probe_cases", None) or self.cases
+        self.file.add(attempt, self.cases)
         if hasattr(report, "probe"):
-            self.found.append(report.probe)
-            self.moves.remember(report)
-        elif broken := getattr(report, "probe_broken", None):
-            self.broken[report.nodeid] = broken
-        elif report.when not in ("setup", "call", "teardown"):  # xdist's word of a worker that died
-            self.broken[report.nodeid] = {"test": report.nodeid, "error": str(report.longrepr)}
+            self.moves.remember(report, _case_of(attempt))
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         """Count what ran: fewer than were collected make a partial run."""
@@ -79,7 +94,7 @@ class ClaimSession:
         if is_worker(self.config):
             self.config.workeroutput[LEFT_OUT] = self.left_out  # type: ignore[attr-defined]
             return
-        if self.found or self.broken:
+        if self.attempts:
             cut_short = self._was_cut_short(session)
             self._settle(session, cut_short=cut_short)
             self._write(cut_short=cut_short)
@@ -92,11 +107,11 @@ class ClaimSession:
 
     def _settle(self, session: pytest.Session, *, cut_short: bool) -> None:
         """Bring every verdict to what it is in its family, beside the baseline's, and the outcomes with it."""
+        from lazarus_probe.claims.attempts import settled
         from lazarus_probe.claims.claim import ClaimError
         from lazarus_probe.claims.families import correct
-        from lazarus_probe.claims.record import ClaimRecord
 
-        alone = sorted(map(ClaimRecord.model_validate, self.found), key=lambda record: record.order)
+        alone, self.broken = settled(self.attempts)
         self.records, self.families = correct(alone)
         try:
             self.records = with_known(self.config, self.records)
@@ -108,9 +123,21 @@ class ClaimSession:
         if self.moves.failed and session.exitstatus in USUAL:
             failed = pytest.ExitCode.TESTS_FAILED if session.testsfailed else pytest.ExitCode.OK
             session.exitstatus = failed
+        if session.exitstatus == pytest.ExitCode.OK and self._has_tested_too_little():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _has_tested_too_little(self) -> bool:
+        """Under `--probe-strict`, whether no claim applies to one of the models, unless its baseline says so too."""
+        new = [record for record in self.records if record.expected != "not applicable"]
+        models = {record.model.name for record in new}
+        untested = models - {
+            record.model.name for record in self.records if record.outcome != "not applicable"
+        }
+        return bool(untested and self.config.getoption("probe_strict"))
 
     def _write(self, *, cut_short: bool) -> None:
         run = self._run(partial=cut_short or bool(self.left_out) or self.lf)
+        self.problems += self.file.problems
         try:
             self._report(run)
         except OSError as error:
@@ -125,7 +152,7 @@ class ClaimSession:
             self.problems += problems
 
     def _run(self, *, partial: bool) -> Run:
-        from lazarus_probe.reports.run import Broken, make_run
+        from lazarus_probe.reports.run import make_run
 
         return make_run(
             self.records,
@@ -133,13 +160,19 @@ class ClaimSession:
             self.config.invocation_params.args,
             partial=partial,
             families=self.families,
-            broken=[Broken.model_validate(each) for _, each in sorted(self.broken.items())],
+            broken=self.broken,
+            cases=self.cases,
+            run=self.file.run,
         )
 
     def _report(self, run: Run) -> None:
-        from lazarus_probe.reports.run import write_run
+        from lazarus_probe.reports.write import write_into, write_run
 
-        written = write_run(run, report_folder(self.config))
+        if self.file.file is None:
+            written = write_run(run, report_folder(self.config))
+        else:
+            written = self.file.file.parent
+            write_into(run, written)
         root = self.config.rootpath
         shown = written.relative_to(root) if written.is_relative_to(root) else written
         self.notes.append(f"report: {shown}")
@@ -147,15 +180,17 @@ class ClaimSession:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the table of claims, the reasons that were not shown as failures, and where the run lies."""
         if self.records:
-            from lazarus_probe.reports.summary import text_table
+            from lazarus_probe.reports.summary import nothing_tested, text_table
 
             terminalreporter.section("claims")
             for line in [*text_table(self.records), "", *self._reasons(), *self._remarks()]:
-                terminalreporter.write_line(line)
+                terminalreporter.write_line(in_line(line))
+            for line in nothing_tested(self.records):
+                terminalreporter.write_line(in_line(line), red=True, bold=True)
         for note in self.notes:
-            terminalreporter.write_line(note)
+            terminalreporter.write_line(in_line(note))
         for problem in self.problems:
-            terminalreporter.write_line(f"ERROR: {problem}", red=True)
+            terminalreporter.write_line(f"ERROR: {in_line(problem)}", red=True)
 
     def _reasons(self) -> list[str]:
         """A sentence for each claim that is not supported, unless it stands among the failures."""
@@ -175,10 +210,15 @@ class ClaimSession:
 
     def _advice(self) -> list[str]:
         option = self.config.getoption
-        if option("probe_update") or option("probe_save") or not any(each.changed for each in self.records):
+        changes = Counter(record.change for record in self.records if record.change)
+        if not changes:
             return []
-        how = "--probe-update" if option("probe_baseline") == "auto" else "--probe-save NAME"
-        return [f"if the changed verdicts are right, keep them with {how}"]
+        counts = ", ".join(f"{number} {change}" for change, number in changes.items())
+        lines = [f"verdicts that changed since the baseline: {counts}"]
+        if not option("probe_update") and not option("probe_save"):
+            how = "--probe-update" if option("probe_baseline") == "auto" else "--probe-save NAME"
+            lines.append(f"if the changed verdicts are right, keep them with {how}")
+        return lines
 
     def _of_baselines(self) -> list[str]:
         from lazarus_probe.claims.claim import ClaimError
@@ -187,6 +227,30 @@ class ClaimSession:
             return remarks(self.config, self.records)
         except ClaimError:  # it is among the problems
             return []
+
+
+def _attempt(report: pytest.TestReport) -> ClaimRecord | Broken | None:
+    """What a report says of a claim, if it is over."""
+    from lazarus_probe.claims.attempts import Broken
+    from lazarus_probe.claims.record import ClaimRecord
+
+    if hasattr(report, "probe"):
+        return ClaimRecord.model_validate(report.probe)
+    if broken := getattr(report, "probe_broken", None):
+        return Broken.model_validate(broken)
+    if report.when not in (
+        "setup",
+        "call",
+        "teardown",
+    ):  # xdist's or pytest-forked's word of a process that died
+        return Broken(test=without_halves(report.nodeid), error=without_halves(str(report.longrepr)))
+    return None
+
+
+def _case_of(attempt: ClaimRecord | Broken) -> tuple[str, str]:
+    from lazarus_probe.claims.attempts import case_of
+
+    return case_of(attempt)
 
 
 def _moved(records: list[ClaimRecord]) -> list[str]:

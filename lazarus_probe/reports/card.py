@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lazarus_probe.claims.claim import POSITIVE, Claim
 from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord, named_seeds
+from lazarus_probe.reports.summary import nothing_tested
 from lazarus_probe.reports.untrusted import markdown, visible
 from lazarus_probe.statistics.intervals import estimate, shown
 
@@ -30,7 +31,8 @@ def card_markdown(run: Run, model: str | None = None) -> str:
     found = [record for record in records if record.outcome == "supported"]
     lines = ["## Verified findings", "", _tested(run, records), ""]
     if run.partial:
-        lines += ["The run was cut short, or claims were left out of it.", ""]
+        lines += [f"The run is {run.how_partial}; it was cut short, or claims were left out of it.", ""]
+    lines += [line for each in nothing_tested(records) for line in (f"**{markdown(each)}**", "")]
     lines += [line for record in found for line in _finding(record)] or [
         "None of the claims is supported.",
         "",

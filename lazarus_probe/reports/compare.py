@@ -8,16 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+from lazarus_probe.claims.attempts import Broken
 from lazarus_probe.claims.baseline import Baseline, compared_all, known_of, read_baseline
+from lazarus_probe.claims.change import CHANGES, WORSE, Change
 from lazarus_probe.claims.differences import corrected
 from lazarus_probe.claims.known import Known
 from lazarus_probe.claims.record import named_seeds, natural
-from lazarus_probe.reports.run import Broken, Run, RunError, read_run
+from lazarus_probe.reports import run_log
+from lazarus_probe.reports.run import Run, RunError
+from lazarus_probe.reports.summary import nothing_tested
 
-Group = Literal["broken", "gone", "verdict changed", "effect moved", "declared otherwise", "new", "unchanged"]
-GROUPS: tuple[Group, ...] = get_args(Group)
+Group = Literal["broken", "gone"] | Change | Literal["effect moved", "declared otherwise", "new", "unchanged"]
+LISTED: tuple[Group, ...] = ("effect moved", "declared otherwise", "new", "unchanged")
+GROUPS: tuple[Group, ...] = ("broken", "gone", *CHANGES, *LISTED)
 SAME, CHANGED, BROKE = 0, 1, 3
 
 
@@ -29,19 +34,21 @@ class Side:
         name: the run's folder or the baseline's file, without folders.
         seeds: that it was measured with, pooled where there are several.
         package: the version of lazarus_probe that measured it.
-        partial: whether claims are missing from it.
+        partial: what is missing from it, as in `partial: 5 of 29 claims`; empty where nothing is.
         models: by name, their fingerprints.
         claims: by model, then by claim and parameters.
         broken: tests that came to no verdict; a baseline has none.
+        remarks: what else to know of it.
     """
 
     name: str
     seeds: tuple[int, ...]
     package: str
-    partial: bool
+    partial: str
     models: Mapping[str, str]
     claims: Mapping[str, Mapping[str, Known]]
     broken: tuple[Broken, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,12 +74,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All claims of two sides, those that need a look first."""
+    """All claims of two sides, those that need a look first.
+
+    Attributes:
+        fail_on: the changes that `code` counts.
+    """
 
     old: Side
     new: Side
     lines: tuple[Line, ...]
     remarks: tuple[str, ...]
+    fail_on: frozenset[Change] = WORSE
 
     @property
     def counts(self) -> dict[Group, int]:
@@ -87,16 +99,16 @@ class Comparison:
 
     @property
     def code(self) -> int:
-        """What a program exits with: 3 where a test broke or a claim has no verdict any more, 1 where one changed."""
+        """What a program exits with: 3 where a test broke or a claim is gone, 1 where one changed as in `fail_on`."""
         if self.counts.keys() & {"broken", "gone"}:
             return BROKE
-        return CHANGED if "verdict changed" in self.counts else SAME
+        return CHANGED if self.counts.keys() & self.fail_on else SAME
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         sides = {
             name: {"name": side.name, "seed": side.seeds[0], "seeds": list(side.seeds)}
-            | {"package": side.package, "partial": side.partial, "models": dict(side.models)}
+            | {"package": side.package, "partial": bool(side.partial), "models": dict(side.models)}
             for name, side in (("old", self.old), ("new", self.new))
         }
         lines = [
@@ -107,6 +119,7 @@ class Comparison:
         return {
             **sides,
             "code": self.code,
+            "fail_on": [change for change in CHANGES if change in self.fail_on],
             "counts": self.counts,
             "compared": self.compared,
             "remarks": list(self.remarks),
@@ -119,7 +132,7 @@ def _plain(known: Known | None) -> dict[str, Any] | None:
 
 
 def read_side(given: str, reports: Path = Path("reports")) -> Side:
-    """A run (its folder, its `run.json`, or a folder of runs: the latest) or a baseline (its file or its name).
+    """A run (its folder, `run.json` or `run.jsonl`, or a folder of runs: the latest) or a baseline (its file or name).
 
     Args:
         given: a path, or the name of a baseline or of a run in `reports`.
@@ -131,13 +144,15 @@ def read_side(given: str, reports: Path = Path("reports")) -> Side:
     path = _found(given, reports)
     if path.is_dir():
         path = _latest(path)
+    if path.name == run_log.NAME:
+        return run_side(run_log.read_log(path), path.parent.name)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     if isinstance(document, dict) and "environment" not in document and "model" in document:
         return baseline_side(read_baseline(path), path.name)
-    return run_side(read_run(path), path.parent.name)
+    return run_side(run_log.read_any(path), path.parent.name)
 
 
 def find_run(given: str, reports: Path = Path("reports")) -> tuple[Path, Run]:
@@ -148,7 +163,7 @@ def find_run(given: str, reports: Path = Path("reports")) -> tuple[Path, Run]:
     """
     path = _found(given, reports)
     path = _latest(path) if path.is_dir() else path
-    return path.parent, read_run(path)
+    return path.parent, run_log.read_any(path)
 
 
 def _found(given: str, reports: Path) -> Path:
@@ -162,12 +177,20 @@ def _found(given: str, reports: Path) -> Path:
 
 
 def _latest(folder: Path) -> Path:
-    if (folder / "run.json").is_file():
-        return folder / "run.json"
-    runs = sorted(folder.glob("*/run.json"), key=lambda path: natural(path.parent.name))
+    """The file of the run in a folder, or of the last of those in its folders; a killed one has a `run.jsonl` alone."""
+    if file := _file_of(folder):
+        return file
+    folders = sorted(
+        (each for each in folder.iterdir() if each.is_dir()), key=lambda each: natural(each.name)
+    )
+    runs = [file for each in folders if not each.name.startswith(".") and (file := _file_of(each))]
     if not runs:
         raise RunError(f"there is no run in {folder}: it holds no run.json, and none of its folders does")
     return runs[-1]
+
+
+def _file_of(folder: Path) -> Path | None:
+    return next((folder / name for name in ("run.json", run_log.NAME) if (folder / name).is_file()), None)
 
 
 def run_side(run: Run, name: str) -> Side:
@@ -177,16 +200,17 @@ def run_side(run: Run, name: str) -> Side:
         claims.setdefault(record.model.name, {})[record.key] = known_of(record)
     models = {record.model.name: record.model.fingerprint for record in run.claims}
     package = run.environment.packages.get("lazarus_probe", "")
-    return Side(name, run.seeds, package, run.partial, models, claims, tuple(run.broken))
+    remarks = tuple(f"{name}: {line}" for line in nothing_tested(run.claims))
+    return Side(name, run.seeds, package, run.how_partial, models, claims, tuple(run.broken), remarks)
 
 
 def baseline_side(baseline: Baseline, name: str) -> Side:
     """A baseline as a side."""
     models = {baseline.model: baseline.fingerprint}
-    return Side(name, baseline.seeds, baseline.package, False, models, {baseline.model: baseline.claims})
+    return Side(name, baseline.seeds, baseline.package, "", models, {baseline.model: baseline.claims})
 
 
-def compare(old: Side, new: Side) -> Comparison:
+def compare(old: Side, new: Side, fail_on: frozenset[Change] = WORSE) -> Comparison:
     """Hold what the claims came to against what they came to before.
 
     Models are matched by name; two sides of one model each are two versions of it, whatever they are called. The
@@ -201,7 +225,7 @@ def compare(old: Side, new: Side) -> Comparison:
         lines += _lines(before, new.claims.get(now, {}), now or then, _broken(new, now))
     lines += [Line(each.test, "", "broken", error=each.error) for each in new.broken if not each.claim]
     lines.sort(key=lambda line: (GROUPS.index(line.group), line.model, natural(line.claim)))
-    return Comparison(old, new, tuple(lines), (*_remarks(old, new), *_of_claims(lines)))
+    return Comparison(old, new, tuple(lines), (*_remarks(old, new), *_of_claims(lines)), fail_on)
 
 
 def _pairs(old: Side, new: Side) -> list[tuple[str, str]]:
@@ -247,8 +271,8 @@ def _group(before: Known | None, now: Known | None) -> Group:
         return "new"
     if before.compared == "nothing":
         return "declared otherwise"
-    if before.differs(now.outcome, now.alone):
-        return "verdict changed"
+    if change := before.change(now.outcome, now.alone):
+        return change
     return "effect moved" if before.difference and before.difference.real else "unchanged"
 
 
@@ -264,9 +288,8 @@ def _remarks(old: Side, new: Side) -> list[str]:
         lines.append(
             f"measured by other versions of lazarus_probe: {old.package or 'unknown'}, now {new.package or 'unknown'}"
         )
-    return lines + [
-        f"{side.name} is of a partial run: claims are missing" for side in (old, new) if side.partial
-    ]
+    lines += [f"{side.name} is {side.partial}" for side in (old, new) if side.partial]
+    return lines + [line for side in (old, new) for line in side.remarks]
 
 
 def _of_claims(lines: Sequence[Line]) -> list[str]:

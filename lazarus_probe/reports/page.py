@@ -18,6 +18,7 @@ from markupsafe import Markup
 from lazarus_probe.claims.record import named_seeds
 from lazarus_probe.claims.verdict import Outcome
 from lazarus_probe.reports.sections import Group, Row, beside, groups_of, number, thresholds
+from lazarus_probe.reports.summary import nothing_tested
 from lazarus_probe.reports.untrusted import clipped, visible
 
 if TYPE_CHECKING:
@@ -129,7 +130,11 @@ def _templates() -> Environment:
         lstrip_blocks=True, finalize=lambda value: visible(value) if type(value) is str else value,
     )  # fmt: skip
     environment.filters |= {"n2": number, "p": p_value, "on": _on, "line": _line, "prompt": _prompt}
-    environment.globals |= {"thresholds": thresholds, "named_seeds": named_seeds}
+    environment.globals |= {
+        "thresholds": thresholds,
+        "named_seeds": named_seeds,
+        "nothing_tested": nothing_tested,
+    }
     return environment
 
 

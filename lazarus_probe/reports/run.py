@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shlex
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from html import escape
 from importlib.metadata import PackageNotFoundError, version
-from itertools import chain, count
 from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lazarus_probe.claims.attempts import Broken
 from lazarus_probe.claims.families import FamilyRecord
 from lazarus_probe.claims.record import ClaimRecord
-from lazarus_probe.reports.summary import summary_markdown
+from lazarus_probe.plain import without_halves
 from lazarus_probe.subject.backend import choose_blas
 
-Schema = Literal[2, 3]
+Schema = Literal[2, 3, 4]
 SCHEMAS: tuple[int, ...] = get_args(Schema)
 PACKAGES = ("lazarus_probe", "mlx", "mlx-lm", "numpy", "scipy", "scikit-learn", "transformers", "pytest")
 
@@ -40,42 +37,27 @@ class Environment(BaseModel):
     packages: dict[str, str]
 
 
-class Broken(BaseModel):
-    """A claim's test that came to no verdict, because something raised.
-
-    Attributes:
-        test: its node id.
-        error: in one line.
-        claim: and its parameters, as in a baseline; empty where a whole worker died.
-        model: that it ran on.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    test: str
-    error: str
-    claim: str = ""
-    model: str = ""
-
-
 class Run(BaseModel):
     """A whole run; `schema_version` changes whenever a reader of the old one would be wrong.
 
-    Schema 2 had one seed, and differences that were each judged by themselves.
+    Schema 2 had one seed, and differences that were each judged by themselves; schema 3 kept no attempts.
 
     Attributes:
         seed: the first of `seeds`.
         seeds: that it was measured with; what several of them measured was pooled.
+        partial: whether it was cut short, or claims were left out of it.
+        cases: how many verdicts a whole run has: one for each claim, its parameters and model; None if unknown.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Schema = 3
+    schema_version: Schema = 4
     run: str
     seed: int
     seeds: tuple[int, ...] = Field(default_factory=lambda given: (given["seed"],))
     arguments: list[str]
     partial: bool
+    cases: int | None = None
     environment: Environment
     outcomes: dict[str, int]
     changed: list[str]
@@ -87,6 +69,13 @@ class Run(BaseModel):
     def command(self) -> str:
         """What was typed, as a shell takes it."""
         return shlex.join(["pytest", *self.arguments])
+
+    @property
+    def how_partial(self) -> str:
+        """As in `partial: 5 of 29 claims`; empty where it is whole."""
+        if not self.partial:
+            return ""
+        return "partial" if self.cases is None else f"partial: {len(self.claims)} of {self.cases} claims"
 
 
 class RunError(ValueError):
@@ -131,6 +120,8 @@ def make_run(
     partial: bool,
     families: Sequence[FamilyRecord] = (),
     broken: Sequence[Broken] = (),
+    cases: int | None = None,
+    run: str | None = None,
 ) -> Run:
     """Put a session's records together.
 
@@ -141,13 +132,16 @@ def make_run(
         partial: whether the run was cut short.
         families: of the records.
         broken: tests that came to no verdict.
+        cases: how many verdicts a whole run has, where that is known.
+        run: what it is called; after the time of the call by default.
     """
     return Run(
-        run=datetime.now(UTC).strftime("%Y%m%d-%H%M%S"),
+        run=run or now(),
         seed=seeds[0],
         seeds=tuple(seeds),
-        arguments=[_without_folder(str(argument)) for argument in arguments],
+        arguments=shown_arguments(arguments),
         partial=partial,
+        cases=cases,
         environment=environment(),
         outcomes=dict(Counter(str(record.outcome) for record in records)),
         changed=[f"{record.model.name}: {record.key}" for record in records if record.changed],
@@ -157,42 +151,21 @@ def make_run(
     )
 
 
+def now() -> str:
+    """What a run that begins now is called."""
+    return datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+
+
+def shown_arguments(arguments: Sequence[object]) -> list[str]:
+    """The arguments of a command line as a report keeps them: no folder of the machine is in them."""
+    return [_without_folder(without_halves(str(argument))) for argument in arguments]
+
+
 def _without_folder(argument: str) -> str:
     """An argument whose value is an absolute path, with the last part alone: `-x=/home/me/y` is `-x=y`."""
     name, equals, value = argument.rpartition("=") if argument.startswith("-") else ("", "", argument)
     path, rest = value.partition("::")[0], "".join(value.partition("::")[1:])
     return f"{name}{equals}{Path(path).name}{rest}" if Path(path).is_absolute() else argument
-
-
-def write_run(run: Run, folder: Path) -> Path:
-    """Write `run.json`, `summary.md` and `index.html` to a folder named after the run; it appears whole or not at all.
-
-    Raises:
-        OSError: it cannot be written; then nothing is left of it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    final = _free(folder / f"{run.run}-{_models(run)}")
-    aside = folder / f".{final.name}.{os.getpid()}"
-    aside.mkdir()
-    try:
-        (aside / "run.json").write_text(run.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (aside / "summary.md").write_text(summary_markdown(run), encoding="utf-8")
-        (aside / "index.html").write_text(_page(run), encoding="utf-8")
-        aside.rename(final)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return final
-
-
-def _page(run: Run) -> str:
-    """The page, or one that says why there is none: a figure that cannot be drawn must not take the numbers with it."""
-    from lazarus_probe.reports.page import page_html
-
-    try:
-        return page_html(run)
-    except Exception as error:
-        why = escape(f"{type(error).__name__}: {error}")
-        return f"<!doctype html><p>The page could not be made ({why}); the numbers are in run.json.</p>"
 
 
 def read_run(path: Path) -> Run:
@@ -227,14 +200,3 @@ def schema() -> str:
     python -c "from lazarus_probe.reports.run import schema; print(schema(), end='')" > run.schema.json
     """
     return json.dumps(Run.model_json_schema(mode="serialization"), indent=2) + "\n"
-
-
-def _models(run: Run) -> str:
-    names = sorted({record.model.name.replace("/", "--") for record in run.claims})
-    joined = "_".join(names) or "no-verdicts"
-    return joined if len(joined) <= 100 else f"{len(names)}-models"
-
-
-def _free(path: Path) -> Path:
-    numbered = (path.with_name(f"{path.name}~{number}") for number in count(2))
-    return next(each for each in chain([path], numbered) if not each.exists())

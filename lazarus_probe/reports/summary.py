@@ -55,11 +55,24 @@ def text_table(records: Sequence[ClaimRecord]) -> list[str]:
     ]
 
 
+def nothing_tested(records: Sequence[ClaimRecord]) -> list[str]:
+    """A sentence for each model on which no claim could be tested: that nothing failed there means nothing."""
+    outcomes: dict[str, list[str]] = {}
+    for record in records:
+        outcomes.setdefault(record.model.name, []).append(str(record.outcome))
+    return [
+        f"NOTHING WAS TESTED ON {model}: none of the {len(found)} claims applies to it"
+        for model, found in outcomes.items()
+        if set(found) == {"not applicable"}
+    ]
+
+
 def summary_markdown(run: Run) -> str:
     """What ran, the table, each verdict's reason, the families and what broke, as Markdown."""
     lines = [f"# Claims, run {run.run}", ""]
     if run.partial:
-        lines += ["**Partial run**: it was cut short, or claims were left out of it.", ""]
+        lines += [f"**{run.how_partial.capitalize()}**: it was cut short, or claims were left out of it.", ""]
+    lines += [line for each in nothing_tested(run.claims) for line in (f"**{markdown(each)}**", "")]
     seeds, where = named_seeds(run.seeds).capitalize(), run.environment
     lines += [f"{seeds}, device {where.device}, BLAS {markdown(where.blas)}.", ""]
     lines += [*_models(record.model for record in run.claims), ""]

@@ -9,11 +9,23 @@ _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
+# What a CI host would take as a command: `::error::` begins a line on GitHub, `##[` and `##vso[` stand anywhere.
+_COMMAND = re.compile(r"(^\s*(?=::)|(?=##(?:vso)?\[))([:#])", re.MULTILINE)
 
 
 def visible(text: str) -> str:
     r"""The text with every character that would hide or reorder it spelled out, as in Python: `\u202e`."""
     return _UNSEEN.sub(lambda found: _spelled(ord(found[0])), text)
+
+
+def on_terminal(text: str) -> str:
+    """Lines that a terminal, or the log of a CI host, takes as text: nothing in them is a sequence or a command."""
+    return _COMMAND.sub(lambda found: f"{found[1]}\\x{ord(found[2]):02x}", visible(text))
+
+
+def in_line(text: str) -> str:
+    """As `on_terminal`, with the line breaks and tabs in it spelled out: a table's cell, or a sentence."""
+    return on_terminal(text.replace("\n", "\\n").replace("\t", "\\t"))
 
 
 def _spelled(code: int) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import fields as dataclass_fields
 from math import isfinite
 from typing import Any
 
+from lazarus_probe.plain import plain
 from lazarus_probe.statistics.intervals import estimate, shown
 
 
@@ -280,7 +282,8 @@ class Measurement:
     Raises:
         ValueError: a number that is not finite, an interval that does not hold its score, no prompts, groups or
             controls, fewer than two units of a kind, two controls of one name, a score above its ceiling, or a p
-            outside [0, 1]. TypeError: details that no report can keep.
+            outside [0, 1], or what is nested too deep or too large an integer to be kept. TypeError: what no report
+            can keep; see `plain`.
     """
 
     score: float
@@ -327,7 +330,7 @@ class Measurement:
         names = [control.name for control in self.controls]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"the controls are {names}: give at least one, each under a name of its own")
-        _plain(self.details)
+        self.as_dict()
 
     @property
     def counted(self) -> str:
@@ -341,7 +344,8 @@ class Measurement:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain Python values only: a NumPy scalar on a report would stop a parallel run."""
-        return _plain(asdict(self))
+        fields = {each.name: getattr(self, each.name) for each in dataclass_fields(self)}
+        return {name: plain(_as_fields(value), name) for name, value in fields.items()}
 
 
 def counted(unit: str, place: str) -> str:
@@ -363,15 +367,8 @@ def _check_finite(of: str, **numbers: float) -> None:
             )
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    raise TypeError(
-        f"{value!r} ({type(value).__name__}) cannot be kept on a report: give a number, string or list"
-    )
+def _as_fields(value: Any) -> Any:
+    """Controls, curves and the like as dictionaries; on details `asdict` would recurse, however deep they are."""
+    if isinstance(value, tuple):
+        return [_as_fields(each) for each in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from lazarus_probe.cli import lazarus
-from lazarus_probe.reports.run import make_run, write_run
+from lazarus_probe.reports.run import make_run
+from lazarus_probe.reports.write import write_run
 
 
 def data_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[dict[str, Any], str]:

@@ -42,9 +42,9 @@ def test_exit_code_tells_what_changed(baselines, capsys):
 def test_formats(baselines, capsys):
     """--json is data and --markdown a table; both at once are refused."""
     assert main(["report", "compare", "a", "b", "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)["counts"] == {"verdict changed": 1}
+    assert json.loads(capsys.readouterr().out)["counts"] == {"lost": 1}
     assert main(["report", "compare", "a", "b", "--markdown"]) == 1
-    assert "| verdict changed | c | tiny |" in capsys.readouterr().out
+    assert "| lost | c | tiny |" in capsys.readouterr().out
     assert main(["report", "compare", "a", "b", "--markdown", "--json"]) == 2
 
 
@@ -98,7 +98,7 @@ def test_workflow_tells_a_finding_from_a_broken_test(workflow, tmp_path):
     assert codes == {"Test the claims on both versions": 0, "Compare them": 0, "A finding changed": 1}
     summary = (tmp_path / "summary.md").read_text()
     assert (
-        "| verdict changed | patching-transfers-answer | organism | not applicable | supported 1.00"
+        "| newly measurable | patching-transfers-answer | organism | not applicable | supported 1.00"
         in summary
     )
     assert summary.count("# Claims, run ") == 2

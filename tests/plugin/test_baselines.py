@@ -67,9 +67,10 @@ def test_known_refutation_is_xfailed(kept):
     ],
 )
 def test_changed_verdict_fails(kept, monkeypatch, name, value, line):
-    """A verdict that changed fails with old and new numbers, also where it is better."""
+    """A verdict that changed is said with old and new numbers; it fails where it is worse, or where any change does."""
     monkeypatch.setenv(name, value)
-    result = kept.run()
+    assert kept.run().ret == (0 if name == "A" else 1)
+    result = kept.run("--probe-fail-on=any")
     assert result.ret == 1
     result.stdout.fnmatch_lines([line])
     assert result.outlines.count("if the changed verdicts are right, keep them with --probe-update") == 1
@@ -93,9 +94,9 @@ def test_none_ignores_baselines(kept):
 
 
 def test_save_accepts_a_change(kept, monkeypatch):
-    """Saving a changed verdict fails once more, and is what later runs are tested against."""
+    """Saving a changed verdict fails once more where it is to fail, and is what later runs are tested against."""
     monkeypatch.setenv("A", "0.95")
-    result = kept.run("--probe-update")
+    result = kept.run("--probe-update", "--probe-fail-on=gained")
     result.assert_outcomes(failed=1, passed=2)
     assert "if the changed verdicts are right" not in result.stdout.str()
     result.stdout.fnmatch_lines(["tiny.json: kept 3 verdicts (0 new, 1 changed), 0 more as they were"])
@@ -122,7 +123,7 @@ def test_cut_short_saves_nothing(kept, monkeypatch, stop):
             stop
         ]
         kept.write(f"{TWO}\ndef test_stop():\n    {raising}\n")
-    result = kept.run("--probe-update", *(["-x"] if stop == "-x" else []))
+    result = kept.run("--probe-update", *(["-x", "--probe-fail-on=any"] if stop == "-x" else []))
     result.stdout.fnmatch_lines(["no baseline was saved: the run was cut short"])
     assert kept.baseline().read_bytes() == before
     assert kept.reports()[-1]["partial"] is True
@@ -163,8 +164,9 @@ def test_named_baseline_tests_a_later_version(kept, make_model, monkeypatch):
     result = kept.run(f"--probe-baseline={kept.baseline()}", models=(later,))
     result.assert_outcomes(xfailed=1, passed=2)
     result.stdout.fnmatch_lines(["later is tested against the baseline of tiny: *"])
-    monkeypatch.setenv("A", "0.95")
-    kept.run(f"--probe-baseline={kept.baseline()}", models=(later,)).assert_outcomes(failed=1, passed=2)
+    monkeypatch.setenv("B", "0.5")
+    result = kept.run(f"--probe-baseline={kept.baseline()}", models=(later,))
+    result.assert_outcomes(xfailed=1, failed=2)
 
 
 def test_other_seed_is_left_out(kept):

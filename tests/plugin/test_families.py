@@ -78,7 +78,8 @@ def test_final_verdict_is_held_against_the_final_one(cut, monkeypatch):
     assert result.ret == 0
     assert result.parseoutcomes() == {"inconclusive": 1, "xfailed": 1}
     monkeypatch.setenv("P", "0.001")
-    result = cut.run()
+    assert cut.run().parseoutcomes() == {"passed": 1, "xfailed": 1}
+    result = cut.run("--probe-fail-on=any")
     assert result.ret == 1
     assert result.parseoutcomes() == {"failed": 1, "xfailed": 1}
     result.stdout.fnmatch_lines(["the verdict changed: baseline inconclusive *, now supported *"])
@@ -220,7 +221,7 @@ def test_a_refutation_that_its_family_cuts_is_held_against_the_final_one(project
     result.stdout.fnmatch_lines(["the verdict changed: baseline inconclusive *, now refuted *"])
     project.run("--probe-update")
     monkeypatch.delenv("NEAR")
-    result = project.run()
+    result = project.run("--probe-fail-on=gained")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["the verdict changed: baseline refuted *, now inconclusive *"])
 

@@ -7,6 +7,8 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 
+from lazarus_probe.reports.run_log import read_any
+
 pytest_plugins = ["pytester"]
 
 SUITE = """
@@ -133,15 +135,18 @@ def test_report_folder_is_chosen(project):
 
 
 def test_failed_write_leaves_nothing(project, monkeypatch):
-    """A report that cannot be written is one line and exit code 4, and no part of it stays."""
+    """A report that cannot be written is one line and exit code 4; every verdict stays in run.jsonl, and no part file."""
     project.write(SUITE)
-    monkeypatch.setattr(Path, "rename", _no_space)
+    monkeypatch.setattr(Path, "replace", _no_space)
     result = project.run("-p", "no:cacheprovider")
     assert result.ret == 4
     result.stdout.fnmatch_lines(
         ["right * supported *", "ERROR: the report could not be written: *No space left on device*"]
     )
-    assert list((project.pytester.path / "reports").iterdir()) == []
+    (folder,) = (project.pytester.path / "reports").iterdir()
+    assert [path.name for path in folder.iterdir()] == ["run.jsonl"]
+    run = read_any(folder)
+    assert (len(run.claims), run.partial) == (4, False)
 
 
 def test_numbers_survive_what_cannot_be_written(project, monkeypatch):

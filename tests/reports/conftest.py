@@ -5,13 +5,14 @@ from collections.abc import Callable
 
 import pytest
 
+from lazarus_probe.claims.attempts import Broken
 from lazarus_probe.claims.baseline import held_against
 from lazarus_probe.claims.claim import make_claim
 from lazarus_probe.claims.families import correct
 from lazarus_probe.claims.known import Known
 from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord, ModelRecord
 from lazarus_probe.claims.verdict import claim_p, judge
-from lazarus_probe.reports.run import Broken, Run, make_run
+from lazarus_probe.reports.run import Run, make_run
 from lazarus_probe.statistics.measurement import Control, Counterexample, Curve, Example, Grid, Measurement
 
 KINDS = ("decodability", "causal_necessity", "absence", "invariance", "training_effect")

@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 from lazarus_probe.cli.lazarus import app
 from lazarus_probe.reports.card import card_markdown
-from lazarus_probe.reports.run import make_run, read_run, write_run
+from lazarus_probe.reports.run import make_run, read_run
+from lazarus_probe.reports.write import write_run
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from lazarus_probe.claims.attempts import Broken
 from lazarus_probe.claims.baseline import save_baseline
 from lazarus_probe.claims.claim import ClaimError, make_claim
 from lazarus_probe.claims.families import correct
@@ -12,7 +13,8 @@ from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord, ModelRec
 from lazarus_probe.claims.verdict import claim_p, judge
 from lazarus_probe.reports.compare import compare, read_side, run_side
 from lazarus_probe.reports.compare_table import comparison_markdown, comparison_text
-from lazarus_probe.reports.run import Broken, Run, RunError, make_run, write_run
+from lazarus_probe.reports.run import Run, RunError, make_run
+from lazarus_probe.reports.write import write_run
 from lazarus_probe.statistics.measurement import Control, Measurement
 
 
@@ -81,7 +83,7 @@ def test_every_group(record):
     assert groups(found) == {
         "e": "broken",
         "f": "gone",
-        "b": "verdict changed",
+        "b": "lost",
         "c": "effect moved",
         "d": "declared otherwise",
         "g": "new",
@@ -142,9 +144,9 @@ def test_families_of_other_claims_are_compared_alone(record):
     """A verdict that only its family cut is another if the same claims ran, and the same if others did."""
     weak, strong, false = record("a", 0.95, p=0.03), record("b", 0.95), record("b", 0.5)
     found = compared(made(weak, strong), made(weak, false))
-    assert groups(found) == {"a": "verdict changed", "b": "verdict changed"}
+    assert groups(found) == {"b": "lost", "a": "weakened"}
     found = compared(made(weak, strong), made(weak, false, record("c", 0.5)))
-    assert groups(found) == {"a": "unchanged", "b": "verdict changed", "c": "new"}
+    assert groups(found) == {"a": "unchanged", "b": "lost", "c": "new"}
 
 
 def test_models_are_matched(record):
@@ -166,10 +168,10 @@ def test_models_are_matched(record):
 
 def test_what_else_differs_is_named(record):
     """Other seeds, other prompts and a partial run are said."""
-    new = made(record("a", 0.95, tokens=310), seed=1).model_copy(update={"partial": True})
+    new = made(record("a", 0.95, tokens=310), seed=1).model_copy(update={"partial": True, "cases": 3})
     assert compared(made(record("a", 0.95)), new).remarks == (
         "measured with other seeds: seed 0, now seed 1; prompts and controls differ too",
-        "new is of a partial run: claims are missing",
+        "new is partial: 1 of 3 claims",
         "the prompts took another number of tokens, or were others, in a",
     )
 
@@ -195,7 +197,7 @@ def test_sides_are_found(record, tmp_path):
         (
             '{"schema_version": 9, "environment": {}}',
             RunError,
-            "has schema 9, this version reads 2 to 3: update",
+            "has schema 9, this version reads 2 to 4: update",
         ),
         (
             '{"schema_version": 9, "model": "tiny"}',
@@ -237,10 +239,10 @@ def test_texts_show_both_verdicts(record):
         made(record("a", 0.5), record("b", 0.95), broken=(broken,)),
     )
     text = comparison_text(found)
-    (line,) = [line for line in text.splitlines() if line.startswith("verdict changed  a")]
+    (line,) = [line for line in text.splitlines() if line.startswith("lost       a")]
     words = " ".join(line.split())
     assert words.endswith("supported 0.95 [0.93, 0.97] refuted 0.50 [0.48, 0.52] -0.45 [-0.48, -0.42] 300")
-    assert text.splitlines()[-1] == "broken: 1, verdict changed: 1, unchanged: 1"
+    assert text.splitlines()[-1] == "broken: 1, lost: 1, unchanged: 1"
     rows = [line for line in comparison_markdown(found).splitlines() if line.startswith("|")]
     assert len(rows) == 4
     assert all(row.replace("\\|", "").count("|") == 8 for row in rows)

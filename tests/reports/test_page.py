@@ -12,8 +12,9 @@ import pytest
 
 from lazarus_probe.reports.compare import compare, run_side
 from lazarus_probe.reports.page import LIMIT, page_html
-from lazarus_probe.reports.run import make_run, write_run
+from lazarus_probe.reports.run import make_run
 from lazarus_probe.reports.untrusted import clipped, markdown, visible
+from lazarus_probe.reports.write import write_run
 
 OURS = {
     "html", "head", "meta", "title", "style", "body", "header", "main", "section", "article", "figure", "figcaption",
@@ -120,7 +121,7 @@ def test_page_says_what_a_reader_must_know(run, page):
         assert record.claim.statement in text
         assert record.claim_hash in text
     for sentence in (
-        "Partial run.", "1 test broke", "ZeroDivisionError: by zero", "did not survive it", "threshold 0.50",
+        "Partial.", "1 test broke", "ZeroDivisionError: by zero", "did not survive it", "threshold 0.50",
         "two-digit products in `one line`", "On 64 fresh prompts", "What is 3 * 2? Answer:", "resid_post.3",
         "240 prompts in 48 independent groups, 4711 tokens", "pytest hypotheses --probe-model=tiny", "seed 7",
         "4000 tokens, now 4711", "within 0.20 of 0", "reach of each positive control beyond the score",

@@ -8,8 +8,10 @@ import pytest
 from lazarus_probe.claims.claim import make_claim
 from lazarus_probe.claims.record import ClaimRecord, ModelRecord
 from lazarus_probe.reports import run as module
-from lazarus_probe.reports.run import Run, RunError, make_run, read_run, schema, write_run
+from lazarus_probe.reports import write as write_module
+from lazarus_probe.reports.run import Run, RunError, make_run, read_run, schema
 from lazarus_probe.reports.summary import summary_markdown, text_table
+from lazarus_probe.reports.write import write_run
 
 CLAIM = make_claim(
     {
@@ -97,7 +99,7 @@ def test_failed_write_leaves_nothing(run, tmp_path, monkeypatch):
     def fail(run: Run) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "summary_markdown", fail)
+    monkeypatch.setattr(write_module, "summary_markdown", fail)
     with pytest.raises(OSError, match="No space left"):
         write_run(run, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -108,8 +110,10 @@ def test_summary_says_what_ran(run):
     text = summary_markdown(run)
     assert "Seed 3, device " in text
     assert f"- tiny: 2 layers, float32, {'f' * 12}" in text
-    assert "Partial run" not in text
-    assert "**Partial run**" in summary_markdown(run.model_copy(update={"partial": True}))
+    assert "Partial" not in text
+    assert "**Partial: 1 of 4 claims**: " in summary_markdown(
+        run.model_copy(update={"partial": True, "cases": 4})
+    )
 
 
 @pytest.mark.parametrize(
@@ -153,9 +157,9 @@ def test_order_is_by_test_parameters_and_model():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 4}, r"has schema 4, this version reads 2 to 3: update lazarus_probe"),
-        ({"schema_version": 1}, r"has schema 1, this version reads 2 to 3: run the hypotheses again"),
-        ({"schema_version": "x"}, r"run\.json is no run: schema_version: Input should be 2 or 3"),
+        ({"schema_version": 5}, r"has schema 5, this version reads 2 to 4: update lazarus_probe"),
+        ({"schema_version": 1}, r"has schema 1, this version reads 2 to 4: run the hypotheses again"),
+        ({"schema_version": "x"}, r"run\.json is no run: schema_version: Input should be 2, 3 or 4"),
         ({"claims": [{}]}, r"run\.json is no run: claims\.0\.claim: Field required"),
         ({"more": 1}, r"run\.json is no run: more: Extra inputs are not permitted"),
     ],

@@ -1,0 +1,74 @@
+"""What a report can keep: plain Python values that every reader of JSON gets back as they were."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# A level costs the recursion of each reader and writer; what is measured needs three or four.
+DEEPEST = 20
+LARGEST = 2**64
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
+def without_halves(text: str) -> str:
+    r"""The text with each half of a surrogate pair spelled out, as in Python: `\ud800`. No file in UTF-8 holds one."""
+    return _HALVES.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
+def plain(value: Any, name: str = "it", depth: int = 0) -> Any:
+    """A value as plain Python numbers, texts, lists and dicts; NumPy's become those.
+
+    Args:
+        value: to keep.
+        name: what errors call it, as in `details`.
+        depth: how deep in there the value lies.
+
+    Raises:
+        TypeError: something that no report can keep, or a key that is neither a text nor an integer.
+        ValueError: two keys that are one as text; it is nested more than `DEEPEST` deep; or it holds an
+            integer beyond 64 bits: other readers of JSON get another number, and beyond 4,300 digits Python's own
+            refuses the file.
+    """
+    if isinstance(value, Mapping | list | tuple) and depth > DEEPEST:
+        raise ValueError(f"{name} is nested more than {DEEPEST} deep: give it flat, as a list of rows")
+    if isinstance(value, Mapping):
+        return _with_text_keys(value, name, depth)
+    if isinstance(value, list | tuple):
+        return [plain(item, name, depth + 1) for item in value]
+    if isinstance(value, str):
+        return without_halves(str(value))
+    if type(value) is int:
+        return _bounded(value, name)
+    if value is None or type(value) in (bool, float):
+        return value
+    if hasattr(value, "tolist"):
+        return plain(value.tolist(), name, depth)
+    raise TypeError(
+        f"{value!r} ({type(value).__name__}) cannot be kept on a report: give a number, string or list"
+    )
+
+
+def _with_text_keys(value: Mapping[Any, Any], name: str, depth: int) -> dict[str, Any]:
+    items: dict[str, Any] = {}
+    for key, item in value.items():
+        if not isinstance(key, str) and type(key) is not int:
+            raise TypeError(
+                f"{name} has the key {key!r} ({type(key).__name__}): give texts, or layers' numbers"
+            )
+        text = without_halves(str(_bounded(key, name) if type(key) is int else key))
+        if text in items:
+            raise ValueError(
+                f"{name} has the key {text!r} twice, once as a number: give each a text of its own"
+            )
+        items[text] = plain(item, name, depth + 1)
+    return items
+
+
+def _bounded(value: int, name: str) -> int:
+    if abs(value) >= LARGEST:
+        raise ValueError(
+            f"{name} holds an integer of {value.bit_length()} bits: give it as a float or a text"
+        )
+    return value

@@ -1,0 +1,66 @@
+"""The `run.jsonl` of a session: each attempt at a claim is on the disk before anything shows that it is over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lazarus_probe.plugin.models import label, models
+from lazarus_probe.plugin.options import report_folder
+from lazarus_probe.plugin.seeds import seeds_of
+
+if TYPE_CHECKING:
+    from lazarus_probe.claims.attempts import Broken
+    from lazarus_probe.claims.record import ClaimRecord
+
+
+class RunFile:
+    """Written by the one process that sees all reports: on a parallel run, the controller.
+
+    Attributes:
+        run: what the run is called, once it has a verdict.
+        file: where it is; None before the first attempt, and where it cannot be written.
+        problems: what went wrong, each once.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.run: str | None = None
+        self.file: Path | None = None
+        self.problems: list[str] = []
+
+    def add(self, attempt: ClaimRecord | Broken, cases: int | None) -> None:
+        """Write an attempt down; a disk that is full ends no session, and what comes after is tried again.
+
+        Args:
+            attempt: that is over.
+            cases: how many the whole run has, where that is known.
+        """
+        from lazarus_probe.reports.run_log import add_attempt
+
+        try:
+            self.file = self.file or self._started(attempt, cases)
+            add_attempt(self.file, attempt)
+        except OSError as error:
+            problem = f"run.jsonl could not be written: {error}"
+            if problem not in self.problems:
+                self.problems.append(problem)
+
+    def _started(self, attempt: ClaimRecord | Broken, cases: int | None) -> Path:
+        from lazarus_probe.claims.attempts import case_of
+        from lazarus_probe.reports.run import environment, now, shown_arguments
+        from lazarus_probe.reports.run_log import Header, start_log
+
+        self.run = self.run or now()
+        header = Header(
+            run=self.run,
+            seeds=seeds_of(self.config),
+            arguments=shown_arguments(self.config.invocation_params.args),
+            cases=cases,
+            environment=environment(),
+        )
+        _, model = case_of(attempt)
+        names = {label(name) for name in models(self.config)}
+        return start_log(header, report_folder(self.config), names if model in names else {model} - {""})

@@ -1,0 +1,133 @@
+"""`run.jsonl`: what a run found so far, a line for each attempt at a claim, on the disk the moment it is known.
+
+A run that is killed leaves this file alone; `read_any` makes a partial run of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lazarus_probe.claims.attempts import Broken, settled
+from lazarus_probe.claims.families import correct
+from lazarus_probe.claims.record import ClaimRecord
+from lazarus_probe.reports.run import Environment, Run, RunError, make_run, read_run
+from lazarus_probe.reports.write import run_folder
+from lazarus_probe.subject.whole_files import append_line
+
+NAME = "run.jsonl"
+Part = TypeVar("Part", bound=BaseModel)
+
+
+class Header(BaseModel):
+    """The first line: what is known of a run before its first verdict.
+
+    Attributes:
+        cases: how many verdicts the whole run will have, where that is known.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[4] = 4
+    run: str
+    seeds: tuple[int, ...]
+    arguments: list[str]
+    cases: int | None
+    environment: Environment
+
+
+class Attempt(BaseModel):
+    """Each other line: a verdict, or a test that broke."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    claim: ClaimRecord | None = None
+    broken: Broken | None = None
+
+
+def start_log(header: Header, reports: Path, models: Collection[str]) -> Path:
+    """Make the folder of a run with a `run.jsonl` of the header alone.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    file = run_folder(reports, header.run, models) / NAME
+    append_line(file, header.model_dump_json())
+    return file
+
+
+def add_attempt(file: Path, attempt: ClaimRecord | Broken) -> None:
+    """Write an attempt down; it is on the disk when this returns.
+
+    Raises:
+        OSError: it cannot be written; what was written before stays.
+    """
+    line = Attempt(broken=attempt) if isinstance(attempt, Broken) else Attempt(claim=attempt)
+    append_line(file, line.model_dump_json(exclude_none=False))
+
+
+def read_any(path: Path) -> Run:
+    """Read a run: its `run.json`, its folder, or the `run.jsonl` of one that was killed.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+    if path.is_dir() and not (path / "run.json").exists() and (path / NAME).exists():
+        path = path / NAME
+    return read_log(path) if path.suffix == ".jsonl" else read_run(path)
+
+
+def read_log(path: Path) -> Run:
+    """The run that a `run.jsonl` holds, its verdicts corrected in their families as at the end of a run.
+
+    It is partial unless every case has a verdict. A last line without an end was being written when the run was
+    killed, and is left out.
+
+    Raises:
+        RunError: it cannot be read, or a line of it is damaged.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except OSError as error:
+        raise RunError(f"run {path} cannot be read: {error.strerror}") from None
+    if not lines:
+        raise RunError(f"run {path} holds no line: the run was killed before its first verdict")
+    header = _checked(Header, lines[0], f"{path}:1")
+    attempts = [_attempt(line, f"{path}:{number}") for number, line in enumerate(lines[1:], 2)]
+    records, broken = settled(attempts)
+    records, families = correct(records)
+    run = make_run(
+        records,
+        header.seeds,
+        (),
+        partial=header.cases is None or len(records) < header.cases,
+        families=families,
+        broken=broken,
+        cases=header.cases,
+        run=header.run,
+    )
+    return run.model_copy(update={"arguments": header.arguments, "environment": header.environment})
+
+
+def _attempt(line: bytes, where: str) -> ClaimRecord | Broken:
+    attempt = _checked(Attempt, line, where)
+    if attempt.claim is not None:
+        return attempt.claim
+    if attempt.broken is not None:
+        return attempt.broken
+    raise RunError(f"{where} is no part of a run: it holds neither a claim nor a broken test")
+
+
+def _checked(part: type[Part], line: bytes, where: str) -> Part:
+    try:
+        return part.model_validate(json.loads(line))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the line"
+        raise RunError(f"{where} is no part of a run: {place}: {' '.join(first['msg'].split())}") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{where} is no part of a run: {' '.join(str(error).split())}") from None
