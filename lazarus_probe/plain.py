@@ -12,9 +12,22 @@ LARGEST = 2**64
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
+class NotPlainError(TypeError):
+    """A value, or a key, of a type that no report can keep."""
+
+
 def without_halves(text: str) -> str:
     r"""The text with each half of a surrogate pair spelled out, as in Python: `\ud800`. No file in UTF-8 holds one."""
     return _HALVES.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
+def storable(value: Any) -> Any:
+    """Plain values with the halves of surrogate pairs spelled out in all of their texts."""
+    if isinstance(value, dict):
+        return {without_halves(key): storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(item) for item in value]
+    return without_halves(value) if isinstance(value, str) else value
 
 
 def plain(value: Any, name: str = "it", depth: int = 0) -> Any:
@@ -26,7 +39,7 @@ def plain(value: Any, name: str = "it", depth: int = 0) -> Any:
         depth: how deep in there the value lies.
 
     Raises:
-        TypeError: something that no report can keep, or a key that is neither a text nor an integer.
+        NotPlainError: something that no report can keep, or a key that is neither a text nor an integer.
         ValueError: two keys that are one as text; it is nested more than `DEEPEST` deep; or it holds an
             integer beyond 64 bits: other readers of JSON get another number, and beyond 4,300 digits Python's own
             refuses the file.
@@ -45,7 +58,7 @@ def plain(value: Any, name: str = "it", depth: int = 0) -> Any:
         return value
     if hasattr(value, "tolist"):
         return plain(value.tolist(), name, depth)
-    raise TypeError(
+    raise NotPlainError(
         f"{value!r} ({type(value).__name__}) cannot be kept on a report: give a number, string or list"
     )
 
@@ -54,7 +67,7 @@ def _with_text_keys(value: Mapping[Any, Any], name: str, depth: int) -> dict[str
     items: dict[str, Any] = {}
     for key, item in value.items():
         if not isinstance(key, str) and type(key) is not int:
-            raise TypeError(
+            raise NotPlainError(
                 f"{name} has the key {key!r} ({type(key).__name__}): give texts, or layers' numbers"
             )
         text = without_halves(str(_bounded(key, name) if type(key) is int else key))

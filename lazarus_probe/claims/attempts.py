@@ -78,8 +78,13 @@ def settled(attempts: Sequence[ClaimRecord | Broken]) -> tuple[list[ClaimRecord]
         later stands among both.
     """
     cases: dict[tuple[str, str], list[ClaimRecord | Broken]] = {}
+    models = {case_of(attempt) for attempt in attempts if not isinstance(attempt, Broken)}
     for attempt in attempts:
-        cases.setdefault(case_of(attempt), []).append(attempt)
+        claim, model = case_of(attempt)
+        others = [name for key, name in models if key == claim]
+        # A test that broke before it had its model is an attempt at the one that it has the next time.
+        case = (claim, others[0]) if not model and len(others) == 1 else (claim, model)
+        cases.setdefault(case, []).append(attempt)
     records = [record for each in cases.values() if (record := _record(each))]
     broken = [last for each in cases.values() if isinstance(last := each[-1], Broken)]
     return sorted(records, key=lambda record: record.order), sorted(broken, key=lambda each: each.test)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from lazarus_probe.plain import without_halves
+from lazarus_probe.plain import storable, without_halves
 from lazarus_probe.plugin.baselines import known
 from lazarus_probe.plugin.collection import EVIDENCE, claim_of, is_claim
 from lazarus_probe.plugin.errors import one_line
@@ -74,8 +74,15 @@ def _broken(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestR
         "test": without_halves(item.nodeid),
         "error": line if len(line) <= 500 else f"{line[:499]}\u2026",
         "claim": f"{claim}[{given}]" if given else claim,
-        "model": label(item.callspec.params["subject"]) if uses_models(item) else "",  # type: ignore[attr-defined]
+        "model": _model_of(item),
     }
+
+
+def _model_of(item: pytest.Item) -> str:
+    """The model that a test ran on, or was to run on; a test whose `subject` is its own may break before it has one."""
+    if EVIDENCE in item.stash:
+        return item.stash[EVIDENCE][1].name
+    return label(item.callspec.params["subject"]) if uses_models(item) else ""  # type: ignore[attr-defined]
 
 
 def _judged(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Judged | None:
@@ -171,15 +178,17 @@ def _record(item: pytest.Item, judged: Judged) -> ClaimRecord:
 
     found, model = item.stash[EVIDENCE]
     claim = found.claim
-    return ClaimRecord(
+    record = ClaimRecord(
         claim=claim,
         claim_hash=claim.hash,
-        test=without_halves(item.nodeid),
-        parameters=without_halves(parameters(item)),
+        test=item.nodeid,
+        parameters=parameters(item),
         model=model,
         family=family_of(claim, item.path, model.num_layers),
         **judged_fields(claim, judged),
     )
+    # A unit, a place or a control's name stands in the reason too: here is the one way that all of it goes.
+    return ClaimRecord.model_validate(storable(record.model_dump(mode="json")))
 
 
 def properties_of(record: ClaimRecord) -> list[tuple[str, object]]:

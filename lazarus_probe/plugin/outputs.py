@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.junitxml import xml_key
 
 from lazarus_probe.plugin.baselines import baseline_path, named_path
 from lazarus_probe.plugin.models import label, models
@@ -28,6 +29,7 @@ def problem_with_outputs(config: pytest.Config) -> str | None:
         try:
             try_file(file)
         except OSError as error:
+            _write_no_xml(config)
             return f"{option}: {file} cannot be written ({error.strerror})"
     return None
 
@@ -39,3 +41,11 @@ def _files(config: pytest.Config) -> Iterator[tuple[str, Path]]:
         yield f"--probe-save {name}", named_path(config, name)
     if xml := getattr(config.option, "xmlpath", None):
         yield f"--junitxml {xml}", config.invocation_params.dir / xml
+
+
+def _write_no_xml(config: pytest.Config) -> None:
+    """A run that ends before it began has no junitxml: pytest's own try to write it would end in a traceback."""
+    xml = config.stash.get(xml_key, None)
+    if xml is not None:
+        del config.stash[xml_key]
+        config.pluginmanager.unregister(xml)

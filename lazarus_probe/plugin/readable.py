@@ -8,7 +8,7 @@ import pytest
 from _pytest._code.code import TerminalRepr
 from _pytest._io import TerminalWriter
 
-from lazarus_probe.reports.untrusted import on_terminal
+from lazarus_probe.reports.untrusted import in_line, on_terminal
 
 
 def make_readable(report: pytest.TestReport) -> None:
@@ -18,8 +18,10 @@ def make_readable(report: pytest.TestReport) -> None:
     even send it. Where there is nothing to spell out the traceback stays as it was, colours and all.
     """
     text = _text(report.longrepr)
-    if text is not None and (shown := on_terminal(text)) != text:
-        report.longrepr = shown
+    if text is None or (shown := on_terminal(text)) == text:
+        return
+    crash = getattr(report.longrepr, "reprcrash", None)  # pytest's summary has the first line of a text
+    report.longrepr = f"{in_line(crash.message)}\n{shown}" if crash else shown
 
 
 def _text(longrepr: object) -> str | None:

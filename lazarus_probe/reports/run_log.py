@@ -6,6 +6,7 @@ A run that is killed leaves this file alone; `read_any` makes a partial run of i
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -53,10 +54,14 @@ def start_log(header: Header, reports: Path, models: Collection[str]) -> Path:
     """Make the folder of a run with a `run.jsonl` of the header alone.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written; then there is no folder either.
     """
     file = run_folder(reports, header.run, models) / NAME
-    append_line(file, header.model_dump_json())
+    try:
+        append_line(file, header.model_dump_json())
+    except OSError:
+        shutil.rmtree(file.parent, ignore_errors=True)
+        raise
     return file
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -54,6 +56,33 @@ def test_other_claims_stay_for_the_same_model_and_seed(tmp_path, a_record, finge
     update_baseline(path, [a_record(parameters="a")], seeds=[0])
     update_baseline(path, [a_record(parameters="b", fingerprint=fingerprint)], seeds=[seed])
     assert list(read_baseline(path).claims) == keys
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from lazarus_probe.claims.baseline import update_baseline
+from lazarus_probe.claims.record import ClaimRecord
+
+folder, me = Path(sys.argv[1]), sys.argv[2]
+record = ClaimRecord.model_validate_json((folder / "record.json").read_text())
+records = [record.model_copy(update={"parameters": f"{me}{i}"}) for i in range(11)]
+(folder / f"{me}.ready").touch()
+while len(list(folder.glob("*.ready"))) < 2:
+    time.sleep(0.001)
+for number in range(20):
+    update_baseline(folder / f"round-{number}.json", records, [0])
+"""
+
+
+def test_two_writers_lose_no_claim(tmp_path, a_record):
+    """Of two processes that bring 20 baselines up to date at once, 11 claims each, all 440 claims are kept."""
+    (tmp_path / "record.json").write_text(a_record().model_dump_json())
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, me]) for me in ("a", "b")]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    kept = [len(read_baseline(tmp_path / f"round-{number}.json").claims) for number in range(20)]
+    assert kept == [22] * 20
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_name_never_loses_a_claim(tmp_path, a_record):

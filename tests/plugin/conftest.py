@@ -31,6 +31,16 @@ def measured(score, gain=0.5, groups=20, **changes):
     return Measurement(**{**fields, "unit": "accuracy", "controls": controls, **changes})
 """
 
+# A model under study that is four fields: what a plugin or a worker does to a session depends on no weights.
+STUB = """
+from types import SimpleNamespace
+import pytest
+
+@pytest.fixture(scope="session")
+def subject():
+    return SimpleNamespace(name="stub", fingerprint="f" * 64, num_layers=2, dtype="float32")
+"""
+
 
 @dataclass(frozen=True)
 class Project:
@@ -54,6 +64,15 @@ class Project:
         # Where the plugin is installed it is imported already, too early for pytest to rewrite its assertions.
         quiet = ("-p", "lazarus_probe.plugin", "-W", "ignore::pytest.PytestAssertRewriteWarning")
         return self.pytester.runpytest_inprocess(*quiet, *options, *arguments, no_reraise_ctrlc=True)
+
+    def use_stub(self, more: str = "") -> None:
+        """Test a stub of a model in place of the tiny one; `more` is for its conftest.py."""
+        self.pytester.makeconftest(STUB + more)
+
+    def run_apart(self, *arguments: str | Path) -> pytest.RunResult:
+        """Run pytest in a process of its own, on the stub."""
+        options = ("-plazarus_probe.plugin", "-pno:cacheprovider", *arguments)
+        return self.pytester.runpytest_subprocess(*options, timeout=300)
 
     def reports(self) -> list[dict[str, Any]]:
         """Every run.json that was written, the first first."""

@@ -135,7 +135,7 @@ def test_report_folder_is_chosen(project):
 
 
 def test_failed_write_leaves_nothing(project, monkeypatch):
-    """A report that cannot be written is one line and exit code 4; every verdict stays in run.jsonl, and no part file."""
+    """A report that cannot be written is one line and exit code 4; every verdict stays in run.jsonl."""
     project.write(SUITE)
     monkeypatch.setattr(Path, "replace", _no_space)
     result = project.run("-p", "no:cacheprovider")

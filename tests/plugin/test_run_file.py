@@ -1,0 +1,233 @@
+"""What is on the disk while a run goes on, and what is left of one that was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lazarus_probe.cli.lazarus import main
+from lazarus_probe.reports.run import RunError
+from lazarus_probe.reports.run_log import read_any
+
+pytest_plugins = ["pytester"]
+
+SUITE = """
+import os, signal
+
+@claim("wrong")
+@pytest.mark.parametrize("where", range(3))
+def test_a_wrong(evidence, where):
+    evidence.record(measured(0.5))
+
+@claim("broken")
+def test_b_broken(evidence):
+    assert 1 == 2
+
+@claim("right")
+def test_c_right(evidence):
+    evidence.record(measured(0.95, p=0.001))
+
+@claim("last")
+def test_d_last(evidence):
+    how = os.environ.get("HOW")
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "kill all":
+        os.kill(int(os.environ["CONTROLLER"]), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+    evidence.record(measured(0.95))
+"""
+
+
+@pytest.fixture
+def suite(project):
+    project.use_stub(
+        "import os\nos.environ.setdefault('CONTROLLER', str(os.getpid()))\n"
+    )  # workers inherit it
+    project.write(SUITE)
+    return project
+
+
+def the_log(project):
+    (log,) = (project.pytester.path / "reports").glob("*/run.jsonl")
+    return log
+
+
+def test_the_log_holds_what_the_run_does(suite):
+    """Of a run that ends, run.jsonl comes to the same claims, families and broken tests as run.json."""
+    assert suite.run_apart().ret == 1
+    log = the_log(suite)
+    from_log, from_run = read_any(log), read_any(log.parent)
+    assert from_log.model_dump(exclude={"partial"}) == from_run.model_dump(exclude={"partial"})
+    assert from_run.cases == 6
+    assert sorted(path.name for path in log.parent.iterdir()) == [
+        "index.html",
+        "run.json",
+        "run.jsonl",
+        "summary.md",
+    ]
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("-pxdist.plugin", "-n2"), ("--probe-seeds=2",)], ids=["alone", "xdist", "seeds"]
+)
+def test_a_killed_run_keeps_every_verdict(suite, monkeypatch, options, capsys):
+    """After kill -9 every claim that was over is in run.jsonl, and page, compare and card say how many there are."""
+    monkeypatch.setenv("HOW", "kill all" if "-n2" in options else "kill")
+    assert suite.run_apart(*options).ret == -signal.SIGKILL
+    folder = the_log(suite).parent
+    assert not (folder / "run.json").exists()
+    run = read_any(folder)
+    ids = [record.claim.id for record in run.claims]
+    over = [*["wrong"] * 3, "right"]
+    # On two workers the last claim may come before others are over; what the controller was told is there.
+    assert sorted(ids) == sorted(over) if "-n2" not in options else set(ids) <= set(over)
+    assert run.partial
+    assert run.how_partial == f"partial: {len(ids)} of 6 claims"
+    monkeypatch.chdir(suite.pytester.path)
+    if not ids:
+        return
+    assert main(["report", "page", "reports"]) == 0
+    assert f"Partial: {len(ids)} of 6 claims." in (folder / "index.html").read_text()
+    capsys.readouterr()
+    assert main(["report", "card", str(folder)]) == 0
+    assert f"partial: {len(ids)} of 6 claims" in capsys.readouterr().out
+    assert main(["report", "compare", str(folder / "run.jsonl"), str(folder)]) in (0, 3)
+    assert f"is partial: {len(ids)} of 6 claims" in capsys.readouterr().out
+
+
+def test_each_verdict_is_there_before_it_is_shown(suite):
+    """A claim's line is in run.jsonl before the next test begins."""
+    suite.write(
+        SUITE + "\ndef test_z_look():\n    import glob\n    (log,) = glob.glob('reports/*/run.jsonl')\n"
+        "    assert len(open(log).readlines()) == 7  # a header and six cases\n"
+    )
+    suite.run_apart().assert_outcomes(passed=3, failed=4)
+
+
+def test_a_line_that_was_being_written_is_left_out(suite):
+    """What a kill cut off at the end is no verdict; a damaged line before it is named."""
+    suite.run_apart()
+    log = the_log(suite)
+    whole = log.read_bytes()
+    (log.parent / "run.json").unlink()
+    log.write_bytes(whole + whole.splitlines()[1][:100])
+    assert len(read_any(log.parent).claims) == 5
+    lines = whole.splitlines(keepends=True)
+    log.write_bytes(b"".join([*lines[:2], lines[2][:50] + b"\n", *lines[3:]]))
+    with pytest.raises(RunError, match=r"run\.jsonl:3 is no part of a run: "):
+        read_any(log.parent)
+    log.write_bytes(b"")
+    with pytest.raises(RunError, match="killed before its first verdict"):
+        read_any(log.parent)
+
+
+def test_a_full_disk_ends_no_session(suite, monkeypatch):
+    """Where run.jsonl cannot be written the run goes on, says so once, and ends as an error of usage."""
+    suite.write(
+        SUITE + "\nfrom lazarus_probe.reports import run_log\n"
+        "def no_space(path, line):\n    raise OSError(28, 'No space left on device', str(path))\n"
+        "run_log.append_line = no_space\n"
+    )
+    result = suite.run_apart()
+    assert result.ret == 4
+    said = [line for line in result.outlines if line.startswith("ERROR: run.jsonl could not be written")]
+    assert len(said) == 1
+    assert [len(run["claims"]) for run in suite.reports()] == [5]
+
+
+def test_sessions_that_end_in_one_second_keep_their_folders(suite):
+    """Two sessions at once on one report folder leave two runs."""
+    arguments = [sys.executable, "-mpytest", "-plazarus_probe.plugin", "-pno:cacheprovider", "-q"]
+    while time.time() % 1 > 0.2:  # both begin in the same second, as far as that can be
+        time.sleep(0.01)
+    runs = [subprocess.Popen(arguments, cwd=suite.pytester.path, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [run.wait() for run in runs] == [1, 1]
+    assert [len(run["claims"]) for run in suite.reports()] == [5, 5]
+
+
+def test_nothing_tested_is_said(project):
+    """Where no claim applies to the model the summary says so loudly, and --probe-strict fails."""
+    project.use_stub()
+    project.write("""
+        @claim("moot")
+        @pytest.mark.parametrize("where", range(3))
+        def test_moot(evidence, where):
+            evidence.require(False, "it has no experts")
+    """)
+    loud = "NOTHING WAS TESTED ON stub: none of the 3 claims applies to it"
+    result = project.run(models=())
+    assert result.ret == 0
+    assert loud in result.outlines
+    folder = max((project.pytester.path / "reports").iterdir())
+    assert f"**{loud}**" in (folder / "summary.md").read_text()
+    assert loud in (folder / "index.html").read_text()
+    assert project.run("--probe-strict", "--probe-update", models=()).ret == 1
+    assert project.run("--probe-strict", models=()).ret == 0  # as in the baseline
+
+
+def test_some_tested_is_not_nothing(project):
+    """One claim that applies is enough for the summary to say nothing of it."""
+    project.use_stub()
+    project.write("""
+        @claim("c")
+        @pytest.mark.parametrize("where", range(2))
+        def test_c(evidence, where):
+            evidence.require(where, "it has no experts")
+            evidence.record(measured(0.95))
+    """)
+    result = project.run("--probe-strict", models=())
+    assert "NOTHING" not in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            ("--probe-report=/proc/nope",),
+            "ERROR: --probe-report /proc/nope cannot be written to (*); give another *",
+        ),
+        (
+            ("--probe-update", "--probe-report=here"),
+            "ERROR: --probe-update: *here/baselines/organism.json cannot *",
+        ),
+        (
+            ("--probe-save=organism", "--probe-report=here"),
+            "ERROR: --probe-save organism: * cannot be written (*)",
+        ),
+        (("--junitxml=/proc/nope/x.xml",), "ERROR: --junitxml /proc/nope/x.xml: * cannot be written (*)"),
+    ],
+)
+def test_places_are_tried_before_the_work(project, options, line):
+    """Where a report, a baseline or junitxml cannot be written the run ends before a claim begins, naming the place."""
+    project.use_stub()
+    project.write(
+        '@claim("c")\ndef test_c(evidence):\n    open("began", "w")\n    evidence.record(measured(0.95))'
+    )
+    (project.pytester.path / "here").mkdir()
+    (project.pytester.path / "here/baselines").touch()
+    result = project.run(*options, models=())
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([line])
+    assert not (project.pytester.path / "began").exists()
+    assert list(project.pytester.path.glob("**/*.partial")) == []
+
+
+def test_a_record_costs_little(suite):
+    """Writing a record down costs a small part of making it: fewer than one tenth of a claim that takes 0.1 seconds."""
+    suite.run_apart()
+    log = the_log(suite)
+    line = log.read_text().splitlines()[1]
+    from lazarus_probe.subject.whole_files import append_line
+
+    started = time.perf_counter()
+    for _ in range(50):
+        append_line(log, line)
+    assert (time.perf_counter() - started) / 50 < 0.01 * max(1, os.getloadavg()[0])
+    assert json.loads(log.read_text().splitlines()[-1])["claim"]
