@@ -8,10 +8,10 @@ READY := .venv/.ready
 
 # A core for each worker: a second thread of a BLAS has none to run on, and spins while the others work (a file of probes
 # took 23 seconds of processor time, and 3 with one thread).
-test hypotheses calibration stability: export OMP_NUM_THREADS ?= 1
-test hypotheses calibration stability: export MKL_NUM_THREADS ?= 1
+test hypotheses calibration stability plugins: export OMP_NUM_THREADS ?= 1
+test hypotheses calibration stability plugins: export MKL_NUM_THREADS ?= 1
 
-.PHONY: help setup hypotheses test kernels lint docs architectures calibration stability claims fuzz parity peers bench bench-suite clean
+.PHONY: help setup hypotheses test kernels lint docs architectures calibration stability claims fuzz plugins parity peers bench bench-suite clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,11 @@ claims: $(READY) ## write docs/claims.md: every claim, what was published, and w
 fuzz: $(READY) ## feed damaged files to every reader for a minute (installs atheris first)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]"
 	@$(BIN)/python tests/fuzz/atheris_readers.py -max_total_time=60
+
+plugins: $(READY) ## run the same claims beside other pytest plugins (installs them first)
+	@echo "running claims beside other plugins of pytest"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[plugins]"
+	@PLUGINS=installed $(BIN)/python -m pytest tests/plugin/test_matrix.py -n $(WORKERS)
 
 parity: $(READY) ## compare every family with transformers (installs torch first)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[torch]"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lazarus_probe.plain import without_halves
 from lazarus_probe.plugin.models import DEFAULT_MODEL, asked_for, label, models
 from lazarus_probe.plugin.seeds import add_seed_options, check_seeds, seeds_of
 
@@ -100,6 +101,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _check_options(config: pytest.Config) -> None:
     check_seeds(config)
+    _check_workers_get_them(config)
     if config.getoption("probe_fail_on") is not None:  # else nothing is to be imported yet
         fail_on(config)
     folders = {"--probe-report": report_folder(config), "--probe-activations": activations_folder(config)}
@@ -109,6 +111,19 @@ def _check_options(config: pytest.Config) -> None:
     from lazarus_probe.plugin.baselines import check_baselines
 
     check_baselines(config)
+
+
+def _check_workers_get_them(config: pytest.Config) -> None:
+    """Refuse a name that is no UTF-8 in a parallel run: pytest-xdist cannot hand it to a worker."""
+    if config.getoption("dist", "no") == "no":
+        return
+    for name, value in sorted(vars(config.option).items()):
+        texts = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
+        if name.startswith("probe_") and any(without_halves(text) != text for text in texts):
+            option = f"--{name.replace('_', '-')}"
+            raise pytest.UsageError(
+                f"{option} {value!a} is no UTF-8, which pytest-xdist needs: give another name, or -n0"
+            )
 
 
 def report_folder(config: pytest.Config) -> Path:

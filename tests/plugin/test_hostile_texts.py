@@ -1,4 +1,4 @@
-"""Texts and values that no file, terminal or worker can hold as they are: spelled out, or refused where they are made."""
+"""Texts and values that no file, terminal or worker can hold: spelled out, or refused where they are made."""
 
 from __future__ import annotations
 
@@ -60,27 +60,28 @@ def test_details(evidence, how):
 def test_last(evidence):
     evidence.record(measured(0.95, p=0.001))
 """
-RAW = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff]|^\s*::|##\[", re.MULTILINE)
+RAW = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff]")
+COMMAND = re.compile(r"^\s*::|##\[", re.MULTILINE)
 
 
 @pytest.fixture(params=[(), ("-pxdist.plugin", "-n2")], ids=["alone", "xdist"])
 def ran(request, project, monkeypatch):
-    """The suite has run, its report in a folder whose name is no UTF-8, as part of a CI job."""
+    """The suite has run as part of a CI job; alone, its report in a folder whose name is no UTF-8."""
     project.use_stub()
     project.write(SUITE)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.pytester.path / "step.md"))
+    name = "r" if request.param else "r\udcff"
     # Plain lines, as a CI host has them: pytest's own colours are no text of a model's.
-    result = project.run_apart("--color=no", "--junitxml=junit.xml", "--probe-report=r\udcff", *request.param)
-    return project, result
+    result = project.run_apart("--color=no", "--junitxml=junit.xml", f"--probe-report={name}", *request.param)
+    (folder,) = (project.pytester.path / name).iterdir()
+    return project.pytester.path, folder, result
 
 
-def test_nothing_is_lost_and_nothing_is_raw(ran):
-    """Every claim but the bad ones has its verdict; each of those is one failed test; all texts are spelled out."""
-    project, result = ran
+def test_nothing_is_lost(ran):
+    """Every claim but the bad ones has its verdict, and each of those is one failed test that says what is right."""
+    _, folder, result = ran
     assert result.ret == 1
-    output = result.stdout.str() + result.stderr.str()
-    assert "INTERNALERROR" not in output
-    (folder,) = (project.pytester.path / "r\udcff").iterdir()
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
     run = read_any(folder)
     assert {record.claim.id: str(record.outcome) for record in run.claims} == {
         "first": "supported",
@@ -88,34 +89,46 @@ def test_nothing_is_lost_and_nothing_is_raw(ran):
         "prompt": "refuted",
         "reason": "not applicable",
     }
-    assert run.broken == read_any(folder / "run.jsonl").broken
     assert not run.partial
+    assert run.broken == read_any(folder / "run.jsonl").broken
     errors = {broken.test.partition("::test_")[2]: broken.error for broken in run.broken}
     assert len(errors) == 12
-    assert (
-        "evidence.record takes one Measurement, not float 0.9; give evidence.record(rate(...)), or"
-        in errors["no_measurement[float]"]
-    )
-    assert "the measurement's unit cannot be kept" in errors["no_measurement[unit]"]
-    assert (
-        "evidence.require takes whether a precondition holds and the precondition in words"
-        in errors["no_words"]
-    )
-    assert "details is nested more than 20 deep" in errors["details[0]"]
-    assert "details holds an integer of 16613 bits" in errors["details[1]"]
-    assert "details has the key (1, 2) (tuple)" in errors["details[2]"]
-    for text in (output, *((folder / name).read_text() for name in ("summary.md", "index.html"))):
-        assert not RAW.search(text.replace("##[", "")) if text.startswith("#") else not RAW.search(text)
-    assert not re.search(r"^\s*::", (project.pytester.path / "step.md").read_text(), re.MULTILINE)
-    reasons = {
-        each.get("value")
-        for each in ElementTree.parse(project.pytester.path / "junit.xml").iter("property")
-        if each.get("name") == "reason"
+    told = {
+        "no_measurement[float]": "evidence.record takes one Measurement, not float 0.9; give evidence.record(rate(",
+        "no_measurement[unit]": "the measurement's unit cannot be kept on a report: ",
+        "no_words": "evidence.require takes whether a precondition holds and the precondition in words",
+        "details[0]": "details is nested more than 20 deep",
+        "details[1]": "details holds an integer of 16613 bits",
+        "details[2]": "details has the key (1, 2) (tuple)",
+        "details[4]": "details has the key '1' twice",
     }
-    assert r"no\ud800\n::error title=x::boo\x1b[31m\x00 \x23#[error]z" in reasons
+    assert [test for test, text in told.items() if text not in errors[test]] == []
     (prompt,) = [record for record in run.claims if record.claim.id == "prompt"]
     assert prompt.measurement.details == {
         r"k\ud800": r"v\ud900",
         "e": "\x1b",
     }  # what JSON can hold stays as it was
     assert prompt.measurement.examples[0].prompt == "a\\ud800b\x1b[31m\x00"
+
+
+def test_nothing_is_raw(ran):
+    """Terminal, page, summaries and junitxml spell control characters out, and no line is a CI host's command."""
+    path, folder, result = ran
+    output = result.stdout.str() + result.stderr.str()
+    texts = {name: (folder / name).read_text() for name in ("index.html", "summary.md")}
+    texts |= {"terminal": output, "step.md": (path / "step.md").read_text()}
+    assert [name for name, text in texts.items() if RAW.search(text)] == []
+    assert not COMMAND.search(output)
+    assert not re.search(r"^\s*::", texts["step.md"], re.MULTILINE)
+    properties = ElementTree.parse(path / "junit.xml").iter("property")
+    reasons = {each.get("value") for each in properties if each.get("name") == "reason"}
+    assert r"no\ud800\n::error title=x::boo\x1b[31m\x00 \x23#[error]z" in reasons
+
+
+def test_workers_are_given_utf8(project):
+    """A name that pytest-xdist cannot hand to its workers is refused in one line."""
+    project.use_stub()
+    project.write(SUITE)
+    result = project.run_apart("-pxdist.plugin", "-n2", "--probe-report=r\udcff")
+    assert result.ret == 4
+    assert r"ERROR: --probe-report 'r\udcff' is no UTF-8, which pytest-xdist needs: " in result.stderr.str()
