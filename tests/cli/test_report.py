@@ -39,6 +39,27 @@ def test_exit_code_tells_what_changed(baselines, capsys):
     assert "supported 0.95 [0.93, 0.97]" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["a", "b"], 1),  # lost
+        (["b", "a"], 0),  # gained
+        (["b", "a", "--fail-on", "gained"], 1),
+        (["a", "b", "--fail-on", "weakened,gained"], 0),
+        (["b", "a", "--fail-on", "any"], 1),
+        (["a", "b", "--fail-on", "none"], 0),
+        (["a", "b", "--fail-on", "worse"], 2),
+    ],
+)
+def test_what_fails_is_chosen(baselines, capsys, options, code):
+    """What is worse is 1 by default, and --fail-on says which changes are."""
+    assert main(["report", "compare", *options]) == code
+    if code == 2:
+        assert capsys.readouterr().err.startswith(
+            "error: --fail-on 'worse' is unknown; give any, none, or some of "
+        )
+
+
 def test_formats(baselines, capsys):
     """--json is data and --markdown a table; both at once are refused."""
     assert main(["report", "compare", "a", "b", "--json"]) == 1
@@ -86,7 +107,7 @@ def carried_out(job, folder: Path) -> dict[str, int]:
 
 
 def test_workflow_tells_a_finding_from_a_broken_test(workflow, tmp_path):
-    """The documented job fails as `finding changed` from organism-early to organism, and apart where a test breaks."""
+    """The documented job fails where a finding is worse than it was, not where it is better; a broken test is apart."""
     folder = tmp_path / "hypotheses"
     (folder / "expectations").mkdir(parents=True)
     shutil.copy(ROOT / "hypotheses/expectations/patching.yaml", folder / "expectations")
@@ -95,13 +116,19 @@ def test_workflow_tells_a_finding_from_a_broken_test(workflow, tmp_path):
     (folder / "test_patching.py").write_text(text)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     codes = carried_out(workflow, tmp_path)
-    assert codes == {"Test the claims on both versions": 0, "Compare them": 0, "A finding changed": 1}
+    assert codes == {
+        "Test the claims on both versions": 0,
+        "Compare them": 0,
+    }  # what is newly measurable is no loss
     summary = (tmp_path / "summary.md").read_text()
     assert (
         "| newly measurable | patching-transfers-answer | organism | not applicable | supported 1.00"
         in summary
     )
     assert summary.count("# Claims, run ") == 2
+    workflow["env"] = {"OLD": "organism", "NEW": "organism-early"}
+    codes = carried_out(workflow, tmp_path)
+    assert codes == {"Test the claims on both versions": 0, "Compare them": 0, "A finding changed": 1}
     (folder / "test_patching.py").write_text(f"{text}\n\ndef transfer(*_):\n    raise RuntimeError('gone')\n")
     codes = carried_out(workflow, tmp_path)
     assert codes == {"Test the claims on both versions": 0, "Compare them": 0, "A test broke": 1}

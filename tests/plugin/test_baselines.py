@@ -79,6 +79,56 @@ def test_changed_verdict_fails(kept, monkeypatch, name, value, line):
     result.stdout.fnmatch_lines(["* tiny * " + ("supported!*" if name == "A" else "refuted!*")])
 
 
+MOVES = """
+import os
+
+@claim("a")
+def test_a(evidence):
+    score = os.environ["SCORE"]
+    evidence.require(score != "none", "it has no such layer")
+    evidence.record(measured(float(score)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "change", "code", "outcome", "options"),
+    [
+        ("none", "0.95", "newly measurable", 0, "passed", ()),
+        ("none", "0.5", "newly measurable", 1, "failed", ()),  # as it would without a baseline
+        ("none", "0.95", "newly measurable", 1, "failed", ("--probe-fail-on=newly-measurable",)),
+        ("0.95", "none", "no longer measurable", 1, "failed", ()),
+        ("0.95", "none", "no longer measurable", 0, "skipped", ("--probe-fail-on=lost",)),
+        ("0.95", "0.9", "weakened", 1, "failed", ()),
+        ("0.95", "0.9", "weakened", 0, "inconclusive", ("--probe-fail-on=lost",)),
+        ("0.95", "0.5", "lost", 1, "failed", ("--probe-fail-on=lost",)),
+        ("0.95", "0.5", "lost", 0, "xfailed", ("--probe-fail-on=none",)),
+        ("0.5", "0.9", "gained", 0, "inconclusive", ()),
+    ],
+)
+def test_each_change_has_its_outcome(project, monkeypatch, before, now, change, code, outcome, options):
+    """What became of a claim is counted in the summary with the way to keep it, and fails where it is to fail."""
+    project.use_stub()
+    project.write(MOVES)
+    monkeypatch.setenv("SCORE", before)
+    project.run("--probe-update", models=())
+    monkeypatch.setenv("SCORE", now)
+    result = project.run(*options, models=())
+    assert (result.ret, result.parseoutcomes()) == (code, {outcome: 1})
+    lines = [f"verdicts that changed since the baseline: 1 {change}"]
+    result.stdout.fnmatch_lines([*lines, "if the changed verdicts are right, keep them with --probe-update"])
+    project.run("--probe-update", models=())
+    assert project.run(*options, models=()).ret == 0
+
+
+def test_an_unknown_change_is_refused(project):
+    """--probe-fail-on names what there is, in one line."""
+    result = project.run("--probe-fail-on=worse", models=())
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(
+        ["ERROR: --probe-fail-on 'worse' is unknown; give any, none, or some of lost, *"]
+    )
+
+
 def test_known_inconclusive_passes_strict(project):
     """What is known to be inconclusive is no failure even under --probe-strict."""
     project.write('@claim("a")\ndef test_a(evidence):\n    evidence.record(measured(0.9))')
