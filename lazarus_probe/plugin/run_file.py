@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,4 +64,15 @@ class RunFile:
         )
         _, model = case_of(attempt)
         names = {label(name) for name in models(self.config)}
-        return start_log(header, report_folder(self.config), names if model in names else {model} - {""})
+        reports = report_folder(self.config)
+        _clear(reports)
+        return start_log(header, reports, names if model in names else {model} - {""})
+
+
+def _clear(reports: Path) -> None:
+    """Take away what runs that were killed left half-written in the report folder and the folders in it."""
+    from lazarus_probe.subject.whole_files import clear_left
+
+    for folder in (reports, *reports.glob("*/")):
+        with suppress(OSError):
+            clear_left(folder)

@@ -160,6 +160,7 @@ def try_folder(path: Path) -> None:
 
 def _try(folder: Path, name: str) -> None:
     there = next(each for each in (folder, *folder.parents) if _is_there(each))
+    _clear(there / name)
     aside, lock = _unfinished(there / name)
     try:
         os.write(lock, bytes(TRIED))
@@ -192,11 +193,25 @@ def _unfinished(place: Path) -> tuple[Path, int]:
         os.close(handle)  # somebody took it for one that was left, before it was locked
 
 
+def clear_left(folder: Path) -> None:
+    """Take away what processes which died left in a folder: files half-written, and locks on them.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    _clear_matching(folder, r"\..+\.[0-9a-f]{32}\.partial(\..+)?|\..+\.lock")
+
+
 def _clear(place: Path) -> None:
     """Take away the unfinished files that processes which died left beside a place."""
     beginning, end = re.escape(f".{_short(place.stem)}."), re.escape(f".partial{place.suffix[:LONGEST]}")
-    ours = re.compile(f"{beginning}[0-9a-f]{{32}}{end}")
-    with os.scandir(place.parent) as entries:
+    _clear_matching(place.parent, f"{beginning}[0-9a-f]{{32}}{end}")
+
+
+def _clear_matching(folder: Path, pattern: str) -> None:
+    """Take away the files of such names that nobody has locked."""
+    ours = re.compile(pattern)
+    with os.scandir(folder) as entries:
         left = [entry.path for entry in entries if ours.fullmatch(entry.name)]
     for aside in left:
         with suppress(OSError):

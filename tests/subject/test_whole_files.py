@@ -12,6 +12,7 @@ import pytest
 from lazarus_probe.subject.whole_files import (
     alone_at,
     append_line,
+    clear_left,
     new_folder,
     try_file,
     try_folder,
@@ -95,6 +96,20 @@ def test_what_a_killed_writer_left_goes(tmp_path):
     with alone_at(path):
         write_aside(path, "new")
     assert (path.read_text(), hidden(tmp_path)) == ("new", [])
+
+
+def test_a_folder_is_cleared(tmp_path):
+    """All that killed writers left in a folder goes at once; what is being written, and what is not ours, stays."""
+    for name in ("a.json", "b", "c.tar.gz"):
+        subprocess.run([sys.executable, "-c", KILLED, tmp_path / name], check=False)
+    (tmp_path / ".mine.partial").touch()
+    with alone_at(tmp_path / "d"), whole_file(tmp_path / "d") as aside:
+        before = {*hidden(tmp_path)}
+        clear_left(tmp_path)
+        kept = {*hidden(tmp_path)}
+        aside.touch()
+    assert len(before) == 9
+    assert kept == {".mine.partial", ".d.lock", aside.name}
 
 
 def test_what_another_is_writing_stays(tmp_path):
