@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 CLAIM: pytest.StashKey[Claim] = pytest.StashKey()
 EVIDENCE: pytest.StashKey[tuple[Evidence, ModelRecord]] = pytest.StashKey()
 REFUSAL = "lazarus_probe"
+SELECTED: pytest.StashKey[int] = pytest.StashKey()  # cases of claims, each with its parameters and model
 LEFT_OUT = "lazarus_probe left out"
 REPEATED = "__pytest_repeat_step_number"  # the parameter by which pytest-repeat runs a test again
 
@@ -34,6 +35,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(problem)
         refuse_on_worker(config, problem)
         items.clear()
+    elif claims := [item for item in items if is_claim(item)]:
+        config.stash[SELECTED] = len(
+            {_case(item) for item in claims}
+        )  # one that pytest-repeat repeats counts once
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -91,11 +96,6 @@ def _check_claims(items: list[pytest.Item]) -> None:
             raise ClaimError(
                 f"claim {claim.id!r} is decided twice, by {other.nodeid} and {item.nodeid}; parametrise one test"
             )
-
-
-def count_cases(items: list[pytest.Item]) -> int:
-    """How many verdicts the claims among some tests come to: one that pytest-repeat runs again counts once."""
-    return len({_case(item) for item in items if is_claim(item)})
 
 
 def _case(item: pytest.Item) -> tuple[str, str, str]:

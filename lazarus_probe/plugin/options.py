@@ -107,7 +107,8 @@ def _check_options(config: pytest.Config) -> None:
     folders = {"--probe-report": report_folder(config), "--probe-activations": activations_folder(config)}
     for option, folder in folders.items():
         if folder and folder.exists() and not folder.is_dir():
-            raise pytest.UsageError(f"{option} {folder} is a file; give a folder")
+            given = config.getoption(option.removeprefix("--").replace("-", "_")) or folder
+            raise pytest.UsageError(f"{option} {given} is a file; give a folder")
     from lazarus_probe.plugin.baselines import check_baselines
 
     check_baselines(config)

@@ -11,7 +11,7 @@ import pytest
 
 from lazarus_probe.plain import without_halves
 from lazarus_probe.plugin.baselines import keep, remarks, with_known
-from lazarus_probe.plugin.collection import LEFT_OUT, REFUSAL, count_cases, is_claim, is_worker
+from lazarus_probe.plugin.collection import LEFT_OUT, REFUSAL, SELECTED, is_claim, is_worker
 from lazarus_probe.plugin.moves import Moves
 from lazarus_probe.plugin.options import report_folder
 from lazarus_probe.plugin.outcomes import CASES
@@ -47,10 +47,10 @@ class ClaimSession:
         self.moves = Moves(config)
         self.lf = bool(config.getoption("lf", False) and _failed_last_time(config))
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Count the verdicts that a whole run has."""
-        if any(map(is_claim, session.items)):
-            self.config.stash[CASES] = count_cases(session.items) + self.left_out
+    def pytest_collection_finish(self) -> None:
+        """Count the verdicts that a whole run has; pytest comes here from a refusal too, which counts nothing."""
+        if SELECTED in self.config.stash:
+            self.config.stash[CASES] = self.config.stash[SELECTED] + self.left_out
 
     @pytest.hookimpl(tryfirst=True)  # what is shown as over is on the disk
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
