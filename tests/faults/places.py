@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import shutil
@@ -17,9 +18,9 @@ from tests.faults.processes import ROOT
 from tests.faults.scenes import SCENES, Problems
 
 ODD = "a folder [with] 'odd' characters, and a long name " + "x" * 150
-NOBODY = 65534
 OPEN_FILES = 64
 DISK = 2**20
+DROP_CAPABILITY, WRITE_ANYWHERE = 24, 1  # PR_CAPBSET_DROP and CAP_DAC_OVERRIDE of Linux
 LIMIT = 600
 
 LAZARUS = (sys.executable, "-m", "lazarus_probe.cli.lazarus")
@@ -57,7 +58,7 @@ def call(
     command: Sequence[str],
     folder: Path,
     changes: Mapping[str, str | None] | None = None,
-    user: int | None = None,
+    ordinary: bool = False,
     open_files: int | None = None,
 ) -> Ended:
     """Run a command to its end.
@@ -66,7 +67,7 @@ def call(
         command: with its program.
         folder: where it runs.
         changes: of the environment; None takes a name away.
-        user: whose the process is.
+        ordinary: whether permissions bind the process, which they do not for root.
         open_files: at most.
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -77,6 +78,8 @@ def call(
             environment[name] = value
 
     def limit() -> None:
+        if ordinary:
+            ctypes.CDLL(None).prctl(DROP_CAPABILITY, WRITE_ANYWHERE, 0, 0, 0)
         if open_files is not None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
 
@@ -84,7 +87,6 @@ def call(
         command,
         cwd=folder,
         env=environment,
-        user=user,
         preexec_fn=limit,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -165,11 +167,7 @@ def read_only(folder: Path) -> Problems:
         (run / "out").mkdir()
         for path in (run / "out", run):
             path.chmod(0o555)
-        home = folder / "home"
-        home.mkdir(exist_ok=True)
-        home.chmod(0o777)
-        user = NOBODY if os.geteuid() == 0 else None
-        ended = call(command, run, {"HOME": str(home)}, user=user)
+        ended = call(command, run, ordinary=True)
         problems += refused(name, ended, "the folder cannot be written to")
     return problems
 
