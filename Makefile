@@ -11,7 +11,7 @@ READY := .venv/.ready
 test hypotheses calibration stability plugins: export OMP_NUM_THREADS ?= 1
 test hypotheses calibration stability plugins: export MKL_NUM_THREADS ?= 1
 
-.PHONY: help setup hypotheses test kernels lint docs architectures calibration stability claims fuzz plugins parity peers bench bench-suite clean
+.PHONY: help setup hypotheses test kernels lint docs architectures calibration stability claims faults fuzz plugins parity peers bench bench-suite clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ stability: $(READY) ## run the hypotheses with the seeds 0 to 9 and count the ve
 
 claims: $(READY) ## write docs/claims.md: every claim, what was published, and what it comes to here
 	@$(BIN)/python tests/hypotheses/table.py
+
+faults: $(READY) ## kill commands at random moments, fill disks, and write docs/reliability.md (an hour)
+	@$(BIN)/python -m tests.faults.run
 
 fuzz: $(READY) ## feed damaged files to every reader for a minute (installs atheris first)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]"

@@ -16,6 +16,7 @@ from lazarus_probe.hooks.sites import Site, kinds_at, resid_post
 from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.subject.subject import Subject
+from lazarus_probe.subject.whole_files import whole_file
 
 At = Literal["last", "mean"] | int
 # By kind of site, what its tensors are called in the file, before the number of the layer.
@@ -80,16 +81,10 @@ def collect_residuals(
         about["model_outputs"] = greedy(subject, prompts.texts, generate)
     description = output.with_suffix(".json")
     output.parent.mkdir(parents=True, exist_ok=True)
-    asides = [path.with_name(f".{path.name}.partial") for path in (output, description)]
-    try:
-        save_file(tensors, asides[0])
-        text = json.dumps(about, indent=2, ensure_ascii=False)
-        asides[1].write_text(text + "\n", encoding="utf-8")
-        for aside, path in zip(asides, (output, description), strict=True):
-            aside.replace(path)
-    finally:
-        for aside in asides:
-            aside.unlink(missing_ok=True)
+    text = json.dumps(about, indent=2, ensure_ascii=False)
+    with whole_file(output) as activations, whole_file(description) as words:
+        save_file(tensors, activations)
+        words.write_text(text + "\n", encoding="utf-8")
     return description
 
 

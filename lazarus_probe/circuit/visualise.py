@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.circuit.geometry import Components, Probed
+from lazarus_probe.subject.whole_files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -214,11 +215,6 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    aside = path.with_name(f".{path.name}.partial")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # characters that the font lacks
-            figure.savefig(aside, dpi=DPI, format="png")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with whole_file(path) as aside, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # characters that the font lacks
+        figure.savefig(aside, dpi=DPI, format="png")

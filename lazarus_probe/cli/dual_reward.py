@@ -138,7 +138,11 @@ def check_output(folder: Path) -> None:
     Raises:
         ValueError: it is a file, cannot be written, or holds an adapter or a model.
     """
+    from lazarus_probe.training.state import has_state
+
     check_folder(folder)
+    if has_state(folder):  # a training was interrupted, maybe while its result was being written
+        return
     there = [name for name in FILES if (folder / name).exists()]
     if there:
         raise ValueError(f"--output {folder} holds {there[0]} already; give another folder, or remove it")

@@ -36,19 +36,21 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train the organism from nothing; interrupted, the same command goes on from the last checkpoint."""
-    from lazarus_probe.training.checkpoint import resumes_from
+    from lazarus_probe.training.curve import draw_curve
     from lazarus_probe.training.recipe import RECIPE, read_recipe
+    from lazarus_probe.training.state import state_step
 
     settings = read_recipe(recipe or RECIPE)
     if steps is not None:
         settings = settings.model_copy(update={"steps": steps})
-    start = resumes_from(output)
+    start, curve = state_step(output), output / "curve.png"
     if 0 < start < settings.steps:
         _say(f"going on after step {start} of {settings.steps} in {output}", err=as_json)
-    folder = _train_with_progress(settings, output, start)
-    from lazarus_probe.training.curve import draw_curve
-
-    curve = draw_curve(output / "log.csv", output / "curve.png")
+    folder = output / "organism"
+    # What was killed between its last step and its curve lacks the curve alone.
+    if not (start == settings.steps and folder.exists() and not curve.exists()):
+        folder = _train_with_progress(settings, output, start)
+    draw_curve(output / "log.csv", curve)
     deliver({"model": folder, "curve": curve}, f"trained: {folder}\nloss curve: {curve}", as_json=as_json)
 
 
@@ -115,8 +117,8 @@ def _rewards_of(folder: Path) -> dict[str, object] | None:
 
 
 def _train_with_progress(recipe: Recipe, output: Path, start: int) -> Path:
-    from lazarus_probe.training.checkpoint import resumes_from
     from lazarus_probe.training.pretrain import train as pretrain
+    from lazarus_probe.training.state import state_step
 
     with bar(recipe.steps, start) as show_bar:
 
@@ -128,7 +130,7 @@ def _train_with_progress(recipe: Recipe, output: Path, start: int) -> Path:
             with interrupts_held() as check:
                 return pretrain(recipe, output, show)
         except KeyboardInterrupt:
-            _say(f"interrupted: the same command goes on after step {resumes_from(output)}", err=True)
+            _say(f"interrupted: the same command goes on after step {state_step(output)}", err=True)
             raise
 
 

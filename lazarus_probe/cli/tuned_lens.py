@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lazarus_probe.training.tuned_lens import LensTraining, TrainedLens
 
 FILES = (
-    "tuned_lens.safetensors",
+    "tuned_lens.json",  # the last to be put in place: weights without it were left by a process that died
     "config.json",
     "model.safetensors",
     "adapters.safetensors",

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.subject.damage import DAMAGED
+from lazarus_probe.subject.whole_files import whole_file
 
 SUFFIXES = (".npz", ".json")
 # Bytes of a file, packed or not, that are read at most: a direction has a few thousand numbers.
@@ -136,12 +137,8 @@ def write_direction(path: str | Path, direction: Direction) -> None:
         raise ValueError(f"{path}: the name of a direction's file must end in .npz or .json")
     arrays = {key: _array(key, value) for key, value in direction.as_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial")
-    try:
+    with whole_file(path) as aside:
         _pack(aside, arrays) if path.suffix == ".npz" else aside.write_text(_text(arrays), encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def split_spec(spec: str) -> tuple[Path, float | None]:

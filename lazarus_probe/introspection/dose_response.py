@@ -23,6 +23,7 @@ from lazarus_probe.introspection.pushes import Position, Pushes, multiples, push
 from lazarus_probe.introspection.rates import rate
 from lazarus_probe.introspection.steering import random_directions
 from lazarus_probe.statistics.measurement import Curve, Damage, Measurement, some_examples
+from lazarus_probe.subject.whole_files import whole_file
 from lazarus_probe.tasks.arithmetic import is_answer, parse_number
 
 if TYPE_CHECKING:
@@ -160,12 +161,8 @@ class DoseResponse:
             figure.subplots(1, len(self.effects), squeeze=False)[0], self.effects, strict=True
         ):
             self._draw(axes, name)
-        aside = image.with_name(f".{image.stem}.partial{image.suffix}")
-        try:
+        with whole_file(image) as aside:
             figure.savefig(aside, dpi=120)
-            aside.replace(image)
-        finally:
-            aside.unlink(missing_ok=True)
         return image
 
     def _draw(self, axes: Any, name: str) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,8 @@ from lazarus_probe.subject.anatomy import UnsupportedArchitecture
 from lazarus_probe.subject.batches import Prompt, by_length
 from lazarus_probe.subject.generate import forward
 from lazarus_probe.subject.load import LoadError
+from lazarus_probe.subject.weight_files import write_unfinished
+from lazarus_probe.subject.whole_files import whole_file
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -156,19 +157,10 @@ def write_lens(folder: Path, lens: TunedLens) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {"weights": mx.array(lens.weights), "biases": mx.array(lens.biases)}
-    weights, config = folder / f".partial.{WEIGHTS}", folder / f".partial.{CONFIG}"
-    try:
-        mx.save_safetensors(str(weights), arrays, {"format": "mlx"})
-        settings = {**lens.config, "crc32": _checksum(lens.weights, lens.biases)}
+    settings = {**lens.config, "crc32": _checksum(lens.weights, lens.biases)}
+    with whole_file(folder / CONFIG) as config, whole_file(folder / WEIGHTS) as weights:
+        write_unfinished(weights, arrays, {"format": "mlx"})
         config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        weights.replace(folder / WEIGHTS)
-        config.replace(folder / CONFIG)
-    except RuntimeError as error:  # mlx's own, where it cannot write
-        raise OSError(f"{folder / WEIGHTS} cannot be written: {error}") from None
-    finally:
-        for path in (weights, config):
-            with suppress(OSError):
-                path.unlink()
     return folder
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject.batches import Prompt
 from lazarus_probe.subject.damage import DAMAGED
+from lazarus_probe.subject.whole_files import whole_file
 from lazarus_probe.sweep.grid import Position
 
 DIMS = ("prompt", "source", "site", "position")
@@ -135,10 +136,8 @@ class Sweep:
             for part in ("values", "baseline", "donors")
             for name, array in getattr(self, part).items()
         }
-        aside = Path(f"{path}.partial")
-        with aside.open("wb") as file:
+        with whole_file(Path(path)) as aside, aside.open("wb") as file:
             np.savez_compressed(file, labels=np.array(json.dumps(labels)), **arrays)
-        aside.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> Sweep:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.subject.damage import DAMAGED
+from lazarus_probe.subject.whole_files import whole_file
 
 Numbers = NDArray[Any]
 PARTS = ("values", "baseline", "donors")
@@ -66,11 +67,9 @@ class Table:
         """Write the file, aside and renamed, so that it is never half of one."""
         if self.path is None:
             return
-        aside = self.path.with_name(f"{self.path.name}.part")
-        with aside.open("wb") as file:
+        with whole_file(self.path) as aside, aside.open("wb") as file:
             arrays: dict[str, Any] = self._flat()
             np.savez(file, key=np.array(json.dumps(dict(self.key))), done=self.done, **arrays)
-        aside.replace(self.path)
         self.written = time.monotonic()
 
     def read(self) -> None:

@@ -8,8 +8,8 @@ place when all are whole: a full disk leaves those that were there before.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ from mlx.utils import tree_flatten
 from lazarus_probe.subject.adapter import base_of, names_in
 from lazarus_probe.subject.adapter_files import MLX_CONFIG, MLX_WEIGHTS, SEED_CONFIG, SEED_WEIGHTS
 from lazarus_probe.subject.projections import Projection, adapted, is_lora, rank_of
+from lazarus_probe.subject.weight_files import write_unfinished
+from lazarus_probe.subject.whole_files import whole_file
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -65,7 +67,7 @@ def save_adapter(
     _write(
         folder,
         {
-            MLX_WEIGHTS: lambda path: mx.save_safetensors(str(path), weights, {"format": "mlx"}),
+            MLX_WEIGHTS: lambda path: write_unfinished(path, weights, {"format": "mlx"}),
             MLX_CONFIG: lambda path: _write_json(path, config),
         },
     )
@@ -221,23 +223,8 @@ def _write_json(path: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _write(folder: Path, files: Mapping[str, Callable[[Path], object]]) -> None:
+    """Write files that take their places together once all are whole, or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    with _put_in_place([folder / name for name in files]) as asides:
-        for aside, write in zip(asides, files.values(), strict=True):
-            try:
-                write(aside)
-            except RuntimeError as error:  # of mlx, where the disk is full
-                raise OSError(f"{folder} cannot be written: {error}") from error
-
-
-@contextmanager
-def _put_in_place(paths: list[Path]) -> Iterator[list[Path]]:
-    """Paths beside those given; what is written there takes their place together, or not at all."""
-    asides = [path.with_name(f"{path.stem}.partial{path.suffix}") for path in paths]
-    try:
-        yield asides
-        for aside, path in zip(asides, paths, strict=True):
-            aside.replace(path)
-    finally:
-        for aside in asides:
-            aside.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        for name, write in files.items():
+            write(stack.enter_context(whole_file(folder / name)))

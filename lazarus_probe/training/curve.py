@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lazarus_probe.subject.whole_files import whole_file
 from lazarus_probe.training.log import read_rows
 
 WINDOW = 50
@@ -44,7 +45,8 @@ def draw_curve(log: Path, image: Path) -> Path:
     _draw_validation(axes, *_column(rows, VALIDATION))
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(image, dpi=120)
+    with whole_file(image) as aside:
+        figure.savefig(aside, dpi=120)
     return image
 
 

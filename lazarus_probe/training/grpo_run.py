@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 import yaml
 from mlx.utils import tree_flatten
@@ -17,6 +16,8 @@ from numpy.typing import NDArray
 
 from lazarus_probe.subject.adapter_files import MLX_WEIGHTS
 from lazarus_probe.subject.subject import Subject
+from lazarus_probe.subject.weight_files import write_arrays
+from lazarus_probe.subject.whole_files import whole_file, write_aside
 from lazarus_probe.training.adapter import save_adapter, save_lora_weights
 from lazarus_probe.training.config import split_layers
 from lazarus_probe.training.episodes import encoded
@@ -126,6 +127,7 @@ def run(
 
         def each(step: GrpoStep) -> None:
             log.write(step.as_row())
+            log.sync()  # a state may be kept after this step
             on_step(step)
 
         try:
@@ -150,10 +152,10 @@ def save(training: GrpoTraining) -> Path:
     """Write what is trained as it is now, with the settings, and return its folder."""
     config = training.config
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    (config.output / SETTINGS).write_text(text, encoding="utf-8")
+    write_aside(config.output / SETTINGS, text)
     if not config.use_lora:
         folder = _save_model(training.subject, config.output / MODEL)
-        (folder / SETTINGS).write_text(text, encoding="utf-8")
+        write_aside(folder / SETTINGS, text)
         return folder
     extra = {"steps": config.max_steps, "reward": config.reward, "freeze_layers": config.freeze_layers}
     save_adapter(training.subject, config.output, base=config.model, extra=extra)
@@ -164,14 +166,14 @@ def _save_model(subject: Subject, folder: Path) -> Path:
     """A checkpoint folder with the weights as they are, and all else as in the folder that they came from."""
     folder.mkdir(parents=True, exist_ok=True)
     if subject.path is None:  # an untrained twin
-        (folder / "config.json").write_text(json.dumps(subject.config, indent=2) + "\n", encoding="utf-8")
+        write_aside(folder / "config.json", json.dumps(subject.config, indent=2) + "\n")
         subject.tokenizer.save_pretrained(folder)
     else:
         for file in (file for pattern in BESIDE for file in subject.path.glob(pattern) if file.name != INDEX):
-            shutil.copyfile(file, folder / file.name)
-    aside = folder / "model.partial.safetensors"
-    mx.save_safetensors(str(aside), dict(tree_flatten(subject.model.parameters())), {"format": "pt"})
-    aside.replace(folder / "model.safetensors")
+            with whole_file(folder / file.name) as aside:
+                shutil.copyfile(file, aside)
+    weights = dict(tree_flatten(subject.model.parameters()))
+    write_arrays(folder / "model.safetensors", weights, {"format": "pt"})
     return folder
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from lazarus_probe.subject.whole_files import whole_file
 
 SUFFIXES = (".csv", ".jsonl")
 
@@ -32,13 +35,11 @@ class Log:
             raise ValueError(f"{path} is no log; name it {path.stem}.csv or {path.stem}.jsonl")
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [row for row in read_rows(path) if row["step"] <= start] if start and path.exists() else []
-        aside = path.with_name(f"{path.name}.partial")
-        self._columns: list[str] = []
-        self._file = aside.open("w", newline="")
-        for row in kept:
-            self.write(row)
-        aside.replace(path)
+        lines, self._columns = _until(path, start) if start and path.exists() else ([], [])
+        with whole_file(path) as aside:
+            self._file = aside.open("w", newline="", encoding="utf-8")
+            self._file.writelines(lines)
+            self._file.flush()
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append a row; `None` is an empty field of a CSV.
@@ -61,6 +62,10 @@ class Log:
             raise ValueError(f"a row of {self.path} has {list(row)}; {self._columns} is needed")
         writer.writerow(["" if value is None else value for value in row.values()])
 
+    def sync(self) -> None:
+        """Bring the rows to the disk: before a state is kept that is gone on from after them."""
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -80,16 +85,34 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: it is no log.
     """
-    lines = path.read_text().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
     try:
-        if path.suffix == ".jsonl":
-            rows = [json.loads(line) for line in whole]
-        else:
-            rows = [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(whole)]
-        return [{**row, "step": int(row["step"])} for row in rows]
+        return [{**row, "step": int(row["step"])} for row in _rows(path, _lines(path))]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ValueError(f"{path} is no log of steps; remove it") from None
+
+
+def _until(path: Path, step: int) -> tuple[list[str], list[str]]:
+    """The lines of a log up to a step as they are, and its columns where it is a CSV."""
+    rows, lines = read_rows(path), _lines(path)
+    heading, rest = (lines[:1], lines[1:]) if path.suffix == ".csv" else ([], lines)
+    columns = list(rows[0]) if heading and rows else []
+    kept = [line for line, row in zip(rest, rows, strict=True) if row["step"] <= step]
+    return (heading + kept if rows else []), columns
+
+
+def _lines(path: Path) -> list[str]:
+    """All lines but a last one that was cut short."""
+    return [
+        line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
+    ]
+
+
+def _rows(path: Path, lines: list[str]) -> Iterator[dict[str, Any]]:
+    if path.suffix == ".jsonl":
+        yield from map(json.loads, lines)
+    else:
+        for row in csv.DictReader(lines):
+            yield {name: _value(text) for name, text in row.items()}
 
 
 def _value(text: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +19,10 @@ from mlx.utils import tree_flatten
 from lazarus_probe.organisms import corpus, tokenizer
 from lazarus_probe.subject.backend import fit_threads
 from lazarus_probe.training import fast_exp
-from lazarus_probe.training.checkpoint import resume, resumes_from, save_checkpoint, save_once, write_state
+from lazarus_probe.training.checkpoint import save_checkpoint, save_once
+from lazarus_probe.training.log import Log
 from lazarus_probe.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
+from lazarus_probe.training.state import load_state, save_state
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -35,7 +36,6 @@ __all__ = [
     "fast_mlps",
     "loss",
     "read_recipe",
-    "resumes_from",
     "save_checkpoint",
     "schedule",
     "train",
@@ -196,23 +196,24 @@ def train(
     model = build_model(recipe, vocabulary.get_vocab_size())
     optimizer = optimizers.AdamW(0.0, betas=list(recipe.betas), weight_decay=recipe.weight_decay)
     optimizer.init(model.trainable_parameters())
-    start = resume(folder, recipe, model, optimizer)
+    settings = recipe.model_dump_json()
+    start, _ = load_state(folder, model, optimizer, settings)
     write_recipe(recipe, folder)
     rate, step_loss = schedule(recipe), nn.value_and_grad(model, loss)
-    log: list[tuple[int, float, float]] = []
-    for step, batch in enumerate(islice(batches(recipe, vocabulary, start), recipe.steps - start), start + 1):
-        optimizer.learning_rate = rate(step - 1)
-        value = _update(model, optimizer, step_loss, batch, recipe.clip_norm)
-        if not np.isfinite(value):
-            raise FloatingPointError(f"the loss is {value} at step {step}; lower learning_rate")
-        log.append((step, value, rate(step - 1)))
-        if step == recipe.early_step:
-            save_once(model, vocabulary, folder / "organism-early")
-        if step % recipe.checkpoint_every == 0 or step == recipe.steps:
-            write_state(folder, recipe, model, optimizer, step)
-            _append(folder / "log.csv", log)
-            log = []
-        on_step(step, value)
+    ahead = islice(batches(recipe, vocabulary, start), recipe.steps - start)
+    with Log(folder / "log.csv", start) as log:
+        for step, batch in enumerate(ahead, start + 1):
+            optimizer.learning_rate = rate(step - 1)
+            value = _update(model, optimizer, step_loss, batch, recipe.clip_norm)
+            if not np.isfinite(value):
+                raise FloatingPointError(f"the loss is {value} at step {step}; lower learning_rate")
+            log.write({"step": step, "loss": f"{value:.5f}", "learning_rate": f"{rate(step - 1):.6g}"})
+            if step == recipe.early_step:
+                save_once(model, vocabulary, folder / "organism-early")
+            if step % recipe.checkpoint_every == 0 or step == recipe.steps:
+                log.sync()
+                save_state(folder, model, optimizer, step, settings, {})
+            on_step(step, value)
     save_checkpoint(model, vocabulary, folder / "organism")
     return folder / "organism"
 
@@ -226,12 +227,3 @@ def _update(
     optimizer.update(model, grads)
     mx.eval(model.parameters(), optimizer.state, value)
     return float(value.item())
-
-
-def _append(path: Path, rows: list[tuple[int, float, float]]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(("step", "loss", "learning_rate"))
-        writer.writerows((step, f"{value:.5f}", f"{rate:.6g}") for step, value, rate in rows)

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lazarus_probe.organisms import bundled
+from lazarus_probe.subject.whole_files import write_aside
 
 RECIPE = bundled.FOLDER / "recipe.yaml"
 
@@ -81,7 +82,7 @@ def read_recipe(path: Path = RECIPE) -> Recipe:
 def write_recipe(recipe: Recipe, folder: Path) -> None:
     """Write `recipe.yaml`, which says of the models in a folder how they were trained."""
     text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-    (folder / RECIPE.name).write_text(text, encoding="utf-8")
+    write_aside(folder / RECIPE.name, text)
 
 
 def _first(error: Any) -> str:

@@ -15,6 +15,7 @@ import yaml
 from lazarus_probe.subject.adapter_files import MLX_WEIGHTS
 from lazarus_probe.subject.projections import adapted, rank_of
 from lazarus_probe.subject.subject import random_state
+from lazarus_probe.subject.whole_files import write_aside
 from lazarus_probe.training.adapter import save_adapter, save_lora_weights
 from lazarus_probe.training.batches import batches, collate
 from lazarus_probe.training.config import SftConfig
@@ -169,6 +170,7 @@ def _train(training: Training, optimizer: Any, progress: Progress, on_step: OnSt
                 progress, validation = _after(training, progress, step)
                 log.write(_row(step, validation))
                 if progress.finished or (good and step.step % config.checkpoint_interval == 0):
+                    log.sync()
                     _keep(training, optimizer, progress)
                 with _kept_if_interrupted(training, optimizer, progress):
                     on_step(step, validation)
@@ -273,7 +275,7 @@ def _write(training: Training, progress: Progress) -> None:
     if progress.best_step is not None:
         model.load_weights(str(training.state / BEST / MLX_WEIGHTS), strict=False)
     _save(training, folder, progress.best_step or progress.step)
-    (folder / SETTINGS).write_text(_as_yaml(training), encoding="utf-8")
+    write_aside(folder / SETTINGS, _as_yaml(training))
     draw_curve(_log_file(training), folder / "curve.png")
 
 

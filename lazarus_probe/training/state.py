@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map_with_path
 
 from lazarus_probe.subject.subject import random_key, set_random_key
+from lazarus_probe.subject.weight_files import write_arrays
 
 FILE = "state.safetensors"
 Arrays = dict[str, mx.array]
@@ -49,13 +49,7 @@ def save_state(
     """
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {"step": str(step), "settings": settings, "extra": json.dumps(extra)}
-    aside = folder / "state.partial.safetensors"
-    try:
-        _write(aside, _arrays(model, optimizer), metadata)
-        aside.replace(folder / FILE)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    write_arrays(folder / FILE, _arrays(model, optimizer), metadata)
 
 
 def load_state(folder: Path, model: nn.Module, optimizer: Any, settings: str) -> tuple[int, dict[str, Any]]:
@@ -115,20 +109,6 @@ def _read(path: Path) -> tuple[Arrays, dict[str, str]]:
     if not {"step", "settings", "extra"} <= metadata.keys():
         raise ValueError(f"{path} is no state of a training; {_ELSE}")
     return arrays, metadata
-
-
-def _write(path: Path, arrays: Arrays, metadata: dict[str, str]) -> None:
-    try:
-        mx.save_safetensors(str(path), arrays, metadata)
-    except RuntimeError as error:
-        raise OSError(f"{path} cannot be written: {error}") from None
-    # mlx does not say that a disk is full: what it wrote is then too short.
-    with path.open("rb") as file:
-        head = file.read(8)
-    wanted = sum(value.nbytes for value in arrays.values()) + 8
-    wanted += struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-    if path.stat().st_size < wanted:
-        raise OSError(f"{path} cannot be written whole: is the disk full?")
 
 
 def _check_same(path: Path, ours: Arrays, kept: Arrays) -> None:

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from lazarus_probe.cli import lazarus
-from lazarus_probe.training.checkpoint import resumes_from
 from lazarus_probe.training.recipe import RECIPE, read_recipe
+from lazarus_probe.training.state import state_step
 
 TINY = {"steps": 6, "early_step": 2, "batch_size": 4, "pool": 2, "warmup": 2, "checkpoint_every": 2}
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48}
@@ -72,12 +72,12 @@ def interrupted(command: list[str], output: Path) -> int:
     """Run a training until it has a checkpoint, interrupt it, and return the step it says it goes on after."""
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 60
-    while not (output / "resume.safetensors").exists() and time.monotonic() < until:
+    while not (output / "state.safetensors").exists() and time.monotonic() < until:
         time.sleep(0.01)
     run.send_signal(signal.SIGINT)
     _, said = run.communicate(timeout=60)
     assert run.returncode == 130, said
-    step = resumes_from(output)
+    step = state_step(output)
     assert 0 < step < 150
     assert said.endswith(f"interrupted: the same command goes on after step {step}\n")
     return step

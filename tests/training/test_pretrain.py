@@ -15,9 +15,10 @@ from mlx.utils import tree_flatten
 from lazarus_probe.organisms import corpus, tokenizer
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training import pretrain
-from lazarus_probe.training.checkpoint import resumes_from, save_checkpoint
+from lazarus_probe.training.checkpoint import save_checkpoint
 from lazarus_probe.training.curve import draw_curve, read_log, running_mean
 from lazarus_probe.training.recipe import RECIPE, Recipe, read_recipe
+from lazarus_probe.training.state import state_step
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48}
 
@@ -114,7 +115,7 @@ def test_resumed_is_unbroken(recipe: Recipe, unbroken: Path, tmp_path: Path, ste
     with pytest.raises(InterruptionError):
         pretrain.train(recipe, tmp_path, stopped_at(step))
     assert not (tmp_path / "organism").exists()
-    assert resumes_from(tmp_path) == step // 2 * 2
+    assert state_step(tmp_path) == step // 2 * 2
     seen: list[int] = []
     pretrain.train(recipe, tmp_path, lambda now, _loss: seen.append(now))
     assert seen == list(range(step // 2 * 2 + 1, 7))
@@ -145,14 +146,14 @@ def test_other_recipe_is_not_resumed(recipe: Recipe, tmp_path: Path):
     """A checkpoint of another recipe is refused, since its weights are not this one's."""
     with pytest.raises(InterruptionError):
         pretrain.train(recipe, tmp_path, stopped_at(3))
-    with pytest.raises(ValueError, match="of another recipe"):
+    with pytest.raises(ValueError, match=r"of other settings \(steps was 6, and is 8\)"):
         pretrain.train(recipe.model_copy(update={"steps": 8}), tmp_path)
 
 
 def test_damaged_checkpoint(recipe: Recipe, tmp_path: Path):
     """A checkpoint that cannot be read is named."""
-    (tmp_path / "resume.safetensors").write_bytes(b"12345678901234567890")
-    with pytest.raises(ValueError, match=r"resume\.safetensors is damaged"):
+    (tmp_path / "state.safetensors").write_bytes(b"12345678901234567890")
+    with pytest.raises(ValueError, match=r"state\.safetensors is damaged"):
         pretrain.train(recipe, tmp_path)
 
 

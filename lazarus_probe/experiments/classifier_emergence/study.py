@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lazarus_probe.experiments.classifier_emergence.arms import Run
 from lazarus_probe.experiments.classifier_emergence.material import PHASE1, PHASE2, Material, Size
 from lazarus_probe.subject.subject import Subject
+from lazarus_probe.subject.whole_files import write_aside
 from lazarus_probe.training.dual_reward import classifier_layer
 
 if TYPE_CHECKING:
@@ -133,13 +134,7 @@ def write_json(path: Path, values: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """As `write_json`, of text."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.partial")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    write_aside(path, text)
 
 
 def read_json(path: Path) -> Any:
