@@ -16,7 +16,7 @@ from lazarus_probe.hooks.sites import PER_LAYER, kinds_at
 from lazarus_probe.hooks.trace import Trace, hooked, trace
 from lazarus_probe.subject.generate import forward, new_cache
 from lazarus_probe.subject.subject import Subject
-from lazarus_probe.taps import Change, Inside, Tap, mix, tapped
+from lazarus_probe.taps import Change, Inside, Tap, held, mix, tapped
 
 LENGTH = 12
 TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
@@ -242,9 +242,8 @@ def _sites_at(kinds: Sequence[str], layers: Sequence[int]) -> list[str]:
 
 
 def _noted(values: dict[int, mx.array], layer: int) -> Change:
-    def change(value: mx.array) -> mx.array:
-        values[layer] = value
-        return value
+    def change(value: mx.array) -> None:
+        values[layer] = held(value)
 
     return change
 

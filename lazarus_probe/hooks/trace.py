@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -157,21 +157,22 @@ def _is_part(site: Site) -> bool:
 
 
 def _tap(anatomy: Anatomy, run: _Run, actions: list[tuple[Site, Intervention | None]]) -> Tap:
-    def visit(value: mx.array) -> mx.array:
+    def visit(value: mx.array) -> mx.array | None:
+        other = None
         for site, edit in actions:
             if edit is None:
-                _keep(run, site, value)
+                _keep(run, site, value if other is None else other)
             else:
-                value = _edited(run, site, edit, value)
-        return value
+                new = _edited(run, site, edit, value if other is None else other)
+                other = other if new is None else new
+        return other
 
     return tap_at(anatomy, actions[0][0], visit)
 
 
 def _keeper(seen: list[mx.array]) -> Change:
-    def keep(value: mx.array) -> mx.array:
+    def keep(value: mx.array) -> None:
         seen.append(held(value))
-        return value
 
     return keep
 
@@ -189,7 +190,8 @@ def _keep(run: _Run, site: Site, value: mx.array) -> None:
         run.seen_at.update((site, position) for position in chunk)
 
 
-def _edited(run: _Run, site: Site, edit: Intervention, value: mx.array) -> mx.array:
+def _edited(run: _Run, site: Site, edit: Intervention, value: mx.array) -> mx.array | None:
+    """A value after an edit; None where the edit is of positions that are not computed now."""
     if site.head is None:
         return _edited_at(run, site, edit, value, partial(_changed, edit))
     axis = HEAD_AXIS[site.kind]
@@ -199,16 +201,19 @@ def _edited(run: _Run, site: Site, edit: Intervention, value: mx.array) -> mx.ar
         return mx.expand_dims(_changed(edit, mx.squeeze(rows, axis)), axis)
 
     changed = _edited_at(run, replace(site, head=None), edit, one, change)
-    return value if changed is one else put(value, [site.head], axis, changed)
+    return None if changed is None else put(value, [site.head], axis, changed)
 
 
-def _edited_at(run: _Run, site: Site, edit: Intervention, value: mx.array, change: Change) -> mx.array:
+def _edited_at(
+    run: _Run, site: Site, edit: Intervention, value: mx.array, change: Callable[[mx.array], mx.array]
+) -> mx.array | None:
     chunk = _chunk(edit.positions, _frame(run, site, value, edit.positions))
     if chunk is not None and not chunk:
-        return value
+        return None
     run.met.update((edit, position) for position in chunk or ("all",))
     if chunk is None:
-        return change(value)
+        # A copy with memory of its own: what the edit writes must reach nobody who holds the value before it.
+        return change(mx.array(value))
     axis, indices = position_axis(site), sorted(set(chunk.values()))
     return put(value, indices, axis, change(take(value, indices, axis)))
 
@@ -246,12 +251,20 @@ def _chunk(positions: Positions, frame: Frame | None) -> dict[int, int] | None:
 
 
 def _changed(edit: Intervention, value: mx.array) -> mx.array:
+    shape, dtype = value.shape, value.dtype
     new = edit.edit(value)
-    if new.shape != value.shape or new.dtype != value.dtype:
+    if not isinstance(new, mx.array) or new.shape != shape or new.dtype != dtype:
         raise ValueError(
-            f"{edit} returned {tuple(new.shape)} {new.dtype}, not {tuple(value.shape)} {value.dtype} as there"
+            f"{edit} returned {_described(new)}, not {tuple(shape)} {dtype} as there: return the array that takes "
+            "the value's place, also where the edit wrote into the one it was given"
         )
-    return new
+    return held(new)  # the model may write into it, and it may be an array that the edit keeps
+
+
+def _described(returned: Any) -> str:
+    if isinstance(returned, mx.array):
+        return f"{tuple(returned.shape)} {returned.dtype}"
+    return "None" if returned is None else f"a {type(returned).__name__}"
 
 
 def _check_met(run: _Run, edits: Sequence[Intervention]) -> None:
