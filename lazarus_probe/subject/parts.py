@@ -210,7 +210,14 @@ def _expert_parts(inside: Sequence[Call], mixture: nn.Module) -> dict[str, Any]:
     experts = [call for call in inside if _is_experts(call)]
     outermost = [call for call in experts if not any(call.within(other) for other in experts)]
     count = _num_experts(mixture)
-    routers = [call for call in inside if _is_rows(call.first, 1) and call.first.shape[-1] == count]
+    # A router that returns the experts chosen is none, though as many may be chosen as there are.
+    routers = [
+        call
+        for call in inside
+        if _is_rows(call.first, 1)
+        and call.first.shape[-1] == count
+        and mx.issubdtype(call.first.dtype, mx.floating)
+    ]
     innermost = [call for call in routers if not any(other.within(call) for other in routers)]
     found: dict[str, Any] = {"num_experts": count}
     for name, calls in (("experts", outermost), ("router", innermost)):

@@ -24,8 +24,8 @@ Around = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 def held(value: mx.array) -> mx.array:
     """A value as it is now: a model may go on to change the array in place, as gemma3 scales its embeddings.
 
-    Assignment to an mlx array gives that one Python object another content; a second object keeps the first content. The
-    memory is shared, so that a NumPy view of one that is written to changes both: only `mx.array(value)` copies that.
+    Assignment to an mlx array gives that one Python object another content; a second object keeps the first content.
+    Both share their memory, so that writing to a NumPy view of one changes both: `mx.array(value)` copies that too.
     """
     return value[...]
 
