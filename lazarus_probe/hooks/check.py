@@ -13,7 +13,8 @@ import numpy as np
 from lazarus_probe.hooks.captures import Captures
 from lazarus_probe.hooks.sites import PER_LAYER, kinds_at
 from lazarus_probe.hooks.trace import Trace, hooked, trace
-from lazarus_probe.subject.generate import forward
+from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.forward_pass import forward
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import Change, Inside, Tap, held, tapped
 
@@ -90,13 +91,18 @@ class CheckRun:
 
 
 def check_run(subject: Subject, tokens: Any = None) -> CheckRun:
-    """Run a model on tokens (B, L), by default on some drawn from its vocabulary, and watch it."""
+    """Run a model on tokens (B, L), by default on some drawn from its vocabulary, and watch it.
+
+    Raises:
+        NotFinite: its own logits are not finite.
+    """
     given = _drawn(subject) if tokens is None else mx.array(tokens)
     logits = forward(subject.model, given)
     kernels: dict[int, mx.array] = {}
     with tapped(list(_kernel_taps(subject, kernels))), hooked(subject, all_sites(subject)) as seen:
         watched = forward(subject.model, given)
     mx.eval(logits, watched, kernels, [value for values in seen.seen.values() for value in values])
+    require_finite(subject, given, logits)
     return CheckRun(subject, given, logits, watched, seen, kernels, TOLERANCE.get(subject.dtype, 1e-4))
 
 

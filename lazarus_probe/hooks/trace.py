@@ -18,7 +18,8 @@ from lazarus_probe.hooks.positions import Frame, Positions, check_positions, che
 from lazarus_probe.hooks.sites import HEAD_AXIS, Site, position_axis, resolve
 from lazarus_probe.subject.anatomy import Anatomy
 from lazarus_probe.subject.batches import as_tokens
-from lazarus_probe.subject.generate import cache_entries, forward
+from lazarus_probe.subject.finite import NotFinite, is_finite, peak, refuse
+from lazarus_probe.subject.forward_pass import cache_entries, forward
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import Change, Tap, held, tapped
 
@@ -69,6 +70,7 @@ def trace(
     Raises:
         ValueError: unequal lengths, an empty prompt, an unknown site, or a value that does not fit.
         IndexError: a layer, head or position that does not exist.
+        NotFinite: the logits are not finite; the error names the weight or the site where that begins.
     """
     tokens = as_tokens(subject, prompts)
     edits = _several(interventions, Intervention)
@@ -76,7 +78,11 @@ def trace(
         check_range(asked, tokens.shape[1])
     with hooked(subject, capture, edits, positions) as captures:
         logits = forward(subject.model, tokens)
-    mx.eval(logits, *(captures[site] for site in captures))
+    largest = peak(logits)
+    mx.eval(logits, largest, *(captures[site] for site in captures))
+    if not is_finite(largest):
+        with hooked(subject, (), edits):
+            refuse(subject, tokens)
     return Trace(tokens, logits, captures)
 
 
@@ -102,7 +108,11 @@ def hooked(
     edits = _several(interventions, Intervention)
     run = _Run(Captures(anatomy, {site: [] for site in wanted}), check_positions(positions))
     with tapped([_watch(run, anatomy), *_site_taps(run, anatomy, wanted, edits)]):
-        yield run.captures
+        try:
+            yield run.captures
+        except NotFinite as error:
+            error.edits = [*map(str, edits), *error.edits]
+            raise
     _check_met(run, edits)
 
 
