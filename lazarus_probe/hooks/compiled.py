@@ -13,7 +13,7 @@ import mlx.nn as nn
 from lazarus_probe.hooks.captures import Captures, HookError
 from lazarus_probe.hooks.positions import Positions, check_positions, check_range
 from lazarus_probe.hooks.sites import Site, resolve
-from lazarus_probe.hooks.trace import Trace, hooked
+from lazarus_probe.hooks.trace import Part, Trace, hooked
 from lazarus_probe.subject.batches import as_tokens
 from lazarus_probe.subject.finite import is_finite, peak, refuse
 from lazarus_probe.subject.forward_pass import forward
@@ -69,7 +69,7 @@ def compiled(
         if not is_finite(largest):
             refuse(subject, tokens)
         seen = {site: [value] for site, value in zip(wanted, values, strict=True)}
-        return Trace(tokens, logits, Captures(anatomy, seen))
+        return Trace((Part(tuple(range(len(tokens))), tokens, logits, Captures(anatomy, seen)),))
 
     return traced
 

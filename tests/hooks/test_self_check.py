@@ -17,7 +17,7 @@ NOT_OF_A_LLAMA = ("mixer_out", "router_logits", "expert_out")
 
 LLAMA = ["embed", *(kind for kind in PER_LAYER if kind not in NOT_OF_A_LLAMA), "logits"]
 # The package exports functions under the names of these modules.
-TRACE = sys.modules["lazarus_probe.hooks.trace"]
+TRACE = sys.modules["lazarus_probe.hooks.context"]
 REPLAY = sys.modules["lazarus_probe.hooks.replay"]
 
 

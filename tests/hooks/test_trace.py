@@ -187,18 +187,14 @@ def test_what_the_model_or_the_prompt_lacks_is_refused(grouped, arguments, error
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
-        (
-            [[1, 2], [3, 4, 5]],
-            "the prompts have 2 to 3 tokens and one run needs equal lengths; use `collect`",
-        ),
         ("", "the prompt is empty"),
         ([], "no prompts to run"),
         ([[]], "a prompt has no tokens"),
         ([[1, 64]], "token id 64 is outside the vocabulary, 0 to 63"),
     ],
 )
-def test_prompts_that_cannot_run_together_are_refused(grouped, prompts, message):
-    """Unequal lengths, nothing, and unknown tokens are errors."""
+def test_prompts_that_cannot_run_are_refused(grouped, prompts, message):
+    """Nothing, and unknown tokens, are errors."""
     with pytest.raises(ValueError, match=message):
         trace(grouped, prompts)
 
