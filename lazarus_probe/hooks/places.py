@@ -41,6 +41,8 @@ def tap_at(anatomy: Anatomy, site: Site, visit: Change) -> Tap:
             )
         case "resid_post":
             return Tap(anatomy.blocks[layer], after=_streams(anatomy, visit))
+        case "resid_mid":
+            return Tap(anatomy.part("mid", layer), before=_overwriting(visit))
         case "neurons":
             return Tap(anatomy.part("down_proj", layer), before=visit)
         case "head_out":
@@ -77,6 +79,17 @@ def _streams(anatomy: Anatomy, visit: Change) -> Change:
         return None if new is None else resid_layout(anatomy, new)
 
     return streams
+
+
+def _overwriting(visit: Change) -> Change:
+    """For a value that the block hands to its MLP, and keeps to add the MLP's output to: both see what is written."""
+
+    def before(value: mx.array) -> None:
+        new = visit(value)
+        if new is not None:
+            value[...] = new
+
+    return before
 
 
 def _head_tap(anatomy: Anatomy, layer: int, visit: Change) -> Tap:

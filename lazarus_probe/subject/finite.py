@@ -191,7 +191,7 @@ def _looks(anatomy: Anatomy, seen: list[_Seen]) -> Iterator[Tap]:
         for part, kind in PARTS.items():
             if getattr(parts, part):
                 yield Tap(anatomy.part(part, layer), after=_look(seen, f"{kind}.{layer}"))
-        for projection, kind in (("down_proj", "neurons"), ("o_proj", "head_out")):
+        for projection, kind in (("down_proj", "neurons"), ("o_proj", "head_out"), ("mid", "resid_mid")):
             if getattr(parts, projection):
                 yield Tap(anatomy.part(projection, layer), before=_look(seen, f"{kind}.{layer}"))
         if parts.heads and parts.attention:

@@ -51,6 +51,20 @@ def test_the_residual_stream_is_a_sum(subject):
     assert mx.array_equal(run["resid_post.1"], run["resid_pre.2"])
 
 
+def test_an_edit_between_attention_and_mlp_stays_in_the_stream(subject, naive):
+    """What is added to the stream after attention is what the MLP reads, and what its output is added to."""
+    direction = np.random.default_rng(0).normal(size=32)
+
+    def edit(at, value):
+        return value + direction if at == "resid_mid.1" else value
+
+    run = trace(subject, TOKENS, ["resid_mid.1", "resid_post.1"], steer("resid_mid.1", direction))
+    expected = naive(subject.model, TOKENS, edit)
+    for site in ("resid_mid.1", "resid_post.1"):
+        assert_close(subject, run[site], expected[site], site)
+    assert_close(subject, run.logits, expected["logits"])
+
+
 def test_a_row_of_a_batch_is_the_prompt_alone(subject):
     """A prompt's values do not depend on the other prompts of its batch."""
     batch = trace(subject, TOKENS, SITES)
