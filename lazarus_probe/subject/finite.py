@@ -128,13 +128,9 @@ def refuse_new(subject: Subject, edits: Sequence[str]) -> NoReturn:
 
 
 def _remedy(dtype: str) -> str:
-    if dtype != "float16":
-        return (
-            f"run the model in another type than {dtype}"
-            if dtype != "float32"
-            else "look at what it was given"
-        )
-    return "run the model in float32 or bfloat16, since float16 ends at 65504: `subject.model.set_dtype(mx.float32)`"
+    if dtype == "float16":
+        return "run the model in float32 or bfloat16 (`subject.model.set_dtype(mx.float32)`): float16 ends at 65504"
+    return f"look for what is too large for {dtype} there"
 
 
 def bad_weight(model: nn.Module, path: Path | None = None) -> str | None:
