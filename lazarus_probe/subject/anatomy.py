@@ -122,14 +122,14 @@ def _with_true_middles(
 ) -> tuple[Parts, ...]:
     """The parts, of which only those have a middle whose block adds the MLP's output to what the MLP's norm was given.
 
-    Each block is run from zeros, its attention and MLP put to zero and its middle to 0 and then to 1: of what leaves it
-    little more than sums is computed, and no weight is read for what was put to zero.
+    Each block is run from zeros on two equal rows, its attention and MLP put to zero and its middle to 0 in one row and
+    1 in the other: of what leaves it little more than sums is computed, no weight is read for what was put to zero.
     """
     layers = [layer for layer, one in enumerate(parts) if one.mid]
     if not layers:
         return parts
-    low, high = (_leaving(model, blocks, parts, argument, tokens, value) for value in (0.0, 1.0))
-    moved: Any = mx.stack([mx.any(a != b) for a, b in zip(low, high, strict=True)]).tolist()
+    left = _leaving(model, blocks, parts, argument, mx.concatenate([tokens[:1], tokens[:1]]))
+    moved: Any = mx.stack([mx.any(value[0] != value[1]) for value in left]).tolist()
     lost = {layer for layer in layers if not moved[layer]}
     return tuple(replace(one, mid=None) if layer in lost else one for layer, one in enumerate(parts))
 
@@ -140,12 +140,11 @@ def _leaving(
     parts: tuple[Parts, ...],
     argument: int | str,
     tokens: mx.array,
-    middle: float,
 ) -> list[mx.array]:
     left: list[mx.array] = []
 
     def put(value: mx.array) -> None:
-        value[...] = mx.full(value.shape, middle, value.dtype)
+        value[...] = mx.broadcast_to(mx.arange(2)[:, None, None], value.shape).astype(value.dtype)
 
     taps = []
     for block, one in zip(blocks, parts, strict=True):

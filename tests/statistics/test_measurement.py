@@ -27,7 +27,7 @@ SOUND = Measurement(score=0.9, low=0.8, high=0.95, n=10, groups=5, unit="accurac
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
 def test_the_floor_is_finite(value):
     """A least score that is no number is refused, since what is judged against it would be neither above nor below."""
-    with pytest.raises(ValueError, match="measurement has floor (nan|-inf): give a finite number"):
+    with pytest.raises(ValueError, match=r"measurement has floor (nan|-inf): give a finite number"):
         replace(SOUND, floor=value)
 
 
