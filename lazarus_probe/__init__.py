@@ -71,6 +71,7 @@ _PUBLIC = {
     "read_lens": "introspection.tuned_lens",
     "replay": "hooks.replay",
     "resample": "hooks.interventions",
+    "resid_mid": "hooks.sites",
     "resid_post": "hooks.sites",
     "resid_pre": "hooks.sites",
     "resume": "hooks.replay",

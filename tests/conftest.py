@@ -184,6 +184,7 @@ def naive_forward(
         pattern = at(f"pattern.{layer}", scores / scores.sum(-1, keepdims=True))
         heads = at(f"head_out.{layer}", np.einsum("bhls,bshd->blhd", pattern, v))
         middle = h + at(f"attn_out.{layer}", linear(f"{block}.self_attn.o_proj", heads.reshape(B, L, -1)))
+        middle = at(f"resid_mid.{layer}", middle)
         x = norm(f"{block}.post_attention_layernorm", middle)
         gate, up = linear(f"{block}.mlp.gate_proj", x), linear(f"{block}.mlp.up_proj", x)
         active = at(f"neurons.{layer}", gate / (1 + np.exp(-gate)) * up)

@@ -13,7 +13,8 @@ from lazarus_probe.cli.options import Adapter, AsJson, Model
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lazarus_probe.hooks.self_check import Check, SelfCheck
+    from lazarus_probe.hooks.check import Check
+    from lazarus_probe.hooks.self_check import SelfCheck
     from lazarus_probe.subject.subject import Subject
 
 

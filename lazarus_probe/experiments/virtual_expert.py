@@ -34,6 +34,7 @@ from lazarus_probe.experiments.routers import (
     show,
 )
 from lazarus_probe.hooks import hooked, replay, resid_post
+from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.generate import continuation, new_cache
 from lazarus_probe.training.data import Example
 from lazarus_probe.training.dual_reward import DualReward, class_tokens, classifier_layer, train
@@ -203,7 +204,8 @@ def class_words(subject: Subject, resid: mx.array, tokens: Mapping[str, int]) ->
 def _go_on(subject: Subject, ids: list[int], logits: mx.array, cache: list[Any], max_tokens: int) -> str:
     new: list[int] = []
     while True:
-        token: Any = mx.argmax(logits[0, -1]).item()
+        last = require_finite(subject, mx.array([[*ids, *new]]), logits[0, -1])
+        token: Any = mx.argmax(last).item()
         if token in subject.eos_token_ids:
             break
         new.append(token)

@@ -12,7 +12,8 @@ from lazarus_probe.hooks.positions import check_range, put
 from lazarus_probe.hooks.sites import Site, position_axis, resolve
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
-from lazarus_probe.subject.generate import forward
+from lazarus_probe.subject.finite import refuse
+from lazarus_probe.subject.forward_pass import forward
 from lazarus_probe.subject.subject import Subject
 
 At = Literal["last", "mean"] | int | Sequence[int]
@@ -42,6 +43,7 @@ def collect(
         ValueError: no prompts or sites, an unknown `at`, or values whose shape depends on the prompt's
             length.
         IndexError: a layer that does not exist, or a position that some prompt does not have.
+        NotFinite: a value is not finite; the error names the weight or the site where that begins.
     """
     asked = [Site.parse(site) for site in sites]
     if not asked:
@@ -95,7 +97,12 @@ def _batch(
 ) -> dict[Site, np.ndarray]:
     values = _lazy_batch(subject, tokens, wanted, weights)
     mx.eval(*values.values())
-    return {site: np.array(value) for site, value in values.items()}
+    found = {site: np.array(value) for site, value in values.items()}
+    for site, array in found.items():
+        # Minus infinity is how some models mask a score.
+        if not (array < np.inf).all() or (site.kind != "scores" and not np.isfinite(array).all()):
+            refuse(subject, tokens, f"values at {site}")
+    return found
 
 
 def _lazy_batch(

@@ -97,7 +97,7 @@ def _flat(value: Any) -> NDArray[np.float64]:
 
 def _fitted(terms: dict[str, NDArray[Any]], total: NDArray[Any], tolerance: float) -> Additivity:
     """The plain sum if it is exact, else the factors of least squares."""
-    size = np.abs(total).max()
+    size = np.abs(total).max() or 1.0  # a stream that is zero as initialised
     if any(term.shape != total.shape for term in terms.values()):
         return Additivity({}, float("inf"), False)
     error = float(np.abs(sum(terms.values()) - total).max() / size)

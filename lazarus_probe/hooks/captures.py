@@ -53,6 +53,15 @@ class Captures(Mapping[Site, mx.array]):
             raise HookError(f"{site} has {len(values)} values of different shapes; use calls({str(site)!r})")
         return mx.concatenate(values, axis=axis)
 
+    def __contains__(self, site: object) -> bool:
+        """Whether a site, or a text that names one, was captured.
+
+        Raises:
+            ValueError: a text that names no site of the model.
+            IndexError: a layer or head that the model does not have.
+        """
+        return isinstance(site, Site | str) and resolve(site, self.anatomy) in self.seen
+
     def __iter__(self) -> Iterator[Site]:
         return iter(self.seen)
 

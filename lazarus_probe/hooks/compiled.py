@@ -13,9 +13,10 @@ import mlx.nn as nn
 from lazarus_probe.hooks.captures import Captures, HookError
 from lazarus_probe.hooks.positions import Positions, check_positions, check_range
 from lazarus_probe.hooks.sites import Site, resolve
-from lazarus_probe.hooks.trace import Trace, hooked
+from lazarus_probe.hooks.trace import Part, Trace, hooked
 from lazarus_probe.subject.batches import as_tokens
-from lazarus_probe.subject.generate import forward
+from lazarus_probe.subject.finite import is_finite, peak, refuse
+from lazarus_probe.subject.forward_pass import forward
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import is_tapped
 
@@ -50,7 +51,7 @@ def compiled(
     def run(tokens: mx.array, arrays: list[mx.array]) -> list[mx.array]:
         with _given(subject, arrays), hooked(anatomy, wanted, positions=asked) as captures:
             logits = forward(model, tokens)
-            return [logits, *(captures[site] for site in wanted)]
+            return [logits, peak(logits), *(captures[site] for site in wanted)]
 
     fast = mx.compile(run)
 
@@ -63,10 +64,12 @@ def compiled(
                 f"the modules, hooks or mode of {subject.name} are not those it was compiled with; "
                 "call `compiled` again, outside of `hooked`"
             )
-        logits, *values = fast(tokens, parts.arrays)
-        mx.eval(logits, *values)
+        logits, largest, *values = fast(tokens, parts.arrays)
+        mx.eval(logits, largest, *values)
+        if not is_finite(largest):
+            refuse(subject, tokens)
         seen = {site: [value] for site, value in zip(wanted, values, strict=True)}
-        return Trace(tokens, logits, Captures(anatomy, seen))
+        return Trace((Part(tuple(range(len(tokens))), tokens, logits, Captures(anatomy, seen)),))
 
     return traced
 

@@ -22,12 +22,12 @@ STEPS = ("queries", "keys", "values", "scores", "pattern")
 
 
 def tap_at(anatomy: Anatomy, site: Site, visit: Change) -> Tap:
-    """A tap that hands the value at a site to `visit`, whose result takes its place.
+    """A tap that hands the value at a site to `visit`, whose result takes its place unless it is None.
 
     Args:
         anatomy: of the model.
         site: resolved against that model. A head is not singled out: the value has all heads.
-        visit: from the value, in the shape that `Site` documents, to one of the same shape.
+        visit: from the value, in the shape that `Site` documents, to one of the same shape, or to None.
     """
     layer = site.layer or 0
     match site.kind:
@@ -41,6 +41,8 @@ def tap_at(anatomy: Anatomy, site: Site, visit: Change) -> Tap:
             )
         case "resid_post":
             return Tap(anatomy.blocks[layer], after=_streams(anatomy, visit))
+        case "resid_mid":
+            return Tap(anatomy.part("mid", layer), before=_overwriting(visit))
         case "neurons":
             return Tap(anatomy.part("down_proj", layer), before=visit)
         case "head_out":
@@ -71,7 +73,23 @@ def resid_layout(anatomy: Anatomy, value: mx.array) -> mx.array:
 def _streams(anatomy: Anatomy, visit: Change) -> Change:
     if anatomy.stream_axis != 0:
         return visit
-    return lambda value: resid_layout(anatomy, visit(resid_value(anatomy, value)))
+
+    def streams(value: mx.array) -> mx.array | None:
+        new = visit(resid_value(anatomy, value))
+        return None if new is None else resid_layout(anatomy, new)
+
+    return streams
+
+
+def _overwriting(visit: Change) -> Change:
+    """For a value that the block hands to its MLP, and keeps to add the MLP's output to: both see what is written."""
+
+    def before(value: mx.array) -> None:
+        new = visit(value)
+        if new is not None:
+            value[...] = new
+
+    return before
 
 
 def _head_tap(anatomy: Anatomy, layer: int, visit: Change) -> Tap:
@@ -81,10 +99,9 @@ def _head_tap(anatomy: Anatomy, layer: int, visit: Change) -> Tap:
         return Tap(anatomy.part("attention", layer), inside=Inside("output", visit))
     count = heads.num_heads if heads else 1
 
-    def before(value: mx.array) -> mx.array:
-        rows = value.reshape(*value.shape[:2], count, -1)
-        changed = visit(rows)
-        return value if changed is rows else changed.reshape(value.shape)
+    def before(value: mx.array) -> mx.array | None:
+        new = visit(value.reshape(*value.shape[:2], count, -1))
+        return None if new is None else new.reshape(value.shape)
 
     return Tap(anatomy.part("o_proj", layer), before=before)
 
@@ -95,10 +112,9 @@ def _flat_tap(anatomy: Anatomy, layer: int, part: str, visit: Change) -> Tap:
     def around(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         B, L = args[0].shape[:2]  # noqa: N806 - the field's names
 
-        def after(value: mx.array) -> mx.array:
-            rows = value.reshape(B, L, *value.shape[1:])
-            changed = visit(rows)
-            return value if changed is rows else changed.reshape(value.shape)
+        def after(value: mx.array) -> mx.array | None:
+            new = visit(value.reshape(B, L, *value.shape[1:]))
+            return None if new is None else new.reshape(value.shape)
 
         with tapped([Tap(anatomy.part(part, layer), after=after)]):
             return call(*args, **kwargs)

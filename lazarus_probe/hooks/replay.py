@@ -18,7 +18,7 @@ from lazarus_probe.hooks.trace import trace
 from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture
 from lazarus_probe.subject.generate import forward
 from lazarus_probe.subject.subject import Subject
-from lazarus_probe.taps import Around, Tap, argument, original, tapped
+from lazarus_probe.taps import Around, Tap, argument, held, original, tapped
 
 
 def replay(
@@ -102,7 +102,7 @@ def _has_free_tail(subject: Subject) -> bool:
 
 def _injection(anatomy: Anatomy, resid: mx.array, layer: int) -> Iterator[Tap]:
     def give(_: mx.array) -> mx.array:
-        return resid
+        return held(resid)  # models may write into what they are given
 
     # Hooks on the embedding and on the blocks passed through must not take this for a value of theirs.
     yield Tap(anatomy.embedding, instead=original(anatomy.embedding))
@@ -122,10 +122,10 @@ def _passed(anatomy: Anatomy, block: nn.Module, resid: mx.array | None) -> Aroun
 
     def around(_: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if anatomy.skippable:
-            return argument(args, kwargs, anatomy.resid_argument) if resid is None else resid
+            return argument(args, kwargs, anatomy.resid_argument) if resid is None else held(resid)
         output = run(*args, **kwargs)
         if resid is None or not isinstance(output, tuple):
-            return output if resid is None else resid
-        return (resid, *output[1:])
+            return output if resid is None else held(resid)
+        return (held(resid), *output[1:])
 
     return around

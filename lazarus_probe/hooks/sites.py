@@ -20,6 +20,7 @@ PER_LAYER = (
     "head_out",
     "attn_out",
     "mixer_out",
+    "resid_mid",
     "router_logits",
     "expert_out",
     "neurons",
@@ -46,6 +47,7 @@ class Site:
     | head_out | each head's output, as the output projection reads it | (B, L, H, Dh) |
     | attn_out | output of the attention module | (B, L, D) |
     | mixer_out | output of a state space, linear attention or convolution | (B, L, D) |
+    | resid_mid | residual stream after attention was added, before the MLP is | (B, L, D) |
     | router_logits | the router's logits over E experts | (B, L, E) |
     | expert_out | output of each of the k experts chosen, before their weights | (B, L, k, D) |
     | neurons | MLP activations, as the down projection reads them | (B, L, F) |
@@ -140,6 +142,11 @@ def mixer_out(layer: int) -> Site:
     return Site("mixer_out", layer)
 
 
+def resid_mid(layer: int) -> Site:
+    """Residual stream of a block (B, L, D) once attention was added to it; a parallel block has none."""
+    return Site("resid_mid", layer)
+
+
 def router_logits(layer: int) -> Site:
     """A mixture's router logits over its E experts (B, L, E)."""
     return Site("router_logits", layer)
@@ -199,6 +206,7 @@ def kinds_at(anatomy: Anatomy, layer: int) -> tuple[str, ...]:
         "head_out": heads and (heads.fused or parts.o_proj),
         "attn_out": parts.attention,
         "mixer_out": parts.mixer,
+        "resid_mid": parts.mid,
         "router_logits": parts.router,
         "expert_out": parts.experts,
         "neurons": parts.down_proj,

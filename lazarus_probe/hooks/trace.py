@@ -3,51 +3,126 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import groupby
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
 
-from lazarus_probe.hooks.captures import Captures, HookError
+from lazarus_probe.hooks.captures import Captures
+from lazarus_probe.hooks.context import hooked, several
 from lazarus_probe.hooks.interventions import Intervention
-from lazarus_probe.hooks.places import place_of, tap_at
-from lazarus_probe.hooks.positions import Frame, Positions, check_positions, check_range, in_chunk, put, take
-from lazarus_probe.hooks.sites import HEAD_AXIS, Site, position_axis, resolve
-from lazarus_probe.subject.anatomy import Anatomy
-from lazarus_probe.subject.batches import as_tokens
-from lazarus_probe.subject.generate import cache_entries, forward
+from lazarus_probe.hooks.positions import Positions, check_positions, check_range, check_rows, rows_of
+from lazarus_probe.hooks.sites import Site
+from lazarus_probe.subject.batches import by_length, encode_some
+from lazarus_probe.subject.finite import is_finite, peak, refuse
+from lazarus_probe.subject.forward_pass import forward
 from lazarus_probe.subject.subject import Subject
-from lazarus_probe.taps import Change, Tap, held, tapped
 
-OVER_KEYS = ("keys", "values")
+__all__ = ["Part", "Trace", "hooked", "trace"]
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
-    """One forward pass: its tokens (B, L), its logits (B, L, V), and by site what was captured."""
+class Part:
+    """What one forward of prompts of equal length gave.
 
+    Attributes:
+        rows: (B,) which of the prompts.
+        tokens: (B, L).
+        logits: (B, L, V).
+        captures: by site what was captured.
+    """
+
+    rows: tuple[int, ...]
     tokens: mx.array
     logits: mx.array
     captures: Captures
 
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """A forward pass of some prompts: their tokens and logits, and by site what was captured.
+
+    Prompts of unequal length run in parts of equal length, nothing is padded. A value whose shape does not depend on
+    the length, as at one position of each prompt, is one array; of any value `of` gives one array a prompt.
+
+    Attributes:
+        parts: one for each length.
+    """
+
+    parts: tuple[Part, ...]
+
+    @property
+    def tokens(self) -> mx.array:
+        """(B, L)."""
+        return self._joined("tokens", [part.tokens for part in self.parts])
+
+    @property
+    def logits(self) -> mx.array:
+        """(B, L, V)."""
+        return self._joined("logits", [part.logits for part in self.parts])
+
+    @property
+    def captures(self) -> Captures:
+        """What was captured, of prompts of one length.
+
+        Raises:
+            ValueError: the prompts are of several lengths.
+        """
+        if len(self.parts) > 1:
+            raise ValueError("prompts of unequal length were captured apart; see `parts`")
+        return self.parts[0].captures
+
     def __getitem__(self, site: Site | str) -> mx.array:
-        """The value captured at a site, such as `trace["resid_post.3"]`; see `Site` for shapes."""
-        return self.captures[site]
+        """The value captured at a site, such as `trace["resid_post.3"]`; see `Site` for shapes.
 
+        Raises:
+            KeyError: the site was not captured.
+            ValueError: its shape depends on the prompt's length.
+        """
+        return self._joined(str(site), [part.captures[site] for part in self.parts])
 
-@dataclass(eq=False)
-class _Run:
-    """One `hooked` context: the chunk being computed, and what has met something so far."""
+    def of(self, site: Site | str) -> list[mx.array]:
+        """The value at a site of each prompt, without the axis over prompts."""
+        return self._by_prompt([part.captures[site] for part in self.parts])
 
-    captures: Captures
-    positions: Positions
-    frame: Frame | None = None
-    ends: dict[int, tuple[Any, int]] = field(default_factory=dict)
-    met: set[tuple[Intervention, Any]] = field(default_factory=set)
-    seen_at: set[Any] = field(default_factory=set)
+    def logits_of(self) -> list[mx.array]:
+        """The logits (L, V) of each prompt."""
+        return self._by_prompt([part.logits for part in self.parts])
+
+    def __contains__(self, site: object) -> bool:
+        """Whether a site, or a text that names one, was captured.
+
+        Raises:
+            ValueError: a text that names no site of the model.
+            IndexError: a layer or head that the model does not have.
+        """
+        return site in self.parts[0].captures
+
+    def __iter__(self) -> Iterator[Site]:
+        """The sites that were captured."""
+        return iter(self.parts[0].captures)
+
+    def __len__(self) -> int:
+        return len(self.parts[0].captures)
+
+    def _by_prompt(self, values: Sequence[mx.array]) -> list[mx.array]:
+        rows = [row for part in self.parts for row in part.rows]
+        found = [value[index] for value in values for index in range(len(value))]
+        return [value for _, value in sorted(zip(rows, found, strict=True), key=lambda pair: pair[0])]
+
+    def _joined(self, name: str, values: Sequence[mx.array]) -> mx.array:
+        if len(values) == 1:
+            return values[0]
+        shapes = sorted({tuple(value.shape[1:]) for value in values})
+        if len(shapes) > 1:
+            way = "`logits_of()`" if name == "logits" else f"`of({name!r})`"
+            raise ValueError(
+                f"{name} of prompts of unequal length are {shapes[0]} to {shapes[-1]} a prompt; "
+                f"read {way}, one array a prompt, or give positions"
+            )
+        rows = [row for part in self.parts for row in part.rows]
+        order = sorted(range(len(rows)), key=rows.__getitem__)
+        return mx.concatenate(list(values))[mx.array(order)]
 
 
 def trace(
@@ -57,228 +132,53 @@ def trace(
     interventions: Intervention | Iterable[Intervention] = (),
     positions: Positions = "all",
 ) -> Trace:
-    """Run prompts of equal length through the model, once.
+    """Run prompts through the model, once.
 
     Args:
         subject: the model.
-        prompts: a text, token ids, several of either with equal token lengths, or an array (L,) or (B, L).
+        prompts: a text, token ids, several of either, or an array (L,) or (B, L). Those of unequal length run apart.
         capture: sites to keep; their values are those after the interventions.
         interventions: edits, made in this order where they share a site.
-        positions: positions to keep at the captured sites; every value keeps its position axis.
+        positions: positions to keep at the captured sites; every value keeps its position axis. `[[1], [4]]` are
+            positions of each prompt, as many for each; interventions take such positions too.
 
     Raises:
-        ValueError: unequal lengths, an empty prompt, an unknown site, or a value that does not fit.
+        ValueError: an empty prompt, an unknown site, a value that does not fit, or positions by row that are not those
+            of as many prompts.
         IndexError: a layer, head or position that does not exist.
+        NotFinite: the logits are not finite; the error names the weight or the site where that begins.
     """
-    tokens = as_tokens(subject, prompts)
-    edits = _several(interventions, Intervention)
-    for asked in (check_positions(positions), *(edit.positions for edit in edits)):
-        check_range(asked, tokens.shape[1])
-    with hooked(subject, capture, edits, positions) as captures:
+    encoded = encode_some(subject, prompts)
+    edits, sites = several(interventions, Intervention), several(capture, (Site, str))
+    kept = check_positions(positions)
+    for wanted in (kept, *(edit.positions for edit in edits)):
+        check_rows(wanted, len(encoded))
+    parts = []
+    for rows, tokens in by_length(encoded, sum(map(len, encoded))):
+        some = [_for_rows(edit, rows, len(encoded)) for edit in edits]
+        parts.append(_part(subject, tuple(rows), tokens, sites, some, rows_of(kept, rows)))
+    return Trace(tuple(parts))
+
+
+def _for_rows(edit: Intervention, rows: Sequence[int], count: int) -> Intervention:
+    return edit if len(rows) == count else replace(edit, positions=rows_of(edit.positions, rows))
+
+
+def _part(
+    subject: Subject,
+    rows: tuple[int, ...],
+    tokens: mx.array,
+    sites: Sequence[Site | str],
+    edits: Sequence[Intervention],
+    positions: Positions,
+) -> Part:
+    for wanted in (positions, *(edit.positions for edit in edits)):
+        check_range(wanted, tokens.shape[1])
+    with hooked(subject, sites, edits, positions) as captures:
         logits = forward(subject.model, tokens)
-    mx.eval(logits, *(captures[site] for site in captures))
-    return Trace(tokens, logits, captures)
-
-
-@contextmanager
-def hooked(
-    subject: Subject | Anatomy,
-    capture: Site | str | Iterable[Site | str] = (),
-    interventions: Intervention | Iterable[Intervention] = (),
-    positions: Positions = "all",
-) -> Iterator[Captures]:
-    """Watch and edit every call of the model made within: forward, generation, loss under `value_and_grad`.
-
-    Contexts nest: the edits of the outer one are made first, and its captures do not see those of the inner
-    one. Arguments are those of `trace`. Not thread-safe.
-
-    Raises:
-        HookError: at the end, an intervention or a capture, or one of its positions, met nothing.
-        IndexError: a layer or head that does not exist.
-        ValueError: an unknown site, or an edit whose result has another shape or type.
-    """
-    anatomy = subject.anatomy if isinstance(subject, Subject) else subject
-    wanted = list(dict.fromkeys(resolve(site, anatomy) for site in _several(capture, (Site, str))))
-    edits = _several(interventions, Intervention)
-    run = _Run(Captures(anatomy, {site: [] for site in wanted}), check_positions(positions))
-    with tapped([_watch(run, anatomy), *_site_taps(run, anatomy, wanted, edits)]):
-        yield run.captures
-    _check_met(run, edits)
-
-
-def _several(given: Any, kind: type | tuple[type, ...]) -> list[Any]:
-    return [given] if isinstance(given, kind) else list(given)
-
-
-def _watch(run: _Run, anatomy: Anatomy) -> Tap:
-    def watch(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        cache = kwargs.get("cache", args[1] if len(args) > 1 else None)
-        run.frame = Frame(_offset(run, cache), args[0].shape[1])
-        if cache:
-            run.ends[id(cache[0])] = (cache[0], run.frame.offset + run.frame.length)
-
-    return Tap(anatomy.model, watch=watch)
-
-
-def _offset(run: _Run, cache: Sequence[Any] | None) -> int:
-    """How many positions a cache holds."""
-    if not cache:
-        return 0
-    offset = next((entry.offset for entry in cache_entries(cache) if hasattr(entry, "offset")), None)
-    if isinstance(offset, int):
-        return offset
-    if offset is not None:
-        raise HookError("the cache has an offset for each row; hooks need one whose rows are equally long")
-    # The caches of recurrent models do not count; what was run within this context is counted here.
-    known, end = run.ends.get(id(cache[0]), (None, 0))
-    if known is None and not all(entry.empty() for entry in cache if hasattr(entry, "empty")):
-        raise HookError("the cache was filled outside of the context and does not count its positions")
-    return end
-
-
-def _site_taps(
-    run: _Run, anatomy: Anatomy, wanted: Sequence[Site], edits: Sequence[Intervention]
-) -> Iterator[Tap]:
-    """One tap for every place that has an edit or a capture: all heads of a layer are one place."""
-    if not edits and run.positions == "all" and not any(map(_is_part, wanted)):
-        # The most frequent case, made short: every site is a place of its own, and is kept whole.
-        for site in wanted:
-            yield tap_at(anatomy, site, _keeper(run.captures.seen[site]))
-        return
-    found = [(resolve(edit.site, anatomy), edit) for edit in edits] + [(site, None) for site in wanted]
-    found.sort(key=lambda pair: place_of(pair[0]))  # stable: edits stay in order, captures come after them
-    for _, group in groupby(found, key=lambda pair: place_of(pair[0])):
-        yield _tap(anatomy, run, list(group))
-
-
-def _is_part(site: Site) -> bool:
-    """Whether what is kept at a site is only a part of the value there."""
-    return site.head is not None or site.kind in OVER_KEYS
-
-
-def _tap(anatomy: Anatomy, run: _Run, actions: list[tuple[Site, Intervention | None]]) -> Tap:
-    def visit(value: mx.array) -> mx.array:
-        for site, edit in actions:
-            if edit is None:
-                _keep(run, site, value)
-            else:
-                value = _edited(run, site, edit, value)
-        return value
-
-    return tap_at(anatomy, actions[0][0], visit)
-
-
-def _keeper(seen: list[mx.array]) -> Change:
-    def keep(value: mx.array) -> mx.array:
-        seen.append(held(value))
-        return value
-
-    return keep
-
-
-def _keep(run: _Run, site: Site, value: mx.array) -> None:
-    if site.kind in OVER_KEYS:
-        value = _own(run, site, value)
-    if site.head is not None:
-        value = mx.take(value, site.head, axis=HEAD_AXIS[site.kind])
-    chunk = _chunk(run.positions, run.frame)
-    if chunk is None:
-        run.captures.seen[site].append(held(value))
-    elif chunk:
-        run.captures.seen[site].append(take(value, list(chunk.values()), position_axis(site)))
-        run.seen_at.update((site, position) for position in chunk)
-
-
-def _edited(run: _Run, site: Site, edit: Intervention, value: mx.array) -> mx.array:
-    if site.head is None:
-        return _edited_at(run, site, edit, value, partial(_changed, edit))
-    axis = HEAD_AXIS[site.kind]
-    one = mx.take(value, mx.array([site.head]), axis=axis)
-
-    def change(rows: mx.array) -> mx.array:
-        return mx.expand_dims(_changed(edit, mx.squeeze(rows, axis)), axis)
-
-    changed = _edited_at(run, replace(site, head=None), edit, one, change)
-    return value if changed is one else put(value, [site.head], axis, changed)
-
-
-def _edited_at(run: _Run, site: Site, edit: Intervention, value: mx.array, change: Change) -> mx.array:
-    chunk = _chunk(edit.positions, _frame(run, site, value, edit.positions))
-    if chunk is not None and not chunk:
-        return value
-    run.met.update((edit, position) for position in chunk or ("all",))
-    if chunk is None:
-        return change(value)
-    axis, indices = position_axis(site), sorted(set(chunk.values()))
-    return put(value, indices, axis, change(take(value, indices, axis)))
-
-
-def _frame(run: _Run, site: Site, value: mx.array, positions: Positions) -> Frame | None:
-    """The part of the sequence that a value covers: keys and values go back to its start."""
-    if site.kind not in OVER_KEYS or run.frame is None or positions == "all":
-        return run.frame
-    end = run.frame.offset + run.frame.length
-    if value.shape[1] != end:
-        raise HookError(
-            f"{site} has {value.shape[1]} of {end} positions, since its cache drops or shares some; "
-            "only positions='all' can be edited"
-        )
-    return Frame(0, end)
-
-
-def _own(run: _Run, site: Site, value: mx.array) -> mx.array:
-    """Of keys or values, those of the positions computed now; cached ones were captured before."""
-    if run.frame is None or value.shape[1] == run.frame.length:
-        return value
-    if value.shape[1] != run.frame.offset + run.frame.length:
-        raise HookError(f"{site} cannot be captured in generation: its cache drops positions; use `trace`")
-    return value[:, -run.frame.length :]
-
-
-def _chunk(positions: Positions, frame: Frame | None) -> dict[int, int] | None:
-    if positions == "all":
-        return None
-    if frame is None:
-        raise HookError(
-            "a part of the model was called on its own; positions are known only inside a call of the model"
-        )
-    return in_chunk(positions, frame)
-
-
-def _changed(edit: Intervention, value: mx.array) -> mx.array:
-    new = edit.edit(value)
-    if new.shape != value.shape or new.dtype != value.dtype:
-        raise ValueError(
-            f"{edit} returned {tuple(new.shape)} {new.dtype}, not {tuple(value.shape)} {value.dtype} as there"
-        )
-    return new
-
-
-def _check_met(run: _Run, edits: Sequence[Intervention]) -> None:
-    for edit in edits:
-        for position in _asked(edit.positions):
-            if (edit, position) not in run.met:
-                raise HookError(f"{edit} met nothing{_where(position)}: {_reason(run)}")
-    for site, values in run.captures.seen.items():
-        if not values:
-            raise HookError(f"nothing was captured at {site}: {_reason(run)}")
-        for position in _asked(run.positions):
-            if position != "all" and (site, position) not in run.seen_at:
-                raise HookError(f"nothing was captured at {site}{_where(position)}: {_reason(run)}")
-
-
-def _asked(positions: Positions) -> tuple[Any, ...]:
-    if isinstance(positions, tuple):
-        return positions
-    return ("all",) if positions == "all" else (-1,)
-
-
-def _where(position: Any) -> str:
-    return "" if position == "all" else f" at position {position}"
-
-
-def _reason(run: _Run) -> str:
-    if run.frame is None:
-        return "the model was not called within"
-    end = run.frame.offset + run.frame.length
-    return f"the calls within did not compute it, and ended at position {end - 1}"
+    largest = peak(logits)
+    mx.eval(logits, largest, *(captures[site] for site in captures))
+    if not is_finite(largest):
+        with hooked(subject, (), edits):
+            refuse(subject, tokens)
+    return Part(rows, tokens, logits, captures)

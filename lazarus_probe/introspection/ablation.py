@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.interventions import Intervention, mean, zero
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked, trace
-from lazarus_probe.introspection.finite_logits import guarded
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.generate import greedy
 
@@ -114,5 +113,5 @@ def answers(
     Raises:
         ValueError: logits that are not finite; the interventions are named with their sites.
     """
-    with hooked(subject, interventions=guarded(interventions)):
+    with hooked(subject, interventions=interventions):
         return greedy(subject, prompts, max_tokens)

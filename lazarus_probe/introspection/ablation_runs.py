@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.component_outputs import (
     AblationType,
     ComponentType,
@@ -33,8 +32,8 @@ from lazarus_probe.introspection.component_outputs import (
 )
 from lazarus_probe.introspection.criteria import Criterion
 from lazarus_probe.introspection.damage import Edited, Unrelated, damages
-from lazarus_probe.introspection.finite_logits import finite
 from lazarus_probe.statistics.measurement import Damage
+from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.generate import continuation, greedy, new_cache
 from lazarus_probe.subject.subject import Subject, random_state
 from lazarus_probe.sweep import Mean, Resample, Zero, answer, sweep
@@ -173,9 +172,7 @@ class Runs:
         def without(row: Row) -> Edited:
             @contextmanager
             def edited(_rows: Sequence[int], _length: int) -> Iterator[None]:
-                under = f"without {row.name} ({row.method}): ablate less, or give a model in float32"
-                edits = self._edits(self._places(row.layers), row.method)
-                with replaced(self.subject, edits), hooked(self.subject, interventions=finite(under)):
+                with replaced(self.subject, self._edits(self._places(row.layers), row.method)):
                     yield
 
             return edited
@@ -281,6 +278,7 @@ def _drawn(subject: Subject, prompt: str, config: AblationConfig) -> str:
     with random_state(config.seed):
         for _ in range(config.max_new_tokens):
             logits = subject.model(tokens, cache=cache)[:, -1].astype(mx.float32)
+            require_finite(subject, mx.array([[*ids, *new]]), logits)
             drawn: Any = mx.random.categorical(logits / config.temperature).tolist()
             token = drawn[0]
             if token in subject.eos_token_ids:

@@ -23,7 +23,7 @@ from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.subject.generate import forward
 from lazarus_probe.subject.projections import found, sizes
 from lazarus_probe.subject.subject import Subject
-from lazarus_probe.taps import Tap, tapped
+from lazarus_probe.taps import Tap, held, tapped
 
 GAUSSIAN_ROWS = 512
 
@@ -183,9 +183,8 @@ def rows_at(
 
 
 def _look(subject: Subject, place: Inner, seen: dict[Place, mx.array]) -> Tap:
-    def look(value: mx.array) -> mx.array:
-        seen[place] = value
-        return value
+    def look(value: mx.array) -> None:
+        seen[place] = held(value)
 
     return Tap(at_path(subject.anatomy.blocks[place.layer], place.path), after=look)
 

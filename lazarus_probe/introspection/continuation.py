@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.subject.batches import by_length
+from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.generate import forward
 
 if TYPE_CHECKING:
@@ -68,6 +69,6 @@ def continuation_probability(
 
 def _log_probs(subject: Subject, tokens: mx.array) -> NDArray[Any]:
     """(B, L - 1) the log probability of each token but the first."""
-    logits = forward(subject.model, tokens)[:, :-1].astype(mx.float32)
+    logits = require_finite(subject, tokens, forward(subject.model, tokens)[:, :-1].astype(mx.float32))
     scores = mx.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
     return np.array(scores - mx.logsumexp(logits, axis=-1), dtype=np.float64)

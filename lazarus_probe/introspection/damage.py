@@ -24,11 +24,11 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.interventions import Intervention, fitted
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
-from lazarus_probe.introspection.finite_logits import guarded
 from lazarus_probe.introspection.generation import Edits
 from lazarus_probe.statistics import bounded_mean_interval
 from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.subject.batches import by_length, encode_all
+from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.generate import forward
 from lazarus_probe.tasks import language
 
@@ -172,7 +172,7 @@ def damage(subject: Subject, edits: Edits, unrelated: Unrelated | None = None, *
     """
 
     def edited(rows: Sequence[int], length: int) -> AbstractContextManager[Any]:
-        return hooked(subject, interventions=guarded(edits(rows, length)))
+        return hooked(subject, interventions=edits(rows, length))
 
     return damages(subject, [edited], unrelated, seed=seed)[0]
 
@@ -184,8 +184,7 @@ def damages(
 
     Args:
         subject: the model.
-        edited: from row numbers of the prompts and their length in tokens to the context in which that batch runs;
-            which must refuse logits that are not finite.
+        edited: from row numbers of the prompts and their length in tokens to the context in which that batch runs.
         unrelated: the prompts; by default those of all language tasks.
         seed: of the intervals.
 
@@ -197,8 +196,7 @@ def damages(
         raise ValueError(f"{len(set(unrelated.units))} units of unrelated prompts; give at least two")
     moved = np.empty((len(edited), len(unrelated.prompts)))
     for rows, batch in by_length(encode_all(subject, unrelated.prompts)):
-        with hooked(subject, interventions=guarded([])):
-            before = _next_token(subject, batch)
+        before = _next_token(subject, batch)
         for number, acting in enumerate(edited):
             with acting(rows, batch.shape[1]):
                 moved[number, rows] = total_variation(before, _next_token(subject, batch))
@@ -223,5 +221,5 @@ def total_variation(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.flo
 
 def _next_token(subject: Subject, tokens: mx.array) -> NDArray[np.float32]:
     """(B, V) probabilities after prompts of equal length (B, L)."""
-    logits = forward(subject.model, tokens)[:, -1].astype(mx.float32)
+    logits = require_finite(subject, tokens, forward(subject.model, tokens)[:, -1].astype(mx.float32))
     return np.array(mx.softmax(logits, axis=-1))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.subject.finite import is_finite, peak, refuse
 from lazarus_probe.subject.generate import continuation, new_cache
 from lazarus_probe.sweep.caches import chosen as of_rows
 from lazarus_probe.sweep.caches import replaceable
@@ -88,7 +89,7 @@ def generate(
             nullcontext() if edits is None else hooked(subject, interventions=edits(indices, tokens.shape[1]))
         )
         with acting:
-            rows = _batch(subject, tokens, _chosen(subject, left, cache, max_tokens, steps), steps)
+            rows = _batch(subject, tokens, _chosen(subject, tokens, left, cache, max_tokens, steps), steps)
         found.update(zip(indices, rows, strict=True))
     return [found[index] for index in range(len(encoded))]
 
@@ -155,11 +156,15 @@ def _batch(
 
 
 def _chosen(
-    subject: Subject, tokens: mx.array, cache: list[Any], max_tokens: int, steps: _Steps
+    subject: Subject, whole: mx.array, tokens: mx.array, cache: list[Any], max_tokens: int, steps: _Steps
 ) -> Iterator[tuple[list[int], list[float]]]:
-    """Each step's token of every row, and its probability, from what is not in the cache yet."""
+    """Each step's token of every row, and its probability, from what of the whole is not in the cache yet."""
     for step in range(max_tokens):
         logits = subject.model(tokens, cache=cache)[:, -1].astype(mx.float32)
+        largest = peak(logits)
+        mx.eval(logits, largest)
+        if not is_finite(largest):
+            refuse(subject, whole)
         ids = (
             np.array(mx.argmax(logits, axis=-1))
             if steps.temperature == 0
@@ -169,6 +174,7 @@ def _chosen(
         yield ids.tolist(), _probabilities(logits, chosen) if steps.probabilities else [0.0] * len(ids)
         steps.check()
         tokens = chosen[:, None]
+        whole = mx.concatenate([whole, tokens], axis=1)
 
 
 def _drawn(logits: NDArray[np.float32], temperature: float, draws: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -32,6 +32,7 @@ from lazarus_probe.statistics import max_statistic_p
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.subject.anatomy import UnsupportedArchitecture
 from lazarus_probe.subject.control_models import built
+from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.generate import forward
 from lazarus_probe.subject.subject import Subject
 
@@ -234,6 +235,7 @@ def _run(
     for part in _batches(R, len(sites) * heads * L * L * 4):
         with hooked(subject, sites) as seen:
             logits = forward(subject.model, mx.array(tokens[part]))
+        require_finite(subject, mx.array(tokens[part]), logits)
         losses[part] = _losses(logits, tokens[part])
         for site in sites:
             pattern = np.array(seen[site].astype(mx.float32))

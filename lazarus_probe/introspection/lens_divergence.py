@@ -10,7 +10,8 @@ import mlx.core as mx
 import numpy as np
 
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.tuned_lens import TunedLens, divergences, log_probs, residuals
+from lazarus_probe.introspection.logit_lens import tail_log_probs
+from lazarus_probe.introspection.tuned_lens import TunedLens, divergences, residuals
 from lazarus_probe.statistics import cluster_bootstrap_means
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _texts_in(subject: Subject, texts: Sequence[Sequence[int]]) -> int:
 def _constant(subject: Subject, trained: Sequence[Sequence[int]], held_out: mx.array) -> float:
     """Divergence of the mean distribution over positions of the trained texts, at the positions held out."""
     resid = residuals(subject, trained[: _texts_in(subject, trained)])[0][:, -1]
-    mean = np.exp(log_probs(subject, resid).astype(np.float64)).mean(axis=0)
-    final = log_probs(subject, held_out[:, -1]).astype(np.float64)
+    mean = np.exp(tail_log_probs(subject, resid).astype(np.float64)).mean(axis=0)
+    final = tail_log_probs(subject, held_out[:, -1]).astype(np.float64)
     found = (np.exp(final) * (final - np.log(np.maximum(mean, 1e-30)))).sum(axis=-1)
     return float(found.mean())

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks.additivity import PARTS, additivity
+from lazarus_probe.hooks.check import TOLERANCE
 from lazarus_probe.hooks.replay import replay, require_free_tail
-from lazarus_probe.hooks.self_check import TOLERANCE
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.estimates import Estimate, over_rows

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
 from lazarus_probe.hooks import Site, collect, replay, resid_post, resolve
 from lazarus_probe.hooks.replay import require_free_tail
 from lazarus_probe.subject.batches import Prompt
+from lazarus_probe.subject.finite import refuse_state
 from lazarus_probe.subject.subject import Subject
 
 LOGITS_PER_BATCH = 2**26
@@ -88,14 +90,26 @@ def read_states(subject: Subject, states: np.ndarray) -> np.ndarray:
 
     Raises:
         UnsupportedArchitecture: the model's tail reads more than the residual stream.
+        NotFinite: a state is not finite, or what the tail makes of it.
     """
-    dtype = getattr(mx, subject.dtype)
+    return tail_log_probs(subject, mx.array(states).astype(getattr(mx, subject.dtype)))
+
+
+def tail_log_probs(subject: Subject, resid: mx.array) -> NDArray[np.float32]:
+    """Log probabilities (rows, V) that the model's own tail gives residual streams (rows, ..., D) in its own type.
+
+    Raises:
+        UnsupportedArchitecture: the model's tail reads more than the residual stream.
+        NotFinite: a state is not finite, or what the tail makes of it.
+    """
     require_free_tail(subject)
     rows = max(1, LOGITS_PER_BATCH // subject.anatomy.vocab_size)
     parts = []
-    for start in range(0, len(states), rows):
-        resid = mx.array(states[start : start + rows])[:, None].astype(dtype)
-        logits = replay(subject, resid)[:, 0].astype(mx.float32)
+    for start in range(0, len(resid), rows):
+        logits = replay(subject, resid[start : start + rows, None])[:, 0].astype(mx.float32)
+        largest = np.array(logits.max(axis=-1))
+        if not np.isfinite(largest).all():
+            refuse_state(subject, resid, start + int(np.argmin(np.isfinite(largest))))
         parts.append(np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True)))
     return np.concatenate(parts)
 

@@ -21,6 +21,7 @@ from lazarus_probe.hooks.positions import check_positions, check_range
 from lazarus_probe.hooks.sites import Site, kinds_at
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.read_out import own_embedding_scale, read_out
+from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.generate import forward, new_cache
 from lazarus_probe.subject.subject import Subject
 
@@ -181,6 +182,8 @@ class ModelHooks:
         with hooked(self.subject, [last, *chain.from_iterable(wanted.values())], edits, positions) as seen:
             entries = new_cache(self.model) if cache is None else cache
             logits = self.model(tokens, cache=entries)
+            if return_logits:
+                require_finite(self.subject, tokens, logits)
         keep = mx.stop_gradient if self.config.detach else _same
         self.state = CapturedState(
             **{name: {_layer(site): keep(seen[site]) for site in sites} for name, sites in wanted.items()},

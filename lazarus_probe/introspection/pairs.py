@@ -87,11 +87,13 @@ def said(subject: Subject, prompts: Sequence[str]) -> list[int]:
     import mlx.core as mx
 
     from lazarus_probe.subject.batches import by_length, encode_all
-    from lazarus_probe.subject.generate import forward
+    from lazarus_probe.subject.finite import require_finite
+    from lazarus_probe.subject.forward_pass import forward
 
     found = [0] * len(prompts)
     for indices, tokens in by_length(encode_all(subject, prompts)):
-        tops: Any = mx.argmax(forward(subject.model, tokens)[:, -1], axis=-1).tolist()
+        logits = require_finite(subject, tokens, forward(subject.model, tokens)[:, -1])
+        tops: Any = mx.argmax(logits, axis=-1).tolist()
         for index, top in zip(indices, tops, strict=True):
             found[index] = top
     return found

@@ -16,6 +16,7 @@ from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.patch_pairs import Asked
 from lazarus_probe.introspection.patch_questions import named
 from lazarus_probe.subject.batches import by_length
+from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.generate import forward
 from lazarus_probe.sweep import Donors, answer, kl, logit_diff, probability, sweep
 from lazarus_probe.sweep.branch import Batch
@@ -144,7 +145,7 @@ def _in_rows(
     for indices, tokens in by_length([subject.encode(each.pair.target) for each in asked]):
         some = [asked[index] for index in indices]
         own = reader(subject, _metrics(some), len(some))
-        clean = forward(subject.model, tokens)[:, -1]
+        clean = require_finite(subject, tokens, forward(subject.model, tokens)[:, -1])
         for name, numbers in own.read(clean, clean, np.arange(len(some))).items():
             baseline[name][indices] = np.array(numbers)
         for column, place in enumerate(places):

@@ -13,6 +13,7 @@ from lazarus_probe.hooks.sites import Site, kinds_at
 from lazarus_probe.hooks.trace import hooked, trace
 from lazarus_probe.subject.anatomy import UnsupportedArchitecture
 from lazarus_probe.subject.batches import TOKENS_PER_BATCH
+from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.generate import forward
 
 if TYPE_CHECKING:
@@ -78,12 +79,15 @@ class Paths:
         edits += self._holds(senders)
         if self.receiver.kind == "logits":
             with hooked(self.subject, (), edits):
-                return forward(self.subject.model, tokens)[:, -1]
+                return self._logits(tokens)
         with hooked(self.subject, self.receiver, edits) as seen:
             forward(self.subject.model, tokens)
         heard = seen[self.receiver]
         with hooked(self.subject, (), Intervention(self.receiver, lambda _: heard, label="path patch")):
-            return forward(self.subject.model, tokens)[:, -1]
+            return self._logits(tokens)
+
+    def _logits(self, tokens: mx.array) -> mx.array:
+        return require_finite(self.subject, tokens, forward(self.subject.model, tokens)[:, -1])
 
     def _rows(self, sender: int) -> slice:
         return slice(sender * len(self.tokens), (sender + 1) * len(self.tokens))

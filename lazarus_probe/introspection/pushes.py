@@ -19,9 +19,9 @@ from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.direction_file import Direction
-from lazarus_probe.introspection.finite_logits import guarded
 from lazarus_probe.introspection.generation import Edits, Generated, generate, started
 from lazarus_probe.subject.batches import by_length, encode_all
+from lazarus_probe.subject.finite import require_finite
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -62,7 +62,7 @@ class Pushes:
                 return (value.astype(mx.float32) + push).astype(value.dtype)
 
             where = {"last": length - 1, "onward": "last", "all": "all"}[self.position]
-            return guarded([Intervention(resid_post(self.layer), add, where, "steer")])  # type: ignore[arg-type]
+            return [Intervention(resid_post(self.layer), add, where, "steer")]  # type: ignore[arg-type]
 
         return edits
 
@@ -116,14 +116,14 @@ def readings(
     encoded = encode_all(subject, prompts)
     before: list[mx.array] = [mx.array(0.0)] * len(encoded)
     for indices, tokens in by_length(encoded):
-        for index, row in zip(indices, _next(subject, *started(subject, tokens, False)), strict=True):
+        for index, row in zip(indices, _next(subject, tokens, *started(subject, tokens, False)), strict=True):
             before[index] = row
     edits = pushes.rows(len(encoded))
     found: dict[str, NDArray[np.float64]] = {}
     for indices, tokens in by_length([ids for ids in encoded for _ in range(count)]):
         cache, left = started(subject, tokens, pushes.position != "all")
         with hooked(subject, interventions=edits(indices, tokens.shape[1])):
-            after = _next(subject, cache, left)
+            after = _next(subject, tokens, cache, left)
         owners = np.array(indices) // count
         for name, numbers in read(after, mx.stack([before[owner] for owner in owners]), owners).items():
             values = found.setdefault(name, np.empty(len(encoded) * count))
@@ -206,9 +206,9 @@ def _checked(subject: Subject, pushes: Pushes) -> int:
     return len(vectors)
 
 
-def _next(subject: Subject, cache: list[Any], tokens: mx.array) -> mx.array:
-    """Log probabilities (B, V) of the next token, in float32."""
-    logits = subject.model(tokens, cache=cache)[:, -1].astype(mx.float32)
+def _next(subject: Subject, tokens: mx.array, cache: list[Any], left: mx.array) -> mx.array:
+    """Log probabilities (B, V) of the token after tokens (B, L), in float32, of which some are `left` to run."""
+    logits = require_finite(subject, tokens, subject.model(left, cache=cache)[:, -1].astype(mx.float32))
     found = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
     mx.eval(found)
     return found

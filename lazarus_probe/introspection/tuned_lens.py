@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks.activations import collect
-from lazarus_probe.hooks.replay import replay, require_free_tail
+from lazarus_probe.hooks.replay import require_free_tail
 from lazarus_probe.hooks.sites import resid_post, resolve
 from lazarus_probe.hooks.trace import hooked
-from lazarus_probe.introspection.logit_lens import LOGITS_PER_BATCH, LensResult
+from lazarus_probe.introspection.logit_lens import LOGITS_PER_BATCH, LensResult, tail_log_probs
 from lazarus_probe.subject.anatomy import UnsupportedArchitecture
 from lazarus_probe.subject.batches import Prompt, by_length
+from lazarus_probe.subject.finite import refuse
 from lazarus_probe.subject.generate import forward
 from lazarus_probe.subject.load import LoadError
 from lazarus_probe.subject.weight_files import write_unfinished
@@ -87,21 +88,10 @@ def tuned_lens(
         raise ValueError("no layers to read; leave `layers` out for all of them")
     found, dtype = collect(subject, prompts, sites, at=position), getattr(mx, subject.dtype)  # type: ignore[arg-type]
     columns = [
-        log_probs(subject, lens.translate(mx.array(found[site]).astype(dtype), site.layer or 0))
+        tail_log_probs(subject, lens.translate(mx.array(found[site]).astype(dtype), site.layer or 0))
         for site in sites
     ]
     return LensResult(np.stack(columns, axis=1), tuple(site.layer or 0 for site in sites))
-
-
-def log_probs(subject: Subject, resid: mx.array) -> NDArray[np.float32]:
-    """Log probabilities (N, V) that the model's own tail gives residual streams (N, D)."""
-    require_free_tail(subject)
-    rows = max(1, LOGITS_PER_BATCH // subject.anatomy.vocab_size)
-    parts = []
-    for start in range(0, len(resid), rows):
-        logits = replay(subject, resid[start : start + rows, None])[:, 0].astype(mx.float32)
-        parts.append(np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True)))
-    return np.concatenate(parts)
 
 
 def check_readable(subject: Subject) -> None:
@@ -129,6 +119,8 @@ def residuals(subject: Subject, encoded: Sequence[Sequence[int]]) -> tuple[mx.ar
         start = int(tokens.shape[1] > 1 and bos is not None and bool((tokens[:, 0] == bos).all().item()))
         found = mx.stack([seen[site] for site in sites], axis=2)[:, start:]
         mx.eval(found)
+        if not mx.isfinite(found).all().item():
+            refuse(subject, tokens, "residual streams")
         values.append(found.reshape(-1, *found.shape[2:]))
         owners.append(np.repeat(indices, found.shape[1]))
     return mx.concatenate(values), np.concatenate(owners)
@@ -141,11 +133,13 @@ def divergences(subject: Subject, resid: mx.array, lens: TunedLens | None = None
     size = max(1, LOGITS_PER_BATCH // (4 * subject.anatomy.vocab_size))
     for start in range(0, count, size):
         rows = resid[start : start + size]
-        final = log_probs(subject, rows[:, -1])
+        final = tail_log_probs(subject, rows[:, -1])
         weight = np.exp(final)
         for layer in range(layers):
             value = rows[:, layer] if lens is None else lens.translate(rows[:, layer], layer)
-            found[start : start + size, layer] = (weight * (final - log_probs(subject, value))).sum(axis=-1)
+            found[start : start + size, layer] = (weight * (final - tail_log_probs(subject, value))).sum(
+                axis=-1
+            )
     return found
 
 

@@ -312,6 +312,7 @@ class Measurement:
     def __post_init__(self) -> None:
         """Refuse what no verdict can rest on, where it was made."""
         _check_interval("the measurement", "score", self.score, self.low, self.high)
+        _check_finite("the measurement", floor=self.floor)
         if self.n < 1 or self.groups < 1:
             raise ValueError(
                 f"n is {self.n} and groups is {self.groups}: a measurement needs at least 1 of each"

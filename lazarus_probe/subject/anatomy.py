@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from lazarus_probe.subject.generate import cache_entries, new_cache
+from lazarus_probe.subject.forward_pass import cache_entries, new_cache
 from lazarus_probe.subject.observe import BATCH, LENGTH, Call, Observation, observe
 from lazarus_probe.subject.parts import Parts, is_value, parts_of
 from lazarus_probe.taps import Tap, tapped
@@ -98,10 +98,12 @@ def anatomy_of(model: nn.Module) -> Anatomy:
     width = resid.shape[-1]
     argument = _resid_argument(blocks)
     entries = {id(entry) for entry in cache_entries(seen.cache)}
+    modules = tuple(call.module for call in blocks)
+    parts = tuple(parts_of(seen, call, entries, width) for call in blocks)
     return Anatomy(
         model=model,
-        blocks=tuple(call.module for call in blocks),
-        parts=tuple(parts_of(seen, call, entries, width) for call in blocks),
+        blocks=modules,
+        parts=_with_true_middles(model, modules, parts, argument, seen.tokens),
         embedding_path=_embedding(seen, blocks, width).path,
         hidden_size=width,
         vocab_size=_logits(seen).shape[-1],
@@ -109,6 +111,50 @@ def anatomy_of(model: nn.Module) -> Anatomy:
         resid_argument=argument,
         skippable=_skippable(model, seen, blocks, argument),
     )
+
+
+def _with_true_middles(
+    model: nn.Module,
+    blocks: tuple[nn.Module, ...],
+    parts: tuple[Parts, ...],
+    argument: int | str,
+    tokens: mx.array,
+) -> tuple[Parts, ...]:
+    """The parts, of which only those have a middle whose block adds the MLP's output to what the MLP's norm was given.
+
+    Each block is run from zeros on two equal rows, its attention and MLP put to zero and its middle to 0 in one row and
+    1 in the other: of what leaves it little more than sums is computed, no weight is read for what was put to zero.
+    """
+    layers = [layer for layer, one in enumerate(parts) if one.mid]
+    if not layers:
+        return parts
+    left = _leaving(model, blocks, parts, argument, mx.concatenate([tokens[:1], tokens[:1]]))
+    moved: Any = mx.stack([mx.any(value[0] != value[1]) for value in left]).tolist()
+    lost = {layer for layer in layers if not moved[layer]}
+    return tuple(replace(one, mid=None) if layer in lost else one for layer, one in enumerate(parts))
+
+
+def _leaving(
+    model: nn.Module,
+    blocks: tuple[nn.Module, ...],
+    parts: tuple[Parts, ...],
+    argument: int | str,
+    tokens: mx.array,
+) -> list[mx.array]:
+    left: list[mx.array] = []
+
+    def put(value: mx.array) -> None:
+        value[...] = mx.broadcast_to(mx.arange(2)[:, None, None], value.shape).astype(value.dtype)
+
+    taps = []
+    for block, one in zip(blocks, parts, strict=True):
+        taps += [Tap(block, before=mx.zeros_like, argument=argument), Tap(block, after=left.append)]
+        whole = [path for path in (one.attention, one.mixer, one.mlp) if path]
+        taps += [Tap(at_path(block, path), after=mx.zeros_like) for path in whole]
+        taps += [Tap(at_path(block, one.mid), before=put)] if one.mid else []
+    with tapped(taps):
+        model(tokens, cache=new_cache(model))
+    return left
 
 
 def _observed(model: nn.Module) -> Observation:

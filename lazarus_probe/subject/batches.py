@@ -72,20 +72,30 @@ def as_tokens(subject: Subject, prompts: Any) -> mx.array:
     Raises:
         ValueError: nothing was given, the lengths differ, or a token id is outside the vocabulary.
     """
+    encoded = encode_some(subject, prompts)
+    lengths = sorted({len(ids) for ids in encoded})
+    if len(lengths) > 1:
+        raise ValueError(
+            f"the prompts have {lengths[0]} to {lengths[-1]} tokens and one run needs equal lengths; "
+            "use `trace`, `collect`, or batch them with `by_length`"
+        )
+    return mx.array(encoded)
+
+
+def encode_some(subject: Subject, prompts: Any) -> list[list[int]]:
+    """Token ids of a prompt, of several, or of an array (L,) or (B, L) of them.
+
+    Raises:
+        ValueError: nothing was given, an empty prompt, or a token id outside the vocabulary.
+    """
     if isinstance(prompts, mx.array | np.ndarray):
         prompts = prompts.tolist()
     if isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int | np.integer)):
         prompts = [prompts]
     encoded = encode_all(subject, prompts)
-    lengths = sorted({len(ids) for ids in encoded})
-    if not lengths:
+    if not encoded:
         raise ValueError("no prompts to run; give at least one")
-    if len(lengths) > 1:
-        raise ValueError(
-            f"the prompts have {lengths[0]} to {lengths[-1]} tokens and one run needs equal lengths; "
-            "use `collect`, or batch them with `by_length`"
-        )
-    return mx.array(encoded)
+    return encoded
 
 
 def _checked(ids: Sequence[int], vocab_size: int) -> list[int]:

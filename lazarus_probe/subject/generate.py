@@ -1,41 +1,20 @@
-"""Forward passes and greedy generation, always with the model's own cache."""
+"""Greedy generation, with the model's own cache."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
-import mlx.nn as nn
 
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.subject.finite import is_finite, peak, refuse
+from lazarus_probe.subject.forward_pass import cache_entries, forward, new_cache
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-
-def forward(model: nn.Module, tokens: mx.array) -> mx.array:
-    """Logits (B, L, V) of tokens (B, L), by the model's own code.
-
-    The cache mlx-lm makes for the model is always passed: without one some architectures compute something
-    else.
-    """
-    return model(tokens, cache=new_cache(model))
-
-
-def new_cache(model: nn.Module) -> list[Any]:
-    """An empty cache of the kind that the model asks for, one entry a layer."""
-    from mlx_lm.models.cache import make_prompt_cache
-
-    return make_prompt_cache(model)
-
-
-def cache_entries(cache: Iterable[Any]) -> Iterator[Any]:
-    """A cache's entries, and those that an entry is made of."""
-    for entry in cache:
-        if entry is not None:
-            yield entry
-            yield from cache_entries(getattr(entry, "caches", ()))
+__all__ = ["cache_entries", "continuation", "cut_at_stop", "forward", "greedy", "has_stop", "new_cache"]
 
 
 def greedy(
@@ -57,6 +36,7 @@ def greedy(
 
     Raises:
         ValueError: no prompts, an empty prompt, or `max_tokens` below 1.
+        NotFinite: logits that no token can be chosen by.
     """
     if max_tokens < 1:
         raise ValueError(f"max_tokens is {max_tokens}; at least 1 is needed")
@@ -70,12 +50,16 @@ def greedy(
 
 
 def _greedy_batch(subject: Subject, tokens: mx.array, max_tokens: int, stops: tuple[str, ...]) -> list[str]:
-    cache = new_cache(subject.model)
+    cache, seen = new_cache(subject.model), [tokens]
     prompts: Any = tokens.tolist()
     new: list[list[int]] = [[] for _ in prompts]
     running = [True] * len(prompts)
     for _ in range(max_tokens):
-        chosen = mx.argmax(subject.model(tokens, cache=cache)[:, -1], axis=-1)
+        logits = subject.model(tokens, cache=cache)[:, -1]
+        chosen, largest = mx.argmax(logits, axis=-1), peak(logits)
+        mx.eval(chosen, largest)
+        if not is_finite(largest):
+            refuse(subject, mx.concatenate(seen, axis=1))
         for row, token in enumerate(_ints(chosen)):
             if running[row] and token in subject.eos_token_ids:
                 running[row] = False
@@ -85,6 +69,7 @@ def _greedy_batch(subject: Subject, tokens: mx.array, max_tokens: int, stops: tu
         if not any(running):
             break
         tokens = chosen[:, None]
+        seen.append(tokens)
     return [cut_at_stop(continuation(subject, *pair), stops) for pair in zip(prompts, new, strict=True)]
 
 

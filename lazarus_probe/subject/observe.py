@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from lazarus_probe.subject.generate import new_cache
+from lazarus_probe.subject.forward_pass import new_cache
 from lazarus_probe.taps import Inside, Tap, tapped
 from lazarus_probe.taps.kernel import kernel_open
 
@@ -114,16 +114,14 @@ def _watched(seen: Observation, stack: list[Call], path: str, module: nn.Module)
 def _kernels(stack: list[Call]) -> Iterator[None]:
     operands: list[tuple[int, ...]] = []
 
-    def operand(value: mx.array) -> mx.array:
+    def operand(value: mx.array) -> None:
         operands.append(tuple(value.shape))
         if len(operands) == 3:
             stack[-1].kernels.append(tuple(operands))
             operands.clear()
-        return value
 
-    def scores(value: mx.array) -> mx.array:
+    def scores(value: mx.array) -> None:
         stack[-1].softmaxes.append(tuple(value.shape))
-        return value
 
     steps = [Inside("queries", operand), Inside("keys", operand), Inside("values", operand)]
     with kernel_open([*steps, Inside("scores", scores, fused=False)]):

@@ -44,6 +44,8 @@ class Parts:
         attention_norm: the norm that attention's output goes through before it is added to the stream.
         mixer_norm: likewise for the mixer.
         mlp_norm: likewise for the MLP.
+        mid: what is given the residual stream between attention and MLP: the MLP, or the norm before it. None where
+            both read the same stream.
         heads: the attention's sizes.
         mlp_size: neurons of a dense MLP.
         num_experts: experts of a mixture.
@@ -60,6 +62,7 @@ class Parts:
     attention_norm: str | None = None
     mixer_norm: str | None = None
     mlp_norm: str | None = None
+    mid: str | None = None
     heads: Heads | None = None
     mlp_size: int | None = None
     num_experts: int | None = None
@@ -90,6 +93,7 @@ def parts_of(seen: Observation, block: Call, entries: set[int], width: int) -> P
         found |= _expert_parts(inside, beside[0].module)
     if mlp is not None:
         found |= _mlp_parts(mlp, inside, width) | _norm_after("mlp_norm", mlp, inside)
+        found |= _mid(block, mixers, mlp, inside, width)
     return Parts(**{name: _relative(value, block) for name, value in found.items()})
 
 
@@ -104,6 +108,32 @@ def _norm_after(name: str, part: Call, inside: Sequence[Call]) -> dict[str, Any]
         if call.args and call.args[0] is part.first and weight is not None and weight.ndim == 1:
             return {name: call}
     return {}
+
+
+def _mid(
+    block: Call, mixers: Sequence[Call], mlp: Call, inside: Sequence[Call], width: int
+) -> dict[str, Any]:
+    """What reads the stream that attention was added to: an array that no module made and the block was not given."""
+    order = {id(call): place for place, call in enumerate(inside)}
+    if (
+        not mixers
+        or any(order[id(mixer)] > order[id(mlp)] for mixer in mixers)
+        or not is_value(block.first, width)
+    ):
+        return {}
+    norms = [call for call in inside if call.first is mlp.args[0] and _is_norm(call.module)]
+    # Without a norm module before it an MLP may be given what a function normalised, unless its own output is.
+    direct = any(_is_norm(call.module) and call.args and call.args[0] is mlp.first for call in inside)
+    reader = norms[0] if norms else mlp if direct else None
+    if reader is None or not reader.args or not is_value(reader.args[0], width):
+        return {}
+    stream = reader.args[0]
+    others = (*block.args, *(call.first for call in inside))
+    return {} if any(stream is other for other in others) else {"mid": reader}
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return "norm" in type(module).__name__.lower()
 
 
 def _mixers(inside: Sequence[Call], entries: set[int], width: int) -> list[Call]:
@@ -210,7 +240,14 @@ def _expert_parts(inside: Sequence[Call], mixture: nn.Module) -> dict[str, Any]:
     experts = [call for call in inside if _is_experts(call)]
     outermost = [call for call in experts if not any(call.within(other) for other in experts)]
     count = _num_experts(mixture)
-    routers = [call for call in inside if _is_rows(call.first, 1) and call.first.shape[-1] == count]
+    # A router that returns the experts chosen is none, though as many may be chosen as there are.
+    routers = [
+        call
+        for call in inside
+        if _is_rows(call.first, 1)
+        and call.first.shape[-1] == count
+        and mx.issubdtype(call.first.dtype, mx.floating)
+    ]
     innermost = [call for call in routers if not any(other.within(call) for other in routers)]
     found: dict[str, Any] = {"num_experts": count}
     for name, calls in (("experts", outermost), ("router", innermost)):

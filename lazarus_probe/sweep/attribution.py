@@ -20,6 +20,7 @@ from lazarus_probe.hooks.places import tap_at
 from lazarus_probe.hooks.sites import Site, position_axis
 from lazarus_probe.subject.anatomy import Anatomy
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.subject.finite import refuse
 from lazarus_probe.subject.generate import new_cache
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep.engine import donors_of
@@ -164,6 +165,9 @@ def _batch(
     after = read.read(source.logits, source.logits, prompts)[name]
     parts = {site: _summed(site, source.values, seen, slopes) for site in sites}
     mx.eval(before, after, parts)
+    for tokens, numbers in ((targets, before), (donors, after)):
+        if not mx.isfinite(numbers).all().item():
+            refuse(subject, tokens, f"{name} and the logits")
     return np.array(before), np.array(after), {site: np.array(part) for site, part in parts.items()}
 
 

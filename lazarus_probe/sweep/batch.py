@@ -6,27 +6,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.subject.finite import NotFinite, refuse, require_finite
 from lazarus_probe.sweep.branch import Batch, run_branch
-from lazarus_probe.sweep.edits import edits_of
+from lazarus_probe.sweep.edits import edit_taps, edits_of
 from lazarus_probe.sweep.full import run_full
 from lazarus_probe.sweep.generate import completed, continued, text_of
-from lazarus_probe.sweep.grid import Jobs, grouped, make_jobs
+from lazarus_probe.sweep.grid import ALL, Jobs, grouped, make_jobs
 from lazarus_probe.sweep.metrics import Answer
 from lazarus_probe.sweep.plan import Plan
 from lazarus_probe.sweep.record import Recorded
 from lazarus_probe.sweep.sources import Values
 from lazarus_probe.sweep.table import Table
+from lazarus_probe.taps import tapped
 
 # Tokens in a batch: matrix products gain little beyond, and more rows would start earlier than they have to.
 TOKENS = 512
 # A batch that generates runs once for every new token, so more rows share that.
 TOKENS_GENERATING = 4096
+
+# Beside the metrics, the largest logit of every row: finite exactly where the logits say something.
+PEAK = "largest logit"
 
 Advance = Callable[[int], None]
 
@@ -102,10 +107,14 @@ def _differs(work: _Work, donors: Mapping[str, mx.array | None]) -> NDArray[np.i
 def _read_untouched(work: _Work, runs: Mapping[str, Recorded]) -> None:
     """Metrics of the targets and of the donors, as they are."""
     prompts, base = work.bucket.prompts, work.base.logits
+    require_finite(work.plan.subject, work.bucket.tokens, base)
     for name, numbers in work.plan.reader.read(base, base, prompts).items():
         work.table.baseline[name][prompts] = np.array(numbers)
     for column, source in enumerate(work.plan.sources):
         if source in runs:
+            tokens = _donor_tokens(work.plan, work.bucket, source)
+            assert tokens is not None  # noqa: S101 - a run of donors has tokens
+            require_finite(work.plan.subject, tokens, runs[source].logits)
             for name, numbers in work.plan.reader.read(runs[source].logits, base, prompts).items():
                 work.table.donors[name][prompts, column] = np.array(numbers)
 
@@ -148,8 +157,10 @@ def _run(work: _Work, jobs: Jobs, whole: bool) -> dict[str, mx.array]:
     numbers = plan.reader.read(
         logits, work.base.logits[mx.array(jobs.prompt)], work.bucket.prompts[jobs.prompt]
     )
+    numbers[PEAK] = logits.max(axis=-1)
     mx.async_eval(numbers)  # type: ignore[no-untyped-call]
     if plan.answer:
+        _require_finite(work, jobs, numbers)
         caches = caches if whole else completed(work.base, batch, caches)
         _store_answers(work, batch, continued(plan.subject, logits, caches, batch, plan.answer))
     return numbers
@@ -157,9 +168,34 @@ def _run(work: _Work, jobs: Jobs, whole: bool) -> dict[str, mx.array]:
 
 def _store(work: _Work, jobs: Jobs, numbers: Mapping[str, mx.array], advance: Advance) -> None:
     touched = jobs.site >= 0
+    _require_finite(work, jobs, numbers)
     for name, array in numbers.items():
+        if name == PEAK:
+            continue
         work.table.values[name][_places(work, jobs.chosen(touched))] = np.array(array)[touched]
     advance(int(touched.sum()))
+
+
+def _require_finite(work: _Work, jobs: Jobs, numbers: Mapping[str, mx.array]) -> None:
+    finite = np.isfinite(np.array(numbers[PEAK].astype(mx.float32)))
+    if not finite.all():
+        _refuse(work, jobs.chosen(np.flatnonzero(~finite)[:1]))
+
+
+def _refuse(work: _Work, job: Jobs) -> NoReturn:
+    """Run one cell again and say where in it the first value is that is not finite."""
+    plan, (prompt,), (site,), (at,) = work.plan, job.prompt, job.site, job.at
+    tokens = work.bucket.tokens[mx.array([int(prompt)])]
+    edits = edits_of(job, plan.grid.sites, work.values)
+    try:
+        with tapped(edit_taps(plan.subject.anatomy, edits, tokens.shape[1])):
+            refuse(plan.subject, tokens, f"logits for prompt {work.bucket.prompts[prompt]}")
+    except NotFinite as error:
+        if site >= 0:
+            source = list(plan.sources)[int(job.source[0])]
+            place = "all positions" if at == ALL else f"position {at}"
+            error.edits.append(f"source {source!r} at {plan.grid.sites[site]}, {place}")
+        raise
 
 
 def _places(work: _Work, jobs: Jobs) -> tuple[NDArray[np.intp], ...]:

@@ -90,10 +90,14 @@ def _tap(anatomy: Anatomy, edits: list[Edit], end: int) -> Tap:
     site = Site(edits[0].site.kind, edits[0].site.layer)
     axis = position_axis(site)
 
-    def visit(value: mx.array) -> mx.array:
-        moved = mx.moveaxis(value, axis, 1) if axis != 1 else value
+    def visit(value: mx.array) -> mx.array | None:
+        before = moved = mx.moveaxis(value, axis, 1) if axis != 1 else value
         for edit in edits:
             moved = edit(moved, end)
+        if (
+            moved is before
+        ):  # no edit acts on positions computed now; one that acts returns an array of its own
+            return None
         return mx.moveaxis(moved, 1, axis) if axis != 1 else moved
 
     return tap_at(anatomy, site, visit)

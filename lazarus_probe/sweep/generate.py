@@ -12,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.subject.finite import is_finite, peak, refuse_new
 from lazarus_probe.subject.generate import continuation, cut_at_stop, has_stop
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep.branch import Batch
@@ -55,7 +56,11 @@ def continued(
     new: list[list[int]] = [[] for _ in range(len(batch.jobs))]
     ended, rows = np.zeros(len(new), dtype=bool), np.arange(len(new))
     for left in range(answer.max_tokens - 1, -1, -1):
-        ids = np.array(mx.argmax(logits, axis=-1))
+        chosen, largest = mx.argmax(logits, axis=-1), peak(logits)
+        mx.eval(chosen, largest)
+        if not is_finite(largest):
+            refuse_new(subject, [f"the edit at {edit.site}" for edit in edits])
+        ids = np.array(chosen)
         _append(subject, answer, new, ended, zip(rows.tolist(), ids.tolist(), strict=True))
         going = ~ended[rows]
         if not left or not going.any():

@@ -116,9 +116,8 @@ def _keep_inputs(
 
 
 def _capture(anatomy: Anatomy, site: Site, seen: list[mx.array]) -> Tap:
-    def visit(value: mx.array) -> mx.array:
+    def visit(value: mx.array) -> None:
         seen.append(held(value))
-        return value
 
     return tap_at(anatomy, site, visit)
 

@@ -42,7 +42,7 @@ PARTS_OF = {
     "attn_out": ("queries", "scores", "pattern", "head_out", "attn_out"),
     "mixer_out": ("mixer_out",),
     "mlp_out": ("router_logits", "expert_out", "neurons", "mlp_out"),
-    "resid_post": ("resid_post",),
+    "resid_post": ("resid_mid", "resid_post"),
 }
 
 

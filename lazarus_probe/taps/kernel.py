@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import reduce
 from math import prod
 from typing import Any, Literal
 
 import mlx.core as mx
 
-Change = Callable[[mx.array], mx.array]
+# What takes a value's place, or None where it was only looked at. Identity would not tell the two apart: a function
+# that writes into the array it gets returns that same array.
+Change = Callable[[mx.array], mx.array | None]
 Step = Literal["queries", "keys", "values", "scores", "pattern", "output"]
 
 
@@ -29,7 +30,7 @@ class Inside:
     Attributes:
         step: queries (B, L, H, Dh), keys (B, S, G, Dh), values (B, S, G, Dv), scores and pattern (B, H, L, S), or
             the kernel's output (B, L, H, Dv).
-        change: from that value to one of the same shape; one that returns its argument alters nothing.
+        change: from that value to one of the same shape that takes its place, or to None, which leaves it.
         fused: whether the model calls the fused kernel; otherwise only scores and pattern can be reached.
     """
 
@@ -82,11 +83,11 @@ def _attend(fused: Any, steps: Steps, operands: tuple[mx.array, ...], kwargs: di
     output = None
     if "scores" in steps or "pattern" in steps:
         scores = attention_scores(queries, keys, scale=kwargs["scale"], mask=kwargs.get("mask"))
-        new_scores = reduce(_apply, steps.get("scores", ()), scores)
-        pattern = _softmax(new_scores, kwargs.get("sinks"))
-        new_pattern = reduce(_apply, steps.get("pattern", ()), pattern)
-        if new_scores is not scores or new_pattern is not pattern:
-            output = mix(new_pattern, values)
+        scores, other_scores = _after(steps.get("scores", ()), scores)
+        pattern = _softmax(scores, kwargs.get("sinks"))
+        pattern, other_pattern = _after(steps.get("pattern", ()), pattern)
+        if other_scores or other_pattern:
+            output = mix(pattern, values)
     if output is None:
         output = fused(queries, keys, values, **kwargs)
     return _swapped(output, steps.get("output", ()))
@@ -100,9 +101,10 @@ def _soft(
         return softmax(scores, *args, **kwargs)
     shape = scores.shape
     heads = (shape[0], prod(shape[1:-2]), *shape[-2:])
-    new_scores = reduce(_apply, steps.get("scores", ()), scores.reshape(heads)).reshape(shape)
-    pattern = softmax(new_scores, *args, **kwargs)
-    return reduce(_apply, steps.get("pattern", ()), pattern.reshape(heads)).reshape(shape)
+    scores, _ = _after(steps.get("scores", ()), scores.reshape(heads))
+    pattern = softmax(scores.reshape(shape), *args, **kwargs)
+    pattern, _ = _after(steps.get("pattern", ()), pattern.reshape(heads))
+    return pattern.reshape(shape)
 
 
 def attention_pattern(
@@ -173,11 +175,16 @@ def _swapped(operand: mx.array, changes: Sequence[Change]) -> mx.array:
     """A kernel's operand (B, H, L, D) with changes made to it as (B, L, H, D)."""
     if not changes:
         return operand
-    value = operand.transpose(0, 2, 1, 3)
-    changed = reduce(_apply, changes, value)
+    value, other = _after(changes, operand.transpose(0, 2, 1, 3))
     # Another memory layout would make the kernel add in another order.
-    return operand if changed is value else mx.contiguous(changed.transpose(0, 2, 1, 3))
+    return mx.contiguous(value.transpose(0, 2, 1, 3)) if other else operand
 
 
-def _apply(value: mx.array, change: Change) -> mx.array:
-    return change(value)
+def _after(changes: Sequence[Change], value: mx.array) -> tuple[mx.array, bool]:
+    """A value after changes made in order, and whether any took its place."""
+    other = False
+    for change in changes:
+        new = change(value)
+        if new is not None:
+            value, other = new, True
+    return value, other

@@ -22,8 +22,12 @@ Around = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 
 
 def held(value: mx.array) -> mx.array:
-    """A value as it is now: a model may go on to change the array in place, as gemma3 scales its embeddings."""
-    return value.reshape(value.shape)
+    """A value as it is now: a model may go on to change the array in place, as gemma3 scales its embeddings.
+
+    Assignment to an mlx array gives that one Python object another content; a second object keeps the first content.
+    Both share their memory, so that writing to a NumPy view of one changes both: `mx.array(value)` copies that too.
+    """
+    return value[...]
 
 
 @dataclass(eq=False, slots=True)
@@ -33,12 +37,12 @@ class Tap:
     Attributes:
         module: the module.
         watch: sees the arguments, before anything else.
-        instead: runs in place of the module, on one argument; no other tap of the module runs then.
+        instead: runs in place of the module, on one argument, which None leaves; no other tap of the module runs then.
         around: runs in place of the module, given the function that calls it (with what other taps of the module do),
             its arguments and its keyword arguments.
-        before: changes one argument.
+        before: returns what takes the place of one argument, or None where it only looked.
         inside: a change of one step of the attention computed inside.
-        after: changes the output, or the first element of an output that is a tuple.
+        after: returns what takes the place of the output, or of the first element of one that is a tuple, or None.
         argument: which argument `instead` and `before` are about, by position or name.
     """
 
@@ -136,7 +140,9 @@ def _run(taps: list[Tap], cls: type, module: nn.Module, args: tuple[Any, ...], k
             tap.watch(args, kwargs)
     for tap in taps:
         if tap.instead:
-            return tap.instead(argument(args, kwargs, tap.argument))
+            given = argument(args, kwargs, tap.argument)
+            new = tap.instead(given)
+            return given if new is None else new
     return _inside(taps, cls, module, *args, **kwargs)
 
 
@@ -148,7 +154,8 @@ def _inside(taps: list[Tap], cls: type, module: nn.Module, *args: Any, **kwargs:
     for tap in taps:
         if tap.before:
             value = tap.before(argument(args, kwargs, tap.argument))
-            args, kwargs = with_argument(args, kwargs, tap.argument, value)
+            if value is not None:
+                args, kwargs = with_argument(args, kwargs, tap.argument, value)
     inside = [tap.inside for tap in taps if tap.inside]
     if inside:
         with kernel_open(inside):
@@ -180,6 +187,8 @@ def _name(kwargs: dict[str, Any], which: int | str) -> str:
 
 
 def _changed(output: Any, change: Change) -> Any:
-    if isinstance(output, tuple):
-        return (change(output[0]), *output[1:])
-    return change(output)
+    several = isinstance(output, tuple)
+    new = change(output[0] if several else output)
+    if new is None:
+        return output
+    return (new, *output[1:]) if several else new

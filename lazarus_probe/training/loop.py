@@ -16,6 +16,7 @@ from mlx import optimizers
 from mlx.utils import tree_flatten, tree_map
 
 from lazarus_probe.subject.anatomy import UnsupportedArchitecture
+from lazarus_probe.subject.finite import bad_weight
 from lazarus_probe.subject.generate import forward
 from lazarus_probe.subject.subject import random_key, set_random_key
 from lazarus_probe.training.forward import in_mode
@@ -28,15 +29,17 @@ SHAPES_KEPT = 64
 
 
 class Diverged(FloatingPointError):  # noqa: N818 - what happened to the training, as StopIteration is
-    """A loss or a gradient is not finite; the weights are those of the step before.
+    """A loss or a gradient is not finite; the weights are those of the step before, which may be the fault.
 
     Attributes:
         step: the step that was not made.
         value: the loss, or the norm of the gradient where the loss is finite.
     """
 
-    def __init__(self, step: int, value: float, what: str = "loss") -> None:
-        super().__init__(f"the {what} is {value} at step {step}; lower the learning rate")
+    def __init__(
+        self, step: int, value: float, what: str = "loss", remedy: str = "lower the learning rate"
+    ) -> None:
+        super().__init__(f"the {what} is {value} at step {step}; {remedy}")
         self.step, self.value = step, value
 
 
@@ -148,9 +151,17 @@ def steps(
         total, parts, norm = update(given)
         if not (isfinite(total) and isfinite(norm)):
             optimizer.learning_rate = before
-            raise Diverged(step, norm, "norm of the gradient") if isfinite(total) else Diverged(step, total)
+            what, value = ("norm of the gradient", norm) if isfinite(total) else ("loss", total)
+            raise Diverged(step, value, what, _remedy(model))
         tokens = sum(batch[0].size for batch in given)
         yield Step(step, total, parts, rate, norm, tokens)
+
+
+def _remedy(model: nn.Module) -> str:
+    if weight := bad_weight(model):
+        return f"{weight} before this step: give other weights"
+    half = any(value.dtype == mx.float16 for _, value in tree_flatten(model.parameters()))
+    return "train in float32 or bfloat16, since float16 ends at 65504" if half else "lower the learning rate"
 
 
 class _Update:

@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import Intervention, hooked, trace, zero
+from lazarus_probe.hooks import Intervention, hooked, patch, steer, trace, zero
 from lazarus_probe.hooks.sites import PER_LAYER, kinds_at
 from lazarus_probe.subject import Subject, UnsupportedArchitecture, forward
 
@@ -141,6 +141,27 @@ def test_a_missing_kind_is_refused_by_name(name):
     ):
         trace(subject, zoo.random_tokens(1), "router_logits.0")
     assert set(kinds_at(subject.anatomy, 0)) <= set(PER_LAYER)
+
+
+@pytest.mark.parametrize("name", ["cohere", "phi", "gptj", "kimi_k3"])
+def test_a_block_without_a_middle_refuses_it(name):
+    """Where attention and MLP read the same stream, or the MLP reads another one than its output is added to."""
+    subject = Subject.from_model(zoo.build(name))
+    with pytest.raises(ValueError, match=r"the model has no resid_mid\.1; block 1 has resid_pre, "):
+        trace(subject, zoo.random_tokens(1), "resid_mid.1")
+
+
+@pytest.mark.parametrize("name", ["llama", "olmo2", "granite", "gemma3_text", "deepseek_v3", "jamba"])
+def test_the_middle_is_read_by_the_mlp_and_kept_in_the_stream(name):
+    """With the MLP held, what is added to the stream after attention leaves the block as it was added."""
+    subject = Subject.from_model(zoo.build(name))
+    tokens, direction = zoo.random_tokens(2), np.random.default_rng(0).normal(size=32)
+    run = trace(subject, tokens, ["mlp_out.1", "resid_post.1"])
+    held = [steer("resid_mid.1", direction), patch("mlp_out.1", run["mlp_out.1"])]
+    moved = trace(subject, tokens, "resid_post.1", held)["resid_post.1"] - run["resid_post.1"]
+    assert np.allclose(np.array(moved), direction, atol=1e-4)
+    free = trace(subject, tokens, "mlp_out.1", held[:1])["mlp_out.1"]
+    assert not np.allclose(np.array(free), np.array(run["mlp_out.1"]), atol=1e-3)
 
 
 def test_a_value_is_kept_as_it_was_at_its_site():

@@ -11,7 +11,8 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from lazarus_probe import Subject, hooked
+from lazarus_probe import Subject, hooked, scale, trace
+from lazarus_probe.subject.finite import is_finite, peak
 from lazarus_probe.subject.generate import forward
 
 TOKENS = mx.arange(1, 9)[None]
@@ -64,3 +65,29 @@ def test_overhead(
     """A forward that is watched costs little more than the plain one, and its graph little more to build."""
     benchmark.group = f"{run.__name__}, organism 1x8"
     benchmark(run, organism, sites(organism))
+
+
+def checked(subject: Subject, tokens: mx.array) -> bool:
+    logits = forward(subject.model, tokens)
+    largest = peak(logits)
+    mx.eval(logits, largest)
+    return is_finite(largest)
+
+
+def unchecked(subject: Subject, tokens: mx.array) -> None:
+    mx.eval(forward(subject.model, tokens))
+
+
+@pytest.mark.parametrize("tokens", [TOKENS, mx.arange(1, 513).reshape(8, 64)], ids=["1x8", "8x64"])
+@pytest.mark.parametrize("run", [unchecked, checked])
+def test_the_finite_check(benchmark: Any, organism: Subject, run: Callable[..., Any], tokens: mx.array):
+    """Looking whether all logits are finite costs a small part of the forward that they come from."""
+    benchmark.group = f"finite check, organism {'x'.join(map(str, tokens.shape))}"
+    benchmark(run, organism, tokens)
+
+
+@pytest.mark.parametrize("site", ["resid_post.2", "pattern.2"])
+def test_an_edit(benchmark: Any, organism: Subject, site: str):
+    """A trace with one edit, which is handed a copy of the value with memory of its own."""
+    benchmark.group = f"one edit at {site.split('.')[0]}, organism 1x8"
+    benchmark(trace, organism, TOKENS, (), scale(site, 0.5))

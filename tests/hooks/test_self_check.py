@@ -8,11 +8,16 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import additivity, places, self_check, trace
+from lazarus_probe.hooks import additivity, places, trace
+from lazarus_probe.hooks.check import distance
+from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.subject import Subject
 
+NOT_OF_A_LLAMA = ("mixer_out", "router_logits", "expert_out")
+
+LLAMA = ["embed", *(kind for kind in PER_LAYER if kind not in NOT_OF_A_LLAMA), "logits"]
 # The package exports functions under the names of these modules.
-TRACE = sys.modules["lazarus_probe.hooks.trace"]
+TRACE = sys.modules["lazarus_probe.hooks.context"]
 REPLAY = sys.modules["lazarus_probe.hooks.replay"]
 
 
@@ -37,14 +42,18 @@ def lost(visit):
 
     def look(value):
         visit(value)
-        return value
 
     return look
 
 
 def altering(visit):
     """A visit that doubles what it looks at."""
-    return lambda value: visit(2 * value)
+
+    def look(value):
+        new = visit(2 * value)
+        return 2 * value if new is None else new
+
+    return look
 
 
 def wrong_taps(wrong):
@@ -71,6 +80,23 @@ def test_looking_that_alters_is_found(make_llama, monkeypatch):
     monkeypatch.setattr(TRACE, "tap_at", wrong_taps(altering))
     failed = {check.name for check in subject.self_check().failed}
     assert {"looking changes no logit", "attn_out patched with itself changes nothing"} <= failed
+
+
+@pytest.mark.parametrize("kind", LLAMA)
+def test_edits_in_place_that_get_lost_are_found(make_llama, monkeypatch, kind):
+    """With what an edit wrote into its argument dropped at one kind of site, the statement fails and names it."""
+    subject = Subject.from_model(make_llama())
+    real = TRACE._changed
+
+    def by_identity(edit, value):
+        before = value[...]
+        new = real(edit, value)
+        return before if edit.site.kind == kind and edit.edit.__name__ == "_halve_in_place" else new
+
+    monkeypatch.setattr(TRACE, "_changed", by_identity)
+    failed = {check.name: check.note for check in subject.self_check().failed}
+    assert list(failed) == ["an edit in place is one that makes a new array"]
+    assert failed["an edit in place is one that makes a new array"].startswith(f"not at {kind}")
 
 
 def test_a_wrong_tail_is_found(make_llama, monkeypatch):
@@ -117,6 +143,6 @@ def test_what_is_no_sum_is_said_to_be_none(make_llama):
 def test_distance_is_relative_and_strict():
     """A difference is relative to the largest value; other shapes and values that are no numbers are infinitely far."""
     left = mx.array([1.0, 2.0, 4.0])
-    assert self_check.distance(left + 1, left) == pytest.approx(0.25)
-    assert self_check.distance(left[:2], left) == np.inf
-    assert self_check.distance(left * mx.inf, left) == np.inf
+    assert distance(left + 1, left) == pytest.approx(0.25)
+    assert distance(left[:2], left) == np.inf
+    assert distance(left * mx.inf, left) == np.inf

@@ -51,6 +51,20 @@ def test_the_residual_stream_is_a_sum(subject):
     assert mx.array_equal(run["resid_post.1"], run["resid_pre.2"])
 
 
+def test_an_edit_between_attention_and_mlp_stays_in_the_stream(subject, naive):
+    """What is added to the stream after attention is what the MLP reads, and what its output is added to."""
+    direction = np.random.default_rng(0).normal(size=32)
+
+    def edit(at, value):
+        return value + direction if at == "resid_mid.1" else value
+
+    run = trace(subject, TOKENS, ["resid_mid.1", "resid_post.1"], steer("resid_mid.1", direction))
+    expected = naive(subject.model, TOKENS, edit)
+    for site in ("resid_mid.1", "resid_post.1"):
+        assert_close(subject, run[site], expected[site], site)
+    assert_close(subject, run.logits, expected["logits"])
+
+
 def test_a_row_of_a_batch_is_the_prompt_alone(subject):
     """A prompt's values do not depend on the other prompts of its batch."""
     batch = trace(subject, TOKENS, SITES)
@@ -187,18 +201,14 @@ def test_what_the_model_or_the_prompt_lacks_is_refused(grouped, arguments, error
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
-        (
-            [[1, 2], [3, 4, 5]],
-            "the prompts have 2 to 3 tokens and one run needs equal lengths; use `collect`",
-        ),
         ("", "the prompt is empty"),
         ([], "no prompts to run"),
         ([[]], "a prompt has no tokens"),
         ([[1, 64]], "token id 64 is outside the vocabulary, 0 to 63"),
     ],
 )
-def test_prompts_that_cannot_run_together_are_refused(grouped, prompts, message):
-    """Unequal lengths, nothing, and unknown tokens are errors."""
+def test_prompts_that_cannot_run_are_refused(grouped, prompts, message):
+    """Nothing, and unknown tokens, are errors."""
     with pytest.raises(ValueError, match=message):
         trace(grouped, prompts)
 

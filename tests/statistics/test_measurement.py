@@ -24,6 +24,13 @@ CONTROL = Control("majority", score=0.5, gain=0.4, low=0.3, high=0.5)
 SOUND = Measurement(score=0.9, low=0.8, high=0.95, n=10, groups=5, unit="accuracy", controls=(CONTROL,))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_the_floor_is_finite(value):
+    """A least score that is no number is refused, since what is judged against it would be neither above nor below."""
+    with pytest.raises(ValueError, match=r"measurement has floor (nan|-inf): give a finite number"):
+        replace(SOUND, floor=value)
+
+
 @pytest.mark.parametrize("field", ["score", "low", "high"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float32("nan")])
 def test_numbers_are_finite(field, value):

@@ -29,7 +29,7 @@ from tests.tolerance import of_logits, possible_ranks
 
 TARGETS = ["12*ab = ", "bb*d=", "12 ab = 1", [3, 4, 5, 6, 7, 8, 9]]
 DONORS = ["12*bb = ", "bd*a=", "12 ab+b 9", [3, 4, 5, 9, 7, 7, 9]]
-RESIDUAL = ("resid_pre", "resid_post")
+RESIDUAL = ("resid_pre", "resid_mid", "resid_post")
 PARTS = ("attn_out", "mlp_out", "head_out", "neurons")
 STEPS = ("queries", "keys", "values", "scores", "pattern")
 

@@ -211,6 +211,18 @@ def test_divergence_leaves_the_last_good_weights(bad, z, message):
         assert value.tobytes() == before[name].tobytes(), name
 
 
+def test_a_weight_that_is_not_finite_before_the_step_is_named():
+    """A loss that is NaN because of a weight is put down to the weight, and not to the learning rate."""
+    model = linear()
+    model.weight[1, 2] = mx.nan
+    x, y = mx.ones((4, 6)), mx.zeros((4, 3))
+    made = steps(model, infinite_slope(model), iter([[(x, y, mx.array(1.0))]]), RATES)
+    with pytest.raises(
+        Diverged, match=r"the weight weight holds 1 of 18 numbers .* before this step: give other"
+    ):
+        next(made)
+
+
 def test_dropout_drops_in_steps_only():
     """Two steps on the same data draw different dropout, and between steps the model is in the mode it was in."""
     mx.random.seed(0)

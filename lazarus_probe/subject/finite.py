@@ -1,0 +1,209 @@
+"""Numbers that are no numbers: seen at the logits, where one reduction tells, and traced to where they begin.
+
+The greedy token of logits that are NaN is token 0, again and again: a claim about it would be one about nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+from lazarus_probe.subject.anatomy import Anatomy
+from lazarus_probe.subject.forward_pass import forward
+from lazarus_probe.taps import Change, Inside, Tap, tapped
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+PARTS = {
+    "attention": "attn_out",
+    "mixer": "mixer_out",
+    "router": "router_logits",
+    "experts": "expert_out",
+    "mlp": "mlp_out",
+}
+STEPS = ("queries", "keys", "values", "scores", "pattern")
+# Where minus infinity is the mask of what must not be chosen.
+MASKED = ("scores", "logits")
+
+
+class NotFinite(ValueError):  # noqa: N818 - what was found, as StopIteration is
+    """Values that are not finite, with where they begin and what to do.
+
+    Attributes:
+        what: what was looked at, such as the logits of a model.
+        where: the weight, or the site, where the first of them is.
+        remedy: what to do where no edit is to blame.
+        edits: those that were acting, by name; `hooked` adds them.
+    """
+
+    def __init__(self, what: str, where: str, remedy: str) -> None:
+        super().__init__(what, where, remedy)
+        self.what, self.where, self.remedy, self.edits = what, where, remedy, list[str]()
+
+    def __str__(self) -> str:
+        under = f" under {', '.join(dict.fromkeys(self.edits))}" if self.edits else ""
+        remedy = f"give a smaller edit or finite values, or {self.remedy}" if self.edits else self.remedy
+        return f"{self.what} are not finite{under}: {self.where}; {remedy}"
+
+
+def peak(logits: mx.array) -> mx.array:
+    """The largest logit, lazily: finite exactly where no logit is NaN or plus infinity and not all are masked.
+
+    Minus infinity is what some models mask tokens out with.
+    """
+    return logits.max()
+
+
+def is_finite(largest: mx.array) -> bool:
+    """Whether a `peak` is a number; it is evaluated."""
+    number: Any = largest.item()
+    return isfinite(number)
+
+
+def require_finite(subject: Subject, tokens: mx.array, logits: mx.array) -> mx.array:
+    """Logits as they are given, once it is sure that a token can be chosen by them.
+
+    Args:
+        subject: the model.
+        tokens: (B, L) of the run that they come from, the cached ones included: it is made again to find the cause.
+        logits: of any shape; they are evaluated.
+
+    Raises:
+        NotFinite: they are not.
+    """
+    if not is_finite(peak(logits)):
+        refuse(subject, tokens)
+    return logits
+
+
+def refuse(subject: Subject, tokens: mx.array, what: str = "logits") -> NoReturn:
+    """Say where the first value is that is not finite in a run of tokens (B, L); hooks around it act.
+
+    Raises:
+        NotFinite: always.
+    """
+    named = f"the {what} of {subject.name}"
+    if weight := bad_weight(subject.model, subject.path):
+        raise NotFinite(named, weight, "give other weights: the file is damaged, or its training diverged")
+    site = first_site(subject.anatomy, tokens)
+    where = f"the first such value is at {site}" if site else "no value before them is"
+    raise NotFinite(named, where, _remedy(subject.dtype))
+
+
+def refuse_state(subject: Subject, states: mx.array, row: int) -> NoReturn:
+    """Say what is not finite where one of some states (rows, ..., D) was read out by the model's tail.
+
+    Raises:
+        NotFinite: always.
+    """
+    named = f"the logits of {subject.name} read from state {row} of {len(states)}"
+    if weight := bad_weight(subject.model, subject.path):
+        raise NotFinite(named, weight, "give other weights: the file is damaged, or its training diverged")
+    if not mx.isfinite(states[row]).all().item():
+        raise NotFinite(named, "the state itself is not", "look at what it was made from")
+    where = "the state is, and what the final norm and the head make of it is not"
+    raise NotFinite(named, where, _remedy(subject.dtype))
+
+
+def refuse_new(subject: Subject, edits: Sequence[str]) -> NoReturn:
+    """Say that the logits of a token that is generated are not finite, under edits of some rows.
+
+    Raises:
+        NotFinite: always.
+    """
+    error = NotFinite(
+        f"the logits of {subject.name}", "in a token of its answer to a swept prompt", _remedy(subject.dtype)
+    )
+    error.edits += edits
+    raise error
+
+
+def _remedy(dtype: str) -> str:
+    if dtype == "float16":
+        return "run the model in float32 or bfloat16 (`subject.model.set_dtype(mx.float32)`): float16 ends at 65504"
+    return f"look for what is too large for {dtype} there"
+
+
+def bad_weight(model: nn.Module, path: Path | None = None) -> str | None:
+    """The first weight of a model that holds a number that is not finite, in words with the file it is in."""
+    weights = [
+        (name, value)
+        for name, value in tree_flatten(model.parameters())
+        if mx.issubdtype(value.dtype, mx.floating)
+    ]
+    good: Any = mx.stack([mx.isfinite(value).all() for _, value in weights]).tolist()
+    if all(good):
+        return None
+    name, value = weights[good.index(False)]
+    count: Any = (~mx.isfinite(value)).sum().item()
+    adapter = ", of the adapter," if ".lora_" in f".{name}" else _file(name, path)
+    return f"the weight {name}{adapter} holds {count} of {value.size} numbers that are not finite"
+
+
+def _file(name: str, path: Path | None) -> str:
+    """The file of a checkpoint that holds a weight, as far as its index tells."""
+    if path is None:
+        return ""
+    index = path / "model.safetensors.index.json"
+    try:
+        return f" in {path / json.loads(index.read_text(encoding='utf-8'))['weight_map'][name]}"
+    except (OSError, ValueError, KeyError, TypeError):
+        single = path / "model.safetensors"
+        return f" in {single if single.is_file() else path}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    site: str
+    finite: mx.array
+
+
+def first_site(anatomy: Anatomy, tokens: mx.array) -> str | None:
+    """The site of the first value that is not finite in a run of tokens (B, L), such as `mlp_out.3`, if any is."""
+    seen: list[_Seen] = []
+    with tapped(list(_looks(anatomy, seen))):
+        forward(anatomy.model, tokens)
+    if not seen:
+        return None
+    good: Any = mx.stack([one.finite for one in seen]).tolist()
+    return None if all(good) else seen[good.index(False)].site
+
+
+def _looks(anatomy: Anatomy, seen: list[_Seen]) -> Iterator[Tap]:
+    yield Tap(anatomy.embedding, after=_look(seen, "embed"))
+    yield Tap(anatomy.model, after=_look(seen, "logits"))
+    for layer, (block, parts) in enumerate(zip(anatomy.blocks, anatomy.parts, strict=True)):
+        yield Tap(block, before=_look(seen, f"resid_pre.{layer}"), argument=anatomy.resid_argument)
+        yield Tap(block, after=_look(seen, f"resid_post.{layer}"))
+        for part, kind in PARTS.items():
+            if getattr(parts, part):
+                yield Tap(anatomy.part(part, layer), after=_look(seen, f"{kind}.{layer}"))
+        for projection, kind in (("down_proj", "neurons"), ("o_proj", "head_out"), ("mid", "resid_mid")):
+            if getattr(parts, projection):
+                yield Tap(anatomy.part(projection, layer), before=_look(seen, f"{kind}.{layer}"))
+        if parts.heads and parts.attention:
+            for step in STEPS:
+                if parts.heads.fused or step in ("scores", "pattern"):
+                    look = _look(seen, f"{step}.{layer}")
+                    inside = Inside(step, look, fused=parts.heads.fused)  # type: ignore[arg-type]
+                    yield Tap(anatomy.part("attention", layer), inside=inside)
+
+
+def _look(seen: list[_Seen], site: str) -> Change:
+    masked = site.split(".")[0] in MASKED
+
+    def look(value: mx.array) -> None:
+        # A comparison with NaN does not hold.
+        good = (value < mx.inf).all() if masked else mx.isfinite(value).all()
+        seen.append(_Seen(site, good))
+
+    return look

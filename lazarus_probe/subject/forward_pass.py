@@ -1,0 +1,33 @@
+"""Forward passes, always with the cache that mlx-lm makes for the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+
+def forward(model: nn.Module, tokens: mx.array) -> mx.array:
+    """Logits (B, L, V) of tokens (B, L), by the model's own code.
+
+    The cache mlx-lm makes for the model is always passed: without one some architectures compute something
+    else.
+    """
+    return model(tokens, cache=new_cache(model))
+
+
+def new_cache(model: nn.Module) -> list[Any]:
+    """An empty cache of the kind that the model asks for, one entry a layer."""
+    from mlx_lm.models.cache import make_prompt_cache
+
+    return make_prompt_cache(model)
+
+
+def cache_entries(cache: Iterable[Any]) -> Iterator[Any]:
+    """A cache's entries, and those that an entry is made of."""
+    for entry in cache:
+        if entry is not None:
+            yield entry
+            yield from cache_entries(getattr(entry, "caches", ()))
