@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import shutil
@@ -36,7 +37,7 @@ WRITERS: Mapping[str, tuple[str, ...]] = {
         *("-o", "out/lens.json"),
     ),
     "pytest --probe-save": (
-        *(*PYTEST, "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--model", "organism-early"),
+        *(*PYTEST, "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--probe-model", "organism-early"),
         *("--probe-report", "out", "--probe-save", "kept", "test_claims.py"),
     ),
 }
@@ -122,14 +123,16 @@ def prepared(folder: Path) -> Path:
     return folder
 
 
-def refused(name: str, ended: Ended, where: str) -> Problems:
-    """What is wrong with the way a command says that it cannot write."""
+def refused(name: str, ended: Ended, where: str, reason: int) -> Problems:
+    """What is wrong with the way a command says that it cannot write, which is to name the reason (of errno)."""
     last = ended.words.splitlines()[-1] if ended.words else "nothing"
     if ended.traceback:
         return [f"{name}: a traceback, where {where}"]
     if ended.code in (0, -9):
         return [f"{name}: exit {ended.code}, where {where}: {last}"]
-    return [f"{name}: names an unfinished file, where {where}: {last}"] if "partial" in ended.words else []
+    if os.strerror(reason) not in ended.words:
+        return [f"{name}: does not say why, where {where}: {last}"]
+    return [f"{name}: names an unfinished file, where {where}: {last}"] if ".partial" in ended.words else []
 
 
 def works(name: str, ended: Ended, where: str) -> Problems:
@@ -153,7 +156,7 @@ def full_disk(folder: Path) -> Problems:
                 ended = call(command, run)
                 if free and ended.code in (0, 1) and not ended.traceback:
                     continue  # what it writes is small enough
-                problems += refused(name, ended, f"the disk has {free} bytes")
+                problems += refused(name, ended, f"the disk has {free} bytes", errno.ENOSPC)
                 left = [path for path in (run / "out").rglob("*") if "partial" in path.name]
                 problems += [f"{name}: {path.name} was left on a full disk" for path in left]
     return problems
@@ -168,7 +171,7 @@ def read_only(folder: Path) -> Problems:
         for path in (run / "out", run):
             path.chmod(0o555)
         ended = call(command, run, ordinary=True)
-        problems += refused(name, ended, "the folder cannot be written to")
+        problems += refused(name, ended, "the folder cannot be written to", errno.EACCES)
     return problems
 
 

@@ -46,8 +46,10 @@ def table(found: Sequence[Outcome]) -> str:
     lines = ["| what | kills | runs | runs that lost something |", "| --- | --- | --- | --- |"]
     for one in found:
         bad = len({problem.partition(":")[0] for problem in one.problems})
-        interval = exact(bad, one.runs)
-        share = f"{bad} [{interval.low:.2f}, {interval.high:.2f}]" if one.kills else str(bad)
+        share = str(bad)
+        if one.kills:
+            interval = exact(bad, one.runs)
+            share = f"{bad} [{interval.low:.2f}, {interval.high:.2f}]"
         lines.append(f"| {one.scene} | {one.kills or ''} | {one.runs} | {share} |")
     return "\n".join(lines)
 

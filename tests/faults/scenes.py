@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,18 @@ import yaml
 from lazarus_probe.training.recipe import RECIPE
 
 SUITE = Path(__file__).parent / "suite.py.txt"
-# Written by the suite itself, by the hook that pytest calls after the plugin's own.
+# Written by a hook that pytest calls after the plugin's own: a claim that is in it has ended for whoever looks on.
 WITNESS = "witness.txt"
+CONFTEST = f"""
+import os
+import pytest
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report):
+    if report.when == "call" and "PYTEST_XDIST_WORKER" not in os.environ:
+        with open({WITNESS!r}, "a") as file:
+            file.write(report.nodeid + "\\n")
+"""
 
 Problems = list[str]
 
@@ -58,6 +69,7 @@ def _examples(folder: Path) -> None:
 
 def _suite(folder: Path) -> None:
     (folder / "test_claims.py").write_text(SUITE.read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "conftest.py").write_text(CONFTEST, encoding="utf-8")
 
 
 ADAPTER = ("out/adapters.safetensors", "out/adapter_config.json", "out/lora_weights.npz", "out/config.json")
@@ -92,23 +104,29 @@ TUNED_LENS = (
 )
 ORGANISM = ("lazarus", "organism", "train", "--recipe", "recipe.yaml", "--output", "out")
 PYTEST = (
-    *("pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "--model", "organism-early"),
+    *("pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "--probe-model", "organism-early"),
     *("--probe-report", "reports", "--probe-save", "kept", "test_claims.py"),
 )
 
 
 def _finished_claims(folder: Path) -> Problems:
-    """Every claim that pytest told the end of is in the records of a run."""
+    """Every claim that pytest told the end of is in the records of its run, once for each time that it ended."""
     witness = folder / WITNESS
-    if not witness.exists():
-        return []
-    runs = [line.split("\t") for line in witness.read_text(encoding="utf-8").splitlines()]
-    last = runs[-1][0]
-    told = {claim for run, claim in runs if run == last}
-    kept = set()
-    for file in [*folder.glob("reports/*/run.jsonl"), *folder.glob("reports/*/run.json")]:
-        kept |= {claim for claim in told if claim in file.read_text(encoding="utf-8")}
-    return [f"{claim} had ended and is in no record" for claim in sorted(told - kept)]
+    ended = Counter(witness.read_text(encoding="utf-8").splitlines()) if witness.exists() else Counter()
+    kept = Counter(test for file in folder.glob("reports/*/run.jsonl") for test in _tests(file))
+    return [f"{test} had ended and is in no record" for test in sorted((ended - kept).elements())]
+
+
+def _tests(file: Path) -> Iterator[str]:
+    """The tests whose records are in the file of a run."""
+    from lazarus_probe.reports.run import RunError
+    from lazarus_probe.reports.run_log import read_log
+
+    try:
+        run = read_log(file)
+    except RunError:  # killed before its first line was whole: then it holds no claim that ended
+        return
+    yield from (record.test for record in run.claims)
 
 
 def _whole_reports(folder: Path) -> Problems:

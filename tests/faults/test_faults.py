@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -45,8 +46,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path):
             pytest.skip("no file system can be mounted here")
         name = "logit-lens -o"
         ended = call(WRITERS[name], run)
-        assert not refused(name, ended, "the disk is full")
-        assert "No space left" in ended.words
+        assert not refused(name, ended, "the disk is full", errno.ENOSPC)
         assert [path.name for path in (run / "out").iterdir()] == ["filler"]
 
 
@@ -56,7 +56,7 @@ def test_a_read_only_folder_is_one_line(tmp_path: Path):
     (run / "out").mkdir(mode=0o555)
     name = "logit-lens -o"
     ended = call(WRITERS[name], run, ordinary=True)
-    assert not refused(name, ended, "the folder cannot be written to")
+    assert not refused(name, ended, "the folder cannot be written to", errno.EACCES)
     assert "out/lens.json" in ended.words
 
 
