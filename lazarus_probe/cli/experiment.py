@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -175,7 +174,9 @@ def _known(option: str, there: dict[str, Any], name: str) -> Any:
 
 def _result(study: Study, phase: str) -> dict[str, Any]:
     """What a phase left in its file."""
-    found: dict[str, Any] = json.loads(study.result(phase).read_text(encoding="utf-8"))
+    from lazarus_probe.files.plain_json import read_json
+
+    found: dict[str, Any] = read_json(study.result(phase))
     return found
 
 

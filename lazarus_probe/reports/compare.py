@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from lazarus_probe.claims.baseline import Baseline, compared_all, known_of, read
 from lazarus_probe.claims.differences import corrected
 from lazarus_probe.claims.known import Known
 from lazarus_probe.claims.record import named_seeds, natural
-from lazarus_probe.reports.run import Broken, Run, RunError, read_run
+from lazarus_probe.files.plain_json import read_json
+from lazarus_probe.reports.run import MOST_RUN, Broken, Run, RunError, read_run
 
 Group = Literal["broken", "gone", "verdict changed", "effect moved", "declared otherwise", "new", "unchanged"]
 GROUPS: tuple[Group, ...] = get_args(Group)
@@ -132,7 +132,7 @@ def read_side(given: str, reports: Path = Path("reports")) -> Side:
     if path.is_dir():
         path = _latest(path)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path, MOST_RUN)
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     if isinstance(document, dict) and "environment" not in document and "model" in document:

@@ -5,11 +5,11 @@ Importing this module imports neither mlx nor transformers, so that test collect
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
+from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.subject.damage import DAMAGED
 from lazarus_probe.subject.load import LoadError, check_safetensors
 
@@ -64,7 +64,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         LoadError: there is none.
     """
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json(path)
     except (OSError, ValueError) as error:
         raise LoadError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(settings, dict):

@@ -6,13 +6,16 @@ layers.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from lazarus_probe.files.plain_json import read_json
+from lazarus_probe.files.tensors import TensorEntry, TruncatedError, read_entries
+
+SHARD = re.compile(r"[\w-][\w.-]{0,199}")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 UNTRAINED = re.compile(r"(?P<base>.+)-untrained(?:-(?P<seed>\d+))?")
 HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "model*.safetensors"]
@@ -45,9 +48,15 @@ def num_layers_of(name: str | Path) -> int:
     twin = untrained_name(str(name))
     folder = find(twin[0] if twin else name, files=["config.json"])
     config = read_config(folder)
-    for settings in (config, config.get("text_config") or {}):
+    text = config.get("text_config")
+    for settings in (config, text if isinstance(text, dict) else {}):
         for key in LAYER_KEYS:
             if key in settings:
+                if type(settings[key]) is not int or settings[key] < 1:
+                    raise LoadError(
+                        f"{folder / 'config.json'}: {key} is {ascii(settings[key])[:60]}; a whole number of at least 1 "
+                        "is needed"
+                    )
                 return int(settings[key])
     raise LoadError(
         f"{folder / 'config.json'} gives no number of layers; one of {', '.join(LAYER_KEYS)} is needed"
@@ -90,11 +99,13 @@ def read_config(folder: Path) -> dict[str, Any]:
         LoadError: it is missing, is not JSON, or names no model_type.
     """
     path = folder / "config.json"
-    if not path.is_file():
+    if not path.exists() and not path.is_symlink():
         raise LoadError(f"{folder} is not a checkpoint: config.json is missing")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config = read_json(path)
+    except OSError as error:
+        raise LoadError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
         raise LoadError(f"{path} cannot be read: {_first_line(error)}") from None
     if not isinstance(config, dict) or "model_type" not in config:
         raise LoadError(f"{path} names no model_type; a Hugging Face model configuration is needed")
@@ -111,20 +122,25 @@ def load_parts(name: str | Path) -> Parts:
 
     folder = find(name)
     read_config(folder)
-    check_files(folder)
-    model, config = load_checkpoint(folder)
+    model, config = load_checkpoint(folder, check_files(folder))
     # A folder is known by its last part: reports must not depend on where it lies.
     local = str(name) not in _bundled_names() and Path(name).expanduser().is_dir()
     label = folder.resolve().name if local else str(name)
     return Parts(label, model, load_tokenizer(folder, config), config, folder)
 
 
-def check_files(folder: Path) -> None:
+def check_files(folder: Path) -> dict[str, TensorEntry]:
     """Whether the weights and the tokenizer are all there, and whole.
 
+    Returns:
+        The tensors of the weights by name.
+
     Raises:
-        LoadError: a file is missing, truncated or damaged; the message names it.
+        LoadError: a file is missing, truncated, damaged, no regular one or too large; the message names it.
     """
+    from lazarus_probe.subject.tokenizer_check import check_texts
+
+    check_texts(folder)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise LoadError(f"{folder} is not a checkpoint: tokenizer.json is missing")
     weights = sorted(folder.glob("model*.safetensors"))
@@ -133,41 +149,55 @@ def check_files(folder: Path) -> None:
         raise LoadError(
             f"{folder} has its weights in {others[0]}; only safetensors are read, so convert it first"
         )
-    for path in _indexed(folder) or weights or [folder / "model.safetensors"]:
-        if not path.is_file():
-            raise LoadError(f"{folder} is not a checkpoint: {path.name} is missing")
-        check_safetensors(path)
+    return weight_entries(folder)
 
 
-def check_safetensors(path: Path) -> None:
-    """Whether a safetensors file has a readable header and as many bytes as that announces.
+def weight_entries(folder: Path) -> dict[str, TensorEntry]:
+    """Every tensor of a checkpoint by name, as the headers of its files describe them.
 
     Raises:
-        LoadError: it has not.
+        LoadError: a file of weights is missing, truncated or damaged; the message names it.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        header_size = int.from_bytes(file.read(8), "little")
-        if size < 8 or header_size > size - 8:
-            raise LoadError(f"{path} is truncated: its header is incomplete; fetch it again")
-        try:
-            header = json.loads(file.read(header_size))
-            ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise LoadError(f"{path} is damaged: its header is not that of a safetensors file") from None
-    wanted = 8 + header_size + max(ends, default=0)
-    if size != wanted:
-        raise LoadError(f"{path} is truncated or damaged: it has {size} bytes and its header says {wanted}")
+    weights = sorted(folder.glob("model*.safetensors"))
+    entries: dict[str, TensorEntry] = {}
+    # mlx-lm reads all files of that name, whatever the index lists.
+    for path in dict.fromkeys([*_indexed(folder), *weights]) or [folder / "model.safetensors"]:
+        if not path.exists() and not path.is_symlink():
+            raise LoadError(f"{folder} is not a checkpoint: {path.name} is missing")
+        entries |= check_safetensors(path)
+    return entries
+
+
+def check_safetensors(path: Path) -> dict[str, TensorEntry]:
+    """The tensors of a safetensors file, whose header is readable and announces as many bytes as there are.
+
+    Raises:
+        LoadError: it is none, truncated or damaged.
+    """
+    try:
+        return read_entries(path)
+    except OSError as error:
+        raise LoadError(f"{path} cannot be read: {error.strerror}") from None
+    except TruncatedError as error:
+        raise LoadError(f"{path} is truncated or damaged: {error}; fetch it again") from None
+    except ValueError as error:
+        raise LoadError(f"{path} is damaged: {error}") from None
 
 
 def _indexed(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
-    if not index.is_file():
+    if not index.exists() and not index.is_symlink():
         return []
     try:
-        return sorted({folder / name for name in json.loads(index.read_text())["weight_map"].values()})
+        names = set(read_json(index)["weight_map"].values())
+    except OSError as error:
+        raise LoadError(f"{index} cannot be read: {error.strerror}") from None
     except (ValueError, TypeError, KeyError, AttributeError):
         raise LoadError(f"{index} is damaged: it has no weight_map") from None
+    for name in names:
+        if not isinstance(name, str) or not SHARD.fullmatch(name):
+            raise LoadError(f"{index} is damaged: its weight_map names {ascii(name)[:60]}, no file of this folder")
+    return sorted(folder / name for name in names)
 
 
 def _bundled_names() -> list[str]:

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from lazarus_probe.files.plain_yaml import YamlError, read_yaml
+
 Settings = TypeVar("Settings", bound=BaseModel)
 
 LAYERS = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
@@ -223,23 +225,18 @@ def _put(document: dict[str, Any], path: list[str], value: Any) -> None:
 
 def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """The mapping in a file, and `file:line` of each key."""
-    loader: Any = None
     try:
-        loader = yaml.SafeLoader(file.read_text(encoding="utf-8-sig"))
-        node = loader.get_single_node()
-        document = loader.construct_document(node) if node else {}
+        found = read_yaml(file)
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not UTF-8 text; a YAML file is needed") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise ValueError(f"{file}{f':{mark.line + 1}' if mark else ''}: not YAML: {problem}") from None
-    finally:
-        if loader is not None:
-            loader.dispose()
+    except YamlError as error:
+        place = f"{file}:{error.line}" if error.line else str(file)
+        raise ValueError(f"{place}: not YAML: {error}") from None
+    document = {} if found.node is None else found.value
     if not isinstance(document, dict):
         raise ValueError(f"{file} must hold settings, as in `model: organism`, one a line")
-    return document, dict(_key_lines(node, file)) if node else {}
+    lines = dict(_key_lines(found.node, file)) if isinstance(found.node, yaml.MappingNode) else {}
+    return document, lines
 
 
 def _key_lines(node: yaml.MappingNode, file: Path, prefix: str = "") -> Iterator[tuple[str, str]]:

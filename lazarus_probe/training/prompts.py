@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lazarus_probe.files.plain_json import parse_json
+from lazarus_probe.files.reading import read_text
 from lazarus_probe.organisms import corpus
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 
@@ -20,7 +22,7 @@ def read_prompts(path: str | Path) -> list[str]:
         ValueError: a line has no prompt (the message names file and line), or there is none.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text; JSON lines are needed") from None
     found = [_prompt(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
@@ -31,9 +33,11 @@ def read_prompts(path: str | Path) -> list[str]:
 
 def _prompt(line: str, place: str) -> str:
     try:
-        fields: Any = json.loads(line)
+        fields: Any = parse_json(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"{place}: not JSON: {error.msg} at column {error.colno}") from None
+    except ValueError as error:
+        raise ValueError(f"{place}: not JSON that can be read: {error}") from None
     prompt = fields.get("prompt") if isinstance(fields, dict) else None
     if not isinstance(prompt, str) or not prompt:
         raise ValueError(f'{place}: no prompt; an object with "prompt", a text, is needed')

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from lazarus_probe.files.plain_yaml import YamlError, read_yaml
 from lazarus_probe.organisms import bundled
 
 RECIPE = bundled.FOLDER / "recipe.yaml"
@@ -71,11 +72,14 @@ def read_recipe(path: Path = RECIPE) -> Recipe:
         ValueError: it is not YAML, or not a recipe; the message names the first setting that is wrong.
     """
     try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Recipe.model_validate(read_yaml(path).value)
     except ValidationError as error:
         raise ValueError(f"{path.name}: {_first(error.errors()[0])}") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.name} is not UTF-8 text; a YAML file is needed") from None
+    except YamlError as error:
+        place = f"{path.name}:{error.line}" if error.line else path.name
+        raise ValueError(f"{place} is not YAML: {error}") from None
 
 
 def write_recipe(recipe: Recipe, folder: Path) -> None:
