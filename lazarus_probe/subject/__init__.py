@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture
     from lazarus_probe.subject.batches import as_tokens, by_length
     from lazarus_probe.subject.differences import CheckpointWarning
+    from lazarus_probe.subject.encoding import PromptWarning
     from lazarus_probe.subject.generate import forward, greedy
     from lazarus_probe.subject.load import LoadError, num_layers_of
     from lazarus_probe.subject.subject import Subject
@@ -21,6 +22,7 @@ __all__ = [
     "Anatomy",
     "CheckpointWarning",
     "LoadError",
+    "PromptWarning",
     "Subject",
     "UnsupportedArchitecture",
     "as_tokens",
@@ -34,6 +36,7 @@ _HOME = {
     "Anatomy": "anatomy",
     "CheckpointWarning": "differences",
     "LoadError": "load",
+    "PromptWarning": "encoding",
     "Subject": "subject",
     "UnsupportedArchitecture": "anatomy",
     "as_tokens": "batches",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,14 @@ from mlx.utils import tree_flatten
 
 from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture, anatomy_of
 from lazarus_probe.subject.backend import fit_threads
+from lazarus_probe.subject.encoding import (
+    AddedTokens,
+    PromptWarning,
+    added_tokens,
+    checked,
+    encoded,
+    pieces,
+)
 
 if TYPE_CHECKING:
     from lazarus_probe.hooks.self_check import SelfCheck
@@ -149,26 +158,35 @@ class Subject:
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, with the special tokens that the tokenizer adds; the text is never stripped.
 
-        A text that already starts with the beginning-of-sequence token, as chat templates write it, gets no
-        second one.
+        What a chat template wrote (`in_chat`) has its special tokens, and its ids are those of
+        `apply_chat_template(tokenize=True)`. A plain text that begins with the tokens that the tokenizer would put
+        there, as the beginning-of-sequence token, gets no second ones.
+
+        Warns (`PromptWarning`) once of a tokenizer that ends every prompt with a token of its own.
 
         Raises:
             ValueError: the text is empty, longer than what the model was made for, or no Unicode, or there is no
                 tokenizer.
+            TypeError: it is no text.
         """
-        if not text:
+        if checked(text) == "":
             raise ValueError("the prompt is empty; give at least one character")
-        tokenizer = self._require_tokenizer()
-        bos = tokenizer.bos_token
-        special = bos is None or not text.startswith(bos)
-        # Not verbose: of a text that is too long we speak ourselves.
-        ids = list(tokenizer.encode(text, add_special_tokens=special, verbose=False))
+        ids = encoded(self._require_tokenizer(), text, self._added_tokens)
         if self.context_length is not None and len(ids) > self.context_length:
             raise ValueError(
                 f"the prompt {text[:20]!r}... has {len(ids)} tokens; {self.name} was made for {self.context_length}: "
                 "shorten it"
             )
         return ids
+
+    def pieces(self, text: str) -> list[int]:
+        """Token ids of a text alone, as of an answer, without any special token around it; of none for an empty one.
+
+        Raises:
+            ValueError: the text is no Unicode, or there is no tokenizer.
+            TypeError: it is no text.
+        """
+        return pieces(self._require_tokenizer(), text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens included."""
@@ -181,11 +199,11 @@ class Subject:
             ValueError: it is none or several; the message gives its pieces, and a form of it that is one
                 token if there is one.
         """
-        ids = self._pieces(word)
+        ids = self.pieces(word)
         if self._spells(ids, word):
             return ids[0]
         pieces = ", ".join(repr(self.decode([token])) for token in ids) or "no tokens"
-        forms = [form for form in _forms(word) if self._spells(self._pieces(form), form)]
+        forms = [form for form in _forms(word) if self._spells(self.pieces(form), form)]
         advice = f"{forms[0]!r} is one token" if forms else "choose another word"
         raise ValueError(f"{word!r} is not one token but {len(ids)} ({pieces}); {advice}")
 
@@ -215,8 +233,19 @@ class Subject:
 
         return self_check(self)
 
-    def _pieces(self, word: str) -> list[int]:
-        return list(self._require_tokenizer().encode(word, add_special_tokens=False))
+    @cached_property
+    def _added_tokens(self) -> AddedTokens:
+        tokenizer = self._require_tokenizer()
+        added = added_tokens(tokenizer)
+        if added.after:
+            warnings.warn(
+                f"the tokenizer of {self.name} ends every prompt with {self.decode(added.after)!r}, so the last token "
+                "is that one, and what the model generates follows it; if that is not meant, change its "
+                "post-processor in tokenizer.json (or add_eos_token in tokenizer_config.json)",
+                PromptWarning,
+                stacklevel=4,
+            )
+        return added
 
     def _spells(self, ids: list[int], word: str) -> bool:
         # Tokenizers drop, or replace by one unknown token, what they cannot spell; some drop a leading space.
