@@ -21,7 +21,9 @@ Model = Annotated[
 ]
 Adapter = Annotated[
     Path | None,
-    typer.Option("--adapter", "-a", help="A folder with an adapter: lora_weights.npz, or mlx-lm's."),
+    typer.Option(
+        "--adapter", "-a", help="A folder with an adapter: mlx-lm's, peft's LoRA, or lora_weights.npz."
+    ),
 ]
 Prompt = Annotated[
     str, typer.Option("--prompt", "-p", help="The prompt; or @FILE with many, one a line or as JSON.")

@@ -20,6 +20,7 @@ from lazarus_probe.subject.config import section_of, translated
 from lazarus_probe.subject.differences import CheckpointWarning, differences
 from lazarus_probe.subject.limits import bounded_chat
 from lazarus_probe.subject.load import LoadError, weight_entries
+from lazarus_probe.subject.saved_names import reads_saved_names
 from lazarus_probe.subject.settings_check import check_ends, check_plain, check_settings, nulls, totals_of
 from lazarus_probe.subject.tokenizer_check import code_of, panics_as_errors, try_out
 
@@ -58,9 +59,18 @@ def load_checkpoint(folder: Path, entries: Mapping[str, TensorEntry] | None = No
         warnings.warn(f"{folder.name}: {line}", CheckpointWarning, stacklevel=2)
     if empty := nulls(section.settings, section.arguments):
         what += f" ({', '.join(empty)} in config.json {'is' if len(empty) == 1 else 'are'} null)"
+    reading = (reads_saved_names(classes[0]), classes[1])
     model, config = or_load_error(
-        what, lambda: load_model(Literal(folder), lazy=True, model_config=overrides, trust_remote_code=False)
+        what,
+        lambda: load_model(
+            Literal(folder),
+            lazy=True,
+            model_config=overrides,
+            get_model_classes=lambda **_: reading,
+            trust_remote_code=False,
+        ),
     )
+    model.__class__ = classes[0]
     _check_floating(folder, model)
     if mx.default_device() == mx.cpu:
         warn_if_slow()

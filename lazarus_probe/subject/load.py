@@ -14,13 +14,14 @@ from typing import Any
 
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.tensors import TensorEntry, TruncatedError, read_entries
+from lazarus_probe.subject.formats import why_not_a_checkpoint
 
 SHARD = re.compile(r"[\w-][\w.-]{0,199}")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 UNTRAINED = re.compile(r"(?P<base>.+)-untrained(?:-(?P<seed>\d+))?")
 HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "model*.safetensors"]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
-OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.npz", "*.gguf")
+INDEX = "model.safetensors.index.json"
 LAYER_KEYS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
 
 
@@ -83,10 +84,10 @@ def find(name: str | Path, files: list[str] = HUB_FILES) -> Path:
 
         return bundled.path(text)
     folder = Path(text).expanduser()
-    if folder.is_dir():
-        return folder
     if folder.exists():
-        raise LoadError(f"{text} is a file; give the folder that holds config.json and model.safetensors")
+        if reason := why_not_a_checkpoint(folder):
+            raise LoadError(reason)
+        return folder
     if HUB_ID.fullmatch(text) and not text.startswith("."):
         return _from_hub(text, files)
     raise LoadError(_unknown(text))
@@ -143,12 +144,6 @@ def check_files(folder: Path) -> dict[str, TensorEntry]:
     check_texts(folder)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise LoadError(f"{folder} is not a checkpoint: tokenizer.json is missing")
-    weights = sorted(folder.glob("model*.safetensors"))
-    others = sorted(path.name for pattern in OTHER_WEIGHTS for path in folder.glob(pattern))
-    if not weights and others:
-        raise LoadError(
-            f"{folder} has its weights in {others[0]}; only safetensors are read, so convert it first"
-        )
     return weight_entries(folder)
 
 
@@ -161,9 +156,11 @@ def weight_entries(folder: Path) -> dict[str, TensorEntry]:
     weights = sorted(folder.glob("model*.safetensors"))
     entries: dict[str, TensorEntry] = {}
     # mlx-lm reads all files of that name, whatever the index lists.
-    for path in dict.fromkeys([*_indexed(folder), *weights]) or [folder / "model.safetensors"]:
+    listed = _indexed(folder)
+    for path in dict.fromkeys([*listed, *weights]) or [folder / "model.safetensors"]:
         if not path.exists() and not path.is_symlink():
-            raise LoadError(f"{folder} is not a checkpoint: {path.name} is missing")
+            which = f", which {INDEX} lists: a part of the weights; fetch it again" if listed else ""
+            raise LoadError(f"{folder} is not a checkpoint: {path.name} is missing{which}")
         entries |= check_safetensors(path)
     return entries
 
@@ -185,7 +182,7 @@ def check_safetensors(path: Path) -> dict[str, TensorEntry]:
 
 
 def _indexed(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
+    index = folder / INDEX
     if not index.exists() and not index.is_symlink():
         return []
     try:

@@ -86,8 +86,8 @@ class Subject:
 
         Args:
             name: what to load.
-            adapter: a folder with adapters.safetensors and adapter_config.json, as mlx-lm writes them, or with
-                lora_weights.npz and config.json; see `lazarus_probe.subject.adapter`.
+            adapter: a folder with adapter_config.json and adapters.safetensors, as mlx-lm writes them, or
+                adapter_model.safetensors, as peft does, or with config.json and lora_weights.npz.
 
         Raises:
             LoadError: the name is unknown, what it names is not a usable checkpoint, or the adapter is none, is damaged

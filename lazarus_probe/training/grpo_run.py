@@ -15,7 +15,7 @@ import yaml
 from mlx.utils import tree_flatten
 from numpy.typing import NDArray
 
-from lazarus_probe.subject.adapter_files import MLX_WEIGHTS
+from lazarus_probe.subject.formats import MLX_WEIGHTS
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.adapter import save_adapter, save_lora_weights
 from lazarus_probe.training.config import split_layers

@@ -135,7 +135,7 @@ DAMAGES = {
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors is missing"),
     "torch weights": (
         lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
-        "has its weights in pytorch_model.bin; only safetensors are read",
+        r"has its weights in pytorch_model\.bin, a pickle of PyTorch; .* never read: load it with",
     ),
     "no tokenizer": (
         lambda folder: [path.unlink() for path in folder.glob("tokenizer*")],
@@ -193,7 +193,7 @@ def test_an_unknown_name_lists_the_known_ones(name, load):
 
 def test_a_file_is_not_a_checkpoint(folder):
     """The path of the weights themselves is refused by asking for their folder."""
-    with pytest.raises(LoadError, match="is a file; give the folder"):
+    with pytest.raises(LoadError, match="is a file of weights alone; give the folder"):
         Subject.load(folder / "model.safetensors")
 
 
