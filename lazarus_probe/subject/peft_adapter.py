@@ -30,6 +30,7 @@ OTHERS = {
     "lora_magnitude_vector": "DoRA",
     "lora_embedding": "LoRA on an embedding",
     "modules_to_save": "a whole module",
+    "base_layer": "a weight of the base",
     "lora_bias": "a bias",
     ".bias": "a bias",
 }
@@ -53,7 +54,9 @@ def read_peft(subject: Subject, folder: Path, settings: PeftSettings) -> list[Lo
         match = KEY.fullmatch(key)
         if match is None:
             kind = next((what for part, what in OTHERS.items() if part in key), "no matrix of LoRA")
-            raise LoadError(f"{path}: {key} is {kind}, and only LoRA on linear layers is loaded; {MERGE}")
+            raise LoadError(
+                f"{path}: {key} is {kind}, and only LoRA on linear layers of blocks is loaded; {MERGE}"
+            )
         pairs.setdefault(match["module"], {})[match["matrix"]] = weight
     there = _modules(subject)
     on = [_matrices(path, subject, settings, there, module, pair) for module, pair in pairs.items()]

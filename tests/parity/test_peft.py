@@ -78,7 +78,7 @@ REFUSED = {
     ),
     "biases of LoRA": ({"target_modules": ["q_proj"], "lora_bias": True}, "lora_bias is True"),
     "an embedding": ({"target_modules": ["embed_tokens"]}, "is LoRA on an embedding"),
-    "the head": ({"target_modules": ["lm_head"]}, "lm_head is no part of a block"),
+    "the head": ({"target_modules": ["lm_head"]}, r"lm_head\.base_layer\.weight is a weight of the base"),
     "PiSSA": ({"target_modules": ["q_proj"], "init_lora_weights": "pissa"}, "init_lora_weights is 'pissa'"),
 }
 
