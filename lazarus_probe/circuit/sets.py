@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from lazarus_probe.files.plain_json import read_json
+from lazarus_probe.spelling import one_of
 from lazarus_probe.subject.whole_files import write_aside
 
 FOLDER = Path(__file__).parent / "probe_sets"
@@ -79,7 +80,7 @@ def built_in(name: str) -> ProbeSet:
         ValueError: there is none of that name.
     """
     if name not in BUILT_IN:
-        raise ValueError(f"there is no probe set {name!r}; there are {', '.join(BUILT_IN)}")
+        raise ValueError(f"there is no probe set {name!r}; {one_of(name, BUILT_IN)}")
     from lazarus_probe.files.plain_yaml import read_yaml  # PyYAML takes 20 ms to import
 
     return as_set(name, read_yaml(FOLDER / f"{name}.yaml").value)

@@ -15,6 +15,7 @@ from lazarus_probe.cli.options import AsJson, Model
 from lazarus_probe.cli.output import show_json, text_aside
 from lazarus_probe.cli.progress import bar, interrupts_held, losses_shown
 from lazarus_probe.cli.virtual_expert import virtual_expert
+from lazarus_probe.spelling import one_of
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.classifier_emergence.arms import Run
@@ -168,7 +169,7 @@ def _open(model: str, task: str, output: Path, size: str) -> Study:
 
 def _known(option: str, there: dict[str, Any], name: str) -> Any:
     if name not in there:
-        raise ValueError(f"{option} {name}: give one of {', '.join(there)}")
+        raise ValueError(f"{option} {name}: {one_of(name, there)}")
     return there[name]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from lazarus_probe.files.plain_json import parse_json
 from lazarus_probe.files.reading import read_text
+from lazarus_probe.spelling import one_of
 
 FORMS = 'give lines "source => target", or JSON with [{"source": ..., "target": ...}]'
 PROMPTS = ("source", "target")
@@ -60,7 +61,7 @@ def _fields(path: Path, number: int, item: Any) -> dict[str, str | None]:
         raise ValueError(f"{path}: pair {number} is {str(item)[:60]!r}; {FORMS}")
     unknown = [key for key in item if key not in KEYS]
     if unknown:
-        raise ValueError(f"{path}: pair {number} has {unknown[0]!r}; the keys are {', '.join(KEYS)}")
+        raise ValueError(f"{path}: pair {number} has {unknown[0]!r}; {one_of(unknown[0], KEYS)}")
     values = {key: str(value) if isinstance(value, int | float) else value for key, value in item.items()}
     for key, value in values.items():
         wanted = key in PROMPTS

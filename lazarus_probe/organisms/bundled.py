@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lazarus_probe.spelling import one_of
+
 FOLDER = Path(__file__).parent
 NAMES = ("organism", "organism-early", "organism-rlvf")
 
@@ -24,5 +26,5 @@ def path(name: str) -> Path:
         KeyError: no model of that name is bundled.
     """
     if name not in names():
-        raise KeyError(f"no bundled model is named {name!r}; bundled: {', '.join(names())}")
+        raise KeyError(f"no bundled model is named {name!r}; {one_of(name, names())}")
     return FOLDER / name

@@ -25,6 +25,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
+from lazarus_probe.spelling import one_of
 from lazarus_probe.subject.adapter_files import check_adapter, formats, read_settings
 from lazarus_probe.subject.anatomy import Anatomy
 from lazarus_probe.subject.checkpoint import or_load_error
@@ -226,7 +227,7 @@ def _put_mlx(subject: Subject, folder: Path) -> None:
     settings, path = read_settings(folder / MLX_CONFIG), folder / MLX_WEIGHTS
     kind = settings.get("fine_tune_type", "lora")
     if kind not in KINDS:
-        raise LoadError(f"{folder / MLX_CONFIG}: fine_tune_type is {kind!r}; it is one of {', '.join(KINDS)}")
+        raise LoadError(f"{folder / MLX_CONFIG}: fine_tune_type is {kind!r}; {one_of(str(kind), KINDS)}")
     weights: dict[str, mx.array] = or_load_error(f"{path} cannot be read", lambda: mx.load(str(path)))
     if not weights:
         raise LoadError(f"{path} holds no weights")

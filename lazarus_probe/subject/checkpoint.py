@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from lazarus_probe.subject.load import LoadError, weight_entries
 from lazarus_probe.subject.saved_names import reads_saved_names
 from lazarus_probe.subject.settings_check import check_ends, check_plain, check_settings, nulls, totals_of
 from lazarus_probe.subject.tokenizer_check import code_of, panics_as_errors, try_out
+from lazarus_probe.warn import warn
 
 # Weights that are packed into words without a sign are unpacked by their layers.
 NO_WEIGHTS = (mx.bool_, mx.int8, mx.int16, mx.int32, mx.int64, mx.complex64)
@@ -56,7 +56,7 @@ def load_checkpoint(folder: Path, entries: Mapping[str, TensorEntry] | None = No
     section = section_of({**config, **overrides}, *classes)
     check_settings(path, section.settings, section.arguments, totals_of((entries or weight_entries(folder)).values()))
     for line in or_load_error(what, lambda: differences(section)):
-        warnings.warn(f"{folder.name}: {line}", CheckpointWarning, stacklevel=2)
+        warn(f"{folder.name}: {line}", CheckpointWarning)
     if empty := nulls(section.settings, section.arguments):
         what += f" ({', '.join(empty)} in config.json {'is' if len(empty) == 1 else 'are'} null)"
     reading = (reads_saved_names(classes[0]), classes[1])
@@ -99,10 +99,9 @@ def load_tokenizer(folder: Path, config: dict[str, Any]) -> Any:
         what += f" without its own code ({code}), which is never run"
     tokenizer = or_load_error(what, read)
     if code:
-        warnings.warn(
+        warn(
             f"{folder.name}: the tokenizer's own code ({code}) is not run; it is read from its files without it",
             CheckpointWarning,
-            stacklevel=2,
         )
     if folder.parent != bundled.FOLDER:
         with panics_as_errors():

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.tensors import TensorEntry, TruncatedError, read_entries
+from lazarus_probe.spelling import nearest
 from lazarus_probe.subject.formats import why_not_a_checkpoint
 
 SHARD = re.compile(r"[\w-][\w.-]{0,199}")
@@ -215,14 +215,17 @@ def _from_hub(name: str, files: list[str]) -> Path:
 
 
 def _unknown(text: str) -> str:
-    close = get_close_matches(text, _bundled_names(), n=1)
-    guess = f"did you mean {close[0]}? " if close else ""
+    twins = [f"{name}-untrained" for name in _bundled_names()]
+    close = nearest(text, [*_bundled_names(), *twins])
+    guess = f"did you mean {close}? " if close else ""
     return f"no model named {text!r}: {guess}{_known()}"
 
 
 def _known() -> str:
     names = ", ".join(_bundled_names()) or "none"
-    return f"bundled are {names}; else give a folder or a Hub id such as org/name"
+    return (
+        f"bundled are {names} (each also as NAME-untrained); else give a folder or a Hub id such as org/name"
+    )
 
 
 def _first_line(error: BaseException) -> str:

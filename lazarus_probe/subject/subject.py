@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from lazarus_probe.subject.encoding import (
     encoded,
     pieces,
 )
+from lazarus_probe.warn import warn
 
 if TYPE_CHECKING:
     from lazarus_probe.hooks.self_check import SelfCheck
@@ -238,12 +238,11 @@ class Subject:
         tokenizer = self._require_tokenizer()
         added = added_tokens(tokenizer)
         if added.after:
-            warnings.warn(
+            warn(
                 f"the tokenizer of {self.name} ends every prompt with {self.decode(added.after)!r}, so the last token "
                 "is that one, and what the model generates follows it; if that is not meant, change its "
                 "post-processor in tokenizer.json (or add_eos_token in tokenizer_config.json)",
                 PromptWarning,
-                stacklevel=4,
             )
         return added
 

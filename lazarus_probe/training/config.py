@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,6 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lazarus_probe.files.plain_yaml import YamlError, read_yaml
+from lazarus_probe.spelling import choices_in, first_to_tell, nearest, one_of
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -211,7 +211,7 @@ def read_settings(
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        raise ValueError(_described(kind, error.errors()[0], lines, given)) from None
+        raise ValueError(_described(kind, first_to_tell(error.errors()), lines, given)) from None
 
 
 def _put(document: dict[str, Any], path: list[str], value: Any) -> None:
@@ -262,6 +262,8 @@ def _described(kind: type[BaseModel], error: Any, lines: Mapping[str, str], give
         return f"{at}unknown key {key!r}; {_advice(kind, path)}"
     if error["type"] == "missing":
         return f"{key} is missing; give {option}, or `{key}:` in a file for --config"
+    if choices := choices_in(error):
+        return f"{at}{name} is {error['input']!r}; {one_of(str(error['input']), choices)}"
     message = error["msg"].removeprefix("Input ")
     if message.startswith("Value error, "):  # one of this module's, which says all but where
         where = f"{at}{name}: " if path else ""
@@ -273,5 +275,5 @@ def _advice(kind: type[BaseModel], path: list[str]) -> str:
     """The nearest key there is at that place, or all of them."""
     known = list(kind.model_fields if len(path) == 1 else IntermediateLoss.model_fields)
     prefix = "".join(f"{part}." for part in path[:-1])
-    close = get_close_matches(path[-1].replace("-", "_").lower(), known, n=1)
-    return f"did you mean {prefix}{close[0]}?" if close else f"known are {', '.join(known)}"
+    close = nearest(path[-1], known)
+    return f"did you mean {prefix}{close}?" if close else f"known are {', '.join(known)}"

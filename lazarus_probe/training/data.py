@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lazarus_probe.spelling import one_of
 from lazarus_probe.subject.chat import ChatPrompt, has_chat_template, templated
 from lazarus_probe.training.batches import Sample
 from lazarus_probe.training.jsonl import Example, by_turn, read_jsonl
@@ -167,7 +168,12 @@ def _class_token(example: Example, class_tokens: Mapping[str, int]) -> int:
             _at(example, f'no "label", and the prompt names no single operation; give one of {known}')
         )
     if label not in class_tokens:
-        raise ValueError(_at(example, f"label {label!r} is none of intermediate_loss.targets ({known})"))
+        raise ValueError(
+            _at(
+                example,
+                f"label {label!r} is none of intermediate_loss.targets; {one_of(label, class_tokens)}",
+            )
+        )
     return class_tokens[label]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from lazarus_probe.subject.plain_weights import plain_weight
 from lazarus_probe.subject.projections import bare, is_lora
+from lazarus_probe.warn import warn
 
 
 class MergeWarning(UserWarning):
@@ -68,12 +68,11 @@ def warn_of_rounding(name: str, roundings: Sequence[Rounding]) -> None:
         return
     share = (sum(each.error for each in roundings) / update) ** 0.5
     bits = " and ".join(str(bits) for bits in sorted({each.bits for each in roundings}))
-    warnings.warn(
+    warn(
         f"{name}: LoRA was merged into weights of {bits} bits, which rounded them again: the rounding is {share:.2g} "
         f"times as large as what the LoRA adds (root mean squares over {len(roundings)} projections); leave it "
         "unmerged, or merge with dequantize=True, to keep what was measured",
         MergeWarning,
-        stacklevel=3,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from lazarus_probe.files.plain_json import parse_json
 from lazarus_probe.files.reading import read_text
 from lazarus_probe.organisms import corpus
+from lazarus_probe.spelling import one_of
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 
 
@@ -53,7 +54,7 @@ def arithmetic_prompts(count: int, operations: Sequence[str] = tuple(OPERATIONS)
     unknown = [name for name in operations if name not in OPERATIONS]
     if unknown or not operations:
         named = ", ".join(unknown) or "(none given)"
-        raise ValueError(f"unknown operation {named}; one of {', '.join(OPERATIONS)}")
+        raise ValueError(f"unknown operation {named}; {one_of(named, OPERATIONS)}")
     rng = random.Random(f"{seed} prompts")  # noqa: S311 - drawing training data
     prompts: list[str] = []
     while len(prompts) < count:

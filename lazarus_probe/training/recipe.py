@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from lazarus_probe.files.plain_yaml import YamlError, read_yaml
 from lazarus_probe.organisms import bundled
+from lazarus_probe.spelling import first_to_tell, one_of
 
 RECIPE = bundled.FOLDER / "recipe.yaml"
 
@@ -74,7 +75,7 @@ def read_recipe(path: Path = RECIPE) -> Recipe:
     try:
         return Recipe.model_validate(read_yaml(path).value)
     except ValidationError as error:
-        raise ValueError(f"{path.name}: {_first(error.errors()[0])}") from None
+        raise ValueError(f"{path.name}: {_described(first_to_tell(error.errors()))}") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path.name} is not UTF-8 text; a YAML file is needed") from None
     except YamlError as error:
@@ -88,13 +89,13 @@ def write_recipe(recipe: Recipe, folder: Path) -> None:
     (folder / RECIPE.name).write_text(text, encoding="utf-8")
 
 
-def _first(error: Any) -> str:
+def _described(error: Any) -> str:
     where = ".".join(map(str, error["loc"]))
     if not where:
         return f"a recipe is a mapping with the settings {', '.join(Recipe.model_fields)}"
     if error["type"] == "extra_forbidden":
         known = Architecture if error["loc"][0] == "model" else Recipe
-        return f"{where} is no setting of a recipe; known here: {', '.join(known.model_fields)}"
+        return f"{where} is no setting of a recipe; {one_of(str(error['loc'][-1]), known.model_fields)}"
     given = "" if isinstance(error["input"], dict) else f" is {error['input']!r}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{where}{given}: {message[0].lower()}{message[1:]}"
