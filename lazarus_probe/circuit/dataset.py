@@ -80,8 +80,9 @@ def read_prompts(path: Path) -> PromptSet:
 
 
 def _lines(text: str) -> list[Any]:
-    # Split at line feeds only: other characters that Python takes for line breaks may be part of a prompt.
-    return text.removesuffix("\n").split("\n") if text else []
+    # Split at line feeds only, with the carriage return before one: other characters that Python takes for line breaks
+    # may be part of a prompt.
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
 
 
 def _from_json(path: Path, text: str) -> tuple[Any, list[Any]]:

@@ -5,9 +5,10 @@ Importing this module imports neither mlx nor transformers; files are known by t
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+
+from lazarus_probe.files.plain_json import read_json
 
 MLX_CONFIG, MLX_WEIGHTS = "adapter_config.json", "adapters.safetensors"
 SEED_CONFIG, SEED_WEIGHTS = "config.json", "lora_weights.npz"
@@ -142,8 +143,8 @@ def _base(folder: Path) -> str | None:
     """The name of the model that an adapter says it was trained on."""
     for name in (MLX_CONFIG, SEED_CONFIG):
         try:
-            settings = json.loads((folder / name).read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError, RecursionError):
+            settings = read_json(folder / name)
+        except (OSError, ValueError):
             continue
         if isinstance(settings, dict):
             base = settings.get("base_model_name_or_path") or settings.get("model")

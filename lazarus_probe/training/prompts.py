@@ -23,7 +23,7 @@ def read_prompts(path: str | Path) -> list[str]:
         ValueError: a line has no prompt (the message names file and line), or there is none.
     """
     try:
-        lines = read_text(path).splitlines()
+        lines = read_text(path).split("\n")  # not at other line breaks, which a text in JSON may hold
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text; JSON lines are needed") from None
     found = [_prompt(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
