@@ -75,7 +75,8 @@ def _written(path: Path) -> list[Fields]:
         raise ValueError(f"{path.name} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path.name} cannot be read as YAML: {error}") from None
-    if not isinstance(node, yaml.SequenceNode) or not isinstance(document, list) or not all(isinstance(item, dict) for item in document):
+    listed = isinstance(node, yaml.SequenceNode) and isinstance(document, list)
+    if not listed or not all(isinstance(item, dict) for item in document):
         raise ValueError(
             f"{path.name} must be a list of claims, each with id, statement, source and threshold"
         )
@@ -93,4 +94,3 @@ def _lines(node: yaml.MappingNode, path: Path) -> dict[str, int]:
             )
         lines[key.value] = line
     return lines
-

@@ -103,7 +103,9 @@ class _Loader(yaml.SafeLoader):
             try:
                 node.value.encode()
             except UnicodeEncodeError:
-                self._refuse("half a character, as in \\ud800: a surrogate without the other of its pair", event)
+                self._refuse(
+                    "half a character, as in \\ud800: a surrogate without the other of its pair", event
+                )
 
     def _refuse(self, problem: str, event: Any) -> None:
         raise yaml.composer.ComposerError(None, None, problem, event.start_mark)

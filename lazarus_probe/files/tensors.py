@@ -66,6 +66,8 @@ def read_entries(path: str | Path) -> dict[str, TensorEntry]:
         if length > MOST_HEADER:
             raise ValueError(f"its header is larger than {MOST_HEADER // MIB} MiB")
         raw = file.read(length)
+    if raw.count(b'"data_offsets"') > MOST_TENSORS:
+        raise ValueError(f"it has more than {MOST_TENSORS:,} tensors")
     try:
         header = parse_json(raw)
     except ValueError as error:
@@ -73,8 +75,6 @@ def read_entries(path: str | Path) -> dict[str, TensorEntry]:
     if not isinstance(header, dict):
         raise ValueError("its header is not that of a safetensors file")
     _check_metadata(header.pop("__metadata__", {}))
-    if len(header) > MOST_TENSORS:
-        raise ValueError(f"it has more than {MOST_TENSORS:,} tensors")
     entries = {name: _entry(name, fields) for name, fields in header.items()}
     wanted = 8 + length + _check_places(entries)
     if size != wanted:
@@ -96,9 +96,13 @@ def _entry(name: str, fields: Any) -> TensorEntry:
     if not isinstance(dtype, str) or dtype not in BITS:
         raise ValueError(f"dtype of {name[:80]!r} is {dtype!r}; one of {', '.join(BITS)} is needed")
     if not _sizes(shape) or len(shape) > MOST_AXES:
-        raise ValueError(f"shape of {name[:80]!r} is {_short(shape)}; at most {MOST_AXES} whole numbers are needed")
+        raise ValueError(
+            f"shape of {name[:80]!r} is {_short(shape)}; at most {MOST_AXES} whole numbers are needed"
+        )
     if not _sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise ValueError(f"data_offsets of {name[:80]!r} are {_short(offsets)}; two whole numbers in order are needed")
+        raise ValueError(
+            f"data_offsets of {name[:80]!r} are {_short(offsets)}; two whole numbers in order are needed"
+        )
     entry = TensorEntry(dtype, tuple(shape), *offsets)
     if entry.size * BITS[dtype] != 8 * (entry.stop - entry.start):
         raise ValueError(

@@ -25,6 +25,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
+from lazarus_probe.files.arrays import read_arrays
 from lazarus_probe.spelling import one_of
 from lazarus_probe.subject.adapter_files import check_adapter, formats, read_settings
 from lazarus_probe.subject.anatomy import Anatomy
@@ -177,14 +178,10 @@ def _arrays(path: Path, dtype: str) -> dict[str, mx.array]:
     kind = getattr(mx, dtype, None)
     found: dict[str, mx.array] = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            for key in file.files:
-                try:
-                    array = mx.array(file[key])
-                except DAMAGED as error:
-                    raise LoadError(f"{path}: {key} cannot be read: {' '.join(str(error).split())}") from None
-                check_finite(path, key, array)
-                found[key] = array.astype(kind) if isinstance(kind, mx.Dtype) else array
+        for key, values in read_arrays(path).items():
+            array = mx.array(values)
+            check_finite(path, key, array)
+            found[key] = array.astype(kind) if isinstance(kind, mx.Dtype) else array
     except DAMAGED as error:
         if isinstance(error, LoadError):
             raise

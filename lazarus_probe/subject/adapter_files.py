@@ -5,10 +5,10 @@ Importing this module imports neither mlx nor transformers, so that test collect
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
+from lazarus_probe.files.arrays import open_archive
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.subject.damage import DAMAGED
 from lazarus_probe.subject.formats import (
@@ -122,10 +122,10 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def _check_zip(path: Path) -> None:
     try:
-        with zipfile.ZipFile(path) as file:
-            damaged = file.testzip()
+        with open_archive(path) as archive:
+            damaged = archive.testzip()
     except DAMAGED as error:
-        raise LoadError(f"{path} is truncated or damaged: {error}") from None
+        raise LoadError(f"{path} is truncated or damaged: {' '.join(str(error).split())}") from None
     if damaged:
         raise LoadError(
             f"{path} is damaged: {damaged.removesuffix('.npy')} in it does not match its checksum"

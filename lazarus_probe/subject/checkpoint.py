@@ -28,7 +28,9 @@ from lazarus_probe.warn import warn
 NO_WEIGHTS = (mx.bool_, mx.int8, mx.int16, mx.int32, mx.int64, mx.complex64)
 
 
-def load_checkpoint(folder: Path, entries: Mapping[str, TensorEntry] | None = None) -> tuple[nn.Module, dict[str, Any]]:
+def load_checkpoint(
+    folder: Path, entries: Mapping[str, TensorEntry] | None = None
+) -> tuple[nn.Module, dict[str, Any]]:
     """The model in a folder, and the configuration it was built with.
 
     Nothing is built before the configuration is known to be one that the weights can hold.
@@ -54,7 +56,9 @@ def load_checkpoint(folder: Path, entries: Mapping[str, TensorEntry] | None = No
     classes = or_load_error(what, lambda: _get_classes(config))
     overrides = or_load_error(what, lambda: translated(config, *classes))
     section = section_of({**config, **overrides}, *classes)
-    check_settings(path, section.settings, section.arguments, totals_of((entries or weight_entries(folder)).values()))
+    check_settings(
+        path, section.settings, section.arguments, totals_of((entries or weight_entries(folder)).values())
+    )
     for line in or_load_error(what, lambda: differences(section)):
         warn(f"{folder.name}: {line}", CheckpointWarning)
     if empty := nulls(section.settings, section.arguments):
@@ -89,23 +93,21 @@ def load_tokenizer(folder: Path, config: dict[str, Any]) -> Any:
     from mlx_lm.utils import load_tokenizer as load
 
     def read() -> Any:
-        with panics_as_errors():
-            # Never asked for on a terminal: what a stranger's folder names is not run.
-            return load(folder, {"trust_remote_code": False}, eos_token_ids=config.get("eos_token_id"))
+        # Never asked for on a terminal: what a stranger's folder names is not run.
+        return load(folder, {"trust_remote_code": False}, eos_token_ids=config.get("eos_token_id"))
 
     code = code_of(folder)
     what = f"the tokenizer in {folder} cannot be read"
     if code:
         what += f" without its own code ({code}), which is never run"
-    tokenizer = or_load_error(what, read)
+    tokenizer = or_load_error(what, lambda: panics_as_errors(read))
     if code:
         warn(
             f"{folder.name}: the tokenizer's own code ({code}) is not run; it is read from its files without it",
             CheckpointWarning,
         )
     if folder.parent != bundled.FOLDER:
-        with panics_as_errors():
-            try_out(folder, tokenizer)
+        or_load_error(what, lambda: panics_as_errors(lambda: try_out(folder, tokenizer)))
     bounded_chat(tokenizer)
     return tokenizer
 
@@ -144,9 +146,9 @@ def _check_floating(folder: Path, model: nn.Module) -> None:
         for name in ("weight", "bias"):
             values = module.get(name) if isinstance(module, dict) else None
             if isinstance(values, mx.array) and values.dtype in NO_WEIGHTS and "scales" not in module:
+                kind = str(values.dtype).rpartition(".")[2]
                 raise LoadError(
-                    f"the weights in {folder} cannot be used: {path}.{name} holds {str(values.dtype).rpartition('.')[2]}; "
-                    "floating-point numbers are needed"
+                    f"the weights in {folder} cannot be used: {path}.{name} holds {kind}; floating-point numbers are needed"
                 )
 
 

@@ -1,7 +1,7 @@
 """Time and memory for code that is a stranger's data: chat templates.
 
-Transformers renders them in jinja's sandbox, from which nothing leads out; but a sandbox does not stop a loop that never
-ends, or a text of ten gigabytes.
+Transformers renders them in jinja's sandbox, from which nothing leads out; but a sandbox does not stop a loop that
+never ends, or a text of ten gigabytes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-SECONDS = 10.0
+SECONDS = 5.0
 MEMORY = 512 << 20  # bytes beyond what the process has
 MOST_TEXT = 4 << 20  # characters of a conversation as a template writes it
+HALF = re.compile("[\ud800-\udfff]")
 T = TypeVar("T")
 
 
@@ -135,11 +136,12 @@ def check_template(template: str) -> None:
         # Without the one tag that transformers adds to jinja's.
         plain = re.sub(r"{%[-+]?\s*(?:end)?generation\s*[-+]?%}", "", template)
         tree = Environment(extensions=["jinja2.ext.loopcontrols"]).parse(plain)  # noqa: S701 - never rendered
+        power = next(tree.find_all(nodes.Pow), None)
     except TemplateSyntaxError:
         return  # transformers says so where it is rendered
     except RecursionError:
         raise ValueError("it nests too deeply") from None
-    if next(tree.find_all(nodes.Pow), None) is not None:
+    if power is not None:
         raise ValueError("it takes a number to a power (**), which one step could spend hours on")
 
 
@@ -155,8 +157,13 @@ def bounded_chat(tokenizer: Any) -> None:
         except Exception as error:  # jinja's, and those of what a template computes
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise ValueError(f"the chat template cannot be used: {reason}") from None
-        if isinstance(found, str) and len(found) > MOST_TEXT:
-            raise LimitError(f"the chat template writes more than {MOST_TEXT:,} characters")
+        if isinstance(found, str):
+            if len(found) > MOST_TEXT:
+                raise LimitError(f"the chat template writes more than {MOST_TEXT:,} characters")
+            if HALF.search(found):
+                raise ValueError(
+                    "the chat template writes half a character: a surrogate without the other of its pair"
+                )
         return found
 
     tokenizer.apply_chat_template = apply_chat_template

@@ -193,7 +193,9 @@ def _indexed(folder: Path) -> list[Path]:
         raise LoadError(f"{index} is damaged: it has no weight_map") from None
     for name in names:
         if not isinstance(name, str) or not SHARD.fullmatch(name):
-            raise LoadError(f"{index} is damaged: its weight_map names {ascii(name)[:60]}, no file of this folder")
+            raise LoadError(
+                f"{index} is damaged: its weight_map names {ascii(name)[:60]}, no file of this folder"
+            )
     return sorted(folder / name for name in names)
 
 

@@ -23,10 +23,13 @@ PACKED = 32  # numbers of one bit in a word of the weights
 MODEL_TYPE = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 SIZE = re.compile(r"(?:.*_)?(?:size|dims?|rank|heads?|layers?|experts?|embd)|n_group|n_groups|d_model")
 # Sizes of windows and pieces of a text, of images, and counts of something else: no weight has them.
-OTHER_SIZE = re.compile(r".*(?:window|chunk|block|patch|image|merge|batch|buffer|every|max_|kernel|conv_).*|mamba_d_.*")
+OTHER_SIZE = re.compile(
+    r".*(?:window|chunk|block|patch|image|merge|batch|buffer|every|max_|kernel|conv_).*|mamba_d_.*"
+)
 LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer", "num_transformer_layers")
 EXPERTS = re.compile(r"(?:.*_)?experts?")
-AT_LEAST_ONE = (*LAYERS, "hidden_size", "vocab_size", "n_embd", "d_model", "num_attention_heads", "n_head", "n_heads", "head_dim")
+HEADS = ("num_attention_heads", "n_head", "n_heads", "head_dim")
+AT_LEAST_ONE = (*LAYERS, *HEADS, "hidden_size", "vocab_size", "n_embd", "d_model")
 # Mamba's limit has no upper end; others clamp at infinity.
 MAY_BE_INFINITE = re.compile(r".*(?:limit|max|min|clamp|clip|floor|threshold).*")
 BITS, GROUP = range(1, 9), range(1, 4097)
@@ -87,7 +90,9 @@ def check_ends(path: Path, settings: Mapping[str, Any]) -> None:
     """
     ends = settings.get("eos_token_id")
     if ends is not None and not _is_size(ends) and not (isinstance(ends, list) and all(map(_is_size, ends))):
-        raise LoadError(f"{path}: eos_token_id is {_short(ends)}; the id of a token, or a list of ids, is needed")
+        raise LoadError(
+            f"{path}: eos_token_id is {_short(ends)}; the id of a token, or a list of ids, is needed"
+        )
 
 
 def check_settings(path: Path, settings: Mapping[str, Any], args_class: type, weights: WeightTotals) -> None:
@@ -113,20 +118,30 @@ def check_settings(path: Path, settings: Mapping[str, Any], args_class: type, we
             _check_size(path, key, value, weights)
     for key, value in settings.items():
         if isinstance(value, list) and "layer" in key and len(value) > MOST_LAYERS:
-            raise LoadError(f"{path}: {key} is of {len(value)} layers; at most {MOST_LAYERS:,} layers are loaded")
+            raise LoadError(
+                f"{path}: {key} is of {len(value)} layers; at most {MOST_LAYERS:,} layers are loaded"
+            )
     layers = next((settings[key] for key in LAYERS if _is_size(settings.get(key))), 1)
     experts = max((v for k, v in settings.items() if EXPERTS.fullmatch(k) and _is_size(v)), default=0)
     if layers * experts > MOST_EXPERTS:
-        raise LoadError(f"{path}: {layers} layers of {experts} experts; at most {MOST_EXPERTS:,} experts are loaded")
+        raise LoadError(
+            f"{path}: {layers} layers of {experts} experts; at most {MOST_EXPERTS:,} experts are loaded"
+        )
     length = settings.get("max_position_embeddings")
     if length is not None and (not _is_size(length) or length < 1):
-        raise LoadError(f"{path}: max_position_embeddings is {_short(length)}; a whole number of at least 1 is needed")
+        raise LoadError(
+            f"{path}: max_position_embeddings is {_short(length)}; a whole number of at least 1 is needed"
+        )
 
 
 def nulls(settings: Mapping[str, Any], args_class: type) -> list[str]:
-    """The settings that are null where mlx-lm's arguments have a type: where a model cannot be built, they may be why."""
+    """The settings that are null where mlx-lm's arguments have a type: they may be why a model cannot be built."""
     hints = _hints(args_class)
-    return [key for key, value in settings.items() if value is None and key in hints and not _fits(None, hints[key])]
+    return [
+        key
+        for key, value in settings.items()
+        if value is None and key in hints and not _fits(None, hints[key])
+    ]
 
 
 def _check_size(path: Path, key: str, value: float, weights: WeightTotals) -> None:
@@ -203,7 +218,9 @@ def _fits(value: Any, hint: Any) -> bool:
     return hint is not type(None) or value is None
 
 
-NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", dict: "an object", list: "a list"}
+NAMES = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "a text", dict: "an object", list: "a list",
+}  # fmt: skip
 
 
 def _called(hint: Any) -> str:

@@ -96,6 +96,7 @@ class Subject:
         """
         from lazarus_probe.subject.adapter_files import check_adapter, label
         from lazarus_probe.subject.load import LoadError, load_parts, untrained_name
+        from lazarus_probe.subject.tokenizer_check import check_ids
 
         if twin := untrained_name(str(name)):
             if adapter is not None:
@@ -107,6 +108,7 @@ class Subject:
             check_adapter(adapter)  # before the time that loading takes
         parts = load_parts(name)
         subject = cls.from_model(parts.model, parts.tokenizer, parts.name, parts.config, parts.path)
+        check_ids(parts.path, parts.tokenizer, subject.anatomy.vocab_size)
         if adapter is None:
             return subject
         from lazarus_probe.subject.adapter import load_adapter
@@ -172,6 +174,11 @@ class Subject:
         if checked(text) == "":
             raise ValueError("the prompt is empty; give at least one character")
         ids = encoded(self._require_tokenizer(), text, self._added_tokens)
+        if (top := max(ids, default=0)) >= self.anatomy.vocab_size:
+            raise ValueError(
+                f"the prompt {text[:20]!r} has the token {top}, and {self.name} embeds {self.anatomy.vocab_size}: its "
+                "tokenizer is of another model"
+            )
         if self.context_length is not None and len(ids) > self.context_length:
             raise ValueError(
                 f"the prompt {text[:20]!r}... has {len(ids)} tokens; {self.name} was made for {self.context_length}: "

@@ -32,11 +32,14 @@ COMPOSED = ("NFC", "NFD", "NFKC", "NFKD", "Precompiled", "BertNormalizer", "Nmt"
 NAME = re.compile(r"\w{1,100}")
 SECONDS = 10.0
 # Runs of one kind, which regular expressions that go back and forth spend hours on.
-TRIALS = ("7 * 8 = 56", *(f"{letter * 2_000}!" for letter in ("a", "x", "1", " ", "A", "\n", "é", "aA1 ", "_", "0")))
+TRIALS = (
+    "7 * 8 = 56",
+    *(f"{letter * 2_000}!" for letter in ("a", "x", "1", " ", "A", "\n", "é", "aA1 ", "_", "0")),
+)
 
 
 def check_texts(folder: Path) -> None:
-    """Whether the files of a checkpoint beside its weights are regular ones of a bounded size, and JSON where they say so.
+    """Whether the files of a checkpoint beside its weights are regular ones, of a bounded size, and JSON if they say so.
 
     Raises:
         LoadError: one is not; the message names it.
@@ -99,7 +102,9 @@ def _templates(path: Path, found: Any) -> Iterator[tuple[str, str]]:
     templates = found if isinstance(found, dict) else {} if found is None else {"chat_template": found}
     for name, template in templates.items():
         if not isinstance(template, str):
-            raise LoadError(f"{path}: chat_template is {ascii(found)[:60]}; a text, or texts by name, are needed")
+            raise LoadError(
+                f"{path}: chat_template is {ascii(found)[:60]}; a text, or texts by name, are needed"
+            )
         yield name, template
 
 
@@ -172,7 +177,9 @@ def check_ids(folder: Path, tokenizer: Any, vocab_size: int) -> None:
     added = set(getattr(tokenizer, "added_tokens_decoder", {}) or {})
     top = max((number for number in tokenizer.get_vocab().values() if number not in added), default=0)
     if top >= vocab_size:
-        raise LoadError(f"the tokenizer in {folder} has a token {top}, and the model embeds {vocab_size}; fetch both again")
+        raise LoadError(
+            f"the tokenizer in {folder} has a token {top}, and the model embeds {vocab_size}; fetch both again"
+        )
 
 
 def try_out(folder: Path, tokenizer: Any) -> None:
@@ -185,6 +192,7 @@ def try_out(folder: Path, tokenizer: Any) -> None:
 
     def work() -> None:
         try:
+            tokenizer.encode(TRIALS[0], verbose=False)  # with the special tokens around it
             for text in TRIALS:
                 tokenizer.decode(tokenizer.encode(text, add_special_tokens=False, verbose=False))
         except BaseException as error:  # tokenizers' panics are no Exception
@@ -195,22 +203,25 @@ def try_out(folder: Path, tokenizer: Any) -> None:
     thread.start()
     thread.join(SECONDS)
     if thread.is_alive():
-        raise LoadError(f"the tokenizer in {folder} takes longer than {SECONDS:g} s for a text of 2,000 characters")
+        raise LoadError(
+            f"the tokenizer in {folder} takes longer than {SECONDS:g} s for a text of 2,000 characters"
+        )
+    if failure and type(failure[0]).__name__ == "PanicException":
+        raise failure[0]
     if failure:
         detail = " ".join(str(failure[0]).split())[:200] or type(failure[0]).__name__
         raise LoadError(f"the tokenizer in {folder} cannot read a text: {detail}") from None
 
 
-@contextmanager
-def panics_as_errors() -> Iterator[None]:
-    """Let what tokenizers prints when it panics be the error alone; all else on standard error is printed after.
+def panics_as_errors(action: Callable[[], T]) -> T:
+    """What `action` returns; what tokenizers prints when it panics becomes an error, all else is printed after.
 
     Raises:
         ValueError: it panicked.
     """
     with _held_back() as held:
         try:
-            yield
+            return action()
         except BaseException as error:
             if type(error).__name__ != "PanicException":
                 raise
@@ -222,7 +233,7 @@ def panics_as_errors() -> Iterator[None]:
 def _held_back() -> Iterator[Any]:
     """Standard error goes to a file within, and from it to where it went before, unless that is cleared."""
     try:
-        file, kept = tempfile.TemporaryFile(), os.dup(2)
+        file, kept = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115 - closed below
     except OSError:  # nowhere to put it
         yield _Held(None)
         return

@@ -42,7 +42,7 @@ def _set(key: str, value: Any) -> Callable[[Header], Any]:
 
 
 def _many(_: Header) -> bytes:
-    entries = ",".join(f'"t{number}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for number in range(400_000))
+    entries = ",".join(f'"t{number}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for number in range(250_000))
     return ("{" + entries + "}").encode()
 
 
@@ -143,7 +143,7 @@ def adapters() -> Iterator[Hostile]:
         yield Hostile("adapters", f"mlx {name}", put, "adapter", name in ("metadata of numbers", "metadata is a list", "deep beside"))
     for key, values in {"num_layers": (None, "2", -1, 0, 1.5, 10**9, []), "fine_tune_type": (5, "x", None, []), "lora_parameters": (None, 5, [], {}, "x")}.items():
         for value in values:
-            yield Hostile("adapters", f"mlx {key}={value!r}", changed("adapter_config.json", **{key: value}), "adapter", value in (-1, 10**9))
+            yield Hostile("adapters", f"mlx {key}={value!r}", changed("adapter_config.json", **{key: value}), "adapter", value in (-1, 0, 10**9))
     for key, values in {"rank": (None, "2", -1, 0, 1.5, 10**9, 10**30), "scale": (None, "20", float("nan"), float("inf"), [], True),
                         "dropout": ("x", -1, 1.0, 5, None, float("nan")), "keys": (5, [5], ["zzz"], "v_proj", {"a": 1}, [])}.items():  # fmt: skip
         for value in values:
@@ -194,8 +194,8 @@ def bomb(*names: str) -> bytes:
         for name in names:
             with file.open(f"{name}.npy", "w") as member:
                 member.write(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (16384, 24576)}"))
-                for _ in range(96):
-                    member.write(bytes(16 << 20))
+                for _ in range(24):
+                    member.write(bytes(64 << 20))
     return made.getvalue()
 
 

@@ -109,7 +109,7 @@ def _tokenizer_parts() -> Iterator[tuple[str, dict[str, Any], bool]]:
     yield "padding", {"padding": {"strategy": {"Fixed": 10**10}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0, "pad_token": "x"}}, True
     yield "padding to multiples", {"padding": {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": 10**10, "pad_id": 0, "pad_type_id": 0, "pad_token": "x"}}, True
     yield "truncation", {"truncation": {"max_length": 0, "stride": 10**9, "strategy": "LongestFirst", "direction": "Right"}}, True
-    yield "added tokens", {"added_tokens": [{"id": 2**31, "content": "7", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}]}, False
+    yield "added tokens", {"added_tokens": [{"id": 2**31, "content": "7", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}]}, True
     yield "added tokens of no text", {"added_tokens": [{"id": 0, "content": "", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}]}, True
     yield "added numbers", {"added_tokens": [5]}, False
     yield "template of unknown", {"post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "zzz", "type_id": 0}}], "pair": [], "special_tokens": {}}}, False
