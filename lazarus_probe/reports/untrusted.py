@@ -9,6 +9,7 @@ _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
+PLAIN = re.compile(r"[\w.:+-]+", re.ASCII)
 
 
 def visible(text: str) -> str:
@@ -27,6 +28,11 @@ def markdown(text: str) -> str:
     escaped = visible(text).replace("&", "&amp;").replace("<", "&lt;")
     escaped = re.sub(r"([\\`*|~]|(?<!\w)_|_(?!\w)|\](?=\())", r"\\\1", escaped)
     return " ".join(escaped.split())
+
+
+def code(text: str) -> str:
+    """A name, version or hash as Markdown's code; what is none of these, as text that is no markup."""
+    return f"`{text}`" if PLAIN.fullmatch(text) else markdown(text)
 
 
 def clipped(text: str, most: int) -> str:

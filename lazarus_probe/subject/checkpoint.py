@@ -148,7 +148,8 @@ def _check_floating(folder: Path, model: nn.Module) -> None:
             if isinstance(values, mx.array) and values.dtype in NO_WEIGHTS and "scales" not in module:
                 kind = str(values.dtype).rpartition(".")[2]
                 raise LoadError(
-                    f"the weights in {folder} cannot be used: {path}.{name} holds {kind}; floating-point numbers are needed"
+                    f"the weights in {folder} cannot be used: {path}.{name} holds {kind}; floating-point "
+                    "numbers are needed"
                 )
 
 

@@ -39,7 +39,7 @@ TRIALS = (
 
 
 def check_texts(folder: Path) -> None:
-    """Whether the files of a checkpoint beside its weights are regular ones, of a bounded size, and JSON if they say so.
+    """Whether the files of a checkpoint beside its weights are regular ones of a bounded size, and JSON if they say so.
 
     Raises:
         LoadError: one is not; the message names it.

@@ -20,6 +20,7 @@ class Hostile:
         put: writes it: into a whole checkpoint's or adapter's folder, or to a file's path.
         reader: the command or reader that it is given to.
         harmless: whether it may also be read: what is wrong may lie where nobody looks.
+        slow: whether it takes seconds, to be made or until a limit stops it.
     """
 
     kind: str
@@ -27,3 +28,4 @@ class Hostile:
     put: Callable[[Path], object]
     reader: str
     harmless: bool = False
+    slow: bool = False

@@ -15,40 +15,21 @@ from hostile import PAYLOAD, Hostile
 
 ORGANISM = Path(__file__).parents[2] / "lazarus_probe" / "organisms" / "organism"
 CONFIG: dict[str, Any] = {
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 2003, "hidden_size": 32,
-    "num_hidden_layers": 2, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "rope_theta": 10000.0, "rms_norm_eps": 1e-05, "tie_word_embeddings": True, "max_position_embeddings": 512,
-    "bos_token_id": 0, "eos_token_id": 1,
-}  # fmt: skip
-SIZES = (
-    "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads",
-    "num_key_value_heads", "head_dim",
-)  # fmt: skip
-# What is no size: too small, too large, no number, no whole one.
-NO_SIZE = (0, -1, 10**7, 10**9, 10**30, "512", 1.5, float("nan"), float("inf"), [], {}, True, [[4]], "")
-NULL_MEANS_DEFAULT = ("num_key_value_heads", "head_dim")
-OTHER_VALUES: dict[str, tuple[Any, ...]] = {
-    "model_type": (None, 5, [], {}, "", "..", "../llama", "zzz", "llama\n", "a\0b", "os", "__init__", "\ud800", "base", "cache"),
-    "rms_norm_eps": (None, "x", float("nan"), float("inf"), [], -1.0),
-    "rope_theta": (None, "x", float("nan"), [], 0, -1.0, float("inf")),
-    "eos_token_id": ("x", 1.5, {}, [[]], ["x"], 10**30, True, [None]),
-    "max_position_embeddings": ("512", -1, 0, 1.5, float("nan"), [], 10**30, True),
-    "tie_word_embeddings": ("no", 5, []),
-    "rope_scaling": (5, "x", [], {"type": 5}, {"type": "zzz"}, {"rope_type": "linear", "factor": "x"}, {"type": "llama3"}),
-    "rope_parameters": (5, "x", [1], {"rope_theta": "x"}, {"full_attention": {"rope_theta": None}}, {"rope_theta": float("nan")}),
-    "quantization": (5, "x", [1], {}, {"bits": 4}, {"bits": "x", "group_size": 32}, {"bits": 0, "group_size": 0}, {"bits": 10**9, "group_size": -1}),
-    "quantization_config": ("awq", 5, [1], {"quant_method": "awq"}, {"quant_method": 5}, {"quant_method": "gptq", "bits": "x"}, {"quant_method": "compressed-tensors"}, {"bits": 4}),
-    "layer_types": (5, "x", [], [5], ["zzz"] * 2, ["sliding_attention"] * 2, ["full_attention"] * 10**5),
-    "text_config": (5, [1], "x"),
-    "architectures": (5, {"a": 1}),
-    "sliding_window": ("x", -5, 0),
-    "attention_bias": (True, "x"),
-}  # fmt: skip
-# Values that mlx-lm does not look at, or takes for what they are.
-READ = {
-    "architectures", "text_config", "sliding_window", "tie_word_embeddings", "max_position_embeddings", "rope_theta",
-    "rms_norm_eps", "layer_types", "rope_scaling", "rope_parameters", "quantization", "quantization_config", "eos_token_id",
-}  # fmt: skip
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "vocab_size": 2003,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "intermediate_size": 48,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "rope_theta": 10000.0,
+    "rms_norm_eps": 1e-05,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 512,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+}
 
 
 def checkpoint(folder: Path) -> None:
@@ -64,11 +45,19 @@ def weights() -> dict[str, np.ndarray]:
     """Its weights, by name."""
     random = np.random.default_rng(0)
     block = {
-        "self_attn.q_proj": (32, 32), "self_attn.k_proj": (16, 32), "self_attn.v_proj": (16, 32), "self_attn.o_proj": (32, 32),
-        "mlp.gate_proj": (48, 32), "mlp.up_proj": (48, 32), "mlp.down_proj": (32, 48),
-        "input_layernorm": (32,), "post_attention_layernorm": (32,),
-    }  # fmt: skip
-    shapes = {f"model.layers.{layer}.{name}.weight": shape for layer in range(2) for name, shape in block.items()}
+        "self_attn.q_proj": (32, 32),
+        "self_attn.k_proj": (16, 32),
+        "self_attn.v_proj": (16, 32),
+        "self_attn.o_proj": (32, 32),
+        "mlp.gate_proj": (48, 32),
+        "mlp.up_proj": (48, 32),
+        "mlp.down_proj": (32, 48),
+        "input_layernorm": (32,),
+        "post_attention_layernorm": (32,),
+    }
+    shapes = {
+        f"model.layers.{layer}.{name}.weight": shape for layer in range(2) for name, shape in block.items()
+    }
     shapes |= {"model.embed_tokens.weight": (2003, 32), "model.norm.weight": (32,)}
     return {name: (0.2 * random.normal(size=shape)).astype(np.float32) for name, shape in shapes.items()}
 
@@ -117,24 +106,10 @@ def many() -> bytes:
     return b"[" + b"[]," * 8_000_000 + b"[]]"
 
 
-def _generate(kind: str, name: str, put: Callable[[Path], object], harmless: bool = False) -> Hostile:
-    return Hostile(kind, name, put, "generate", harmless)
-
-
-def sizes() -> Iterator[Hostile]:
-    """Sizes that are none, or that the weights do not have."""
-    for key in SIZES:
-        for value in (None, *NO_SIZE):
-            harmless = value is None and key in NULL_MEANS_DEFAULT
-            yield _generate("sizes in config.json", f"{key}={value!r}"[:60], changed("config.json", **{key: value}), harmless)
-
-
-def settings() -> Iterator[Hostile]:
-    """Other settings with values of the wrong type or range."""
-    for key, values in OTHER_VALUES.items():
-        for value in values:
-            name = f"{key}={str(value)[:30]!r}"
-            yield _generate("settings in config.json", name, changed("config.json", **{key: value}), key in READ)
+def generate_input(
+    kind: str, name: str, put: Callable[[Path], object], harmless: bool = False, slow: bool = False
+) -> Hostile:
+    return Hostile(kind, name, put, "generate", harmless, slow)
 
 
 def configurations() -> Iterator[Hostile]:
@@ -142,35 +117,68 @@ def configurations() -> Iterator[Hostile]:
     deep = "[" * 100_000 + "]" * 100_000
     whole = json.dumps(CONFIG)
     contents: dict[str, Content] = {
-        "empty": "", "null": "null", "list": "[]", "number": "5", "cut": whole[:50], "deep": f'{{"model_type": {deep}}}',
-        "deep beside": whole[:-1] + f', "x": {deep}}}', "500 deep": whole[:-1] + ', "x": ' + '{"a":' * 500 + "1" + "}" * 501,
-        "utf-16": whole.encode("utf-16"), "latin-1": whole.replace("llama", "ll\xe4ma").encode("latin-1"),
-        "NUL": whole + "\0", "digits": whole[:-1] + f', "hidden_size": {"9" * 6000}}}',
-        "surrogate": whole.replace('"llama"', '"\\ud800"'), "NaN": "NaN",
-        "many": many, "spaces": lambda: b" " * (80 << 20) + whole.encode(),
-    }  # fmt: skip
+        "empty": "",
+        "null": "null",
+        "list": "[]",
+        "number": "5",
+        "cut": whole[:50],
+        "deep": f'{{"model_type": {deep}}}',
+        "deep beside": whole[:-1] + f', "x": {deep}}}',
+        "500 deep": whole[:-1] + ', "x": ' + '{"a":' * 500 + "1" + "}" * 501,
+        "utf-16": whole.encode("utf-16"),
+        "latin-1": whole.replace("llama", "ll\xe4ma").encode("latin-1"),
+        "NUL": whole + "\0",
+        "digits": whole[:-1] + f', "hidden_size": {"9" * 6000}}}',
+        "surrogate": whole.replace('"llama"', '"\\ud800"'),
+        "NaN": "NaN",
+        "many": many,
+        "spaces": lambda: b" " * (80 << 20) + whole.encode(),
+    }
     for name, content in contents.items():
-        yield _generate("config.json is none", name, text("config.json", content), name in ("500 deep", "deep beside"))
-    for name in ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "hf_quant_config.json"):
-        for what, content in (("deep", deep), ("list", "[1]"), ("cut", '{"a"'), ("utf-16", "{}".encode("utf-16"))):
-            yield _generate("other JSON is none", f"{name} {what}", text(name, content), True)
+        yield generate_input(
+            "config.json is none", name, text("config.json", content), name in ("500 deep", "deep beside")
+        )
+    for name in (
+        "generation_config.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "hf_quant_config.json",
+    ):
+        for what, content in (
+            ("deep", deep),
+            ("list", "[1]"),
+            ("cut", '{"a"'),
+            ("utf-16", "{}".encode("utf-16")),
+        ):
+            yield generate_input("other JSON is none", f"{name} {what}", text(name, content), True)
     for value in ("x", [["x"]], {"a": 1}, 10**30):
-        yield _generate("other JSON is none", f"generation_config eos {str(value)[:20]}",
-                        text("generation_config.json", json.dumps({"eos_token_id": value})), True)  # fmt: skip
+        yield generate_input(
+            "other JSON is none",
+            f"generation_config eos {str(value)[:20]}",
+            text("generation_config.json", json.dumps({"eos_token_id": value})),
+            True,
+        )
 
 
 def special() -> Iterator[Hostile]:
     """Pipes, devices, sockets, folders and endless files in each file's place."""
     names = (
-        "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json",
-        "generation_config.json", "hf_quant_config.json", "model.safetensors", "model.safetensors.index.json",
-    )  # fmt: skip
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+        "special_tokens_map.json",
+        "generation_config.json",
+        "hf_quant_config.json",
+        "model.safetensors",
+        "model.safetensors.index.json",
+    )
     for name in names:
         for make in special_files.SPECIAL:
             put = partial(_put_special, make, name)
             # A folder or a broken link in the place of a file that may be missing is as if it were missing.
             harmless = make in (special_files.folder, special_files.loop)
-            yield _generate("special files", f"{name} {make.__name__}", put, harmless)
+            yield generate_input("special files", f"{name} {make.__name__}", put, harmless)
 
 
 def _put_special(make: Callable[[Path], None], name: str, folder: Path) -> None:
@@ -181,27 +189,54 @@ def code() -> Iterator[Hostile]:
     """Code of a stranger's."""
     run = text("stranger.py", f"{PAYLOAD}\nclass Tokenizer: pass\nModel = ModelArgs = Tokenizer\n")
     pickled = b"cbuiltins\nexec\n(S" + repr(PAYLOAD).encode() + b"\ntR."
-    lists = {"list": ["stranger.Tokenizer", None], "dict": {"AutoTokenizer": ["stranger.Tokenizer", "stranger.Tokenizer"]}}
+    lists = {
+        "list": ["stranger.Tokenizer", None],
+        "dict": {"AutoTokenizer": ["stranger.Tokenizer", "stranger.Tokenizer"]},
+    }
     for name, value in lists.items():
         for more in ({}, {"tokenizer_class": "Strange"}):
             for setting in (changed("tokenizer_config.json", auto_map=value, **more),):
-                yield _generate("code", f"auto_map {name} {bool(more)}", _both(run, setting), True)
+                yield generate_input("code", f"auto_map {name} {bool(more)}", _both(run, setting), True)
     for odd in (5, "stranger.Tokenizer", [], [None, None], {"AutoTokenizer": 5}, {"AutoTokenizer": "a--b.C"}):
-        yield _generate("code", f"auto_map {odd!r}", _both(run, changed("tokenizer_config.json", auto_map=odd)), True)
+        yield generate_input(
+            "code", f"auto_map {odd!r}", _both(run, changed("tokenizer_config.json", auto_map=odd)), True
+        )
     auto = {"AutoConfig": "stranger.Model", "AutoModelForCausalLM": "stranger.Model"}
-    yield _generate("code", "config auto_map", _both(run, changed("config.json", auto_map=auto)), True)
-    yield _generate("code", "config auto_map strange type", _both(run, changed("config.json", auto_map=auto, model_type="strange")))
-    yield _generate("code", "config auto_map of the tokenizer",
-                    _both(run, changed("config.json", auto_map={"AutoTokenizer": ["stranger.Tokenizer", None]})), True)  # fmt: skip
+    yield generate_input("code", "config auto_map", _both(run, changed("config.json", auto_map=auto)), True)
+    yield generate_input(
+        "code",
+        "config auto_map strange type",
+        _both(run, changed("config.json", auto_map=auto, model_type="strange")),
+    )
+    yield generate_input(
+        "code",
+        "config auto_map of the tokenizer",
+        _both(run, changed("config.json", auto_map={"AutoTokenizer": ["stranger.Tokenizer", None]})),
+        True,
+    )
     for value in ("stranger.py", "../stranger.py", 5, ["stranger.py"]):
-        yield _generate("code", f"model_file {value}", _both(run, changed("config.json", model_file=value)))
+        yield generate_input(
+            "code", f"model_file {value}", _both(run, changed("config.json", model_file=value))
+        )
     for name in ("pytorch_model.bin", "model.pt", "weights.npz", "model.pth"):
-        yield _generate("code", f"{name} alone", _both(text(name, pickled), _without("model.safetensors")))
-        yield _generate("code", f"{name} beside", text(name, pickled), True)
-    yield _generate("code", "pickle as safetensors", text("model.safetensors", pickled))
+        yield generate_input(
+            "code", f"{name} alone", _both(text(name, pickled), _without("model.safetensors"))
+        )
+        yield generate_input("code", f"{name} beside", text(name, pickled), True)
+    yield generate_input("code", "pickle as safetensors", text("model.safetensors", pickled))
     for value in ("../../os", "os", ".", "../stranger", 5, [], "minimax_m2.x"):
-        yield _generate("code", f"tool parser {value}", _both(run, changed("tokenizer_config.json", tool_parser_type=value)), value == [])
-        yield _generate("code", f"chat template type {value}", _both(run, changed("tokenizer_config.json", chat_template_type=value)), value == [])
+        yield generate_input(
+            "code",
+            f"tool parser {value}",
+            _both(run, changed("tokenizer_config.json", tool_parser_type=value)),
+            value == [],
+        )
+        yield generate_input(
+            "code",
+            f"chat template type {value}",
+            _both(run, changed("tokenizer_config.json", chat_template_type=value)),
+            value == [],
+        )
 
 
 def _without(name: str) -> Callable[[Path], None]:
@@ -218,8 +253,11 @@ def _both(*puts: Callable[[Path], object]) -> Callable[[Path], None]:
 
 def folders() -> list[Hostile]:
     """All of them."""
-    from hostile_text import templates, tokenizers
-    from hostile_tensors import adapters, checkpoints
+    from hostile_adapters import adapters
+    from hostile_settings import settings, sizes
+    from hostile_templates import templates
+    from hostile_tensors import checkpoints
+    from hostile_tokenizers import tokenizers
 
     parts = (sizes, settings, configurations, special, code, templates, tokenizers, checkpoints, adapters)
     return [one for part in parts for one in part()]

@@ -1,7 +1,7 @@
 """Gives hostile inputs to commands and readers, one after another, and says what came of each.
 
-python hostile_worker.py SCRATCH reads numbers of inputs from standard input, and writes a line of JSON for each. Whoever
-starts it watches its time and memory, and starts another where it dies.
+python hostile_worker.py SCRATCH reads numbers of inputs from standard input, and writes a line of JSON for each.
+Whoever starts it watches its time and memory, and starts another where it dies.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import hostile_adapters
 import hostile_files
 import hostile_folders
-import hostile_tensors
 import readers
 from hostile import RAN, Hostile
 
@@ -43,7 +43,7 @@ def put(one: Hostile, place: Path) -> Callable[[], int]:
         one.put(model)
         return lambda: main([*GENERATE, "-m", str(model)])
     if one.reader == "adapter":
-        hostile_tensors.adapter(place / "adapter")
+        hostile_adapters.adapter(place / "adapter")
         one.put(place / "adapter")
         return lambda: main([*GENERATE, "-m", str(model), "-a", str(place / "adapter")])
     reader = next(each for each in readers.READERS if each.name == one.reader)
@@ -57,7 +57,7 @@ def _read(reader: readers.Reader, path: Path) -> int:
     try:
         reader.read(path)
     except USER_ERRORS as error:
-        print(f"error: {describe(error)}", file=sys.stderr)  # noqa: T201 - as a command does
+        print(f"error: {describe(error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -87,7 +87,12 @@ def outcome(one: Hostile, place: Path) -> dict[str, object]:
         errors.seek(0)
         said = errors.read(4000).decode("utf-8", "replace")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"code": code, "errors": said, "ran": (place / RAN).exists(), "peak": peak * (1 if sys.platform == "darwin" else 1024)}
+    return {
+        "code": code,
+        "errors": said,
+        "ran": (place / RAN).exists(),
+        "peak": peak * (1 if sys.platform == "darwin" else 1024),
+    }
 
 
 def _warm(scratch: Path) -> None:

@@ -143,7 +143,7 @@ DAMAGES = {
     ),
     "broken tokenizer": (
         lambda folder: (folder / "tokenizer.json").write_text("{,"),
-        "the tokenizer in .* cannot be read",
+        r"tokenizer\.json cannot be read: Expecting",
     ),
     "truncated": (
         lambda folder: cut(folder / "model.safetensors"),
