@@ -17,6 +17,7 @@ from lazarus_probe.organisms import bundled
 from lazarus_probe.subject.backend import warn_if_slow
 from lazarus_probe.subject.config import section_of, translated
 from lazarus_probe.subject.differences import CheckpointWarning, differences
+from lazarus_probe.subject.library_errors import in_words
 from lazarus_probe.subject.limits import bounded_chat
 from lazarus_probe.subject.load import LoadError, weight_entries
 from lazarus_probe.subject.saved_names import reads_saved_names
@@ -158,8 +159,8 @@ def or_load_error(what: str, action: Callable[[], Any]) -> Any:
     try:
         return action()
     except Exception as error:
-        length = None if isinstance(error, LoadError) else 200
-        detail = " ".join(str(error).split())[:length] or type(error).__name__
+        detail = " ".join(str(error).split()) or type(error).__name__
+        detail = detail if isinstance(error, LoadError) else in_words(detail)[:200]
         raise LoadError(f"{what}: {detail}") from error
     except SystemExit as error:
         # mlx-lm's olmo ends the process where a package of its own is missing.

@@ -18,7 +18,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
-from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture, anatomy_of
+from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture, anatomy_of, architecture
 from lazarus_probe.subject.backend import fit_threads
 from lazarus_probe.subject.encoding import (
     AddedTokens,
@@ -271,7 +271,7 @@ def arguments(model: nn.Module) -> Any:
         found = getattr(model, name, None)
         if dataclasses.is_dataclass(found) and not isinstance(found, type):
             return found
-    raise UnsupportedArchitecture(f"{type(model).__module__} keeps no arguments that it was built from")
+    raise UnsupportedArchitecture(f"{architecture(model)} keeps no arguments that it was built from")
 
 
 def _forms(word: str) -> Iterator[str]:

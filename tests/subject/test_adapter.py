@@ -140,7 +140,7 @@ DAMAGES = {
     "kind": (
         "mlx",
         lambda f: rewrite(f / SETTINGS, fine_tune_type="magic"),
-        "fine_tune_type is 'magic'; it is one of",
+        "fine_tune_type is 'magic'; give one of",
     ),
     "no layers": ("mlx", lambda f: rewrite(f / SETTINGS, num_layers=None), "num_layers is missing"),
     "no scale": (
