@@ -60,8 +60,8 @@ fuzz: $(READY) ## feed damaged files to every reader for a minute (installs athe
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]"
 	@$(BIN)/python tests/fuzz/atheris_readers.py -max_total_time=60
 
-parity: $(READY) ## compare every family with transformers (installs torch first)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[torch]"
+parity: $(READY) ## compare every family with transformers, and adapters with peft (installs torch first)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[parity]"
 	@$(BIN)/python -m pytest tests/parity tests/organisms/test_bundled.py
 
 peers: $(READY) ## time forwards and sweeps beside other libraries (installs them first; half an hour)

@@ -10,9 +10,9 @@ import typer
 
 def _bundled(incomplete: str) -> list[str]:
     """The bundled models whose names begin so, for a shell's completion."""
-    from lazarus_probe.organisms.bundled import NAMES
+    from lazarus_probe.organisms.bundled import names
 
-    return [name for name in NAMES if name.startswith(incomplete)]
+    return [name for name in names() if name.startswith(incomplete)]
 
 
 Model = Annotated[

@@ -11,12 +11,11 @@ from pathlib import Path
 from lazarus_probe.spelling import one_of
 
 FOLDER = Path(__file__).parent
-NAMES = ("organism", "organism-early", "organism-rlvf")
 
 
 def names() -> list[str]:
     """The bundled models' names; each also has an untrained twin, `NAME-untrained`."""
-    return [name for name in NAMES if (FOLDER / name / "config.json").is_file()]
+    return sorted(path.parent.name for path in FOLDER.glob("*/config.json"))
 
 
 def path(name: str) -> Path:

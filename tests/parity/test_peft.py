@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
-peft = pytest.importorskip("peft", reason="the peft extra is not installed")
+peft = pytest.importorskip("peft", reason="the parity extra is not installed")
 
 import mlx.core as mx  # noqa: E402
 import numpy as np  # noqa: E402
