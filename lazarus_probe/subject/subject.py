@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, ref
 
 import mlx.core as mx
 import mlx.nn as nn
-import numpy as np
 from mlx.utils import tree_flatten
 
 from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture, anatomy_of, architecture
@@ -28,6 +24,7 @@ from lazarus_probe.subject.encoding import (
     encoded,
     pieces,
 )
+from lazarus_probe.subject.identity import fingerprint
 from lazarus_probe.warn import warn
 
 if TYPE_CHECKING:
@@ -133,12 +130,7 @@ class Subject:
         Computed once, and again when a weight was replaced, as training and adapters do. A weight changed in
         place, such as `weight[0] = 1`, is not seen.
         """
-        weights = [weight for _, weight in tree_flatten(self.model.parameters())]
-        known, digest = _fingerprints.get(self, ([], ""))
-        if len(known) != len(weights) or any(a() is not b for a, b in zip(known, weights, strict=True)):
-            digest = _digest(self)
-            _fingerprints[self] = ([ref(weight) for weight in weights], digest)
-        return digest
+        return fingerprint(self)
 
     @cached_property
     def eos_token_ids(self) -> frozenset[int]:
@@ -279,32 +271,6 @@ def _forms(word: str) -> Iterator[str]:
         for text in (form, f" {form}", form.lstrip()):
             if text.strip() and text != word:
                 yield text
-
-
-_fingerprints: WeakKeyDictionary[Subject, tuple[list[Any], str]] = WeakKeyDictionary()
-
-
-def _digest(subject: Subject) -> str:
-    digest = hashlib.sha256()
-    for part in _identity(subject):
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()
-
-
-def _identity(subject: Subject) -> Iterator[bytes]:
-    for name, weight in sorted(tree_flatten(subject.model.parameters())):
-        yield f"{name} {weight.dtype} {tuple(weight.shape)}".encode()
-        yield np.array(weight.reshape(-1).view(mx.uint8)).tobytes()
-    for name, module in subject.model.named_modules():
-        if "lora_a" in module:  # what an adapter is multiplied by is no weight
-            yield f"{name} scale {module.scale}".encode()
-    yield json.dumps(subject.config, sort_keys=True, default=str).encode()
-    if subject.tokenizer is not None:
-        backend = getattr(subject.tokenizer, "backend_tokenizer", None)
-        yield (
-            backend.to_str() if backend else json.dumps(subject.tokenizer.get_vocab(), sort_keys=True)
-        ).encode()
-        yield str(subject.tokenizer.chat_template).encode()
 
 
 def _float_type(model: nn.Module) -> mx.Dtype:
