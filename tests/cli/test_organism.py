@@ -135,7 +135,6 @@ def test_card_needs_the_recipe(trained: Path, tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ([], "Missing command"),
         (["organism", "tran"], "No such command 'tran'"),
         (["organism", "train", "--step", "3"], "--step"),
         (["organism", "train", "--steps", "0"], "--steps"),
