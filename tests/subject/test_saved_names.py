@@ -57,7 +57,7 @@ def saved(family: str, weights: dict[str, mx.array]) -> dict[str, mx.array]:
 
 @pytest.mark.parametrize("family", SIZES)
 def test_either_names_give_the_same_model(family):
-    """What transformers would save is loaded into the weights that it came from, by a class that is then the usual one."""
+    """What transformers would save is loaded into the weights it came from, by a class that is then the usual one."""
     model, _ = built(family)
     weights = dict(tree_flatten(model.parameters()))
     expected = model(TOKENS)
