@@ -178,7 +178,7 @@ DAMAGES = {
     "pickle": (
         "npz",
         lambda f: rewrite_npz(f, layer_0_v_A=np.array([{}], dtype=object)),
-        "lora_weights.npz: layer_0_v_A cannot be read: Object arrays",
+        "lora_weights.npz cannot be read: its 'layer_0_v_A' is of type object",
     ),
     "whole numbers": (
         "npz",
@@ -315,7 +315,7 @@ def test_a_pickle_is_never_run(folder, tmp_path):
     with pytest.raises(LoadError, match=r"lora_weights\.npz is truncated or damaged"):
         Subject.load(folder, out)
     np.savez(out / "lora_weights.npz", layer_0_v_A=np.array([Evil()], dtype=object))
-    with pytest.raises(LoadError, match="layer_0_v_A cannot be read: Object arrays"):
+    with pytest.raises(LoadError, match="its 'layer_0_v_A' is of type object"):
         Subject.load(folder, out)
     assert not proof.exists()
 

@@ -130,7 +130,7 @@ DAMAGES = {
     "no model type": (lambda folder: rewrite(folder, model_type=None), "config.json names no model_type"),
     "odd model type": (
         lambda folder: rewrite(folder, model_type="zzz"),
-        "cannot be built: Model type zzz not supported",
+        "cannot be built: mlx-lm has no model_type 'zzz'",
     ),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors is missing"),
     "torch weights": (
@@ -163,10 +163,10 @@ DAMAGES = {
         ),
         "model-00001-of-00002.safetensors is missing",
     ),
-    "other shapes": (lambda folder: rewrite(folder, intermediate_size=40), "cannot be built: .*shape"),
+    "other shapes": (lambda folder: rewrite(folder, intermediate_size=40), "by config.json it would be"),
     "more layers": (
         lambda folder: rewrite(folder, num_hidden_layers=5, layer_types=None),
-        "cannot be built: Missing",
+        "cannot be built: the weights lack 9 that config.json asks for",
     ),
 }
 
