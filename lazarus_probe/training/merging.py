@@ -67,9 +67,10 @@ def warn_of_rounding(name: str, roundings: Sequence[Rounding]) -> None:
     if not roundings or not update:
         return
     share = (sum(each.error for each in roundings) / update) ** 0.5
+    times = f"{share:.0f}" if share >= 10 else f"{share:.2g}"
     bits = " and ".join(str(bits) for bits in sorted({each.bits for each in roundings}))
     warn(
-        f"{name}: LoRA was merged into weights of {bits} bits, which rounded them again: the rounding is {share:.2g} "
+        f"{name}: LoRA was merged into weights of {bits} bits, which rounded them again: the rounding is {times} "
         f"times as large as what the LoRA adds (root mean squares over {len(roundings)} projections); leave it "
         "unmerged, or merge with dequantize=True, to keep what was measured",
         MergeWarning,
