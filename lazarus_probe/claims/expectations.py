@@ -75,11 +75,11 @@ def _written(path: Path) -> list[Fields]:
         raise ValueError(f"{path.name} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path.name} cannot be read as YAML: {error}") from None
-    listed = isinstance(node, yaml.SequenceNode) and isinstance(document, list)
-    if not listed or not all(isinstance(item, dict) for item in document):
-        raise ValueError(
-            f"{path.name} must be a list of claims, each with id, statement, source and threshold"
-        )
+    wanted = f"{path.name} must be a list of claims, each with id, statement, source and threshold"
+    if not isinstance(node, yaml.SequenceNode) or not isinstance(document, list):
+        raise ValueError(wanted)
+    if not all(isinstance(item, dict) for item in document):
+        raise ValueError(wanted)
     rows = zip(document, node.value, strict=True)
     return [Fields(item, _lines(part, path), path.name) for item, part in rows]
 

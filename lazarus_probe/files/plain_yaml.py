@@ -82,7 +82,7 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[int, int] = {}  # of each node, in values, with what its aliases stand for
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         alias = isinstance(event, yaml.AliasEvent)
         if alias and event.anchor in self._open:
             self._refuse(f"*{event.anchor} stands within what it names", event)

@@ -92,7 +92,9 @@ def _check_metadata(found: Any) -> None:
 def _entry(name: str, fields: Any) -> TensorEntry:
     if not isinstance(fields, dict):
         raise ValueError(f"its header does not describe {name[:80]!r}")
-    dtype, shape, offsets = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
+    dtype: Any = fields.get("dtype")
+    shape: Any = fields.get("shape")
+    offsets: Any = fields.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in BITS:
         raise ValueError(f"dtype of {name[:80]!r} is {dtype!r}; one of {', '.join(BITS)} is needed")
     if not _sizes(shape) or len(shape) > MOST_AXES:

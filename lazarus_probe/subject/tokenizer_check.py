@@ -146,8 +146,8 @@ def _growth(part: Any) -> tuple[float, int]:
     if kind == "Replace":
         pattern = part.get("pattern")
         literal = pattern.get("String") if isinstance(pattern, dict) else pattern
-        whole = isinstance(literal, str) and literal
-        growth *= max(1.0, len(content) / len(literal)) if whole else 1.0 + len(content)
+        replaced = len(literal) if isinstance(literal, str) else 0  # a regular expression may match nothing
+        growth *= max(1.0, len(content) / replaced) if replaced else 1.0 + len(content)
     elif kind == "Prepend":
         put_in += len(str(part.get("prepend", "")))
     elif kind in COMPOSED:

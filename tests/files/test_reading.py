@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,13 +31,15 @@ def test_text_is_read_as_it_stands(tmp_path):
         assert list(lines) == path.read_bytes().splitlines(keepends=True)
 
 
-@pytest.mark.parametrize("read", [read_bytes, open_regular, check_regular, read_json, read_entries, read_arrays])
+@pytest.mark.parametrize(
+    "read", [read_bytes, open_regular, check_regular, read_json, read_entries, read_arrays]
+)
 def test_only_regular_files_are_opened(read, tmp_path, monkeypatch):
     """Pipes, devices, sockets and links to them are refused by what they are, at once."""
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe")
-    os.symlink("/dev/zero", "zeros")
-    os.symlink("pipe", "link")
+    Path("zeros").symlink_to("/dev/zero")
+    Path("link").symlink_to("pipe")
     with socket.socket(socket.AF_UNIX) as made:
         made.bind("socket")
     for name, kind in (("pipe", "pipe"), ("zeros", "device"), ("link", "pipe"), ("socket", "socket")):
