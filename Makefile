@@ -56,9 +56,10 @@ stability: $(READY) ## run the hypotheses with the seeds 0 to 9 and count the ve
 claims: $(READY) ## write docs/claims.md: every claim, what was published, and what it comes to here
 	@$(BIN)/python tests/hypotheses/table.py
 
-fuzz: $(READY) ## feed damaged files to every reader for a minute (installs atheris first)
+fuzz: $(READY) ## feed damaged files to every reader for a minute, and all hostile inputs (installs atheris first)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]"
 	@$(BIN)/python tests/fuzz/atheris_readers.py -max_total_time=60
+	@$(BIN)/python -m pytest tests/fuzz -m long
 
 parity: $(READY) ## compare every family with transformers, and adapters with peft (installs torch first)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[parity]"

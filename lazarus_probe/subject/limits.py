@@ -152,11 +152,12 @@ def bounded_chat(tokenizer: Any) -> None:
     def apply_chat_template(*args: Any, **options: Any) -> Any:
         try:
             found = within_limits("the chat template", lambda: own(*args, **options))
-        except ValueError:
-            raise
-        except Exception as error:  # jinja's, and those of what a template computes
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise ValueError(f"the chat template cannot be used: {reason}") from None
+        except (
+            SyntaxError,
+            RuntimeError,
+            AssertionError,
+        ) as error:  # of Python, on what jinja makes of a template
+            raise ValueError(f"it makes no program: {' '.join(str(error).split())[:200]}") from None
         if isinstance(found, str):
             if len(found) > MOST_TEXT:
                 raise LimitError(f"the chat template writes more than {MOST_TEXT:,} characters")
