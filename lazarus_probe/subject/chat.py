@@ -78,7 +78,5 @@ def templated(
         )
     except (TemplateError, *TEMPLATE_ERRORS) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        # A loaded tokenizer is bounded, and names its template itself.
-        reason = reason.removeprefix("the chat template cannot be used: ")
         raise ValueError(f"the chat template of {subject.name} refuses it: {reason}") from None
     return ChatPrompt(text)
