@@ -59,17 +59,18 @@ claims: $(READY) ## write docs/claims.md: every claim, what was published, and w
 faults: $(READY) ## kill commands at random moments, fill disks, and write docs/reliability.md (an hour)
 	@$(BIN)/python -m tests.faults.run
 
-fuzz: $(READY) ## feed damaged files to every reader for a minute (installs atheris first)
+fuzz: $(READY) ## feed damaged files to every reader for a minute, and all hostile inputs (installs atheris first)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]"
 	@$(BIN)/python tests/fuzz/atheris_readers.py -max_total_time=60
+	@$(BIN)/python -m pytest tests/fuzz -m long
 
 plugins: $(READY) ## run the same claims beside other pytest plugins (installs them first)
 	@echo "running claims beside other plugins of pytest"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[plugins]"
 	@PLUGINS=installed $(BIN)/python -m pytest tests/plugin/test_matrix.py -n $(WORKERS)
 
-parity: $(READY) ## compare every family with transformers (installs torch first)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[torch]"
+parity: $(READY) ## compare every family with transformers, and adapters with peft (installs torch first)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[parity]"
 	@$(BIN)/python -m pytest tests/parity tests/organisms/test_bundled.py
 
 peers: $(READY) ## time forwards and sweeps beside other libraries (installs them first; half an hour)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.circuit.dataset import PromptSet, is_plain
+from lazarus_probe.files.plain_json import read_json
+from lazarus_probe.files.tensors import read_entries
 
+MOST_DESCRIBED = 256 << 20  # bytes of a description that are read at most
 ADVICE = "make it with `circuit collect`"
 KEY = re.compile(r"(hidden_states|attention|mlp|pattern)\.layer_(\d{1,6})")
 LISTS = {
@@ -115,8 +117,8 @@ def _tensors(path: Path) -> Mapping[str, NDArray[Any]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    path.open("rb").close()  # a missing file is the system's error, not the library's
     try:
+        read_entries(path)
         return dict(load_file(path))
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())
@@ -125,8 +127,8 @@ def _tensors(path: Path) -> Mapping[str, NDArray[Any]]:
 
 def _description(path: Path) -> dict[str, Any]:
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        about = read_json(path, MOST_DESCRIBED)
+    except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}); {ADVICE}") from None
     if not isinstance(about, dict):
         raise ValueError(f"{path} holds no description; {ADVICE}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from lazarus_probe.files.plain_json import parse_json
+from lazarus_probe.files.reading import read_text
 
 FORMS = 'give {"prompts": [{"text": ...}]}, a JSON list of texts, or a text file with one prompt a line'
 # What may be said of a prompt, beside its text.
@@ -61,7 +63,7 @@ def read_prompts(path: Path) -> PromptSet:
         ValueError: it is in none of these forms, holds no prompts, or an empty one.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error.reason}); {FORMS}") from None
     document: Any = None
@@ -78,14 +80,15 @@ def read_prompts(path: Path) -> PromptSet:
 
 
 def _lines(text: str) -> list[Any]:
-    # Split at line feeds only: other characters that Python takes for line breaks may be part of a prompt.
-    return text.removesuffix("\n").split("\n") if text else []
+    # Split at line feeds only, with the carriage return before one: other characters that Python takes for line breaks
+    # may be part of a prompt.
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
 
 
 def _from_json(path: Path, text: str) -> tuple[Any, list[Any]]:
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(text)
+    except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}); {FORMS}") from None
     items = document.get("prompts") if isinstance(document, dict) else document
     if not isinstance(items, list):

@@ -23,6 +23,7 @@ from lazarus_probe.circuit.geometry import bag_of_words, rows_with
 from lazarus_probe.circuit.separation import METHODS, Scored, balance, held_out_hits, score
 from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import judge_declared
+from lazarus_probe.spelling import one_of
 from lazarus_probe.statistics import (
     Interval,
     max_statistic_p,
@@ -113,7 +114,7 @@ def _extraction(
     seed: int,
 ) -> Extraction:
     if method not in METHODS:
-        raise ValueError(f"method {method!r} is unknown; one of {', '.join(METHODS)}")
+        raise ValueError(f"method {method!r} is unknown; {one_of(method, METHODS)}")
     draws = DRAWS[method] if draws is None else draws
     groups = np.array([str(collected.prompts.groups[i]) for i in rows])
     name = f"{names[0]}_vs_{names[1]}" if not names[1].startswith("not_") else names[0]

@@ -21,6 +21,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from lazarus_probe.files.plain_json import read_json
+from lazarus_probe.spelling import one_of
 from lazarus_probe.subject.whole_files import write_aside
 
 FOLDER = Path(__file__).parent / "probe_sets"
@@ -77,11 +79,11 @@ def built_in(name: str) -> ProbeSet:
     Raises:
         ValueError: there is none of that name.
     """
-    import yaml
-
     if name not in BUILT_IN:
-        raise ValueError(f"there is no probe set {name!r}; there are {', '.join(BUILT_IN)}")
-    return as_set(name, yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
+        raise ValueError(f"there is no probe set {name!r}; {one_of(name, BUILT_IN)}")
+    from lazarus_probe.files.plain_yaml import read_yaml  # PyYAML takes 20 ms to import
+
+    return as_set(name, read_yaml(FOLDER / f"{name}.yaml").value)
 
 
 def read_sets(path: Path) -> list[ProbeSet]:
@@ -183,12 +185,11 @@ def _filled(template: str, chosen: Mapping[str, str]) -> str:
 
 
 def _document(path: Path) -> Any:
-    import yaml
+    from lazarus_probe.files.plain_yaml import read_yaml
 
     try:
-        text = path.read_text(encoding="utf-8")
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        return read_json(path) if path.suffix == ".json" else read_yaml(path).value
+    except ValueError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} is neither YAML nor JSON ({reason[:120]}); {FORM}") from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +13,7 @@ from lazarus_probe.claims.claim import ClaimError
 from lazarus_probe.claims.differences import difference
 from lazarus_probe.claims.known import Known
 from lazarus_probe.claims.record import ClaimRecord, named_seeds
+from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.subject.whole_files import alone_at, write_aside
 
 SCHEMA: Literal[3] = 3
@@ -48,9 +48,9 @@ def read_baseline(path: Path) -> Baseline:
         ClaimError: the file is not one, or a newer version of this package wrote it.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
     except OSError as error:
-        raise ClaimError(f"baseline {path} cannot be read: {error}; {ANEW}") from None
+        raise ClaimError(f"baseline {path} cannot be read: {error.strerror}; {ANEW}") from None
     except ValueError as error:
         raise ClaimError(f"{path} is no baseline: {' '.join(str(error).split())}; {ANEW}") from None
     written = document.get("schema_version") if isinstance(document, dict) else None

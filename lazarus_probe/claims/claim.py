@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from lazarus_probe.claims.expectations import Fields, read_list
+from lazarus_probe.spelling import choices_in, first_to_tell, one_of
 from lazarus_probe.subject.relative_depth import layer_at
 
 Kind = Literal[
@@ -198,7 +199,7 @@ def make_claim(fields: Mapping[str, Any], where: str, lines: Mapping[str, int] |
     try:
         return Claim.model_validate(dict(fields))
     except ValidationError as error:
-        first = error.errors()[0]
+        first = first_to_tell(error.errors())
         field = str(first["loc"][0]) if first["loc"] else ""
         line = (lines or {}).get(field) or (lines or {}).get("")
         place = f"{where}:{line}" if line else where
@@ -215,9 +216,11 @@ def _wrong(kind: str, error: Mapping[str, Any]) -> str:
         return f"field {name!r} is missing"
     if kind == "extra_forbidden":
         known = Published if name.startswith("published.") else Claim
-        return f"field {name!r} is unknown; the fields are {', '.join(known.model_fields)}"
+        return f"field {name!r} is unknown; {one_of(str(error['loc'][-1]), known.model_fields)}"
     if kind == "value_error":
         return str(error["ctx"]["error"])
+    if choices := choices_in(error):
+        return f"field {name!r} is {error['input']!r}; {one_of(str(error['input']), choices)}"
     return f"field {name!r}: {error['msg']}, not {error['input']!r}"
 
 
@@ -254,8 +257,14 @@ def find_claim(claim_id: str, beside: Path) -> Claim:
     folder = beside.parent / "expectations"
     claims = read_claims(folder)
     if claim_id not in claims:
-        known = ", ".join(claims) or f"none, for {folder.name}/ beside it has no YAML file"
-        raise ClaimError(f"{beside.name}: claim {claim_id!r} is not pre-registered; known: {known}")
+        if not claims:
+            raise ClaimError(
+                f"{beside.name}: claim {claim_id!r} is not pre-registered: {folder.name}/ beside it has no YAML file "
+                "of claims"
+            )
+        raise ClaimError(
+            f"{beside.name}: claim {claim_id!r} is not pre-registered; {one_of(str(claim_id), claims)}"
+        )
     return claims[claim_id]
 
 

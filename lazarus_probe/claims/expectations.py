@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from lazarus_probe.files.plain_yaml import YamlError, read_yaml
+
 
 @dataclass(frozen=True)
 class Fields:
@@ -65,25 +67,19 @@ def _included(name: Any, place: str) -> Path:
 
 def _written(path: Path) -> list[Fields]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{path.name} cannot be read as YAML: {_in_one_line(error)}") from None
-    loader: Any = None
-    try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        document = loader.construct_document(node) if node else None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path.name}:{mark.line + 1}" if mark else path.name
-        raise ValueError(f"{place} cannot be read as YAML: {_in_one_line(error)}") from None
-    finally:
-        if loader is not None:
-            loader.dispose()
-    if node is None or not isinstance(document, list) or not all(isinstance(item, dict) for item in document):
-        raise ValueError(
-            f"{path.name} must be a list of claims, each with id, statement, source and threshold"
-        )
+        document, node = (found := read_yaml(path)).value, found.node
+    except YamlError as error:
+        place = f"{path.name}:{error.line}" if error.line else path.name
+        raise ValueError(f"{place} cannot be read as YAML: {error}") from None
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} cannot be read as YAML: {error}") from None
+    wanted = f"{path.name} must be a list of claims, each with id, statement, source and threshold"
+    if not isinstance(node, yaml.SequenceNode) or not isinstance(document, list):
+        raise ValueError(wanted)
+    if not all(isinstance(item, dict) for item in document):
+        raise ValueError(wanted)
     rows = zip(document, node.value, strict=True)
     return [Fields(item, _lines(part, path), path.name) for item, part in rows]
 
@@ -98,7 +94,3 @@ def _lines(node: yaml.MappingNode, path: Path) -> dict[str, int]:
             )
         lines[key.value] = line
     return lines
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -10,6 +10,7 @@ from lazarus_probe.cli.options import Adapter, AsJson, ChosenSeed, Layers, Model
 from lazarus_probe.cli.output import about, columns, deliver, title
 from lazarus_probe.cli.pairs import Answer, Other, Pairs, Source, Target, described, estimate, pairs_of
 from lazarus_probe.cli.parsing import check_output, parse_layers, seed_of
+from lazarus_probe.spelling import one_of
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.attribution_patching import AttributionPatch
@@ -41,7 +42,7 @@ def attribution_patch(
     """
     check_output(output)
     if site not in SITES:
-        raise ValueError(f"--site {site} is unknown; give one of {', '.join(SITES)}")
+        raise ValueError(f"--site {site} is unknown; {one_of(site, SITES)}")
     drawn = seed_of(seed, not check, "with --check, which patches the whole grid")
     given = pairs_of(source, target, pairs, answer, other)
     from lazarus_probe.subject.load import num_layers_of

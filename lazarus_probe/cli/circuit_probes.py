@@ -10,6 +10,7 @@ import typer
 from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Seed
 from lazarus_probe.cli.output import about, columns, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_layers
+from lazarus_probe.spelling import one_of
 
 if TYPE_CHECKING:
     from lazarus_probe.circuit.probes import SetProbes, Stratigraphy
@@ -138,7 +139,7 @@ def chosen_sets(datasets: str | None, category: str | None) -> list[ProbeSet]:
     there = sorted({each.category for each in sets if each.category})
     sets = [each for each in sets if each.category == category]
     if not sets:
-        raise ValueError(f"--category {category}: no set is of it; there are {', '.join(there) or 'none'}")
+        raise ValueError(f"--category {category}: no set is of it; {one_of(category, there)}")
     return sets
 
 

@@ -25,6 +25,7 @@ FILES = (
     "lora_weights.npz",
     "config.json",
     "adapters.safetensors",
+    "adapter_model.safetensors",
     "adapter_config.json",
     "model.safetensors",
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +15,7 @@ from lazarus_probe.cli.options import AsJson, Model
 from lazarus_probe.cli.output import show_json, text_aside
 from lazarus_probe.cli.progress import bar, interrupts_held, losses_shown
 from lazarus_probe.cli.virtual_expert import virtual_expert
+from lazarus_probe.spelling import one_of
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.classifier_emergence.arms import Run
@@ -169,13 +169,15 @@ def _open(model: str, task: str, output: Path, size: str) -> Study:
 
 def _known(option: str, there: dict[str, Any], name: str) -> Any:
     if name not in there:
-        raise ValueError(f"{option} {name}: give one of {', '.join(there)}")
+        raise ValueError(f"{option} {name}: {one_of(name, there)}")
     return there[name]
 
 
 def _result(study: Study, phase: str) -> dict[str, Any]:
     """What a phase left in its file."""
-    found: dict[str, Any] = json.loads(study.result(phase).read_text(encoding="utf-8"))
+    from lazarus_probe.files.plain_json import read_json
+
+    found: dict[str, Any] = read_json(study.result(phase))
     return found
 
 

@@ -32,6 +32,7 @@ app = typer.Typer(
     cls=lazy_group(COMMANDS),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Claims about what happens inside a language model, tested.",
 )
 

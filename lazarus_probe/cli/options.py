@@ -10,9 +10,9 @@ import typer
 
 def _bundled(incomplete: str) -> list[str]:
     """The bundled models whose names begin so, for a shell's completion."""
-    from lazarus_probe.organisms.bundled import NAMES
+    from lazarus_probe.organisms.bundled import names
 
-    return [name for name in NAMES if name.startswith(incomplete)]
+    return [name for name in names() if name.startswith(incomplete)]
 
 
 Model = Annotated[
@@ -21,7 +21,9 @@ Model = Annotated[
 ]
 Adapter = Annotated[
     Path | None,
-    typer.Option("--adapter", "-a", help="A folder with an adapter: lora_weights.npz, or mlx-lm's."),
+    typer.Option(
+        "--adapter", "-a", help="A folder with an adapter: mlx-lm's, peft's LoRA, or lora_weights.npz."
+    ),
 ]
 Prompt = Annotated[
     str, typer.Option("--prompt", "-p", help="The prompt; or @FILE with many, one a line or as JSON.")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
+
+from lazarus_probe.cli.advice import advised, is_bare
 
 # typer may carry its own copy of click; what it exports leads to the right one.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -18,18 +22,40 @@ USER_ERRORS = (ValueError, OSError, IndexError, FloatingPointError)
 def run(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 2 after an error, 130 after an interruption.
 
+    A group without a command shows its help as an error does. Warnings are one line each on standard error.
+
     Args:
         app: the application.
         name: what it is called in help and errors.
         arguments: its arguments; those of the process by default.
     """
-    try:
-        code = app(args=arguments, prog_name=name, standalone_mode=False)
-    except _ClickError as error:
-        return _fail(_advised(error))
-    except USER_ERRORS as error:
-        return _fail(describe(error))
+    with _plain_warnings():
+        try:
+            code = app(args=arguments, prog_name=name, standalone_mode=False)
+        except _ClickError as error:
+            context: Any = getattr(error, "ctx", None)
+            if is_bare(error, context):
+                print(context.get_help(), file=sys.stderr)  # noqa: T201 - this is the output
+                return 2
+            return _fail(advised(error, context))
+        except USER_ERRORS as error:
+            return _fail(describe(error))
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings as they are read, without the place in the code that they come from."""
+    before = warnings.formatwarning
+
+    def formatted(message: Any, *_: Any, **__: Any) -> str:
+        return f"warning: {' '.join(str(message).split())}\n"
+
+    warnings.formatwarning = formatted
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def describe(error: BaseException) -> str:
@@ -50,12 +76,6 @@ def show_version(shown: bool) -> None:
             number = "from a checkout that is not installed"
         print(f"lazarus_probe {number}")  # noqa: T201 - this is the output
         raise typer.Exit
-
-
-def _advised(error: Any) -> str:
-    context = getattr(error, "ctx", None)
-    advice = f"; see `{context.command_path} --help`" if context else ""
-    return " ".join(error.format_message().split()).rstrip(".") + advice
 
 
 def _fail(message: str) -> int:

@@ -32,6 +32,7 @@ FILES = (
     "config.json",
     "model.safetensors",
     "adapters.safetensors",
+    "adapter_model.safetensors",
     "lora_weights.npz",
 )
 SAMPLES = 600

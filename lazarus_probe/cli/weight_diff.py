@@ -33,7 +33,6 @@ Finetuned = Annotated[
         show_default="the base with --adapter",
     ),
 ]
-ADAPTERS = ("adapters.safetensors", "lora_weights.npz")
 WIDTHS = (6, 26, 10, 4, 9, 10, 12)
 
 
@@ -64,6 +63,7 @@ def load_both(base: str, finetuned: str | None, adapter: Path | None) -> tuple[S
     Raises:
         ValueError: neither a second model nor an adapter, two adapters, or one of the models cannot be loaded.
     """
+    from lazarus_probe.subject.formats import is_adapter
     from lazarus_probe.subject.load import find
 
     other = base if finetuned is None else finetuned
@@ -84,11 +84,6 @@ def load_both(base: str, finetuned: str | None, adapter: Path | None) -> tuple[S
 
     before = Subject.load(base)
     return before, Subject.load(other, adapter)
-
-
-def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter, and no model."""
-    return any((folder / name).is_file() for name in ADAPTERS) and not any(folder.glob("model*.safetensors"))
 
 
 def _text(result: WeightDifferences) -> str:

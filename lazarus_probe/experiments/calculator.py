@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from lazarus_probe.spelling import one_of
 from lazarus_probe.tasks.arithmetic import number_words
 
 # Longest first, or `sixty` would be read in `sixty-four`.
@@ -38,7 +39,7 @@ def calculate(operation: str, a: int, b: int) -> str | None:
         return None if b == 0 else _shown(Fraction(a, b))
     results = {"multiply": a * b, "add": a + b, "subtract": a - b}
     if operation not in results:
-        raise ValueError(f"unknown operation {operation!r}; one of {', '.join(results)}, divide")
+        raise ValueError(f"unknown operation {operation!r}; {one_of(operation, [*results, 'divide'])}")
     return str(results[operation])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +23,7 @@ from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.control_models import ControlModel, built
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import is_tapped
+from lazarus_probe.warn import warn
 
 FORMAT = "1"  # to be raised whenever files are laid out otherwise, or a corrected hook gives other values
 # What holds MKL and OpenBLAS to the instructions of an older processor.
@@ -155,7 +155,7 @@ class ActivationStore:
     def _warn(self) -> None:
         # Only now: where warnings are errors, the damaged file is replaced already and the next run is well.
         while self._folder and self._folder.problems:
-            warnings.warn(self._folder.problems.pop(0), stacklevel=3)
+            warn(self._folder.problems.pop(0))
 
 
 def _content(fingerprint: str, subject: Subject, encoded: Sequence[Sequence[int]], at: At) -> dict[str, str]:

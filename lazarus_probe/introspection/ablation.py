@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.interventions import Intervention, mean, zero
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked, trace
+from lazarus_probe.spelling import one_of
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.generate import greedy
 
@@ -68,7 +69,7 @@ def ablate(site: Site, method: Method, known: Reference, seed: int = 0) -> Inter
         return mean(site, known.values.mean(axis=0))
     if method == "resample":
         return Intervention(site, _drawn(known, np.random.default_rng(seed)), "all", "resample")
-    raise ValueError(f"unknown method {method!r}; one of {', '.join(METHODS)}")
+    raise ValueError(f"unknown method {method!r}; {one_of(method, METHODS)}")
 
 
 def _drawn(known: Reference, rng: np.random.Generator) -> Callable[[mx.array], mx.array]:

@@ -18,6 +18,7 @@ from lazarus_probe.introspection.display import Cell as Shown
 from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.estimates import Estimate, over_rows
 from lazarus_probe.introspection.pairs import PromptPair, Tokens, tokens_of
+from lazarus_probe.spelling import one_of
 from lazarus_probe.sweep import Cell, Donors, Sweep, attribution, correlation, logit_diff, screen, sweep
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def sites_of(subject: Subject, kind: str, layers: Sequence[int]) -> list[Site]:
         ValueError: an unknown kind, or one that no layer has.
     """
     if kind not in KINDS:
-        raise ValueError(f"site {kind!r} is unknown; give one of {', '.join(KINDS)}")
+        raise ValueError(f"site {kind!r} is unknown; {one_of(kind, KINDS)}")
     found = []
     for layer in layers:
         heads = subject.anatomy.parts[layer].heads

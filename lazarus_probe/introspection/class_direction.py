@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.spelling import one_of
 from lazarus_probe.statistics import Interval, grouped_folds, proportion_interval
 from lazarus_probe.statistics.linear import in_span, standardise
 from lazarus_probe.statistics.logistic import fit_logistic
@@ -99,7 +100,7 @@ def fit_direction(features: Floats, is_a: NDArray[np.bool_], method: Method) -> 
         ValueError: an unknown method, or classes that do not differ.
     """
     if method not in METHODS:
-        raise ValueError(f"method {method!r} is unknown; give one of {', '.join(METHODS)}")
+        raise ValueError(f"method {method!r} is unknown; {one_of(method, METHODS)}")
     gap = features[is_a].mean(0) - features[~is_a].mean(0)
     if np.abs(gap).max() <= 1e-6 * np.abs(features).max():
         raise ValueError("the classes have the same mean here; there is no direction between them")

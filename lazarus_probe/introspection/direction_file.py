@@ -5,10 +5,8 @@ A file comes from anywhere: nothing in it is unpickled, no size that it claims i
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.files.arrays import read_arrays
+from lazarus_probe.files.plain_json import read_json
+from lazarus_probe.files.reading import check_regular
 from lazarus_probe.subject.damage import DAMAGED
 from lazarus_probe.subject.whole_files import whole_file
 
@@ -111,11 +112,9 @@ def read_direction(path: str | Path) -> Direction:
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"{path} is no direction: its name must end in .npz or .json")
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"{path} is no direction: it is larger than {LARGEST >> 20} MiB")
-    content = path.read_bytes()
+    check_regular(path, LARGEST)
     try:
-        found = _unpacked(content) if path.suffix == ".npz" else _parsed(content)
+        found = _unpacked(path) if path.suffix == ".npz" else _parsed(path)
         return _direction(found, path.stem)
     except DAMAGED as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -211,40 +210,13 @@ def _number(found: Mapping[str, Any], key: str) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _unpacked(content: bytes) -> dict[str, Any]:
-    found = {}
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if sum(each.file_size for each in archive.infolist()) > LARGEST:
-            raise ValueError(f"unpacked it is larger than {LARGEST >> 20} MiB")
-        for each in archive.infolist():
-            key = each.filename.removesuffix(".npy")
-            array = _from_npy(key, archive.read(each))
-            found[key] = array if key == "direction" else array.tolist()
-    return found
+def _unpacked(path: Path) -> dict[str, Any]:
+    arrays = read_arrays(path, LARGEST)
+    return {key: array if key == "direction" else array.tolist() for key, array in arrays.items()}
 
 
-def _from_npy(key: str, content: bytes) -> NDArray[Any]:
-    """An array, after a look at what its header claims."""
-    file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in readers:
-        raise ValueError(f"its {key!r} has an unknown format {version}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy's, on headers that Python 2 wrote
-        shape, in_columns, dtype = readers[version](file)
-    if dtype.kind not in "biufU":
-        raise ValueError(f"its {key!r} is of type {dtype}; numbers and texts are read")
-    left = content[file.tell() :]
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(left):
-        raise ValueError(f"its {key!r} is truncated: shape {shape} of {dtype} in {len(left)} bytes")
-    if not dtype.itemsize:
-        return np.full(shape, "", dtype="<U1")
-    return np.frombuffer(left, dtype).reshape(shape, order="F" if in_columns else "C")
-
-
-def _parsed(content: bytes) -> dict[str, Any]:
-    found = json.loads(content)
+def _parsed(path: Path) -> dict[str, Any]:
+    found = read_json(path, LARGEST)
     if not isinstance(found, dict):
         raise ValueError("it holds no JSON object")
     return found

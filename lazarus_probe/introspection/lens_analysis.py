@@ -54,7 +54,7 @@ def tracked_token(subject: Subject, text: str | int) -> Tracked:
     except ValueError:
         if not text or subject.tokenizer is None:
             raise
-    ids = [int(token) for token in subject.tokenizer.encode(text, add_special_tokens=False)]
+    ids = subject.pieces(text)
     if len(ids) < 2 or subject.decode(ids).strip() != text.strip():
         raise ValueError(
             f"{text!r} cannot be followed: the tokenizer of {subject.name} cannot spell it"

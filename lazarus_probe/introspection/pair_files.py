@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from lazarus_probe.files.plain_json import parse_json
+from lazarus_probe.files.reading import read_text
+from lazarus_probe.spelling import one_of
 
 FORMS = 'give lines "source => target", or JSON with [{"source": ..., "target": ...}]'
 PROMPTS = ("source", "target")
@@ -23,7 +26,7 @@ def read_pairs(path: Path) -> list[dict[str, str | None]]:
         ValueError: it is of none of these forms, or holds no pairs; the message says which pair is wrong.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except UnicodeDecodeError:
         raise ValueError(f"{path} is no text in UTF-8; {FORMS}") from None
     items = _json_items(path, text) if path.suffix in (".json", ".jsonl") else _line_items(text)
@@ -43,9 +46,9 @@ def _line_items(text: str) -> list[Any]:
 def _json_items(path: Path, text: str) -> list[Any]:
     try:
         if path.suffix == ".jsonl":
-            return [json.loads(line) for line in text.split("\n") if line.strip()]
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+            return [parse_json(line) for line in text.split("\n") if line.strip()]
+        document = parse_json(text)
+    except ValueError as error:
         raise ValueError(f"{path} is not JSON ({str(error).splitlines()[0]}); {FORMS}") from None
     items = document.get("pairs") if isinstance(document, dict) else document
     if not isinstance(items, list):
@@ -58,7 +61,7 @@ def _fields(path: Path, number: int, item: Any) -> dict[str, str | None]:
         raise ValueError(f"{path}: pair {number} is {str(item)[:60]!r}; {FORMS}")
     unknown = [key for key in item if key not in KEYS]
     if unknown:
-        raise ValueError(f"{path}: pair {number} has {unknown[0]!r}; the keys are {', '.join(KEYS)}")
+        raise ValueError(f"{path}: pair {number} has {unknown[0]!r}; {one_of(unknown[0], KEYS)}")
     values = {key: str(value) if isinstance(value, int | float) else value for key, value in item.items()}
     for key, value in values.items():
         wanted = key in PROMPTS

@@ -165,8 +165,8 @@ def _first_token(subject: Subject, prompt: str, answer: Answer, said: str, targe
     before, whole = subject.encode(prompt), subject.encode(prompt + text)
     if whole[: len(before)] == before and len(whole) > len(before):
         return whole[len(before)]
-    ids = subject.tokenizer.encode(text, add_special_tokens=False)
-    return int(ids[0]) if ids else None
+    ids = subject.pieces(text)
+    return ids[0] if ids else None
 
 
 def foreign_sources(subject: Subject, asked: Asked, count: int, max_tokens: int, seed: int) -> list[str]:

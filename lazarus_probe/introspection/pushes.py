@@ -20,6 +20,7 @@ from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.direction_file import Direction
 from lazarus_probe.introspection.generation import Edits, Generated, generate, started
+from lazarus_probe.spelling import one_of
 from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.subject.finite import require_finite
 
@@ -48,7 +49,7 @@ class Pushes:
 
     def __post_init__(self) -> None:
         if self.position not in POSITIONS:
-            raise ValueError(f"position {self.position!r} is unknown; one of {', '.join(POSITIONS)}")
+            raise ValueError(f"position {self.position!r} is unknown; {one_of(self.position, POSITIONS)}")
 
     def rows(self, prompts: int) -> Edits:
         """Every push on each of some prompts: row p * K + k is prompt p under push k."""

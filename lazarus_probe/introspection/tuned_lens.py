@@ -18,6 +18,8 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.files.plain_json import read_json
+from lazarus_probe.files.tensors import read_entries
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.replay import require_free_tail
 from lazarus_probe.hooks.sites import resid_post, resolve
@@ -211,8 +213,8 @@ def _config(path: Path) -> dict[str, Any]:
             f"{path.parent} holds no tuned lens: {path.name} is missing; train one with tuned-lens train"
         )
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        found = read_json(path)
+    except (OSError, ValueError) as error:
         raise LoadError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise LoadError(f"{path} is no configuration of a tuned lens; its format is to be {FORMAT!r}")
@@ -229,6 +231,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise LoadError(f"{path.parent} holds no tuned lens: {path.name} is missing")
     try:
+        read_entries(path)
         return dict(load_file(path))
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise LoadError(f"{path} is damaged: {str(error).splitlines()[0]}") from None

@@ -69,9 +69,7 @@ def capitals(subject: Subject, *, chat: bool = False) -> Readable:
     asked = [each for each in language.capitals() if each.phrasing in CAPITAL_PHRASINGS]
     texts = [each.prompt for each in asked]
     if chat:
-        texts = [
-            f"{in_chat(subject, f'What is the capital of {each.subject}?')}{each.prompt}" for each in asked
-        ]
+        texts = [in_chat(subject, f"What is the capital of {each.subject}?") + each.prompt for each in asked]
     contexts, firsts = before_answers(subject, texts, [each.response for each in asked])
     return Readable("capital_at_last_layer", contexts, firsts, [each.subject for each in asked])
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lazarus_probe.spelling import one_of
+
 FOLDER = Path(__file__).parent
-NAMES = ("organism", "organism-early", "organism-rlvf")
 
 
 def names() -> list[str]:
     """The bundled models' names; each also has an untrained twin, `NAME-untrained`."""
-    return [name for name in NAMES if (FOLDER / name / "config.json").is_file()]
+    return sorted(path.parent.name for path in FOLDER.glob("*/config.json"))
 
 
 def path(name: str) -> Path:
@@ -24,5 +25,5 @@ def path(name: str) -> Path:
         KeyError: no model of that name is bundled.
     """
     if name not in names():
-        raise KeyError(f"no bundled model is named {name!r}; bundled: {', '.join(names())}")
+        raise KeyError(f"no bundled model is named {name!r}; {one_of(name, names())}")
     return FOLDER / name

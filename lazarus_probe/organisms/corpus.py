@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from lazarus_probe.spelling import one_of
 from lazarus_probe.tasks import arithmetic, language
 
 SEED = 20260101
@@ -97,7 +98,7 @@ def language_split(task: str) -> Split:
 def split(task: str) -> Split:
     """The trained and held-out lines of one task of the mixture."""
     if task not in MIXTURE:
-        raise ValueError(f"unknown task {task!r}; one of {', '.join(MIXTURE)}")
+        raise ValueError(f"unknown task {task!r}; {one_of(task, MIXTURE)}")
     return arithmetic_split(task) if task in arithmetic.OPERATIONS else language_split(task)
 
 

@@ -125,10 +125,13 @@ def claim_of(item: pytest.Item) -> Claim:
 
 def _read(item: pytest.Item) -> Claim:
     from lazarus_probe.claims.claim import ClaimError, find_claim, make_claim
+    from lazarus_probe.spelling import nearest
 
     marker = item.get_closest_marker("claim")
     if marker is None:
-        raise ClaimError(f'{item.nodeid} asks for `evidence` without @pytest.mark.claim("id")')
+        misspelt = next((mark.name for mark in item.iter_markers() if nearest(mark.name, ["claim"])), None)
+        guess = f"; did you mean claim by @pytest.mark.{misspelt}?" if misspelt else ""
+        raise ClaimError(f'{item.nodeid} asks for `evidence` without @pytest.mark.claim("id"){guess}')
     if not marker.args and "id" not in marker.kwargs:
         raise ClaimError(f'{item.nodeid}: @pytest.mark.claim needs an id, as in @pytest.mark.claim("id")')
     if len(marker.args) == 1 and not marker.kwargs:

@@ -29,8 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--probe-adapter",
         metavar="FOLDER",
-        help="test each model with this adapter on: lora_weights.npz, or mlx-lm's adapters.safetensors, with its "
-        "configuration",
+        help="test each model with this adapter on: a folder as mlx-lm or peft writes it, or with lora_weights.npz",
     )
     group.addoption(
         "--probe-base",

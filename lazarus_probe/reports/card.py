@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lazarus_probe.claims.claim import POSITIVE, Claim
 from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord, named_seeds
 from lazarus_probe.reports.summary import nothing_tested
-from lazarus_probe.reports.untrusted import markdown, visible
+from lazarus_probe.reports.untrusted import code, markdown, visible
 from lazarus_probe.statistics.intervals import estimate, shown
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ def _tested(run: Run, records: Sequence[ClaimRecord]) -> str:
     families = len({record.claim.family for record in records})
     return (
         f"{claims} claims in {len(records)} cases were tested on {markdown(model.name)} ({model.num_layers} layers, "
-        f"{model.dtype}, fingerprint `{model.fingerprint[:12]}`) by lazarus_probe {package}. Each was declared with "
-        f"its thresholds and controls before it was measured; false discoveries are held down in each of "
-        f"{families} declared families (Benjamini-Hochberg). Intervals are of 95%."
+        f"{markdown(model.dtype)}, fingerprint {code(model.fingerprint[:12])}) by lazarus_probe "
+        f"{markdown(package)}. Each was declared with its thresholds and controls before it was measured; false "
+        f"discoveries are held down in each of {families} declared families (Benjamini-Hochberg). Intervals are of 95%."
     )
 
 
@@ -78,7 +78,7 @@ def _finding(record: ClaimRecord) -> Iterator[str]:
         yield f"  {markdown(_controls(record.claim, record.measurement))}  "
         for each in record.measurement.counterexamples:
             yield f"  {markdown(f'It fails on {each.where}: {estimate(each.score, each.low, each.high)}.')}  "
-    yield f"  Source: {markdown(record.claim.source)}; claim `{record.claim.id}`, hash `{record.claim_hash}`."
+    yield f"  Source: {markdown(record.claim.source)}; claim {code(record.claim.id)}, hash {code(record.claim_hash)}."
     yield ""
 
 
@@ -110,7 +110,7 @@ def _repeat(run: Run, record: ClaimRecord) -> list[str]:
         "",
         f"    {command}",
         "",
-        f"Run {run.run}, {named_seeds(run.seeds)}, model fingerprint `{record.model.fingerprint}`, on "
-        f"{markdown(run.environment.platform)} ({run.environment.device}, BLAS {markdown(run.environment.blas)}), "
-        f"Python {run.environment.python}, {markdown(versions)}.",
+        f"Run {markdown(run.run)}, {named_seeds(run.seeds)}, model fingerprint {code(record.model.fingerprint)}, on "
+        f"{markdown(run.environment.platform)} ({markdown(run.environment.device)}, BLAS "
+        f"{markdown(run.environment.blas)}), Python {markdown(run.environment.python)}, {markdown(versions)}.",
     ]

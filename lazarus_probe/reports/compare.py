@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from lazarus_probe.claims.change import CHANGES, WORSE, Change
 from lazarus_probe.claims.differences import corrected
 from lazarus_probe.claims.known import Known
 from lazarus_probe.claims.record import named_seeds, natural
+from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.reports import run_log
-from lazarus_probe.reports.run import Run, RunError
+from lazarus_probe.reports.run import MOST_RUN, Run, RunError
 from lazarus_probe.reports.summary import nothing_tested
 
 Group = Literal["broken", "gone"] | Change | Literal["effect moved", "declared otherwise", "new", "unchanged"]
@@ -147,7 +147,7 @@ def read_side(given: str, reports: Path = Path("reports")) -> Side:
     if path.name == run_log.NAME:
         return run_side(run_log.read_log(path), path.parent.name)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path, MOST_RUN)
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     if isinstance(document, dict) and "environment" not in document and "model" in document:

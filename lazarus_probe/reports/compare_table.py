@@ -8,7 +8,7 @@ from lazarus_probe.claims.differences import ALPHA
 from lazarus_probe.claims.known import Known
 from lazarus_probe.claims.record import named_seeds
 from lazarus_probe.reports.compare import Comparison, Line, Side
-from lazarus_probe.reports.untrusted import markdown
+from lazarus_probe.reports.untrusted import markdown, visible
 from lazarus_probe.statistics.intervals import estimate
 
 HEADINGS = ("", "claim", "model", "then", "now", "difference", "tokens")
@@ -20,14 +20,29 @@ NOTE = (
 
 def comparison_text(found: Comparison) -> str:
     """The comparison in aligned columns."""
-    rows = [HEADINGS, *map(_row, found.lines)]
+    rows = [HEADINGS, *(tuple(map(_seen, _row(line))) for line in found.lines)]
     shown = [column for column in range(len(HEADINGS)) if any(row[column] for row in rows[1:])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     table = ["  ".join(row[column].ljust(widths[column]) for column in shown).rstrip() for row in rows]
     return (
-        "\n".join([*_sides(found), "", *table, "", *found.remarks, *_corrected(found), *_counts(found)])
+        "\n".join(
+            [
+                *map(_seen, _sides(found)),
+                "",
+                *table,
+                "",
+                *map(_seen, found.remarks),
+                *_corrected(found),
+                *_counts(found),
+            ]
+        )
         + "\n"
     )
+
+
+def _seen(text: str) -> str:
+    """A text of a report's as one line for a terminal, in which nothing is a sequence for it."""
+    return visible(text.replace("\n", "\\n"))
 
 
 def comparison_markdown(found: Comparison) -> str:

@@ -17,11 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lazarus_probe.claims.attempts import Broken
 from lazarus_probe.claims.families import FamilyRecord
 from lazarus_probe.claims.record import ClaimRecord
+from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.plain import without_halves
 from lazarus_probe.subject.backend import choose_blas
 
 Schema = Literal[2, 3, 4]
 SCHEMAS: tuple[int, ...] = get_args(Schema)
+MOST_RUN = 256 << 20  # bytes of a run that are read at most
 PACKAGES = ("lazarus_probe", "mlx", "mlx-lm", "numpy", "scipy", "scikit-learn", "transformers", "pytest")
 
 
@@ -176,7 +178,7 @@ def read_run(path: Path) -> Run:
     """
     file = path / "run.json" if path.is_dir() else path
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = read_json(file, MOST_RUN)
     except (OSError, ValueError) as error:
         raise RunError(f"run {file} cannot be read: {' '.join(str(error).split())}") from None
     written = document.get("schema_version") if isinstance(document, dict) else None

@@ -69,12 +69,12 @@ def nothing_tested(records: Sequence[ClaimRecord]) -> list[str]:
 
 def summary_markdown(run: Run) -> str:
     """What ran, the table, each verdict's reason, the families and what broke, as Markdown."""
-    lines = [f"# Claims, run {run.run}", ""]
+    lines = [f"# Claims, run {markdown(run.run)}", ""]
     if run.partial:
         lines += [f"**{run.how_partial.capitalize()}**: it was cut short, or claims were left out of it.", ""]
     lines += [line for each in nothing_tested(run.claims) for line in (f"**{markdown(each)}**", "")]
     seeds, where = named_seeds(run.seeds).capitalize(), run.environment
-    lines += [f"{seeds}, device {where.device}, BLAS {markdown(where.blas)}.", ""]
+    lines += [f"{seeds}, device {markdown(where.device)}, BLAS {markdown(where.blas)}.", ""]
     lines += [*_models(record.model for record in run.claims), ""]
     columns = [*headings(run.claims), "q"]
     lines += [_markdown_row(columns), _markdown_row(["---"] * len(columns))]
@@ -95,7 +95,8 @@ def _section(title: str, sentences: Sequence[str]) -> list[str]:
 
 def _models(models: Iterable[ModelRecord]) -> list[str]:
     return [
-        f"- {markdown(model.name)}: {model.num_layers} layers, {model.dtype}, {model.fingerprint[:12]}"
+        f"- {markdown(model.name)}: {model.num_layers} layers, {markdown(model.dtype)}, "
+        f"{markdown(model.fingerprint[:12])}"
         for model in {model.name: model for model in models}.values()
     ]
 

@@ -11,6 +11,7 @@ _UNSEEN = re.compile(
 )
 # What a CI host would take as a command: `::error::` begins a line on GitHub, `##[` and `##vso[` stand anywhere.
 _COMMAND = re.compile(r"(^\s*(?=::)|(?=##(?:vso)?\[))([:#])", re.MULTILINE)
+PLAIN = re.compile(r"[\w.:+-]+", re.ASCII)
 
 
 def visible(text: str) -> str:
@@ -39,6 +40,11 @@ def markdown(text: str) -> str:
     escaped = visible(text).replace("&", "&amp;").replace("<", "&lt;")
     escaped = re.sub(r"([\\`*|~]|(?<!\w)_|_(?!\w)|\](?=\())", r"\\\1", escaped)
     return " ".join(escaped.split())
+
+
+def code(text: str) -> str:
+    """A name, version or hash as Markdown's code; what is none of these, as text that is no markup."""
+    return f"`{text}`" if PLAIN.fullmatch(text) else markdown(text)
 
 
 def clipped(text: str, most: int) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture
     from lazarus_probe.subject.batches import as_tokens, by_length
     from lazarus_probe.subject.differences import CheckpointWarning
+    from lazarus_probe.subject.encoding import PromptWarning
     from lazarus_probe.subject.finite import NotFinite
     from lazarus_probe.subject.generate import forward, greedy
     from lazarus_probe.subject.load import LoadError, num_layers_of
@@ -23,6 +24,7 @@ __all__ = [
     "CheckpointWarning",
     "LoadError",
     "NotFinite",
+    "PromptWarning",
     "Subject",
     "UnsupportedArchitecture",
     "as_tokens",
@@ -37,6 +39,7 @@ _HOME = {
     "CheckpointWarning": "differences",
     "LoadError": "load",
     "NotFinite": "finite",
+    "PromptWarning": "encoding",
     "Subject": "subject",
     "UnsupportedArchitecture": "anatomy",
     "as_tokens": "batches",

@@ -1,4 +1,4 @@
-"""Reading adapters, in mlx-lm's format or as `lora_weights.npz`, onto a model.
+"""Reading adapters, in mlx-lm's format, as `lora_weights.npz` or as peft saves LoRA, onto a model.
 
 mlx-lm's is `adapters.safetensors` with `adapter_config.json`: LoRA, DoRA, or whole weights ("full").
 `lora_weights.npz` with `config.json` holds `layer_{i}_{name}_{A,B}`: A (inputs, rank) and B (rank, outputs), with a
@@ -16,7 +16,6 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,20 +25,17 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
-from lazarus_probe.subject.adapter_files import (
-    MLX_CONFIG,
-    MLX_WEIGHTS,
-    SEED_CONFIG,
-    SEED_WEIGHTS,
-    check_adapter,
-    formats,
-    read_settings,
-)
+from lazarus_probe.files.arrays import read_arrays
+from lazarus_probe.spelling import one_of
+from lazarus_probe.subject.adapter_files import check_adapter, formats, read_settings
 from lazarus_probe.subject.anatomy import Anatomy
 from lazarus_probe.subject.checkpoint import or_load_error
 from lazarus_probe.subject.damage import DAMAGED
+from lazarus_probe.subject.formats import MLX_CONFIG, MLX_WEIGHTS, SEED_CONFIG, SEED_WEIGHTS
 from lazarus_probe.subject.load import LoadError
-from lazarus_probe.subject.projections import Projection, adapted, projections, sizes, with_lora
+from lazarus_probe.subject.peft_adapter import check_finite, read_peft
+from lazarus_probe.subject.peft_settings import finite_number, peft_settings
+from lazarus_probe.subject.projections import LoraMatrices, Projection, adapted, projections, sizes
 from lazarus_probe.subject.subject import random_state
 
 if TYPE_CHECKING:
@@ -62,9 +58,13 @@ def load_adapter(subject: Subject, folder: Path) -> None:
     check_adapter(folder)
     if adapted(subject.anatomy):
         raise LoadError(f"{subject.name} has LoRA already; merge it, or take it off, before loading {folder}")
-    mlx, seed = formats(folder)
-    updates = _read_npz(subject, folder) if seed else []
-    if mlx:
+    there = formats(folder)
+    if "peft" in there:
+        settings = peft_settings(folder / MLX_CONFIG, read_settings(folder / MLX_CONFIG))
+        updates = read_peft(subject, folder, settings)
+    else:
+        updates = _read_npz(subject, folder) if "npz" in there else []
+    if "mlx" in there:
         _put_mlx(subject, folder)
         _check_agreement(subject, updates, folder)
     else:
@@ -153,30 +153,11 @@ def _check_base(
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Update:
-    """The matrices of one projection, as the model keeps them."""
-
-    name: str
-    place: Projection
-    lora_a: mx.array
-    lora_b: mx.array
-    scale: float
-
-    def put(self) -> None:
-        rank = self.lora_a.shape[1 if self.lora_a.ndim == 3 else -1]
-        layer = with_lora(self.place.module, rank, self.scale, 0.0)
-        layer.lora_a, layer.lora_b = self.lora_a, self.lora_b
-        self.place.put(layer)
-
-
-def _read_npz(subject: Subject, folder: Path) -> list[_Update]:
+def _read_npz(subject: Subject, folder: Path) -> list[LoraMatrices]:
     path = folder / SEED_WEIGHTS
     settings = read_settings(folder / SEED_CONFIG)
     _check_base(subject, folder / SEED_CONFIG, settings)
-    scale = settings.get("scale", DEFAULT_SCALE)
-    if isinstance(scale, bool) or not isinstance(scale, int | float):
-        raise LoadError(f"{folder / SEED_CONFIG}: scale is {scale!r}; a number is needed")
+    scale = finite_number(folder / SEED_CONFIG, "scale", settings.get("scale", DEFAULT_SCALE))
     arrays = _arrays(path, str(settings.get("dtype", "")))
     if not arrays:
         raise LoadError(f"{path} holds no matrices")
@@ -197,15 +178,10 @@ def _arrays(path: Path, dtype: str) -> dict[str, mx.array]:
     kind = getattr(mx, dtype, None)
     found: dict[str, mx.array] = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            for key in file.files:
-                try:
-                    array = mx.array(file[key])
-                except DAMAGED as error:
-                    raise LoadError(f"{path}: {key} cannot be read: {' '.join(str(error).split())}") from None
-                if not mx.issubdtype(array.dtype, mx.floating):
-                    raise LoadError(f"{path}: {key} holds {array.dtype}; floating-point numbers are needed")
-                found[key] = array.astype(kind) if isinstance(kind, mx.Dtype) else array
+        for key, values in read_arrays(path).items():
+            array = mx.array(values)
+            check_finite(path, key, array)
+            found[key] = array.astype(kind) if isinstance(kind, mx.Dtype) else array
     except DAMAGED as error:
         if isinstance(error, LoadError):
             raise
@@ -215,7 +191,7 @@ def _arrays(path: Path, dtype: str) -> dict[str, mx.array]:
 
 def _update(
     path: Path, names: dict[str, Projection], layer: int, name: str, pair: dict[str, mx.array], scale: float
-) -> _Update:
+) -> LoraMatrices:
     key = f"layer_{layer}_{name}"
     if name not in names:
         raise LoadError(
@@ -227,6 +203,10 @@ def _update(
     experts, inputs, outputs = sizes(names[name].module)
     lead = (experts,) if names[name].module.weight.ndim == 3 else ()
     rank = pair["A"].shape[-1] if pair["A"].ndim else 0
+    if rank < 1 and pair["A"].ndim:
+        raise LoadError(
+            f"{path}: {key}_A is {tuple(pair['A'].shape)}, of rank 0; a rank of at least 1 is needed"
+        )
     for matrix, wanted in (("A", (*lead, inputs, rank)), ("B", (*lead, rank, outputs))):
         if tuple(pair[matrix].shape) != wanted:
             raise LoadError(
@@ -237,19 +217,23 @@ def _update(
         a, b = (
             mx.contiguous(matrix.swapaxes(-1, -2)) for matrix in (a, b)
         )  # else products round differently
-    return _Update(key, names[name], a, b, float(scale))
+    return LoraMatrices(key, names[name], a, b, float(scale))
 
 
 def _put_mlx(subject: Subject, folder: Path) -> None:
     settings, path = read_settings(folder / MLX_CONFIG), folder / MLX_WEIGHTS
     kind = settings.get("fine_tune_type", "lora")
     if kind not in KINDS:
-        raise LoadError(f"{folder / MLX_CONFIG}: fine_tune_type is {kind!r}; it is one of {', '.join(KINDS)}")
+        raise LoadError(f"{folder / MLX_CONFIG}: fine_tune_type is {kind!r}; {one_of(str(kind), KINDS)}")
     weights: dict[str, mx.array] = or_load_error(f"{path} cannot be read", lambda: mx.load(str(path)))
     if not weights:
         raise LoadError(f"{path} holds no weights")
     _check_base(subject, folder / MLX_CONFIG, settings, weights if kind == "full" else ())
+    for name, weight in weights.items():
+        if kind != "full" or mx.issubdtype(weight.dtype, mx.floating):  # quantised weights are whole numbers
+            check_finite(path, name, weight)
     if kind != "full":
+        _check_parameters(folder / MLX_CONFIG, settings)
         or_load_error(
             f"{folder / MLX_CONFIG} cannot be put on the model", lambda: _convert(subject.model, settings)
         )
@@ -267,6 +251,29 @@ def _put_mlx(subject: Subject, folder: Path) -> None:
     subject.model.load_weights(list(weights.items()), strict=False)
 
 
+def _check_parameters(path: Path, settings: dict[str, Any]) -> None:
+    """Whether the parameters of LoRA that are given are of their kinds; those that are missing mlx-lm asks for."""
+    layers, parameters = settings.get("num_layers", 0), settings.get("lora_parameters", {})
+    if isinstance(layers, bool) or not isinstance(layers, int):
+        raise LoadError(f"{path}: num_layers is {layers!r}; a whole number is needed")
+    if not isinstance(parameters, dict):
+        raise LoadError(
+            f"{path}: lora_parameters is {parameters!r}; rank, scale and dropout are needed in it"
+        )
+    for key in parameters.keys() & {"scale", "dropout"}:
+        finite_number(path, key, parameters[key])
+    rank = parameters.get("rank", 1)
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+        raise LoadError(f"{path}: rank is {rank!r}; a whole number of at least 1 is needed")
+    if not 0 <= parameters.get("dropout", 0) < 1:
+        raise LoadError(
+            f"{path}: dropout is {parameters['dropout']}; a share of at least 0 and below 1 is needed"
+        )
+    keys = parameters.get("keys")
+    if keys is not None and not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
+        raise LoadError(f"{path}: keys is {keys!r}; a list of the names of linear layers is needed")
+
+
 def _convert(model: nn.Module, settings: dict[str, Any]) -> None:
     from mlx_lm.tuner.utils import linear_to_lora_layers
 
@@ -278,7 +285,7 @@ def _convert(model: nn.Module, settings: dict[str, Any]) -> None:
         linear_to_lora_layers(model, settings["num_layers"], settings["lora_parameters"], use_dora=use_dora)
 
 
-def _check_agreement(subject: Subject, updates: list[_Update], folder: Path) -> None:
+def _check_agreement(subject: Subject, updates: list[LoraMatrices], folder: Path) -> None:
     """Whether the matrices of `lora_weights.npz`, if there is one, are those now on the model."""
     if not updates:
         return

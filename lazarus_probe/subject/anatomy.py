@@ -81,6 +81,11 @@ def at_path(module: nn.Module, path: str) -> Any:
     return found
 
 
+def architecture(model: nn.Module) -> str:
+    """What mlx-lm calls a model's architecture, as in `llama`."""
+    return type(model).__module__.rpartition(".")[2]
+
+
 def anatomy_of(model: nn.Module) -> Anatomy:
     """Find the parts of a model by watching it run on a few tokens, without computing anything.
 
@@ -162,7 +167,7 @@ def _observed(model: nn.Module) -> Observation:
         return observe(model)
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
         detail = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UnsupportedArchitecture(f"{type(model).__module__} cannot run here: {detail}") from error
+        raise UnsupportedArchitecture(f"{architecture(model)} cannot run here: {detail}") from error
 
 
 def _logits(seen: Observation) -> Any:
@@ -180,7 +185,7 @@ def _blocks(model: nn.Module, seen: Observation) -> list[Call]:
     calls = [call for call in seen.calls if id(call.module) in known]
     if not calls:
         raise UnsupportedArchitecture(
-            f"{type(model).__module__} runs none of its {len(layers)} layers; a stack of called blocks is needed"
+            f"{architecture(model)} runs none of its {len(layers)} layers; a stack of called blocks is needed"
         )
     for call in calls:
         times = sum(other.module is call.module for other in calls)

@@ -11,12 +11,13 @@ import os
 import platform
 import sys
 import sysconfig
-import warnings
 from collections.abc import Iterator
 from ctypes.util import find_library
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from lazarus_probe.warn import warn
 
 VARIABLE = "LAZARUS_BLAS"
 THREAD_VARIABLES = ("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
@@ -94,7 +95,7 @@ def fit_threads(width: int) -> None:
 def warn_if_slow() -> None:
     """Say once what to install where mlx was left with the slow BLAS; called when a model is loaded."""
     if choose_blas().reason == SLOW:
-        warnings.warn(ADVICE, BackendWarning, stacklevel=3)
+        warn(ADVICE, BackendWarning)
 
 
 def _open_named(path: str) -> Blas:

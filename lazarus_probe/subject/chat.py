@@ -2,26 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
+# What a template raises beside jinja's own errors: it computes with what it is given.
+TEMPLATE_ERRORS = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
+
+
+class ChatPrompt(str):
+    """A text as a chat template wrote it, in which every special token that the model is to read stands already.
+
+    `Subject.encode` adds none to it, as `apply_chat_template(tokenize=True)` does not: where a template begins with a
+    line break, or has no beginning-of-sequence token, that cannot be told from the text. What is appended to one is
+    read in the same way; text made from one by any other means, as by an f-string, is plain text again.
+    """
+
+    __slots__ = ()
+
+    def __add__(self, text: str) -> ChatPrompt:
+        return ChatPrompt(str.__add__(self, text))
+
 
 def has_chat_template(subject: Subject) -> bool:
     """Whether a model's tokenizer brings a chat template."""
-    return subject.tokenizer is not None and bool(subject.tokenizer.chat_template)
+    tokenizer = subject.tokenizer
+    if tokenizer is None:
+        return False
+    # mlx-lm writes some templates in Python; their tokenizers then have no text of one.
+    own = tokenizer.chat_template
+    return bool(own) if own is not None else bool(getattr(tokenizer, "has_chat_template", False))
 
 
-def in_chat(subject: Subject, text: str) -> str:
+def in_chat(subject: Subject, text: str) -> ChatPrompt:
     """A text as the user's only message, written by the model's own chat template up to where its answer begins.
 
     Raises:
-        ValueError: the text is empty, or the tokenizer has no chat template.
+        ValueError: the text is empty, the tokenizer has no chat template, or that refuses the text.
     """
     if not text:
         raise ValueError("the message is empty; give at least one character")
+    return templated(subject, [{"role": "user", "content": text}], open_answer=True)
+
+
+def templated(
+    subject: Subject, messages: Sequence[Mapping[str, str]], *, open_answer: bool = False
+) -> ChatPrompt:
+    """A conversation as the model's own chat template writes it.
+
+    Args:
+        subject: a model with a tokenizer.
+        messages: each with its role and content.
+        open_answer: end where the model's answer begins.
+
+    Raises:
+        ValueError: the tokenizer has no chat template, or that refuses the conversation.
+    """
     if not has_chat_template(subject):
         raise ValueError(f"{subject.name} has no chat template; ask it the plain text")
-    messages = [{"role": "user", "content": text}]
-    return str(subject.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    from jinja2 import TemplateError
+
+    try:
+        text = subject.tokenizer.apply_chat_template(
+            [dict(message) for message in messages], tokenize=False, add_generation_prompt=open_answer
+        )
+    except (TemplateError, *TEMPLATE_ERRORS) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"the chat template of {subject.name} refuses it: {reason}") from None
+    return ChatPrompt(text)

@@ -37,12 +37,14 @@ class Section:
         settings: the configuration itself, or its `text_config`.
         accepted: the names of the arguments.
         required: those without a default.
+        arguments: their class.
     """
 
     kind: str
     settings: dict[str, Any]
     accepted: frozenset[str]
     required: frozenset[str] = frozenset()
+    arguments: type = object
 
 
 def section_of(config: dict[str, Any], model_class: type, args_class: type) -> Section:
@@ -62,7 +64,9 @@ def section_of(config: dict[str, Any], model_class: type, args_class: type) -> S
         if field.default is MISSING and field.default_factory is MISSING
     }
     kind = args_class.__module__.rpartition(".")[2]
-    return Section(kind, settings, _names(args_class) or frozenset(settings), frozenset(required))
+    return Section(
+        kind, settings, _names(args_class) or frozenset(settings), frozenset(required), arguments=args_class
+    )
 
 
 def translated(config: dict[str, Any], model_class: type, args_class: type) -> dict[str, Any]:

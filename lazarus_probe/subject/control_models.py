@@ -19,6 +19,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
+from lazarus_probe.spelling import one_of
 from lazarus_probe.subject.plain_weights import plain_weights
 from lazarus_probe.subject.subject import Subject, arguments
 
@@ -46,7 +47,7 @@ def lesioned(subject: Subject, lesion: Lesion, seed: int = 0) -> Subject:
         ValueError: an unknown lesion, or a weight that a newly initialised model has no place for.
     """
     if lesion not in LESIONS:
-        raise ValueError(f"lesion {lesion!r} is unknown; give one of {', '.join(LESIONS)}")
+        raise ValueError(f"lesion {lesion!r} is unknown; {one_of(lesion, LESIONS)}")
     model = subject.untrained(seed).model
     fresh: dict[str, mx.array] = dict(tree_flatten(model.parameters()))
     loaded = []

@@ -6,18 +6,22 @@ layers.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from lazarus_probe.files.plain_json import read_json
+from lazarus_probe.files.tensors import TensorEntry, TruncatedError, read_entries
+from lazarus_probe.spelling import nearest
+from lazarus_probe.subject.formats import why_not_a_checkpoint
+
+SHARD = re.compile(r"[\w-][\w.-]{0,199}")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 UNTRAINED = re.compile(r"(?P<base>.+)-untrained(?:-(?P<seed>\d+))?")
 HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "model*.safetensors"]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
-OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.npz", "*.gguf")
+INDEX = "model.safetensors.index.json"
 LAYER_KEYS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
 
 
@@ -45,9 +49,15 @@ def num_layers_of(name: str | Path) -> int:
     twin = untrained_name(str(name))
     folder = find(twin[0] if twin else name, files=["config.json"])
     config = read_config(folder)
-    for settings in (config, config.get("text_config") or {}):
+    text = config.get("text_config")
+    for settings in (config, text if isinstance(text, dict) else {}):
         for key in LAYER_KEYS:
             if key in settings:
+                if type(settings[key]) is not int or settings[key] < 1:
+                    raise LoadError(
+                        f"{folder / 'config.json'}: {key} is {ascii(settings[key])[:60]}; a whole number of at least 1 "
+                        "is needed"
+                    )
                 return int(settings[key])
     raise LoadError(
         f"{folder / 'config.json'} gives no number of layers; one of {', '.join(LAYER_KEYS)} is needed"
@@ -74,10 +84,10 @@ def find(name: str | Path, files: list[str] = HUB_FILES) -> Path:
 
         return bundled.path(text)
     folder = Path(text).expanduser()
-    if folder.is_dir():
-        return folder
     if folder.exists():
-        raise LoadError(f"{text} is a file; give the folder that holds config.json and model.safetensors")
+        if reason := why_not_a_checkpoint(folder):
+            raise LoadError(reason)
+        return folder
     if HUB_ID.fullmatch(text) and not text.startswith("."):
         return _from_hub(text, files)
     raise LoadError(_unknown(text))
@@ -90,11 +100,13 @@ def read_config(folder: Path) -> dict[str, Any]:
         LoadError: it is missing, is not JSON, or names no model_type.
     """
     path = folder / "config.json"
-    if not path.is_file():
+    if not path.exists() and not path.is_symlink():
         raise LoadError(f"{folder} is not a checkpoint: config.json is missing")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config = read_json(path)
+    except OSError as error:
+        raise LoadError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
         raise LoadError(f"{path} cannot be read: {_first_line(error)}") from None
     if not isinstance(config, dict) or "model_type" not in config:
         raise LoadError(f"{path} names no model_type; a Hugging Face model configuration is needed")
@@ -111,63 +123,80 @@ def load_parts(name: str | Path) -> Parts:
 
     folder = find(name)
     read_config(folder)
-    check_files(folder)
-    model, config = load_checkpoint(folder)
+    model, config = load_checkpoint(folder, check_files(folder))
     # A folder is known by its last part: reports must not depend on where it lies.
     local = str(name) not in _bundled_names() and Path(name).expanduser().is_dir()
     label = folder.resolve().name if local else str(name)
     return Parts(label, model, load_tokenizer(folder, config), config, folder)
 
 
-def check_files(folder: Path) -> None:
+def check_files(folder: Path) -> dict[str, TensorEntry]:
     """Whether the weights and the tokenizer are all there, and whole.
 
+    Returns:
+        The tensors of the weights by name.
+
     Raises:
-        LoadError: a file is missing, truncated or damaged; the message names it.
+        LoadError: a file is missing, truncated, damaged, no regular one or too large; the message names it.
     """
+    from lazarus_probe.subject.tokenizer_check import check_texts
+
+    check_texts(folder)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise LoadError(f"{folder} is not a checkpoint: tokenizer.json is missing")
-    weights = sorted(folder.glob("model*.safetensors"))
-    others = sorted(path.name for pattern in OTHER_WEIGHTS for path in folder.glob(pattern))
-    if not weights and others:
-        raise LoadError(
-            f"{folder} has its weights in {others[0]}; only safetensors are read, so convert it first"
-        )
-    for path in _indexed(folder) or weights or [folder / "model.safetensors"]:
-        if not path.is_file():
-            raise LoadError(f"{folder} is not a checkpoint: {path.name} is missing")
-        check_safetensors(path)
+    return weight_entries(folder)
 
 
-def check_safetensors(path: Path) -> None:
-    """Whether a safetensors file has a readable header and as many bytes as that announces.
+def weight_entries(folder: Path) -> dict[str, TensorEntry]:
+    """Every tensor of a checkpoint by name, as the headers of its files describe them.
 
     Raises:
-        LoadError: it has not.
+        LoadError: a file of weights is missing, truncated or damaged; the message names it.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        header_size = int.from_bytes(file.read(8), "little")
-        if size < 8 or header_size > size - 8:
-            raise LoadError(f"{path} is truncated: its header is incomplete; fetch it again")
-        try:
-            header = json.loads(file.read(header_size))
-            ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise LoadError(f"{path} is damaged: its header is not that of a safetensors file") from None
-    wanted = 8 + header_size + max(ends, default=0)
-    if size != wanted:
-        raise LoadError(f"{path} is truncated or damaged: it has {size} bytes and its header says {wanted}")
+    weights = sorted(folder.glob("model*.safetensors"))
+    entries: dict[str, TensorEntry] = {}
+    # mlx-lm reads all files of that name, whatever the index lists.
+    listed = _indexed(folder)
+    for path in dict.fromkeys([*listed, *weights]) or [folder / "model.safetensors"]:
+        if not path.exists() and not path.is_symlink():
+            which = f", which {INDEX} lists: a part of the weights; fetch it again" if listed else ""
+            raise LoadError(f"{folder} is not a checkpoint: {path.name} is missing{which}")
+        entries |= check_safetensors(path)
+    return entries
+
+
+def check_safetensors(path: Path) -> dict[str, TensorEntry]:
+    """The tensors of a safetensors file, whose header is readable and announces as many bytes as there are.
+
+    Raises:
+        LoadError: it is none, truncated or damaged.
+    """
+    try:
+        return read_entries(path)
+    except OSError as error:
+        raise LoadError(f"{path} cannot be read: {error.strerror}") from None
+    except TruncatedError as error:
+        raise LoadError(f"{path} is truncated or damaged: {error}; fetch it again") from None
+    except ValueError as error:
+        raise LoadError(f"{path} is damaged: {error}") from None
 
 
 def _indexed(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
+    index = folder / INDEX
+    if not index.exists() and not index.is_symlink():
         return []
     try:
-        return sorted({folder / name for name in json.loads(index.read_text())["weight_map"].values()})
+        names = set(read_json(index)["weight_map"].values())
+    except OSError as error:
+        raise LoadError(f"{index} cannot be read: {error.strerror}") from None
     except (ValueError, TypeError, KeyError, AttributeError):
         raise LoadError(f"{index} is damaged: it has no weight_map") from None
+    for name in names:
+        if not isinstance(name, str) or not SHARD.fullmatch(name):
+            raise LoadError(
+                f"{index} is damaged: its weight_map names {ascii(name)[:60]}, no file of this folder"
+            )
+    return sorted(folder / name for name in names)
 
 
 def _bundled_names() -> list[str]:
@@ -188,14 +217,17 @@ def _from_hub(name: str, files: list[str]) -> Path:
 
 
 def _unknown(text: str) -> str:
-    close = get_close_matches(text, _bundled_names(), n=1)
-    guess = f"did you mean {close[0]}? " if close else ""
+    twins = [f"{name}-untrained" for name in _bundled_names()]
+    close = nearest(text, [*_bundled_names(), *twins])
+    guess = f"did you mean {close}? " if close else ""
     return f"no model named {text!r}: {guess}{_known()}"
 
 
 def _known() -> str:
     names = ", ".join(_bundled_names()) or "none"
-    return f"bundled are {names}; else give a folder or a Hub id such as org/name"
+    return (
+        f"bundled are {names} (each also as NAME-untrained); else give a folder or a Hub id such as org/name"
+    )
 
 
 def _first_line(error: BaseException) -> str:

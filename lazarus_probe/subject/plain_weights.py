@@ -51,6 +51,11 @@ def _identity(value: mx.array) -> mx.array:
     return value
 
 
+def plain_weight(module: Any) -> mx.array:
+    """The numbers that a linear layer's weight stands for, quantised or not."""
+    return _dequantised(module) if "scales" in module else module["weight"]
+
+
 def _dequantised(module: Any) -> mx.array:
     extra = {} if module.get("global_scale") is None else {"global_scale": module["global_scale"]}
     return mx.dequantize(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
+import mlx.core as mx
 import mlx.nn as nn
 
 from lazarus_probe.subject.anatomy import Anatomy, at_path
@@ -139,6 +140,32 @@ def with_lora(linear: Any, rank: int, scale: float, dropout: float) -> LoRALinea
     for part in (layer, layer.dropout):
         part._training = linear.training  # `train` would reach into the linear layer, which is not ours
     return layer
+
+
+@dataclass(frozen=True, eq=False)
+class LoraMatrices:
+    """The matrices of one projection, as the model keeps them.
+
+    Attributes:
+        name: what their file calls them.
+        place: the projection.
+        lora_a: (inputs, rank); of experts (experts, rank, inputs).
+        lora_b: (rank, outputs); of experts (experts, outputs, rank).
+        scale: what their product is multiplied by.
+    """
+
+    name: str
+    place: Projection
+    lora_a: mx.array
+    lora_b: mx.array
+    scale: float
+
+    def put(self) -> None:
+        """Put them on the model."""
+        rank = self.lora_a.shape[1 if self.lora_a.ndim == 3 else -1]
+        layer = with_lora(self.place.module, rank, self.scale, 0.0)
+        layer.lora_a, layer.lora_b = self.lora_a, self.lora_b
+        self.place.put(layer)
 
 
 def rank_of(layer: Any) -> int:

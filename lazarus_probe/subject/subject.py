@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, ref
 
 import mlx.core as mx
 import mlx.nn as nn
-import numpy as np
 from mlx.utils import tree_flatten
 
-from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture, anatomy_of
+from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture, anatomy_of, architecture
 from lazarus_probe.subject.backend import fit_threads
+from lazarus_probe.subject.encoding import (
+    AddedTokens,
+    PromptWarning,
+    added_tokens,
+    checked,
+    encoded,
+    pieces,
+)
+from lazarus_probe.subject.identity import fingerprint
+from lazarus_probe.warn import warn
 
 if TYPE_CHECKING:
     from lazarus_probe.hooks.self_check import SelfCheck
@@ -77,8 +83,8 @@ class Subject:
 
         Args:
             name: what to load.
-            adapter: a folder with adapters.safetensors and adapter_config.json, as mlx-lm writes them, or with
-                lora_weights.npz and config.json; see `lazarus_probe.subject.adapter`.
+            adapter: a folder with adapter_config.json and adapters.safetensors, as mlx-lm writes them, or
+                adapter_model.safetensors, as peft does, or with config.json and lora_weights.npz.
 
         Raises:
             LoadError: the name is unknown, what it names is not a usable checkpoint, or the adapter is none, is damaged
@@ -87,6 +93,7 @@ class Subject:
         """
         from lazarus_probe.subject.adapter_files import check_adapter, label
         from lazarus_probe.subject.load import LoadError, load_parts, untrained_name
+        from lazarus_probe.subject.tokenizer_check import check_ids
 
         if twin := untrained_name(str(name)):
             if adapter is not None:
@@ -98,6 +105,7 @@ class Subject:
             check_adapter(adapter)  # before the time that loading takes
         parts = load_parts(name)
         subject = cls.from_model(parts.model, parts.tokenizer, parts.name, parts.config, parts.path)
+        check_ids(parts.path, parts.tokenizer, subject.anatomy.vocab_size)
         if adapter is None:
             return subject
         from lazarus_probe.subject.adapter import load_adapter
@@ -122,12 +130,7 @@ class Subject:
         Computed once, and again when a weight was replaced, as training and adapters do. A weight changed in
         place, such as `weight[0] = 1`, is not seen.
         """
-        weights = [weight for _, weight in tree_flatten(self.model.parameters())]
-        known, digest = _fingerprints.get(self, ([], ""))
-        if len(known) != len(weights) or any(a() is not b for a, b in zip(known, weights, strict=True)):
-            digest = _digest(self)
-            _fingerprints[self] = ([ref(weight) for weight in weights], digest)
-        return digest
+        return fingerprint(self)
 
     @cached_property
     def eos_token_ids(self) -> frozenset[int]:
@@ -149,26 +152,40 @@ class Subject:
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, with the special tokens that the tokenizer adds; the text is never stripped.
 
-        A text that already starts with the beginning-of-sequence token, as chat templates write it, gets no
-        second one.
+        What a chat template wrote (`in_chat`) has its special tokens, and its ids are those of
+        `apply_chat_template(tokenize=True)`. A plain text that begins with the tokens that the tokenizer would put
+        there, as the beginning-of-sequence token, gets no second ones.
+
+        Warns (`PromptWarning`) once of a tokenizer that ends every prompt with a token of its own.
 
         Raises:
             ValueError: the text is empty, longer than what the model was made for, or no Unicode, or there is no
                 tokenizer.
+            TypeError: it is no text.
         """
-        if not text:
+        if checked(text) == "":
             raise ValueError("the prompt is empty; give at least one character")
-        tokenizer = self._require_tokenizer()
-        bos = tokenizer.bos_token
-        special = bos is None or not text.startswith(bos)
-        # Not verbose: of a text that is too long we speak ourselves.
-        ids = list(tokenizer.encode(text, add_special_tokens=special, verbose=False))
+        ids = encoded(self._require_tokenizer(), text, self._added_tokens)
+        if (top := max(ids, default=0)) >= self.anatomy.vocab_size:
+            raise ValueError(
+                f"the prompt {text[:20]!r} has the token {top}, and {self.name} embeds {self.anatomy.vocab_size}: its "
+                "tokenizer is of another model"
+            )
         if self.context_length is not None and len(ids) > self.context_length:
             raise ValueError(
                 f"the prompt {text[:20]!r}... has {len(ids)} tokens; {self.name} was made for {self.context_length}: "
                 "shorten it"
             )
         return ids
+
+    def pieces(self, text: str) -> list[int]:
+        """Token ids of a text alone, as of an answer, without any special token around it; of none for an empty one.
+
+        Raises:
+            ValueError: the text is no Unicode, or there is no tokenizer.
+            TypeError: it is no text.
+        """
+        return pieces(self._require_tokenizer(), text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens included."""
@@ -181,11 +198,11 @@ class Subject:
             ValueError: it is none or several; the message gives its pieces, and a form of it that is one
                 token if there is one.
         """
-        ids = self._pieces(word)
+        ids = self.pieces(word)
         if self._spells(ids, word):
             return ids[0]
         pieces = ", ".join(repr(self.decode([token])) for token in ids) or "no tokens"
-        forms = [form for form in _forms(word) if self._spells(self._pieces(form), form)]
+        forms = [form for form in _forms(word) if self._spells(self.pieces(form), form)]
         advice = f"{forms[0]!r} is one token" if forms else "choose another word"
         raise ValueError(f"{word!r} is not one token but {len(ids)} ({pieces}); {advice}")
 
@@ -215,8 +232,18 @@ class Subject:
 
         return self_check(self)
 
-    def _pieces(self, word: str) -> list[int]:
-        return list(self._require_tokenizer().encode(word, add_special_tokens=False))
+    @cached_property
+    def _added_tokens(self) -> AddedTokens:
+        tokenizer = self._require_tokenizer()
+        added = added_tokens(tokenizer)
+        if added.after:
+            warn(
+                f"the tokenizer of {self.name} ends every prompt with {self.decode(added.after)!r}, so the last token "
+                "is that one, and what the model generates follows it; if that is not meant, change its "
+                "post-processor in tokenizer.json (or add_eos_token in tokenizer_config.json)",
+                PromptWarning,
+            )
+        return added
 
     def _spells(self, ids: list[int], word: str) -> bool:
         # Tokenizers drop, or replace by one unknown token, what they cannot spell; some drop a leading space.
@@ -236,7 +263,7 @@ def arguments(model: nn.Module) -> Any:
         found = getattr(model, name, None)
         if dataclasses.is_dataclass(found) and not isinstance(found, type):
             return found
-    raise UnsupportedArchitecture(f"{type(model).__module__} keeps no arguments that it was built from")
+    raise UnsupportedArchitecture(f"{architecture(model)} keeps no arguments that it was built from")
 
 
 def _forms(word: str) -> Iterator[str]:
@@ -244,32 +271,6 @@ def _forms(word: str) -> Iterator[str]:
         for text in (form, f" {form}", form.lstrip()):
             if text.strip() and text != word:
                 yield text
-
-
-_fingerprints: WeakKeyDictionary[Subject, tuple[list[Any], str]] = WeakKeyDictionary()
-
-
-def _digest(subject: Subject) -> str:
-    digest = hashlib.sha256()
-    for part in _identity(subject):
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()
-
-
-def _identity(subject: Subject) -> Iterator[bytes]:
-    for name, weight in sorted(tree_flatten(subject.model.parameters())):
-        yield f"{name} {weight.dtype} {tuple(weight.shape)}".encode()
-        yield np.array(weight.reshape(-1).view(mx.uint8)).tobytes()
-    for name, module in subject.model.named_modules():
-        if "lora_a" in module:  # what an adapter is multiplied by is no weight
-            yield f"{name} scale {module.scale}".encode()
-    yield json.dumps(subject.config, sort_keys=True, default=str).encode()
-    if subject.tokenizer is not None:
-        backend = getattr(subject.tokenizer, "backend_tokenizer", None)
-        yield (
-            backend.to_str() if backend else json.dumps(subject.tokenizer.get_vocab(), sort_keys=True)
-        ).encode()
-        yield str(subject.tokenizer.chat_template).encode()
 
 
 def _float_type(model: nn.Module) -> mx.Dtype:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.files.arrays import read_arrays
+from lazarus_probe.files.plain_json import parse_json
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject.batches import Prompt
 from lazarus_probe.subject.damage import DAMAGED
@@ -149,12 +151,12 @@ class Sweep:
         """
         parts: dict[str, dict[str, Numbers]] = {"values": {}, "baseline": {}, "donors": {}}
         try:
-            with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                labels = json.loads(str(file["labels"]))
-                for name in file.files:
-                    part, _, metric = name.partition(":")
-                    if metric:
-                        parts[part][metric] = file[name]
+            arrays = read_arrays(path)
+            labels = parse_json(str(arrays["labels"]))
+            for name, array in arrays.items():
+                part, _, metric = name.partition(":")
+                if metric:
+                    parts[part][metric] = array
             labels["sites"] = [Site.parse(site) for site in labels["sites"]]
             fields: dict[str, Any] = {name: tuple(given) for name, given in labels.items()} | parts
             return cls(**fields)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.files.arrays import read_arrays
+from lazarus_probe.files.plain_json import parse_json
 from lazarus_probe.subject.damage import DAMAGED
 from lazarus_probe.subject.whole_files import whole_file
 
@@ -81,9 +83,8 @@ class Table:
         if self.path is None or not self.path.exists():
             return
         try:
-            with self.path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            key = json.loads(str(arrays["key"]))
+            arrays = read_arrays(self.path)
+            key = parse_json(str(arrays["key"]))
         except DAMAGED:
             raise ValueError(f"{self.path} is no file of an interrupted sweep; name another") from None
         other = [name for name, digest in self.key.items() if key.get(name) != digest]

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
+from lazarus_probe.spelling import one_of
+
 LARGEST_OPERAND = 50
 LARGEST_MINUEND = 100
 
@@ -124,7 +126,7 @@ class Fact:
                 return self.a - self.b
             case "divide":
                 return self.a // self.b
-        raise ValueError(f"unknown operation {self.operation!r}; one of {', '.join(OPERATIONS)}")
+        raise ValueError(f"unknown operation {self.operation!r}; {one_of(self.operation, OPERATIONS)}")
 
     @property
     def family(self) -> tuple[int, int]:
@@ -135,7 +137,7 @@ class Fact:
     def prompt(self, phrasing: str = "spaced") -> str:
         """The question, up to where the answer begins; a trailing space belongs to it."""
         if phrasing not in ALL_PHRASINGS:
-            raise ValueError(f"unknown phrasing {phrasing!r}; one of {', '.join(ALL_PHRASINGS)}")
+            raise ValueError(f"unknown phrasing {phrasing!r}; {one_of(phrasing, ALL_PHRASINGS)}")
         operation = OPERATIONS[self.operation]
         command, gerund, passive = (
             form.format(a=self.a, b=self.b)
@@ -178,7 +180,7 @@ def facts(operation: str) -> tuple[Fact, ...]:
         return tuple(Fact(operation, a * b, b) for a in whole for b in whole)
     if operation == "subtract":
         return tuple(Fact(operation, a, b) for a in range(2, LARGEST_MINUEND + 1) for b in whole if a > b)
-    raise ValueError(f"unknown operation {operation!r}; one of {', '.join(OPERATIONS)}")
+    raise ValueError(f"unknown operation {operation!r}; {one_of(operation, OPERATIONS)}")
 
 
 def number_words(number: int) -> str:

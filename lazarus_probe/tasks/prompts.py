@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.spelling import one_of
 from lazarus_probe.tasks import language
 from lazarus_probe.tasks.arithmetic import OPERATIONS, PHRASINGS, Fact, facts
 
@@ -122,7 +123,7 @@ def products(difficulty: str, count: int, rng: np.random.Generator) -> list[Fact
         "prime": lambda fact: fact.a in PRIMES and fact.b in PRIMES,
     }
     if difficulty not in known:
-        raise ValueError(f"unknown difficulty {difficulty!r}; one of {', '.join(DIFFICULTIES)}")
+        raise ValueError(f"unknown difficulty {difficulty!r}; {one_of(difficulty, DIFFICULTIES)}")
     return sample_facts("multiply", count, rng, lambda fact: fact.a <= fact.b and known[difficulty](fact))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from lazarus_probe.subject.adapter import base_of, names_in
-from lazarus_probe.subject.adapter_files import MLX_CONFIG, MLX_WEIGHTS, SEED_CONFIG, SEED_WEIGHTS
+from lazarus_probe.subject.formats import MLX_CONFIG, MLX_WEIGHTS, SEED_CONFIG, SEED_WEIGHTS
 from lazarus_probe.subject.projections import Projection, adapted, is_lora, rank_of
 from lazarus_probe.subject.weight_files import write_unfinished
 from lazarus_probe.subject.whole_files import whole_file

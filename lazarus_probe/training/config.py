@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from lazarus_probe.files.plain_yaml import YamlError, read_yaml
+from lazarus_probe.spelling import choices_in, first_to_tell, nearest, one_of
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -209,7 +211,7 @@ def read_settings(
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        raise ValueError(_described(kind, error.errors()[0], lines, given)) from None
+        raise ValueError(_described(kind, first_to_tell(error.errors()), lines, given)) from None
 
 
 def _put(document: dict[str, Any], path: list[str], value: Any) -> None:
@@ -223,23 +225,18 @@ def _put(document: dict[str, Any], path: list[str], value: Any) -> None:
 
 def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """The mapping in a file, and `file:line` of each key."""
-    loader: Any = None
     try:
-        loader = yaml.SafeLoader(file.read_text(encoding="utf-8-sig"))
-        node = loader.get_single_node()
-        document = loader.construct_document(node) if node else {}
+        found = read_yaml(file)
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not UTF-8 text; a YAML file is needed") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise ValueError(f"{file}{f':{mark.line + 1}' if mark else ''}: not YAML: {problem}") from None
-    finally:
-        if loader is not None:
-            loader.dispose()
+    except YamlError as error:
+        place = f"{file}:{error.line}" if error.line else str(file)
+        raise ValueError(f"{place}: not YAML: {error}") from None
+    document = {} if found.node is None else found.value
     if not isinstance(document, dict):
         raise ValueError(f"{file} must hold settings, as in `model: organism`, one a line")
-    return document, dict(_key_lines(node, file)) if node else {}
+    lines = dict(_key_lines(found.node, file)) if isinstance(found.node, yaml.MappingNode) else {}
+    return document, lines
 
 
 def _key_lines(node: yaml.MappingNode, file: Path, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -265,6 +262,8 @@ def _described(kind: type[BaseModel], error: Any, lines: Mapping[str, str], give
         return f"{at}unknown key {key!r}; {_advice(kind, path)}"
     if error["type"] == "missing":
         return f"{key} is missing; give {option}, or `{key}:` in a file for --config"
+    if choices := choices_in(error):
+        return f"{at}{name} is {error['input']!r}; {one_of(str(error['input']), choices)}"
     message = error["msg"].removeprefix("Input ")
     if message.startswith("Value error, "):  # one of this module's, which says all but where
         where = f"{at}{name}: " if path else ""
@@ -276,5 +275,5 @@ def _advice(kind: type[BaseModel], path: list[str]) -> str:
     """The nearest key there is at that place, or all of them."""
     known = list(kind.model_fields if len(path) == 1 else IntermediateLoss.model_fields)
     prefix = "".join(f"{part}." for part in path[:-1])
-    close = get_close_matches(path[-1].replace("-", "_").lower(), known, n=1)
-    return f"did you mean {prefix}{close[0]}?" if close else f"known are {', '.join(known)}"
+    close = nearest(path[-1], known)
+    return f"did you mean {prefix}{close}?" if close else f"known are {', '.join(known)}"

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lazarus_probe.subject.chat import has_chat_template
+from lazarus_probe.spelling import one_of
+from lazarus_probe.subject.chat import ChatPrompt, has_chat_template, templated
 from lazarus_probe.training.batches import Sample
 from lazarus_probe.training.jsonl import Example, by_turn, read_jsonl
 from lazarus_probe.training.labels import operation_in
@@ -115,24 +116,24 @@ def _chat_tokens(
         raise ValueError(_at(example, f"{needs} needs a chat template, and {subject.name} has none"))
     messages = [{"role": role, "content": text} for role, text in before]
     answer = {"role": "assistant", "content": example.response}
-    opened = _templated(subject, messages, example, add_generation_prompt=True)
+    opened = _templated(subject, messages, example, open_answer=True)
     whole = _templated(subject, [*messages, answer], example)
     # Templates that open an answer otherwise than they write one, as some with thinking do, only open it.
     rest = whole.removeprefix(opened) if whole.startswith(opened) else example.response
-    prompt = subject.encode(opened)
+    prompt = _encoded(subject, opened, example)
     response = _continuation(subject, prompt, opened, replace(example, response=rest))
     # What a template writes after the end of the answer, often a line break, is never generated.
     ends = [index for index, token in enumerate(response) if token in subject.eos_token_ids]
     return prompt, response[: ends[-1] + 1] if ends else _ended(subject, response)
 
 
-def _templated(subject: Subject, messages: list[dict[str, str]], example: Example, **settings: bool) -> str:
-    from jinja2 import TemplateError
-
+def _templated(
+    subject: Subject, messages: list[dict[str, str]], example: Example, *, open_answer: bool = False
+) -> ChatPrompt:
     try:
-        return str(subject.tokenizer.apply_chat_template(messages, tokenize=False, **settings))
-    except TemplateError as error:
-        raise ValueError(_at(example, f"the chat template refuses it: {error}")) from None
+        return templated(subject, messages, open_answer=open_answer)
+    except ValueError as error:
+        raise ValueError(_at(example, str(error))) from None
 
 
 def _continuation(subject: Subject, prompt: list[int], text: str, example: Example) -> list[int]:
@@ -141,21 +142,19 @@ def _continuation(subject: Subject, prompt: list[int], text: str, example: Examp
     whole = _encoded(subject, text + response, example)
     if whole[: len(prompt)] == prompt and len(whole) > len(prompt):
         return whole[len(prompt) :]
-    alone = _pieces(subject, response)
+    alone = subject.pieces(response)
     # Some tokenizers put a space before every text, so a response alone is spelled as if it began one.
-    within = _pieces(subject, ANCHOR + response)[len(_pieces(subject, ANCHOR)) :]
+    within = subject.pieces(ANCHOR + response)[len(subject.pieces(ANCHOR)) :]
     wanted = subject.decode(prompt) + response
     spelled = (ids for ids in (alone, within) if ids and subject.decode([*prompt, *ids]) == wanted)
     return next(spelled, alone)
 
 
-def _pieces(subject: Subject, text: str) -> list[int]:
-    return list(subject.tokenizer.encode(text, add_special_tokens=False))
-
-
 def _ended(subject: Subject, ids: list[int]) -> list[int]:
-    """The ids with the end of a text: the tokenizer's own token for it, where there are several."""
+    """The ids with the end of a text: the tokenizer's own token for it, where there are several; never a second one."""
     ends = subject.eos_token_ids
+    if ids and ids[-1] in ends:
+        return ids
     own = getattr(subject.tokenizer, "eos_token_id", None)
     return [*ids, own if own in ends else min(ends)] if ends else ids
 
@@ -169,7 +168,12 @@ def _class_token(example: Example, class_tokens: Mapping[str, int]) -> int:
             _at(example, f'no "label", and the prompt names no single operation; give one of {known}')
         )
     if label not in class_tokens:
-        raise ValueError(_at(example, f"label {label!r} is none of intermediate_loss.targets ({known})"))
+        raise ValueError(
+            _at(
+                example,
+                f"label {label!r} is none of intermediate_loss.targets; {one_of(label, class_tokens)}",
+            )
+        )
     return class_tokens[label]
 
 

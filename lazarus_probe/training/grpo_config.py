@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from lazarus_probe.spelling import one_of
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 from lazarus_probe.training.config import Layers, Names
 from lazarus_probe.training.grpo import Grpo
@@ -81,7 +82,7 @@ class GrpoConfig(BaseModel):
     def _consistent(self) -> GrpoConfig:
         unknown = [name for name in self.operations if name not in OPERATIONS]
         if unknown:
-            raise ValueError(f"operations has {unknown[0]!r}; there are {', '.join(OPERATIONS)}")
+            raise ValueError(f"operations has {unknown[0]!r}; {one_of(unknown[0], OPERATIONS)}")
         if self.reward != ARITHMETIC and "operations" in self.model_fields_set:
             raise ValueError(
                 f"operations chooses bundled prompts, which the reward {self.reward!r} does not take"

@@ -14,7 +14,7 @@ import yaml
 from mlx.utils import tree_flatten
 from numpy.typing import NDArray
 
-from lazarus_probe.subject.adapter_files import MLX_WEIGHTS
+from lazarus_probe.subject.formats import MLX_WEIGHTS
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.subject.weight_files import write_arrays
 from lazarus_probe.subject.whole_files import whole_file, write_aside

@@ -18,6 +18,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lazarus_probe.files.plain_json import parse_json
+from lazarus_probe.files.reading import lines_of
+
 RESPONSES = ("response", "completion", "answer")
 LABELS = ("label", "class")
 
@@ -79,8 +82,8 @@ def by_turn(examples: Sequence[Example]) -> list[Example]:
 
 def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
     """`file:line` and content of each line that is not blank."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+    with lines_of(path) as lines:
+        for number, line in enumerate(lines, 1):
             content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             if content.strip():
                 yield f"{path}:{number}", content
@@ -89,14 +92,14 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
 def _example(content: bytes, place: str) -> Example:
     try:
         line = content.decode()
-        fields = json.loads(line)
+        fields = parse_json(line)
     except UnicodeDecodeError as error:
         raise ValueError(f"{place}: not UTF-8 ({error.reason} at byte {error.start})") from None
     except json.JSONDecodeError as error:
         advice = "; one object a line is needed, no list" if line.lstrip().startswith("[") else ""
         raise ValueError(f"{place}: not JSON: {error.msg} at column {error.colno}{advice}") from None
-    except RecursionError:
-        raise ValueError(f"{place}: not JSON that can be read: nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{place}: not JSON that can be read: {error}") from None
     if not isinstance(fields, dict):
         raise ValueError(f"{place}: {_kind(fields)}, not an object with prompt and response")
     if "tools" in fields:

@@ -25,6 +25,7 @@ from lazarus_probe.subject.projections import (
 )
 from lazarus_probe.subject.subject import random_state
 from lazarus_probe.taps import is_tapped
+from lazarus_probe.training.merging import merged, rounding_of, warn_of_rounding
 from lazarus_probe.training.trained import Trained
 
 if TYPE_CHECKING:
@@ -164,8 +165,9 @@ class Attached:
     def merge(self, dequantize: bool = False) -> None:
         """Add the updates to the weights and take the LoRA off; what was trainable is so again.
 
-        A quantised projection is quantised again, which rounds the update, unless `dequantize` leaves it plain. An
-        update that had begun before (a loaded adapter's) is merged with what was trained on it.
+        A quantised projection is quantised again, as `mlx_lm.fuse` does, unless `dequantize` leaves it plain. That
+        rounds the update, often by more than its own size, so it is warned of (`MergeWarning`) with the measured share.
+        An update that had begun before (a loaded adapter's) is merged with what was trained on it.
 
         Raises:
             ValueError: it was taken off already, or a projection is quantised in a way that cannot be merged into.
@@ -178,12 +180,16 @@ class Attached:
                 raise ValueError(
                     f"{place.path} is quantised with a global scale; LoRA cannot be merged into it"
                 )
+        roundings = []
         with random_state(0):  # mlx-lm initialises the merged layer first
             for place, _ in self.places:
-                place.put(_merged(place.module, dequantize))
+                layer = place.module
+                place.put(merged(layer, dequantize))
+                roundings.append(rounding_of(layer, place.module))
         mx.eval(self.subject.model.parameters())
         self.before.restore(self.subject.model)
         self.on = False
+        warn_of_rounding(self.subject.name, [each for each in roundings if each is not None])
 
 
 def adopt(subject: Subject) -> Attached:
@@ -265,19 +271,6 @@ def _check_runs(subject: Subject, targets: Sequence[str]) -> None:
             forward(subject.model, mx.array([[0, 0]]))
     except AttributeError as error:
         raise ValueError(f"{subject.name} cannot run with LoRA on {', '.join(targets)}: {error}") from None
-
-
-def _merged(layer: Any, dequantize: bool) -> Any:
-    """The linear layer with what LoRA adds to it, that of LoRA under LoRA included."""
-    linear = layer.linear
-    try:
-        if is_lora(linear):
-            layer.linear = _merged(linear, dequantize)
-        merged = layer.fuse(dequantize=dequantize)
-    finally:
-        layer.linear = linear
-    merged._training = linear.training
-    return merged
 
 
 def _going_on(module: Any, rank: int, scale: float, dropout: float, _: mx.array) -> Any:

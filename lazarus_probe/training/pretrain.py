@@ -114,7 +114,10 @@ def _pad(rows: list[tuple[list[int], list[float]]]) -> Batch:
 
 def build_model(recipe: Recipe, vocab_size: int) -> Any:
     """A new Llama with normal(0, 0.02) weights, drawn from the recipe's seed."""
-    from mlx_lm.models import llama
+    from lazarus_probe.subject.checkpoint import few_files_suffice
+
+    with few_files_suffice():
+        from mlx_lm.models import llama
 
     args = llama.ModelArgs(**recipe.model.model_dump(), vocab_size=vocab_size)
     model = llama.Model(args)

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lazarus_probe.files.plain_json import parse_json
+from lazarus_probe.files.reading import read_text
 from lazarus_probe.organisms import corpus
+from lazarus_probe.spelling import one_of
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 
 
@@ -20,7 +23,7 @@ def read_prompts(path: str | Path) -> list[str]:
         ValueError: a line has no prompt (the message names file and line), or there is none.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).split("\n")  # not at other line breaks, which a text in JSON may hold
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text; JSON lines are needed") from None
     found = [_prompt(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
@@ -31,9 +34,11 @@ def read_prompts(path: str | Path) -> list[str]:
 
 def _prompt(line: str, place: str) -> str:
     try:
-        fields: Any = json.loads(line)
+        fields: Any = parse_json(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"{place}: not JSON: {error.msg} at column {error.colno}") from None
+    except ValueError as error:
+        raise ValueError(f"{place}: not JSON that can be read: {error}") from None
     prompt = fields.get("prompt") if isinstance(fields, dict) else None
     if not isinstance(prompt, str) or not prompt:
         raise ValueError(f'{place}: no prompt; an object with "prompt", a text, is needed')
@@ -49,7 +54,7 @@ def arithmetic_prompts(count: int, operations: Sequence[str] = tuple(OPERATIONS)
     unknown = [name for name in operations if name not in OPERATIONS]
     if unknown or not operations:
         named = ", ".join(unknown) or "(none given)"
-        raise ValueError(f"unknown operation {named}; one of {', '.join(OPERATIONS)}")
+        raise ValueError(f"unknown operation {named}; {one_of(named, OPERATIONS)}")
     rng = random.Random(f"{seed} prompts")  # noqa: S311 - drawing training data
     prompts: list[str] = []
     while len(prompts) < count:

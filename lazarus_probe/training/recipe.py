@@ -8,7 +8,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from lazarus_probe.files.plain_yaml import YamlError, read_yaml
 from lazarus_probe.organisms import bundled
+from lazarus_probe.spelling import first_to_tell, one_of
 from lazarus_probe.subject.whole_files import write_aside
 
 RECIPE = bundled.FOLDER / "recipe.yaml"
@@ -72,11 +74,14 @@ def read_recipe(path: Path = RECIPE) -> Recipe:
         ValueError: it is not YAML, or not a recipe; the message names the first setting that is wrong.
     """
     try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Recipe.model_validate(read_yaml(path).value)
     except ValidationError as error:
-        raise ValueError(f"{path.name}: {_first(error.errors()[0])}") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path.name}: {_described(first_to_tell(error.errors()))}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.name} is not UTF-8 text; a YAML file is needed") from None
+    except YamlError as error:
+        place = f"{path.name}:{error.line}" if error.line else path.name
+        raise ValueError(f"{place} is not YAML: {error}") from None
 
 
 def write_recipe(recipe: Recipe, folder: Path) -> None:
@@ -85,13 +90,13 @@ def write_recipe(recipe: Recipe, folder: Path) -> None:
     write_aside(folder / RECIPE.name, text)
 
 
-def _first(error: Any) -> str:
+def _described(error: Any) -> str:
     where = ".".join(map(str, error["loc"]))
     if not where:
         return f"a recipe is a mapping with the settings {', '.join(Recipe.model_fields)}"
     if error["type"] == "extra_forbidden":
         known = Architecture if error["loc"][0] == "model" else Recipe
-        return f"{where} is no setting of a recipe; known here: {', '.join(known.model_fields)}"
+        return f"{where} is no setting of a recipe; {one_of(str(error['loc'][-1]), known.model_fields)}"
     given = "" if isinstance(error["input"], dict) else f" is {error['input']!r}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{where}{given}: {message[0].lower()}{message[1:]}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from lazarus_probe.subject.adapter_files import MLX_WEIGHTS
+from lazarus_probe.subject.formats import MLX_WEIGHTS
 from lazarus_probe.subject.projections import adapted, rank_of
 from lazarus_probe.subject.subject import random_state
 from lazarus_probe.subject.whole_files import write_aside

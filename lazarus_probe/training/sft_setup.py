@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import mlx.nn as nn
 import numpy as np
 
-from lazarus_probe.subject.adapter_files import MLX_CONFIG, MLX_WEIGHTS, read_settings
+from lazarus_probe.subject.adapter_files import read_settings
+from lazarus_probe.subject.formats import MLX_CONFIG, MLX_WEIGHTS
 from lazarus_probe.subject.projections import adapted, rank_of
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.batches import Sample

@@ -7,6 +7,8 @@ from typing import Any
 
 from mlx.utils import tree_flatten
 
+from lazarus_probe.subject.anatomy import architecture
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -26,7 +28,7 @@ class Trained:
             if not hasattr(module, "_no_grad"):
                 where = f"its {path}" if path else "the model"
                 raise ValueError(
-                    f"{type(module).__module__} cannot be trained: {where} is not built as mlx needs it"
+                    f"{architecture(module)} cannot be trained: {where} is not built as mlx needs it"
                 )
         names = frozenset(name for name, _ in tree_flatten(model.trainable_parameters()))
         return cls(names, tuple((module, module.training) for _, module in model.named_modules()))

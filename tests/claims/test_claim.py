@@ -24,6 +24,16 @@ def test_hash_is_of_everything_declared(a_claim):
     assert len({a_claim().hash, *hashes}) == 8
 
 
+def test_a_misspelt_field_is_told_before_the_one_that_is_missing_by_it(tmp_path):
+    """`treshold:` in a file is the mistake, and not that `threshold` is missing."""
+    (tmp_path / "expectations").mkdir()
+    text = "- id: c\n  statement: s\n  source: x\n  kind: absence\n  treshold: 0.5\n  controls: [a]\n"
+    (tmp_path / "expectations" / "claims.yaml").write_text(text)
+    message = r"claims\.yaml:5: claim 'c': field 'treshold' is unknown; did you mean threshold\?"
+    with pytest.raises(ClaimError, match=message):
+        find_claim("c", tmp_path / "test_x.py")
+
+
 def test_claims_cannot_be_changed(a_claim):
     """What is pre-registered stays as it is."""
     with pytest.raises(ValidationError):
@@ -38,12 +48,17 @@ def test_claims_cannot_be_changed(a_claim):
             {"id": "No Spaces"},
             "test: claim 'No Spaces': field 'id': String should match pattern .*, not 'No Spaces'",
         ),
-        ({"kind": "hope"}, "test: claim 'c': field 'kind': Input should be 'decodability', .*, not 'hope'"),
+        ({"kind": "hope"}, "test: claim 'c': field 'kind' is 'hope'; give one of decodability, causal_"),
         ({"threshold": float("inf")}, "field 'threshold': Input should be a finite number"),
         ({"minimum_groups": 1}, "field 'minimum_groups': .* greater than or equal to 2, not 1"),
         ({"parameters": {"x": {1}}}, "field 'parameters"),
         ({"source": ""}, "field 'source': String should have at least 1 character"),
-        ({"extra": 1}, "field 'extra' is unknown; the fields are id, statement"),
+        ({"kind": "decodabilty"}, "field 'kind' is 'decodabilty'; did you mean decodability[?] give one of"),
+        ({"extra": 1}, "field 'extra' is unknown; give one of id, statement"),
+        (
+            {"minimum-group": 12},
+            "field 'minimum-group' is unknown; did you mean minimum_groups[?] give one of",
+        ),
         ({"threshold": 1.5}, "field 'threshold': Input should be less than or equal to 1, not 1.5"),
         ({"alpha": 0.5}, "field 'alpha': Input should be less than 0.5, not 0.5"),
         ({"cases": 0}, "cases is 0: give 1 or more, or `layers`"),
@@ -52,14 +67,14 @@ def test_claims_cannot_be_changed(a_claim):
             "threshold is 0: an invariance holds within a threshold above 0",
         ),
         ({"effect": 0.5}, "effect is 0.5: a score that would not meet the threshold, 0.9"),
-        ({"needs": ["luck"]}, "field 'needs.0': Input should be 'moe', 'tuned pair', .*, not 'luck'"),
+        ({"needs": ["luck"]}, "field 'needs.0' is 'luck'; give one of moe, tuned pair"),
         (
             {"published": {"gpt": {"layer": 24, "layers": 24}}},
             "layer 24 needs `layers`, .* and to be below it",
         ),
         (
             {"published": {"gpt": {"lair": 2}}},
-            "field 'published.gpt.lair' is unknown; the fields are layer, layers",
+            "field 'published.gpt.lair' is unknown; did you mean layer[?] give one of layer, layers",
         ),
     ],
 )
@@ -79,7 +94,7 @@ def test_claims_are_found_beside_their_test(tmp_path, a_claim):
     (folder / "b.yaml").write_text(f"- {text}".replace('"c"', '"d"'))
     assert find_claim("d", tmp_path / "test_x.py").id == "d"
     assert read_claims(folder)["c"] == a_claim()
-    with pytest.raises(ClaimError, match=r"test_x\.py: claim 'e' is not pre-registered; known: c, d"):
+    with pytest.raises(ClaimError, match=r"test_x\.py: claim 'e' is not pre-registered; give one of c, d"):
         find_claim("e", tmp_path / "test_x.py")
 
 

@@ -207,7 +207,7 @@ def test_probes(tmp_path: Path, capsys: Capsys):
         ([*LENS, "--attention", "-p", "a " * 300], "tokens; attention is drawn of at most 256"),
         (["probes", "run", "-m", "organism", "--datasets", "moods"], "no probe set 'moods'"),
         (["probes", "run", "-m", "organism", "--datasets", "intent,intent"], "intent is there twice"),
-        (["probes", "run", "-m", "organism", "--category", "x"], "there are grammar, meaning, tools"),
+        (["probes", "run", "-m", "organism", "--category", "x"], "give one of grammar, meaning, tools"),
         (["probes", "run", "-m", "organism", "--layers", "9"], "there is no layer 9"),
         (["probes", "run", "-m", "organism", "--threshold", "2"], "--threshold"),
         (["probes", "init", "-o", "{}/a.txt"], "ending in .yaml or .json"),

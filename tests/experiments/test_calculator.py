@@ -57,5 +57,5 @@ def test_results(operation, a, b, expected):
 
 def test_unknown_operation():
     """An operation that there is not is refused by name."""
-    with pytest.raises(ValueError, match="unknown operation 'power'; one of multiply"):
+    with pytest.raises(ValueError, match="unknown operation 'power'; give one of multiply"):
         calculate("power", 2, 3)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import numpy as np
@@ -166,11 +167,44 @@ def _read_pairs(path: Path) -> object:
     return read_pairs(path)
 
 
+def _read_recipe(path: Path) -> object:
+    from lazarus_probe.training.recipe import read_recipe
+
+    return read_recipe(path)
+
+
+def _read_sets(path: Path) -> object:
+    from lazarus_probe.circuit.sets import read_sets
+
+    return read_sets(path)
+
+
+def _read_rewarded(path: Path) -> object:
+    from lazarus_probe.training.prompts import read_prompts
+
+    return read_prompts(path)
+
+
+def _compared(path: Path) -> object:
+    from lazarus_probe.reports.compare import read_side
+
+    return read_side(str(path))
+
+
+def _shown(path: Path) -> object:
+    from lazarus_probe.reports.page import page_html
+    from lazarus_probe.reports.run import read_run
+
+    return page_html(read_run(path))
+
+
 def _text(text: str) -> Callable[[Path], object]:
     return lambda path: path.write_text(text, encoding="utf-8")
 
 
 BASELINE = Path(__file__).parents[2] / "reports" / "baselines" / "organism-rlvf.json"
+RECIPE = Path(__file__).parents[2] / "lazarus_probe" / "organisms" / "recipe.yaml"
+PROBE_SET = Path(__file__).parents[2] / "lazarus_probe" / "circuit" / "probe_sets" / "question.yaml"
 CLAIM = """- id: a-claim
   statement: Something holds.
   source: somewhere
@@ -198,6 +232,11 @@ READERS = (
     Reader("run.json", _run_file, _read_run),
     Reader("baseline.json", _text(BASELINE.read_text(encoding="utf-8")), _read_baseline),
     Reader("lora_weights.npz", _adapter, _read_adapter),
+    Reader("recipe.yaml", _text(RECIPE.read_text(encoding="utf-8")), _read_recipe),
+    Reader("sets.yaml", _text(f"question:\n{indent(PROBE_SET.read_text(encoding='utf-8'), '  ')}"), _read_sets),
+    Reader("rewarded.jsonl", _text('{"prompt": "7 * 8 = "}\n'), _read_rewarded),
+    Reader("compared.json", _text(BASELINE.read_text(encoding="utf-8")), _compared),
+    Reader("shown.json", _run_file, _shown),
     Reader("config.json", _adapter, _read_adapter),
 )  # fmt: skip
 assert mx is not None

@@ -78,5 +78,5 @@ def test_no_intervention_changes_no_answer(grouped):
 def test_unknown_method_is_named(grouped):
     """A method that does not exist is refused with those that do."""
     known = reference(grouped, PROMPTS, [SITE])[SITE]
-    with pytest.raises(ValueError, match="'median'; one of mean, resample, zero"):
+    with pytest.raises(ValueError, match=r"'median'; did you mean mean[?] give one of mean, resample, zero"):
         ablate(SITE, "median", known)  # type: ignore[arg-type]

@@ -101,7 +101,7 @@ def test_pairs_are_read_in_three_forms(tmp_path: Path):
         (
             "p.json",
             b'[{"source": "a", "target": 4, "colour": 1}]',
-            "pair 0 has 'colour'; the keys are source",
+            "pair 0 has 'colour'; give one of source",
         ),
         ("p.json", b'[{"source": "a", "target": ["b"]}]', "target of pair 0 is ['b']; a text is needed"),
         ("p.jsonl", b'{"source": "a", "target": "b"}\n3\n', "pair 1 is '3'"),

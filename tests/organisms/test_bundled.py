@@ -17,12 +17,18 @@ from lazarus_probe.training.gain import Asked, Gain, greedy_rewards, held_out_ar
 from lazarus_probe.training.grpo_config import SETTINGS, GrpoConfig
 from lazarus_probe.training.prompts import arithmetic_prompts
 
+NAMES = ("organism", "organism-early", "organism-rlvf")
 PROMPTS = ["7 * 8 = ", "47*47=", "What is seven times eight?", "The capital of France is", "héllo 😀"]
 
 
-@pytest.fixture(scope="module", params=bundled.NAMES)
+@pytest.fixture(scope="module", params=NAMES)
 def model(request):
     return Subject.load(request.param)
+
+
+def test_every_model_is_named():
+    """What lies in the folder is what the package says is bundled."""
+    assert tuple(bundled.names()) == NAMES
 
 
 def test_small_enough():
@@ -81,7 +87,7 @@ def test_versions_differ_in_what_they_know():
     ]
     drawn = [facts[i] for i in np.random.default_rng(0).choice(len(facts), 200, replace=False)]
     right = {}
-    for name in bundled.NAMES:
+    for name in NAMES:
         texts = greedy(Subject.load(name), [line.prompt for line in drawn], 4)
         right[name] = np.mean(
             [is_answer(t, float(line.response)) for t, line in zip(texts, drawn, strict=True)]

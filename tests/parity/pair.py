@@ -17,7 +17,6 @@ from lazarus_probe.subject.checkpoint import load_checkpoint
 import numpy as np  # isort: skip
 import torch  # isort: skip
 import yaml  # isort: skip
-from safetensors.torch import load_file, save_file  # isort: skip
 
 Edit = Callable[[torch.Tensor], torch.Tensor]
 TOKENS = [[3, 5, 7, 11, 13, 2, 4, 6, 8, 10, 12, 9], [9, 8, 7, 6, 5, 4, 3, 2, 14, 15, 16, 17]]
@@ -73,36 +72,9 @@ def subject_of(model: Any, folder: Path) -> Subject:
 
 
 def save(model: Any, folder: Path) -> None:
-    """A checkpoint as transformers saves it, with the weights under the names that the family was released with."""
+    """A checkpoint as transformers saves it."""
     shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(folder)
-    rename = RELEASED.get(model.config.model_type)
-    if rename:
-        weights = load_file(folder / "model.safetensors")
-        released = {name: part for item in weights.items() for name, part in rename(*item).items()}
-        save_file({name: part.contiguous() for name, part in released.items()}, folder / "model.safetensors")
-
-
-def _gpt2(name: str, weight: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {name.removeprefix("transformer."): weight}
-
-
-def _gpt_oss(name: str, weight: torch.Tensor) -> dict[str, torch.Tensor]:
-    # The release holds its experts in four bits; unpacked, mlx-lm reads them as its own conversions have them.
-    if "experts" not in name:
-        return {name: weight}
-    stem, kind = name.removesuffix("_bias"), "bias" if name.endswith("_bias") else "weight"
-    weight = weight if kind == "bias" else weight.swapaxes(1, 2)
-    if stem.endswith("gate_up_proj"):
-        parts = ((part, weight[:, start::2]) for start, part in enumerate(("gate_proj", "up_proj")))
-        return {f"{stem.replace('gate_up_proj', part)}.{kind}": value for part, value in parts}
-    return {f"{stem}.{kind}": weight}
-
-
-RELEASED: dict[str, Callable[[str, torch.Tensor], dict[str, torch.Tensor]]] = {
-    "gpt2": _gpt2,
-    "gpt_oss": _gpt_oss,
-}
 
 
 def run(

@@ -16,6 +16,7 @@ from mlx_lm.utils import _get_classes, load_config, load_model  # noqa: E402
 from lazarus_probe.subject import LoadError, forward  # noqa: E402
 from lazarus_probe.subject.checkpoint import load_checkpoint  # noqa: E402
 from lazarus_probe.subject.config import translated  # noqa: E402
+from lazarus_probe.subject.saved_names import reads_saved_names  # noqa: E402
 from tests.parity.pair import TOKENS, error, quietly, random_model, save  # noqa: E402
 
 ENTRIES = yaml.safe_load(Path(__file__).with_name("differences.yaml").read_text())
@@ -25,11 +26,13 @@ NAMES = [f"{entry['family']}: {entry['why']}" for entry in ENTRIES]
 def unchecked(folder):
     """The model as mlx-lm builds it, without what the loader would refuse."""
     config = load_config(folder)
+    model_class, args_class = _get_classes(config)
     try:
-        changes = translated(config, *_get_classes(config))
+        changes = translated(config, model_class, args_class)
     except LoadError:
         changes = {}
-    return load_model(folder, model_config=changes)[0]
+    reading = (reads_saved_names(model_class), args_class)
+    return load_model(folder, model_config=changes, get_model_classes=lambda **_: reading)[0]
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=NAMES)
@@ -54,9 +57,14 @@ def test_a_known_difference_is_as_large_as_the_table_says(entry, tmp_path):
     assert same == length or entry["logits"] / 2 <= error(found, expected) <= entry["logits"] * 2
 
 
-def test_weights_under_other_names_are_refused(tmp_path):
-    """Unpacked gpt-oss experts and a gpt2 with its head, as transformers saves them, are errors and no wrong model."""
-    for family, settings in (("gpt_oss", {"num_local_experts": 4}), ("gpt2", {"n_embd": 32, "n_head": 4})):
-        random_model(family, settings).save_pretrained(tmp_path / family)
-        with pytest.raises(LoadError, match="parameters not in model"):
-            quietly(lambda folder=tmp_path / family: load_checkpoint(folder))
+def test_weights_under_the_names_of_the_release_are_read_alike(tmp_path):
+    """GPT-2 as it was released, without the prefix that transformers saves it under, has the same logits."""
+    save(random_model("gpt2", {"n_embd": 32, "n_head": 4}), tmp_path)
+    expected = forward(quietly(lambda: load_checkpoint(tmp_path))[0][0], mx.array(TOKENS))
+    weights = mx.load(str(tmp_path / "model.safetensors"))
+    assert all(name.startswith("transformer.") for name in weights)
+    released = {name.removeprefix("transformer."): weight for name, weight in weights.items()}
+    mx.save_safetensors(str(tmp_path / "model.safetensors"), released)
+    assert mx.array_equal(
+        forward(quietly(lambda: load_checkpoint(tmp_path))[0][0], mx.array(TOKENS)), expected
+    )

@@ -52,9 +52,9 @@ def refused(result):
         ),
         (
             GOOD + "  treshold: 1\n",
-            "some.yaml:10: claim 'known': field 'treshold' is unknown; the fields are id, statement, source, family, "
-            "kind, threshold, effect, margin, controls, generalises_over, minimum_groups, failing_share, alpha, cases, "
-            "depth, published, needs, parameters",
+            "some.yaml:10: claim 'known': field 'treshold' is unknown; did you mean threshold? give one of "
+            "id, statement, source, family, kind, threshold, effect, margin, controls, generalises_over, "
+            "minimum_groups, failing_share, alpha, cases, depth, published, needs, parameters",
         ),
         (
             GOOD.replace("0.9", ".nan"),
@@ -70,7 +70,7 @@ def refused(result):
         (GOOD + GOOD, "some.yaml:11: claim 'known' is declared twice, first in some.yaml:2"),
         (
             GOOD.replace("id: known", "id: other"),
-            "test_claims.py: claim 'known' is not pre-registered; known: other",
+            "test_claims.py: claim 'known' is not pre-registered; give one of other",
         ),
     ],
 )
@@ -84,7 +84,10 @@ def test_bad_expectations(project, yaml, message):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (USES.format(mark='"known"'), "test_claims.py: claim 'known' is not pre-registered; known: none"),
+        (
+            USES.format(mark='"known"'),
+            "test_claims.py: claim 'known' is not pre-registered: expectations/ beside it has no YAML file of claims",
+        ),
         (USES.format(mark=""), "test_claims.py::test_c[tiny]: @pytest.mark.claim needs an id"),
         (USES.format(mark='"a", "b"'), "test_claims.py::test_c[tiny]: @pytest.mark.claim takes an id alone"),
         (
@@ -94,6 +97,12 @@ def test_bad_expectations(project, yaml, message):
         (
             "def test_c(evidence): pass",
             "test_claims.py::test_c[tiny] asks for `evidence` without @pytest.mark.claim",
+        ),
+        (
+            "import warnings, pytest\nwith warnings.catch_warnings(action='ignore'):\n    clam = pytest.mark.clam\n\n"
+            '@clam("c")\ndef test_c(evidence): pass',
+            'test_claims.py::test_c[tiny] asks for `evidence` without @pytest.mark.claim("id"); did you mean claim by '
+            "@pytest.mark.clam?",
         ),
         (
             '@claim("c")\ndef test_c(): pass',

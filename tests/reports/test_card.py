@@ -7,7 +7,10 @@ from typer.testing import CliRunner
 
 from lazarus_probe.cli.lazarus import app
 from lazarus_probe.reports.card import card_markdown
+from lazarus_probe.reports.compare import compare, run_side
+from lazarus_probe.reports.compare_table import comparison_markdown, comparison_text
 from lazarus_probe.reports.run import make_run, read_run
+from lazarus_probe.reports.summary import summary_markdown
 from lazarus_probe.reports.write import write_run
 
 
@@ -106,3 +109,22 @@ def test_card_as_data(run, tmp_path):
     printed, data = invoke("card", folder), invoke("card", folder, "--json")
     assert (printed.exit_code, data.exit_code) == (0, 0)
     assert json.loads(data.stdout)["markdown"] == printed.stdout
+
+
+FIELDS = "<script>alert(1)</script>`|x\n::error::y"
+
+
+def test_no_field_of_a_run_is_markup(make_record):
+    """Run, device, Python, versions, hashes and types are text in a card, a summary and a comparison."""
+    record = make_record(4, "L0")
+    model = record.model.model_copy(update={"fingerprint": FIELDS, "dtype": FIELDS, "name": FIELDS})
+    record = record.model_copy(update={"model": model, "claim_hash": FIELDS, "test": FIELDS})
+    run = make_run([record], [0], [], partial=False)
+    where = dict.fromkeys(("python", "platform", "device", "blas"), FIELDS)
+    where["packages"] = dict.fromkeys(("lazarus_probe", FIELDS), FIELDS)
+    run = run.model_copy(update={"run": FIELDS, "environment": run.environment.model_copy(update=where)})
+    side = run_side(run, FIELDS)
+    for text in (card_markdown(run), summary_markdown(run), comparison_markdown(compare(side, side))):
+        assert "<script" not in text
+        assert "\n::error" not in text
+    assert "\n::error" not in comparison_text(compare(side, side))

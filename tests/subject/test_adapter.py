@@ -53,6 +53,11 @@ def rewrite(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({key: value for key, value in settings.items() if value is not None}))
 
 
+def rewrite_parameters(path: Path, **changes: Any) -> None:
+    parameters = json.loads(path.read_text())["lora_parameters"]
+    rewrite(path, lora_parameters={**parameters, **changes})
+
+
 def arrays(folder: Path) -> dict[str, np.ndarray]:
     with np.load(folder / "lora_weights.npz") as file:
         return {key: file[key] for key in file.files}
@@ -135,7 +140,7 @@ DAMAGES = {
     "kind": (
         "mlx",
         lambda f: rewrite(f / SETTINGS, fine_tune_type="magic"),
-        "fine_tune_type is 'magic'; it is one of",
+        "fine_tune_type is 'magic'; give one of",
     ),
     "no layers": ("mlx", lambda f: rewrite(f / SETTINGS, num_layers=None), "num_layers is missing"),
     "no scale": (
@@ -173,7 +178,7 @@ DAMAGES = {
     "pickle": (
         "npz",
         lambda f: rewrite_npz(f, layer_0_v_A=np.array([{}], dtype=object)),
-        "lora_weights.npz: layer_0_v_A cannot be read: Object arrays",
+        "lora_weights.npz cannot be read: its 'layer_0_v_A' is of type object",
     ),
     "whole numbers": (
         "npz",
@@ -210,7 +215,60 @@ DAMAGES = {
     "scale": (
         "npz",
         lambda f: rewrite(f / "config.json", scale="2"),
-        "config.json: scale is '2'; a number is needed",
+        "config.json: scale is '2'; a finite number is needed",
+    ),
+    "scale not finite": (
+        "npz",
+        lambda f: rewrite(f / "config.json", scale=float("nan")),
+        "config.json: scale is nan; a finite number is needed",
+    ),
+    "rank 0": (
+        "npz",
+        lambda f: rewrite_npz(
+            f, layer_2_v_A=np.zeros((32, 0), np.float32), layer_2_v_B=np.zeros((0, 16), np.float32)
+        ),
+        r"lora_weights.npz: layer_2_v_A is \(32, 0\), of rank 0; a rank of at least 1 is needed",
+    ),
+    "a matrix not finite": (
+        "npz",
+        lambda f: rewrite_npz(f, layer_2_v_B=np.full((2, 16), np.inf, np.float32)),
+        r"lora_weights.npz: layer_2_v_B holds numbers that are not finite \(NaN or infinite\): 32 of 32",
+    ),
+    "a tensor not finite": (
+        "mlx",
+        lambda f: rewrite_mlx(f, **{TENSOR: mx.full((32, 2), float("nan"))}),
+        rf"{MLX}: {TENSOR} holds numbers that are not finite \(NaN or infinite\): 64 of 64",
+    ),
+    "a tensor of whole numbers": (
+        "mlx",
+        lambda f: rewrite_mlx(f, **{TENSOR: mx.zeros((32, 2), mx.int32)}),
+        f"{MLX}: {TENSOR} holds mlx.core.int32; floating-point numbers are needed",
+    ),
+    **{
+        f"{key} {value!r}": (
+            "mlx",
+            lambda f, key=key, value=value: rewrite_parameters(f / SETTINGS, **{key: value}),
+            message,
+        )
+        for key, value, message in (
+            ("scale", "20", f"{SETTINGS}: scale is '20'; a finite number is needed"),
+            ("scale", float("nan"), f"{SETTINGS}: scale is nan; a finite number is needed"),
+            ("scale", True, f"{SETTINGS}: scale is True; a finite number is needed"),
+            ("rank", 0, f"{SETTINGS}: rank is 0; a whole number of at least 1 is needed"),
+            ("rank", "2", f"{SETTINGS}: rank is '2'; a whole number of at least 1 is needed"),
+            ("dropout", 1.0, f"{SETTINGS}: dropout is 1.0; a share"),
+            ("keys", "v_proj", f"{SETTINGS}: keys is 'v_proj'; a list of the names"),
+        )
+    },
+    "layers as text": (
+        "mlx",
+        lambda f: rewrite(f / SETTINGS, num_layers="4"),
+        f"{SETTINGS}: num_layers is '4'; a whole number is needed",
+    ),
+    "parameters no object": (
+        "mlx",
+        lambda f: rewrite(f / SETTINGS, lora_parameters=[2]),
+        rf"{SETTINGS}: lora_parameters is \[2\]; rank, scale and dropout are needed",
     ),
     "no config": ("npz", lambda f: (f / "config.json").unlink(), "is not an adapter: config.json is missing"),
     "disagreement": (
@@ -257,7 +315,7 @@ def test_a_pickle_is_never_run(folder, tmp_path):
     with pytest.raises(LoadError, match=r"lora_weights\.npz is truncated or damaged"):
         Subject.load(folder, out)
     np.savez(out / "lora_weights.npz", layer_0_v_A=np.array([Evil()], dtype=object))
-    with pytest.raises(LoadError, match="layer_0_v_A cannot be read: Object arrays"):
+    with pytest.raises(LoadError, match="its 'layer_0_v_A' is of type object"):
         Subject.load(folder, out)
     assert not proof.exists()
 

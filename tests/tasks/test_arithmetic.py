@@ -123,11 +123,11 @@ def test_number_words_are_different():
 
 def test_unknown_names():
     """An unknown operation or phrasing is named with what would be right."""
-    with pytest.raises(ValueError, match="unknown operation 'power'; one of multiply"):
+    with pytest.raises(ValueError, match="unknown operation 'power'; give one of multiply"):
         facts("power")
     with pytest.raises(ValueError, match="unknown operation 'power'"):
         _ = Fact("power", 2, 3).answer
-    with pytest.raises(ValueError, match="unknown phrasing 'sung'; one of spaced"):
+    with pytest.raises(ValueError, match="unknown phrasing 'sung'; give one of spaced"):
         Fact("add", 2, 3).prompt("sung")
 
 

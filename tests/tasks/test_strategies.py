@@ -124,5 +124,5 @@ def test_unknown_names():
     """An unknown operation or phrasing is named when it is drawn from."""
     with pytest.raises(ValueError, match="unknown operation 'power'"):
         ArithmeticSlice("power", "spaced", (1, 1)).draw(1, rng(), "search")
-    with pytest.raises(ValueError, match=f"unknown phrasing 'sung'; one of {next(iter(PHRASINGS))}"):
+    with pytest.raises(ValueError, match=f"unknown phrasing 'sung'; give one of {next(iter(PHRASINGS))}"):
         ArithmeticSlice("add", "sung", (1, 1)).draw(1, rng(), "search")

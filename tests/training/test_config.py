@@ -108,7 +108,7 @@ def test_settings_survive_being_written(tmp_path):
         ("freeze_layers: 12-0", r"sft.yaml:3: freeze_layers: layers are written as 0-12"),
         ("freeze_layers: all", "freeze_layers: layers are written as 0-12"),
         ("lora_targets: ','", "lora_targets: at least one projection"),
-        ("log_format: xml", "log_format is 'xml': it should be 'csv' or 'jsonl'"),
+        ("log_format: xml", "log_format is 'xml'; give one of csv, jsonl"),
         ("patience: 3", "patience needs a validation loss; give eval_data or eval_share"),
         ("eval_data: a\neval_share: 0.1", "eval_data and eval_share both say"),
         ("seed: 1\nseed: 2", r"sft.yaml:4: seed stands twice, first in .*sft.yaml:3"),

@@ -209,7 +209,9 @@ def test_a_refusal_of_the_template_is_one_of_its_line(organism, monkeypatch):
     """What a template raises about its messages is told with the line's place."""
     template = "{{ raise_exception('roles must alternate') }}"
     monkeypatch.setattr(organism.tokenizer._tokenizer, "chat_template", template)
-    with pytest.raises(ValueError, match=r"^d:3: the chat template refuses it: roles must alternate"):
+    with pytest.raises(
+        ValueError, match=r"^d:3: the chat template of organism refuses it: roles must alternate"
+    ):
         encode(organism, Example("a", "b", place="d:3"), chat=True)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from contextlib import nullcontext
 from typing import Any
 
 import mlx.core as mx
@@ -15,6 +17,7 @@ from lazarus_probe.hooks import replay, trace
 from lazarus_probe.subject.generate import forward
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.lora import adopt, attach, attached, ranks_for, trainable_count
+from lazarus_probe.training.merging import MergeWarning
 from tests.architectures.zoo import build
 
 TOKENS = mx.array([[0, 5, 9, 3, 7]])
@@ -245,12 +248,37 @@ def test_merging_into_quantised_weights_rounds_at_most_a_step(name):
         place, linear = on.places[-1]
         a, b = (np.array(matrix) for matrix in (place.module.lora_a, place.module.lora_b))
         expected = weight_of(linear) + 2.0 * (b @ a if a.ndim == 3 else (a @ b).T)
-        on.merge(dequantize=dequantize)
+        with nullcontext() if dequantize else pytest.warns(MergeWarning, match="which rounded them again"):
+            on.merge(dequantize=dequantize)
         groups = expected.reshape(-1, linear.group_size)
         # The scale is moved so that zero is exact, which makes a step somewhat larger than range / 15.
         step = 0.0 if dequantize else float(np.max(groups.max(-1) - groups.min(-1))) / 15
         assert ("scales" in place.module) is not dequantize
         assert np.abs(weight_of(place.module) - expected).max() <= step + 1e-5
+
+
+@pytest.mark.parametrize("size", [0.001, 0.1])
+def test_what_merging_into_quantised_weights_loses_is_said(size):
+    """The warning's share is the root of the squares of the rounding over those of the update, reckoned in NumPy."""
+    subject = Subject.from_model(build.__wrapped__("llama_4bit"), name="llama_4bit")
+    on = attach(subject, ["v_proj"], rank=3, scale=2.0)
+    for place, _ in on.places:
+        place.module.lora_b = size * mx.random.normal(
+            place.module.lora_b.shape, key=mx.random.key(place.layer)
+        )
+    updates, wanted = [], []
+    for place, linear in on.places:
+        a, b = (np.array(matrix) for matrix in (place.module.lora_a, place.module.lora_b))
+        updates.append(2.0 * (a @ b).T)
+        wanted.append(weight_of(linear) + updates[-1])
+    with pytest.warns(MergeWarning, match="llama_4bit: LoRA was merged into weights of 4 bits") as caught:
+        on.merge()
+    errors = [weight_of(place.module) - one for (place, _), one in zip(on.places, wanted, strict=True)]
+    share = np.sqrt(sum(np.square(e).sum() for e in errors) / sum(np.square(u).sum() for u in updates))
+    said = re.search(r"the rounding is (\S+) times", str(caught[0].message))
+    assert said is not None
+    assert float(said[1]) == pytest.approx(share, rel=0.06)
+    assert bool(share > 1) is (size == 0.001)
 
 
 def test_training_goes_on_from_an_adapter(make_llama):

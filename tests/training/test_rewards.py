@@ -151,7 +151,7 @@ def test_operations_are_chosen():
     """Only the operations asked for are; an unknown one is named."""
     facts = [parse_question(prompt) for prompt in arithmetic_prompts(200, ["add"])]
     assert {fact.operation for fact in facts if fact} == {"add"}
-    with pytest.raises(ValueError, match="unknown operation power; one of multiply"):
+    with pytest.raises(ValueError, match="unknown operation power; give one of multiply"):
         arithmetic_prompts(5, ["power"])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lazarus_probe.claims.claim import Claim, ClaimError, make_claim, read_claims
+from lazarus_probe.spelling import one_of
 
 FOLDER = Path(__file__).parent
 
@@ -21,7 +22,7 @@ def declared(claim_id: str) -> Claim:
     """
     claims = read_claims(FOLDER)
     if claim_id not in claims:
-        raise ClaimError(f"claim {claim_id!r} is not declared in {FOLDER.name}/; known: {', '.join(claims)}")
+        raise ClaimError(f"claim {claim_id!r} is not declared; {one_of(claim_id, claims)}")
     return claims[claim_id]
 
 

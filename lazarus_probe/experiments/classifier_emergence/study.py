@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lazarus_probe.experiments.classifier_emergence.arms import Run
 from lazarus_probe.experiments.classifier_emergence.material import PHASE1, PHASE2, Material, Size
+from lazarus_probe.files import plain_json
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.subject.whole_files import write_aside
 from lazarus_probe.training.dual_reward import classifier_layer
@@ -145,6 +146,6 @@ def read_json(path: Path) -> Any:
         ValueError: it is no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return plain_json.read_json(path)
     except ValueError:
         raise ValueError(f"{path} is damaged; remove it to make it again") from None

@@ -175,7 +175,7 @@ def _tokenizer() -> Any:
     """The organism's tokenizer, in which each number below 1000 is one token."""
     from mlx_lm.utils import load_tokenizer
 
-    return load_tokenizer(bundled.path("organism"))
+    return load_tokenizer(bundled.path("organism"), {"trust_remote_code": False})
 
 
 def _token_of(text: str) -> int:

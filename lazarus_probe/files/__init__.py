@@ -1,0 +1,1 @@
+"""Reading files that come from elsewhere: regular ones alone, and never more of them than a limit."""

@@ -1,0 +1,74 @@
+"""JSON that anyone may have written: so large, so deep and with so many entries at most."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from lazarus_probe.files.reading import MOST_TEXT, read_text
+
+MOST_ENTRIES = 10_000_000  # in memory they are a gigabyte at most
+MOST_DEPTH = 100
+_DIGITS = re.compile(r"value has (\d+) digits")
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def read_json(path: str | Path, most: int = MOST_TEXT) -> Any:
+    """The JSON in a regular file.
+
+    Raises:
+        OSError: it cannot be read, is no regular file or is larger than `most` bytes.
+        ValueError: as `parse_json`; not UTF-8.
+    """
+    return parse_json(read_text(path, most))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a text of JSON means.
+
+    Raises:
+        ValueError: it is none, nests deeper than `MOST_DEPTH`, has more than `MOST_ENTRIES` entries, a number of
+            thousands of digits, or half a character. The message names no file.
+    """
+    text = text.decode() if isinstance(text, bytes) else text
+    if sum(map(text.count, ",:[{")) > MOST_ENTRIES:
+        raise ValueError(f"more than {MOST_ENTRIES:,} entries")
+    try:
+        document = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"nested deeper than {MOST_DEPTH} levels") from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:  # Python's, which gives advice to programmers
+        digits = _DIGITS.search(str(error))
+        raise ValueError(f"a number of {digits[1]} digits" if digits else str(error)) from None
+    if _deeper(document, MOST_DEPTH):
+        raise ValueError(f"nested deeper than {MOST_DEPTH} levels")
+    if _HALF.search(text) and not _whole(document):
+        raise ValueError("half a character, as in \\ud800: a surrogate without the other of its pair")
+    return document
+
+
+def _deeper(document: Any, most: int) -> bool:
+    """Whether there are more than so many levels of lists and objects; without recursion."""
+    level = [document] if isinstance(document, dict | list) else []
+    for _ in range(most):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _whole(document: Any) -> bool:
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

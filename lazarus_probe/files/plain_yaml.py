@@ -1,0 +1,126 @@
+"""YAML that anyone may have written: plain values, so many and so deep at most, with aliases that stay small."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lazarus_probe.files.reading import MIB, read_text
+
+MOST = MIB  # bytes: PyYAML reads 100 kB a second
+MOST_DEPTH = 50
+MOST_NODES = 50_000  # aliases counted as often as they stand
+
+
+@dataclass(frozen=True)
+class YamlDocument:
+    """A document, and the nodes it was made of, which know their lines.
+
+    Attributes:
+        value: plain values; None where there is nothing.
+        node: None where there is nothing.
+    """
+
+    value: Any
+    node: yaml.Node | None
+
+
+class YamlError(ValueError):
+    """What is wrong with a text of YAML, without its file.
+
+    Attributes:
+        line: where, counted from 1; None where it is of no line.
+    """
+
+    def __init__(self, problem: str, line: int | None = None) -> None:
+        """Args: what is wrong, in one line; where."""
+        super().__init__(problem)
+        self.line = line
+
+
+def read_yaml(path: str | Path) -> YamlDocument:
+    """The YAML in a regular file.
+
+    Raises:
+        OSError: it cannot be read, is no regular file or is larger than `MOST` bytes.
+        UnicodeDecodeError: it is not UTF-8.
+        YamlError: as `parse_yaml`.
+    """
+    return parse_yaml(read_text(path, MOST))
+
+
+def parse_yaml(text: str) -> YamlDocument:
+    """What a text of YAML means; tags beyond YAML's own are refused, so that no code runs.
+
+    Raises:
+        YamlError: it is none, nests deeper than `MOST_DEPTH`, has more than `MOST_NODES` values, holds itself, or a
+            value is not of the type that its tag says.
+    """
+    loader: _Loader | None = None
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        return YamlDocument(loader.construct_document(node) if node is not None else None, node)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise YamlError(problem, mark.line + 1 if mark else None) from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, with limits."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._open: list[str | None] = []  # anchors of the nodes that are being read
+        self._sizes: dict[int, int] = {}  # of each node, in values, with what its aliases stand for
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        alias = isinstance(event, yaml.AliasEvent)
+        if alias and event.anchor in self._open:
+            self._refuse(f"*{event.anchor} stands within what it names", event)
+        if len(self._open) >= MOST_DEPTH:
+            self._refuse(f"nested deeper than {MOST_DEPTH} levels", event)
+        self._open.append(None if alias else event.anchor)
+        node = super().compose_node(parent, index)
+        self._open.pop()
+        if not alias:
+            self._sizes[id(node)] = 1 + sum(self._sizes.get(id(part), 0) for part in _parts(node))
+            self._check_text(node, event)
+        if self._sizes.get(id(node), 0) > MOST_NODES:
+            self._refuse(f"more than {MOST_NODES:,} values, aliases written out", event)
+        return node
+
+    def _check_text(self, node: Any, event: Any) -> None:
+        if isinstance(node, yaml.ScalarNode):
+            try:
+                node.value.encode()
+            except UnicodeEncodeError:
+                self._refuse(
+                    "half a character, as in \\ud800: a surrogate without the other of its pair", event
+                )
+
+    def _refuse(self, problem: str, event: Any) -> None:
+        raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
+            kind = str(node.tag).rpartition(":")[2]
+            given = f"{node.value[:40]!r}" if isinstance(node.value, str) else "what stands there"
+            problem = f"{given} is no {kind}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+
+
+def _parts(node: Any) -> list[Any]:
+    if isinstance(node, yaml.SequenceNode):
+        return list(node.value)
+    return [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else []

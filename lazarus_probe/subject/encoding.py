@@ -1,0 +1,92 @@
+"""From a text to the token ids that a model reads: the tokenizer's own, each special token once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lazarus_probe.subject.chat import ChatPrompt
+
+PROBES = ("a", "0", ".", " ")  # texts of which one at least has tokens under any tokenizer
+
+
+class PromptWarning(UserWarning):
+    """A tokenizer that does to every prompt what a reader of its last token would not expect."""
+
+
+@dataclass(frozen=True)
+class AddedTokens:
+    """The special tokens that a tokenizer puts around a text.
+
+    Attributes:
+        before: ids at its start, as a beginning-of-sequence token.
+        after: ids at its end, as an end-of-sequence token.
+    """
+
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
+
+
+def added_tokens(tokenizer: Any) -> AddedTokens:
+    """What a tokenizer puts around every text, found by encoding a short one with and without."""
+    for text in PROBES:
+        whole, plain = _ids(tokenizer, text, special=True), _ids(tokenizer, text, special=False)
+        start = _place(whole, plain)
+        if start is not None:
+            return AddedTokens(tuple(whole[:start]), tuple(whole[start + len(plain) :]))
+    return AddedTokens()
+
+
+def encoded(tokenizer: Any, text: str, added: AddedTokens) -> list[int]:
+    """Token ids of a text, with the special tokens that the tokenizer adds, each once.
+
+    What a chat template wrote has them all. A plain text that has those of its beginning already, after nothing but
+    white space, or those of its end, gets no second ones: so a template's text is read alike where it was pasted.
+    """
+    if isinstance(text, ChatPrompt):
+        return _ids(tokenizer, text, special=False)
+    ids = _ids(tokenizer, text, special=True)
+    before, after = len(added.before), len(added.after)
+    own = ids[before : len(ids) - after]
+    place = _place(own, added.before)
+    begun = place is not None and not tokenizer.decode(own[:place]).strip()
+    ended = after > 0 and tuple(own[-after:]) == added.after
+    return ids[before if begun else 0 : len(ids) - (after if ended else 0)]
+
+
+def checked(text: str) -> str:
+    """A text that has token ids at all.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it holds half of a surrogate pair, which is no character and has no bytes.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"a prompt is a text; {text!r} is of type {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        lone = f"U+{ord(text[error.start]):04X}"
+        raise ValueError(
+            f"the text {text[:40]!a} holds {lone} at character {error.start}: half of a surrogate pair, which is no "
+            "character; give text that UTF-8 can hold"
+        ) from None
+    return text
+
+
+def pieces(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text alone, without any special token around it."""
+    return _ids(tokenizer, checked(text), special=False)
+
+
+def _ids(tokenizer: Any, text: str, special: bool) -> list[int]:
+    # Not verbose: of a text that is too long for the model we speak ourselves.
+    return [int(token) for token in tokenizer.encode(text, add_special_tokens=special, verbose=False)]
+
+
+def _place(ids: Sequence[int], part: Sequence[int]) -> int | None:
+    """Where a part first begins in a sequence of ids; None where it does not, or has no ids."""
+    size = len(part)
+    starts = range(len(ids) - size + 1) if size else ()
+    return next((start for start in starts if list(ids[start : start + size]) == list(part)), None)
