@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,8 +33,11 @@ def write_unfinished(aside: Path, arrays: Mapping[str, mx.array], metadata: Mapp
     try:
         mx.save_safetensors(str(aside), dict(arrays), dict(metadata))
     except RuntimeError as error:
-        raise OSError(errno.EIO, str(error), str(aside)) from None
-    # mlx does not say that a disk is full: what it wrote is then too short.
+        # mlx says that it cannot write, and not why.
+        full = shutil.disk_usage(aside.parent).free < sum(value.nbytes for value in arrays.values())
+        reason = os.strerror(errno.ENOSPC) if full else str(error)
+        raise OSError(errno.ENOSPC if full else errno.EIO, reason, str(aside)) from None
+    # Nor does it always say that a disk is full: what it wrote is then too short.
     if aside.stat().st_size < _size(aside, arrays):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(aside))
 
