@@ -112,7 +112,8 @@ def read_direction(path: str | Path) -> Direction:
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"{path} is no direction: its name must end in .npz or .json")
-    check_regular(path, LARGEST)
+    if check_regular(path) > LARGEST:
+        raise ValueError(f"{path} is no direction: it is larger than {LARGEST >> 20} MiB")
     try:
         found = _unpacked(path) if path.suffix == ".npz" else _parsed(path)
         return _direction(found, path.stem)

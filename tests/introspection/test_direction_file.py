@@ -168,7 +168,7 @@ def test_what_is_no_direction_is_refused(case: str, tmp_path: Path) -> None:
     [
         ("[1, 2]", "no JSON object"),
         ("{", "Expecting"),
-        ("[" * 100_000, "recursion"),
+        ("[" * 100_000, "nested deeper"),
         ('{"direction": "1,2", "layer": 1}', "type <U3"),
         ('{"direction": [1, [2]], "layer": 1}', "inhomogeneous"),
         ('{"direction": [1, null], "layer": 1}', "type object"),
