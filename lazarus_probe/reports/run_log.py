@@ -5,7 +5,6 @@ A run that is killed leaves this file alone; `read_any` makes a partial run of i
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -16,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lazarus_probe.claims.attempts import Broken, settled
 from lazarus_probe.claims.families import correct
 from lazarus_probe.claims.record import ClaimRecord
-from lazarus_probe.reports.run import Environment, Run, RunError, make_run, read_run
+from lazarus_probe.files.plain_json import parse_json
+from lazarus_probe.files.reading import read_bytes
+from lazarus_probe.reports.run import MOST_RUN, Environment, Run, RunError, make_run, read_run
 from lazarus_probe.reports.write import run_folder
 from lazarus_probe.subject.whole_files import append_line
 
@@ -96,7 +97,7 @@ def read_log(path: Path) -> Run:
         RunError: it cannot be read, or a line of it is damaged.
     """
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]
+        lines = read_bytes(path, MOST_RUN).split(b"\n")[:-1]
     except OSError as error:
         raise RunError(f"run {path} cannot be read: {error.strerror}") from None
     if not lines:
@@ -129,10 +130,10 @@ def _attempt(line: bytes, where: str) -> ClaimRecord | Broken:
 
 def _checked(part: type[Part], line: bytes, where: str) -> Part:
     try:
-        return part.model_validate(json.loads(line))
+        return part.model_validate(parse_json(line))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the line"
         raise RunError(f"{where} is no part of a run: {place}: {' '.join(first['msg'].split())}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RunError(f"{where} is no part of a run: {' '.join(str(error).split())}") from None

@@ -10,9 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from lazarus_probe.files.reading import read_text
 from lazarus_probe.subject.whole_files import whole_file
 
 SUFFIXES = (".csv", ".jsonl")
+MOST_LOG = 1 << 30  # bytes: ten million steps
 
 
 class Log:
@@ -103,7 +105,7 @@ def _until(path: Path, step: int) -> tuple[list[str], list[str]]:
 def _lines(path: Path) -> list[str]:
     """All lines but a last one that was cut short."""
     return [
-        line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
+        line for line in read_text(path, MOST_LOG).splitlines(keepends=True) if line.endswith("\n")
     ]
 
 
