@@ -104,9 +104,7 @@ def _until(path: Path, step: int) -> tuple[list[str], list[str]]:
 
 def _lines(path: Path) -> list[str]:
     """All lines but a last one that was cut short."""
-    return [
-        line for line in read_text(path, MOST_LOG).splitlines(keepends=True) if line.endswith("\n")
-    ]
+    return [line for line in read_text(path, MOST_LOG).splitlines(keepends=True) if line.endswith("\n")]
 
 
 def _rows(path: Path, lines: list[str]) -> Iterator[dict[str, Any]]:
