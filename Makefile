@@ -11,7 +11,7 @@ READY := .venv/.ready
 test hypotheses calibration stability plugins: export OMP_NUM_THREADS ?= 1
 test hypotheses calibration stability plugins: export MKL_NUM_THREADS ?= 1
 
-.PHONY: help setup hypotheses test kernels lint docs architectures calibration stability claims faults fuzz plugins parity peers bench bench-suite clean
+.PHONY: help setup hypotheses test kernels lint docs architectures configurations calibration stability claims faults fuzz plugins parity peers bench bench-suite clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ docs: $(READY) ## write the pages of commands, API, coverage, guide and notebook
 
 architectures: $(READY) ## write docs/architectures.md: what hooks reach in every architecture of mlx-lm
 	@$(BIN)/python tests/architectures/report.py
+
+configurations: $(READY) ## check hooks on the configurations that mlx-lm tests its own models with (downloads its sources)
+	@$(BIN)/python tests/architectures/own_configurations.py
 
 calibration: $(READY) ## count false alarms on 200 draws of every kind of claim, and write docs/power.md
 	@$(BIN)/python -m pytest tests/calibration -m long -rP -n $(WORKERS)
