@@ -13,7 +13,7 @@ import numpy as np
 from lazarus_probe.hooks.captures import Captures
 from lazarus_probe.hooks.sites import PER_LAYER, kinds_at
 from lazarus_probe.hooks.trace import Trace, hooked, trace
-from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.finite import require_finite, require_finite_weights
 from lazarus_probe.subject.forward_pass import forward
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import Change, Inside, Tap, held, tapped
@@ -94,8 +94,9 @@ def check_run(subject: Subject, tokens: Any = None) -> CheckRun:
     """Run a model on tokens (B, L), by default on some drawn from its vocabulary, and watch it.
 
     Raises:
-        NotFinite: its own logits are not finite.
+        NotFinite: its own weights or logits are not finite.
     """
+    require_finite_weights(subject)
     given = _drawn(subject) if tokens is None else mx.array(tokens)
     logits = forward(subject.model, given)
     kernels: dict[int, mx.array] = {}

@@ -28,7 +28,7 @@ from lazarus_probe.hooks.positions import (
 )
 from lazarus_probe.hooks.sites import HEAD_AXIS, Site, position_axis, resolve
 from lazarus_probe.subject.anatomy import Anatomy
-from lazarus_probe.subject.finite import NotFinite
+from lazarus_probe.subject.finite import NotFinite, whole
 from lazarus_probe.subject.forward_pass import cache_entries
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import Change, Tap, held, tapped
@@ -197,7 +197,8 @@ def _edited_at(
     if chunk is None:
         # A copy with memory of its own: what the edit writes must reach nobody who holds the value before it.
         return change(mx.array(value))
-    indices = sorted(set(chunk.values()))
+    # In the order asked for, as captures are: a patch of positions [3, 1] has the value of position 3 first.
+    indices = list(dict.fromkeys(chunk.values()))
     return put(value, indices, axis, change(take(value, indices, axis)))
 
 
@@ -245,7 +246,8 @@ def _changed(edit: Intervention, value: mx.array) -> mx.array:
             f"{edit} returned {_described(new)}, not {tuple(shape)} {dtype} as there: return the array that takes "
             "the value's place, also where the edit wrote into the one it was given"
         )
-    return held(new)  # the model may write into it, and it may be an array that the edit keeps
+    # An array of its own: the model may write into it, and it may be one that the edit keeps.
+    return whole(new, Site.parse(edit.site).kind)
 
 
 def _described(returned: Any) -> str:

@@ -21,9 +21,11 @@ class Intervention:
     Attributes:
         site: where; a text such as "resid_post.3" is understood.
         edit: from the value at the positions to what takes its place, of the same shape and type. The
-            position axis is always there: at one position of `resid_post` the value is (B, 1, D).
+            position axis is always there: at one position of `resid_post` the value is (B, 1, D). What it writes
+            into through a NumPy view it writes before it returns: mlx computes later, from the same memory.
         positions: "all", "last" (of every call), a position of the sequence or several. Positions count from
-            the start of the sequence also when a KV cache holds part of it; negative ones from its end.
+            the start of the sequence also when a KV cache holds part of it; negative ones from its end. The edit
+            gets several in the order given, as captures have them.
         label: what errors and reports call it.
     """
 

@@ -6,7 +6,7 @@ The greedy token of logits that are NaN is token 0, again and again: a claim abo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -32,7 +32,8 @@ PARTS = {
 }
 STEPS = ("queries", "keys", "values", "scores", "pattern")
 # Where minus infinity is the mask of what must not be chosen.
-MASKED = ("scores", "logits")
+MASKED = ("scores", "router_logits", "logits")
+OTHER_WEIGHTS = "give other weights: the file is damaged, or its training diverged"
 
 
 class NotFinite(ValueError):  # noqa: N818 - what was found, as StopIteration is
@@ -56,11 +57,29 @@ class NotFinite(ValueError):  # noqa: N818 - what was found, as StopIteration is
 
 
 def peak(logits: mx.array) -> mx.array:
-    """The largest logit, lazily: finite exactly where no logit is NaN or plus infinity and not all are masked.
+    """The largest logit, lazily: finite exactly where none is NaN or plus infinity and no row of them is all masked.
 
     Minus infinity is what some models mask tokens out with.
+
+    Args:
+        logits: (..., V).
     """
-    return logits.max()
+    largest = logits.max(axis=-1)
+    return largest.max() + 0 * largest.min()  # zero times minus infinity is NaN
+
+
+def whole(value: mx.array, kind: str) -> mx.array:
+    """A value of a kind of site as it is, or NaN all over where a number in it is not finite.
+
+    What comes after may swallow one such number, so that the logits do not tell: a router chooses other experts, a
+    clip ends it, a softmax of nothing but minus infinity looks at what is masked.
+    """
+    return mx.where(_good(value, kind), value, mx.array(mx.nan, value.dtype))
+
+
+def _good(value: mx.array, kind: str) -> mx.array:
+    # A comparison with NaN does not hold.
+    return (value < mx.inf).all() if kind in MASKED else mx.isfinite(value).all()
 
 
 def is_finite(largest: mx.array) -> bool:
@@ -85,6 +104,16 @@ def require_finite(subject: Subject, tokens: mx.array, logits: mx.array) -> mx.a
     return logits
 
 
+def require_finite_weights(subject: Subject) -> None:
+    """Whether the weights are finite whose numbers the logits need not show.
+
+    Raises:
+        NotFinite: one is not.
+    """
+    if weight := bad_weight_unseen(subject):
+        raise NotFinite(f"the weights of {subject.name}", weight, OTHER_WEIGHTS)
+
+
 def refuse(subject: Subject, tokens: mx.array, what: str = "logits") -> NoReturn:
     """Say where the first value is that is not finite in a run of tokens (B, L); hooks around it act.
 
@@ -93,9 +122,9 @@ def refuse(subject: Subject, tokens: mx.array, what: str = "logits") -> NoReturn
     """
     named = f"the {what} of {subject.name}"
     if weight := bad_weight(subject.model, subject.path):
-        raise NotFinite(named, weight, "give other weights: the file is damaged, or its training diverged")
+        raise NotFinite(named, weight, OTHER_WEIGHTS)
     site = first_site(subject.anatomy, tokens)
-    where = f"the first such value is at {site}" if site else "no value before them is"
+    where = f"the first such value is at {site}" if site else "at a position all tokens are masked out"
     raise NotFinite(named, where, _remedy(subject.dtype))
 
 
@@ -107,7 +136,7 @@ def refuse_state(subject: Subject, states: mx.array, row: int) -> NoReturn:
     """
     named = f"the logits of {subject.name} read from state {row} of {len(states)}"
     if weight := bad_weight(subject.model, subject.path):
-        raise NotFinite(named, weight, "give other weights: the file is damaged, or its training diverged")
+        raise NotFinite(named, weight, OTHER_WEIGHTS)
     if not mx.isfinite(states[row]).all().item():
         raise NotFinite(named, "the state itself is not", "look at what it was made from")
     where = "the state is, and what the final norm and the head make of it is not"
@@ -133,20 +162,46 @@ def _remedy(dtype: str) -> str:
     return f"look for what is too large for {dtype} there"
 
 
-def bad_weight(model: nn.Module, path: Path | None = None) -> str | None:
-    """The first weight of a model that holds a number that is not finite, in words with the file it is in."""
+def bad_weight(
+    model: nn.Module, path: Path | None = None, spared: Collection[str] = (), masks: bool = False
+) -> str | None:
+    """The first weight of a model that holds a number that is not finite, in words with the file it is in.
+
+    Args:
+        model: the model.
+        path: the folder of its checkpoint.
+        spared: names of weights that are not looked at.
+        masks: minus infinity is let be in a vector that nothing is multiplied by.
+    """
     weights = [
         (name, value)
         for name, value in tree_flatten(model.parameters())
-        if mx.issubdtype(value.dtype, mx.floating)
+        if mx.issubdtype(value.dtype, mx.floating) and name not in spared
     ]
-    good: Any = mx.stack([mx.isfinite(value).all() for _, value in weights]).tolist()
-    if all(good):
-        return None
-    name, value = weights[good.index(False)]
-    count: Any = (~mx.isfinite(value)).sum().item()
-    adapter = ", of the adapter," if ".lora_" in f".{name}" else _file(name, path)
-    return f"the weight {name}{adapter} holds {count} of {value.size} numbers that are not finite"
+    # A sum takes a third of the time of a look at each number, and is finite only where they all are.
+    sums: Any = mx.stack([mx.isfinite(value.sum()) for _, value in weights]).tolist()
+    for (name, value), good in zip(weights, sums, strict=True):
+        mask = masks and value.ndim == 1 and not name.endswith("weight")
+        fine = value < mx.inf if mask else mx.isfinite(value)
+        count: Any = 0 if good else (~fine).sum().item()
+        if count:
+            adapter = ", of the adapter," if ".lora_" in f".{name}" else _file(name, path)
+            return f"the weight {name}{adapter} holds {count} of {value.size} numbers that are not finite"
+    return None
+
+
+def bad_weight_unseen(subject: Subject) -> str | None:
+    """What `bad_weight` finds of those weights whose numbers the logits need not show, as a router's do not.
+
+    Rows of an embedding that no token uses harm nothing, and one that is used shows, unless the model reads its tokens
+    off with the same rows. Minus infinity may be a mask, as in the bias of an output that must not be chosen.
+    """
+    weights = dict(tree_flatten(subject.model.parameters()))
+    embedded = {id(value) for _, value in tree_flatten(subject.anatomy.embedding.parameters())}
+    embedding = {name for name, value in weights.items() if id(value) in embedded}
+    rows = {value.shape[:1] for name, value in weights.items() if value.ndim > 1 and name not in embedding}
+    spared = embedding if (subject.anatomy.vocab_size,) in rows else set()
+    return bad_weight(subject.model, subject.path, spared, masks=True)
 
 
 def _file(name: str, path: Path | None) -> str:
@@ -186,7 +241,9 @@ def _looks(anatomy: Anatomy, seen: list[_Seen]) -> Iterator[Tap]:
         yield Tap(block, after=_look(seen, f"resid_post.{layer}"))
         for part, kind in PARTS.items():
             if getattr(parts, part):
-                yield Tap(anatomy.part(part, layer), after=_look(seen, f"{kind}.{layer}"))
+                tap = Tap(anatomy.part(part, layer), after=_look(seen, f"{kind}.{layer}"))
+                flat = parts.flat and part in ("router", "experts")
+                yield _within(anatomy.part("mlp", layer), tap) if flat else tap
         for projection, kind in (("down_proj", "neurons"), ("o_proj", "head_out"), ("mid", "resid_mid")):
             if getattr(parts, projection):
                 yield Tap(anatomy.part(projection, layer), before=_look(seen, f"{kind}.{layer}"))
@@ -198,12 +255,20 @@ def _looks(anatomy: Anatomy, seen: list[_Seen]) -> Iterator[Tap]:
                     yield Tap(anatomy.part("attention", layer), inside=inside)
 
 
+def _within(outer: nn.Module, tap: Tap) -> Tap:
+    """A tap put on for each call of an outer module, as hooks of a flat mixture are: so it sees what they changed."""
+
+    def around(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with tapped([tap]):
+            return call(*args, **kwargs)
+
+    return Tap(outer, around=around)
+
+
 def _look(seen: list[_Seen], site: str) -> Change:
-    masked = site.split(".")[0] in MASKED
+    kind = site.split(".")[0]
 
     def look(value: mx.array) -> None:
-        # A comparison with NaN does not hold.
-        good = (value < mx.inf).all() if masked else mx.isfinite(value).all()
-        seen.append(_Seen(site, good))
+        seen.append(_Seen(site, _good(value, kind)))
 
     return look

@@ -92,6 +92,7 @@ class Subject:
             UnsupportedArchitecture: the parts of the model were not found.
         """
         from lazarus_probe.subject.adapter_files import check_adapter, label
+        from lazarus_probe.subject.finite import OTHER_WEIGHTS, bad_weight_unseen
         from lazarus_probe.subject.load import LoadError, load_parts, untrained_name
         from lazarus_probe.subject.tokenizer_check import check_ids
 
@@ -106,6 +107,8 @@ class Subject:
         parts = load_parts(name)
         subject = cls.from_model(parts.model, parts.tokenizer, parts.name, parts.config, parts.path)
         check_ids(parts.path, parts.tokenizer, subject.anatomy.vocab_size)
+        if weight := bad_weight_unseen(subject):
+            raise LoadError(f"{parts.path} cannot be used: {weight}; {OTHER_WEIGHTS}")
         if adapter is None:
             return subject
         from lazarus_probe.subject.adapter import load_adapter

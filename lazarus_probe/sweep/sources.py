@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site, resolve
+from lazarus_probe.subject import finite
 from lazarus_probe.subject.anatomy import Anatomy
 from lazarus_probe.subject.batches import Prompt
 
@@ -132,9 +133,9 @@ def _table(given: Mapping[Site, Any], site: Site, name: str, rows: bool) -> mx.a
     value = mx.array(given.get(site, given.get(whole)))
     if rows and (value.ndim == 0 or value.shape[0] == 0):
         raise ValueError(f"source {name!r} has no rows for {site}; give an array (N, ...)")
-    if site in given:
-        return value
-    return value[:, site.head] if rows else value[site.head]
+    if site not in given:
+        value = value[:, site.head] if rows else value[site.head]
+    return finite.whole(value, site.kind)
 
 
 def hash_of(text: str) -> np.uint64:

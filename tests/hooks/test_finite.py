@@ -152,15 +152,17 @@ def test_states_are_named(grouped):
 
 @pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-@pytest.mark.parametrize("size", [1, 7, 64, 5001])
+@pytest.mark.parametrize("size", [2, 7, 64, 5001])
 def test_the_peak_tells(dtype, bad, size):
-    """Wherever it lies NaN or plus infinity shows in the largest logit; a mask of minus infinity does not."""
+    """Wherever it lies NaN or plus infinity shows in the largest logit; a mask does not, but one of a whole row."""
     for at in {0, size // 2, size - 1}:
         values = np.random.default_rng(0).normal(size=(2, size)).astype(np.float32)
         values[1, at] = bad
         assert not math.isfinite(peak(mx.array(values).astype(dtype)).item())
         values[1, at] = -math.inf
         assert math.isfinite(peak(mx.array(values).astype(dtype)).item())
+        values[1] = -math.inf  # no token of that row can be chosen
+        assert not math.isfinite(peak(mx.array(values).astype(dtype)).item())
 
 
 def test_masked_logits_and_large_values_are_left_alone(grouped):

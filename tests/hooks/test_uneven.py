@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import Site, patch, steer, trace, zero
+from lazarus_probe.hooks import Intervention, Site, patch, steer, trace, zero
 from tests.tolerance import assert_close
 
 UNEVEN = [[3, 5, 7, 11], [2, 4], [6, 8, 10, 12], [1, 9, 13]]
@@ -120,3 +120,22 @@ def test_a_trace_says_what_it_holds(grouped):
     with pytest.raises(ValueError, match="did you mean resid_post"):
         _ = "resid_pots.1" in run
     assert mx.array_equal(run["embed"], trace(grouped, EVEN, "embed")["embed"])
+
+
+@pytest.mark.parametrize("positions", [[3, 1], [-1, 0, 2], [[3, 1], [3, 1]], [[4, 0], [1, 2]]])
+@pytest.mark.parametrize("site", ["resid_post.1", "pattern.1", "keys.2", "head_out.1.2"])
+def test_an_edit_gets_positions_in_the_order_asked_for(grouped, site, positions):
+    """What was captured at positions in any order is put back at the same ones."""
+    donors = [prompt[::-1] for prompt in EVEN]
+    whole, some = trace(grouped, donors, site)[site], trace(grouped, donors, site, positions=positions)[site]
+    axis = 2 if site == "pattern.1" else 1
+    rows = positions if isinstance(positions[0], list) else [positions, positions]
+
+    def by_hand(value):
+        new = np.moveaxis(np.array(value), axis, 1)
+        for row, places in enumerate(rows):
+            new[row, places] = np.moveaxis(np.array(whole), axis, 1)[row, places]
+        return mx.array(np.moveaxis(new, 1, axis))
+
+    expected = trace(grouped, EVEN, (), Intervention(site, by_hand)).logits
+    assert mx.allclose(trace(grouped, EVEN, (), patch(site, some, positions)).logits, expected, atol=1e-5)
