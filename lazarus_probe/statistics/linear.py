@@ -23,6 +23,8 @@ def as_features(features: ArrayLike, n: int) -> Floats:
         ValueError: not two-dimensional, empty, not finite, or other than `n` rows.
     """
     array = np.asarray(features, dtype=np.float64)
+    if np.ma.is_masked(features):  # `asarray` gives what lies behind the mask
+        array = np.where(np.ma.getmaskarray(features), np.nan, array)
     if array.ndim != 2 or len(array) != n or not array.shape[1]:
         raise ValueError(
             f"features has shape {array.shape}: give (N, D) with a row for each of the {n} labels"

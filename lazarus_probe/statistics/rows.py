@@ -7,6 +7,7 @@ class "nan". So what is missing is refused by name before anything is made of it
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from math import isfinite
 from typing import Any
 
@@ -64,10 +65,10 @@ def present_units(units: Units, name: str = "units") -> Units:
 
 
 def _first_missing(values: Any) -> int | None:
-    if isinstance(values, np.ndarray) and values.dtype.kind in "fc":
-        there = np.isfinite(values)
-        bad = np.flatnonzero(~there if there.ndim == 1 else ~there.reshape(len(there), -1).all(axis=1))
-        return int(bad[0]) if len(bad) else None
+    if isinstance(values, np.ma.MaskedArray):
+        return _first_false(~np.ma.getmaskarray(values), _first_missing(np.ma.getdata(values)))
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fcmM":
+        return _first_false(np.isfinite(values))
     if isinstance(values, np.ndarray) and values.dtype.kind != "O":
         return None
     if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str | bytes):
@@ -75,8 +76,18 @@ def _first_missing(values: Any) -> int | None:
     return next((row for row, value in enumerate(values) if _missing(value)), None)
 
 
+def _first_false(there: NDArray[Any], other: int | None = None) -> int | None:
+    """The first row of which not all is there, or another that comes before it."""
+    bad = np.flatnonzero(~there.reshape(len(there), -1).all(axis=1)).tolist() if there.ndim else []
+    return min([*bad[:1], *([] if other is None else [other])], default=None)
+
+
 def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float | np.floating) and not isfinite(value))
+    if value is None or value is np.ma.masked:
+        return True
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(value))
+    return isinstance(value, float | np.floating | Decimal) and not isfinite(value)
 
 
 def _first_text(rows: Iterable[Any]) -> Any:

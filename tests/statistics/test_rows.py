@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -25,7 +26,10 @@ from lazarus_probe.statistics import (
 from lazarus_probe.statistics.rows import numbers, present
 
 GROUPS = list(range(8))
-MISSING = [None, math.nan, math.inf, np.float32("nan")]
+MISSING = [
+    *(None, math.nan, math.inf, np.float32("nan")),
+    *(Decimal("NaN"), np.ma.masked, np.datetime64("NaT"), np.timedelta64("NaT")),
+]
 FEATURES = np.random.default_rng(0).normal(size=(8, 3))
 
 
@@ -47,11 +51,22 @@ def test_arrays_are_looked_at_too():
         np.array([0, math.nan]),
         np.array(["a", None], object),
         np.array([[1.0, 2.0], [1.0, math.nan]]),
+        np.ma.array([0, 1, 1], mask=[False, True, True]),
+        np.ma.array([["a", "b"], ["a", "b"]], mask=[[False, False], [False, True]]),
+        np.ma.array([0.0, math.nan, 1.0], mask=[False, False, True]),
+        np.array(["2026-01-01", "NaT"], "datetime64[D]"),
     ):
         with pytest.raises(ValueError, match=r"x\[1\] is"):
             present(rows, "x")
     assert present(np.array(["nan", "None"]), "x").tolist() == ["nan", "None"]
     assert present((True, 2), "x").tolist() == [1, 2]
+
+
+def test_a_masked_feature_is_named():
+    """A number behind a mask is none: its row is refused, whatever lies there."""
+    masked = np.ma.array(FEATURES, mask=FEATURES == FEATURES[6, 1])
+    with pytest.raises(ValueError, match="features holds a number that is not finite in row 6"):
+        out_of_fold_classification(masked, [0, 1] * 4, GROUPS)
 
 
 def test_scores_are_numbers():
