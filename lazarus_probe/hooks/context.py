@@ -63,6 +63,7 @@ def hooked(
     Raises:
         HookError: at the end, an intervention or a capture, or one of its positions, met nothing.
         IndexError: a layer or head that does not exist.
+        TypeError: what is no site or no intervention.
         ValueError: an unknown site, or an edit whose result has another shape or type.
     """
     anatomy = subject.anatomy if isinstance(subject, Subject) else subject
@@ -79,8 +80,19 @@ def hooked(
 
 
 def several(given: Any, kind: type | tuple[type, ...]) -> list[Any]:
-    """One of a kind as a list of it, several as they are."""
-    return [given] if isinstance(given, kind) else list(given)
+    """One of a kind as a list of it, several as they are.
+
+    Raises:
+        TypeError: something that is none of that kind.
+    """
+    wanted = [given] if isinstance(given, kind) else list(given) if isinstance(given, Iterable) else [given]
+    for one in wanted:
+        if not isinstance(one, kind):
+            what = (
+                "an intervention, as of `zero`" if kind is Intervention else "a site, such as 'resid_post.3'"
+            )
+            raise TypeError(f"{one!r} is of type {type(one).__name__}; {what}, is needed")
+    return wanted
 
 
 def _watch(run: _Run, anatomy: Anatomy) -> Tap:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
 
-from lazarus_probe.hooks.positions import Positions, check_positions
+from lazarus_probe.hooks.positions import Positions, check_positions, rows_of
 from lazarus_probe.hooks.sites import Site
 
 Edit = Callable[[mx.array], mx.array]
@@ -41,6 +41,53 @@ class Intervention:
     def __str__(self) -> str:
         return f"{self.label} at {self.site}"
 
+    def of_rows(self, rows: Sequence[int], count: int) -> Intervention:
+        """The same for some rows of a batch of `count`: with their positions and values, where it has some by row."""
+        edit = replace(self.edit, rows=tuple(rows), count=count) if isinstance(self.edit, Put) else self.edit
+        return replace(self, edit=edit, positions=rows_of(self.positions, rows))
+
+
+@dataclass(frozen=True, eq=False)
+class Put:
+    """An edit that puts a value from elsewhere in the place of what is there, or adds it.
+
+    Attributes:
+        given: what broadcasts to the value there, or has a row for each of `count` prompts.
+        label: what errors call it.
+        factor: None to put it in place; a number to add that many times of it.
+        rows: which of `count` prompts the value there is of; None of all.
+        count: how many prompts there are.
+    """
+
+    given: Any
+    label: str
+    factor: float | None = None
+    rows: tuple[int, ...] | None = None
+    count: int = 0
+
+    def __call__(self, value: mx.array) -> mx.array:
+        """What takes the place of a value.
+
+        Raises:
+            ValueError: what was given does not fit it, or has rows of more or fewer prompts.
+        """
+        rows = self._of_rows(value)
+        if self.label == "resample" and rows.size != value.size:
+            raise ValueError(_misfit("resample", rows, value, "one donor row for every row is needed"))
+        given = fitted(rows, value, self.label)
+        return given if self.factor is None else value + self.factor * given
+
+    def _of_rows(self, value: mx.array) -> mx.array:
+        array = _array(self.given)
+        one = 1 in value.shape[1:3] and array.ndim == value.ndim - 1 and array.shape[0] == self.count
+        if self.rows is None or not (one or array.ndim == value.ndim) or array.shape[0] == 1:
+            return array
+        if array.shape[0] != self.count:
+            raise ValueError(
+                f"the value for {self.label} has {array.shape[0]} rows for {self.count} prompts; give one a prompt"
+            )
+        return array[mx.array(self.rows)]
+
 
 def zero(site: Site | str, positions: Positions = "all") -> Intervention:
     """Replace by zeros. Zero is seldom a value the model meets: report `mean` or `resample` first."""
@@ -49,35 +96,24 @@ def zero(site: Site | str, positions: Positions = "all") -> Intervention:
 
 def mean(site: Site | str, average: Any, positions: Positions = "all") -> Intervention:
     """Replace by an average over a reference set, such as (D,); it broadcasts to the value there."""
-    return Intervention(site, lambda value: fitted(average, value, "mean"), positions, "mean")
+    return Intervention(site, Put(average, "mean"), positions, "mean")
 
 
 def resample(site: Site | str, donors: Any, positions: Positions = "all") -> Intervention:
     """Replace by the rows of another run, as in causal scrubbing; `donors` has the value's shape."""
-
-    def edit(value: mx.array) -> mx.array:
-        rows = fitted(donors, value, "resample")
-        if _array(donors).size != value.size:
-            raise ValueError(_misfit("resample", donors, value, "one donor row for every row is needed"))
-        return rows
-
-    return Intervention(site, edit, positions, "resample")
+    return Intervention(site, Put(donors, "resample"), positions, "resample")
 
 
 def patch(site: Site | str, value: Any, positions: Positions = "all") -> Intervention:
     """Replace by a value from elsewhere, usually another trace; it broadcasts to the value there."""
-    return Intervention(site, lambda old: fitted(value, old, "patch"), positions, "patch")
+    return Intervention(site, Put(value, "patch"), positions, "patch")
 
 
 def steer(
     site: Site | str, direction: Any, coefficient: float = 1.0, positions: Positions = "all"
 ) -> Intervention:
     """Add `coefficient` times a direction, such as (D,), which is taken as it is: its norm counts."""
-
-    def edit(value: mx.array) -> mx.array:
-        return value + coefficient * fitted(direction, value, "steer")
-
-    return Intervention(site, edit, positions, "steer")
+    return Intervention(site, Put(direction, "steer", coefficient), positions, "steer")
 
 
 def scale(site: Site | str, factor: float, positions: Positions = "all") -> Intervention:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
@@ -138,7 +138,8 @@ def trace(
         subject: the model.
         prompts: a text, token ids, several of either, or an array (L,) or (B, L). Those of unequal length run apart.
         capture: sites to keep; their values are those after the interventions.
-        interventions: edits, made in this order where they share a site.
+        interventions: edits, made in this order where they share a site. Values with a row for each prompt, as of
+            `patch`, go to that prompt also where prompts run apart; an edit of your own gets the rows that run together.
         positions: positions to keep at the captured sites; every value keeps its position axis. `[[1], [4]]` are
             positions of each prompt, as many for each; interventions take such positions too.
 
@@ -155,13 +156,9 @@ def trace(
         check_rows(wanted, len(encoded))
     parts = []
     for rows, tokens in by_length(encoded, sum(map(len, encoded))):
-        some = [_for_rows(edit, rows, len(encoded)) for edit in edits]
+        some = [edit.of_rows(rows, len(encoded)) if len(rows) < len(encoded) else edit for edit in edits]
         parts.append(_part(subject, tuple(rows), tokens, sites, some, rows_of(kept, rows)))
     return Trace(tuple(parts))
-
-
-def _for_rows(edit: Intervention, rows: Sequence[int], count: int) -> Intervention:
-    return edit if len(rows) == count else replace(edit, positions=rows_of(edit.positions, rows))
 
 
 def _part(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import index as as_index
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -56,7 +57,7 @@ def encode_all(subject: Subject, prompts: Sequence[Prompt]) -> list[list[int]]:
 
     Raises:
         ValueError: an empty prompt, or a token id outside the vocabulary.
-        TypeError: `prompts` is one string rather than a sequence of them.
+        TypeError: `prompts` is one string rather than a sequence of them, or a token id is no whole number.
     """
     if isinstance(prompts, str):
         raise TypeError(f"prompts is one string, {prompts[:40]!r}; give a list of prompts")
@@ -98,8 +99,17 @@ def encode_some(subject: Subject, prompts: Any) -> list[list[int]]:
     return encoded
 
 
+def _whole(token: Any) -> int:
+    try:
+        return as_index(token)
+    except TypeError:
+        raise TypeError(
+            f"{token!r} of type {type(token).__name__} is no token id; give whole numbers"
+        ) from None
+
+
 def _checked(ids: Sequence[int], vocab_size: int) -> list[int]:
-    tokens = [int(token) for token in ids]
+    tokens = [_whole(token) for token in ids]
     if not tokens:
         raise ValueError("a prompt has no tokens; give at least one token a prompt")
     outside = [token for token in tokens if not 0 <= token < vocab_size]

@@ -264,3 +264,18 @@ def test_a_position_needs_a_call_of_the_model(grouped):
         hooked(grouped, (), zero("resid_post.0", "last")),
     ):
         grouped.anatomy.blocks[0](mx.ones((1, 2, 32)), "causal")
+
+
+@pytest.mark.parametrize(
+    ("capture", "edits", "message"),
+    [
+        ([None], (), "None is of type NoneType; a site, such as 'resid_post.3', is needed"),
+        (3, (), "3 is of type int; a site"),
+        ((), ["zero"], "'zero' is of type str; an intervention"),
+        ((), zero, "type function; an intervention"),
+    ],
+)
+def test_what_is_no_site_or_edit_is_refused(grouped, capture, edits, message):
+    """Something else in place of a site or an intervention is shown with its type."""
+    with pytest.raises(TypeError, match=message):
+        trace(grouped, TOKENS, capture, edits)

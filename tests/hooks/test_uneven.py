@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import Intervention, Site, patch, steer, trace, zero
+from lazarus_probe.hooks import Intervention, Site, mean, patch, resample, steer, trace, zero
 from tests.tolerance import assert_close
 
 UNEVEN = [[3, 5, 7, 11], [2, 4], [6, 8, 10, 12], [1, 9, 13]]
@@ -139,3 +139,33 @@ def test_an_edit_gets_positions_in_the_order_asked_for(grouped, site, positions)
 
     expected = trace(grouped, EVEN, (), Intervention(site, by_hand)).logits
     assert mx.allclose(trace(grouped, EVEN, (), patch(site, some, positions)).logits, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("site", ["resid_post.1", "head_out.2.1", "keys.0"])
+@pytest.mark.parametrize("make", [patch, resample, mean, steer])
+def test_each_prompt_gets_its_own_row(grouped, site, make):
+    """Values with a row for each prompt go to that prompt, whatever its length, with their position axis or without."""
+    donors = trace(grouped, [prompt[::-1] for prompt in UNEVEN], site, positions="last")[site]
+    for rows in (donors, donors[:, 0]):
+        logits = trace(grouped, UNEVEN, (), make(site, rows, positions="last")).logits_of()
+        for row, tokens in enumerate(UNEVEN):
+            alone = trace(grouped, tokens, (), make(site, donors[row : row + 1], positions="last"))
+            assert_close(grouped, logits[row], alone.logits[0])
+
+
+def test_one_value_is_for_all_prompts(grouped):
+    """A direction, or one row, is put in for every prompt; as many numbers as prompts are no rows."""
+    direction = np.random.default_rng(0).normal(size=32)
+    for given in (direction, direction[None, None]):
+        logits = trace(grouped, UNEVEN, (), steer("resid_post.1", given)).logits_of()
+        for row, tokens in enumerate(UNEVEN):
+            alone = trace(grouped, tokens, (), steer("resid_post.1", direction)).logits[0]
+            assert_close(grouped, logits[row], alone)
+
+
+@pytest.mark.parametrize("make", [patch, resample, steer])
+def test_rows_of_fewer_prompts_are_refused(grouped, make):
+    """Two rows would fit each part of four prompts, two of each length: they are refused, not used twice."""
+    prompts = [[3, 5, 7], [2, 4, 6], [1, 2, 3, 4], [5, 6, 7, 8]]
+    with pytest.raises(ValueError, match="has 2 rows for 4 prompts; give one a prompt"):
+        trace(grouped, prompts, (), make("resid_post.1", np.ones((2, 1, 32)), positions="last"))

@@ -64,7 +64,7 @@ def test_arrays_are_looked_at_too():
 
 def test_a_masked_feature_is_named():
     """A number behind a mask is none: its row is refused, whatever lies there."""
-    masked = np.ma.array(FEATURES, mask=FEATURES == FEATURES[6, 1])
+    masked = np.ma.array(FEATURES, mask=FEATURES[6, 1] == FEATURES)
     with pytest.raises(ValueError, match="features holds a number that is not finite in row 6"):
         out_of_fold_classification(masked, [0, 1] * 4, GROUPS)
 

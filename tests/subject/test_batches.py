@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lazarus_probe.subject import by_length
+from lazarus_probe.subject.batches import encode_some
 
 
 @given(
@@ -37,3 +38,10 @@ def test_nothing_to_batch_is_refused(encoded, message):
     """No prompts, and prompts of no tokens, are errors at once."""
     with pytest.raises(ValueError, match=message):
         by_length(encoded)
+
+
+@pytest.mark.parametrize("token", [1.5, "3", None, [3]])
+def test_what_is_no_whole_number_is_no_token(grouped, token):
+    """A number with a fraction is not cut to a token id: it is shown with its type."""
+    with pytest.raises(TypeError, match=r"of type \w+ is no token id; give whole numbers"):
+        encode_some(grouped, [[3, token]])
