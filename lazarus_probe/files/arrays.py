@@ -28,13 +28,16 @@ def read_arrays(path: str | Path, most: int = MOST_UNPACKED) -> dict[str, NDArra
     Raises:
         OSError: it cannot be read, is no regular file, or is larger than `most` bytes.
         ValueError: it holds more than `most` bytes unpacked, an array of another type, or one that is not as long as it
-            says. What else a damaged archive raises is in `subject.damage.DAMAGED`.
+            says, or two of one name. What else a damaged archive raises is in `subject.damage.DAMAGED`.
     """
     with open_archive(path, most) as archive:
-        return {
-            (key := member.filename.removesuffix(".npy")): from_npy(key, archive.read(member))
-            for member in archive.infolist()
-        }
+        found: dict[str, NDArray[Any]] = {}
+        for member in archive.infolist():
+            key = member.filename.removesuffix(".npy")
+            if key in found:
+                raise ValueError(f"it holds {key[:80]!r} twice")
+            found[key] = from_npy(key, archive.read(member))
+        return found
 
 
 @contextmanager
@@ -70,7 +73,10 @@ def from_npy(key: str, content: bytes) -> NDArray[Any]:
         raise ValueError(f"its {key[:80]!r} has a header of {length} bytes; at most {MOST_HEADER} are read")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NumPy's, on headers that Python 2 wrote
-        shape, in_columns, dtype = readers[version](file)
+        try:
+            shape, in_columns, dtype = readers[version](file)
+        except ValueError:  # NumPy's tells of objects of Python
+            raise ValueError(f"its {key[:80]!r} has a header that describes no array") from None
     if dtype.kind not in "biufU":
         raise ValueError(f"its {key!r} is of type {dtype}; numbers and texts are read")
     left = content[file.tell() :]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,12 @@ def read_json(path: str | Path, most: int = MOST_TEXT) -> Any:
     return parse_json(read_text(path, most))
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, once: bool = False) -> Any:
     """What a text of JSON means.
+
+    Args:
+        text: of JSON.
+        once: whether an object that names an entry twice is refused: readers differ in which they take.
 
     Raises:
         ValueError: it is none, nests deeper than `MOST_DEPTH`, has more than `MOST_ENTRIES` entries, a number of
@@ -36,7 +41,7 @@ def parse_json(text: str | bytes) -> Any:
     if sum(map(text.count, ",:[{")) > MOST_ENTRIES:
         raise ValueError(f"more than {MOST_ENTRIES:,} entries")
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_named_once if once else None)
     except RecursionError:
         raise ValueError(f"nested deeper than {MOST_DEPTH} levels") from None
     except json.JSONDecodeError:
@@ -49,6 +54,14 @@ def parse_json(text: str | bytes) -> Any:
     if _HALF.search(text) and not _whole(document):
         raise ValueError("half a character, as in \\ud800: a surrogate without the other of its pair")
     return document
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"it names {twice[:80]!r} twice")
+    return named
 
 
 def _deeper(document: Any, most: int) -> bool:

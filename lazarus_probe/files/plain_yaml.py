@@ -13,6 +13,7 @@ from lazarus_probe.files.reading import MIB, read_text
 MOST = MIB  # bytes: PyYAML reads 100 kB a second
 MOST_DEPTH = 50
 MOST_NODES = 50_000  # aliases counted as often as they stand
+MERGE = "tag:yaml.org,2002:merge"
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def parse_yaml(text: str) -> YamlDocument:
     """What a text of YAML means; tags beyond YAML's own are refused, so that no code runs.
 
     Raises:
-        YamlError: it is none, nests deeper than `MOST_DEPTH`, has more than `MOST_NODES` values, holds itself, or a
-            value is not of the type that its tag says.
+        YamlError: it is none, nests deeper than `MOST_DEPTH`, has more than `MOST_NODES` values, holds itself, names an
+            entry twice, or a value is not of the type that its tag says.
     """
     loader: _Loader | None = None
     try:
@@ -94,6 +95,7 @@ class _Loader(yaml.SafeLoader):
         if not alias:
             self._sizes[id(node)] = 1 + sum(self._sizes.get(id(part), 0) for part in _parts(node))
             self._check_text(node, event)
+            self._check_names(node)
         if self._sizes.get(id(node), 0) > MOST_NODES:
             self._refuse(f"more than {MOST_NODES:,} values, aliases written out", event)
         return node
@@ -106,6 +108,16 @@ class _Loader(yaml.SafeLoader):
                 self._refuse(
                     "half a character, as in \\ud800: a surrogate without the other of its pair", event
                 )
+
+    def _check_names(self, node: Any) -> None:
+        """Whether a mapping names each entry once: of two thresholds of a claim the second would count, unsaid."""
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else []:
+            if isinstance(key, yaml.ScalarNode) and key.tag != MERGE:
+                name = (key.tag, key.value)
+                if name in lines:
+                    self._refuse(f"{key.value[:40]!r} stands twice, first on line {lines[name]}", key)
+                lines[name] = key.start_mark.line + 1
 
     def _refuse(self, problem: str, event: Any) -> None:
         raise yaml.composer.ComposerError(None, None, problem, event.start_mark)

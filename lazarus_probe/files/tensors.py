@@ -69,7 +69,7 @@ def read_entries(path: str | Path) -> dict[str, TensorEntry]:
     if raw.count(b'"data_offsets"') > MOST_TENSORS:
         raise ValueError(f"it has more than {MOST_TENSORS:,} tensors")
     try:
-        header = parse_json(raw)
+        header = parse_json(raw, once=True)
     except ValueError as error:
         raise ValueError(f"its header is not that of a safetensors file ({error})") from None
     if not isinstance(header, dict):

@@ -139,7 +139,7 @@ def trace(
         prompts: a text, token ids, several of either, or an array (L,) or (B, L). Those of unequal length run apart.
         capture: sites to keep; their values are those after the interventions.
         interventions: edits, made in this order where they share a site. Values with a row for each prompt, as of
-            `patch`, go to that prompt also where prompts run apart; an edit of your own gets the rows that run together.
+            `patch`, go to that prompt also where prompts run apart; another edit gets the rows that run together.
         positions: positions to keep at the captured sites; every value keeps its position axis. `[[1], [4]]` are
             positions of each prompt, as many for each; interventions take such positions too.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,7 @@ def as_features(features: ArrayLike, n: int) -> Floats:
     """
     array = np.asarray(features, dtype=np.float64)
     if np.ma.is_masked(features):  # `asarray` gives what lies behind the mask
-        array = np.where(np.ma.getmaskarray(features), np.nan, array)
+        array = np.where(np.ma.getmaskarray(cast(Any, features)), np.nan, array)
     if array.ndim != 2 or len(array) != n or not array.shape[1]:
         raise ValueError(
             f"features has shape {array.shape}: give (N, D) with a row for each of the {n} labels"

@@ -25,6 +25,7 @@ T = TypeVar("T")
 MOST = {".json": 256 * MIB, ".jinja": 4 * MIB, ".txt": 256 * MIB, ".model": 256 * MIB, ".tiktoken": 256 * MIB}
 SMALL = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.json")
 SETTINGS = ("config.json", "generation_config.json", "hf_quant_config.json")
+READ = (*SMALL, *SETTINGS, "tokenizer.json", "chat_template.jinja")
 MOST_GROWTH = 1_000  # times the length of a text: Unicode's own forms make 18 characters of one
 MOST_PUT_IN = 10_000  # characters before each text
 MOST_PADDING = 1_000_000
@@ -45,14 +46,16 @@ def check_texts(folder: Path) -> None:
         LoadError: one is not; the message names it.
     """
     for path in sorted([*folder.iterdir(), *(folder / "additional_chat_templates").glob("*.jinja")]):
-        if path.suffix not in MOST or path.is_dir():
+        if path.suffix not in MOST or (path.is_dir() and path.name not in READ):
             continue
         try:
             if path.is_symlink() and not path.exists():
                 raise OSError(0, "it is a link that leads nowhere")
             check_regular(path, MOST[path.suffix])
-            if path.name in (*SMALL, *SETTINGS, "tokenizer.json"):
+            if path.name in READ and path.suffix == ".json":
                 _check_object(path, read_json(path, MOST[path.suffix]))
+        except LoadError:
+            raise
         except OSError as error:
             raise LoadError(f"{path} cannot be read: {error.strerror or error}") from None
         except ValueError as error:
@@ -97,11 +100,14 @@ def _check_named(path: Path, key: str, named: Path) -> None:
 
 def _templates(path: Path, found: Any) -> Iterator[tuple[str, str]]:
     """Each template by name: one, a mapping, or a list of `name` and `template`."""
-    if isinstance(found, list) and all(isinstance(each, dict) for each in found):
-        found = {str(each.get("name")): each.get("template") for each in found}
-    templates = found if isinstance(found, dict) else {} if found is None else {"chat_template": found}
-    for name, template in templates.items():
-        if not isinstance(template, str):
+    several = isinstance(found, list) and all(isinstance(each, dict) for each in found)
+    pairs = [(each.get("name"), each.get("template")) for each in found] if several else []
+    if isinstance(found, dict):
+        pairs = list(found.items())
+    elif found is not None and not several:
+        pairs = [("chat_template", found)]
+    for name, template in pairs:
+        if not isinstance(name, str) or not isinstance(template, str):
             raise LoadError(
                 f"{path}: chat_template is {ascii(found)[:60]}; a text, or texts by name, are needed"
             )

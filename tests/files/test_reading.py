@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
+import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +112,8 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: 1\nb: &b [*b]", r"\*b stands within what it names", 2),
         ("[" * 60 + "]" * 60, "nested deeper than 50 levels", 1),
         ("a: 1\nb: !!timestamp x", "'x' is no timestamp", 2),
+        ("a: 1\nb: 2\na: 3", "'a' stands twice, first on line 1", 3),
+        ("a:\n  b: {c: .5, d: 1, c: .9}", "'c' stands twice, first on line 2", 2),
         ("a: !!int x", "'x' is no int", 1),
         ("a: 2001-99-99", "'2001-99-99' is no timestamp", 1),
         ("a: !!python/object/apply:os.getpid []", "could not determine a constructor", 1),
@@ -126,6 +131,8 @@ def test_yaml_with_aliases_that_stay_small_is_read():
     """Anchors, aliases and merges mean what YAML says."""
     found = parse_yaml("a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}\n").value
     assert found == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "y": 2}}
+    assert parse_yaml("a: &a {x: 1, y: 1}\nb: {<<: *a, x: 2}\n").value["b"] == {"x": 2, "y": 1}
+    assert parse_yaml("1: x\n'1': y").value == {1: "x", "1": "y"}
     assert parse_yaml("").value is None
 
 
@@ -163,3 +170,30 @@ def test_archives_are_those_of_numpy_and_hold_what_they_say(tmp_path):
     np.savez(path, a=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="of type object"):
         read_arrays(path)
+
+
+def test_a_name_that_stands_twice_is_refused(tmp_path):
+    """A header of weights or an archive with two entries of one name is no file: readers differ in which they take."""
+    entry = '{"dtype":"F32","shape":[1],"data_offsets":[%d,%d]}'
+    header = f'{{"a\\n":{entry % (0, 4)},"a\\n":{entry % (4, 8)}}}'.encode()
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(ValueError, match=r"its header is not .* \(it names 'a\\n' twice\)"):
+        read_entries(tmp_path / "x.safetensors")
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the writer's own
+        for value in (0.0, 1.0):
+            np.save(part := io.BytesIO(), np.full(2, value))
+            archive.writestr("a.npy", part.getvalue())
+    with pytest.raises(ValueError, match="it holds 'a' twice"):
+        read_arrays(tmp_path / "x.npz")
+    assert parse_json('{"a": 1, "a": 2}') == {"a": 2}
+
+
+def test_a_header_that_describes_no_array_is_refused_in_words(tmp_path):
+    """What NumPy says of a header that is an expression names objects of Python; the refusal names the array."""
+    header = b"{'descr':'<f4','fortran_order':False,'shape':(10**9,2)}\n"
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("a.npy", content)
+    with pytest.raises(ValueError, match=r"^its 'a' has a header that describes no array$"):
+        read_arrays(tmp_path / "x.npz")

@@ -147,3 +147,25 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path, make_llama, save_chec
     small = save_checkpoint(tmp_path / "small", make_llama(vocab_size=20))
     with pytest.raises(LoadError, match=r"has a token \d+, and the model embeds 20"):
         Subject.load(small)
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"])
+def test_a_folder_in_place_of_a_file_is_refused(folder, name):
+    """A folder under the name of a file that would be read is said to be one: its settings would be lost unsaid."""
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir()
+    with pytest.raises(LoadError, match=rf"{name} cannot be read: Is a directory"):
+        Subject.load(folder)
+
+
+@pytest.mark.parametrize(
+    "templates", [[{"nome": "default"}], ["a"], [{"name": ["x"], "template": "a"}], {"default": 3}]
+)
+def test_templates_that_have_no_names_or_texts_are_shown(folder, templates):
+    """A list of templates of another kind is shown as it stands, once."""
+    with_settings(folder, chat_template=templates)
+    with pytest.raises(LoadError) as raised:
+        Subject.load(folder)
+    message = str(raised.value)
+    assert f"chat_template is {templates!r}; a text, or texts by name, are needed" in message
+    assert message.count("tokenizer_config.json") == 1
