@@ -73,6 +73,11 @@ def _why_missing(folder: Path, name: str) -> str:
             f"its weights are in {pickle}, a pickle, which may hold code and is never read; save it again with peft "
             "(save_pretrained, safe_serialization=True)"
         )
+    if name == PEFT_WEIGHTS and any(folder.glob("adapter_model-*-of-*.safetensors")):
+        return (
+            "its weights are in several files, and adapters in one are loaded; save it again with peft "
+            "(save_pretrained, max_shard_size='100GB')"
+        )
     return f"{name} is missing"
 
 
@@ -124,6 +129,8 @@ def _check_zip(path: Path) -> None:
     try:
         with open_archive(path) as archive:
             damaged = archive.testzip()
+    except OSError as error:
+        raise LoadError(f"{path} cannot be read: {error.strerror or error}") from None
     except DAMAGED as error:
         raise LoadError(f"{path} is truncated or damaged: {' '.join(str(error).split())}") from None
     if damaged:

@@ -249,3 +249,12 @@ def test_commands_take_it(checkpoint, tmp_path, capsys):
     compared = ["introspect", "weight-diff", "--base", str(checkpoint), "--finetuned", str(folder)]
     assert lazarus.main(compared) == 0
     assert "tiny+peft" in capsys.readouterr().out
+
+
+def test_an_adapter_in_several_files_is_said_to_be_one(tmp_path):
+    """Weights that peft split are named, with what to do, and not called missing."""
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    for number in (1, 2):
+        (tmp_path / f"adapter_model-0000{number}-of-00002.safetensors").write_bytes(b"")
+    with pytest.raises(LoadError, match=r"its weights are in several files, .*max_shard_size"):
+        check_adapter(tmp_path)
