@@ -34,8 +34,14 @@ def pytest_runtest_makereport(
     report = yield
     if is_claim(item):
         report.probe_cases = item.config.stash.get(CASES, None)  # type: ignore[attr-defined]
-    if EVIDENCE in item.stash and call.when != "teardown" and _is_judged(item, call, report):
-        return report
+    if EVIDENCE not in item.stash or call.when == "teardown" or not _is_judged(item, call, report):
+        _tell_what_broke(item, call, report)
+    if is_claim(item):
+        make_readable(report)
+    return report
+
+
+def _tell_what_broke(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
     if report.failed and call.excinfo is not None:
         report.longrepr = one_line(item, call.excinfo) or report.longrepr
     if report.failed and RUNS in item.stash:
@@ -45,9 +51,6 @@ def pytest_runtest_makereport(
         )
     if report.failed and call.when != "teardown" and is_claim(item):
         report.probe_broken = _broken(item, call, report)  # type: ignore[attr-defined]
-    if report.failed and is_claim(item):
-        make_readable(report)
-    return report
 
 
 def _is_judged(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> bool:

@@ -15,11 +15,14 @@ from lazarus_probe.plugin.collection import LEFT_OUT, REFUSAL, SELECTED, is_clai
 from lazarus_probe.plugin.moves import Moves
 from lazarus_probe.plugin.options import report_folder
 from lazarus_probe.plugin.outcomes import CASES
+from lazarus_probe.plugin.readable import make_warning_readable
 from lazarus_probe.plugin.run_file import RunFile
 from lazarus_probe.plugin.seeds import seeds_of
 from lazarus_probe.reports.untrusted import in_line
 
 if TYPE_CHECKING:
+    from warnings import WarningMessage
+
     from lazarus_probe.claims.attempts import Broken
     from lazarus_probe.claims.families import FamilyRecord
     from lazarus_probe.claims.record import ClaimRecord
@@ -37,7 +40,9 @@ class ClaimSession:
         self.cases: int | None = None
         self.file = RunFile(config)
         self.ran: set[str] = set()
+        self.claims: set[str] = set()  # node ids; on a parallel run those of the workers are not known
         self.left_out = 0
+        self.skipped = False
         self.crashed = False
         self.problems: list[str] = []
         self.notes: list[str] = []
@@ -47,14 +52,16 @@ class ClaimSession:
         self.moves = Moves(config)
         self.lf = bool(config.getoption("lf", False) and _failed_last_time(config))
 
-    def pytest_collection_finish(self) -> None:
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Count the verdicts that a whole run has; pytest comes here from a refusal too, which counts nothing."""
         if SELECTED in self.config.stash:
             self.config.stash[CASES] = self.config.stash[SELECTED] + self.left_out
+        self.claims = {item.nodeid for item in session.items if is_claim(item)}
 
     @pytest.hookimpl(tryfirst=True)  # what is shown as over is on the disk
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what a claim's report carries."""
+        self.skipped |= _came_to_nothing(report)
         attempt = None if is_worker(self.config) else _attempt(report)
         if attempt is None:
             return
@@ -63,6 +70,12 @@ class ClaimSession:
         self.file.add(attempt, self.cases)
         if hasattr(report, "probe"):
             self.moves.remember(report, _case_of(attempt))
+
+    @pytest.hookimpl(tryfirst=True)  # before a worker of a parallel run sends it
+    def pytest_warning_recorded(self, warning_message: WarningMessage, nodeid: str) -> None:
+        """Spell out what a claim's warning holds that no terminal or worker can."""
+        if nodeid in self.claims:
+            make_warning_readable(warning_message)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         """Count what ran: fewer than were collected make a partial run."""
@@ -136,7 +149,7 @@ class ClaimSession:
         return bool(untested and self.config.getoption("probe_strict"))
 
     def _write(self, *, cut_short: bool) -> None:
-        run = self._run(partial=cut_short or bool(self.left_out) or self.lf)
+        run = self._run(partial=cut_short or bool(self.left_out) or self.skipped or self.lf)
         self.problems += self.file.problems
         try:
             self._report(run)
@@ -245,6 +258,11 @@ def _attempt(report: pytest.TestReport) -> ClaimRecord | Broken | None:
     ):  # xdist's or pytest-forked's word of a process that died
         return Broken(test=without_halves(report.nodeid), error=without_halves(str(report.longrepr)))
     return None
+
+
+def _came_to_nothing(report: pytest.TestReport) -> bool:
+    """Whether a claim's test was left out while it ran: `pytest.skip`, a marker, or `pytest.xfail`."""
+    return hasattr(report, "probe_cases") and report.skipped and not hasattr(report, "probe")
 
 
 def _case_of(attempt: ClaimRecord | Broken) -> tuple[str, str]:

@@ -9,8 +9,8 @@ _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
-# What a CI host would take as a command: `::error::` begins a line on GitHub, `##[` and `##vso[` stand anywhere.
-_COMMAND = re.compile(r"(^\s*(?=::)|(?=##(?:vso)?\[))([:#])", re.MULTILINE)
+# What a CI host would take as a command: `::error::` begins a line on GitHub; `##[`, `##vso[`, `##teamcity[` anywhere.
+_COMMAND = re.compile(r"(^\s*(?=::)|(?=##(?:vso|teamcity)?\[))([:#])", re.MULTILINE)
 PLAIN = re.compile(r"[\w.:+-]+", re.ASCII)
 
 
