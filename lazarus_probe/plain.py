@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
+import reprlib
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 # A level costs the recursion of each reader and writer; what is measured needs three or four.
@@ -33,6 +36,8 @@ def storable(value: Any) -> Any:
 def plain(value: Any, name: str = "it", depth: int = 0) -> Any:
     """A value as plain Python numbers, texts, lists and dicts; NumPy's become those.
 
+    A number that is not finite becomes its name, as in `nan`: JSON has none, and the writers make a null of it.
+
     Args:
         value: to keep.
         name: what errors call it, as in `details`.
@@ -54,12 +59,16 @@ def plain(value: Any, name: str = "it", depth: int = 0) -> Any:
         return without_halves(str(value))
     if type(value) is int:
         return _bounded(value, name)
+    if type(value) is float and not math.isfinite(value):
+        return str(value)
     if value is None or type(value) in (bool, float):
         return value
-    if hasattr(value, "tolist"):
-        return plain(value.tolist(), name, depth)
+    if hasattr(value, "tolist") and type(listed := value.tolist()) is not type(value):
+        return plain(listed, name, depth)
+    if hasattr(value, "tolist") and isinstance(value, Real):  # NumPy's long double is a list of itself
+        return float(value)
     raise NotPlainError(
-        f"{value!r} ({type(value).__name__}) cannot be kept on a report: give a number, string or list"
+        f"{reprlib.repr(value)} ({type(value).__name__}) cannot be kept on a report: give a number, string or list"
     )
 
 

@@ -106,6 +106,39 @@ def test_arrays_and_their_scalars_become_plain():
     assert type(found["details"]["nested"]["flag"]) is bool
 
 
+def test_odd_numbers_come_through():
+    """A long double is a number, and what is not finite keeps its name, which JSON has no number for."""
+    details = {
+        "long": np.longdouble(0.5),
+        "row": np.array([1, 2], np.longdouble),
+        "off": [float("nan"), -np.inf],
+    }
+    assert replace(SOUND, details=details).as_dict()["details"] == {
+        "long": 0.5,
+        "row": [1.0, 2.0],
+        "off": ["nan", "-inf"],
+    }
+
+
+@pytest.mark.parametrize("value", [b"x" * 10**6, {*range(10**5)}])
+def test_a_large_value_is_refused_in_few_words(value):
+    """What cannot be kept is named by its beginning, not by all of it."""
+    with pytest.raises(TypeError, match=r"cannot be kept on a report") as error:
+        replace(SOUND, details={"x": value})
+    assert len(str(error.value)) < 200
+
+
+class Itself:
+    def tolist(self):
+        return self
+
+
+def test_a_list_of_itself_is_refused():
+    """What calls itself its own list is no array."""
+    with pytest.raises(TypeError, match=r"\(Itself\) cannot be kept on a report"):
+        replace(SOUND, details={"x": Itself()})
+
+
 def test_best_control_leaves_least_gain():
     """The best control is the one that the score gains least over."""
     close = Control("bag_of_tokens", score=0.8, gain=0.1, low=0.0, high=0.2)
