@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, get_args
 
 from lazarus_probe.claims.verdict import Outcome
+from lazarus_probe.spelling import nearest
 
 Change = Literal["lost", "weakened", "no longer measurable", "gained", "newly measurable"]
 CHANGES: tuple[Change, ...] = get_args(Change)
@@ -30,18 +32,26 @@ def change_of(before: Outcome, now: Outcome) -> Change | None:
 
 
 def read_changes(text: str, option: str) -> frozenset[Change]:
-    """The changes that a text names, as in `lost,weakened`; `any` is all of them, `none` is none.
+    """The changes that a text names, as in `lost,weakened`; `any` alone is all of them, `none` alone is none.
+
+    Case does not matter, nor whether words are joined by `-`, `_` or a space.
 
     Raises:
         ValueError: a name that is none of theirs; names the option.
     """
-    if text.strip() in ("any", "none"):
-        return frozenset(CHANGES if text.strip() == "any" else ())
     by_name = {change.replace(" ", "-"): change for change in CHANGES}
-    names = [name.strip().replace(" ", "-") for name in text.split(",")]
-    if unknown := [name for name in names if name not in by_name]:
+    names = [re.sub(r"[\s_-]+", "-", name.strip().lower()) for name in text.split(",")]
+    if names in (["any"], ["none"]):
+        return frozenset(CHANGES if names == ["any"] else ())
+    if alone := [name for name in names if name in ("any", "none")]:
         raise ValueError(
-            f"{option} {unknown[0]!r} is unknown; give any, none, or some of {', '.join(by_name)}"
+            f"{option} {text!r} has {alone[0]} beside others: give it alone, or some of the others"
+        )
+    if unknown := [name for name in names if name not in by_name]:
+        close = nearest(unknown[0], ["any", "none", *by_name])
+        guess = f"did you mean {close}? " if close else ""
+        raise ValueError(
+            f"{option} {unknown[0]!r} is unknown; {guess}give any, none, or some of {', '.join(by_name)}"
         )
     return frozenset(by_name[name] for name in names)
 

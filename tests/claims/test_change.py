@@ -55,6 +55,23 @@ def test_what_an_option_takes_comes_back(changes):
 def test_an_unknown_change_is_named(text):
     """What is no change is refused with the option and all there are."""
     with pytest.raises(
-        ValueError, match=r"^--fail-on '.*' is unknown; give any, none, or some of lost, weakened, "
+        ValueError,
+        match=r"^--fail-on '.*' is unknown; (did you mean \w+\? )?give any, none, or some of lost, weakened, ",
     ):
+        read_changes(text, "--fail-on")
+
+
+@pytest.mark.parametrize(
+    "text", ["Lost", " LOST ,gained", "no longer measurable", "no_longer_measurable", "ANY"]
+)
+def test_a_change_is_read_in_each_spelling(text):
+    """Case, and what joins two words, do not matter."""
+    plain = ",".join(name.strip().replace("_", "-").replace(" ", "-") for name in text.lower().split(","))
+    assert read_changes(text, "--fail-on") == read_changes(plain, "--fail-on")
+
+
+@pytest.mark.parametrize("text", ["any,lost", "none,lost"])
+def test_all_and_none_stand_alone(text):
+    """What contradicts itself is refused in words of its own."""
+    with pytest.raises(ValueError, match=f"'{text}' has (any|none) beside others: give it alone, or "):
         read_changes(text, "--fail-on")
