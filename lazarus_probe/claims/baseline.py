@@ -14,7 +14,7 @@ from lazarus_probe.claims.differences import difference
 from lazarus_probe.claims.known import Known
 from lazarus_probe.claims.record import ClaimRecord, named_seeds
 from lazarus_probe.files.plain_json import read_json
-from lazarus_probe.subject.whole_files import alone_at, write_aside
+from lazarus_probe.subject.whole_files import alone_at, make_folder, write_aside
 
 SCHEMA: Literal[3] = 3
 ANEW = "take it away and make it anew with --probe-update"
@@ -184,7 +184,7 @@ def update_baseline(path: Path, records: Iterable[ClaimRecord], seeds: Sequence[
     records = list(records)
     model = records[0].model
     now = {record.key: _in_family(record) for record in records}
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with alone_at(path):
         before = _kept(path, model.fingerprint, seeds)
         _write(path, records, seeds, {**before, **now})
@@ -199,7 +199,7 @@ def save_baseline(path: Path, records: Iterable[ClaimRecord], seeds: Sequence[in
             cannot be written.
     """
     records = list(records)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with alone_at(path):
         return _replace(path, records, seeds)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.python import _ascii_escaped_by_config
 
 DEFAULT_MODEL = "organism"
 DEFAULT_BASES = {"organism": "organism-early", "organism-rlvf": "organism-early"}
@@ -60,6 +61,11 @@ def label(name: str) -> str:
         return f"{twin[0]}-untrained-{twin[1]}" if twin[1] else f"{twin[0]}-untrained"
     folder = Path(name).expanduser()
     return folder.resolve().name if name not in bundled.names() and folder.is_dir() else name
+
+
+def identifier(config: pytest.Config, name: str) -> str:
+    """A model's label as it stands in the id of a test: pytest spells out what is no ASCII."""
+    return _ascii_escaped_by_config(label(name), config)
 
 
 def problem_with(config: pytest.Config) -> str | None:
@@ -148,7 +154,7 @@ def parameters(item: pytest.Item) -> str:
         return ""
     text = f"-{callspec.id}-"
     if uses_models(item):
-        text = text.replace(f"-{label(callspec.params['subject'])}-", "-", 1)
+        text = text.replace(f"-{identifier(item.config, callspec.params['subject'])}-", "-", 1)
     if step := _repeated(item):
         before, _, after = text.rpartition(f"-{step}-")
         text = f"{before}-{after}"

@@ -99,13 +99,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _check_options(config: pytest.Config) -> None:
+    from lazarus_probe.subject.whole_files import is_there
+
     check_seeds(config)
     _check_workers_get_them(config)
     if config.getoption("probe_fail_on") is not None:  # else nothing is to be imported yet
         fail_on(config)
     folders = {"--probe-report": report_folder(config), "--probe-activations": activations_folder(config)}
     for option, folder in folders.items():
-        if folder and folder.exists() and not folder.is_dir():
+        if folder and is_there(folder) and not folder.is_dir():
             given = config.getoption(option.removeprefix("--").replace("-", "_")) or folder
             raise pytest.UsageError(f"{option} {given} is a file; give a folder")
     from lazarus_probe.plugin.baselines import check_baselines

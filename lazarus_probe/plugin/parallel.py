@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lazarus_probe.plugin.models import asked_for, label, models
+from lazarus_probe.plugin.models import asked_for, identifier, models
 
 CHOSEN: pytest.StashKey[bool] = pytest.StashKey()
 
@@ -32,7 +32,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
     from xdist.workermanage import parse_tx_spec_config  # type: ignore[import-untyped]
 
-    names = sorted(map(label, models(config)), key=len, reverse=True)
+    names = sorted((identifier(config, name) for name in models(config)), key=len, reverse=True)
     whole = len(names) >= len(parse_tx_spec_config(config))
 
     class ByModel(LoadScopeScheduling):

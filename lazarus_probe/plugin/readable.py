@@ -29,7 +29,7 @@ def make_readable(report: pytest.TestReport) -> None:
 
 
 def make_warning_readable(warning: WarningMessage) -> None:
-    """The same for a warning; its text takes the place of the warning itself, where that holds something to spell out."""
+    """The same for a warning: its text takes the place of one that holds something to spell out."""
     text = str(warning.message)
     if (shown := on_terminal(text)) != text:
         warning.message = shown

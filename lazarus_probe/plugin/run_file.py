@@ -31,19 +31,32 @@ class RunFile:
         self.run: str | None = None
         self.file: Path | None = None
         self.problems: list[str] = []
+        self.over: list[ClaimRecord | Broken] = []
+        self.cases: int | None = None
+        self.written = 0  # of those that are over
 
     def add(self, attempt: ClaimRecord | Broken, cases: int | None) -> None:
-        """Write an attempt down; a disk that is full ends no session, and what comes after is tried again.
+        """Write an attempt down; a disk that is full ends no session, and all that is missing is tried again.
 
         Args:
             attempt: that is over.
             cases: how many the whole run has, where that is known.
         """
+        self.over.append(attempt)
+        self.cases = cases
+        self.write()
+
+    def write(self) -> None:
+        """Write down what is not written yet; anew, where somebody took the file away."""
         from lazarus_probe.reports.run_log import add_attempt
 
         try:
-            self.file = self.file or self._started(attempt, cases)
-            add_attempt(self.file, attempt)
+            if self.file is None or not self.file.exists():
+                self.file, self.written = None, 0
+                self.file = self._started(self.over[0], self.cases)
+            for attempt in self.over[self.written :]:
+                add_attempt(self.file, attempt)
+                self.written += 1
         except OSError as error:
             problem = f"run.jsonl could not be written: {error}"
             if problem not in self.problems:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from lazarus_probe.plain import without_halves
 from lazarus_probe.plugin.baselines import keep, remarks, with_known
 from lazarus_probe.plugin.collection import LEFT_OUT, REFUSAL, SELECTED, is_claim, is_worker
+from lazarus_probe.plugin.models import asked_for
 from lazarus_probe.plugin.moves import Moves
 from lazarus_probe.plugin.options import report_folder
 from lazarus_probe.plugin.outcomes import CASES
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lazarus_probe.claims.record import ClaimRecord
     from lazarus_probe.reports.run import Run
 
+PHASES = ("setup", "call", "teardown")  # else it is xdist's or pytest-forked's word of a process that died
 USUAL = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 
 
@@ -36,11 +37,11 @@ class ClaimSession:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.attempts: list[ClaimRecord | Broken] = []
         self.cases: int | None = None
         self.file = RunFile(config)
         self.ran: set[str] = set()
-        self.claims: set[str] = set()  # node ids; on a parallel run those of the workers are not known
+        self.claims: set[str] = set()  # node ids; of a parallel run's workers those whose tests have begun
+        self.others: set[str] = set()  # likewise, of tests that decide no claim
         self.left_out = 0
         self.skipped = False
         self.crashed = False
@@ -56,16 +57,18 @@ class ClaimSession:
         """Count the verdicts that a whole run has; pytest comes here from a refusal too, which counts nothing."""
         if SELECTED in self.config.stash:
             self.config.stash[CASES] = self.config.stash[SELECTED] + self.left_out
-        self.claims = {item.nodeid for item in session.items if is_claim(item)}
+        for item in session.items:
+            (self.claims if is_claim(item) else self.others).add(item.nodeid)
 
     @pytest.hookimpl(tryfirst=True)  # what is shown as over is on the disk
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what a claim's report carries."""
         self.skipped |= _came_to_nothing(report)
-        attempt = None if is_worker(self.config) else _attempt(report)
+        if report.when in PHASES:
+            (self.claims if hasattr(report, "probe_cases") else self.others).add(report.nodeid)
+        attempt = None if is_worker(self.config) else self._attempt(report)
         if attempt is None:
             return
-        self.attempts.append(attempt)
         self.cases = getattr(report, "probe_cases", None) or self.cases
         self.file.add(attempt, self.cases)
         if hasattr(report, "probe"):
@@ -84,6 +87,24 @@ class ClaimSession:
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Count the claims that `-k`, `-m`, `--lf` or another plugin leaves out."""
         self.left_out += sum(map(is_claim, items))
+
+    def _attempt(self, report: pytest.TestReport) -> ClaimRecord | Broken | None:
+        """What a report says of a claim, if it is over."""
+        from lazarus_probe.claims.attempts import Broken
+        from lazarus_probe.claims.record import ClaimRecord
+
+        if hasattr(report, "probe"):
+            return ClaimRecord.model_validate(report.probe)
+        if broken := getattr(report, "probe_broken", None):
+            return Broken.model_validate(broken)
+        if report.when in PHASES or not self._may_be_claim(report.nodeid):
+            return None
+        return Broken(test=without_halves(report.nodeid), error=without_halves(str(report.longrepr)))
+
+    def _may_be_claim(self, nodeid: str) -> bool:
+        """Whether a process died in a claim's test; of one that died before the test's first report nobody knows."""
+        claims_run = bool(self.claims or asked_for(self.config))
+        return nodeid in self.claims or (nodeid not in self.others and claims_run)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Give an inconclusive claim its own category."""
@@ -107,7 +128,7 @@ class ClaimSession:
         if is_worker(self.config):
             self.config.workeroutput[LEFT_OUT] = self.left_out  # type: ignore[attr-defined]
             return
-        if self.attempts:
+        if self.file.over:
             cut_short = self._was_cut_short(session)
             self._settle(session, cut_short=cut_short)
             self._write(cut_short=cut_short)
@@ -124,7 +145,7 @@ class ClaimSession:
         from lazarus_probe.claims.claim import ClaimError
         from lazarus_probe.claims.families import correct
 
-        alone, self.broken = settled(self.attempts)
+        alone, self.broken = settled(self.file.over)
         self.records, self.families = correct(alone)
         try:
             self.records = with_known(self.config, self.records)
@@ -149,6 +170,7 @@ class ClaimSession:
         return bool(untested and self.config.getoption("probe_strict"))
 
     def _write(self, *, cut_short: bool) -> None:
+        self.file.write()
         run = self._run(partial=cut_short or bool(self.left_out) or self.skipped or self.lf)
         self.problems += self.file.problems
         try:
@@ -242,24 +264,6 @@ class ClaimSession:
             return []
 
 
-def _attempt(report: pytest.TestReport) -> ClaimRecord | Broken | None:
-    """What a report says of a claim, if it is over."""
-    from lazarus_probe.claims.attempts import Broken
-    from lazarus_probe.claims.record import ClaimRecord
-
-    if hasattr(report, "probe"):
-        return ClaimRecord.model_validate(report.probe)
-    if broken := getattr(report, "probe_broken", None):
-        return Broken.model_validate(broken)
-    if report.when not in (
-        "setup",
-        "call",
-        "teardown",
-    ):  # xdist's or pytest-forked's word of a process that died
-        return Broken(test=without_halves(report.nodeid), error=without_halves(str(report.longrepr)))
-    return None
-
-
 def _came_to_nothing(report: pytest.TestReport) -> bool:
     """Whether a claim's test was left out while it ran: `pytest.skip`, a marker, or `pytest.xfail`."""
     return hasattr(report, "probe_cases") and report.skipped and not hasattr(report, "probe")
@@ -289,5 +293,8 @@ def _append_step_summary(run: Run) -> None:
     from lazarus_probe.reports.summary import summary_markdown
 
     if path := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(path).open("a", encoding="utf-8") as file:
+        # A pipe that nobody reads is an error at once; opened as a file is it would hold the session up for ever.
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
+        os.set_blocking(handle, True)
+        with open(handle, "a", encoding="utf-8") as file:  # noqa: PTH123 - of a handle
             file.write(summary_markdown(run))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lazarus_probe.reports.run import Run
 from lazarus_probe.reports.summary import summary_markdown
-from lazarus_probe.subject.whole_files import new_folder, write_aside
+from lazarus_probe.subject.whole_files import file_name, new_folder, write_aside
 
 
 def write_run(run: Run, reports: Path) -> Path:
@@ -34,7 +34,8 @@ def run_folder(reports: Path, run: str, models: Collection[str]) -> Path:
         OSError: it cannot be made.
     """
     joined = "_".join(sorted(name.replace("/", "--") for name in models)) or "no-verdicts"
-    return new_folder(reports / f"{run}-{joined if len(joined) <= 100 else f'{len(models)}-models'}")
+    shown = joined if len(models) == 1 or len(joined) <= 100 else f"{len(models)}-models"
+    return new_folder(reports / file_name(f"{run}-{shown}", ""))
 
 
 def write_into(run: Run, folder: Path) -> None:

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-LONGEST = 100  # bytes of a name that the unfinished file's repeats; a file system takes 255
+LONGEST = 100  # bytes of a name that the unfinished file's repeats
+LONGEST_NAME = 255  # bytes that a file system takes
 TRIED = 4096  # bytes: on a full disk an empty file can still be made
 
 
@@ -96,7 +97,7 @@ def alone_at(path: Path) -> Iterator[None]:
     Raises:
         OSError: it cannot be locked, naming the file itself.
     """
-    lock = path.with_name(f".{_short(path.name)}.lock")
+    lock = path.with_name(f".{_short(path.name)}.alone.lock")
     try:
         handle = _locked(lock)
     except OSError as error:
@@ -108,13 +109,39 @@ def alone_at(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there; a link that leads nowhere leads to it then.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    Path(os.path.realpath(path)).mkdir(parents=True, exist_ok=True)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file or a folder; there is none under a name that no file system takes."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def file_name(name: str, suffix: str) -> str:
+    """The name of a file; where no file system would take it, its beginning, with a hash of all of it."""
+    whole = f"{name}{suffix}"
+    if len(os.fsencode(whole)) <= LONGEST_NAME:
+        return whole
+    beginning = os.fsencode(name)[:LONGEST].decode(errors="ignore")
+    return f"{beginning}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{suffix}"
+
+
 def new_folder(path: Path) -> Path:
     """Make a folder that was not there: under another name, as in `run~2`, where this one is taken.
 
     Raises:
         OSError: it cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     made, number = path, 1
     while True:
         try:
@@ -199,7 +226,7 @@ def clear_left(folder: Path) -> None:
     Raises:
         OSError: the folder cannot be read.
     """
-    _clear_matching(folder, r"\..+\.[0-9a-f]{32}\.partial(\..+)?|\..+\.lock")
+    _clear_matching(folder, r"\..+\.[0-9a-f]{32}\.partial(\..+)?|\..+\.alone\.lock")
 
 
 def _clear(place: Path) -> None:

@@ -57,6 +57,19 @@ def test_parameters_do_not_name_the_model(project, deep):
     assert len(by_model["tiny"]) == 1 + 8 + 4
 
 
+def test_parameters_do_not_name_a_model_that_pytest_spells_out(project, make_model):
+    """Of a model whose name is no ASCII a line is named as of any other, so that its versions can be compared."""
+    other = make_model("modèle-\u202e", num_hidden_layers=2, num_key_value_heads=4)
+    project.write("""
+        @claim("c")
+        @pytest.mark.parametrize("where", ["a"])
+        def test_c(evidence, where, layer):
+            evidence.record(measured(0.95))
+    """)
+    project.run(models=(other,)).assert_outcomes(passed=2)
+    assert [parameters for _, parameters in lines(project)] == ["L0-a", "L1-a"]
+
+
 def test_folders_are_known_by_their_last_part(project):
     """No test id holds the place where a model lies."""
     project.write('@claim("c")\ndef test_c(evidence): evidence.record(measured(0.95))')

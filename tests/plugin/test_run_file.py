@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -215,3 +216,95 @@ def test_places_are_tried_before_the_work(project, options, line):
     result.stderr.fnmatch_lines([line])
     assert not (project.pytester.path / "began").exists()
     assert list(project.pytester.path.glob("**/*.partial")) == []
+
+
+TAKEN_AWAY = """
+import shutil
+
+@claim("c")
+@pytest.mark.parametrize("where", range(4))
+def test_c(evidence, where):
+    if where == 2:
+        shutil.rmtree("reports")
+    evidence.record(measured(0.95))
+"""
+
+
+def test_a_folder_that_is_taken_away_costs_nothing(project):
+    """Where the report folder is removed while a run goes on, all of the run is written anew."""
+    project.use_stub()
+    project.write(TAKEN_AWAY)
+    assert project.run(models=()).ret == 0
+    assert len(read_any(the_log(project)).claims) == len(read_any(the_log(project).parent).claims) == 4
+
+
+def test_what_a_full_disk_kept_out_comes_later(suite):
+    """A line that could not be written stands in run.jsonl as soon as there is room, in its order."""
+    suite.write(
+        SUITE + "\nfrom lazarus_probe.reports import run_log\nappend = run_log.append_line\ntold = []\n"
+        "def no_space(path, line):\n    told.append(line)\n    if len(told) in (3, 4):\n"
+        "        raise OSError(28, 'No space left on device', str(path))\n    append(path, line)\n"
+        "run_log.append_line = no_space\n"
+    )
+    assert suite.run_apart().ret == 4
+    log = the_log(suite)
+    assert read_any(log).claims == read_any(log.parent).claims
+    assert read_any(log).broken == read_any(log.parent).broken
+
+
+@pytest.mark.parametrize("name", ["é" * 120, "n" * 253, "\U0001f600" * 60])
+def test_a_long_name_costs_nothing(project, name):
+    """A model with a name that leaves no room for more in a file's keeps its report and its baseline."""
+    project.use_stub()
+    project.pytester.makeconftest((project.pytester.path / "conftest.py").read_text().replace("stub", name))
+    project.write('@claim("c")\ndef test_c(evidence):\n    evidence.record(measured(0.5))')
+    assert project.run("--probe-update", models=()).ret == 1
+    assert project.run(models=()).ret == 0  # as in the baseline
+    assert [run["claims"][0]["model"]["name"] for run in project.reports()] == [name] * 2
+
+
+@pytest.mark.parametrize(
+    "option", ["--probe-baseline", "--probe-report", "--probe-save", "--probe-activations"]
+)
+def test_a_name_that_is_too_long_is_refused(project, option):
+    """An option with a name that no file system takes is one line."""
+    project.use_stub()
+    project.write('@claim("c")\ndef test_c(evidence, activations):\n    evidence.record(measured(0.5))')
+    result = project.run(f"{option}={'n' * 300}", models=())
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+    assert result.ret == 4
+
+
+def test_a_link_that_leads_nowhere_is_followed(project):
+    """A report folder behind a link is made where the link leads."""
+    project.use_stub()
+    project.write('@claim("c")\ndef test_c(evidence):\n    evidence.record(measured(0.95))')
+    (project.pytester.path / "link").symlink_to(project.pytester.path / "to/be/made")
+    assert project.run("--probe-report=link", models=()).ret == 0
+    assert len(list((project.pytester.path / "to/be/made").glob("*/run.json"))) == 1
+
+
+@pytest.mark.parametrize("decides", [True, False])
+def test_a_worker_that_died_in_no_claim_is_no_claims(project, decides):
+    """Where a process dies in a test that decides no claim there is no run; in one that does, it is a broken claim."""
+    project.use_stub()
+    marks = '@claim("c")\ndef test_c(evidence):' if decides else "def test_c():"
+    project.write(f"import os\n{marks}\n    os._exit(3)\ndef test_d():\n    pass")
+    assert project.run_apart("-pxdist.plugin", "-n1").ret == 1
+    runs = project.reports()
+    assert [broken["test"] for run in runs for broken in run["broken"]] == [
+        "test_claims.py::test_c"
+    ] * decides
+    assert len(runs) == decides
+
+
+def test_a_pipe_that_nobody_reads_holds_nothing_up(project, monkeypatch):
+    """A step summary that cannot be written is a problem that is named, and the report is there all the same."""
+    project.use_stub()
+    project.write('@claim("c")\ndef test_c(evidence):\n    evidence.record(measured(0.95))')
+    os.mkfifo(project.pytester.path / "pipe")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.pytester.path / "pipe"))
+    result = project.run_apart()
+    assert result.ret == 4
+    result.stdout.fnmatch_lines(["ERROR: $GITHUB_STEP_SUMMARY could not be written: *"])
+    assert len(project.reports()) == 1

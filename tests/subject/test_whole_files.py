@@ -109,7 +109,7 @@ def test_a_folder_is_cleared(tmp_path):
         kept = {*hidden(tmp_path)}
         aside.touch()
     assert len(before) == 9
-    assert kept == {".mine.partial", ".d.lock", aside.name}
+    assert kept == {".mine.partial", ".d.alone.lock", aside.name}
 
 
 def test_what_another_is_writing_stays(tmp_path):
