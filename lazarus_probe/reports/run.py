@@ -112,6 +112,8 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+    except OSError:  # too many open files: no number is worth the run
+        return "unknown"
 
 
 def make_run(
