@@ -128,7 +128,7 @@ def test_workflow_tells_a_finding_from_a_broken_test(workflow, tmp_path):
     assert summary.count("# Claims, run ") == 2
     shutil.rmtree(tmp_path / "reports")
     codes = carried_out({**workflow, "env": {"OLD": "organism", "NEW": "organism-early"}}, tmp_path)
-    assert codes == {"Test the claims on both versions": 0, "Compare them": 0, "A finding changed": 1}
+    assert codes == {"Test the claims on both versions": 0, "Compare them": 0, "A finding was lost": 1}
     shutil.rmtree(tmp_path / "reports")
     (folder / "test_patching.py").write_text(f"{text}\n\ndef transfer(*_):\n    raise RuntimeError('gone')\n")
     codes = carried_out(workflow, tmp_path)

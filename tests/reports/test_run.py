@@ -9,7 +9,7 @@ from lazarus_probe.claims.claim import make_claim
 from lazarus_probe.claims.record import ClaimRecord, ModelRecord
 from lazarus_probe.reports import run as module
 from lazarus_probe.reports import write as write_module
-from lazarus_probe.reports.run import Run, RunError, make_run, read_run, schema
+from lazarus_probe.reports.run import Run, RunError, environment, make_run, read_run, schema
 from lazarus_probe.reports.summary import summary_markdown, text_table
 from lazarus_probe.reports.write import write_run
 
@@ -191,3 +191,13 @@ def test_runs_of_one_seed_are_still_read(run, tmp_path):
     del document["seeds"]
     (folder / "run.json").write_text(json.dumps({**document, "schema_version": 2}))
     assert read_run(folder).seeds == (3,)
+
+
+def test_a_version_that_cannot_be_read_is_unknown(monkeypatch):
+    """Where no file can be opened any more a run still says where it ran."""
+
+    def no_file(package):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("lazarus_probe.reports.run.version", no_file)
+    assert set(environment().packages.values()) == {"unknown"}
