@@ -78,7 +78,7 @@ def _first_missing(values: Any) -> int | None:
 
 def _first_false(there: NDArray[Any], other: int | None = None) -> int | None:
     """The first row of which not all is there, or another that comes before it."""
-    bad = np.flatnonzero(~there.reshape(len(there), -1).all(axis=1)).tolist() if there.ndim else []
+    bad = np.flatnonzero(~there.all(axis=tuple(range(1, there.ndim)))).tolist() if there.ndim else []
     return min([*bad[:1], *([] if other is None else [other])], default=None)
 
 
