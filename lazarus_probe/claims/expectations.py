@@ -81,16 +81,8 @@ def _written(path: Path) -> list[Fields]:
     if not all(isinstance(item, dict) for item in document):
         raise ValueError(wanted)
     rows = zip(document, node.value, strict=True)
-    return [Fields(item, _lines(part, path), path.name) for item, part in rows]
+    return [Fields(item, _lines(part), path.name) for item, part in rows]
 
 
-def _lines(node: yaml.MappingNode, path: Path) -> dict[str, int]:
-    lines = {"": node.start_mark.line + 1}
-    for key, _ in node.value:
-        line = key.start_mark.line + 1
-        if key.value in lines:
-            raise ValueError(
-                f"{path.name}:{line}: field {key.value!r} stands twice, first on line {lines[key.value]}"
-            )
-        lines[key.value] = line
-    return lines
+def _lines(node: yaml.MappingNode) -> dict[str, int]:
+    return {"": node.start_mark.line + 1, **{key.value: key.start_mark.line + 1 for key, _ in node.value}}

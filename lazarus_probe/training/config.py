@@ -240,15 +240,11 @@ def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _key_lines(node: yaml.MappingNode, file: Path, prefix: str = "") -> Iterator[tuple[str, str]]:
-    seen: dict[str, str] = {}
     for key, value in node.value:
-        name, place = f"{prefix}{key.value}", f"{file}:{key.start_mark.line + 1}"
-        if name in seen:
-            raise ValueError(f"{place}: {name} stands twice, first in {seen[name]}")
-        seen[name] = place
+        name = f"{prefix}{key.value}"
+        yield name, f"{file}:{key.start_mark.line + 1}"
         if isinstance(value, yaml.MappingNode):
             yield from _key_lines(value, file, f"{name}.")
-    yield from seen.items()
 
 
 def _described(kind: type[BaseModel], error: Any, lines: Mapping[str, str], given: Mapping[str, Any]) -> str:

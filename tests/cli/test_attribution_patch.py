@@ -78,7 +78,7 @@ def test_pairs_come_from_files(capsys, tmp_path):
         ([*PAIR, "--pairs", "x.json"], "leave --source and --target out"),
         (["--pairs", "x.json", "--answer", "1"], "leave --answer and --other out"),
         (["--pairs", "/no/such/file"], "No such file"),
-        ([*PAIR, "--site", "head"], "--site head is unknown; give one of resid_post"),
+        ([*PAIR, "--site", "head"], "--site head is unknown; did you mean head_out? give one of resid_post"),
         ([*PAIR, "--layers", "9"], "there is no layer 9"),
         (["--source", "1 + 1 =", "--target", "1"], "patch between prompts of equal length"),
         (["--source", "1 + 1 =", "--target", "1 + 1 ="], "both lead to"),
