@@ -104,7 +104,7 @@ def test_wrong_input_is_one_line(trained, capsys, tmp_path):
         ([*read, "-m", "organism", "--lens", lens, "--position", "all"], "--position all"),
         ([*read, "-m", "organism", "--lens", lens, "--layers", "8"], "there is no layer 8"),
         ([*TRAIN, "-o", str(tmp_path)], "holds config.json"),
-        ([*TRAIN, "-o", lens], "holds tuned_lens.safetensors"),
+        ([*TRAIN, "-o", lens], "holds tuned_lens.json"),
         ([*TRAIN, "-o", str(tmp_path / "x"), "--data", "@y", "--samples", "20"], "leave one out"),
         ([*TRAIN, "-o", str(tmp_path / "config.json")], "is a file"),
         ([*TRAIN, "-o", str(tmp_path / "x"), "--data", "/no/such/file"], "No such file"),
