@@ -109,7 +109,6 @@ def test_wrong_input_is_one_line(trained, capsys, tmp_path):
         ([*TRAIN, "-o", str(tmp_path / "config.json")], "is a file"),
         ([*TRAIN, "-o", str(tmp_path / "x"), "--data", "/no/such/file"], "No such file"),
         ([*TRAIN, "-o", str(tmp_path / "x"), "--held-out", "1"], "held_out is 1.0"),
-        (COMMAND, "Missing command"),
     ]:
         capsys.readouterr()
         assert main(arguments) == 2
