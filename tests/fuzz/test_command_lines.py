@@ -110,7 +110,7 @@ def words_of(line: str) -> st.SearchStrategy[list[str]]:
 )
 @given(data=st.data())
 def test_any_words_come_to_a_result_or_to_one_line(line, data, capsys, monkeypatch, tmp_path_factory: Path):
-    """The exit code is 0 and something is printed, or it is 2 and standard error is one line, or a bare group's help."""
+    """Something is printed, or the exit code is 2 and standard error one line or the help of a bare group."""
     monkeypatch.chdir(tmp_path_factory.mktemp("fuzz"))
     program, *arguments = data.draw(words_of(line))
     code = PROGRAMS[program](arguments)
