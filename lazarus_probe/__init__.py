@@ -108,9 +108,10 @@ class _BlasBeforeMlx:
     ) -> ModuleSpec | None:
         if fullname == "mlx.core":
             sys.meta_path.remove(self)
-            from lazarus_probe.subject.backend import choose_blas
+            from lazarus_probe.subject.backend import choose_blas, find_temporary_folder
 
             choose_blas()
+            find_temporary_folder()
         return None
 
 

@@ -12,10 +12,12 @@ import platform
 import sys
 import sysconfig
 from collections.abc import Iterator
+from contextlib import suppress
 from ctypes.util import find_library
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import gettempdir
 
 from lazarus_probe.warn import warn
 
@@ -71,6 +73,14 @@ def choose_blas() -> Blas:
         if _opens(path):
             return Blas(path, "found")
     return Blas(None, SLOW)
+
+
+def find_temporary_folder() -> None:
+    """Name another folder where TMPDIR names none: mlx compiles kernels there, and ends in an error of C++ without."""
+    wanted = os.environ.get("TMPDIR")
+    if wanted is not None and not os.path.isdir(wanted):  # noqa: PTH112 - a Path of NUL would raise
+        with suppress(FileNotFoundError):  # nowhere can anything be written
+            os.environ["TMPDIR"] = gettempdir()
 
 
 def fit_threads(width: int) -> None:
