@@ -90,15 +90,17 @@ class ClaimSession:
 
     def _attempt(self, report: pytest.TestReport) -> ClaimRecord | Broken | None:
         """What a report says of a claim, if it is over."""
+        broken = getattr(report, "probe_broken", None)
+        told = hasattr(report, "probe") or broken
+        if not told and (report.when in PHASES or not self._may_be_claim(report.nodeid)):
+            return None  # no claim's: nothing heavy is imported for it
         from lazarus_probe.claims.attempts import Broken
         from lazarus_probe.claims.record import ClaimRecord
 
         if hasattr(report, "probe"):
             return ClaimRecord.model_validate(report.probe)
-        if broken := getattr(report, "probe_broken", None):
+        if broken:
             return Broken.model_validate(broken)
-        if report.when in PHASES or not self._may_be_claim(report.nodeid):
-            return None
         return Broken(test=without_halves(report.nodeid), error=without_halves(str(report.longrepr)))
 
     def _may_be_claim(self, nodeid: str) -> bool:

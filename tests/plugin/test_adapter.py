@@ -142,7 +142,7 @@ def refused(project: Any, *arguments: str | Path, **changes: Any) -> str:
         ),
         (
             lambda folder: [path.unlink() for path in folder.iterdir()],
-            "has neither adapters.safetensors nor lora_",
+            "has neither adapters.safetensors (mlx-lm) nor adapter_model",
         ),
     ],
 )
