@@ -49,10 +49,11 @@ def load_checkpoint(
         from mlx_lm.utils import _get_classes, load_config, load_model
 
     path, what = folder / "config.json", f"{folder} cannot be built"
-    for settings in (path, folder / "generation_config.json"):
-        if settings.is_file():
-            check_ends(settings, read_json(settings))
-    check_plain(path, read_json(path))
+    written, generation = read_json(path), folder / "generation_config.json"
+    check_ends(path, written)
+    if generation.is_file():
+        check_ends(generation, read_json(generation))
+    check_plain(path, written)
     config = or_load_error(f"{folder} cannot be read", lambda: load_config(folder))
     classes = or_load_error(what, lambda: _get_classes(config))
     overrides = or_load_error(what, lambda: translated(config, *classes))

@@ -87,15 +87,20 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: it is no log.
     """
+    return _parsed(path, _lines(path))
+
+
+def _parsed(path: Path, lines: list[str]) -> list[dict[str, Any]]:
     try:
-        return [{**row, "step": int(row["step"])} for row in _rows(path, _lines(path))]
+        return [{**row, "step": int(row["step"])} for row in _rows(path, lines)]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ValueError(f"{path} is no log of steps; remove it") from None
 
 
 def _until(path: Path, step: int) -> tuple[list[str], list[str]]:
     """The lines of a log up to a step as they are, and its columns where it is a CSV."""
-    rows, lines = read_rows(path), _lines(path)
+    lines = _lines(path)
+    rows = _parsed(path, lines)
     heading, rest = (lines[:1], lines[1:]) if path.suffix == ".csv" else ([], lines)
     columns = list(rows[0]) if heading and rows else []
     kept = [line for line, row in zip(rest, rows, strict=True) if row["step"] <= step]
