@@ -29,6 +29,11 @@ def first_to_tell(errors: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
 
 
+def in_a_line(error: Mapping[str, Any], whole: str) -> str:
+    """An error of a pydantic model: where it is, which is the whole where no field is named, and what."""
+    return f"{'.'.join(map(str, error['loc'])) or whole}: {' '.join(error['msg'].split())}"
+
+
 def choices_in(error: Mapping[str, Any]) -> list[str]:
     """The values that a field of pydantic takes, where an error of it says that it is none of them."""
     expected = str(error.get("ctx", {}).get("expected", "")) if error["type"] == "literal_error" else ""

@@ -14,6 +14,7 @@ from lazarus_probe.claims.differences import difference
 from lazarus_probe.claims.known import Known
 from lazarus_probe.claims.record import ClaimRecord, named_seeds
 from lazarus_probe.files.plain_json import read_json
+from lazarus_probe.spelling import in_a_line
 from lazarus_probe.subject.whole_files import alone_at, make_folder, write_aside
 
 SCHEMA: Literal[3] = 3
@@ -61,10 +62,8 @@ def read_baseline(path: Path) -> Baseline:
     try:
         return Baseline.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
         raise ClaimError(
-            f"{path} is no baseline: {where}: {' '.join(first['msg'].split())}; {ANEW}"
+            f"{path} is no baseline: {in_a_line(error.errors()[0], 'the file')}; {ANEW}"
         ) from None
 
 

@@ -90,15 +90,15 @@ class ClaimSession:
 
     def _attempt(self, report: pytest.TestReport) -> ClaimRecord | Broken | None:
         """What a report says of a claim, if it is over."""
-        broken = getattr(report, "probe_broken", None)
-        told = hasattr(report, "probe") or broken
-        if not told and (report.when in PHASES or not self._may_be_claim(report.nodeid)):
-            return None  # no claim's: nothing heavy is imported for it
+        judged, broken = getattr(report, "probe", None), getattr(report, "probe_broken", None)
+        of_claim = judged or broken or (report.when not in PHASES and self._may_be_claim(report.nodeid))
+        if not of_claim:
+            return None  # nothing heavy is imported for it
         from lazarus_probe.claims.attempts import Broken
         from lazarus_probe.claims.record import ClaimRecord
 
-        if hasattr(report, "probe"):
-            return ClaimRecord.model_validate(report.probe)
+        if judged:
+            return ClaimRecord.model_validate(judged)
         if broken:
             return Broken.model_validate(broken)
         return Broken(test=without_halves(report.nodeid), error=without_halves(str(report.longrepr)))

@@ -19,6 +19,7 @@ from lazarus_probe.claims.families import FamilyRecord
 from lazarus_probe.claims.record import ClaimRecord
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.plain import without_halves
+from lazarus_probe.spelling import in_a_line
 from lazarus_probe.subject.backend import choose_blas
 
 Schema = Literal[2, 3, 4]
@@ -191,9 +192,7 @@ def read_run(path: Path) -> Run:
     try:
         return Run.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise RunError(f"{file} is no run: {where}: {' '.join(first['msg'].split())}") from None
+        raise RunError(f"{file} is no run: {in_a_line(error.errors()[0], 'the file')}") from None
 
 
 def schema() -> str:

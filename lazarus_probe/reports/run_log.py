@@ -19,6 +19,7 @@ from lazarus_probe.files.plain_json import parse_json
 from lazarus_probe.files.reading import read_bytes
 from lazarus_probe.reports.run import MOST_RUN, Environment, Run, RunError, make_run, read_run
 from lazarus_probe.reports.write import run_folder
+from lazarus_probe.spelling import in_a_line
 from lazarus_probe.subject.whole_files import append_line
 
 NAME = "run.jsonl"
@@ -132,8 +133,7 @@ def _checked(part: type[Part], line: bytes, where: str) -> Part:
     try:
         return part.model_validate(parse_json(line))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the line"
-        raise RunError(f"{where} is no part of a run: {place}: {' '.join(first['msg'].split())}") from None
+        fault = in_a_line(error.errors()[0], "the line")
+        raise RunError(f"{where} is no part of a run: {fault}") from None
     except ValueError as error:
         raise RunError(f"{where} is no part of a run: {' '.join(str(error).split())}") from None

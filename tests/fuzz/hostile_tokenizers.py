@@ -36,6 +36,12 @@ def _split(regex: str) -> dict[str, Any]:
     return {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
 
 
+def _token(number: int, content: str) -> dict[str, Any]:
+    """A special token as tokenizer.json adds it."""
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": number, "content": content, **flags, "special": True}
+
+
 def _tokenizer_parts() -> Iterator[tuple[str, dict[str, Any], bool]]:
     yield "growing normaliser", {"normalizer": _growing(12)}, False
     yield "normaliser that grows a little", {"normalizer": _growing(5)}, False
@@ -128,36 +134,12 @@ def _tokenizer_parts() -> Iterator[tuple[str, dict[str, Any], bool]]:
     )
     yield (
         "added tokens",
-        {
-            "added_tokens": [
-                {
-                    "id": 2**31,
-                    "content": "7",
-                    "single_word": False,
-                    "lstrip": False,
-                    "rstrip": False,
-                    "normalized": False,
-                    "special": True,
-                }
-            ]
-        },
+        {"added_tokens": [_token(2**31, "7")]},
         True,
     )
     yield (
         "added tokens of no text",
-        {
-            "added_tokens": [
-                {
-                    "id": 0,
-                    "content": "",
-                    "single_word": False,
-                    "lstrip": False,
-                    "rstrip": False,
-                    "normalized": False,
-                    "special": True,
-                }
-            ]
-        },
+        {"added_tokens": [_token(0, "")]},
         True,
     )
     yield "added numbers", {"added_tokens": [5]}, False
