@@ -23,7 +23,7 @@ from typing import Any
 
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.spelling import one_of
-from lazarus_probe.subject.whole_files import write_aside
+from lazarus_probe.subject.whole_files import write_whole
 
 FOLDER = Path(__file__).parent / "probe_sets"
 # The order in which they are run: what stands in the words first, what is done with them last.
@@ -126,8 +126,7 @@ def write_sets(path: Path, sets: Sequence[ProbeSet]) -> list[Path]:
         text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
     else:
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_aside(path, text)
+    write_whole(path, text)
     return [path]
 
 

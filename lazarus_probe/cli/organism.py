@@ -9,9 +9,10 @@ import typer
 
 from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.options import Adapter, AsJson, Output
-from lazarus_probe.cli.output import as_text, deliver, plain, show_json, text_aside, write_whole
+from lazarus_probe.cli.output import as_text, deliver, plain, show_json, text_aside
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.cli.progress import bar, interrupts_held
+from lazarus_probe.subject.whole_files import write_whole
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

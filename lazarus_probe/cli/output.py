@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from lazarus_probe.plain import without_halves
-from lazarus_probe.subject.whole_files import write_aside
+from lazarus_probe.subject.whole_files import write_whole
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -97,9 +97,3 @@ def plain(value: Any) -> Any:
 def as_text(data: Any) -> str:
     """Plain data as JSON text."""
     return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file aside and rename it, so that what stands under its name is whole; its folder is made if missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_aside(path, text)

@@ -5,7 +5,6 @@ The greedy token of logits that are NaN is token 0, again and again: a claim abo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -16,7 +15,9 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.subject.anatomy import Anatomy
+from lazarus_probe.subject.formats import INDEX
 from lazarus_probe.subject.forward_pass import forward
 from lazarus_probe.taps import Change, Inside, Tap, tapped
 
@@ -208,9 +209,8 @@ def _file(name: str, path: Path | None) -> str:
     """The file of a checkpoint that holds a weight, as far as its index tells."""
     if path is None:
         return ""
-    index = path / "model.safetensors.index.json"
     try:
-        return f" in {path / json.loads(index.read_text(encoding='utf-8'))['weight_map'][name]}"
+        return f" in {path / read_json(path / INDEX)['weight_map'][name]}"
     except (OSError, ValueError, KeyError, TypeError):
         single = path / "model.safetensors"
         return f" in {single if single.is_file() else path}"

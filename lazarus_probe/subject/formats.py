@@ -14,6 +14,7 @@ MLX_CONFIG, MLX_WEIGHTS = "adapter_config.json", "adapters.safetensors"
 SEED_CONFIG, SEED_WEIGHTS = "config.json", "lora_weights.npz"
 PEFT_WEIGHTS = "adapter_model.safetensors"
 PEFT_PICKLES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth")
+INDEX = "model.safetensors.index.json"
 ADAPTERS = {
     MLX_WEIGHTS: "mlx-lm",
     PEFT_WEIGHTS: "peft",
@@ -114,7 +115,7 @@ def is_adapter(folder: Path) -> bool:
 
 
 def _has_weights(folder: Path) -> bool:
-    return any(folder.glob("model*.safetensors")) or (folder / "model.safetensors.index.json").is_file()
+    return any(folder.glob("model*.safetensors")) or (folder / INDEX).is_file()
 
 
 def _of_folder(folder: Path) -> str | None:

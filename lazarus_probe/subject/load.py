@@ -14,14 +14,13 @@ from typing import Any
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.tensors import TensorEntry, TruncatedError, read_entries
 from lazarus_probe.spelling import nearest
-from lazarus_probe.subject.formats import why_not_a_checkpoint
+from lazarus_probe.subject.formats import INDEX, why_not_a_checkpoint
 
 SHARD = re.compile(r"[\w-][\w.-]{0,199}")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 UNTRAINED = re.compile(r"(?P<base>.+)-untrained(?:-(?P<seed>\d+))?")
 HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "model*.safetensors"]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
-INDEX = "model.safetensors.index.json"
 LAYER_KEYS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
 
 

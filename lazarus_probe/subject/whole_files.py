@@ -67,6 +67,12 @@ def write_aside(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
+def write_whole(path: Path, text: str) -> None:
+    """As `write_aside`; the file's folder is made if it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_aside(path, text)
+
+
 def append_line(path: Path, line: str) -> None:
     """Add a line to a file, whole or not at all, and bring it to the disk.
 

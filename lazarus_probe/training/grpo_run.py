@@ -14,7 +14,7 @@ import yaml
 from mlx.utils import tree_flatten
 from numpy.typing import NDArray
 
-from lazarus_probe.subject.formats import MLX_WEIGHTS
+from lazarus_probe.subject.formats import INDEX, MLX_WEIGHTS
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.subject.weight_files import write_arrays
 from lazarus_probe.subject.whole_files import whole_file, write_aside
@@ -35,7 +35,6 @@ STATE = "checkpoints"
 MODEL = "model"
 # What a checkpoint folder has beside its weights.
 BESIDE = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
-INDEX = "model.safetensors.index.json"
 
 Note = Callable[[str], None]
 

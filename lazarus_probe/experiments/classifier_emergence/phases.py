@@ -13,7 +13,7 @@ import numpy as np
 
 from lazarus_probe.experiments.classifier_emergence.material import PHASE1, PHASE2
 from lazarus_probe.experiments.classifier_emergence.readings import FOLDS, Reading, read
-from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json, write_text
+from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json
 from lazarus_probe.hooks import collect, resid_post
 from lazarus_probe.introspection.logit_lens import logit_lens
 from lazarus_probe.introspection.untrained import FIRST_SEED
@@ -26,6 +26,7 @@ from lazarus_probe.statistics import (
     proportion_interval,
 )
 from lazarus_probe.statistics.threads import one_thread
+from lazarus_probe.subject.whole_files import write_whole
 from lazarus_probe.training import sft
 from lazarus_probe.training.config import SftConfig, read_settings
 
@@ -44,7 +45,7 @@ def generate(study: Study) -> bool:
     wanted = {study.data: study.material.trained, study.held_out: study.material.held_out}
     missing = {path: items for path, items in wanted.items() if not path.exists()}
     for path, items in missing.items():
-        write_text(path, "".join(map(_line, items)))
+        write_whole(path, "".join(map(_line, items)))
     return bool(missing)
 
 

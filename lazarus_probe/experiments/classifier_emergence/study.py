@@ -12,7 +12,7 @@ from lazarus_probe.experiments.classifier_emergence.arms import Run
 from lazarus_probe.experiments.classifier_emergence.material import PHASE1, PHASE2, Material, Size
 from lazarus_probe.files import plain_json
 from lazarus_probe.subject.subject import Subject
-from lazarus_probe.subject.whole_files import write_aside
+from lazarus_probe.subject.whole_files import write_whole
 from lazarus_probe.training.dual_reward import classifier_layer
 
 if TYPE_CHECKING:
@@ -129,13 +129,7 @@ def _in_a_word(value: Any) -> str:
 
 def write_json(path: Path, values: Any) -> None:
     """Write a file aside and put it in place whole: one that is cut short leaves what was there."""
-    write_text(path, json.dumps(values, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """As `write_json`, of text."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_aside(path, text)
+    write_whole(path, json.dumps(values, indent=1) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -16,9 +16,10 @@ from lazarus_probe.claims.verdict import Verdict, claim_p, judge, refutation_p
 from lazarus_probe.experiments.classifier_emergence.arms import ARMS
 from lazarus_probe.experiments.classifier_emergence.measures import Runs, claims, measure, values
 from lazarus_probe.experiments.classifier_emergence.phases import reading
-from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json, write_text
+from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json
 from lazarus_probe.statistics import bounded_mean_interval
 from lazarus_probe.statistics.intervals import estimate
+from lazarus_probe.subject.whole_files import write_whole
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.classifier_emergence.study import Study
@@ -76,7 +77,7 @@ def verify(study: Study, seeds: Sequence[int]) -> Verdicts:
     tables = (_types(study), *((_arms(runs), _projections(runs)) if applies else ()), _phases(study))
     found = Verdicts(tuple(records), tuple(families), tuple(table for table in tables if table.rows))
     write_json(study.result("verify"), _as_dict(study, seeds, found))
-    write_text(study.result("verify").with_suffix(".md"), as_markdown(found))
+    write_whole(study.result("verify").with_suffix(".md"), as_markdown(found))
     return found
 
 
