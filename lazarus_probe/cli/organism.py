@@ -12,6 +12,7 @@ from lazarus_probe.cli.options import Adapter, AsJson, Output
 from lazarus_probe.cli.output import as_text, deliver, plain, show_json, text_aside
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.cli.progress import bar, interrupts_held
+from lazarus_probe.files.paths import real_path
 from lazarus_probe.subject.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _recipe_of(subject: Subject) -> Recipe:
 
     if subject.path is None:
         raise ValueError(f"{subject.name} has no folder for a card; give a trained model")
-    file = subject.path.resolve().parent / RECIPE.name
+    file = real_path(subject.path).parent / RECIPE.name
     if not file.is_file():
         raise ValueError(f"{file} is missing: a card says how a model was trained, as that file does")
     recipe = read_recipe(file)

@@ -10,6 +10,7 @@ import typer
 from lazarus_probe.cli.options import Adapter, AsJson, Output, _bundled
 from lazarus_probe.cli.output import about, columns, deliver, title
 from lazarus_probe.cli.parsing import check_output
+from lazarus_probe.files.paths import user_path
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.weight_difference import WeightDifference, WeightDifferences
@@ -69,7 +70,7 @@ def load_both(base: str, finetuned: str | None, adapter: Path | None) -> tuple[S
     other = base if finetuned is None else finetuned
     if finetuned is None and adapter is None:
         raise ValueError("--finetuned is missing; give a model, an adapter's folder, or --adapter")
-    if finetuned is not None and is_adapter(Path(finetuned).expanduser()):
+    if finetuned is not None and is_adapter(user_path(finetuned)):
         if adapter is not None:
             raise ValueError(
                 f"--finetuned {finetuned} is an adapter, and so is --adapter {adapter}; give one"

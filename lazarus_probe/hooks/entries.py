@@ -21,6 +21,8 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from lazarus_probe.files.paths import user_path
+
 WAIT = 600.0  # seconds for another process' pass; after that, the same is computed here too
 
 _MODEL = re.compile(r"[0-9a-f]{16}")
@@ -62,7 +64,7 @@ class Folder:
         Raises:
             OSError: it cannot be made, read or written.
         """
-        path = Path(folder).expanduser()
+        path = user_path(folder)
         try:
             path.mkdir(parents=True, exist_ok=True)
             next(path.iterdir(), None)

@@ -18,6 +18,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.files.paths import user_path
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.tensors import read_entries
 from lazarus_probe.hooks.activations import collect
@@ -166,7 +167,7 @@ def read_lens(folder: str | Path) -> TunedLens:
     Raises:
         LoadError: there is none, or a file is damaged or of another form; the message names it.
     """
-    path = Path(folder).expanduser()
+    path = user_path(folder)
     config = _config(path / CONFIG)
     arrays = _arrays(path / WEIGHTS)
     depth, width = len(config["layers"]), config["hidden_size"]

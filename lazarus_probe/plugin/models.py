@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 from _pytest.python import _ascii_escaped_by_config
+
+from lazarus_probe.files.paths import real_path, user_path
 
 DEFAULT_MODEL = "organism"
 DEFAULT_BASES = {"organism": "organism-early", "organism-rlvf": "organism-early"}
@@ -23,7 +24,7 @@ def models(config: pytest.Config) -> list[str]:
     adapter = config.getoption("probe_adapter")
     if adapter is None:
         return names
-    folder = config.invocation_params.dir / Path(adapter).expanduser()  # whatever a test changes to
+    folder = config.invocation_params.dir / user_path(adapter)  # whatever a test changes to
     return [f"{name}{WITH}{folder}" for name in names]
 
 
@@ -59,8 +60,8 @@ def label(name: str) -> str:
         return adapter_files.label(label(name), adapter)
     if twin := untrained_name(name):
         return f"{twin[0]}-untrained-{twin[1]}" if twin[1] else f"{twin[0]}-untrained"
-    folder = Path(name).expanduser()
-    return folder.resolve().name if name not in bundled.names() and folder.is_dir() else name
+    local = name not in bundled.names() and user_path(name).is_dir()
+    return real_path(name).name if local else name
 
 
 def identifier(config: pytest.Config, name: str) -> str:
@@ -113,7 +114,7 @@ def _problem(name: str) -> str | None:
     try:
         folder = find(base, files=["config.json"])
         read_config(folder)
-        if base in bundled.names() or Path(base).expanduser().is_dir():
+        if base in bundled.names() or user_path(base).is_dir():
             check_files(folder)  # from the Hub only config.json is here yet
     except LoadError as error:
         return " ".join(str(error).split())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lazarus_probe.files.paths import user_path
 from lazarus_probe.plain import without_halves
 from lazarus_probe.plugin.models import DEFAULT_MODEL, asked_for, label, models
 from lazarus_probe.plugin.seeds import add_seed_options, check_seeds, seeds_of
@@ -156,9 +157,9 @@ def fail_on(config: pytest.Config) -> frozenset[Change]:
 def activations_folder(config: pytest.Config) -> Path | None:
     """Where activations are kept on disk, if they are."""
     if given := config.getoption("probe_activations"):
-        return config.invocation_params.dir / Path(given).expanduser()  # whatever a test changes to
+        return config.invocation_params.dir / user_path(given)  # whatever a test changes to
     ini = config.getini("probe_activations")
-    return config.rootpath / Path(ini).expanduser() if ini else None
+    return config.rootpath / user_path(ini) if ini else None
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

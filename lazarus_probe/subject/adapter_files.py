@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lazarus_probe.files.arrays import open_archive
+from lazarus_probe.files.paths import real_path, user_path
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.subject.damage import DAMAGED
 from lazarus_probe.subject.formats import (
@@ -27,7 +28,7 @@ FILES = (MLX_CONFIG, MLX_WEIGHTS, PEFT_WEIGHTS, SEED_CONFIG, SEED_WEIGHTS)
 
 def label(name: str, adapter: str | Path) -> str:
     """What reports call a model with an adapter: both, the adapter by the last part of its folder."""
-    return f"{name}+{Path(adapter).expanduser().resolve().name}"
+    return f"{name}+{real_path(adapter).name}"
 
 
 def formats(folder: Path) -> frozenset[str]:
@@ -97,7 +98,7 @@ def check_adapter(adapter: str | Path) -> None:
     Raises:
         LoadError: they are not; the message names the file.
     """
-    folder = Path(adapter).expanduser()
+    folder = user_path(adapter)
     there = formats(folder)
     if "peft" in there:
         peft_settings(folder / MLX_CONFIG, read_settings(folder / MLX_CONFIG))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lazarus_probe.files.paths import real_path, user_path
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.tensors import TensorEntry, TruncatedError, read_entries
 from lazarus_probe.spelling import nearest
@@ -82,7 +83,7 @@ def find(name: str | Path, files: list[str] = HUB_FILES) -> Path:
         from lazarus_probe.organisms import bundled
 
         return bundled.path(text)
-    folder = Path(text).expanduser()
+    folder = user_path(text)
     if folder.exists():
         if reason := why_not_a_checkpoint(folder):
             raise LoadError(reason)
@@ -124,8 +125,8 @@ def load_parts(name: str | Path) -> Parts:
     read_config(folder)
     model, config = load_checkpoint(folder, check_files(folder))
     # A folder is known by its last part: reports must not depend on where it lies.
-    local = str(name) not in _bundled_names() and Path(name).expanduser().is_dir()
-    label = folder.resolve().name if local else str(name)
+    local = str(name) not in _bundled_names() and user_path(name).is_dir()
+    label = real_path(folder).name if local else str(name)
     return Parts(label, model, load_tokenizer(folder, config), config, folder)
 
 

@@ -14,6 +14,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from lazarus_probe.files.paths import user_path
 from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture, anatomy_of, architecture
 from lazarus_probe.subject.backend import fit_threads
 from lazarus_probe.subject.encoding import (
@@ -113,7 +114,7 @@ class Subject:
             return subject
         from lazarus_probe.subject.adapter import load_adapter
 
-        load_adapter(subject, Path(adapter).expanduser())
+        load_adapter(subject, user_path(adapter))
         return dataclasses.replace(subject, name=label(subject.name, adapter))
 
     @property

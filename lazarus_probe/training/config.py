@@ -8,12 +8,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
+from lazarus_probe.files.paths import user_path
 from lazarus_probe.files.plain_yaml import YamlError, read_yaml
 from lazarus_probe.spelling import choices_in, first_to_tell, nearest, one_of
 
 Settings = TypeVar("Settings", bound=BaseModel)
+UserPath = Annotated[Path, AfterValidator(user_path)]  # no shell has seen what stands in YAML
 
 LAYERS = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
 OPERATIONS = ("multiply", "add", "subtract", "divide")
@@ -139,10 +149,10 @@ class SftConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = Field(min_length=1)
-    data: Path
-    output: Path = Path("checkpoints/sft")
-    adapter: Path | None = None
-    eval_data: Path | None = None
+    data: UserPath
+    output: UserPath = Path("checkpoints/sft")
+    adapter: UserPath | None = None
+    eval_data: UserPath | None = None
     eval_share: float = Field(0.0, ge=0, lt=1)
     epochs: int = Field(3, ge=1)
     max_steps: int | None = Field(None, ge=1)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lazarus_probe.spelling import one_of
 from lazarus_probe.tasks.arithmetic import OPERATIONS
-from lazarus_probe.training.config import Layers, Names
+from lazarus_probe.training.config import Layers, Names, UserPath
 from lazarus_probe.training.grpo import Grpo
 from lazarus_probe.training.rewards import ARITHMETIC
 
@@ -48,10 +48,10 @@ class GrpoConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = Field(min_length=1)
-    prompts: Path | None = None
+    prompts: UserPath | None = None
     reward: str = Field(ARITHMETIC, min_length=1)
     operations: Names = tuple(OPERATIONS)
-    output: Path = Path("checkpoints/grpo")
+    output: UserPath = Path("checkpoints/grpo")
     use_lora: bool = True
     lora_rank: int = Field(16, ge=1)
     lora_scale: float = Field(2.0, gt=0, allow_inf_nan=False)

@@ -187,7 +187,7 @@ def _check_output(config: GrpoConfig) -> None:
 
 def _prompts(config: GrpoConfig, reward: Reward) -> list[str]:
     if config.prompts is not None:
-        return read_prompts(config.prompts.expanduser())
+        return read_prompts(config.prompts)
     if reward.prompts is not None:
         return list(reward.prompts)
     if config.reward != ARITHMETIC:

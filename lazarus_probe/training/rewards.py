@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lazarus_probe.files.paths import user_path
 from lazarus_probe.tasks.rewards import arithmetic_reward
 
 RewardFunction = Callable[[str, str], float]
@@ -75,7 +76,7 @@ def load_reward(name: str | Path) -> Reward:
     """
     if name == ARITHMETIC:
         return Reward(ARITHMETIC, arithmetic_reward)
-    path = Path(name)
+    path = user_path(name)
     if not path.is_file():
         raise RewardError(
             f"reward {str(name)!r}: there is no such file; give a Python file, or {ARITHMETIC!r}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import mlx.nn as nn
 import numpy as np
 
+from lazarus_probe.files.paths import real_path
 from lazarus_probe.subject.adapter_files import read_settings
 from lazarus_probe.subject.formats import MLX_CONFIG, MLX_WEIGHTS
 from lazarus_probe.subject.projections import adapted, rank_of
@@ -127,7 +128,7 @@ def _check_output(config: SftConfig) -> None:
     output = config.output
     if output.exists() and not output.is_dir():
         raise ValueError(f"output {output} is a file; give a folder")
-    if config.adapter is not None and output.resolve() == config.adapter.expanduser().resolve():
+    if config.adapter is not None and real_path(output) == real_path(config.adapter):
         raise ValueError(f"output {output} is the adapter to go on from; give another folder")
     if (output / MLX_WEIGHTS).exists() and not has_state(output / STATE):
         raise ValueError(f"{output} holds an adapter already; train into another folder, or remove it")
@@ -139,7 +140,7 @@ def _check_adapter(config: SftConfig) -> None:
         return
     if not config.use_lora:
         raise ValueError("adapter is gone on from with LoRA; for use_lora: false give the merged model")
-    file = config.adapter.expanduser() / MLX_CONFIG
+    file = config.adapter / MLX_CONFIG
     kind = read_settings(file).get("fine_tune_type", "lora") if file.is_file() else "lora"
     if kind != "lora":
         raise ValueError(f"{file}: the adapter is of type {kind!r}; only 'lora' can be gone on from")
@@ -147,9 +148,9 @@ def _check_adapter(config: SftConfig) -> None:
 
 def _examples(config: SftConfig, on_bad: Note) -> tuple[list[Example], list[Example]]:
     """What is learned, and what is held out."""
-    examples = read_jsonl(config.data.expanduser(), config.skip_bad, on_bad)
+    examples = read_jsonl(config.data, config.skip_bad, on_bad)
     if config.eval_data is not None:
-        return examples, read_jsonl(config.eval_data.expanduser(), config.skip_bad, on_bad)
+        return examples, read_jsonl(config.eval_data, config.skip_bad, on_bad)
     return split(examples, config.eval_share, config.seed) if config.eval_share else (examples, [])
 
 

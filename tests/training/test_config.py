@@ -164,3 +164,11 @@ def test_layers_outside_the_model_are_refused():
 def test_layers_as_yaml_writes_them(tmp_path, given, text):
     """One number and a list mean the same as their text."""
     assert read(tmp_path, f"model: m\ndata: d\nfreeze_layers: {given}\n").freeze_layers == text
+
+
+def test_home_in_a_file_is_the_home(tmp_path, monkeypatch):
+    """No shell reads YAML: `~` there is the home folder, and no folder of that name is made."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = read(tmp_path, "model: organism\ndata: ~/data.jsonl\noutput: ~/runs/one\n")
+    assert config.data == tmp_path / "data.jsonl"
+    assert config.output == tmp_path / "runs" / "one"
