@@ -12,7 +12,7 @@ from lazarus_probe.hooks.positions import check_range, put
 from lazarus_probe.hooks.sites import Site, position_axis, resolve
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
-from lazarus_probe.subject.finite import refuse
+from lazarus_probe.subject.finite import finite_at, refuse
 from lazarus_probe.subject.forward_pass import forward
 from lazarus_probe.subject.subject import Subject
 
@@ -97,12 +97,10 @@ def _batch(
 ) -> dict[Site, np.ndarray]:
     values = _lazy_batch(subject, tokens, wanted, weights)
     mx.eval(*values.values())
-    found = {site: np.array(value) for site, value in values.items()}
-    for site, array in found.items():
-        # Minus infinity is how some models mask a score.
-        if not (array < np.inf).all() or (site.kind != "scores" and not np.isfinite(array).all()):
+    for site, value in values.items():
+        if not finite_at(value, site.kind).item():
             refuse(subject, tokens, f"values at {site}")
-    return found
+    return {site: np.array(value) for site, value in values.items()}
 
 
 def _lazy_batch(

@@ -13,6 +13,7 @@ from mlx.utils import tree_map
 from lazarus_probe.hooks.check import Check, CheckRun, distance, layers_of_kinds
 from lazarus_probe.hooks.interventions import Intervention, patch, steer, zero
 from lazarus_probe.hooks.sites import HEAD_AXIS, Site
+from lazarus_probe.subject.finite import finite_at
 from lazarus_probe.subject.generate import forward
 
 PARTS = {"attn_out": "attention", "mixer_out": "mixer", "mlp_out": "mlp", "resid_post": ""}
@@ -25,12 +26,12 @@ def looking(run: CheckRun) -> Iterator[Check]:
     calls = {site: len(run.seen.calls(site)) for site in run.sites}
     often = ", ".join(site for site, count in calls.items() if count != 1)
     yield Check("every site is met once", not often, note=often and f"not {often}")
-    odd = [site for site in run.sites if not _finite(run.seen[site])]
+    odd = [site for site in run.sites if not _finite(run.seen[site], Site.parse(site).kind)]
     yield Check("every value is finite", not odd, note=", ".join(odd))
 
 
-def _finite(value: mx.array) -> bool:
-    return bool(mx.all(mx.isfinite(value)).item()) and value.size > 0
+def _finite(value: mx.array, kind: str) -> bool:
+    return value.size > 0 and bool(finite_at(value, kind).item())
 
 
 def writing(run: CheckRun) -> Iterator[Check]:

@@ -184,15 +184,25 @@ def read_run(path: Path) -> Run:
         document = read_json(file, MOST_RUN)
     except (OSError, ValueError) as error:
         raise RunError(f"run {file} cannot be read: {' '.join(str(error).split())}") from None
-    written = document.get("schema_version") if isinstance(document, dict) else None
-    oldest, *_, current = SCHEMAS
-    if isinstance(written, int) and written not in SCHEMAS:
-        how = "update lazarus_probe" if written > current else "run the hypotheses again"
-        raise RunError(f"run {file} has schema {written}, this version reads {oldest} to {current}: {how}")
+    check_schema(document, SCHEMAS, file)
     try:
         return Run.model_validate(document)
     except ValidationError as error:
         raise RunError(f"{file} is no run: {in_a_line(error.errors()[0], 'the file')}") from None
+
+
+def check_schema(document: object, readable: Sequence[int], file: Path) -> None:
+    """Whether this version reads what a run says it is written in.
+
+    Raises:
+        RunError: the run is newer, or too old.
+    """
+    written = document.get("schema_version") if isinstance(document, dict) else None
+    if isinstance(written, int) and written not in readable:
+        oldest, current = min(readable), max(readable)
+        how = "update lazarus_probe" if written > current else "run the hypotheses again"
+        reads = f"{oldest} to {current}" if oldest < current else current
+        raise RunError(f"run {file} has schema {written}, this version reads {reads}: {how}")
 
 
 def schema() -> str:

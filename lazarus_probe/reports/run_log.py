@@ -17,12 +17,13 @@ from lazarus_probe.claims.families import correct
 from lazarus_probe.claims.record import ClaimRecord
 from lazarus_probe.files.plain_json import parse_json
 from lazarus_probe.files.reading import read_bytes
-from lazarus_probe.reports.run import MOST_RUN, Environment, Run, RunError, make_run, read_run
+from lazarus_probe.reports.run import MOST_RUN, Environment, Run, RunError, check_schema, make_run, read_run
 from lazarus_probe.reports.write import run_folder
 from lazarus_probe.spelling import in_a_line
 from lazarus_probe.subject.whole_files import append_line
 
 NAME = "run.jsonl"
+SCHEMA: Literal[4] = 4  # the one that `run.json` has too
 Part = TypeVar("Part", bound=BaseModel)
 
 
@@ -35,7 +36,7 @@ class Header(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[4] = SCHEMA
     run: str
     seeds: tuple[int, ...]
     arguments: list[str]
@@ -103,7 +104,7 @@ def read_log(path: Path) -> Run:
         raise RunError(f"run {path} cannot be read: {error.strerror}") from None
     if not lines:
         raise RunError(f"run {path} holds no line: the run was killed before its first verdict")
-    header = _checked(Header, lines[0], f"{path}:1")
+    header = _header(lines[0], path)
     attempts = [_attempt(line, f"{path}:{number}") for number, line in enumerate(lines[1:], 2)]
     records, broken = settled(attempts)
     records, families = correct(records)
@@ -121,7 +122,7 @@ def read_log(path: Path) -> Run:
 
 
 def _attempt(line: bytes, where: str) -> ClaimRecord | Broken:
-    attempt = _checked(Attempt, line, where)
+    attempt = _checked(Attempt, _parsed(line, where), where)
     if attempt.claim is not None:
         return attempt.claim
     if attempt.broken is not None:
@@ -129,11 +130,22 @@ def _attempt(line: bytes, where: str) -> ClaimRecord | Broken:
     raise RunError(f"{where} is no part of a run: it holds neither a claim nor a broken test")
 
 
-def _checked(part: type[Part], line: bytes, where: str) -> Part:
+def _header(line: bytes, path: Path) -> Header:
+    document = _parsed(line, f"{path}:1")
+    check_schema(document, (SCHEMA,), path)
+    return _checked(Header, document, f"{path}:1")
+
+
+def _parsed(line: bytes, where: str) -> object:
     try:
-        return part.model_validate(parse_json(line))
+        return parse_json(line)
+    except ValueError as error:
+        raise RunError(f"{where} is no part of a run: {' '.join(str(error).split())}") from None
+
+
+def _checked(part: type[Part], document: object, where: str) -> Part:
+    try:
+        return part.model_validate(document)
     except ValidationError as error:
         fault = in_a_line(error.errors()[0], "the line")
         raise RunError(f"{where} is no part of a run: {fault}") from None
-    except ValueError as error:
-        raise RunError(f"{where} is no part of a run: {' '.join(str(error).split())}") from None

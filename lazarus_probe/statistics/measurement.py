@@ -328,6 +328,11 @@ class Measurement:
             raise ValueError(
                 f"ceiling is {self.ceiling}, below the score {self.score:g}: give the largest score there can be"
             )
+        for control in self.controls:
+            if not isinstance(control, Control):
+                raise TypeError(
+                    f"the controls hold {control!r}: give a Control for each, with a name and scores"
+                )
         names = [control.name for control in self.controls]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"the controls are {names}: give at least one, each under a name of its own")

@@ -75,10 +75,11 @@ def whole(value: mx.array, kind: str) -> mx.array:
     What comes after may swallow one such number, so that the logits do not tell: a router chooses other experts, a
     clip ends it, a softmax of nothing but minus infinity looks at what is masked.
     """
-    return mx.where(_good(value, kind), value, mx.array(mx.nan, value.dtype))
+    return mx.where(finite_at(value, kind), value, mx.array(mx.nan, value.dtype))
 
 
-def _good(value: mx.array, kind: str) -> mx.array:
+def finite_at(value: mx.array, kind: str) -> mx.array:
+    """Whether a value of a kind of site is finite, or minus infinity where that is a mask; lazily."""
     # A comparison with NaN does not hold.
     return (value < mx.inf).all() if kind in MASKED else mx.isfinite(value).all()
 
@@ -269,6 +270,6 @@ def _look(seen: list[_Seen], site: str) -> Change:
     kind = site.split(".")[0]
 
     def look(value: mx.array) -> None:
-        seen.append(_Seen(site, _good(value, kind)))
+        seen.append(_Seen(site, finite_at(value, kind)))
 
     return look

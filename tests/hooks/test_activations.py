@@ -6,8 +6,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import Site, collect, resid_post, trace
-from lazarus_probe.subject import Subject
+from lazarus_probe.hooks import Intervention, Site, collect, hooked, resid_post, trace
+from lazarus_probe.subject import NotFinite, Subject
 
 PROMPTS = ["12 + 5 = ", "Paris", "a cat sat.", "dog.", "12 * 3 = "]
 SITES = ["embed", "attn_out.1", "head_out.2", "head_out.2.3", "neurons.0", "resid_post.-1", "logits"]
@@ -74,3 +74,15 @@ def test_half_precision_is_collected_in_float32(make_llama):
             assert run[site].dtype == mx.bfloat16
             assert values.dtype == np.float32
             assert np.allclose(values[index], np.array(run[site][0].astype(mx.float32)).mean(0), atol=1e-5)
+
+
+def test_a_mask_is_collected_and_its_opposite_is_not(grouped):
+    """Minus infinity at the logits is a token that a model masks out; plus infinity is no number."""
+    masked, burst = (
+        Intervention("logits", lambda value, with_=value: mx.where(mx.arange(64) == 3, with_, value))
+        for value in (-mx.inf, mx.inf)
+    )
+    with hooked(grouped, (), masked):
+        assert collect(grouped, ["a cat"], ["logits"])[Site("logits")][0, 3] == -np.inf
+    with hooked(grouped, (), burst), pytest.raises(NotFinite, match="the values at logits of "):
+        collect(grouped, ["a cat"], ["logits"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -308,3 +309,15 @@ def test_a_pipe_that_nobody_reads_holds_nothing_up(project, monkeypatch):
     assert result.ret == 4
     result.stdout.fnmatch_lines(["ERROR: $GITHUB_STEP_SUMMARY could not be written: *"])
     assert len(project.reports()) == 1
+
+
+def test_a_log_of_another_version_says_so(suite):
+    """A log that another version of the package wrote is refused by its schema, and not for what else it holds."""
+    suite.run_apart()
+    log = the_log(suite)
+    header, *lines = log.read_text().splitlines(keepends=True)
+    for schema, how in ((9, "update lazarus_probe"), (3, "run the hypotheses again")):
+        changed = json.loads(header) | {"schema_version": schema, "new": 1}
+        log.write_text("".join([json.dumps(changed) + "\n", *lines]))
+        with pytest.raises(RunError, match=f"has schema {schema}, this version reads 4: {how}"):
+            read_any(log)

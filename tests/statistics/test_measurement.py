@@ -72,6 +72,12 @@ def test_what_no_verdict_can_rest_on_is_refused(changes, message):
         replace(SOUND, **changes)
 
 
+def test_a_number_is_no_control():
+    """A control has a name, a score and a gain; a bare number is refused where it is given."""
+    with pytest.raises(TypeError, match=r"the controls hold 0.5: give a Control for each"):
+        replace(SOUND, controls=(CONTROL, 0.5))
+
+
 def test_details_that_cannot_be_kept_are_refused():
     """A detail that no report can hold is refused where it is made, not when the report is written."""
     with pytest.raises(TypeError, match="cannot be kept on a report: give a number, string or list"):
