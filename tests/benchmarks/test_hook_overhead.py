@@ -86,8 +86,16 @@ def test_the_finite_check(benchmark: Any, organism: Subject, run: Callable[..., 
     benchmark(run, organism, tokens)
 
 
-@pytest.mark.parametrize("site", ["resid_post.2", "pattern.2"])
-def test_an_edit(benchmark: Any, organism: Subject, site: str):
-    """A trace with one edit, which is handed a copy of the value with memory of its own."""
-    benchmark.group = f"one edit at {site.split('.')[0]}, organism 1x8"
-    benchmark(trace, organism, TOKENS, (), scale(site, 0.5))
+EDITED = {
+    "one resid_post": ["resid_post.2"],
+    "one pattern": ["pattern.2"],
+    "every resid_post": [f"resid_post.{layer}" for layer in range(8)],
+}
+
+
+@pytest.mark.parametrize("sites", EDITED.values(), ids=EDITED.keys())
+def test_an_edit(benchmark: Any, organism: Subject, sites: list[str]):
+    """A trace with edits, each of which is handed a copy of the value with memory of its own."""
+    benchmark.group = "edits, organism 1x8"
+    edits = [scale(site, 0.5) for site in sites]
+    benchmark(lambda: mx.eval(trace(organism, TOKENS, (), edits).logits))

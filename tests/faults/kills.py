@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import shutil
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.processes import OUTPUT, ended, killed
+from tests.faults.processes import OUTPUT, Hang, ended, killed
 from tests.faults.scenes import Problems, Scene, left_over
 
 KILLS_A_RUN = 4  # at most, before a run is let go on to its end
@@ -56,6 +57,7 @@ def kill_at_random(scene: Scene, kills: int, folder: Path, seed: int = 0) -> Out
             problems += _named(runs, scene.check_killed(run))
         problems += _named(runs, _gone_on(scene, run, whole))
         shutil.rmtree(run)
+        print(f"{scene.name}: {done} kills, {len(problems)} problems", file=sys.stderr, flush=True)
     return Outcome(scene.name, done, runs, tuple(problems))
 
 
@@ -67,7 +69,10 @@ def _ready(scene: Scene, folder: Path) -> Path:
 
 def _gone_on(scene: Scene, run: Path, whole: Path) -> Problems:
     """What is wrong once the command was let go on to its end."""
-    code = ended(scene.command, run)
+    try:
+        code = ended(scene.command, run)
+    except Hang as hang:
+        return [f"gone on with, {hang}"]
     said = _last_line(run)
     if code != scene.code and not (scene.finished and scene.finished in said):
         return [f"gone on with, it ends with {code}: {said}"]
