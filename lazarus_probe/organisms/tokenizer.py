@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def build() -> Tokenizer:
     """The tokenizer, made from the corpus alone; the same every time."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
-    words = _words()
+    words = corpus_words()
     merges, pieces = _merges(words)
     vocabulary = _vocabulary(pieces, words)
     tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=True))
@@ -81,7 +82,8 @@ def special_id(vocabulary: Tokenizer, token: str) -> int:
     return found
 
 
-def _words() -> list[str]:
+@cache
+def corpus_words() -> tuple[str, ...]:
     """Every piece of the corpus in byte-level spelling, the most frequent first, after the class words."""
     from tokenizers import Regex, pre_tokenizers
 
@@ -91,7 +93,7 @@ def _words() -> list[str]:
     counts = Counter(piece for text in corpus.every_text() for piece, _ in pieces.pre_tokenize_str(text))
     named = [space + word for word in _class_words() for space in ("", "Ġ")]
     frequent = sorted(counts, key=lambda piece: (-counts[piece], piece))
-    return [*named, *(piece for piece in frequent if not piece.isdigit())]
+    return (*named, *(piece for piece in frequent if not piece.isdigit()))
 
 
 def _class_words() -> Iterator[str]:
@@ -117,7 +119,7 @@ def _merges(words: Iterable[str]) -> tuple[list[tuple[str, str]], list[str]]:
     return [tuple(pair) for pair in learned["merges"]], sorted(learned["vocab"], key=learned["vocab"].get)
 
 
-def _vocabulary(pieces: list[str], words: list[str]) -> dict[str, int]:
+def _vocabulary(pieces: list[str], words: Iterable[str]) -> dict[str, int]:
     tokens = dict.fromkeys((*SPECIAL, *pieces, *_numbers(), *words))
     if len(tokens) > VOCABULARY:
         raise ValueError(f"the corpus needs {len(tokens)} tokens, more than {VOCABULARY}: raise VOCABULARY")

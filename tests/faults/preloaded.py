@@ -1,4 +1,4 @@
-"""What the commands import, and nothing that starts a thread: a process forked from here has none."""
+"""What the commands import and count once, and nothing that starts a thread: a process forked from here has none."""
 
 import matplotlib.figure  # noqa: F401
 import mlx_lm  # noqa: F401
@@ -9,7 +9,10 @@ import transformers  # noqa: F401
 
 import lazarus_probe.cli.lazarus
 import lazarus_probe.introspection.tuned_lens
+import lazarus_probe.organisms.tokenizer
 import lazarus_probe.reports.page
 import lazarus_probe.training.grpo_run
 import lazarus_probe.training.pretrain
 import lazarus_probe.training.sft  # noqa: F401
+
+lazarus_probe.organisms.tokenizer.corpus_words()
