@@ -13,6 +13,6 @@ import lazarus_probe.organisms.tokenizer
 import lazarus_probe.reports.page
 import lazarus_probe.training.grpo_run
 import lazarus_probe.training.pretrain
-import lazarus_probe.training.sft  # noqa: F401
+import lazarus_probe.training.sft
 
 lazarus_probe.organisms.tokenizer.corpus_words()
