@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.processes import OUTPUT, Hang, ended, killed
+from tests.faults.processes import OUTPUT, Hang, ended, killed, preload
 from tests.faults.scenes import Problems, Scene, left_over
 
 KILLS_A_RUN = 4  # at most, before a run is let go on to its end
@@ -43,6 +43,7 @@ def kill_at_random(scene: Scene, kills: int, folder: Path, seed: int = 0) -> Out
     """
     rng = random.Random(f"{scene.name} {seed}")
     whole = _ready(scene, folder / "whole")
+    preload()
     began = time.monotonic()
     code = ended(scene.command, whole)
     seconds = time.monotonic() - began

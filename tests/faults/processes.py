@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -27,11 +28,22 @@ class Hang(AssertionError):  # noqa: N818 - what a command does
 
 def start(command: Sequence[str], folder: Path) -> BaseProcess:
     """Start `lazarus ...` or `pytest ...` in a folder, in a process group of its own."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=run, args=(tuple(command), str(folder)))
+    process = _context().Process(target=run, args=(tuple(command), str(folder)))
     process.start()
     return process
+
+
+def preload() -> None:
+    """Have everything imported: the time of the first command would count it otherwise."""
+    process = _context().Process(target=os.getpid)
+    process.start()
+    process.join()
+
+
+def _context() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
 
 
 def run(command: Sequence[str], folder: str) -> None:
