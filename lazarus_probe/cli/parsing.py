@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from lazarus_probe.files.paths import check_utf8
 from lazarus_probe.subject.whole_files import try_file, try_folder
 
 At = Literal["last", "all"] | int
@@ -126,6 +127,7 @@ def check_folder(folder: Path, option: str = "--output") -> None:
     Raises:
         ValueError: it is a file, or cannot be.
     """
+    check_utf8(folder, option)
     place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not place.is_dir():
         raise ValueError(f"{option} {folder}: {place} is a file; give a folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> 
         name: what it is called in help and errors.
         arguments: its arguments; those of the process by default.
     """
+    _print_anything()
     with _plain_warnings():
         try:
             code = app(args=arguments, prog_name=name, standalone_mode=False)
@@ -41,6 +43,13 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> 
         except USER_ERRORS as error:
             return _fail(describe(error))
     return code if isinstance(code, int) else 0
+
+
+def _print_anything() -> None:
+    """Have what the encoding of the output lacks spelled out: a path may hold bytes that are no text in it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lazarus_probe.files.paths import real_path, user_path
+from lazarus_probe.files.paths import check_utf8, real_path, user_path
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.tensors import TensorEntry, TruncatedError, read_entries
 from lazarus_probe.spelling import nearest
@@ -85,6 +85,10 @@ def find(name: str | Path, files: list[str] = HUB_FILES) -> Path:
         return bundled.path(text)
     folder = user_path(text)
     if folder.exists():
+        try:
+            check_utf8(folder)
+        except ValueError as error:
+            raise LoadError(str(error)) from None
         if reason := why_not_a_checkpoint(folder):
             raise LoadError(reason)
         return folder

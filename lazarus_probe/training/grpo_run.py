@@ -14,6 +14,7 @@ import yaml
 from mlx.utils import tree_flatten
 from numpy.typing import NDArray
 
+from lazarus_probe.files.paths import check_utf8
 from lazarus_probe.subject.formats import INDEX, MLX_WEIGHTS
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.subject.weight_files import write_arrays
@@ -178,6 +179,7 @@ def _save_model(subject: Subject, folder: Path) -> Path:
 
 def _check_output(config: GrpoConfig) -> None:
     output = config.output
+    check_utf8(output, "output")
     if output.exists() and not output.is_dir():
         raise ValueError(f"output {output} is a file; give a folder")
     kept = [name for name in (MLX_WEIGHTS, MODEL) if (output / name).exists()]

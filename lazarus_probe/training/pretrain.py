@@ -16,6 +16,7 @@ import numpy as np
 from mlx import optimizers
 from mlx.utils import tree_flatten
 
+from lazarus_probe.files.paths import check_utf8
 from lazarus_probe.organisms import corpus, tokenizer
 from lazarus_probe.subject.backend import fit_threads
 from lazarus_probe.training import fast_exp
@@ -188,9 +189,10 @@ def train(
 
     Raises:
         FileExistsError: the folder holds a trained model already.
-        ValueError: the folder holds a checkpoint of another recipe.
+        ValueError: the folder holds a checkpoint of another recipe, or its path is no UTF-8.
         FloatingPointError: the loss is not finite.
     """
+    check_utf8(folder, "output")
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "organism").exists():
         raise FileExistsError(f"{folder / 'organism'} exists: train into another folder, or remove it")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import mlx.nn as nn
 import numpy as np
 
-from lazarus_probe.files.paths import real_path
+from lazarus_probe.files.paths import check_utf8, real_path
 from lazarus_probe.subject.adapter_files import read_settings
 from lazarus_probe.subject.formats import MLX_CONFIG, MLX_WEIGHTS
 from lazarus_probe.subject.projections import adapted, rank_of
@@ -126,6 +126,7 @@ def prepare(config: SftConfig, on_note: Note = lambda _line: None) -> Training:
 
 def _check_output(config: SftConfig) -> None:
     output = config.output
+    check_utf8(output, "output")
     if output.exists() and not output.is_dir():
         raise ValueError(f"output {output} is a file; give a folder")
     if config.adapter is not None and real_path(output) == real_path(config.adapter):

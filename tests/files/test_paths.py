@@ -68,8 +68,40 @@ def test_output_in_a_circle_is_one_line(circle, data, capsys):
     check_one_line(line, capsys)
 
 
-def check_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def check_one_line(words: list[str], capsys: pytest.CaptureFixture[str], part: str = "") -> None:
     assert lazarus.main(words) == 2
     errors = capsys.readouterr().err
     assert errors.startswith("error: ")
+    assert part in errors
     assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "anatomy -m {path}",
+        "train sft --model organism --data {data} --output {path}",
+        "train grpo --model organism --output {path}",
+        "organism train --output {path}",
+        "introspect dual-reward -m organism --output {path}",
+        "introspect tuned-lens train -m organism --output {path}",
+    ],
+)
+def test_mlx_is_given_no_path_that_it_cannot_open(line, data, tmp_path, capsys):
+    """A path of bytes that are no UTF-8 is refused before any work, where weights go to it or come from it."""
+    path = tmp_path / "weights\udcff"
+    if "output" not in line:
+        path.mkdir()
+    check_one_line(
+        [word.format(path=path, data=data) for word in line.split()], capsys, "\\udcff is no UTF-8"
+    )
+    assert "output" not in line or not path.exists()
+
+
+def test_other_files_may_have_any_name(tmp_path, capsys):
+    """A result is kept under a name that is no UTF-8, and the name is shown with the byte spelled out."""
+    path = tmp_path / "lens\udcff.json"
+    line = ["introspect", "logit-lens", "-m", "organism", "--prompts", "7*8=", "-l", "3", "-o", str(path)]
+    assert lazarus.main(line) == 0
+    assert path.exists()
+    assert "lens\\udcff.json" in capsys.readouterr().out
