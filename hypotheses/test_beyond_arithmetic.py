@@ -9,7 +9,7 @@ import pytest
 
 from lazarus_probe.experiments.study_tasks import TASKS
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import Labelled, decode
 
 
 def decoded(task, subject, untrained_models, store, evidence):

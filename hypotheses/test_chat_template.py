@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.probe import Labelled, decode
-from lazarus_probe.introspection.vocabulary import spellings, vocabulary_alignment
-from lazarus_probe.introspection.word_put_in import capitals
+from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_alignment
+from lazarus_probe.introspection.vocabulary.positive_controls import capitals
 from lazarus_probe.subject.chat import has_chat_template, in_chat
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS, SYMBOLIC

@@ -7,8 +7,8 @@ them and tested on the other.
 
 import pytest
 
-from lazarus_probe.introspection.ablation import METHODS
-from lazarus_probe.introspection.differential import differential_ablation, grade
+from lazarus_probe.introspection.ablation.ablate import METHODS
+from lazarus_probe.introspection.ablation.differential import differential_ablation, grade
 from lazarus_probe.tasks import prompts
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.embedding import answer_questions, first_operands
-from lazarus_probe.introspection.probe import Labelled, decode
-from lazarus_probe.introspection.readings import by_phrasing
+from lazarus_probe.introspection.probing.inputs import by_phrasing
+from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.studies.embedding import answer_questions, first_operands
 from lazarus_probe.statistics.measurement import Control
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks.sites import Site, resid_post
-from lazarus_probe.introspection.directions import Samples, directions
-from lazarus_probe.introspection.extrapolation import Numbers, extrapolation
-from lazarus_probe.introspection.similarity import similarity
+from lazarus_probe.introspection.directions.operation_directions import Samples, directions
+from lazarus_probe.introspection.geometry.similarity import similarity
+from lazarus_probe.introspection.probing.extrapolation import Numbers, extrapolation
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 

@@ -7,7 +7,7 @@ Here each question gets the state of another product; random states, places and 
 import numpy as np
 import pytest
 
-from lazarus_probe.introspection.injection import injection
+from lazarus_probe.introspection.patching.injection import injection
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import is_answer

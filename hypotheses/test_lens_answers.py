@@ -7,9 +7,9 @@ beside another prompt's answer, and untrained and lesioned models under the same
 import numpy as np
 import pytest
 
-from lazarus_probe.introspection.continuation import before_answers
-from lazarus_probe.introspection.crystallisation import crystallisation, not_yet
-from lazarus_probe.introspection.vocabulary import spellings
+from lazarus_probe.introspection.generation.continuation import before_answers
+from lazarus_probe.introspection.lens.crystallisation import crystallisation, not_yet
+from lazarus_probe.introspection.vocabulary.alignment import spellings
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.subject.relative_depth import layer_at
 from lazarus_probe.tasks import prompts

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.probe import Labelled, decode
-from lazarus_probe.introspection.readings import by_phrasing
+from lazarus_probe.introspection.probing.inputs import by_phrasing
+from lazarus_probe.introspection.probing.probe import Labelled, decode
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS
 

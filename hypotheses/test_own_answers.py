@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.emergence import emergence
-from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.introspection.probing.emergence import emergence
+from lazarus_probe.introspection.probing.probe import Labelled, decode
 from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import some_examples
 from lazarus_probe.subject.generate import greedy

@@ -14,8 +14,8 @@ import pytest
 
 from lazarus_probe.claims.falsify import Rows, falsify
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.damage import damage_of_patch
-from lazarus_probe.introspection.patching import Pair, sweep_residual, transfer
+from lazarus_probe.introspection.generation.damage import damage_of_patch
+from lazarus_probe.introspection.patching.transfer import Pair, sweep_residual, transfer
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import is_answer

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.damage import unrelated_prompts
-from lazarus_probe.introspection.probe import Labelled, decode
-from lazarus_probe.introspection.steering import Behaviour, steering
+from lazarus_probe.introspection.generation.damage import unrelated_prompts
+from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.steering.steer import Behaviour, steering
 from lazarus_probe.tasks import language, prompts
 
 CALL = "<function_call>"

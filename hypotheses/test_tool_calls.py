@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks.sites import Site, resid_post
-from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import Labelled, decode
 from lazarus_probe.tasks import language
 
 

@@ -7,10 +7,17 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.continuation import continuation_probability
-from lazarus_probe.introspection.late_loss import late_loss
-from lazarus_probe.introspection.probe import Labelled
-from lazarus_probe.introspection.tuning import Change, changed, form_cosines, probed, unchanged, widest
+from lazarus_probe.introspection.generation.continuation import continuation_probability
+from lazarus_probe.introspection.geometry.tuning import (
+    Change,
+    changed,
+    form_cosines,
+    probed,
+    unchanged,
+    widest,
+)
+from lazarus_probe.introspection.lens.late_loss import late_loss
+from lazarus_probe.introspection.probing.probe import Labelled
 from lazarus_probe.statistics.measurement import some_examples
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks import language, prompts

@@ -7,8 +7,8 @@ there, and at the last layer capitals of countries. Every spelling of the class 
 
 import pytest
 
-from lazarus_probe.introspection.vocabulary import spellings, vocabulary_alignment
-from lazarus_probe.introspection.word_put_in import capitals
+from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_alignment
+from lazarus_probe.introspection.vocabulary.positive_controls import capitals
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS, SYMBOLIC
 

@@ -7,9 +7,9 @@ has not met, and intervals rest on phrasings and operand families.
 import pytest
 
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.probe import decode
-from lazarus_probe.introspection.readings import by_phrasing
-from lazarus_probe.introspection.signal_loss import signal_loss
+from lazarus_probe.introspection.probing.inputs import by_phrasing
+from lazarus_probe.introspection.probing.probe import decode
+from lazarus_probe.introspection.probing.signal_loss import signal_loss
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import ALL_VERBAL
 

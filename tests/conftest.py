@@ -28,7 +28,7 @@ FIRST = (
     "sweep/test_mixed_architectures.py",
     "sweep/test_dense_architectures.py",
     "cli/test_seed_commands.py",
-    "introspection/test_probe.py",
+    "introspection/probing/test_probe.py",
     "training/test_lora_architectures.py",
     "hypotheses/test_answering.py",
     "calibration/test_false_alarms.py",

@@ -19,7 +19,7 @@ from lazarus_probe.claims.baseline import read_baseline
 from lazarus_probe.claims.expectations import read_list
 from lazarus_probe.cli import lazarus
 from lazarus_probe.cli.parsing import parse_prompts
-from lazarus_probe.introspection.pair_files import read_pairs
+from lazarus_probe.introspection.patching.pair_files import read_pairs
 from lazarus_probe.organisms import bundled
 from lazarus_probe.subject.adapter_files import read_settings as read_adapter
 from lazarus_probe.subject.load import read_config

@@ -186,13 +186,13 @@ def _described(
 def save(path: Path, found: Extraction) -> None:
     """Write directions to an npz file: `layer_{L}` (D,) each, and the best as one that can be steered along.
 
-    It has the keys of `introspection.direction_file` for the layer that does best on groups not met, so that
+    It has the keys of `introspection.directions.direction_file` for the layer that does best on groups not met, so that
     `lazarus introspect steer -d` takes the file as it is.
 
     Raises:
         OSError: the file cannot be written.
     """
-    from lazarus_probe.introspection.direction_file import Direction, write_direction
+    from lazarus_probe.introspection.directions.direction_file import Direction, write_direction
 
     path.parent.mkdir(parents=True, exist_ok=True)
     best = found.best

@@ -24,7 +24,7 @@ from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.held_out import held_out
-from lazarus_probe.introspection.readings import Labelled, read
+from lazarus_probe.introspection.probing.inputs import Labelled, read
 from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics import bag_of_tokens
 from lazarus_probe.subject.batches import encode_all

@@ -132,7 +132,7 @@ def draw_lens(subject: Subject, prompt: str, path: Path, top: int = 5) -> dict[s
     Returns:
         By token, its probability after each layer.
     """
-    from lazarus_probe.introspection.logit_lens import logit_lens
+    from lazarus_probe.introspection.lens.logit_lens import logit_lens
 
     lens = logit_lens(subject, [prompt])
     ids = lens.top_tokens(top)[0, -1].tolist()

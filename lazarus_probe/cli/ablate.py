@@ -11,7 +11,7 @@ from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Ra
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_layers, parse_prompt, parse_prompts
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.ablation_findings import Ablations
+    from lazarus_probe.introspection.ablation.findings import Ablations
     from lazarus_probe.subject.subject import Subject
 
 PLACEHOLDER = "x"
@@ -75,7 +75,7 @@ def ablate(
     probability the ablation moves on unrelated prompts. Models with a chat template are asked in it
     unless --raw. Numbers are read off the start of an output: `2,209` is 2209, `1000` is not 100.
     """
-    from lazarus_probe.introspection.criteria import criterion_of
+    from lazarus_probe.introspection.ablation.criteria import criterion_of
     from lazarus_probe.subject.load import num_layers_of
 
     check_output(output)
@@ -83,10 +83,14 @@ def ablate(
     criteria = [criterion_of(expected) for _, expected in asked]
     chosen = None if layers is None else parse_layers(layers, num_layers_of(model))
     from lazarus_probe.cli.output import about, deliver
-    from lazarus_probe.introspection.ablation_runs import AblationConfig
-    from lazarus_probe.introspection.ablation_study import ablations, reference_prompts
-    from lazarus_probe.introspection.component_outputs import AblationType, ComponentType, layers_with
-    from lazarus_probe.introspection.damage import unrelated_prompts
+    from lazarus_probe.introspection.ablation.component_outputs import (
+        AblationType,
+        ComponentType,
+        layers_with,
+    )
+    from lazarus_probe.introspection.ablation.runs import AblationConfig
+    from lazarus_probe.introspection.ablation.study import ablations, reference_prompts
+    from lazarus_probe.introspection.generation.damage import unrelated_prompts
     from lazarus_probe.subject.subject import Subject
 
     subject, unrelated = Subject.load(model, adapter), unrelated_prompts()
@@ -156,7 +160,7 @@ def _in_mode(subject: Subject, texts: list[str], raw: bool) -> list[str]:
 
 
 def _text(found: Ablations, multi: bool, matrix: bool) -> str:
-    from lazarus_probe.introspection.ablation_text import matrix_text, sweep_text, together_text
+    from lazarus_probe.introspection.ablation.text import matrix_text, sweep_text, together_text
 
     if matrix and len(found.prompts) <= WIDE:
         return matrix_text(found)

@@ -12,7 +12,7 @@ from lazarus_probe.cli.parsing import check_output, checked_text, parse_position
 from lazarus_probe.cli.weight_diff import Base, Finetuned, load_both
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.activation_difference import ActivationDifference
+    from lazarus_probe.introspection.geometry.activation_difference import ActivationDifference
 
 WIDTHS = (7, 12, 11, 4, 18, 10)
 NAMES = {"untrained": "Untrained", "two_seeds": "Two seeds", "other_prompt": "Other prompt"}
@@ -39,7 +39,7 @@ def activation_diff(
     texts = [checked_text(prompt, "--prompts") for prompt in parse_prompts(prompts)]
     at = parse_position(position)
     before, after = load_both(base, finetuned, adapter)
-    from lazarus_probe.introspection.activation_difference import activation_difference
+    from lazarus_probe.introspection.geometry.activation_difference import activation_difference
 
     result = activation_difference(before, after, texts, at, seed)
     data = result.as_data() | {"about": about(before, seed), "about_finetuned": about(after)}
@@ -74,7 +74,7 @@ def _text(result: ActivationDifference) -> str:
 
 
 def _row(result: ActivationDifference, layer: int) -> tuple[str, ...]:
-    from lazarus_probe.introspection.activation_difference import DIVERGENT
+    from lazarus_probe.introspection.geometry.activation_difference import DIVERGENT
 
     mean = float(result.similarities[:, layer].mean())
     ends = None if result.intervals is None else result.intervals[layer]

@@ -16,9 +16,9 @@ from lazarus_probe.cli.output import RULE, about, deliver
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_prompt
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.analysis import AnalysisConfig, AnalysisResult
-    from lazarus_probe.introspection.analyzer import ModelAnalyzer
-    from lazarus_probe.introspection.answer_emergence import AnswerEmergence
+    from lazarus_probe.introspection.lens.analysis import AnalysisConfig, AnalysisResult
+    from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
+    from lazarus_probe.introspection.lens.answer_emergence import AnswerEmergence
 
 GENERATED = 30
 
@@ -140,7 +140,7 @@ def analyze(
         inject_of(inject_layer, inject_token, inject_blend, count),
         override_of(compute_override, compute_layer, count),
     )
-    from lazarus_probe.introspection.analyzer import ModelAnalyzer
+    from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
 
     analyzer = ModelAnalyzer.from_pretrained(model, embedding_scale, adapter)
     inputs = [_input(analyzer, text, chat, prefix) for text in texts]
@@ -228,7 +228,7 @@ def _found(
 
 
 def _answer(analyzer: ModelAnalyzer, *asked: Any) -> AnswerEmergence:
-    from lazarus_probe.introspection.answer_emergence import answer_emergence
+    from lazarus_probe.introspection.lens.answer_emergence import answer_emergence
 
     return answer_emergence(analyzer, *asked)
 

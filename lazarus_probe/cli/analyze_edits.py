@@ -11,8 +11,8 @@ from lazarus_probe.subject.relative_depth import layer_at
 
 if TYPE_CHECKING:
     from lazarus_probe.hooks.interventions import Intervention
-    from lazarus_probe.introspection.analyzer import ModelAnalyzer
-    from lazarus_probe.introspection.direction_file import Direction
+    from lazarus_probe.introspection.directions.direction_file import Direction
+    from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
 
 DEPTH = 0.8  # of --compute-layer, unless it is given
 
@@ -75,7 +75,7 @@ class Edits:
         Raises:
             ValueError: a direction, coordinate or token that the model does not have, or no arithmetic to override.
         """
-        from lazarus_probe.introspection.lens_edits import answer_token, push, push_coordinate, put_in, say
+        from lazarus_probe.introspection.lens.edits import answer_token, push, push_coordinate, put_in, say
 
         subject, found = analyzer.subject, []
         if self.steer and self.steer.direction is not None:
@@ -123,7 +123,7 @@ def steer_of(
 
 
 def _from_file(spec: str, layer: int | None, strength: float | None, num_layers: int) -> Steer:
-    from lazarus_probe.introspection.direction_file import read_direction, split_spec
+    from lazarus_probe.introspection.directions.direction_file import read_direction, split_spec
 
     path, coefficient = split_spec(spec)
     if coefficient is not None and strength is not None:
@@ -175,7 +175,7 @@ def answer_of(question: str, option: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    from lazarus_probe.introspection.answer_onset import expected_of
+    from lazarus_probe.introspection.generation.answer_onset import expected_of
 
     answer = expected_of(question)
     if answer is None:

@@ -12,7 +12,7 @@ from lazarus_probe.cli.output import about, columns, deliver, title
 from lazarus_probe.cli.parsing import check_output
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.arithmetic import ArithmeticResult, Share
+    from lazarus_probe.introspection.studies.arithmetic import ArithmeticResult, Share
 
 QUICK = 3
 WRONG_SHOWN = 10
@@ -46,8 +46,8 @@ def arithmetic(
     if easy_only and hard_only:
         raise ValueError("--easy-only and --hard-only leave nothing to ask; give one of them")
     check_output(output)
-    from lazarus_probe.introspection.arithmetic import arithmetic as analyse
-    from lazarus_probe.introspection.arithmetic_questions import DIFFICULTIES, questions
+    from lazarus_probe.introspection.studies.arithmetic import arithmetic as analyse
+    from lazarus_probe.introspection.studies.arithmetic_questions import DIFFICULTIES, questions
     from lazarus_probe.subject.load import num_layers_of
     from lazarus_probe.subject.subject import Subject
 

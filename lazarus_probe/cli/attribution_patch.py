@@ -13,7 +13,7 @@ from lazarus_probe.cli.parsing import check_output, parse_layers, seed_of
 from lazarus_probe.spelling import one_of
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.attribution_patching import AttributionPatch
+    from lazarus_probe.introspection.patching.attribution_patching import AttributionPatch
     from lazarus_probe.subject.subject import Subject
 
 SITES = ("resid_post", "attn_out", "mlp_out", "head_out", "neurons")
@@ -48,7 +48,7 @@ def attribution_patch(
     from lazarus_probe.subject.load import num_layers_of
 
     wanted = None if layers is None else parse_layers(layers, num_layers_of(model))
-    from lazarus_probe.introspection import attribution_patching
+    from lazarus_probe.introspection.patching import attribution_patching
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)

@@ -11,8 +11,8 @@ from lazarus_probe.cli.parsing import checked_text, layer_of, parse_layers, pars
 if TYPE_CHECKING:
     from lazarus_probe.claims.claim import Claim
     from lazarus_probe.claims.verdict import Verdict
-    from lazarus_probe.introspection.class_probe import ClassProbe
-    from lazarus_probe.introspection.layer_scan import LayerScore
+    from lazarus_probe.introspection.probing.class_probe import ClassProbe
+    from lazarus_probe.introspection.probing.layer_scan import LayerScore
 
 CLAIM = "class-probe"
 # Groups up to which the text says how little they can tell.
@@ -45,7 +45,7 @@ def classes_and_groups(
         OSError: a file cannot be read.
         ValueError: what no probe can be tested on, as in `labelled_classes`; or categories in some files only.
     """
-    from lazarus_probe.introspection.class_probe import labelled_classes
+    from lazarus_probe.introspection.probing.class_probe import labelled_classes
 
     classes = {checked_text(label, "the label"): prompts for label, (prompts, _) in given.items()}
     units = None if groups is None else parse_prompts(groups, "--groups")

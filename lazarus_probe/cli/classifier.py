@@ -24,7 +24,7 @@ from lazarus_probe.cli.parsing import check_output, parse_prompts
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
-    from lazarus_probe.introspection.class_probe import ClassProbe
+    from lazarus_probe.introspection.probing.class_probe import ClassProbe
 
 
 def classifier(
@@ -58,7 +58,7 @@ def classifier(
     given, units = classes_and_groups(_classes(classes), groups)
     tests = [] if test is None else parse_prompts(test, "--test")
     asked, _ = layers_asked(model, layers, None)
-    from lazarus_probe.introspection.class_probe import class_probe
+    from lazarus_probe.introspection.probing.class_probe import class_probe
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)

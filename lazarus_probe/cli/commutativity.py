@@ -14,7 +14,7 @@ from lazarus_probe.subject.relative_depth import layer_at
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
-    from lazarus_probe.introspection.commutativity import Commutativity
+    from lazarus_probe.introspection.geometry.commutativity import Commutativity
     from lazarus_probe.statistics.measurement import Measurement
 
 DEPTH = 0.6
@@ -58,10 +58,10 @@ def commutativity(
         wanted = parse_layers(layers, count)
     else:
         wanted = [layer_at(DEPTH, count) if layer is None else layer_of(layer, count)]
-    from lazarus_probe.introspection.swaps import default_swaps, parse_swaps
+    from lazarus_probe.introspection.geometry.swaps import default_swaps, parse_swaps
 
     swaps = default_swaps() if pairs is None else parse_swaps(parse_prompts(pairs, "--pairs"))
-    from lazarus_probe.introspection import commutativity as analysis
+    from lazarus_probe.introspection.geometry import commutativity as analysis
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)

@@ -12,8 +12,8 @@ from lazarus_probe.cli.output import RULE, about, columns, deliver
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_layers, parse_prompt
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.analysis import TokenEvolutionResult
-    from lazarus_probe.introspection.model_comparison import ComparisonResult
+    from lazarus_probe.introspection.lens.analysis import TokenEvolutionResult
+    from lazarus_probe.introspection.lens.comparison import ComparisonResult
 
 NAMES = "A bundled name, a folder or a Hub id."
 
@@ -55,9 +55,9 @@ def compare(
         raise ValueError(f"--track {track!r}: a token is empty; write them as in ' Paris, London'")
     counts = [num_layers_of(name) for name in (model1, model2)]
     chosen = None if layers is None else _layers(layers, counts)
-    from lazarus_probe.introspection.analysis import AnalysisConfig, LayerStrategy
-    from lazarus_probe.introspection.analyzer import ModelAnalyzer
-    from lazarus_probe.introspection.model_comparison import compare_models
+    from lazarus_probe.introspection.lens.analysis import AnalysisConfig, LayerStrategy
+    from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
+    from lazarus_probe.introspection.lens.comparison import compare_models
 
     strategy = LayerStrategy.EVENLY_SPACED if chosen is None else LayerStrategy.CUSTOM
     config = AnalysisConfig(layer_strategy=strategy, custom_layers=chosen, top_k=top_k, track_tokens=tokens)

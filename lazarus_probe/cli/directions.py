@@ -12,7 +12,7 @@ from lazarus_probe.cli.output import deliver, title
 from lazarus_probe.cli.parsing import check_output
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.direction_cosines import Cosines
+    from lazarus_probe.introspection.directions.cosines import Cosines
 
 WIDTH = 14
 
@@ -35,8 +35,8 @@ def directions(
     one shows something. Directions of different widths are refused, those of different models warned of.
     """
     check_output(output)
-    from lazarus_probe.introspection.direction_cosines import direction_cosines
-    from lazarus_probe.introspection.direction_file import read_direction
+    from lazarus_probe.introspection.directions.cosines import direction_cosines
+    from lazarus_probe.introspection.directions.direction_file import read_direction
 
     found = direction_cosines([read_direction(path) for path in files], files, threshold)
     deliver(found.as_data(), _text(found), as_json=as_json, output=output)
@@ -95,7 +95,7 @@ def _pairs(found: Cosines) -> list[str]:
 def assessment(found: Cosines) -> str:
     """How many pairs are orthogonal, how many alike, and what that does not show."""
     from lazarus_probe.claims.judging import by_option
-    from lazarus_probe.introspection.direction_cosines import ORTHOGONAL
+    from lazarus_probe.introspection.directions.cosines import ORTHOGONAL
 
     orthogonal, beyond = sum(pair.orthogonal for pair in found.pairs), len(found.beyond_chance)
     limit = f"{found.threshold:g}{by_option(ORTHOGONAL, found.threshold, '--threshold')}"

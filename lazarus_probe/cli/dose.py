@@ -11,7 +11,7 @@ from lazarus_probe.cli.steering import Push, asked, heading, load, signed, vecto
 from lazarus_probe.cli.watching import watched
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.dose_response import DoseResponse
+    from lazarus_probe.introspection.steering.dose_response import DoseResponse
 
 CLAIM = "steers"
 
@@ -30,8 +30,8 @@ def measure(
 ) -> None:
     """Measure and show a dose-response curve."""
     subject = load(push, model, adapter)
-    from lazarus_probe.introspection.damage import unrelated_prompts
-    from lazarus_probe.introspection.dose_response import dose_response
+    from lazarus_probe.introspection.generation.damage import unrelated_prompts
+    from lazarus_probe.introspection.steering.dose_response import dose_response
 
     unrelated = unrelated_prompts()
     with watched("measure") as check:

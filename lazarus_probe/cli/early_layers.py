@@ -16,7 +16,7 @@ from lazarus_probe.cli.probe_text import accuracy, compared, r2, verdict_lines
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
-    from lazarus_probe.introspection.early_layers import EarlyLayersResult
+    from lazarus_probe.introspection.studies.early_layers import EarlyLayersResult
 
 DEFAULT = (0, 1, 2, 4)
 EXTRACTABLE, MOSTLY = "answer-extractable", "computation-mostly-complete"
@@ -54,8 +54,8 @@ def early_layers(
     check_output(output)
     depth = num_layers_of(model)
     read = default_layers(depth) if layers is None else parse_layers(layers, depth)
-    from lazarus_probe.introspection.early_layers import early_layers as analyse
-    from lazarus_probe.introspection.expressions import expressions
+    from lazarus_probe.introspection.studies.early_layers import early_layers as analyse
+    from lazarus_probe.introspection.studies.expressions import expressions
     from lazarus_probe.subject.subject import Subject
 
     try:

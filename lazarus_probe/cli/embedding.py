@@ -16,7 +16,7 @@ from lazarus_probe.cli.probe_text import accuracy, compared, r2, rivals, verdict
 if TYPE_CHECKING:
     from lazarus_probe.claims.claim import Claim
     from lazarus_probe.claims.verdict import Verdict
-    from lazarus_probe.introspection.embedding import EmbeddingResult
+    from lazarus_probe.introspection.studies.embedding import EmbeddingResult
     from lazarus_probe.statistics.measurement import Measurement
 
 EMBED = -1
@@ -61,7 +61,7 @@ def embedding(
     check_output(output)
     depth = num_layers_of(model)
     read = [layer for layer in DEFAULT if layer < depth] if layers is None else parse_layers(layers, depth)
-    from lazarus_probe.introspection.embedding import embedding as analyse
+    from lazarus_probe.introspection.studies.embedding import embedding as analyse
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
@@ -104,7 +104,7 @@ def absence_of(result: EmbeddingResult) -> Claim:
 
 def tests_of(result: EmbeddingResult) -> dict[str, tuple[Claim, Measurement]]:
     """By key, what every result is judged by; under `answer_not_in_embedding` the answer's absence."""
-    from lazarus_probe.introspection.embedding import key_of
+    from lazarus_probe.introspection.studies.embedding import key_of
 
     tests = {
         key_of(test, place): (claim_of(result, test, place), measured)
@@ -211,7 +211,7 @@ def _answer(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterato
 
 
 def _plain(result: EmbeddingResult, test: str, verdicts: Mapping[str, Verdict]) -> Iterator[str]:
-    from lazarus_probe.introspection.embedding import key_of
+    from lazarus_probe.introspection.studies.embedding import key_of
 
     measured, verdict = result.tests[test][EMBED], verdicts[key_of(test, EMBED)]
     known = "in" if verdict.outcome == "supported" else "NOT shown to be in"

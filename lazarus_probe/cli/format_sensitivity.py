@@ -13,7 +13,7 @@ from lazarus_probe.cli.parsing import check_output, parse_prompts
 from lazarus_probe.cli.watching import watched
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.format_sensitivity import Asked, FormatSensitivity, PromptFormats
+    from lazarus_probe.introspection.studies.format_sensitivity import Asked, FormatSensitivity, PromptFormats
 
 CLAIM = "format-sensitivity"
 
@@ -49,7 +49,7 @@ def format_sensitivity(
         raise ValueError("--prompts holds a prompt of nothing but spaces; give some text")
     check_output(output)
     chosen = layers_of(model, layers)
-    from lazarus_probe.introspection import format_sensitivity as analysis
+    from lazarus_probe.introspection.studies import format_sensitivity as analysis
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)

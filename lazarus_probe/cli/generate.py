@@ -13,7 +13,7 @@ from lazarus_probe.cli.parsing import check_output, checked_text, parse_prompts,
 from lazarus_probe.cli.watching import watched
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.answer_onset import Said
+    from lazarus_probe.introspection.generation.answer_onset import Said
 
 WAYS = {"raw": "plain text", "chat": "chat template"}
 
@@ -62,7 +62,7 @@ def generate(
     drawn = seed_of(seed, temperature > 0, "at temperature 0")
     if compare_format and any(not text.rstrip(" ") for text in texts):
         raise ValueError("--compare-format needs prompts that are more than spaces")
-    from lazarus_probe.introspection.answer_onset import formats_of, said
+    from lazarus_probe.introspection.generation.answer_onset import formats_of, said
     from lazarus_probe.subject.chat import has_chat_template
     from lazarus_probe.subject.subject import Subject
 
@@ -96,7 +96,7 @@ def expected_answers(given: str | None, prompts: Sequence[str]) -> list[str | No
     Raises:
         ValueError: another number of answers than of prompts, or an empty one.
     """
-    from lazarus_probe.introspection.answer_onset import expected_of
+    from lazarus_probe.introspection.generation.answer_onset import expected_of
 
     if given is None:
         return [expected_of(prompt) for prompt in prompts]

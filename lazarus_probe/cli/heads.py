@@ -11,7 +11,7 @@ from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.head_scores import HeadScores, Kind
+    from lazarus_probe.introspection.attribution.head_scores import HeadScores, Kind
 
 PLACES = {
     "induction": "attention to the token after the first occurrence",
@@ -57,7 +57,7 @@ def heads(
     lesioned models.
     """
     check_output(output)
-    from lazarus_probe.introspection.head_scores import head_scores
+    from lazarus_probe.introspection.attribution.head_scores import head_scores
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
@@ -92,7 +92,7 @@ def as_text(name: str, found: HeadScores, top: int) -> str:
 def _by(threshold: float) -> str:
     """That a threshold is not the declared one, if it is not."""
     from lazarus_probe.claims.judging import by_option
-    from lazarus_probe.introspection.head_scores import CLAIM
+    from lazarus_probe.introspection.attribution.head_scores import CLAIM
 
     return by_option(CLAIM, threshold, "--threshold")
 
@@ -100,7 +100,7 @@ def _by(threshold: float) -> str:
 def _kind_lines(name: str, kind: Kind, top: int, threshold: float) -> list[str]:
     import numpy as np
 
-    from lazarus_probe.introspection.head_scores import NAMES
+    from lazarus_probe.introspection.attribution.head_scores import NAMES
 
     order = np.argsort(-np.nan_to_num(kind.gain.mean, nan=-np.inf), axis=None, kind="stable")[:top]
     lines = [f"{name.capitalize()}: {PLACES[name]} (control: {CONTROLS[name]})"]

@@ -11,7 +11,7 @@ from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Pr
 from lazarus_probe.cli.parsing import check_output, parse_layers, parse_prompt
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.capture_report import Attended, CaptureReport
+    from lazarus_probe.introspection.lens.capture_report import Attended, CaptureReport
 
 
 def hooks(
@@ -42,7 +42,7 @@ def hooks(
     texts = parse_prompt(prompt)
     chosen = None if layers is None else parse_layers(layers, num_layers_of(model))
     from lazarus_probe.cli.output import about, deliver
-    from lazarus_probe.introspection.capture_report import capture_report
+    from lazarus_probe.introspection.lens.capture_report import capture_report
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)

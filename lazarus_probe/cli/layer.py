@@ -12,7 +12,7 @@ from lazarus_probe.cli.parsing import check_output, checked_text, parse_layers, 
 from lazarus_probe.cli.watching import watched
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.layer_similarity import LayerSimilarity
+    from lazarus_probe.introspection.geometry.layer_similarity import LayerSimilarity
 
 SHOWN = 8
 
@@ -44,7 +44,7 @@ def layer(
     groups = None if labels is None else labels_of(labels, len(texts))
     check_output(output)
     chosen = layers_of(model, layers)
-    from lazarus_probe.introspection.layer_similarity import layer_similarity
+    from lazarus_probe.introspection.geometry.layer_similarity import layer_similarity
     from lazarus_probe.subject.subject import Subject
 
     if len(texts) < 2:

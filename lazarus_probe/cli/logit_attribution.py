@@ -14,7 +14,7 @@ from lazarus_probe.cli.parsing import check_output, parse_prompt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lazarus_probe.introspection.logit_attribution import LogitAttribution
+    from lazarus_probe.introspection.attribution.logit_attribution import LogitAttribution
 
 BAR = 24
 
@@ -43,7 +43,7 @@ def logit_attribution(
     """
     check_output(output)
     prompts = parse_prompt(prompt)
-    from lazarus_probe.introspection import logit_attribution as analysis
+    from lazarus_probe.introspection.attribution import logit_attribution as analysis
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)

@@ -10,7 +10,7 @@ from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompts
 from lazarus_probe.cli.parsing import check_output, checked_text, layer_of, parse_layers, parse_prompts
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.target_lens import TargetLens
+    from lazarus_probe.introspection.lens.targets import TargetLens
 
 WIDE = 6  # prompts that a grid has columns for
 
@@ -47,7 +47,7 @@ def logit_lens(
     chosen = None if layer is None else layer_of(layer, count)
     others = [] if layers is None else parse_layers(layers, count)
     from lazarus_probe.cli.output import about, deliver
-    from lazarus_probe.introspection.target_lens import target_lens
+    from lazarus_probe.introspection.lens.targets import target_lens
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)

@@ -10,7 +10,7 @@ from lazarus_probe.cli.output import columns, title
 if TYPE_CHECKING:
     from lazarus_probe.claims.claim import Claim
     from lazarus_probe.claims.verdict import Verdict
-    from lazarus_probe.introspection.neuron_map import NeuronMap
+    from lazarus_probe.introspection.probing.neuron_map import NeuronMap
 
 CLAIM = "separating-neuron"
 WIDTH = 26

@@ -15,9 +15,9 @@ from lazarus_probe.cli.output import about, deliver
 from lazarus_probe.cli.parsing import check_output, layer_of, parse_layers, parse_prompts
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.direction_file import Direction
-    from lazarus_probe.introspection.neuron_map import NeuronMap, SiteKind
-    from lazarus_probe.introspection.separating_neurons import Separation
+    from lazarus_probe.introspection.directions.direction_file import Direction
+    from lazarus_probe.introspection.probing.neuron_map import NeuronMap, SiteKind
+    from lazarus_probe.introspection.probing.separating_neurons import Separation
     from lazarus_probe.subject.subject import Subject
 
 TOP = 10
@@ -90,7 +90,7 @@ def neurons(
     asked = asked if push is None else replace(asked, push=push)
     places = _layers(model, layer, layers, asked.direction)
     if asked.push is not None:
-        from lazarus_probe.introspection.neuron_map import check_push
+        from lazarus_probe.introspection.probing.neuron_map import check_push
 
         direction, _ = asked.push
         check_push(direction, places, site.value, len(direction.vector))
@@ -132,7 +132,7 @@ def _asked(
     top_k: int | None,
     labels_and_groups: tuple[list[str] | None, list[str] | None],
 ) -> Asked:
-    from lazarus_probe.introspection.direction_file import read_direction
+    from lazarus_probe.introspection.directions.direction_file import read_direction
 
     labels, groups = labels_and_groups
     if chosen is None and from_direction is None and not discover:
@@ -174,7 +174,7 @@ def _labels(
     Raises:
         ValueError: groups without labels, or what tells nothing apart.
     """
-    from lazarus_probe.introspection.separating_neurons import check_labels
+    from lazarus_probe.introspection.probing.separating_neurons import check_labels
 
     if labels is None:
         if groups is not None:
@@ -187,7 +187,7 @@ def _labels(
 
 
 def _push(steer: str | None, strength: float | None) -> tuple[Direction, float] | None:
-    from lazarus_probe.introspection.direction_file import read_direction, split_spec
+    from lazarus_probe.introspection.directions.direction_file import read_direction, split_spec
 
     if steer is None:
         if strength is not None:
@@ -248,7 +248,7 @@ def _layers(model: str, layer: int | None, layers: str | None, direction: Direct
 
 def _read(subject: Subject, asked: Asked, layers: list[int], site: SiteKind, seed: int) -> NeuronMap:
     from lazarus_probe.hooks.store import ActivationStore
-    from lazarus_probe.introspection.neuron_map import NeuronMap, read_neurons
+    from lazarus_probe.introspection.probing.neuron_map import NeuronMap, read_neurons
 
     store = ActivationStore()
     plain = read_neurons(subject, asked.prompts, layers, site, store)
@@ -297,8 +297,8 @@ def _separation(
 ) -> Separation | None:
     if asked.labels is None:
         return None
-    from lazarus_probe.introspection.neuron_map import read_neurons
-    from lazarus_probe.introspection.separating_neurons import separating
+    from lazarus_probe.introspection.probing.neuron_map import read_neurons
+    from lazarus_probe.introspection.probing.separating_neurons import separating
     from lazarus_probe.introspection.untrained import control_models, faced
     from lazarus_probe.subject.control_models import built
 
@@ -311,7 +311,7 @@ def _separation(
 
 
 def _chosen(asked: Asked, separation: Separation | None) -> list[int]:
-    from lazarus_probe.introspection.neuron_map import top_weights
+    from lazarus_probe.introspection.probing.neuron_map import top_weights
 
     if asked.discover and separation is not None:
         return separation.top(asked.top)

@@ -12,7 +12,7 @@ from lazarus_probe.cli.parsing import parse_prompt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lazarus_probe.introspection.pairs import PromptPair
+    from lazarus_probe.introspection.patching.pairs import PromptPair
     from lazarus_probe.subject.subject import Subject
 
 Source = Annotated[
@@ -46,7 +46,7 @@ def pairs_of(
         OSError: a file cannot be read.
         ValueError: neither both prompts nor a file of pairs, or both; or files of different lengths.
     """
-    from lazarus_probe.introspection.pairs import PromptPair, read_prompt_pairs
+    from lazarus_probe.introspection.patching.pairs import PromptPair, read_prompt_pairs
 
     if pairs is not None:
         if source is not None or target is not None:

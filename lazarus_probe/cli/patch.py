@@ -15,9 +15,9 @@ from lazarus_probe.cli.patch_text import rates_text, single_text, sweep_text
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
-    from lazarus_probe.introspection.patch_questions import Question
-    from lazarus_probe.introspection.patch_rates import PatchRates
-    from lazarus_probe.introspection.patch_sweep import PatchResult
+    from lazarus_probe.introspection.patching.layers import PatchResult
+    from lazarus_probe.introspection.patching.questions import Question
+    from lazarus_probe.introspection.patching.rates import PatchRates
     from lazarus_probe.statistics.measurement import Measurement
 
 CLAIM = "patch-carries-the-answer"
@@ -69,27 +69,27 @@ def patch(
         raise ValueError("--layer and --layers are both given; give one of them")
     count = num_layers_of(model)
     wanted = parse_layers(layers or "all", count) if layer is None else [layer_of(layer, count)]
-    from lazarus_probe.introspection.patch_questions import Question, read_questions
+    from lazarus_probe.introspection.patching.questions import Question, read_questions
 
     asked = [Question(source or "", target or "", expected_source, expected_target)]
     if pairs is not None:
         asked = read_questions(pairs)
         _check_texts(asked)
-    from lazarus_probe.introspection.patch_pairs import answered
+    from lazarus_probe.introspection.patching.patch_pairs import answered
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
     found = answered(subject, asked, max_tokens)
     settings: dict[str, Any] = {"blend": blend, "max_tokens": max_tokens, "seed": seed, "progress": True}
     if pairs is None:
-        from lazarus_probe.introspection.patch_sweep import patch_prompts
+        from lazarus_probe.introspection.patching.layers import patch_prompts
 
         result = patch_prompts(subject, found[0], wanted, at, **settings)
         verdict = _verdict(result.measurement())
         text = single_text(result, verdict) if layer is not None else sweep_text(result, verdict)
         data = _pair_data(result, verdict)
     else:
-        from lazarus_probe.introspection.patch_rates import patch_rates
+        from lazarus_probe.introspection.patching.rates import patch_rates
 
         rates = patch_rates(subject, found, wanted, at, **settings)
         verdict = _verdict(None if rates.doubt else rates.confirmed)

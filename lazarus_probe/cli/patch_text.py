@@ -8,9 +8,9 @@ from lazarus_probe.cli.output import columns, title
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
-    from lazarus_probe.introspection.patch_pairs import Asked
-    from lazarus_probe.introspection.patch_rates import PatchRates
-    from lazarus_probe.introspection.patch_sweep import LayerPatch, PatchResult
+    from lazarus_probe.introspection.patching.layers import LayerPatch, PatchResult
+    from lazarus_probe.introspection.patching.patch_pairs import Asked
+    from lazarus_probe.introspection.patching.rates import PatchRates
 
 EFFECTS = {
     "no_effect": "No effect",
@@ -45,7 +45,7 @@ def _prompt(text: str) -> str:
 
 
 def _answer(answer: float | str) -> str:
-    from lazarus_probe.introspection.patching import shown
+    from lazarus_probe.introspection.patching.transfer import shown
 
     return shown(answer) or "nothing, the text ends"
 
@@ -60,7 +60,7 @@ def _header(asked: Asked) -> list[str]:
 
 def single_text(result: PatchResult, verdict: Verdict | None) -> str:
     """One layer of one pair, in words."""
-    from lazarus_probe.introspection.patching import says
+    from lazarus_probe.introspection.patching.transfer import says
 
     found, asked = result.results[0], result.asked
     right = says(found.original_output, asked.pair.target_answer)

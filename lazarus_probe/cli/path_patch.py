@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lazarus_probe.hooks.sites import Site
-    from lazarus_probe.introspection.pairs import PromptPair, Tokens
-    from lazarus_probe.introspection.path_patching import PathEffects
+    from lazarus_probe.introspection.patching.pairs import PromptPair, Tokens
+    from lazarus_probe.introspection.patching.path_patching import PathEffects
     from lazarus_probe.subject.subject import Subject
 
 
@@ -63,8 +63,8 @@ def path_patch(
     check_output(output)
     given = pairs_of(source, target, pairs, answer, other)
     end, senders = _parsed(receiver, sender)
-    from lazarus_probe.introspection import path_patching
-    from lazarus_probe.introspection.pairs import tokens_of
+    from lazarus_probe.introspection.patching import path_patching
+    from lazarus_probe.introspection.patching.pairs import tokens_of
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.sweep.metrics import logit_diff
 

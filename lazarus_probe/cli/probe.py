@@ -26,9 +26,9 @@ from lazarus_probe.cli.parsing import check_output, parse_prompts
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
-    from lazarus_probe.introspection.class_direction import ClassDirection
-    from lazarus_probe.introspection.class_probe import ClassProbe
-    from lazarus_probe.introspection.direction_file import Direction
+    from lazarus_probe.introspection.directions.class_direction import ClassDirection
+    from lazarus_probe.introspection.directions.direction_file import Direction
+    from lazarus_probe.introspection.probing.class_probe import ClassProbe
     from lazarus_probe.subject.subject import Subject
 
 
@@ -89,8 +89,8 @@ def probe(
     )
     tests = [] if test is None else parse_prompts(test, "--test")
     places, at = layers_asked(model, layers, layer)
-    from lazarus_probe.introspection.class_direction import class_direction
-    from lazarus_probe.introspection.class_probe import class_probe
+    from lazarus_probe.introspection.directions.class_direction import class_direction
+    from lazarus_probe.introspection.probing.class_probe import class_probe
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
@@ -98,7 +98,7 @@ def probe(
     verdict, labelled = verdict_of(found), found.labelled
     along = class_direction(found.features, labelled.labels == label_a, labelled.groups, method.value, seed)
     if save_direction is not None:
-        from lazarus_probe.introspection.direction_file import write_direction
+        from lazarus_probe.introspection.directions.direction_file import write_direction
 
         write_direction(save_direction, _saved(found, along, subject))
     data = with_verdict(_data(found, along), found, verdict) | {"about": about(subject, seed)}
@@ -115,7 +115,7 @@ def _saved(found: ClassProbe, along: ClassDirection, subject: Subject) -> Direct
     """The direction with the published keys, and what it is worth."""
     import numpy as np
 
-    from lazarus_probe.introspection.direction_file import Direction
+    from lazarus_probe.introspection.directions.direction_file import Direction
 
     if len(along.vector) != subject.anatomy.hidden_size:
         raise ValueError(

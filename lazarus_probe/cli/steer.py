@@ -13,7 +13,7 @@ from lazarus_probe.cli.parsing import check_output, checked_text, layer_of, pars
 from lazarus_probe.cli.steering import Extraction, Push, show, take
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.direction_file import Direction
+    from lazarus_probe.introspection.directions.direction_file import Direction
 
 Where = Literal["last", "onward", "all"]
 DIRECTION = (".npz", ".json")
@@ -200,7 +200,7 @@ def _checked(text: str | None, option: str) -> str | None:
 
 
 def _source(direction: Path | None, neuron: int | None) -> Direction | int:
-    from lazarus_probe.introspection.direction_file import read_direction
+    from lazarus_probe.introspection.directions.direction_file import read_direction
 
     if direction is not None and neuron is not None:
         raise ValueError("--direction and --neuron exclude each other; give one of them")

@@ -13,9 +13,9 @@ from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.watching import watched
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.direction_file import Direction
-    from lazarus_probe.introspection.generation import Generated
-    from lazarus_probe.introspection.pushes import Position
+    from lazarus_probe.introspection.directions.direction_file import Direction
+    from lazarus_probe.introspection.generation.completions import Generated
+    from lazarus_probe.introspection.steering.pushes import Position
     from lazarus_probe.subject.subject import Subject
 
 
@@ -121,8 +121,8 @@ def take(
     model: str, adapter: Path | None, extraction: Extraction, output: Path | None, as_json: bool
 ) -> None:
     """Take a direction, show it, and keep it if there is a file for it."""
-    from lazarus_probe.introspection.direction_file import write_direction
-    from lazarus_probe.introspection.pushes import contrast
+    from lazarus_probe.introspection.directions.direction_file import write_direction
+    from lazarus_probe.introspection.steering.pushes import contrast
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
@@ -160,7 +160,7 @@ def _extracted(found: Direction, output: Path | None) -> str:
 def show(model: str, adapter: Path | None, push: Push, output: Path | None, as_json: bool) -> None:
     """Push prompts, and show what the model says then."""
     subject = load(push, model, adapter)
-    from lazarus_probe.introspection.pushes import Pushes, multiples, pushed
+    from lazarus_probe.introspection.steering.pushes import Pushes, multiples, pushed
 
     vector = vector_of(push, subject)
     pushes = Pushes(push.layer, multiples(vector, [0.0, *push.coefficients]), push.position)

@@ -22,8 +22,8 @@ from lazarus_probe.cli.progress import bar, interrupts_held
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lazarus_probe.introspection.lens_divergence import HeldOut
-    from lazarus_probe.introspection.logit_lens import LensResult
+    from lazarus_probe.introspection.lens.logit_lens import LensResult
+    from lazarus_probe.introspection.lens.tuned_divergence import HeldOut
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.training.tuned_lens import LensTraining, TrainedLens
 
@@ -77,7 +77,7 @@ def train(
     """
     check_lens_folder(output)
     texts = texts_of(data, samples, seed)
-    from lazarus_probe.introspection.tuned_lens import write_lens
+    from lazarus_probe.introspection.lens.tuned_lens import write_lens
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.training.tuned_lens import LensTraining
 
@@ -114,13 +114,13 @@ def read(
     prompts, at = parse_prompt(prompt), parse_position(position)
     if at == "all":
         raise ValueError("--position all is not read by the lens; give last or a number")
-    from lazarus_probe.introspection.tuned_lens import read_lens
+    from lazarus_probe.introspection.lens.tuned_lens import read_lens
     from lazarus_probe.subject.load import num_layers_of
 
     wanted = None if layers is None else parse_layers(layers, num_layers_of(model))
     maps = read_lens(lens)
-    from lazarus_probe.introspection import tuned_lens as analysis
-    from lazarus_probe.introspection.logit_lens import logit_lens
+    from lazarus_probe.introspection.lens import tuned_lens as analysis
+    from lazarus_probe.introspection.lens.logit_lens import logit_lens
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)

@@ -13,7 +13,7 @@ from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.files.paths import user_path
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.weight_difference import WeightDifference, WeightDifferences
+    from lazarus_probe.introspection.geometry.weight_difference import WeightDifference, WeightDifferences
     from lazarus_probe.subject.subject import Subject
 
 Base = Annotated[
@@ -51,7 +51,7 @@ def weight_diff(
     """
     check_output(output)
     before, after = load_both(base, finetuned, adapter)
-    from lazarus_probe.introspection.weight_difference import weight_difference
+    from lazarus_probe.introspection.geometry.weight_difference import weight_difference
 
     result = weight_difference(before, after)
     data = result.as_data() | {"about": about(before), "about_finetuned": about(after)}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.logit_lens import logit_lens
+from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import OPERATIONS, Fact, facts, is_answer

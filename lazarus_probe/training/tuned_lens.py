@@ -1,7 +1,7 @@
 """Training a tuned lens (Belrose et al. 2023, arXiv:2303.08112), and what it reaches on texts held out.
 
 The loss is the divergence of each layer's reading from the model's final distribution, KL(final || lens) in nats,
-summed over layers. The model is run and not trained. Reading and files are in `lazarus_probe.introspection.tuned_lens`.
+summed over layers. The model is run and not trained. Reading and files are in `introspection.lens.tuned_lens`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import mlx.nn as nn
 import numpy as np
 
 from lazarus_probe.hooks.replay import replay
-from lazarus_probe.introspection.lens_divergence import POOL_BYTES, HeldOut, bytes_of, evaluate
-from lazarus_probe.introspection.tuned_lens import FORMAT, TunedLens, check_readable, residuals
+from lazarus_probe.introspection.lens.tuned_divergence import POOL_BYTES, HeldOut, bytes_of, evaluate
+from lazarus_probe.introspection.lens.tuned_lens import FORMAT, TunedLens, check_readable, residuals
 from lazarus_probe.subject.batches import encode_all
 from lazarus_probe.training import fast_exp
 from lazarus_probe.training.forward import on_cpu

@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from lazarus_probe.introspection.held_out import forget
-from lazarus_probe.introspection.probe import Labelled, Readings, measure
+from lazarus_probe.introspection.probing.probe import Labelled, Readings, measure
 from lazarus_probe.statistics import bag_of_tokens, permutation_null
 
 LAYERS, PROMPTS, WIDTH, CLASSES, TYPES = 8, 400, 256, 4, 40

@@ -6,7 +6,7 @@ import numpy as np
 from draws import Draw, claim
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.probe import _shuffled
+from lazarus_probe.introspection.probing.probe import _shuffled
 from lazarus_probe.statistics import permutation_null, proportion_interval
 from lazarus_probe.statistics.measurement import Measurement
 

@@ -20,15 +20,15 @@ from lazarus_probe.experiments.classifier_emergence.measures import measure
 from lazarus_probe.experiments.classifier_emergence.readings import read
 from lazarus_probe.experiments.study_tasks import Item, StudyTask
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.continuation import before_answers
-from lazarus_probe.introspection.differential import Graded, differential_ablation, grade
-from lazarus_probe.introspection.emergence import emergence
-from lazarus_probe.introspection.patching import Pair, transfer
-from lazarus_probe.introspection.probe import Labelled, decode
-from lazarus_probe.introspection.tuning import Change, unchanged
+from lazarus_probe.introspection.ablation.differential import Graded, differential_ablation, grade
+from lazarus_probe.introspection.generation.continuation import before_answers
+from lazarus_probe.introspection.geometry.tuning import Change, unchanged
+from lazarus_probe.introspection.patching.transfer import Pair, transfer
+from lazarus_probe.introspection.probing.emergence import emergence
+from lazarus_probe.introspection.probing.probe import Labelled, decode
 from lazarus_probe.introspection.untrained import control_models
-from lazarus_probe.introspection.vocabulary import spellings, vocabulary_alignment
-from lazarus_probe.introspection.word_put_in import Readable
+from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_alignment
+from lazarus_probe.introspection.vocabulary.positive_controls import Readable
 from lazarus_probe.organisms import planted
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.subject import Subject

@@ -8,8 +8,8 @@ import numpy as np
 from draws import OF_A_PROBE, Draw, architecture, claim, operands
 
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.emergence import emergence
-from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.introspection.probing.emergence import emergence
+from lazarus_probe.introspection.probing.probe import Labelled, decode
 from lazarus_probe.introspection.untrained import FEWEST, control_models
 from lazarus_probe.organisms import planted
 

@@ -15,9 +15,9 @@ from mlx.utils import tree_flatten
 
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.emergence import EMBED, Declared, _scan, emergence, find
-from lazarus_probe.introspection.probe import Labelled, decode
-from lazarus_probe.introspection.readings import Readings, embedding_features
+from lazarus_probe.introspection.probing.emergence import EMBED, Declared, _scan, emergence, find
+from lazarus_probe.introspection.probing.inputs import Readings, embedding_features
+from lazarus_probe.introspection.probing.probe import Labelled, decode
 from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics import bag_of_tokens, halves
 from lazarus_probe.subject import Subject

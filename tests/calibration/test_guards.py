@@ -20,7 +20,8 @@ from rates import Rate
 
 from lazarus_probe.claims import verdict
 from lazarus_probe.claims.verdict import Outcome
-from lazarus_probe.introspection import readings, untrained
+from lazarus_probe.introspection import untrained
+from lazarus_probe.introspection.probing import inputs as readings
 from lazarus_probe.statistics import null
 
 LONG = 200

@@ -23,7 +23,7 @@ GUARD = "embeddings of all positions, and lesioned models"
 def cheap(monkeypatch):
     """Fewer shuffles, and no curves, on which no verdict rests."""
     monkeypatch.setattr("lazarus_probe.introspection.held_out.DRAWS", 199)
-    monkeypatch.setattr("lazarus_probe.introspection.emergence._curves", lambda *_: ())
+    monkeypatch.setattr("lazarus_probe.introspection.probing.emergence._curves", lambda *_: ())
 
 
 @pytest.mark.long

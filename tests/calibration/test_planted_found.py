@@ -12,12 +12,12 @@ from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.differential import differential_ablation, grade
-from lazarus_probe.introspection.emergence import emergence
-from lazarus_probe.introspection.patching import Pair, transfer
-from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.introspection.ablation.differential import differential_ablation, grade
+from lazarus_probe.introspection.patching.transfer import Pair, transfer
+from lazarus_probe.introspection.probing.emergence import emergence
+from lazarus_probe.introspection.probing.probe import Labelled, decode
 from lazarus_probe.introspection.untrained import ControlModels, control_models
-from lazarus_probe.introspection.vocabulary import spellings, vocabulary_alignment
+from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_alignment
 from lazarus_probe.organisms import planted
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.subject import Subject

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from lazarus_probe.circuit.directions import extract, extract_per_category, save
 from lazarus_probe.circuit.separation import METHODS, SHRINKAGE, direction_of, separation_of
-from lazarus_probe.introspection.direction_file import read_direction
+from lazarus_probe.introspection.directions.direction_file import read_direction
 from lazarus_probe.statistics.probes import USUAL_STRENGTH
 
 

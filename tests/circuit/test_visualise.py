@@ -12,7 +12,7 @@ from matplotlib.image import imread
 
 from lazarus_probe.circuit import visualise
 from lazarus_probe.circuit.geometry import analyse, components
-from lazarus_probe.introspection.logit_lens import logit_lens
+from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.subject import Subject
 
 STRANGE = ["$x", "_a", "\n", "\x00", "ש", "😀", "a" * 50, " "]

@@ -12,7 +12,7 @@ from lazarus_probe import AblationConfig, AblationStudy
 from lazarus_probe.cli.ablate import Component, Method
 from lazarus_probe.cli.lazarus import main
 from lazarus_probe.hooks import hooked, zero
-from lazarus_probe.introspection.component_outputs import AblationType, ComponentType
+from lazarus_probe.introspection.ablation.component_outputs import AblationType, ComponentType
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.chat import in_chat
 from lazarus_probe.subject.generate import greedy

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.cli import lazarus
-from lazarus_probe.introspection.direction_file import Direction, write_direction
+from lazarus_probe.introspection.directions.direction_file import Direction, write_direction
 
 PARIS = ["-p", "The capital of France is"]
 SUM = ["-p", "2 + 2 = "]

@@ -15,7 +15,7 @@ from matplotlib.image import imread
 
 from lazarus_probe.cli import circuit
 from lazarus_probe.cli.lazarus import main as lazarus
-from lazarus_probe.introspection.direction_file import read_direction
+from lazarus_probe.introspection.directions.direction_file import read_direction
 
 Capsys = pytest.CaptureFixture[str]
 LENS = ["visualize", "-a", "{}/a", "-o", "{}/x", "--logits", "-m", "organism"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.cli.lazarus import main
-from lazarus_probe.introspection.direction_file import Direction, write_direction
+from lazarus_probe.introspection.directions.direction_file import Direction, write_direction
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.cli import lazarus
-from lazarus_probe.introspection.logit_lens import logit_lens
+from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.state import has_state, state_step
 

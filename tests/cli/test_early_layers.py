@@ -17,7 +17,7 @@ from lazarus_probe.cli.early_layers import (
     text,
 )
 from lazarus_probe.cli.lazarus import main
-from lazarus_probe.introspection.early_layers import EarlyLayersResult, early_layers
+from lazarus_probe.introspection.studies.early_layers import EarlyLayersResult, early_layers
 
 COMMAND = ["introspect", "early-layers", "-m"]
 WORDS = ("extractable after", "mostly complete")

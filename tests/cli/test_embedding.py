@@ -14,8 +14,8 @@ from lazarus_probe.claims.verdict import Outcome
 from lazarus_probe.cli.embedding import EMBED, absence_of, claim_of, interpretation, judged, text
 from lazarus_probe.cli.lazarus import main
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.embedding import ALL, EmbeddingResult, Sizes, embedding, task_types
-from lazarus_probe.introspection.similarity import similarity
+from lazarus_probe.introspection.geometry.similarity import similarity
+from lazarus_probe.introspection.studies.embedding import ALL, EmbeddingResult, Sizes, embedding, task_types
 from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics.measurement import Control
 from lazarus_probe.subject import Subject

@@ -10,7 +10,7 @@ import pytest
 
 from lazarus_probe.cli.lazarus import main
 from lazarus_probe.hooks import trace
-from lazarus_probe.introspection.logit_lens import logit_lens
+from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from tests.tolerance import in_order, of_logits
 
 PROMPT = ["-m", "organism", "-p", "7 * 8 = "]

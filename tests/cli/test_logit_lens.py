@@ -11,7 +11,7 @@ import pytest
 
 from lazarus_probe.cli.lazarus import main
 from lazarus_probe.hooks import replay, trace
-from lazarus_probe.introspection.target_lens import target_lens
+from lazarus_probe.introspection.lens.targets import target_lens
 from lazarus_probe.statistics import wilson
 from lazarus_probe.subject import Subject
 from lazarus_probe.training.adapter import save_lora_weights

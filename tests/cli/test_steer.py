@@ -10,7 +10,7 @@ import pytest
 from lazarus_probe.cli.lazarus import main
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.direction_file import read_direction
+from lazarus_probe.introspection.directions.direction_file import read_direction
 
 COMMAND = ["introspect", "steer", "-m", "organism"]
 SUMS = "5 + 8 = |9 + 6 = |7 + 7 = |21 + 8 = |30 + 3 = |40 + 6 = "

@@ -89,7 +89,7 @@ def _files(item: Item) -> tuple[Path, ...]:
     """The test files of a command, or of a name of the API."""
     tests = ROOT / "tests"
     if item.kind == "API":
-        return tuple(sorted((tests / "introspection").glob("test_*.py")))
+        return tuple(sorted((tests / "introspection").rglob("test_*.py")))
     program, *words = item.of.split()
     if program == "circuit":
         return tuple(
@@ -97,7 +97,7 @@ def _files(item: Item) -> tuple[Path, ...]:
         )
     name = words[-1].replace("-", "_")
     folders = ("cli", "introspection", "training")
-    direct = [tests / folder / f"test_{name}.py" for folder in folders]
+    direct = [path for folder in folders for path in sorted((tests / folder).rglob(f"test_{name}.py"))]
     direct += [tests / "cli" / f"{TOGETHER[name]}.py"] if name in TOGETHER else []
     other = [tests / "cli" / "test_train.py", tests / "training" / "test_config.py"] if name == "sft" else []
     return tuple(path for path in (*direct, *other) if path.exists())

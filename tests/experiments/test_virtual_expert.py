@@ -24,7 +24,7 @@ from lazarus_probe.experiments.virtual_expert import (
     signal_trained,
     upto,
 )
-from lazarus_probe.introspection.logit_lens import logit_lens
+from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.training.dual_reward import DualReward, class_tokens

@@ -8,7 +8,7 @@ import scipy.stats  # noqa: F401
 import transformers  # noqa: F401
 
 import lazarus_probe.cli.lazarus
-import lazarus_probe.introspection.tuned_lens
+import lazarus_probe.introspection.lens.tuned_lens
 import lazarus_probe.organisms.tokenizer
 import lazarus_probe.reports.page
 import lazarus_probe.training.grpo_run

@@ -41,7 +41,7 @@ class Reader:
 
 
 def _direction(path: Path) -> None:
-    from lazarus_probe.introspection.direction_file import Direction, write_direction
+    from lazarus_probe.introspection.directions.direction_file import Direction, write_direction
 
     vector = np.linspace(-1, 1, 8, dtype=np.float32)
     write_direction(
@@ -50,7 +50,7 @@ def _direction(path: Path) -> None:
 
 
 def _read_direction(path: Path) -> object:
-    from lazarus_probe.introspection.direction_file import read_direction
+    from lazarus_probe.introspection.directions.direction_file import read_direction
 
     return read_direction(path)
 
@@ -149,20 +149,20 @@ def _read_baseline(path: Path) -> object:
 
 
 def _lens(path: Path) -> None:
-    from lazarus_probe.introspection.tuned_lens import FORMAT, TunedLens, write_lens
+    from lazarus_probe.introspection.lens.tuned_lens import FORMAT, TunedLens, write_lens
 
     config = {"format": FORMAT, "model": "m", "base": "f", "layers": [0], "hidden_size": 4}
     write_lens(path.parent, TunedLens(np.zeros((1, 4, 4), np.float32), np.zeros((1, 4), np.float32), config))
 
 
 def _read_lens(path: Path) -> object:
-    from lazarus_probe.introspection.tuned_lens import read_lens
+    from lazarus_probe.introspection.lens.tuned_lens import read_lens
 
     return read_lens(path.parent)
 
 
 def _read_pairs(path: Path) -> object:
-    from lazarus_probe.introspection.pair_files import read_pairs
+    from lazarus_probe.introspection.patching.pair_files import read_pairs
 
     return read_pairs(path)
 

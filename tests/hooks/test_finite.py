@@ -11,10 +11,10 @@ import pytest
 from lazarus_probe.hooks import Intervention, collect, compiled, hooked, patch, scale, trace
 from lazarus_probe.hooks.replay import require_free_tail
 from lazarus_probe.hooks.sites import PER_LAYER
-from lazarus_probe.introspection.continuation import continuation_probability
-from lazarus_probe.introspection.generation import generate
-from lazarus_probe.introspection.logit_lens import logit_lens, read_states
-from lazarus_probe.introspection.pairs import said
+from lazarus_probe.introspection.generation.completions import generate
+from lazarus_probe.introspection.generation.continuation import continuation_probability
+from lazarus_probe.introspection.lens.logit_lens import logit_lens, read_states
+from lazarus_probe.introspection.patching.pairs import said
 from lazarus_probe.subject import NotFinite, Subject
 from lazarus_probe.subject.finite import peak
 from lazarus_probe.subject.generate import greedy

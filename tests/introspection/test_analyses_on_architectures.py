@@ -14,13 +14,13 @@ import pytest
 
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.ablation import answers
-from lazarus_probe.introspection.component_ablation import Task, most_broken, window_broken
-from lazarus_probe.introspection.crystallisation import crystallisation, read_tokens
-from lazarus_probe.introspection.injection import inject, injection
-from lazarus_probe.introspection.steering import Behaviour, steering
+from lazarus_probe.introspection.ablation.ablate import answers
+from lazarus_probe.introspection.ablation.components import Task, most_broken, window_broken
+from lazarus_probe.introspection.lens.crystallisation import crystallisation, read_tokens
+from lazarus_probe.introspection.patching.injection import inject, injection
+from lazarus_probe.introspection.steering.steer import Behaviour, steering
 from lazarus_probe.introspection.untrained import control_models
-from lazarus_probe.introspection.word_put_in import word_read
+from lazarus_probe.introspection.vocabulary.positive_controls import word_read
 from lazarus_probe.subject import Subject
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "hypotheses"))

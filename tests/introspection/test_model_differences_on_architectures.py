@@ -12,11 +12,11 @@ import pytest
 from mlx.utils import tree_flatten
 
 from lazarus_probe.hooks import hooked, patch, trace
-from lazarus_probe.introspection.activation_difference import activation_difference
-from lazarus_probe.introspection.patch_pairs import answered
-from lazarus_probe.introspection.patch_questions import Question
-from lazarus_probe.introspection.patch_runs import patched
-from lazarus_probe.introspection.weight_difference import weight_difference
+from lazarus_probe.introspection.geometry.activation_difference import activation_difference
+from lazarus_probe.introspection.geometry.weight_difference import weight_difference
+from lazarus_probe.introspection.patching.patch_pairs import answered
+from lazarus_probe.introspection.patching.questions import Question
+from lazarus_probe.introspection.patching.runs import patched
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.generate import greedy
 

@@ -16,7 +16,7 @@ from lazarus_probe.introspection.held_out import (
     held_out_models,
     mean_of,
 )
-from lazarus_probe.introspection.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import Labelled, decode
 from lazarus_probe.introspection.untrained import (
     checked_models,
     control_models,

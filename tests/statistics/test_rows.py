@@ -10,7 +10,7 @@ import pytest
 
 from lazarus_probe.claims.falsification import Rows
 from lazarus_probe.introspection.held_out import Problem, held_out
-from lazarus_probe.introspection.probe import Labelled
+from lazarus_probe.introspection.probing.probe import Labelled
 from lazarus_probe.introspection.rates import rate, unpaired_control
 from lazarus_probe.statistics import (
     control_task,

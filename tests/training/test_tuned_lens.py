@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks import trace
-from lazarus_probe.introspection.logit_lens import logit_lens
-from lazarus_probe.introspection.tuned_lens import (
+from lazarus_probe.introspection.lens.logit_lens import logit_lens
+from lazarus_probe.introspection.lens.tuned_lens import (
     CONFIG,
     WEIGHTS,
     TunedLens,

@@ -15,7 +15,7 @@ from lazarus_probe.experiments.classifier_emergence.material import PHASE1, PHAS
 from lazarus_probe.experiments.classifier_emergence.readings import FOLDS, Reading, read
 from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json
 from lazarus_probe.hooks import collect, resid_post
-from lazarus_probe.introspection.logit_lens import logit_lens
+from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.introspection.untrained import FIRST_SEED
 from lazarus_probe.statistics import (
     bag_of_tokens,

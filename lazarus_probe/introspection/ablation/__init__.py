@@ -1,0 +1,1 @@
+"""What breaks when components are taken away."""

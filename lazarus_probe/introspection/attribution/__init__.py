@@ -1,0 +1,1 @@
+"""What components add to logits, and what heads attend to."""

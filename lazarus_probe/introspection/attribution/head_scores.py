@@ -1,0 +1,370 @@
+"""What heads attend to on repeated random tokens: induction, duplicate-token and previous-token heads.
+
+Olsson et al. 2022 (arXiv:2209.11895). Random tokens that come twice have no meaning to go by: a head that finds, from
+a token's second occurrence, the token after its first one does so by matching. What a head does anyway is its score
+on controls: the same places where the second half is in another order (position alone, or a liking for these tokens),
+and the best head of several untrained and lesioned models.
+"""
+
+# ruff: noqa: N806 - H, L and T are the names that the field gives to these sizes
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.declared import declared
+from lazarus_probe.claims.judging import at_threshold
+from lazarus_probe.claims.verdict import Outcome, Verdict, judge
+from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.trace import hooked
+from lazarus_probe.introspection.attribution.repeated_tokens import Rows, repeated_tokens
+from lazarus_probe.introspection.display import Cell, table
+from lazarus_probe.introspection.estimates import Estimate, next_above, over_rows
+from lazarus_probe.introspection.untrained import COUNT, control_models, faced
+from lazarus_probe.statistics import max_statistic_p
+from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.subject.anatomy import UnsupportedArchitecture
+from lazarus_probe.subject.control_models import built
+from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.generate import forward
+from lazarus_probe.subject.subject import Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KINDS = ("induction", "duplicate", "previous")
+NAMES = {
+    "induction": "induction head",
+    "duplicate": "duplicate-token head",
+    "previous": "previous-token head",
+}
+CLAIM = "head-has-a-name"
+DRAWS = 2000
+FEWEST_ROWS = 5  # 5 signs have 32 patterns
+PATTERN_BYTES = 2**27
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """Scores of one kind, of all heads; NaN where a layer has no attention.
+
+    Attributes:
+        score: (layers, H) mean attention to the place in question, from 0 to 1.
+        control: (layers, H) the same under the control: for `induction` and `duplicate` the same places of rows whose
+            second half is in another order; for `previous` what attention spread evenly would give.
+        gain: (layers, H) score minus control, with its interval over rows.
+        p: (layers, H) of a gain as large by chance, corrected for all heads: sign flips of rows, max statistic.
+        models: by kind of control model, of each the largest gain of its heads.
+        verdicts: by layer and head, whether it has the name of its kind, as the claim `head-has-a-name` declares it.
+    """
+
+    score: NDArray[Any]
+    control: NDArray[Any]
+    gain: Estimate
+    p: NDArray[Any]
+    models: Mapping[str, tuple[float, ...]]
+    verdicts: Mapping[tuple[int, int], Verdict]
+
+    @property
+    def named(self) -> tuple[tuple[int, int], ...]:
+        """The heads whose claim is supported."""
+        return tuple(
+            place for place, verdict in self.verdicts.items() if verdict.outcome is Outcome.SUPPORTED
+        )
+
+    @property
+    def best(self) -> tuple[int, int]:
+        """Layer and head of the largest gain."""
+        layer, head = np.unravel_index(np.nanargmax(self.gain.mean), self.gain.mean.shape)
+        return int(layer), int(head)
+
+
+@dataclass(frozen=True, eq=False)
+class HeadScores:
+    """Scores of all heads of a model.
+
+    Attributes:
+        kinds: by name: "induction", "duplicate", "previous".
+        length: tokens of each half.
+        rows: sequences that were run.
+        threshold: the least gain of a head that has a name: the declared one, or that which was asked for.
+        loss: mean loss in nats in the first and in the second half, and in a second half in another order.
+        loss_gain: first half minus second half, with its interval over rows.
+        copying_gain: second half in another order minus second half, with its interval over rows.
+        seed: of the tokens.
+    """
+
+    kinds: Mapping[str, Kind]
+    length: int
+    rows: int
+    threshold: float
+    loss: Mapping[str, float]
+    loss_gain: tuple[float, float, float]
+    copying_gain: tuple[float, float, float]
+    seed: int
+
+    def as_data(self) -> dict[str, Any]:
+        """Everything, as plain data."""
+        return {
+            "length": self.length,
+            "rows": self.rows,
+            "threshold": self.threshold,
+            "seed": self.seed,
+            "loss": dict(self.loss),
+            "loss_gain": _interval(self.loss_gain),
+            "copying_gain": _interval(self.copying_gain),
+            **{name: _kind_data(name, kind) for name, kind in self.kinds.items()},
+        }
+
+    def _repr_html_(self) -> str:
+        return "".join(_heat_map(name, kind) for name, kind in self.kinds.items())
+
+
+def head_scores(
+    subject: Subject,
+    length: int = 50,
+    rows: int = 8,
+    *,
+    vocabulary: Sequence[int] | None = None,
+    threshold: float | None = None,
+    untrained: int = COUNT,
+    seed: int = 0,
+) -> HeadScores:
+    """Score every head on rows of random tokens that come twice.
+
+    Args:
+        subject: the model.
+        length: tokens T of each half; a row has 2 T, after the beginning-of-sequence token.
+        rows: sequences, the independent units of intervals and p; at least 5.
+        vocabulary: token ids to draw from; all but the special tokens by default.
+        threshold: the least gain of a head that is given a name, in place of the declared one.
+        untrained: how many untrained models to compare with, and lesioned ones of each kind; at least 3.
+        seed: of the tokens.
+
+    Raises:
+        ValueError: too few rows, untrained models or tokens, a model without attention patterns, or a threshold
+            outside [-1, 1].
+    """
+    if rows < FEWEST_ROWS:
+        raise ValueError(f"rows is {rows}; give at least {FEWEST_ROWS}: fewer have no p below 0.05")
+    if untrained < 3:
+        raise ValueError(f"{untrained} untrained models; give at least 3, for their spread to be known")
+    claim = declared(CLAIM) if threshold is None else at_threshold(CLAIM, threshold)
+    drawn = repeated_tokens(subject, length, rows, vocabulary, seed)
+    own = _measure(subject, drawn)
+    others = {
+        kind: [_measure(built(model), drawn) for model in models]
+        for kind, models in faced(subject, control_models(subject, count=untrained)).items()
+    }
+    kinds = {name: _scored(name, own, others, claim, seed) for name in KINDS}
+    first, second, other = own.losses
+    return HeadScores(
+        kinds,
+        length,
+        rows,
+        claim.threshold,
+        {
+            "first_half": float(first.mean()),
+            "second_half": float(second.mean()),
+            "second_half_in_another_order": float(other.mean()),
+        },
+        _three(over_rows(first - second)),
+        _three(over_rows(other - second)),
+        seed,
+    )
+
+
+def attention_to(pattern: NDArray[Any], start: int, length: int) -> dict[str, NDArray[Any]]:
+    """Mean attention (R, H) to the place of each kind, from patterns (R, H, L, S) of rows that `repeated_tokens` draws.
+
+    `induction`: from each token of the second half but its first, to the token after its first occurrence, T - 1 back
+    (from the first too: it is in the first half). `duplicate`: to its first occurrence, T back. `previous`: to the
+    token before, from all tokens.
+    """
+    second = np.arange(start + length, start + 2 * length)
+    every = np.arange(max(1, start), start + 2 * length)
+    places = {
+        "induction": (second, second - length + 1),
+        "duplicate": (second, second - length),
+        "previous": (every, every - 1),
+    }
+    return {name: pattern[:, :, at, to].mean(axis=-1) for name, (at, to) in places.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """By kind (R, layers, H) scores and controls, and losses (3, R)."""
+
+    scores: dict[str, NDArray[Any]]
+    controls: dict[str, NDArray[Any]]
+    losses: NDArray[Any]
+
+
+def _measure(subject: Subject, drawn: Rows) -> _Measured:
+    scores, repeated = _run(subject, drawn.repeated, drawn)
+    controls, shuffled = _run(subject, drawn.shuffled, drawn)
+    every = np.arange(max(1, drawn.start), drawn.start + 2 * drawn.length)
+    controls["previous"] = np.full_like(scores["previous"], (1 / (every + 1)).mean())
+    controls["previous"][np.isnan(scores["previous"])] = np.nan
+    middle = drawn.start + drawn.length - 1
+    first = repeated[:, max(0, drawn.start - 1) : middle].mean(axis=1)
+    # From the second token of the second half on: the first one cannot be foreseen.
+    second, other = (losses[:, middle + 1 :].mean(axis=1) for losses in (repeated, shuffled))
+    return _Measured(scores, controls, np.stack([first, second, other]))
+
+
+def _run(
+    subject: Subject, tokens: NDArray[np.int32], drawn: Rows
+) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+    """By kind scores (R, layers, H), and the loss (R, L - 1) of every token but the first, in nats."""
+    anatomy = subject.anatomy
+    sites = [Site("pattern", layer) for layer in range(anatomy.num_layers) if _has_pattern(subject, layer)]
+    if not sites:
+        raise UnsupportedArchitecture(f"{subject.name} has no attention patterns, so no heads to score")
+    heads = max(anatomy.parts[site.layer or 0].heads.num_heads for site in sites)  # type: ignore[union-attr]
+    R, L = tokens.shape
+    scores = {name: np.full((R, anatomy.num_layers, heads), np.nan) for name in KINDS}
+    losses = np.empty((R, L - 1))
+    for part in _batches(R, len(sites) * heads * L * L * 4):
+        with hooked(subject, sites) as seen:
+            logits = forward(subject.model, mx.array(tokens[part]))
+        require_finite(subject, mx.array(tokens[part]), logits)
+        losses[part] = _losses(logits, tokens[part])
+        for site in sites:
+            pattern = np.array(seen[site].astype(mx.float32))
+            _check_square(subject, site, pattern, L)
+            for name, found in attention_to(pattern, drawn.start, drawn.length).items():
+                scores[name][part, site.layer, : found.shape[1]] = found
+    return scores, losses
+
+
+def _has_pattern(subject: Subject, layer: int) -> bool:
+    return "pattern" in kinds_at(subject.anatomy, layer)
+
+
+def _batches(rows: int, bytes_per_row: int) -> Iterator[slice]:
+    size = max(1, PATTERN_BYTES // bytes_per_row)
+    for begin in range(0, rows, size):
+        yield slice(begin, begin + size)
+
+
+def _losses(logits: mx.array, tokens: NDArray[np.int32]) -> NDArray[Any]:
+    rows = logits[:, :-1].astype(mx.float32)
+    picked = mx.take_along_axis(rows, mx.array(tokens[:, 1:])[..., None], axis=-1)[..., 0]
+    return np.array(mx.logsumexp(rows, axis=-1) - picked)
+
+
+def _check_square(subject: Subject, site: Site, pattern: NDArray[Any], length: int) -> None:
+    if pattern.shape[2:] != (length, length):
+        raise UnsupportedArchitecture(
+            f"{site} of {subject.name} is {pattern.shape[2:]}, not {length} by {length} positions; "
+            "give a smaller length, that its window holds"
+        )
+
+
+def _scored(
+    name: str, own: _Measured, models: Mapping[str, Sequence[_Measured]], claim: Claim, seed: int
+) -> Kind:
+    gains = own.scores[name] - own.controls[name]
+    gain, p = over_rows(gains), _max_p(gains, seed)
+    others = {
+        kind: tuple(
+            float(np.nanmax((each.scores[name] - each.controls[name]).mean(axis=0))) for each in several
+        )
+        for kind, several in models.items()
+    }
+    places = [(int(layer), int(head)) for layer, head in np.argwhere(~np.isnan(p))]
+    verdicts = {
+        place: judge(claim, _measurement(name, gain, p, others, place, len(gains))) for place in places
+    }
+    return Kind(own.scores[name].mean(axis=0), own.controls[name].mean(axis=0), gain, p, others, verdicts)
+
+
+def _measurement(
+    name: str,
+    gain: Estimate,
+    p: NDArray[Any],
+    others: Mapping[str, Sequence[float]],
+    place: tuple[int, int],
+    rows: int,
+) -> Measurement:
+    """A head's gain beside the best heads of control models."""
+    score, low, high = (float(each[place]) for each in (gain.mean, gain.low, gain.high))
+    return Measurement(
+        score,
+        low,
+        high,
+        n=rows,
+        groups=rows,
+        unit=f"{name} attention over the control",
+        controls=tuple(_over_best(kind, (score, low, high), best) for kind, best in others.items()),
+        p=float(p[place]),
+        details={"layer": place[0], "head": place[1]},
+        floor=-1.0,
+    )
+
+
+def _over_best(kind: str, gain: tuple[float, float, float], best: Sequence[float]) -> Control:
+    """A head's gain over the best heads of models of one kind, whose further one would lie within `reach` of them."""
+    (score, low, high), middle = gain, float(np.mean(best))
+    reach = next_above(best) - middle
+    return Control(kind, middle, score - middle, low - middle - reach, high - middle + reach, reach)
+
+
+def _max_p(gains: NDArray[Any], seed: int) -> NDArray[Any]:
+    """The p (layers, H) of mean gains (R, layers, H) against rows whose signs are flipped: max statistic over heads."""
+    known = ~np.isnan(gains[0])
+    values = gains[:, known]
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(DRAWS, len(values)))
+    found = np.full(known.shape, np.nan)
+    found[known] = max_statistic_p(values.mean(axis=0), signs @ values / len(values))
+    return found
+
+
+def _three(found: Estimate) -> tuple[float, float, float]:
+    return float(found.mean), float(found.low), float(found.high)
+
+
+def _interval(found: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip(("mean", "low", "high"), found, strict=True))
+
+
+def _kind_data(name: str, kind: Kind) -> dict[str, Any]:
+    return {
+        "scores": kind.score.tolist(),
+        "control": kind.control.tolist(),
+        "gain": kind.gain.mean.tolist(),
+        "low": kind.gain.low.tolist(),
+        "high": kind.gain.high.tolist(),
+        "p": kind.p.tolist(),
+        "untrained": list(kind.models["untrained"]),
+        "best_of_models": {name: list(best) for name, best in kind.models.items()},
+        "claim": CLAIM,
+        "named": [{"layer": layer, "head": head, "name": NAMES[name]} for layer, head in kind.named],
+    }
+
+
+def _heat_map(name: str, kind: Kind) -> str:
+    columns = ["layer", *(f"H{head}" for head in range(kind.score.shape[1]))]
+    rows = [
+        [
+            f"L{layer}",
+            *(
+                Cell(
+                    f"{kind.score[layer, head]:.2f}",
+                    f"control {kind.control[layer, head]:.2f}, p {kind.p[layer, head]:.3g}",
+                    float(np.nan_to_num(kind.gain.mean[layer, head])),
+                )
+                for head in range(kind.score.shape[1])
+            ),
+        ]
+        for layer in range(len(kind.score))
+    ]
+    return table(f"{name} score by head", columns, rows)

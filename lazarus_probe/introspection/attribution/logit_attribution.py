@@ -1,0 +1,323 @@
+"""Direct logit attribution: how much each component adds by itself to a logit, or to the difference of two.
+
+Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Nanda's TransformerLens made it common
+practice. The residual stream is a sum, the unembedding is linear, and so is the final norm with its scale held. So the
+logit is a sum of one number for each component, which is checked here on every prompt.
+"""
+
+# ruff: noqa: N806 - B, D, H and V are the names that the field gives to these sizes
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.hooks.additivity import PARTS, additivity
+from lazarus_probe.hooks.check import TOLERANCE
+from lazarus_probe.hooks.replay import replay, require_free_tail
+from lazarus_probe.hooks.trace import trace
+from lazarus_probe.introspection.attribution.frozen_norm import (
+    FrozenNorm,
+    final_norm,
+    frozen_norm,
+    given_after,
+    relative_error,
+)
+from lazarus_probe.introspection.display import Cell, table
+from lazarus_probe.introspection.estimates import Estimate, over_rows
+from lazarus_probe.subject.anatomy import UnsupportedArchitecture
+from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+LENGTH = 12
+PART_OF = {kind: part for part, kind in PARTS.items()}
+Floats = NDArray[np.float64]
+Terms = dict[str, Floats]
+
+
+@dataclass(frozen=True, eq=False)
+class LogitAttribution:
+    """Direct contributions to a logit, or to the difference of two, at the last position.
+
+    Attributes:
+        parts: names of the components: `embed`, `attn_out.L` or `head_out.L.H` and `attn_bias.L`, `mixer_out.L`,
+            `mlp_out.L`, and `bias` for what the final norm and the unembedding add whatever comes.
+        values: (P, parts) contributions, in logits.
+        total: (P,) the logit, or difference, that the model has.
+        answers: (P,) token ids.
+        others: (P,) token ids, or None for the logit of the answers alone.
+        answer_texts: (P,) the tokens as text.
+        other_texts: likewise.
+    """
+
+    parts: tuple[str, ...]
+    values: Floats
+    total: Floats
+    answers: tuple[int, ...]
+    others: tuple[int, ...] | None
+    answer_texts: tuple[str, ...]
+    other_texts: tuple[str, ...] | None
+
+    @property
+    def residual_error(self) -> float:
+        """Largest difference of the sum of the parts from what the model has, relative to the largest total."""
+        return relative_error(self.values.sum(axis=1), self.total)
+
+    @property
+    def estimate(self) -> Estimate:
+        """Mean contribution of each part over prompts (parts,), with its interval."""
+        return over_rows(self.values)
+
+    def as_data(self) -> dict[str, Any]:
+        """Everything, as plain data."""
+        found = self.estimate
+        return {
+            "n": len(self.total),
+            "answer": list(self.answer_texts),
+            "answer_id": list(self.answers),
+            "other": None if self.other_texts is None else list(self.other_texts),
+            "other_id": None if self.others is None else list(self.others),
+            "total": self.total.tolist(),
+            "sum": self.values.sum(axis=1).tolist(),
+            "residual_error": self.residual_error,
+            "parts": [
+                {
+                    "part": part,
+                    "contribution": float(found.mean[index]),
+                    "low": float(found.low[index]),
+                    "high": float(found.high[index]),
+                    "contributions": self.values[:, index].tolist(),
+                }
+                for index, part in enumerate(self.parts)
+            ],
+        }
+
+    def _repr_html_(self) -> str:
+        means = self.estimate.mean
+        largest = float(np.abs(means).max()) or 1.0
+        rows = [
+            [part, Cell(f"{mean:+.3f}", shade=mean / largest)]
+            for part, mean in zip(self.parts, means.tolist(), strict=True)
+        ]
+        return table(f"direct contributions, {self.total.mean():.3f} in all", ["part", "logits"], rows)
+
+
+def logit_attribution(
+    subject: Subject,
+    prompts: Sequence[Prompt],
+    answer: int | str | Sequence[int | str] | None = None,
+    other: int | str | Sequence[int | str] | None = None,
+    heads: bool = False,
+) -> LogitAttribution:
+    """Split the logit of an answer, or its difference from another's, into what each component adds directly.
+
+    Args:
+        subject: the model.
+        prompts: P texts or token id sequences.
+        answer: a token or a word that is one, or one a prompt; by default the token that the model puts on top.
+        other: what the answer is compared with; None for the logit of the answer alone.
+        heads: split each attention output into its heads.
+
+    Raises:
+        UnsupportedArchitecture: the model's logits are no such sum; the message says where it fails.
+        ValueError: no prompts, or a word that is not one token.
+    """
+    split = _Split(subject, heads)
+    encoded = encode_all(subject, prompts)
+    if not encoded:
+        raise ValueError("no prompts; give at least one")
+    others = None if other is None else _ids(subject, other, len(encoded))
+    answers = None if answer is None else _ids(subject, answer, len(encoded))
+    found: list[Any] = [None] * len(encoded)
+    for indices, tokens in by_length(encoded):
+        asked = [None if ids is None else [ids[index] for index in indices] for ids in (answers, others)]
+        for index, row in zip(indices, split.rows(tokens, *asked), strict=True):
+            found[index] = row
+    parts = tuple(found[0].terms)
+    tops = tuple(row.answer for row in found)
+    return LogitAttribution(
+        parts,
+        np.array([[row.terms[part] for part in parts] for row in found]),
+        np.array([row.total for row in found]),
+        tops,
+        None if others is None else tuple(others),
+        tuple(_text(subject, token) for token in tops),
+        None if others is None else tuple(_text(subject, token) for token in others),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    terms: Mapping[str, float]
+    total: float
+    answer: int
+
+
+class _Split:
+    """A model whose blocks add up, its final norm, and what it takes to split the logits of a batch."""
+
+    def __init__(self, subject: Subject, heads: bool) -> None:
+        anatomy = subject.anatomy
+        if anatomy.stream_axis is not None:
+            raise UnsupportedArchitecture(
+                f"{subject.name} carries several residual streams; one is needed to split its logits"
+            )
+        require_free_tail(subject)
+        self.subject, self.heads = subject, heads
+        self.tolerance = max(1e-3, TOLERANCE.get(subject.dtype, 1e-3))
+        tokens = mx.array(np.random.default_rng(0).integers(0, anatomy.vocab_size, size=(2, LENGTH)))
+        self.sums = additivity(subject, tokens, self.tolerance)
+        for layer, sum_ in enumerate(self.sums):
+            if not sum_.holds:
+                raise UnsupportedArchitecture(
+                    f"block {layer} of {subject.name} is {sum_}; its logits cannot be split into parts"
+                )
+        self.norm = final_norm(subject, tokens)
+
+    def rows(self, tokens: mx.array, answers: list[int] | None, others: list[int] | None) -> list[_Row]:
+        """The contributions in each row of a batch (B, L)."""
+        subject = self.subject
+        terms, end, logits = self._terms(tokens)
+        final = self._frozen(self.norm, end, "the final norm")
+        rows = np.arange(len(tokens))
+        answers = logits.argmax(axis=-1).tolist() if answers is None else answers
+        total = logits[rows, answers] - (0 if others is None else logits[rows, others])
+        slopes, constant = self._direction(final, end, answers, others)
+        found = {name: (final.of(value) * slopes).sum(axis=-1) for name, value in terms.items()}
+        found["bias"] = constant + (final.bias * slopes).sum(axis=-1)
+        error = relative_error(np.sum(list(found.values()), axis=0), total)
+        if error > 3 * self.tolerance:
+            raise UnsupportedArchitecture(
+                f"the parts of {subject.name} do not add up to its logits on this prompt (error {error:.1g})"
+            )
+        return [
+            _Row(
+                {name: float(value[row]) for name, value in found.items()},
+                float(total[row]),
+                int(answers[row]),
+            )
+            for row in rows
+        ]
+
+    def _terms(self, tokens: mx.array) -> tuple[Terms, Floats, Floats]:
+        """Terms (B, D) of the residual stream at the last position, that stream, and the logits (B, V) there."""
+        subject, anatomy = self.subject, self.subject.anatomy
+        layers = range(anatomy.num_layers)
+        kinds = {
+            layer: [kind for part, kind in PARTS.items() if getattr(anatomy.parts[layer], part)]
+            for layer in layers
+        }
+        sites = [f"{kind}.{layer}" for layer in layers for kind in kinds[layer]]
+        if self.heads:
+            sites += [f"head_out.{layer}" for layer in layers if anatomy.parts[layer].o_proj]
+        run = trace(subject, tokens, ["resid_pre.0", f"resid_post.{layers[-1]}", *sites], positions="last")
+        at = {str(site): _last(run[site]) for site in run.captures}
+        terms = {"embed": at["resid_pre.0"]}
+        for layer in layers:
+            terms = {name: self._factor(layer, "resid_pre") * value for name, value in terms.items()}
+            for kind in kinds[layer]:
+                terms |= self._added(layer, kind, at)
+        return terms, at[f"resid_post.{layers[-1]}"], _last(run.logits[:, -1:])
+
+    def _factor(self, layer: int, name: str) -> float:
+        return self.sums[layer].terms[name]
+
+    def _added(self, layer: int, kind: str, at: Mapping[str, Floats]) -> Terms:
+        """What a part of a block adds to the stream, normalised first where the block does so."""
+        value, name = at[f"{kind}.{layer}"], f"{kind}.{layer}"
+        parts: Terms = {name: value}
+        if self.heads and kind == "attn_out" and f"head_out.{layer}" in at:
+            parts = self._by_head(layer, at[f"head_out.{layer}"], value)
+        if f"norm({kind})" not in self.sums[layer].terms:
+            return {each: self._factor(layer, kind) * term for each, term in parts.items()}
+        norm = self.subject.anatomy.part(f"{PART_OF[kind]}_norm", layer)
+        frozen = self._frozen(norm, value, f"the norm after {name}")
+        factor = self._factor(layer, f"norm({kind})")
+        found = {each: factor * frozen.of(term) for each, term in parts.items()}
+        if frozen.bias.any():
+            found[f"norm_bias.{layer}"] = np.broadcast_to(factor * frozen.bias, value.shape)
+        return found
+
+    def _by_head(self, layer: int, heads: Floats, whole: Floats) -> Terms:
+        """What each head's (B, H, Dh) output is after the output projection, and that projection's bias."""
+        B, H, _ = heads.shape
+        project = self.subject.anatomy.part("o_proj", layer)
+        alone = heads[:, None] * np.eye(H)[None, :, :, None]
+        given = np.concatenate([alone, np.zeros_like(heads)[:, None]], axis=1).reshape(B, H + 1, -1)
+        out = project(mx.array(given.astype(np.float32)).astype(getattr(mx, self.subject.dtype)))
+        each = np.array(out.astype(mx.float32), dtype=np.float64)
+        bias = each[:, H]
+        terms = {f"head_out.{layer}.{head}": each[:, head] - bias for head in range(H)}
+        if bias.any():
+            terms[f"attn_bias.{layer}"] = bias
+        if relative_error(np.sum(list(terms.values()), axis=0), whole) > self.tolerance:
+            raise UnsupportedArchitecture(
+                f"attn_out.{layer} of {self.subject.name} is not the sum of its heads; leave heads out"
+            )
+        return terms
+
+    def _frozen(self, norm: Any, rows: Floats, what: str) -> FrozenNorm:
+        found = frozen_norm(norm, rows, getattr(mx, self.subject.dtype), self.tolerance)
+        if found is None:
+            raise UnsupportedArchitecture(
+                f"{what} of {self.subject.name}, a {type(norm).__name__}, is no RMSNorm or LayerNorm; "
+                "its logits cannot be split into parts"
+            )
+        return found
+
+    def _direction(
+        self, final: FrozenNorm, end: Floats, answers: Sequence[int], others: Sequence[int] | None
+    ) -> tuple[Floats, Floats]:
+        """Slopes (B, D) of the logits asked for by what the final norm returns, and their value (B,) at zero."""
+        dtype = getattr(mx, self.subject.dtype)
+        normed = mx.array((final.of(end) + final.bias).astype(np.float32)).astype(dtype)[:, None]
+        stream = mx.array(end.astype(np.float32)).astype(dtype)[:, None]
+
+        def asked(value: mx.array) -> mx.array:
+            with given_after(self.norm, value):
+                logits = replay(self.subject, stream)[:, 0].astype(mx.float32)
+            picked = _picked(logits, answers)
+            return picked if others is None else picked - _picked(logits, others)
+
+        slopes = mx.grad(lambda value: asked(value).sum())(normed)
+        there, zero = asked(normed), asked(mx.zeros_like(normed))
+        found, constant = _last(slopes), np.array(zero, dtype=np.float64)
+        linear = constant + (_last(normed) * found).sum(axis=-1)
+        if relative_error(linear, np.array(there)) > 3 * self.tolerance:
+            raise UnsupportedArchitecture(
+                f"the logits of {self.subject.name} are not linear in what its final norm returns, as with a soft "
+                "cap; they cannot be split into parts"
+            )
+        return found, constant
+
+
+def _picked(logits: mx.array, ids: Sequence[int]) -> mx.array:
+    return mx.take_along_axis(logits, mx.array(list(ids))[:, None], axis=1)[:, 0]
+
+
+def _last(value: mx.array) -> Floats:
+    return np.array(value[:, 0].astype(mx.float32), dtype=np.float64)
+
+
+def _ids(subject: Subject, given: int | str | Sequence[int | str], count: int) -> list[int]:
+    tokens = [given] * count if isinstance(given, int | str) else list(given)
+    if len(tokens) != count:
+        raise ValueError(f"{len(tokens)} tokens for {count} prompts; give one, or one a prompt")
+    found = [subject.single_token(token) if isinstance(token, str) else int(token) for token in tokens]
+    outside = [token for token in found if not 0 <= token < subject.anatomy.vocab_size]
+    if outside:
+        raise ValueError(
+            f"token {outside[0]} is outside the vocabulary, 0 to {subject.anatomy.vocab_size - 1}"
+        )
+    return found
+
+
+def _text(subject: Subject, token: int) -> str:
+    return str(token) if subject.tokenizer is None else subject.decode([token])

@@ -1,0 +1,1 @@
+"""Directions of the residual stream: made, kept in files, compared."""

@@ -1,0 +1,240 @@
+"""How alike are directions, and is that more or less than chance?
+
+In a space of thousands of dimensions any two vectors are nearly orthogonal: a small cosine alone shows nothing. Beside
+each stands what random vectors of that dimension have. Their squared cosine is Beta(1/2, (D-1)/2) distributed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.declared import declared
+from lazarus_probe.claims.judging import at_threshold
+from lazarus_probe.claims.verdict import Outcome, Verdict, judge
+from lazarus_probe.introspection.directions.direction_file import Direction
+from lazarus_probe.introspection.display import Cell, table
+from lazarus_probe.statistics.measurement import Control, Measurement
+
+LEVEL = 0.95
+ORTHOGONAL, ALIKE = "directions-orthogonal", "directions-alike"
+
+
+@dataclass(frozen=True)
+class RandomCosines:
+    """The |cosine| of two random vectors.
+
+    Attributes:
+        dim: how many numbers they have.
+        expected: its mean.
+        upper: what it stays below with probability `LEVEL`.
+    """
+
+    dim: int
+    expected: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two directions.
+
+    Attributes:
+        name_a: of the first.
+        name_b: of the second.
+        cosine: of the angle between them.
+        p: how often random vectors are at least as parallel, either way; not corrected for the number of pairs.
+        verdicts: on the claims that the two are orthogonal, and that they are more alike than random vectors.
+    """
+
+    name_a: str
+    name_b: str
+    cosine: float
+    p: float
+    verdicts: Mapping[str, Verdict]
+
+    @property
+    def orthogonal(self) -> bool:
+        """Whether the claim `directions-orthogonal` is supported."""
+        return self.verdicts[ORTHOGONAL].outcome is Outcome.SUPPORTED
+
+    @property
+    def alike(self) -> bool:
+        """Whether the claim `directions-alike` is supported."""
+        return self.verdicts[ALIKE].outcome is Outcome.SUPPORTED
+
+
+@dataclass(frozen=True, eq=False)
+class Cosines:
+    """Directions compared.
+
+    Attributes:
+        files: where they are from.
+        directions: as they were read.
+        matrix: (K, K) cosines.
+        threshold: of |cosine|, up to which two are called orthogonal: the declared one, or that which was asked for.
+        pairs: each two of them.
+        null: of random vectors.
+        warnings: what speaks against comparing them.
+    """
+
+    files: Sequence[Path]
+    directions: Sequence[Direction]
+    matrix: NDArray[np.float64]
+    threshold: float
+    pairs: Sequence[Pair]
+    null: RandomCosines
+    warnings: Sequence[str]
+
+    @property
+    def mean(self) -> float:
+        """The mean |cosine| over pairs."""
+        return float(np.mean([abs(pair.cosine) for pair in self.pairs]))
+
+    @property
+    def beyond_chance(self) -> list[Pair]:
+        """Pairs more parallel than random vectors, with Bonferroni's correction for the number of pairs."""
+        return [pair for pair in self.pairs if pair.alike]
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "files": [str(path) for path in self.files],
+            "names": [each.name for each in self.directions],
+            "pairs": [
+                {
+                    "name_a": pair.name_a,
+                    "name_b": pair.name_b,
+                    "cosine_similarity": pair.cosine,
+                    "orthogonal": pair.orthogonal,
+                    "p_random": pair.p,
+                    "verdicts": {claim: str(verdict) for claim, verdict in pair.verdicts.items()},
+                }
+                for pair in self.pairs
+            ],
+            "mean_abs_similarity": self.mean,
+            "metadata": [
+                {
+                    "file": str(path),
+                    "name": each.name,
+                    "layer": each.layer,
+                    "dim": len(each.vector),
+                    "accuracy": each.accuracy,
+                    "model_id": each.model_id,
+                }
+                for path, each in zip(self.files, self.directions, strict=True)
+            ],
+            "threshold": self.threshold,
+            "matrix": self.matrix.tolist(),
+            "null": {
+                "dim": self.null.dim,
+                "expected_abs_cosine": self.null.expected,
+                "upper_95": self.null.upper,
+            },
+            "beyond_chance": [[pair.name_a, pair.name_b] for pair in self.beyond_chance],
+            "warnings": list(self.warnings),
+        }
+
+    def _repr_html_(self) -> str:
+        names = [each.name for each in self.directions]
+        rows = [
+            [name, *(Cell(f"{value:+.3f}", shade=float(value)) for value in row)]
+            for name, row in zip(names, self.matrix, strict=True)
+        ]
+        return table(f"cosines; random: |cosine| {self.null.expected:.3f}", ["", *names], rows)
+
+
+def random_cosines(dim: int) -> RandomCosines:
+    """What two vectors with directions drawn evenly from `dim` dimensions have."""
+    from scipy.special import betaincinv
+
+    if dim == 1:
+        return RandomCosines(1, 1.0, 1.0)
+    expected = math.exp(math.lgamma(dim / 2) - math.lgamma((dim + 1) / 2)) / math.sqrt(math.pi)
+    return RandomCosines(dim, expected, math.sqrt(float(betaincinv(0.5, (dim - 1) / 2, LEVEL))))
+
+
+def random_p(cosine: float, dim: int) -> float:
+    """How often two random vectors have at least that |cosine|."""
+    from scipy.special import betaincc
+
+    return 1.0 if dim == 1 else float(betaincc(0.5, (dim - 1) / 2, min(cosine * cosine, 1.0)))
+
+
+def direction_cosines(
+    directions: Sequence[Direction], files: Sequence[Path] | None = None, threshold: float | None = None
+) -> Cosines:
+    """Compare directions, each with each.
+
+    Args:
+        directions: two or more, of one dimension.
+        files: where they are from; their names, if left out.
+        threshold: of |cosine|, up to which two are called orthogonal, in place of the declared one.
+
+    Raises:
+        ValueError: fewer than two, different dimensions, or a threshold outside (0, 1].
+    """
+    files = [Path(each.name) for each in directions] if files is None else files
+    if len(directions) < 2:
+        raise ValueError(f"{len(directions)} direction given; give at least two to compare")
+    if threshold is not None and not 0 < threshold <= 1:
+        raise ValueError(f"threshold is {threshold:g}; give a |cosine| above 0 and at most 1")
+    sizes = [len(each.vector) for each in directions]
+    other = next((i for i, size in enumerate(sizes) if size != sizes[0]), None)
+    if other is not None:
+        raise ValueError(
+            f"{files[0]} has dimension {sizes[0]} and {files[other]} has {sizes[other]}; "
+            "compare directions of one width"
+        )
+    units = np.stack([each.vector.astype(np.float64) / each.norm for each in directions])
+    matrix = np.clip(units @ units.T, -1.0, 1.0)
+    null, places = random_cosines(sizes[0]), list(combinations(range(len(directions)), 2))
+    orthogonal = declared(ORTHOGONAL) if threshold is None else at_threshold(ORTHOGONAL, threshold)
+    pairs = [
+        _pair(directions[i].name, directions[j].name, float(matrix[i, j]), null, len(places), orthogonal)
+        for i, j in places
+    ]
+    return Cosines(files, directions, matrix, orthogonal.threshold, pairs, null, _warnings(directions, files))
+
+
+def _pair(first: str, second: str, cosine: float, null: RandomCosines, pairs: int, orthogonal: Claim) -> Pair:
+    """Two directions, judged; the p of random vectors is corrected for the number of pairs (Bonferroni)."""
+    size, p = abs(cosine), random_p(cosine, null.dim)
+    itself = Control("itself", 1.0, 1 - size, 1 - size, 1 - size)
+    # A random vector's |cosine| is from 0 to `upper`, in 95 of 100.
+    chance = Control("random_vectors", null.expected, size - null.expected, size - null.upper, size)
+    signed = Measurement(cosine, cosine, cosine, 2, 2, "cosine", (itself,), floor=-1.0)
+    parallel = Measurement(size, size, size, 2, 2, "|cosine|", (chance,), p=min(1.0, p * pairs))
+    return Pair(
+        first,
+        second,
+        cosine,
+        p,
+        {ORTHOGONAL: judge(orthogonal, signed), ALIKE: judge(declared(ALIKE), parallel)},
+    )
+
+
+def _warnings(directions: Sequence[Direction], files: Sequence[Path]) -> list[str]:
+    """Where directions are of different models or layers, naming the first two that differ."""
+    found = []
+    for what, why in (
+        ("model_id", "their coordinates need not mean the same"),
+        ("layer", "cosines across layers compare different stages of the stream"),
+    ):
+        known = [(path, getattr(each, what)) for path, each in zip(files, directions, strict=True)]
+        known = [(path, value) for path, value in known if value != ""]
+        other = next(((path, value) for path, value in known if value != known[0][1]), None)
+        if other is not None:
+            name = what.removesuffix("_id")
+            found.append(
+                f"{known[0][0]} is of {name} {known[0][1]} and {other[0]} of {name} {other[1]}: {why}"
+            )
+    return found

@@ -1,0 +1,1 @@
+"""What a mixture's routers and experts do."""

@@ -1,0 +1,96 @@
+"""The rows of a mixture's routers, one an expert: how many directions they span, and how alike they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.introspection.experts.routing import routed_layers
+from lazarus_probe.statistics import bounded_mean_interval, paired_interval
+from lazarus_probe.statistics.measurement import Control, Curve, Measurement
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+Floats = NDArray[Any]
+Trait = Literal["spared_rank", "cosine"]
+ENERGY = 0.95
+
+
+def router_rows(subject: Subject, layer: int) -> Floats:
+    """(E, D) the direction that each expert's logit reads, in float64.
+
+    The router is asked for what it says to each axis, so that quantised ones need no special care.
+
+    Raises:
+        KeyError: the block has no router. ValueError: its router is not linear.
+    """
+    router = subject.anatomy.part("router", layer)
+    axes = mx.eye(subject.anatomy.hidden_size)  # in float32, whatever the weights are in
+
+    def said(scale: float) -> Floats:
+        return np.array(router(scale * axes).astype(mx.float32), dtype=np.float64)
+
+    once, twice, nothing = said(1.0), said(2.0), said(0.0)
+    if not np.allclose(twice - once, once - nothing, rtol=1e-3, atol=1e-4):
+        raise ValueError(f"the router of block {layer} is not linear; its rows cannot be read")
+    return np.asarray((once - nothing).T)
+
+
+def spared_rank(rows: Floats) -> float:
+    """The share of the rows' directions that 95% of their energy does without: 0 for orthogonal rows of one length."""
+    energy = np.linalg.svd(rows, compute_uv=False) ** 2
+    needed = int(np.searchsorted(np.cumsum(energy), ENERGY * energy.sum()) + 1)
+    return 1 - needed / len(energy)
+
+
+def mean_cosine(rows: Floats) -> float:
+    """The mean cosine of two different rows."""
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    count = len(unit)
+    return float(((unit @ unit.T).sum() - count) / (count * (count - 1)))
+
+
+def router_geometry(subject: Subject, trait: Trait, seed: int = 0) -> Measurement:
+    """A trait of the routers' rows, averaged over layers, against `random_matrix`: Gaussian rows of equal shape.
+
+    Args:
+        subject: a mixture of experts of at least two routed layers.
+        trait: `spared_rank`, or `cosine`. For the cosine the gain is the random matrix's over the model's: rows
+            that are further apart than random ones.
+        seed: of the random rows and the intervals.
+
+    Raises:
+        ValueError: fewer than two layers that route, or a router that is not linear.
+    """
+    layers = routed_layers(subject)
+    if len(layers) < 2:
+        raise ValueError(f"{subject.name} has {len(layers)} layers with experts; at least 2 are needed")
+    measure, sign = (spared_rank, 1.0) if trait == "spared_rank" else (mean_cosine, -1.0)
+    rng, rows = np.random.default_rng(seed), [router_rows(subject, layer) for layer in layers]
+    ours = np.array([measure(each) for each in rows])
+    random = np.array([measure(rng.standard_normal(each.shape)) for each in rows])
+    interval = bounded_mean_interval(ours, layers, -1.0 if trait == "cosine" else 0.0, 1.0, seed=seed)
+    gains = sign * (ours - random)
+    of_gain = paired_interval(gains, layers, seed=seed, bound=2.0 if trait == "cosine" else 1.0)
+    control = Control("random_matrix", float(random.mean()), float(gains.mean()), of_gain.low, of_gain.high)
+    return Measurement(
+        score=float(ours.mean()),
+        low=interval.low,
+        high=interval.high,
+        n=len(layers),
+        groups=len(layers),
+        unit="share of directions spared" if trait == "spared_rank" else "mean cosine of two rows",
+        controls=(control,),
+        seed=seed,
+        details={"experts": len(rows[0]), "width": rows[0].shape[1]},
+        curves=(_curve("score", layers, ours), _curve("random_matrix", layers, random)),
+    )
+
+
+def _curve(name: str, layers: Sequence[int], values: Floats) -> Curve:
+    return Curve(name, tuple(layers), tuple(map(float, values)))

@@ -1,0 +1,248 @@
+"""Where in what a model says its answer begins: at once, after words, or not at all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from lazarus_probe.introspection.display import table
+from lazarus_probe.introspection.generation.completions import Generated, generate
+from lazarus_probe.subject.chat import in_chat
+from lazarus_probe.subject.generate import continuation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lazarus_probe.subject.subject import Subject
+
+# At most as many digits as no float overflows at; a sign after a digit or a letter is an operator.
+_NUMBER = r"(?:(?<!\w)-)?(?:\d{1,3}(?:[,\u202f\u00a0]\d{3})+(?!\d)|\d{1,200})(?:\.\d{1,200})?"
+_ANYWHERE = re.compile(rf"(?<![\d.])(?<!\d,){_NUMBER}(?!\d)")
+_ADD, _SUBTRACT, _MULTIPLY, _DIVIDE = "+", "-\u2212", "*x\u00d7", "/\u00f7"
+_QUESTION = re.compile(
+    rf"({_NUMBER})\s*([{_ADD}{_MULTIPLY}{_DIVIDE}{_SUBTRACT[::-1]}])\s*({_NUMBER})\s*(?:[=?]\s*)?$"
+)
+
+
+@dataclass(frozen=True)
+class Token:
+    """One generated token, and its probability when it was chosen."""
+
+    index: int
+    token_id: int
+    token: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a model says to a prompt in one format.
+
+    Attributes:
+        prompt: as it was given.
+        format: `raw` or `chat`.
+        input: the prompt as the model met it.
+        input_tokens: that, in tokens.
+        generated_text: what came out.
+        tokens: of it, one by one.
+        ended: whether the model ended it itself.
+        expected_answer: what would be right; None where that is not known.
+        answer_found: whether it is in there; None where it is not known.
+        answer_onset: the generated token that its first character is in, from 0.
+        is_answer_first: whether nothing but spaces is before it.
+        answer_cut: whether it reaches the end of what the limit of tokens left, so that it might have gone on.
+    """
+
+    prompt: str
+    format: str
+    input: str
+    input_tokens: tuple[str, ...]
+    generated_text: str
+    tokens: tuple[Token, ...]
+    ended: bool
+    expected_answer: str | None
+    answer_found: bool | None
+    answer_onset: int | None
+    is_answer_first: bool | None
+    answer_cut: bool
+
+    def as_data(self) -> dict[str, Any]:
+        """As plain data; `tokens` is the texts, `token_details` what is known of each."""
+        return {
+            "generated_text": self.generated_text,
+            "tokens": [token.token for token in self.tokens],
+            "prompt": self.prompt,
+            "expected_answer": self.expected_answer,
+            "answer_found": self.answer_found,
+            "answer_onset": self.answer_onset,
+            "is_answer_first": self.is_answer_first,
+            "has_trailing_space": self.prompt.endswith(" "),
+            "answer_cut": self.answer_cut,
+            "ended": self.ended,
+            "format": self.format,
+            "input": self.input,
+            "input_tokens": list(self.input_tokens),
+            "token_details": [asdict(token) for token in self.tokens],
+        }
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (each.index, each.token_id, repr(each.token), f"{each.probability:.4f}") for each in self.tokens
+        ]
+        return table(
+            f"{self.prompt!r} ({self.format}): {self.generated_text!r}", ("", "id", "token", "p"), rows
+        )
+
+
+def expected_of(prompt: str) -> str | None:
+    """The answer to a prompt that ends in `a op b`, with or without `=`; None for others.
+
+    None too for a longer expression, and for a quotient that no decimal writes out.
+    """
+    match = _QUESTION.search(prompt)
+    if match is None or _goes_back(prompt[: match.start()]):
+        return None
+    a, b = _value(match[1]), _value(match[3])
+    if match[2] in _DIVIDE:
+        value = a / b if b else None
+    elif match[2] in _SUBTRACT:
+        value = a - b
+    else:
+        value = a + b if match[2] in _ADD else a * b
+    return None if value is None else _written(value)
+
+
+def onset(text: str, expected: str) -> tuple[int, int] | None:
+    """From which character to which an answer stands in a text, at the first place; None if it does not.
+
+    A number is compared by its value: `2,209` is 2209, which is not in `22091`. Another answer stands as whole words.
+    """
+    if re.fullmatch(_NUMBER, expected.strip()):
+        value = _value(expected.strip())
+        number = next((match for match in _ANYWHERE.finditer(text) if _value(match[0]) == value), None)
+        return None if number is None else number.span()
+    word = re.search(rf"(?<!\w){re.escape(expected.strip())}(?!\w)", text)
+    return None if word is None else word.span()
+
+
+def _goes_back(before: str) -> bool:
+    """Whether what stands before `a op b` on its line is part of the expression."""
+    left = before.rstrip(" \t")
+    return bool(left) and (
+        left[-1] in f"{_ADD}{_SUBTRACT}*{_MULTIPLY[2:]}{_DIVIDE}().^" or left[-1].isdigit()
+    )
+
+
+def _value(text: str) -> Fraction:
+    return Fraction(re.sub(r"[,\u202f\u00a0]", "", text))
+
+
+def _written(value: Fraction) -> str | None:
+    if value.denominator == 1:
+        return str(value.numerator)
+    text = f"{float(value):.10g}"
+    return text if "e" not in text and Fraction(text) == value else None
+
+
+def said(
+    subject: Subject,
+    prompts: Sequence[str],
+    formats: Sequence[str],
+    expected: Sequence[str | None],
+    *,
+    max_tokens: int = 10,
+    temperature: float = 0.0,
+    seed: int = 0,
+    check: Callable[[], None] = lambda: None,
+) -> list[Said]:
+    """What the model says to each prompt in its format, and where the answer begins.
+
+    Args:
+        subject: the model.
+        prompts: N prompts.
+        formats: (N,) `raw`, or `chat` for the model's own chat template.
+        expected: (N,) the answer of each, or None.
+        max_tokens: generated at most.
+        temperature: 0 takes the most probable token.
+        seed: of the draws.
+        check: called between two steps.
+
+    Raises:
+        ValueError: as `generate`; `chat` for a model without a template; an expected answer that is empty.
+    """
+    if any(answer is not None and not answer.strip() for answer in expected):
+        raise ValueError("an expected answer is empty; give a number or a word")
+    inputs = [
+        in_chat(subject, prompt) if how == "chat" else prompt
+        for prompt, how in zip(prompts, formats, strict=True)
+    ]
+    found = generate(
+        subject,
+        inputs,
+        max_tokens,
+        temperature=temperature,
+        seed=seed,
+        probabilities=True,
+        check=check,
+    )
+    rows = zip(prompts, formats, inputs, expected, found, strict=True)
+    return [_said(subject, *row) for row in rows]
+
+
+def formats_of(prompt: str, chat: bool) -> list[tuple[str, str]]:
+    """A prompt without and with one space at its end, as plain text and, if asked for, in a chat; each with its format.
+
+    Raises:
+        ValueError: it is nothing but spaces.
+    """
+    bare = prompt.rstrip(" ")
+    if not bare:
+        raise ValueError(f"{prompt!r} is nothing but spaces, and empty without them; give some text")
+    return [(text, how) for how in (("raw", "chat") if chat else ("raw",)) for text in (bare, f"{bare} ")]
+
+
+def _said(
+    subject: Subject, prompt: str, how: str, given: str, expected: str | None, found: Generated
+) -> Said:
+    before = subject.encode(given)
+    ends = _ends(subject, before, found.tokens)
+    place = None if expected is None else onset(found.text, expected)
+    at = None if place is None else next(i for i, end in enumerate(ends) if end > place[0])
+    starts = [0, *ends]
+    return Said(
+        prompt,
+        how,
+        given,
+        tuple(subject.decode([token]) for token in before),
+        found.text,
+        tuple(
+            Token(i, token, found.text[starts[i] : starts[i + 1]], chance)
+            for i, (token, chance) in enumerate(zip(found.tokens, found.probabilities or (), strict=True))
+        ),
+        found.ended,
+        expected,
+        None if expected is None else place is not None,
+        at,
+        None if expected is None else place is not None and not found.text[: place[0]].strip(),
+        place is not None and place[1] == len(found.text) and not found.ended,
+    )
+
+
+def _ends(subject: Subject, before: list[int], new: Sequence[int]) -> list[int]:
+    """Where in the generated text each token ends; a part of a character ends where the whole one does."""
+    whole = continuation(subject, before, list(new)) if new else ""
+    found = []
+    for count in range(1, len(new) + 1):
+        text = continuation(subject, before, list(new[:count]))
+        found.append(len(text) if whole.startswith(text) else _common(whole, text))
+    return found
+
+
+def _common(one: str, two: str) -> int:
+    """How many characters two texts begin with together."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two))
+    )

@@ -1,0 +1,1 @@
+"""How alike states and weights are."""

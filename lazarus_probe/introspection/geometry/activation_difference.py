@@ -1,0 +1,223 @@
+"""How far apart the residual streams of two models are on the same prompts, layer by layer.
+
+A cosine has no scale of its own. So beside each stand what an untrained model of the same architecture comes to, two
+untrained ones with each other, and two different prompts in the base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.hooks.sites import resid_post
+from lazarus_probe.hooks.trace import trace
+from lazarus_probe.introspection.display import Cell, table
+from lazarus_probe.introspection.geometry.commutativity import cosine
+from lazarus_probe.introspection.patching.questions import named
+from lazarus_probe.statistics import paired_interval
+from lazarus_probe.statistics.intervals import Interval
+from lazarus_probe.subject.batches import by_length, encode_all
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+At = Literal["last", "all"] | int
+DIVERGENT = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class ActivationDifference:
+    """How two models' residual streams differ.
+
+    Attributes:
+        base: name of the first model.
+        finetuned: name of the second.
+        prompts: N texts.
+        position: "last", "all" (a mean over positions), or a number.
+        similarities: (N, layers) cosine of the two models' states after each block.
+        relative_norms: (N, layers) norm of the difference over that of the base's state.
+        kl: (N,) KL(base || finetuned) of the next token, in nats.
+        controls: by name (layers,) the mean cosine: `untrained`, the base with an untrained twin; `two_seeds`, two
+            such twins; `other_prompt`, the base's states of one prompt with those of another, if there are two.
+        intervals: of the mean cosine of each layer, over prompts; None of a single prompt.
+    """
+
+    base: str
+    finetuned: str
+    prompts: tuple[str, ...]
+    position: At
+    similarities: NDArray[np.float64]
+    relative_norms: NDArray[np.float64]
+    kl: NDArray[np.float64]
+    controls: dict[str, NDArray[np.float64]]
+    intervals: tuple[Interval, ...] | None
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data: the published keys, and ours."""
+        return {
+            "base": self.base,
+            "finetuned": self.finetuned,
+            "results": [
+                {
+                    "prompt": prompt,
+                    "layer": layer,
+                    "cosine_similarity": float(self.similarities[i, layer]),
+                    "relative_norm": float(self.relative_norms[i, layer]),
+                }
+                for i, prompt in enumerate(self.prompts)
+                for layer in range(self.similarities.shape[1])
+            ],
+            "by_layer": [self._layer(layer) for layer in range(self.similarities.shape[1])],
+            "position": self.position if isinstance(self.position, str) else str(self.position),
+            "n": len(self.prompts),
+            "kl": self.kl.tolist(),
+        }
+
+    def _layer(self, layer: int) -> dict[str, Any]:
+        mean = float(self.similarities[:, layer].mean())
+        interval = None if self.intervals is None else self.intervals[layer]
+        return {
+            "layer": layer,
+            "avg_cosine_similarity": mean,
+            "divergence": 1 - mean,
+            "interval": None if interval is None else [interval.low, interval.high],
+            "relative_norm": float(self.relative_norms[:, layer].mean()),
+            "controls": {name: float(values[layer]) for name, values in self.controls.items()},
+        }
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                f"L{layer}",
+                Cell(f"{row.mean():.4f}", shade=float(1 - row.mean())),
+                *(f"{values[layer]:.4f}" for values in self.controls.values()),
+            )
+            for layer, row in enumerate(self.similarities.T)
+        ]
+        return table(f"{self.base} and {self.finetuned}", ("Layer", "Avg Cos Sim", *self.controls), rows)
+
+
+def activation_difference(
+    base: Subject, finetuned: Subject, prompts: Sequence[str], position: At = "last", seed: int = 0
+) -> ActivationDifference:
+    """Compare `resid_post` of two models on the same prompts, in one pass of each.
+
+    Args:
+        base: the first model.
+        finetuned: the second, of as many layers and the same width.
+        prompts: N texts of any lengths.
+        position: which position is compared; "all" is the mean over a prompt's.
+        seed: of the untrained twins and the intervals.
+
+    Raises:
+        ValueError: other tokens, layers, widths or vocabularies, or no prompts.
+        IndexError: a position that a prompt does not have.
+    """
+    tokens = _check_same(base, finetuned, prompts)
+    ours, logits = _states(base, tokens, position)
+    theirs, other_logits = _states(finetuned, tokens, position)
+    twins = [_states(base.untrained(seed + step), tokens, position)[0] for step in (1, 2)]
+    similarities = _similarity(ours, theirs)
+    controls = {
+        "untrained": _similarity(ours, twins[0]).mean(axis=0),
+        "two_seeds": _similarity(*twins).mean(axis=0),
+    }
+    if len({tuple(ids) for ids in tokens}) > 1:
+        last = [states[:, -1:] for states in ours]
+        controls["other_prompt"] = _similarity(last, last[1:] + last[:1]).mean(axis=0)
+    return ActivationDifference(
+        base.name,
+        finetuned.name,
+        tuple(prompts),
+        position,
+        similarities,
+        np.array([_relative(one, two) for one, two in zip(ours, theirs, strict=True)]),
+        _kl(logits, other_logits),
+        controls,
+        _intervals(similarities, prompts, seed),
+    )
+
+
+def _check_same(base: Subject, finetuned: Subject, prompts: Sequence[str]) -> list[list[int]]:
+    """The prompts' token ids, which are the same in both models."""
+    for what, one, two in (
+        ("layers", base.num_layers, finetuned.num_layers),
+        ("width", base.anatomy.hidden_size, finetuned.anatomy.hidden_size),
+        ("vocabulary", base.anatomy.vocab_size, finetuned.anatomy.vocab_size),
+    ):
+        if one != two:
+            raise ValueError(
+                f"{base.name} and {finetuned.name} cannot be compared: {what} is {one} in the first and {two} in the "
+                "second"
+            )
+    tokens, others = encode_all(base, prompts), encode_all(finetuned, prompts)
+    for prompt, ours, theirs in zip(prompts, tokens, others, strict=True):
+        if ours != theirs:
+            raise ValueError(
+                f"{base.name} and {finetuned.name} have different tokens for {named(prompt)} ({len(ours)} and "
+                f"{len(theirs)}); compare models of one tokenizer"
+            )
+    return tokens
+
+
+def _states(
+    subject: Subject, tokens: Sequence[Sequence[int]], position: At
+) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+    """Of each prompt the states (layers, positions, D), and the logits (N, V) at its end."""
+    sites = [resid_post(layer) for layer in range(subject.num_layers)]
+    states: list[Any] = [None] * len(tokens)
+    logits = np.empty((len(tokens), subject.anatomy.vocab_size))
+    for indices, batch in by_length(tokens):
+        found = trace(subject, batch, sites, positions=position)
+        values = np.stack([np.array(found[site].astype(mx.float32), dtype=np.float64) for site in sites], 1)
+        ends = np.array(found.logits[:, -1].astype(mx.float32))
+        for row, index in enumerate(indices):
+            # Where a model carries several streams, they are one long vector here.
+            states[index] = values[row].reshape(*values.shape[1:3], -1)
+            logits[index] = ends[row]
+    return states, logits
+
+
+def _similarity(first: Sequence[NDArray[Any]], second: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    """(N, layers) cosines, the mean over positions."""
+    return np.array(
+        [
+            [cosine(*layer).mean() for layer in zip(one, two, strict=True)]
+            for one, two in zip(first, second, strict=True)
+        ]
+    )
+
+
+def _relative(one: NDArray[np.float64], two: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(layers,) norm of the difference over the norm, the mean over positions."""
+    norms = np.linalg.norm(one, axis=-1)
+    away = np.linalg.norm(two - one, axis=-1)
+    return np.asarray(np.divide(away, norms, out=np.zeros_like(away), where=norms > 0).mean(axis=-1))
+
+
+def _kl(logits: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    def log_softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        shifted = values - values.max(axis=1, keepdims=True)
+        return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+    before, after = log_softmax(logits), log_softmax(others)
+    return np.asarray(np.maximum((np.exp(before) * (before - after)).sum(axis=1), 0.0))
+
+
+def _intervals(
+    similarities: NDArray[np.float64], prompts: Sequence[str], seed: int
+) -> tuple[Interval, ...] | None:
+    if len(set(prompts)) < 2:
+        return None
+    found = []
+    for column in similarities.T:
+        if (column == 1.0).all():  # the same model: nothing left to chance
+            found.append(Interval(1.0, 1.0))
+        else:
+            found.append(paired_interval(column, list(prompts), seed=seed))
+    return tuple(found)

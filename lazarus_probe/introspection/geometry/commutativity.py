@@ -1,0 +1,205 @@
+"""Does the model hold `a*b` and `b*a` in the same state, more than it holds any two like prompts in like states?
+
+Cosines between prompts of one form are high in any model: what counts is the difference to pairs that do not commute,
+share an operand, share the answer or share nothing, and to the same pairs in untrained and lesioned models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.hooks.activations import collect
+from lazarus_probe.hooks.sites import Site, resid_post
+from lazarus_probe.introspection.display import table
+from lazarus_probe.introspection.geometry.swaps import CONTROLS, Swap, drawn_pairs, value_of
+from lazarus_probe.introspection.rates import rate
+from lazarus_probe.introspection.untrained import COUNT, control_models, faced
+from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.subject.control_models import built
+from lazarus_probe.subject.generate import greedy
+from lazarus_probe.tasks.arithmetic import is_answer, parse_number
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+COMMUTATIVE = ("+", "*")
+UNIT = "cosine of a pair with its operands swapped"
+
+
+@dataclass(frozen=True, eq=False)
+class Commutativity:
+    """Cosines of pairs with their operands swapped, layer by layer.
+
+    Attributes:
+        model_id: the model.
+        swaps: N pairs.
+        layers: where states were read, after the block, at the last token.
+        similarities: (layers, N).
+        measurements: by layer, the mean beside its controls.
+        outputs: (N, 2) what the model says to both orders.
+        same_answer: the rate at which it gives one answer to both, beside the rate for random pairs; None where no
+            operation commutes.
+    """
+
+    model_id: str
+    swaps: tuple[Swap, ...]
+    layers: tuple[int, ...]
+    similarities: NDArray[np.float64]
+    measurements: tuple[Measurement, ...]
+    outputs: tuple[tuple[str, str], ...]
+    same_answer: Measurement
+
+    @property
+    def commutes(self) -> bool:
+        """Whether every pair has one true answer in both orders: else its similarity shows nothing of the kind."""
+        return all(swap.symbol in COMMUTATIVE for swap in self.swaps)
+
+    def right(self) -> float:
+        """The share of prompts that the model answers."""
+        hits = [
+            is_answer(text, value_of(swap.symbol, *operands))
+            for swap, said in zip(self.swaps, self.outputs, strict=True)
+            for text, operands in zip(said, ((swap.a, swap.b), (swap.b, swap.a)), strict=True)
+        ]
+        return float(np.mean(hits))
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data of the first layer under the published keys, and of all layers beside it."""
+        first = self._layer(0)
+        return {
+            "model_id": self.model_id,
+            **{key: first[key] for key in KEYS},
+            "pairs": [
+                {
+                    "prompt_a": swap.prompt_a,
+                    "prompt_b": swap.prompt_b,
+                    "similarity": float(value),
+                    "output_a": said[0],
+                    "output_b": said[1],
+                }
+                for swap, value, said in zip(self.swaps, self.similarities[0], self.outputs, strict=True)
+            ],
+            **{key: value for key, value in first.items() if key not in KEYS},
+            "behaviour": {"same_answer": self.same_answer.as_dict(), "right": self.right()},
+            "layers": [self._layer(row) for row in range(len(self.layers))],
+        }
+
+    def _layer(self, row: int) -> dict[str, Any]:
+        values, found = self.similarities[row], self.measurements[row]
+        return {
+            "layer": self.layers[row],
+            "num_pairs": len(self.swaps),
+            "mean_similarity": float(values.mean()),
+            "std_similarity": float(values.std()),
+            "min_similarity": float(values.min()),
+            "max_similarity": float(values.max()),
+            "interval": [found.low, found.high],
+            "controls": found.as_dict()["controls"],
+        }
+
+    def _repr_html_(self) -> str:
+        names = [control.name for control in self.measurements[0].controls]
+        rows = [
+            (f"L{layer}", f"{found.score:.4f}", *(f"{control.score:.4f}" for control in found.controls))
+            for layer, found in zip(self.layers, self.measurements, strict=True)
+        ]
+        return table(f"{UNIT}, n = {len(self.swaps)}", ("Layer", "Swapped", *names), rows)
+
+
+KEYS = ("layer", "num_pairs", "mean_similarity", "std_similarity", "min_similarity", "max_similarity")
+
+
+def commutativity(
+    subject: Subject, swaps: Sequence[Swap], layers: Sequence[int], seed: int = 0, twins: int = COUNT
+) -> Commutativity:
+    """The cosine of each pair's states at the last token, beside those of pairs that share less, or do not commute.
+
+    Controls, one prompt drawn for each pair: `same_first`, another second operand; `same_answer`, other operands with
+    the same result; `random`, no operand in common; `non_commutative`, a-b with b-a; and `untrained`, `new_blocks` and
+    `permuted_blocks`, the very pairs in several models of each kind. Intervals resample pairs; pairs that share an
+    operand are not quite independent, so they are a little too narrow.
+
+    Args:
+        subject: the model.
+        swaps: N pairs.
+        layers: where states are read, after the block.
+        seed: of the draws and the intervals.
+        twins: models of each kind, at least 3.
+    """
+    drawn, sites = drawn_pairs(swaps, seed), [resid_post(layer) for layer in layers]
+    found = _cosines(subject, drawn, sites)
+    in_models = {
+        kind: [_cosines(built(model), {"swapped": drawn["swapped"]}, sites)["swapped"] for model in models]
+        for kind, models in faced(subject, control_models(subject, count=twins)).items()
+    }
+    units = [f"{swap.symbol}{min(swap.a, swap.b)},{max(swap.a, swap.b)}" for swap in swaps]
+    measured = []
+    for row in range(len(layers)):
+        values = found["swapped"][row]
+        controls = {name: found[name][row] for name in CONTROLS}
+        controls |= {kind: np.stack([each[row] for each in models]) for kind, models in in_models.items()}
+        measured.append(
+            rate(UNIT, values, units, controls, bound=2, seed=seed, details={"layer": layers[row]})
+        )
+    said = greedy(subject, [prompt for pair in drawn["swapped"] for prompt in pair], 6)
+    outputs = tuple((said[2 * i], said[2 * i + 1]) for i in range(len(swaps)))
+    return Commutativity(
+        model_id=subject.name,
+        swaps=tuple(swaps),
+        layers=tuple(layers),
+        similarities=found["swapped"],
+        measurements=tuple(measured),
+        outputs=outputs,
+        same_answer=_behaviour(subject, drawn["random"], outputs, units, seed),
+    )
+
+
+def _behaviour(
+    subject: Subject,
+    random: Sequence[tuple[str, str]],
+    outputs: Sequence[tuple[str, str]],
+    units: Sequence[str],
+    seed: int,
+) -> Measurement:
+    """How often both orders get one answer, a number; control: two prompts without an operand in common."""
+    said = greedy(subject, [prompt for pair in random for prompt in pair], 6)
+    others = [(said[2 * i], said[2 * i + 1]) for i in range(len(random))]
+    same = [[float(_agree(*pair)) for pair in pairs] for pairs in (outputs, others)]
+    return rate("rate of one answer to both orders", same[0], units, {"random": same[1]}, seed=seed)
+
+
+def _agree(first: str, second: str) -> bool:
+    number = parse_number(first)
+    return number is not None and number == parse_number(second)
+
+
+def _cosines(
+    subject: Subject, drawn: dict[str, list[tuple[str, str]]], sites: Sequence[Site]
+) -> dict[str, NDArray[np.float64]]:
+    """By kind of pair, cosines (layers, N) at the last token, from one pass over all the prompts."""
+    prompts = list(dict.fromkeys(prompt for pairs in drawn.values() for pair in pairs for prompt in pair))
+    row = {prompt: index for index, prompt in enumerate(prompts)}
+    states = collect(subject, prompts, sites)
+    return {
+        name: np.stack(
+            [
+                cosine(states[site][[row[a] for a, _ in pairs]], states[site][[row[b] for _, b in pairs]])
+                for site in sites
+            ]
+        )
+        for name, pairs in drawn.items()
+    }
+
+
+def cosine(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
+    """(N,) cosines of rows (N, ...) in float64: 1 exactly of equal rows, 0 with a row of zeros."""
+    one = np.asarray(first, dtype=np.float64).reshape(len(first), -1)
+    two = np.asarray(second, dtype=np.float64).reshape(len(second), -1)
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
+    found = np.divide((one * two).sum(axis=1), norms, out=np.zeros(len(one)), where=norms > 0)
+    return np.where((one == two).all(axis=1), 1.0, np.clip(found, -1, 1))

@@ -1,0 +1,320 @@
+"""Which layers hold groups of prompts apart: cosines between their states at the last token.
+
+Cosines are high or low by the architecture, and any model tells prompts of different words apart. So groups are said to
+be apart only where the declared claim `layer-distinguishes-groups` is supported: beyond shuffled labels at every layer
+at once, and beyond what untrained and lesioned models of the same make do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import factorial, prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lazarus_probe.claims.declared import declared
+from lazarus_probe.claims.judging import judge_declared, verdict_data
+from lazarus_probe.claims.verdict import Outcome, Verdict
+from lazarus_probe.hooks.activations import collect
+from lazarus_probe.hooks.sites import resid_post
+from lazarus_probe.introspection.display import Cell, table
+from lazarus_probe.introspection.geometry.similarity import separation as separations
+from lazarus_probe.introspection.untrained import COUNT, control_models, faced, over_others
+from lazarus_probe.statistics import group_permutations, max_statistic_p, paired_interval
+from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.subject.control_models import built
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+DRAWS = 999
+CLAIM = "layer-distinguishes-groups"
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """The mean cosine within each label, between every two, and the difference of the two means.
+
+    What cannot be told is None: a label of one prompt has no cosine within, and without any there is no separation.
+    """
+
+    within: dict[str, float | None]
+    between: dict[str, float]
+    separation: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSimilarity:
+    """Cosines between N prompts at some layers.
+
+    Attributes:
+        prompts: N texts.
+        labels: (N,) the group of each; None without groups.
+        layers: after which blocks.
+        matrices: (L, N, N) cosines of the states at the last token.
+        clusters: (L,) what they come to by group.
+        p: (L,) of the separation, labels shuffled, corrected for the number of layers; None where there is none.
+        measurements: (L,) the separation beside that of untrained models, with p; their intervals hold for all layers
+            together. None where there are no groups, prompts or untrained models to measure it with.
+        least_p: the smallest p that so many prompts can reach; None without groups.
+        untrained: how many untrained models there were to compare with.
+    """
+
+    prompts: tuple[str, ...]
+    labels: tuple[str, ...] | None
+    layers: tuple[int, ...]
+    matrices: NDArray[np.float64]
+    clusters: tuple[Clusters, ...]
+    p: tuple[float, ...] | None
+    measurements: tuple[Measurement, ...] | None
+    least_p: float | None
+    untrained: int
+
+    def verdict(self, index: int) -> Verdict | None:
+        """On the claim that a layer holds the groups apart; None where nothing was measured."""
+        return None if self.measurements is None else judge_declared(CLAIM, self.measurements[index])
+
+    def distinguishes(self, index: int) -> bool:
+        """Whether a layer is shown to hold the groups apart."""
+        verdict = self.verdict(index)
+        return verdict is not None and verdict.outcome is Outcome.SUPPORTED
+
+    def lack(self) -> str | None:
+        """Why nothing can be said of the groups; None where it can."""
+        if self.labels is None:
+            return "no labels, so there are no groups to tell apart"
+        sizes = sorted(self.labels.count(label) for label in set(self.labels))
+        if len(sizes) < 2:
+            return "all prompts have one label; give at least two"
+        if sizes[0] < 2:
+            return f"n = {', '.join(map(str, sizes))} prompts a label cannot show it; give at least 4 a label"
+        if len(set(self.prompts)) < len(self.prompts):
+            return "a prompt stands twice, and is no further evidence; give each once"
+        alpha = declared(CLAIM).alpha
+        if self.least_p is None or self.least_p > alpha:
+            return f"n = {len(self.prompts)} prompts cannot reach p = {alpha}; give at least 4 a label"
+        return None if self.untrained else "there are no untrained models to compare with"
+
+    def as_data(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "prompts": list(self.prompts),
+            "labels": None if self.labels is None else list(self.labels),
+            "layers": list(self.layers),
+            "similarity_matrices": {
+                str(layer): matrix.tolist() for layer, matrix in zip(self.layers, self.matrices, strict=True)
+            },
+            "clusters": {
+                str(layer): {
+                    "within": found.within,
+                    "between": found.between,
+                    "separation": found.separation,
+                    "p": None if self.p is None else self.p[i],
+                    "gain_over_untrained": self._gain(i),
+                    "distinguishes": self.distinguishes(i),
+                    "verdict": self._verdict(i),
+                }
+                for i, (layer, found) in enumerate(zip(self.layers, self.clusters, strict=True))
+            }
+            if self.labels is not None
+            else {},
+            "n": len(self.prompts),
+            "least_p": self.least_p,
+            "untrained": self.untrained,
+            "missing": self.lack(),
+        }
+
+    def _gain(self, index: int) -> dict[str, float] | None:
+        if self.measurements is None:
+            return None
+        control = self.measurements[index].controls[0]
+        return {"gain": control.gain, "low": control.low, "high": control.high}
+
+    def _verdict(self, index: int) -> dict[str, Any] | None:
+        verdict = self.verdict(index)
+        return None if verdict is None else verdict_data(declared(CLAIM), verdict)
+
+    def _repr_html_(self) -> str:
+        names = self.labels or self.prompts
+        return "".join(
+            table(
+                f"Layer {layer}",
+                ("", *names),
+                [
+                    (name, *(Cell(f"{value:.2f}", shade=float(value)) for value in row))
+                    for name, row in zip(names, matrix, strict=True)
+                ],
+            )
+            for layer, matrix in zip(self.layers, self.matrices, strict=True)
+        )
+
+
+def layer_similarity(
+    subject: Subject,
+    prompts: Sequence[str],
+    labels: Sequence[str] | None,
+    layers: Sequence[int],
+    *,
+    untrained: int = COUNT,
+    seed: int = 0,
+    check: Callable[[], None] = lambda: None,
+) -> LayerSimilarity:
+    """Compare the states of prompts at their last token, and the groups that their labels make.
+
+    Args:
+        subject: the model.
+        prompts: N texts, at least two.
+        labels: (N,) the group of each, or None.
+        layers: after which blocks.
+        untrained: how many untrained models of the same make to compare with, and lesioned ones of each kind; 0 for
+            none, and then nothing is said to be held apart.
+        seed: of the shuffles and intervals.
+        check: called after each model.
+
+    Raises:
+        ValueError: fewer than two prompts, no layers, labels of another number, or 1 or 2 untrained models.
+    """
+    if len(prompts) < 2:
+        raise ValueError("one prompt has nothing to be compared with; give at least two, as in 'one|two'")
+    if labels is not None and len(labels) != len(prompts):
+        raise ValueError(f"{len(labels)} labels for {len(prompts)} prompts; give one a prompt")
+    if untrained in (1, 2):
+        raise ValueError(f"{untrained} untrained models do not show their spread; give 0, or at least 3")
+    matrices = cosines(subject, prompts, layers)
+    check()
+    groups = None if labels is None else np.asarray(labels, dtype=np.str_)
+    p = None if groups is None or len(set(prompts)) < len(prompts) else _p(matrices, groups, seed)
+    measurements = None
+    if p is not None and groups is not None and untrained:
+        others: dict[str, list[NDArray[np.float64]]] = {}
+        for kind, models in faced(subject, control_models(subject, count=untrained)).items():
+            for model in models:
+                others.setdefault(kind, []).append(cosines(built(model), prompts, layers))
+                check()
+        measurements = _measured(prompts, groups, matrices, others, p, layers, seed)
+    return LayerSimilarity(
+        tuple(prompts),
+        None if labels is None else tuple(labels),
+        tuple(layers),
+        matrices,
+        tuple(Clusters({}, {}, None) if groups is None else clusters(matrix, groups) for matrix in matrices),
+        p,
+        measurements,
+        None if groups is None else _least_p(groups),
+        untrained,
+    )
+
+
+def cosines(subject: Subject, prompts: Sequence[str], layers: Sequence[int]) -> NDArray[np.float64]:
+    """(L, N, N) cosines between the states of prompts at their last token, after each of some blocks."""
+    sites = [resid_post(layer) for layer in layers]
+    found = collect(subject, prompts, sites)
+    return np.stack([cosines_of(found[site]) for site in sites])
+
+
+def clusters(matrix: NDArray[np.float64], labels: ArrayLike) -> Clusters:
+    """What cosines (N, N) come to within and between labels (N,)."""
+    groups = np.asarray(labels, dtype=np.str_)
+    names = list(dict.fromkeys(groups.tolist()))
+    within: dict[str, float | None] = {}
+    for name in names:
+        cells = matrix[np.ix_(groups == name, groups == name)]
+        pairs = cells[np.triu_indices(len(cells), 1)]
+        within[name] = float(pairs.mean()) if len(pairs) else None
+    between = {
+        f"{one}_{two}": float(matrix[np.ix_(groups == one, groups == two)].mean())
+        for one, two in combinations(names, 2)
+    }
+    known = [value for value in within.values() if value is not None]
+    apart = float(np.mean(known) - np.mean(list(between.values()))) if known and between else None
+    return Clusters(within, between, apart)
+
+
+def cosines_of(states: NDArray[Any]) -> NDArray[np.float64]:
+    """(N, N) cosines between states (N, ...); that of one with itself is 1.
+
+    Raises:
+        ValueError: a state of zeros.
+    """
+    rows = states.reshape(len(states), -1).astype(np.float64)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    if not norms.all():
+        raise ValueError("a state is all zeros and has no cosine with another; leave that layer out")
+    found = np.clip((rows / norms) @ (rows / norms).T, -1, 1)
+    np.fill_diagonal(found, 1)
+    return np.asarray((found + found.T) / 2)
+
+
+def _p(matrices: NDArray[np.float64], groups: NDArray[np.str_], seed: int) -> tuple[float, ...] | None:
+    """The p of each layer's separation; None where a label has one prompt, or there is one label only."""
+    _, codes, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(counts) < 2 or counts.min() < 2:
+        return None
+    shuffled = group_permutations(codes, np.arange(len(codes)), np.random.default_rng(seed), DRAWS)
+    observed = separation_of(matrices, codes[None])[0]
+    return tuple(max_statistic_p(observed, separation_of(matrices, shuffled)).tolist())
+
+
+def separation_of(matrices: NDArray[np.float64], codes: NDArray[Any]) -> NDArray[np.float64]:
+    """(draws, L) the separation of `clusters` for labels (draws, N), numbers from 0 with two rows or more of each."""
+    count = int(codes.max()) + 1
+    hot = (codes[:, :, None] == np.arange(count)).astype(np.float64)
+    sizes = hot[0].sum(axis=0)
+    apart = ~np.eye(count, dtype=bool)
+    found = np.empty((len(codes), len(matrices)))
+    for layer, matrix in enumerate(matrices):
+        sums = np.einsum("dnc,dne->dce", hot, matrix @ hot)
+        own = np.einsum("dcc->dc", sums) - sizes  # without each prompt's cosine with itself
+        between = sums / np.outer(sizes, sizes)
+        found[:, layer] = (own / (sizes * (sizes - 1))).mean(axis=1) - between[:, apart].mean(axis=1)
+    return found
+
+
+def _least_p(groups: NDArray[np.str_]) -> float:
+    """One over the number of ways to deal labels that lead to different groups."""
+    _, sizes = np.unique(groups, return_counts=True)
+    alike = prod(factorial(int((sizes == size).sum())) for size in np.unique(sizes))
+    return float(alike * prod(factorial(int(size)) for size in sizes)) / float(factorial(int(sizes.sum())))
+
+
+def _measured(
+    prompts: Sequence[str],
+    groups: NDArray[np.str_],
+    matrices: NDArray[np.float64],
+    others: Mapping[str, Sequence[NDArray[np.float64]]],
+    p: Sequence[float],
+    layers: Sequence[int],
+    seed: int,
+) -> tuple[Measurement, ...]:
+    """Each layer's separation over that of untrained and lesioned models, at a level for all layers together."""
+    level = 1 - declared(CLAIM).alpha / len(matrices)
+    found = []
+    for index, (layer, matrix) in enumerate(zip(layers, matrices, strict=True)):
+        values = np.clip(separations(matrix, groups), -2, 2)
+        score = float(values.mean())
+        interval = paired_interval(values, np.asarray(prompts), level=level, seed=seed, bound=2)
+        apart = {
+            kind: [float(separations(model[index], groups).mean()) for model in models]
+            for kind, models in others.items()
+        }
+        found.append(
+            Measurement(
+                score,
+                min(interval.low, score),
+                max(interval.high, score),
+                n=len(prompts),
+                groups=len(prompts),
+                unit="cosine within a group minus across",
+                controls=tuple(over_others(kind, score, interval, each) for kind, each in apart.items()),
+                p=p[index],
+                seed=seed,
+                details={"layer": layer},
+                floor=-2.0,
+                ceiling=2.0,
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,234 @@
+"""What tuning changed: every prompt is put to a model and to the one it was tuned from, and the difference counts.
+
+Two models differ in everything a little. So a change stands beside the change in something that the claim says nothing
+of: other prompts, or the difference between two untrained models of the same architecture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.hooks.sites import Site
+from lazarus_probe.hooks.store import ActivationStore
+from lazarus_probe.introspection.probing.probe import Labelled
+from lazarus_probe.statistics import (
+    out_of_fold_classification,
+    paired_interval,
+    sign_flip,
+)
+from lazarus_probe.statistics.difference import difference_interval
+from lazarus_probe.statistics.measurement import Control, Example, Measurement
+from lazarus_probe.statistics.threads import one_thread
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What the tuned model and its base score on the same rows.
+
+    Attributes:
+        tuned: (N,) scores from 0 to 1, or cosines, or whether each row is right.
+        base: (N,) likewise.
+        units: (N,) the independent unit of each row.
+
+    Raises:
+        ValueError: lengths that differ, scores outside [-1, 1], or fewer than two units.
+    """
+
+    tuned: NDArray[Any]
+    base: NDArray[Any]
+    units: NDArray[Any]
+
+    def __post_init__(self) -> None:
+        for name, kind in (("tuned", float), ("base", float), ("units", None)):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=kind))
+        if not len(self.tuned) == len(self.base) == len(self.units):
+            raise ValueError(
+                f"{len(self.tuned)} rows of the tuned model, {len(self.base)} of its base and {len(self.units)} "
+                "units: give one of each a row"
+            )
+        if max(np.abs(self.tuned).max(), np.abs(self.base).max()) > 1 + 1e-9:
+            raise ValueError("scores lie outside [-1, 1]; divide them by their range")
+        if len(np.unique(self.units)) < 2:
+            raise ValueError("the rows are all of one unit; give at least two")
+
+    @property
+    def difference(self) -> NDArray[Any]:
+        """(N,) the tuned model's score less its base's."""
+        return np.asarray(self.tuned - self.base)
+
+    @property
+    def reach(self) -> float:
+        """How far a row can change: 1 for rates and probabilities, 2 for cosines."""
+        least = min(self.tuned.min(), self.base.min())
+        return 2.0 if least < 0 else 1.0
+
+
+def widest(values: Sequence[NDArray[Any]], units: NDArray[Any]) -> Change:
+    """The largest difference between two of several peers, such as untrained models: what no tuning made.
+
+    One pair of peers is no yardstick, since its difference may happen to be small. Seven have a range that the
+    difference of two further ones exceeds less than once in twenty times.
+
+    Args:
+        values: (models, N) what each peer scores on the rows.
+        units: (N,) the independent unit of each row.
+
+    Raises:
+        ValueError: fewer than two peers.
+    """
+    if len(values) < 2:
+        raise ValueError(f"{len(values)} peers; a difference needs at least two")
+    means = [float(np.mean(each)) for each in values]
+    return Change(values[int(np.argmax(means))], values[int(np.argmin(means))], units)
+
+
+def probed(
+    subject: Subject, labelled: Labelled, site: Site, store: ActivationStore | None = None, seed: int = 0
+) -> NDArray[Any]:
+    """(N,) whether a linear probe of a site is right about each prompt, fitted on other groups of them.
+
+    Raises:
+        ValueError: no groups, or labels that no grouped split can be made of.
+    """
+    found = (store or ActivationStore()).get(subject, labelled.prompts, [site], at=labelled.at)[site]
+    features = found.reshape(len(found), -1)
+    with one_thread():
+        guesses = out_of_fold_classification(features, labelled.labels, labelled.groups, seed=seed)
+    return np.asarray(guesses == labelled.labels)
+
+
+def form_cosines(
+    subject: Subject,
+    first: Sequence[str],
+    second: Sequence[str],
+    layer: int,
+    store: ActivationStore | None = None,
+) -> NDArray[Any]:
+    """(N,) the cosine, after a layer, of the last positions of two prompts that ask the same in two forms."""
+    site = Site("resid_post", layer)
+    both = (store or ActivationStore()).get(subject, [*first, *second], [site])[site].astype(np.float64)
+    unit = (both / np.linalg.norm(both, axis=-1, keepdims=True)).reshape(2, len(first), -1)
+    return np.asarray((unit[0] * unit[1]).sum(-1))
+
+
+def changed(
+    subject: Subject,
+    base: Subject,
+    change: Change,
+    controls: Mapping[str, Change],
+    unit: str,
+    *,
+    loss: bool = False,
+    seed: int = 0,
+    details: Mapping[str, Any] | None = None,
+    tokens: int | None = None,
+    examples: Sequence[Example] = (),
+) -> Measurement:
+    """The mean change from base to tuned, its gain over the change of each control, and a sign-flip p.
+
+    Args:
+        subject: the tuned model.
+        base: the model it was tuned from; a report names it, with its fingerprint.
+        change: what the claim is about.
+        controls: changes that it should exceed; those of the same rows and units are compared row by row.
+        unit: of the score, as in `accuracy gained`.
+        loss: whether the claim is about a loss: the score is then base less tuned, and so are the controls.
+        seed: of the intervals.
+        details: to keep beside the number.
+        tokens: of all the prompts.
+        examples: of the prompts.
+    """
+    sign = -1.0 if loss else 1.0
+    moved = sign * change.difference
+    interval = paired_interval(moved, change.units, seed=seed, bound=change.reach)
+    return Measurement(
+        score=float(moved.mean()),
+        low=interval.low,
+        high=interval.high,
+        n=len(moved),
+        groups=len(np.unique(change.units)),
+        unit=unit,
+        controls=tuple(_control(name, change, other, sign, seed) for name, other in controls.items()),
+        p=sign_flip(moved, change.units, seed=seed, alternative="greater"),
+        seed=seed,
+        details={**_pair(subject, base, change), **(details or {})},
+        tokens=tokens,
+        examples=tuple(examples),
+        floor=-change.reach,
+        ceiling=change.reach,
+    )
+
+
+def unchanged(
+    subject: Subject,
+    base: Subject,
+    change: Change,
+    known: Mapping[str, Change],
+    unit: str,
+    *,
+    seed: int = 0,
+    tokens: int | None = None,
+    examples: Sequence[Example] = (),
+) -> Measurement:
+    """The mean change for a claim that there is none; `known` are changes that the instrument must see.
+
+    Raises:
+        ValueError: a known change of other rows.
+    """
+    interval = paired_interval(change.difference, change.units, seed=seed, bound=change.reach)
+    return Measurement(
+        score=float(change.difference.mean()),
+        low=interval.low,
+        high=interval.high,
+        n=len(change.units),
+        groups=len(np.unique(change.units)),
+        unit=unit,
+        controls=tuple(_reach(name, change, other, seed) for name, other in known.items()),
+        seed=seed,
+        details=_pair(subject, base, change),
+        tokens=tokens,
+        examples=tuple(examples),
+        floor=-change.reach,
+        ceiling=change.reach,
+    )
+
+
+def _pair(subject: Subject, base: Subject, change: Change) -> dict[str, Any]:
+    return {
+        "tuned": {"name": subject.name, "score": float(change.tuned.mean())},
+        "base": {"name": base.name, "fingerprint": base.fingerprint, "score": float(change.base.mean())},
+    }
+
+
+def _control(name: str, change: Change, other: Change, sign: float, seed: int) -> Control:
+    score, theirs = sign * change.difference, sign * other.difference
+    gain = float(score.mean() - theirs.mean())
+    if np.array_equal(change.units, other.units):
+        reach = change.reach + other.reach
+        interval = paired_interval(score - theirs, change.units, seed=seed, bound=reach)
+    else:
+        one, two = (
+            paired_interval(sign * each.difference, each.units, seed=seed, bound=each.reach)
+            for each in (change, other)
+        )
+        interval = difference_interval(float(score.mean()), one, float(theirs.mean()), two)
+    return Control(name, float(theirs.mean()), gain, interval.low, interval.high)
+
+
+def _reach(name: str, change: Change, other: Change, seed: int) -> Control:
+    """How much further a known change goes than the change of the claim, whatever the direction of either."""
+    if not np.array_equal(change.units, other.units):
+        raise ValueError(f"the known change {name!r} is of other rows: give those of the claim")
+    score, known = change.difference, other.difference
+
+    excess = np.sign(known.mean()) * known - np.sign(score.mean()) * score
+    interval = paired_interval(excess, change.units, seed=seed, bound=change.reach + other.reach)
+    return Control(name, float(known.mean()), float(excess.mean()), interval.low, interval.high)

@@ -1,0 +1,104 @@
+"""At which layer an answer shows, at the place where the model begins to give it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from lazarus_probe.hooks.interventions import Intervention
+from lazarus_probe.hooks.sites import resid_post
+from lazarus_probe.hooks.trace import hooked
+from lazarus_probe.introspection.generation.answer_onset import Said, onset, said
+from lazarus_probe.introspection.lens.analysis import TokenEvolutionResult
+from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
+from lazarus_probe.introspection.lens.lens_analysis import evolution_of, log_probs_of, tracked_token
+
+
+@dataclass(frozen=True)
+class AnswerEmergence:
+    """Where an answer begins in what a model says, and what the lens says there.
+
+    Attributes:
+        expected: the answer looked for.
+        generated: what the model said, greedily.
+        generated_tokens: that, in tokens.
+        onset: the generated token in which the answer begins, from 0; None if it begins in none.
+        in_prefix: whether it begins in what the answer was forced to begin with.
+        cut: whether it reaches the end of what was generated, so that it might have gone on.
+        evolution: that token's probability and rank after every layer, read where it was chosen.
+    """
+
+    expected: str
+    generated: str
+    generated_tokens: tuple[str, ...]
+    onset: int | None
+    in_prefix: bool
+    cut: bool
+    evolution: TokenEvolutionResult | None
+
+    def as_data(self) -> dict[str, Any]:
+        """As plain data."""
+        data = asdict(self) | {"found": self.onset is not None or self.in_prefix}
+        if self.evolution is not None:
+            data["evolution"] |= {
+                "emergence_layer": self.evolution.emergence_layer,
+                "stable_layer": self.evolution.stable_layer,
+            }
+        return data
+
+
+def answer_emergence(
+    analyzer: ModelAnalyzer,
+    prompt: str,
+    expected: str,
+    max_tokens: int = 30,
+    interventions: Sequence[Intervention] = (),
+    prefix: str = "",
+) -> AnswerEmergence:
+    """Let the model go on from a prompt, find the answer by parsing, and read the lens where it begins.
+
+    Args:
+        analyzer: of the model.
+        prompt: the text.
+        expected: the answer; a number is compared by its value, another text as whole words.
+        max_tokens: generated at most.
+        interventions: edits that the model runs under throughout.
+        prefix: the end of the prompt that is the beginning of the answer.
+
+    Raises:
+        ValueError: an empty prompt or answer.
+    """
+    subject = analyzer.subject
+    sites = [resid_post(layer) for layer in range(subject.num_layers)]
+    with analyzer.edited(interventions), hooked(subject, sites, positions="last") as captures:
+        [found] = said(subject, [prompt], ["raw"], [None], max_tokens=max_tokens)
+    # Looked for in the whole answer: a number may begin in the prefix and go on after it.
+    place = onset(prefix + found.generated_text, expected)
+    at, evolution = _token_at(found, None if place is None else place[0] - len(prefix)), None
+    if at is not None:
+        # Every call of the model chose one token: what it saw at call `at` is where the answer begins.
+        seen = [np.array(captures.calls(site)[at].astype(mx.float32))[0] for site in sites]
+        tracked = tracked_token(subject, found.tokens[at].token_id)
+        evolution = evolution_of(tracked, dict(enumerate(log_probs_of(subject, np.stack(seen)))))
+    return AnswerEmergence(
+        expected,
+        found.generated_text,
+        tuple(token.token for token in found.tokens),
+        at,
+        place is not None and at is None,
+        place is not None and place[1] == len(prefix + found.generated_text) and not found.ended,
+        evolution,
+    )
+
+
+def _token_at(found: Said, place: int | None) -> int | None:
+    """The generated token that a character of the generated text is in; None for one before it."""
+    if place is None or place < 0:
+        return None
+    ends = accumulate(len(token.token) for token in found.tokens)
+    return next((index for index, end in enumerate(ends) if end > place), None)

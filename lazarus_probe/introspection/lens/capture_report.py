@@ -1,0 +1,173 @@
+"""What `ModelHooks` captures on a prompt, put in numbers: shapes, norms, where attention goes, and the lens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.hooks.sites import kinds_at
+from lazarus_probe.introspection.display import table
+from lazarus_probe.introspection.lens.evolution import LayerPrediction, LogitLens
+from lazarus_probe.introspection.lens.model_hooks import CaptureConfig, ModelHooks, PositionSelection
+from lazarus_probe.subject.subject import Subject
+
+
+@dataclass(frozen=True)
+class Attended:
+    """Attention from a prompt's last position.
+
+    Attributes:
+        shape: (B, H, L, S) of the weights that were captured.
+        entropies: (H,) in nats; the logarithm of the number of positions is the most there can be.
+        positions: the three that get most, on average over heads.
+        tokens: those there.
+        weights: how much they get.
+    """
+
+    shape: tuple[int, ...]
+    entropies: tuple[float, ...]
+    positions: tuple[int, ...]
+    tokens: tuple[str, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def entropy(self) -> float:
+        """The mean over heads."""
+        return float(np.mean(self.entropies))
+
+
+@dataclass(frozen=True)
+class CapturedLayer:
+    """One layer's captures.
+
+    Attributes:
+        layer: from 0.
+        shape: (B, L, D) of the hidden states.
+        norm: of the hidden state at the last position.
+        mean_norm: the mean over the positions that were captured.
+        attention: where it was captured.
+    """
+
+    layer: int
+    shape: tuple[int, ...]
+    norm: float
+    mean_norm: float
+    attention: Attended | None
+
+
+@dataclass(frozen=True)
+class CaptureReport:
+    """What was captured on one prompt.
+
+    Attributes:
+        prompt: the text.
+        tokens: as texts.
+        positions: those captured.
+        logits_shape: (B, L, V).
+        layers: by layer.
+        lens: the most probable tokens after each, or empty.
+    """
+
+    prompt: str
+    tokens: tuple[str, ...]
+    positions: tuple[int, ...]
+    logits_shape: tuple[int, ...]
+    layers: tuple[CapturedLayer, ...]
+    lens: tuple[LayerPrediction, ...] = ()
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    def _repr_html_(self) -> str:
+        tops = {each.layer_idx: f"{each.top_token!r} ({each.top_prob:.4f})" for each in self.lens}
+        rows = [
+            [
+                each.layer,
+                each.shape,
+                f"{each.norm:.2f}",
+                f"{each.attention.entropy:.2f}" if each.attention else "",
+                tops.get(each.layer, ""),
+            ]
+            for each in self.layers
+        ]
+        return table(f"captured: {self.prompt!r}", ["layer", "shape", "norm", "entropy", "lens"], rows)
+
+
+def default_layers(num_layers: int) -> list[int]:
+    """Layers evenly spaced over the model, every fourth of a deep one, and always the last."""
+    step = max(1, min(4, num_layers // 4))
+    return sorted({*range(0, num_layers, step), num_layers - 1})
+
+
+def capture_report(
+    subject: Subject,
+    prompt: str,
+    layers: Sequence[int] | None = None,
+    *,
+    attention: bool = False,
+    last_only: bool = False,
+    lens: bool = True,
+    top_k: int = 5,
+) -> CaptureReport:
+    """Run a prompt once and describe what was captured.
+
+    Args:
+        subject: the model.
+        prompt: a text.
+        layers: evenly spaced by default; with `attention`, of those that have attention.
+        attention: whether to capture attention weights.
+        last_only: whether to capture the last position only.
+        lens: whether to read the last position by the logit lens.
+        top_k: tokens of the lens a layer.
+
+    Raises:
+        ValueError: an empty prompt, or no attention in the layers.
+        IndexError: a layer that the model does not have.
+    """
+    chosen = list(layers) if layers is not None else default_layers(subject.num_layers)
+    if layers is None and attention:
+        chosen = [layer for layer in chosen if "pattern" in kinds_at(subject.anatomy, layer)] or chosen
+    where = PositionSelection.LAST if last_only else PositionSelection.ALL
+    hooks = ModelHooks(subject).configure(
+        CaptureConfig(chosen, capture_attention_weights=attention, positions=where)
+    )
+    ids = subject.encode(prompt)
+    logits = hooks.forward(mx.array([ids]))
+    tokens = tuple(subject.decode([token]) for token in ids)
+    read = LogitLens(hooks, subject.tokenizer).get_layer_predictions(top_k=top_k) if lens else ()
+    return CaptureReport(
+        prompt,
+        tokens,
+        hooks.state.positions,
+        tuple(logits.shape) if logits is not None else (),
+        tuple(_layer(hooks, layer, tokens) for layer in hooks.state.captured_layers),
+        tuple(read),
+    )
+
+
+def _layer(hooks: ModelHooks, layer: int, tokens: Sequence[str]) -> CapturedLayer:
+    hidden = hooks.state.hidden_states[layer]
+    norms = np.linalg.norm(np.array(hidden.astype(mx.float32)).reshape(hidden.shape[1], -1), axis=-1)
+    weights = hooks.state.attention_weights.get(layer)
+    attended = None if weights is None else _attended(weights, tokens)
+    return CapturedLayer(layer, tuple(hidden.shape), float(norms[-1]), float(norms.mean()), attended)
+
+
+def _attended(weights: mx.array, tokens: Sequence[str]) -> Attended:
+    last: NDArray[Any] = np.array(weights.astype(mx.float32))[0, :, -1].astype(np.float64)  # (H, S)
+    logs = np.log(np.where(last > 0, last, 1.0))
+    mean = last.mean(axis=0)
+    best = np.argsort(-mean, kind="stable")[:3].tolist()
+    return Attended(
+        tuple(weights.shape),
+        tuple((-(last * logs).sum(axis=-1)).tolist()),
+        tuple(best),
+        tuple(tokens[place] for place in best),
+        tuple(mean[best].tolist()),
+    )

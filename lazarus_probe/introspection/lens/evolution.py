@@ -1,0 +1,222 @@
+"""The logit lens (nostalgebraist, 2020) over what `ModelHooks` kept: what each layer would say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.introspection.display import Cell, table
+from lazarus_probe.introspection.lens.model_hooks import ModelHooks
+from lazarus_probe.introspection.lens.read_out import read_out
+
+
+@dataclass(frozen=True)
+class LayerPrediction:
+    """The most probable tokens after one layer, the most probable first.
+
+    Attributes:
+        layer_idx: the layer, from 0.
+        position: the position in the prompt.
+        top_tokens: as text.
+        top_ids: as token ids.
+        top_probs: their probabilities.
+    """
+
+    layer_idx: int
+    position: int
+    top_tokens: tuple[str, ...]
+    top_ids: tuple[int, ...]
+    top_probs: tuple[float, ...]
+
+    @property
+    def top_token(self) -> str:
+        """The most probable token."""
+        return self.top_tokens[0]
+
+    @property
+    def top_prob(self) -> float:
+        """Its probability."""
+        return self.top_probs[0]
+
+
+@dataclass(frozen=True)
+class TokenEvolution:
+    """One token's probability after each layer.
+
+    Attributes:
+        token: as text.
+        token_id: its id.
+        position: the position in the prompt.
+        layers: those that were captured.
+        probabilities: after each of them.
+        ranks: 1 for the most probable token; None beyond the rank asked for.
+    """
+
+    token: str
+    token_id: int
+    position: int
+    layers: tuple[int, ...]
+    probabilities: tuple[float, ...]
+    ranks: tuple[int | None, ...]
+
+    @property
+    def emergence_layer(self) -> int | None:
+        """The first layer after which it is the most probable token."""
+        found = (layer for layer, rank in zip(self.layers, self.ranks, strict=True) if rank == 1)
+        return next(found, None)
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self) | {"emergence_layer": self.emergence_layer}
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (layer, Cell(f"{probability:.4f}", shade=probability), "-" if rank is None else rank)
+            for layer, probability, rank in zip(self.layers, self.probabilities, self.ranks, strict=True)
+        ]
+        return table(f"token {self.token!r}", ["layer", "probability", "rank"], rows)
+
+
+class LogitLens:
+    """Reads the hidden states that a forward kept, by the model's own tail.
+
+    Positions are those of the prompt: -1 is its last token, also where only that one was captured.
+
+    Args:
+        hooks: after a forward with hidden states.
+        tokenizer: of the model.
+        row: the row of the batch to read.
+    """
+
+    def __init__(self, hooks: ModelHooks, tokenizer: Any, row: int = 0) -> None:
+        self.hooks, self.row = hooks, row
+        self.subject = replace(hooks.subject, tokenizer=tokenizer)
+
+    def get_layer_predictions(
+        self, position: int = -1, top_k: int = 10, normalize: bool = True
+    ) -> list[LayerPrediction]:
+        """The most probable tokens after each captured layer.
+
+        Raises:
+            IndexError: a position or row that was not captured.
+            ValueError: nothing was captured, or `top_k` below 1.
+        """
+        if top_k < 1:
+            raise ValueError(f"top_k is {top_k}; at least 1 is needed")
+        place, log_probs = self._read(position, normalize)
+        best = np.argsort(-log_probs, axis=-1, kind="stable")[:, :top_k]
+        return [
+            LayerPrediction(
+                layer,
+                place,
+                tuple(self.subject.decode([token]) for token in ids),
+                tuple(ids),
+                tuple(np.exp(row[ids]).tolist()),
+            )
+            for layer, row, ids in zip(self.layers, log_probs, best.tolist(), strict=True)
+        ]
+
+    def track_token(
+        self,
+        token: str | int,
+        position: int = -1,
+        normalize: bool = True,
+        top_k_for_rank: int | None = None,
+    ) -> TokenEvolution:
+        """One token's probability and rank after each captured layer.
+
+        Args:
+            token: a text that is one token, or its id.
+            position: in the prompt.
+            normalize: whether the final norm is applied.
+            top_k_for_rank: ranks beyond it are None; by default every rank is given.
+
+        Raises:
+            ValueError: a text that is not one token (the message names a form that is), or an unknown id.
+            IndexError: as `get_layer_predictions`.
+        """
+        token_id = self._id(token)
+        place, log_probs = self._read(position, normalize)
+        own = log_probs[:, token_id]
+        ranks = (1 + (log_probs > own[:, None]).sum(axis=-1)).tolist()
+        limit = top_k_for_rank or log_probs.shape[-1]
+        return TokenEvolution(
+            token=token if isinstance(token, str) else self.subject.decode([token_id]),
+            token_id=token_id,
+            position=place,
+            layers=self.layers,
+            probabilities=tuple(np.exp(own).tolist()),
+            ranks=tuple(rank if rank <= limit else None for rank in ranks),
+        )
+
+    def find_emergence_point(
+        self, token: str | int, threshold: float = 0.5, position: int = -1
+    ) -> int | None:
+        """The first captured layer after which a token has at least that probability; None if there is none."""
+        found = self.track_token(token, position)
+        pairs = zip(found.layers, found.probabilities, strict=True)
+        return next((layer for layer, probability in pairs if probability >= threshold), None)
+
+    def compare_tokens(self, tokens: Sequence[str | int], position: int = -1) -> dict[str, TokenEvolution]:
+        """`track_token` of several tokens, by their texts."""
+        found = [self.track_token(token, position) for token in tokens]
+        return {each.token: each for each in found}
+
+    def print_evolution(self, position: int = -1, top_k: int = 5) -> None:
+        """Print the most probable tokens after each captured layer."""
+        print(self.evolution(position, top_k))  # noqa: T201 - this is what it is for
+
+    def evolution(self, position: int = -1, top_k: int = 5) -> str:
+        """What `print_evolution` prints."""
+        found = self.get_layer_predictions(position, top_k)
+        lines = [f"=== Logit lens at position {found[0].position} ==="]
+        for each in found:
+            pairs = zip(each.top_tokens, each.top_probs, strict=True)
+            shown = " | ".join(f"{token!r} ({probability:.4f})" for token, probability in pairs)
+            lines.append(f"  Layer {each.layer_idx:2d}: {shown}")
+        return "\n".join(lines)
+
+    def to_dict(self, position: int = -1, top_k: int = 5) -> dict[str, Any]:
+        """The same as plain data."""
+        found = self.get_layer_predictions(position, top_k)
+        return {"position": found[0].position, "layers": [asdict(each) for each in found]}
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that can be read."""
+        return tuple(self.hooks.state.captured_layers)
+
+    def _id(self, token: str | int) -> int:
+        if isinstance(token, str):
+            return self.subject.single_token(token)
+        size = self.subject.anatomy.vocab_size
+        if not 0 <= token < size:
+            raise ValueError(f"token id {token} is outside the vocabulary, 0 to {size - 1}")
+        return token
+
+    def _read(self, position: int, normalize: bool) -> tuple[int, NDArray[np.float32]]:
+        """The position counted from 0, and log probabilities (layers, V) there."""
+        state = self.hooks.state
+        if not state.hidden_states:
+            raise ValueError("no hidden states were captured; run hooks.forward(input_ids) first")
+        place, index = _place(position, state.positions, state.length)
+        rows = state.hidden_states[self.layers[0]].shape[0]
+        if not -rows <= self.row < rows:
+            raise IndexError(f"row {self.row} is out of range: the batch has rows 0 to {rows - 1}")
+        hidden = mx.stack([state.hidden_states[layer][self.row, index] for layer in self.layers])[:, None]
+        logits = read_out(self.subject, hidden, normalize)[:, 0].astype(mx.float32)
+        return place, np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
+
+
+def _place(position: int, kept: tuple[int, ...], length: int) -> tuple[int, int]:
+    """A position of the prompt counted from 0, and where in what was kept it lies."""
+    place = position + length if position < 0 else position
+    if place not in kept:
+        shown = ", ".join(map(str, kept[:8])) + (", ..." if len(kept) > 8 else "")
+        raise IndexError(f"position {position} was not captured; captured: {shown}")
+    return place, kept.index(place)

@@ -1,0 +1,101 @@
+"""Does a model hold the answer in its middle layers and lose it again before the end?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lazarus_probe.introspection.generation.continuation import joined
+from lazarus_probe.introspection.lens.logit_lens import logit_lens
+from lazarus_probe.statistics import paired_control, paired_interval, sign_flip
+from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+
+def late_loss(
+    subject: Subject,
+    base: Subject,
+    prompts: Sequence[str],
+    answers: Sequence[str],
+    units: ArrayLike,
+    seed: int = 0,
+) -> Measurement:
+    """How far the lens probability of the answer falls from its best layer to the last one.
+
+    The best layer is chosen on one half of the units and the fall measured on the other. Controls: `base`, the same
+    fall in the model that the subject was tuned from, at its own best layer; `other_answer`, the fall in probability
+    of another prompt's answer.
+
+    Args:
+        subject: the tuned model.
+        base: what it was tuned from.
+        prompts: N texts.
+        answers: N texts that continue them; their first tokens are read.
+        units: (N,) the independent unit of each prompt.
+        seed: of the halves, the other answers and the intervals.
+
+    Raises:
+        ValueError: fewer than four units, or a model of one layer.
+    """
+    if subject.num_layers < 2:
+        raise ValueError(f"{subject.name} has one layer: there is none to lose the answer after")
+    units, rng = np.asarray(units), np.random.default_rng(seed)
+    names = rng.permutation(np.unique(units))
+    if len(names) < 4:
+        raise ValueError(
+            f"{len(names)} independent units; give at least 4, half of them to choose the layer on"
+        )
+    confirming = np.isin(units, names[::2])
+    ours, theirs = (_answer_by_layer(model, prompts, answers) for model in (subject, base))
+    foreign = _answer_by_layer(subject, prompts, [answers[-1], *answers[:-1]])
+    (fall, best), (of_base, base_best), (of_other, _) = (
+        _fall(each, confirming) for each in (ours, theirs, foreign)
+    )
+    kept = units[confirming]
+    interval = paired_interval(fall, kept, seed=seed)
+    said = [f"{p:.2f} after L{best}, {q:.2f} at the end" for p, q in ours[:, [best, -1]]]
+    return Measurement(
+        score=float(fall.mean()),
+        low=interval.low,
+        high=interval.high,
+        n=len(fall),
+        groups=len(np.unique(kept)),
+        unit="answer probability lost by the last layer",
+        controls=(
+            paired_control("base", fall, of_base, kept, seed, bound=2),
+            paired_control("other_answer", fall, of_other, kept, seed, bound=2),
+        ),
+        p=sign_flip(fall, kept, seed=seed, alternative="greater"),
+        seed=seed,
+        details={
+            "layer": best,
+            "base": {"name": base.name, "fingerprint": base.fingerprint, "layer": base_best},
+        },
+        tokens=sum(len(subject.encode(prompt)) for prompt in prompts),
+        examples=some_examples(prompts, answers, said, ours[:, best] > ours[:, -1]),
+        curves=(_curve("score", ours[confirming]), _curve("base", theirs[confirming])),
+        floor=-1.0,
+    )
+
+
+def _answer_by_layer(model: Subject, prompts: Sequence[str], answers: Sequence[str]) -> NDArray[Any]:
+    """(N, layers) the lens probability of each answer's first token."""
+    pairs = [joined(model, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    lens = logit_lens(model, [whole[:start] for whole, start in pairs])
+    return lens.probability([whole[start] for whole, start in pairs]).astype(np.float64)
+
+
+def _fall(by_layer: NDArray[Any], confirming: NDArray[np.bool_]) -> tuple[NDArray[Any], int]:
+    """The fall of each confirming row, and the layer chosen on the others."""
+    best = int(by_layer[~confirming, :-1].mean(0).argmax())
+    rows = by_layer[confirming]
+    return rows[:, best] - rows[:, -1], best
+
+
+def _curve(name: str, by_layer: NDArray[Any]) -> Curve:
+    return Curve(name, tuple(range(by_layer.shape[1])), tuple(map(float, by_layer.mean(0))))

@@ -1,0 +1,164 @@
+"""From the distributions that the lens reads for one prompt to what is said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.introspection.lens.analysis import (
+    AnalysisConfig,
+    AnalysisResult,
+    LayerPredictionResult,
+    LayerTransition,
+    TokenEvolutionResult,
+    TokenPrediction,
+)
+from lazarus_probe.introspection.lens.divergence import entropy, js_divergence, kl_divergence
+from lazarus_probe.introspection.lens.read_out import read_out
+from lazarus_probe.introspection.lens.residual_contributions import ResidualContribution
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A text to follow: its tokens, the first of which is followed."""
+
+    token: str
+    token_id: int
+    pieces: tuple[str, ...]
+
+
+def tracked_token(subject: Subject, text: str | int) -> Tracked:
+    """The token to follow for a text, the one that it is or the first of several, or for a token id.
+
+    Raises:
+        ValueError: the text is empty, the tokenizer cannot spell it, or the vocabulary has no such id.
+    """
+    if not isinstance(text, str):
+        size = subject.anatomy.vocab_size
+        if not 0 <= text < size:
+            raise ValueError(f"token id {text} is outside the vocabulary, 0 to {size - 1}")
+        name = token_text(subject, [text])
+        return Tracked(name, int(text), (name,))
+    try:
+        token = subject.single_token(text)
+        return Tracked(text, token, (subject.decode([token]),))
+    except ValueError:
+        if not text or subject.tokenizer is None:
+            raise
+    ids = subject.pieces(text)
+    if len(ids) < 2 or subject.decode(ids).strip() != text.strip():
+        raise ValueError(
+            f"{text!r} cannot be followed: the tokenizer of {subject.name} cannot spell it"
+        ) from None
+    return Tracked(text, ids[0], tuple(subject.decode([token]) for token in ids))
+
+
+def log_probs_of(subject: Subject, resid: NDArray[Any]) -> NDArray[Any]:
+    """Log probabilities (K, V) in float32 of residual streams (K, 1, D)."""
+    stream = mx.array(resid).astype(getattr(mx, subject.dtype))
+    logits = read_out(subject, stream)[:, 0].astype(mx.float32)
+    return np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
+
+
+def predictions(subject: Subject, log_probs: NDArray[Any], top_k: int) -> list[TokenPrediction]:
+    """The most probable tokens of a distribution (V,); of equally probable ones, the lower id first."""
+    k = min(top_k, len(log_probs))
+    at_least = np.partition(log_probs, len(log_probs) - k)[len(log_probs) - k]
+    ids = np.flatnonzero(log_probs >= at_least)
+    ids = ids[np.argsort(-log_probs[ids], kind="stable")][:k]
+    return [
+        TokenPrediction(token_text(subject, [token]), token, float(np.exp(log_probs[token])), place + 1)
+        for place, token in enumerate(ids.tolist())
+    ]
+
+
+def described(
+    subject: Subject,
+    prompt: str,
+    ids: Sequence[int],
+    layers: Sequence[int],
+    log_probs: Mapping[int, NDArray[Any]],
+    tracked: Sequence[Tracked],
+    config: AnalysisConfig,
+    contributions: list[ResidualContribution],
+) -> AnalysisResult:
+    """What is said about one prompt.
+
+    Args:
+        subject: the model.
+        prompt: as text.
+        ids: its tokens.
+        layers: those asked for.
+        log_probs: (V,) by layer, of those and of the last.
+        tracked: the texts to follow.
+        config: what was asked for.
+        contributions: what the blocks write, if that was asked for.
+    """
+    chosen = {layer: log_probs[layer] for layer in layers}
+    return AnalysisResult(
+        prompt=prompt,
+        tokens=[token_text(subject, [token]) for token in ids],
+        num_layers=subject.num_layers,
+        captured_layers=list(layers),
+        final_prediction=predictions(subject, log_probs[subject.num_layers - 1], config.top_k),
+        layer_predictions=[_layer(subject, layer, read, config) for layer, read in chosen.items()],
+        layer_transitions=_transitions(chosen) if config.compute_transitions else [],
+        token_evolutions=[evolution_of(each, chosen) for each in tracked],
+        residual_contributions=contributions,
+        model_id=subject.name,
+    )
+
+
+def _layer(
+    subject: Subject, layer: int, log_probs: NDArray[Any], config: AnalysisConfig
+) -> LayerPredictionResult:
+    found = predictions(subject, log_probs, config.top_k)
+    if not config.compute_entropy:
+        return LayerPredictionResult(layer, found)
+    spread = entropy(log_probs)
+    return LayerPredictionResult(layer, found, spread, spread / float(np.log(len(log_probs))))
+
+
+def _transitions(log_probs: Mapping[int, NDArray[Any]]) -> list[LayerTransition]:
+    layers = list(log_probs)
+    return [_transition(*pair, log_probs) for pair in pairwise(layers)]
+
+
+def _transition(before: int, after: int, log_probs: Mapping[int, NDArray[Any]]) -> LayerTransition:
+    log_p, log_q = log_probs[before], log_probs[after]
+    return LayerTransition(
+        before,
+        after,
+        kl_divergence(log_p, log_q),
+        js_divergence(log_p, log_q),
+        bool(log_p.argmax() != log_q.argmax()),
+        entropy(log_q) - entropy(log_p),
+    )
+
+
+def evolution_of(tracked: Tracked, log_probs: Mapping[int, NDArray[Any]]) -> TokenEvolutionResult:
+    """A tracked token's way through the distributions (V,) of layers."""
+    token = tracked.token_id
+    return TokenEvolutionResult(
+        tracked.token,
+        token,
+        {layer: float(np.exp(read[token])) for layer, read in log_probs.items()},
+        {layer: 1 + int((read > read[token]).sum()) for layer, read in log_probs.items()},
+        tracked.pieces,
+    )
+
+
+def token_text(subject: Subject, ids: Sequence[int]) -> str:
+    """Tokens as text; as their ids where the subject has no tokenizer."""
+    if subject.tokenizer is None:
+        return " ".join(str(int(token)) for token in ids)
+    return subject.decode(ids)

@@ -1,0 +1,305 @@
+"""Capturing what passes through a model's layers, on any mlx-lm model as `mlx_lm.load` returns it.
+
+Everything here is `lazarus_probe.hooks` under the names of a published interface: the model's own code runs, with its
+own masks, scales and caches, and is watched at sites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import chain
+from typing import Any, Literal
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from lazarus_probe.hooks.interventions import Edit, Intervention, scale
+from lazarus_probe.hooks.positions import check_positions, check_range
+from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.trace import hooked
+from lazarus_probe.introspection.lens.read_out import own_embedding_scale, read_out
+from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.generate import forward, new_cache
+from lazarus_probe.subject.subject import Subject
+
+# By field of a CaptureConfig: the field of the state that it fills, and the kind of site there.
+KINDS = {
+    "capture_hidden_states": ("hidden_states", "resid_post"),
+    "capture_attention_weights": ("attention_weights", "pattern"),
+    "capture_attention_output": ("attention_outputs", "attn_out"),
+    "capture_ffn_output": ("ffn_outputs", "mlp_out"),
+    "capture_pre_norm": ("pre_norm_states", "resid_pre"),
+}
+
+
+class PositionSelection(StrEnum):
+    """Which positions are kept: all of them, or the last of what one call of the model computes."""
+
+    ALL = "all"
+    LAST = "last"
+
+
+@dataclass(frozen=True)
+class CaptureConfig:
+    """What `ModelHooks.forward` keeps.
+
+    Attributes:
+        layers: from 0, negative ones from the last; or "all", which leaves out layers without what is asked for.
+        capture_hidden_states: the residual stream leaving each layer.
+        capture_attention_weights: the attention pattern, after the softmax.
+        capture_attention_output: what attention adds, as its module returns it.
+        capture_ffn_output: what the MLP, or the mixture of experts, returns.
+        capture_pre_norm: the residual stream entering each layer, before its first norm.
+        positions: at which positions; `PositionSelection`, or numbers (negative ones from the prompt's end).
+        detach: whether no gradient flows back through what is kept.
+    """
+
+    layers: Sequence[int] | Literal["all"] = "all"
+    capture_hidden_states: bool = True
+    capture_attention_weights: bool = False
+    capture_attention_output: bool = False
+    capture_ffn_output: bool = False
+    capture_pre_norm: bool = False
+    positions: PositionSelection | Sequence[int] = PositionSelection.LAST
+    detach: bool = True
+
+
+@dataclass
+class CapturedState:
+    """What the last forward kept, by layer where it is by layer; L stands for the positions asked for.
+
+    Attributes:
+        hidden_states: (B, L, D) residual stream after each layer.
+        attention_weights: (B, H, L, S), from each position kept to all that it can see.
+        attention_outputs: (B, L, D).
+        ffn_outputs: (B, L, D).
+        pre_norm_states: (B, L, D) residual stream before each layer.
+        input_ids: (B, T) the tokens of the call.
+        embeddings: (B, L, D) as the embedding returns them, before any scale of the model's.
+        final_hidden: (B, L, D) residual stream after the last layer, which the final norm reads.
+        logits: (B, T, V); None where they were not asked for.
+        positions: (L,) what the positions kept are called in the sequence, cached part included.
+        length: tokens of the sequence, cached part included.
+    """
+
+    hidden_states: dict[int, mx.array] = field(default_factory=dict)
+    attention_weights: dict[int, mx.array] = field(default_factory=dict)
+    attention_outputs: dict[int, mx.array] = field(default_factory=dict)
+    ffn_outputs: dict[int, mx.array] = field(default_factory=dict)
+    pre_norm_states: dict[int, mx.array] = field(default_factory=dict)
+    input_ids: mx.array | None = None
+    embeddings: mx.array | None = None
+    final_hidden: mx.array | None = None
+    logits: mx.array | None = None
+    positions: tuple[int, ...] = ()
+    length: int = 0
+
+    @property
+    def captured_layers(self) -> list[int]:
+        """The layers whose hidden states were kept."""
+        return sorted(self.hidden_states)
+
+
+class ModelHooks:
+    """Captures of a model's layers, and logits read from them.
+
+    Args:
+        model: what `mlx_lm.load` returns first, or a `Subject`.
+        embedding_scale: what the token embeddings are multiplied by, instead of what the model's own code does.
+        model_config: the model's configuration, where it is not that which the model was built from.
+
+    Raises:
+        UnsupportedArchitecture: the parts of the model were not found.
+        ValueError: an embedding scale for a model whose first layer is given more than scaled embeddings.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Subject,
+        embedding_scale: float | None = None,
+        model_config: Mapping[str, Any] | None = None,
+    ) -> None:
+        config = None if model_config is None else dict(model_config)
+        self.subject = model if isinstance(model, Subject) else Subject.from_model(model, config=config)
+        self.config = CaptureConfig()
+        self.state = CapturedState()
+        self._edits: list[Intervention] = []
+        if embedding_scale is not None:
+            self._edits = [scale("embed", embedding_scale / own_embedding_scale(self.subject))]
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that is watched."""
+        return self.subject.model
+
+    @property
+    def num_layers(self) -> int:
+        """How many layers it has."""
+        return self.subject.num_layers
+
+    def configure(self, config: CaptureConfig) -> ModelHooks:
+        """Set what the next forwards keep.
+
+        Raises:
+            IndexError: a layer that the model does not have.
+            ValueError: a layer that has not what is asked for, or positions that mean nothing.
+        """
+        _asked(self.subject, config)
+        _positions(config)
+        self.config = config
+        return self
+
+    def capture_layers(self, layers: Sequence[int] | Literal["all"] = "all", **kept: Any) -> ModelHooks:
+        """`configure` in short: some layers, and other fields of `CaptureConfig` by name."""
+        return self.configure(CaptureConfig(layers=layers, **kept))
+
+    def forward(
+        self, input_ids: mx.array, cache: list[Any] | None = None, return_logits: bool = True
+    ) -> mx.array | None:
+        """Run tokens (B, T) and keep in `state` what was configured.
+
+        Args:
+            input_ids: the tokens.
+            cache: a cache of the model's, which goes on from what it holds; a new one by default.
+            return_logits: otherwise nothing above the last layer is computed, and None is returned.
+
+        Raises:
+            ValueError: no tokens, or some outside the vocabulary.
+            IndexError: a position that the tokens do not have.
+        """
+        tokens = _tokens(self.subject, input_ids)
+        wanted = _asked(self.subject, self.config)
+        last = Site("resid_post", self.num_layers - 1)
+        before = next((entry.offset for entry in cache or () if hasattr(entry, "offset")), 0)
+        length = tokens.shape[1] + int(before)
+        positions = _positions(self.config)
+        check_range(positions, length)
+        embedded: list[mx.array] = []
+        edits = [*self._edits, Intervention("embed", _copied(embedded), positions, "look")]
+        with hooked(self.subject, [last, *chain.from_iterable(wanted.values())], edits, positions) as seen:
+            entries = new_cache(self.model) if cache is None else cache
+            logits = self.model(tokens, cache=entries)
+            if return_logits:
+                require_finite(self.subject, tokens, logits)
+        keep = mx.stop_gradient if self.config.detach else _same
+        self.state = CapturedState(
+            **{name: {_layer(site): keep(seen[site]) for site in sites} for name, sites in wanted.items()},
+            input_ids=tokens,
+            embeddings=keep(embedded[0]),
+            final_hidden=keep(seen[last]),
+            logits=logits if return_logits else None,
+            positions=_named(positions, int(before), length),
+            length=length,
+        )
+        mx.eval(embedded, *(seen[site] for site in seen), *([logits] if return_logits else []))
+        return logits if return_logits else None
+
+    def forward_to_layer(self, input_ids: mx.array, layer: int) -> mx.array:
+        """The residual stream (B, T, D) after a layer, computed up to there by the model's own code.
+
+        Raises:
+            IndexError: the model does not have the layer.
+            ValueError: as `forward`.
+        """
+        site = Site("resid_post", layer_of(self.subject, layer))
+        with hooked(self.subject, site, self._edits) as seen:
+            forward(self.model, _tokens(self.subject, input_ids))
+        mx.eval(seen[site])  # and nothing above it
+        return seen[site]
+
+    def get_layer_logits(self, layer: int, normalize: bool = True) -> mx.array:
+        """Logits (B, L, V) that the model's own tail reads from a layer whose hidden states were kept.
+
+        Args:
+            layer: a layer that was captured.
+            normalize: whether the final norm is applied; without it the states go to the unembedding as they are.
+
+        Raises:
+            IndexError: the model does not have the layer.
+            KeyError: its hidden states were not kept; the message names those that were.
+            UnsupportedArchitecture: the model's tail reads more than the residual stream, and positions were left out.
+        """
+        number = layer_of(self.subject, layer)
+        if number not in self.state.hidden_states:
+            there = ", ".join(map(str, self.state.captured_layers)) or "none; run `forward` first"
+            raise KeyError(f"layer {number} was not captured; captured: {there}")
+        hidden, ids = self.state.hidden_states[number], self.state.input_ids
+        whole = ids is not None and hidden.shape[1] == ids.shape[1]
+        return read_out(self.subject, hidden, normalize, ids if whole else None)
+
+
+def layer_of(subject: Subject, layer: int) -> int:
+    """A layer counted from 0; a negative one counts from the last.
+
+    Raises:
+        IndexError: the model does not have it.
+    """
+    count = subject.num_layers
+    if not -count <= layer < count:
+        raise IndexError(f"layer {layer} is out of range: the model has layers 0 to {count - 1}")
+    return layer % count
+
+
+def _asked(subject: Subject, config: CaptureConfig) -> dict[str, list[Site]]:
+    """The sites to watch, by the field of the state that they fill."""
+    every = config.layers == "all"
+    layers = range(subject.num_layers) if every else [layer_of(subject, int(n)) for n in config.layers]
+    found: dict[str, list[Site]] = {}
+    for wish, (name, kind) in KINDS.items():
+        if getattr(config, wish):
+            found[name] = [Site(kind, n) for n in layers if _has(subject, wish, kind, n, every)]
+    if not any(found.values()):
+        raise ValueError("nothing to capture; set at least one capture_ field, and give at least one layer")
+    return found
+
+
+def _has(subject: Subject, wish: str, kind: str, layer: int, every: bool) -> bool:
+    there = kinds_at(subject.anatomy, layer)
+    if kind not in there and not every:
+        raise ValueError(f"{wish}: layer {layer} has no {kind}; it has {', '.join(there)}")
+    return kind in there
+
+
+def _positions(config: CaptureConfig) -> Any:
+    given = config.positions
+    return check_positions(str(given) if isinstance(given, str) else given)  # type: ignore[arg-type]
+
+
+def _named(positions: Any, before: int, length: int) -> tuple[int, ...]:
+    """What kept positions are called in the sequence."""
+    if positions == "all":
+        return tuple(range(before, length))
+    return (length - 1,) if positions == "last" else tuple(number % length for number in positions)
+
+
+def _tokens(subject: Subject, input_ids: Any) -> mx.array:
+    tokens: mx.array = mx.array(input_ids)
+    if tokens.ndim != 2 or not tokens.size:
+        raise ValueError(f"input_ids has the shape {tuple(tokens.shape)}; (batch, tokens) is needed")
+    # mlx does not check: an embedding row past the end is whatever lies there in memory.
+    ids, size = np.array(tokens), subject.anatomy.vocab_size
+    if (outside := ids[(ids < 0) | (ids >= size)]).size:
+        raise ValueError(f"token id {outside[0]} is outside the vocabulary, 0 to {size - 1}")
+    return tokens
+
+
+def _copied(seen: list[mx.array]) -> Edit:
+    """Keeps what the embedding returns as an array of its own: some models scale theirs in place."""
+
+    def look(value: mx.array) -> mx.array:
+        seen.append(mx.array(value))
+        return value
+
+    return look
+
+
+def _layer(site: Site) -> int:
+    assert site.layer is not None  # noqa: S101 - only sites of layers are asked for
+    return site.layer
+
+
+def _same(value: mx.array) -> mx.array:
+    return value

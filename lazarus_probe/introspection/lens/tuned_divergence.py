@@ -1,0 +1,134 @@
+"""What a tuned lens reaches on texts that it was not trained on, beside the plain lens and one constant answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+
+from lazarus_probe.introspection.display import Cell, table
+from lazarus_probe.introspection.lens.logit_lens import tail_log_probs
+from lazarus_probe.introspection.lens.tuned_lens import TunedLens, divergences, residuals
+from lazarus_probe.statistics import cluster_bootstrap_means
+
+if TYPE_CHECKING:
+    from lazarus_probe.statistics import Interval
+    from lazarus_probe.subject.subject import Subject
+
+POOL_BYTES = 2**27  # of residual streams at one time
+EVALUATED = 1024  # positions on each side at most
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Divergences on held-out texts, KL(final || reading) in nats, one number a layer.
+
+    Attributes:
+        plain: of the plain logit lens.
+        tuned: of the tuned lens.
+        constant: of one distribution for every position, the mean over the training texts: what needs no reading.
+        plain_interval: 95%, texts resampled.
+        tuned_interval: likewise.
+        gain: plain minus tuned.
+        gain_interval: likewise.
+        positions: how many.
+        texts: how many.
+    """
+
+    plain: tuple[float, ...]
+    tuned: tuple[float, ...]
+    constant: float
+    plain_interval: tuple[Interval, ...]
+    tuned_interval: tuple[Interval, ...]
+    gain: tuple[float, ...]
+    gain_interval: tuple[Interval, ...]
+    positions: int
+    texts: int
+
+    def as_data(self) -> dict[str, Any]:
+        """Everything, as plain data."""
+        return {
+            "positions": self.positions,
+            "texts": self.texts,
+            "constant_kl": self.constant,
+            "layers": [
+                {
+                    "layer": layer,
+                    "plain_kl": self.plain[layer],
+                    "plain_low": self.plain_interval[layer].low,
+                    "plain_high": self.plain_interval[layer].high,
+                    "tuned_kl": self.tuned[layer],
+                    "tuned_low": self.tuned_interval[layer].low,
+                    "tuned_high": self.tuned_interval[layer].high,
+                    "gain": self.gain[layer],
+                    "gain_low": self.gain_interval[layer].low,
+                    "gain_high": self.gain_interval[layer].high,
+                }
+                for layer in range(len(self.plain))
+            ],
+        }
+
+    def _repr_html_(self) -> str:
+        largest = max(self.plain) or 1.0
+        rows = [
+            [
+                f"L{layer}",
+                Cell(
+                    f"{self.plain[layer]:.3f}", str(self.plain_interval[layer]), self.plain[layer] / largest
+                ),
+                Cell(
+                    f"{self.tuned[layer]:.3f}", str(self.tuned_interval[layer]), self.tuned[layer] / largest
+                ),
+            ]
+            for layer in range(len(self.plain))
+        ]
+        return table(
+            f"held-out KL in nats ({self.positions} positions)", ["layer", "plain lens", "tuned lens"], rows
+        )
+
+
+def evaluate(
+    subject: Subject,
+    lens: TunedLens,
+    trained: Sequence[Sequence[int]],
+    held_out: Sequence[Sequence[int]],
+    seed: int = 0,
+) -> HeldOut:
+    """Divergences of the plain and the tuned lens on held-out texts, and of what the trained ones say on average."""
+    resid, owners = residuals(subject, held_out[: _texts_in(subject, held_out)])
+    plain, tuned = divergences(subject, resid), divergences(subject, resid, lens)
+    gains = plain - tuned
+    return HeldOut(
+        tuple(plain.mean(axis=0).tolist()),
+        tuple(tuned.mean(axis=0).tolist()),
+        _constant(subject, trained, resid),
+        cluster_bootstrap_means(plain, owners, seed=seed),
+        cluster_bootstrap_means(tuned, owners, seed=seed),
+        tuple(gains.mean(axis=0).tolist()),
+        cluster_bootstrap_means(gains, owners, seed=seed),
+        len(resid),
+        len(np.unique(owners)),
+    )
+
+
+def bytes_of(subject: Subject) -> int:
+    """Of the residual streams of one position, after all layers."""
+    return 4 * subject.num_layers * subject.anatomy.hidden_size
+
+
+def _texts_in(subject: Subject, texts: Sequence[Sequence[int]]) -> int:
+    """How many texts are evaluated, two at least: as many positions as are wanted and fit into memory."""
+    ends = np.cumsum([len(text) for text in texts])
+    return max(2, int((ends <= min(EVALUATED, POOL_BYTES // bytes_of(subject))).sum()))
+
+
+def _constant(subject: Subject, trained: Sequence[Sequence[int]], held_out: mx.array) -> float:
+    """Divergence of the mean distribution over positions of the trained texts, at the positions held out."""
+    resid = residuals(subject, trained[: _texts_in(subject, trained)])[0][:, -1]
+    mean = np.exp(tail_log_probs(subject, resid).astype(np.float64)).mean(axis=0)
+    final = tail_log_probs(subject, held_out[:, -1]).astype(np.float64)
+    found = (np.exp(final) * (final - np.log(np.maximum(mean, 1e-30)))).sum(axis=-1)
+    return float(found.mean())

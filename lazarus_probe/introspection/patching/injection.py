@@ -1,0 +1,126 @@
+"""Does a state taken where one answer begins make the model give that answer to any other question?
+
+Unlike patching between two prompts of one form, the questions may differ in length and wording: a state is put in at
+the last position of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.hooks.activations import collect
+from lazarus_probe.hooks.interventions import patch
+from lazarus_probe.hooks.sites import Site, resid_post
+from lazarus_probe.introspection.ablation.ablate import answers as spoken
+from lazarus_probe.introspection.generation.damage import Unrelated, damage_of_states
+from lazarus_probe.introspection.rates import rate
+from lazarus_probe.statistics.measurement import Measurement, some_examples
+from lazarus_probe.subject.batches import by_length, encode_all
+from lazarus_probe.tasks.arithmetic import is_answer
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+
+def inject(
+    subject: Subject,
+    prompts: Sequence[str],
+    states: NDArray[np.float32],
+    site: Site,
+    back: int = 1,
+    max_tokens: int = 4,
+) -> list[str]:
+    """What the model says when each prompt's own state is replaced at one position.
+
+    Args:
+        subject: the model.
+        prompts: N texts.
+        states: (N, D).
+        site: where they are put.
+        back: which position, from the end: 1 is the last.
+        max_tokens: of a completion.
+
+    Raises:
+        ValueError: no prompts, a prompt of fewer tokens than `back`, or logits that are not finite.
+    """
+    encoded = encode_all(subject, prompts)
+    shortest = min(map(len, encoded), default=0)
+    if shortest < back:
+        raise ValueError(f"a prompt has {shortest} tokens: there is no position {back} from its end")
+    texts = [""] * len(encoded)
+    for indices, tokens in by_length(encoded):
+        rows = mx.array(states[indices])[:, None]
+        edit = patch(site, rows, positions=tokens.shape[1] - back)
+        said = spoken(subject, [encoded[index] for index in indices], [edit], max_tokens)
+        for index, text in zip(indices, said, strict=True):
+            texts[index] = text
+    return texts
+
+
+def injection(
+    subject: Subject,
+    sources: Sequence[str],
+    prompts: Sequence[str],
+    answers: Sequence[float],
+    units: Sequence[str],
+    layer: int,
+    seed: int = 0,
+    unrelated: Unrelated | None = None,
+) -> Measurement:
+    """How often the answer of a source comes out of another question when the source's last state is put in.
+
+    Controls: `random_state`, a random state of equal norm; `other_position`, the same state one position before; and
+    `other_state`, whether this answer comes out when the state of another source is put in.
+
+    Args:
+        subject: the model.
+        sources: N questions that it answers.
+        prompts: N other questions.
+        answers: (N,) of the sources.
+        units: (N,) the independent unit of each.
+        layer: where states are taken and put in, after the block.
+        seed: of random states and the intervals.
+        unrelated: prompts to tell the damage on; by default those of all language tasks.
+
+    Raises:
+        ValueError: as `inject`.
+    """
+    site, rng = resid_post(layer), np.random.default_rng(seed)
+    states = collect(subject, sources, [site])[site].astype(np.float32)
+    random = rng.normal(size=states.shape)
+    random *= np.linalg.norm(states, axis=-1, keepdims=True) / np.linalg.norm(random, axis=-1, keepdims=True)
+    order = rng.permutation(len(states))
+    foreign = np.empty_like(states)
+    foreign[order] = states[np.roll(order, 1)]
+
+    def brought(given: NDArray[Any], back: int = 1) -> tuple[list[str], NDArray[np.float64]]:
+        said = inject(subject, prompts, given.astype(np.float32), site, back)
+        hits = [float(is_answer(text, answer)) for text, answer in zip(said, answers, strict=True)]
+        return said, np.array(hits)
+
+    said, score = brought(states)
+    return rate(
+        "rate of the answer put in",
+        score,
+        units,
+        {
+            "random_state": brought(random)[1],
+            "other_position": brought(states, 2)[1],
+            "other_state": brought(foreign)[1],
+        },
+        seed=seed,
+        details={"layer": layer},
+        damage=damage_of_states(subject, states, site, unrelated=unrelated, seed=seed),
+        tokens=sum(map(len, encode_all(subject, [*sources, *prompts]))),
+        examples=some_examples(
+            [f"{prompt} (with {source})" for prompt, source in zip(prompts, sources, strict=True)],
+            [f"{answer:g}" for answer in answers],
+            said,
+            score > 0,
+        ),
+    )

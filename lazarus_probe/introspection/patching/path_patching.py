@@ -1,0 +1,228 @@
+"""Path patching: what one component tells another, with every other way between them cut.
+
+Wang et al. 2022 (arXiv:2211.00593), Goldowsky-Dill et al. 2023 (arXiv:2304.05969). Four runs: the source, the target,
+the target with the sender's output from the source and all other attention outputs after it held at their values on
+the target, from which what reaches the receiver is read, and the target with that put into the receiver and nothing
+else held. MLPs between the two are computed anew, so that a way through them counts as direct; or they are held too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.hooks.sites import Site, kinds_at, resolve
+from lazarus_probe.introspection.display import Cell, table
+from lazarus_probe.introspection.estimates import Estimate, over_rows
+from lazarus_probe.introspection.patching.path_runs import Paths, place_of
+from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.sweep.engine import donors_of
+from lazarus_probe.sweep.metrics import Metric, Reader, reader
+from lazarus_probe.sweep.sources import Donors
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+SENDERS = ("embed", "head_out", "attn_out", "mixer_out", "mlp_out")
+RECEIVERS = (
+    "queries",
+    "keys",
+    "values",
+    "head_out",
+    "attn_out",
+    "mixer_out",
+    "mlp_out",
+    "resid_pre",
+    "resid_post",
+    "logits",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class PathEffects:
+    """Effects of senders on the metric through one receiver.
+
+    Attributes:
+        senders: S sites.
+        receiver: what the way leads to.
+        metric: the name of what was measured.
+        values: (P, S) the metric in the last of the four runs.
+        target: (P,) the metric of the untouched targets.
+        source: (P,) the metric of the sources.
+        foreign: (P, S) as `values`, with the source of another pair of that length; NaN where there is none.
+        mlps_held: whether MLPs between sender and receiver were held, too.
+    """
+
+    senders: tuple[Site, ...]
+    receiver: Site
+    metric: str
+    values: NDArray[Any]
+    target: NDArray[Any]
+    source: NDArray[Any]
+    foreign: NDArray[Any]
+    mlps_held: bool
+
+    @property
+    def effects(self) -> NDArray[Any]:
+        """(P, S) value minus target."""
+        return np.asarray(self.values - self.target[:, None])
+
+    @property
+    def estimate(self) -> Estimate:
+        """Mean effect of each sender over pairs (S,), with its interval."""
+        return over_rows(self.effects)
+
+    @property
+    def control(self) -> NDArray[Any]:
+        """(S,) mean effect when the sender's output comes from another pair's source; NaN without such pairs."""
+        known = np.isfinite(self.foreign).all(axis=1)
+        if not known.any():
+            return np.full(len(self.senders), np.nan)
+        return np.asarray((self.foreign - self.target[:, None])[known].mean(axis=0))
+
+    @property
+    def shares(self) -> NDArray[Any]:
+        """(S,) mean effect as a share of the mean difference of source and target; NaN where there is none."""
+        whole = float((self.source - self.target).mean())
+        return self.estimate.mean / whole if whole else np.full(len(self.senders), np.nan)
+
+    def as_data(self) -> dict[str, Any]:
+        """Everything, as plain data; the senders in the order of the size of their effect."""
+        found, shares, control = self.estimate, self.shares, self.control
+        order = np.argsort(-np.abs(found.mean), kind="stable")
+        return {
+            "receiver": str(self.receiver),
+            "metric": self.metric,
+            "mlps": "frozen" if self.mlps_held else "recomputed",
+            "n": len(self.target),
+            "target": float(self.target.mean()),
+            "source": float(self.source.mean()),
+            "senders": [
+                {
+                    "site": str(self.senders[index]),
+                    "effect": float(found.mean[index]),
+                    "low": float(found.low[index]),
+                    "high": float(found.high[index]),
+                    "share": float(shares[index]),
+                    "other_source": float(control[index]),
+                    "effects": self.effects[:, index].tolist(),
+                }
+                for index in order
+            ],
+        }
+
+    def _repr_html_(self) -> str:
+        largest = float(np.abs(self.estimate.mean).max()) or 1.0
+        rows = [
+            [
+                one["site"],
+                Cell(
+                    f"{one['effect']:+.3f}", f"{one['low']:.3f} to {one['high']:.3f}", one["effect"] / largest
+                ),
+                f"{one['share']:.1%}",
+            ]
+            for one in self.as_data()["senders"]
+        ]
+        return table(f"paths to {self.receiver}", ["sender", f"effect on {self.metric}", "share"], rows)
+
+
+def path_patch(
+    subject: Subject,
+    targets: Sequence[Prompt],
+    sources: Sequence[Prompt],
+    senders: Sequence[Site | str],
+    receiver: Site | str,
+    metric: Metric,
+    *,
+    hold_mlps: bool = False,
+    position: int | None = None,
+) -> PathEffects:
+    """The effect on a metric of what each sender tells one receiver.
+
+    Args:
+        subject: the model.
+        targets: P prompts.
+        sources: one for each target, with as many tokens.
+        senders: outputs that are taken from the source, one at a time: `embed`, `head_out.L.H`, `attn_out.L`,
+            `mixer_out.L`, `mlp_out.L`.
+        receiver: what hears of it alone: `queries.L.H`, `keys.L.G` or `values.L.G` (a head's input; grouped heads share
+            keys and values), `head_out.L.H` (all three inputs of a head), `attn_out.L`, `mlp_out.L`, `resid_pre.L`,
+            `resid_post.L`, or `logits` for the direct effect.
+        metric: what to measure at the last position, such as `logit_diff`.
+        hold_mlps: hold the MLPs between sender and receiver as well: only the way along the residual stream is left.
+        position: where the sender is patched, negative from each prompt's end; everywhere by default.
+
+    Raises:
+        ValueError: no prompts or senders, sources of other lengths, a site that cannot send or receive, or a sender
+            that does not come before the receiver.
+        IndexError: a layer, head or position that does not exist.
+    """
+    given = [resolve(site, subject.anatomy) for site in senders]
+    end = resolve(receiver, subject.anatomy)
+    check_path(given, end)
+    encoded = encode_all(subject, targets)
+    if not encoded:
+        raise ValueError("no targets; give at least one prompt")
+    donors = donors_of(subject, "source", Donors(sources), encoded)
+    read = reader(subject, [metric], len(encoded))
+    values, foreign = (np.full((len(encoded), len(given)), np.nan) for _ in range(2))
+    target, source = np.full(len(encoded), np.nan), np.full(len(encoded), np.nan)
+    for indices, tokens in by_length(encoded):
+        batch = Paths(
+            subject, tokens, mx.array([donors[index] for index in indices]), end, hold_mlps, position
+        )
+        numbers = _reading(read, np.array(indices))
+        target[indices] = numbers(batch.logits)
+        source[indices] = numbers(batch.source_logits)
+        for column, logits in batch.patched(given, batch.donors):
+            values[indices, column] = numbers(logits)
+        if len(indices) > 1:
+            for column, logits in batch.patched(
+                given, mx.concatenate([batch.donors[-1:], batch.donors[:-1]])
+            ):
+                foreign[indices, column] = numbers(logits)
+    return PathEffects(tuple(given), end, metric.name, values, target, source, foreign, hold_mlps)
+
+
+def check_path(senders: Sequence[Site], receiver: Site) -> None:
+    """Whether each sender can send, and the receiver hear of it.
+
+    Raises:
+        ValueError: it cannot; the message says what can.
+    """
+    if receiver.kind not in RECEIVERS:
+        raise ValueError(f"{receiver} cannot receive; these can: {', '.join(RECEIVERS)}")
+    if not senders:
+        raise ValueError(
+            f"no senders: give some that come before {receiver}, such as head_out.0.1 before logits"
+        )
+    for sender in senders:
+        if sender.kind not in SENDERS:
+            raise ValueError(f"{sender} cannot send; these can: {', '.join(SENDERS)}")
+        if place_of(sender) >= place_of(receiver):
+            raise ValueError(f"{sender} does not come before {receiver}; give a sender below the receiver")
+
+
+def senders_below(subject: Subject, receiver: Site | str, heads: bool = True) -> list[Site]:
+    """Every head (or every attention) and every MLP that comes before a receiver."""
+    end, found = resolve(receiver, subject.anatomy), []
+    for layer, parts in enumerate(subject.anatomy.parts):
+        kinds = kinds_at(subject.anatomy, layer)
+        if heads and "head_out" in kinds and parts.heads:
+            found += [Site("head_out", layer, head) for head in range(parts.heads.num_heads)]
+        else:
+            found += [Site("attn_out", layer)] if "attn_out" in kinds else []
+        found += [Site(kind, layer) for kind in ("mixer_out", "mlp_out") if kind in kinds]
+    return [site for site in found if place_of(site) < place_of(end)]
+
+
+def _reading(read: Reader, prompts: NDArray[np.intp]) -> Callable[[mx.array], NDArray[Any]]:
+    def numbers(logits: mx.array) -> NDArray[Any]:
+        return np.array(read.read(logits, logits, prompts)[read.metrics[0].name])
+
+    return numbers

@@ -1,0 +1,252 @@
+"""Is something linearly readable at a site, beyond what needs no model? A probe with its controls.
+
+The score is of prompts whose group the probe has not met. Beside it stand, on the same splits: the majority class or
+the mean; the same probe on a bag of tokens; on the token embeddings of the whole prompt; on the same site of untrained
+models (random-weight nulls: arXiv:2512.18792), and of models with the trained embeddings whose blocks hold nothing
+learnt; taught random classes by type (control task: arXiv:1909.03368); and shuffled labels. What those reach too is no
+finding about the model, or none about its layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.hooks.sites import Site
+from lazarus_probe.hooks.store import ActivationStore
+from lazarus_probe.introspection.held_out import (
+    LEVEL,
+    HeldOut,
+    Problem,
+    code_of,
+    column_of,
+    constant,
+    gain_over,
+    growth_of,
+    held_out,
+    held_out_models,
+    interval_of,
+    mean_of,
+    null_of,
+)
+from lazarus_probe.introspection.probing.inputs import Labelled, Readings, read
+from lazarus_probe.introspection.untrained import over_models
+from lazarus_probe.statistics import (
+    Kind,
+    control_numbers,
+    control_task,
+    count_units,
+    fewest_units,
+    take_units,
+)
+from lazarus_probe.statistics.control_task import enough_types
+from lazarus_probe.statistics.folds import encode, grouped_folds
+from lazarus_probe.statistics.measurement import Control, Example, Measurement, some_examples
+from lazarus_probe.statistics.threads import one_thread
+
+if TYPE_CHECKING:
+    from lazarus_probe.introspection.untrained import ControlModels
+    from lazarus_probe.subject.subject import Subject
+
+__all__ = ["Labelled", "Readings", "decode", "measure"]
+
+UNIT = {"classification": "held-out accuracy", "regression": "held-out capped R2"}
+CONSTANT = {"classification": "majority", "regression": "mean"}
+
+
+def decode(
+    subject: Subject,
+    untrained: ControlModels,
+    labelled: Labelled,
+    site: Site,
+    *,
+    kind: Kind = "classification",
+    store: ActivationStore | None = None,
+    seed: int = 0,
+) -> Measurement:
+    """Probe one site of a model, with its controls.
+
+    They are `majority` (or `mean`), `bag_of_tokens`, `untrained`, `shuffled_labels`; above the embedding
+    `token_embeddings`, `new_blocks` and `permuted_blocks`; and `control_task` where there are types to memorise, else
+    the details say why not. Over `untrained`, `new_blocks` and `permuted_blocks`, which are several models each, the
+    interval of the gain holds for one more such model. For classes, the details also have the labels' online code
+    length. `growth` is the end of the probe's learning curve; where it has none, it says why, and nothing is refuted.
+
+    Args:
+        subject: the model.
+        untrained: at least three untrained models of its architecture, as `control_models(subject)` or
+            `untrained_models(subject)` give; as many lesioned ones of each kind are made.
+        labelled: prompts, labels and groups.
+        site: where to read.
+        kind: `classification` scores accuracy, `regression` capped R2 against the mean of the training side
+            (`statistics.capped`: an error counts for one standard deviation of the labels at most); the details then
+            have the plain `r2` as well, and that of the controls.
+        store: activations shared with other claims.
+        seed: of folds, shuffles and intervals.
+
+    Raises:
+        ValueError: no prompts, no groups, labels that no grouped split can be made of, prompts of one content in
+            different groups, or untrained models that are fewer than three, alike, or of another architecture.
+    """
+    # Another claim asks a shared store for the other layers next.
+    shared = store is not None
+    store = ActivationStore() if store is None else store
+    readings = read(subject, untrained, labelled, [site], kind, store, ahead=shared)[site]
+    with one_thread():
+        return measure(readings, kind, seed, {"site": str(site)})
+
+
+def measure(readings: Readings, kind: Kind, seed: int, details: Mapping[str, Any]) -> Measurement:
+    """The probe of some readings, with its controls."""
+    units = readings.labelled.units
+    problem = readings.problem(readings.features, kind, seed)
+    score = held_out(problem)
+    others = rivals(readings, kind, seed)
+    controls = [gain_over(name, score, other, units, kind, seed) for name, other in others.items()]
+    models = model_scores(readings, kind, seed)
+    controls += [over_models(name, score, each, units, kind, seed) for name, each in models.items()]
+    task = _control_task(readings, score, kind, seed)
+    test = null_of(problem)
+    interval = interval_of(score, units, kind, seed)
+    growth = growth_of(problem, score, units)
+    return Measurement(
+        score=score.score,
+        low=interval.low,
+        high=interval.high,
+        n=len(score.hits),
+        groups=fewest_units(units),
+        unit=UNIT[kind],
+        controls=(
+            *controls,
+            *([task] if isinstance(task, Control) else []),
+            _shuffled(test.observed, test.null),
+        ),
+        p=test.p,
+        seed=seed,
+        details={
+            **details,
+            "permutations": len(test.null),
+            "models": {name: [each.score for each in scores] for name, scores in models.items()},
+            **_about_task(task),
+            **_about_code(readings, kind, seed),
+            **_about_r2(score, others | {name: mean_of(each) for name, each in models.items()}),
+        },
+        tokens=sum(map(len, readings.tokens)),
+        examples=_examples(readings, score, kind),
+        growth=growth,
+        units=count_units(units) if isinstance(units, Mapping) else {},
+    )
+
+
+def rivals(readings: Readings, kind: Kind, seed: int) -> dict[str, HeldOut]:
+    """By name, what needs no model, and what needs no layer of it."""
+    problem = readings.problem(readings.features, kind, seed)
+    found = {CONSTANT[kind]: constant(problem)}
+    found |= {name: held_out(readings.problem(each, kind, seed)) for name, each in readings.known.items()}
+    forms = [held_out(readings.problem(each, kind, seed)) for each in readings.embeddings]
+    if forms:
+        found["token_embeddings"] = max(forms, key=lambda form: form.score)
+    return found
+
+
+def model_scores(readings: Readings, kind: Kind, seed: int) -> dict[str, list[HeldOut]]:
+    """By kind of control model, the probe of the site in each of them."""
+    return {
+        name: held_out_models([readings.problem(each, kind, seed) for each in models])
+        for name, models in readings.models.items()
+    }
+
+
+def _control_task(readings: Readings, score: HeldOut, kind: Kind, seed: int) -> Control | str:
+    """The control, of the prompts whose type recurs in other groups; or why it is not measured."""
+    labelled = readings.labelled
+    classes = len(np.unique(labelled.labels)) if kind == "classification" else None
+    types = labelled.types
+    if types is None:
+        types = _tokens_to_memorise(readings, score, kind, classes)
+    if types is None:
+        return "not measured: no token of enough types could explain half of what is read, were it memorised"
+    enough = enough_types(types, labelled.groups, classes)
+    if isinstance(enough, str):
+        return f"not measured: {enough}"
+    rows = np.flatnonzero(enough)
+    groups, labels = labelled.groups[rows], labelled.labels[rows]
+    if kind == "classification":
+        codes = encode(labels)[1]
+        taught: NDArray[Any] = control_task(types[rows], int(codes.max()) + 1, seed, np.bincount(codes))
+    else:
+        taught = control_numbers(types[rows], labels, seed)
+    try:
+        grouped_folds(taught, groups, seed=seed, kind=kind)
+    except ValueError as error:
+        return f"not measured: {error}"
+    other = held_out(Problem.of(readings.features[rows], taught, groups, kind, seed))
+    return gain_over("control_task", score.take(rows), other, take_units(labelled.units, rows), kind, seed)
+
+
+def _tokens_to_memorise(
+    readings: Readings, score: HeldOut, kind: Kind, classes: int | None
+) -> NDArray[Any] | None:
+    """The tokens (N,) at the place, counted back from the one read, which tell most of the label in other groups.
+
+    A probe of a wide residual learns random classes of any token that it can tell. That speaks against what is read
+    only where knowing the token would explain it: so there are none if a table of them gains less than half.
+    """
+    at, tokens, groups = readings.labelled.at, readings.tokens, readings.labelled.groups
+    places = [-1] * len(tokens) if isinstance(at, str) else np.broadcast_to(at, len(tokens)).tolist()
+    read = [place % len(ids) for place, ids in zip(places, tokens, strict=True)]
+    back = range(min(read) + 1)
+    columns = np.array([[ids[end - one] for one in back] for ids, end in zip(tokens, read, strict=True)])
+    enough = [not isinstance(enough_types(column, groups, classes), str) for column in columns.T]
+    columns = columns[:, enough]
+    best = column_of(readings.problem(columns, kind, 0)) if columns.size else None
+    gain = score.score - constant(readings.problem(columns, kind, 0)).score
+    return None if best is None or best[1] < gain / 2 else columns[:, best[0]]
+
+
+def _about_task(task: Control | str) -> dict[str, Any]:
+    return {"control_task": task} if isinstance(task, str) else {"selectivity": task.gain}
+
+
+def _about_code(readings: Readings, kind: Kind, seed: int) -> dict[str, Any]:
+    """What sending the labels costs with the site, and with that of the first untrained model."""
+    if kind == "regression":
+        return {}
+    code, untrained = (
+        code_of(readings.problem(features, kind, seed))
+        for features in (readings.features, readings.models["untrained"][0])
+    )
+    return {
+        "classes": len(np.unique(readings.labelled.labels)),
+        "codelength_bits": code.bits,
+        "compression": code.compression,
+        "untrained_codelength_bits": untrained.bits,
+        "untrained_compression": untrained.compression,
+    }
+
+
+def _about_r2(score: HeldOut, others: Mapping[str, HeldOut]) -> dict[str, Any]:
+    """The plain R2 of numbers and of their controls, for comparison with what was published."""
+    if score.errors is None:
+        return {}
+    plain = {name: each.errors.r2 for name, each in others.items() if each.errors is not None}
+    return {"r2": score.errors.r2, "r2_of_controls": plain}
+
+
+def _examples(readings: Readings, score: HeldOut, kind: Kind) -> tuple[Example, ...]:
+    labels = readings.labelled.labels
+    if kind == "classification":
+        return some_examples(readings.texts, labels.tolist(), score.predictions.tolist(), score.hits > 0)
+    expected, said = ([f"{value:.4g}" for value in values] for values in (labels, score.predictions))
+    return some_examples(readings.texts, expected, said, score.hits > 0)
+
+
+def _shuffled(observed: float, null: NDArray[Any]) -> Control:
+    """Shuffled labels under the permutation test's own ridge probe; the interval is the null's, seen from the score."""
+    low, high = np.quantile(null, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    mean = float(null.mean())
+    low, high = min(float(low), mean), max(float(high), mean)
+    return Control("shuffled_labels", mean, observed - mean, observed - high, observed - low)

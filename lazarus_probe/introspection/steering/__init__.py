@@ -1,0 +1,1 @@
+"""What directions added to the residual stream do."""

@@ -1,0 +1,293 @@
+"""How much a direction does at each dose, beside random directions of equal norm.
+
+Any push of some size moves what a model says. So the curve of a direction is held against those of directions drawn at
+random: under the hypothesis that it is one of them, every order of the curves is as likely, whatever the doses do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lazarus_probe.introspection.display import Cell, table
+from lazarus_probe.introspection.generation.completions import same_answer
+from lazarus_probe.introspection.generation.damage import Unrelated, damage, unrelated_prompts
+from lazarus_probe.introspection.rates import rate
+from lazarus_probe.introspection.steering.dose_effect import Effect
+from lazarus_probe.introspection.steering.pushes import Position, Pushes, multiples, pushed, readings
+from lazarus_probe.introspection.steering.steer import random_directions
+from lazarus_probe.statistics.measurement import Curve, Damage, Measurement, some_examples
+from lazarus_probe.subject.whole_files import whole_file
+from lazarus_probe.tasks.arithmetic import is_answer, parse_number
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+# (1 + 0) / (19 + 1): with fewer, no result is rarer than one in twenty.
+RANDOM = 19
+
+
+@dataclass(frozen=True, eq=False)
+class DoseResponse:
+    """What a direction does at K doses to P prompts, and R random ones.
+
+    Attributes:
+        prompts: asked.
+        doses: in lengths of the direction.
+        layer: pushed after the block.
+        position: where; see `Pushes`.
+        norm: of the direction.
+        target: what it should make the model say; None where nothing was named.
+        effects: by name; see `dose_response`.
+        answers: (K, P) what the model said.
+        seed: of the random directions and of intervals.
+        damage: what the push at the best dose does to unrelated prompts; None where nothing can be claimed.
+    """
+
+    prompts: tuple[str, ...]
+    doses: tuple[float, ...]
+    layer: int
+    position: Position
+    norm: float
+    target: str | None
+    effects: Mapping[str, Effect]
+    answers: tuple[tuple[str, ...], ...]
+    seed: int
+    damage: Damage | None = None
+
+    @property
+    def primary(self) -> str:
+        """The effect that a verdict is about: what is said, if the target is a number; else its probability."""
+        names = ("target_answered", "target_probability", "kl")
+        return next(name for name in names if name in self.effects)
+
+    @property
+    def can_be_claimed(self) -> bool:
+        """Whether there is something to be steered to, several prompts, as one has no interval, and controls."""
+        several = len(set(self.prompts)) > 1
+        return self.target is not None and several and len(self.effects[self.primary].random) > 0
+
+    @property
+    def best(self) -> int:
+        """Which dose has the largest primary effect."""
+        return int(np.argmax(self.effects[self.primary].means))
+
+    def measurement(self) -> Measurement | None:
+        """The primary effect at its best dose with its controls; p accounts for the choice of the dose.
+
+        None where nothing can be claimed.
+        """
+        if not self.can_be_claimed:
+            return None
+        effect, best = self.effects[self.primary], self.best
+        p = effect.p()
+        controls = {"random_direction": effect.random[:, best].mean(axis=0), "unsteered": effect.unsteered}
+        return rate(
+            f"{self.primary.replace('_', ' ')} of {self.target!r}",
+            effect.values[best],
+            self.prompts,
+            controls,
+            seed=self.seed,
+            p=1.0 if p[best] is None else p[best],
+            details={"coefficient": self.doses[best], "layer": self.layer, "norm": self.norm},
+            examples=some_examples(
+                self.prompts, [self.target] * len(self.prompts), self.answers[best], effect.values[best] > 0.5
+            ),
+            curves=self.curves(self.primary),
+            damage=self.damage,
+        )
+
+    def curves(self, name: str) -> tuple[Curve, ...]:
+        """An effect's means along the doses, and those of the random directions with their range."""
+        effect, order = self.effects[name], np.argsort(self.doses, kind="stable")
+        doses = tuple(float(self.doses[i]) for i in order)
+        found = [Curve("score", doses, tuple(effect.means[order].tolist()), axis="coefficient")]
+        if len(effect.random):
+            each = effect.random_means[:, order]
+            middle, low, high = (
+                tuple(part.tolist()) for part in (each.mean(axis=0), each.min(axis=0), each.max(axis=0))
+            )
+            found.append(Curve("random_direction", doses, middle, low, high, "coefficient"))
+        return tuple(found)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Of each dose, by effect: mean, interval, n, the random directions' mean and range, and p."""
+        tests = {name: effect.p() for name, effect in self.effects.items()}
+        return [
+            {"coefficient": dose}
+            | {name: effect.row(i, tests[name][i]) for name, effect in self.effects.items()}
+            for i, dose in enumerate(self.doses)
+        ]
+
+    def as_data(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "layer": self.layer,
+            "position": self.position,
+            "norm": self.norm,
+            "target": self.target,
+            "prompts": list(self.prompts),
+            "n": len(self.prompts),
+            "random_directions": len(self.effects["kl"].random),
+            "doses": self.rows(),
+            "answers": [list(row) for row in self.answers],
+            "damage": None if self.damage is None else asdict(self.damage),
+        }
+
+    def _repr_html_(self) -> str:
+        names = list(self.effects)
+        rows = [
+            [f"{row['coefficient']:+g}"]
+            + [
+                Cell(f"{row[name]['mean']:.3f}", f"random {row[name]['random_mean']}, p {row[name]['p']}")
+                for name in names
+            ]
+            for row in self.rows()
+        ]
+        return table(f"Dose and response, layer {self.layer}", ["coefficient", *names], rows)
+
+    def draw(self, image: Path) -> Path:
+        """Draw each effect against the dose, beside the range of the random directions; the suffix says how."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(4.5 * len(self.effects), 3.4), layout="constrained")
+        for axes, name in zip(
+            figure.subplots(1, len(self.effects), squeeze=False)[0], self.effects, strict=True
+        ):
+            self._draw(axes, name)
+        with whole_file(image) as aside:
+            figure.savefig(aside, dpi=120)
+        return image
+
+    def _draw(self, axes: Any, name: str) -> None:
+        curve, *others = self.curves(name)
+        for other in others:
+            axes.fill_between(other.x, other.low, other.high, color="0.8", label="random directions")
+            axes.plot(other.x, other.y, color="0.5")
+        axes.plot(curve.x, curve.y, color="C0", marker="o", label="direction")
+        axes.set(
+            xlabel="coefficient",
+            ylabel=name.replace("_", " "),
+            title=f"layer {self.layer}, n = {len(self.prompts)}",
+        )
+        axes.grid(alpha=0.3)
+        axes.legend()
+
+
+def dose_response(
+    subject: Subject,
+    prompts: Sequence[str],
+    vector: ArrayLike,
+    layer: int,
+    doses: Sequence[float],
+    *,
+    target: str | None = None,
+    position: Position = "onward",
+    random: int = RANDOM,
+    max_tokens: int = 8,
+    seed: int = 0,
+    check: Callable[[], None] = lambda: None,
+    unrelated: Unrelated | None = None,
+) -> DoseResponse:
+    """Push prompts along a direction by each dose, and along random directions of equal norm.
+
+    The effects are `kl`, KL(unsteered || steered) of the next token in nats, and `changed`, the share of prompts that
+    are answered otherwise, numbers parsed. With a target that is one token, `target_probability` as well, and
+    `target_logit_diff`, its logit minus that of the likeliest other token unsteered. With a target that is a number,
+    `target_answered`, the share that answers it.
+
+    Args:
+        subject: the model.
+        prompts: P texts.
+        vector: (D,) the direction, in the units of the residual stream.
+        layer: pushed after the block.
+        doses: K coefficients.
+        target: a token, or a number.
+        position: where; see `Pushes`.
+        random: how many random directions.
+        max_tokens: of an answer.
+        seed: of the random directions.
+        check: called between two steps.
+        unrelated: prompts to tell the damage on; by default those of all language tasks.
+
+    Raises:
+        ValueError: no prompts or doses, a width that does not fit, a target that is neither a token nor a number, or
+            logits that are not finite.
+    """
+    if not doses:
+        raise ValueError("no doses; give at least one coefficient, as in 0,0.5,1,2")
+    token, number = target_of(subject, target)
+    vectors = [np.asarray(vector, dtype=np.float64), *random_directions(vector, random, seed)]
+    pushes = np.concatenate(
+        [np.zeros((1, len(vectors[0])), np.float32), *(multiples(one, doses) for one in vectors)]
+    )
+    acting = Pushes(layer, pushes, position)
+    found = readings(subject, prompts, acting, _reader(token), check=check)
+    said = pushed(subject, prompts, acting, max_tokens, check=check)
+    texts = [[one.text for one in row] for row in said]
+    found["changed"] = np.array(
+        [[not same_answer(row[0], text) for text in row] for row in texts], dtype=np.float64
+    )
+    if number is not None:
+        found["target_answered"] = np.array(
+            [[is_answer(text, number) for text in row] for row in texts], dtype=np.float64
+        )
+    result = DoseResponse(
+        tuple(prompts),
+        tuple(map(float, doses)),
+        layer,
+        position,
+        float(np.linalg.norm(vectors[0])),
+        target,
+        {name: _effect(name, values, doses, prompts) for name, values in found.items()},
+        tuple(tuple(row[1 + i] for row in texts) for i in range(len(doses))),
+        seed,
+    )
+    if not result.can_be_claimed:
+        return result
+    unrelated = unrelated_prompts() if unrelated is None else unrelated
+    best = Pushes(layer, pushes[[1 + result.best]], position).rows(len(unrelated.prompts))
+    return replace(result, damage=damage(subject, best, unrelated, seed=seed))
+
+
+def target_of(subject: Subject, target: str | None) -> tuple[int | None, float | None]:
+    """The token and the number that a target is; either may be None.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if target is None:
+        return None, None
+    number = parse_number(target)
+    try:
+        return subject.single_token(target), number
+    except ValueError as error:
+        if number is None:
+            raise ValueError(f"target {error}") from None
+        return None, number
+
+
+def _reader(token: int | None) -> Callable[[mx.array, mx.array, NDArray[np.intp]], dict[str, mx.array]]:
+    def read(after: mx.array, before: mx.array, _: NDArray[np.intp]) -> dict[str, mx.array]:
+        # No token so improbable counts: in float32 its difference would be rounding.
+        found = {"kl": mx.maximum((mx.exp(before) * (before - after)).sum(axis=-1), 0)}
+        if token is not None:
+            others = mx.where(mx.arange(before.shape[-1]) == token, -mx.inf, before)
+            rival = mx.argmax(others, axis=-1)[:, None]
+            found["target_probability"] = mx.exp(after[:, token])
+            found["target_logit_diff"] = after[:, token] - mx.take_along_axis(after, rival, axis=-1)[:, 0]
+        return found
+
+    return read
+
+
+def _effect(name: str, values: NDArray[np.float64], doses: Sequence[float], prompts: Sequence[str]) -> Effect:
+    """From numbers (P, 1 + K + R * K): unsteered, the direction's doses, and those of each random direction."""
+    by_direction = values[:, 1:].T.reshape(-1, len(doses), len(values))
+    return Effect(name, by_direction[0], by_direction[1:], values[:, 0], tuple(prompts), tuple(doses))

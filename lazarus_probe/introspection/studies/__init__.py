@@ -1,0 +1,1 @@
+"""Published studies as one analysis each."""

@@ -1,0 +1,288 @@
+"""Systematic arithmetic: which questions a model answers, and from which layer on the lens says so.
+
+Answers are parsed to their end. The lens (nostalgebraist, 2020) reads where the answer begins, after every layer; what
+emerges is the first token of the right answer, which for large numbers is not yet the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.introspection.display import Cell, table
+from lazarus_probe.introspection.generation.continuation import joined
+from lazarus_probe.introspection.lens.crystallisation import read_tokens
+from lazarus_probe.introspection.studies.arithmetic_questions import Question, questions
+from lazarus_probe.statistics import wilson
+from lazarus_probe.subject.chat import has_chat_template, in_chat
+from lazarus_probe.subject.generate import greedy
+from lazarus_probe.tasks.arithmetic import is_answer
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+MAX_TOKENS = 8
+
+
+@dataclass(frozen=True)
+class ArithmeticTest:
+    """What a model made of a question.
+
+    Attributes:
+        question: what was asked.
+        said: the greedy answer.
+        correct: whether it begins with the expected number.
+        emergence_layer: the first layer after which the lens has the first token of the right answer on top, or None.
+        stable_layer: the first from which on it stays there up to the last, or None.
+        peak_layer: where it is most probable.
+        peak_probability: how probable it is there.
+        first_token: the token looked for.
+        tokens: how many the right answer has.
+    """
+
+    question: Question
+    said: str
+    correct: bool
+    emergence_layer: int | None
+    stable_layer: int | None
+    peak_layer: int
+    peak_probability: float
+    first_token: str
+    tokens: int
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data, the published keys first."""
+        return {
+            "prompt": self.question.prompt,
+            "expected": self.question.fact.answer,
+            "operation": self.question.fact.operation,
+            "difficulty": self.question.difficulty,
+            "magnitude": self.question.magnitude,
+            "final_prediction": self.said,
+            "correct": self.correct,
+            "emergence_layer": self.emergence_layer,
+            "peak_layer": self.peak_layer,
+            "peak_probability": self.peak_probability,
+            "stable_layer": self.stable_layer,
+            "first_token": self.first_token,
+            "answer_tokens": self.tokens,
+        }
+
+
+@dataclass(frozen=True)
+class Share:
+    """Of some questions: how many are answered, with a Wilson interval, and at which layer the right ones emerge."""
+
+    accuracy: float
+    n: int
+    low: float
+    high: float
+    avg_emergence: float | None
+    avg_stable: float | None
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data, the published keys first."""
+        return {
+            "accuracy": self.accuracy,
+            "avg_emergence": self.avg_emergence,
+            "n": self.n,
+            "interval": [self.low, self.high],
+            "avg_stable": self.avg_stable,
+        }
+
+
+@dataclass(frozen=True)
+class ArithmeticResult:
+    """The answers to all questions.
+
+    Attributes:
+        model_id: the model's name.
+        num_layers: that it has.
+        chat: whether it was asked through its chat template.
+        results: a test each.
+        emerged: the share of questions whose right first token the lens has on top after some layer.
+        other_emerged: the same for the first token of another question's answer: what emerges by chance.
+        seed: of the questions and of the other answers.
+    """
+
+    model_id: str
+    num_layers: int
+    chat: bool
+    results: tuple[ArithmeticTest, ...]
+    emerged: float
+    other_emerged: float
+    seed: int
+
+    @property
+    def overall(self) -> Share:
+        """Of all questions."""
+        return share(self.results)
+
+    @property
+    def stats(self) -> dict[str, dict[str, Share]]:
+        """By operation, difficulty and magnitude, in the order asked."""
+        return {
+            "by_operation": _by(self.results, lambda each: each.fact.operation),
+            "by_difficulty": _by(self.results, lambda each: each.difficulty),
+            "by_magnitude": dict(sorted(_by(self.results, lambda each: each.magnitude).items())),
+        }
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data, the published keys first."""
+        return {
+            "model_id": self.model_id,
+            "num_layers": self.num_layers,
+            "total_tests": len(self.results),
+            "stats": {
+                name: {key: each.as_data() for key, each in found.items()}
+                for name, found in self.stats.items()
+            },
+            "results": [each.as_data() for each in self.results],
+            "overall": self.overall.as_data(),
+            "emergence_rate": self.emerged,
+            "controls": {"other_answer": {"emergence_rate": self.other_emerged}},
+            "chat": self.chat,
+            "seed": self.seed,
+        }
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                each.question.prompt,
+                each.question.fact.answer,
+                Cell(each.said, shade=0.3 if each.correct else -0.3),
+                each.emergence_layer,
+                each.stable_layer,
+                f"{each.peak_probability:.3f} (L{each.peak_layer})",
+            )
+            for each in self.results
+        ]
+        columns = ("question", "expected", "said", "emerges", "stays from", "peak")
+        return table(f"Arithmetic of {self.model_id}: {self.overall.accuracy:.1%}", columns, rows)
+
+
+def arithmetic(
+    subject: Subject, asked: Sequence[Question] | None = None, *, raw: bool = False, seed: int = 0
+) -> ArithmeticResult:
+    """Ask a model arithmetic, and read the logit lens after every layer where its answer begins.
+
+    The prompts are answered in batches of equal length, and read in one more run of the model.
+
+    Args:
+        subject: the model.
+        asked: the questions; the 156 of `questions` by default.
+        raw: whether to ask the plain text where the model has a chat template.
+        seed: of the questions and of the other answers that the right ones are compared with.
+
+    Raises:
+        ValueError: no questions, or a tokenizer that joins a question with its answer.
+    """
+    asked = questions(seed=seed) if asked is None else asked
+    chat = not raw and has_chat_template(subject)
+    texts = [in_chat(subject, each.prompt) if chat else each.prompt for each in asked]
+    said = greedy(subject, texts, MAX_TOKENS, stop="\n\n")
+    begun = [
+        answer_start(subject, text, _spaces(each) + str(question.fact.answer))
+        for text, each, question in zip(texts, said, asked, strict=True)
+    ]
+    firsts = [ids[start] for ids, start in begun]
+    lens = read_tokens(subject, [ids[:start] for ids, start in begun], [[token] for token in firsts])
+    on_top = lens.said == np.array(firsts)[:, None]
+    others = _others(firsts, np.random.default_rng(seed))
+    tests = [
+        ArithmeticTest(
+            question,
+            text,
+            is_answer(text, question.fact.answer),
+            first_layer(top),
+            stable_layer(top),
+            int(probability.argmax()),
+            float(probability.max()),
+            subject.decode([ids[start]]),
+            len(ids) - start,
+        )
+        for question, text, (ids, start), top, probability in zip(
+            asked, said, begun, on_top, lens.probability, strict=True
+        )
+    ]
+    chance = (lens.said == np.array(others)[:, None]).any(axis=1).mean()
+    return ArithmeticResult(
+        subject.name,
+        subject.num_layers,
+        chat,
+        tuple(tests),
+        float(on_top.any(axis=1).mean()),
+        float(chance),
+        seed,
+    )
+
+
+def answer_start(subject: Subject, prompt: str, answer: str) -> tuple[list[int], int]:
+    """The tokens of a prompt with its answer, and the position of the first that is more than spaces.
+
+    Raises:
+        ValueError: the tokenizer joins more of the prompt than spaces with the answer.
+    """
+    ids, start = joined(subject, prompt, answer)
+    while start < len(ids) - 1 and not subject.decode([ids[start]]).strip():
+        start += 1
+    return ids, start
+
+
+def first_layer(on_top: NDArray[np.bool_]) -> int | None:
+    """The first layer (of K) after which the token is on top."""
+    return int(on_top.argmax()) if on_top.any() else None
+
+
+def stable_layer(on_top: NDArray[np.bool_]) -> int | None:
+    """The first layer (of K) from which on the token is on top up to the last."""
+    if not on_top[-1]:
+        return None
+    missing = np.flatnonzero(~on_top)
+    return int(missing[-1]) + 1 if len(missing) else 0
+
+
+def share(tests: Sequence[ArithmeticTest]) -> Share:
+    """How many of some tests are right, and where those emerge on average.
+
+    Raises:
+        ValueError: no tests.
+    """
+    right = [each for each in tests if each.correct]
+    interval = wilson(len(right), len(tests))
+    return Share(
+        len(right) / len(tests),
+        len(tests),
+        interval.low,
+        interval.high,
+        _mean(each.emergence_layer for each in right),
+        _mean(each.stable_layer for each in right),
+    )
+
+
+def _mean(layers: Iterable[int | None]) -> float | None:
+    known = [layer for layer in layers if layer is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _by(tests: Sequence[ArithmeticTest], key: Callable[[Question], str]) -> dict[str, Share]:
+    names = dict.fromkeys(key(each.question) for each in tests)
+    return {name: share([each for each in tests if key(each.question) == name]) for name in names}
+
+
+def _spaces(text: str) -> str:
+    """The spaces that a text begins with."""
+    return text[: len(text) - len(text.lstrip())]
+
+
+def _others(tokens: Sequence[int], rng: np.random.Generator) -> list[int]:
+    """For each token another one, drawn among those of the other questions; -1 where all are the same."""
+    found = []
+    for token in tokens:
+        free = [other for other in tokens if other != token]
+        found.append(free[rng.integers(len(free))] if free else -1)
+    return found

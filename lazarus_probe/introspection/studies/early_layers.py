@@ -1,0 +1,252 @@
+"""What early layers carry of `7*8=`: how alike expressions look, and what a probe reads of operation, operands, answer.
+
+Every operation is asked of the same pairs of numbers, so that none can be told by the operands. Probes are scored on
+pairs they have not met (7*8, 8*7 and 7+8 stay together), beside a bag of tokens, the token embeddings, an untrained
+model and shuffled labels; the answer's probe also beside the one that is given the operands themselves, for a product
+of digits is almost linear in them. The published analysis scored its probes on what they were fitted to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.hooks import ActivationStore
+from lazarus_probe.introspection.display import table
+from lazarus_probe.introspection.probing.inputs import Labelled
+from lazarus_probe.introspection.probing.layer_probes import probes, site_of
+from lazarus_probe.introspection.studies.embedding import controls_of
+from lazarus_probe.introspection.studies.expressions import LAST, Expression, expressions, token_places
+from lazarus_probe.introspection.untrained import control_models
+from lazarus_probe.statistics import Kind
+from lazarus_probe.statistics.intervals import estimate
+from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.subject.batches import encode_all
+from lazarus_probe.sweep.progress import bar
+from lazarus_probe.tasks.arithmetic import OPERATIONS
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+TARGETS = {"op": "op_accuracy", "a": "a_r2", "b": "b_r2", "answer": "answer_r2"}
+By = Mapping[int, Mapping[str, Measurement]]
+
+
+@dataclass(frozen=True)
+class EarlyLayersResult:
+    """Similarities and probes of expressions.
+
+    Attributes:
+        model: its name.
+        layers: read after, from 0.
+        operations: asked.
+        digits: the numbers that operands are made of.
+        num_prompts: every operation on every pair of them.
+        pairs: the expressions whose cosines are given.
+        cosines: by layer, (P,) those cosines.
+        mean_cosines: by layer, of all expressions with each other, of the model and of the untrained ones.
+        probes: by layer and target (`op`, `a`, `b`, `answer`), at the last token.
+        positions: by what stands there (first operand, symbol, second operand, `=`), the same at each token; or empty.
+        seed: of folds, shuffles and intervals.
+    """
+
+    model: str
+    layers: tuple[int, ...]
+    operations: tuple[str, ...]
+    digits: tuple[int, ...]
+    num_prompts: int
+    pairs: tuple[tuple[str, str], ...]
+    cosines: Mapping[int, tuple[float, ...]]
+    mean_cosines: Mapping[int, tuple[float, float]]
+    probes: By
+    positions: Mapping[str, By]
+    seed: int
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data: the published keys, then intervals, controls and positions."""
+        data = {
+            "model": self.model,
+            "layers": list(self.layers),
+            "operations": [OPERATIONS[name].symbol for name in self.operations],
+            "digits": list(self.digits),
+            "num_prompts": self.num_prompts,
+            "similarity_results": {
+                str(layer): [
+                    {"expression_a": a, "expression_b": b, "similarity": value}
+                    for (a, b), value in zip(self.pairs, values, strict=True)
+                ]
+                for layer, values in self.cosines.items()
+            },
+            "probe_results": _scores(self.probes),
+            "mean_similarity": {
+                str(layer): {"model": model, "untrained": untrained}
+                for layer, (model, untrained) in self.mean_cosines.items()
+            },
+            **_details(self.probes),
+            "seed": self.seed,
+        }
+        if self.positions:
+            data["position_results"] = {
+                name: {"probe_results": _scores(by), **_details(by)} for name, by in self.positions.items()
+            }
+        return data
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (f"L{layer}", *(estimate(each.score, each.low, each.high) for each in found.values()))
+            for layer, found in self.probes.items()
+        ]
+        targets = [TARGETS[name] for name in next(iter(self.probes.values()))]
+        return table(f"Early layers of {self.model}", ("layer", *targets), rows)
+
+
+def _scores(by: By) -> dict[str, dict[str, float | None]]:
+    """Every score, and None for that of the operation where only one is asked."""
+    return {
+        str(layer): {key: row[name].score if name in row else None for name, key in TARGETS.items()}
+        for layer, row in by.items()
+    }
+
+
+def _details(by: By) -> dict[str, Any]:
+    def of(field: Any) -> dict[str, Any]:
+        return {str(layer): {TARGETS[n]: field(each) for n, each in row.items()} for layer, row in by.items()}
+
+    return {
+        "intervals": of(lambda each: [each.low, each.high]),
+        "controls": of(controls_of),
+        "plain_r2": of(lambda each: each.details.get("r2")),
+        "n": of(lambda each: each.n),
+        "groups": of(lambda each: each.groups),
+        "p": of(lambda each: each.p),
+    }
+
+
+def early_layers(
+    subject: Subject,
+    layers: Sequence[int],
+    operations: Sequence[str] = ("multiply", "add", "subtract"),
+    digits: Sequence[int] = range(2, 9),
+    *,
+    positions: bool = False,
+    seed: int = 0,
+    progress: bool = False,
+) -> EarlyLayersResult:
+    """Read expressions after some layers: cosines between them, and probes of what they are made of and come to.
+
+    All prompts run once for each position through the model, five untrained models and five lesioned ones of each kind.
+
+    Args:
+        subject: the model.
+        layers: to read after.
+        operations: asked, by name.
+        digits: whole numbers that the operands are made of.
+        positions: whether to probe every token besides the last.
+        seed: of folds, shuffles and intervals.
+        progress: whether to show a bar on standard error.
+
+    Raises:
+        ValueError: as `expressions`; or with positions, a tokenizer that joins operands with symbols.
+        IndexError: a layer that does not exist.
+    """
+    asked = expressions(operations, digits)
+    texts = [str(each) for each in asked]
+    tokens = encode_all(subject, texts)
+    places = token_places(subject, asked, tokens) if positions else {LAST: [len(ids) - 1 for ids in tokens]}
+    untrained, store = control_models(subject), ActivationStore()
+    targets = _targets(asked)
+    families = np.array([each.family for each in asked])
+    with bar(len(places) * len(layers) * len(targets), progress) as step:
+
+        def probed(name: str, target: str) -> dict[int, Measurement]:
+            labels, kind, known = targets[target]
+            labelled = Labelled(texts, labels, families, at=places[name])
+            found = probes(
+                subject, untrained, labelled, layers, kind, known=known, store=store, seed=seed, step=step
+            )
+            return {
+                layer: replace(each, details={**each.details, "position": name})
+                for layer, each in found.items()
+            }
+
+        by_target = {name: {target: probed(name, target) for target in targets} for name in places}
+    found = {
+        name: {layer: {target: by[target][layer] for target in targets} for layer in layers}
+        for name, by in by_target.items()
+    }
+    sites = [site_of(layer) for layer in layers]
+    inside = store.get(subject, tokens, sites, at=places[LAST])
+    others = [store.get(model, tokens, sites, at=places[LAST]) for model in untrained]
+    shown = _some(asked)
+    return EarlyLayersResult(
+        subject.name,
+        tuple(layers),
+        tuple(operations),
+        tuple(digits),
+        len(asked),
+        tuple((texts[i], texts[j]) for i, j in shown),
+        {layer: tuple(_cosine(inside[site_of(layer)], shown)) for layer in layers},
+        {
+            layer: (
+                _mean_cosine(inside[site_of(layer)]),
+                float(np.mean([_mean_cosine(each[site_of(layer)]) for each in others])),
+            )
+            for layer in layers
+        },
+        found[LAST],
+        found if positions else {},
+        seed,
+    )
+
+
+def _targets(asked: Sequence[Expression]) -> dict[str, tuple[NDArray[Any], Kind, dict[str, NDArray[Any]]]]:
+    """By name: the labels, their kind, and what else the probe is given instead."""
+    names = [each.operation for each in asked]
+    numbers = np.array([each.operands for each in asked], dtype=float)
+    answers = np.array([each.answer for each in asked], dtype=float)
+    several: dict[str, tuple[NDArray[Any], Kind, dict[str, NDArray[Any]]]] = {}
+    if len(set(names)) > 1:
+        several["op"] = (np.array(names), "classification", {})
+    return several | {
+        "a": (numbers[:, 0], "regression", {}),
+        "b": (numbers[:, 1], "regression", {}),
+        "answer": (answers, "regression", {"operands": _linear(names, numbers)}),
+    }
+
+
+def _linear(names: Sequence[str], numbers: NDArray[Any]) -> NDArray[Any]:
+    """Features (N, 3 x operations) that let a probe be linear in the operands within each operation."""
+    rows = np.concatenate([np.ones((len(numbers), 1)), numbers], axis=1)
+    return np.concatenate(
+        [rows * (np.array(names) == each)[:, None] for each in dict.fromkeys(names)], axis=1
+    )
+
+
+def _some(asked: Sequence[Expression]) -> list[tuple[int, int]]:
+    """Pairs of expressions to show: those of the first and the last two numbers, in every operation."""
+    families = [each.family for each in asked if each.a < each.b]
+    families = [families[0], families[-1]]
+    rows = [row for row, each in enumerate(asked) if each.family in families and each.a < each.b]
+    return list(combinations(rows, 2))
+
+
+def _unit(values: NDArray[Any]) -> NDArray[np.float64]:
+    rows = values.astype(np.float64)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
+
+
+def _cosine(values: NDArray[Any], pairs: Sequence[tuple[int, int]]) -> list[float]:
+    unit = _unit(values)
+    return [float(unit[i] @ unit[j]) for i, j in pairs]
+
+
+def _mean_cosine(values: NDArray[Any]) -> float:
+    """Over all pairs of different rows."""
+    unit, count = _unit(values), len(values)
+    total = unit.sum(axis=0)
+    return float((total @ total - count) / (count * (count - 1)))

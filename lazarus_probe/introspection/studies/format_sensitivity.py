@@ -1,0 +1,259 @@
+"""Does a space at the end of a prompt change what a model answers, more than another harmless change does?
+
+The state at the last token differs between the two formats in any model, since the last token does. So what counts is
+the answer, numbers parsed; and as any change of a prompt may change an answer, a space at its other end is the control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.hooks.activations import collect
+from lazarus_probe.hooks.sites import logits, resid_post
+from lazarus_probe.introspection.display import table
+from lazarus_probe.introspection.generation.answer_onset import expected_of, onset
+from lazarus_probe.introspection.generation.completions import generate, same_answer
+from lazarus_probe.introspection.geometry.layer_similarity import Clusters, clusters, cosines_of
+from lazarus_probe.introspection.rates import rate
+from lazarus_probe.statistics.measurement import Measurement, some_examples
+from lazarus_probe.tasks.arithmetic import parse_number
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+LABELS = ("working", "broken")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt in one format.
+
+    Attributes:
+        prompt: as it was asked.
+        tokens: it, in tokens.
+        output: what the model said.
+        answer: the number that begins with, or None.
+        right: whether that is the right one; None where no right one is known.
+    """
+
+    prompt: str
+    tokens: tuple[str, ...]
+    output: str
+    answer: float | None
+    right: bool | None
+
+
+@dataclass(frozen=True)
+class PromptFormats:
+    """One prompt in the two formats, and with a space before it for comparison.
+
+    Attributes:
+        with_space: ending in one space.
+        without: ending in none.
+        control: without, but with a space before it.
+        changed: whether the space at the end changes the answer.
+        control_changed: whether the space before it does.
+        kl: KL(without || with) of the next token, in nats. Where the answer begins with a space, that is large.
+        control_kl: KL(without || control).
+    """
+
+    with_space: Asked
+    without: Asked
+    control: Asked
+    changed: bool
+    control_changed: bool
+    kl: float
+    control_kl: float
+
+
+@dataclass(frozen=True)
+class LayerFormats:
+    """The states at the last token after one block.
+
+    Attributes:
+        layer: the block.
+        clusters: of all prompts, those with a space `working` and those without `broken`.
+        pair: the mean cosine of a prompt in the two formats.
+        control: that of a prompt without a space and with one before it.
+        others: that of different prompts without a space; None for one prompt.
+    """
+
+    layer: int
+    clusters: Clusters
+    pair: float
+    control: float
+    others: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class FormatSensitivity:
+    """What a space at the end does to N prompts."""
+
+    prompts: tuple[PromptFormats, ...]
+    layers: tuple[LayerFormats, ...]
+    seed: int
+
+    def lack(self) -> str | None:
+        """Why nothing can be measured; None where it can."""
+        if len(self.prompts) < 2:
+            return "one prompt cannot show it; give at least 5"
+        if all(one.with_space.tokens == one.without.tokens for one in self.prompts):
+            return "the tokenizer drops the space at the end, so both formats are the same to the model"
+        if all(one.control.tokens == one.without.tokens for one in self.prompts):
+            return "the tokenizer drops the space of the control, so there is nothing to compare with"
+        return None
+
+    def measurement(self) -> Measurement | None:
+        """The share of prompts whose answer the space changes, beside that of a space before them; None if `lack`."""
+        if self.lack() is not None:
+            return None
+        changed = np.array([one.changed for one in self.prompts], dtype=np.float64)
+        return rate(
+            "share of answers changed",
+            changed,
+            [one.without.prompt for one in self.prompts],
+            {"leading_space": np.array([one.control_changed for one in self.prompts], dtype=np.float64)},
+            seed=self.seed,
+            examples=some_examples(
+                [one.with_space.prompt for one in self.prompts],
+                [one.without.output for one in self.prompts],
+                [one.with_space.output for one in self.prompts],
+                changed > 0,
+            ),
+        )
+
+    def right(self) -> tuple[int, int, int]:
+        """How many are answered right with the space, and without, of how many whose answer is known."""
+        known = [one for one in self.prompts if one.without.right is not None]
+        return (
+            sum(bool(one.with_space.right) for one in known),
+            sum(bool(one.without.right) for one in known),
+            len(known),
+        )
+
+    def as_data(self) -> dict[str, Any]:
+        """As plain data."""
+        with_space, without, known = self.right()
+        measured = self.measurement()
+        return {
+            "prompts": [one.without.prompt for one in self.prompts],
+            "labels": list(LABELS),
+            "layers": [one.layer for one in self.layers],
+            "n": len(self.prompts),
+            "results": [asdict(one) for one in self.prompts],
+            "layer_results": [asdict(one) for one in self.layers],
+            "summary": {
+                "changed": sum(one.changed for one in self.prompts),
+                "control_changed": sum(one.control_changed for one in self.prompts),
+                "interval": None if measured is None else [measured.low, measured.high],
+                "gain_over_control": None if measured is None else asdict(measured.controls[0]),
+                "right_with_space": with_space,
+                "right_without": without,
+                "known_answers": known,
+                "mean_kl": float(np.mean([one.kl for one in self.prompts])),
+                "control_mean_kl": float(np.mean([one.control_kl for one in self.prompts])),
+                "missing": self.lack(),
+            },
+        }
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                repr(one.without.prompt),
+                repr(one.without.output),
+                repr(one.with_space.output),
+                "yes" if one.changed else "no",
+            )
+            for one in self.prompts
+        ]
+        return table("A space at the end of a prompt", ("prompt", "without", "with", "changed"), rows)
+
+
+def format_sensitivity(
+    subject: Subject,
+    prompts: Sequence[str],
+    layers: Sequence[int],
+    *,
+    max_tokens: int = 8,
+    seed: int = 0,
+    check: Callable[[], None] = lambda: None,
+) -> FormatSensitivity:
+    """Ask prompts with a space at their end and without, and with one before them as the control.
+
+    Args:
+        subject: the model.
+        prompts: N texts; spaces at their end are dropped, and those that are the same then are one.
+        layers: after which blocks to compare states.
+        max_tokens: of an answer.
+        seed: of intervals.
+        check: called between two steps.
+
+    Raises:
+        ValueError: no prompts or layers, or a prompt of nothing but spaces.
+    """
+    bare = list(dict.fromkeys(prompt.rstrip(" ") for prompt in prompts))
+    if "" in bare:
+        raise ValueError("a prompt is nothing but spaces, and empty without them; give some text")
+    count = len(bare)
+    texts = [*(f"{prompt} " for prompt in bare), *bare, *(f" {prompt}" for prompt in bare)]
+    said = [one.text for one in generate(subject, texts, max_tokens, check=check)]
+    sites = [resid_post(layer) for layer in layers]
+    found = collect(subject, texts, [*sites, logits()])
+    check()
+    asked = [_asked(subject, text, output) for text, output in zip(texts, said, strict=True)]
+    sides = found[logits()].reshape(3, count, -1).swapaxes(0, 1)
+    rows = zip(asked[:count], asked[count : 2 * count], asked[2 * count :], sides, strict=True)
+    return FormatSensitivity(
+        tuple(_formats(*row) for row in rows),
+        tuple(_layer(layer, cosines_of(found[site])) for layer, site in zip(layers, sites, strict=True)),
+        seed,
+    )
+
+
+def _asked(subject: Subject, prompt: str, output: str) -> Asked:
+    expected = expected_of(prompt)
+    place = None if expected is None else onset(output, expected)
+    right = None if expected is None else place is not None and not output[: place[0]].strip()
+    tokens = tuple(subject.decode([token]) for token in subject.encode(prompt))
+    return Asked(prompt, tokens, output, parse_number(output), right)
+
+
+def _formats(with_space: Asked, without: Asked, control: Asked, scores: NDArray[Any]) -> PromptFormats:
+    return PromptFormats(
+        with_space,
+        without,
+        control,
+        not same_answer(with_space.output, without.output),
+        not same_answer(control.output, without.output),
+        _kl(scores[1], scores[0]),
+        _kl(scores[1], scores[2]),
+    )
+
+
+def _kl(before: NDArray[Any], after: NDArray[Any]) -> float:
+    """KL(before || after) in nats, from logits (V,)."""
+    one, two = (_log_softmax(scores.astype(np.float64)) for scores in (before, after))
+    return max(0.0, float(np.exp(one) @ (one - two)))
+
+
+def _log_softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    scores = scores - scores.max()
+    return np.asarray(scores - np.log(np.exp(scores).sum()))
+
+
+def _layer(layer: int, matrix: NDArray[np.float64]) -> LayerFormats:
+    """From cosines (3N, 3N) between all prompts with a space, without, and with one before them."""
+    count = len(matrix) // 3
+    bare = matrix[count : 2 * count, count : 2 * count]
+    return LayerFormats(
+        layer,
+        clusters(matrix[: 2 * count, : 2 * count], [LABELS[0]] * count + [LABELS[1]] * count),
+        float(np.diag(matrix, count)[:count].mean()),
+        float(np.diag(matrix, count)[count:].mean()),
+        float(bare[np.triu_indices(count, 1)].mean()) if count > 1 else None,
+    )

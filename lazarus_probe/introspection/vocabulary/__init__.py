@@ -1,0 +1,1 @@
+"""Whether a layer's logit lens says the word of a class."""

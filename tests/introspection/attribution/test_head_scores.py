@@ -1,0 +1,161 @@
+"""Head scores against a naive loop, on an induction circuit set by hand, and on models that have none."""
+
+# ruff: noqa: N806 - L is the name that the field gives to the length
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import sqrt
+
+import numpy as np
+import pytest
+
+from lazarus_probe.hooks import trace
+from lazarus_probe.introspection.attribution import head_scores as module
+from lazarus_probe.introspection.attribution.head_scores import attention_to, head_scores
+from lazarus_probe.introspection.attribution.repeated_tokens import repeated_tokens
+from lazarus_probe.introspection.estimates import next_above, over_rows
+from lazarus_probe.organisms.planted import weights as by_hand
+from lazarus_probe.subject import Subject
+
+LENGTH = 16
+SAID = slice(8, 24)  # dimensions that no other circuit uses here
+
+
+@pytest.fixture(scope="module")
+def planted(organism):
+    """Head 0 of layer 0 looks one token back, head 1 of layer 1 for the token that came after this one."""
+    size, rng = organism.anatomy.vocab_size, np.random.default_rng(0)
+    weights = by_hand.blank(2, size, rng)
+    codes = rng.choice([-1.0, 1.0], size=(size, 16))
+    weights["model.embed_tokens.weight"][:, by_hand.CODE] = codes
+    weights["lm_head.weight"][:, SAID] = codes
+    _look_one_back(weights)
+    _match(weights)
+    return Subject.from_model(by_hand.assemble(weights), organism.tokenizer, name="induction")
+
+
+def _look_one_back(weights):
+    """The three fastest pairs of RoPE agree at one distance alone among some sixty; it brings the code there along."""
+    attention, size = "model.layers.0.self_attn", sqrt(by_hand.SHARPNESS * 4) / by_hand.LARGE
+    for pair in range(3):
+        turn = 10000.0 ** (-pair / 8)
+        rows = [pair, pair + 8]
+        weights[f"{attention}.q_proj.weight"][rows, by_hand.CONSTANT] = (
+            size * np.cos(turn),
+            -size * np.sin(turn),
+        )
+        weights[f"{attention}.k_proj.weight"][pair, by_hand.CONSTANT] = size
+    for row, (source, target) in enumerate(zip(by_hand.CODE, by_hand.ANSWER, strict=True)):
+        weights[f"{attention}.v_proj.weight"][row, source] = 1.0
+        weights[f"{attention}.o_proj.weight"][target, row] = 1.0
+
+
+def _match(weights):
+    """Queries are the token's own code and keys that of the token before, in the slow pairs, which hardly turn."""
+    attention, first = "model.layers.1.self_attn", 16
+    for row in (4, 5, 6, 7, 12, 13, 14, 15):
+        weights[f"{attention}.q_proj.weight"][first + row, by_hand.CODE[row]] = 6.0
+        weights[f"{attention}.k_proj.weight"][first + row, by_hand.ANSWER[row]] = 6.0
+    for row in range(16):
+        weights[f"{attention}.v_proj.weight"][first + row, by_hand.CODE[row]] = 1.0
+        weights[f"{attention}.o_proj.weight"][8 + row, first + row] = 1.0
+
+
+def test_the_planted_heads_are_named_and_no_others(planted):
+    """The induction head and the previous-token head are found where they were put, and the repetition is foreseen."""
+    found = head_scores(planted, LENGTH, 5, untrained=3)
+    assert found.kinds["induction"].named == ((1, 1),)
+    assert found.kinds["duplicate"].named == ()
+    assert (0, 0) in found.kinds["previous"].named
+    # The scratch heads, the last of each layer, look back a distance that was drawn: one may be 1.
+    assert set(found.kinds["previous"].named) <= {(0, 0), (0, 3), (1, 3)}
+    assert found.kinds["induction"].best == (1, 1)
+    assert found.kinds["induction"].score[1, 1] > 0.8
+    assert found.kinds["induction"].control[1, 1] < 0.2
+    assert found.copying_gain[1] > 1.0
+    assert found.as_data()["induction"]["named"] == [{"layer": 1, "head": 1, "name": "induction head"}]
+    assert "control 0." in found._repr_html_()
+
+
+def test_untrained_models_have_no_such_heads(organism):
+    """The null: nothing is named in an untrained model."""
+    found = head_scores(organism.untrained(), 8, 5, untrained=3)
+    assert all(kind.named == () for kind in found.kinds.values())
+
+
+def test_scores_are_those_of_a_naive_loop(grouped):
+    """Each score is the mean, over the tokens named in its definition, of one number of the attention pattern."""
+    drawn = repeated_tokens(grouped, 6, 2, seed=3)
+    pattern = np.array(trace(grouped, drawn.repeated, "pattern.2")["pattern.2"])
+    found = attention_to(pattern, drawn.start, 6)
+    for row, tokens in enumerate(drawn.repeated.tolist()):
+        L, sums = len(tokens), {"induction": [], "duplicate": [], "previous": []}
+        for at in range(1, L):
+            sums["previous"].append(pattern[row, 1, at, at - 1])
+            if at > 6:  # after the beginning of sequence and the first half
+                before = tokens.index(tokens[at])
+                sums["duplicate"].append(pattern[row, 1, at, before])
+                sums["induction"].append(pattern[row, 1, at, before + 1])
+        for name, values in sums.items():
+            assert found[name][row, 1] == pytest.approx(np.mean(values), abs=1e-6)
+
+
+def test_rows_repeat_and_the_other_order_shares_no_place(organism):
+    """A half comes twice; in the other order no token has its place, or the token before it, of the first half."""
+    drawn = repeated_tokens(organism, 8, 6, seed=1)
+    first = drawn.repeated[:, 1:9]
+    assert (drawn.repeated[:, 9:] == first).all()
+    assert (drawn.repeated[:, 0] == organism.tokenizer.bos_token_id).all()
+    for half, other in zip(first.tolist(), drawn.shuffled[:, 9:].tolist(), strict=True):
+        assert len(set(half)) == 8
+        assert sorted(half) == sorted(other)
+        assert all(a != b for a, b in zip(half, other, strict=True))
+        follows = set(pairwise(half))
+        assert not follows & set(pairwise(other))
+    special = set(organism.tokenizer.all_special_ids)
+    assert not special & set(first.ravel().tolist())
+    assert (repeated_tokens(organism, 8, 6, seed=2).repeated != drawn.repeated).any()
+    assert set(repeated_tokens(organism, 4, 2, vocabulary=[7, 8, 9, 10]).repeated[:, 1:].ravel()) == {
+        7,
+        8,
+        9,
+        10,
+    }
+
+
+def test_batches_of_rows_change_nothing(grouped, monkeypatch):
+    """Rows that are run one by one have the scores of rows that are run together."""
+    whole = head_scores(grouped, 5, 5, untrained=3)
+    monkeypatch.setattr(module, "PATTERN_BYTES", 1)
+    single = head_scores(grouped, 5, 5, untrained=3)
+    for name, kind in whole.kinds.items():
+        np.testing.assert_allclose(kind.score, single.kinds[name].score, atol=1e-5)
+
+
+def test_what_cannot_be_scored_is_refused(grouped):
+    """An error says what would do."""
+    with pytest.raises(ValueError, match="at least 5"):
+        head_scores(grouped, 8, 4)
+    with pytest.raises(ValueError, match="2 untrained models"):
+        head_scores(grouped, 8, 5, untrained=2)
+    with pytest.raises(ValueError, match="length is 3"):
+        head_scores(grouped, 3, 5)
+    with pytest.raises(ValueError, match="there are 2 tokens"):
+        head_scores(grouped, 8, 5, vocabulary=[5, 6])
+
+
+def test_estimates_are_those_of_student():
+    """The interval over rows is Student's, and the prediction interval covers what it promises."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(9, 2))
+    found = over_rows(values)
+    reach = 2.306004 * values.std(axis=0, ddof=1) / 3  # the 97.5% quantile of t with 8 degrees of freedom
+    np.testing.assert_allclose(found.low, values.mean(axis=0) - reach, rtol=1e-6)
+    np.testing.assert_allclose(found.high, values.mean(axis=0) + reach, rtol=1e-6)
+    assert np.isnan(over_rows([1.0]).low)
+    draws = rng.normal(size=(2000, 6))
+    below = np.mean([row[5] <= next_above(row[:5]) for row in draws])
+    assert below == pytest.approx(0.975, abs=0.012)
+    with pytest.raises(ValueError, match="at least 3"):
+        next_above([1.0, 2.0])
