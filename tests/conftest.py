@@ -33,7 +33,7 @@ FIRST = (
     "hypotheses/test_answering.py",
     "calibration/test_false_alarms.py",
     "experiments/test_study.py",
-    "cli/test_embedding.py",
+    "cli/studies/test_embedding.py",
     "claims/test_falsify.py",
 )
 VARIANTS = {

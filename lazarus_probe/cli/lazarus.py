@@ -14,7 +14,7 @@ from lazarus_probe.cli.run import run, show_version
 # By command: its module here, and the first line of its help.
 COMMANDS = {
     "introspect": ("introspect", "What goes on inside a model, and what training does to it."),
-    "train": ("train", "Train a model, with or without LoRA: on responses, or on rewards."),
+    "train": ("training.train", "Train a model, with or without LoRA: on responses, or on rewards."),
     "experiment": ("experiment", "Whole studies of a model, each ending in verdicts."),
     "report": (
         "report",

@@ -93,14 +93,14 @@ def _files(item: Item) -> tuple[Path, ...]:
     program, *words = item.of.split()
     if program == "circuit":
         return tuple(
-            sorted([*(tests / "cli").glob("test_circuit*.py"), *(tests / "circuit").glob("test_*.py")])
+            sorted([*(tests / "cli" / "circuit").glob("test_*.py"), *(tests / "circuit").glob("test_*.py")])
         )
     name = words[-1].replace("-", "_")
     folders = ("cli", "introspection", "training")
     direct = [path for folder in folders for path in sorted((tests / folder).rglob(f"test_{name}.py"))]
-    direct += [tests / "cli" / f"{TOGETHER[name]}.py"] if name in TOGETHER else []
-    other = [tests / "cli" / "test_train.py", tests / "training" / "test_config.py"] if name == "sft" else []
-    return tuple(path for path in (*direct, *other) if path.exists())
+    direct += sorted((tests / "cli").rglob(f"{TOGETHER[name]}.py")) if name in TOGETHER else []
+    training = [tests / "cli" / "training" / "test_train.py", tests / "training" / "test_config.py"]
+    return tuple(path for path in (*direct, *(training if name == "sft" else ())) if path.exists())
 
 
 @cache

@@ -9,7 +9,7 @@ import pytest
 
 from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.verdict import judge
-from lazarus_probe.cli.commutativity import ALIKE, LEVELS, judged, level_of
+from lazarus_probe.cli.geometry.commutativity import ALIKE, LEVELS, judged, level_of
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.introspection.geometry.commutativity import commutativity, cosine
 from lazarus_probe.introspection.geometry.swaps import Swap, default_swaps, drawn_pairs, parse_swaps, value_of

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.claims.judging import judge_declared
-from lazarus_probe.cli.patch_text import rates_text
+from lazarus_probe.cli.patching.patch_text import rates_text
 from lazarus_probe.hooks.interventions import patch
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.generation.damage import Unrelated

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lazarus_probe.cli.class_reading import verdict_lines, verdict_of
+from lazarus_probe.cli.probing.class_reading import verdict_lines, verdict_of
 from lazarus_probe.hooks import trace
 from lazarus_probe.introspection.probing.class_probe import class_probe, labelled_classes, probabilities
 from lazarus_probe.introspection.probing.inputs import Labelled, Readings

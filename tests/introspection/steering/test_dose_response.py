@@ -8,7 +8,7 @@ import pytest
 from mlx.utils import tree_map_with_path
 from scipy.special import rel_entr, stdtrit
 
-from lazarus_probe.cli.dose import verdict_of
+from lazarus_probe.cli.steering.dose import verdict_of
 from lazarus_probe.hooks.interventions import steer
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import trace

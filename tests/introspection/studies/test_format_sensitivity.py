@@ -8,7 +8,7 @@ import pytest
 from mlx.utils import tree_map_with_path
 from scipy.special import rel_entr
 
-from lazarus_probe.cli.format_sensitivity import verdict_of
+from lazarus_probe.cli.studies.format_sensitivity import verdict_of
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.studies.format_sensitivity import format_sensitivity
 from lazarus_probe.subject import Subject

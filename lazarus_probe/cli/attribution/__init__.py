@@ -1,0 +1,1 @@
+"""Commands that split logits and score heads."""

@@ -1,0 +1,91 @@
+"""`lazarus introspect logit-attribution`: what each component adds to a logit by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompt
+from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.parsing import check_output, parse_prompt
+from lazarus_probe.cli.patching.pairs import estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lazarus_probe.introspection.attribution.logit_attribution import LogitAttribution
+
+BAR = 24
+
+
+def logit_attribution(
+    model: Model,
+    prompt: Prompt,
+    adapter: Adapter = None,
+    answer: Annotated[
+        str | None, typer.Option(help="The token to explain.", show_default="what the model says")
+    ] = None,
+    other: Annotated[
+        str | None, typer.Option(help="A token to compare it with.", show_default="none: the logit itself")
+    ] = None,
+    heads: Annotated[bool, typer.Option("--heads", help="Split attention into its heads.")] = False,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Only the largest parts, by size.", show_default="all, in order")
+    ] = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Split a logit, or a difference of two, into what each component adds to it directly.
+
+    Elhage et al. 2021. The parts add up to the model's own logit, with the final norm's scale held; the error is
+    printed, and a model whose logits are no such sum is refused. A direct effect is not the whole effect of a part.
+    """
+    check_output(output)
+    prompts = parse_prompt(prompt)
+    from lazarus_probe.introspection.attribution import logit_attribution as analysis
+    from lazarus_probe.subject.subject import Subject
+
+    subject = Subject.load(model, adapter)
+    found = analysis.logit_attribution(subject, prompts, answer, other, heads)
+    data = {"prompts": prompts, **found.as_data(), "about": about(subject)}
+    deliver(data, as_text(subject.name, prompts, found, top), as_json=as_json, output=output)
+
+
+def as_text(name: str, prompts: Sequence[str], found: LogitAttribution, top: int | None) -> str:
+    """The parts in order or by size, with bars."""
+    data = found.as_data()
+    lines = [title(f"DIRECT LOGIT ATTRIBUTION: {name}")]
+    lines.append(
+        f"Prompt: {prompts[0]!r}" if len(prompts) == 1 else f"{len(prompts)} prompts: means over them"
+    )
+    lines += [_metric(found), ""]
+    parts = data["parts"]
+    largest = max(abs(part["contribution"]) for part in parts) or 1.0
+    if top is not None:
+        parts = sorted(parts, key=lambda part: -abs(part["contribution"]))[:top]
+    rows = [
+        (
+            part["part"],
+            ("+" if part["contribution"] >= 0 else "-") * round(BAR * abs(part["contribution"]) / largest),
+            estimate(part["contribution"], part["low"], part["high"]),
+        )
+        for part in parts
+    ]
+    lines.append(columns([("Part", "", "Contribution"), *rows], (16, BAR)))
+    total, sum_ = (sum(data[key]) / len(prompts) for key in ("total", "sum"))
+    lines.append(f"\nSum of all parts {sum_:+.4f}; the model's own {total:+.4f}")
+    lines.append(f"Largest error of a sum: {found.residual_error:.1e} of the logit")
+    lines.append("What a part adds directly is not all it does: patch it to see what later parts make of it.")
+    return "\n".join(lines)
+
+
+def _metric(found: LogitAttribution) -> str:
+    answers = _names(found.answer_texts)
+    if found.other_texts is None:
+        return f"Logit of {answers}"
+    return f"Logit of {answers} minus logit of {_names(found.other_texts)}"
+
+
+def _names(texts: Sequence[str]) -> str:
+    return repr(texts[0]) if len(set(texts)) == 1 else "each prompt's token"

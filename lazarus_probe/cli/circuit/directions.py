@@ -1,0 +1,149 @@
+"""`circuit directions`: from collected activations to directions that a model can be steered along."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lazarus_probe.cli.circuit.analyze import Activations, Layer, about_file, chosen
+from lazarus_probe.cli.options import AsJson, Layers, Seed
+from lazarus_probe.cli.output import as_text, columns, deliver, plain, title
+from lazarus_probe.cli.parsing import check_output
+from lazarus_probe.subject.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from lazarus_probe.circuit.extraction import Extraction
+
+
+class Method(StrEnum):
+    """How a direction is made."""
+
+    DIFF_MEANS = "diff_means"
+    LDA = "lda"
+    PROBE_WEIGHTS = "probe_weights"
+
+
+def directions(
+    activations: Activations,
+    layer: Layer = None,
+    layers: Layers = None,
+    method: Annotated[
+        Method, typer.Option(help="Difference of the means, Fisher's discriminant, or weights of a probe.")
+    ] = Method.DIFF_MEANS,
+    per_tool: Annotated[
+        bool, typer.Option("--per-tool", help="Also a direction to each category of the positive label.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Save to NAME.npz and NAME.json (NAME_TOOL.npz a tool)."),
+    ] = None,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Extract the directions that separate two labels, scored on templates not met.
+
+    Accuracy and separation (Cohen's d) are of templates that had no part in the direction, beside the prompts' words
+    alone and shuffled labels. `lazarus introspect steer -d NAME.npz` takes the best layer.
+    """
+    file = npz_file(output)
+    from lazarus_probe.circuit.activations import read_activations
+    from lazarus_probe.circuit.directions import extract, extract_per_category, save
+
+    collected = read_activations(activations)
+    wanted = chosen(collected, layer, layers)
+    found = extract(collected, wanted, method, seed=seed)
+    of_tools = extract_per_category(collected, wanted, method, seed=seed) if per_tool else {}
+    data = found.as_data()
+    if per_tool:
+        data["per_tool"] = {tool: each.as_data() for tool, each in of_tools.items()}
+    data["about"] = about_file(collected, seed)
+    text = as_read([found, *of_tools.values()], method)
+    if file is not None:
+        files = {file: found} | of_files(file, of_tools)
+        for path, each in files.items():
+            save(path, each)
+        write_whole(file.with_suffix(".json"), as_text(plain(data)) + "\n")
+        text += f"\nSaved to: {', '.join(map(str, [*files, file.with_suffix('.json')]))}"
+    deliver(data, text, as_json=as_json)
+
+
+def npz_file(output: Path | None) -> Path | None:
+    """The npz file that `--output` means; its suffix may be left out.
+
+    Raises:
+        ValueError: another suffix, or a place that cannot be written to.
+    """
+    if output is None:
+        return None
+    if not output.name:
+        raise ValueError(f"--output {output} is a folder; give a name in it")
+    file = output if output.suffix in (".npz", ".json") else output.with_name(f"{output.name}.npz")
+    for suffix in (".npz", ".json"):
+        check_output(file.with_suffix(suffix))
+    return file.with_suffix(".npz")
+
+
+def of_files(file: Path, of_tools: Mapping[str, Extraction]) -> dict[Path, Extraction]:
+    """By file, the directions of each tool; what a tool is called comes from a file, and must not name a place."""
+    found = {}
+    for number, (tool, each) in enumerate(of_tools.items()):
+        name = re.sub(r"[^\w-]+", "_", tool)[:40]
+        path = file.with_name(f"{file.stem}_{name}.npz")
+        found[file.with_name(f"{file.stem}_{name}_{number}.npz") if path in found else path] = each
+    return found
+
+
+def as_read(extractions: list[Extraction], method: str) -> str:
+    """The directions as text."""
+    first = extractions[0]
+    lines = [title(f"Directions: {first.model_id}"), f"Method: {method}"]
+    for found in extractions:
+        one = found.best
+        lines += [
+            "",
+            f"{found.positive} vs {found.negative} ({one.n_positive} and {one.n_negative} prompts):",
+        ]
+        rows = [
+            [
+                "layer",
+                "norm",
+                "separation",
+                "held out",
+                "interval",
+                "majority",
+                "balanced",
+                "bag_of_words",
+                "shuffled",
+                "p",
+            ]
+        ]
+        for layer, each in found.directions.items():
+            data = each.as_data()
+            rows.append(
+                [
+                    f"L{layer}",
+                    f"{data['norm']:.3f}",
+                    f"{each.separation:.2f}",
+                    f"{each.accuracy:.2f}",
+                    f"[{each.low:.2f}, {each.high:.2f}]",
+                    f"{each.majority:.2f}",
+                    f"{each.balanced:.2f}",
+                    f"{each.controls[-1].score:.2f}",
+                    f"{each.null_accuracy:.2f}",
+                    f"{each.p:.3f}",
+                ]
+            )
+        lines += [columns(rows, [6, 8, 11, 9, 14, 9, 9, 13, 9]), verdict(found)]
+    return "\n".join(lines)
+
+
+def verdict(found: Extraction) -> str:
+    """In a line, whether any direction separates what it was not made of."""
+    good = [f"L{layer}" for layer, each in found.directions.items() if each.beyond_controls]
+    where = ", ".join(good) if good else f"no layer (best L{found.best.layer}: {found.best.verdict})"
+    return f"Separates templates not met beyond shuffled labels, a constant and the prompts' words: {where}"

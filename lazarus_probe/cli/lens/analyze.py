@@ -1,0 +1,281 @@
+"""`lazarus introspect analyze`: a prompt read by the logit lens, layer by layer, as it is or under edits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lazarus_probe.cli.lens.analyze_edits import Edits, answer_of, inject_of, override_of, steer_of
+from lazarus_probe.cli.lens.analyze_layers import STEP, Strategy, config_of
+from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Prompt
+from lazarus_probe.cli.output import RULE, about, deliver
+from lazarus_probe.cli.parsing import check_output, checked_text, parse_prompt
+
+if TYPE_CHECKING:
+    from lazarus_probe.introspection.lens.analysis import AnalysisConfig, AnalysisResult
+    from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
+    from lazarus_probe.introspection.lens.answer_emergence import AnswerEmergence
+
+GENERATED = 30
+
+
+class Computed(StrEnum):
+    """What is computed exactly and put in."""
+
+    NONE = "none"
+    ARITHMETIC = "arithmetic"
+
+
+def analyze(
+    model: Model,
+    prompt: Prompt,
+    adapter: Adapter = None,
+    layer_strategy: Annotated[
+        Strategy | None, typer.Option(help="Which layers to read.", show_default="evenly_spaced")
+    ] = None,
+    layer_step: Annotated[
+        int | None,
+        typer.Option(
+            "--layer-step", "-s", min=1, help="Read every Nth layer, and the last.", show_default=str(STEP)
+        ),
+    ] = None,
+    all_layers: Annotated[bool, typer.Option("--all-layers", help="Read every layer.")] = False,
+    layers: Layers = None,
+    top_k: Annotated[int, typer.Option(min=1, max=100, help="Predictions to show a layer.")] = 5,
+    track: Annotated[
+        list[str] | None,
+        typer.Option("--track", "-t", help="A token to follow; of several tokens the first. Repeatable."),
+    ] = None,
+    embedding_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Scale embeddings by this instead.", show_default="the model's own, as its code does"
+        ),
+    ] = None,
+    residual: Annotated[
+        bool, typer.Option("--residual", help="Also measure what attention and MLP write into the stream.")
+    ] = False,
+    chat: Annotated[
+        bool, typer.Option("--chat/--raw", help="Ask in the model's chat template, or the plain text.")
+    ] = False,
+    prefix: Annotated[
+        str | None, typer.Option(help="Text that the answer is forced to begin with; read after it.")
+    ] = None,
+    find_answer: Annotated[
+        bool | None,
+        typer.Option(
+            "--find-answer/--no-find-answer",
+            help="Generate, find where the answer begins, and say at which layer it shows there.",
+            show_default="only with --expected",
+        ),
+    ] = None,
+    expected: Annotated[
+        str | None, typer.Option(help="The answer to find.", show_default="computed for `a op b`")
+    ] = None,
+    gen_tokens: Annotated[
+        int | None,
+        typer.Option("--gen-tokens", "-n", min=1, help="Tokens to find it in.", show_default=str(GENERATED)),
+    ] = None,
+    steer: Annotated[
+        str | None,
+        typer.Option(metavar="FILE[:C]", help="Add C (1) times a saved direction after its layer."),
+    ] = None,
+    steer_neuron: Annotated[
+        int | None, typer.Option(min=0, help="Add --strength to this coordinate of the residual stream.")
+    ] = None,
+    steer_layer: Annotated[
+        int | None, typer.Option(help="Steer after this layer.", show_default="the direction's own")
+    ] = None,
+    strength: Annotated[float | None, typer.Option(help="How much to steer.", show_default="1")] = None,
+    inject_layer: Annotated[int | None, typer.Option(help="Put --inject-token in after this layer.")] = None,
+    inject_token: Annotated[
+        str | None,
+        typer.Option(
+            help="A token whose embedding goes into the stream at the last position, at its length."
+        ),
+    ] = None,
+    inject_blend: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="0 leaves the stream, 1 replaces it.", show_default="1"),
+    ] = None,
+    compute_override: Annotated[
+        Computed,
+        typer.Option(
+            help="`arithmetic`: compute the prompt's `a op b` exactly, and push the stream at the last position, "
+            "by its own length, to where the lens says the answer's first token."
+        ),
+    ] = Computed.NONE,
+    compute_layer: Annotated[
+        int | None, typer.Option(help="After which layer to push.", show_default="80% of the depth")
+    ] = None,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read a prompt by the logit lens: what the model would say if it stopped after each layer.
+
+    The lens is the model's own final norm and unembedding (nostalgebraist 2020) on the residual stream at the last
+    position; ranks are exact over the whole vocabulary. Edits act at the last position, steering also on every
+    token generated.
+    """
+    from lazarus_probe.subject.load import num_layers_of
+
+    texts = parse_prompt(prompt)
+    check_output(output)
+    asked = _answers(find_answer, expected, gen_tokens, texts)
+    tokens = [checked_text(text, "--track") for text in track or []]
+    if "" in tokens:
+        raise ValueError("--track is empty; give at least one character")
+    if prefix is not None and not checked_text(prefix, "--prefix"):
+        raise ValueError("--prefix is empty; give at least one character")
+    if embedding_scale is not None and not 0 < embedding_scale < float("inf"):
+        raise ValueError(f"--embedding-scale {embedding_scale} is unusable; give a positive number")
+    count = num_layers_of(model)
+    config = config_of(layer_strategy, layer_step, all_layers, layers, count, top_k, tokens, residual)
+    edits = Edits(
+        steer_of(steer, steer_neuron, steer_layer, strength, count),
+        inject_of(inject_layer, inject_token, inject_blend, count),
+        override_of(compute_override, compute_layer, count),
+    )
+    from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
+
+    analyzer = ModelAnalyzer.from_pretrained(model, embedding_scale, adapter)
+    inputs = [_input(analyzer, text, chat, prefix) for text in texts]
+    found = _found(analyzer, texts, inputs, config, edits, asked, prefix or "")
+    data = [each.as_data() for each in found]
+    whole = data[0] if len(found) == 1 else {"results": data}
+    whole = whole | {"model_info": _info(analyzer), "chat": chat, "prefix": prefix, "edits": edits.lines}
+    text = "\n\n".join([_header(analyzer, edits), f"\n\n{RULE}\n\n".join(map(_text, found))])
+    deliver(whole | {"about": about(analyzer.subject)}, text, as_json=as_json, output=output)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The answers to find, one a prompt, and in how many tokens."""
+
+    expected: Sequence[str]
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of one prompt: read, read without the edits if there are any, and its answer if that was asked."""
+
+    result: AnalysisResult
+    unedited: AnalysisResult | None
+    answer: AnswerEmergence | None
+
+    def as_data(self) -> dict[str, Any]:
+        """As plain data."""
+        data = self.result.as_data()
+        if self.unedited is not None:
+            data["unedited"] = asdict(self.unedited.final_prediction[0])
+        if self.answer is not None:
+            data["answer"] = self.answer.as_data()
+        return data
+
+
+def _answers(
+    wanted: bool | None, expected: str | None, gen_tokens: int | None, texts: Sequence[str]
+) -> Asked | None:
+    if not (expected is not None if wanted is None else wanted):
+        for name, value in (("--expected", expected), ("--gen-tokens", gen_tokens)):
+            if value is not None:
+                raise ValueError(f"{name} {value} is about finding the answer; give --find-answer")
+        return None
+    if expected is not None and len(texts) > 1:
+        raise ValueError(f"--expected {expected!r} is one answer for {len(texts)} prompts; give one prompt")
+    if expected is not None and not checked_text(expected, "--expected").strip():
+        raise ValueError("--expected is empty; give a number or a word")
+    answers = (
+        [answer_of(text, "--find-answer needs --expected") for text in texts]
+        if expected is None
+        else [expected]
+    )
+    return Asked(answers, gen_tokens or GENERATED)
+
+
+def _input(analyzer: ModelAnalyzer, text: str, chat: bool, prefix: str | None) -> str:
+    from lazarus_probe.subject.chat import in_chat
+
+    whole = in_chat(analyzer.subject, text) if chat else text
+    return whole + (prefix or "")
+
+
+def _found(
+    analyzer: ModelAnalyzer,
+    texts: Sequence[str],
+    inputs: Sequence[str],
+    config: AnalysisConfig,
+    edits: Edits,
+    asked: Asked | None,
+    prefix: str,
+) -> list[Found]:
+    """Every prompt read, in one run where nothing is edited: some edits are of one prompt."""
+    acting = [edits.of_prompt(analyzer, *pair) for pair in zip(inputs, texts, strict=True)]
+    plain = analyzer.run_batch(inputs, config)
+    found = []
+    for i, (whole, acts) in enumerate(zip(inputs, acting, strict=True)):
+        result = analyzer.run(whole, config, acts) if edits else plain[i]
+        answer = (
+            _answer(analyzer, whole, asked.expected[i], asked.max_tokens, acts, prefix) if asked else None
+        )
+        found.append(Found(result, plain[i] if edits else None, answer))
+    return found
+
+
+def _answer(analyzer: ModelAnalyzer, *asked: Any) -> AnswerEmergence:
+    from lazarus_probe.introspection.lens.answer_emergence import answer_emergence
+
+    return answer_emergence(analyzer, *asked)
+
+
+def _info(analyzer: ModelAnalyzer) -> dict[str, Any]:
+    return asdict(analyzer.model_info) | {"embedding_scale": analyzer.config.embedding_scale}
+
+
+def _header(analyzer: ModelAnalyzer, edits: Edits) -> str:
+    info, scale = analyzer.model_info, analyzer.config.embedding_scale
+    lines = [
+        f"Model: {info.model_id}",
+        f"  Family: {info.family}",
+        f"  Layers: {info.num_layers}",
+        f"  Hidden size: {info.hidden_size}",
+        f"  Vocab size: {info.vocab_size}",
+        f"  Tied embeddings: {info.has_tied_embeddings}",
+    ]
+    if scale is not None and scale != 1:
+        lines.append(f"  Embedding scale: {scale:g}")
+    return "\n".join([*lines, *(f"  Edit: {line}" for line in edits.lines)])
+
+
+def _text(found: Found) -> str:
+    parts = [found.result.to_display()]
+    if found.unedited is not None:
+        before = found.unedited
+        parts.append(f"Without the edits: {before.predicted_token!r} ({before.predicted_probability:.4f})")
+    if found.answer is not None:
+        parts.append(_answer_text(found.answer))
+    return "\n\n".join(parts)
+
+
+def _answer_text(answer: AnswerEmergence) -> str:
+    lines = ["=== Answer ===", f"  Generated: {answer.generated!r}"]
+    if answer.in_prefix:
+        return "\n".join([*lines, f"  Expected {answer.expected}: begins in the prefix that was given"])
+    if answer.onset is None or answer.evolution is None:
+        return "\n".join([*lines, f"  Expected {answer.expected}: not found"])
+    cut = "; cut off by --gen-tokens, it may go on" if answer.cut else ""
+    evolution = answer.evolution
+    lines.append(
+        f"  Expected {answer.expected}: begins in generated token {answer.onset}, {evolution.token!r}{cut}"
+    )
+    layer, stable = evolution.emergence_layer, evolution.stable_layer
+    if layer is None:
+        return "\n".join([*lines, "  --> Never top-1 there"])
+    stays = "" if stable == layer else f", and stays so from {stable}"
+    lines.append(f"  --> There it becomes top-1 at layer {layer}{stays}")
+    return "\n".join(lines)

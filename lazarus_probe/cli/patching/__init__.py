@@ -1,0 +1,1 @@
+"""Commands that patch states from one prompt into another."""

@@ -1,0 +1,139 @@
+"""`lazarus introspect path-patch`: what one component tells another, all other ways cut."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Model, Output
+from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.parsing import check_output
+from lazarus_probe.cli.patching.pairs import (
+    Answer,
+    Other,
+    Pairs,
+    Source,
+    Target,
+    described,
+    estimate,
+    pairs_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lazarus_probe.hooks.sites import Site
+    from lazarus_probe.introspection.patching.pairs import PromptPair, Tokens
+    from lazarus_probe.introspection.patching.path_patching import PathEffects
+    from lazarus_probe.subject.subject import Subject
+
+
+class Mlps(StrEnum):
+    """What becomes of the MLPs between sender and receiver."""
+
+    recomputed = "recomputed"
+    frozen = "frozen"
+
+
+def path_patch(
+    model: Model,
+    source: Source = None,
+    target: Target = None,
+    pairs: Pairs = None,
+    adapter: Adapter = None,
+    sender: Annotated[
+        str, typer.Option(help="Sites as in head_out.3.1,mlp_out.2; or all: every head and MLP.")
+    ] = "all",
+    receiver: Annotated[
+        str,
+        typer.Option(
+            help="logits, queries.L.H, keys.L.G, values.L.G, head_out.L.H, mlp_out.L, resid_post.L."
+        ),
+    ] = "logits",
+    mlps: Annotated[
+        Mlps, typer.Option(help="MLPs between the two: computed anew, or held at the target's values.")
+    ] = Mlps.recomputed,
+    position: Annotated[
+        int | None, typer.Option(help="Patch the sender there alone.", show_default="everywhere")
+    ] = None,
+    answer: Answer = None,
+    other: Other = None,
+    top: Annotated[int, typer.Option(min=1, help="Senders shown; the data has all.")] = 15,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Measure what senders tell one receiver directly, with all other paths frozen.
+
+    Wang et al. 2022 (arXiv:2211.00593). The sender's output comes from the source, all other attention after it keeps
+    the target's values, and what then reaches the receiver is put into a run of the target that is otherwise free.
+    """
+    check_output(output)
+    given = pairs_of(source, target, pairs, answer, other)
+    end, senders = _parsed(receiver, sender)
+    from lazarus_probe.introspection.patching import path_patching
+    from lazarus_probe.introspection.patching.pairs import tokens_of
+    from lazarus_probe.subject.subject import Subject
+    from lazarus_probe.sweep.metrics import logit_diff
+
+    subject = Subject.load(model, adapter)
+    tokens = tokens_of(subject, given)
+    found = path_patching.path_patch(
+        subject,
+        [pair.target for pair in given],
+        [pair.source for pair in given],
+        path_patching.senders_below(subject, end) if senders is None else senders,
+        end,
+        logit_diff(tokens.answers, tokens.others),
+        hold_mlps=mlps == Mlps.frozen,
+        position=position,
+    )
+    data = {
+        "pairs": [{"source": pair.source, "target": pair.target} for pair in given],
+        "answer_id": list(tokens.answers),
+        "other_id": list(tokens.others),
+        "position": position,
+    }
+    text = as_text(subject, found, given, tokens, top)
+    deliver(found.as_data() | data | {"about": about(subject)}, text, as_json=as_json, output=output)
+
+
+def _parsed(receiver: str, sender: str) -> tuple[Site, list[Site] | None]:
+    from lazarus_probe.hooks.sites import Site
+
+    names = None if sender == "all" else [Site.parse(name.strip()) for name in sender.split(",")]
+    return Site.parse(receiver), names
+
+
+def as_text(
+    subject: Subject, found: PathEffects, pairs: Sequence[PromptPair], tokens: Tokens, top: int
+) -> str:
+    """The senders by the size of their effect."""
+    data = found.as_data()
+    lines = [title(f"PATH PATCHING to {found.receiver}: {subject.name}")]
+    lines.append(described(subject, pairs, tokens.answers, tokens.others))
+    lines.append(
+        f"Target {data['target']:+.3f}, source {data['source']:+.3f}; MLPs between: {data['mlps']}\n"
+    )
+    rows = [
+        (one["site"], f"{one['share']:.1%}", *_control(one), estimate(one["effect"], one["low"], one["high"]))
+        for one in data["senders"][:top]
+    ]
+    control = ("Other source",) if rows and len(rows[0]) > 3 else ()
+    lines.append(columns([("Sender", "Share", *control, "Effect"), *rows], (16, 9, *(13 for _ in control))))
+    if len(data["senders"]) > top:
+        lines.append(f"... and {len(data['senders']) - top} more with smaller effects")
+    lines.append("\nShare is of the difference between source and target.")
+    if control:
+        lines.append(
+            "Other source: the effect with another pair's source; what goes beyond it is of the pair's own."
+        )
+    if len(pairs) < 2:
+        lines.append("One pair shows no more than that pair; give several with --pairs for an interval.")
+    return "\n".join(lines)
+
+
+def _control(one: dict[str, Any]) -> tuple[str, ...]:
+    effect = one["other_source"]
+    return () if effect != effect else (f"{effect:+.3f}",)

@@ -1,0 +1,1 @@
+"""Commands that probe layers and look at neurons."""

@@ -1,0 +1,107 @@
+"""`lazarus introspect classifier`: can classes of prompts be read at each layer?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Seed
+from lazarus_probe.cli.output import about, deliver, title
+from lazarus_probe.cli.parsing import check_output, parse_prompts
+from lazarus_probe.cli.probing.class_reading import (
+    class_lines,
+    class_prompts,
+    classes_and_groups,
+    control_lines,
+    layer_lines,
+    layers_asked,
+    prediction_lines,
+    verdict_lines,
+    verdict_of,
+    with_verdict,
+)
+
+if TYPE_CHECKING:
+    from lazarus_probe.claims.verdict import Verdict
+    from lazarus_probe.introspection.probing.class_probe import ClassProbe
+
+
+def classifier(
+    model: Model,
+    classes: Annotated[
+        list[str],
+        typer.Option("--classes", "-c", metavar="LABEL:P1|P2", help="A class; or LABEL:@FILE. Repeat it."),
+    ],
+    test: Annotated[
+        str | None, typer.Option("--test", "-t", help="Prompts to name the class of: a|b, or @FILE.")
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            help="One name a prompt, class after class: g1|g1|g2, or @FILE. A split keeps them whole."
+        ),
+    ] = None,
+    layers: Layers = None,
+    adapter: Adapter = None,
+    seed: Seed = 0,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a linear probe for classes of prompts at every layer, and score it on held-out ones.
+
+    Beside it stand a bag of tokens, the token embeddings, untrained models of the same shape and shuffled labels. An
+    operator's sign is in the bag already: only the gain over these says something about the model. Files with
+    "category" give groups as well.
+    """
+    check_output(output)
+    given, units = classes_and_groups(_classes(classes), groups)
+    tests = [] if test is None else parse_prompts(test, "--test")
+    asked, _ = layers_asked(model, layers, None)
+    from lazarus_probe.introspection.probing.class_probe import class_probe
+    from lazarus_probe.subject.subject import Subject
+
+    subject = Subject.load(model, adapter)
+    found = class_probe(subject, given, layers=asked, groups=units, tests=tests, seed=seed)
+    verdict = verdict_of(found)
+    data = with_verdict(found.as_data(), found, verdict) | {"about": about(subject, seed)}
+    deliver(data, _text(found, verdict), as_json=as_json, output=output)
+
+
+def _classes(given: list[str]) -> dict[str, tuple[list[str], list[str] | None]]:
+    """The prompts of each label.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: no label, one given twice, or no prompts.
+    """
+    found: dict[str, tuple[list[str], list[str] | None]] = {}
+    for text in given:
+        label, colon, prompts = text.partition(":")
+        if not colon or not label.strip():
+            raise ValueError(f"--classes {text!r} has no label; write it as in 'add:1 + 2 = |3 + 4 = '")
+        if label in found:
+            raise ValueError(f"--classes gives the label {label!r} twice; put all its prompts into one")
+        found[label] = class_prompts(prompts, f"--classes {label}")
+    return found
+
+
+def _text(found: ClassProbe, verdict: Verdict) -> str:
+    return "\n".join(
+        [
+            title("CLASSIFIER PROBE"),
+            f"Model: {found.model}",
+            f"Layers: {found.num_layers}",
+            f"Classes: {', '.join(found.classes)}",
+            *class_lines(found.classes),
+            "",
+            *layer_lines(found),
+            f"Best layer: L{found.best_layer} ({found.best.accuracy:.1%})",
+            "",
+            *control_lines(found),
+            "",
+            *prediction_lines(found),
+            *([""] if found.predictions else []),
+            *verdict_lines(found, verdict),
+        ]
+    )

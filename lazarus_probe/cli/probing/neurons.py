@@ -1,0 +1,320 @@
+"""`lazarus introspect neurons`: what single neurons do over prompts, and which tell labels apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompts, Seed
+from lazarus_probe.cli.output import about, deliver
+from lazarus_probe.cli.parsing import check_output, layer_of, parse_layers, parse_prompts
+from lazarus_probe.cli.probing.neuron_text import claim_of, text_of, verdict_of
+
+if TYPE_CHECKING:
+    from lazarus_probe.introspection.directions.direction_file import Direction
+    from lazarus_probe.introspection.probing.neuron_map import NeuronMap, SiteKind
+    from lazarus_probe.introspection.probing.separating_neurons import Separation
+    from lazarus_probe.subject.subject import Subject
+
+TOP = 10
+
+
+class Site(StrEnum):
+    """What a neuron is."""
+
+    RESID_POST = "resid_post"
+    NEURONS = "neurons"
+
+
+def neurons(
+    model: Model,
+    prompts: Prompts,
+    layer: Annotated[
+        int | None, typer.Option("--layer", "-l", help="The layer.", show_default="the direction's")
+    ] = None,
+    layers: Annotated[str | None, typer.Option(help="Several layers, as in 0,4-7, or all.")] = None,
+    neurons: Annotated[str | None, typer.Option("--neurons", "-n", help="Which, as in 3,17,100-110.")] = None,
+    neuron_names: Annotated[str | None, typer.Option(help="What to call them: a|b.")] = None,
+    from_direction: Annotated[
+        Path | None, typer.Option(help="The neurons of the largest weights of this saved direction.")
+    ] = None,
+    auto_discover: Annotated[
+        bool, typer.Option("--auto-discover", help="Search all neurons for those that tell --labels apart.")
+    ] = False,
+    labels: Annotated[str | None, typer.Option(help="A label a prompt: a|a|b, or @FILE.")] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(help="With --labels: a group a prompt, which splits keep whole; g1|g1|g2, or @FILE."),
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many, of --from-direction or --auto-discover.", show_default="10"),
+    ] = None,
+    site: Annotated[
+        Site,
+        typer.Option(
+            help="resid_post: coordinates of the residual stream after the layer, which this command calls neurons; "
+            "neurons: activations of the layer's MLP, which the word means elsewhere."
+        ),
+    ] = Site.RESID_POST,
+    steer: Annotated[
+        str | None, typer.Option(metavar="FILE[:C]", help="Add C times this direction at the last token.")
+    ] = None,
+    strength: Annotated[float | None, typer.Option(help="Of --steer, without :C.", show_default="1")] = None,
+    adapter: Adapter = None,
+    seed: Seed = 0,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what single neurons do at the last token of each prompt, and find those that tell labels apart.
+
+    A search among thousands of neurons always finds some: p is that of the best of all of them under shuffled labels,
+    and the search is tested on held-out prompts, beside neurons of untrained and lesioned models and counts of tokens.
+    """
+    check_output(output)
+    texts = parse_prompts(prompts)
+    asked = _asked(
+        texts,
+        _indices(neurons),
+        neuron_names,
+        from_direction,
+        auto_discover,
+        top_k,
+        _labels(labels, groups, texts),
+    )
+    push = _push(steer, strength)
+    asked = asked if push is None else replace(asked, push=push)
+    places = _layers(model, layer, layers, asked.direction)
+    if asked.push is not None:
+        from lazarus_probe.introspection.probing.neuron_map import check_push
+
+        direction, _ = asked.push
+        check_push(direction, places, site.value, len(direction.vector))
+    from lazarus_probe.subject.subject import Subject
+
+    subject = Subject.load(model, adapter)
+    found = _read(subject, asked, places, site.value, seed)
+    from lazarus_probe.claims.judging import verdict_data
+
+    verdict = verdict_of(found)
+    data = found.as_data() | {
+        "verdict": None if verdict is None else verdict_data(claim_of(found.labels or ()), verdict),
+        "about": about(subject, seed),
+    }
+    deliver(data, text_of(found, verdict), as_json=as_json, output=output)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for, as far as no model is needed to know it."""
+
+    prompts: list[str]
+    neurons: list[int] | None
+    names: list[str] | None
+    direction: Direction | None
+    discover: bool
+    top: int
+    labels: list[str] | None
+    groups: list[str] | None
+    push: tuple[Direction, float] | None = None
+
+
+def _asked(
+    prompts: list[str],
+    chosen: list[int] | None,
+    neuron_names: str | None,
+    from_direction: Path | None,
+    discover: bool,
+    top_k: int | None,
+    labels_and_groups: tuple[list[str] | None, list[str] | None],
+) -> Asked:
+    from lazarus_probe.introspection.directions.direction_file import read_direction
+
+    labels, groups = labels_and_groups
+    if chosen is None and from_direction is None and not discover:
+        raise ValueError("no neurons to look at: give --neurons, --from-direction or --auto-discover")
+    if discover and chosen is not None:
+        raise ValueError("--auto-discover searches all neurons: drop it or --neurons")
+    if discover and labels is None:
+        raise ValueError("--auto-discover needs --labels, one a prompt, as in 'a|a|b|b'")
+    if chosen is not None and top_k is not None:
+        raise ValueError("--top-k is of --from-direction or --auto-discover: drop it or --neurons")
+    names = _names(neuron_names, chosen)
+    direction = None if from_direction is None else read_direction(from_direction)
+    return Asked(prompts, chosen, names, direction, discover, top_k or TOP, labels, groups)
+
+
+def _names(text: str | None, chosen: list[int] | None) -> list[str] | None:
+    """The names of `--neuron-names`.
+
+    Raises:
+        ValueError: no neurons to name, or another number of them.
+    """
+    if text is None:
+        return None
+    names = parse_prompts(text, "--neuron-names")
+    if chosen is None:
+        raise ValueError("--neuron-names names the neurons of --neurons: give those as well")
+    if len(names) != len(chosen):
+        raise ValueError(
+            f"--neuron-names has {len(names)} names for {len(chosen)} neurons; give one for each"
+        )
+    return names
+
+
+def _labels(
+    labels: str | None, groups: str | None, prompts: list[str]
+) -> tuple[list[str] | None, list[str] | None]:
+    """The labels and the groups, one of each a prompt.
+
+    Raises:
+        ValueError: groups without labels, or what tells nothing apart.
+    """
+    from lazarus_probe.introspection.probing.separating_neurons import check_labels
+
+    if labels is None:
+        if groups is not None:
+            raise ValueError("--groups is of --labels: give those as well")
+        return None, None
+    units = None if groups is None else parse_prompts(groups, "--groups")
+    given = parse_prompts(labels, "--labels")
+    check_labels(prompts, given, units)
+    return given, units
+
+
+def _push(steer: str | None, strength: float | None) -> tuple[Direction, float] | None:
+    from lazarus_probe.introspection.directions.direction_file import read_direction, split_spec
+
+    if steer is None:
+        if strength is not None:
+            raise ValueError("--strength is of --steer FILE: give that as well")
+        return None
+    path, coefficient = split_spec(steer)
+    if coefficient is not None and strength is not None:
+        raise ValueError(f"--steer {steer} and --strength {strength:g} both give a coefficient; drop one")
+    return read_direction(path), next((c for c in (coefficient, strength) if c is not None), 1.0)
+
+
+def _indices(text: str | None) -> list[int] | None:
+    """The neurons of `3,17,100-110`, in the order given.
+
+    Raises:
+        ValueError: not of that form, or one given twice.
+    """
+    if text is None:
+        return None
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        ends = (first, last if dash else first)
+        if not all(end.isascii() and end.isdigit() and len(end) < 7 for end in ends) or int(ends[0]) > int(
+            ends[1]
+        ):
+            raise ValueError(
+                f"--neurons {text}: {part.strip()!r} is no neuron or range; write as in 3,17,100-110"
+            )
+        found += range(int(ends[0]), int(ends[1]) + 1)
+    twice = (
+        next((neuron for neuron in found if found.count(neuron) > 1), None) if len(found) < 10_000 else None
+    )
+    if twice is not None:
+        raise ValueError(f"--neurons {text}: neuron {twice} is given twice")
+    return found
+
+
+def _layers(model: str, layer: int | None, layers: str | None, direction: Direction | None) -> list[int]:
+    """The layers to look at.
+
+    Raises:
+        ValueError: none, both options, or a layer that the model does not have.
+    """
+    from lazarus_probe.subject.load import num_layers_of
+
+    if layer is not None and layers is not None:
+        raise ValueError("--layer and --layers both say where to look: drop one")
+    if layer is None and layers is None and direction is None:
+        raise ValueError("no layer to look at: give --layer N, or --layers as in 0,4-7")
+    count = num_layers_of(model)
+    if layers is not None:
+        return parse_layers(layers, count)
+    if layer is not None:
+        return [layer_of(layer, count)]
+    return [layer_of(direction.layer, count, "--from-direction has layer")] if direction else []
+
+
+def _read(subject: Subject, asked: Asked, layers: list[int], site: SiteKind, seed: int) -> NeuronMap:
+    from lazarus_probe.hooks.store import ActivationStore
+    from lazarus_probe.introspection.probing.neuron_map import NeuronMap, read_neurons
+
+    store = ActivationStore()
+    plain = read_neurons(subject, asked.prompts, layers, site, store)
+    whole = (
+        plain if asked.push is None else read_neurons(subject, asked.prompts, layers, site, store, asked.push)
+    )
+    _check_width(asked, min(each.shape[1] for each in whole.values()))
+    separation = _separation(subject, asked, whole, site, seed)
+    chosen = _chosen(asked, separation)
+    weights = {} if asked.direction is None else {n: float(asked.direction.vector[n]) for n in chosen}
+    return NeuronMap(
+        model=subject.name,
+        site=site,
+        neurons=chosen,
+        names=asked.names or [f"N{neuron}" for neuron in chosen],
+        prompts=asked.prompts,
+        labels=asked.labels,
+        activations={layer: each[:, chosen] for layer, each in whole.items()},
+        weights=weights,
+        discovered=asked.discover,
+        separation=separation,
+        unsteered=None if asked.push is None else {layer: each[:, chosen] for layer, each in plain.items()},
+        push=None
+        if asked.push is None
+        else {
+            "direction": asked.push[0].name,
+            "layer": asked.push[0].layer,
+            "coefficient": asked.push[1],
+        },
+    )
+
+
+def _check_width(asked: Asked, width: int) -> None:
+    high = max(asked.neurons or [0])
+    if high >= width:
+        raise ValueError(f"--neurons: there is no neuron {high}; there are 0 to {width - 1} here")
+    if asked.direction is not None and len(asked.direction.vector) != width:
+        raise ValueError(
+            f"--from-direction {asked.direction.name!r} has dimension {len(asked.direction.vector)}, "
+            f"and there are {width} neurons here; give a direction of this model and site"
+        )
+
+
+def _separation(
+    subject: Subject, asked: Asked, whole: dict[int, Any], site: SiteKind, seed: int
+) -> Separation | None:
+    if asked.labels is None:
+        return None
+    from lazarus_probe.introspection.probing.neuron_map import read_neurons
+    from lazarus_probe.introspection.probing.separating_neurons import separating
+    from lazarus_probe.introspection.untrained import control_models, faced
+    from lazarus_probe.subject.control_models import built
+
+    theirs = {
+        kind: [read_neurons(built(model), asked.prompts, list(whole), site) for model in models]
+        for kind, models in faced(subject, control_models(subject)).items()
+    }
+    only = None if asked.discover else _chosen(asked, None)
+    return separating(subject, asked.prompts, asked.labels, whole, theirs, seed, only, asked.groups)
+
+
+def _chosen(asked: Asked, separation: Separation | None) -> list[int]:
+    from lazarus_probe.introspection.probing.neuron_map import top_weights
+
+    if asked.discover and separation is not None:
+        return separation.top(asked.top)
+    if asked.neurons is not None:
+        return asked.neurons
+    return [] if asked.direction is None else top_weights(asked.direction, asked.top)

@@ -1,0 +1,208 @@
+"""`lazarus introspect probe`: two classes of prompts, the layers that tell them apart, and a direction between them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Seed
+from lazarus_probe.cli.output import about, deliver, title
+from lazarus_probe.cli.parsing import check_output, parse_prompts
+from lazarus_probe.cli.probing.class_reading import (
+    class_lines,
+    class_prompts,
+    classes_and_groups,
+    control_lines,
+    layer_lines,
+    layers_asked,
+    prediction_lines,
+    verdict_lines,
+    verdict_of,
+    with_verdict,
+)
+
+if TYPE_CHECKING:
+    from lazarus_probe.claims.verdict import Verdict
+    from lazarus_probe.introspection.directions.class_direction import ClassDirection
+    from lazarus_probe.introspection.directions.direction_file import Direction
+    from lazarus_probe.introspection.probing.class_probe import ClassProbe
+    from lazarus_probe.subject.subject import Subject
+
+
+class Method(StrEnum):
+    """How the direction is made."""
+
+    LOGISTIC = "logistic"
+    DIFFERENCE = "difference"
+
+
+def probe(
+    model: Model,
+    class_a: Annotated[str, typer.Option(help="Prompts of the first class: a|b|c, or @FILE.")],
+    class_b: Annotated[str, typer.Option(help="Prompts of the second class: a|b|c, or @FILE.")],
+    label_a: Annotated[str, typer.Option(help="What the first class is called.")] = "class_a",
+    label_b: Annotated[str, typer.Option(help="What the second class is called.")] = "class_b",
+    test: Annotated[
+        str | None, typer.Option("--test", "-t", help="Prompts to name the class of: a|b, or @FILE.")
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option("--layer", "-l", help="The layer to select.", show_default="the best")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Layers to probe, as in 0,4-7, or all.", show_default="all")
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            help="One name a prompt, class a's first: g1|g1|g2, or @FILE. A split keeps them whole."
+        ),
+    ] = None,
+    method: Annotated[
+        Method,
+        typer.Option(
+            help="Of the direction: a logistic regression's coefficient, or the difference of means."
+        ),
+    ] = Method.LOGISTIC,
+    save_direction: Annotated[
+        Path | None, typer.Option(help="Save the direction to this .npz or .json file.")
+    ] = None,
+    adapter: Adapter = None,
+    seed: Seed = 0,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Probe every layer for two classes of prompts, and extract a direction between them.
+
+    Accuracies are of held-out prompts, beside a bag of tokens, the token embeddings, untrained models of the same
+    shape and shuffled labels. The direction points from class b to class a and is as long as their means are apart
+    along it, so that steering by 1 takes one mean to the other. Files with "category" give groups as well.
+    """
+    check_output(output)
+    _check_direction(save_direction)
+    if label_a == label_b:
+        raise ValueError(f"--label-a and --label-b are both {label_a!r}; give two names")
+    given, units = classes_and_groups(
+        {label_a: class_prompts(class_a, "--class-a"), label_b: class_prompts(class_b, "--class-b")}, groups
+    )
+    tests = [] if test is None else parse_prompts(test, "--test")
+    places, at = layers_asked(model, layers, layer)
+    from lazarus_probe.introspection.directions.class_direction import class_direction
+    from lazarus_probe.introspection.probing.class_probe import class_probe
+    from lazarus_probe.subject.subject import Subject
+
+    subject = Subject.load(model, adapter)
+    found = class_probe(subject, given, layers=places, layer=at, groups=units, tests=tests, seed=seed)
+    verdict, labelled = verdict_of(found), found.labelled
+    along = class_direction(found.features, labelled.labels == label_a, labelled.groups, method.value, seed)
+    if save_direction is not None:
+        from lazarus_probe.introspection.directions.direction_file import write_direction
+
+        write_direction(save_direction, _saved(found, along, subject))
+    data = with_verdict(_data(found, along), found, verdict) | {"about": about(subject, seed)}
+    deliver(data, _text(found, along, verdict, save_direction), as_json=as_json, output=output)
+
+
+def _check_direction(path: Path | None) -> None:
+    check_output(path, "--save-direction")
+    if path is not None and path.suffix not in (".npz", ".json"):
+        raise ValueError(f"--save-direction {path}: give a name that ends in .npz or .json")
+
+
+def _saved(found: ClassProbe, along: ClassDirection, subject: Subject) -> Direction:
+    """The direction with the published keys, and what it is worth."""
+    import numpy as np
+
+    from lazarus_probe.introspection.directions.direction_file import Direction
+
+    if len(along.vector) != subject.anatomy.hidden_size:
+        raise ValueError(
+            f"{found.model} has {len(along.vector)} numbers in its residual streams and a width of "
+            f"{subject.anatomy.hidden_size}; a direction can be saved of a model with one stream"
+        )
+    label_a, label_b = found.classes
+    return Direction(
+        along.vector.astype(np.float32),
+        found.best_layer,
+        f"{label_a} - {label_b}",
+        label_a,
+        label_b,
+        found.model,
+        along.method,
+        along.accuracy,
+        along.separation,
+        {
+            "class_a_mean_projection": along.class_a_mean_projection,
+            "class_b_mean_projection": along.class_b_mean_projection,
+            "norm": along.norm,
+            "n": found.measurement.n,
+            "accuracy_low": along.interval.low,
+            "accuracy_high": along.interval.high,
+            "seed": found.seed,
+            "fingerprint": subject.fingerprint,
+        },
+    )
+
+
+def _data(found: ClassProbe, along: ClassDirection) -> dict[str, Any]:
+    """The published keys, then those of the probe and of the direction."""
+    data, (label_a, label_b) = found.as_data(), found.classes
+    return {
+        "model_id": data.pop("model"),
+        "class_a_label": label_a,
+        "class_b_label": label_b,
+        "num_class_a": len(found.classes[label_a]),
+        "num_class_b": len(found.classes[label_b]),
+        "best_layer": data.pop("best_layer"),
+        "best_accuracy": data.pop("best_accuracy"),
+        "layer_results": data.pop("layer_results"),
+        "direction_norm": along.norm,
+        "top_neurons": [{"neuron_idx": neuron, "weight": weight} for neuron, weight in along.top_neurons()],
+        "method": along.method,
+        "separation": along.separation,
+        "direction_accuracy": along.accuracy,
+        "direction_interval": [along.interval.low, along.interval.high],
+        "class_a_mean_projection": along.class_a_mean_projection,
+        "class_b_mean_projection": along.class_b_mean_projection,
+        **data,
+    }
+
+
+def _text(found: ClassProbe, along: ClassDirection, verdict: Verdict, saved: Path | None) -> str:
+    return "\n".join(
+        [
+            title(f"LINEAR PROBE: {' vs '.join(found.classes)}"),
+            f"Model: {found.model}",
+            *class_lines(found.classes),
+            "",
+            *layer_lines(found),
+            "",
+            *control_lines(found),
+            "",
+            *_direction_lines(found, along),
+            *([] if saved is None else [f"Direction saved to: {saved}"]),
+            "",
+            *prediction_lines(found),
+            *([""] if found.predictions else []),
+            *verdict_lines(found, verdict),
+        ]
+    )
+
+
+def _direction_lines(found: ClassProbe, along: ClassDirection) -> list[str]:
+    from lazarus_probe.statistics.intervals import estimate
+
+    label_a, label_b = found.classes
+    accuracy = estimate(along.accuracy, along.interval.low, along.interval.high)
+    apart = "not defined" if along.separation is None else f"{along.separation:.2f} sd"
+    neurons = ", ".join(f"{neuron} ({weight:+.3f})" for neuron, weight in along.top_neurons())
+    return [
+        f"Direction at L{found.best_layer} ({along.method}), from {label_b} to {label_a}:",
+        f"  Norm: {along.norm:.4f}",
+        f"  Held-out accuracy: {accuracy}; held-out separation: {apart}",
+        f"  Mean projection: {label_a} {along.class_a_mean_projection:+.3f}, "
+        f"{label_b} {along.class_b_mean_projection:+.3f} (of the prompts that it was made from)",
+        f"  Top neurons: {neurons}",
+    ]

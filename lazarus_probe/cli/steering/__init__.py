@@ -1,0 +1,1 @@
+"""Commands that take, compare and add directions."""

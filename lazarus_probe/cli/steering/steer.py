@@ -1,0 +1,220 @@
+"""`lazarus introspect steer`: its options, and which of them go together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, ChosenSeed, Model
+from lazarus_probe.cli.parsing import check_output, checked_text, layer_of, parse_prompts, seed_of
+from lazarus_probe.cli.steering.steering import Extraction, Push, show, take
+
+if TYPE_CHECKING:
+    from lazarus_probe.introspection.directions.direction_file import Direction
+
+Where = Literal["last", "onward", "all"]
+DIRECTION = (".npz", ".json")
+PICTURE = (".png", ".svg", ".pdf")
+
+
+def steer(
+    model: Model,
+    extract: Annotated[
+        bool, typer.Option("--extract", help="Take a direction: mean of --positive minus mean of --negative.")
+    ] = False,
+    positive: Annotated[str | None, typer.Option(help="Prompts with | between them, or @FILE.")] = None,
+    negative: Annotated[str | None, typer.Option(help="Prompts with | between them, or @FILE.")] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option("--prompts", "-p", help="What to push: prompts with | between them, or @FILE."),
+    ] = None,
+    direction: Annotated[
+        Path | None, typer.Option("--direction", "-d", help="The .npz or .json file of a direction.")
+    ] = None,
+    neuron: Annotated[
+        int | None,
+        typer.Option(min=0, help="Push this one coordinate of the residual stream, by 1, instead."),
+    ] = None,
+    layer: Annotated[
+        int | None,
+        typer.Option("--layer", "-l", help="After which block.", show_default="the file's; else the middle"),
+    ] = None,
+    coefficient: Annotated[
+        float | None,
+        typer.Option("--coefficient", "--strength", "-c", help="How often to add it.", show_default="1"),
+    ] = None,
+    compare: Annotated[str | None, typer.Option(help="Several coefficients, as in -2,-1,0,1,2.")] = None,
+    dose: Annotated[
+        str | None, typer.Option(help="Measure the effect of several coefficients, as in 0,0.5,1,2,4.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="With --dose: the token or number that the model should say.")
+    ] = None,
+    random_directions: Annotated[
+        int | None,
+        typer.Option(min=0, help="With --dose: how many, of equal norm, as controls.", show_default="19"),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="With --dose: draw the curves to this file.")] = None,
+    position: Annotated[
+        Where | None,
+        typer.Option(
+            help="last: the prompt's last token; onward: that and all generated ones; all: all tokens.",
+            show_default="onward",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="With --extract: what to call the direction.")] = None,
+    positive_label: Annotated[str | None, typer.Option(help="What it points to.")] = None,
+    negative_label: Annotated[str | None, typer.Option(help="What it points away from.")] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option("--max-tokens", "-n", min=1, help="To generate.", show_default="50; with --dose 8"),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=0, help="0 takes the most probable token; above, draw.", show_default="0"),
+    ] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat/--raw", help="Ask in the chat template, or the plain text.")
+    ] = False,
+    adapter: Adapter = None,
+    seed: ChosenSeed = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Keep the direction (.npz or .json), or the results (JSON), in this file."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a direction of the residual stream from prompts, or push prompts along one.
+
+    A coefficient of 1 adds the direction as it was saved, whose norm is the distance of the two means. Pushes act after
+    a block, from the prompt's last token on (Rimsky et al. 2023). --dose measures the effect of each coefficient beside
+    random directions of equal norm; that a direction steers is said only where it does more than all of them.
+    """
+    labels = [_checked(positive_label, "--positive-label"), _checked(negative_label, "--negative-label")]
+    taking = {"--positive": positive, "--negative": negative, "--name": name}
+    dosing = {"--target": target, "--random-directions": random_directions, "--plot": plot}
+    pushing = {
+        "--prompts": prompts,
+        "--direction": direction,
+        "--neuron": neuron,
+        "--coefficient": coefficient,
+        "--compare": compare,
+        "--dose": dose,
+        "--position": position,
+        "--max-tokens": max_tokens,
+        "--temperature": temperature,
+        "--seed": seed,
+    }
+    if extract:
+        refuse({**pushing, **dosing}, "with --extract, which only takes a direction")
+        sides = _prompts(positive, "--positive"), _prompts(negative, "--negative")
+        check_suffix(output, "--output", DIRECTION)
+        extraction = Extraction(*sides, _layer(model, layer), _checked(name, "--name"), labels, chat)
+        take(model, adapter, extraction, output, as_json)
+        return
+    refuse(taking, "without --extract")
+    if dose is None:
+        refuse(dosing, "without --dose")
+    elif temperature:
+        raise ValueError("--temperature means nothing with --dose, whose answers are the most probable ones")
+    drawn = seed_of(seed, dose is not None or bool(temperature), "for the most probable answers")
+    source = _source(direction, neuron)
+    push = Push(
+        _prompts(prompts, "--prompts", "; or give --extract to take a direction"),
+        source,
+        _layer(model, layer, None if isinstance(source, int) else source),
+        coefficients(coefficient, compare, dose),
+        position or "onward",
+        max_tokens or (50 if dose is None else 8),
+        temperature or 0.0,
+        labels,
+        chat,
+        drawn,
+    )
+    check_output(output)
+    if dose is None:
+        show(model, adapter, push, output, as_json)
+        return
+    from lazarus_probe.cli.steering.dose import Dose, measure
+
+    check_suffix(plot, "--plot", PICTURE)
+    count = 19 if random_directions is None else random_directions
+    measure(model, adapter, push, Dose(_checked(target, "--target"), count, plot), output, as_json)
+
+
+def refuse(options: Mapping[str, Any], why: str) -> None:
+    """Refuse options that would change nothing.
+
+    Raises:
+        ValueError: one of them was given.
+    """
+    for option, value in options.items():
+        if value is not None:
+            raise ValueError(f"{option} means nothing {why}; leave it out")
+
+
+def coefficients(one: float | None, several: str | None, dose: str | None) -> list[float]:
+    """The numbers of one of --coefficient, --compare and --dose; 1 by default.
+
+    Raises:
+        ValueError: more than one of them, or no finite, different numbers with commas between them.
+    """
+    texts = {"--coefficient": None if one is None else repr(one), "--compare": several, "--dose": dose}
+    given = {option: text for option, text in texts.items() if text is not None}
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} exclude each other; give one of them")
+    option, text = next(iter(given.items()), ("--coefficient", "1"))
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(abs(each) < 1e6 for each in found) or len(set(found)) < len(found):
+        raise ValueError(f"{option} {text}: give different numbers below a million, as in -2,-1,0,1,2")
+    return found
+
+
+def check_suffix(path: Path | None, option: str, suffixes: Sequence[str]) -> None:
+    """Find out before the work whether a file of one of some kinds can be written.
+
+    Raises:
+        ValueError: another suffix, or as `check_output`.
+    """
+    if path is not None and path.suffix not in suffixes:
+        raise ValueError(f"{option} {path}: give a name that ends in {' or '.join(suffixes)}")
+    check_output(path, option)
+
+
+def _prompts(text: str | None, option: str, advice: str = "") -> list[str]:
+    if text is None:
+        raise ValueError(f"{option} is missing; give prompts with | between them, or @FILE{advice}")
+    return parse_prompts(text, option)
+
+
+def _checked(text: str | None, option: str) -> str | None:
+    return None if text is None else checked_text(text, option)
+
+
+def _source(direction: Path | None, neuron: int | None) -> Direction | int:
+    from lazarus_probe.introspection.directions.direction_file import read_direction
+
+    if direction is not None and neuron is not None:
+        raise ValueError("--direction and --neuron exclude each other; give one of them")
+    if neuron is not None:
+        return neuron
+    if direction is None:
+        raise ValueError("nothing to push along; give --direction FILE or --neuron, or --extract to take one")
+    return read_direction(direction)
+
+
+def _layer(model: str, layer: int | None, source: Direction | None = None) -> int:
+    from lazarus_probe.subject.load import num_layers_of
+
+    count = num_layers_of(model)
+    if layer is not None:
+        return layer_of(layer, count)
+    return count // 2 if source is None else layer_of(source.layer, count, "--direction: its layer")

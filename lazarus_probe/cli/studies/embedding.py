@@ -1,0 +1,219 @@
+"""`lazarus introspect embedding`: what is encoded before any layer computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Seed
+from lazarus_probe.cli.output import about, deliver, title
+from lazarus_probe.cli.parsing import check_output, parse_layers
+from lazarus_probe.cli.probing.probe_text import accuracy, compared, r2, rivals, verdict_lines
+from lazarus_probe.cli.studies.operations import parse_operations
+
+if TYPE_CHECKING:
+    from lazarus_probe.claims.claim import Claim
+    from lazarus_probe.claims.verdict import Verdict
+    from lazarus_probe.introspection.studies.embedding import EmbeddingResult
+    from lazarus_probe.statistics.measurement import Measurement
+
+EMBED = -1
+DEFAULT = (0, 1, 2)
+# By test, the declared claim about the embeddings, and that about a layer; the last two where not all are asked.
+CLAIMS = {
+    "task": ("task-type-in-embeddings", "task-type-after-layers"),
+    "answer": ("answer-in-embeddings", "answer-after-layers"),
+    "operation": ("operation-in-embeddings", "operation-after-layers"),
+    "operand": ("operand-in-embeddings", "operand-after-layers"),
+    "other answer": ("answer-in-embeddings", "other-answer-after-layers"),
+    "some operations": ("some-operations-in-embeddings", "some-operations-after-layers"),
+}
+NAMES = {"task": "Task type", "answer": "Answer", "operation": "Operation type", "operand": "First operand"}
+
+
+def embedding(
+    model: Model,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            "--layers", "-l", help="Layers to compare with, as in 0,4-7; all.", show_default="0,1,2"
+        ),
+    ] = None,
+    operation: Annotated[
+        str, typer.Option(help="Of the arithmetic prompts: all, or some of *, +, -, /, mult, add, sub, div.")
+    ] = "all",
+    adapter: Adapter = None,
+    output: Output = None,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Test what token embeddings already say of task, operation, operands and answer.
+
+    Whole prompts are read, and probes are scored on templates, phrasings or operands that they have not met, beside the
+    same after some layers, a bag of tokens, untrained models and shuffled labels. Only what is read beyond all of
+    these is called baked in.
+    """
+    from lazarus_probe.subject.load import num_layers_of
+
+    operations = parse_operations(operation, "--operation")
+    check_output(output)
+    depth = num_layers_of(model)
+    read = [layer for layer in DEFAULT if layer < depth] if layers is None else parse_layers(layers, depth)
+    from lazarus_probe.introspection.studies.embedding import embedding as analyse
+    from lazarus_probe.subject.subject import Subject
+
+    subject = Subject.load(model, adapter)
+    result = analyse(subject, read, operations, seed=seed, progress=True)
+    from lazarus_probe.claims.judging import verdict_data
+
+    verdicts, tests = judged(result), tests_of(result)
+    data = result.as_data() | {
+        "verdicts": {key: verdict_data(tests[key][0], each) for key, each in verdicts.items()}
+    }
+    deliver(
+        data | {"about": about(subject, seed)},
+        "\n".join(text(result, verdicts)),
+        as_json=as_json,
+        output=output,
+    )
+
+
+def claim_of(result: EmbeddingResult, test: str, place: int) -> Claim:
+    """The declared claim about a test's result at a layer, or for -1 at the embedding."""
+    from lazarus_probe.claims.declared import declared
+    from lazarus_probe.tasks.arithmetic import OPERATIONS
+
+    if test == "answer" and result.asked != "multiply":
+        test = "other answer"
+    if test == "operation" and set(result.operations) != set(OPERATIONS):
+        test = "some operations"
+    embedded, after = CLAIMS[test]
+    return declared(embedded if place == EMBED else after)
+
+
+def absence_of(result: EmbeddingResult) -> Claim:
+    """The declared claim that the answer is not in the embeddings."""
+    from lazarus_probe.claims.declared import declared
+
+    return declared(
+        "answer-not-in-embeddings" if result.asked == "multiply" else "other-answer-not-in-embeddings"
+    )
+
+
+def tests_of(result: EmbeddingResult) -> dict[str, tuple[Claim, Measurement]]:
+    """By key, what every result is judged by; under `answer_not_in_embedding` the answer's absence."""
+    from lazarus_probe.introspection.studies.embedding import key_of
+
+    tests = {
+        key_of(test, place): (claim_of(result, test, place), measured)
+        for test, by_place in result.tests.items()
+        for place, measured in by_place.items()
+    }
+    return tests | {"answer_not_in_embedding": (absence_of(result), result.answer_absent)}
+
+
+def judged(result: EmbeddingResult) -> dict[str, Verdict]:
+    """The verdict on every result, by its key: all of them are one family."""
+    from lazarus_probe.claims.judging import judge_together
+
+    return judge_together(tests_of(result))
+
+
+def text(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterator[str]:
+    """The result as it is read."""
+    names = ", ".join(result.operations)
+    yield f"Model: {result.model}"
+    yield f"Prompts: {result.num_arith_prompts} of arithmetic ({names}), {result.num_lang_prompts} of language"
+    yield "Probes are scored on templates, phrasings or operands they have not met; 95% intervals in brackets."
+    yield "R2 is capped: an error counts for one standard deviation of the labels at most; --json has `plain_r2` too."
+    yield from _test(result, "TEST 1: TASK TYPE DETECTION", "task", "Task type")
+    yield from _test(
+        result, "TEST 2: ANSWER CORRELATION (arithmetic only)", "answer", f"Answer R2|{result.asked}"
+    )
+    yield from _similarity(result)
+    yield from _test(result, "TEST 4: OPERATION TYPE DETECTION", "operation", "Operation type")
+    yield from _test(result, "TEST 5: FIRST OPERAND", "operand", f"First operand R2|{result.asked}")
+    yield "\n" + title("INTERPRETATION")
+    yield from interpretation(result, verdicts)
+    yield ""
+    yield from verdict_lines(verdicts)
+
+
+def _test(result: EmbeddingResult, heading: str, test: str, label: str) -> Iterator[str]:
+    yield f"\n{title(heading)}"
+    name, _, asked = label.partition("|")
+    if test not in result.tests:
+        yield f"Only {result.asked} is asked: there is no other operation to tell it from; give --operation all"
+        return
+    for place, measured in result.tests[test].items():
+        where = "from embeddings" if place == EMBED else f"after L{place}"
+        said = accuracy(measured) if measured.unit == "held-out accuracy" else r2(measured)
+        yield f"{name} {where}: {said}"
+    first = result.tests[test][EMBED]
+    yield f"  (n = {first.n} in {first.groups} groups{f', {asked}' if asked else ''})"
+
+
+def _similarity(result: EmbeddingResult) -> Iterator[str]:
+    found, cosines = result.similarity, result.cosines
+    yield "\n" + title("TEST 3: EMBEDDING SIMILARITY ANALYSIS")
+    yield f"Within arithmetic similarity: {cosines['within_arith_sim']:.4f}"
+    yield f"Within language similarity: {cosines['within_lang_sim']:.4f}"
+    yield f"Between task similarity: {cosines['between_task_sim']:.4f}"
+    yield f"Within minus between: {r2(found)}"
+    yield f"  (n = {found.n} templates)"
+
+
+def interpretation(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterator[str]:
+    """What the numbers carry, and where they do not, what stands in the way."""
+    yield from _task(result, verdicts["task_from_embedding"])
+    yield ""
+    yield from _answer(result, verdicts)
+    for test in ("operation", "operand"):
+        if test in result.tests:
+            yield ""
+            yield from _plain(result, test, verdicts)
+
+
+def _task(result: EmbeddingResult, verdict: Verdict) -> Iterator[str]:
+    measured = result.tests["task"][EMBED]
+    share = f"{100 * measured.score:.0f}%"
+    if verdict.outcome == "supported":
+        yield f"Task type is BAKED INTO embeddings ({share} detection)"
+        yield f"  -> {verdict.reason}"
+        yield "  -> Consistent with RLVF backprop hypothesis; the base model's result must stand below it"
+        return
+    reached = rivals(claim_of(result, "task", EMBED), measured)
+    yield f"Task type is NOT shown to be in embeddings: {verdict}"
+    yield f"  -> {share} detection{f'; as much, within the margin, from {reached}' if reached else ''}"
+
+
+def _answer(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterator[str]:
+    absent, there = verdicts["answer_not_in_embedding"], verdicts["answer_r2_embedding"]
+    measured = result.tests["answer"][EMBED]
+    if absent.outcome == "supported":
+        yield "Answer NOT in embeddings (requires computation)"
+        yield f"  -> {absent.reason}"
+    elif there.outcome == "supported":
+        yield f"Answer is in embeddings (R2 {measured.score:.3f})"
+        yield f"  -> {there.reason}"
+    else:
+        beside = f"R2 {measured.score:.3f}, {compared(measured)}"
+        yield f"Answer is NOT shown to be in embeddings, nor to be absent ({beside})"
+        yield f"  -> that it is there: {there}"
+        yield f"  -> that it is not: {absent}"
+    shown = [place for place in result.layers if verdicts[f"answer_r2_L{place}"].outcome == "supported"]
+    if shown:
+        yield f"  -> Answer readable beyond all controls after {', '.join(f'L{place}' for place in shown)}"
+    elif result.layers:
+        yield "  -> Answer not shown to be readable beyond all controls after any of these layers"
+
+
+def _plain(result: EmbeddingResult, test: str, verdicts: Mapping[str, Verdict]) -> Iterator[str]:
+    from lazarus_probe.introspection.studies.embedding import key_of
+
+    measured, verdict = result.tests[test][EMBED], verdicts[key_of(test, EMBED)]
+    known = "in" if verdict.outcome == "supported" else "NOT shown to be in"
+    yield f"{NAMES[test]} is {known} embeddings ({measured.unit} {measured.score:.2f})"
+    yield f"  -> {verdict.reason}"

@@ -1,0 +1,134 @@
+"""`lazarus introspect format-sensitivity`: what a space at the end of a prompt does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lazarus_probe.cli.geometry.layer import layers_of
+from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompts, Seed
+from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.parsing import check_output, parse_prompts
+from lazarus_probe.cli.watching import watched
+
+if TYPE_CHECKING:
+    from lazarus_probe.introspection.studies.format_sensitivity import Asked, FormatSensitivity, PromptFormats
+
+CLAIM = "format-sensitivity"
+
+
+def format_sensitivity(
+    model: Model,
+    prompts: Prompts,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            "--layers",
+            "-l",
+            help="Layers from 0, as in 0,4-7; -1 is the last; or all.",
+            show_default="six of them",
+        ),
+    ] = None,
+    summary_only: Annotated[
+        bool, typer.Option("--summary-only", "-s", help="Print the summary alone.")
+    ] = False,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", "-n", min=1, help="Of an answer.")] = 8,
+    adapter: Adapter = None,
+    seed: Seed = 0,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask prompts with and without a space at their end, and say what that changes.
+
+    States at the last token differ in any model, so a model is called sensitive for its answers alone, numbers parsed,
+    and only where a space before the prompt changes fewer of them.
+    """
+    texts = parse_prompts(prompts)
+    if any(not text.rstrip(" ") for text in texts):
+        raise ValueError("--prompts holds a prompt of nothing but spaces; give some text")
+    check_output(output)
+    chosen = layers_of(model, layers)
+    from lazarus_probe.introspection.studies import format_sensitivity as analysis
+    from lazarus_probe.subject.subject import Subject
+
+    subject = Subject.load(model, adapter)
+    with watched("ask") as check:
+        found = analysis.format_sensitivity(
+            subject, texts, chosen, max_tokens=max_tokens, seed=seed, check=check
+        )
+    sensitive, reason = verdict_of(found)
+    data = found.as_data() | {
+        "verdict": {"claim": CLAIM, "sensitive": sensitive, "reason": reason},
+        "about": about(subject, seed),
+    }
+    if summary_only:
+        data = {key: value for key, value in data.items() if key not in ("results", "layer_results")}
+    parts = [title("Format sensitivity: a space at the end of a prompt")]
+    parts += [] if summary_only else [*map(_prompt, found.prompts), _layers(found)]
+    deliver(data, "\n\n".join([*parts, _summary(found, sensitive, reason)]), as_json=as_json, output=output)
+
+
+def verdict_of(found: FormatSensitivity) -> tuple[bool, str]:
+    """Whether a model is sensitive to the space, as the claim `format-sensitivity` declares it; and why or why not."""
+    measured = found.measurement()
+    if measured is None:
+        return False, str(found.lack())
+    from lazarus_probe.claims.judging import judge_declared
+    from lazarus_probe.claims.verdict import Outcome
+
+    verdict = judge_declared(CLAIM, measured)
+    return verdict.outcome is Outcome.SUPPORTED, str(verdict)
+
+
+def _prompt(one: PromptFormats) -> str:
+    rows: list[tuple[object, ...]] = [("", "tokens", "output", "answer", "right")]
+    rows += [_asked("with", one.with_space), _asked("without", one.without), _asked("leading", one.control)]
+    widths = [max(len(str(row[i])) for row in rows) + 1 for i in range(4)]
+    kl = f"next-token KL {one.kl:.4f} nats; of the leading space {one.control_kl:.4f}"
+    changed = f"the space {'changes' if one.changed else 'does not change'} the answer"
+    ends = f"ends in {_end(one.with_space)} with the space, and in {_end(one.without)} without"
+    return "\n".join(
+        [f"Prompt: {one.without.prompt!r}", columns(rows, widths), f"  {ends}", f"  {changed}; {kl}"]
+    )
+
+
+def _asked(name: str, one: Asked) -> tuple[object, ...]:
+    right = "-" if one.right is None else "yes" if one.right else "no"
+    number = "-" if one.answer is None else f"{one.answer:g}"
+    return f"  {name}", len(one.tokens), repr(one.output), number, right
+
+
+def _end(one: Asked) -> str:
+    return " ".join(map(repr, one.tokens[-2:]))
+
+
+def _layers(found: FormatSensitivity) -> str:
+    rows: list[tuple[object, ...]] = [
+        ("Layer", "Separation", "With/without", "Leading space", "Other prompts")
+    ]
+    rows += [
+        (f"L{one.layer}", *map(_shown, (one.clusters.separation, one.pair, one.control, one.others)))
+        for one in found.layers
+    ]
+    return "Cosines between states at the last token:\n" + columns(rows, (6, 11, 13, 14))
+
+
+def _summary(found: FormatSensitivity, sensitive: bool, reason: str) -> str:
+    n = len(found.prompts)
+    with_space, without, known = found.right()
+    measured = found.measurement()
+    interval = "" if measured is None else f" [{measured.low:.2f}, {measured.high:.2f}]"
+    lines = [
+        "Summary:",
+        f"  Answers that the space changes: {sum(one.changed for one in found.prompts)}/{n}{interval}",
+        f"  Answers that a space before the prompt changes: {sum(one.control_changed for one in found.prompts)}/{n}",
+    ]
+    if known:
+        lines.append(f"  Right answers: {with_space}/{known} with the space, {without}/{known} without")
+    said = "The model is SENSITIVE to the space" if sensitive else "That the model is sensitive is not shown"
+    return "\n".join([*lines, f"  {said}: {reason}"])
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
