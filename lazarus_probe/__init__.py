@@ -19,7 +19,7 @@ _PUBLIC = {
     "AnalysisConfig": "introspection.lens.analysis",
     "AnalysisResult": "introspection.lens.analysis",
     "CaptureConfig": "introspection.lens.model_hooks",
-    "CheckpointWarning": "subject.differences",
+    "CheckpointWarning": "checkpoints.differences",
     "Claim": "claims.claim",
     "ComponentType": "introspection.ablation.component_outputs",
     "Control": "statistics.measurement",

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from lazarus_probe.adapters.adapter_files import read_settings as read_adapter
+from lazarus_probe.checkpoints.load import read_config
 from lazarus_probe.circuit.activations import read_activations
 from lazarus_probe.circuit.dataset import read_prompts
 from lazarus_probe.circuit.sets import read_sets
@@ -21,13 +23,11 @@ from lazarus_probe.cli import lazarus
 from lazarus_probe.cli.parsing import parse_prompts
 from lazarus_probe.introspection.patching.pair_files import read_pairs
 from lazarus_probe.organisms import bundled
-from lazarus_probe.subject.adapter_files import read_settings as read_adapter
-from lazarus_probe.subject.load import read_config
-from lazarus_probe.training.config import SftConfig
-from lazarus_probe.training.config import read_settings as read_training
-from lazarus_probe.training.jsonl import read_jsonl
-from lazarus_probe.training.prompts import read_prompts as read_rewarded
-from lazarus_probe.training.recipe import read_recipe
+from lazarus_probe.training.grpo.prompts import read_prompts as read_rewarded
+from lazarus_probe.training.pretraining.recipe import read_recipe
+from lazarus_probe.training.sft.config import SftConfig
+from lazarus_probe.training.sft.config import read_settings as read_training
+from lazarus_probe.training.sft.jsonl import read_jsonl
 
 ROOT = Path(__file__).parents[1]
 SETS = {"mine": {"groups": {f"g{i}": {"a": [f"a {i}"], "b": [f"b {i}"]} for i in range(4)}}}

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.circuit.dataset import PromptSet
+from lazarus_probe.files.whole_files import whole_file
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site, kinds_at, resid_post
 from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.subject.subject import Subject
-from lazarus_probe.subject.whole_files import whole_file
 
 At = Literal["last", "mean"] | int
 # By kind of site, what its tensors are called in the file, before the number of the layer.

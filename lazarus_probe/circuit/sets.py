@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from lazarus_probe.files.plain_json import read_json
+from lazarus_probe.files.whole_files import write_whole
 from lazarus_probe.spelling import one_of
-from lazarus_probe.subject.whole_files import write_whole
 
 FOLDER = Path(__file__).parent / "probe_sets"
 # The order in which they are run: what stands in the words first, what is done with them last.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.circuit.geometry import Components, Probed
-from lazarus_probe.subject.whole_files import whole_file
+from lazarus_probe.files.whole_files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,8 +14,8 @@ from lazarus_probe.claims.differences import difference
 from lazarus_probe.claims.known import Known
 from lazarus_probe.claims.record import ClaimRecord, named_seeds
 from lazarus_probe.files.plain_json import read_json
+from lazarus_probe.files.whole_files import alone_at, make_folder, write_aside
 from lazarus_probe.spelling import in_a_line
-from lazarus_probe.subject.whole_files import alone_at, make_folder, write_aside
 
 SCHEMA: Literal[3] = 3
 ANEW = "take it away and make it anew with --probe-update"

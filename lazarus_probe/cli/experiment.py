@@ -203,7 +203,7 @@ def _baseline(study: Study) -> None:
 def _train(study: Study, phase: str) -> None:
     """One of the published trainings, with its table of losses."""
     from lazarus_probe.experiments.classifier_emergence import phases
-    from lazarus_probe.training.sft import resumes_from
+    from lazarus_probe.training.sft.train import resumes_from
 
     training = phases.prepare(study, phase, typer.echo)
     if training is not None:

@@ -13,12 +13,12 @@ from lazarus_probe.cli.output import as_text, deliver, plain, show_json, text_as
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.cli.progress import bar, interrupts_held
 from lazarus_probe.files.paths import real_path
-from lazarus_probe.subject.whole_files import write_whole
+from lazarus_probe.files.whole_files import write_whole
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
-    from lazarus_probe.training.evaluate import Score
-    from lazarus_probe.training.recipe import Recipe
+    from lazarus_probe.training.pretraining.evaluate import Score
+    from lazarus_probe.training.pretraining.recipe import Recipe
 
 organism = typer.Typer(
     cls=lazy_group(),
@@ -39,7 +39,7 @@ def train(
 ) -> None:
     """Train the organism from nothing; interrupted, the same command goes on from the last checkpoint."""
     from lazarus_probe.training.curve import draw_curve
-    from lazarus_probe.training.recipe import RECIPE, read_recipe
+    from lazarus_probe.training.pretraining.recipe import RECIPE, read_recipe
     from lazarus_probe.training.state import state_step
 
     settings = read_recipe(recipe or RECIPE)
@@ -92,7 +92,7 @@ def evaluate(
 
 def _recipe_of(subject: Subject) -> Recipe:
     """The recipe beside a model's folder, checked against the model as far as it shows there."""
-    from lazarus_probe.training.recipe import RECIPE, read_recipe
+    from lazarus_probe.training.pretraining.recipe import RECIPE, read_recipe
 
     if subject.path is None:
         raise ValueError(f"{subject.name} has no folder for a card; give a trained model")
@@ -111,15 +111,15 @@ def _recipe_of(subject: Subject) -> Recipe:
 
 def _rewards_of(folder: Path) -> dict[str, object] | None:
     """How the model in a folder was trained on rewards, if a file there says that it was."""
-    from lazarus_probe.training.config import read_settings
-    from lazarus_probe.training.grpo_config import SETTINGS, GrpoConfig
+    from lazarus_probe.training.grpo.config import SETTINGS, GrpoConfig
+    from lazarus_probe.training.sft.config import read_settings
 
     file = folder / SETTINGS
     return read_settings(GrpoConfig, file).model_dump() if file.is_file() else None
 
 
 def _train_with_progress(recipe: Recipe, output: Path, start: int) -> Path:
-    from lazarus_probe.training.pretrain import train as pretrain
+    from lazarus_probe.training.pretraining.pretrain import train as pretrain
     from lazarus_probe.training.state import state_step
 
     with bar(recipe.steps, start) as show_bar:
@@ -140,7 +140,7 @@ def _scores(subject: Subject, limit: int | None) -> list[Score]:
     from rich.console import Console
     from rich.table import Table
 
-    from lazarus_probe.training.evaluate import evaluate as score_all
+    from lazarus_probe.training.pretraining.evaluate import evaluate as score_all
 
     found: list[Score] = []
 

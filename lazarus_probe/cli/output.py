@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from lazarus_probe.files.whole_files import write_whole
 from lazarus_probe.plain import without_halves
-from lazarus_probe.subject.whole_files import write_whole
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

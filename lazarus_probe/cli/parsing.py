@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from lazarus_probe.files.paths import check_utf8
-from lazarus_probe.subject.whole_files import try_file, try_folder
+from lazarus_probe.files.whole_files import try_file, try_folder
 
 At = Literal["last", "all"] | int
 

@@ -12,7 +12,7 @@ from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.options import AsJson
 from lazarus_probe.cli.output import deliver
 from lazarus_probe.cli.parsing import check_output
-from lazarus_probe.subject.whole_files import write_aside
+from lazarus_probe.files.whole_files import write_aside
 
 report = typer.Typer(
     cls=lazy_group(),

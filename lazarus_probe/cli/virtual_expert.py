@@ -14,7 +14,7 @@ from lazarus_probe.cli.options import AsJson, Model
 from lazarus_probe.cli.output import as_text, plain, show_json, text_aside
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.cli.progress import losses_shown
-from lazarus_probe.subject.whole_files import write_whole
+from lazarus_probe.files.whole_files import write_whole
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.routers import Routing, Sides

@@ -25,7 +25,7 @@ from lazarus_probe.statistics.probes import STRENGTHS
 from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import OPERATIONS
-from lazarus_probe.training.labels import operation_in
+from lazarus_probe.training.sft.labels import operation_in
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

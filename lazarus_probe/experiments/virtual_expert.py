@@ -36,9 +36,9 @@ from lazarus_probe.experiments.routers import (
 from lazarus_probe.hooks import hooked, replay, resid_post
 from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.generate import continuation, new_cache
-from lazarus_probe.training.data import Example
 from lazarus_probe.training.dual_reward import DualReward, class_tokens, classifier_layer, train
-from lazarus_probe.training.lora import attached
+from lazarus_probe.training.lora.lora import attached
+from lazarus_probe.training.sft.data import Example
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

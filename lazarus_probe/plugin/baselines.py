@@ -38,7 +38,7 @@ def check_baselines(config: pytest.Config) -> None:
 def _check_given(config: pytest.Config) -> None:
     from lazarus_probe.claims.claim import ClaimError
     from lazarus_probe.claims.record import named_seeds
-    from lazarus_probe.subject.whole_files import is_there
+    from lazarus_probe.files.whole_files import is_there
 
     seeds, path = seeds_of(config), given_path(config)
     if not (is_there(path) and path.is_file()):
@@ -71,7 +71,7 @@ def _check_name(name: str, names: Sequence[str]) -> None:
 
 def given_path(config: pytest.Config) -> Path:
     """The file that `--probe-baseline` means: that path if there is one, else that name in `baselines/`."""
-    from lazarus_probe.subject.whole_files import is_there
+    from lazarus_probe.files.whole_files import is_there
 
     given = config.getoption("probe_baseline")
     return Path(given) if is_there(Path(given)) and Path(given).is_file() else named_path(config, given)
@@ -84,7 +84,7 @@ def named_path(config: pytest.Config, name: str) -> Path:
 
 def baseline_path(config: pytest.Config, model: str) -> Path:
     """Where a model's own baseline is kept."""
-    from lazarus_probe.subject.whole_files import file_name
+    from lazarus_probe.files.whole_files import file_name
 
     return report_folder(config) / "baselines" / file_name(model.replace("/", "--"), ".json")
 
@@ -101,7 +101,7 @@ def baseline_of(config: pytest.Config, model: str) -> Baseline | None:
     """
     if config.getoption("probe_baseline") == "none":
         return None
-    from lazarus_probe.subject.whole_files import is_there
+    from lazarus_probe.files.whole_files import is_there
 
     path = baseline_path(config, model) if _is_auto(config) else given_path(config)
     cache = config.stash.setdefault(READ, {})

@@ -49,9 +49,9 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 def _load(name: str, option: str = "--probe-model") -> Subject | str:
     """The model, or the one line that says why there is none."""
     try:
+        from lazarus_probe.checkpoints.differences import CheckpointWarning
+        from lazarus_probe.checkpoints.load import LoadError
         from lazarus_probe.subject.anatomy import UnsupportedArchitecture
-        from lazarus_probe.subject.differences import CheckpointWarning
-        from lazarus_probe.subject.load import LoadError
         from lazarus_probe.subject.subject import Subject
     except OSError as error:  # the BLAS that the environment names
         return str(error)
@@ -182,7 +182,7 @@ def hooks(subject: Subject) -> Callable[..., Trace]:
 @pytest.fixture
 def lora(subject: Subject) -> Callable[..., AbstractContextManager[Any]]:
     """LoRA on the subject that leaves no trace: called as `training.lora.attached` without the subject, in a `with`."""
-    from lazarus_probe.training.lora import attached
+    from lazarus_probe.training.lora.lora import attached
 
     return partial(attached, subject)
 

@@ -100,7 +100,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _check_options(config: pytest.Config) -> None:
-    from lazarus_probe.subject.whole_files import is_there
+    from lazarus_probe.files.whole_files import is_there
 
     check_seeds(config)
     _check_workers_get_them(config)

@@ -15,7 +15,7 @@ from lazarus_probe.plugin.options import report_folder
 
 def problem_with_outputs(config: pytest.Config) -> str | None:
     """Why a report, a baseline or junitxml could not be written at the end, in one line naming the option."""
-    from lazarus_probe.subject.whole_files import try_file, try_folder
+    from lazarus_probe.files.whole_files import try_file, try_folder
 
     if config.option.collectonly:
         return None

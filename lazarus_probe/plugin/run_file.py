@@ -84,7 +84,7 @@ class RunFile:
 
 def _clear(reports: Path) -> None:
     """Take away what runs that were killed left half-written in the report folder and the folders in it."""
-    from lazarus_probe.subject.whole_files import clear_left
+    from lazarus_probe.files.whole_files import clear_left
 
     for folder in (reports, *reports.glob("*/")):
         with suppress(OSError):

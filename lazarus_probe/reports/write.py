@@ -7,9 +7,9 @@ from collections.abc import Collection
 from html import escape
 from pathlib import Path
 
+from lazarus_probe.files.whole_files import file_name, new_folder, write_aside
 from lazarus_probe.reports.run import Run
 from lazarus_probe.reports.summary import summary_markdown
-from lazarus_probe.subject.whole_files import file_name, new_folder, write_aside
 
 
 def write_run(run: Run, reports: Path) -> Path:

@@ -10,13 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lazarus_probe.checkpoints.differences import CheckpointWarning
+    from lazarus_probe.checkpoints.load import LoadError, num_layers_of
     from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture
     from lazarus_probe.subject.batches import as_tokens, by_length
-    from lazarus_probe.subject.differences import CheckpointWarning
     from lazarus_probe.subject.encoding import PromptWarning
     from lazarus_probe.subject.finite import NotFinite
     from lazarus_probe.subject.generate import forward, greedy
-    from lazarus_probe.subject.load import LoadError, num_layers_of
     from lazarus_probe.subject.subject import Subject
 
 __all__ = [
@@ -35,22 +35,22 @@ __all__ = [
 ]
 
 _HOME = {
-    "Anatomy": "anatomy",
-    "CheckpointWarning": "differences",
-    "LoadError": "load",
-    "NotFinite": "finite",
-    "PromptWarning": "encoding",
-    "Subject": "subject",
-    "UnsupportedArchitecture": "anatomy",
-    "as_tokens": "batches",
-    "by_length": "batches",
-    "forward": "generate",
-    "greedy": "generate",
-    "num_layers_of": "load",
+    "Anatomy": "subject.anatomy",
+    "CheckpointWarning": "checkpoints.differences",
+    "LoadError": "checkpoints.load",
+    "NotFinite": "subject.finite",
+    "PromptWarning": "subject.encoding",
+    "Subject": "subject.subject",
+    "UnsupportedArchitecture": "subject.anatomy",
+    "as_tokens": "subject.batches",
+    "by_length": "subject.batches",
+    "forward": "subject.generate",
+    "greedy": "subject.generate",
+    "num_layers_of": "checkpoints.load",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"lazarus_probe.{_HOME[name]}"), name)

@@ -15,9 +15,9 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from lazarus_probe.checkpoints.formats import INDEX
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.subject.anatomy import Anatomy
-from lazarus_probe.subject.formats import INDEX
 from lazarus_probe.subject.forward_pass import forward
 from lazarus_probe.taps import Change, Inside, Tap, tapped
 

@@ -92,10 +92,10 @@ class Subject:
                 or is one of another model.
             UnsupportedArchitecture: the parts of the model were not found.
         """
-        from lazarus_probe.subject.adapter_files import check_adapter, label
+        from lazarus_probe.adapters.adapter_files import check_adapter, label
+        from lazarus_probe.checkpoints.load import LoadError, load_parts, untrained_name
+        from lazarus_probe.checkpoints.tokenizer_check import check_ids
         from lazarus_probe.subject.finite import OTHER_WEIGHTS, bad_weight_unseen
-        from lazarus_probe.subject.load import LoadError, load_parts, untrained_name
-        from lazarus_probe.subject.tokenizer_check import check_ids
 
         if twin := untrained_name(str(name)):
             if adapter is not None:
@@ -112,7 +112,7 @@ class Subject:
             raise LoadError(f"{parts.path} cannot be used: {weight}; {OTHER_WEIGHTS}")
         if adapter is None:
             return subject
-        from lazarus_probe.subject.adapter import load_adapter
+        from lazarus_probe.adapters.adapter import load_adapter
 
         load_adapter(subject, user_path(adapter))
         return dataclasses.replace(subject, name=label(subject.name, adapter))

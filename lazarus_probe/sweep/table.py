@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.files.arrays import read_arrays
+from lazarus_probe.files.damage import DAMAGED
 from lazarus_probe.files.plain_json import parse_json
-from lazarus_probe.subject.damage import DAMAGED
-from lazarus_probe.subject.whole_files import whole_file
+from lazarus_probe.files.whole_files import whole_file
 
 Numbers = NDArray[Any]
 PARTS = ("values", "baseline", "donors")

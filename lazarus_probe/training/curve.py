@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lazarus_probe.subject.whole_files import whole_file
+from lazarus_probe.files.whole_files import whole_file
 from lazarus_probe.training.log import read_rows
 
 WINDOW = 50

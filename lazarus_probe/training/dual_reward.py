@@ -19,13 +19,13 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
-from lazarus_probe.subject.adapter import weights_key
+from lazarus_probe.adapters.adapter import weights_key
 from lazarus_probe.subject.projections import adapted
 from lazarus_probe.subject.relative_depth import layer_at
 from lazarus_probe.training.batches import Sample, batches
-from lazarus_probe.training.data import Example, encode_all, label_of
 from lazarus_probe.training.loop import Optimisation, Step, optimizer_for, steps
 from lazarus_probe.training.losses import sft_loss
+from lazarus_probe.training.sft.data import Example, encode_all, label_of
 from lazarus_probe.training.state import load_state, save_state
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lazarus_probe.files.reading import read_text
-from lazarus_probe.subject.whole_files import whole_file
+from lazarus_probe.files.whole_files import whole_file
 
 SUFFIXES = (".csv", ".jsonl")
 MOST_LOG = 1 << 30  # bytes: ten million steps

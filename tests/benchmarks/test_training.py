@@ -26,7 +26,7 @@ from mlx import optimizers  # isort: skip
 from lazarus_probe.tasks import prompts
 from lazarus_probe.training.batches import Batch, Sample, batches, collate
 from lazarus_probe.training.loop import Optimisation, steps
-from lazarus_probe.training.lora import attached
+from lazarus_probe.training.lora.lora import attached
 from lazarus_probe.training.losses import sft_loss
 
 TARGETS, RANK, SCALE, ROWS = ("v_proj", "o_proj"), 16, 2.0, 16

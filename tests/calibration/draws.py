@@ -37,8 +37,8 @@ from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import Fact, is_answer
 from lazarus_probe.tasks.prompts import Question, texts_and_answers
 from lazarus_probe.training.dual_reward import DualReward, train
-from lazarus_probe.training.jsonl import Example
-from lazarus_probe.training.lora import attached, trainable_count
+from lazarus_probe.training.lora.lora import attached, trainable_count
+from lazarus_probe.training.sft.jsonl import Example
 
 OF_A_PROBE = ("majority", "bag_of_tokens", "untrained", "shuffled_labels")
 SHARE = 0.2  # of the operands that an absence or invariance does not hold for: exactly its threshold

@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 from lazarus_probe.cli import circuit, lazarus
 from lazarus_probe.hooks import trace
 from lazarus_probe.subject import Subject
-from lazarus_probe.training.adapter import save_lora_weights
-from lazarus_probe.training.lora import attached
+from lazarus_probe.training.lora.adapter import save_lora_weights
+from lazarus_probe.training.lora.lora import attached
 
 
 @pytest.fixture(scope="module")

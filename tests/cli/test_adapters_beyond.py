@@ -9,8 +9,8 @@ import pytest
 
 from lazarus_probe.cli.lazarus import main
 from lazarus_probe.subject import Subject
-from lazarus_probe.training.adapter import save_adapter
-from lazarus_probe.training.lora import attached
+from lazarus_probe.training.lora.adapter import save_adapter
+from lazarus_probe.training.lora.lora import attached
 
 PAIR = ["--source", "12 * 8 = ", "--target", "12 * 7 = ", "--answer", "96", "--other", "84"]
 COMMANDS = {

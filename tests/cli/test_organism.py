@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from lazarus_probe.cli import lazarus
-from lazarus_probe.training.recipe import RECIPE, read_recipe
+from lazarus_probe.training.pretraining.recipe import RECIPE, read_recipe
 from lazarus_probe.training.state import state_step
 
 TINY = {"steps": 6, "early_step": 2, "batch_size": 4, "pool": 2, "warmup": 2, "checkpoint_every": 2}

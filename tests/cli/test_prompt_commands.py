@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from lazarus_probe.cli.lazarus import main
-from lazarus_probe.training.adapter import save_lora_weights
-from lazarus_probe.training.lora import attached
+from lazarus_probe.training.lora.adapter import save_lora_weights
+from lazarus_probe.training.lora.lora import attached
 
 COMMANDS = {
     "steer": [

@@ -8,8 +8,8 @@ import pytest
 
 from lazarus_probe.cli import lazarus
 from lazarus_probe.subject import Subject
-from lazarus_probe.training.adapter import save_adapter
-from lazarus_probe.training.lora import attached
+from lazarus_probe.training.lora.adapter import save_adapter
+from lazarus_probe.training.lora.lora import attached
 
 COMMAND = ["experiment", "virtual-expert", "-m", "organism", "--per-kind", "4"]
 

@@ -20,7 +20,7 @@ from lazarus_probe.experiments.classifier_emergence.material import FULL, SMOKE,
 from lazarus_probe.experiments.classifier_emergence.readings import read
 from lazarus_probe.experiments.study_tasks import TASKS
 from lazarus_probe.hooks import collect, resid_post
-from lazarus_probe.training.lora import attached, trainable_count
+from lazarus_probe.training.lora.lora import attached, trainable_count
 
 LAYER = 4
 TRAINED = [name for name in ARMS if ARMS[name].learns != "nothing"]

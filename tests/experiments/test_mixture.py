@@ -7,7 +7,7 @@ import pytest
 from lazarus_probe.experiments.calculator import solve
 from lazarus_probe.experiments.mixture import SIDES, is_right, mixture
 from lazarus_probe.organisms.corpus import every_text
-from lazarus_probe.training.labels import operation_in
+from lazarus_probe.training.sft.labels import operation_in
 
 EVERY = {side: mixture(side, 400, seed=1) for side in SIDES}
 

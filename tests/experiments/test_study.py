@@ -18,7 +18,7 @@ from lazarus_probe.experiments.classifier_emergence.verdicts import precondition
 from lazarus_probe.experiments.study_tasks import TASKS
 from lazarus_probe.statistics import bounded_mean_interval
 from lazarus_probe.statistics.intervals import estimate
-from lazarus_probe.training.jsonl import read_jsonl
+from lazarus_probe.training.sft.jsonl import read_jsonl
 
 ARITHMETIC = TASKS["arithmetic"]
 

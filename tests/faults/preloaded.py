@@ -11,8 +11,8 @@ import lazarus_probe.cli.lazarus
 import lazarus_probe.introspection.lens.tuned_lens
 import lazarus_probe.organisms.tokenizer
 import lazarus_probe.reports.page
-import lazarus_probe.training.grpo_run
-import lazarus_probe.training.pretrain
-import lazarus_probe.training.sft
+import lazarus_probe.training.grpo.run
+import lazarus_probe.training.pretraining.pretrain
+import lazarus_probe.training.sft.train
 
 lazarus_probe.organisms.tokenizer.corpus_words()

@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lazarus_probe.files.whole_files import write_aside
 from lazarus_probe.statistics.intervals import exact
-from lazarus_probe.subject.whole_files import write_aside
 from tests.faults.kills import Outcome, kill_at_random
 from tests.faults.places import PLACES, write_at
 from tests.faults.processes import ROOT

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from lazarus_probe.training.recipe import RECIPE
+from lazarus_probe.training.pretraining.recipe import RECIPE
 
 SUITE = Path(__file__).parent / "suite.py.txt"
 # Written by a hook that pytest calls after the plugin's own: a claim that is in it has ended for whoever looks on.

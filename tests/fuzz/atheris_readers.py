@@ -17,13 +17,13 @@ import atheris
 import readers
 
 with atheris.instrument_imports(include=["lazarus_probe", "zipfile", "json", "yaml", "numpy.lib"]):
+    from lazarus_probe.adapters import adapter  # noqa: F401
     from lazarus_probe.circuit import activations, dataset  # noqa: F401
     from lazarus_probe.claims import claim  # noqa: F401
     from lazarus_probe.introspection.directions import direction_file  # noqa: F401
     from lazarus_probe.introspection.lens import tuned_lens  # noqa: F401
     from lazarus_probe.introspection.patching import pair_files  # noqa: F401
-    from lazarus_probe.subject import adapter  # noqa: F401
-    from lazarus_probe.training import config, jsonl  # noqa: F401
+    from lazarus_probe.training.sft import config, jsonl  # noqa: F401
 
 FOLDER = Path(tempfile.mkdtemp())
 

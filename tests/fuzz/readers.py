@@ -62,13 +62,13 @@ def _read_prompts(path: Path) -> object:
 
 
 def _read_settings(path: Path) -> object:
-    from lazarus_probe.training.config import SftConfig, read_settings
+    from lazarus_probe.training.sft.config import SftConfig, read_settings
 
     return read_settings(SftConfig, path)
 
 
 def _read_jsonl(path: Path) -> object:
-    from lazarus_probe.training.jsonl import read_jsonl
+    from lazarus_probe.training.sft.jsonl import read_jsonl
 
     return read_jsonl(path)
 
@@ -168,7 +168,7 @@ def _read_pairs(path: Path) -> object:
 
 
 def _read_recipe(path: Path) -> object:
-    from lazarus_probe.training.recipe import read_recipe
+    from lazarus_probe.training.pretraining.recipe import read_recipe
 
     return read_recipe(path)
 
@@ -180,7 +180,7 @@ def _read_sets(path: Path) -> object:
 
 
 def _read_rewarded(path: Path) -> object:
-    from lazarus_probe.training.prompts import read_prompts
+    from lazarus_probe.training.grpo.prompts import read_prompts
 
     return read_prompts(path)
 

@@ -452,7 +452,7 @@ def test_processes_share_a_folder(make_llama, save_checkpoint, tmp_path):
 
 def test_weights_replaced_afterwards_are_another_model(make_llama):
     """Values computed with LoRA attached are not taken for the plain model's, nor the other way round."""
-    from lazarus_probe.training.lora import attached
+    from lazarus_probe.training.lora.lora import attached
 
     subject = Subject.from_model(make_llama())
     store = ActivationStore()

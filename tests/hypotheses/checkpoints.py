@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lazarus_probe.checkpoints.load import read_config
 from lazarus_probe.organisms import bundled
 from lazarus_probe.reports.run import Run, read_run
-from lazarus_probe.subject.load import read_config
 
 import mlx.core as mx  # isort: skip
 from mlx.utils import tree_flatten

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "hypotheses"))
 import checkpoints
 
 # What is to know of gemma3 in mlx-lm does not matter here.
-pytestmark = pytest.mark.filterwarnings("ignore::lazarus_probe.subject.differences.CheckpointWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::lazarus_probe.checkpoints.differences.CheckpointWarning")
 ARCHITECTURES = ("gpt_oss", "gemma3", "olmoe", "granite", "llama", "qwen3")
 PROMPTS = [f"{a} * {b} = " for a in range(2, 10) for b in (3, 7, 12)] + ["The capital of France is"]
 

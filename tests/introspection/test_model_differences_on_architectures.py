@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "hypotheses"))
 import checkpoints
 
 # What is to know of gemma3 in mlx-lm does not matter here.
-pytestmark = pytest.mark.filterwarnings("ignore::lazarus_probe.subject.differences.CheckpointWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::lazarus_probe.checkpoints.differences.CheckpointWarning")
 
 
 @pytest.fixture(scope="module", params=("gpt_oss", "gemma3"))

@@ -11,7 +11,7 @@ import pytest
 from lazarus_probe.organisms import bundled, corpus
 from lazarus_probe.organisms.card import model_card
 from lazarus_probe.tasks import arithmetic
-from lazarus_probe.training.grpo_config import GrpoConfig
+from lazarus_probe.training.grpo.config import GrpoConfig
 
 ASKING = [task for task in corpus.MIXTURE if task not in ("english", "code")]
 

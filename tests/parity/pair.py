@@ -10,9 +10,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from lazarus_probe.checkpoints.checkpoint import load_checkpoint
 from lazarus_probe.organisms import bundled  # chooses the BLAS, which must happen before mlx is imported
 from lazarus_probe.subject import Subject
-from lazarus_probe.subject.checkpoint import load_checkpoint
 
 import numpy as np  # isort: skip
 import torch  # isort: skip

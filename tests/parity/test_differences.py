@@ -13,10 +13,10 @@ import numpy as np  # noqa: E402
 import yaml  # noqa: E402
 from mlx_lm.utils import _get_classes, load_config, load_model  # noqa: E402
 
+from lazarus_probe.checkpoints.checkpoint import load_checkpoint  # noqa: E402
+from lazarus_probe.checkpoints.config import translated  # noqa: E402
+from lazarus_probe.checkpoints.saved_names import reads_saved_names  # noqa: E402
 from lazarus_probe.subject import LoadError, forward  # noqa: E402
-from lazarus_probe.subject.checkpoint import load_checkpoint  # noqa: E402
-from lazarus_probe.subject.config import translated  # noqa: E402
-from lazarus_probe.subject.saved_names import reads_saved_names  # noqa: E402
 from tests.parity.pair import TOKENS, error, quietly, random_model, save  # noqa: E402
 
 ENTRIES = yaml.safe_load(Path(__file__).with_name("differences.yaml").read_text())

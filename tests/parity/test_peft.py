@@ -10,8 +10,8 @@ peft = pytest.importorskip("peft", reason="the parity extra is not installed")
 import mlx.core as mx  # noqa: E402
 import numpy as np  # noqa: E402
 
+from lazarus_probe.adapters.adapter import load_adapter  # noqa: E402
 from lazarus_probe.subject import LoadError, forward  # noqa: E402
-from lazarus_probe.subject.adapter import load_adapter  # noqa: E402
 from tests.parity.pair import TABLE, TOKENS, error, random_model, subject_of  # noqa: E402
 
 # peft asks transformers for what that calls by another name now.

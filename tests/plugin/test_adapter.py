@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from lazarus_probe.subject import Subject
-from lazarus_probe.training.adapter import save_adapter, save_lora_weights
-from lazarus_probe.training.lora import attached
+from lazarus_probe.training.lora.adapter import save_adapter, save_lora_weights
+from lazarus_probe.training.lora.lora import attached
 
 pytest_plugins = ["pytester"]
 

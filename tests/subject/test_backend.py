@@ -40,7 +40,7 @@ def has_blas() -> bool:
     [
         "lazarus_probe.subject.subject",
         "lazarus_probe.hooks",
-        "lazarus_probe.training.pretrain",
+        "lazarus_probe.training.pretraining.pretrain",
         "lazarus_probe.introspection.lens.logit_lens",
         "lazarus_probe.subject.backend",
     ],

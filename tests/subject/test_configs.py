@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from mlx_lm.utils import MODEL_REMAPPING, _get_classes
 
+from lazarus_probe.checkpoints.config import section_of, translated
+from lazarus_probe.checkpoints.differences import UNUSED_SCALING, CheckpointWarning, differences
 from lazarus_probe.organisms import bundled
 from lazarus_probe.subject import LoadError, Subject, forward
-from lazarus_probe.subject.config import section_of, translated
-from lazarus_probe.subject.differences import UNUSED_SCALING, CheckpointWarning, differences
 from tests.architectures.zoo import config
 
 TOKENS = mx.array([[3, 5, 7, 11, 13, 2, 4, 6, 8, 10]])

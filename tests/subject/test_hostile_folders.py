@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from lazarus_probe.checkpoints.differences import CheckpointWarning
 from lazarus_probe.subject import LoadError, Subject
-from lazarus_probe.subject.differences import CheckpointWarning
 
 LOAD = (
     "import sys; from lazarus_probe.subject import Subject; print(len(Subject.load(sys.argv[1]).encode('a')))"

@@ -129,7 +129,7 @@ def test_names_and_layers_are_known_without_mlx():
     """Importing the package, resolving a name and counting layers import no mlx, mlx-lm or transformers."""
     code = (
         "import sys; import lazarus_probe.subject, lazarus_probe.subject.backend; "
-        "from lazarus_probe.subject.load import num_layers_of, LoadError\n"
+        "from lazarus_probe.checkpoints.load import num_layers_of, LoadError\n"
         "try: num_layers_of('no-such-model')\nexcept LoadError: pass\n"
         "print(sorted({'mlx', 'mlx.core', 'mlx_lm', 'transformers'} & set(sys.modules)))"
     )

@@ -17,7 +17,6 @@ from lazarus_probe.training.class_words import (
     read,
     training_questions,
 )
-from lazarus_probe.training.data import Example
 from lazarus_probe.training.dual_reward import (
     LORA_SCALE,
     DualReward,
@@ -27,7 +26,8 @@ from lazarus_probe.training.dual_reward import (
     train,
 )
 from lazarus_probe.training.loop import Diverged, Step
-from lazarus_probe.training.lora import attached
+from lazarus_probe.training.lora.lora import attached
+from lazarus_probe.training.sft.data import Example
 from lazarus_probe.training.state import has_state, state_step
 
 EXAMPLES = [Example("1 + 12 =", "3", "a"), Example("7 * 12 =", "4", "b"), Example("2 + 12 =", "9", "a")]

@@ -15,7 +15,7 @@ from mlx.utils import tree_flatten, tree_map
 from lazarus_probe.hooks.captures import HookError
 from lazarus_probe.training.batches import Sample, batches, collate
 from lazarus_probe.training.loop import Diverged, Optimisation, grad_checkpointed, optimizer_for, steps
-from lazarus_probe.training.lora import attached
+from lazarus_probe.training.lora.lora import attached
 from lazarus_probe.training.losses import sft_loss
 
 RATES = Optimisation(1e-2, 10, warmup=3, final_learning_rate=1e-3, weight_decay=0.1, clip_norm=0.5)

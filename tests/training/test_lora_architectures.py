@@ -10,11 +10,11 @@ import mlx.nn as nn
 import pytest
 from mlx.utils import tree_flatten
 
+from lazarus_probe.adapters.adapter import load_adapter
 from lazarus_probe.subject import Subject, UnsupportedArchitecture, forward
-from lazarus_probe.subject.adapter import load_adapter
 from lazarus_probe.subject.projections import projections
-from lazarus_probe.training.adapter import save_adapter, save_lora_weights
-from lazarus_probe.training.lora import attach, attached
+from lazarus_probe.training.lora.adapter import save_adapter, save_lora_weights
+from lazarus_probe.training.lora.lora import attach, attached
 from tests.architectures.zoo import architectures, build, config, random_tokens
 
 # Why LoRA cannot be put on: the anatomy is refused, or mlx cannot train what the file builds.

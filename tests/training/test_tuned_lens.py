@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from lazarus_probe.checkpoints.load import LoadError
 from lazarus_probe.hooks import trace
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.introspection.lens.tuned_lens import (
@@ -22,7 +23,6 @@ from lazarus_probe.introspection.lens.tuned_lens import (
     write_lens,
 )
 from lazarus_probe.organisms.corpus import sample
-from lazarus_probe.subject.load import LoadError
 from lazarus_probe.training import tuned_lens as module
 from lazarus_probe.training.tuned_lens import LensTraining, divergence, split_texts, train_lens
 

@@ -42,8 +42,8 @@ def collect(
 ) -> None:
     """Collect the residual stream after each block, one vector a prompt."""
     position, file = parse_at(at), output_file(output)
+    from lazarus_probe.checkpoints.load import num_layers_of
     from lazarus_probe.circuit.dataset import read_prompts
-    from lazarus_probe.subject.load import num_layers_of
 
     if attention and position == "mean":
         raise ValueError("--attention is of one position: give --at last or a number, not mean")

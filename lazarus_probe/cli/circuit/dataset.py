@@ -11,7 +11,7 @@ import typer
 from lazarus_probe.cli.options import AsJson
 from lazarus_probe.cli.output import as_text, columns, deliver, title
 from lazarus_probe.cli.parsing import check_output
-from lazarus_probe.subject.whole_files import write_whole
+from lazarus_probe.files.whole_files import write_whole
 
 if TYPE_CHECKING:
     from lazarus_probe.circuit.dataset import PromptSet

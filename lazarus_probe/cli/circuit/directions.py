@@ -14,7 +14,7 @@ from lazarus_probe.cli.circuit.analyze import Activations, Layer, about_file, ch
 from lazarus_probe.cli.options import AsJson, Layers, Seed
 from lazarus_probe.cli.output import as_text, columns, deliver, plain, title
 from lazarus_probe.cli.parsing import check_output
-from lazarus_probe.subject.whole_files import write_whole
+from lazarus_probe.files.whole_files import write_whole
 
 if TYPE_CHECKING:
     from lazarus_probe.circuit.extraction import Extraction

@@ -121,7 +121,7 @@ def analyze(
     position; ranks are exact over the whole vocabulary. Edits act at the last position, steering also on every
     token generated.
     """
-    from lazarus_probe.subject.load import num_layers_of
+    from lazarus_probe.checkpoints.load import num_layers_of
 
     texts = parse_prompt(prompt)
     check_output(output)

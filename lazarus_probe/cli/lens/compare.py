@@ -46,7 +46,7 @@ def compare(
     Distributions of models with the same tokens are compared whole, by KL(1 || 2) and Jensen-Shannon divergence in
     nats; with different tokens only the predictions are, matched by their text.
     """
-    from lazarus_probe.subject.load import num_layers_of
+    from lazarus_probe.checkpoints.load import num_layers_of
 
     texts = parse_prompt(prompt)
     check_output(output)

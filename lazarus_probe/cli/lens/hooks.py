@@ -36,7 +36,7 @@ def hooks(
 
     The model's own code runs, once a prompt, watched by hooks. By default layers are evenly spaced over the model.
     """
-    from lazarus_probe.subject.load import num_layers_of
+    from lazarus_probe.checkpoints.load import num_layers_of
 
     check_output(output)
     texts = parse_prompt(prompt)

@@ -114,8 +114,8 @@ def read(
     prompts, at = parse_prompt(prompt), parse_position(position)
     if at == "all":
         raise ValueError("--position all is not read by the lens; give last or a number")
+    from lazarus_probe.checkpoints.load import num_layers_of
     from lazarus_probe.introspection.lens.tuned_lens import read_lens
-    from lazarus_probe.subject.load import num_layers_of
 
     wanted = None if layers is None else parse_layers(layers, num_layers_of(model))
     maps = read_lens(lens)
@@ -165,7 +165,7 @@ def texts_of(data: str | None, samples: int | None, seed: int) -> list[str]:
         raise ValueError("--samples is of the organism's corpus, and --data brings its own; leave one out")
     if data.startswith("@"):
         return parse_prompts(data, "--data")
-    from lazarus_probe.training.jsonl import read_jsonl
+    from lazarus_probe.training.sft.jsonl import read_jsonl
 
     return [example.prompt + example.response for example in read_jsonl(Path(data))]
 

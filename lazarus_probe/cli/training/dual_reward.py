@@ -190,7 +190,7 @@ def _run(run: Run) -> dict[str, Any]:
     """Train, evaluate and keep; what config.json says of it."""
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.training.class_words import read
-    from lazarus_probe.training.lora import attached, trainable_count
+    from lazarus_probe.training.lora.lora import attached, trainable_count
 
     _say(f"Loading model: {run.model}")
     subject = Subject.load(run.model)
@@ -242,9 +242,9 @@ def _describe(run: Run, num_layers: int, layer: int, tokens: Mapping[str, int], 
 
 def _train(run: Run, subject: Subject, tokens: Mapping[str, int]) -> None:
     """Train with the table of losses; what was reached is kept where it is interrupted or diverges."""
-    from lazarus_probe.training.data import Example
     from lazarus_probe.training.dual_reward import train
     from lazarus_probe.training.loop import Diverged, Step
+    from lazarus_probe.training.sft.data import Example
     from lazarus_probe.training.state import state_step
 
     examples = [Example(q.text, q.fact.response(q.phrasing), q.fact.operation) for q in run.asked]
@@ -297,7 +297,7 @@ def _config(
 
 def _save(folder: Path, base: str, subject: Subject, config: dict[str, Any]) -> None:
     """Both formats of the adapter; the state, which is of no use any more, goes."""
-    from lazarus_probe.training.adapter import save_adapter, save_lora_weights
+    from lazarus_probe.training.lora.adapter import save_adapter, save_lora_weights
     from lazarus_probe.training.state import FILE
 
     save_adapter(subject, folder, base=base)

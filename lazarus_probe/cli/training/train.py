@@ -19,7 +19,7 @@ from lazarus_probe.cli.training.train_grpo import grpo
 
 if TYPE_CHECKING:
     from lazarus_probe.training.loop import Step
-    from lazarus_probe.training.sft import SftResult, Training
+    from lazarus_probe.training.sft.train import SftResult, Training
 
 train = typer.Typer(
     cls=lazy_group(),
@@ -131,8 +131,8 @@ def sft(
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune a model; interrupted, the same command goes on where it was."""
-    from lazarus_probe.training.config import SftConfig, read_settings
-    from lazarus_probe.training.sft import prepare
+    from lazarus_probe.training.sft.config import SftConfig, read_settings
+    from lazarus_probe.training.sft.train import prepare
 
     settings = read_settings(SftConfig, config, dict(_given(ctx.params)))
     with text_aside(as_json):
@@ -163,7 +163,7 @@ def _words(text: str) -> dict[str, str]:
 
 def _trained(training: Training) -> SftResult:
     """Train, with the table of losses; say how to go on if that is interrupted."""
-    from lazarus_probe.training.sft import resumes_from, run
+    from lazarus_probe.training.sft.train import resumes_from, run
 
     settings, classifies = training.config, training.config.classifies is not None
     columns = ("Total", "Cls Loss", "Ans Loss") if classifies else ("Loss",)

@@ -14,8 +14,8 @@ from lazarus_probe.cli.output import show_json, text_aside
 from lazarus_probe.cli.progress import losses_shown
 
 if TYPE_CHECKING:
-    from lazarus_probe.training.grpo import GrpoStep
-    from lazarus_probe.training.grpo_run import GrpoResult, GrpoTraining
+    from lazarus_probe.training.grpo.run import GrpoResult, GrpoTraining
+    from lazarus_probe.training.grpo.train import GrpoStep
 
 COLUMNS = ("Loss", "Reward", "KL", "Informative")
 
@@ -115,9 +115,9 @@ def grpo(
     as_json: AsJson = False,
 ) -> None:
     """Train a model on the rewards of its own answers; interrupted, the same command goes on where it was."""
-    from lazarus_probe.training.config import read_settings
-    from lazarus_probe.training.grpo_config import GrpoConfig
-    from lazarus_probe.training.grpo_run import prepare
+    from lazarus_probe.training.grpo.config import GrpoConfig
+    from lazarus_probe.training.grpo.run import prepare
+    from lazarus_probe.training.sft.config import read_settings
 
     given = {
         name: value
@@ -134,7 +134,7 @@ def grpo(
 
 def _trained(training: GrpoTraining) -> GrpoResult:
     """Train, with a table; say how to go on if that is interrupted."""
-    from lazarus_probe.training.grpo_run import run
+    from lazarus_probe.training.grpo.run import run
 
     total, start = training.config.max_steps, training.start
     if start:

@@ -22,12 +22,12 @@ from lazarus_probe.hooks.replay import require_free_tail
 from lazarus_probe.introspection.untrained import FIRST_SEED
 from lazarus_probe.subject.projections import found, sizes
 from lazarus_probe.training.batches import Sample, batches
-from lazarus_probe.training.config import SftConfig, read_settings
 from lazarus_probe.training.dual_reward import DualReward
 from lazarus_probe.training.loop import Optimisation, steps
-from lazarus_probe.training.lora import attached, ranks_for, trainable_count
+from lazarus_probe.training.lora.lora import attached, ranks_for, trainable_count
+from lazarus_probe.training.lora.side_by_side import attached_side_by_side, stacked
 from lazarus_probe.training.losses import Loss, sft_loss
-from lazarus_probe.training.side_by_side import attached_side_by_side, stacked
+from lazarus_probe.training.sft.config import SftConfig, read_settings
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.classifier_emergence.material import Material
@@ -300,7 +300,7 @@ def _samples(subject: Subject, arm: Arm, material: Material, seed: int) -> list[
 
 
 def _reward(subject: Subject, material: Material, seed: int, on_step: OnStep) -> None:
-    from lazarus_probe.training.grpo import Grpo, train_grpo
+    from lazarus_probe.training.grpo.train import Grpo, train_grpo
 
     items: dict[str, Item] = {item.prompt: item for item in material.trained}
     config = Grpo(

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from lazarus_probe.experiments.study_tasks import Item, StudyTask, split
 from lazarus_probe.organisms.corpus import Line
 from lazarus_probe.training.batches import Sample
-from lazarus_probe.training.config import SftConfig, read_settings
-from lazarus_probe.training.data import encode
 from lazarus_probe.training.dual_reward import class_tokens
-from lazarus_probe.training.jsonl import Example
+from lazarus_probe.training.sft.config import SftConfig, read_settings
+from lazarus_probe.training.sft.data import encode
+from lazarus_probe.training.sft.jsonl import Example
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -125,7 +125,7 @@ class Material:
 
 def other_lines(task: str, count: int) -> dict[str, tuple[Line, ...]]:
     """Lines of tasks other than a study's: of each, `count` that the bundled model was trained on."""
-    from lazarus_probe.training.evaluate import subsets
+    from lazarus_probe.training.pretraining.evaluate import subsets
 
     known = {"arithmetic": ("multiply", "add")}.get(task, (task,))
     found = {}

@@ -14,6 +14,7 @@ import numpy as np
 from lazarus_probe.experiments.classifier_emergence.material import PHASE1, PHASE2
 from lazarus_probe.experiments.classifier_emergence.readings import FOLDS, Reading, read
 from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json
+from lazarus_probe.files.whole_files import write_whole
 from lazarus_probe.hooks import collect, resid_post
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.introspection.untrained import FIRST_SEED
@@ -26,14 +27,13 @@ from lazarus_probe.statistics import (
     proportion_interval,
 )
 from lazarus_probe.statistics.threads import one_thread
-from lazarus_probe.subject.whole_files import write_whole
-from lazarus_probe.training import sft
-from lazarus_probe.training.config import SftConfig, read_settings
+from lazarus_probe.training.sft import train as sft
+from lazarus_probe.training.sft.config import SftConfig, read_settings
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.classifier_emergence.study import Study
     from lazarus_probe.experiments.study_tasks import Item
-    from lazarus_probe.training.sft import OnStep, Training
+    from lazarus_probe.training.sft.train import OnStep, Training
 
 Note = Callable[[str], None]
 PROBED = 400  # items that the probes of every layer are fitted on, at most

@@ -115,7 +115,7 @@ def decoded(states: NDArray[np.float32], material: Material) -> Bools:
 def _right(subject: Subject, task: str, lines: Sequence[Line]) -> Bools:
     """Whether a model answers lines of the bundled model's own tasks."""
     from lazarus_probe.tasks.arithmetic import OPERATIONS, is_answer
-    from lazarus_probe.training.evaluate import NUMBER_TOKENS, TEXT_TOKENS
+    from lazarus_probe.training.pretraining.evaluate import NUMBER_TOKENS, TEXT_TOKENS
 
     numbers = task in OPERATIONS
     answers = _answers(subject, [line.prompt for line in lines], NUMBER_TOKENS if numbers else TEXT_TOKENS)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from lazarus_probe.experiments.classifier_emergence.arms import Run
 from lazarus_probe.experiments.classifier_emergence.material import PHASE1, PHASE2, Material, Size
 from lazarus_probe.files import plain_json
+from lazarus_probe.files.whole_files import write_whole
 from lazarus_probe.subject.subject import Subject
-from lazarus_probe.subject.whole_files import write_whole
 from lazarus_probe.training.dual_reward import classifier_layer
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from lazarus_probe.experiments.classifier_emergence.arms import ARMS
 from lazarus_probe.experiments.classifier_emergence.measures import Runs, claims, measure, values
 from lazarus_probe.experiments.classifier_emergence.phases import reading
 from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json
+from lazarus_probe.files.whole_files import write_whole
 from lazarus_probe.statistics import bounded_mean_interval
 from lazarus_probe.statistics.intervals import estimate
-from lazarus_probe.subject.whole_files import write_whole
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.classifier_emergence.study import Study

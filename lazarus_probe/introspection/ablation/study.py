@@ -12,6 +12,7 @@ from typing import Any
 import mlx.nn as nn
 import numpy as np
 
+from lazarus_probe.files.whole_files import write_aside
 from lazarus_probe.introspection.ablation.component_outputs import (
     AblationType,
     ComponentType,
@@ -28,7 +29,6 @@ from lazarus_probe.introspection.ablation.text import sweep_text, tasks_text
 from lazarus_probe.introspection.generation.damage import Unrelated
 from lazarus_probe.introspection.lens.model_hooks import layer_of
 from lazarus_probe.subject.subject import Subject
-from lazarus_probe.subject.whole_files import write_aside
 from lazarus_probe.tasks.prompts import task_type
 
 __all__ = ["AblationConfig", "AblationStudy", "AblationType", "Ablations", "ComponentType"]

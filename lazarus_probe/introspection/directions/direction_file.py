@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.files.arrays import read_arrays
+from lazarus_probe.files.damage import DAMAGED
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.reading import check_regular
-from lazarus_probe.subject.damage import DAMAGED
-from lazarus_probe.subject.whole_files import whole_file
+from lazarus_probe.files.whole_files import whole_file
 
 SUFFIXES = (".npz", ".json")
 # Bytes of a file, packed or not, that are read at most: a direction has a few thousand numbers.

@@ -10,8 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lazarus_probe.files.whole_files import write_aside
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.subject.whole_files import write_aside
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.residual_contributions import ResidualContribution

@@ -18,9 +18,12 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.checkpoints.load import LoadError
 from lazarus_probe.files.paths import user_path
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.tensors import read_entries
+from lazarus_probe.files.weight_files import write_unfinished
+from lazarus_probe.files.whole_files import whole_file
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.replay import require_free_tail
 from lazarus_probe.hooks.sites import resid_post, resolve
@@ -30,9 +33,6 @@ from lazarus_probe.subject.anatomy import UnsupportedArchitecture
 from lazarus_probe.subject.batches import Prompt, by_length
 from lazarus_probe.subject.finite import refuse
 from lazarus_probe.subject.generate import forward
-from lazarus_probe.subject.load import LoadError
-from lazarus_probe.subject.weight_files import write_unfinished
-from lazarus_probe.subject.whole_files import whole_file
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

@@ -15,6 +15,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lazarus_probe.files.whole_files import whole_file
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.generation.completions import same_answer
 from lazarus_probe.introspection.generation.damage import Unrelated, damage, unrelated_prompts
@@ -23,7 +24,6 @@ from lazarus_probe.introspection.steering.dose_effect import Effect
 from lazarus_probe.introspection.steering.pushes import Position, Pushes, multiples, pushed, readings
 from lazarus_probe.introspection.steering.steer import random_directions
 from lazarus_probe.statistics.measurement import Curve, Damage, Measurement, some_examples
-from lazarus_probe.subject.whole_files import whole_file
 from lazarus_probe.tasks.arithmetic import is_answer, parse_number
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from lazarus_probe.introspection.ablation.component_outputs import AblationType,
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.chat import in_chat
 from lazarus_probe.subject.generate import greedy
-from lazarus_probe.training.adapter import save_lora_weights
-from lazarus_probe.training.lora import attached
+from lazarus_probe.training.lora.adapter import save_lora_weights
+from lazarus_probe.training.lora.lora import attached
 
 # Goes run by run, without the engine's trial of the model, and without reference prompts.
 FAST = ["--component", "both", "--max-tokens", "3", "--method", "zero"]

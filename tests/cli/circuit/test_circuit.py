@@ -15,9 +15,9 @@ from lazarus_probe.hooks.trace import trace
 from lazarus_probe.organisms import tokenizer
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.subject.subject import Subject
-from lazarus_probe.training import pretrain
-from lazarus_probe.training.checkpoint import save_checkpoint
-from lazarus_probe.training.recipe import Recipe
+from lazarus_probe.training.pretraining import pretrain
+from lazarus_probe.training.pretraining.checkpoint import save_checkpoint
+from lazarus_probe.training.pretraining.recipe import Recipe
 
 PROMPTS = ["7 * 8 = ", " the capital of France is", "7 * 8 =", "Once upon a time there was a king. "]
 

@@ -170,8 +170,8 @@ def test_input_options_change_what_the_model_meets(analysed: Any):
 
 def test_embedding_scale_and_adapter_change_the_model(analysed: Any, tmp_path: Path, organism: Any):
     """Another scale, and an adapter, give other probabilities; the model's own scale gives the same."""
-    from lazarus_probe.training.adapter import save_adapter
-    from lazarus_probe.training.lora import attached
+    from lazarus_probe.training.lora.adapter import save_adapter
+    from lazarus_probe.training.lora.lora import attached
 
     plain = probabilities(analysed(*PARIS))
     assert probabilities(analysed(*PARIS, "--embedding-scale", "1")) == pytest.approx(plain, abs=1e-6)

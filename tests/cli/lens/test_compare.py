@@ -76,8 +76,8 @@ def test_data_names_both_models(compared: Any, tmp_path: Path):
 
 def test_a_model_and_its_adapter_are_told_apart(compared: Any, tmp_path: Path, organism: Any):
     """The same model twice is at distance 0, and an adapter of either side is what makes the difference."""
-    from lazarus_probe.training.adapter import save_adapter
-    from lazarus_probe.training.lora import attached
+    from lazarus_probe.training.lora.adapter import save_adapter
+    from lazarus_probe.training.lora.lora import attached
 
     twice = ["-m1", "organism", "-m2", "organism", *PARIS]
     assert compared(*twice)["final_js"] == 0

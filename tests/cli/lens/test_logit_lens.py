@@ -14,8 +14,8 @@ from lazarus_probe.hooks import replay, trace
 from lazarus_probe.introspection.lens.targets import target_lens
 from lazarus_probe.statistics import wilson
 from lazarus_probe.subject import Subject
-from lazarus_probe.training.adapter import save_lora_weights
-from lazarus_probe.training.lora import attached
+from lazarus_probe.training.lora.adapter import save_lora_weights
+from lazarus_probe.training.lora.lora import attached
 from tests.tolerance import of_logits, possible_ranks, sole_best
 
 PROMPTS = ["7 * 8 = ", "12 * 5 = ", "23 + 45 = ", "17 + 38 = "]

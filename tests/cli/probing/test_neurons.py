@@ -13,8 +13,8 @@ from lazarus_probe.cli.lazarus import main
 from lazarus_probe.hooks import collect, neurons, resid_post
 from lazarus_probe.introspection.directions.direction_file import Direction, write_direction
 from lazarus_probe.subject import Subject
-from lazarus_probe.training.adapter import save_lora_weights
-from lazarus_probe.training.lora import attached
+from lazarus_probe.training.lora.adapter import save_lora_weights
+from lazarus_probe.training.lora.lora import attached
 
 PROMPTS = ["7 * 8 = ", "12 * 5 = ", "3 * 4 = ", "23 + 45 = ", "17 + 38 = ", "2 + 2 = "]
 LABELS = "times|times|times|plus|plus|plus"

@@ -19,8 +19,8 @@ from lazarus_probe.introspection.studies.embedding import ALL, EmbeddingResult, 
 from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics.measurement import Control
 from lazarus_probe.subject import Subject
-from lazarus_probe.training.adapter import save_lora_weights
-from lazarus_probe.training.lora import attached
+from lazarus_probe.training.lora.adapter import save_lora_weights
+from lazarus_probe.training.lora.lora import attached
 
 COMMAND = ["introspect", "embedding", "-m"]
 REGISTERED = Path(__file__).parents[2] / "hypotheses" / "expectations"

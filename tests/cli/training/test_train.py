@@ -18,7 +18,7 @@ import yaml
 from lazarus_probe.cli import lazarus
 from lazarus_probe.cli.training import train
 from lazarus_probe.tasks.arithmetic import facts
-from lazarus_probe.training.config import IntermediateLoss, SftConfig
+from lazarus_probe.training.sft.config import IntermediateLoss, SftConfig
 from lazarus_probe.training.state import state_step
 
 # As published, but for the model, its number of layers, the paths and the length.

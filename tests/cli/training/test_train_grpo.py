@@ -12,7 +12,7 @@ from mlx.utils import tree_flatten
 
 from lazarus_probe.cli import lazarus
 from lazarus_probe.subject.subject import Subject
-from lazarus_probe.training import grpo_run
+from lazarus_probe.training.grpo import run as grpo_run
 from lazarus_probe.training.log import read_rows
 
 QUICK = ["--max-steps", "2", "--batch-size", "2", "--group-size", "4", "--max-tokens", "2", "--evaluate", "4"]

@@ -62,7 +62,7 @@ def test_each_part_is_that_of_numpy(subject, naive, heads):
 
 
 @pytest.mark.parametrize("name", ["gemma3", "olmo2", "gpt2", "granite", "cohere", "gpt_oss", "falcon_h1"])
-@pytest.mark.filterwarnings("ignore::lazarus_probe.subject.differences.CheckpointWarning")
+@pytest.mark.filterwarnings("ignore::lazarus_probe.checkpoints.differences.CheckpointWarning")
 def test_the_parts_add_up_on_other_architectures(name):
     """Norms after the parts, LayerNorms, biases, scaled streams and logits, parallel blocks: the sum is the logit."""
     subject = Subject.from_model(zoo.build(name), name=name, config={})

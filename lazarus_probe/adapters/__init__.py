@@ -1,0 +1,1 @@
+"""Adapters as mlx-lm, peft and the published study save them."""

@@ -1,0 +1,168 @@
+"""Reading a checkpoint folder through mlx-lm."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from lazarus_probe.checkpoints.config import section_of, translated
+from lazarus_probe.checkpoints.differences import CheckpointWarning, differences
+from lazarus_probe.checkpoints.library_errors import in_words
+from lazarus_probe.checkpoints.limits import bounded_chat
+from lazarus_probe.checkpoints.load import LoadError, weight_entries
+from lazarus_probe.checkpoints.saved_names import reads_saved_names
+from lazarus_probe.checkpoints.settings_check import check_ends, check_plain, check_settings, nulls, totals_of
+from lazarus_probe.checkpoints.tokenizer_check import code_of, panics_as_errors, try_out
+from lazarus_probe.files.plain_json import read_json
+from lazarus_probe.files.tensors import TensorEntry
+from lazarus_probe.organisms import bundled
+from lazarus_probe.subject.backend import warn_if_slow
+from lazarus_probe.warn import warn
+
+# Weights that are packed into words without a sign are unpacked by their layers.
+NO_WEIGHTS = (mx.bool_, mx.int8, mx.int16, mx.int32, mx.int64, mx.complex64)
+
+
+def load_checkpoint(
+    folder: Path, entries: Mapping[str, TensorEntry] | None = None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The model in a folder, and the configuration it was built with.
+
+    Nothing is built before the configuration is known to be one that the weights can hold.
+
+    Args:
+        folder: of the checkpoint.
+        entries: the tensors of its weights, where their headers were read already.
+
+    Warns (`CheckpointWarning`) of each difference to transformers that is known; see `differences`.
+
+    Raises:
+        LoadError: mlx-lm cannot build it, or would build something else than the configuration says.
+    """
+    with few_files_suffice():
+        from mlx_lm.utils import _get_classes, load_config, load_model
+
+    path, what = folder / "config.json", f"{folder} cannot be built"
+    written, generation = read_json(path), folder / "generation_config.json"
+    check_ends(path, written)
+    if generation.is_file():
+        check_ends(generation, read_json(generation))
+    check_plain(path, written)
+    config = or_load_error(f"{folder} cannot be read", lambda: load_config(folder))
+    classes = or_load_error(what, lambda: _get_classes(config))
+    overrides = or_load_error(what, lambda: translated(config, *classes))
+    section = section_of({**config, **overrides}, *classes)
+    check_settings(
+        path, section.settings, section.arguments, totals_of((entries or weight_entries(folder)).values())
+    )
+    for line in or_load_error(what, lambda: differences(section)):
+        warn(f"{folder.name}: {line}", CheckpointWarning)
+    if empty := nulls(section.settings, section.arguments):
+        what += f" ({', '.join(empty)} in config.json {'is' if len(empty) == 1 else 'are'} null)"
+    reading = (reads_saved_names(classes[0]), classes[1])
+    model, config = or_load_error(
+        what,
+        lambda: load_model(
+            Literal(folder),
+            lazy=True,
+            model_config=overrides,
+            get_model_classes=lambda **_: reading,
+            trust_remote_code=False,
+        ),
+    )
+    model.__class__ = classes[0]
+    _check_floating(folder, model)
+    if mx.default_device() == mx.cpu:
+        warn_if_slow()
+        if not config.get("quantization"):
+            model.set_dtype(mx.float32)
+    or_load_error(f"the weights in {folder} cannot be read", lambda: mx.eval(model.parameters()))
+    return model, config
+
+
+def load_tokenizer(folder: Path, config: dict[str, Any]) -> Any:
+    """The tokenizer in a folder, ending texts at the configuration's end-of-sequence tokens.
+
+    Raises:
+        LoadError: it cannot be read.
+    """
+    from mlx_lm.utils import load_tokenizer as load
+
+    def read() -> Any:
+        # Never asked for on a terminal: what a stranger's folder names is not run.
+        return load(folder, {"trust_remote_code": False}, eos_token_ids=config.get("eos_token_id"))
+
+    code = code_of(folder)
+    what = f"the tokenizer in {folder} cannot be read"
+    if code:
+        what += f" without its own code ({code}), which is never run"
+    tokenizer = or_load_error(what, lambda: panics_as_errors(read))
+    if code:
+        warn(
+            f"{folder.name}: the tokenizer's own code ({code}) is not run; it is read from its files without it",
+            CheckpointWarning,
+        )
+    if folder.parent != bundled.FOLDER:
+        or_load_error(what, lambda: panics_as_errors(lambda: try_out(folder, tokenizer)))
+    bounded_chat(tokenizer)
+    return tokenizer
+
+
+class Literal(type(Path())):  # type: ignore[misc]
+    """A folder in whose name `[` and `*` mean themselves, where mlx-lm makes a pattern of it."""
+
+    def __truediv__(self, key: Any) -> Path:
+        return Path(glob.escape(str(self)) if "*" in str(key) else str(self)) / key
+
+
+@contextmanager
+def few_files_suffice() -> Iterator[None]:
+    """Within, mlx-lm may ask for more open files than the process may have, as it does when it is imported."""
+    try:
+        import resource
+    except ImportError:  # not on this system
+        yield
+        return
+    own = resource.setrlimit
+
+    def if_allowed(which: int, limits: tuple[int, int]) -> None:
+        with suppress(ValueError, OSError):
+            own(which, limits)
+
+    resource.setrlimit = if_allowed
+    try:
+        yield
+    finally:
+        resource.setrlimit = own
+
+
+def _check_floating(folder: Path, model: nn.Module) -> None:
+    """Whether weights that nothing unpacks are floating-point numbers: any others would be taken for such."""
+    for path, module in model.named_modules():
+        for name in ("weight", "bias"):
+            values = module.get(name) if isinstance(module, dict) else None
+            if isinstance(values, mx.array) and values.dtype in NO_WEIGHTS and "scales" not in module:
+                kind = str(values.dtype).rpartition(".")[2]
+                raise LoadError(
+                    f"the weights in {folder} cannot be used: {path}.{name} holds {kind}; floating-point "
+                    "numbers are needed"
+                )
+
+
+def or_load_error(what: str, action: Callable[[], Any]) -> Any:
+    """What `action` returns; its failure, in whatever form the libraries below report it, as one line."""
+    try:
+        return action()
+    except Exception as error:
+        detail = " ".join(str(error).split()) or type(error).__name__
+        detail = detail if isinstance(error, LoadError) else in_words(detail)[:200]
+        raise LoadError(f"{what}: {detail}") from error
+    except SystemExit as error:
+        # mlx-lm's olmo ends the process where a package of its own is missing.
+        raise LoadError(f"{what}: mlx-lm exits, asking for another package") from error

@@ -1,0 +1,1 @@
+"""LoRA on a subject's projections."""

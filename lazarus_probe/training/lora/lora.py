@@ -1,0 +1,308 @@
+"""LoRA on a subject's projections, built on mlx-lm's layers, that leaves no trace when it is taken off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from math import inf, isfinite
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
+from lazarus_probe.subject.generate import forward
+from lazarus_probe.subject.projections import (
+    Projection,
+    adapted,
+    bare,
+    found,
+    is_lora,
+    rank_of,
+    sizes,
+    with_lora,
+)
+from lazarus_probe.subject.subject import random_state
+from lazarus_probe.taps import is_tapped
+from lazarus_probe.training.lora.merging import merged, rounding_of, warn_of_rounding
+from lazarus_probe.training.lora.trained import Trained
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+CANDIDATES = 20_000  # combinations of ranks that `ranks_for` looks at
+
+
+@contextmanager
+def attached(
+    subject: Subject,
+    targets: Sequence[str],
+    rank: int | Mapping[str, int] = 16,
+    scale: float = 2.0,
+    seed: int = 0,
+    layers: Sequence[int] | None = None,
+    dropout: float = 0.0,
+) -> Iterator[Any]:
+    """The subject's model with LoRA as `attach` puts it on, and exactly as it was before on leaving, however that is.
+
+    The LoRA is always new: on a projection that has some (a loaded adapter's) it is put around that, which is frozen,
+    so that arms of an experiment start alike on an adapted model, too.
+
+    Yields:
+        The model, whose trainable parameters are the LoRA matrices.
+
+    Raises:
+        ValueError: as `attach`.
+        IndexError: as `attach`.
+    """
+    on = attach_new(subject, targets, rank, scale, seed, layers, dropout)
+    try:
+        yield subject.model
+    finally:
+        on.detach()
+
+
+def attach_new(
+    subject: Subject,
+    targets: Sequence[str],
+    rank: int | Mapping[str, int],
+    scale: float,
+    seed: int,
+    layers: Sequence[int] | None = None,
+    dropout: float = 0.0,
+) -> Attached:
+    """As `attach`, but around LoRA that a projection has already, which is frozen, instead of going on from it."""
+    return _attach(subject, targets, rank, scale, seed, layers, dropout, goes_on=False)
+
+
+def attach(
+    subject: Subject,
+    targets: Sequence[str],
+    rank: int | Mapping[str, int] = 16,
+    scale: float = 2.0,
+    seed: int = 0,
+    layers: Sequence[int] | None = None,
+    dropout: float = 0.0,
+) -> Attached:
+    """Put LoRA on the named projections and freeze everything else (Hu et al. 2021).
+
+    `lora_a` is drawn from `seed` alone and `lora_b` is zero, so nothing changes before the first step. A projection
+    that has LoRA already, as a loaded adapter leaves it, goes on from its matrices; LoRA elsewhere stays as it is,
+    frozen. On the experts of a mixture each expert has matrices of its own.
+
+    Args:
+        subject: the model.
+        targets: last names of linear layers in the blocks, as in `["v_proj", "o_proj"]` or `["mlp.down_proj"]`; a
+            block that lacks one is passed over.
+        rank: of each update, or of each target's.
+        scale: what the update is multiplied by.
+        seed: of `lora_a`.
+        layers: the blocks that are trained; negative ones count from the last. All by default.
+        dropout: share of the update's input left out at random, while the model is in training mode.
+
+    Raises:
+        ValueError: a target that no chosen block has, or that is only part of a fused projection; a rank below 1, a
+            scale that is no number, a dropout outside [0, 1); LoRA of another rank or scale on a projection.
+        IndexError: a layer the model does not have.
+    """
+    return _attach(subject, targets, rank, scale, seed, layers, dropout, goes_on=True)
+
+
+def _attach(
+    subject: Subject,
+    targets: Sequence[str],
+    rank: int | Mapping[str, int],
+    scale: float,
+    seed: int,
+    layers: Sequence[int] | None,
+    dropout: float,
+    goes_on: bool,
+) -> Attached:
+    places = found(subject.anatomy, targets, chosen_layers(subject, layers))
+    ranks = _ranks(targets, rank)
+    _check(scale, dropout)
+    if goes_on:
+        for target, place in places:
+            _check_same(place, ranks[target], scale)
+    on = Attached(subject, tuple((place, place.module) for _, place in places), Trained.of(subject.model))
+    try:
+        subject.model.freeze()
+        for (target, place), key in zip(
+            places, mx.random.split(mx.random.key(seed), len(places)), strict=True
+        ):
+            make = _going_on if goes_on and is_lora(place.module) else _fresh
+            place.put(make(place.module, ranks[target], scale, dropout, key))
+        _check_runs(subject, targets)
+    except BaseException:
+        on.detach()
+        raise
+    return on
+
+
+@dataclass(eq=False)
+class Attached:
+    """LoRA that is on a model.
+
+    Attributes:
+        subject: the model.
+        places: each projection that it is on, and what was there before.
+    """
+
+    subject: Subject
+    places: tuple[tuple[Projection, Any], ...]
+    before: Trained = field(repr=False)
+    on: bool = True
+
+    def detach(self) -> None:
+        """Take it off: modules, modes and what was trainable are as before. Nothing happens the second time."""
+        if self.on:
+            for place, module in self.places:
+                place.put(module)
+            self.before.restore(self.subject.model)
+            self.on = False
+
+    def merge(self, dequantize: bool = False) -> None:
+        """Add the updates to the weights and take the LoRA off; what was trainable is so again.
+
+        A quantised projection is quantised again, as `mlx_lm.fuse` does, unless `dequantize` leaves it plain. That
+        rounds the update, often by more than its own size, so it is warned of (`MergeWarning`) with the measured share.
+        An update that had begun before (a loaded adapter's) is merged with what was trained on it.
+
+        Raises:
+            ValueError: it was taken off already, or a projection is quantised in a way that cannot be merged into.
+        """
+        if not self.on:
+            raise ValueError("this LoRA is no longer on the model; merge before it is taken off")
+        for place, _ in self.places:
+            if getattr(bare(place.module), "global_scale", None) is not None:
+                # mlx-lm's `fuse` would leave that scale out.
+                raise ValueError(
+                    f"{place.path} is quantised with a global scale; LoRA cannot be merged into it"
+                )
+        roundings = []
+        with random_state(0):  # mlx-lm initialises the merged layer first
+            for place, _ in self.places:
+                layer = place.module
+                place.put(merged(layer, dequantize))
+                roundings.append(rounding_of(layer, place.module))
+        mx.eval(self.subject.model.parameters())
+        self.before.restore(self.subject.model)
+        self.on = False
+        warn_of_rounding(self.subject.name, [each for each in roundings if each is not None])
+
+
+def adopt(subject: Subject) -> Attached:
+    """Take charge of the LoRA that is on a model already, as a loaded adapter leaves it, to merge it or take it off.
+
+    Raises:
+        ValueError: there is none.
+    """
+    places = tuple((place, bare(place.module)) for place in adapted(subject.anatomy))
+    if not places:
+        raise ValueError(f"{subject.name} has no LoRA; load it with an adapter, or attach one")
+    return Attached(subject, places, Trained.of(subject.model))
+
+
+def trainable_count(model: Any) -> int:
+    """How many numbers are trained."""
+    return sum(value.size for _, value in tree_flatten(model.trainable_parameters()))
+
+
+def ranks_for(
+    subject: Subject, targets: Sequence[str], budget: int, layers: Sequence[int] | None = None
+) -> dict[str, int]:
+    """Ranks of the targets with which `attach` trains `budget` numbers, or as near to it as ranks can be.
+
+    Of those equally near, the most even ones. So arms that train different projections train equally many numbers.
+
+    Raises:
+        ValueError: the budget does not reach for rank 1 everywhere; targets as for `attach`.
+        IndexError: a layer the model does not have.
+    """
+    cost = dict.fromkeys(targets, 0)
+    for target, place in found(subject.anatomy, targets, chosen_layers(subject, layers)):
+        experts, inputs, outputs = sizes(place.module)
+        cost[target] += experts * (inputs + outputs)
+    least = sum(cost.values())
+    if budget < least:
+        raise ValueError(f"a budget of {budget} is below rank 1 on {', '.join(targets)}, which is {least}")
+    width = max(2, int(CANDIDATES ** (1 / len(cost))))
+    start = max(1, budget // least - (width - 1) // 2)
+    best, ranks = (inf, inf), (1,) * len(cost)
+    for tried in product(range(start, start + width), repeat=len(cost)):
+        off = abs(sum(r * c for r, c in zip(tried, cost.values(), strict=True)) - budget)
+        if (off, max(tried) - min(tried)) < best:
+            best, ranks = (off, max(tried) - min(tried)), tried
+    return dict(zip(cost, ranks, strict=True))
+
+
+def chosen_layers(subject: Subject, layers: Sequence[int] | None) -> list[int]:
+    """Layers counted from the first, each once, in their order.
+
+    Raises:
+        IndexError: one that the model does not have.
+        ValueError: none is given.
+    """
+    count = subject.num_layers
+    for layer in layers or ():
+        if not -count <= layer < count:
+            raise IndexError(f"layer {layer} is out of range: the model has layers 0 to {count - 1}")
+    chosen = range(count) if layers is None else sorted({layer % count for layer in layers})
+    if not chosen:
+        raise ValueError("no layer is left to train; give at least one")
+    return list(chosen)
+
+
+def _fresh(module: Any, rank: int, scale: float, dropout: float, key: mx.array) -> Any:
+    """A projection with new LoRA."""
+    layer: Any = with_lora(module, rank, scale, dropout)
+    bound = sizes(module)[1] ** -0.5
+    layer.lora_a = mx.random.uniform(-bound, bound, layer.lora_a.shape, key=key)
+    return layer
+
+
+def _check_runs(subject: Subject, targets: Sequence[str]) -> None:
+    """Whether the model still runs: some model files read a projection's weight themselves. Nothing is computed."""
+    if is_tapped(subject.model):
+        return  # hooks would take this for a run of theirs
+    try:
+        with random_state(0):  # dropout draws
+            forward(subject.model, mx.array([[0, 0]]))
+    except AttributeError as error:
+        raise ValueError(f"{subject.name} cannot run with LoRA on {', '.join(targets)}: {error}") from None
+
+
+def _going_on(module: Any, rank: int, scale: float, dropout: float, _: mx.array) -> Any:
+    """A projection with LoRA that goes on from what it has; that itself is kept, to be put back."""
+    layer: Any = with_lora(module.linear, rank, scale, dropout)
+    layer.lora_a, layer.lora_b = module.lora_a, module.lora_b
+    return layer
+
+
+def _ranks(targets: Sequence[str], rank: int | Mapping[str, int]) -> dict[str, int]:
+    ranks = dict(rank) if isinstance(rank, Mapping) else dict.fromkeys(targets, rank)
+    if ranks.keys() != set(targets):
+        raise ValueError(
+            f"ranks are given for {', '.join(ranks)}; one for each of {', '.join(targets)} is needed"
+        )
+    for target, value in ranks.items():
+        if value < 1:
+            raise ValueError(f"rank of {target} is {value}; at least 1 is needed")
+    return ranks
+
+
+def _check(scale: float, dropout: float) -> None:
+    if not isfinite(scale):
+        raise ValueError(f"scale is {scale}; a finite number is needed")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout}; a share of at least 0 and below 1 is needed")
+
+
+def _check_same(place: Projection, rank: int, scale: float) -> None:
+    layer = place.module
+    if is_lora(layer) and (rank_of(layer), layer.scale) != (rank, scale):
+        raise ValueError(
+            f"layer {place.layer} {place.path} has LoRA of rank {rank_of(layer)} and scale {layer.scale} already, not "
+            f"{rank} and {scale}; ask for those, or merge it first"
+        )
