@@ -10,8 +10,8 @@ import pytest
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.probing.emergence import emergence
 from lazarus_probe.introspection.probing.probe import Labelled, decode
-from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import some_examples
+from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import VERBAL, is_answer

@@ -7,8 +7,8 @@ ends and with the space taken from elsewhere, and an answer after a space counts
 import numpy as np
 import pytest
 
-from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import some_examples
+from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks import language, prompts
 from lazarus_probe.tasks.arithmetic import is_answer, parse_number

@@ -17,7 +17,7 @@ from lazarus_probe.experiments.virtual_expert import (
     sides_of,
     signal_trained,
 )
-from lazarus_probe.introspection.rates import rate
+from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.training.dual_reward import DualReward
 

@@ -66,7 +66,7 @@ _PUBLIC = {
     "path_patch": "introspection.patching.path_patching",
     "pattern": "hooks.sites",
     "queries": "hooks.sites",
-    "rate": "introspection.rates",
+    "rate": "statistics.rates",
     "read_direction": "introspection.directions.direction_file",
     "read_lens": "introspection.lens.tuned_lens",
     "replay": "hooks.replay",

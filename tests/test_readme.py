@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lazarus_probe.claims.claim import find_claim
 from lazarus_probe.claims.evidence import Evidence
-from lazarus_probe.introspection.untrained import control_models
+from lazarus_probe.subject.control_models import control_models
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

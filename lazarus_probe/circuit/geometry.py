@@ -15,7 +15,7 @@ from lazarus_probe.circuit.layer_probes import DRAWS, LayerProbe, probe_layers
 from lazarus_probe.claims.judging import beyond_largest_class
 from lazarus_probe.introspection.display import table
 from lazarus_probe.statistics import bag_of_tokens
-from lazarus_probe.statistics.linear import standardise
+from lazarus_probe.statistics.probes.linear import standardise
 
 CLAIM = "collected-label-readable"
 COMPONENTS = 50

@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.judging import judge_together
 from lazarus_probe.claims.verdict import Outcome, Verdict
-from lazarus_probe.introspection.held_out import (
+from lazarus_probe.statistics import grouped_folds, max_statistic_p, paired_interval, permutation_null
+from lazarus_probe.statistics.clusters import cluster_sums, index_clusters
+from lazarus_probe.statistics.folds import encode
+from lazarus_probe.statistics.measurement import Control, Growth, Measurement
+from lazarus_probe.statistics.model_spread import one_more
+from lazarus_probe.statistics.permutation import group_permutations
+from lazarus_probe.statistics.probes.held_out import (
     HeldOut,
     Problem,
     constant,
@@ -27,15 +33,9 @@ from lazarus_probe.introspection.held_out import (
     interval_of,
     mean_of,
 )
-from lazarus_probe.introspection.untrained import one_more
-from lazarus_probe.statistics import grouped_folds, max_statistic_p, paired_interval, permutation_null
-from lazarus_probe.statistics.clusters import cluster_sums, index_clusters
-from lazarus_probe.statistics.folds import encode
-from lazarus_probe.statistics.linear import standardise
-from lazarus_probe.statistics.logistic import fit_logistic
-from lazarus_probe.statistics.measurement import Control, Growth, Measurement
-from lazarus_probe.statistics.permutation import group_permutations
-from lazarus_probe.statistics.probes import USUAL_STRENGTH
+from lazarus_probe.statistics.probes.linear import standardise
+from lazarus_probe.statistics.probes.logistic import fit_logistic
+from lazarus_probe.statistics.probes.out_of_fold import USUAL_STRENGTH
 from lazarus_probe.statistics.threads import one_thread
 
 DRAWS = 999

@@ -23,11 +23,11 @@ from lazarus_probe.claims.judging import at_threshold, judge_together, q_values
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.held_out import held_out
 from lazarus_probe.introspection.probing.inputs import Labelled, read
-from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics import bag_of_tokens
+from lazarus_probe.statistics.probes.held_out import held_out
 from lazarus_probe.subject.batches import encode_all
+from lazarus_probe.subject.control_models import control_models
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

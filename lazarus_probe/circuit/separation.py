@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from lazarus_probe.circuit.layer_probes import shuffles
 from lazarus_probe.statistics import grouped_folds
 from lazarus_probe.statistics.folds import Folds
-from lazarus_probe.statistics.linear import in_span, solve_shifted
-from lazarus_probe.statistics.logistic import fit_logistic
-from lazarus_probe.statistics.probes import USUAL_STRENGTH
+from lazarus_probe.statistics.probes.linear import in_span, solve_shifted
+from lazarus_probe.statistics.probes.logistic import fit_logistic
+from lazarus_probe.statistics.probes.out_of_fold import USUAL_STRENGTH
 
 METHODS = ("diff_means", "lda", "probe_weights")
 FOLDS = 5

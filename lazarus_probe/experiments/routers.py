@@ -19,9 +19,9 @@ from lazarus_probe.experiments.mixture import Asked, is_right
 from lazarus_probe.hooks import collect, replay, resid_post
 from lazarus_probe.hooks.replay import require_free_tail
 from lazarus_probe.statistics import bag_of_tokens
-from lazarus_probe.statistics.linear import in_span, standardise
-from lazarus_probe.statistics.logistic import fit_logistic
-from lazarus_probe.statistics.probes import STRENGTHS
+from lazarus_probe.statistics.probes.linear import in_span, standardise
+from lazarus_probe.statistics.probes.logistic import fit_logistic
+from lazarus_probe.statistics.probes.out_of_fold import STRENGTHS
 from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import OPERATIONS

@@ -95,7 +95,7 @@ def untrained_models(subject: Subject) -> tuple[ControlModel, ...]:
 
     They are the same in every run, whatever `--probe-seed`, so that runs share what was computed of them.
     """
-    from lazarus_probe.introspection.untrained import control_models
+    from lazarus_probe.subject.control_models import control_models
 
     return control_models(subject)
 

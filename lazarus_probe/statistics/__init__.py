@@ -7,15 +7,7 @@ from lazarus_probe.statistics.bounded import (
     fewest_units,
     take_units,
 )
-from lazarus_probe.statistics.capped import (
-    NumberErrors,
-    capped_gain_interval,
-    capped_r2_interval,
-    number_errors,
-)
 from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
-from lazarus_probe.statistics.codelength import Codelength, codelength
-from lazarus_probe.statistics.control_task import control_numbers, control_task, memorable, selectivity
 from lazarus_probe.statistics.controls import (
     bag_of_tokens,
     majority_predictions,
@@ -34,7 +26,15 @@ from lazarus_probe.statistics.permutation import (
     sign_flip,
 )
 from lazarus_probe.statistics.power import implied_p, required_groups
-from lazarus_probe.statistics.probes import (
+from lazarus_probe.statistics.probes.capped import (
+    NumberErrors,
+    capped_gain_interval,
+    capped_r2_interval,
+    number_errors,
+)
+from lazarus_probe.statistics.probes.codelength import Codelength, codelength
+from lazarus_probe.statistics.probes.control_task import control_numbers, control_task, memorable, selectivity
+from lazarus_probe.statistics.probes.out_of_fold import (
     OutOfFold,
     out_of_fold,
     out_of_fold_classification,

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lazarus_probe.statistics.capped import capped_squares
 from lazarus_probe.statistics.clusters import Floats, Ints
 from lazarus_probe.statistics.folds import Folds, Kind, check_split, encode, grouped_folds
-from lazarus_probe.statistics.linear import USUAL_PENALTY, as_features, hat, standardise
 from lazarus_probe.statistics.permutation import group_permutations, permutation_p
+from lazarus_probe.statistics.probes.capped import capped_squares
+from lazarus_probe.statistics.probes.linear import USUAL_PENALTY, as_features, hat, standardise
 from lazarus_probe.statistics.rows import present
 
 # Folds under the permutation null. Many, as unstratified ones may take all groups of a class at once.

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -20,6 +20,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from lazarus_probe.spelling import one_of
+from lazarus_probe.statistics.model_spread import FEWEST
 from lazarus_probe.subject.plain_weights import plain_weights
 from lazarus_probe.subject.subject import Subject, arguments
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 Lesion = Literal["new_blocks", "permuted_blocks"]
 LESIONS: tuple[Lesion, ...] = get_args(Lesion)
+COUNT = 5
+FIRST_SEED = 1000
 ControlKind = Literal["untrained", "new_blocks", "permuted_blocks"]
 # Bytes of built models kept for the next prompts; small models take longer to build than to run on a few prompts.
 MEMORY = 2**28
@@ -140,6 +143,62 @@ def architecture(subject: Subject) -> dict[str, Any]:
     return {
         "code": f"{type(subject.model).__module__}.{type(subject.model).__qualname__}",
         **dataclasses.asdict(arguments(subject.model)),
+    }
+
+
+ControlModels = Iterable[ControlModel | Subject]
+
+
+def untrained_models(subject: Subject, count: int = COUNT) -> Iterator[Subject]:
+    """Untrained models of the subject's architecture, each made when its turn comes."""
+    for seed in range(FIRST_SEED, FIRST_SEED + count):
+        yield subject.untrained(seed)
+
+
+def control_models(
+    subject: Subject, kind: ControlKind = "untrained", count: int = COUNT, first: int = FIRST_SEED
+) -> tuple[ControlModel, ...]:
+    """Untrained or lesioned models, of the seeds from `first` on, built only where their values are not known yet."""
+    return tuple(ControlModel(subject, kind, seed) for seed in range(first, first + count))
+
+
+def checked_models(subject: Subject, models: ControlModels) -> tuple[ControlModel | Subject, ...]:
+    """The untrained models, if a control can be made of them.
+
+    Raises:
+        ValueError: one model alone, fewer than three, the same one twice, or one of another architecture.
+    """
+    right = f"give at least {FEWEST} untrained models, as `untrained_models(subject)` does"
+    if isinstance(models, ControlModel | Subject):
+        raise ValueError(f"one untrained model, {models.name}, shows no spread between such models; {right}")
+    listed = tuple(models)
+    if len(listed) < FEWEST:
+        raise ValueError(f"{len(listed)} untrained models show no spread between such models; {right}")
+    expected = architecture(subject)
+    for model in listed:
+        actual = architecture(model.origin if isinstance(model, ControlModel) else model)
+        if wrong := [name for name in expected if actual.get(name, "absent") != expected[name]]:
+            name = wrong[0]
+            raise ValueError(
+                f"{model.name} is of another architecture than {subject.name}: its {name} is "
+                f"{actual.get(name, 'absent')}, not {expected[name]}; {right}"
+            )
+    if len({model.fingerprint for model in listed}) < len(listed):
+        names = ", ".join(model.name for model in listed)
+        raise ValueError(f"the untrained models {names} hold one model twice; give each another seed")
+    return listed
+
+
+def faced(subject: Subject, untrained: ControlModels) -> dict[str, tuple[ControlModel | Subject, ...]]:
+    """All models that a claim about layers is held against: untrained ones, and as many lesioned ones of each kind.
+
+    Raises:
+        ValueError: as `checked_models`.
+    """
+    models = checked_models(subject, untrained)
+    return {
+        "untrained": models,
+        **{lesion: control_models(subject, lesion, len(models)) for lesion in LESIONS},
     }
 
 

@@ -12,9 +12,9 @@ from functools import partial
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from lazarus_probe.introspection.held_out import forget
 from lazarus_probe.introspection.probing.probe import Labelled, Readings, measure
 from lazarus_probe.statistics import bag_of_tokens, permutation_null
+from lazarus_probe.statistics.probes.held_out import forget
 
 LAYERS, PROMPTS, WIDTH, CLASSES, TYPES = 8, 400, 256, 4, 40
 CONTROLS = {"majority", "bag_of_tokens", "token_embeddings", "untrained", "shuffled_labels", "control_task"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from draws import Draw, claim
 
-from lazarus_probe.introspection.held_out import HeldOut, gain_over
-from lazarus_probe.introspection.untrained import COUNT, over_models
 from lazarus_probe.statistics import Kind, proportion_interval
 from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.probes.held_out import HeldOut, gain_over, over_models
+from lazarus_probe.subject.control_models import COUNT
 
 ROWS = 300
 SPREAD = 0.1  # of the scores of such models; R2 of one organism's untrained models went from .10 to .71

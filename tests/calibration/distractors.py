@@ -9,8 +9,8 @@ from draws import claim
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, decide
-from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.rates import rate
 
 GROUPS = (10, 20, 40, 60, 100, 200)
 KINDS = ("decodability", "emergence")

@@ -26,13 +26,12 @@ from lazarus_probe.introspection.geometry.tuning import Change, unchanged
 from lazarus_probe.introspection.patching.transfer import Pair, transfer
 from lazarus_probe.introspection.probing.emergence import emergence
 from lazarus_probe.introspection.probing.probe import Labelled, decode
-from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_alignment
 from lazarus_probe.introspection.vocabulary.positive_controls import Readable
 from lazarus_probe.organisms import planted
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.subject import Subject
-from lazarus_probe.subject.control_models import ControlModel
+from lazarus_probe.subject.control_models import ControlModel, control_models
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import Fact, is_answer
 from lazarus_probe.tasks.prompts import Question, texts_and_answers

@@ -8,8 +8,8 @@ import numpy as np
 from draws import Draw, claim
 
 from lazarus_probe.claims.claim import POSITIVE
-from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.rates import rate
 
 FAILS = 0.1
 # Kind of claim, phrasings and families: the nine phrasings of a former set, and more.

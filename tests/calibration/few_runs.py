@@ -13,9 +13,9 @@ from draws import Draw, claim
 from numpy.typing import NDArray
 
 from lazarus_probe.claims.claim import POSITIVE
-from lazarus_probe.introspection.estimates import over_rows
 from lazarus_probe.statistics import Interval, bounded_mean_interval, cluster_bootstrap_means
 from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.statistics.student import mean_t_interval
 
 Floats = NDArray[np.float64]
 HowSure = Callable[[Floats, float], Interval]
@@ -57,7 +57,7 @@ def bounded(values: Floats, low: float) -> Interval:
 
 def student(values: Floats, low: float) -> Interval:
     """Student's, of the runs there are."""
-    found = over_rows(values)
+    found = mean_t_interval(values)
     return Interval(float(found.low), float(found.high))
 
 

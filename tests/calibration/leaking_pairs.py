@@ -10,8 +10,9 @@ from draws import OF_A_PROBE, Draw, architecture, claim, operands
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.probing.emergence import emergence
 from lazarus_probe.introspection.probing.probe import Labelled, decode
-from lazarus_probe.introspection.untrained import FEWEST, control_models
 from lazarus_probe.organisms import planted
+from lazarus_probe.statistics.model_spread import FEWEST
+from lazarus_probe.subject.control_models import control_models
 
 PAIRS = 24
 

@@ -18,11 +18,10 @@ from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.emergence import EMBED, Declared, _scan, emergence, find
 from lazarus_probe.introspection.probing.inputs import Readings, embedding_features
 from lazarus_probe.introspection.probing.probe import Labelled, decode
-from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics import bag_of_tokens, halves
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.batches import encode_all
-from lazarus_probe.subject.control_models import LESIONS, Lesion
+from lazarus_probe.subject.control_models import LESIONS, Lesion, control_models
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import Fact
 

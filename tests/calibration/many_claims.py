@@ -10,8 +10,8 @@ from draws import claim
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.judging import judge_together
 from lazarus_probe.claims.verdict import Outcome, decide
-from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.rates import rate
 
 CLAIMS, GROUPS, SHARE = 20, 60, 0.5
 KINDS = ("decodability", "causal_necessity", "causal_sufficiency", "absence", "emergence", "training_effect")

@@ -6,7 +6,9 @@ import numpy as np
 from draws import claim
 
 from lazarus_probe.claims.verdict import Outcome, decide
-from lazarus_probe.introspection.held_out import (
+from lazarus_probe.statistics import Kind
+from lazarus_probe.statistics.measurement import Growth, Measurement
+from lazarus_probe.statistics.probes.held_out import (
     Problem,
     constant,
     gain_over,
@@ -14,8 +16,6 @@ from lazarus_probe.introspection.held_out import (
     held_out,
     interval_of,
 )
-from lazarus_probe.statistics import Kind
-from lazarus_probe.statistics.measurement import Growth, Measurement
 
 ROWS, WIDTH = 60, 64
 KINDS = {

@@ -20,9 +20,9 @@ from rates import Rate
 
 from lazarus_probe.claims import verdict
 from lazarus_probe.claims.verdict import Outcome
-from lazarus_probe.introspection import untrained
 from lazarus_probe.introspection.probing import inputs as readings
 from lazarus_probe.statistics import null
+from lazarus_probe.subject import control_models
 
 LONG = 200
 SHUFFLES = 199
@@ -93,7 +93,7 @@ def leaks(kind: str) -> World:
         partial(leaking_pairs.is_supported, kind),
         fast=6,
         # Neither are lesioned models measured, which are no controls here: they would take most of the time.
-        patches=((readings, "check_leaks", lambda *_: None), (untrained, "LESIONS", ())),
+        patches=((readings, "check_leaks", lambda *_: None), (control_models, "LESIONS", ())),
     )
 
 
@@ -182,7 +182,7 @@ def named(world: World) -> str:
 
 def rates(world: World, draws: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Rate, Rate]:
     """How often verdicts are wrong with the guard and, on the same draws, without it."""
-    monkeypatch.setattr("lazarus_probe.introspection.held_out.DRAWS", SHUFFLES)
+    monkeypatch.setattr("lazarus_probe.statistics.probes.held_out.DRAWS", SHUFFLES)
     kept = Rate.of(world.kept, draws)
     for patch in world.patches:
         monkeypatch.setattr(*patch)

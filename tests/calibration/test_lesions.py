@@ -22,7 +22,7 @@ GUARD = "embeddings of all positions, and lesioned models"
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch):
     """Fewer shuffles, and no curves, on which no verdict rests."""
-    monkeypatch.setattr("lazarus_probe.introspection.held_out.DRAWS", 199)
+    monkeypatch.setattr("lazarus_probe.statistics.probes.held_out.DRAWS", 199)
     monkeypatch.setattr("lazarus_probe.introspection.probing.emergence._curves", lambda *_: ())
 
 

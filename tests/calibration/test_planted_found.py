@@ -16,11 +16,11 @@ from lazarus_probe.introspection.ablation.differential import differential_ablat
 from lazarus_probe.introspection.patching.transfer import Pair, transfer
 from lazarus_probe.introspection.probing.emergence import emergence
 from lazarus_probe.introspection.probing.probe import Labelled, decode
-from lazarus_probe.introspection.untrained import ControlModels, control_models
 from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_alignment
 from lazarus_probe.organisms import planted
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.subject import Subject
+from lazarus_probe.subject.control_models import ControlModels, control_models
 from lazarus_probe.sweep import Donors, answer, sweep
 from lazarus_probe.tasks.arithmetic import Fact
 from lazarus_probe.tasks.prompts import Question

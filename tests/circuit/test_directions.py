@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from lazarus_probe.circuit.directions import extract, extract_per_category, save
 from lazarus_probe.circuit.separation import METHODS, SHRINKAGE, direction_of, separation_of
 from lazarus_probe.introspection.directions.direction_file import read_direction
-from lazarus_probe.statistics.probes import USUAL_STRENGTH
+from lazarus_probe.statistics.probes.out_of_fold import USUAL_STRENGTH
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:

@@ -19,9 +19,9 @@ from lazarus_probe.introspection.ablation.components import Task, most_broken, w
 from lazarus_probe.introspection.lens.crystallisation import crystallisation, read_tokens
 from lazarus_probe.introspection.patching.injection import inject, injection
 from lazarus_probe.introspection.steering.steer import Behaviour, steering
-from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.introspection.vocabulary.positive_controls import word_read
 from lazarus_probe.subject import Subject
+from lazarus_probe.subject.control_models import control_models
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "hypotheses"))
 import checkpoints

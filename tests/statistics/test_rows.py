@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.claims.falsification import Rows
-from lazarus_probe.introspection.held_out import Problem, held_out
 from lazarus_probe.introspection.probing.probe import Labelled
-from lazarus_probe.introspection.rates import rate, unpaired_control
 from lazarus_probe.statistics import (
     control_task,
     group_permutations,
@@ -23,6 +21,8 @@ from lazarus_probe.statistics import (
     paired_control,
     permutation_null,
 )
+from lazarus_probe.statistics.probes.held_out import Problem, held_out
+from lazarus_probe.statistics.rates import rate, unpaired_control
 from lazarus_probe.statistics.rows import numbers, present
 
 GROUPS = list(range(8))

@@ -299,8 +299,7 @@ def _separation(
         return None
     from lazarus_probe.introspection.probing.neuron_map import read_neurons
     from lazarus_probe.introspection.probing.separating_neurons import separating
-    from lazarus_probe.introspection.untrained import control_models, faced
-    from lazarus_probe.subject.control_models import built
+    from lazarus_probe.subject.control_models import built, control_models, faced
 
     theirs = {
         kind: [read_neurons(built(model), asked.prompts, list(whole), site) for model in models]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from lazarus_probe.claims.claim import Claim, read_claims
 from lazarus_probe.experiments.classifier_emergence.arms import ARMS, Run
 from lazarus_probe.experiments.classifier_emergence.readings import PARTS
-from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.rates import rate
 
 Runs = Mapping[str, Sequence[Run]]
 

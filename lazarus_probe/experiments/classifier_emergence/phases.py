@@ -17,7 +17,6 @@ from lazarus_probe.experiments.classifier_emergence.study import read_json, writ
 from lazarus_probe.files.whole_files import write_whole
 from lazarus_probe.hooks import collect, resid_post
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
-from lazarus_probe.introspection.untrained import FIRST_SEED
 from lazarus_probe.statistics import (
     bag_of_tokens,
     majority_predictions,
@@ -27,6 +26,7 @@ from lazarus_probe.statistics import (
     proportion_interval,
 )
 from lazarus_probe.statistics.threads import one_thread
+from lazarus_probe.subject.control_models import FIRST_SEED
 from lazarus_probe.training.sft import train as sft
 from lazarus_probe.training.sft.config import SftConfig, read_settings
 

@@ -17,8 +17,8 @@ from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.sites import Site, head_count, kinds_at
 from lazarus_probe.introspection.ablation.ablate import Method, ablate, answers, reference
 from lazarus_probe.introspection.generation.damage import Unrelated, damage, everywhere
-from lazarus_probe.introspection.rates import rate, unpaired_control
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
+from lazarus_probe.statistics.rates import rate, unpaired_control
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

@@ -21,8 +21,8 @@ from lazarus_probe.claims.verdict import Outcome, Verdict
 from lazarus_probe.introspection.ablation.criteria import is_coherent
 from lazarus_probe.introspection.ablation.runs import AblationConfig, Row
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import Damage, Measurement
+from lazarus_probe.statistics.rates import rate
 
 CONTROL = "random_coordinates"
 NEEDED, PARTLY, SUPPRESSES = "component-needed", "component-partly-needed", "component-suppresses"

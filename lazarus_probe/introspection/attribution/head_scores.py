@@ -26,12 +26,11 @@ from lazarus_probe.hooks.sites import Site, kinds_at
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.attribution.repeated_tokens import Rows, repeated_tokens
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.estimates import Estimate, next_above, over_rows
-from lazarus_probe.introspection.untrained import COUNT, control_models, faced
 from lazarus_probe.statistics import max_statistic_p
 from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.statistics.student import Estimate, mean_t_interval, next_above
 from lazarus_probe.subject.anatomy import UnsupportedArchitecture
-from lazarus_probe.subject.control_models import built
+from lazarus_probe.subject.control_models import COUNT, built, control_models, faced
 from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.generate import forward
 from lazarus_probe.subject.subject import Subject
@@ -175,8 +174,8 @@ def head_scores(
             "second_half": float(second.mean()),
             "second_half_in_another_order": float(other.mean()),
         },
-        _three(over_rows(first - second)),
-        _three(over_rows(other - second)),
+        _three(mean_t_interval(first - second)),
+        _three(mean_t_interval(other - second)),
         seed,
     )
 
@@ -273,7 +272,7 @@ def _scored(
     name: str, own: _Measured, models: Mapping[str, Sequence[_Measured]], claim: Claim, seed: int
 ) -> Kind:
     gains = own.scores[name] - own.controls[name]
-    gain, p = over_rows(gains), _max_p(gains, seed)
+    gain, p = mean_t_interval(gains), _max_p(gains, seed)
     others = {
         kind: tuple(
             float(np.nanmax((each.scores[name] - each.controls[name]).mean(axis=0))) for each in several

@@ -29,7 +29,7 @@ from lazarus_probe.introspection.attribution.frozen_norm import (
     relative_error,
 )
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.estimates import Estimate, over_rows
+from lazarus_probe.statistics.student import Estimate, mean_t_interval
 from lazarus_probe.subject.anatomy import UnsupportedArchitecture
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 
@@ -73,7 +73,7 @@ class LogitAttribution:
     @property
     def estimate(self) -> Estimate:
         """Mean contribution of each part over prompts (parts,), with its interval."""
-        return over_rows(self.values)
+        return mean_t_interval(self.values)
 
     def as_data(self) -> dict[str, Any]:
         """Everything, as plain data."""

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from lazarus_probe.spelling import one_of
 from lazarus_probe.statistics import Interval, grouped_folds, proportion_interval
-from lazarus_probe.statistics.linear import in_span, standardise
-from lazarus_probe.statistics.logistic import fit_logistic
-from lazarus_probe.statistics.probes import USUAL_STRENGTH
+from lazarus_probe.statistics.probes.linear import in_span, standardise
+from lazarus_probe.statistics.probes.logistic import fit_logistic
+from lazarus_probe.statistics.probes.out_of_fold import USUAL_STRENGTH
 from lazarus_probe.statistics.threads import one_thread
 
 Method = Literal["logistic", "difference"]

@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.introspection.experts.routing import Routes
-from lazarus_probe.introspection.rates import rate
-from lazarus_probe.introspection.untrained import over_untrained
 from lazarus_probe.statistics import (
     Folds,
     Interval,
@@ -24,6 +22,8 @@ from lazarus_probe.statistics import (
 )
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.measurement import Control, Example, Grid, Measurement, some_examples
+from lazarus_probe.statistics.model_spread import over_untrained
+from lazarus_probe.statistics.rates import rate
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

@@ -17,10 +17,9 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.geometry.swaps import CONTROLS, Swap, drawn_pairs, value_of
-from lazarus_probe.introspection.rates import rate
-from lazarus_probe.introspection.untrained import COUNT, control_models, faced
 from lazarus_probe.statistics.measurement import Measurement
-from lazarus_probe.subject.control_models import built
+from lazarus_probe.statistics.rates import rate
+from lazarus_probe.subject.control_models import COUNT, built, control_models, faced
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import is_answer, parse_number
 

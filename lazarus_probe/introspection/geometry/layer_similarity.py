@@ -23,10 +23,10 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.geometry.similarity import separation as separations
-from lazarus_probe.introspection.untrained import COUNT, control_models, faced, over_others
 from lazarus_probe.statistics import group_permutations, max_statistic_p, paired_interval
 from lazarus_probe.statistics.measurement import Measurement
-from lazarus_probe.subject.control_models import built
+from lazarus_probe.statistics.model_spread import over_others
+from lazarus_probe.subject.control_models import COUNT, built, control_models, faced
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

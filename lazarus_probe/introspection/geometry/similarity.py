@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.rates import rate
-from lazarus_probe.introspection.untrained import ControlModels, checked_models
 from lazarus_probe.statistics import bag_of_tokens, permutation_p
 from lazarus_probe.statistics.measurement import Grid, Measurement, some_examples
+from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.batches import encode_all
+from lazarus_probe.subject.control_models import ControlModels, checked_models
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

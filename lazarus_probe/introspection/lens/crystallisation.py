@@ -17,11 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.lens.logit_lens import logit_lens, read_states
-from lazarus_probe.introspection.rates import rate
-from lazarus_probe.introspection.untrained import ControlModels, faced
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
+from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.batches import Prompt, encode_all
-from lazarus_probe.subject.control_models import ControlModel, built
+from lazarus_probe.subject.control_models import ControlModel, ControlModels, built, faced
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import Site, kinds_at
 from lazarus_probe.introspection.display import Cell as Shown
 from lazarus_probe.introspection.display import table
-from lazarus_probe.introspection.estimates import Estimate, over_rows
 from lazarus_probe.introspection.patching.pairs import PromptPair, Tokens, tokens_of
 from lazarus_probe.spelling import one_of
+from lazarus_probe.statistics.student import Estimate, mean_t_interval
 from lazarus_probe.sweep import Cell, Donors, Sweep, attribution, correlation, logit_diff, screen, sweep
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def _confirmed(cell: Cell, estimate: Sweep, exact: Sweep) -> Confirmed:
     values = effects(exact)[:, row, column]
     known = np.isfinite(values)
     whole = float((exact.donors[METRIC][:, 0] - exact.baseline[METRIC])[known].mean())
-    found = over_rows(values[known])
+    found = mean_t_interval(values[known])
     return Confirmed(
         Site.parse(cell.site),
         int(cell.position),

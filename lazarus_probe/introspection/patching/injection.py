@@ -18,8 +18,8 @@ from lazarus_probe.hooks.interventions import patch
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.introspection.ablation.ablate import answers as spoken
 from lazarus_probe.introspection.generation.damage import Unrelated, damage_of_states
-from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import Measurement, some_examples
+from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.tasks.arithmetic import is_answer
 

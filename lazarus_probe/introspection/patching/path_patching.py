@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site, kinds_at, resolve
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.estimates import Estimate, over_rows
 from lazarus_probe.introspection.patching.path_runs import Paths, place_of
+from lazarus_probe.statistics.student import Estimate, mean_t_interval
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.sweep.engine import donors_of
 from lazarus_probe.sweep.metrics import Metric, Reader, reader
@@ -75,7 +75,7 @@ class PathEffects:
     @property
     def estimate(self) -> Estimate:
         """Mean effect of each sender over pairs (S,), with its interval."""
-        return over_rows(self.effects)
+        return mean_t_interval(self.effects)
 
     @property
     def control(self) -> NDArray[Any]:

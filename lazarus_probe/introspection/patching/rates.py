@@ -21,9 +21,9 @@ from lazarus_probe.introspection.patching.layers import OWN_ANSWERS, UNIT, WHOLE
 from lazarus_probe.introspection.patching.patch_pairs import Asked, foreign_pairs
 from lazarus_probe.introspection.patching.runs import NUMBERS, At, Patched, patched
 from lazarus_probe.introspection.patching.transfer import classify, says, shown
-from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics import halves
 from lazarus_probe.statistics.measurement import Damage, Measurement
+from lazarus_probe.statistics.rates import rate
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

@@ -20,8 +20,8 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.ablation.ablate import answers
 from lazarus_probe.introspection.generation.damage import Unrelated, damage_of_patch
-from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import Grid, Measurement, some_examples
+from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.sweep import Donors, answer, sweep
 from lazarus_probe.tasks.arithmetic import is_answer, parse_number

@@ -15,7 +15,13 @@ import numpy as np
 
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.held_out import (
+from lazarus_probe.introspection.probing.inputs import Labelled, Readings, read
+from lazarus_probe.introspection.probing.probe import measure, model_scores, rivals
+from lazarus_probe.statistics import Kind, PermutationTest, halves, max_statistic_p
+from lazarus_probe.statistics.bounded import Units
+from lazarus_probe.statistics.measurement import Curve, Measurement
+from lazarus_probe.statistics.model_spread import model_spread
+from lazarus_probe.statistics.probes.held_out import (
     LEVEL,
     HeldOut,
     gain_over,
@@ -24,16 +30,10 @@ from lazarus_probe.introspection.held_out import (
     mean_of,
     null_of,
 )
-from lazarus_probe.introspection.probing.inputs import Labelled, Readings, read
-from lazarus_probe.introspection.probing.probe import measure, model_scores, rivals
-from lazarus_probe.introspection.untrained import model_spread
-from lazarus_probe.statistics import Kind, PermutationTest, halves, max_statistic_p
-from lazarus_probe.statistics.bounded import Units
-from lazarus_probe.statistics.measurement import Curve, Measurement
 from lazarus_probe.statistics.threads import one_thread
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.untrained import ControlModels
+    from lazarus_probe.subject.control_models import ControlModels
     from lazarus_probe.subject.subject import Subject
 
 EMBED = -1

@@ -50,7 +50,7 @@ class Readout:
     """The capped R2 of a readout on some prompts, with its interval.
 
     Attributes:
-        score: capped R2 (`statistics.capped`), against the mean of the prompts it is of.
+        score: capped R2 (`statistics.probes.capped`), against the mean of the prompts it is of.
         interval: of it.
         r2: the plain R2.
         predictions: (N,).

@@ -15,7 +15,7 @@ from lazarus_probe.statistics.threads import one_thread
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lazarus_probe.introspection.untrained import ControlModels
+    from lazarus_probe.subject.control_models import ControlModels
     from lazarus_probe.subject.subject import Subject
 
 # The embedding's place among layers, as in `emergence`.

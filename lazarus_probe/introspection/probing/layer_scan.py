@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.held_out import (
+from lazarus_probe.introspection.probing.inputs import Labelled, Readings
+from lazarus_probe.introspection.probing.probe import model_scores, rivals
+from lazarus_probe.statistics import Kind, fewest_units, grouped_folds, max_statistic_p
+from lazarus_probe.statistics.folds import encode, groups_per_class
+from lazarus_probe.statistics.measurement import Control, Measurement, some_examples
+from lazarus_probe.statistics.probes.held_out import (
     LEVEL,
     HeldOut,
     gain_over,
@@ -22,15 +27,10 @@ from lazarus_probe.introspection.held_out import (
     interval_of,
     mean_of,
     null_of,
+    over_models,
 )
-from lazarus_probe.introspection.probing.inputs import Labelled, Readings
-from lazarus_probe.introspection.probing.probe import model_scores, rivals
-from lazarus_probe.introspection.untrained import over_models
-from lazarus_probe.statistics import Kind, fewest_units, grouped_folds, max_statistic_p
-from lazarus_probe.statistics.folds import encode, groups_per_class
-from lazarus_probe.statistics.linear import USUAL_PENALTY, hat, standardise
-from lazarus_probe.statistics.logistic import indicate
-from lazarus_probe.statistics.measurement import Control, Measurement, some_examples
+from lazarus_probe.statistics.probes.linear import USUAL_PENALTY, hat, standardise
+from lazarus_probe.statistics.probes.logistic import indicate
 
 EMBED = -1
 # Groups that each class needs, for the layer to be chosen on some of the training side and tested on the rest.

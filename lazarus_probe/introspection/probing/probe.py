@@ -17,7 +17,19 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.held_out import (
+from lazarus_probe.introspection.probing.inputs import Labelled, Readings, read
+from lazarus_probe.statistics import (
+    Kind,
+    control_numbers,
+    control_task,
+    count_units,
+    fewest_units,
+    take_units,
+)
+from lazarus_probe.statistics.folds import encode, grouped_folds
+from lazarus_probe.statistics.measurement import Control, Example, Measurement, some_examples
+from lazarus_probe.statistics.probes.control_task import enough_types
+from lazarus_probe.statistics.probes.held_out import (
     LEVEL,
     HeldOut,
     Problem,
@@ -31,24 +43,12 @@ from lazarus_probe.introspection.held_out import (
     interval_of,
     mean_of,
     null_of,
+    over_models,
 )
-from lazarus_probe.introspection.probing.inputs import Labelled, Readings, read
-from lazarus_probe.introspection.untrained import over_models
-from lazarus_probe.statistics import (
-    Kind,
-    control_numbers,
-    control_task,
-    count_units,
-    fewest_units,
-    take_units,
-)
-from lazarus_probe.statistics.control_task import enough_types
-from lazarus_probe.statistics.folds import encode, grouped_folds
-from lazarus_probe.statistics.measurement import Control, Example, Measurement, some_examples
 from lazarus_probe.statistics.threads import one_thread
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.untrained import ControlModels
+    from lazarus_probe.subject.control_models import ControlModels
     from lazarus_probe.subject.subject import Subject
 
 __all__ = ["Labelled", "Readings", "decode", "measure"]
@@ -82,8 +82,8 @@ def decode(
         labelled: prompts, labels and groups.
         site: where to read.
         kind: `classification` scores accuracy, `regression` capped R2 against the mean of the training side
-            (`statistics.capped`: an error counts for one standard deviation of the labels at most); the details then
-            have the plain `r2` as well, and that of the controls.
+            (`statistics.probes.capped`: an error counts for one standard deviation of the labels at most); the details
+            then have the plain `r2` as well, and that of the controls.
         store: activations shared with other claims.
         seed: of folds, shuffles and intervals.
 

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lazarus_probe.introspection.held_out import HeldOut, gain_over, interval_of
-from lazarus_probe.introspection.untrained import over_models
 from lazarus_probe.statistics import bag_of_tokens, group_permutations, grouped_folds, majority_predictions
 from lazarus_probe.statistics.folds import encode, groups_per_class
 from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.probes.held_out import HeldOut, gain_over, interval_of, over_models
 from lazarus_probe.subject.batches import encode_all
 
 if TYPE_CHECKING:

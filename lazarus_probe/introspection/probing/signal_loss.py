@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.held_out import HeldOut, Problem, held_out_models
 from lazarus_probe.introspection.probing.inputs import Labelled, check_leaks
-from lazarus_probe.introspection.untrained import control_models, faced, over_others
 from lazarus_probe.statistics import count_units, fewest_units, halves, paired_interval, sign_flip
 from lazarus_probe.statistics.bounded import kinds_of
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
+from lazarus_probe.statistics.model_spread import over_others
+from lazarus_probe.statistics.probes.held_out import HeldOut, Problem, held_out_models
 from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.batches import encode_all
-from lazarus_probe.subject.control_models import ControlModel
+from lazarus_probe.subject.control_models import ControlModel, control_models, faced
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

@@ -19,11 +19,11 @@ from lazarus_probe.files.whole_files import whole_file
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.generation.completions import same_answer
 from lazarus_probe.introspection.generation.damage import Unrelated, damage, unrelated_prompts
-from lazarus_probe.introspection.rates import rate
 from lazarus_probe.introspection.steering.dose_effect import Effect
 from lazarus_probe.introspection.steering.pushes import Position, Pushes, multiples, pushed, readings
 from lazarus_probe.introspection.steering.steer import random_directions
 from lazarus_probe.statistics.measurement import Curve, Damage, Measurement, some_examples
+from lazarus_probe.statistics.rates import rate
 from lazarus_probe.tasks.arithmetic import is_answer, parse_number
 
 if TYPE_CHECKING:

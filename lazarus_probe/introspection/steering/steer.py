@@ -20,13 +20,13 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.interventions import steer
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.introspection.ablation.ablate import answers
-from lazarus_probe.introspection.estimates import next_above
 from lazarus_probe.introspection.generation.damage import Unrelated, damage
-from lazarus_probe.introspection.rates import rate
 from lazarus_probe.introspection.steering.pushes import Pushes, pushed
 from lazarus_probe.statistics import Interval, paired_control
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.measurement import Control, Measurement, some_examples
+from lazarus_probe.statistics.rates import rate
+from lazarus_probe.statistics.student import next_above
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

@@ -22,11 +22,11 @@ from lazarus_probe.introspection.probing.inputs import Labelled
 from lazarus_probe.introspection.probing.layer_probes import probes, site_of
 from lazarus_probe.introspection.studies.embedding import controls_of
 from lazarus_probe.introspection.studies.expressions import LAST, Expression, expressions, token_places
-from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics import Kind
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.subject.batches import encode_all
+from lazarus_probe.subject.control_models import control_models
 from lazarus_probe.sweep.progress import bar
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 

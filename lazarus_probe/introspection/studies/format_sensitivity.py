@@ -19,8 +19,8 @@ from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.generation.answer_onset import expected_of, onset
 from lazarus_probe.introspection.generation.completions import generate, same_answer
 from lazarus_probe.introspection.geometry.layer_similarity import Clusters, clusters, cosines_of
-from lazarus_probe.introspection.rates import rate
 from lazarus_probe.statistics.measurement import Measurement, some_examples
+from lazarus_probe.statistics.rates import rate
 from lazarus_probe.tasks.arithmetic import parse_number
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from lazarus_probe.introspection.generation.continuation import before_answers
 from lazarus_probe.introspection.lens.logit_lens import LensResult, logit_lens
-from lazarus_probe.introspection.rates import rate, unpaired_control
 from lazarus_probe.introspection.vocabulary.positive_controls import STRENGTH, Readable, word_read
 from lazarus_probe.statistics.measurement import Measurement, some_examples
+from lazarus_probe.statistics.rates import rate, unpaired_control
 from lazarus_probe.tasks.prompts import Question, texts_and_answers
 
 if TYPE_CHECKING:

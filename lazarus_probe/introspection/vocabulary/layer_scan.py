@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lazarus_probe.introspection.rates import rate
 from lazarus_probe.introspection.vocabulary.alignment import naming, with_readable
 from lazarus_probe.introspection.vocabulary.positive_controls import STRENGTH, Readable, word_read
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
+from lazarus_probe.statistics.rates import rate
 from lazarus_probe.tasks.prompts import Question
 
 if TYPE_CHECKING:

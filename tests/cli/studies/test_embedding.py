@@ -16,9 +16,9 @@ from lazarus_probe.cli.studies.embedding import EMBED, absence_of, claim_of, int
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.geometry.similarity import similarity
 from lazarus_probe.introspection.studies.embedding import ALL, EmbeddingResult, Sizes, embedding, task_types
-from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics.measurement import Control
 from lazarus_probe.subject import Subject
+from lazarus_probe.subject.control_models import control_models
 from lazarus_probe.training.lora.adapter import save_lora_weights
 from lazarus_probe.training.lora.lora import attached
 

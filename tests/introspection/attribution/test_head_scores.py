@@ -14,8 +14,8 @@ from lazarus_probe.hooks import trace
 from lazarus_probe.introspection.attribution import head_scores as module
 from lazarus_probe.introspection.attribution.head_scores import attention_to, head_scores
 from lazarus_probe.introspection.attribution.repeated_tokens import repeated_tokens
-from lazarus_probe.introspection.estimates import next_above, over_rows
 from lazarus_probe.organisms.planted import weights as by_hand
+from lazarus_probe.statistics.student import mean_t_interval, next_above
 from lazarus_probe.subject import Subject
 
 LENGTH = 16
@@ -149,11 +149,11 @@ def test_estimates_are_those_of_student():
     """The interval over rows is Student's, and the prediction interval covers what it promises."""
     rng = np.random.default_rng(0)
     values = rng.normal(size=(9, 2))
-    found = over_rows(values)
+    found = mean_t_interval(values)
     reach = 2.306004 * values.std(axis=0, ddof=1) / 3  # the 97.5% quantile of t with 8 degrees of freedom
     np.testing.assert_allclose(found.low, values.mean(axis=0) - reach, rtol=1e-6)
     np.testing.assert_allclose(found.high, values.mean(axis=0) + reach, rtol=1e-6)
-    assert np.isnan(over_rows([1.0]).low)
+    assert np.isnan(mean_t_interval([1.0]).low)
     draws = rng.normal(size=(2000, 6))
     below = np.mean([row[5] <= next_above(row[:5]) for row in draws])
     assert below == pytest.approx(0.975, abs=0.012)

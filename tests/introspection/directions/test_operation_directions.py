@@ -18,8 +18,8 @@ from lazarus_probe.introspection.directions.operation_directions import (
     directions,
     readout_direction,
 )
-from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.subject import Subject
+from lazarus_probe.subject.control_models import control_models
 
 SCORE = {"kind": "absence", "threshold": 0.35, "margin": 0.15, "minimum_groups": 6}
 CONTROLS = ("same_operation", "random_targets")

@@ -10,7 +10,7 @@ from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.geometry.similarity import cosine_by_template, separation, similarity
-from lazarus_probe.introspection.untrained import control_models
+from lazarus_probe.subject.control_models import control_models
 
 CONTROLS = ("untrained", "bag_of_tokens", "shuffled_labels")
 SCORE = {"kind": "decodability", "threshold": 0.1, "margin": 0.05, "minimum_groups": 5}

@@ -17,8 +17,8 @@ from lazarus_probe.introspection.lens.crystallisation import (
     read_tokens,
 )
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
-from lazarus_probe.introspection.untrained import control_models, model_spread
-from lazarus_probe.subject.control_models import LESIONS, ControlModel
+from lazarus_probe.statistics.model_spread import model_spread
+from lazarus_probe.subject.control_models import LESIONS, ControlModel, control_models
 from tests.tolerance import in_order, of_logits, possible_ranks
 
 CONTROLS = ("other_target", "untrained", "new_blocks", "permuted_blocks")

@@ -10,12 +10,12 @@ from mlx.utils import tree_map_with_path
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.held_out import HeldOut, Problem, constant, held_out, null_of
 from lazarus_probe.introspection.probing.emergence import EMBED, Declared, Scan, emergence, find
 from lazarus_probe.introspection.probing.probe import Labelled, decode
-from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics import PermutationTest, exact, halves
+from lazarus_probe.statistics.probes.held_out import HeldOut, Problem, constant, held_out, null_of
 from lazarus_probe.subject import Subject
+from lazarus_probe.subject.control_models import control_models
 
 TOKENS = np.arange(2, 62)
 CLAIM = Claim(
@@ -216,7 +216,7 @@ def scan_layers(layers, labels, groups):
 
 def test_random_layers_are_no_finding(monkeypatch):
     """On 200 draws of random layers, the search finds one in at most alpha, and confirms no more (exact interval)."""
-    monkeypatch.setattr("lazarus_probe.introspection.held_out.DRAWS", 99)
+    monkeypatch.setattr("lazarus_probe.statistics.probes.held_out.DRAWS", 99)
     rng, groups = np.random.default_rng(40), np.repeat(np.arange(24), 2)
     labels, searched, confirmed = groups % 2, 0, 0
     first, second = halves(labels, groups)

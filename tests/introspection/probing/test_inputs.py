@@ -12,9 +12,8 @@ from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.inputs import check_leaks, embedding_features, read
 from lazarus_probe.introspection.probing.probe import Labelled, decode
-from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics import exact
-from lazarus_probe.subject.control_models import LESIONS
+from lazarus_probe.subject.control_models import LESIONS, control_models
 
 PAIRS = [(a, b) for a in range(2, 9) for b in range(a + 1, 9)]
 BOTH = [f"{a} * {b} = " for pair in PAIRS for a, b in (pair, pair[::-1])]
@@ -71,7 +70,7 @@ def test_a_probe_of_leaking_groups_is_refused(grouped):
 
 def test_random_labels_of_sorted_operands_are_no_finding(grouped, monkeypatch):
     """Of 60 random labellings of pairs, both orders in one group, at most alpha are supported (exact interval)."""
-    monkeypatch.setattr("lazarus_probe.introspection.held_out.DRAWS", 59)
+    monkeypatch.setattr("lazarus_probe.statistics.probes.held_out.DRAWS", 59)
     controls = ("majority", "bag_of_tokens", "untrained", "shuffled_labels")
     claim = Claim(
         id="x", statement="s", source="s", kind="decodability", threshold=0.5, margin=0.01, controls=controls

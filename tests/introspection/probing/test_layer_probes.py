@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks import ActivationStore
-from lazarus_probe.introspection.held_out import Problem, held_out
 from lazarus_probe.introspection.probing.layer_probes import EMBED, probes, site_of
 from lazarus_probe.introspection.probing.probe import Labelled, decode
-from lazarus_probe.introspection.untrained import control_models
+from lazarus_probe.statistics.probes.held_out import Problem, held_out
+from lazarus_probe.subject.control_models import control_models
 
 
 def test_all_places_are_read_in_one_run(grouped):

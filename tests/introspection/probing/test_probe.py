@@ -13,9 +13,7 @@ from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.held_out import Problem, growth_of, held_out
 from lazarus_probe.introspection.probing.probe import CONSTANT, Labelled, Readings, decode, measure
-from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics import (
     codelength,
     control_task,
@@ -27,7 +25,9 @@ from lazarus_probe.statistics import (
     out_of_fold_regression,
 )
 from lazarus_probe.statistics.measurement import Growth
+from lazarus_probe.statistics.probes.held_out import Problem, growth_of, held_out
 from lazarus_probe.subject import Subject
+from lazarus_probe.subject.control_models import control_models
 
 CLAIM = Claim(
     id="test",
@@ -265,7 +265,7 @@ def test_a_number_is_scored_as_by_hand(grouped):
 @pytest.mark.parametrize("kind", ["classification", "regression"])
 def test_random_features_are_no_finding(monkeypatch, kind):
     """On 200 draws of features that know nothing, at most alpha of the claims are supported (exact interval)."""
-    monkeypatch.setattr("lazarus_probe.introspection.held_out.DRAWS", 59)
+    monkeypatch.setattr("lazarus_probe.statistics.probes.held_out.DRAWS", 59)
     rng, alarms, groups = np.random.default_rng(30), 0, np.repeat(np.arange(14), 2)
     labels = groups % 2 if kind == "classification" else rng.normal(size=28)
     controls = (CONSTANT[kind], "bag_of_tokens", "untrained", "shuffled_labels")

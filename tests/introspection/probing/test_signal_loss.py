@@ -12,8 +12,8 @@ from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.probing.probe import Labelled, decode
 from lazarus_probe.introspection.probing.signal_loss import signal_loss
-from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.subject import Subject
+from lazarus_probe.subject.control_models import control_models
 
 TOKENS = np.arange(2, 62)
 SCORE = {"kind": "decodability", "threshold": 0.1, "margin": 0.1, "minimum_groups": 20}

@@ -15,9 +15,8 @@ from lazarus_probe.introspection.probing.inputs import Readings
 from lazarus_probe.introspection.probing.probe import Labelled, decode, measure
 from lazarus_probe.introspection.studies.early_layers import EarlyLayersResult, early_layers
 from lazarus_probe.introspection.studies.expressions import LAST, Expression, expressions
-from lazarus_probe.introspection.untrained import control_models
 from lazarus_probe.statistics import bag_of_tokens
-from lazarus_probe.subject.control_models import LESIONS
+from lazarus_probe.subject.control_models import LESIONS, control_models
 
 OPERATIONS = ("multiply", "add")
 DIGITS = (2, 3, 4, 5)

@@ -23,7 +23,7 @@ from lazarus_probe.introspection.studies.embedding import (
     operation_types,
     task_types,
 )
-from lazarus_probe.introspection.untrained import control_models
+from lazarus_probe.subject.control_models import control_models
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 
 CLAIMS = Path(__file__).parents[2] / "hypotheses" / "test_embeddings.py"

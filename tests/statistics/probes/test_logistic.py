@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import approx_fprime
 from sklearn.linear_model import LogisticRegression
 
-from lazarus_probe.statistics.logistic import _loss, fit_logistic, indicate
+from lazarus_probe.statistics.probes.logistic import _loss, fit_logistic, indicate
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lazarus_probe.introspection.rates import rate
-from lazarus_probe.introspection.untrained import model_spread
 from lazarus_probe.statistics import paired_control, paired_interval, proportion_interval
 from lazarus_probe.statistics.measurement import Damage
+from lazarus_probe.statistics.model_spread import model_spread
+from lazarus_probe.statistics.rates import rate
 
 RNG = np.random.default_rng(0)
 UNITS = np.repeat(np.arange(30), 2)

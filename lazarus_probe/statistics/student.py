@@ -17,7 +17,7 @@ class Estimate(NamedTuple):
     high: NDArray[Any]
 
 
-def over_rows(values: ArrayLike, level: float = 0.95) -> Estimate:
+def mean_t_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
     """The mean of independent rows (N, ...) and its t interval (Student 1908); NaN bounds for a single row."""
     from scipy.special import stdtrit
 

@@ -12,7 +12,7 @@ from lazarus_probe.statistics import (
     out_of_fold_classification,
     selectivity,
 )
-from lazarus_probe.statistics.control_task import enough_types, recurring
+from lazarus_probe.statistics.probes.control_task import enough_types, recurring
 
 
 def test_control_task_is_one_class_a_type():
@@ -96,7 +96,7 @@ def test_what_only_its_own_group_says_is_not_memorable():
 
 def test_the_table_is_what_a_loop_over_groups_gives():
     """The table's accuracy is that of looking each type up among the rows of other groups, one by one."""
-    from lazarus_probe.statistics.control_task import _table_gain
+    from lazarus_probe.statistics.probes.control_task import _table_gain
 
     rng = np.random.default_rng(6)
     types, groups, labels = rng.integers(0, 5, 60), np.repeat(np.arange(12), 5), rng.integers(0, 3, 60)

@@ -1,8 +1,8 @@
 """What a probe says of rows whose group it has not met: one form for classes and for numbers.
 
 A score is a ratio of two sums over rows: right answers over answers, or the error that a probe takes away from the
-mean's over the mean's, where no row's error counts for more than one standard deviation (`statistics.capped`). Probes
-are known by their content, as layers of one claim share their controls.
+mean's over the mean's, where no row's error counts for more than one standard deviation (`statistics.probes.capped`).
+Probes are known by their content, as layers of one claim share their controls.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from lazarus_probe.statistics import (
 )
 from lazarus_probe.statistics.bounded import Units
 from lazarus_probe.statistics.measurement import Control, Growth
-from lazarus_probe.statistics.probes import TOLERANCE
+from lazarus_probe.statistics.model_spread import one_more
+from lazarus_probe.statistics.probes.out_of_fold import TOLERANCE
 
 LEVEL = 0.95
 DRAWS = 1000
@@ -223,6 +224,27 @@ def gain_over(name: str, score: HeldOut, other: HeldOut, units: Units, kind: Kin
         return paired_control(name, score.hits, other.hits, units, seed)
     interval = capped_gain_interval(_errors_of(score), _errors_of(other), units, LEVEL, seed=seed)
     return Control(name, other.score, score.score - other.score, interval.low, interval.high)
+
+
+def over_models(
+    name: str, score: HeldOut, models: Sequence[HeldOut], units: Units, kind: Kind, seed: int
+) -> Control:
+    """The control of several models of one kind: the score's gain over their mean, row by row.
+
+    Args:
+        name: of the control.
+        score: of the model.
+        models: the same of each control model, on the same rows.
+        units: (N,) the independent units, or several kinds of them by name.
+        kind: whether the labels are classes or numbers.
+        seed: of the interval.
+
+    Raises:
+        ValueError: fewer than three models.
+    """
+    return one_more(
+        gain_over(name, score, mean_of(models), units, kind, seed), [each.score for each in models]
+    )
 
 
 def _errors_of(score: HeldOut) -> NumberErrors:

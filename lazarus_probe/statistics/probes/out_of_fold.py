@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.statistics.clusters import Floats, Ints, as_values
 from lazarus_probe.statistics.folds import Kind, encode, grouped_folds, groups_per_class, half_of_groups
-from lazarus_probe.statistics.linear import (
+from lazarus_probe.statistics.probes.linear import (
     as_features,
     choose_penalty,
     hat,
@@ -19,7 +19,7 @@ from lazarus_probe.statistics.linear import (
     ridge_paths,
     standardise,
 )
-from lazarus_probe.statistics.logistic import curvature, fit_logistic, indicate
+from lazarus_probe.statistics.probes.logistic import curvature, fit_logistic, indicate
 
 # Inverse penalties of the logistic regression, and the one taken where too few groups are left to choose.
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)

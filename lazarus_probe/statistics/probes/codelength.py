@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.statistics.clusters import Floats, Ints
 from lazarus_probe.statistics.folds import check_split, encode
-from lazarus_probe.statistics.linear import as_features, in_span, standardise
-from lazarus_probe.statistics.logistic import fit_logistic
+from lazarus_probe.statistics.probes.linear import as_features, in_span, standardise
+from lazarus_probe.statistics.probes.logistic import fit_logistic
 
 # Inverse penalties, one of which serves for a whole code.
 STRENGTHS = (0.01, 0.1, 1.0)

@@ -8,25 +8,20 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.held_out import (
+from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.statistics import Interval
+from lazarus_probe.statistics.model_spread import model_spread, over_untrained
+from lazarus_probe.statistics.probes.held_out import (
     HeldOut,
     Problem,
     gain_over,
     held_out,
     held_out_models,
     mean_of,
-)
-from lazarus_probe.introspection.probing.probe import Labelled, decode
-from lazarus_probe.introspection.untrained import (
-    checked_models,
-    control_models,
-    model_spread,
     over_models,
-    over_untrained,
-    untrained_models,
 )
-from lazarus_probe.statistics import Interval
 from lazarus_probe.subject import Subject
+from lazarus_probe.subject.control_models import checked_models, control_models, untrained_models
 
 
 def test_untrained_models_differ(grouped):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from lazarus_probe.statistics.linear import ridge_paths
+from lazarus_probe.statistics.probes.linear import ridge_paths
 
 
 @pytest.mark.parametrize("width", [3, 40, 90])

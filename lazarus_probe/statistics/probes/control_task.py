@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lazarus_probe.statistics.capped import capped_squares
 from lazarus_probe.statistics.clusters import Floats, Ints, index_clusters
 from lazarus_probe.statistics.folds import Kind, encode
+from lazarus_probe.statistics.probes.capped import capped_squares
 
 # Types for each class, at least: with fewer, dealing out classes at random is likely to deal the true ones.
 TYPES_PER_CLASS = 4

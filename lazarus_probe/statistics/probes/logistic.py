@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.statistics.clusters import Floats, Ints
-from lazarus_probe.statistics.linear import solve_shifted
+from lazarus_probe.statistics.probes.linear import solve_shifted
 
 
 @dataclass(frozen=True)

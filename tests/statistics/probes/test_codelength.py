@@ -9,8 +9,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from lazarus_probe.statistics import codelength
-from lazarus_probe.statistics.codelength import STEPS, STRENGTHS
+from lazarus_probe.statistics.probes import codelength
+from lazarus_probe.statistics.probes.codelength import STEPS, STRENGTHS
 
 
 def labelled(rng, gap, classes=3, groups=48, rows=4, width=10):
@@ -42,7 +42,7 @@ def test_the_code_is_that_of_refitting_with_scikit_learn(monkeypatch):
             bits[i] -= np.log2(told).sum()
     found = codelength(features, labels, groups, seed=3)
     assert found.bits == pytest.approx(bits.min(), rel=0.03)  # its fits stop early
-    monkeypatch.setattr(sys.modules["lazarus_probe.statistics.codelength"], "TOLERANCE", 1e-7)
+    monkeypatch.setattr(sys.modules["lazarus_probe.statistics.probes.codelength"], "TOLERANCE", 1e-7)
     assert codelength(features, labels, groups, seed=3).bits == pytest.approx(bits.min(), rel=1e-3)
     assert found.uniform == pytest.approx(192 * log2(3))
     assert found.compression == pytest.approx(found.uniform / found.bits)
