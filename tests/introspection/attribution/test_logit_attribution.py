@@ -16,7 +16,7 @@ from lazarus_probe.organisms.planted import circuits
 from lazarus_probe.subject import Subject
 from tests.tolerance import in_order, of_logits
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "architectures"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "architectures"))
 import zoo
 
 PROMPTS = [[0, 5, 9, 11, 7], [0, 6, 8], [0, 9, 3, 4, 2]]

@@ -14,7 +14,7 @@ from lazarus_probe.introspection.experts.routing import routed_layers, routes
 from lazarus_probe.subject import Subject
 from lazarus_probe.taps import Tap, tapped
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "architectures"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "architectures"))
 import zoo
 
 PROMPTS = ["12 * 3 =", "a cat", "paris is a city", "b"]

@@ -320,7 +320,7 @@ def test_contributions_are_what_enters_the_sum(zoo: Any, name: str):
 @pytest.fixture(scope="module")
 def zoo() -> Any:
     """The module that builds tiny models of every architecture."""
-    path = Path(__file__).parents[1] / "architectures" / "zoo.py"
+    path = Path(__file__).parents[2] / "architectures" / "zoo.py"
     spec = importlib.util.spec_from_file_location("zoo_of_analyzer_tests", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

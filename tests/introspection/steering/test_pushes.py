@@ -26,7 +26,7 @@ from lazarus_probe.introspection.steering.pushes import (
 from lazarus_probe.introspection.steering.steer import difference_of_means
 from lazarus_probe.subject import Subject
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "architectures"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "architectures"))
 import zoo
 
 pytestmark = pytest.mark.usefixtures("no_ties")

@@ -26,7 +26,7 @@ from lazarus_probe.introspection.studies.embedding import (
 from lazarus_probe.subject.control_models import control_models
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 
-CLAIMS = Path(__file__).parents[2] / "hypotheses" / "test_embeddings.py"
+CLAIMS = Path(__file__).parents[3] / "hypotheses" / "test_embeddings.py"
 SMALL = Sizes(per_template=2, per_cell=1, answers=40)
 
 
