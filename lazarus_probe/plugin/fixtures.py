@@ -181,7 +181,7 @@ def hooks(subject: Subject) -> Callable[..., Trace]:
 
 @pytest.fixture
 def lora(subject: Subject) -> Callable[..., AbstractContextManager[Any]]:
-    """LoRA on the subject that leaves no trace: called as `training.lora.lora.attached` without the subject, in a `with`."""
+    """LoRA on the subject that leaves no trace: called as `lora.attached` without the subject, in a `with`."""
     from lazarus_probe.training.lora.lora import attached
 
     return partial(attached, subject)
