@@ -34,6 +34,7 @@ lint: $(READY) ## check style, format and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/mypy tests/typing/public_names.py
 
 docs: $(READY) ## write the pages of commands, API, coverage, guide and notebook anew (installs Jupyter's runner first)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"

@@ -9,7 +9,7 @@ import pytest
 
 from lazarus_probe.experiments.study_tasks import TASKS
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 
 
 def decoded(task, subject, untrained_models, store, evidence):
@@ -18,8 +18,13 @@ def decoded(task, subject, untrained_models, store, evidence):
     texts = [item.prompt for item in items]
     labels, families = (np.array([getattr(item, name) for item in items]) for name in ("label", "family"))
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    return decode(
-        subject, untrained_models, Labelled(texts, labels, families), site, store=store, seed=evidence.seed
+    return probe(
+        subject,
+        untrained_models,
+        ProbeDataset(texts, labels, families),
+        site,
+        store=store,
+        seed=evidence.seed,
     )
 
 

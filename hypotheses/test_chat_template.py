@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_alignment
 from lazarus_probe.introspection.vocabulary.positive_controls import capitals
 from lazarus_probe.subject.chat import has_chat_template, in_chat
@@ -27,13 +27,13 @@ def chatting(subject, evidence):
 def test_form(subject, untrained_models, activations, evidence, rng):
     chatting(subject, evidence)
     asked = prompts.questions(rng, evidence.claim.parameters["per_cell"])
-    labelled = Labelled(
+    labelled = ProbeDataset(
         [in_chat(subject, question.text) for question in asked],
         ["symbols" if question.phrasing in SYMBOLIC else "words" for question in asked],
         groups=[f"{question.phrasing} {question.fact.operation}" for question in asked],
     )
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    evidence.record(decode(subject, untrained_models, labelled, site, store=activations, seed=evidence.seed))
+    evidence.record(probe(subject, untrained_models, labelled, site, store=activations, seed=evidence.seed))
 
 
 @pytest.mark.claim("chat-no-vocabulary-alignment")

@@ -12,7 +12,7 @@ import pytest
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.probing.inputs import by_phrasing
-from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.introspection.studies.embedding import answer_questions, first_operands
 from lazarus_probe.statistics.measurement import Control
 from lazarus_probe.tasks import prompts
@@ -33,7 +33,7 @@ def residual(where, subject):
 def task_types(rng):
     """Arithmetic or language; a split keeps each template together."""
     texts, labels, templates = prompts.task_type(rng, per_template=4)
-    return Labelled(texts, np.array(labels), np.array(templates), at="mean")
+    return ProbeDataset(texts, np.array(labels), np.array(templates), at="mean")
 
 
 def operations(rng):
@@ -44,7 +44,7 @@ def operations(rng):
 @pytest.mark.claim("task-type-in-embeddings")
 def test_task_type(subject, untrained_models, activations, evidence, family_rng):
     evidence.record(
-        decode(
+        probe(
             subject,
             untrained_models,
             task_types(family_rng),
@@ -60,14 +60,14 @@ def test_task_type(subject, untrained_models, activations, evidence, family_rng)
 def test_task_type_after(subject, untrained_models, activations, evidence, family_rng, where):
     site = residual(where, subject)
     evidence.record(
-        decode(subject, untrained_models, task_types(family_rng), site, store=activations, seed=evidence.seed)
+        probe(subject, untrained_models, task_types(family_rng), site, store=activations, seed=evidence.seed)
     )
 
 
 @pytest.mark.claim("operation-in-embeddings")
 def test_operation(subject, untrained_models, activations, evidence, family_rng):
     evidence.record(
-        decode(
+        probe(
             subject,
             untrained_models,
             operations(family_rng),
@@ -83,14 +83,14 @@ def test_operation(subject, untrained_models, activations, evidence, family_rng)
 def test_operation_after(subject, untrained_models, activations, evidence, family_rng, where):
     site = residual(where, subject)
     evidence.record(
-        decode(subject, untrained_models, operations(family_rng), site, store=activations, seed=evidence.seed)
+        probe(subject, untrained_models, operations(family_rng), site, store=activations, seed=evidence.seed)
     )
 
 
 @pytest.mark.claim("operand-in-embeddings")
 def test_operand(subject, untrained_models, activations, evidence, rng):
     asked = first_operands(subject, rng)
-    found = decode(
+    found = probe(
         subject,
         untrained_models,
         asked,
@@ -107,7 +107,7 @@ def test_operand(subject, untrained_models, activations, evidence, rng):
 def test_operand_after(subject, untrained_models, activations, evidence, rng, where):
     asked, site = first_operands(subject, rng), residual(where, subject)
     evidence.record(
-        decode(
+        probe(
             subject, untrained_models, asked, site, kind="regression", store=activations, seed=evidence.seed
         )
     )
@@ -120,8 +120,8 @@ def test_answer_absent(subject, untrained_models, activations, evidence, family_
     read = {}
     for name, number in (("product", lambda fact: fact.answer), ("sum", lambda fact: fact.a + fact.b)):
         labels = np.array([float(number(question.fact)) for question in asked])
-        labelled = Labelled(texts, labels, families, at="mean")
-        found = decode(
+        labelled = ProbeDataset(texts, labels, families, at="mean")
+        found = probe(
             subject,
             untrained_models,
             labelled,
@@ -143,10 +143,10 @@ def test_answer_absent(subject, untrained_models, activations, evidence, family_
 def test_answer(subject, untrained_models, activations, evidence, family_rng, where):
     asked, families = answer_questions(family_rng, QUESTIONS)
     answers = np.array([float(question.fact.answer) for question in asked])
-    labelled = Labelled([question.text for question in asked], answers, families)
+    labelled = ProbeDataset([question.text for question in asked], answers, families)
     site = residual(where, subject)
     evidence.record(
-        decode(
+        probe(
             subject,
             untrained_models,
             labelled,

@@ -9,7 +9,7 @@ import pytest
 
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.probing.inputs import by_phrasing
-from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS
 
@@ -19,8 +19,8 @@ def test_same_phrasing(subject, untrained_models, activations, evidence, rng, la
     asked = prompts.matched_questions(rng, families=40)
     labels = np.array([question.fact.operation for question in asked])
     families = np.array([question.family for question in asked])
-    labelled = Labelled([question.text for question in asked], labels, families)
-    found = decode(
+    labelled = ProbeDataset([question.text for question in asked], labels, families)
+    found = probe(
         subject, untrained_models, labelled, resid_post(layer), store=activations, seed=evidence.seed
     )
     evidence.record(found)
@@ -29,7 +29,7 @@ def test_same_phrasing(subject, untrained_models, activations, evidence, rng, la
 @pytest.mark.claim("operation-across-phrasings")
 def test_unmet_phrasing(subject, untrained_models, activations, evidence, rng, layer):
     labelled = by_phrasing(prompts.questions(rng, per_cell=2, phrasings=tuple(ALL_PHRASINGS)))
-    found = decode(
+    found = probe(
         subject, untrained_models, labelled, resid_post(layer), store=activations, seed=evidence.seed
     )
     evidence.record(found)

@@ -9,7 +9,7 @@ import pytest
 
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.probing.emergence import emergence
-from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.statistics.measurement import some_examples
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.generate import greedy
@@ -51,7 +51,7 @@ def test_emerges(subject, untrained_models, activations, evidence, rng):
     found = emergence(
         subject,
         untrained_models,
-        Labelled(texts, np.array(answers, float), np.array(families)),
+        ProbeDataset(texts, np.array(answers, float), np.array(families)),
         threshold=claim.threshold,
         margin=claim.margin,
         alpha=claim.alpha,
@@ -75,10 +75,10 @@ def test_error(subject, untrained_models, activations, evidence, rng):
     )
     rows = np.concatenate([rng.choice(side, size=needed, replace=False) for side in sides])
     kept = [asked[row] for row in rows]
-    labelled = Labelled(
+    labelled = ProbeDataset(
         [question.text for question in kept],
         np.where(hits[rows], "right", "wrong"),
         groups=np.array([question.family for question in kept]),
     )
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    evidence.record(decode(subject, untrained_models, labelled, site, store=activations, seed=evidence.seed))
+    evidence.record(probe(subject, untrained_models, labelled, site, store=activations, seed=evidence.seed))

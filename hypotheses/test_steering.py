@@ -11,7 +11,7 @@ import pytest
 
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.generation.damage import unrelated_prompts
-from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.introspection.steering.steer import Behaviour, steering
 from lazarus_probe.tasks import language, prompts
 
@@ -86,10 +86,10 @@ def test_refusal_readable(subject, untrained_models, activations, evidence, rng)
     require_behaviour(subject, evidence, behaviour, "refuses")
     labels = ["refused"] * len(behaviour.shown) + ["granted"] * len(behaviour.plain)
     units = np.array([*behaviour.shown_units, *behaviour.plain_units])
-    labelled = Labelled([*behaviour.shown, *behaviour.plain], labels, groups=units)
+    labelled = ProbeDataset([*behaviour.shown, *behaviour.plain], labels, groups=units)
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     evidence.record(
-        decode(subject, untrained_models, labelled, resid_post(layer), store=activations, seed=evidence.seed)
+        probe(subject, untrained_models, labelled, resid_post(layer), store=activations, seed=evidence.seed)
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks.sites import Site, resid_post
-from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.tasks import language
 
 
@@ -23,7 +23,7 @@ def asked(evidence, rng):
         for pool in by_phrasing.values()
         for i in rng.choice(len(pool), size=min(count, len(pool)), replace=False)
     ]
-    return Labelled(
+    return ProbeDataset(
         [each.prompt for each in drawn],
         np.array(["tool" if each.task == "tool" else "other" for each in drawn]),
         groups=np.array([each.phrasing for each in drawn]),
@@ -35,7 +35,7 @@ def asked(evidence, rng):
 def test_embeddings(subject, untrained_models, activations, evidence, rng):
     labelled = asked(evidence, rng)
     evidence.record(
-        decode(subject, untrained_models, labelled, Site("embed"), store=activations, seed=evidence.seed)
+        probe(subject, untrained_models, labelled, Site("embed"), store=activations, seed=evidence.seed)
     )
 
 
@@ -44,5 +44,5 @@ def test_embeddings(subject, untrained_models, activations, evidence, rng):
 def test_after_layers(subject, untrained_models, activations, evidence, rng, where):
     site = resid_post(min(where, subject.num_layers - 1))
     evidence.record(
-        decode(subject, untrained_models, asked(evidence, rng), site, store=activations, seed=evidence.seed)
+        probe(subject, untrained_models, asked(evidence, rng), site, store=activations, seed=evidence.seed)
     )

@@ -17,7 +17,7 @@ from lazarus_probe.introspection.geometry.tuning import (
     widest,
 )
 from lazarus_probe.introspection.lens.late_loss import late_loss
-from lazarus_probe.introspection.probing.probe import Labelled
+from lazarus_probe.introspection.probing.probe import ProbeDataset
 from lazarus_probe.statistics.measurement import some_examples
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks import language, prompts
@@ -39,7 +39,7 @@ def tokens_of(subject, texts):
 @pytest.mark.claim("tuning-sharpens-task-type-in-embeddings")
 def test_task_type(subject, base, activations, evidence, rng):
     texts, labels, templates = prompts.task_type(rng, per_template=4)
-    labelled = Labelled(texts, labels, templates, at="mean")
+    labelled = ProbeDataset(texts, labels, templates, at="mean")
 
     def read(model):
         return probed(model, labelled, Site("embed"), activations, evidence.seed)
@@ -60,7 +60,7 @@ def test_operation(subject, base, activations, evidence, rng):
     asked = prompts.matched_questions(rng, families=40)
     labels = [question.fact.operation for question in asked]
     texts = [question.text for question in asked]
-    labelled = Labelled(texts, labels, [question.family for question in asked])
+    labelled = ProbeDataset(texts, labels, [question.family for question in asked])
     site = Site("resid_post", evidence.claim.layer_for(subject.name, subject.num_layers))
 
     def read(model, where=site):

@@ -8,7 +8,7 @@ import pytest
 
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.probing.inputs import by_phrasing
-from lazarus_probe.introspection.probing.probe import decode
+from lazarus_probe.introspection.probing.probe import probe
 from lazarus_probe.introspection.probing.signal_loss import signal_loss
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import ALL_VERBAL
@@ -23,14 +23,14 @@ def worded(evidence, rng):
 def test_early(subject, untrained_models, activations, evidence, family_rng):
     asked = worded(evidence, family_rng)
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    evidence.record(decode(subject, untrained_models, asked, site, store=activations, seed=evidence.seed))
+    evidence.record(probe(subject, untrained_models, asked, site, store=activations, seed=evidence.seed))
 
 
 @pytest.mark.claim("operation-in-words-partly")
 def test_partly(subject, untrained_models, activations, evidence, family_rng):
     asked = worded(evidence, family_rng)
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    evidence.record(decode(subject, untrained_models, asked, site, store=activations, seed=evidence.seed))
+    evidence.record(probe(subject, untrained_models, asked, site, store=activations, seed=evidence.seed))
 
 
 @pytest.mark.claim("operation-in-words-lost-late")

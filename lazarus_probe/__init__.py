@@ -1,100 +1,120 @@
-"""pytest for claims about what happens inside a language model."""
+"""pytest for claims about what happens inside a language model.
+
+What most claims need is here. Sites are in `lazarus_probe.sites`, edits in `.interventions`, grids of edits in
+`.sweep`, prompts in `.tasks`, and the classes of the published documents in `.introspection`.
+"""
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import TYPE_CHECKING, Any
+
+from lazarus_probe.lazy import lazy_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-_PUBLIC = {
-    "AblationConfig": "introspection.ablation.runs",
-    "AblationStudy": "introspection.ablation.study",
-    "AblationType": "introspection.ablation.component_outputs",
-    "ActivationStore": "hooks.store",
-    "AnalysisConfig": "introspection.lens.analysis",
-    "AnalysisResult": "introspection.lens.analysis",
-    "CaptureConfig": "introspection.lens.model_hooks",
-    "CheckpointWarning": "checkpoints.differences",
+    from lazarus_probe.claims.claim import Claim
+    from lazarus_probe.claims.evidence import Evidence
+    from lazarus_probe.claims.falsification import Rows
+    from lazarus_probe.claims.falsify import falsify
+    from lazarus_probe.claims.verdict import Verdict
+    from lazarus_probe.hooks.activations import collect
+    from lazarus_probe.hooks.interventions import Intervention
+    from lazarus_probe.hooks.sites import Site
+    from lazarus_probe.hooks.trace import hooked, trace
+    from lazarus_probe.introspection.attribution.head_scores import head_scores
+    from lazarus_probe.introspection.attribution.logit_attribution import logit_attribution
+    from lazarus_probe.introspection.lens.logit_lens import logit_lens
+    from lazarus_probe.introspection.lens.tuned_lens import tuned_lens
+    from lazarus_probe.introspection.patching.attribution_patching import attribution_patch
+    from lazarus_probe.introspection.patching.path_patching import path_patch
+    from lazarus_probe.introspection.probing.class_probe import class_probe
+    from lazarus_probe.introspection.probing.emergence import emergence
+    from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
+    from lazarus_probe.introspection.steering.dose_response import dose_response
+    from lazarus_probe.statistics.measurement import Control, Measurement
+    from lazarus_probe.statistics.rates import rate
+    from lazarus_probe.subject.subject import Subject
+
+    __version__: str
+
+__all__ = [
+    "Claim",
+    "Control",
+    "Evidence",
+    "Intervention",
+    "Measurement",
+    "ProbeDataset",
+    "Rows",
+    "Site",
+    "Subject",
+    "Verdict",
+    "__version__",
+    "attribution_patch",
+    "class_probe",
+    "collect",
+    "dose_response",
+    "emergence",
+    "falsify",
+    "head_scores",
+    "hooked",
+    "logit_attribution",
+    "logit_lens",
+    "path_patch",
+    "probe",
+    "rate",
+    "trace",
+    "tuned_lens",
+]
+
+_HOMES = {
     "Claim": "claims.claim",
-    "ComponentType": "introspection.ablation.component_outputs",
     "Control": "statistics.measurement",
-    "Direction": "introspection.directions.direction_file",
     "Evidence": "claims.evidence",
     "Intervention": "hooks.interventions",
-    "Labelled": "introspection.probing.probe",
-    "LayerStrategy": "introspection.lens.analysis",
-    "LogitLens": "introspection.lens.evolution",
     "Measurement": "statistics.measurement",
-    "ModelAnalyzer": "introspection.lens.analyzer",
-    "ModelHooks": "introspection.lens.model_hooks",
-    "PositionSelection": "introspection.lens.model_hooks",
+    "ProbeDataset": "introspection.probing.probe",
     "Rows": "claims.falsification",
-    "SelfCheck": "hooks.self_check",
     "Site": "hooks.sites",
     "Subject": "subject.subject",
-    "attn_out": "hooks.sites",
+    "Verdict": "claims.verdict",
     "attribution_patch": "introspection.patching.attribution_patching",
     "class_probe": "introspection.probing.class_probe",
     "collect": "hooks.activations",
-    "compiled": "hooks.compiled",
-    "decode": "introspection.probing.probe",
     "dose_response": "introspection.steering.dose_response",
-    "embed": "hooks.sites",
     "emergence": "introspection.probing.emergence",
-    "expert_out": "hooks.sites",
     "falsify": "claims.falsify",
-    "greedy": "subject.generate",
-    "head_out": "hooks.sites",
     "head_scores": "introspection.attribution.head_scores",
     "hooked": "hooks.trace",
-    "keys": "hooks.sites",
-    "kinds_at": "hooks.sites",
     "logit_attribution": "introspection.attribution.logit_attribution",
     "logit_lens": "introspection.lens.logit_lens",
-    "logits": "hooks.sites",
-    "mean": "hooks.interventions",
-    "mixer_out": "hooks.sites",
-    "mlp_out": "hooks.sites",
-    "neurons": "hooks.sites",
-    "noise": "hooks.interventions",
-    "patch": "hooks.interventions",
     "path_patch": "introspection.patching.path_patching",
-    "pattern": "hooks.sites",
-    "queries": "hooks.sites",
+    "probe": "introspection.probing.probe",
     "rate": "statistics.rates",
-    "read_direction": "introspection.directions.direction_file",
-    "read_lens": "introspection.lens.tuned_lens",
-    "replay": "hooks.replay",
-    "resample": "hooks.interventions",
-    "resid_mid": "hooks.sites",
-    "resid_post": "hooks.sites",
-    "resid_pre": "hooks.sites",
-    "resume": "hooks.replay",
-    "router_logits": "hooks.sites",
-    "scale": "hooks.interventions",
-    "scores": "hooks.sites",
-    "steer": "hooks.interventions",
     "trace": "hooks.trace",
-    "train_lens": "training.tuned_lens",
     "tuned_lens": "introspection.lens.tuned_lens",
-    "values": "hooks.sites",
-    "write_direction": "introspection.directions.direction_file",
-    "zero": "hooks.interventions",
 }
 
-__all__ = sorted(_PUBLIC)
+
+if not TYPE_CHECKING:
+    _public, __dir__ = lazy_names(__name__, _HOMES)
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":  # reading it takes 20 ms
+            return _version()
+        return _public(name)
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for: this package loads in every pytest session."""
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(__name__)
+    except PackageNotFoundError:
+        return "0+unknown"  # a checkout that is not installed
 
 
 class _BlasBeforeMlx:

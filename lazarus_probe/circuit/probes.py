@@ -23,7 +23,7 @@ from lazarus_probe.claims.judging import at_threshold, judge_together, q_values
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.probing.inputs import Labelled, read
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, read
 from lazarus_probe.statistics import bag_of_tokens
 from lazarus_probe.statistics.probes.held_out import held_out
 from lazarus_probe.subject.batches import encode_all
@@ -204,7 +204,7 @@ def _with_controls(
     subject: Subject, probed: ProbeSet, layers: Sequence[int], store: ActivationStore, seed: int
 ) -> _Inputs:
     """The same, with the embeddings of all tokens, and with untrained and lesioned models."""
-    labelled = Labelled(list(probed.texts), np.array(probed.labels), np.array(probed.groups))
+    labelled = ProbeDataset(list(probed.texts), np.array(probed.labels), np.array(probed.groups))
     sites = {layer: resid_post(layer) for layer in layers}
     by_site = read(subject, control_models(subject), labelled, list(sites.values()), "classification", store)
     readings = {layer: by_site[site] for layer, site in sites.items()}

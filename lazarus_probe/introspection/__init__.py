@@ -1,1 +1,63 @@
 """What is inside: one module an analysis, each with the controls that its result needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lazarus_probe.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from lazarus_probe.introspection.ablation.component_outputs import AblationType, ComponentType
+    from lazarus_probe.introspection.ablation.runs import AblationConfig
+    from lazarus_probe.introspection.ablation.study import AblationStudy
+    from lazarus_probe.introspection.directions.direction_file import (
+        Direction,
+        read_direction,
+        write_direction,
+    )
+    from lazarus_probe.introspection.lens.analysis import AnalysisConfig, AnalysisResult, LayerStrategy
+    from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
+    from lazarus_probe.introspection.lens.evolution import LogitLens
+    from lazarus_probe.introspection.lens.model_hooks import CaptureConfig, ModelHooks, PositionSelection
+    from lazarus_probe.introspection.lens.tuned_lens import read_lens
+
+__all__ = [
+    "AblationConfig",
+    "AblationStudy",
+    "AblationType",
+    "AnalysisConfig",
+    "AnalysisResult",
+    "CaptureConfig",
+    "ComponentType",
+    "Direction",
+    "LayerStrategy",
+    "LogitLens",
+    "ModelAnalyzer",
+    "ModelHooks",
+    "PositionSelection",
+    "read_direction",
+    "read_lens",
+    "write_direction",
+]
+
+_HOMES = {
+    "AblationConfig": "introspection.ablation.runs",
+    "AblationStudy": "introspection.ablation.study",
+    "AblationType": "introspection.ablation.component_outputs",
+    "AnalysisConfig": "introspection.lens.analysis",
+    "AnalysisResult": "introspection.lens.analysis",
+    "CaptureConfig": "introspection.lens.model_hooks",
+    "ComponentType": "introspection.ablation.component_outputs",
+    "Direction": "introspection.directions.direction_file",
+    "LayerStrategy": "introspection.lens.analysis",
+    "LogitLens": "introspection.lens.evolution",
+    "ModelAnalyzer": "introspection.lens.analyzer",
+    "ModelHooks": "introspection.lens.model_hooks",
+    "PositionSelection": "introspection.lens.model_hooks",
+    "read_direction": "introspection.directions.direction_file",
+    "read_lens": "introspection.lens.tuned_lens",
+    "write_direction": "introspection.directions.direction_file",
+}
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -28,7 +28,8 @@ HELD_OUT = """\
 
 USE = """\
 ```python
-from lazarus_probe import Subject, greedy
+from lazarus_probe import Subject
+from lazarus_probe.subject import greedy
 
 subject = Subject.load("{name}")
 greedy(subject, ["7 * 8 = "], max_tokens=4)

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from lazarus_probe import Subject, hooked, patch, trace, zero
+from lazarus_probe import Subject, hooked, trace
 from lazarus_probe.hooks import compiled
+from lazarus_probe.interventions import patch, zero
 from lazarus_probe.subject.generate import forward, new_cache
 from lazarus_probe.sweep import Donors, Zero, answer, logit_diff, sweep
 

@@ -11,7 +11,8 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from lazarus_probe import Subject, hooked, scale, trace
+from lazarus_probe import Subject, hooked, trace
+from lazarus_probe.interventions import scale
 from lazarus_probe.subject.finite import is_finite, peak
 from lazarus_probe.subject.generate import forward
 

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from lazarus_probe.introspection.probing.probe import Labelled, Readings, measure
+from lazarus_probe.introspection.probing.probe import ProbeDataset, Readings, measure
 from lazarus_probe.statistics import bag_of_tokens, permutation_null
 from lazarus_probe.statistics.probes.held_out import forget
 
@@ -37,7 +37,7 @@ def claim(seed: int = 0) -> list[Readings]:
                      rng.integers(TYPES, size=PROMPTS))  # fmt: skip
     others = rng.integers(TYPES, 2 * TYPES, size=(PROMPTS, 6))
     tokens = np.column_stack([others, types])
-    labelled = Labelled(tokens.tolist(), labels, groups)
+    labelled = ProbeDataset(tokens.tolist(), labels, groups)
     table = rng.normal(size=(2 * TYPES, WIDTH))
     known = {"bag_of_tokens": bag_of_tokens(tokens), "token_embeddings": table[types]}
     classes, readings = rng.normal(size=(CLASSES, WIDTH)), []

@@ -25,7 +25,7 @@ from lazarus_probe.introspection.generation.continuation import before_answers
 from lazarus_probe.introspection.geometry.tuning import Change, unchanged
 from lazarus_probe.introspection.patching.transfer import Pair, transfer
 from lazarus_probe.introspection.probing.emergence import emergence
-from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_alignment
 from lazarus_probe.introspection.vocabulary.positive_controls import Readable
 from lazarus_probe.organisms import planted
@@ -101,30 +101,30 @@ def untrained_and_controls(seed: int, layers: int = 2) -> tuple[Subject, tuple[C
     return architecture(layers).untrained(seed + 1), control_models(architecture(layers))
 
 
-def templates(rng: np.random.Generator, groups: int, rows: int, grouped: bool = True) -> Labelled:
+def templates(rng: np.random.Generator, groups: int, rows: int, grouped: bool = True) -> ProbeDataset:
     """Prompts of `groups` templates, their first operands, with labels dealt to templates at random."""
     index = np.repeat(np.arange(groups), rows)
     firsts = operands(rng, groups)
     seconds = np.concatenate([others(rng, firsts, rows) for _ in firsts])
     labels = rng.permutation(np.arange(groups) % 2)[index]
     texts = [planted.prompt(firsts[g], int(b)) for g, b in zip(index, seconds, strict=True)]
-    return Labelled(texts, labels, index if grouped else np.arange(len(index)))
+    return ProbeDataset(texts, labels, index if grouped else np.arange(len(index)))
 
 
 @cache
 def decodability(seed: int, grouped: bool = True) -> Draw:
     """A label that was dealt to templates at random, read from an untrained model."""
     labelled = templates(np.random.default_rng(seed), 16, 4, grouped)
-    found = decode(*untrained_and_controls(seed), labelled, Site("resid_post", 1), seed=seed)
+    found = probe(*untrained_and_controls(seed), labelled, Site("resid_post", 1), seed=seed)
     return Draw(claim("decodability", 0.5, *OF_A_PROBE), found)
 
 
-def token_property(seed: int) -> Labelled:
+def token_property(seed: int) -> ProbeDataset:
     """Prompts labelled with a property of one of their tokens."""
     rng = np.random.default_rng(seed)
     firsts = operands(rng, 8)
     pairs = [(a, b) for a in firsts for b in others(rng, firsts, 8)]
-    return Labelled(
+    return ProbeDataset(
         [planted.prompt(a, b) for a, b in pairs],
         np.array([firsts.index(a) % 2 for a, _ in pairs]),
         np.arange(len(pairs)),
@@ -136,7 +136,7 @@ def token_property(seed: int) -> Labelled:
 def decodability_of_tokens(seed: int) -> Draw:
     """What one token of the prompt says, read from an untrained model, which has it as any other model has."""
     labelled = token_property(seed)
-    found = decode(*untrained_and_controls(seed), labelled, Site("resid_post", 1), seed=seed)
+    found = probe(*untrained_and_controls(seed), labelled, Site("resid_post", 1), seed=seed)
     return Draw(claim("decodability", 0.5, *OF_A_PROBE), found)
 
 

@@ -9,7 +9,7 @@ from draws import OF_A_PROBE, Draw, architecture, claim, operands
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.probing.emergence import emergence
-from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.organisms import planted
 from lazarus_probe.statistics.model_spread import FEWEST
 from lazarus_probe.subject.control_models import control_models
@@ -17,7 +17,7 @@ from lazarus_probe.subject.control_models import control_models
 PAIRS = 24
 
 
-def both_orders(seed: int) -> Labelled:
+def both_orders(seed: int) -> ProbeDataset:
     """Each pair in both orders, with one label and two groups."""
     rng = np.random.default_rng(seed)
     numbers, labels = (
@@ -25,7 +25,7 @@ def both_orders(seed: int) -> Labelled:
         rng.permutation(np.arange(PAIRS) % 2),
     )
     texts = [planted.prompt(int(a), int(b)) for a, b in (*numbers, *numbers[:, ::-1])]
-    return Labelled(texts, np.tile(labels, 2), np.arange(2 * PAIRS))
+    return ProbeDataset(texts, np.tile(labels, 2), np.arange(2 * PAIRS))
 
 
 @cache
@@ -42,7 +42,7 @@ def leaked(kind: str, seed: int) -> Draw:
     if kind == "emergence":
         found = emergence(*models, labelled, threshold=0.5, margin=0.01, layer=0, seed=seed)
     else:
-        found = decode(*models, labelled, Site("resid_post", 0), seed=seed)
+        found = probe(*models, labelled, Site("resid_post", 0), seed=seed)
     return Draw(claim(kind, 0.5, *OF_A_PROBE), found)
 
 

@@ -17,7 +17,7 @@ from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.emergence import EMBED, Declared, _scan, emergence, find
 from lazarus_probe.introspection.probing.inputs import Readings, embedding_features
-from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.statistics import bag_of_tokens, halves
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.batches import encode_all
@@ -58,10 +58,10 @@ def asked(seed: int, questions: int = 160) -> tuple[Fact, ...]:
     return tuple(prompts.sample_facts("multiply", questions, np.random.default_rng(seed)))
 
 
-def labelled(seed: int, label: str) -> Labelled:
+def labelled(seed: int, label: str) -> ProbeDataset:
     """The questions with a number to be read; a split keeps both orders of the operands together."""
     facts = asked(seed)
-    return Labelled(
+    return ProbeDataset(
         [fact.prompt() for fact in facts],
         np.array([float(LABELS[label](fact)) for fact in facts]),
         np.array([str(fact.family) for fact in facts]),
@@ -102,7 +102,7 @@ def sought(seed: int, lesion: Lesion, label: str) -> int | None:
     return find(search, SOUGHT)
 
 
-def alone(subject: Subject, asked_for: Labelled, place: int) -> Readings:
+def alone(subject: Subject, asked_for: ProbeDataset, place: int) -> Readings:
     """What a probe is given, but for control models."""
     sites = [Site("embed"), *map(resid_post, range(subject.num_layers))]
     tokens = encode_all(subject, asked_for.prompts)
@@ -126,11 +126,11 @@ def lesioned(lesion: Lesion, seed: int) -> Subject:
 def decodability_of_embeddings(seed: int, lesion: Lesion) -> Draw:
     """The operation in a phrasing not met, after the first layer of such a model: its embeddings say it too."""
     subject, questions = shallow().lesioned(lesion, seed), prompts.questions(np.random.default_rng(seed), 5)
-    asked_for = Labelled(
+    asked_for = ProbeDataset(
         [question.text for question in questions],
         np.array([question.fact.operation for question in questions]),
         np.array([question.phrasing for question in questions]),
         np.array([question.family for question in questions]),
     )
-    found = decode(subject, control_models(subject), asked_for, Site("resid_post", 0), store=STORE, seed=seed)
+    found = probe(subject, control_models(subject), asked_for, Site("resid_post", 0), store=STORE, seed=seed)
     return Draw(claim("decodability", 0.5, "majority", *NOW[1:], margin=0.05), found)

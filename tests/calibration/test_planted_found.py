@@ -15,7 +15,7 @@ from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.ablation.differential import differential_ablation, grade
 from lazarus_probe.introspection.patching.transfer import Pair, transfer
 from lazarus_probe.introspection.probing.emergence import emergence
-from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_alignment
 from lazarus_probe.organisms import planted
 from lazarus_probe.statistics.measurement import Measurement
@@ -44,21 +44,21 @@ def outcome(kind: str, threshold: float, controls: tuple[str, ...], found: Measu
     return judge(claim, found).outcome
 
 
-def grid(circuit: planted.Planted, rng: np.random.Generator, size: int) -> Labelled:
+def grid(circuit: planted.Planted, rng: np.random.Generator, size: int) -> ProbeDataset:
     """All pairs of some first and second operands, half of either with each hidden sign, and what the model says."""
     signs = planted.distractor(0)  # says the sign of its first operand, which is the same in every circuit
     drawn = operands(rng, 20 * size)
     one, other = ([n for n in drawn if signs.answer(n, n) == sign] for sign in (0, 1))
     firsts, seconds = one[: size // 2] + other[: size // 2], one[-size // 2 :] + other[-size // 2 :]
     pairs = list(product(firsts, seconds))
-    return Labelled(
+    return ProbeDataset(
         [planted.prompt(a, b) for a, b in pairs],
         np.array([circuit.answer(a, b) for a, b in pairs]),
         np.array([f"{a},{b}" for a, b in pairs]),
     )
 
 
-def labelled_by(circuit: planted.Planted, size: int = 10) -> tuple[Subject, ControlModels, Labelled]:
+def labelled_by(circuit: planted.Planted, size: int = 10) -> tuple[Subject, ControlModels, ProbeDataset]:
     subject = subject_of(circuit)
     return subject, control_models(subject), grid(circuit, np.random.default_rng(0), size)
 
@@ -69,7 +69,7 @@ def test_decodable_from_its_layer_on(layer):
     subject, untrained, labelled = labelled_by(planted.decodable(layer))
     store = ActivationStore()
     for at in EVERY:
-        found = decode(subject, untrained, labelled, Site("resid_post", at), store=store)
+        found = probe(subject, untrained, labelled, Site("resid_post", at), store=store)
         supported = outcome("decodability", 0.8, OF_A_PROBE, found) is Outcome.SUPPORTED
         assert supported == (at >= layer), (at, found)
 
@@ -95,7 +95,7 @@ def test_does_not_emerge_elsewhere(layer, declared):
 def test_a_distractor_is_confounded(layer):
     """What a bag of tokens has too is called confounded, however sharply it emerges at a layer."""
     subject, untrained, labelled = labelled_by(planted.distractor(layer))
-    found = decode(subject, untrained, labelled, Site("resid_post", layer))
+    found = probe(subject, untrained, labelled, Site("resid_post", layer))
     assert found.score > 0.95
     assert outcome("decodability", 0.8, OF_A_PROBE, found) is Outcome.CONFOUNDED
     found = emergence(subject, untrained, labelled, threshold=0.8, margin=0.1, layer=layer)

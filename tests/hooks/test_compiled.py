@@ -9,9 +9,10 @@ import mlx.nn as nn
 import pytest
 from mlx.utils import tree_map
 
-from lazarus_probe import Subject, hooked, trace, zero
+from lazarus_probe import Subject, hooked, trace
 from lazarus_probe.hooks import HookError
 from lazarus_probe.hooks.compiled import compiled
+from lazarus_probe.interventions import zero
 
 SITES = ["resid_post.0", "attn_out.1", "mlp_out.1", "pattern.0", "head_out.1.2"]
 PROMPT = [1, 2, 3, 4, 5]

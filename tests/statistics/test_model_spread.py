@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.statistics import Interval
 from lazarus_probe.statistics.model_spread import model_spread, over_untrained
 from lazarus_probe.statistics.probes.held_out import (
@@ -114,9 +114,9 @@ def test_models_that_make_no_control_are_refused(grouped, make_llama, tokenizer,
 def test_subjects_and_recipes_are_one_control(grouped):
     """Untrained models given as they are, or as recipes, give the same measurement."""
     rows = np.arange(24)
-    asked = Labelled([f"{row} + 1 = " for row in rows], rows % 2, rows // 2)
+    asked = ProbeDataset([f"{row} + 1 = " for row in rows], rows % 2, rows // 2)
     ways = (untrained_models(grouped, 3), control_models(grouped, count=3))
-    one, other = (decode(grouped, models, asked, Site("resid_post", 1)) for models in ways)
+    one, other = (probe(grouped, models, asked, Site("resid_post", 1)) for models in ways)
     assert one == other
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.claims.falsification import Rows
-from lazarus_probe.introspection.probing.probe import Labelled
+from lazarus_probe.introspection.probing.probe import ProbeDataset
 from lazarus_probe.statistics import (
     control_task,
     group_permutations,
@@ -84,7 +84,7 @@ TAKE_LABELS = {
     "regression": lambda labels: grouped_folds(labels, GROUPS, kind="regression"),
     "permutation_null": lambda labels: permutation_null(FEATURES, labels, GROUPS),
     "group_permutations": lambda labels: group_permutations(labels, GROUPS, np.random.default_rng(0), 3),
-    "Labelled": lambda labels: Labelled(["p"] * 8, labels, GROUPS),
+    "ProbeDataset": lambda labels: ProbeDataset(["p"] * 8, labels, GROUPS),
     "held_out": lambda labels: held_out(
         Problem.of(FEATURES, np.asarray(labels), np.array(GROUPS), "classification", 0)
     ),

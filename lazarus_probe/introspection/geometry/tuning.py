@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.probing.probe import Labelled
+from lazarus_probe.introspection.probing.probe import ProbeDataset
 from lazarus_probe.statistics import (
     out_of_fold_classification,
     paired_interval,
@@ -91,7 +91,7 @@ def widest(values: Sequence[NDArray[Any]], units: NDArray[Any]) -> Change:
 
 
 def probed(
-    subject: Subject, labelled: Labelled, site: Site, store: ActivationStore | None = None, seed: int = 0
+    subject: Subject, labelled: ProbeDataset, site: Site, store: ActivationStore | None = None, seed: int = 0
 ) -> NDArray[Any]:
     """(N,) whether a linear probe of a site is right about each prompt, fitted on other groups of them.
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.probing.inputs import Labelled, read, words
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, read, words
 from lazarus_probe.introspection.probing.layer_scan import EMBED, KIND, LayerScore, Scan
 from lazarus_probe.statistics.folds import encode
 from lazarus_probe.statistics.measurement import Measurement
@@ -80,7 +80,7 @@ class ClassProbe:
     predictions: Sequence[Prediction]
     independent: bool
     features: NDArray[Any]
-    labelled: Labelled
+    labelled: ProbeDataset
     seed: int
 
     @property
@@ -139,7 +139,9 @@ class ClassProbe:
         return table(f"{self.model}: {', '.join(self.classes)}; best L{self.best_layer}", columns, rows)
 
 
-def labelled_classes(classes: Mapping[str, Sequence[str]], groups: Sequence[str] | None = None) -> Labelled:
+def labelled_classes(
+    classes: Mapping[str, Sequence[str]], groups: Sequence[str] | None = None
+) -> ProbeDataset:
     """Prompts of classes with what a split keeps together: the groups given, or only what has the same words.
 
     Args:
@@ -174,7 +176,7 @@ def labelled_classes(classes: Mapping[str, Sequence[str]], groups: Sequence[str]
                 f"class {label!r} has {count} {what}; each needs at least 2 to be tested on prompts not trained on, "
                 "and 10 in all before anything can be found"
             )
-    return Labelled(prompts, labels, units)
+    return ProbeDataset(prompts, labels, units)
 
 
 def class_probe(
@@ -241,7 +243,7 @@ def probabilities(features: NDArray[Any], labels: NDArray[Any], unseen: NDArray[
 
 
 def _predictions(
-    features: NDArray[Any], labelled: Labelled, asked: NDArray[Any], tests: Sequence[str]
+    features: NDArray[Any], labelled: ProbeDataset, asked: NDArray[Any], tests: Sequence[str]
 ) -> list[Prediction]:
     if not len(tests):
         return []

@@ -2,7 +2,7 @@
 
 Looked for on one half of the prompts and confirmed on the other, for the best of many layers looks better than it is.
 Over the layers searched, chance is that of the best of them (max statistic, Westfall & Young 1993). The layer's probe
-has the controls of `decode`, and one more: the best of the layers before it.
+has the controls of `probe`, and one more: the best of the layers before it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.probing.inputs import Labelled, Readings, read
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, Readings, read
 from lazarus_probe.introspection.probing.probe import measure, model_scores, rivals
 from lazarus_probe.statistics import Kind, PermutationTest, halves, max_statistic_p
 from lazarus_probe.statistics.bounded import Units
@@ -89,7 +89,7 @@ class Scan:
 def emergence(
     subject: Subject,
     untrained: ControlModels,
-    labelled: Labelled,
+    labelled: ProbeDataset,
     *,
     threshold: float,
     margin: float,
@@ -109,7 +109,7 @@ def emergence(
 
     Args:
         subject: the model.
-        untrained: at least three untrained models of its architecture, as for `decode`.
+        untrained: at least three untrained models of its architecture, as for `probe`.
         labelled: prompts, labels and groups.
         threshold: the least score that is claimed.
         margin: the least gain over each control.
@@ -120,11 +120,11 @@ def emergence(
         seed: of halves, folds, shuffles and intervals.
 
     Returns:
-        The controls are those of `decode` and `layer_before`; the details have `layer`, `relative_depth`, `found`,
+        The controls are those of `probe` and `layer_before`; the details have `layer`, `relative_depth`, `found`,
         the scores and p of the search by layer; the curves are of the prompts measured.
 
     Raises:
-        ValueError: as `decode`, prompts of which no two halves can be made, or a layer that the model lacks.
+        ValueError: as `probe`, prompts of which no two halves can be made, or a layer that the model lacks.
     """
     declared, layers = Declared(threshold, margin, alpha), subject.num_layers
     if layer is not None and not 0 <= layer < layers:

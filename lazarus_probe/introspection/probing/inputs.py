@@ -31,7 +31,7 @@ OF_ROWS = ("labels", "groups", "clusters", "types", "facts")
 
 
 @dataclass(frozen=True)
-class Labelled:
+class ProbeDataset:
     """Prompts with what is to be read from them.
 
     Attributes:
@@ -78,7 +78,7 @@ class Labelled:
         whole: NDArray[Any] = np.asarray(self.groups if isinstance(self.clusters, Mapping) else self.units)
         return whole
 
-    def take(self, rows: NDArray[Any]) -> Labelled:
+    def take(self, rows: NDArray[Any]) -> ProbeDataset:
         """Some of the prompts, by row number."""
         kept = {
             name: None if getattr(self, name) is None else take_units(getattr(self, name), rows)
@@ -88,7 +88,7 @@ class Labelled:
         return replace(self, prompts=[self.prompts[row] for row in rows], at=at, **kept)
 
 
-def by_phrasing(questions: Sequence[Question], at: Any = "last") -> Labelled:
+def by_phrasing(questions: Sequence[Question], at: Any = "last") -> ProbeDataset:
     """Questions with the operation to be read, in phrasings that the probe has not met.
 
     What is read generalises over phrasings and over operand families, so both are independent units.
@@ -96,7 +96,7 @@ def by_phrasing(questions: Sequence[Question], at: Any = "last") -> Labelled:
     phrasings, families = (
         [getattr(question, name) for question in questions] for name in ("phrasing", "family")
     )
-    return Labelled(
+    return ProbeDataset(
         [question.text for question in questions],
         [question.fact.operation for question in questions],
         groups=phrasings,
@@ -119,7 +119,7 @@ class Readings:
         models: by kind of control model, at least three of it: the features (N, D) of the site in each.
     """
 
-    labelled: Labelled
+    labelled: ProbeDataset
     tokens: Sequence[Sequence[int]]
     texts: Sequence[str]
     features: NDArray[Any]
@@ -147,7 +147,7 @@ class Readings:
 def read(
     subject: Subject,
     models: ControlModels,
-    labelled: Labelled,
+    labelled: ProbeDataset,
     sites: Sequence[Site],
     kind: Kind,
     store: ActivationStore,
@@ -161,7 +161,7 @@ def read(
     does not: they share it. With `ahead` the store is given all layers of small sets of prompts, for who asks next.
 
     Raises:
-        ValueError: as `decode`.
+        ValueError: as `probe`.
     """
     if not len(labelled.prompts):
         raise ValueError("no prompts to probe; give at least two groups of them")
@@ -235,7 +235,7 @@ def _until(tokens: Sequence[Sequence[int]], at: Any) -> list[Sequence[int]]:
     return [ids[: place % len(ids) + 1] for ids, place in zip(tokens, places, strict=True)]
 
 
-def check_leaks(labelled: Labelled, texts: Sequence[str]) -> None:
+def check_leaks(labelled: ProbeDataset, texts: Sequence[str]) -> None:
     """Refuse groups that share what a split between them is to keep apart.
 
     Two prompts of the same words, in whatever order, say nearly the same: a probe that has met `3 * 7` knows `7 * 3`.

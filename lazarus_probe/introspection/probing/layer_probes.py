@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lazarus_probe.hooks import ActivationStore, Site, resid_post
-from lazarus_probe.introspection.probing.inputs import Labelled, read
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, read
 from lazarus_probe.introspection.probing.probe import measure
 from lazarus_probe.statistics import Kind
 from lazarus_probe.statistics.measurement import Measurement
@@ -30,7 +30,7 @@ def site_of(place: int) -> Site:
 def probes(
     subject: Subject,
     untrained: ControlModels,
-    labelled: Labelled,
+    labelled: ProbeDataset,
     places: Sequence[int],
     kind: Kind = "classification",
     *,
@@ -39,11 +39,11 @@ def probes(
     seed: int = 0,
     step: Callable[[int], None] = lambda _: None,
 ) -> dict[int, Measurement]:
-    """What `decode` measures at each of some places, with further controls if there are.
+    """What `probe` measures at each of some places, with further controls if there are.
 
     Args:
         subject: the model.
-        untrained: at least three untrained models of its architecture, as for `decode`.
+        untrained: at least three untrained models of its architecture, as for `probe`.
         labelled: N prompts, labels and groups.
         places: layers, and -1 for the embedding.
         kind: `classification` scores accuracy, `regression` capped R2 against the mean of the training side.
@@ -53,7 +53,7 @@ def probes(
         step: called with 1 after each place.
 
     Raises:
-        ValueError: as `decode`.
+        ValueError: as `probe`.
     """
     sites = {place: site_of(place) for place in places}
     by_site = read(

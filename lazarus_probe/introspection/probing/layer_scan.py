@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.probing.inputs import Labelled, Readings
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, Readings
 from lazarus_probe.introspection.probing.probe import model_scores, rivals
 from lazarus_probe.statistics import Kind, fewest_units, grouped_folds, max_statistic_p
 from lazarus_probe.statistics.folds import encode, groups_per_class
@@ -104,7 +104,7 @@ class Scan:
         return cls(places, searched, seed, ours, models, null, np.array(observed))
 
     @property
-    def labelled(self) -> Labelled:
+    def labelled(self) -> ProbeDataset:
         """The prompts, the same at all places."""
         return self.places[EMBED].labelled
 

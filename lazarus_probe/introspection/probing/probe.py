@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.probing.inputs import Labelled, Readings, read
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, Readings, read
 from lazarus_probe.statistics import (
     Kind,
     control_numbers,
@@ -51,16 +51,16 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.control_models import ControlModels
     from lazarus_probe.subject.subject import Subject
 
-__all__ = ["Labelled", "Readings", "decode", "measure"]
+__all__ = ["ProbeDataset", "Readings", "measure", "probe"]
 
 UNIT = {"classification": "held-out accuracy", "regression": "held-out capped R2"}
 CONSTANT = {"classification": "majority", "regression": "mean"}
 
 
-def decode(
+def probe(
     subject: Subject,
     untrained: ControlModels,
-    labelled: Labelled,
+    labelled: ProbeDataset,
     site: Site,
     *,
     kind: Kind = "classification",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.probing.inputs import Labelled, check_leaks
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, check_leaks
 from lazarus_probe.statistics import count_units, fewest_units, halves, paired_interval, sign_flip
 from lazarus_probe.statistics.bounded import kinds_of
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def signal_loss(
-    subject: Subject, labelled: Labelled, *, store: ActivationStore | None = None, seed: int = 0
+    subject: Subject, labelled: ProbeDataset, *, store: ActivationStore | None = None, seed: int = 0
 ) -> Measurement:
     """How far the held-out accuracy of a probe falls from its best layer to the last one.
 
@@ -101,7 +101,7 @@ def signal_loss(
 
 def _by_layer(
     models: Sequence[Subject | ControlModel],
-    labelled: Labelled,
+    labelled: ProbeDataset,
     tokens: Sequence[Sequence[int]],
     parts: Sequence[NDArray[Any]],
     store: ActivationStore,
@@ -125,7 +125,7 @@ def _by_layer(
     ]
 
 
-def _problem(features: np.ndarray, labelled: Labelled, seed: int) -> Problem:
+def _problem(features: np.ndarray, labelled: ProbeDataset, seed: int) -> Problem:
     rows = features.reshape(len(labelled.prompts), -1)
     return Problem.of(rows, labelled.labels, labelled.groups, "classification", seed)
 

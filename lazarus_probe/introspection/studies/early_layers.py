@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks import ActivationStore
 from lazarus_probe.introspection.display import table
-from lazarus_probe.introspection.probing.inputs import Labelled
+from lazarus_probe.introspection.probing.inputs import ProbeDataset
 from lazarus_probe.introspection.probing.layer_probes import probes, site_of
 from lazarus_probe.introspection.studies.embedding import controls_of
 from lazarus_probe.introspection.studies.expressions import LAST, Expression, expressions, token_places
@@ -165,7 +165,7 @@ def early_layers(
 
         def probed(name: str, target: str) -> dict[int, Measurement]:
             labels, kind, known = targets[target]
-            labelled = Labelled(texts, labels, families, at=places[name])
+            labelled = ProbeDataset(texts, labels, families, at=places[name])
             found = probes(
                 subject, untrained, labelled, layers, kind, known=known, store=store, seed=seed, step=step
             )

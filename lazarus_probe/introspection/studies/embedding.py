@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks import ActivationStore, Site
 from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.geometry.similarity import similarity
-from lazarus_probe.introspection.probing.inputs import Labelled, by_phrasing
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, by_phrasing
 from lazarus_probe.introspection.probing.layer_probes import EMBED, probes
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Control, Measurement
@@ -187,7 +187,9 @@ def embedding(
     task = task_types(np.random.default_rng(seed), sizes.per_template, operations)
     with bar(len(places) * (4 if len(operations) > 1 else 3) + 2, progress) as step:
 
-        def run(labelled: Labelled, where: Sequence[int] = places, **options: Any) -> dict[int, Measurement]:
+        def run(
+            labelled: ProbeDataset, where: Sequence[int] = places, **options: Any
+        ) -> dict[int, Measurement]:
             return probes(subject, untrained, labelled, where, store=store, seed=seed, step=step, **options)
 
         tests = {"task": run(task)}
@@ -213,7 +215,7 @@ def embedding(
 
 
 def _alike(
-    subject: Subject, untrained: ControlModels, task: Labelled, store: ActivationStore, seed: int
+    subject: Subject, untrained: ControlModels, task: ProbeDataset, store: ActivationStore, seed: int
 ) -> Measurement:
     """Cosines of the task test's prompts, at the embedding."""
     texts, kinds, templates = map(str, task.prompts), task.labels.tolist(), task.groups.tolist()
@@ -222,7 +224,7 @@ def _alike(
     )
 
 
-def task_types(rng: np.random.Generator, per_template: int, operations: Sequence[str] = ALL) -> Labelled:
+def task_types(rng: np.random.Generator, per_template: int, operations: Sequence[str] = ALL) -> ProbeDataset:
     """Arithmetic or language, read from the whole prompt; a split keeps each template together.
 
     With fewer operations there are more questions of each, so that the classes stay balanced.
@@ -235,20 +237,20 @@ def task_types(rng: np.random.Generator, per_template: int, operations: Sequence
         rest = [row for row in zip(*drawn, strict=True) if row[1] != "arithmetic"]
         drawn = tuple(map(list, zip(*arithmetic, *rest, strict=True)))  # type: ignore[assignment]
     texts, labels, templates = drawn
-    return Labelled(texts, np.array(labels), np.array(templates), at="mean")
+    return ProbeDataset(texts, np.array(labels), np.array(templates), at="mean")
 
 
-def operation_types(rng: np.random.Generator, per_cell: int, operations: Sequence[str] = ALL) -> Labelled:
+def operation_types(rng: np.random.Generator, per_cell: int, operations: Sequence[str] = ALL) -> ProbeDataset:
     """Which operation, in a phrasing that the probe has not met."""
     return by_phrasing(prompts.questions(rng, per_cell, tuple(ALL_PHRASINGS), operations), at="mean")
 
 
-def first_operands(subject: Subject, rng: np.random.Generator, operation: str = "multiply") -> Labelled:
+def first_operands(subject: Subject, rng: np.random.Generator, operation: str = "multiply") -> ProbeDataset:
     """The first operand, read at its own (last) token; each number leads in one prompt."""
     numbers, symbol = np.arange(1, NUMBERS + 1), OPERATIONS[operation].symbol
     texts = [f"{a} {symbol} {b} = " for a, b in zip(numbers, prompts.cyclic(numbers, rng), strict=True)]
     read = [len(subject.encode(str(number))) - 1 for number in numbers]
-    return Labelled(texts, numbers.astype(float), groups=numbers, at=read)
+    return ProbeDataset(texts, numbers.astype(float), groups=numbers, at=read)
 
 
 def answer_questions(
@@ -271,12 +273,12 @@ def _answers(
     texts = [question.text for question in asked]
     answers = np.array([float(question.fact.answer) for question in asked])
     known = {"operands": np.array([[q.fact.a, q.fact.b] for q in asked], dtype=float)}
-    whole = Labelled(texts, answers, families, at="mean")
+    whole = ProbeDataset(texts, answers, families, at="mean")
     found = run(whole, [EMBED], kind="regression", known=known)
     sums = np.array([float(question.fact.a + question.fact.b) for question in asked])
     positive = run(replace(whole, labels=sums), [EMBED], kind="regression")[EMBED]
     if len(places) > 1:
-        found |= run(Labelled(texts, answers, families), places[1:], kind="regression", known=known)
+        found |= run(ProbeDataset(texts, answers, families), places[1:], kind="regression", known=known)
     return found, _absent(found[EMBED], positive)
 
 

@@ -15,7 +15,7 @@ from lazarus_probe.introspection.geometry.tuning import (
     unchanged,
     widest,
 )
-from lazarus_probe.introspection.probing.probe import Labelled
+from lazarus_probe.introspection.probing.probe import ProbeDataset
 
 UNITS = np.arange(60)
 
@@ -136,7 +136,7 @@ def test_probes_read_what_is_there_and_no_more(grouped):
     rng = np.random.default_rng(0)
     words = ["".join(rng.choice(list("abcdefgh"), size=4)) for _ in range(60)]
     ends = [word + end for word in words for end in "+*"]
-    known = Labelled(ends, ["+", "*"] * 60, np.repeat(np.arange(60), 2))
-    chance = Labelled(ends, rng.permutation(["+", "*"] * 60), np.repeat(np.arange(60), 2))
+    known = ProbeDataset(ends, ["+", "*"] * 60, np.repeat(np.arange(60), 2))
+    chance = ProbeDataset(ends, rng.permutation(["+", "*"] * 60), np.repeat(np.arange(60), 2))
     assert probed(grouped, known, Site("embed")).mean() == 1
     assert probed(grouped, chance, Site("embed")).mean() < 0.65

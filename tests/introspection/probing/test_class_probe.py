@@ -10,7 +10,7 @@ import pytest
 from lazarus_probe.cli.probing.class_reading import verdict_lines, verdict_of
 from lazarus_probe.hooks import trace
 from lazarus_probe.introspection.probing.class_probe import class_probe, labelled_classes, probabilities
-from lazarus_probe.introspection.probing.inputs import Labelled, Readings
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, Readings
 from lazarus_probe.introspection.probing.layer_scan import EMBED, Scan
 from lazarus_probe.statistics import grouped_folds
 from lazarus_probe.subject import Subject
@@ -97,7 +97,7 @@ def test_an_untrained_model_with_arbitrary_labels_shows_nothing(seed: int) -> No
 
 def noise(places: int, rng: np.random.Generator) -> Scan:
     """Probes of layers that hold nothing of two classes."""
-    labelled = Labelled([str(i) for i in range(30)], np.repeat(["a", "b"], 15), np.arange(30))
+    labelled = ProbeDataset([str(i) for i in range(30)], np.repeat(["a", "b"], 15), np.arange(30))
 
     def readings() -> Readings:
         known, models = (

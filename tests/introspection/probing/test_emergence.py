@@ -11,7 +11,7 @@ from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.probing.emergence import EMBED, Declared, Scan, emergence, find
-from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.statistics import PermutationTest, exact, halves
 from lazarus_probe.statistics.probes.held_out import HeldOut, Problem, constant, held_out, null_of
 from lazarus_probe.subject import Subject
@@ -79,7 +79,7 @@ def asked(labels):
     """Each token in two prompts, after one of two others; a split keeps the token together."""
     rng = np.random.default_rng(3)
     prompts = [[0, int(rng.choice([1, 63])), int(token)] for token in TOKENS for _ in range(2)]
-    return Labelled(prompts, np.repeat(labels, 2), np.repeat(TOKENS, 2))
+    return ProbeDataset(prompts, np.repeat(labels, 2), np.repeat(TOKENS, 2))
 
 
 @pytest.mark.parametrize("layer", [0, 2, 3])
@@ -115,15 +115,15 @@ def test_a_layer_that_was_published_is_tested_there(plant, labels):
 
 
 def test_at_its_layer_it_is_decode_and_one_more_control(plant, labels):
-    """Score, controls, interval and p at a layer are those of `decode`, and the layer before is compared in pairs."""
+    """Score, controls, interval and p at a layer are those of `probe`, and the layer before is compared in pairs."""
     subject = plant(2, strength=0.2)
     untrained = control_models(subject)
     found = emergence(subject, untrained, asked(labels), layer=2, threshold=0.8, margin=0.1, seed=4)
-    plain = decode(subject, untrained, asked(labels), Site("resid_post", 2), seed=4)
+    plain = probe(subject, untrained, asked(labels), Site("resid_post", 2), seed=4)
     assert (found.score, found.low, found.high, found.p) == (plain.score, plain.low, plain.high, plain.p)
     assert found.controls[:-1] == plain.controls
     before = found.details["layer_before"]
-    other = decode(
+    other = probe(
         subject,
         untrained,
         asked(labels),
@@ -166,7 +166,7 @@ def test_a_number_emerges_as_a_class_does(plant, labels):
     subject = plant(2)
     rng = np.random.default_rng(6)
     numbers = asked(labels)
-    numbers = Labelled(numbers.prompts, numbers.labels + 0.1 * rng.normal(size=120), numbers.groups)
+    numbers = ProbeDataset(numbers.prompts, numbers.labels + 0.1 * rng.normal(size=120), numbers.groups)
     found = emergence(subject, control_models(subject), numbers, threshold=0.5, margin=0.1, kind="regression")
     assert (found.details["layer"], found.details["found"], found.unit) == (2, True, "held-out capped R2")
     assert found.score > 0.9
@@ -238,6 +238,6 @@ def test_layers_that_do_not_exist_and_halves_that_cannot_be_are_refused(plant, l
     untrained, options = control_models(subject), {"threshold": 0.8, "margin": 0.1}
     with pytest.raises(ValueError, match="layer 4 does not exist: the model has layers 0 to 3"):
         emergence(subject, untrained, asked(labels), layer=4, **options)
-    few = Labelled([[0, 5], [0, 6], [0, 7], [0, 8]], [0, 1, 0, 1], [5, 6, 7, 8])
+    few = ProbeDataset([[0, 5], [0, 6], [0, 7], [0, 8]], [0, 1, 0, 1], [5, 6, 7, 8])
     with pytest.raises(ValueError, match="give more groups"):
         emergence(subject, untrained, few, **options)

@@ -11,7 +11,7 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.inputs import check_leaks, embedding_features, read
-from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.statistics import exact
 from lazarus_probe.subject.control_models import LESIONS, control_models
 
@@ -22,7 +22,7 @@ EMBED = Site("embed")
 
 def leaks(texts, groups, **options):
     check_leaks(
-        Labelled(texts, np.zeros(len(texts)), np.array(groups), **options), [str(text) for text in texts]
+        ProbeDataset(texts, np.zeros(len(texts)), np.array(groups), **options), [str(text) for text in texts]
     )
 
 
@@ -62,10 +62,10 @@ def test_the_same_fact_in_two_groups_is_refused():
 
 
 def test_a_probe_of_leaking_groups_is_refused(grouped):
-    """`decode` looks before it probes."""
-    labelled = Labelled(BOTH, np.arange(len(BOTH)) % 2, np.arange(len(BOTH)))
+    """`probe` looks before it probes."""
+    labelled = ProbeDataset(BOTH, np.arange(len(BOTH)) % 2, np.arange(len(BOTH)))
     with pytest.raises(ValueError, match="have the same words"):
-        decode(grouped, control_models(grouped, count=3), labelled, EMBED)
+        probe(grouped, control_models(grouped, count=3), labelled, EMBED)
 
 
 def test_random_labels_of_sorted_operands_are_no_finding(grouped, monkeypatch):
@@ -79,8 +79,8 @@ def test_random_labels_of_sorted_operands_are_no_finding(grouped, monkeypatch):
     groups = np.repeat(np.arange(len(PAIRS)), 2)
     for seed in range(60):
         labels = np.random.default_rng(seed).permutation(len(PAIRS))[groups] % 2
-        labelled = Labelled(BOTH, labels, groups, at="mean")
-        alarms += judge(claim, decode(grouped, models, labelled, EMBED, store=store, seed=seed)).outcome is (
+        labelled = ProbeDataset(BOTH, labels, groups, at="mean")
+        alarms += judge(claim, probe(grouped, models, labelled, EMBED, store=store, seed=seed)).outcome is (
             Outcome.SUPPORTED
         )
     assert exact(alarms, 60).low <= 0.05, f"{alarms} of 60: {exact(alarms, 60)}"
@@ -101,7 +101,7 @@ def test_only_what_stands_before_the_place_is_seen(grouped):
     """A place in the middle is not compared with embeddings that no layer there has met."""
     rows = np.arange(16)
     prompts = [[2, 3 + row, 40 + row] for row in rows]
-    labelled = Labelled(prompts, rows % 2, rows // 2, at=1)
+    labelled = ProbeDataset(prompts, rows % 2, rows // 2, at=1)
     found = read(
         grouped,
         control_models(grouped, count=3),
@@ -119,7 +119,7 @@ def test_models_are_read_where_the_subject_is(grouped):
     """Each control model's features are those of its plain run; lesioned ones stand above the embedding only."""
     rows = np.arange(16)
     texts = [f"{row} + {row + 2} = " for row in rows]
-    labelled = Labelled(texts, rows % 2, rows // 2)
+    labelled = ProbeDataset(texts, rows % 2, rows // 2)
     models = control_models(grouped, count=3)
     found = read(grouped, models, labelled, [EMBED, resid_post(2)], "classification", ActivationStore())
     assert set(found[EMBED].models) == {"untrained"}

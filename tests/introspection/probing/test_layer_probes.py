@@ -7,21 +7,21 @@ import pytest
 
 from lazarus_probe.hooks import ActivationStore
 from lazarus_probe.introspection.probing.layer_probes import EMBED, probes, site_of
-from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.statistics.probes.held_out import Problem, held_out
 from lazarus_probe.subject.control_models import control_models
 
 
 def test_all_places_are_read_in_one_run(grouped):
-    """Each place's measurement is that of `decode`, and each model runs over the prompts once."""
+    """Each place's measurement is that of `probe`, and each model runs over the prompts once."""
     rng = np.random.default_rng(0)
     texts = ["".join(rng.choice(list("abcdef"), size=5)) for _ in range(40)]
-    labelled = Labelled(texts, np.array(["a" in text for text in texts]), np.arange(40) // 4)
+    labelled = ProbeDataset(texts, np.array(["a" in text for text in texts]), np.arange(40) // 4)
     untrained, store = control_models(grouped, count=3), ActivationStore()
     found = probes(grouped, untrained, labelled, [EMBED, 1], store=store)
     assert store.passes == 1 + 3 + 6 + 1  # the last is over the vocabulary's embeddings
     for place in (EMBED, 1):
-        assert found[place] == decode(grouped, untrained, labelled, site_of(place))
+        assert found[place] == probe(grouped, untrained, labelled, site_of(place))
 
 
 def test_a_further_control_is_the_same_probe_on_other_features(grouped):
@@ -33,7 +33,7 @@ def test_a_further_control_is_the_same_probe_on_other_features(grouped):
     found = probes(
         grouped,
         control_models(grouped, count=3),
-        Labelled(texts, labels, groups),
+        ProbeDataset(texts, labels, groups),
         [0],
         "regression",
         known={"numbers": numbers},

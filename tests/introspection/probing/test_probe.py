@@ -13,7 +13,7 @@ from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.probing.probe import CONSTANT, Labelled, Readings, decode, measure
+from lazarus_probe.introspection.probing.probe import CONSTANT, ProbeDataset, Readings, measure, probe
 from lazarus_probe.statistics import (
     codelength,
     control_task,
@@ -52,8 +52,11 @@ def letters(seed: int, count: int = 120) -> tuple[list[str], np.ndarray, np.ndar
 def test_what_the_tokens_say_is_confounded(grouped):
     """A label that is a matter of tokens is read by a bag of tokens too, and so is no finding."""
     texts, labels, groups = letters(0)
-    found = decode(
-        grouped, control_models(grouped, count=3), Labelled(texts, labels, groups, at="mean"), Site("embed")
+    found = probe(
+        grouped,
+        control_models(grouped, count=3),
+        ProbeDataset(texts, labels, groups, at="mean"),
+        Site("embed"),
     )
     assert judge(CLAIM, found).outcome in (Outcome.CONFOUNDED, Outcome.INCONCLUSIVE)
     assert found.best_control is not None
@@ -65,10 +68,10 @@ def test_random_labels_are_never_supported(grouped, seed):
     """On labels drawn at random no claim is supported: some control does as well."""
     texts, _, groups = letters(seed)
     labels = np.random.default_rng(seed).integers(2, size=groups.max() + 1)[groups]
-    found = decode(
+    found = probe(
         grouped,
         control_models(grouped, count=3),
-        Labelled(texts, labels, groups),
+        ProbeDataset(texts, labels, groups),
         Site("resid_post", 2),
         seed=seed,
     )
@@ -90,13 +93,13 @@ def test_planted_signal_is_supported(grouped):
     model.model.embed_tokens.weight = type(weights)(planted)
     subject = type(grouped).from_model(model, grouped.tokenizer, "planted")
     prompts = [[0, int(token)] for token in tokens]
-    found = decode(
-        subject, control_models(grouped, count=3), Labelled(prompts, labels, tokens), Site("embed")
+    found = probe(
+        subject, control_models(grouped, count=3), ProbeDataset(prompts, labels, tokens), Site("embed")
     )
     assert judge(CLAIM, found).outcome is Outcome.SUPPORTED, judge(CLAIM, found)
 
 
-def numbered(model: Subject, planted: bool) -> tuple[Subject, Labelled]:
+def numbered(model: Subject, planted: bool) -> tuple[Subject, ProbeDataset]:
     """Prompts of one token each, whose number lies along a direction of the embeddings if it is planted there."""
     tokens = np.random.default_rng(0).permutation(np.arange(2, 58))
     weights = model.model.model.embed_tokens.weight
@@ -106,7 +109,7 @@ def numbered(model: Subject, planted: bool) -> tuple[Subject, Labelled]:
     numbered = type(model.model)(model.model.args)
     numbered.update(model.model.parameters())
     numbered.model.embed_tokens.weight = type(weights)(table)
-    labelled = Labelled([[0, int(token)] for token in tokens], tokens.astype(float), tokens)
+    labelled = ProbeDataset([[0, int(token)] for token in tokens], tokens.astype(float), tokens)
     return Subject.from_model(numbered, model.tokenizer, "numbered"), labelled
 
 
@@ -121,17 +124,17 @@ def numbered(model: Subject, planted: bool) -> tuple[Subject, Labelled]:
 def test_a_planted_number_is_supported_where_it_is(grouped, claim, site, planted, supported):
     """A number in the embeddings is told by 56 tokens; in no embeddings, or after blocks that add none, it is not."""
     subject, labelled = numbered(grouped, planted)
-    found = decode(subject, control_models(subject, count=3), labelled, site, kind="regression")
+    found = probe(subject, control_models(subject, count=3), labelled, site, kind="regression")
     assert (judge(declared(claim), found).outcome is Outcome.SUPPORTED) == supported
 
 
 def test_score_is_the_plain_probes(grouped):
     """The score is the share of out-of-fold predictions that are right, computed by hand."""
     texts, labels, groups = letters(3)
-    found = decode(
+    found = probe(
         grouped,
         control_models(grouped, count=3),
-        Labelled(texts, labels, groups),
+        ProbeDataset(texts, labels, groups),
         Site("resid_post", 1),
         seed=5,
     )
@@ -141,19 +144,19 @@ def test_score_is_the_plain_probes(grouped):
     )
 
 
-def recurring(seed: int, told: float) -> Labelled:
+def recurring(seed: int, told: float) -> ProbeDataset:
     """Prompts that end in one of 16 letters, which tells of the label `told` of the time; letters recur everywhere."""
     rng = np.random.default_rng(seed)
     groups = np.repeat(np.arange(24), 5)
     last = rng.integers(16, size=120)
     labels = np.where(rng.random(120) < told, last % 2, rng.integers(2, size=120))
     texts = ["".join(rng.choice(list("qrstuv"), size=5)) + "abcdefghijklmnop"[end] for end in last]
-    return Labelled(texts, labels, groups)
+    return ProbeDataset(texts, labels, groups)
 
 
 def test_memorised_types_show_in_the_control_task(grouped):
     """Where embeddings only tell tokens apart, random classes of tokens are read as well: selectivity near 0."""
-    found = decode(grouped, control_models(grouped, count=3), recurring(0, told=1.0), Site("embed"))
+    found = probe(grouped, control_models(grouped, count=3), recurring(0, told=1.0), Site("embed"))
     task = next(control for control in found.controls if control.name == "control_task")
     assert found.score > 0.95
     assert task.score > 0.9
@@ -167,11 +170,11 @@ def test_without_types_to_memorise_there_is_no_control_task(grouped):
     rng = np.random.default_rng(3)
     lone = replace(asked, labels=rng.permutation(np.arange(24) % 2)[asked.groups], types=np.arange(120))
     untrained, site = control_models(grouped, count=3), Site("resid_post", 1)
-    found = decode(grouped, untrained, lone, site)
+    found = probe(grouped, untrained, lone, site)
     assert found.details["control_task"] == "not measured: 0 types recur across groups, 8 are needed"
     assert "control_task" not in {control.name for control in found.controls}
     constant = replace(asked, prompts=["q" * (1 + row) + "=" for row in range(120)])
-    assert "no token of enough types" in decode(grouped, untrained, constant, site).details["control_task"]
+    assert "no token of enough types" in probe(grouped, untrained, constant, site).details["control_task"]
 
 
 def test_tokens_that_could_not_explain_the_score_are_no_types(grouped):
@@ -181,7 +184,7 @@ def test_tokens_that_could_not_explain_the_score_are_no_types(grouped):
     marked = [
         f"{text[:-1]}{'xy'[label]}{text[-1]}" for text, label in zip(asked.prompts, asked.labels, strict=True)
     ]
-    found = decode(
+    found = probe(
         grouped, control_models(grouped, count=3), replace(asked, prompts=marked, at="mean"), Site("embed")
     )
     assert found.score > 0.85
@@ -191,7 +194,7 @@ def test_tokens_that_could_not_explain_the_score_are_no_types(grouped):
 def test_given_types_are_taught_to_the_same_probe(grouped):
     """With types of one's own, the control is the same probe on `control_task`'s classes, computed by hand."""
     asked = replace(recurring(2, told=0.9), types=np.tile(np.arange(10), 12))
-    found = decode(grouped, control_models(grouped, count=3), asked, Site("resid_post", 1), seed=7)
+    found = probe(grouped, control_models(grouped, count=3), asked, Site("resid_post", 1), seed=7)
     features = collect(grouped, asked.prompts, [Site("resid_post", 1)])[Site("resid_post", 1)]
     taught = control_task(asked.types, 2, 7, np.bincount(asked.labels))
     right = out_of_fold_classification(features, taught, asked.groups, seed=7) == taught
@@ -202,7 +205,7 @@ def test_given_types_are_taught_to_the_same_probe(grouped):
 def test_the_details_have_the_code_of_site_and_twin(grouped):
     """The code length in the details is that of the features at the site, and beside it the untrained model's."""
     asked, untrained, site = recurring(3, told=1.0), control_models(grouped, count=3), Site("resid_post", 2)
-    found = decode(grouped, untrained, asked, site, seed=2)
+    found = probe(grouped, untrained, asked, site, seed=2)
     for prefix, model in (("", grouped), ("untrained_", untrained[0].build())):
         code = codelength(collect(model, asked.prompts, [site])[site], asked.labels, asked.groups, seed=2)
         assert found.details[f"{prefix}codelength_bits"] == pytest.approx(code.bits)
@@ -212,7 +215,7 @@ def test_the_details_have_the_code_of_site_and_twin(grouped):
 def test_the_prompts_behind_the_score_are_kept(grouped):
     """Examples are prompts with their label and the probe's answer, and the tokens are of all prompts."""
     asked = recurring(4, told=0.7)
-    found = decode(grouped, control_models(grouped, count=3), asked, Site("embed"))
+    found = probe(grouped, control_models(grouped, count=3), asked, Site("embed"))
     assert found.tokens == sum(len(grouped.encode(text)) for text in asked.prompts)
     assert len(found.examples) == 12
     truth = dict(zip(asked.prompts, asked.labels, strict=True))
@@ -225,19 +228,19 @@ def test_the_prompts_behind_the_score_are_kept(grouped):
 def test_the_layers_of_a_claim_share_one_pass(grouped):
     """Reading a second layer runs neither model again, and reads what a pass of its own would."""
     asked, untrained, store = recurring(6, told=0.7), control_models(grouped, count=3), ActivationStore()
-    decode(grouped, untrained, asked, Site("resid_post", 0), store=store)
+    probe(grouped, untrained, asked, Site("resid_post", 0), store=store)
     passes = store.passes
-    found = decode(grouped, untrained, asked, Site("resid_post", 2), store=store)
+    found = probe(grouped, untrained, asked, Site("resid_post", 2), store=store)
     assert store.passes == passes == 1 + 3 + 6 + 1  # the last is over the vocabulary's embeddings
-    assert found == decode(grouped, untrained, asked, Site("resid_post", 2))
+    assert found == probe(grouped, untrained, asked, Site("resid_post", 2))
 
 
 def test_token_ids_need_no_tokenizer(grouped):
     """Prompts of token ids are probed on a model without a tokenizer, and shown as numbers."""
     subject = Subject.from_model(grouped.model, name="bare")
     groups = np.repeat(np.arange(10), 2)
-    asked = Labelled([[1, 2 + row] for row in range(20)], groups % 2, groups)
-    found = decode(subject, control_models(grouped, count=3), asked, Site("resid_post", 0))
+    asked = ProbeDataset([[1, 2 + row] for row in range(20)], groups % 2, groups)
+    found = probe(subject, control_models(grouped, count=3), asked, Site("resid_post", 0))
     assert found.examples[0].prompt.split()[0] == "1"
 
 
@@ -246,7 +249,7 @@ def test_a_number_is_scored_as_by_hand(grouped):
     asked = recurring(5, told=1.0)
     ends = np.array(["abcdefghijklmnop".index(text[-1]) for text in asked.prompts], dtype=float)
     asked = replace(asked, labels=ends + np.random.default_rng(0).normal(size=120))
-    found = decode(grouped, control_models(grouped, count=3), asked, Site("embed"), kind="regression", seed=1)
+    found = probe(grouped, control_models(grouped, count=3), asked, Site("embed"), kind="regression", seed=1)
     features = collect(grouped, asked.prompts, [Site("embed")])[Site("embed")]
     guesses = out_of_fold_regression(features, asked.labels, asked.groups, seed=1)
     errors = number_errors(asked.labels, guesses, mean_predictions(asked.labels, asked.groups, seed=1))
@@ -276,7 +279,7 @@ def test_random_features_are_no_finding(monkeypatch, kind):
         noise = rng.normal(size=(5, 14, 5))[:, groups] + 0.3 * rng.normal(size=(5, 28, 5))
         known, models = {"bag_of_tokens": noise[1]}, {"untrained": noise[2:]}
         readings = Readings(
-            Labelled(tokens, labels, groups), tokens, ["a"] * 28, noise[0], known, models=models
+            ProbeDataset(tokens, labels, groups), tokens, ["a"] * 28, noise[0], known, models=models
         )
         alarms += judge(claim, measure(readings, kind, 0, {})).outcome is Outcome.SUPPORTED
     assert exact(alarms, 200).low <= 0.05, f"{alarms} of 200: {exact(alarms, 200)}"
@@ -286,14 +289,17 @@ def test_a_probe_without_groups_is_refused(grouped):
     """No groups is an error in one line that says what to give."""
     texts, labels, _ = letters(0)
     with pytest.raises(ValueError, match="no groups is refused"):
-        decode(grouped, control_models(grouped, count=3), Labelled(texts, labels, None), Site("embed"))
+        probe(grouped, control_models(grouped, count=3), ProbeDataset(texts, labels, None), Site("embed"))
 
 
 def test_no_prompts_is_refused(grouped):
     """An empty prompt list is named as such."""
     with pytest.raises(ValueError, match="prompts"):
-        decode(
-            grouped, control_models(grouped, count=3), Labelled([], np.array([]), np.array([])), Site("embed")
+        probe(
+            grouped,
+            control_models(grouped, count=3),
+            ProbeDataset([], np.array([]), np.array([])),
+            Site("embed"),
         )
 
 

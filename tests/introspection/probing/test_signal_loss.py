@@ -10,7 +10,7 @@ from mlx.utils import tree_map_with_path
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.probing.probe import Labelled, decode
+from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.introspection.probing.signal_loss import signal_loss
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import control_models
@@ -55,7 +55,7 @@ def asked(labels):
     """Each token in four prompts; a split keeps the token together."""
     rng = np.random.default_rng(3)
     prompts = [[0, int(rng.choice([1, 63])), int(token)] for token in TOKENS for _ in range(4)]
-    return Labelled(prompts, np.repeat(labels, 4), np.repeat(TOKENS, 4))
+    return ProbeDataset(prompts, np.repeat(labels, 4), np.repeat(TOKENS, 4))
 
 
 def test_a_planted_loss_is_found(planted, labels):
@@ -70,12 +70,12 @@ def test_a_planted_loss_is_found(planted, labels):
 
 
 def test_the_curve_is_that_of_the_probe(planted, labels):
-    """On the prompts tested, each layer's accuracy is what `decode` gives."""
+    """On the prompts tested, each layer's accuracy is what `probe` gives."""
     found = signal_loss(planted, asked(labels), seed=2)
     from lazarus_probe.statistics import halves
 
     rows = halves(asked(labels).labels, asked(labels).groups, None, 2)[1]
-    plain = decode(
+    plain = probe(
         planted, control_models(planted, count=3), asked(labels).take(rows), Site("resid_post", 2), seed=2
     )
     assert found.curves[0].y[2] == pytest.approx(plain.score)

@@ -12,7 +12,7 @@ from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks import collect
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.probing.inputs import Readings
-from lazarus_probe.introspection.probing.probe import Labelled, decode, measure
+from lazarus_probe.introspection.probing.probe import ProbeDataset, measure, probe
 from lazarus_probe.introspection.studies.early_layers import EarlyLayersResult, early_layers
 from lazarus_probe.introspection.studies.expressions import LAST, Expression, expressions
 from lazarus_probe.statistics import bag_of_tokens
@@ -46,13 +46,13 @@ def test_too_few_and_too_many_are_refused(digits, message):
 
 
 def test_probes_at_the_last_token_are_plain_decode(organism, small):
-    """The accuracy of the operation at the last token is that of `decode`, with all of its controls."""
+    """The accuracy of the operation at the last token is that of `probe`, with all of its controls."""
     asked = expressions(OPERATIONS, DIGITS)
     labels = np.array([each.operation for each in asked])
     families = np.array([each.family for each in asked])
     ends = [len(organism.encode(str(each))) - 1 for each in asked]
-    labelled = Labelled([str(each) for each in asked], labels, families, at=ends)
-    expected = decode(organism, control_models(organism), labelled, resid_post(3))
+    labelled = ProbeDataset([str(each) for each in asked], labels, families, at=ends)
+    expected = probe(organism, control_models(organism), labelled, resid_post(3))
     found = small.probes[3]["op"]
     assert found.score == expected.score
     assert set(found.controls) == set(expected.controls)
@@ -122,7 +122,7 @@ def test_only_a_computed_answer_is_extractable(organism, planted):
     noise = rng.normal(size=(len(asked), 8))
     signal = answers[:, None] if planted == "answer" else operands
     readings = Readings(
-        Labelled(texts, answers, np.array([each.family for each in asked])),
+        ProbeDataset(texts, answers, np.array([each.family for each in asked])),
         tokens,
         texts,
         np.concatenate([signal, 1e-3 * noise], axis=1),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks.sites import Site, resid_post
-from lazarus_probe.introspection.probing.probe import decode
+from lazarus_probe.introspection.probing.probe import probe
 from lazarus_probe.introspection.studies.embedding import (
     EmbeddingResult,
     Sizes,
@@ -67,14 +67,12 @@ def test_prompts_are_those_of_the_claims(claims):
 
 
 def test_numbers_are_those_of_the_claims(organism, small):
-    """On the same prompts, `decode` gives the same measurement at the embedding and after a layer."""
+    """On the same prompts, `probe` gives the same measurement at the embedding and after a layer."""
     untrained, rng = control_models(organism), np.random.default_rng(0)
     labelled = task_types(rng, SMALL.per_template)
-    assert small.tests["task"][-1] == decode(organism, untrained, labelled, Site("embed"))
+    assert small.tests["task"][-1] == probe(organism, untrained, labelled, Site("embed"))
     operands = first_operands(organism, np.random.default_rng(0))
-    assert small.tests["operand"][0] == decode(
-        organism, untrained, operands, resid_post(0), kind="regression"
-    )
+    assert small.tests["operand"][0] == probe(organism, untrained, operands, resid_post(0), kind="regression")
 
 
 def test_data_has_the_published_keys(small):

@@ -1,0 +1,60 @@
+"""What `lazarus_probe` offers: each name once, imported when it is used, and seen by everyone who looks."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lazarus_probe
+from lazarus_probe import introspection
+
+LAZY = {"lazarus_probe": lazarus_probe, "lazarus_probe.introspection": introspection}
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_every_public_name_is_there(package):
+    """All of `__all__` can be imported and is in `dir()`."""
+    module = LAZY[package]
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+    assert set(module.__all__) <= set(dir(module))
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_type_checkers_see_what_is_imported(package):
+    """The imports beside the table of homes name the same objects: what is checked is what runs."""
+    module = LAZY[package]
+    tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+    (block,) = (
+        node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    )
+    imports = [
+        node for node in block.body if isinstance(node, ast.ImportFrom) and str(node.module).startswith("laz")
+    ]
+    seen = {alias.name: str(node.module) for node in imports for alias in node.names}
+    assert set(seen) == set(module.__all__) - {"__version__"}
+    for name, home in seen.items():
+        assert getattr(importlib.import_module(home), name) is getattr(module, name)
+
+
+def test_a_misspelt_name_is_named():
+    """A name that is not there is an AttributeError that names the package."""
+    with pytest.raises(AttributeError, match="module 'lazarus_probe' has no attribute 'trase'"):
+        lazarus_probe.trase  # noqa: B018
+
+
+def test_about_as_many_names_as_one_remembers():
+    """The top has at most thirty names; everything else is in a module named after what it is about."""
+    assert 20 <= len(lazarus_probe.__all__) <= 30
+
+
+def test_the_version_is_that_of_the_package():
+    """`__version__` is what is installed, and nothing is read for it before it is asked for."""
+    assert lazarus_probe.__version__[0].isdigit()
+    code = "import sys, lazarus_probe; assert 'importlib.metadata' not in sys.modules and 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
