@@ -128,7 +128,7 @@ class _BlasBeforeMlx:
     ) -> ModuleSpec | None:
         if fullname == "mlx.core":
             sys.meta_path.remove(self)
-            from lazarus_probe.subject.backend import choose_blas, find_temporary_folder
+            from lazarus_probe.backend import choose_blas, find_temporary_folder
 
             choose_blas()
             find_temporary_folder()

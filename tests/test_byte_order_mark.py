@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from lazarus_probe.adapters.adapter_files import read_settings as read_adapter
-from lazarus_probe.checkpoints.load import read_config
+from lazarus_probe.checkpoints.names import read_config
 from lazarus_probe.circuit.activations import read_activations
 from lazarus_probe.circuit.dataset import read_prompts
 from lazarus_probe.circuit.sets import read_sets

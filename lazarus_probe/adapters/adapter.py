@@ -29,8 +29,8 @@ from lazarus_probe.adapters.adapter_files import check_adapter, formats, read_se
 from lazarus_probe.adapters.peft_adapter import check_finite, read_peft
 from lazarus_probe.adapters.peft_settings import finite_number, peft_settings
 from lazarus_probe.checkpoints.checkpoint import or_load_error
+from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.checkpoints.formats import MLX_CONFIG, MLX_WEIGHTS, SEED_CONFIG, SEED_WEIGHTS
-from lazarus_probe.checkpoints.load import LoadError
 from lazarus_probe.files.arrays import read_arrays
 from lazarus_probe.files.damage import DAMAGED
 from lazarus_probe.spelling import one_of

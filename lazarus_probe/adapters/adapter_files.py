@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lazarus_probe.adapters.peft_settings import peft_settings
+from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.checkpoints.formats import (
     MLX_CONFIG,
     MLX_WEIGHTS,
@@ -17,7 +18,7 @@ from lazarus_probe.checkpoints.formats import (
     SEED_CONFIG,
     SEED_WEIGHTS,
 )
-from lazarus_probe.checkpoints.load import LoadError, check_safetensors
+from lazarus_probe.checkpoints.weights import check_safetensors
 from lazarus_probe.files.arrays import open_archive
 from lazarus_probe.files.damage import DAMAGED
 from lazarus_probe.files.paths import real_path, user_path

@@ -15,8 +15,8 @@ import mlx.core as mx
 
 from lazarus_probe.adapters.peft_settings import MERGE, PeftSettings
 from lazarus_probe.checkpoints.checkpoint import or_load_error
+from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.checkpoints.formats import PEFT_WEIGHTS
-from lazarus_probe.checkpoints.load import LoadError
 from lazarus_probe.subject.projections import LoraMatrices, Projection, projections, sizes
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from math import isfinite, sqrt
 from pathlib import Path
 from typing import Any
 
-from lazarus_probe.checkpoints.load import LoadError
+from lazarus_probe.checkpoints.errors import LoadError
 
 MERGE = "merge it into its base with peft (merge_and_unload), save that with save_pretrained, and load it as a model"
 # Initialisations that change the base's weights too, so that the two matrices alone are not the adapter.

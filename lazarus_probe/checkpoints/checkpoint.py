@@ -11,18 +11,19 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from lazarus_probe.backend import warn_if_slow
 from lazarus_probe.checkpoints.config import section_of, translated
 from lazarus_probe.checkpoints.differences import CheckpointWarning, differences
+from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.checkpoints.library_errors import in_words
 from lazarus_probe.checkpoints.limits import bounded_chat
-from lazarus_probe.checkpoints.load import LoadError, weight_entries
 from lazarus_probe.checkpoints.saved_names import reads_saved_names
 from lazarus_probe.checkpoints.settings_check import check_ends, check_plain, check_settings, nulls, totals_of
 from lazarus_probe.checkpoints.tokenizer_check import code_of, panics_as_errors, try_out
+from lazarus_probe.checkpoints.weights import weight_entries
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.tensors import TensorEntry
 from lazarus_probe.organisms import bundled
-from lazarus_probe.subject.backend import warn_if_slow
 from lazarus_probe.warn import warn
 
 # Weights that are packed into words without a sign are unpacked by their layers.

@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from types import ModuleType
 from typing import Any
 
-from lazarus_probe.checkpoints.load import LoadError
+from lazarus_probe.checkpoints.errors import LoadError
 
 # Where mlx-lm looks for the base of the rotary embedding of sliding layers; the others use one for all layers.
 SLIDING_THETA = {

@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 
 from lazarus_probe.checkpoints.config import UNSCALED, Section, rope_settings, rope_type
-from lazarus_probe.checkpoints.load import LoadError
+from lazarus_probe.checkpoints.errors import LoadError
 
 
 class CheckpointWarning(UserWarning):

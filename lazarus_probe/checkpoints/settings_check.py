@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from lazarus_probe.checkpoints.load import LoadError
+from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.files.tensors import TensorEntry
 
 MOST_LAYERS = 2_000  # the deepest model that was published has 1,000

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.checkpoints.limits import check_template
-from lazarus_probe.checkpoints.load import LoadError
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.reading import MIB, check_regular
 

@@ -7,64 +7,10 @@ another, on the same model with the same seed, shows nothing but that: it is inc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
-from lazarus_probe.claims.known import with_interval
+from lazarus_probe.claims.attempt_record import AttemptRecord, Broken
+from lazarus_probe.claims.record import ClaimRecord
 from lazarus_probe.claims.verdict import Outcome
-
-if TYPE_CHECKING:
-    from lazarus_probe.claims.record import ClaimRecord
-
-
-class Broken(BaseModel):
-    """A claim's test that came to no verdict, because something raised.
-
-    Attributes:
-        test: its node id.
-        error: in one line.
-        claim: and its parameters, as in a baseline; empty where a whole worker died.
-        model: that it ran on.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    test: str
-    error: str
-    claim: str = ""
-    model: str = ""
-
-
-class AttemptRecord(BaseModel):
-    """One of several attempts at a case.
-
-    Attributes:
-        test: its node id.
-        outcome: of this attempt alone, outside the family; None where the test broke.
-        reason: of the verdict, or the error.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    test: str
-    outcome: Outcome | None
-    reason: str
-    score: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-    @classmethod
-    def of(cls, attempt: ClaimRecord | Broken) -> AttemptRecord:
-        """As a report keeps it."""
-        if isinstance(attempt, Broken):
-            return cls(test=attempt.test, outcome=None, reason=attempt.error)
-        found = attempt.measurement
-        ends = {"score": found.score, "low": found.low, "high": found.high} if found else {}
-        return cls(test=attempt.test, outcome=attempt.alone, reason=attempt.reason, **ends)
-
-    def __str__(self) -> str:
-        return f"{self.outcome or 'broken'}{with_interval(self.score, self.low, self.high)}"
 
 
 def settled(attempts: Sequence[ClaimRecord | Broken]) -> tuple[list[ClaimRecord], list[Broken]]:
@@ -97,11 +43,19 @@ def case_of(attempt: ClaimRecord | Broken) -> tuple[str, str]:
     return attempt.key, attempt.model.name
 
 
+def _attempt_record(attempt: ClaimRecord | Broken) -> AttemptRecord:
+    if isinstance(attempt, Broken):
+        return AttemptRecord(test=attempt.test, outcome=None, reason=attempt.error)
+    measured = attempt.measurement
+    ends = {"score": measured.score, "low": measured.low, "high": measured.high} if measured else {}
+    return AttemptRecord(test=attempt.test, outcome=attempt.alone, reason=attempt.reason, **ends)
+
+
 def _record(attempts: Sequence[ClaimRecord | Broken]) -> ClaimRecord | None:
     judged = [attempt for attempt in attempts if not isinstance(attempt, Broken)]
     if not judged or len(attempts) == 1:
         return judged[-1] if judged else None
-    all_of_them = [AttemptRecord.of(attempt) for attempt in attempts]
+    all_of_them = [_attempt_record(attempt) for attempt in attempts]
     last = judged[-1].model_copy(update={"attempts": all_of_them})
     broke_at_last = isinstance(attempts[-1], Broken)
     one_verdict = len({attempt.alone for attempt in judged}) == 1

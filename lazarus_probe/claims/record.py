@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from lazarus_probe.claims.attempts import AttemptRecord
+from lazarus_probe.claims.attempt_record import AttemptRecord
 from lazarus_probe.claims.change import Change
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.known import Known, with_interval

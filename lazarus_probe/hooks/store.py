@@ -15,10 +15,10 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from lazarus_probe.backend import choose_blas
 from lazarus_probe.hooks.activations import Activations, At, collect
 from lazarus_probe.hooks.entries import Entry, Folder, digest, read_only
 from lazarus_probe.hooks.sites import Site, resolve
-from lazarus_probe.subject.backend import choose_blas
 from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.control_models import ControlModel, built
 from lazarus_probe.subject.subject import Subject

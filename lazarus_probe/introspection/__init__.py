@@ -10,15 +10,16 @@ if TYPE_CHECKING:
     from lazarus_probe.introspection.ablation.component_outputs import AblationType, ComponentType
     from lazarus_probe.introspection.ablation.runs import AblationConfig
     from lazarus_probe.introspection.ablation.study import AblationStudy
+    from lazarus_probe.introspection.capture.evolution import LogitLens
+    from lazarus_probe.introspection.capture.model_hooks import CaptureConfig, ModelHooks, PositionSelection
     from lazarus_probe.introspection.directions.direction_file import (
         Direction,
         read_direction,
         write_direction,
     )
-    from lazarus_probe.introspection.lens.analysis import AnalysisConfig, AnalysisResult, LayerStrategy
+    from lazarus_probe.introspection.lens.analysis import AnalysisResult
+    from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
     from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
-    from lazarus_probe.introspection.lens.evolution import LogitLens
-    from lazarus_probe.introspection.lens.model_hooks import CaptureConfig, ModelHooks, PositionSelection
     from lazarus_probe.introspection.lens.tuned_lens import read_lens
 
 __all__ = [
@@ -44,16 +45,16 @@ _HOMES = {
     "AblationConfig": "introspection.ablation.runs",
     "AblationStudy": "introspection.ablation.study",
     "AblationType": "introspection.ablation.component_outputs",
-    "AnalysisConfig": "introspection.lens.analysis",
+    "AnalysisConfig": "introspection.lens.analysis_config",
     "AnalysisResult": "introspection.lens.analysis",
-    "CaptureConfig": "introspection.lens.model_hooks",
+    "CaptureConfig": "introspection.capture.model_hooks",
     "ComponentType": "introspection.ablation.component_outputs",
     "Direction": "introspection.directions.direction_file",
-    "LayerStrategy": "introspection.lens.analysis",
-    "LogitLens": "introspection.lens.evolution",
+    "LayerStrategy": "introspection.lens.analysis_config",
+    "LogitLens": "introspection.capture.evolution",
     "ModelAnalyzer": "introspection.lens.analyzer",
-    "ModelHooks": "introspection.lens.model_hooks",
-    "PositionSelection": "introspection.lens.model_hooks",
+    "ModelHooks": "introspection.capture.model_hooks",
+    "PositionSelection": "introspection.capture.model_hooks",
     "read_direction": "introspection.directions.direction_file",
     "read_lens": "introspection.lens.tuned_lens",
     "write_direction": "introspection.directions.direction_file",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lazarus_probe.plugin.models import label, models
-from lazarus_probe.plugin.options import report_folder
 from lazarus_probe.plugin.seeds import option_for, seeds_of
+from lazarus_probe.plugin.settings import report_folder
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.baseline import Baseline

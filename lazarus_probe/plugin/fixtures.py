@@ -14,9 +14,9 @@ import pytest
 
 from lazarus_probe.plugin.collection import EVIDENCE, claim_of, is_worker, refuse_on_worker
 from lazarus_probe.plugin.models import bases_of, parts
-from lazarus_probe.plugin.options import activations_folder
 from lazarus_probe.plugin.pooled import seed_of
 from lazarus_probe.plugin.seeds import seeds_of
+from lazarus_probe.plugin.settings import activations_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,7 @@ def _load(name: str, option: str = "--probe-model") -> Subject | str:
     """The model, or the one line that says why there is none."""
     try:
         from lazarus_probe.checkpoints.differences import CheckpointWarning
-        from lazarus_probe.checkpoints.load import LoadError
+        from lazarus_probe.checkpoints.errors import LoadError
         from lazarus_probe.subject.anatomy import UnsupportedArchitecture
         from lazarus_probe.subject.subject import Subject
     except OSError as error:  # the BLAS that the environment names

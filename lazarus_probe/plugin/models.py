@@ -52,7 +52,7 @@ def bases_of(config: pytest.Config, name: str) -> list[str]:
 def label(name: str) -> str:
     """What reports call a model: a folder by its last part, so that no report depends on where it lies."""
     from lazarus_probe.adapters import adapter_files
-    from lazarus_probe.checkpoints.load import untrained_name
+    from lazarus_probe.checkpoints.names import untrained_name
     from lazarus_probe.organisms import bundled
 
     name, adapter = parts(name)
@@ -90,7 +90,8 @@ def problem_with(config: pytest.Config) -> str | None:
 
 def _problem_with_adapter(config: pytest.Config) -> str | None:
     from lazarus_probe.adapters.adapter_files import check_adapter
-    from lazarus_probe.checkpoints.load import LoadError, untrained_name
+    from lazarus_probe.checkpoints.errors import LoadError
+    from lazarus_probe.checkpoints.names import untrained_name
 
     for name, adapter in map(parts, models(config)):
         if adapter is None:
@@ -106,7 +107,9 @@ def _problem_with_adapter(config: pytest.Config) -> str | None:
 
 
 def _problem(name: str) -> str | None:
-    from lazarus_probe.checkpoints.load import LoadError, check_files, find, read_config, untrained_name
+    from lazarus_probe.checkpoints.check import check_files
+    from lazarus_probe.checkpoints.errors import LoadError
+    from lazarus_probe.checkpoints.names import find, read_config, untrained_name
     from lazarus_probe.organisms import bundled
 
     twin = untrained_name(name)
@@ -189,7 +192,8 @@ def _marked(metafunc: pytest.Metafunc) -> Iterable[str]:
 
 
 def _num_layers(name: str) -> int:
-    from lazarus_probe.checkpoints.load import LoadError, num_layers_of
+    from lazarus_probe.checkpoints.errors import LoadError
+    from lazarus_probe.checkpoints.names import num_layers_of
 
     try:
         return num_layers_of(parts(name)[0])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lazarus_probe.plugin.junit import JunitCases
-from lazarus_probe.plugin.options import fail_on
 from lazarus_probe.plugin.outcomes import Shown, outcome_of, show
+from lazarus_probe.plugin.settings import fail_on
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.record import ClaimRecord

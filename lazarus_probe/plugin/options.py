@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import pytest
 
-from lazarus_probe.files.paths import user_path
 from lazarus_probe.plain import without_halves
 from lazarus_probe.plugin.models import DEFAULT_MODEL, asked_for, label, models
 from lazarus_probe.plugin.seeds import add_seed_options, check_seeds, seeds_of
-
-if TYPE_CHECKING:
-    from lazarus_probe.claims.change import Change
-
-CHANGES: pytest.StashKey[frozenset[Change]] = pytest.StashKey()
+from lazarus_probe.plugin.settings import activations_folder, fail_on, report_folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -127,39 +119,6 @@ def _check_workers_get_them(config: pytest.Config) -> None:
             raise pytest.UsageError(
                 f"{option} {value!a} is no UTF-8, which pytest-xdist needs: give another name, or -n0"
             )
-
-
-def report_folder(config: pytest.Config) -> Path:
-    """Where runs and baselines are kept."""
-    given = config.getoption("probe_report")
-    if not given:
-        return config.rootpath / "reports"
-    return config.invocation_params.dir / Path(given)  # whatever a test changes to
-
-
-def fail_on(config: pytest.Config) -> frozenset[Change]:
-    """The changes of a verdict that fail.
-
-    Raises:
-        pytest.UsageError: `--probe-fail-on` names one that there is not.
-    """
-    given = config.getoption("probe_fail_on")
-    if CHANGES not in config.stash:
-        from lazarus_probe.claims.change import WORSE, read_changes
-
-        try:
-            config.stash[CHANGES] = WORSE if given is None else read_changes(given, "--probe-fail-on")
-        except ValueError as error:
-            raise pytest.UsageError(str(error)) from None
-    return config.stash[CHANGES]
-
-
-def activations_folder(config: pytest.Config) -> Path | None:
-    """Where activations are kept on disk, if they are."""
-    if given := config.getoption("probe_activations"):
-        return config.invocation_params.dir / user_path(given)  # whatever a test changes to
-    ini = config.getini("probe_activations")
-    return config.rootpath / user_path(ini) if ini else None
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

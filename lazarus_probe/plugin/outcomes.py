@@ -12,9 +12,9 @@ from lazarus_probe.plugin.baselines import known
 from lazarus_probe.plugin.collection import EVIDENCE, claim_of, is_claim
 from lazarus_probe.plugin.errors import one_line
 from lazarus_probe.plugin.models import label, parameters, uses_models
-from lazarus_probe.plugin.options import fail_on
 from lazarus_probe.plugin.pooled import RUNS
 from lazarus_probe.plugin.readable import make_readable
+from lazarus_probe.plugin.settings import fail_on
 from lazarus_probe.reports.untrusted import in_line, on_terminal
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from _pytest.junitxml import xml_key
 
 from lazarus_probe.plugin.baselines import baseline_path, named_path
 from lazarus_probe.plugin.models import label, models
-from lazarus_probe.plugin.options import report_folder
+from lazarus_probe.plugin.settings import report_folder
 
 
 def problem_with_outputs(config: pytest.Config) -> str | None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lazarus_probe.plugin.models import label, models
-from lazarus_probe.plugin.options import report_folder
 from lazarus_probe.plugin.seeds import seeds_of
+from lazarus_probe.plugin.settings import report_folder
 
 if TYPE_CHECKING:
-    from lazarus_probe.claims.attempts import Broken
+    from lazarus_probe.claims.attempt_record import Broken
     from lazarus_probe.claims.record import ClaimRecord
 
 

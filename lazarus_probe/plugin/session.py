@@ -13,17 +13,17 @@ from lazarus_probe.plugin.baselines import keep, remarks, with_known
 from lazarus_probe.plugin.collection import LEFT_OUT, REFUSAL, SELECTED, is_claim, is_worker
 from lazarus_probe.plugin.models import asked_for
 from lazarus_probe.plugin.moves import Moves
-from lazarus_probe.plugin.options import report_folder
 from lazarus_probe.plugin.outcomes import CASES
 from lazarus_probe.plugin.readable import make_warning_readable
 from lazarus_probe.plugin.run_file import RunFile
 from lazarus_probe.plugin.seeds import seeds_of
+from lazarus_probe.plugin.settings import report_folder
 from lazarus_probe.reports.untrusted import in_line
 
 if TYPE_CHECKING:
     from warnings import WarningMessage
 
-    from lazarus_probe.claims.attempts import Broken
+    from lazarus_probe.claims.attempt_record import Broken
     from lazarus_probe.claims.families import FamilyRecord
     from lazarus_probe.claims.record import ClaimRecord
     from lazarus_probe.reports.run import Run
@@ -94,7 +94,7 @@ class ClaimSession:
         of_claim = judged or broken or (report.when not in PHASES and self._may_be_claim(report.nodeid))
         if not of_claim:
             return None  # nothing heavy is imported for it
-        from lazarus_probe.claims.attempts import Broken
+        from lazarus_probe.claims.attempt_record import Broken
         from lazarus_probe.claims.record import ClaimRecord
 
         if judged:

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from lazarus_probe.claims.attempts import Broken
+from lazarus_probe.claims.attempt_record import Broken
 from lazarus_probe.claims.baseline import Baseline, compared_all, known_of, read_baseline
 from lazarus_probe.claims.change import CHANGES, WORSE, Change
 from lazarus_probe.claims.differences import corrected

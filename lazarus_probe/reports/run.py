@@ -6,7 +6,7 @@ import json
 import platform
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,13 +14,14 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lazarus_probe.claims.attempts import Broken
+from lazarus_probe.backend import choose_blas
+from lazarus_probe.claims.attempt_record import Broken
 from lazarus_probe.claims.families import FamilyRecord
 from lazarus_probe.claims.record import ClaimRecord
 from lazarus_probe.files.plain_json import read_json
+from lazarus_probe.files.whole_files import file_name, new_folder
 from lazarus_probe.plain import without_halves
 from lazarus_probe.spelling import in_a_line
-from lazarus_probe.subject.backend import choose_blas
 
 Schema = Literal[2, 3, 4]
 SCHEMAS: tuple[int, ...] = get_args(Schema)
@@ -189,6 +190,17 @@ def read_run(path: Path) -> Run:
         return Run.model_validate(document)
     except ValidationError as error:
         raise RunError(f"{file} is no run: {in_a_line(error.errors()[0], 'the file')}") from None
+
+
+def run_folder(reports: Path, run: str, models: Collection[str]) -> Path:
+    """Make the folder of a run that nothing is written of yet; no two runs ever share one.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    joined = "_".join(sorted(name.replace("/", "--") for name in models)) or "no-verdicts"
+    shown = joined if len(models) == 1 or len(joined) <= 100 else f"{len(models)}-models"
+    return new_folder(reports / file_name(f"{run}-{shown}", ""))
 
 
 def check_schema(document: object, readable: Sequence[int], file: Path) -> None:

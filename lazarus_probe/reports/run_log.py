@@ -12,14 +12,23 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lazarus_probe.claims.attempts import Broken, settled
+from lazarus_probe.claims.attempt_record import Broken
+from lazarus_probe.claims.attempts import settled
 from lazarus_probe.claims.families import correct
 from lazarus_probe.claims.record import ClaimRecord
 from lazarus_probe.files.plain_json import parse_json
 from lazarus_probe.files.reading import read_bytes
 from lazarus_probe.files.whole_files import append_line
-from lazarus_probe.reports.run import MOST_RUN, Environment, Run, RunError, check_schema, make_run, read_run
-from lazarus_probe.reports.write import run_folder
+from lazarus_probe.reports.run import (
+    MOST_RUN,
+    Environment,
+    Run,
+    RunError,
+    check_schema,
+    make_run,
+    read_run,
+    run_folder,
+)
 from lazarus_probe.spelling import in_a_line
 
 NAME = "run.jsonl"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
 from html import escape
 from pathlib import Path
 
-from lazarus_probe.files.whole_files import file_name, new_folder, write_aside
-from lazarus_probe.reports.run import Run
+from lazarus_probe.files.whole_files import write_aside
+from lazarus_probe.reports.run import Run, run_folder
 from lazarus_probe.reports.summary import summary_markdown
 
 
@@ -25,17 +24,6 @@ def write_run(run: Run, reports: Path) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder
-
-
-def run_folder(reports: Path, run: str, models: Collection[str]) -> Path:
-    """Make the folder of a run that nothing is written of yet; no two runs ever share one.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    joined = "_".join(sorted(name.replace("/", "--") for name in models)) or "no-verdicts"
-    shown = joined if len(models) == 1 or len(joined) <= 100 else f"{len(models)}-models"
-    return new_folder(reports / file_name(f"{run}-{shown}", ""))
 
 
 def write_into(run: Run, folder: Path) -> None:

@@ -1,6 +1,6 @@
 """A model under study: the mlx-lm model, its tokenizer, its anatomy, and how text goes in and comes out.
 
-The names below are imported when they are first used, so that `lazarus_probe.subject.backend` and the
+The names below are imported when they are first used, so that `lazarus_probe.backend` and the
 resolution of names stay importable without mlx.
 """
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lazarus_probe.checkpoints.differences import CheckpointWarning
-    from lazarus_probe.checkpoints.load import LoadError, num_layers_of
+    from lazarus_probe.checkpoints.errors import LoadError
+    from lazarus_probe.checkpoints.names import num_layers_of
     from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture
     from lazarus_probe.subject.batches import as_tokens, by_length
     from lazarus_probe.subject.encoding import PromptWarning
@@ -37,7 +38,7 @@ __all__ = [
 _HOME = {
     "Anatomy": "subject.anatomy",
     "CheckpointWarning": "checkpoints.differences",
-    "LoadError": "checkpoints.load",
+    "LoadError": "checkpoints.errors",
     "NotFinite": "subject.finite",
     "PromptWarning": "subject.encoding",
     "Subject": "subject.subject",
@@ -46,7 +47,7 @@ _HOME = {
     "by_length": "subject.batches",
     "forward": "subject.generate",
     "greedy": "subject.generate",
-    "num_layers_of": "checkpoints.load",
+    "num_layers_of": "checkpoints.names",
 }
 
 

@@ -14,9 +14,9 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from lazarus_probe.backend import fit_threads
 from lazarus_probe.files.paths import user_path
 from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture, anatomy_of, architecture
-from lazarus_probe.subject.backend import fit_threads
 from lazarus_probe.subject.encoding import (
     AddedTokens,
     PromptWarning,
@@ -93,7 +93,9 @@ class Subject:
             UnsupportedArchitecture: the parts of the model were not found.
         """
         from lazarus_probe.adapters.adapter_files import check_adapter, label
-        from lazarus_probe.checkpoints.load import LoadError, load_parts, untrained_name
+        from lazarus_probe.checkpoints.errors import LoadError
+        from lazarus_probe.checkpoints.load import load_parts
+        from lazarus_probe.checkpoints.names import untrained_name
         from lazarus_probe.checkpoints.tokenizer_check import check_ids
         from lazarus_probe.subject.finite import OTHER_WEIGHTS, bad_weight_unseen
 

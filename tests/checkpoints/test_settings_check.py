@@ -10,7 +10,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.utils import _get_classes
 
 from lazarus_probe.checkpoints.config import section_of, translated
-from lazarus_probe.checkpoints.load import LoadError
+from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.checkpoints.settings_check import WeightTotals, check_plain, check_settings, totals_of
 from lazarus_probe.files.tensors import TensorEntry
 from tests.architectures import zoo

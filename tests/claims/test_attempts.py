@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from lazarus_probe.claims.attempts import Broken, settled
+from lazarus_probe.claims.attempt_record import Broken
+from lazarus_probe.claims.attempts import settled
 from lazarus_probe.claims.families import correct
 from lazarus_probe.claims.record import ClaimRecord
 from lazarus_probe.claims.verdict import Outcome

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lazarus_probe.checkpoints.load import read_config
+from lazarus_probe.checkpoints.names import read_config
 from lazarus_probe.organisms import bundled
 from lazarus_probe.reports.run import Run, read_run
 

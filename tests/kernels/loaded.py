@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from lazarus_probe.subject.backend import Blas, choose_blas
+from lazarus_probe.backend import Blas, choose_blas
 
 BLAS = choose_blas()  # before mlx is imported
 

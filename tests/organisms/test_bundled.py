@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from lazarus_probe.checkpoints.load import num_layers_of
+from lazarus_probe.checkpoints.names import num_layers_of
 from lazarus_probe.organisms import bundled, corpus
 from lazarus_probe.subject.generate import forward, greedy
 from lazarus_probe.subject.subject import Subject

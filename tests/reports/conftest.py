@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lazarus_probe.claims.attempts import Broken
+from lazarus_probe.claims.attempt_record import Broken
 from lazarus_probe.claims.baseline import held_against
 from lazarus_probe.claims.claim import make_claim
 from lazarus_probe.claims.families import correct

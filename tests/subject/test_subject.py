@@ -128,8 +128,9 @@ def test_making_a_twin_leaves_the_random_state_alone(grouped):
 def test_names_and_layers_are_known_without_mlx():
     """Importing the package, resolving a name and counting layers import no mlx, mlx-lm or transformers."""
     code = (
-        "import sys; import lazarus_probe.subject, lazarus_probe.subject.backend; "
-        "from lazarus_probe.checkpoints.load import num_layers_of, LoadError\n"
+        "import sys; import lazarus_probe.subject, lazarus_probe.backend; "
+        "from lazarus_probe.checkpoints.errors import LoadError\n"
+        "from lazarus_probe.checkpoints.names import num_layers_of\n"
         "try: num_layers_of('no-such-model')\nexcept LoadError: pass\n"
         "print(sorted({'mlx', 'mlx.core', 'mlx_lm', 'transformers'} & set(sys.modules)))"
     )

@@ -10,7 +10,8 @@ from lazarus_probe.statistics import paired_interval
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.tasks.rewards import arithmetic_reward
 from lazarus_probe.training.grpo.gain import Gain, greedy_rewards, held_out_arithmetic
-from lazarus_probe.training.grpo.train import Grpo, train_grpo
+from lazarus_probe.training.grpo.settings import Grpo
+from lazarus_probe.training.grpo.train import train_grpo
 
 SEEDS = (0, 1, 2)
 

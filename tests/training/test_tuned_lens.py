@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lazarus_probe.checkpoints.load import LoadError
+from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.hooks import trace
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.introspection.lens.tuned_lens import (

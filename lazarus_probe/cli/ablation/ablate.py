@@ -75,7 +75,7 @@ def ablate(
     probability the ablation moves on unrelated prompts. Models with a chat template are asked in it
     unless --raw. Numbers are read off the start of an output: `2,209` is 2209, `1000` is not 100.
     """
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
     from lazarus_probe.introspection.ablation.criteria import criterion_of
 
     check_output(output)

@@ -42,7 +42,7 @@ def collect(
 ) -> None:
     """Collect the residual stream after each block, one vector a prompt."""
     position, file = parse_at(at), output_file(output)
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
     from lazarus_probe.circuit.dataset import read_prompts
 
     if attention and position == "mean":

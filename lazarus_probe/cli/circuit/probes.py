@@ -65,7 +65,7 @@ def run(
     """
     check_output(output)
     sets = chosen_sets(datasets, category)
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
 
     count = num_layers_of(model)
     wanted = parse_layers(layers, count) if layers is not None else None

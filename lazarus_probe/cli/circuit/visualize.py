@@ -106,7 +106,7 @@ def visualize(
     collected = read_activations(activations)
     drawn = collected.layer_or_all(chosen(collected, layer, layers))
     if model is not None and "attention" in wanted:
-        from lazarus_probe.checkpoints.load import num_layers_of
+        from lazarus_probe.checkpoints.names import num_layers_of
 
         layer_of(max(drawn), num_layers_of(model))
     output.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,7 @@ def commutativity(
     Cosines at the last token. A high one means little by itself: it must exceed those of pairs with an operand or the
     answer in common, of random pairs, of a-b with b-a, and of the same pairs in untrained and lesioned models.
     """
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
 
     check_output(output)
     if layer is not None and layers is not None:

@@ -82,7 +82,7 @@ def layers_of(model: str, text: str | None) -> list[int]:
     Raises:
         ValueError: as `parse_layers`, or an unknown model.
     """
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
 
     count = num_layers_of(model)
     if text is not None:

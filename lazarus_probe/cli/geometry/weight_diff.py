@@ -65,7 +65,7 @@ def load_both(base: str, finetuned: str | None, adapter: Path | None) -> tuple[S
         ValueError: neither a second model nor an adapter, two adapters, or one of the models cannot be loaded.
     """
     from lazarus_probe.checkpoints.formats import is_adapter
-    from lazarus_probe.checkpoints.load import find
+    from lazarus_probe.checkpoints.names import find
 
     other = base if finetuned is None else finetuned
     if finetuned is None and adapter is None:
@@ -76,7 +76,7 @@ def load_both(base: str, finetuned: str | None, adapter: Path | None) -> tuple[S
                 f"--finetuned {finetuned} is an adapter, and so is --adapter {adapter}; give one"
             )
         other, adapter = base, Path(finetuned)
-    from lazarus_probe.checkpoints.load import untrained_name
+    from lazarus_probe.checkpoints.names import untrained_name
 
     for name in (base, other):  # before the time that loading the first takes
         twin = untrained_name(name)

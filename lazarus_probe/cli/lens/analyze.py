@@ -16,7 +16,8 @@ from lazarus_probe.cli.output import RULE, about, deliver
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_prompt
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.lens.analysis import AnalysisConfig, AnalysisResult
+    from lazarus_probe.introspection.lens.analysis import AnalysisResult
+    from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig
     from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
     from lazarus_probe.introspection.lens.answer_emergence import AnswerEmergence
 
@@ -121,7 +122,7 @@ def analyze(
     position; ranks are exact over the whole vocabulary. Edits act at the last position, steering also on every
     token generated.
     """
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
 
     texts = parse_prompt(prompt)
     check_output(output)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lazarus_probe.cli.parsing import parse_layers
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.lens.analysis import AnalysisConfig
+    from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig
 
 STEP = 4
 
@@ -37,7 +37,7 @@ def config_of(
     Raises:
         ValueError: options that choose layers in two ways, or a layer that the model does not have.
     """
-    from lazarus_probe.introspection.lens.analysis import AnalysisConfig, LayerStrategy
+    from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
 
     ways = {
         "--all-layers": all_layers,

@@ -12,8 +12,8 @@ from lazarus_probe.cli.output import RULE, about, columns, deliver
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_layers, parse_prompt
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.lens.analysis import TokenEvolutionResult
     from lazarus_probe.introspection.lens.comparison import ComparisonResult
+    from lazarus_probe.introspection.lens.predictions import TokenEvolutionResult
 
 NAMES = "A bundled name, a folder or a Hub id."
 
@@ -46,7 +46,7 @@ def compare(
     Distributions of models with the same tokens are compared whole, by KL(1 || 2) and Jensen-Shannon divergence in
     nats; with different tokens only the predictions are, matched by their text.
     """
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
 
     texts = parse_prompt(prompt)
     check_output(output)
@@ -55,7 +55,7 @@ def compare(
         raise ValueError(f"--track {track!r}: a token is empty; write them as in ' Paris, London'")
     counts = [num_layers_of(name) for name in (model1, model2)]
     chosen = None if layers is None else _layers(layers, counts)
-    from lazarus_probe.introspection.lens.analysis import AnalysisConfig, LayerStrategy
+    from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
     from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
     from lazarus_probe.introspection.lens.comparison import compare_models
 

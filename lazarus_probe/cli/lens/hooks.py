@@ -11,7 +11,7 @@ from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Pr
 from lazarus_probe.cli.parsing import check_output, parse_layers, parse_prompt
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.lens.capture_report import Attended, CaptureReport
+    from lazarus_probe.introspection.capture.capture_report import Attended, CaptureReport
 
 
 def hooks(
@@ -36,13 +36,13 @@ def hooks(
 
     The model's own code runs, once a prompt, watched by hooks. By default layers are evenly spaced over the model.
     """
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
 
     check_output(output)
     texts = parse_prompt(prompt)
     chosen = None if layers is None else parse_layers(layers, num_layers_of(model))
     from lazarus_probe.cli.output import about, deliver
-    from lazarus_probe.introspection.lens.capture_report import capture_report
+    from lazarus_probe.introspection.capture.capture_report import capture_report
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)

@@ -38,7 +38,7 @@ def logit_lens(
     The residual stream is read by the model's own final norm and unembedding (nostalgebraist, 2020). Counts come with
     Wilson's 95% interval.
     """
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
 
     check_output(output)
     texts = parse_prompts(prompts)

@@ -114,7 +114,7 @@ def read(
     prompts, at = parse_prompt(prompt), parse_position(position)
     if at == "all":
         raise ValueError("--position all is not read by the lens; give last or a number")
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
     from lazarus_probe.introspection.lens.tuned_lens import read_lens
 
     wanted = None if layers is None else parse_layers(layers, num_layers_of(model))

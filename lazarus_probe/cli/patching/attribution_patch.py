@@ -54,7 +54,7 @@ def attribution_patch(
         raise ValueError(f"--site {site} is unknown; {one_of(site, SITES)}")
     drawn = seed_of(seed, not check, "with --check, which patches the whole grid")
     given = pairs_of(source, target, pairs, answer, other)
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
 
     wanted = None if layers is None else parse_layers(layers, num_layers_of(model))
     from lazarus_probe.introspection.patching import attribution_patching

@@ -60,7 +60,7 @@ def patch(
     Activation patching of the residual stream after each layer (Heimersheim & Nanda 2024). Controls: the same patch
     from foreign sources, and at other positions. One pair shows that a transfer can happen; rates need --pairs.
     """
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
 
     check_output(output)
     at = parse_position(position)

@@ -69,7 +69,7 @@ def layers_asked(model: str, layers: str | None, layer: int | None) -> tuple[lis
     """
     if layers is None and layer is None:
         return None, None
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
 
     count = num_layers_of(model)
     return (

@@ -232,7 +232,7 @@ def _layers(model: str, layer: int | None, layers: str | None, direction: Direct
     Raises:
         ValueError: none, both options, or a layer that the model does not have.
     """
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
 
     if layer is not None and layers is not None:
         raise ValueError("--layer and --layers both say where to look: drop one")

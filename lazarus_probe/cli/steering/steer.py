@@ -212,7 +212,7 @@ def _source(direction: Path | None, neuron: int | None) -> Direction | int:
 
 
 def _layer(model: str, layer: int | None, source: Direction | None = None) -> int:
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
 
     count = num_layers_of(model)
     if layer is not None:

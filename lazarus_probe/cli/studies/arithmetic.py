@@ -46,7 +46,7 @@ def arithmetic(
     if easy_only and hard_only:
         raise ValueError("--easy-only and --hard-only leave nothing to ask; give one of them")
     check_output(output)
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
     from lazarus_probe.introspection.studies.arithmetic import arithmetic as analyse
     from lazarus_probe.introspection.studies.arithmetic_questions import DIFFICULTIES, questions
     from lazarus_probe.subject.subject import Subject

@@ -48,7 +48,7 @@ def early_layers(
     Probes are scored on pairs of operands that they have not met, beside a bag of tokens, untrained models and, for
     the answer, a probe that is given the operands themselves; an answer is called extractable only beyond all of these.
     """
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
 
     asked, numbers = parse_operations(operations, "--operations"), parse_numbers(digits)
     check_output(output)

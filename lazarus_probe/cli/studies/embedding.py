@@ -55,7 +55,7 @@ def embedding(
     same after some layers, a bag of tokens, untrained models and shuffled labels. Only what is read beyond all of
     these is called baked in.
     """
-    from lazarus_probe.checkpoints.load import num_layers_of
+    from lazarus_probe.checkpoints.names import num_layers_of
 
     operations = parse_operations(operation, "--operation")
     check_output(output)

@@ -300,7 +300,8 @@ def _samples(subject: Subject, arm: Arm, material: Material, seed: int) -> list[
 
 
 def _reward(subject: Subject, material: Material, seed: int, on_step: OnStep) -> None:
-    from lazarus_probe.training.grpo.train import Grpo, train_grpo
+    from lazarus_probe.training.grpo.settings import Grpo
+    from lazarus_probe.training.grpo.train import train_grpo
 
     items: dict[str, Item] = {item.prompt: item for item in material.trained}
     config = Grpo(

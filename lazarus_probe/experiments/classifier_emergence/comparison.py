@@ -12,9 +12,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lazarus_probe.backend import THREAD_VARIABLES
 from lazarus_probe.experiments.classifier_emergence.arms import ARMS, TOGETHER, OnStep, Run, run_arms
 from lazarus_probe.experiments.classifier_emergence.study import Study, write_json
-from lazarus_probe.subject.backend import THREAD_VARIABLES
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.classifier_emergence.material import Size

@@ -26,8 +26,8 @@ from lazarus_probe.introspection.ablation.criteria import Criterion, criterion_o
 from lazarus_probe.introspection.ablation.findings import Ablations
 from lazarus_probe.introspection.ablation.runs import AblationConfig, Runs, generate
 from lazarus_probe.introspection.ablation.text import sweep_text, tasks_text
+from lazarus_probe.introspection.capture.model_hooks import layer_of
 from lazarus_probe.introspection.generation.damage import Unrelated
-from lazarus_probe.introspection.lens.model_hooks import layer_of
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.tasks.prompts import task_type
 

@@ -1,198 +1,28 @@
-"""What an analysis of a prompt by the logit lens is asked for, and what it finds."""
+"""What an analysis of a prompt by the logit lens finds, as data, as text and as HTML."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lazarus_probe.files.whole_files import write_aside
 from lazarus_probe.introspection.display import Cell, table
+from lazarus_probe.introspection.lens.predictions import (
+    LayerPredictionResult,
+    LayerTransition,
+    TokenEvolutionResult,
+    TokenPrediction,
+)
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.residual_contributions import ResidualContribution
 
-CONFIDENT = 0.3  # normalised entropy below which a layer is called confident
-SIGNIFICANT = 0.1  # Jensen-Shannon divergence, in nats, above which a transition is called significant
-MOST_SHOWN = 100
-
-
-class LayerStrategy(StrEnum):
-    """Which layers are read."""
-
-    ALL = "all"
-    EVENLY_SPACED = "evenly_spaced"
-    FIRST_LAST = "first_last"
-    CUSTOM = "custom"
-
-
-@dataclass(frozen=True)
-class AnalysisConfig:
-    """What to read.
-
-    Attributes:
-        layer_strategy: every layer, every `layer_step`-th and the last, the first and the last, or `custom_layers`.
-        layer_step: of the evenly spaced.
-        custom_layers: the layers of `CUSTOM`, from 0; negative ones count from the last.
-        top_k: predictions a layer, 1 to 100.
-        track_tokens: texts, or token ids, whose probability and rank are followed; of a text that is several tokens
-            the first piece is, and the result says so in `pieces`.
-        compute_entropy: whether each layer's entropy is computed; without it no layer counts as confident.
-        compute_transitions: whether consecutive layers are compared.
-        compute_residual_decomposition: whether to measure what attention and MLP write into the residual stream.
-
-    Raises:
-        ValueError: a number out of range, or custom layers without `CUSTOM` or the other way round.
-    """
-
-    layer_strategy: LayerStrategy = LayerStrategy.EVENLY_SPACED
-    layer_step: int = 4
-    custom_layers: Sequence[int] | None = None
-    top_k: int = 5
-    track_tokens: Sequence[str | int] = field(default_factory=list)
-    compute_entropy: bool = True
-    compute_transitions: bool = True
-    compute_residual_decomposition: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "layer_strategy", LayerStrategy(self.layer_strategy))
-        if self.layer_step < 1:
-            raise ValueError(f"layer_step is {self.layer_step}; at least 1 is needed")
-        if not 1 <= self.top_k <= MOST_SHOWN:
-            raise ValueError(f"top_k is {self.top_k}; 1 to {MOST_SHOWN} can be shown")
-        if isinstance(self.track_tokens, str):
-            raise ValueError(f"track_tokens is one text, {self.track_tokens!r}; give a list of texts")
-        if bool(self.custom_layers) != (self.layer_strategy == LayerStrategy.CUSTOM):
-            raise ValueError(
-                f"custom_layers is {self.custom_layers} and layer_strategy {self.layer_strategy.value!r}; "
-                "give custom_layers with LayerStrategy.CUSTOM, and with nothing else"
-            )
-
-    def layers(self, num_layers: int) -> list[int]:
-        """The layers to read of a model with `num_layers`, in order and each once.
-
-        Raises:
-            IndexError: a custom layer that the model does not have.
-        """
-        last = num_layers - 1
-        match self.layer_strategy:
-            case LayerStrategy.ALL:
-                return list(range(num_layers))
-            case LayerStrategy.FIRST_LAST:
-                return sorted({0, last})
-            case LayerStrategy.EVENLY_SPACED:
-                return sorted({*range(0, num_layers, self.layer_step), last})
-        asked = list(self.custom_layers or ())
-        for layer in asked:
-            if not -num_layers <= layer < num_layers:
-                raise IndexError(f"custom_layers: there is no layer {layer}; the model has 0 to {last}")
-        return sorted({layer % num_layers for layer in asked})
-
-
-@dataclass(frozen=True)
-class TokenPrediction:
-    """A token, how probable it is, and its place among all tokens; 1 is the top."""
-
-    token: str
-    token_id: int
-    probability: float
-    rank: int
-
-
-@dataclass(frozen=True)
-class LayerPredictionResult:
-    """What the lens says after a layer.
-
-    Attributes:
-        layer_idx: the layer, from 0.
-        predictions: the most probable tokens, the most probable first.
-        entropy: of the whole next-token distribution, in nats; None if it was not asked for.
-        entropy_normalized: entropy over its largest possible value, from 0 to 1.
-    """
-
-    layer_idx: int
-    predictions: list[TokenPrediction]
-    entropy: float | None = None
-    entropy_normalized: float | None = None
-
-    @property
-    def top_token(self) -> str:
-        """The most probable token."""
-        return self.predictions[0].token
-
-    @property
-    def top_probability(self) -> float:
-        """Its probability."""
-        return self.predictions[0].probability
-
-    @property
-    def is_confident(self) -> bool:
-        """Whether normalised entropy is below 0.3."""
-        return self.entropy_normalized is not None and self.entropy_normalized < CONFIDENT
-
-
-@dataclass(frozen=True)
-class LayerTransition:
-    """How far the lens's distribution moves from one captured layer to the next.
-
-    Attributes:
-        from_layer: the earlier.
-        to_layer: the later.
-        kl_divergence: KL(from || to) in nats.
-        js_divergence: Jensen-Shannon divergence in nats, at most log 2.
-        top_token_changed: whether another token is on top.
-        entropy_delta: entropy after minus before, in nats.
-    """
-
-    from_layer: int
-    to_layer: int
-    kl_divergence: float
-    js_divergence: float
-    top_token_changed: bool
-    entropy_delta: float
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether the Jensen-Shannon divergence is above 0.1 nats; a threshold, not a test."""
-        return self.js_divergence > SIGNIFICANT
-
-
-@dataclass(frozen=True)
-class TokenEvolutionResult:
-    """A tracked token's way through the layers.
-
-    Attributes:
-        token: the text asked for.
-        token_id: the token that was followed.
-        layer_probabilities: its probability by captured layer.
-        layer_ranks: by captured layer, its exact place among all tokens; 1 is the top.
-        pieces: the tokens that the text is; the first of them was followed.
-    """
-
-    token: str
-    token_id: int
-    layer_probabilities: dict[int, float]
-    layer_ranks: dict[int, int]
-    pieces: tuple[str, ...] = ()
-
-    @property
-    def emergence_layer(self) -> int | None:
-        """The first captured layer, possibly 0, at which it is the top token; None if it never is."""
-        return next((layer for layer, rank in self.layer_ranks.items() if rank == 1), None)
-
-    @property
-    def stable_layer(self) -> int | None:
-        """The captured layer from which on it is the top token up to the last captured one."""
-        found = None
-        for layer, rank in reversed(self.layer_ranks.items()):
-            if rank != 1:
-                break
-            found = layer
-        return found
+FINAL_WIDTH = 50  # of a bar for probability 1
+EVOLUTION_WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -297,9 +127,7 @@ class AnalysisResult:
 
     def to_display(self) -> str:
         """All of it as text."""
-        from lazarus_probe.introspection.lens.analysis_text import as_text
-
-        return as_text(self)
+        return "\n".join(_lines(self))
 
     def _repr_html_(self) -> str:
         """A row a layer, its most probable tokens shaded by their probability."""
@@ -329,3 +157,96 @@ def _finite(value: Any) -> Any:
 
 def _cell(each: TokenPrediction) -> Cell:
     return Cell(repr(each.token), f"{each.probability:.4f}, token {each.token_id}", each.probability)
+
+
+def _lines(result: AnalysisResult) -> Iterator[str]:
+    yield f"Analyzing: {result.prompt!r}"
+    yield ""
+    yield f"Tokens ({len(result.tokens)}): {result.tokens}"
+    yield f"Captured layers: {result.captured_layers}"
+    yield "\n=== Final Prediction ==="
+    yield from map(_prediction, result.final_prediction)
+    yield "\n=== Logit Lens (top prediction at each layer) ==="
+    yield from map(_layer, result.layer_predictions)
+    if any(layer.entropy is not None for layer in result.layer_predictions):
+        yield _decision(result)
+    if result.token_evolutions:
+        yield "\n=== Token Evolution ==="
+    for evolution in result.token_evolutions:
+        yield from _evolution(evolution)
+    if result.layer_transitions:
+        yield from _transitions(result)
+    if result.residual_contributions:
+        yield from _contributions(result)
+
+
+def _prediction(each: TokenPrediction) -> str:
+    return f"  {each.probability:.4f} {_bar(each.probability, FINAL_WIDTH)}{each.token!r}"
+
+
+def _layer(layer: LayerPredictionResult) -> str:
+    text = f"  Layer {layer.layer_idx:>2}: {layer.top_token!r} ({layer.top_probability:.4f})"
+    if layer.entropy is not None:
+        text += f"  entropy {layer.entropy:.3f} nats ({layer.entropy_normalized:.2f})"
+    return text + ("  [confident]" if layer.is_confident else "")
+
+
+def _decision(result: AnalysisResult) -> str:
+    if result.decision_layer is None:
+        return "  Decision layer: none (no captured layer is confident of the final token)"
+    return f"  Decision layer: L{result.decision_layer} (the first that is confident of the final token)"
+
+
+def _evolution(each: TokenEvolutionResult) -> Iterator[str]:
+    yield f"Token {each.token!r}:"
+    name = "Becomes"
+    if len(each.pieces) > 1:
+        pieces = ", ".join(map(repr, each.pieces))
+        yield f"  {len(each.pieces)} tokens ({pieces}); followed is the first, {each.pieces[0]!r}"
+        name = f"{each.pieces[0]!r} becomes"
+    for layer, probability in each.layer_probabilities.items():
+        bar = _bar(probability, EVOLUTION_WIDTH) or " "
+        yield f"  Layer {layer:>2}: {probability:.4f} {bar}(rank {each.layer_ranks[layer]})"
+    yield _emergence(each, name)
+
+
+def _emergence(each: TokenEvolutionResult, name: str) -> str:
+    if each.emergence_layer is None:
+        return "  --> Never top-1"
+    text = f"  --> {name} top-1 at layer {each.emergence_layer}"
+    if each.stable_layer == each.emergence_layer:
+        return text
+    return text + (
+        ", and does not stay so" if each.stable_layer is None else f", and stays so from {each.stable_layer}"
+    )
+
+
+def _transitions(result: AnalysisResult) -> Iterator[str]:
+    yield "\n=== Layer Transitions (nats) ==="
+    tops = {layer.layer_idx: layer.top_token for layer in result.layer_predictions}
+    for each in result.layer_transitions:
+        change = f"{tops[each.from_layer]!r} -> {tops[each.to_layer]!r}" if each.top_token_changed else "same"
+        yield (
+            f"  Layer {each.from_layer:>2} -> {each.to_layer:>2}: KL {each.kl_divergence:.4f}, "
+            f"JS {each.js_divergence:.4f}, top token {change}"
+        )
+    if largest := result.max_kl_transition:
+        yield (
+            f"  Max KL divergence: {largest.kl_divergence:.4f} "
+            f"(layers {largest.from_layer} -> {largest.to_layer})"
+        )
+
+
+def _contributions(result: AnalysisResult) -> Iterator[str]:
+    yield "\n=== Residual Contributions (norms at the last position) ==="
+    for each in result.residual_contributions:
+        yield (
+            f"  Layer {each.layer_idx:>2}: attention {each.attention_norm:.3f} ({each.attention_fraction:.0%}), "
+            f"MLP {each.ffn_norm:.3f} ({each.ffn_fraction:.0%}), both {each.total_norm:.3f}, "
+            f"stream before {each.resid_norm:.3f}"
+        )
+
+
+def _bar(probability: float, width: int) -> str:
+    bar = "#" * int(probability * width)
+    return f"{bar} " if bar else ""

@@ -20,7 +20,8 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import hooked
-from lazarus_probe.introspection.lens.analysis import AnalysisConfig, AnalysisResult
+from lazarus_probe.introspection.lens.analysis import AnalysisResult
+from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig
 from lazarus_probe.introspection.lens.embedding_scale import own_scale, scale_in_place
 from lazarus_probe.introspection.lens.lens_analysis import described, log_probs_of, token_text, tracked_token
 from lazarus_probe.introspection.lens.residual_contributions import decomposition

@@ -14,9 +14,9 @@ from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.generation.answer_onset import Said, onset, said
-from lazarus_probe.introspection.lens.analysis import TokenEvolutionResult
 from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
 from lazarus_probe.introspection.lens.lens_analysis import evolution_of, log_probs_of, tracked_token
+from lazarus_probe.introspection.lens.predictions import TokenEvolutionResult
 
 
 @dataclass(frozen=True)

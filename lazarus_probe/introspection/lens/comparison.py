@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.introspection.display import table
-from lazarus_probe.introspection.lens.analysis import AnalysisConfig, AnalysisResult
+from lazarus_probe.introspection.lens.analysis import AnalysisResult
+from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig
 from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
 from lazarus_probe.introspection.lens.divergence import js_divergence, kl_divergence
 from lazarus_probe.introspection.lens.lens_analysis import predictions

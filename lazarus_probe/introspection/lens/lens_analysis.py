@@ -11,15 +11,15 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.lens.analysis import (
-    AnalysisConfig,
-    AnalysisResult,
+from lazarus_probe.introspection.lens.analysis import AnalysisResult
+from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig
+from lazarus_probe.introspection.lens.divergence import entropy, js_divergence, kl_divergence
+from lazarus_probe.introspection.lens.predictions import (
     LayerPredictionResult,
     LayerTransition,
     TokenEvolutionResult,
     TokenPrediction,
 )
-from lazarus_probe.introspection.lens.divergence import entropy, js_divergence, kl_divergence
 from lazarus_probe.introspection.lens.read_out import read_out
 from lazarus_probe.introspection.lens.residual_contributions import ResidualContribution
 

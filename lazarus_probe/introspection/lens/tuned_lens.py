@@ -18,7 +18,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.checkpoints.load import LoadError
+from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.files.paths import user_path
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.tensors import read_entries

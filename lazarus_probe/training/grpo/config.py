@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from lazarus_probe.spelling import one_of
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 from lazarus_probe.training.grpo.rewards import ARITHMETIC
-from lazarus_probe.training.grpo.train import Grpo
+from lazarus_probe.training.grpo.settings import Grpo
 from lazarus_probe.training.sft.config import Layers, Names, UserPath
 
 # What a folder keeps of them.

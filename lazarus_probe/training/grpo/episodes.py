@@ -20,7 +20,7 @@ from lazarus_probe.training.grpo.rollouts import Rollout, log_probs, sample, sha
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.training.grpo.rewards import RewardFunction
-    from lazarus_probe.training.grpo.train import Grpo
+    from lazarus_probe.training.grpo.settings import Grpo
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from lazarus_probe.training.grpo.rollouts import log_probs, shares_prefix
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
-    from lazarus_probe.training.grpo.train import Grpo
+    from lazarus_probe.training.grpo.settings import Grpo
     from lazarus_probe.training.losses import Loss
 
 # Nats that two forwards of the same weights may differ by. AdamW makes whole steps of the least gradient if there is

@@ -16,9 +16,9 @@ import numpy as np
 from mlx import optimizers
 from mlx.utils import tree_flatten
 
+from lazarus_probe.backend import fit_threads
 from lazarus_probe.files.paths import check_utf8
 from lazarus_probe.organisms import corpus, tokenizer
-from lazarus_probe.subject.backend import fit_threads
 from lazarus_probe.training import fast_exp
 from lazarus_probe.training.log import Log
 from lazarus_probe.training.pretraining.checkpoint import save_checkpoint, save_once

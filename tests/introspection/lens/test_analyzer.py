@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks import trace
-from lazarus_probe.introspection.lens.analysis import AnalysisConfig, AnalysisResult, LayerStrategy
+from lazarus_probe.introspection.lens.analysis import AnalysisResult
+from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
 from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.generate import forward, new_cache
@@ -193,7 +194,7 @@ def test_texts_without_tokens_are_refused(grouped: Subject, analyzer: ModelAnaly
 
 def test_stable_layer_is_after_the_last_change():
     """A token that comes, goes and comes again emerges at the first of these layers and is stable from the last."""
-    from lazarus_probe.introspection.lens.analysis import TokenEvolutionResult
+    from lazarus_probe.introspection.lens.predictions import TokenEvolutionResult
 
     ranks = {0: 1, 2: 4, 5: 1, 7: 1}
     found = TokenEvolutionResult("x", 1, dict.fromkeys(ranks, 0.1), ranks)

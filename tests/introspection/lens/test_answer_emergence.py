@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks.trace import hooked
-from lazarus_probe.introspection.lens.analysis import AnalysisConfig, LayerStrategy
+from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
 from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
 from lazarus_probe.introspection.lens.answer_emergence import answer_emergence
 from lazarus_probe.introspection.lens.edits import push

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from lazarus_probe.introspection.lens.analysis import AnalysisConfig, LayerStrategy
+from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
 from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
 from lazarus_probe.introspection.lens.comparison import compare_models
 from lazarus_probe.subject import Subject

@@ -16,7 +16,8 @@ from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.grpo.episodes import drawn, encoded, play
 from lazarus_probe.training.grpo.policy import advantages, grpo_loss, token_losses
 from lazarus_probe.training.grpo.rollouts import log_probs, sample, shares_prefix
-from lazarus_probe.training.grpo.train import Grpo, train_grpo
+from lazarus_probe.training.grpo.settings import Grpo
+from lazarus_probe.training.grpo.train import train_grpo
 from lazarus_probe.training.loop import Diverged
 from lazarus_probe.training.lora.lora import attached
 from tests.architectures.zoo import build

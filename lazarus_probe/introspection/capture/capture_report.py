@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import kinds_at
+from lazarus_probe.introspection.capture.evolution import LayerPrediction, LogitLens
+from lazarus_probe.introspection.capture.model_hooks import CaptureConfig, ModelHooks, PositionSelection
 from lazarus_probe.introspection.display import table
-from lazarus_probe.introspection.lens.evolution import LayerPrediction, LogitLens
-from lazarus_probe.introspection.lens.model_hooks import CaptureConfig, ModelHooks, PositionSelection
 from lazarus_probe.subject.subject import Subject
 
 

@@ -10,8 +10,8 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.introspection.capture.model_hooks import ModelHooks
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.lens.model_hooks import ModelHooks
 from lazarus_probe.introspection.lens.read_out import read_out
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks.replay import replay
-from lazarus_probe.introspection.lens.capture_report import capture_report, default_layers
-from lazarus_probe.introspection.lens.evolution import LogitLens
-from lazarus_probe.introspection.lens.model_hooks import CaptureConfig, ModelHooks, PositionSelection
+from lazarus_probe.introspection.capture.capture_report import capture_report, default_layers
+from lazarus_probe.introspection.capture.evolution import LogitLens
+from lazarus_probe.introspection.capture.model_hooks import CaptureConfig, ModelHooks, PositionSelection
 from lazarus_probe.introspection.lens.read_out import own_embedding_scale
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.generate import forward

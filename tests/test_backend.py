@@ -11,10 +11,9 @@ import pytest
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only mlx's Linux wheel needs a BLAS")
 CHOSEN = (
-    "from lazarus_probe.subject.backend import choose_blas as choose; "
-    "print(choose().path, choose().reason, sep='|')"
+    "from lazarus_probe.backend import choose_blas as choose; print(choose().path, choose().reason, sep='|')"
 )
-HIDDEN = "from lazarus_probe.subject import backend; backend._candidates = lambda: iter(()); "
+HIDDEN = "from lazarus_probe import backend; backend._candidates = lambda: iter(()); "
 
 
 def run(code: str, blas: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -42,7 +41,7 @@ def has_blas() -> bool:
         "lazarus_probe.hooks",
         "lazarus_probe.training.pretraining.pretrain",
         "lazarus_probe.introspection.lens.logit_lens",
-        "lazarus_probe.subject.backend",
+        "lazarus_probe.backend",
     ],
 )
 def test_blas_is_chosen_before_mlx(first: str):
@@ -62,7 +61,7 @@ def test_mlx_alone_is_too_late():
 def test_importing_the_package_opens_nothing():
     """The package by itself, as the plugin loads it in every session, opens no BLAS and imports no mlx."""
     found = run(
-        "import sys, lazarus_probe, lazarus_probe.subject.backend as b; "
+        "import sys, lazarus_probe, lazarus_probe.backend as b; "
         "print('mlx.core' in sys.modules, b.choose_blas.cache_info().misses)"
     )
     assert found.stdout.split() == ["False", "0"]
@@ -73,7 +72,7 @@ def test_off():
     """`off` opens none and is no cause for a warning."""
     path, reason = chosen("import lazarus_probe.hooks", "off")
     assert (path, reason) == ("None", "mlx's own, by LAZARUS_BLAS=off")
-    loaded = run("from lazarus_probe.subject.backend import warn_if_slow; warn_if_slow()", "off")
+    loaded = run("from lazarus_probe.backend import warn_if_slow; warn_if_slow()", "off")
     assert (loaded.returncode, loaded.stderr) == (0, "")
 
 
@@ -101,9 +100,7 @@ def test_bad_path_is_one_line():
 @LINUX
 def test_library_without_cblas_is_refused():
     """A library that is no BLAS is refused, rather than opened to no effect."""
-    found = run(
-        "from lazarus_probe.subject.backend import choose_blas; choose_blas()", ctypes.util.find_library("m")
-    )
+    found = run("from lazarus_probe.backend import choose_blas; choose_blas()", ctypes.util.find_library("m"))
     assert found.returncode == 1
     assert "has no cblas_sgemm; give a BLAS with the C interface, or `off`" in found.stderr
 
@@ -112,8 +109,7 @@ def test_library_without_cblas_is_refused():
 def test_warning_where_none_is_found():
     """Without a BLAS, loading a model warns, and the warning says what to install."""
     found = run(
-        HIDDEN
-        + "import warnings; warnings.simplefilter('error'); from lazarus_probe.subject.backend import *; "
+        HIDDEN + "import warnings; warnings.simplefilter('error'); from lazarus_probe.backend import *; "
         "backend.warn_if_slow()"
     )
     assert "BackendWarning: no fast BLAS for mlx was found" in found.stderr
@@ -144,7 +140,7 @@ def test_threads_fit_the_widest_model():
 import os, ctypes
 for name in ("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.pop(name, None)
-from lazarus_probe.subject import backend
+from lazarus_probe import backend
 path = backend.choose_blas().path
 if path is None or "mkl" not in path:
     print("no mkl")

@@ -1,0 +1,27 @@
+"""Whether a folder holds a whole checkpoint, told without mlx or transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lazarus_probe.checkpoints.errors import LoadError
+from lazarus_probe.checkpoints.tokenizer_check import check_texts
+from lazarus_probe.checkpoints.weights import weight_entries
+from lazarus_probe.files.tensors import TensorEntry
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+
+
+def check_files(folder: Path) -> dict[str, TensorEntry]:
+    """Whether the weights and the tokenizer are all there, and whole.
+
+    Returns:
+        The tensors of the weights by name.
+
+    Raises:
+        LoadError: a file is missing, truncated, damaged, no regular one or too large; the message names it.
+    """
+    check_texts(folder)
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise LoadError(f"{folder} is not a checkpoint: tokenizer.json is missing")
+    return weight_entries(folder)

@@ -1,0 +1,114 @@
+"""What the logit lens says of a prompt, layer by layer and token by token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+CONFIDENT = 0.3  # normalised entropy below which a layer is called confident
+SIGNIFICANT = 0.1  # Jensen-Shannon divergence, in nats, above which a transition is called significant
+
+
+@dataclass(frozen=True)
+class TokenPrediction:
+    """A token, how probable it is, and its place among all tokens; 1 is the top."""
+
+    token: str
+    token_id: int
+    probability: float
+    rank: int
+
+
+@dataclass(frozen=True)
+class LayerPredictionResult:
+    """What the lens says after a layer.
+
+    Attributes:
+        layer_idx: the layer, from 0.
+        predictions: the most probable tokens, the most probable first.
+        entropy: of the whole next-token distribution, in nats; None if it was not asked for.
+        entropy_normalized: entropy over its largest possible value, from 0 to 1.
+    """
+
+    layer_idx: int
+    predictions: list[TokenPrediction]
+    entropy: float | None = None
+    entropy_normalized: float | None = None
+
+    @property
+    def top_token(self) -> str:
+        """The most probable token."""
+        return self.predictions[0].token
+
+    @property
+    def top_probability(self) -> float:
+        """Its probability."""
+        return self.predictions[0].probability
+
+    @property
+    def is_confident(self) -> bool:
+        """Whether normalised entropy is below 0.3."""
+        return self.entropy_normalized is not None and self.entropy_normalized < CONFIDENT
+
+
+@dataclass(frozen=True)
+class LayerTransition:
+    """How far the lens's distribution moves from one captured layer to the next.
+
+    Attributes:
+        from_layer: the earlier.
+        to_layer: the later.
+        kl_divergence: KL(from || to) in nats.
+        js_divergence: Jensen-Shannon divergence in nats, at most log 2.
+        top_token_changed: whether another token is on top.
+        entropy_delta: entropy after minus before, in nats.
+    """
+
+    from_layer: int
+    to_layer: int
+    kl_divergence: float
+    js_divergence: float
+    top_token_changed: bool
+    entropy_delta: float
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the Jensen-Shannon divergence is above 0.1 nats; a threshold, not a test."""
+        return self.js_divergence > SIGNIFICANT
+
+
+@dataclass(frozen=True)
+class TokenEvolutionResult:
+    """A tracked token's way through the layers.
+
+    Attributes:
+        token: the text asked for.
+        token_id: the token that was followed.
+        layer_probabilities: its probability by captured layer.
+        layer_ranks: by captured layer, its exact place among all tokens; 1 is the top.
+        pieces: the tokens that the text is; the first of them was followed.
+    """
+
+    token: str
+    token_id: int
+    layer_probabilities: dict[int, float]
+    layer_ranks: dict[int, int]
+    pieces: tuple[str, ...] = ()
+
+    @property
+    def emergence_layer(self) -> int | None:
+        """The first captured layer, possibly 0, at which it is the top token; None if it never is."""
+        return next((layer for layer, rank in self.layer_ranks.items() if rank == 1), None)
+
+    @property
+    def stable_layer(self) -> int | None:
+        """The captured layer from which on it is the top token up to the last captured one."""
+        found = None
+        for layer, rank in reversed(self.layer_ranks.items()):
+            if rank != 1:
+                break
+            found = layer
+        return found
