@@ -36,10 +36,10 @@ from lazarus_probe.files.damage import DAMAGED
 from lazarus_probe.spelling import one_of
 from lazarus_probe.subject.anatomy import Anatomy
 from lazarus_probe.subject.projections import LoraMatrices, Projection, adapted, projections, sizes
-from lazarus_probe.subject.subject import random_state
+from lazarus_probe.subject.random_state import random_state
 
 if TYPE_CHECKING:
-    from lazarus_probe.subject.subject import Subject
+    from lazarus_probe.subject.loaded_model import LoadedModel
 
 SHORT = ("v_proj", "o_proj", "q_proj", "k_proj", "gate_proj", "up_proj", "down_proj")
 KINDS = ("lora", "dora", "full")
@@ -49,7 +49,7 @@ LEAVES = ("lora_a", "lora_b", "m")
 SAMPLE = 64  # numbers of each weight that tell models apart
 
 
-def load_adapter(subject: Subject, folder: Path) -> None:
+def load_adapter(subject: LoadedModel, folder: Path) -> None:
     """Put the adapter of a folder on a model, in place, and the model in evaluation mode.
 
     Raises:
@@ -122,7 +122,7 @@ def own_weights(model: nn.Module) -> dict[str, mx.array]:
     return found
 
 
-def base_of(subject: Subject, without: Collection[str] = ()) -> dict[str, Any]:
+def base_of(subject: LoadedModel, without: Collection[str] = ()) -> dict[str, Any]:
     """What an adapter's settings say of the model it was trained on."""
     return {
         "model_type": subject.config.get("model_type"),
@@ -133,7 +133,7 @@ def base_of(subject: Subject, without: Collection[str] = ()) -> dict[str, Any]:
 
 
 def _check_base(
-    subject: Subject, path: Path, settings: dict[str, Any], without: Collection[str] = ()
+    subject: LoadedModel, path: Path, settings: dict[str, Any], without: Collection[str] = ()
 ) -> None:
     recorded = settings.get("base")
     if not isinstance(recorded, dict):
@@ -153,7 +153,7 @@ def _check_base(
         )
 
 
-def _read_npz(subject: Subject, folder: Path) -> list[LoraMatrices]:
+def _read_npz(subject: LoadedModel, folder: Path) -> list[LoraMatrices]:
     path = folder / SEED_WEIGHTS
     settings = read_settings(folder / SEED_CONFIG)
     _check_base(subject, folder / SEED_CONFIG, settings)
@@ -220,7 +220,7 @@ def _update(
     return LoraMatrices(key, names[name], a, b, float(scale))
 
 
-def _put_mlx(subject: Subject, folder: Path) -> None:
+def _put_mlx(subject: LoadedModel, folder: Path) -> None:
     settings, path = read_settings(folder / MLX_CONFIG), folder / MLX_WEIGHTS
     kind = settings.get("fine_tune_type", "lora")
     if kind not in KINDS:
@@ -285,7 +285,7 @@ def _convert(model: nn.Module, settings: dict[str, Any]) -> None:
         linear_to_lora_layers(model, settings["num_layers"], settings["lora_parameters"], use_dora=use_dora)
 
 
-def _check_agreement(subject: Subject, updates: list[LoraMatrices], folder: Path) -> None:
+def _check_agreement(subject: LoadedModel, updates: list[LoraMatrices], folder: Path) -> None:
     """Whether the matrices of `lora_weights.npz`, if there is one, are those now on the model."""
     if not updates:
         return

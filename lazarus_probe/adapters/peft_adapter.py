@@ -20,7 +20,7 @@ from lazarus_probe.checkpoints.formats import PEFT_WEIGHTS
 from lazarus_probe.subject.projections import LoraMatrices, Projection, projections, sizes
 
 if TYPE_CHECKING:
-    from lazarus_probe.subject.subject import Subject
+    from lazarus_probe.subject.loaded_model import LoadedModel
 
 KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<matrix>[AB])\.weight")
 # A module of a block: whatever the model calls the list of its blocks, the number in it, and the path within.
@@ -38,7 +38,7 @@ OTHERS = {
 Place = tuple[int, str]
 
 
-def read_peft(subject: Subject, folder: Path, settings: PeftSettings) -> list[LoraMatrices]:
+def read_peft(subject: LoadedModel, folder: Path, settings: PeftSettings) -> list[LoraMatrices]:
     """The matrices of a folder, each with the projection of the model that it belongs to.
 
     Raises:
@@ -64,7 +64,7 @@ def read_peft(subject: Subject, folder: Path, settings: PeftSettings) -> list[Lo
     return on
 
 
-def _modules(subject: Subject) -> dict[Place, Projection]:
+def _modules(subject: LoadedModel) -> dict[Place, Projection]:
     """The projections of a model by the number of their block and their path in it, as in the model's own names."""
     paths = {id(module): path for path, module in subject.model.named_modules()}
     found: dict[Place, Projection] = {}
@@ -77,7 +77,7 @@ def _modules(subject: Subject) -> dict[Place, Projection]:
 
 def _matrices(
     path: Path,
-    subject: Subject,
+    subject: LoadedModel,
     settings: PeftSettings,
     there: dict[Place, Projection],
     module: str,

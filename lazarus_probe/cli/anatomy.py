@@ -28,7 +28,9 @@ def anatomy(model: Model = "organism", adapter: Adapter = None, as_json: AsJson 
 
 def show_anatomy(subject: Subject, as_json: bool) -> bool:
     """Print a model's anatomy and self-check; whether every required statement holds."""
-    result = subject.self_check()
+    from lazarus_probe.hooks.self_check import self_check
+
+    result = self_check(subject)
     if as_json:
         print(json.dumps(as_data(subject, result), indent=2))  # noqa: T201 - this is the output
         return result.ok

@@ -7,7 +7,7 @@ from lazarus_probe.hooks.captures import Captures, HookError
 from lazarus_probe.hooks.compiled import compiled
 from lazarus_probe.hooks.interventions import Intervention, mean, noise, patch, resample, scale, steer, zero
 from lazarus_probe.hooks.replay import replay, resume
-from lazarus_probe.hooks.self_check import SelfCheck
+from lazarus_probe.hooks.self_check import SelfCheck, self_check
 from lazarus_probe.hooks.sites import (
     Site,
     attn_out,
@@ -69,6 +69,7 @@ __all__ = [
     "router_logits",
     "scale",
     "scores",
+    "self_check",
     "steer",
     "trace",
     "values",

@@ -35,7 +35,7 @@ def replay(
         resid: (B, L, D), or (B, L, N, D) for a model with N residual streams.
         layer: blocks that are passed through.
         tokens: (B, L) the run that `resid` comes from. Needed where a later block reads more than the residual,
-            such as embeddings of its own; `Subject.self_check` says whether that is so.
+            such as embeddings of its own; `self_check` says whether that is so.
 
     Raises:
         IndexError: `layer` is not within 0 and the number of layers.

@@ -57,7 +57,7 @@ class Site:
 
     Not every block has every kind; `kinds_at` says which it has. With a head, the axis over heads is left out. The
     output of attention or MLP need not be what is added to the residual stream: some models normalise or scale it
-    first (`Subject.self_check` says so).
+    first (`self_check` says so).
 
     Attributes:
         kind: one of the above.

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from lazarus_probe.subject.subject import Subject
+from lazarus_probe.subject.chat_prompt import ChatPrompt
+from lazarus_probe.subject.subject import Subject
 
 # What a template raises beside jinja's own errors: it computes with what it is given.
 TEMPLATE_ERRORS = (
@@ -18,20 +17,6 @@ TEMPLATE_ERRORS = (
     RecursionError,
     MemoryError,
 )
-
-
-class ChatPrompt(str):
-    """A text as a chat template wrote it, in which every special token that the model is to read stands already.
-
-    `Subject.encode` adds none to it, as `apply_chat_template(tokenize=True)` does not: where a template begins with a
-    line break, or has no beginning-of-sequence token, that cannot be told from the text. What is appended to one is
-    read in the same way; text made from one by any other means, as by an f-string, is plain text again.
-    """
-
-    __slots__ = ()
-
-    def __add__(self, text: str) -> ChatPrompt:
-        return ChatPrompt(str.__add__(self, text))
 
 
 def has_chat_template(subject: Subject) -> bool:

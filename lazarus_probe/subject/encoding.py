@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lazarus_probe.subject.chat import ChatPrompt
+from lazarus_probe.subject.chat_prompt import ChatPrompt
 
 PROBES = ("a", "0", ".", " ")  # texts of which one at least has tokens under any tokenizer
 

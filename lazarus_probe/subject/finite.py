@@ -5,19 +5,16 @@ The greedy token of logits that are NaN is token 0, again and again: a claim abo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 
-from lazarus_probe.checkpoints.formats import INDEX
-from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.subject.anatomy import Anatomy
+from lazarus_probe.subject.finite_weights import OTHER_WEIGHTS, bad_weight, bad_weight_unseen
 from lazarus_probe.subject.forward_pass import forward
 from lazarus_probe.taps import Change, Inside, Tap, tapped
 
@@ -34,7 +31,6 @@ PARTS = {
 STEPS = ("queries", "keys", "values", "scores", "pattern")
 # Where minus infinity is the mask of what must not be chosen.
 MASKED = ("scores", "router_logits", "logits")
-OTHER_WEIGHTS = "give other weights: the file is damaged, or its training diverged"
 
 
 class NotFinite(ValueError):  # noqa: N818 - what was found, as StopIteration is
@@ -112,7 +108,7 @@ def require_finite_weights(subject: Subject) -> None:
     Raises:
         NotFinite: one is not.
     """
-    if weight := bad_weight_unseen(subject):
+    if weight := bad_weight_unseen(subject.anatomy, subject.path):
         raise NotFinite(f"the weights of {subject.name}", weight, OTHER_WEIGHTS)
 
 
@@ -162,59 +158,6 @@ def _remedy(dtype: str) -> str:
     if dtype == "float16":
         return "run the model in float32 or bfloat16 (`subject.model.set_dtype(mx.float32)`): float16 ends at 65504"
     return f"look for what is too large for {dtype} there"
-
-
-def bad_weight(
-    model: nn.Module, path: Path | None = None, spared: Collection[str] = (), masks: bool = False
-) -> str | None:
-    """The first weight of a model that holds a number that is not finite, in words with the file it is in.
-
-    Args:
-        model: the model.
-        path: the folder of its checkpoint.
-        spared: names of weights that are not looked at.
-        masks: minus infinity is let be in a vector that nothing is multiplied by.
-    """
-    weights = [
-        (name, value)
-        for name, value in tree_flatten(model.parameters())
-        if mx.issubdtype(value.dtype, mx.floating) and name not in spared
-    ]
-    # A sum takes a third of the time of a look at each number, and is finite only where they all are.
-    sums: Any = mx.stack([mx.isfinite(value.sum()) for _, value in weights]).tolist()
-    for (name, value), good in zip(weights, sums, strict=True):
-        mask = masks and value.ndim == 1 and not name.endswith("weight")
-        fine = value < mx.inf if mask else mx.isfinite(value)
-        count: Any = 0 if good else (~fine).sum().item()
-        if count:
-            adapter = ", of the adapter," if ".lora_" in f".{name}" else _file(name, path)
-            return f"the weight {name}{adapter} holds {count} of {value.size} numbers that are not finite"
-    return None
-
-
-def bad_weight_unseen(subject: Subject) -> str | None:
-    """What `bad_weight` finds of those weights whose numbers the logits need not show, as a router's do not.
-
-    Rows of an embedding that no token uses harm nothing, and one that is used shows, unless the model reads its tokens
-    off with the same rows. Minus infinity may be a mask, as in the bias of an output that must not be chosen.
-    """
-    weights = dict(tree_flatten(subject.model.parameters()))
-    embedded = {id(value) for _, value in tree_flatten(subject.anatomy.embedding.parameters())}
-    embedding = {name for name, value in weights.items() if id(value) in embedded}
-    rows = {value.shape[:1] for name, value in weights.items() if value.ndim > 1 and name not in embedding}
-    spared = embedding if (subject.anatomy.vocab_size,) in rows else set()
-    return bad_weight(subject.model, subject.path, spared, masks=True)
-
-
-def _file(name: str, path: Path | None) -> str:
-    """The file of a checkpoint that holds a weight, as far as its index tells."""
-    if path is None:
-        return ""
-    try:
-        return f" in {path / read_json(path / INDEX)['weight_map'][name]}"
-    except (OSError, ValueError, KeyError, TypeError):
-        single = path / "model.safetensors"
-        return f" in {single if single.is_file() else path}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,47 +5,51 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, ref
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import ref
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
-if TYPE_CHECKING:
-    from lazarus_probe.subject.subject import Subject
 
-_fingerprints: WeakKeyDictionary[Subject, tuple[list[Any], str]] = WeakKeyDictionary()
+@dataclass(eq=False)
+class Identity:
+    """Weights, configuration and tokenizer of a subject, and the digest of them that was made last."""
 
+    model: nn.Module
+    config: dict[str, Any]
+    tokenizer: Any
+    _weights: list[ref[mx.array]] = field(default_factory=list)
+    _digest: str = ""
 
-def fingerprint(subject: Subject) -> str:
-    """SHA-256 of a subject; computed again only where a weight was replaced since."""
-    weights = [weight for _, weight in tree_flatten(subject.model.parameters())]
-    known, digest = _fingerprints.get(subject, ([], ""))
-    if len(known) != len(weights) or any(a() is not b for a, b in zip(known, weights, strict=True)):
-        digest = _digest(subject)
-        _fingerprints[subject] = ([ref(weight) for weight in weights], digest)
-    return digest
+    def fingerprint(self) -> str:
+        """SHA-256 of all of it; computed again only where a weight was replaced since."""
+        weights = [weight for _, weight in tree_flatten(self.model.parameters())]
+        known = self._weights
+        if len(known) != len(weights) or any(a() is not b for a, b in zip(known, weights, strict=True)):
+            self._digest = self._computed()
+            self._weights = [ref(weight) for weight in weights]
+        return self._digest
 
+    def _computed(self) -> str:
+        digest = hashlib.sha256()
+        for part in self._parts():
+            digest.update(len(part).to_bytes(8, "big") + part)
+        return digest.hexdigest()
 
-def _digest(subject: Subject) -> str:
-    digest = hashlib.sha256()
-    for part in _identity(subject):
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()
-
-
-def _identity(subject: Subject) -> Iterator[bytes]:
-    for name, weight in sorted(tree_flatten(subject.model.parameters())):
-        yield f"{name} {weight.dtype} {tuple(weight.shape)}".encode()
-        yield np.array(weight.reshape(-1).view(mx.uint8)).tobytes()
-    for name, module in subject.model.named_modules():
-        if "lora_a" in module:  # what an adapter is multiplied by is no weight
-            yield f"{name} scale {module.scale}".encode()
-    yield json.dumps(subject.config, sort_keys=True, default=str).encode()
-    if subject.tokenizer is not None:
-        backend = getattr(subject.tokenizer, "backend_tokenizer", None)
-        yield (
-            backend.to_str() if backend else json.dumps(subject.tokenizer.get_vocab(), sort_keys=True)
-        ).encode()
-        yield str(subject.tokenizer.chat_template).encode()
+    def _parts(self) -> Iterator[bytes]:
+        for name, weight in sorted(tree_flatten(self.model.parameters())):
+            yield f"{name} {weight.dtype} {tuple(weight.shape)}".encode()
+            yield np.array(weight.reshape(-1).view(mx.uint8)).tobytes()
+        for name, module in self.model.named_modules():
+            if "lora_a" in module:  # what an adapter is multiplied by is no weight
+                yield f"{name} scale {module.scale}".encode()
+        yield json.dumps(self.config, sort_keys=True, default=str).encode()
+        if self.tokenizer is not None:
+            backend = getattr(self.tokenizer, "backend_tokenizer", None)
+            text = backend.to_str() if backend else json.dumps(self.tokenizer.get_vocab(), sort_keys=True)
+            yield text.encode()
+            yield str(self.tokenizer.chat_template).encode()

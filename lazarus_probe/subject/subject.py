@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -25,12 +24,9 @@ from lazarus_probe.subject.encoding import (
     encoded,
     pieces,
 )
-from lazarus_probe.subject.identity import fingerprint
+from lazarus_probe.subject.identity import Identity
+from lazarus_probe.subject.random_state import random_state
 from lazarus_probe.warn import warn
-
-if TYPE_CHECKING:
-    from lazarus_probe.hooks.self_check import SelfCheck
-    from lazarus_probe.subject.control_models import Lesion
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 
@@ -97,7 +93,7 @@ class Subject:
         from lazarus_probe.checkpoints.load import load_parts
         from lazarus_probe.checkpoints.names import untrained_name
         from lazarus_probe.checkpoints.tokenizer_check import check_ids
-        from lazarus_probe.subject.finite import OTHER_WEIGHTS, bad_weight_unseen
+        from lazarus_probe.subject.finite_weights import OTHER_WEIGHTS, bad_weight_unseen
 
         if twin := untrained_name(str(name)):
             if adapter is not None:
@@ -110,7 +106,7 @@ class Subject:
         parts = load_parts(name)
         subject = cls.from_model(parts.model, parts.tokenizer, parts.name, parts.config, parts.path)
         check_ids(parts.path, parts.tokenizer, subject.anatomy.vocab_size)
-        if weight := bad_weight_unseen(subject):
+        if weight := bad_weight_unseen(subject.anatomy, parts.path):
             raise LoadError(f"{parts.path} cannot be used: {weight}; {OTHER_WEIGHTS}")
         if adapter is None:
             return subject
@@ -136,7 +132,11 @@ class Subject:
         Computed once, and again when a weight was replaced, as training and adapters do. A weight changed in
         place, such as `weight[0] = 1`, is not seen.
         """
-        return fingerprint(self)
+        return self._identity.fingerprint()
+
+    @cached_property
+    def _identity(self) -> Identity:
+        return Identity(self.model, self.config, self.tokenizer)
 
     @cached_property
     def eos_token_ids(self) -> frozenset[int]:
@@ -225,19 +225,6 @@ class Subject:
         suffix = f"-{seed}" if seed else ""
         return Subject.from_model(model, self.tokenizer, f"{self.name}-untrained{suffix}", self.config)
 
-    def lesioned(self, lesion: Lesion, seed: int = 0) -> Subject:
-        """The model with blocks that hold nothing learnt; see `lazarus_probe.subject.control_models.lesioned`."""
-        from lazarus_probe.subject.control_models import lesioned
-
-        return lesioned(self, lesion, seed)
-
-    def self_check(self) -> SelfCheck:
-        """Whether hooks do on this model what they say, checked against its own plain forward; see `SelfCheck`."""
-        # Hooks lie above subjects: what is checked is not needed to have one.
-        from lazarus_probe.hooks.self_check import self_check
-
-        return self_check(self)
-
     @cached_property
     def _added_tokens(self) -> AddedTokens:
         tokenizer = self._require_tokenizer()
@@ -282,28 +269,3 @@ def _forms(word: str) -> Iterator[str]:
 def _float_type(model: nn.Module) -> mx.Dtype:
     kinds = (weight.dtype for _, weight in tree_flatten(model.parameters()))
     return next(kind for kind in kinds if mx.issubdtype(kind, mx.floating))
-
-
-@contextmanager
-def random_state(seed: int) -> Iterator[None]:
-    """The global random state of mlx set from `seed` within, and restored after."""
-    before = random_key()
-    mx.random.seed(seed)
-    try:
-        yield
-    finally:
-        set_random_key(before)
-
-
-def random_key() -> mx.array:
-    """The key (2,) that `mx.random` draws from next."""
-    state: Any = mx.random.state
-    return mx.array(state[0])
-
-
-def set_random_key(key: mx.array) -> None:
-    """Let `mx.random` draw from a key (2,) next."""
-    words: Any = key.tolist()
-    high, low = words
-    # A key is two 32-bit words, and seeding with one 64-bit number writes exactly those.
-    mx.random.seed(high << 32 | low)

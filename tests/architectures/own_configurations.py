@@ -22,6 +22,7 @@ import lazarus_probe  # noqa: F401 - chooses the BLAS, which must happen before 
 
 import mlx.core as mx  # isort: skip
 
+from lazarus_probe.hooks.self_check import self_check
 from lazarus_probe.subject import Subject, UnsupportedArchitecture
 
 TESTS = "tests/test_models.py"
@@ -63,7 +64,7 @@ def check(configuration: dict[str, Any]) -> tuple[bool, str]:
     model.eval()
     mx.eval(model.parameters())
     try:
-        result = Subject.from_model(model).self_check()
+        result = self_check(Subject.from_model(model))
     except UnsupportedArchitecture as error:
         return False, f"refused: {error}"
     failed = [f"{one.name}: {one.note}" for one in result.failed]

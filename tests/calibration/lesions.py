@@ -22,6 +22,7 @@ from lazarus_probe.statistics import bag_of_tokens, halves
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.batches import encode_all
 from lazarus_probe.subject.control_models import LESIONS, Lesion, control_models
+from lazarus_probe.subject.control_models import lesioned as lesion_of
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import Fact
 
@@ -120,12 +121,12 @@ def alone(subject: Subject, asked_for: ProbeDataset, place: int) -> Readings:
 
 @lru_cache(maxsize=4)
 def lesioned(lesion: Lesion, seed: int) -> Subject:
-    return shallow().lesioned(lesion, seed)
+    return lesion_of(shallow(), lesion, seed)
 
 
 def decodability_of_embeddings(seed: int, lesion: Lesion) -> Draw:
     """The operation in a phrasing not met, after the first layer of such a model: its embeddings say it too."""
-    subject, questions = shallow().lesioned(lesion, seed), prompts.questions(np.random.default_rng(seed), 5)
+    subject, questions = lesioned(lesion, seed), prompts.questions(np.random.default_rng(seed), 5)
     asked_for = ProbeDataset(
         [question.text for question in questions],
         np.array([question.fact.operation for question in questions]),

@@ -9,6 +9,7 @@ import pytest
 from lazarus_probe.cli.anatomy import spans
 from lazarus_probe.cli.lazarus import main
 from lazarus_probe.hooks import self_check as checks
+from lazarus_probe.hooks.self_check import self_check
 from lazarus_probe.subject import Subject
 
 
@@ -30,7 +31,7 @@ def test_the_data_is_the_self_check(capsys):
     """With --json the statements are those of `Subject.self_check`, as plain data."""
     assert main(["anatomy", "-m", "organism", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
-    expected = Subject.load("organism").self_check()
+    expected = self_check(Subject.load("organism"))
     assert data["ok"] is True
     assert data["sites"]["attn_out"] == list(range(8))
     assert [check["name"] for check in data["checks"]] == [check.name for check in expected.checks]

@@ -10,6 +10,7 @@ import pytest
 
 from lazarus_probe.hooks import Intervention, collect, compiled, hooked, patch, scale, trace
 from lazarus_probe.hooks.replay import require_free_tail
+from lazarus_probe.hooks.self_check import self_check
 from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.introspection.generation.completions import generate
 from lazarus_probe.introspection.generation.continuation import continuation_probability
@@ -41,7 +42,7 @@ READERS = {
     ),
     "attribution": lambda subject: attribution(subject, PROMPTS, PROMPTS[::-1], ["mlp_out.0"], metric=kl()),
     "free tail": require_free_tail,
-    "self-check": lambda subject: subject.self_check(),
+    "self-check": lambda subject: self_check(subject),
 }
 
 

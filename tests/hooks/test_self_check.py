@@ -10,6 +10,7 @@ import pytest
 
 from lazarus_probe.hooks import additivity, places, trace
 from lazarus_probe.hooks.check import distance
+from lazarus_probe.hooks.self_check import self_check
 from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.subject import Subject
 
@@ -23,7 +24,7 @@ REPLAY = sys.modules["lazarus_probe.hooks.replay"]
 
 def test_every_statement_holds_on_a_llama(subject):
     """On each kind of Llama every statement holds, and a block is the plain sum of its parts."""
-    result = subject.self_check()
+    result = self_check(subject)
     assert result.ok
     assert all(check.holds for check in result.checks)
     assert {str(one) for one in result.additivity} == {"resid_pre + attn_out + mlp_out"}
@@ -33,7 +34,7 @@ def test_every_statement_holds_on_a_llama(subject):
 def test_the_model_is_left_as_it_was(grouped):
     """The self-check changes neither classes nor logits."""
     before = trace(grouped, [[3, 5, 7]]).logits
-    grouped.self_check()
+    self_check(grouped)
     assert mx.array_equal(trace(grouped, [[3, 5, 7]]).logits, before)
 
 
@@ -70,7 +71,7 @@ def test_edits_that_get_lost_are_found(make_llama, monkeypatch):
     """With edits dropped on their way the statements about edits fail."""
     subject = Subject.from_model(make_llama())
     monkeypatch.setattr(TRACE, "tap_at", wrong_taps(lost))
-    failed = {check.name for check in subject.self_check().failed}
+    failed = {check.name for check in self_check(subject).failed}
     assert {"edits at attn_out reach the logits", "edits at resid_post reach the logits"} <= failed
 
 
@@ -78,7 +79,7 @@ def test_looking_that_alters_is_found(make_llama, monkeypatch):
     """With a look that changes what it looks at, the first statement fails."""
     subject = Subject.from_model(make_llama())
     monkeypatch.setattr(TRACE, "tap_at", wrong_taps(altering))
-    failed = {check.name for check in subject.self_check().failed}
+    failed = {check.name for check in self_check(subject).failed}
     assert {"looking changes no logit", "attn_out patched with itself changes nothing"} <= failed
 
 
@@ -98,7 +99,7 @@ def test_edits_in_place_that_get_lost_are_found(make_llama, monkeypatch, kind):
         )
 
     monkeypatch.setattr(TRACE, "_changed", by_identity)
-    failed = {check.name: check.note for check in subject.self_check().failed}
+    failed = {check.name: check.note for check in self_check(subject).failed}
     assert list(failed) == ["an edit in place is one that makes a new array"]
     assert failed["an edit in place is one that makes a new array"].startswith(f"not at {kind}")
 
@@ -108,7 +109,7 @@ def test_a_wrong_tail_is_found(make_llama, monkeypatch):
     subject = Subject.from_model(make_llama())
     real = places.resid_layout
     monkeypatch.setattr(REPLAY, "resid_layout", lambda anatomy, value: real(anatomy, value / 2))
-    failed = {check.name for check in subject.self_check().failed}
+    failed = {check.name for check in self_check(subject).failed}
     assert "resuming at the middle layer" in failed
 
 

@@ -10,6 +10,7 @@ import mlx.core as mx
 import pytest
 
 from lazarus_probe.hooks import Intervention, hooked, trace
+from lazarus_probe.hooks.self_check import self_check
 from lazarus_probe.subject import LoadError, NotFinite, Subject, forward
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.sweep import Mean, kl, sweep
@@ -98,7 +99,7 @@ def test_a_weight_that_does_not_show_is_named(name, weight, number):
         with pytest.raises(
             NotFinite, match=rf"weights of model are not finite: the weight {weight} holds 1 of"
         ):
-            subject.self_check()
+            self_check(subject)
     finally:
         module[last] = before
 

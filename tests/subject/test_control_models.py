@@ -20,7 +20,7 @@ def weights(subject):
 @pytest.mark.parametrize("lesion", LESIONS)
 def test_all_but_the_blocks_is_kept(subject, lesion):
     """Embedding, final norm and unembedding are the subject's to the bit; every matrix of a block is another."""
-    ours, theirs = weights(subject), weights(subject.lesioned(lesion, 3))
+    ours, theirs = weights(subject), weights(lesioned(subject, lesion, 3))
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
         inside = name.startswith("model.layers.")
@@ -40,7 +40,7 @@ def test_permuted_blocks_keep_the_entries(subject):
 
 def test_new_blocks_are_those_of_the_untrained_model(subject):
     """The blocks are those that the same seed initialises."""
-    ours, theirs = weights(subject.lesioned("new_blocks", 4)), weights(subject.untrained(4))
+    ours, theirs = weights(lesioned(subject, "new_blocks", 4)), weights(subject.untrained(4))
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours if "layers." in name)
 
 
@@ -51,7 +51,7 @@ def test_quantised_weights_are_read_as_their_numbers(make_llama, tokenizer):
     subject = Subject.from_model(model, tokenizer)
     table = subject.anatomy.embedding
     plain = mx.dequantize(table["weight"], table["scales"], table["biases"], group_size=32, bits=8)
-    found = subject.lesioned("permuted_blocks", 0)
+    found = lesioned(subject, "permuted_blocks", 0)
     assert mx.array_equal(found.anatomy.embedding["weight"], plain)
     assert mx.isfinite(forward(found.model, mx.array([[1, 2]]))).all()
 
@@ -59,7 +59,7 @@ def test_quantised_weights_are_read_as_their_numbers(make_llama, tokenizer):
 def test_an_unknown_lesion_is_refused(grouped):
     """A lesion that there is not is named, with those that there are."""
     with pytest.raises(ValueError, match="lesion 'all' is unknown; give one of new_blocks, permuted_blocks"):
-        grouped.lesioned("all")
+        lesioned(grouped, "all")
 
 
 def test_a_control_model_is_known_by_its_recipe(grouped, make_llama, tokenizer):

@@ -8,7 +8,8 @@ import pytest
 
 from lazarus_probe.subject import PromptWarning, Subject
 from lazarus_probe.subject.batches import encode_all
-from lazarus_probe.subject.chat import ChatPrompt, in_chat
+from lazarus_probe.subject.chat import in_chat
+from lazarus_probe.subject.chat_prompt import ChatPrompt
 from lazarus_probe.training.sft.data import Example
 from lazarus_probe.training.sft.data import encode as encode_example
 from tests.subject.chat_formats import FORMATS, tokenizer_of

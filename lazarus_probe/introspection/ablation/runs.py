@@ -35,7 +35,8 @@ from lazarus_probe.introspection.generation.damage import Edited, Unrelated, dam
 from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.generate import continuation, greedy, new_cache
-from lazarus_probe.subject.subject import Subject, random_state
+from lazarus_probe.subject.random_state import random_state
+from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep import Mean, Resample, Zero, answer, sweep
 from lazarus_probe.sweep.progress import bar
 

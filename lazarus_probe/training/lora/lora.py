@@ -23,7 +23,7 @@ from lazarus_probe.subject.projections import (
     sizes,
     with_lora,
 )
-from lazarus_probe.subject.subject import random_state
+from lazarus_probe.subject.random_state import random_state
 from lazarus_probe.taps import is_tapped
 from lazarus_probe.training.lora.merging import merged, rounding_of, warn_of_rounding
 from lazarus_probe.training.lora.trained import Trained

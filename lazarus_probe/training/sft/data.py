@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lazarus_probe.spelling import one_of
-from lazarus_probe.subject.chat import ChatPrompt, has_chat_template, templated
+from lazarus_probe.subject.chat import has_chat_template, templated
+from lazarus_probe.subject.chat_prompt import ChatPrompt
 from lazarus_probe.training.batches import Sample
 from lazarus_probe.training.sft.jsonl import Example, by_turn, read_jsonl
 from lazarus_probe.training.sft.labels import operation_in
