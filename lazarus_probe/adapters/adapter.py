@@ -28,18 +28,18 @@ from mlx.utils import tree_flatten
 from lazarus_probe.adapters.adapter_files import check_adapter, formats, read_settings
 from lazarus_probe.adapters.peft_adapter import check_finite, read_peft
 from lazarus_probe.adapters.peft_settings import finite_number, peft_settings
+from lazarus_probe.anatomy.anatomy import Anatomy
+from lazarus_probe.anatomy.projections import LoraMatrices, Projection, adapted, projections, sizes
+from lazarus_probe.anatomy.random_state import random_state
 from lazarus_probe.checkpoints.checkpoint import or_load_error
 from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.checkpoints.formats import MLX_CONFIG, MLX_WEIGHTS, SEED_CONFIG, SEED_WEIGHTS
 from lazarus_probe.files.arrays import read_arrays
 from lazarus_probe.files.damage import DAMAGED
 from lazarus_probe.spelling import one_of
-from lazarus_probe.subject.anatomy import Anatomy
-from lazarus_probe.subject.projections import LoraMatrices, Projection, adapted, projections, sizes
-from lazarus_probe.subject.random_state import random_state
 
 if TYPE_CHECKING:
-    from lazarus_probe.subject.loaded_model import LoadedModel
+    from lazarus_probe.anatomy.loaded_model import LoadedModel
 
 SHORT = ("v_proj", "o_proj", "q_proj", "k_proj", "gate_proj", "up_proj", "down_proj")
 KINDS = ("lora", "dora", "full")

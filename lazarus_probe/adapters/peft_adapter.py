@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import mlx.core as mx
 
 from lazarus_probe.adapters.peft_settings import MERGE, PeftSettings
+from lazarus_probe.anatomy.projections import LoraMatrices, Projection, projections, sizes
 from lazarus_probe.checkpoints.checkpoint import or_load_error
 from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.checkpoints.formats import PEFT_WEIGHTS
-from lazarus_probe.subject.projections import LoraMatrices, Projection, projections, sizes
 
 if TYPE_CHECKING:
-    from lazarus_probe.subject.loaded_model import LoadedModel
+    from lazarus_probe.anatomy.loaded_model import LoadedModel
 
 KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<matrix>[AB])\.weight")
 # A module of a block: whatever the model calls the list of its blocks, the number in it, and the path within.

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import mlx.core as mx
 import numpy as np
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.positions import check_range, put
 from lazarus_probe.hooks.sites import Site, position_axis, resolve
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import finite_at, refuse
-from lazarus_probe.subject.forward_pass import forward
 from lazarus_probe.subject.subject import Subject
 
 At = Literal["last", "mean"] | int | Sequence[int]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
+from lazarus_probe.anatomy.anatomy import Anatomy
 from lazarus_probe.hooks.sites import Site, position_axis, resolve
-from lazarus_probe.subject.anatomy import Anatomy
 
 
 class HookError(RuntimeError):

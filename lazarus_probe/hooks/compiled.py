@@ -10,13 +10,13 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.captures import Captures, HookError
 from lazarus_probe.hooks.positions import Positions, check_positions, check_range
 from lazarus_probe.hooks.sites import Site, resolve
 from lazarus_probe.hooks.trace import Part, Trace, hooked
 from lazarus_probe.subject.batches import as_tokens
 from lazarus_probe.subject.finite import is_finite, peak, refuse
-from lazarus_probe.subject.forward_pass import forward
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import is_tapped
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import mlx.core as mx
 
+from lazarus_probe.anatomy.anatomy import Anatomy
+from lazarus_probe.anatomy.forward_pass import cache_entries
 from lazarus_probe.hooks.captures import Captures, HookError
 from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.places import place_of, tap_at
@@ -27,9 +29,7 @@ from lazarus_probe.hooks.positions import (
     take_rows,
 )
 from lazarus_probe.hooks.sites import HEAD_AXIS, Site, position_axis, resolve
-from lazarus_probe.subject.anatomy import Anatomy
 from lazarus_probe.subject.finite import NotFinite, whole
-from lazarus_probe.subject.forward_pass import cache_entries
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import Change, Tap, held, tapped
 

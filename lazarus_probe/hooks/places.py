@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import mlx.core as mx
 
+from lazarus_probe.anatomy.anatomy import Anatomy
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.subject.anatomy import Anatomy
 from lazarus_probe.taps import Change, Inside, Tap, tapped
 
 PART = {

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lazarus_probe.subject.anatomy import Anatomy
+    from lazarus_probe.anatomy.anatomy import Anatomy
 
 WHOLE_MODEL = ("embed", "logits")
 PER_LAYER = (

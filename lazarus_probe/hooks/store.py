@@ -186,7 +186,7 @@ def _code() -> str:
     """A digest of what values are computed with here, which changes between two versions that share a number."""
     root = Path(__file__).parents[1]
     text = hashlib.sha256()
-    for package in ("adapters", "checkpoints", "hooks", "subject", "taps"):
+    for package in ("adapters", "anatomy", "checkpoints", "hooks", "subject", "taps"):
         for path in sorted((root / package).glob("*.py")):
             text.update(path.name.encode() + path.read_bytes())
     return text.hexdigest()[:16]

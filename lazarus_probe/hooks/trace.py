@@ -8,6 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.captures import Captures
 from lazarus_probe.hooks.context import hooked, several
 from lazarus_probe.hooks.interventions import Intervention
@@ -15,7 +16,6 @@ from lazarus_probe.hooks.positions import Positions, check_positions, check_rang
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject.batches import by_length, encode_some
 from lazarus_probe.subject.finite import is_finite, peak, refuse
-from lazarus_probe.subject.forward_pass import forward
 from lazarus_probe.subject.subject import Subject
 
 __all__ = ["Part", "Trace", "hooked", "trace"]

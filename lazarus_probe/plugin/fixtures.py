@@ -49,9 +49,9 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 def _load(name: str, option: str = "--probe-model") -> Subject | str:
     """The model, or the one line that says why there is none."""
     try:
+        from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
         from lazarus_probe.checkpoints.differences import CheckpointWarning
         from lazarus_probe.checkpoints.errors import LoadError
-        from lazarus_probe.subject.anatomy import UnsupportedArchitecture
         from lazarus_probe.subject.subject import Subject
     except OSError as error:  # the BLAS that the environment names
         return str(error)

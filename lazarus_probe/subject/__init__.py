@@ -10,10 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lazarus_probe.anatomy.anatomy import Anatomy, UnsupportedArchitecture
     from lazarus_probe.checkpoints.differences import CheckpointWarning
     from lazarus_probe.checkpoints.errors import LoadError
     from lazarus_probe.checkpoints.names import num_layers_of
-    from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture
     from lazarus_probe.subject.batches import as_tokens, by_length
     from lazarus_probe.subject.encoding import PromptWarning
     from lazarus_probe.subject.finite import NotFinite
@@ -36,13 +36,13 @@ __all__ = [
 ]
 
 _HOME = {
-    "Anatomy": "subject.anatomy",
+    "Anatomy": "anatomy.anatomy",
     "CheckpointWarning": "checkpoints.differences",
     "LoadError": "checkpoints.errors",
     "NotFinite": "subject.finite",
     "PromptWarning": "subject.encoding",
     "Subject": "subject.subject",
-    "UnsupportedArchitecture": "subject.anatomy",
+    "UnsupportedArchitecture": "anatomy.anatomy",
     "as_tokens": "subject.batches",
     "by_length": "subject.batches",
     "forward": "subject.generate",

@@ -19,9 +19,9 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
+from lazarus_probe.anatomy.plain_weights import plain_weights
 from lazarus_probe.spelling import one_of
 from lazarus_probe.statistics.model_spread import FEWEST
-from lazarus_probe.subject.plain_weights import plain_weights
 from lazarus_probe.subject.subject import Subject, arguments
 
 if TYPE_CHECKING:

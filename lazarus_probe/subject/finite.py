@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import mlx.core as mx
 import mlx.nn as nn
 
-from lazarus_probe.subject.anatomy import Anatomy
-from lazarus_probe.subject.finite_weights import OTHER_WEIGHTS, bad_weight, bad_weight_unseen
-from lazarus_probe.subject.forward_pass import forward
+from lazarus_probe.anatomy.anatomy import Anatomy
+from lazarus_probe.anatomy.finite_weights import OTHER_WEIGHTS, bad_weight, bad_weight_unseen
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.taps import Change, Inside, Tap, tapped
 
 if TYPE_CHECKING:

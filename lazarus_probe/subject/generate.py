@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
+from lazarus_probe.anatomy.forward_pass import cache_entries, forward, new_cache
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import is_finite, peak, refuse
-from lazarus_probe.subject.forward_pass import cache_entries, forward, new_cache
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

@@ -13,9 +13,10 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from lazarus_probe.anatomy.anatomy import Anatomy, UnsupportedArchitecture, anatomy_of, architecture
+from lazarus_probe.anatomy.random_state import random_state
 from lazarus_probe.backend import fit_threads
 from lazarus_probe.files.paths import user_path
-from lazarus_probe.subject.anatomy import Anatomy, UnsupportedArchitecture, anatomy_of, architecture
 from lazarus_probe.subject.encoding import (
     AddedTokens,
     PromptWarning,
@@ -25,7 +26,6 @@ from lazarus_probe.subject.encoding import (
     pieces,
 )
 from lazarus_probe.subject.identity import Identity
-from lazarus_probe.subject.random_state import random_state
 from lazarus_probe.warn import warn
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
@@ -89,11 +89,11 @@ class Subject:
             UnsupportedArchitecture: the parts of the model were not found.
         """
         from lazarus_probe.adapters.adapter_files import check_adapter, label
+        from lazarus_probe.anatomy.finite_weights import OTHER_WEIGHTS, bad_weight_unseen
         from lazarus_probe.checkpoints.errors import LoadError
         from lazarus_probe.checkpoints.load import load_parts
         from lazarus_probe.checkpoints.names import untrained_name
         from lazarus_probe.checkpoints.tokenizer_check import check_ids
-        from lazarus_probe.subject.finite_weights import OTHER_WEIGHTS, bad_weight_unseen
 
         if twin := untrained_name(str(name)):
             if adapter is not None:

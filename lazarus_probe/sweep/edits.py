@@ -11,9 +11,9 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.anatomy import Anatomy
 from lazarus_probe.hooks.places import place_of, tap_at
 from lazarus_probe.hooks.sites import Site, position_axis
-from lazarus_probe.subject.anatomy import Anatomy
 from lazarus_probe.sweep.grid import ALL, Jobs
 from lazarus_probe.sweep.sources import Values
 from lazarus_probe.taps import Tap

@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.anatomy import Anatomy
 from lazarus_probe.hooks.sites import Site, resolve
-from lazarus_probe.subject.anatomy import Anatomy
 
 Position = int | str
 Positions = Literal["each", "last", "all"] | Sequence[int]

@@ -10,9 +10,9 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.anatomy import Anatomy
 from lazarus_probe.hooks.sites import Site, resolve
 from lazarus_probe.subject import finite
-from lazarus_probe.subject.anatomy import Anatomy
 from lazarus_probe.subject.batches import Prompt
 
 

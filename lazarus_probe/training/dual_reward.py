@@ -20,7 +20,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from lazarus_probe.adapters.adapter import weights_key
-from lazarus_probe.subject.projections import adapted
+from lazarus_probe.anatomy.projections import adapted
 from lazarus_probe.subject.relative_depth import layer_at
 from lazarus_probe.training.batches import Sample, batches
 from lazarus_probe.training.loop import Optimisation, Step, optimizer_for, steps

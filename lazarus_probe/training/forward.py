@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.hooks.replay import replay, require_free_tail
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
-from lazarus_probe.subject.anatomy import UnsupportedArchitecture
 from lazarus_probe.subject.generate import new_cache
 from lazarus_probe.taps import Around, Tap, argument, tapped
 from lazarus_probe.training import fast_exp

@@ -15,10 +15,10 @@ import mlx.nn as nn
 from mlx import optimizers
 from mlx.utils import tree_flatten, tree_map
 
-from lazarus_probe.subject.anatomy import UnsupportedArchitecture
-from lazarus_probe.subject.finite_weights import bad_weight
+from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
+from lazarus_probe.anatomy.finite_weights import bad_weight
+from lazarus_probe.anatomy.random_state import random_key, set_random_key
 from lazarus_probe.subject.generate import forward
-from lazarus_probe.subject.random_state import random_key, set_random_key
 from lazarus_probe.training.forward import in_mode
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map_with_path
 
+from lazarus_probe.anatomy.random_state import random_key, set_random_key
 from lazarus_probe.files.weight_files import write_arrays
-from lazarus_probe.subject.random_state import random_key, set_random_key
 
 FILE = "state.safetensors"
 Arrays = dict[str, mx.array]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from lazarus_probe.adapters.adapter_files import check_adapter
+from lazarus_probe.anatomy.projections import adapted
 from lazarus_probe.cli import lazarus
 from lazarus_probe.subject import LoadError, Subject, forward
-from lazarus_probe.subject.projections import adapted
 
 TOKENS = mx.array([[3, 5, 7, 11, 13, 2]])
 # Inputs and outputs of the projections that matrices are made for.

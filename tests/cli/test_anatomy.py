@@ -28,7 +28,7 @@ def test_a_model_is_described_and_checked(capsys):
 
 
 def test_the_data_is_the_self_check(capsys):
-    """With --json the statements are those of `Subject.self_check`, as plain data."""
+    """With --json the statements are those of `self_check`, as plain data."""
     assert main(["anatomy", "-m", "organism", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     expected = self_check(Subject.load("organism"))

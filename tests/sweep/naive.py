@@ -109,7 +109,7 @@ def worst(subject: Subject, result: Sweep, targets: Any, sources: dict[str, Any]
 def worst_by_site(subject: Subject, results: list[Sweep], targets: Any, sources: dict[str, Any]) -> float:
     """The same where targets have one length, with one forward a site whose rows are its cells in all the sweeps.
 
-    The rows of a batch are what each prompt gives alone, as `Subject.self_check` holds of every architecture; one cell
+    The rows of a batch are what each prompt gives alone, as `self_check` holds of every architecture; one cell
     of each site is run alone here as well.
     """
     cells: list[tuple[Any, mx.array]] = []

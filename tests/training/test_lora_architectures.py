@@ -11,8 +11,8 @@ import pytest
 from mlx.utils import tree_flatten
 
 from lazarus_probe.adapters.adapter import load_adapter
+from lazarus_probe.anatomy.projections import projections
 from lazarus_probe.subject import Subject, UnsupportedArchitecture, forward
-from lazarus_probe.subject.projections import projections
 from lazarus_probe.training.lora.adapter import save_adapter, save_lora_weights
 from lazarus_probe.training.lora.lora import attach, attached
 from tests.architectures.zoo import architectures, build, config, random_tokens

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from lazarus_probe.anatomy.projections import found, sizes
 from lazarus_probe.experiments.classifier_emergence.material import PHASE2
 from lazarus_probe.experiments.classifier_emergence.readings import PARTS, Reading, read
 from lazarus_probe.hooks.replay import require_free_tail
 from lazarus_probe.subject.control_models import FIRST_SEED
-from lazarus_probe.subject.projections import found, sizes
 from lazarus_probe.training.batches import Sample, batches
 from lazarus_probe.training.dual_reward import DualReward
 from lazarus_probe.training.loop import Optimisation, steps

@@ -16,7 +16,7 @@ import mlx.nn as nn
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.subject.anatomy import UnsupportedArchitecture
+from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.taps import Tap, original, tapped
 
 if TYPE_CHECKING:

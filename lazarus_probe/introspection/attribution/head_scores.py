@@ -18,6 +18,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import at_threshold
@@ -29,7 +30,6 @@ from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.statistics import max_statistic_p
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.statistics.student import Estimate, mean_t_interval, next_above
-from lazarus_probe.subject.anatomy import UnsupportedArchitecture
 from lazarus_probe.subject.control_models import COUNT, built, control_models, faced
 from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.generate import forward

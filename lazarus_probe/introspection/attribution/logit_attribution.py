@@ -17,6 +17,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.hooks.additivity import PARTS, additivity
 from lazarus_probe.hooks.check import TOLERANCE
 from lazarus_probe.hooks.replay import replay, require_free_tail
@@ -30,7 +31,6 @@ from lazarus_probe.introspection.attribution.frozen_norm import (
 )
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.statistics.student import Estimate, mean_t_interval
-from lazarus_probe.subject.anatomy import UnsupportedArchitecture
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 
 if TYPE_CHECKING:

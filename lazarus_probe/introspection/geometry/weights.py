@@ -11,10 +11,10 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.subject.plain_weights import plain_weights
+from lazarus_probe.anatomy.plain_weights import plain_weights
 
 if TYPE_CHECKING:
-    from lazarus_probe.subject.parts import Parts
+    from lazarus_probe.anatomy.parts import Parts
     from lazarus_probe.subject.subject import Subject
 
 Numbers = Callable[[], NDArray[np.float32]]

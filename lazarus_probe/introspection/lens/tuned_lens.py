@@ -18,6 +18,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.files.paths import user_path
 from lazarus_probe.files.plain_json import read_json
@@ -29,7 +30,6 @@ from lazarus_probe.hooks.replay import require_free_tail
 from lazarus_probe.hooks.sites import resid_post, resolve
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.lens.logit_lens import LOGITS_PER_BATCH, LensResult, tail_log_probs
-from lazarus_probe.subject.anatomy import UnsupportedArchitecture
 from lazarus_probe.subject.batches import Prompt, by_length
 from lazarus_probe.subject.finite import refuse
 from lazarus_probe.subject.generate import forward

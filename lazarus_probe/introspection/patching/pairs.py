@@ -86,9 +86,9 @@ def said(subject: Subject, prompts: Sequence[str]) -> list[int]:
     """The most likely next token of each prompt."""
     import mlx.core as mx
 
+    from lazarus_probe.anatomy.forward_pass import forward
     from lazarus_probe.subject.batches import by_length, encode_all
     from lazarus_probe.subject.finite import require_finite
-    from lazarus_probe.subject.forward_pass import forward
 
     found = [0] * len(prompts)
     for indices, tokens in by_length(encode_all(subject, prompts)):

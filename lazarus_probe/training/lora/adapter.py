@@ -18,10 +18,10 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from lazarus_probe.adapters.adapter import base_of, names_in
+from lazarus_probe.anatomy.projections import Projection, adapted, is_lora, rank_of
 from lazarus_probe.checkpoints.formats import MLX_CONFIG, MLX_WEIGHTS, SEED_CONFIG, SEED_WEIGHTS
 from lazarus_probe.files.weight_files import write_unfinished
 from lazarus_probe.files.whole_files import whole_file
-from lazarus_probe.subject.projections import Projection, adapted, is_lora, rank_of
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

@@ -9,8 +9,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from lazarus_probe.subject.plain_weights import plain_weight
-from lazarus_probe.subject.projections import bare, is_lora
+from lazarus_probe.anatomy.plain_weights import plain_weight
+from lazarus_probe.anatomy.projections import bare, is_lora
 from lazarus_probe.warn import warn
 
 

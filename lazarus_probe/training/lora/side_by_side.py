@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from lazarus_probe.subject.projections import Projection, sizes, with_lora
+from lazarus_probe.anatomy.projections import Projection, sizes, with_lora
 from lazarus_probe.training.batches import Batch
 from lazarus_probe.training.lora.lora import attach_new
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlx.utils import tree_flatten
 
-from lazarus_probe.subject.anatomy import architecture
+from lazarus_probe.anatomy.anatomy import architecture
 
 
 @dataclass(frozen=True)

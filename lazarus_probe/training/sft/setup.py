@@ -13,9 +13,9 @@ import mlx.nn as nn
 import numpy as np
 
 from lazarus_probe.adapters.adapter_files import read_settings
+from lazarus_probe.anatomy.projections import adapted, rank_of
 from lazarus_probe.checkpoints.formats import MLX_CONFIG, MLX_WEIGHTS
 from lazarus_probe.files.paths import check_utf8, real_path
-from lazarus_probe.subject.projections import adapted, rank_of
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.batches import Sample
 from lazarus_probe.training.dual_reward import DualReward, class_tokens

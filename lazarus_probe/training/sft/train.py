@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
+from lazarus_probe.anatomy.projections import adapted, rank_of
+from lazarus_probe.anatomy.random_state import random_state
 from lazarus_probe.checkpoints.formats import MLX_WEIGHTS
 from lazarus_probe.files.whole_files import write_aside
-from lazarus_probe.subject.projections import adapted, rank_of
-from lazarus_probe.subject.random_state import random_state
 from lazarus_probe.training.batches import batches, collate
 from lazarus_probe.training.curve import draw_curve
 from lazarus_probe.training.log import Log

@@ -10,9 +10,9 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from lazarus_probe.subject.forward_pass import cache_entries, new_cache
-from lazarus_probe.subject.observe import BATCH, LENGTH, Call, Observation, observe
-from lazarus_probe.subject.parts import Parts, is_value, parts_of
+from lazarus_probe.anatomy.forward_pass import cache_entries, new_cache
+from lazarus_probe.anatomy.observe import BATCH, LENGTH, Call, Observation, observe
+from lazarus_probe.anatomy.parts import Parts, is_value, parts_of
 from lazarus_probe.taps import Tap, tapped
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from lazarus_probe.subject.forward_pass import new_cache
+from lazarus_probe.anatomy.forward_pass import new_cache
 from lazarus_probe.taps import Inside, Tap, tapped
 from lazarus_probe.taps.kernel import kernel_open
 

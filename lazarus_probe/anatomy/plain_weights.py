@@ -10,7 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from lazarus_probe.subject.random_state import random_state
+from lazarus_probe.anatomy.random_state import random_state
 
 
 def plain_weights(model: nn.Module) -> Iterator[tuple[str, tuple[int, ...], Callable[[], mx.array]]]:

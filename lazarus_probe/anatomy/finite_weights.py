@@ -10,9 +10,9 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from lazarus_probe.anatomy.anatomy import Anatomy
 from lazarus_probe.checkpoints.formats import INDEX
 from lazarus_probe.files.plain_json import read_json
-from lazarus_probe.subject.anatomy import Anatomy
 
 OTHER_WEIGHTS = "give other weights: the file is damaged, or its training diverged"
 

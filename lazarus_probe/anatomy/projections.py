@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from lazarus_probe.subject.anatomy import Anatomy, at_path
-from lazarus_probe.subject.random_state import random_state
+from lazarus_probe.anatomy.anatomy import Anatomy, at_path
+from lazarus_probe.anatomy.random_state import random_state
 
 if TYPE_CHECKING:
     from mlx_lm.tuner.lora import LoRALinear, LoRASwitchLinear

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import mlx.nn as nn
 
-from lazarus_probe.subject.anatomy import Anatomy
+from lazarus_probe.anatomy.anatomy import Anatomy
 
 
 class LoadedModel(Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from lazarus_probe.subject.observe import BATCH, LENGTH, Call, Observation
+from lazarus_probe.anatomy.observe import BATCH, LENGTH, Call, Observation
 
 # Names that mlx-lm's model files give to the part of a block that sees one position at a time.
 MLP_NAMES = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "moe", "mlp_block", "ff_proj", "channel_mixer")

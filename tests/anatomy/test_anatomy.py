@@ -6,8 +6,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import pytest
 
+from lazarus_probe.anatomy.anatomy import anatomy_of
 from lazarus_probe.subject import UnsupportedArchitecture
-from lazarus_probe.subject.anatomy import anatomy_of
 
 
 def test_the_parts_of_a_llama_are_found(make_llama):

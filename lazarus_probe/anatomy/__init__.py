@@ -1,0 +1,1 @@
+"""Where the parts of a model are, and what can be told of them without a tokenizer."""
