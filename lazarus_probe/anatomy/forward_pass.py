@@ -31,3 +31,8 @@ def cache_entries(cache: Iterable[Any]) -> Iterator[Any]:
         if entry is not None:
             yield entry
             yield from cache_entries(getattr(entry, "caches", ()))
+
+
+def log_softmax(logits: mx.array) -> mx.array:
+    """Log probabilities of logits (..., V), in the type that they have."""
+    return logits - mx.logsumexp(logits, axis=-1, keepdims=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 # What decimals of a depth such as 0.2777778 (layer 5 of 18) lack.
 ROUNDING = 1e-6
 
+EMBED = -1  # the embedding, as the place before layer 0
+
 
 def layer_at(depth: float, num_layers: int) -> int:
     """The layer at a relative depth: layer 12 of 22 is at depth 12/22, and is layer 12 of 22, 8 of 16, 4 of 8.

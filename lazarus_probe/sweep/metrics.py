@@ -10,6 +10,8 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import log_softmax
+
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
@@ -52,14 +54,14 @@ def logit_diff(answer: Tokens, other: Tokens, name: str = "logit_diff") -> Metri
 
 def probability(token: Tokens, name: str = "probability") -> Metric:
     """Probability of a token."""
-    return Metric(name, lambda logits, _, ids: mx.exp(_taken(_log_softmax(logits), ids[0])), (token,))
+    return Metric(name, lambda logits, _, ids: mx.exp(_taken(log_softmax(logits), ids[0])), (token,))
 
 
 def kl(name: str = "kl") -> Metric:
     """Divergence KL(unpatched || patched) of the next-token distributions, in nats."""
 
     def read(logits: mx.array, baseline: mx.array, _: list[mx.array]) -> mx.array:
-        before, after = _log_softmax(baseline), _log_softmax(logits)
+        before, after = log_softmax(baseline), log_softmax(logits)
         return (mx.exp(before) * (before - after)).sum(axis=-1)
 
     return Metric(name, read)
@@ -145,7 +147,3 @@ def _ids(subject: Subject, name: str, given: Tokens, count: int) -> NDArray[np.i
 
 def _taken(rows: mx.array, ids: mx.array) -> mx.array:
     return mx.take_along_axis(rows, ids[:, None], axis=1)[:, 0]
-
-
-def _log_softmax(logits: mx.array) -> mx.array:
-    return logits - mx.logsumexp(logits, axis=-1, keepdims=True)

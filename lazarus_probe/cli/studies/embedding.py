@@ -12,6 +12,7 @@ from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_layers
 from lazarus_probe.cli.probing.probe_text import accuracy, compared, r2, rivals, verdict_lines
 from lazarus_probe.cli.studies.operations import parse_operations
+from lazarus_probe.subject.relative_depth import EMBED
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.claim import Claim
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from lazarus_probe.introspection.studies.embedding import EmbeddingResult
     from lazarus_probe.statistics.measurement import Measurement
 
-EMBED = -1
 DEFAULT = (0, 1, 2)
 # By test, the declared claim about the embeddings, and that about a layer; the last two where not all are asked.
 CLAIMS = {

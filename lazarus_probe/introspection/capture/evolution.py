@@ -10,6 +10,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import log_softmax
 from lazarus_probe.introspection.capture.model_hooks import ModelHooks
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.lens.read_out import read_out
@@ -210,7 +211,7 @@ class LogitLens:
             raise IndexError(f"row {self.row} is out of range: the batch has rows 0 to {rows - 1}")
         hidden = mx.stack([state.hidden_states[layer][self.row, index] for layer in self.layers])[:, None]
         logits = read_out(self.subject, hidden, normalize)[:, 0].astype(mx.float32)
-        return place, np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
+        return place, np.array(log_softmax(logits))
 
 
 def _place(position: int, kept: tuple[int, ...], length: int) -> tuple[int, int]:

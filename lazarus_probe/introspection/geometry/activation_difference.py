@@ -201,11 +201,9 @@ def _relative(one: NDArray[np.float64], two: NDArray[np.float64]) -> NDArray[np.
 
 
 def _kl(logits: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    def log_softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        shifted = values - values.max(axis=1, keepdims=True)
-        return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+    from scipy.special import log_softmax
 
-    before, after = log_softmax(logits), log_softmax(others)
+    before, after = log_softmax(logits, axis=1), log_softmax(others, axis=1)
     return np.asarray(np.maximum((np.exp(before) * (before - after)).sum(axis=1), 0.0))
 
 

@@ -11,6 +11,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import log_softmax
 from lazarus_probe.introspection.lens.analysis import AnalysisResult
 from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig
 from lazarus_probe.introspection.lens.divergence import entropy, js_divergence, kl_divergence
@@ -66,7 +67,7 @@ def log_probs_of(subject: Subject, resid: NDArray[Any]) -> NDArray[Any]:
     """Log probabilities (K, V) in float32 of residual streams (K, 1, D)."""
     stream = mx.array(resid).astype(getattr(mx, subject.dtype))
     logits = read_out(subject, stream)[:, 0].astype(mx.float32)
-    return np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
+    return np.array(log_softmax(logits))
 
 
 def predictions(subject: Subject, log_probs: NDArray[Any], top_k: int) -> list[TokenPrediction]:

@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import log_softmax
 from lazarus_probe.hooks import Site, collect, replay, resid_post, resolve
 from lazarus_probe.hooks.replay import require_free_tail
 from lazarus_probe.subject.batches import Prompt
@@ -110,7 +111,7 @@ def tail_log_probs(subject: Subject, resid: mx.array) -> NDArray[np.float32]:
         largest = np.array(logits.max(axis=-1))
         if not np.isfinite(largest).all():
             refuse_state(subject, resid, start + int(np.argmin(np.isfinite(largest))))
-        parts.append(np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True)))
+        parts.append(np.array(log_softmax(logits)))
     return np.concatenate(parts)
 
 

@@ -18,7 +18,7 @@ from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, read, words
-from lazarus_probe.introspection.probing.layer_scan import EMBED, KIND, LayerScore, Scan
+from lazarus_probe.introspection.probing.layer_scan import KIND, LayerScore, Scan
 from lazarus_probe.statistics.folds import encode
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.probes.linear import in_span, standardise
@@ -26,6 +26,7 @@ from lazarus_probe.statistics.probes.logistic import fit_logistic
 from lazarus_probe.statistics.probes.out_of_fold import USUAL_STRENGTH
 from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.control_models import control_models
+from lazarus_probe.subject.relative_depth import EMBED
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

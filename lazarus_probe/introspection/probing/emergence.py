@@ -31,12 +31,11 @@ from lazarus_probe.statistics.probes.held_out import (
     null_of,
 )
 from lazarus_probe.statistics.threads import one_thread
+from lazarus_probe.subject.relative_depth import EMBED
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.control_models import ControlModels
     from lazarus_probe.subject.subject import Subject
-
-EMBED = -1
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from lazarus_probe.introspection.probing.probe import measure
 from lazarus_probe.statistics import Kind
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.threads import one_thread
+from lazarus_probe.subject.relative_depth import EMBED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 # The embedding's place among layers, as in `emergence`.
-EMBED = -1
 
 
 def site_of(place: int) -> Site:

@@ -31,8 +31,8 @@ from lazarus_probe.statistics.probes.held_out import (
 )
 from lazarus_probe.statistics.probes.linear import USUAL_PENALTY, hat, standardise
 from lazarus_probe.statistics.probes.logistic import indicate
+from lazarus_probe.subject.relative_depth import EMBED
 
-EMBED = -1
 # Groups that each class needs, for the layer to be chosen on some of the training side and tested on the rest.
 TO_CHOOSE = 3
 # Folds within a training side.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import inf
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.statistics import Interval, max_statistic_p, paired_interval, proportion_interval
+from lazarus_probe.statistics.student import mean_t_interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,8 @@ class Effect:
                 return proportion_interval(values, units)
             found = paired_interval(values, units)
         else:
-            found = _student(np.array([values[units == one].mean() for one in np.unique(units)]))
+            _, low, high = mean_t_interval([values[units == one].mean() for one in np.unique(units)])
+            found = Interval(float(low), float(high))
         return Interval(max(found.low, self.bounds[0]), min(found.high, self.bounds[1]))
 
     def p(self) -> list[float | None]:
@@ -93,10 +95,3 @@ class Effect:
             "random_high": float(random.max()) if known else None,
             "p": p,
         }
-
-
-def _student(values: NDArray[np.float64]) -> Interval:
-    from scipy.special import stdtrit
-
-    reach = float(stdtrit(len(values) - 1, 0.975)) * float(values.std(ddof=1)) / sqrt(len(values))
-    return Interval(float(values.mean()) - reach, float(values.mean()) + reach)

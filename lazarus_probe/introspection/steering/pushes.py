@@ -14,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lazarus_probe.anatomy.forward_pass import log_softmax
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.sites import resid_post
@@ -210,6 +211,6 @@ def _checked(subject: Subject, pushes: Pushes) -> int:
 def _next(subject: Subject, tokens: mx.array, cache: list[Any], left: mx.array) -> mx.array:
     """Log probabilities (B, V) of the token after tokens (B, L), in float32, of which some are `left` to run."""
     logits = require_finite(subject, tokens, subject.model(left, cache=cache)[:, -1].astype(mx.float32))
-    found = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-    mx.eval(found)
-    return found
+    log_probs = log_softmax(logits)
+    mx.eval(log_probs)
+    return log_probs

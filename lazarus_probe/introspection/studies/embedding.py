@@ -19,10 +19,11 @@ from lazarus_probe.hooks import ActivationStore, Site
 from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.geometry.similarity import similarity
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, by_phrasing
-from lazarus_probe.introspection.probing.layer_probes import EMBED, probes
+from lazarus_probe.introspection.probing.layer_probes import probes
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.subject.control_models import ControlModels, control_models
+from lazarus_probe.subject.relative_depth import EMBED
 from lazarus_probe.sweep.progress import bar
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS, OPERATIONS

@@ -237,13 +237,10 @@ def _formats(with_space: Asked, without: Asked, control: Asked, scores: NDArray[
 
 def _kl(before: NDArray[Any], after: NDArray[Any]) -> float:
     """KL(before || after) in nats, from logits (V,)."""
-    one, two = (_log_softmax(scores.astype(np.float64)) for scores in (before, after))
+    from scipy.special import log_softmax
+
+    one, two = (log_softmax(logits.astype(np.float64)) for logits in (before, after))
     return max(0.0, float(np.exp(one) @ (one - two)))
-
-
-def _log_softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    scores = scores - scores.max()
-    return np.asarray(scores - np.log(np.exp(scores).sum()))
 
 
 def _layer(layer: int, matrix: NDArray[np.float64]) -> LayerFormats:

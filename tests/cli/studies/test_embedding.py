@@ -12,13 +12,14 @@ import pytest
 from lazarus_probe.claims.claim import read_claims
 from lazarus_probe.claims.verdict import Outcome
 from lazarus_probe.cli.lazarus import main
-from lazarus_probe.cli.studies.embedding import EMBED, absence_of, claim_of, interpretation, judged, text
+from lazarus_probe.cli.studies.embedding import absence_of, claim_of, interpretation, judged, text
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.geometry.similarity import similarity
 from lazarus_probe.introspection.studies.embedding import ALL, EmbeddingResult, Sizes, embedding, task_types
 from lazarus_probe.statistics.measurement import Control
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import control_models
+from lazarus_probe.subject.relative_depth import EMBED
 from lazarus_probe.training.lora.adapter import save_lora_weights
 from lazarus_probe.training.lora.lora import attached
 

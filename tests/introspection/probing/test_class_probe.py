@@ -11,9 +11,10 @@ from lazarus_probe.cli.probing.class_reading import verdict_lines, verdict_of
 from lazarus_probe.hooks import trace
 from lazarus_probe.introspection.probing.class_probe import class_probe, labelled_classes, probabilities
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, Readings
-from lazarus_probe.introspection.probing.layer_scan import EMBED, Scan
+from lazarus_probe.introspection.probing.layer_scan import Scan
 from lazarus_probe.statistics import grouped_folds
 from lazarus_probe.subject import Subject
+from lazarus_probe.subject.relative_depth import EMBED
 
 PAIRS = [(int(a), int(b)) for a, b in np.random.default_rng(0).integers(2, 50, (60, 2))]
 

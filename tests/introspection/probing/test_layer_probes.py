@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks import ActivationStore
-from lazarus_probe.introspection.probing.layer_probes import EMBED, probes, site_of
+from lazarus_probe.introspection.probing.layer_probes import probes, site_of
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.statistics.probes.held_out import Problem, held_out
 from lazarus_probe.subject.control_models import control_models
+from lazarus_probe.subject.relative_depth import EMBED
 
 
 def test_all_places_are_read_in_one_run(grouped):
