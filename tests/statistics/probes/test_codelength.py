@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from lazarus_probe.statistics.probes import codelength
+from lazarus_probe.statistics import codelength
 from lazarus_probe.statistics.probes.codelength import STEPS, STRENGTHS
 
 
