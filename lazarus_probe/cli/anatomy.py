@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lazarus_probe.hooks.check import Check
-    from lazarus_probe.hooks.self_check import SelfCheck
+    from lazarus_probe.hooks.model_check import SelfCheck
     from lazarus_probe.subject.subject import Subject
 
 
@@ -28,7 +28,7 @@ def anatomy(model: Model = "organism", adapter: Adapter = None, as_json: AsJson 
 
 def show_anatomy(subject: Subject, as_json: bool) -> bool:
     """Print a model's anatomy and self-check; whether every required statement holds."""
-    from lazarus_probe.hooks.self_check import self_check
+    from lazarus_probe.hooks.model_check import self_check
 
     result = self_check(subject)
     if as_json:

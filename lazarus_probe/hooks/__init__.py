@@ -6,8 +6,8 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.captures import Captures, HookError
 from lazarus_probe.hooks.compiled import compiled
 from lazarus_probe.hooks.interventions import Intervention, mean, noise, patch, resample, scale, steer, zero
+from lazarus_probe.hooks.model_check import SelfCheck, self_check
 from lazarus_probe.hooks.replay import replay, resume
-from lazarus_probe.hooks.self_check import SelfCheck, self_check
 from lazarus_probe.hooks.sites import (
     Site,
     attn_out,

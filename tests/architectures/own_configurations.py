@@ -22,7 +22,7 @@ import lazarus_probe  # noqa: F401 - chooses the BLAS, which must happen before 
 
 import mlx.core as mx  # isort: skip
 
-from lazarus_probe.hooks.self_check import self_check
+from lazarus_probe.hooks.model_check import self_check
 from lazarus_probe.subject import Subject, UnsupportedArchitecture
 
 TESTS = "tests/test_models.py"

@@ -10,7 +10,7 @@ from typing import Any
 
 import zoo
 
-from lazarus_probe.hooks.self_check import SelfCheck, self_check
+from lazarus_probe.hooks.model_check import SelfCheck, self_check
 from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.subject import Subject, UnsupportedArchitecture
 

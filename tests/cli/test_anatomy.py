@@ -8,8 +8,8 @@ import pytest
 
 from lazarus_probe.cli.anatomy import spans
 from lazarus_probe.cli.lazarus import main
-from lazarus_probe.hooks import self_check as checks
-from lazarus_probe.hooks.self_check import self_check
+from lazarus_probe.hooks import model_check as checks
+from lazarus_probe.hooks.model_check import self_check
 from lazarus_probe.subject import Subject
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks import Intervention, collect, compiled, hooked, patch, scale, trace
+from lazarus_probe.hooks.model_check import self_check
 from lazarus_probe.hooks.replay import require_free_tail
-from lazarus_probe.hooks.self_check import self_check
 from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.introspection.generation.completions import generate
 from lazarus_probe.introspection.generation.continuation import continuation_probability

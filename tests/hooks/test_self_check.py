@@ -10,7 +10,7 @@ import pytest
 
 from lazarus_probe.hooks import additivity, places, trace
 from lazarus_probe.hooks.check import distance
-from lazarus_probe.hooks.self_check import self_check
+from lazarus_probe.hooks.model_check import self_check
 from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.subject import Subject
 

@@ -10,7 +10,7 @@ import mlx.core as mx
 import pytest
 
 from lazarus_probe.hooks import Intervention, hooked, trace
-from lazarus_probe.hooks.self_check import self_check
+from lazarus_probe.hooks.model_check import self_check
 from lazarus_probe.subject import LoadError, NotFinite, Subject, forward
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.sweep import Mean, kl, sweep
