@@ -34,46 +34,56 @@ def neurons(
     model: Model,
     prompts: Prompts,
     layer: Annotated[
-        int | None, typer.Option("--layer", "-l", help="The layer.", show_default="the direction's")
+        int | None, typer.Option("--layer", "-l", help="Layer to look at.", show_default="the direction's")
     ] = None,
     layers: Annotated[str | None, typer.Option(help="Several layers, as in 0,4-7, or all.")] = None,
-    neurons: Annotated[str | None, typer.Option("--neurons", "-n", help="Which, as in 3,17,100-110.")] = None,
-    neuron_names: Annotated[str | None, typer.Option(help="What to call them: a|b.")] = None,
+    neurons: Annotated[
+        str | None, typer.Option("--neurons", "-n", help="Neurons to show, as in 3,17,100-110.")
+    ] = None,
+    neuron_names: Annotated[str | None, typer.Option(help="Names for the neurons: a|b.")] = None,
     from_direction: Annotated[
-        Path | None, typer.Option(help="The neurons of the largest weights of this saved direction.")
+        Path | None, typer.Option(help="Show the neurons with the largest weights in this saved direction.")
     ] = None,
     auto_discover: Annotated[
-        bool, typer.Option("--auto-discover", help="Search all neurons for those that tell --labels apart.")
+        bool, typer.Option("--auto-discover", help="Search all neurons for those that separate --labels.")
     ] = False,
-    labels: Annotated[str | None, typer.Option(help="A label a prompt: a|a|b, or @FILE.")] = None,
+    labels: Annotated[str | None, typer.Option(help="One label per prompt: a|a|b, or @FILE.")] = None,
     groups: Annotated[
         str | None,
-        typer.Option(help="With --labels: a group a prompt, which splits keep whole; g1|g1|g2, or @FILE."),
+        typer.Option(
+            help="With --labels: one group per prompt, g1|g1|g2 or @FILE. Groups are never split between "
+            "train and test."
+        ),
     ] = None,
     top_k: Annotated[
         int | None,
-        typer.Option(min=1, help="How many, of --from-direction or --auto-discover.", show_default="10"),
+        typer.Option(
+            min=1, help="Number of neurons with --from-direction or --auto-discover.", show_default="10"
+        ),
     ] = None,
     site: Annotated[
         Site,
         typer.Option(
-            help="resid_post: coordinates of the residual stream after the layer, which this command calls neurons; "
-            "neurons: activations of the layer's MLP, which the word means elsewhere."
+            help="resid_post: coordinates of the residual stream after the layer, which this command calls "
+            "neurons; neurons: activations of the layer's MLP, the usual meaning of the word."
         ),
     ] = Site.RESID_POST,
     steer: Annotated[
         str | None, typer.Option(metavar="FILE[:C]", help="Add C times this direction at the last token.")
     ] = None,
-    strength: Annotated[float | None, typer.Option(help="Of --steer, without :C.", show_default="1")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="Steering strength, if --steer has no :C.", show_default="1")
+    ] = None,
     adapter: Adapter = None,
     seed: Seed = 0,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what single neurons do at the last token of each prompt, and find those that tell labels apart.
+    """Show what single neurons do at the last token of each prompt, and find those that separate labels.
 
     A search among thousands of neurons always finds some: p is that of the best of all of them under shuffled labels,
-    and the search is tested on held-out prompts, beside neurons of untrained and lesioned models and counts of tokens.
+    and the search is tested on held-out prompts, and compared with neurons of untrained and lesioned models and with
+    token counts.
     """
     check_output(output)
     texts = parse_prompts(prompts)
