@@ -60,7 +60,7 @@ def answer_emergence(
     interventions: Sequence[Intervention] = (),
     prefix: str = "",
 ) -> AnswerEmergence:
-    """Let the model go on from a prompt, find the answer by parsing, and read the lens where it begins.
+    """Let the model continue a prompt, find the answer by parsing, and read the lens where it begins.
 
     Args:
         analyzer: of the model.

@@ -1,8 +1,8 @@
-"""At which layer does the logit lens say the answer, or a word for what is asked?
+"""Lens emergence: at which layer does the logit lens predict the answer, or a word for the task?
 
-A lens reads some token everywhere. So the token in question stands beside that of another prompt, beside the same
-lens on untrained models and on lesioned ones, whose embeddings alone are trained, and, where a layer is claimed to be
-the one, beside an earlier layer.
+A lens reads some token everywhere. So the token in question is compared with that of another prompt, with the same
+lens on untrained models and on lesioned ones, whose embeddings alone are trained, and, where one layer is claimed,
+with an earlier layer.
 """
 
 from __future__ import annotations

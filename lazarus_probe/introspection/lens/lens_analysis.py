@@ -98,11 +98,11 @@ def described(
         subject: the model.
         prompt: as text.
         ids: its tokens.
-        layers: those asked for.
+        layers: the requested ones.
         log_probs: (V,) by layer, of those and of the last.
         tracked: the texts to follow.
-        config: what was asked for.
-        contributions: what the blocks write, if that was asked for.
+        config: what was requested.
+        contributions: what the blocks write, if that was requested.
     """
     chosen = {layer: log_probs[layer] for layer in layers}
     return AnalysisResult(
