@@ -69,7 +69,7 @@ class NeuronMap:
         weights: by neuron, in the direction that was given.
         discovered: whether the neurons were searched for.
         separation: of the labels, if there are.
-        unsteered: by layer, (N, K) without the push; None where there was none.
+        unsteered: by layer, (N, K) without steering; None where there was none.
         push: name, layer and coefficient of the direction that was added.
     """
 
