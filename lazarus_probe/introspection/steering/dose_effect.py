@@ -1,4 +1,4 @@
-"""One effect of pushes at several doses, beside that of random directions."""
+"""One effect of steering vectors at several doses, compared with that of random directions."""
 
 from __future__ import annotations
 

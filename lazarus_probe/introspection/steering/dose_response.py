@@ -1,7 +1,7 @@
-"""How much a direction does at each dose, beside random directions of equal norm.
+"""How much a direction does at each dose, compared with random directions of equal norm.
 
-Any push of some size moves what a model says. So the curve of a direction is held against those of directions drawn at
-random: under the hypothesis that it is one of them, every order of the curves is as likely, whatever the doses do.
+Any steering vector of some size moves what a model says. So the curve of a direction is compared with those of random
+directions: under the hypothesis that it is one of them, every order of the curves is as likely, whatever the doses do.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DoseResponse:
     Attributes:
         prompts: asked.
         doses: in lengths of the direction.
-        layer: pushed after the block.
+        layer: steered after the block.
         position: where; see `Pushes`.
         norm: of the direction.
         target: what it should make the model say; None where nothing was named.
@@ -153,7 +153,7 @@ class DoseResponse:
         return table(f"Dose and response, layer {self.layer}", ["coefficient", *names], rows)
 
     def draw(self, image: Path) -> Path:
-        """Draw each effect against the dose, beside the range of the random directions; the suffix says how."""
+        """Draw each effect against the dose, with the range of the random directions; the suffix says how."""
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(4.5 * len(self.effects), 3.4), layout="constrained")
@@ -206,7 +206,7 @@ def dose_response(
         subject: the model.
         prompts: P texts.
         vector: (D,) the direction, in the units of the residual stream.
-        layer: pushed after the block.
+        layer: steered after the block.
         doses: K coefficients.
         target: a token, or a number.
         position: where; see `Pushes`.

@@ -1,4 +1,4 @@
-"""Adding vectors to the residual stream: many pushes on many prompts, in batches rather than one after the other.
+"""Steering vectors added to the residual stream: many vectors on many prompts, in batches.
 
 Activation addition (Turner et al. 2023, arXiv:2308.10248); from the prompt's end on as in Rimsky et al. 2023
 (arXiv:2312.06681), or everywhere as in Arditi et al. 2024 (arXiv:2406.11717).
@@ -109,7 +109,7 @@ def readings(
     *,
     check: Callable[[], None] = lambda: None,
 ) -> dict[str, NDArray[np.float64]]:
-    """Numbers (P, K) read from the next token's log probabilities under each push, beside those without any.
+    """Numbers (P, K) read from the next token's log probabilities under each steering vector, and without any.
 
     Raises:
         ValueError: no prompts, an empty one, or vectors of another width than the model's.
