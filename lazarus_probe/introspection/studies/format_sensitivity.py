@@ -109,7 +109,7 @@ class FormatSensitivity:
         return None
 
     def measurement(self) -> Measurement | None:
-        """The share of prompts whose answer the space changes, beside that of a space before them; None if `lack`."""
+        """The share of prompts whose answer the space changes, and that of a leading space; None if `lack`."""
         if self.lack() is not None:
             return None
         changed = np.array([one.changed for one in self.prompts], dtype=np.float64)
