@@ -70,7 +70,7 @@ class Broken:
 
     Attributes:
         broken: (K, N).
-        said: (K, N) what is said instead.
+        said: (K, N) the ablated model's completions.
         edits: (K,) what was done.
     """
 

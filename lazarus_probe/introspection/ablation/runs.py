@@ -82,7 +82,7 @@ class Row:
         name: as in `L3`, `L3+4` or `random 1`.
         layers: those ablated together; empty for a random control.
         method: what took the place of the outputs.
-        said: (N,) texts.
+        said: (N,) completions.
         passes: (N,) whether each passes its criterion.
         size: coordinates replaced.
         damage: what the same replacement does to unrelated prompts, where that was measured.

@@ -84,7 +84,7 @@ class LayerSimilarity:
         return verdict is not None and verdict.outcome is Outcome.SUPPORTED
 
     def lack(self) -> str | None:
-        """Why nothing can be said of the groups; None where it can."""
+        """Why nothing can be claimed about the groups; None where it can."""
         if self.labels is None:
             return "no labels, so there are no groups to tell apart"
         sizes = sorted(self.labels.count(label) for label in set(self.labels))

@@ -120,7 +120,7 @@ def crystallisation(
         units: (N,) the independent unit of each prompt.
         layer: where the lens reads, after the block.
         score: `rank` counts the prompts whose token is among the `top`, `probability` is the mean.
-        top: how many tokens count as said.
+        top: how many of the top tokens count.
         before: an earlier layer.
         others: N sets of tokens that would be wrong; those of other prompts unless given.
         store: activations shared with other claims.

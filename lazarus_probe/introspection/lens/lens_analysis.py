@@ -1,4 +1,4 @@
-"""From the distributions that the lens reads for one prompt to what is said about it."""
+"""From the distributions that the lens reads for one prompt to its analysis."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def described(
     config: AnalysisConfig,
     contributions: list[ResidualContribution],
 ) -> AnalysisResult:
-    """What is said about one prompt.
+    """The analysis of one prompt.
 
     Args:
         subject: the model.

@@ -101,7 +101,7 @@ class PatchResult:
 
     @property
     def critical_layer(self) -> int | None:
-        """The first layer with full transfer, if it says anything: see `doubt`."""
+        """The first layer with full transfer, if it is interpretable: see `doubt`."""
         return None if self.doubt else self.full_transfer_layer
 
     def measurement(self) -> Measurement | None:

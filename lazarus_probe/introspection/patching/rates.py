@@ -44,7 +44,7 @@ class PatchRates:
         layers: that were patched.
         rates: by layer, the rate of full transfer and its controls.
         effects: (layers, N) of `EFFECTS`.
-        outputs: (layers, N) what the model said.
+        outputs: (layers, N) the patched model's completions.
         numbers: by metric (layers,), the mean over pairs.
         chosen: the layer chosen on one half of the pairs; None if none transfers often there.
         confirmed: the rate at that layer on the other half, with the damage of the same patch: the other half's

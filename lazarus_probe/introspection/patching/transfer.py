@@ -52,7 +52,7 @@ class Effects:
         layers: patched, after the block.
         positions: patched, negative from the end.
         effects: (layers, positions, N) of `EFFECTS`.
-        texts: (layers, positions, N) what the model said.
+        texts: (layers, positions, N) the patched model's completions.
     """
 
     layers: tuple[int, ...]

@@ -170,7 +170,7 @@ def read_neurons(
 
 
 def check_push(direction: Direction, layers: Sequence[int], site: SiteKind, width: int) -> None:
-    """Refuse a push that fits nowhere or that no layer shown can see.
+    """Refuse a direction of another width, or one added after every layer shown.
 
     Raises:
         ValueError: it is of another width, or all layers lie before it.

@@ -21,7 +21,7 @@ class Effect:
         name: what it is called in the data.
         values: (K, P) under the direction.
         random: (R, K, P) under each random direction.
-        unsteered: (P,) without a push.
+        unsteered: (P,) without steering.
         prompts: (P,) that it is on.
         doses: (K,) coefficients.
     """

@@ -45,9 +45,9 @@ class DoseResponse:
         norm: of the direction.
         target: what it should make the model say; None where nothing was named.
         effects: by name; see `dose_response`.
-        answers: (K, P) what the model said.
+        answers: (K, P) the steered model's completions.
         seed: of the random directions and of intervals.
-        damage: what the push at the best dose does to unrelated prompts; None where nothing can be claimed.
+        damage: the effect of the best dose on unrelated prompts; None where nothing can be claimed.
     """
 
     prompts: tuple[str, ...]
@@ -63,7 +63,7 @@ class DoseResponse:
 
     @property
     def primary(self) -> str:
-        """The effect that a verdict is about: what is said, if the target is a number; else its probability."""
+        """The effect that a verdict is about: the completion, if the target is a number; else its probability."""
         names = ("target_answered", "target_probability", "kl")
         return next(name for name in names if name in self.effects)
 

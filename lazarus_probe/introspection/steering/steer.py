@@ -241,7 +241,7 @@ def over_directions(
 def _under(
     subject: Subject, prompts: Sequence[str], pushes: Floats, layer: int, max_tokens: int
 ) -> list[list[str]]:
-    """(K, P) what the model says when each of K pushes (D,) is added at the last position of each prompt alone."""
+    """(K, P) completions with each of K steering vectors (D,) added at the last position of each prompt alone."""
     acting = Pushes(layer, pushes.astype(np.float32), "last")
     rows = pushed(subject, prompts, acting, max_tokens)
     return [[row[push].text for row in rows] for push in range(len(pushes))]

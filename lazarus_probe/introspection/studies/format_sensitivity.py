@@ -36,7 +36,7 @@ class Asked:
     Attributes:
         prompt: as it was asked.
         tokens: it, in tokens.
-        output: what the model said.
+        output: the model's completion.
         answer: the number that begins with, or None.
         right: whether that is the right one; None where no right one is known.
     """
