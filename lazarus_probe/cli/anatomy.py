@@ -1,4 +1,4 @@
-"""`lazarus anatomy`: what a model has inside, and whether hooks do on it what they say."""
+"""`lazarus anatomy`: the structure of a model, and whether hooks work correctly on it."""
 
 from __future__ import annotations
 

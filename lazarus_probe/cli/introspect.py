@@ -1,4 +1,4 @@
-"""`lazarus introspect`: what goes on inside a model, and what training does to it."""
+"""`lazarus introspect`: what happens inside a model, and what training changes in it."""
 
 from __future__ import annotations
 

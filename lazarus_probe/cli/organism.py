@@ -1,4 +1,4 @@
-"""`lazarus organism`: the bundled models, trained again, and scored on what they know."""
+"""`lazarus organism`: the bundled models, retrained, and scored on what they know."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _recipe_of(subject: Subject) -> Recipe:
         raise ValueError(f"{subject.name} has no folder for a card; give a trained model")
     file = real_path(subject.path).parent / RECIPE.name
     if not file.is_file():
-        raise ValueError(f"{file} is missing: a card says how a model was trained, as that file does")
+        raise ValueError(f"{file} is missing: the card takes from it how the model was trained")
     recipe = read_recipe(file)
     for name, value in recipe.model.model_dump().items():
         given = subject.config.get(name)

@@ -1,4 +1,4 @@
-"""`lazarus report`: what runs have found, and what changed between two of them."""
+"""`lazarus report`: the results of runs, and what changed between two of them."""
 
 from __future__ import annotations
 

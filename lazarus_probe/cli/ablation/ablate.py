@@ -1,4 +1,4 @@
-"""`lazarus introspect ablate`: what a model says without a component of some layers."""
+"""`lazarus introspect ablate`: completions of a model without a component of some layers."""
 
 from __future__ import annotations
 
@@ -145,7 +145,9 @@ def _pair(text: str) -> tuple[str, str]:
     """
     prompt, colon, expected = text.rpartition(":")
     if not colon or not prompt or not expected:
-        raise ValueError(f"--prompts {text!r}: write a prompt, a colon and what passes, as in '45*45=:2025'")
+        raise ValueError(
+            f"--prompts {text!r}: write a prompt, a colon and the expected output, as in '45*45=:2025'"
+        )
     return prompt, expected
 
 

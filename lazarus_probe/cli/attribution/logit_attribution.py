@@ -1,4 +1,4 @@
-"""`lazarus introspect logit-attribution`: what each component adds to a logit by itself."""
+"""`lazarus introspect logit-attribution`: the direct contribution of each component to a logit."""
 
 from __future__ import annotations
 

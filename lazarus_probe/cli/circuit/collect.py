@@ -51,7 +51,7 @@ def collect(
     from lazarus_probe.circuit.dataset import read_prompts
 
     if attention and position == "mean":
-        raise ValueError("--attention is of one position: give --at last or a number, not mean")
+        raise ValueError("--attention works at one position: give --at last or a number, not mean")
     prompts = read_prompts(dataset)
     count = num_layers_of(model)
     from rich.console import Console

@@ -140,7 +140,7 @@ def chosen_sets(datasets: str | None, category: str | None) -> list[ProbeSet]:
     there = sorted({each.category for each in sets if each.category})
     sets = [each for each in sets if each.category == category]
     if not sets:
-        raise ValueError(f"--category {category}: no set is of it; {one_of(category, there)}")
+        raise ValueError(f"--category {category}: no set belongs to it; {one_of(category, there)}")
     return sets
 
 

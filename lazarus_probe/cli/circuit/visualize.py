@@ -147,7 +147,7 @@ def check_options(
     if (model is None) != (prompt is None) and (model is not None or "attention" not in wanted):
         raise ValueError("--model and --prompt belong together: the model runs the prompt")
     if model is not None and not {"attention", "logits"} & set(wanted):
-        raise ValueError("--model and --prompt are of use with --attention and --logits only")
+        raise ValueError("--model and --prompt apply to --attention and --logits only")
     if "logits" in wanted and not everything and model is None:
         raise ValueError("--logits needs --model and --prompt: the lens reads a run of the model")
     if "umap" in wanted and not everything:
@@ -212,7 +212,7 @@ def draw_attention(task: Task) -> None:
     there = [layer for layer in task.layers if layer in collected.patterns]
     if not there:
         raise ValueError(
-            "the file keeps no attention; collect with --attention, or give --model and --prompt"
+            "the file holds no attention; collect with --attention, or give --model and --prompt"
         )
     row = row_of(collected, task.prompt)
     tokens = list(collected.tokens[row])
@@ -233,7 +233,9 @@ def row_of(collected: Collected, prompt: str | None) -> int:
     if prompt is None:
         return 0
     if prompt not in texts:
-        raise ValueError(f"--prompt {prompt!r} is none of the file's; give one of them, or --model to run it")
+        raise ValueError(
+            f"--prompt {prompt!r} is not one of the file's prompts; give one of them, or --model to run it"
+        )
     return texts.index(prompt)
 
 

@@ -1,4 +1,4 @@
-"""`lazarus introspect commutativity`: is `a*b` held in the state of `b*a`, more than like prompts are?"""
+"""`lazarus introspect commutativity`: are the states of `a*b` and `b*a` alike, more than those of similar prompts?"""
 
 from __future__ import annotations
 

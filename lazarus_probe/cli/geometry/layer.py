@@ -1,4 +1,4 @@
-"""`lazarus introspect layer`: how alike prompts are at each layer, and which layers hold groups of them apart."""
+"""`lazarus introspect layer`: how similar prompts are at each layer, and which layers separate groups of them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def layer(
             "--prompts has one prompt, which nothing can be compared with; give two, as in 'one|two'"
         )
     if untrained in (1, 2):
-        raise ValueError(f"--untrained {untrained}: so few do not show their spread; give 0, or at least 3")
+        raise ValueError(f"--untrained {untrained}: too few to estimate their spread; give 0, or at least 3")
     subject = Subject.load(model, adapter)
     with watched("compare") as check:
         found = layer_similarity(subject, texts, groups, chosen, untrained=untrained, seed=seed, check=check)
@@ -72,10 +72,10 @@ def labels_of(text: str, count: int) -> list[str]:
     labels = [label.strip() for label in checked_text(text, "--labels").split(",")]
     if "" in labels:
         raise ValueError(
-            f"--labels {text!r}: label {labels.index('')} is empty; give one a prompt, as in a,b,a"
+            f"--labels {text!r}: label {labels.index('')} is empty; give one per prompt, as in a,b,a"
         )
     if len(labels) != count:
-        raise ValueError(f"--labels has {len(labels)} labels for {count} prompts; give one a prompt")
+        raise ValueError(f"--labels has {len(labels)} labels for {count} prompts; give one per prompt")
     return labels
 
 

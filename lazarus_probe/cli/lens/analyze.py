@@ -1,4 +1,4 @@
-"""`lazarus introspect analyze`: a prompt read by the logit lens, layer by layer, as it is or under edits."""
+"""`lazarus introspect analyze`: a prompt read with the logit lens, layer by layer, unedited or under edits."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def _answers(
     if not (expected is not None if wanted is None else wanted):
         for name, value in (("--expected", expected), ("--gen-tokens", gen_tokens)):
             if value is not None:
-                raise ValueError(f"{name} {value} is about finding the answer; give --find-answer")
+                raise ValueError(f"{name} {value} applies to finding the answer; give --find-answer")
         return None
     if expected is not None and len(texts) > 1:
         raise ValueError(f"--expected {expected!r} is one answer for {len(texts)} prompts; give one prompt")

@@ -1,4 +1,4 @@
-"""`lazarus introspect compare`: what two models make of one prompt."""
+"""`lazarus introspect compare`: two models on one prompt, layer by layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lazarus introspect logit-lens`: whether words are what a layer would say."""
+"""`lazarus introspect logit-lens`: whether words rank first after a layer."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def read(
     check_output(output)
     prompts, at = parse_prompt(prompt), parse_position(position)
     if at == "all":
-        raise ValueError("--position all is not read by the lens; give last or a number")
+        raise ValueError("the lens does not read --position all; give last or a number")
     from lazarus_probe.checkpoints.names import num_layers_of
     from lazarus_probe.introspection.lens.tuned_lens import read_lens
 
@@ -164,7 +164,7 @@ def texts_of(data: str | None, samples: int | None, seed: int) -> list[str]:
         drawn = sample(random.Random(seed), samples or SAMPLES)  # noqa: S311 - a draw, not a secret
         return [line.prompt + line.response for line in drawn]
     if samples is not None:
-        raise ValueError("--samples is of the organism's corpus, and --data brings its own; leave one out")
+        raise ValueError("--samples applies to the organism's corpus, not to --data; leave one out")
     if data.startswith("@"):
         return parse_prompts(data, "--data")
     from lazarus_probe.training.sft.jsonl import read_jsonl

@@ -1,4 +1,4 @@
-"""`lazarus introspect patch`: what of one prompt's answer a layer's state carries into another prompt."""
+"""`lazarus introspect patch`: whether a layer's state carries one prompt's answer into another prompt."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _check_prompts(
     )
     for option, given in {**prompts, **answers}.items():
         if pairs is not None and given is not None:
-            raise ValueError(f"{option} is given beside --pairs {pairs}; give it in that file")
+            raise ValueError(f"{option} is given together with --pairs {pairs}; give it in that file")
         if pairs is None and option in prompts and not given:
             state = "missing" if given is None else "empty"
             raise ValueError(f"{option} is {state}; give a prompt, or --pairs FILE")

@@ -1,4 +1,4 @@
-"""`lazarus introspect path-patch`: what one component tells another, all other ways cut."""
+"""`lazarus introspect path-patch`: the direct effect of one component on another, all other paths frozen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lazarus introspect neurons`: what single neurons do over prompts, and which tell labels apart."""
+"""`lazarus introspect neurons`: what single neurons do over prompts, and which separate labels."""
 
 from __future__ import annotations
 
@@ -150,9 +150,9 @@ def _asked(
     if discover and chosen is not None:
         raise ValueError("--auto-discover searches all neurons: drop it or --neurons")
     if discover and labels is None:
-        raise ValueError("--auto-discover needs --labels, one a prompt, as in 'a|a|b|b'")
+        raise ValueError("--auto-discover needs --labels, one per prompt, as in 'a|a|b|b'")
     if chosen is not None and top_k is not None:
-        raise ValueError("--top-k is of --from-direction or --auto-discover: drop it or --neurons")
+        raise ValueError("--top-k applies to --from-direction or --auto-discover: drop it or --neurons")
     names = _names(neuron_names, chosen)
     direction = None if from_direction is None else read_direction(from_direction)
     return Asked(prompts, chosen, names, direction, discover, top_k or TOP, labels, groups)
@@ -188,7 +188,7 @@ def _labels(
 
     if labels is None:
         if groups is not None:
-            raise ValueError("--groups is of --labels: give those as well")
+            raise ValueError("--groups applies to --labels: give those as well")
         return None, None
     units = None if groups is None else parse_prompts(groups, "--groups")
     given = parse_prompts(labels, "--labels")
@@ -201,7 +201,7 @@ def _push(steer: str | None, strength: float | None) -> tuple[Direction, float] 
 
     if steer is None:
         if strength is not None:
-            raise ValueError("--strength is of --steer FILE: give that as well")
+            raise ValueError("--strength applies to --steer FILE: give that as well")
         return None
     path, coefficient = split_spec(steer)
     if coefficient is not None and strength is not None:
@@ -225,7 +225,7 @@ def _indices(text: str | None) -> list[int] | None:
             ends[1]
         ):
             raise ValueError(
-                f"--neurons {text}: {part.strip()!r} is no neuron or range; write as in 3,17,100-110"
+                f"--neurons {text}: {part.strip()!r} is not a neuron or range; write them as in 3,17,100-110"
             )
         found += range(int(ends[0]), int(ends[1]) + 1)
     twice = (

@@ -1,4 +1,4 @@
-"""`lazarus introspect probe`: two classes of prompts, the layers that tell them apart, and a direction between them."""
+"""`lazarus introspect probe`: two classes of prompts, the layers that separate them, and a direction between them."""
 
 from __future__ import annotations
 

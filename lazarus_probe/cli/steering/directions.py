@@ -1,4 +1,4 @@
-"""`lazarus introspect directions`: are saved directions orthogonal, more than chance has it?"""
+"""`lazarus introspect directions`: are saved directions orthogonal, beyond chance?"""
 
 from __future__ import annotations
 

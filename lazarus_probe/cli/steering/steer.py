@@ -140,7 +140,7 @@ def steer(
     if dose is None:
         refuse(dosing, "without --dose")
     elif temperature:
-        raise ValueError("--temperature means nothing with --dose, whose answers are the most probable ones")
+        raise ValueError("--temperature has no effect with --dose, which decodes greedily")
     drawn = seed_of(seed, dose is not None or bool(temperature), "for the most probable answers")
     source = _source(direction, neuron)
     push = Push(
@@ -174,7 +174,7 @@ def refuse(options: Mapping[str, Any], why: str) -> None:
     """
     for option, value in options.items():
         if value is not None:
-            raise ValueError(f"{option} means nothing {why}; leave it out")
+            raise ValueError(f"{option} has no effect {why}; leave it out")
 
 
 def coefficients(one: float | None, several: str | None, dose: str | None) -> list[float]:
@@ -210,7 +210,7 @@ def check_suffix(path: Path | None, option: str, suffixes: Sequence[str]) -> Non
 
 def _prompts(text: str | None, option: str, advice: str = "") -> list[str]:
     if text is None:
-        raise ValueError(f"{option} is missing; give prompts with | between them, or @FILE{advice}")
+        raise ValueError(f"{option} is missing; give prompts separated by |, or @FILE{advice}")
     return parse_prompts(text, option)
 
 
@@ -226,7 +226,9 @@ def _source(direction: Path | None, neuron: int | None) -> Direction | int:
     if neuron is not None:
         return neuron
     if direction is None:
-        raise ValueError("nothing to push along; give --direction FILE or --neuron, or --extract to take one")
+        raise ValueError(
+            "nothing to steer along; give --direction FILE or --neuron, or --extract to extract one"
+        )
     return read_direction(direction)
 
 

@@ -94,7 +94,7 @@ def parse_numbers(text: str) -> list[int]:
         ends = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not 1 <= ends[0] <= ends[1]:
             raise ValueError(
-                f"--digits {text}: {part.strip()!r} is no number from 1 to 999, and no range of them; "
+                f"--digits {text}: {part.strip()!r} is not a number from 1 to 999 or a range of them; "
                 "write them as in 2-8 or 2,5,7-9"
             )
         found.update(range(ends[0], ends[1] + 1))

@@ -106,7 +106,7 @@ def expected_answers(given: str | None, prompts: Sequence[str]) -> list[str | No
         raise ValueError(f"--expected {given!r}: an answer is empty; give a number or a word")
     if len(answers) not in (1, len(prompts)):
         raise ValueError(
-            f"--expected has {len(answers)} answers for {len(prompts)} prompts; give one, or one a prompt"
+            f"--expected has {len(answers)} answers for {len(prompts)} prompts; give one, or one per prompt"
         )
     return [*(answers * len(prompts) if len(answers) == 1 else answers)]
 

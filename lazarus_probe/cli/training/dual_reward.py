@@ -49,7 +49,7 @@ def dual_reward(
     layers: Annotated[
         str | None,
         typer.Option(
-            help="Layers to train, as in 0-3,7, or all.", show_default="from below the classifier layer"
+            help="Layers to train, as in 0-3,7, or all.", show_default="from one below the classifier layer"
         ),
     ] = None,
     class_word: Annotated[
