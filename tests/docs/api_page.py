@@ -96,8 +96,17 @@ def _parameters(given: inspect.Signature) -> Iterator[str]:
             yield "*"
         starred = starred or parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
         written = str(parameter)
+        if isinstance(
+            parameter.default, frozenset
+        ):  # written in the order of its hashes, which differ by process
+            written = written.replace(repr(parameter.default), _sorted(parameter.default))
         plain = written.replace(repr(parameter.annotation), _name(parameter.annotation), 1)
         yield UNSEEN.sub("...", plain)
+
+
+def _sorted(values: frozenset[str]) -> str:
+    inside = f"{{{', '.join(map(repr, sorted(values)))}}}" if values else ""
+    return f"frozenset({inside})"
 
 
 def members(value: type) -> list[str]:
