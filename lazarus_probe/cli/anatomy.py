@@ -1,4 +1,4 @@
-"""`lazarus anatomy`: what a model has inside, and whether hooks do on it what they say."""
+"""`lazarus anatomy`: the structure of a model, and whether hooks work correctly on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def anatomy(model: Model = "organism", adapter: Adapter = None, as_json: AsJson = False) -> None:
-    """Say what a model has inside, and check on it that hooks do what they say; exit 1 if they do not."""
+    """Show the structure of a model, and check that hooks work correctly on it; exit 1 if they do not."""
     from lazarus_probe.subject.subject import Subject
 
     if not show_anatomy(Subject.load(model, adapter), as_json):

@@ -7,7 +7,7 @@ from lazarus_probe.cli.output import deliver
 
 
 def backend(as_json: AsJson = False) -> None:
-    """Say what mlx computes on, and how fast next to NumPy."""
+    """Show what mlx computes on, and how fast it is compared with NumPy."""
     from lazarus_probe.cli.speed import mlx_speed, numpy_speed
     from lazarus_probe.reports.run import blas, device
 

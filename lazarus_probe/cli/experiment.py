@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from lazarus_probe.training.loop import Step
 
 experiment = typer.Typer(
-    cls=lazy_group(), rich_markup_mode=None, help="Whole studies of a model, each ending in verdicts."
+    cls=lazy_group(), rich_markup_mode=None, help="Run a complete study of a model, ending in verdicts."
 )
 emergence = typer.Typer(
     cls=lazy_group(),
     rich_markup_mode=None,
-    help="Does training make middle layers name what they classify? Data, baseline, two phases, verdicts.",
+    help="Test whether training makes middle layers name the class: data, baseline, two phases, verdicts.",
 )
 
-Task = Annotated[str, typer.Option(help="What is classified: arithmetic, sentiment or code.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="The folder of the study.")]
-Size = Annotated[str, typer.Option(help="full, or smoke for a look at it.")]
-Seeds = Annotated[int, typer.Option(min=2, help="Trainings of each arm; claims need 5.")]
-Workers = Annotated[int, typer.Option(min=1, help="Trainings at a time, one thread each.")]
+Task = Annotated[str, typer.Option(help="Classification task: arithmetic, sentiment or code.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the study.")]
+Size = Annotated[str, typer.Option(help="full, or smoke for a quick trial.")]
+Seeds = Annotated[int, typer.Option(min=2, help="Training runs per arm; claims need 5.")]
+Workers = Annotated[int, typer.Option(min=1, help="Parallel training runs, one thread each.")]
 FOLDER = Path("classifier_emergence")
 WIDTH = 160  # where nobody watches
 
@@ -59,7 +59,7 @@ def generate(
     size: Size = "full",
     as_json: AsJson = False,
 ) -> None:
-    """Write the training data, and the held-out items."""
+    """Write the training data and the held-out items."""
     with text_aside(as_json):
         found = _generate(_open(model, task, output, size))
     show_json(found, as_json)
@@ -73,7 +73,7 @@ def baseline(
     size: Size = "full",
     as_json: AsJson = False,
 ) -> None:
-    """Measure the model as it is: a probe and the logit lens after every layer."""
+    """Measure the model before training: a probe and the logit lens after every layer."""
     _phase(model, task, output, size, "baseline", _baseline, as_json)
 
 
@@ -85,7 +85,7 @@ def phase1(
     size: Size = "full",
     as_json: AsJson = False,
 ) -> None:
-    """Train V and O by dual reward, as configs/dual_reward_phase1.yaml says."""
+    """Train V and O by dual reward, as configured in configs/dual_reward_phase1.yaml."""
     _phase(model, task, output, size, "phase1", partial(_train, phase="phase1"), as_json)
 
 
@@ -97,7 +97,7 @@ def phase2(
     size: Size = "full",
     as_json: AsJson = False,
 ) -> None:
-    """Freeze the classifier and train above it, as configs/routing_phase2.yaml says."""
+    """Freeze the classifier and train above it, as configured in configs/routing_phase2.yaml."""
     _phase(model, task, output, size, "phase2", partial(_train, phase="phase2"), as_json)
 
 
@@ -111,7 +111,7 @@ def verify(
     workers: Workers = 2,
     as_json: AsJson = False,
 ) -> None:
-    """Train the arms that are compared, as far as they were not, and judge the claims."""
+    """Train the comparison arms that are not trained yet, and judge the claims."""
     _phase(model, task, output, size, "verify", partial(_verify, seeds=seeds, workers=workers), as_json)
 
 
@@ -125,7 +125,7 @@ def everything(
     workers: Workers = 2,
     as_json: AsJson = False,
 ) -> None:
-    """Every phase in order; what is done already is passed over."""
+    """Run every phase in order, skipping those already done."""
     _phase(model, task, output, size, "verify", partial(_everything, seeds=seeds, workers=workers), as_json)
 
 

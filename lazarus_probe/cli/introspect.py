@@ -1,4 +1,4 @@
-"""`lazarus introspect`: what goes on inside a model, and what training does to it."""
+"""`lazarus introspect`: what happens inside a model, and what training changes in it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from lazarus_probe.cli.commands import lazy_group
 COMMANDS = {
     "analyze": (
         "lens.analyze",
-        "Read a prompt by the logit lens: what the model would say if it stopped after each layer.",
+        "Read a prompt with the logit lens: what the model would predict if it stopped after each layer.",
     ),
     "compare": (
         "lens.compare",
-        "Compare what two models make of one prompt, layer by layer, by the logit lens.",
+        "Compare two models on one prompt, layer by layer, with the logit lens.",
     ),
     "logit-lens": (
         "lens.logit_lens",
-        "Check by the logit lens whether words are on top after a layer, at each prompt's last token.",
+        "Check with the logit lens whether words rank first after a layer, at each prompt's last token.",
     ),
     "tuned-lens": (
         "lens.tuned_lens",
-        "Train a lens that translates each layer for the model's head, and read prompts through it.",
+        "Train a tuned lens, which maps each layer to the final one, and read prompts through it.",
     ),
     "hooks": (
         "lens.hooks",
-        "Capture hidden states and attention of layers on a prompt, and show what they hold.",
+        "Capture hidden states and attention of layers on a prompt, and summarise them.",
     ),
     "probe": (
         "probing.probe",
@@ -34,35 +34,35 @@ COMMANDS = {
     ),
     "classifier": (
         "probing.classifier",
-        "Train a linear probe for classes of prompts at every layer, and score it on held-out ones.",
+        "Train a linear probe for classes of prompts at every layer, and score it on held-out prompts.",
     ),
     "neurons": (
         "probing.neurons",
-        "Show what single neurons do at the last token of each prompt, and find those that tell labels apart.",
+        "Show what single neurons do at the last token of each prompt, and find those that separate labels.",
     ),
     "directions": (
         "steering.directions",
-        "Compare saved directions by their cosines, beside those of random vectors.",
+        "Compare saved directions by cosine similarity, with random vectors as the control.",
     ),
     "steer": (
         "steering.steer",
-        "Take a direction of the residual stream from prompts, or push prompts along one.",
+        "Extract a direction of the residual stream from prompts, or steer prompts along one.",
     ),
     "layer": (
         "geometry.layer",
-        "Compare prompts at each layer, and say which layers hold groups of them apart.",
+        "Compare prompts at each layer, and find the layers that separate groups of them.",
     ),
     "format-sensitivity": (
         "studies.format_sensitivity",
-        "Ask prompts with and without a space at their end, and say what that changes.",
+        "Run prompts with and without a trailing space, and report what that changes.",
     ),
     "generate": (
         "studies.generate",
-        "Let a model go on from prompts, and say at which token its answer begins.",
+        "Generate from prompts, and report the token at which the answer begins.",
     ),
     "embedding": (
         "studies.embedding",
-        "Test what token embeddings already say of task, operation, operands and answer.",
+        "Test what token embeddings already encode about task, operation, operands and answer.",
     ),
     "early-layers": (
         "studies.early_layers",
@@ -74,7 +74,7 @@ COMMANDS = {
     ),
     "commutativity": (
         "geometry.commutativity",
-        "Compare the states of a*b and b*a, beside pairs that share less or do not commute.",
+        "Compare the states of a*b and b*a, and of pairs that share less or do not commute.",
     ),
     "ablate": (
         "ablation.ablate",
@@ -82,19 +82,19 @@ COMMANDS = {
     ),
     "patch": (
         "patching.patch",
-        "Put one prompt's states into another's run, and see whose answer comes out.",
+        "Patch one prompt's states into another's run, and see whose answer comes out.",
     ),
     "attribution-patch": (
         "patching.attribution_patch",
-        "Estimate what patching every cell would do from one gradient, and patch the best cells exactly.",
+        "Estimate the effect of patching every cell from one gradient, and patch the top cells exactly.",
     ),
     "path-patch": (
         "patching.path_patch",
-        "Measure what senders tell one receiver directly, with all other paths frozen.",
+        "Measure the direct effect of senders on one receiver, with all other paths frozen.",
     ),
     "logit-attribution": (
         "attribution.logit_attribution",
-        "Split a logit, or a difference of two, into what each component adds to it directly.",
+        "Split a logit, or a logit difference, into the direct contribution of each component.",
     ),
     "heads": (
         "attribution.heads",
@@ -110,17 +110,18 @@ COMMANDS = {
     ),
     "dual-reward": (
         "training.dual_reward",
-        "Train V and O so that the logit lens at a middle layer names the operation, and answers stay right.",
+        "Train V and O so that the logit lens at a middle layer names the operation, and answers "
+        "stay correct.",
     ),
 }
 
 introspect = typer.Typer(
     cls=lazy_group(COMMANDS),
     rich_markup_mode=None,
-    help="What goes on inside a model, and what training does to it.",
+    help="Inspect what happens inside a model, and what training changes in it.",
 )
 
 
 @introspect.callback()
 def group() -> None:
-    """What goes on inside a model, and what training does to it."""
+    """Inspect what happens inside a model, and what training changes in it."""

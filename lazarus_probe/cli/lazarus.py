@@ -13,19 +13,22 @@ from lazarus_probe.cli.run import run, show_version
 
 # By command: its module here, and the first line of its help.
 COMMANDS = {
-    "introspect": ("introspect", "What goes on inside a model, and what training does to it."),
-    "train": ("training.train", "Train a model, with or without LoRA: on responses, or on rewards."),
-    "experiment": ("experiment", "Whole studies of a model, each ending in verdicts."),
+    "introspect": ("introspect", "Inspect what happens inside a model, and what training changes in it."),
+    "train": (
+        "training.train",
+        "Train a model, with or without LoRA: on responses (sft) or on rewards (grpo).",
+    ),
+    "experiment": ("experiment", "Run a complete study of a model, ending in verdicts."),
     "report": (
         "report",
-        "Runs of claims: compare two of them, and show one as a page or in a model card.",
+        "Compare two runs of claims, or show one as a page or in a model card.",
     ),
-    "organism": ("organism", "The bundled models: train them again, and score what they know."),
+    "organism": ("organism", "Retrain the bundled models, and score what they know."),
     "anatomy": (
         "anatomy",
-        "Say what a model has inside, and check on it that hooks do what they say; exit 1 if they do not.",
+        "Show the structure of a model, and check that hooks work correctly on it; exit 1 if they do not.",
     ),
-    "backend": ("backend", "Say what mlx computes on, and how fast next to NumPy."),
+    "backend": ("backend", "Show what mlx computes on, and how fast it is compared with NumPy."),
 }
 
 app = typer.Typer(
@@ -33,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Claims about what happens inside a language model, tested.",
+    help="Test claims about what happens inside a language model.",
 )
 
 
@@ -43,7 +46,7 @@ def version(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Claims about what happens inside a language model, tested."""
+    """Test claims about what happens inside a language model."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

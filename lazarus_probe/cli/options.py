@@ -17,26 +17,29 @@ def _bundled(incomplete: str) -> list[str]:
 
 Model = Annotated[
     str,
-    typer.Option("--model", "-m", help="A bundled name, a folder or a Hub id.", autocompletion=_bundled),
+    typer.Option("--model", "-m", help="Bundled model name, folder or Hub id.", autocompletion=_bundled),
 ]
 Adapter = Annotated[
     Path | None,
     typer.Option(
-        "--adapter", "-a", help="A folder with an adapter: mlx-lm's, peft's LoRA, or lora_weights.npz."
+        "--adapter", "-a", help="Adapter folder: mlx-lm's, peft's LoRA, or one with lora_weights.npz."
     ),
 ]
 Prompt = Annotated[
-    str, typer.Option("--prompt", "-p", help="The prompt; or @FILE with many, one a line or as JSON.")
+    str, typer.Option("--prompt", "-p", help="The prompt; or @FILE with many, one per line or as JSON.")
 ]
 Prompts = Annotated[
-    str, typer.Option("--prompts", "-p", help="Prompts with | between them; or @FILE, one a line or as JSON.")
+    str, typer.Option("--prompts", "-p", help="Prompts separated by |; or @FILE, one per line or as JSON.")
 ]
 Layers = Annotated[
-    str | None, typer.Option("--layers", "-l", help="Layers from 0, as in 0,4-7; -1 is the last; or all.")
+    str | None,
+    typer.Option("--layers", "-l", help="Layers, counted from 0, as in 0,4-7; -1 is the last; or all."),
 ]
-Raw = Annotated[bool, typer.Option("--raw", help="Ask the plain text, without the chat template.")]
+Raw = Annotated[bool, typer.Option("--raw", help="Use the plain prompt, without the chat template.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also save the data to this JSON file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the data as JSON instead of text.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of untrained twins, shuffles, draws and intervals.")]
+Seed = Annotated[
+    int, typer.Option(min=0, help="Random seed of untrained models, shuffles, samples and intervals.")
+]
 # Of commands that draw nothing at all under some of their options: there it is refused.
-ChosenSeed = Annotated[int | None, typer.Option("--seed", min=0, help="Of what is drawn.", show_default="0")]
+ChosenSeed = Annotated[int | None, typer.Option("--seed", min=0, help="Random seed.", show_default="0")]

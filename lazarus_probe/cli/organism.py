@@ -1,4 +1,4 @@
-"""`lazarus organism`: the bundled models, trained again, and scored on what they know."""
+"""`lazarus organism`: the bundled models, retrained, and scored on what they know."""
 
 from __future__ import annotations
 
@@ -23,21 +23,23 @@ if TYPE_CHECKING:
 organism = typer.Typer(
     cls=lazy_group(),
     rich_markup_mode=None,
-    help="The bundled models: train them again, and score what they know.",
+    help="Retrain the bundled models, and score what they know.",
 )
 
 
 @organism.command()
 def train(
-    recipe: Annotated[Path | None, typer.Option(help="YAML.", show_default="the bundled models' own")] = None,
-    output: Annotated[Path, typer.Option(help="Where the models and the log go.")] = Path("organism_run"),
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe, a YAML file.", show_default="the bundled models' own")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the models and the log.")] = Path("organism_run"),
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Steps in all, in place of the recipe's; the schedule ends there."),
+        typer.Option(min=1, help="Total training steps, instead of the recipe's; the schedule ends there."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train the organism from nothing; interrupted, the same command goes on from the last checkpoint."""
+    """Train the organism from scratch; the same command resumes an interrupted run from its last checkpoint."""
     from lazarus_probe.training.curve import draw_curve
     from lazarus_probe.training.pretraining.recipe import RECIPE, read_recipe
     from lazarus_probe.training.state import state_step
@@ -58,16 +60,16 @@ def train(
 
 @organism.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A bundled name, a folder or a Hub id.")] = "organism",
+    model: Annotated[str, typer.Argument(help="Bundled model name, folder or Hub id.")] = "organism",
     output: Output = None,
     card: Annotated[
         bool, typer.Option("--card", help="Write the model card into the model's folder.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Prompts of a kind at most.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of prompts per kind.")] = None,
     adapter: Adapter = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score greedy answers on trained and on held-out facts and phrasings."""
+    """Score greedy answers on trained and held-out facts and phrasings."""
     from lazarus_probe.subject.subject import Subject
 
     check_output(output)
@@ -98,7 +100,7 @@ def _recipe_of(subject: Subject) -> Recipe:
         raise ValueError(f"{subject.name} has no folder for a card; give a trained model")
     file = real_path(subject.path).parent / RECIPE.name
     if not file.is_file():
-        raise ValueError(f"{file} is missing: a card says how a model was trained, as that file does")
+        raise ValueError(f"{file} is missing: the card takes from it how the model was trained")
     recipe = read_recipe(file)
     for name, value in recipe.model.model_dump().items():
         given = subject.config.get(name)

@@ -27,7 +27,7 @@ def parse_layers(text: str, num_layers: int, option: str = "--layers") -> list[i
         match = re.fullmatch(r"(-\d{1,9})|(\d{1,9})(?:-(\d{1,9}))?", part.strip(), re.ASCII)
         if match is None:
             raise ValueError(
-                f"{option} {text}: {part.strip()!r} is no layer or range; give all, or as in 0,2-5"
+                f"{option} {text}: {part.strip()!r} is not a layer or range; give all, or numbers as in 0,2-5"
             )
         if match[1]:
             found.add(layer_of(int(match[1]), num_layers, option))
@@ -35,7 +35,7 @@ def parse_layers(text: str, num_layers: int, option: str = "--layers") -> list[i
         first, last = int(match[2]), int(match[3] or match[2])
         if first > last:
             raise ValueError(
-                f"{option} {text}: {part.strip()!r} is no layer or range; give all, or as in 0,2-5"
+                f"{option} {text}: {part.strip()!r} is not a layer or range; give all, or numbers as in 0,2-5"
             )
         if last >= num_layers:
             raise ValueError(
@@ -146,7 +146,7 @@ def seed_of(seed: int | None, draws: bool, why: str) -> int:
         ValueError: one was given where nothing is drawn.
     """
     if seed is not None and not draws:
-        raise ValueError(f"--seed means nothing {why}; leave it out")
+        raise ValueError(f"--seed has no effect {why}; leave it out")
     return seed or 0
 
 

@@ -1,4 +1,4 @@
-"""`lazarus report`: what runs have found, and what changed between two of them."""
+"""`lazarus report`: the results of runs, and what changed between two of them."""
 
 from __future__ import annotations
 
@@ -17,45 +17,47 @@ from lazarus_probe.files.whole_files import write_aside
 report = typer.Typer(
     cls=lazy_group(),
     rich_markup_mode=None,
-    help="Runs of claims: compare two of them, and show one as a page or in a model card.",
+    help="Compare two runs of claims, or show one as a page or in a model card.",
 )
 
-SIDE = "a run (its folder, run.json or run.jsonl; of a folder of runs the latest), or a baseline (its file or name)"
-Folder = Annotated[Path, typer.Option("--reports", help="Where runs and baselines are found by name.")]
+SIDE = "a run (its folder, run.json or run.jsonl; in a folder of runs, the latest), or a baseline (its file or name)"
+Folder = Annotated[
+    Path, typer.Option("--reports", help="Folder in which runs and baselines are looked up by name.")
+]
 
 
 @report.command()
 def compare(
-    old: Annotated[str, typer.Argument(metavar="A", help=f"What it was: {SIDE}.")],
-    new: Annotated[str, typer.Argument(metavar="B", help="What it is now, given likewise.")],
+    old: Annotated[str, typer.Argument(metavar="A", help=f"The earlier side: {SIDE}.")],
+    new: Annotated[str, typer.Argument(metavar="B", help="The later side, given in the same way.")],
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print Markdown; what is unchanged is counted.")
+        bool, typer.Option("--markdown", help="Print Markdown; unchanged claims are only counted.")
     ] = False,
     as_json: AsJson = False,
     fail_on: Annotated[
         str,
         typer.Option(
             metavar="CHANGES",
-            help="The changes that end in 1: any, none, or some of lost, weakened, no-longer-measurable, gained, "
-            "newly-measurable.",
+            help="Changes that give exit code 1: any, none, or some of lost, weakened, no-longer-measurable, "
+            "gained, newly-measurable.",
         ),
     ] = "lost,weakened,no-longer-measurable",
     reports: Folder = Path("reports"),
 ) -> None:
-    """Say of each claim what it came to in A and in B, and whether the difference is real.
+    """Compare the verdict of each claim in A and in B, and say whether the difference is real.
 
-    A claim is lost that was supported and is refuted or confounded. It weakened or gained where its verdict went down
-    or up among supported, inconclusive, confounded and refuted, in this order. It is newly, or no longer, measurable
-    where it was, or is, not applicable. A score that moved under the same verdict, and a claim that is declared
-    otherwise than in A, are listed and change nothing. The exit code is
+    A claim is lost if it was supported and is refuted or confounded. It weakened or gained if its verdict went down
+    or up among supported, inconclusive, confounded and refuted, in this order. It is newly (or no longer) measurable
+    if it was (or is) not applicable. A score that moved under the same verdict, and a claim whose declaration differs
+    from A's, are listed and change nothing. The exit code is
 
-    0 if no verdict changed in such a way as --fail-on names,
+    0 if no verdict changed in a way that --fail-on names,
 
     1 if one did,
 
     2 if A or B cannot be read,
 
-    3 if a test broke or a claim has no verdict any more, whatever else changed.
+    3 if a test broke or a claim no longer has a verdict, whatever else changed.
     """
     from lazarus_probe.claims.change import read_changes
     from lazarus_probe.reports.compare import compare as compared
@@ -78,14 +80,14 @@ def page(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="A run: its folder, run.json, run.jsonl or name.")
     ],
-    baseline: Annotated[str | None, typer.Option(help=f"Show it beside {SIDE}.")] = None,
+    baseline: Annotated[str | None, typer.Option(help=f"Compare with {SIDE}.")] = None,
     output: Annotated[
         Path | None, typer.Option(help="The file to write.", show_default="index.html in the run's folder")
     ] = None,
     reports: Folder = Path("reports"),
     as_json: AsJson = False,
 ) -> None:
-    """Write a run's page anew, beside another run or baseline if one is given."""
+    """Rewrite a run's page, compared with another run or baseline if one is given."""
     from lazarus_probe.reports.compare import compare as compared
     from lazarus_probe.reports.compare import find_run, read_side, run_side
     from lazarus_probe.reports.page import page_html
@@ -105,7 +107,9 @@ def card(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="A run: its folder, run.json, run.jsonl or name.")
     ],
-    model: Annotated[str | None, typer.Option(help="Of a run of several models, the card's.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model to write the card of, if the run has several.")
+    ] = None,
     reports: Folder = Path("reports"),
     as_json: AsJson = False,
 ) -> None:

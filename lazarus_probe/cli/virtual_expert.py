@@ -33,27 +33,29 @@ def virtual_expert(
     model: Model = "organism",
     adapter: Annotated[
         Path | None,
-        typer.Option(help="An adapter with the signal.", show_default="one is trained first, and not kept"),
+        typer.Option(
+            help="Adapter trained to give the classifier signal.",
+            show_default="train one first, and discard it",
+        ),
     ] = None,
     layer: Annotated[
-        int | None, typer.Option(help="The layer whose lens is read.", show_default="55% of the depth")
+        int | None, typer.Option(help="Layer whose logit lens is read.", show_default="55% of the depth")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps, where there is no adapter.")] = 300,
-    learning_rate: Annotated[float, typer.Option(help="Of AdamW, at its peak.")] = 2e-3,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps, if no adapter is given.")] = 300,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of AdamW.")] = 2e-3,
     arithmetic_only: Annotated[
-        bool, typer.Option("--arithmetic-only", help="Train on nothing else, as published.")
+        bool, typer.Option("--arithmetic-only", help="Train on arithmetic alone, as published.")
     ] = False,
-    per_kind: Annotated[int, typer.Option(min=4, help="Prompts of each kind to measure.")] = 40,
-    seed: Annotated[int, typer.Option(help="Of the prompts and of the training.")] = 0,
+    per_kind: Annotated[int, typer.Option(min=4, help="Prompts of each kind to evaluate.")] = 40,
+    seed: Annotated[int, typer.Option(help="Random seed of the prompts and of training.")] = 0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the results to this JSON file.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Route arithmetic to a calculator by the classifier signal, beside other routers and the model alone.
+    """Route arithmetic to a calculator by the classifier signal; compare other routers and the model alone.
 
-    Arithmetic of any size stands among capitals, reviews, tool calls, requests and lines, in wordings that nothing
-    was fitted on.
+    Arithmetic of any size is mixed with capitals, reviews, tool calls, requests and lines, all in held-out wordings.
     """
     check_output(output)
     from lazarus_probe.experiments.virtual_expert import Sizes, sides_of

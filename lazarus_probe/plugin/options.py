@@ -17,62 +17,64 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--probe-model",
         action="append",
         metavar="MODEL",
-        help=f"model to test: a bundled name, a folder or a Hub id; repeatable (default: {DEFAULT_MODEL})",
+        help=f"model to test: bundled model name, folder or Hub id; repeatable (default: {DEFAULT_MODEL})",
     )
     group.addoption(
         "--probe-adapter",
         metavar="FOLDER",
-        help="test each model with this adapter on: a folder as mlx-lm or peft writes it, or with lora_weights.npz",
+        help="adapter to apply to each model: a folder as written by mlx-lm or peft, or one with lora_weights.npz",
     )
     group.addoption(
         "--probe-base",
         action="append",
         metavar="MODEL",
-        help="the model that the tested one was tuned from, for claims about a tuned pair; repeatable: each model "
-        "takes the first of its architecture and size (default: organism-early for organism and organism-rlvf; "
-        "with --probe-adapter the model without it)",
+        help="base model that the tested one was fine-tuned from, for claims about the pair; repeatable: each model "
+        "uses the first base of its architecture and size (default: organism-early for organism and organism-rlvf; "
+        "with --probe-adapter, the model without it)",
     )
     add_seed_options(group)
     group.addoption(
         "--probe-fail-on",
         metavar="CHANGES",
-        help="which changes of a verdict since the baseline fail: any, none, or some of lost, weakened, "
-        "no-longer-measurable, gained and newly-measurable (default: the first three); what is newly measurable and "
-        "does not fail counts as it would without a baseline",
+        help="changes of verdict since the baseline that fail a test: any, none, or some of lost, weakened, "
+        "no-longer-measurable, gained and newly-measurable (default: the first three); a newly measurable claim "
+        "that does not fail counts as it would without a baseline",
     )
     group.addoption(
-        "--probe-report", metavar="DIR", help="where runs are written (default: reports/ in the rootdir)"
+        "--probe-report", metavar="DIR", help="folder to write runs to (default: reports/ in the rootdir)"
     )
     group.addoption(
         "--probe-strict",
         action="store_true",
-        help="an inconclusive claim fails, and so does a run in which none applies to a model",
+        help="fail inconclusive claims, and runs in which no claim applies to a model",
     )
     group.addoption(
         "--probe-baseline",
         default="auto",
         metavar="auto|none|PATH|NAME",
-        help="known verdicts to test against: of this very model, as --probe-update left them (auto), or of any "
-        "version of it, in a file or under the NAME of --probe-save (default: auto)",
+        help="baseline verdicts to test against: those of exactly this model, as saved by --probe-update (auto), or "
+        "those of any version of it, in a file or under the NAME of --probe-save (default: auto)",
     )
     group.addoption(
         "--probe-save",
         metavar="NAME",
-        help="keep this run's verdicts and numbers as baselines/NAME.json of the report folder; one model a run",
+        help="save this run's verdicts and numbers as baselines/NAME.json in the report folder; one model per run",
     )
     group.addoption(
         "--probe-update",
         action="store_true",
-        help="bring the models' own baselines up to date, baselines/MODEL.json; claims that did not run stay in them",
+        help="update the baseline of each model, baselines/MODEL.json; claims that did not run keep their entries",
     )
     group.addoption(
         "--probe-activations",
         metavar="DIR",
-        help="where activations are kept for later runs and for the workers of a parallel one, up to 10 GiB (default: "
-        "pytest's cache, up to 1 GiB)",
+        help="folder to keep activations in for later runs and for parallel workers, up to 10 GiB (default: pytest's "
+        "cache, up to 1 GiB)",
     )
     parser.addini(
-        "probe_activations", "the same folder, from the rootdir, where the option is not given", type="string"
+        "probe_activations",
+        "default of --probe-activations: a folder, relative to the rootdir",
+        type="string",
     )
 
 
@@ -80,10 +82,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and check the options' values."""
     config.addinivalue_line(
         "markers",
-        "claim(id, **fields): what a test decides: an id of expectations/*.yaml beside it, or all fields",
+        "claim(id, **fields): the claim that a test decides: an id in expectations/*.yaml next to it, or all fields",
     )
     config.addinivalue_line(
-        "markers", "training: trains the model, for minutes; left out by `-m 'not training'`"
+        "markers", "training: trains the model, which takes minutes; deselect with `-m 'not training'`"
     )
     _check_options(config)
     from lazarus_probe.plugin.session import ClaimSession
@@ -109,7 +111,7 @@ def _check_options(config: pytest.Config) -> None:
 
 
 def _check_workers_get_them(config: pytest.Config) -> None:
-    """Refuse a name that is no UTF-8 in a parallel run: pytest-xdist cannot hand it to a worker."""
+    """Refuse a name that is not UTF-8 in a parallel run: pytest-xdist cannot hand it to a worker."""
     if config.getoption("dist", "no") == "no":
         return
     for name, value in sorted(vars(config.option).items()):
@@ -117,12 +119,12 @@ def _check_workers_get_them(config: pytest.Config) -> None:
         if name.startswith("probe_") and any(without_halves(text) != text for text in texts):
             option = f"--{name.replace('_', '-')}"
             raise pytest.UsageError(
-                f"{option} {value!a} is no UTF-8, which pytest-xdist needs: give another name, or -n0"
+                f"{option} {value!a} is not UTF-8, which pytest-xdist needs: give another name, or -n0"
             )
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Say what claims will run on, where models were asked for."""
+    """Say what claims will run on, if models were requested."""
     if not asked_for(config) and not config.getoption("probe_adapter"):
         return None
     from lazarus_probe.claims.record import named_seeds

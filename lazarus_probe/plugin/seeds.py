@@ -16,13 +16,13 @@ def add_seed_options(group: pytest.OptionGroup) -> None:
         "--probe-seed",
         type=int,
         metavar="N",
-        help=f"seed of every random choice (default: {DEFAULT_SEED})",
+        help=f"random seed (default: {DEFAULT_SEED})",
     )
     group.addoption(
         "--probe-seeds",
         metavar="N|LIST",
-        help="run the test of each claim once with each of N seeds, 0 to N-1, or with those of a list such as 0,3,7, "
-        "and judge the pool of what they measured; the verdict of each seed alone stands beside it",
+        help="run the test of each claim once per seed, for N seeds 0 to N-1 or a list such as 0,3,7, and judge the "
+        "pooled measurements; the verdict of each seed alone is reported next to it",
     )
 
 
@@ -30,7 +30,7 @@ def check_seeds(config: pytest.Config) -> None:
     """Check `--probe-seed` and `--probe-seeds`.
 
     Raises:
-        pytest.UsageError: both are given, a seed is negative, or `--probe-seeds` is no number of seeds and no list.
+        pytest.UsageError: both are given, a seed is negative, or `--probe-seeds` is not a number of seeds or a list.
     """
     text, one = config.getoption("probe_seeds"), config.getoption("probe_seed")
     if one is not None and one < 0:
@@ -44,7 +44,7 @@ def check_seeds(config: pytest.Config) -> None:
 
 
 def seeds_of(config: pytest.Config) -> tuple[int, ...]:
-    """The seeds of a run, the least first: one alone, or those that are pooled.
+    """The seeds of a run, the smallest first: one alone, or those that are pooled.
 
     Raises:
         pytest.UsageError: `--probe-seeds` names none.

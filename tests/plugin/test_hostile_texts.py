@@ -131,4 +131,4 @@ def test_workers_are_given_utf8(project):
     project.write(SUITE)
     result = project.run_apart("-pxdist.plugin", "-n2", "--probe-report=r\udcff")
     assert result.ret == 4
-    assert r"ERROR: --probe-report 'r\udcff' is no UTF-8, which pytest-xdist needs: " in result.stderr.str()
+    assert r"ERROR: --probe-report 'r\udcff' is not UTF-8, which pytest-xdist needs: " in result.stderr.str()

@@ -1,4 +1,4 @@
-"""`lazarus introspect ablate`: what a model says without a component of some layers."""
+"""`lazarus introspect ablate`: completions of a model without a component of some layers."""
 
 from __future__ import annotations
 
@@ -42,22 +42,25 @@ def ablate(
         typer.Option(
             "--criterion",
             "-c",
-            help="function_call, sorry, positive, negative, refusal, a number, or text; x for none.",
+            help="What an output must show to pass: function_call, sorry, positive, negative, refusal, a "
+            "number, or a text; x for none.",
         ),
     ] = None,
-    component: Annotated[Component, typer.Option(help="What is ablated.")] = "mlp",
+    component: Annotated[Component, typer.Option(help="Component to ablate.")] = "mlp",
     layers: Layers = None,
     multi: Annotated[
-        bool, typer.Option("--multi", help="Ablate all layers together, not one by one.")
+        bool, typer.Option("--multi", help="Ablate all layers together, not one at a time.")
     ] = False,
     prompts: Annotated[
         str | None,
-        typer.Option("--prompts", help="Several prompts, each with what passes: 'p:expected|p2:expected2'."),
+        typer.Option(
+            "--prompts", help="Several prompts, each with its criterion: 'prompt:expected|prompt2:expected2'."
+        ),
     ] = None,
     method: Annotated[
-        Method, typer.Option(help="What takes the place of outputs; zero is shown beside it.")
+        Method, typer.Option(help="What replaces the outputs; zero ablation is shown for comparison.")
     ] = "mean",
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Generated at most.")] = 60,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Maximum tokens to generate.")] = 60,
     raw: Raw = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also print every output in full.")
@@ -69,11 +72,11 @@ def ablate(
 ) -> None:
     """Ablate components of layers and see whether a behaviour breaks.
 
-    Outputs are replaced at every position, those generated included; means and rows come from prompts of every kind in
-    `lazarus_probe.tasks`. Beside each layer stand as many coordinates drawn at random over all layers, and a layer is
-    called causal only with at least 10 prompts (-p @FILE, or --prompts); damage is how much of the next token's
-    probability the ablation moves on unrelated prompts. Models with a chat template are asked in it
-    unless --raw. Numbers are read off the start of an output: `2,209` is 2209, `1000` is not 100.
+    Outputs are replaced at every position, generated ones included; means and resampled rows come from prompts of
+    every kind in `lazarus_probe.tasks`. The control of each layer ablates as many coordinates, drawn at random over
+    all layers. A layer is called causal only with at least 10 prompts (-p @FILE, or --prompts). Damage is how much
+    next-token probability the ablation moves on unrelated prompts. The model's chat template is used if it has one,
+    unless --raw. Numbers are read from the start of an output: `2,209` is 2209, `1000` is not 100.
     """
     from lazarus_probe.checkpoints.names import num_layers_of
     from lazarus_probe.introspection.ablation.criteria import criterion_of
@@ -142,7 +145,9 @@ def _pair(text: str) -> tuple[str, str]:
     """
     prompt, colon, expected = text.rpartition(":")
     if not colon or not prompt or not expected:
-        raise ValueError(f"--prompts {text!r}: write a prompt, a colon and what passes, as in '45*45=:2025'")
+        raise ValueError(
+            f"--prompts {text!r}: write a prompt, a colon and the expected output, as in '45*45=:2025'"
+        )
     return prompt, expected
 
 

@@ -33,28 +33,30 @@ MODELS = {
 def heads(
     model: Model,
     adapter: Adapter = None,
-    length: Annotated[int, typer.Option(min=4, help="Random tokens, that come twice.")] = 50,
-    rows: Annotated[int, typer.Option(min=5, help="Sequences; the units of intervals and p.")] = 8,
-    top: Annotated[int, typer.Option(min=1, help="Heads shown of each kind.")] = 5,
+    length: Annotated[int, typer.Option(min=4, help="Random tokens per sequence, repeated once.")] = 50,
+    rows: Annotated[
+        int, typer.Option(min=5, help="Number of sequences, the units of intervals and p-values.")
+    ] = 8,
+    top: Annotated[int, typer.Option(min=1, help="Heads to show of each kind.")] = 5,
     threshold: Annotated[
         float | None,
         typer.Option(
             min=0,
             max=1,
-            help="The least gain of a head with a name.",
-            show_default="that of the claim head-has-a-name",
+            help="Minimum gain over the control for a head to be named.",
+            show_default="the threshold of the claim head-has-a-name",
         ),
     ] = None,
-    untrained: Annotated[int, typer.Option(min=3, help="Untrained models to compare with.")] = 5,
+    untrained: Annotated[int, typer.Option(min=3, help="Number of untrained models to compare with.")] = 5,
     seed: Seed = 0,
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
     """Score heads on repeated random tokens: induction, duplicate-token and previous-token heads.
 
-    Olsson et al. 2022 (arXiv:2209.11895). A head is given a name where its attention exceeds the control's by the
-    threshold, beyond chance over rows (max statistic over all heads) and beyond the best head of untrained and of
-    lesioned models.
+    Olsson et al. 2022 (arXiv:2209.11895). A head is named where its attention exceeds the control's by the threshold,
+    beyond chance over sequences (max statistic over all heads) and beyond the best head of untrained and of lesioned
+    models.
     """
     check_output(output)
     from lazarus_probe.introspection.attribution.head_scores import head_scores

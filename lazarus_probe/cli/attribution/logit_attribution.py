@@ -1,4 +1,4 @@
-"""`lazarus introspect logit-attribution`: what each component adds to a logit by itself."""
+"""`lazarus introspect logit-attribution`: the direct contribution of each component to a logit."""
 
 from __future__ import annotations
 
@@ -24,22 +24,29 @@ def logit_attribution(
     prompt: Prompt,
     adapter: Adapter = None,
     answer: Annotated[
-        str | None, typer.Option(help="The token to explain.", show_default="what the model says")
+        str | None, typer.Option(help="The token to explain.", show_default="the model's own prediction")
     ] = None,
     other: Annotated[
-        str | None, typer.Option(help="A token to compare it with.", show_default="none: the logit itself")
+        str | None,
+        typer.Option(
+            help="A second token, to explain the logit difference.", show_default="none: explain the logit"
+        ),
     ] = None,
-    heads: Annotated[bool, typer.Option("--heads", help="Split attention into its heads.")] = False,
+    heads: Annotated[bool, typer.Option("--heads", help="Split attention by head.")] = False,
     top: Annotated[
-        int | None, typer.Option(min=1, help="Only the largest parts, by size.", show_default="all, in order")
+        int | None,
+        typer.Option(
+            min=1, help="Show this many components, the largest first.", show_default="all, in order"
+        ),
     ] = None,
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
-    """Split a logit, or a difference of two, into what each component adds to it directly.
+    """Split a logit, or a logit difference, into the direct contribution of each component.
 
-    Elhage et al. 2021. The parts add up to the model's own logit, with the final norm's scale held; the error is
-    printed, and a model whose logits are no such sum is refused. A direct effect is not the whole effect of a part.
+    Elhage et al. 2021. The contributions sum to the model's own logit, with the final norm's scale frozen; the error
+    is printed, and a model whose logits are not such a sum is refused. A direct effect is not a component's total
+    effect.
     """
     check_output(output)
     prompts = parse_prompt(prompt)

@@ -13,22 +13,22 @@ from lazarus_probe.cli.run import run, show_version
 # By command: its module here, and the first line of its help.
 COMMANDS = {
     "dataset": ("circuit.dataset", "Create a set of labelled prompts, or show one."),
-    "collect": ("circuit.collect", "Collect the residual stream after each block, one vector a prompt."),
+    "collect": ("circuit.collect", "Collect the residual stream after each layer, one vector per prompt."),
     "analyze": (
         "circuit.analyze",
         "Analyse the geometry of collected activations: PCA, UMAP, and probes with controls.",
     ),
     "directions": (
         "circuit.directions",
-        "Extract the directions that separate two labels, scored on templates not met.",
+        "Extract directions that separate two labels, scored on held-out templates.",
     ),
     "visualize": (
         "circuit.visualize",
-        "Draw collected activations, attention and the logit lens as pictures.",
+        "Plot collected activations, attention and the logit lens.",
     ),
     "probes": (
         "circuit.probes",
-        "Run probe batteries over all layers: which property is readable from where on.",
+        "Run probe batteries over all layers, to find the layer at which each property emerges.",
     ),
 }
 
@@ -38,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Circuits from sets of labelled prompts.",
+    help="Collect, probe and plot activations of labelled prompts.",
 )
 
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from lazarus_probe.circuit.geometry import Geometry, Probed
 
 Activations = Annotated[
-    Path, typer.Option("--activations", "-a", help="The safetensors file that `circuit collect` wrote.")
+    Path, typer.Option("--activations", "-a", help="The safetensors file written by `circuit collect`.")
 ]
-Layer = Annotated[int | None, typer.Option("--layer", help="One layer, from 0; -1 is the last.")]
+Layer = Annotated[int | None, typer.Option("--layer", help="One layer, counted from 0; -1 is the last.")]
 
 
 def analyze(
@@ -27,7 +27,7 @@ def analyze(
     layer: Layer = None,
     layers: Layers = None,
     umap: Annotated[
-        bool, typer.Option("--umap", help="Lay the prompts out with UMAP too (needs lazarus_probe[umap]).")
+        bool, typer.Option("--umap", help="Also embed the prompts with UMAP (needs lazarus_probe[umap]).")
     ] = False,
     output: Output = None,
     as_json: AsJson = False,
@@ -35,8 +35,9 @@ def analyze(
 ) -> None:
     """Analyse the geometry of collected activations: PCA, UMAP, and probes with controls.
 
-    PCA is of standardised activations. Probes of label and category are scored on templates they have not met, beside
-    the commonest class, a bag of the prompts' words, and shuffled labels. Without --layer or --layers: every layer.
+    PCA runs on standardised activations. Probes for label and category are scored on held-out templates, and compared
+    with the majority class, a bag of the prompts' words, and shuffled labels. Without --layer or --layers: every
+    layer.
     """
     check_output(output)
     from lazarus_probe.circuit.activations import read_activations

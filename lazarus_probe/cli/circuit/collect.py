@@ -18,35 +18,40 @@ if TYPE_CHECKING:
 def collect(
     model: Model,
     dataset: Annotated[
-        Path, typer.Option("--dataset", "-d", help="Prompts: JSON, or a text file with one a line.")
+        Path, typer.Option("--dataset", "-d", help="Prompts: JSON, or a text file with one per line.")
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The safetensors file; a .json is put beside it.")
+        Path,
+        typer.Option("--output", "-o", help="The safetensors file to write; a .json file goes next to it."),
     ],
     layers: Annotated[
         str,
         typer.Option(
-            "--layers", "-l", help="Blocks, as in 0,2-5; all; or decision: from 1/2 to 3/4 of the depth."
+            "--layers",
+            "-l",
+            help="Layers, as in 0,2-5; all; or decision: those from 1/2 to 3/4 of the depth.",
         ),
     ] = "all",
-    at: Annotated[str, typer.Option(help="Position: last, mean, or a number (-1 is the last).")] = "last",
+    at: Annotated[
+        str, typer.Option(help="Token position: last, mean, or a number (-1 is the last).")
+    ] = "last",
     attention: Annotated[
         bool,
-        typer.Option("--attention", help="Keep what attention and MLP put out too, and attention patterns."),
+        typer.Option("--attention", help="Also keep attention outputs, MLP outputs and attention patterns."),
     ] = False,
     generate: Annotated[
-        int, typer.Option(min=0, help="Keep so many tokens of the model's own continuation.")
+        int, typer.Option(min=0, help="Also keep this many tokens of the model's own continuation.")
     ] = 0,
     adapter: Adapter = None,
     as_json: AsJson = False,
 ) -> None:
-    """Collect the residual stream after each block, one vector a prompt."""
+    """Collect the residual stream after each layer, one vector per prompt."""
     position, file = parse_at(at), output_file(output)
     from lazarus_probe.checkpoints.names import num_layers_of
     from lazarus_probe.circuit.dataset import read_prompts
 
     if attention and position == "mean":
-        raise ValueError("--attention is of one position: give --at last or a number, not mean")
+        raise ValueError("--attention works at one position: give --at last or a number, not mean")
     prompts = read_prompts(dataset)
     count = num_layers_of(model)
     from rich.console import Console

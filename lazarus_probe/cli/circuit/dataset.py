@@ -24,18 +24,19 @@ dataset = typer.Typer(
 @dataset.command()
 def create(
     output: Annotated[Path, typer.Option("--output", "-o", help="The JSON file to write.")],
-    per_tool: Annotated[int, typer.Option(min=1, help="Prompts for each of the three tools.")] = 25,
-    no_tool: Annotated[int, typer.Option(min=0, help="Prompts that want no tool.")] = 100,
+    per_tool: Annotated[int, typer.Option(min=1, help="Number of prompts for each of the three tools.")] = 25,
+    no_tool: Annotated[int, typer.Option(min=0, help="Number of prompts that need no tool.")] = 100,
     no_edge_cases: Annotated[
-        bool, typer.Option("--no-edge-cases", help="Leave out prompts with a tool's words that want none.")
+        bool,
+        typer.Option("--no-edge-cases", help="Leave out prompts that use a tool's words but need no tool."),
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 42,
     as_json: AsJson = False,
 ) -> None:
-    """Create prompts that ask for a tool and prompts that do not, all different, with their templates.
+    """Create prompts that need a tool and prompts that do not, all different, with their templates.
 
-    The tools are those of the bundled organism: weather, time, flights. A third of the prompts that want no tool
-    have the words of one, so that words alone do not give the label away.
+    The tools are those of the bundled organism: weather, time, flights. A third of the prompts that need no tool use
+    the words of one, so that words alone do not give the label away.
     """
     check_output(output, suffix=".json")
     from lazarus_probe.circuit.dataset import read_prompts
@@ -52,11 +53,11 @@ def create(
 
 @dataset.command()
 def show(
-    file: Annotated[Path, typer.Argument(help="A set of prompts: JSON, or a text file with one a line.")],
-    samples: Annotated[int, typer.Option(min=0, help="How many prompts to show.")] = 10,
+    file: Annotated[Path, typer.Argument(help="A set of prompts: JSON, or a text file with one per line.")],
+    samples: Annotated[int, typer.Option(min=0, help="Number of prompts to show.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a set of prompts holds: counts by label, category and template, samples, duplicates."""
+    """Show what a set of prompts contains: counts by label, category and template, samples, duplicates."""
     from lazarus_probe.circuit.dataset import read_prompts
 
     prompts = read_prompts(file)

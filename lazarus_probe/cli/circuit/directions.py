@@ -33,22 +33,24 @@ def directions(
     layer: Layer = None,
     layers: Layers = None,
     method: Annotated[
-        Method, typer.Option(help="Difference of the means, Fisher's discriminant, or weights of a probe.")
+        Method,
+        typer.Option(help="Difference of means, Fisher's linear discriminant, or the weights of a probe."),
     ] = Method.DIFF_MEANS,
     per_tool: Annotated[
-        bool, typer.Option("--per-tool", help="Also a direction to each category of the positive label.")
+        bool,
+        typer.Option("--per-tool", help="Also extract a direction for each category of the positive label."),
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Save to NAME.npz and NAME.json (NAME_TOOL.npz a tool)."),
+        typer.Option("--output", "-o", help="Save to NAME.npz and NAME.json (NAME_TOOL.npz for each tool)."),
     ] = None,
     as_json: AsJson = False,
     seed: Seed = 0,
 ) -> None:
-    """Extract the directions that separate two labels, scored on templates not met.
+    """Extract directions that separate two labels, scored on held-out templates.
 
-    Accuracy and separation (Cohen's d) are of templates that had no part in the direction, beside the prompts' words
-    alone and shuffled labels. `lazarus introspect steer -d NAME.npz` takes the best layer.
+    Accuracy and separation (Cohen's d) are measured on held-out templates, and compared with the prompts' words alone
+    and with shuffled labels. `lazarus introspect steer -d NAME.npz` uses the best layer.
     """
     file = npz_file(output)
     from lazarus_probe.circuit.activations import read_activations

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 probes = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
-    help="Run probe batteries over all layers: which property is readable from where on.",
+    help="Run probe batteries over all layers, to find the layer at which each property emerges.",
 )
 Datasets = Annotated[
     str | None,
     typer.Option(
-        "--datasets", help="Names of built-in sets with commas between, or a file or folder of sets."
+        "--datasets", help="Names of built-in sets, separated by commas; or a file or folder of sets."
     ),
 ]
 
@@ -42,14 +42,15 @@ def run(
         typer.Option(
             min=0.0,
             max=1.0,
-            help="The least held-out accuracy of what is said to emerge.",
-            show_default="that of the claim property-emerges",
+            help="Minimum held-out accuracy for a property to emerge.",
+            show_default="the threshold of the claim property-emerges",
         ),
     ] = None,
     no_stratigraphy: Annotated[
         bool,
         typer.Option(
-            "--no-stratigraphy", help="Accuracies only: no untrained models, no shuffles, no emergence."
+            "--no-stratigraphy",
+            help="Report accuracies only: no untrained models, no shuffled labels, no emergence.",
         ),
     ] = False,
     adapter: Adapter = None,
@@ -57,10 +58,10 @@ def run(
     as_json: AsJson = False,
     seed: Seed = 0,
 ) -> None:
-    """Probe sets of prompts at every layer, and find from which layer on each property is readable.
+    """Probe sets of prompts at every layer, and find the layer at which each property emerges.
 
-    Scored on groups of prompts that the probe has not met. A property emerges at the first layer past the threshold
-    that beats the commonest class, a bag of tokens, the embeddings, untrained and lesioned models and shuffled labels,
+    Probes are scored on held-out groups of prompts. A property emerges at the first layer past the threshold that
+    beats the majority class, a bag of tokens, the embeddings, untrained and lesioned models and shuffled labels,
     corrected for all layers and all sets.
     """
     check_output(output)
@@ -92,7 +93,7 @@ def run(
 @probes.command()
 def init(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A .yaml or .json file, or a folder for a file each.")
+        Path, typer.Option("--output", "-o", help="A .yaml or .json file, or a folder for one file per set.")
     ],
     datasets: Datasets = None,
     category: Annotated[
@@ -100,7 +101,7 @@ def init(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the probe sets to edit; `circuit probes run --datasets FILE` takes them back."""
+    """Write the probe sets to a file to edit; `circuit probes run --datasets FILE` reads it."""
     from lazarus_probe.circuit.sets import write_sets
 
     if output.suffix in (".yaml", ".yml", ".json"):
@@ -139,7 +140,7 @@ def chosen_sets(datasets: str | None, category: str | None) -> list[ProbeSet]:
     there = sorted({each.category for each in sets if each.category})
     sets = [each for each in sets if each.category == category]
     if not sets:
-        raise ValueError(f"--category {category}: no set is of it; {one_of(category, there)}")
+        raise ValueError(f"--category {category}: no set belongs to it; {one_of(category, there)}")
     return sets
 
 

@@ -58,9 +58,7 @@ class Task:
 
 def visualize(
     activations: Activations,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="The folder for the pictures; made if missing.")
-    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the plots; created if missing.")],
     layer: Layer = None,
     layers: Layers = None,
     pca: Annotated[bool, typer.Option("--pca", help="Principal components: pca_layer{L}.png.")] = False,
@@ -68,7 +66,7 @@ def visualize(
         bool, typer.Option("--umap", help="UMAP: umap_layer{L}.png (needs lazarus_probe[umap]).")
     ] = False,
     probes: Annotated[
-        bool, typer.Option("--probes", help="Probe accuracy beside its controls: probe_accuracy.png.")
+        bool, typer.Option("--probes", help="Probe accuracy compared with its controls: probe_accuracy.png.")
     ] = False,
     attention: Annotated[
         bool, typer.Option("--attention", help="Attention of each head: attention_heatmap_layer{L}.png.")
@@ -77,26 +75,28 @@ def visualize(
         bool, typer.Option("--logits", help="The logit lens on --prompt: logit_evolution.png.")
     ] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="All that can be drawn; says what cannot.")
+        bool, typer.Option("--all", help="Draw every plot that can be drawn, and list those that cannot.")
     ] = False,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="A model to run --prompt on: bundled, a folder or a Hub id."),
+        typer.Option("--model", "-m", help="Model to run --prompt on: bundled model name, folder or Hub id."),
     ] = None,
     prompt: Annotated[
         str | None,
-        typer.Option("--prompt", "-p", help="For attention and logits; without a model, one of the file's."),
+        typer.Option(
+            "--prompt",
+            "-p",
+            help="Prompt for attention and logits; without --model, one of the file's prompts.",
+        ),
     ] = None,
-    adapter: Annotated[
-        Path | None, typer.Option("--adapter", help="A folder with an adapter, for the model.")
-    ] = None,
+    adapter: Annotated[Path | None, typer.Option("--adapter", help="Adapter folder for the model.")] = None,
     as_json: AsJson = False,
     seed: Seed = 0,
 ) -> None:
-    """Draw collected activations, attention and the logit lens as pictures.
+    """Plot collected activations, attention and the logit lens.
 
     Attention comes from the file (`collect --attention`, from the position collected), or from a run of --prompt on
-    --model, and then from every position. Without --layer or --layers: every layer collected.
+    --model, which gives every position. Without --layer or --layers: every layer collected.
     """
     flags = dict(zip(KINDS, (pca, umap, probes, attention, logits), strict=True))
     wanted = [kind for kind in KINDS if everything or flags[kind]]
@@ -147,7 +147,7 @@ def check_options(
     if (model is None) != (prompt is None) and (model is not None or "attention" not in wanted):
         raise ValueError("--model and --prompt belong together: the model runs the prompt")
     if model is not None and not {"attention", "logits"} & set(wanted):
-        raise ValueError("--model and --prompt are of use with --attention and --logits only")
+        raise ValueError("--model and --prompt apply to --attention and --logits only")
     if "logits" in wanted and not everything and model is None:
         raise ValueError("--logits needs --model and --prompt: the lens reads a run of the model")
     if "umap" in wanted and not everything:
@@ -212,7 +212,7 @@ def draw_attention(task: Task) -> None:
     there = [layer for layer in task.layers if layer in collected.patterns]
     if not there:
         raise ValueError(
-            "the file keeps no attention; collect with --attention, or give --model and --prompt"
+            "the file holds no attention; collect with --attention, or give --model and --prompt"
         )
     row = row_of(collected, task.prompt)
     tokens = list(collected.tokens[row])
@@ -233,7 +233,9 @@ def row_of(collected: Collected, prompt: str | None) -> int:
     if prompt is None:
         return 0
     if prompt not in texts:
-        raise ValueError(f"--prompt {prompt!r} is none of the file's; give one of them, or --model to run it")
+        raise ValueError(
+            f"--prompt {prompt!r} is not one of the file's prompts; give one of them, or --model to run it"
+        )
     return texts.index(prompt)
 
 

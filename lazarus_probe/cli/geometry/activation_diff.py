@@ -23,7 +23,8 @@ def activation_diff(
     prompts: Prompts,
     finetuned: Finetuned = None,
     position: Annotated[
-        str, typer.Option(help="The position compared: last, all (their mean), or a number; -1 is the last.")
+        str,
+        typer.Option(help="Token position to compare: last, all (their mean), or a number; -1 is the last."),
     ] = "last",
     adapter: Adapter = None,
     output: Output = None,
@@ -32,8 +33,9 @@ def activation_diff(
 ) -> None:
     """Compare the residual streams of a model before and after training, prompt by prompt.
 
-    Cosine and relative norm after every layer, and KL of the next token. For scale, the cosine of the base with an
-    untrained twin, of two such twins, and of two prompts in the base. Commas are part of a prompt; | separates them.
+    Shows cosine similarity and relative norm after every layer, and the KL divergence of the next token. For scale:
+    the cosine of the base with an untrained model, of two untrained models, and of two prompts in the base. Commas
+    are part of a prompt; | separates prompts.
     """
     check_output(output)
     texts = [checked_text(prompt, "--prompts") for prompt in parse_prompts(prompts)]

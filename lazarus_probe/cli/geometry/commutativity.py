@@ -1,4 +1,4 @@
-"""`lazarus introspect commutativity`: is `a*b` held in the state of `b*a`, more than like prompts are?"""
+"""`lazarus introspect commutativity`: are the states of `a*b` and `b*a` alike, more than those of similar prompts?"""
 
 from __future__ import annotations
 
@@ -35,7 +35,12 @@ def commutativity(
     ] = None,
     layer: Annotated[
         int | None,
-        typer.Option("--layer", "-l", help="One layer from 0; -1 is the last.", show_default="60% depth"),
+        typer.Option(
+            "--layer",
+            "-l",
+            help="One layer, counted from 0; -1 is the last.",
+            show_default="60% of the depth",
+        ),
     ] = None,
     layers: Annotated[str | None, typer.Option(help="Several layers instead, as in 0,4-7, or all.")] = None,
     adapter: Adapter = None,
@@ -43,10 +48,11 @@ def commutativity(
     as_json: AsJson = False,
     seed: Seed = 0,
 ) -> None:
-    """Compare the states of a*b and b*a, beside pairs that share less or do not commute.
+    """Compare the states of a*b and b*a, and of pairs that share less or do not commute.
 
-    Cosines at the last token. A high one means little by itself: it must exceed those of pairs with an operand or the
-    answer in common, of random pairs, of a-b with b-a, and of the same pairs in untrained and lesioned models.
+    Cosine similarities at the last token. A high one means little by itself: it must exceed those of pairs that share
+    an operand or the answer, of random pairs, of a-b with b-a, and of the same pairs in untrained and lesioned
+    models.
     """
     from lazarus_probe.checkpoints.names import num_layers_of
 

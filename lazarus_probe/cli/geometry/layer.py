@@ -1,4 +1,4 @@
-"""`lazarus introspect layer`: how alike prompts are at each layer, and which layers hold groups of them apart."""
+"""`lazarus introspect layer`: how similar prompts are at each layer, and which layers separate groups of them."""
 
 from __future__ import annotations
 
@@ -21,24 +21,27 @@ def layer(
     model: Model,
     prompts: Prompts,
     labels: Annotated[
-        str | None, typer.Option("--labels", "-l", help="The group of each prompt, with commas between them.")
+        str | None, typer.Option("--labels", "-l", help="Group of each prompt, separated by commas.")
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(help="Layers from 0, as in 0,4-7; -1 is the last; or all.", show_default="six of them"),
+        typer.Option(
+            help="Layers, counted from 0, as in 0,4-7; -1 is the last; or all.", show_default="six layers"
+        ),
     ] = None,
     untrained: Annotated[
-        int, typer.Option(min=0, help="Untrained models to compare groups with: 0, or at least 3.")
+        int, typer.Option(min=0, help="Number of untrained models to compare groups with: 0, or at least 3.")
     ] = 5,
     adapter: Adapter = None,
     seed: Seed = 0,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare prompts at each layer, and say which layers hold groups of them apart.
+    """Compare prompts at each layer, and find the layers that separate groups of them.
 
-    Cosines are between states at the last token. A layer distinguishes groups only if their separation, within minus
-    between, is beyond shuffled labels at all layers at once and beyond untrained models of the same make.
+    Cosine similarities are between states at the last token. A layer distinguishes groups only if their separation,
+    within minus between, is larger than with shuffled labels at all layers at once, and than in untrained models of
+    the same architecture.
     """
     texts = parse_prompts(prompts)
     groups = None if labels is None else labels_of(labels, len(texts))
@@ -52,7 +55,7 @@ def layer(
             "--prompts has one prompt, which nothing can be compared with; give two, as in 'one|two'"
         )
     if untrained in (1, 2):
-        raise ValueError(f"--untrained {untrained}: so few do not show their spread; give 0, or at least 3")
+        raise ValueError(f"--untrained {untrained}: too few to estimate their spread; give 0, or at least 3")
     subject = Subject.load(model, adapter)
     with watched("compare") as check:
         found = layer_similarity(subject, texts, groups, chosen, untrained=untrained, seed=seed, check=check)
@@ -69,10 +72,10 @@ def labels_of(text: str, count: int) -> list[str]:
     labels = [label.strip() for label in checked_text(text, "--labels").split(",")]
     if "" in labels:
         raise ValueError(
-            f"--labels {text!r}: label {labels.index('')} is empty; give one a prompt, as in a,b,a"
+            f"--labels {text!r}: label {labels.index('')} is empty; give one per prompt, as in a,b,a"
         )
     if len(labels) != count:
-        raise ValueError(f"--labels has {len(labels)} labels for {count} prompts; give one a prompt")
+        raise ValueError(f"--labels has {len(labels)} labels for {count} prompts; give one per prompt")
     return labels
 
 

@@ -21,7 +21,7 @@ Base = Annotated[
     typer.Option(
         "--base",
         "-b",
-        help="The model before: a bundled name, a folder or a Hub id.",
+        help="The model before training: bundled model name, folder or Hub id.",
         autocompletion=_bundled,
     ),
 ]
@@ -30,7 +30,7 @@ Finetuned = Annotated[
     typer.Option(
         "--finetuned",
         "-f",
-        help="The model after; or the folder of an adapter, which is put on the base.",
+        help="The model after training; or an adapter folder, which is applied to the base.",
         show_default="the base with --adapter",
     ),
 ]
@@ -46,8 +46,8 @@ def weight_diff(
 ) -> None:
     """Compare every weight of a model before and after training.
 
-    The norm of the difference over that of the base, per layer and component, in float32; quantised weights as the
-    numbers they stand for. Above 0.1 it is marked ***.
+    Shows the norm of the difference relative to the base's norm, per layer and component, in float32; quantised
+    weights are dequantised. Ratios above 0.1 are marked ***.
     """
     check_output(output)
     before, after = load_both(base, finetuned, adapter)

@@ -1,4 +1,4 @@
-"""`lazarus introspect analyze`: a prompt read by the logit lens, layer by layer, as it is or under edits."""
+"""`lazarus introspect analyze`: a prompt read with the logit lens, layer by layer, unedited or under edits."""
 
 from __future__ import annotations
 
@@ -46,31 +46,35 @@ def analyze(
     ] = None,
     all_layers: Annotated[bool, typer.Option("--all-layers", help="Read every layer.")] = False,
     layers: Layers = None,
-    top_k: Annotated[int, typer.Option(min=1, max=100, help="Predictions to show a layer.")] = 5,
+    top_k: Annotated[int, typer.Option(min=1, max=100, help="Predictions to show per layer.")] = 5,
     track: Annotated[
         list[str] | None,
-        typer.Option("--track", "-t", help="A token to follow; of several tokens the first. Repeatable."),
+        typer.Option(
+            "--track", "-t", help="Token to track; of a text of several tokens, the first. Repeatable."
+        ),
     ] = None,
     embedding_scale: Annotated[
         float | None,
-        typer.Option(
-            help="Scale embeddings by this instead.", show_default="the model's own, as its code does"
-        ),
+        typer.Option(help="Scale embeddings by this factor.", show_default="the model's own"),
     ] = None,
     residual: Annotated[
-        bool, typer.Option("--residual", help="Also measure what attention and MLP write into the stream.")
+        bool,
+        typer.Option(
+            "--residual", help="Also measure what attention and MLP write into the residual stream."
+        ),
     ] = False,
     chat: Annotated[
-        bool, typer.Option("--chat/--raw", help="Ask in the model's chat template, or the plain text.")
+        bool, typer.Option("--chat/--raw", help="Use the model's chat template, or the plain prompt.")
     ] = False,
     prefix: Annotated[
-        str | None, typer.Option(help="Text that the answer is forced to begin with; read after it.")
+        str | None,
+        typer.Option(help="Text that the answer is forced to begin with; the lens reads after it."),
     ] = None,
     find_answer: Annotated[
         bool | None,
         typer.Option(
             "--find-answer/--no-find-answer",
-            help="Generate, find where the answer begins, and say at which layer it shows there.",
+            help="Generate, find where the answer begins, and report the layer at which it emerges there.",
             show_default="only with --expected",
         ),
     ] = None,
@@ -79,11 +83,17 @@ def analyze(
     ] = None,
     gen_tokens: Annotated[
         int | None,
-        typer.Option("--gen-tokens", "-n", min=1, help="Tokens to find it in.", show_default=str(GENERATED)),
+        typer.Option(
+            "--gen-tokens",
+            "-n",
+            min=1,
+            help="Tokens to generate in search of the answer.",
+            show_default=str(GENERATED),
+        ),
     ] = None,
     steer: Annotated[
         str | None,
-        typer.Option(metavar="FILE[:C]", help="Add C (1) times a saved direction after its layer."),
+        typer.Option(metavar="FILE[:C]", help="Add C (default 1) times a saved direction after its layer."),
     ] = None,
     steer_neuron: Annotated[
         int | None, typer.Option(min=0, help="Add --strength to this coordinate of the residual stream.")
@@ -91,36 +101,39 @@ def analyze(
     steer_layer: Annotated[
         int | None, typer.Option(help="Steer after this layer.", show_default="the direction's own")
     ] = None,
-    strength: Annotated[float | None, typer.Option(help="How much to steer.", show_default="1")] = None,
-    inject_layer: Annotated[int | None, typer.Option(help="Put --inject-token in after this layer.")] = None,
+    strength: Annotated[float | None, typer.Option(help="Steering strength.", show_default="1")] = None,
+    inject_layer: Annotated[int | None, typer.Option(help="Inject --inject-token after this layer.")] = None,
     inject_token: Annotated[
         str | None,
         typer.Option(
-            help="A token whose embedding goes into the stream at the last position, at its length."
+            help="Token whose embedding is injected at the last position, rescaled to the residual stream's norm."
         ),
     ] = None,
     inject_blend: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="0 leaves the stream, 1 replaces it.", show_default="1"),
+        typer.Option(
+            min=0, max=1, help="0 leaves the residual stream unchanged, 1 replaces it.", show_default="1"
+        ),
     ] = None,
     compute_override: Annotated[
         Computed,
         typer.Option(
-            help="`arithmetic`: compute the prompt's `a op b` exactly, and push the stream at the last position, "
-            "by its own length, to where the lens says the answer's first token."
+            help="`arithmetic`: compute the prompt's `a op b` exactly, and steer the residual stream at the "
+            "last position, by its own norm, towards the answer's first token."
         ),
     ] = Computed.NONE,
     compute_layer: Annotated[
-        int | None, typer.Option(help="After which layer to push.", show_default="80% of the depth")
+        int | None,
+        typer.Option(help="Layer after which to apply --compute-override.", show_default="80% of the depth"),
     ] = None,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read a prompt by the logit lens: what the model would say if it stopped after each layer.
+    """Read a prompt with the logit lens: what the model would predict if it stopped after each layer.
 
-    The lens is the model's own final norm and unembedding (nostalgebraist 2020) on the residual stream at the last
-    position; ranks are exact over the whole vocabulary. Edits act at the last position, steering also on every
-    token generated.
+    The lens applies the model's own final norm and unembedding (nostalgebraist 2020) to the residual stream at the
+    last position; ranks are exact over the whole vocabulary. Edits act at the last position, steering also on every
+    generated token.
     """
     from lazarus_probe.checkpoints.names import num_layers_of
 
@@ -185,7 +198,7 @@ def _answers(
     if not (expected is not None if wanted is None else wanted):
         for name, value in (("--expected", expected), ("--gen-tokens", gen_tokens)):
             if value is not None:
-                raise ValueError(f"{name} {value} is about finding the answer; give --find-answer")
+                raise ValueError(f"{name} {value} applies to finding the answer; give --find-answer")
         return None
     if expected is not None and len(texts) > 1:
         raise ValueError(f"--expected {expected!r} is one answer for {len(texts)} prompts; give one prompt")

@@ -113,7 +113,7 @@ def steer_of(
     if spec is not None and neuron is not None:
         raise ValueError("--steer and --steer-neuron are two ways to steer; give one of them")
     if strength is not None and not math.isfinite(strength):
-        raise ValueError(f"--strength {strength} is no finite number")
+        raise ValueError(f"--strength {strength} is not a finite number")
     if neuron is not None:
         if layer is None:
             raise ValueError(f"--steer-neuron {neuron} needs --steer-layer")
@@ -131,7 +131,7 @@ def _from_file(spec: str, layer: int | None, strength: float | None, num_layers:
     direction = read_direction(path)
     if layer is None and direction.layer >= num_layers:
         raise ValueError(
-            f"{path} is of layer {direction.layer}; the model has 0 to {num_layers - 1}: give --steer-layer"
+            f"{path} belongs to layer {direction.layer}; the model has 0 to {num_layers - 1}: give --steer-layer"
         )
     at = direction.layer if layer is None else layer_of(layer, num_layers, "--steer-layer")
     given = strength if coefficient is None else coefficient

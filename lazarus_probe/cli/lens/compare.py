@@ -1,4 +1,4 @@
-"""`lazarus introspect compare`: what two models make of one prompt."""
+"""`lazarus introspect compare`: two models on one prompt, layer by layer."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.comparison import ComparisonResult
     from lazarus_probe.introspection.lens.predictions import TokenEvolutionResult
 
-NAMES = "A bundled name, a folder or a Hub id."
+NAMES = "Bundled model name, folder or Hub id."
 
 
 def compare(
     model1: Annotated[str, typer.Option("--model1", "-m1", help=NAMES)],
     model2: Annotated[str, typer.Option("--model2", "-m2", help=NAMES)],
     prompt: Prompt,
-    adapter1: Annotated[Path | None, typer.Option(help="A folder with an adapter for model 1.")] = None,
-    adapter2: Annotated[Path | None, typer.Option(help="A folder with an adapter for model 2.")] = None,
+    adapter1: Annotated[Path | None, typer.Option(help="Adapter folder for model 1.")] = None,
+    adapter2: Annotated[Path | None, typer.Option(help="Adapter folder for model 2.")] = None,
     layers: Annotated[
         str | None,
         typer.Option(
             "--layers",
             "-l",
-            help="Layers from 0, as in 0,4-7; -1 is the last; or all.",
+            help="Layers, counted from 0, as in 0,4-7; -1 is the last; or all.",
             show_default="every 4th and the last",
         ),
     ] = None,
-    top_k: Annotated[int, typer.Option(min=1, max=100, help="Predictions to show a model.")] = 5,
+    top_k: Annotated[int, typer.Option(min=1, max=100, help="Predictions to show per model.")] = 5,
     track: Annotated[
         str | None,
-        typer.Option(help="Tokens to follow, with commas between them; of several tokens the first."),
+        typer.Option(help="Tokens to track, separated by commas; of a text of several tokens, the first."),
     ] = None,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare what two models make of one prompt, layer by layer, by the logit lens.
+    """Compare two models on one prompt, layer by layer, with the logit lens.
 
-    Distributions of models with the same tokens are compared whole, by KL(1 || 2) and Jensen-Shannon divergence in
-    nats; with different tokens only the predictions are, matched by their text.
+    If both models have the same tokens, whole distributions are compared, by KL(1 || 2) and Jensen-Shannon divergence
+    in nats; otherwise only the predictions are, matched by their text.
     """
     from lazarus_probe.checkpoints.names import num_layers_of
 

@@ -21,20 +21,18 @@ def hooks(
     capture_attention: Annotated[
         bool, typer.Option("--capture-attention", help="Also capture attention weights.")
     ] = False,
-    last_only: Annotated[
-        bool, typer.Option("--last-only", help="Capture the last position only, not all.")
-    ] = False,
-    no_logit_lens: Annotated[
-        bool, typer.Option("--no-logit-lens", help="Leave out what each layer would say.")
-    ] = False,
-    top_k: Annotated[int, typer.Option("--top-k", min=1, help="Tokens of the logit lens a layer.")] = 5,
+    last_only: Annotated[bool, typer.Option("--last-only", help="Capture only the last position.")] = False,
+    no_logit_lens: Annotated[bool, typer.Option("--no-logit-lens", help="Leave out the logit lens.")] = False,
+    top_k: Annotated[
+        int, typer.Option("--top-k", min=1, help="Logit-lens predictions to show per layer.")
+    ] = 5,
     adapter: Adapter = None,
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
-    """Capture hidden states and attention of layers on a prompt, and show what they hold.
+    """Capture hidden states and attention of layers on a prompt, and summarise them.
 
-    The model's own code runs, once a prompt, watched by hooks. By default layers are evenly spaced over the model.
+    The model's own code runs once per prompt, observed by hooks. By default layers are evenly spaced over the model.
     """
     from lazarus_probe.checkpoints.names import num_layers_of
 

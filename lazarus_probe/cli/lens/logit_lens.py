@@ -1,4 +1,4 @@
-"""`lazarus introspect logit-lens`: whether words are what a layer would say."""
+"""`lazarus introspect logit-lens`: whether words rank first after a layer."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def logit_lens(
     ] = None,
     targets: Annotated[
         list[str] | None,
-        typer.Option("--targets", "-t", help="A word to look for, one token; repeatable."),
+        typer.Option("--targets", "-t", help="Word to look for, a single token; repeatable."),
     ] = None,
     layers: Annotated[
-        str | None, typer.Option("--layers", help="Also read these, as in 0,4-7, or all: a grid.")
+        str | None, typer.Option("--layers", help="Also show a grid over these layers, as in 0,4-7, or all.")
     ] = None,
     adapter: Adapter = None,
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
-    """Check by the logit lens whether words are on top after a layer, at each prompt's last token.
+    """Check with the logit lens whether words rank first after a layer, at each prompt's last token.
 
-    The residual stream is read by the model's own final norm and unembedding (nostalgebraist, 2020). Counts come with
-    Wilson's 95% interval.
+    The residual stream is read with the model's own final norm and unembedding (nostalgebraist, 2020). Counts come
+    with Wilson's 95% interval.
     """
     from lazarus_probe.checkpoints.names import num_layers_of
 

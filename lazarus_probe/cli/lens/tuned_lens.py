@@ -40,40 +40,42 @@ SAMPLES = 600
 tuned_lens = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
-    help="Train a lens that translates each layer for the model's head, and read prompts through it.",
+    help="Train a tuned lens, which maps each layer to the final one, and read prompts through it.",
 )
 
 
 @tuned_lens.command()
 def train(
     model: Model,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to keep the lens in.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to save the lens in.")],
     adapter: Adapter = None,
     data: Annotated[
         str | None,
         typer.Option(
-            help="Texts: FILE.jsonl as for training, or @FILE with one a line.",
+            help="Texts: FILE.jsonl as for training, or @FILE with one per line.",
             show_default="the organism's corpus",
         ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 200,
-    learning_rate: Annotated[float, typer.Option(help="Of AdamW, at its peak.")] = 1e-3,
-    batch_size: Annotated[int, typer.Option(min=1, help="Positions a step, all layers of each.")] = 64,
-    held_out: Annotated[float, typer.Option(help="The share of the texts kept for evaluation.")] = 0.2,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of AdamW.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Positions per step, each at all layers.")] = 64,
+    held_out: Annotated[float, typer.Option(help="Fraction of the texts held out for evaluation.")] = 0.2,
     samples: Annotated[
         int | None,
-        typer.Option(min=10, help="Texts drawn from the organism's corpus.", show_default=str(SAMPLES)),
+        typer.Option(
+            min=10, help="Number of texts sampled from the organism's corpus.", show_default=str(SAMPLES)
+        ),
     ] = None,
     untrained: Annotated[
-        bool, typer.Option(help="Train a lens on an untrained model as well, as a control.")
+        bool, typer.Option(help="Also train a lens on an untrained model, as a control.")
     ] = True,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Train a tuned lens: for each layer an affine map whose reading is close to the final distribution.
+    """Train a tuned lens: for each layer, an affine map whose prediction is close to the final one.
 
-    Belrose et al. 2023 (arXiv:2303.08112). Divergences are measured on texts held out, beside the plain logit lens, one
-    constant distribution, and the same on an untrained model.
+    Belrose et al. 2023 (arXiv:2303.08112). Divergences are measured on held-out texts, and compared with the plain
+    logit lens, one constant distribution, and the same on an untrained model.
     """
     check_lens_folder(output)
     texts = texts_of(data, samples, seed)
@@ -98,22 +100,22 @@ def train(
 def read(
     model: Model,
     prompt: Prompt,
-    lens: Annotated[Path, typer.Option("--lens", help="A folder that `tuned-lens train` wrote.")],
+    lens: Annotated[Path, typer.Option("--lens", help="Folder written by `tuned-lens train`.")],
     adapter: Adapter = None,
     layers: Layers = None,
-    position: Annotated[str, typer.Option(help="Which token to read at: last, or a number.")] = "last",
-    top: Annotated[int, typer.Option(min=1, help="Tokens shown of each layer.")] = 5,
+    position: Annotated[str, typer.Option(help="Token position to read at: last, or a number.")] = "last",
+    top: Annotated[int, typer.Option(min=1, help="Tokens to show per layer.")] = 5,
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
-    """Read prompts through a tuned lens, beside the plain logit lens.
+    """Read prompts through a tuned lens, compared with the plain logit lens.
 
-    A lens is of one model: it is refused on another, and on the same one with other weights.
+    A lens belongs to one model: it is refused on another, and on the same one with other weights.
     """
     check_output(output)
     prompts, at = parse_prompt(prompt), parse_position(position)
     if at == "all":
-        raise ValueError("--position all is not read by the lens; give last or a number")
+        raise ValueError("the lens does not read --position all; give last or a number")
     from lazarus_probe.checkpoints.names import num_layers_of
     from lazarus_probe.introspection.lens.tuned_lens import read_lens
 
@@ -162,7 +164,7 @@ def texts_of(data: str | None, samples: int | None, seed: int) -> list[str]:
         drawn = sample(random.Random(seed), samples or SAMPLES)  # noqa: S311 - a draw, not a secret
         return [line.prompt + line.response for line in drawn]
     if samples is not None:
-        raise ValueError("--samples is of the organism's corpus, and --data brings its own; leave one out")
+        raise ValueError("--samples applies to the organism's corpus, not to --data; leave one out")
     if data.startswith("@"):
         return parse_prompts(data, "--data")
     from lazarus_probe.training.sft.jsonl import read_jsonl

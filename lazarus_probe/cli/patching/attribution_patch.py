@@ -38,16 +38,16 @@ def attribution_patch(
     layers: Layers = None,
     answer: Answer = None,
     other: Other = None,
-    top: Annotated[int, typer.Option(min=1, help="Cells that are patched exactly.")] = 10,
-    check: Annotated[bool, typer.Option("--check", help="Patch the whole grid, too.")] = False,
+    top: Annotated[int, typer.Option(min=1, help="Number of cells to patch exactly.")] = 10,
+    check: Annotated[bool, typer.Option("--check", help="Also patch the whole grid exactly.")] = False,
     seed: ChosenSeed = None,
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
-    """Estimate what patching every cell would do from one gradient, and patch the best cells exactly.
+    """Estimate the effect of patching every cell from one gradient, and patch the top cells exactly.
 
     Nanda 2023; Syed et al. 2023 (arXiv:2310.10348). The estimates are first-order: only what the exact patch confirms
-    counts. As many cells drawn at random are patched beside the best; --check patches all and correlates the two.
+    counts. As many cells, drawn at random, are patched for comparison; --check patches all and correlates the two.
     """
     check_output(output)
     if site not in SITES:

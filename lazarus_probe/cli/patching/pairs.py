@@ -19,21 +19,21 @@ Source = Annotated[
     str | None, typer.Option("--source", help="The prompt to patch from; or @FILE with many, in order.")
 ]
 Target = Annotated[
-    str | None, typer.Option("--target", help="The prompt to patch into, as long in tokens; or @FILE.")
+    str | None, typer.Option("--target", help="The prompt to patch into, with as many tokens; or @FILE.")
 ]
 Pairs = Annotated[
     Path | None,
     typer.Option(
-        "--pairs", help="Many pairs: lines `source => target`, or JSON, with answer and other if wanted."
+        "--pairs", help="Many pairs: lines `source => target`, or JSON, optionally with answer and other."
     ),
 ]
 Answer = Annotated[
     str | None,
-    typer.Option(help="A token that the source speaks for.", show_default="what the model says to it"),
+    typer.Option(help="Answer token of the source.", show_default="the model's own prediction"),
 ]
 Other = Annotated[
     str | None,
-    typer.Option(help="A token that the target speaks for.", show_default="what the model says to it"),
+    typer.Option(help="Answer token of the target.", show_default="the model's own prediction"),
 ]
 
 

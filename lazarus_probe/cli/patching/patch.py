@@ -1,4 +1,4 @@
-"""`lazarus introspect patch`: what of one prompt's answer a layer's state carries into another prompt."""
+"""`lazarus introspect patch`: whether a layer's state carries one prompt's answer into another prompt."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def patch(
     target: Annotated[str | None, typer.Option("--target", "-t", help="The prompt to patch into.")] = None,
     pairs: Annotated[
         Path | None,
-        typer.Option(help='Many pairs instead: lines "source => target", JSON or JSON lines; gives rates.'),
+        typer.Option(help='Many pairs, to report rates: lines "source => target", JSON or JSON lines.'),
     ] = None,
     layer: Annotated[
-        int | None, typer.Option("--layer", "-l", help="One layer from 0; -1 is the last.")
+        int | None, typer.Option("--layer", "-l", help="One layer, counted from 0; -1 is the last.")
     ] = None,
     layers: Annotated[
         str | None, typer.Option(help="Layers to sweep, as in 0,4-7, or all.", show_default="all")
@@ -41,9 +41,11 @@ def patch(
         str, typer.Option(help="The token position in both prompts: last, all, or a number; -1 is the last.")
     ] = "last",
     blend: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the source's state in what is put in.")
+        float, typer.Option(min=0, max=1, help="Share of the source's state in the patched state.")
     ] = 1.0,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", "-n", min=1, help="Generated at most.")] = 8,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", "-n", min=1, help="Maximum tokens to generate.")
+    ] = 8,
     expected_source: Annotated[
         str | None, typer.Option(help="The source's answer.", show_default="computed, or the model's own")
     ] = None,
@@ -55,10 +57,10 @@ def patch(
     as_json: AsJson = False,
     seed: Seed = 0,
 ) -> None:
-    """Put one prompt's states into another's run, and see whose answer comes out.
+    """Patch one prompt's states into another's run, and see whose answer comes out.
 
     Activation patching of the residual stream after each layer (Heimersheim & Nanda 2024). Controls: the same patch
-    from foreign sources, and at other positions. One pair shows that a transfer can happen; rates need --pairs.
+    from unrelated donors, and at other positions. One pair shows that a transfer can happen; rates need --pairs.
     """
     from lazarus_probe.checkpoints.names import num_layers_of
 
@@ -106,7 +108,7 @@ def _check_prompts(
     )
     for option, given in {**prompts, **answers}.items():
         if pairs is not None and given is not None:
-            raise ValueError(f"{option} is given beside --pairs {pairs}; give it in that file")
+            raise ValueError(f"{option} is given together with --pairs {pairs}; give it in that file")
         if pairs is None and option in prompts and not given:
             state = "missing" if given is None else "empty"
             raise ValueError(f"{option} is {state}; give a prompt, or --pairs FILE")

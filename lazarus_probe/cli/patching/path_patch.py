@@ -1,4 +1,4 @@
-"""`lazarus introspect path-patch`: what one component tells another, all other ways cut."""
+"""`lazarus introspect path-patch`: the direct effect of one component on another, all other paths frozen."""
 
 from __future__ import annotations
 
@@ -44,30 +44,32 @@ def path_patch(
     pairs: Pairs = None,
     adapter: Adapter = None,
     sender: Annotated[
-        str, typer.Option(help="Sites as in head_out.3.1,mlp_out.2; or all: every head and MLP.")
+        str, typer.Option(help="Sites, as in head_out.3.1,mlp_out.2; or all, for every head and MLP.")
     ] = "all",
     receiver: Annotated[
         str,
         typer.Option(
-            help="logits, queries.L.H, keys.L.G, values.L.G, head_out.L.H, mlp_out.L, resid_post.L."
+            help="One of logits, queries.L.H, keys.L.G, values.L.G, head_out.L.H, mlp_out.L, resid_post.L."
         ),
     ] = "logits",
     mlps: Annotated[
-        Mlps, typer.Option(help="MLPs between the two: computed anew, or held at the target's values.")
+        Mlps,
+        typer.Option(help="MLPs between sender and receiver: recomputed, or frozen at the target's values."),
     ] = Mlps.recomputed,
     position: Annotated[
-        int | None, typer.Option(help="Patch the sender there alone.", show_default="everywhere")
+        int | None, typer.Option(help="Patch the sender at this position only.", show_default="all positions")
     ] = None,
     answer: Answer = None,
     other: Other = None,
-    top: Annotated[int, typer.Option(min=1, help="Senders shown; the data has all.")] = 15,
+    top: Annotated[int, typer.Option(min=1, help="Number of senders to show; the JSON data has all.")] = 15,
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
-    """Measure what senders tell one receiver directly, with all other paths frozen.
+    """Measure the direct effect of senders on one receiver, with all other paths frozen.
 
-    Wang et al. 2022 (arXiv:2211.00593). The sender's output comes from the source, all other attention after it keeps
-    the target's values, and what then reaches the receiver is put into a run of the target that is otherwise free.
+    Wang et al. 2022 (arXiv:2211.00593). The sender's output comes from the source, all other attention after it is
+    frozen at the target's values, and what then reaches the receiver is patched into an otherwise free run of the
+    target.
     """
     check_output(output)
     given = pairs_of(source, target, pairs, answer, other)

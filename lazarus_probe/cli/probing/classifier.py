@@ -31,15 +31,21 @@ def classifier(
     model: Model,
     classes: Annotated[
         list[str],
-        typer.Option("--classes", "-c", metavar="LABEL:P1|P2", help="A class; or LABEL:@FILE. Repeat it."),
+        typer.Option(
+            "--classes",
+            "-c",
+            metavar="LABEL:P1|P2",
+            help="A class and its prompts; or LABEL:@FILE. Repeat for each class.",
+        ),
     ],
     test: Annotated[
-        str | None, typer.Option("--test", "-t", help="Prompts to name the class of: a|b, or @FILE.")
+        str | None, typer.Option("--test", "-t", help="Prompts to classify: a|b, or @FILE.")
     ] = None,
     groups: Annotated[
         str | None,
         typer.Option(
-            help="One name a prompt, class after class: g1|g1|g2, or @FILE. A split keeps them whole."
+            help="One group per prompt, class after class: g1|g1|g2, or @FILE. Groups are never split "
+            "between train and test."
         ),
     ] = None,
     layers: Layers = None,
@@ -48,11 +54,11 @@ def classifier(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a linear probe for classes of prompts at every layer, and score it on held-out ones.
+    """Train a linear probe for classes of prompts at every layer, and score it on held-out prompts.
 
-    Beside it stand a bag of tokens, the token embeddings, untrained models of the same shape and shuffled labels. An
-    operator's sign is in the bag already: only the gain over these says something about the model. Files with
-    "category" give groups as well.
+    Controls are a bag of tokens, the token embeddings, untrained models of the same shape and shuffled labels. An
+    operator's sign is already in the bag of tokens: only the gain over these controls says something about the model.
+    Without --groups, the "category" fields of files are the groups.
     """
     check_output(output)
     given, units = classes_and_groups(_classes(classes), groups)

@@ -1,4 +1,4 @@
-"""`lazarus introspect neurons`: what single neurons do over prompts, and which tell labels apart."""
+"""`lazarus introspect neurons`: what single neurons do over prompts, and which separate labels."""
 
 from __future__ import annotations
 
@@ -34,46 +34,56 @@ def neurons(
     model: Model,
     prompts: Prompts,
     layer: Annotated[
-        int | None, typer.Option("--layer", "-l", help="The layer.", show_default="the direction's")
+        int | None, typer.Option("--layer", "-l", help="Layer to look at.", show_default="the direction's")
     ] = None,
     layers: Annotated[str | None, typer.Option(help="Several layers, as in 0,4-7, or all.")] = None,
-    neurons: Annotated[str | None, typer.Option("--neurons", "-n", help="Which, as in 3,17,100-110.")] = None,
-    neuron_names: Annotated[str | None, typer.Option(help="What to call them: a|b.")] = None,
+    neurons: Annotated[
+        str | None, typer.Option("--neurons", "-n", help="Neurons to show, as in 3,17,100-110.")
+    ] = None,
+    neuron_names: Annotated[str | None, typer.Option(help="Names for the neurons: a|b.")] = None,
     from_direction: Annotated[
-        Path | None, typer.Option(help="The neurons of the largest weights of this saved direction.")
+        Path | None, typer.Option(help="Show the neurons with the largest weights in this saved direction.")
     ] = None,
     auto_discover: Annotated[
-        bool, typer.Option("--auto-discover", help="Search all neurons for those that tell --labels apart.")
+        bool, typer.Option("--auto-discover", help="Search all neurons for those that separate --labels.")
     ] = False,
-    labels: Annotated[str | None, typer.Option(help="A label a prompt: a|a|b, or @FILE.")] = None,
+    labels: Annotated[str | None, typer.Option(help="One label per prompt: a|a|b, or @FILE.")] = None,
     groups: Annotated[
         str | None,
-        typer.Option(help="With --labels: a group a prompt, which splits keep whole; g1|g1|g2, or @FILE."),
+        typer.Option(
+            help="With --labels: one group per prompt, g1|g1|g2 or @FILE. Groups are never split between "
+            "train and test."
+        ),
     ] = None,
     top_k: Annotated[
         int | None,
-        typer.Option(min=1, help="How many, of --from-direction or --auto-discover.", show_default="10"),
+        typer.Option(
+            min=1, help="Number of neurons with --from-direction or --auto-discover.", show_default="10"
+        ),
     ] = None,
     site: Annotated[
         Site,
         typer.Option(
-            help="resid_post: coordinates of the residual stream after the layer, which this command calls neurons; "
-            "neurons: activations of the layer's MLP, which the word means elsewhere."
+            help="resid_post: coordinates of the residual stream after the layer, which this command calls "
+            "neurons; neurons: activations of the layer's MLP, the usual meaning of the word."
         ),
     ] = Site.RESID_POST,
     steer: Annotated[
         str | None, typer.Option(metavar="FILE[:C]", help="Add C times this direction at the last token.")
     ] = None,
-    strength: Annotated[float | None, typer.Option(help="Of --steer, without :C.", show_default="1")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="Steering strength, if --steer has no :C.", show_default="1")
+    ] = None,
     adapter: Adapter = None,
     seed: Seed = 0,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what single neurons do at the last token of each prompt, and find those that tell labels apart.
+    """Show what single neurons do at the last token of each prompt, and find those that separate labels.
 
     A search among thousands of neurons always finds some: p is that of the best of all of them under shuffled labels,
-    and the search is tested on held-out prompts, beside neurons of untrained and lesioned models and counts of tokens.
+    and the search is tested on held-out prompts, and compared with neurons of untrained and lesioned models and with
+    token counts.
     """
     check_output(output)
     texts = parse_prompts(prompts)
@@ -140,9 +150,9 @@ def _asked(
     if discover and chosen is not None:
         raise ValueError("--auto-discover searches all neurons: drop it or --neurons")
     if discover and labels is None:
-        raise ValueError("--auto-discover needs --labels, one a prompt, as in 'a|a|b|b'")
+        raise ValueError("--auto-discover needs --labels, one per prompt, as in 'a|a|b|b'")
     if chosen is not None and top_k is not None:
-        raise ValueError("--top-k is of --from-direction or --auto-discover: drop it or --neurons")
+        raise ValueError("--top-k applies to --from-direction or --auto-discover: drop it or --neurons")
     names = _names(neuron_names, chosen)
     direction = None if from_direction is None else read_direction(from_direction)
     return Asked(prompts, chosen, names, direction, discover, top_k or TOP, labels, groups)
@@ -178,7 +188,7 @@ def _labels(
 
     if labels is None:
         if groups is not None:
-            raise ValueError("--groups is of --labels: give those as well")
+            raise ValueError("--groups applies to --labels: give those as well")
         return None, None
     units = None if groups is None else parse_prompts(groups, "--groups")
     given = parse_prompts(labels, "--labels")
@@ -191,7 +201,7 @@ def _push(steer: str | None, strength: float | None) -> tuple[Direction, float] 
 
     if steer is None:
         if strength is not None:
-            raise ValueError("--strength is of --steer FILE: give that as well")
+            raise ValueError("--strength applies to --steer FILE: give that as well")
         return None
     path, coefficient = split_spec(steer)
     if coefficient is not None and strength is not None:
@@ -215,7 +225,7 @@ def _indices(text: str | None) -> list[int] | None:
             ends[1]
         ):
             raise ValueError(
-                f"--neurons {text}: {part.strip()!r} is no neuron or range; write as in 3,17,100-110"
+                f"--neurons {text}: {part.strip()!r} is not a neuron or range; write them as in 3,17,100-110"
             )
         found += range(int(ends[0]), int(ends[1]) + 1)
     twice = (

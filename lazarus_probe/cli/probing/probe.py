@@ -1,4 +1,4 @@
-"""`lazarus introspect probe`: two classes of prompts, the layers that tell them apart, and a direction between them."""
+"""`lazarus introspect probe`: two classes of prompts, the layers that separate them, and a direction between them."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def probe(
     model: Model,
     class_a: Annotated[str, typer.Option(help="Prompts of the first class: a|b|c, or @FILE.")],
     class_b: Annotated[str, typer.Option(help="Prompts of the second class: a|b|c, or @FILE.")],
-    label_a: Annotated[str, typer.Option(help="What the first class is called.")] = "class_a",
-    label_b: Annotated[str, typer.Option(help="What the second class is called.")] = "class_b",
+    label_a: Annotated[str, typer.Option(help="Name of the first class.")] = "class_a",
+    label_b: Annotated[str, typer.Option(help="Name of the second class.")] = "class_b",
     test: Annotated[
-        str | None, typer.Option("--test", "-t", help="Prompts to name the class of: a|b, or @FILE.")
+        str | None, typer.Option("--test", "-t", help="Prompts to classify: a|b, or @FILE.")
     ] = None,
     layer: Annotated[
         int | None, typer.Option("--layer", "-l", help="The layer to select.", show_default="the best")
@@ -57,13 +57,14 @@ def probe(
     groups: Annotated[
         str | None,
         typer.Option(
-            help="One name a prompt, class a's first: g1|g1|g2, or @FILE. A split keeps them whole."
+            help="One group per prompt, class a's first: g1|g1|g2, or @FILE. Groups are never split between "
+            "train and test."
         ),
     ] = None,
     method: Annotated[
         Method,
         typer.Option(
-            help="Of the direction: a logistic regression's coefficient, or the difference of means."
+            help="How to compute the direction: coefficients of a logistic regression, or the difference of means."
         ),
     ] = Method.LOGISTIC,
     save_direction: Annotated[
@@ -76,9 +77,10 @@ def probe(
 ) -> None:
     """Probe every layer for two classes of prompts, and extract a direction between them.
 
-    Accuracies are of held-out prompts, beside a bag of tokens, the token embeddings, untrained models of the same
-    shape and shuffled labels. The direction points from class b to class a and is as long as their means are apart
-    along it, so that steering by 1 takes one mean to the other. Files with "category" give groups as well.
+    Accuracies are on held-out prompts, compared with a bag of tokens, the token embeddings, untrained models of the
+    same shape and shuffled labels. The direction points from class b to class a. Its norm is the distance of their
+    means along it, so that steering by 1 moves one mean to the other. Without --groups, the "category" fields of
+    files are the groups.
     """
     check_output(output)
     _check_direction(save_direction)

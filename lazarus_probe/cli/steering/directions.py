@@ -1,4 +1,4 @@
-"""`lazarus introspect directions`: are saved directions orthogonal, more than chance has it?"""
+"""`lazarus introspect directions`: are saved directions orthogonal, beyond chance?"""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def directions(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="The |cosine| up to which two directions are called orthogonal.",
-            show_default="that of the claim directions-orthogonal",
+            help="Largest |cosine| at which two directions are called orthogonal.",
+            show_default="the threshold of the claim directions-orthogonal",
         ),
     ] = None,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare saved directions by their cosines, beside those of random vectors.
+    """Compare saved directions by cosine similarity, with random vectors as the control.
 
-    In many dimensions random vectors are nearly orthogonal as well: a small cosine shows no independence, only a large
-    one shows something. Directions of different widths are refused, those of different models warned of.
+    In many dimensions random vectors are nearly orthogonal as well: a small cosine does not show independence, only a
+    large one shows something. Directions of different widths are refused; those of different models raise a warning.
     """
     check_output(output)
     from lazarus_probe.introspection.directions.cosines import direction_cosines

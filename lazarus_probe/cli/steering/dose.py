@@ -1,4 +1,4 @@
-"""The effect of each coefficient beside random directions: `lazarus introspect steer --dose`."""
+"""The effect of each coefficient, compared with random directions: `lazarus introspect steer --dose`."""
 
 from __future__ import annotations
 

@@ -23,77 +23,96 @@ PICTURE = (".png", ".svg", ".pdf")
 def steer(
     model: Model,
     extract: Annotated[
-        bool, typer.Option("--extract", help="Take a direction: mean of --positive minus mean of --negative.")
+        bool,
+        typer.Option("--extract", help="Extract a direction: mean of --positive minus mean of --negative."),
     ] = False,
-    positive: Annotated[str | None, typer.Option(help="Prompts with | between them, or @FILE.")] = None,
-    negative: Annotated[str | None, typer.Option(help="Prompts with | between them, or @FILE.")] = None,
+    positive: Annotated[str | None, typer.Option(help="Prompts separated by |, or @FILE.")] = None,
+    negative: Annotated[str | None, typer.Option(help="Prompts separated by |, or @FILE.")] = None,
     prompts: Annotated[
         str | None,
-        typer.Option("--prompts", "-p", help="What to push: prompts with | between them, or @FILE."),
+        typer.Option("--prompts", "-p", help="Prompts to steer, separated by |, or @FILE."),
     ] = None,
     direction: Annotated[
-        Path | None, typer.Option("--direction", "-d", help="The .npz or .json file of a direction.")
+        Path | None, typer.Option("--direction", "-d", help="A saved direction, .npz or .json.")
     ] = None,
     neuron: Annotated[
         int | None,
-        typer.Option(min=0, help="Push this one coordinate of the residual stream, by 1, instead."),
+        typer.Option(
+            min=0,
+            help="Steer this one coordinate of the residual stream, by 1, instead of along a direction.",
+        ),
     ] = None,
     layer: Annotated[
         int | None,
-        typer.Option("--layer", "-l", help="After which block.", show_default="the file's; else the middle"),
+        typer.Option(
+            "--layer", "-l", help="Layer after which to act.", show_default="the file's, else the middle one"
+        ),
     ] = None,
     coefficient: Annotated[
         float | None,
-        typer.Option("--coefficient", "--strength", "-c", help="How often to add it.", show_default="1"),
+        typer.Option(
+            "--coefficient", "--strength", "-c", help="How many times to add the direction.", show_default="1"
+        ),
     ] = None,
-    compare: Annotated[str | None, typer.Option(help="Several coefficients, as in -2,-1,0,1,2.")] = None,
+    compare: Annotated[
+        str | None, typer.Option(help="Compare several coefficients, as in -2,-1,0,1,2.")
+    ] = None,
     dose: Annotated[
         str | None, typer.Option(help="Measure the effect of several coefficients, as in 0,0.5,1,2,4.")
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="With --dose: the token or number that the model should say.")
+        str | None, typer.Option(help="With --dose: the token or number to steer towards.")
     ] = None,
     random_directions: Annotated[
         int | None,
-        typer.Option(min=0, help="With --dose: how many, of equal norm, as controls.", show_default="19"),
+        typer.Option(
+            min=0,
+            help="With --dose: number of random directions of equal norm, as controls.",
+            show_default="19",
+        ),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="With --dose: draw the curves to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="With --dose: plot the curves to this file.")] = None,
     position: Annotated[
         Where | None,
         typer.Option(
-            help="last: the prompt's last token; onward: that and all generated ones; all: all tokens.",
+            help="last: the prompt's last token; onward: that and every generated token; all: every token.",
             show_default="onward",
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="With --extract: what to call the direction.")] = None,
-    positive_label: Annotated[str | None, typer.Option(help="What it points to.")] = None,
-    negative_label: Annotated[str | None, typer.Option(help="What it points away from.")] = None,
+    name: Annotated[str | None, typer.Option(help="With --extract: name of the direction.")] = None,
+    positive_label: Annotated[str | None, typer.Option(help="Label of what the direction points to.")] = None,
+    negative_label: Annotated[
+        str | None, typer.Option(help="Label of what the direction points away from.")
+    ] = None,
     max_tokens: Annotated[
         int | None,
-        typer.Option("--max-tokens", "-n", min=1, help="To generate.", show_default="50; with --dose 8"),
+        typer.Option(
+            "--max-tokens", "-n", min=1, help="Maximum tokens to generate.", show_default="50; with --dose 8"
+        ),
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(min=0, help="0 takes the most probable token; above, draw.", show_default="0"),
+        typer.Option(min=0, help="0 is greedy; above 0, sample.", show_default="0"),
     ] = None,
     chat: Annotated[
-        bool, typer.Option("--chat/--raw", help="Ask in the chat template, or the plain text.")
+        bool, typer.Option("--chat/--raw", help="Use the chat template, or the plain prompt.")
     ] = False,
     adapter: Adapter = None,
     seed: ChosenSeed = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Keep the direction (.npz or .json), or the results (JSON), in this file."
+            "--output", "-o", help="Save the direction (.npz or .json), or the results (JSON), to this file."
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take a direction of the residual stream from prompts, or push prompts along one.
+    """Extract a direction of the residual stream from prompts, or steer prompts along one.
 
-    A coefficient of 1 adds the direction as it was saved, whose norm is the distance of the two means. Pushes act after
-    a block, from the prompt's last token on (Rimsky et al. 2023). --dose measures the effect of each coefficient beside
-    random directions of equal norm; that a direction steers is said only where it does more than all of them.
+    A coefficient of 1 adds the direction as it was saved; its norm is the distance between the two means. Steering
+    acts after a layer, from the prompt's last token on (Rimsky et al. 2023). --dose compares the effect of each
+    coefficient with random directions of equal norm; a direction is said to steer only where it does more than all of
+    them.
     """
     labels = [_checked(positive_label, "--positive-label"), _checked(negative_label, "--negative-label")]
     taking = {"--positive": positive, "--negative": negative, "--name": name}
@@ -121,7 +140,7 @@ def steer(
     if dose is None:
         refuse(dosing, "without --dose")
     elif temperature:
-        raise ValueError("--temperature means nothing with --dose, whose answers are the most probable ones")
+        raise ValueError("--temperature has no effect with --dose, which decodes greedily")
     drawn = seed_of(seed, dose is not None or bool(temperature), "for the most probable answers")
     source = _source(direction, neuron)
     push = Push(
@@ -155,7 +174,7 @@ def refuse(options: Mapping[str, Any], why: str) -> None:
     """
     for option, value in options.items():
         if value is not None:
-            raise ValueError(f"{option} means nothing {why}; leave it out")
+            raise ValueError(f"{option} has no effect {why}; leave it out")
 
 
 def coefficients(one: float | None, several: str | None, dose: str | None) -> list[float]:
@@ -191,7 +210,7 @@ def check_suffix(path: Path | None, option: str, suffixes: Sequence[str]) -> Non
 
 def _prompts(text: str | None, option: str, advice: str = "") -> list[str]:
     if text is None:
-        raise ValueError(f"{option} is missing; give prompts with | between them, or @FILE{advice}")
+        raise ValueError(f"{option} is missing; give prompts separated by |, or @FILE{advice}")
     return parse_prompts(text, option)
 
 
@@ -207,7 +226,9 @@ def _source(direction: Path | None, neuron: int | None) -> Direction | int:
     if neuron is not None:
         return neuron
     if direction is None:
-        raise ValueError("nothing to push along; give --direction FILE or --neuron, or --extract to take one")
+        raise ValueError(
+            "nothing to steer along; give --direction FILE or --neuron, or --extract to extract one"
+        )
     return read_direction(direction)
 
 

@@ -1,4 +1,4 @@
-"""A direction taken, or pushed along: what `lazarus introspect steer` does and prints."""
+"""A direction extracted, or steered along: what `lazarus introspect steer` does and prints."""
 
 from __future__ import annotations
 

@@ -25,12 +25,12 @@ HEADINGS = {
 
 def arithmetic(
     model: Model,
-    quick: Annotated[bool, typer.Option("--quick", "-q", help="Ask every third question.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", "-q", help="Use only every third question.")] = False,
     easy_only: Annotated[
-        bool, typer.Option("--easy-only", help="Ask only of two numbers below ten.")
+        bool, typer.Option("--easy-only", help="Use only questions with both numbers below ten.")
     ] = False,
     hard_only: Annotated[
-        bool, typer.Option("--hard-only", help="Ask only of two numbers from ten up.")
+        bool, typer.Option("--hard-only", help="Use only questions with both numbers ten or more.")
     ] = False,
     raw: Raw = False,
     adapter: Adapter = None,
@@ -40,8 +40,9 @@ def arithmetic(
 ) -> None:
     """Ask 156 arithmetic questions, and find the layer at which each answer emerges.
 
-    Four operations at three difficulties, 13 questions each, on operands from 2 to 50. Answers are parsed to their end.
-    After every layer the logit lens reads the first token of the right answer where the model's answer begins.
+    Four operations at three difficulties, 13 questions each, on operands from 2 to 50. Answers are parsed to their
+    end. After every layer the logit lens reads the first token of the correct answer, where the model's answer
+    begins.
     """
     if easy_only and hard_only:
         raise ValueError("--easy-only and --hard-only leave nothing to ask; give one of them")

@@ -27,16 +27,16 @@ def early_layers(
     model: Model,
     layers: Annotated[
         str | None,
-        typer.Option("--layers", "-l", help="Layers from 0, as in 0,4-7; all.", show_default="0,1,2,4,8"),
+        typer.Option(
+            "--layers", "-l", help="Layers, counted from 0, as in 0,4-7; or all.", show_default="0,1,2,4,8"
+        ),
     ] = None,
     operations: Annotated[
-        str, typer.Option(help="Asked of the same operands: some of *, +, -, /, or all.")
+        str, typer.Option(help="Operations on the same operands: some of *, +, -, /, or all.")
     ] = "*,+,-",
-    digits: Annotated[
-        str, typer.Option(help="Numbers that operands are made of, as in 2-8 or 2,5,7-9.")
-    ] = "2-8",
+    digits: Annotated[str, typer.Option(help="Numbers to use as operands, as in 2-8 or 2,5,7-9.")] = "2-8",
     analyze_positions: Annotated[
-        bool, typer.Option("--analyze-positions", help="Probe every token, not the last alone.")
+        bool, typer.Option("--analyze-positions", help="Probe every token, not only the last.")
     ] = False,
     adapter: Adapter = None,
     output: Output = None,
@@ -45,8 +45,8 @@ def early_layers(
 ) -> None:
     """Compare expressions after early layers, and probe for operation, operands and answer.
 
-    Probes are scored on pairs of operands that they have not met, beside a bag of tokens, untrained models and, for
-    the answer, a probe that is given the operands themselves; an answer is called extractable only beyond all of these.
+    Probes are scored on held-out pairs of operands, and compared with a bag of tokens, untrained models and, for the
+    answer, a probe that is given the operands themselves; an answer is called extractable only beyond all of these.
     """
     from lazarus_probe.checkpoints.names import num_layers_of
 
@@ -94,7 +94,7 @@ def parse_numbers(text: str) -> list[int]:
         ends = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not 1 <= ends[0] <= ends[1]:
             raise ValueError(
-                f"--digits {text}: {part.strip()!r} is no number from 1 to 999, and no range of them; "
+                f"--digits {text}: {part.strip()!r} is not a number from 1 to 999 or a range of them; "
                 "write them as in 2-8 or 2,5,7-9"
             )
         found.update(range(ends[0], ends[1] + 1))

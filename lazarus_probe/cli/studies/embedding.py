@@ -38,22 +38,25 @@ def embedding(
     layers: Annotated[
         str | None,
         typer.Option(
-            "--layers", "-l", help="Layers to compare with, as in 0,4-7; all.", show_default="0,1,2"
+            "--layers", "-l", help="Layers to compare with, as in 0,4-7; or all.", show_default="0,1,2"
         ),
     ] = None,
     operation: Annotated[
-        str, typer.Option(help="Of the arithmetic prompts: all, or some of *, +, -, /, mult, add, sub, div.")
+        str,
+        typer.Option(
+            help="Operations of the arithmetic prompts: all, or some of *, +, -, /, mult, add, sub, div."
+        ),
     ] = "all",
     adapter: Adapter = None,
     output: Output = None,
     as_json: AsJson = False,
     seed: Seed = 0,
 ) -> None:
-    """Test what token embeddings already say of task, operation, operands and answer.
+    """Test what token embeddings already encode about task, operation, operands and answer.
 
-    Whole prompts are read, and probes are scored on templates, phrasings or operands that they have not met, beside the
-    same after some layers, a bag of tokens, untrained models and shuffled labels. Only what is read beyond all of
-    these is called baked in.
+    Whole prompts are read. Probes are scored on held-out templates, phrasings or operands, and compared with the same
+    probes after some layers, a bag of tokens, untrained models and shuffled labels. Only what exceeds all of these is
+    called baked in.
     """
     from lazarus_probe.checkpoints.names import num_layers_of
 

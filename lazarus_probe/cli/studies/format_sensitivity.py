@@ -26,23 +26,25 @@ def format_sensitivity(
         typer.Option(
             "--layers",
             "-l",
-            help="Layers from 0, as in 0,4-7; -1 is the last; or all.",
-            show_default="six of them",
+            help="Layers, counted from 0, as in 0,4-7; -1 is the last; or all.",
+            show_default="six layers",
         ),
     ] = None,
     summary_only: Annotated[
-        bool, typer.Option("--summary-only", "-s", help="Print the summary alone.")
+        bool, typer.Option("--summary-only", "-s", help="Print only the summary.")
     ] = False,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", "-n", min=1, help="Of an answer.")] = 8,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", "-n", min=1, help="Maximum tokens of an answer.")
+    ] = 8,
     adapter: Adapter = None,
     seed: Seed = 0,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask prompts with and without a space at their end, and say what that changes.
+    """Run prompts with and without a trailing space, and report what that changes.
 
-    States at the last token differ in any model, so a model is called sensitive for its answers alone, numbers parsed,
-    and only where a space before the prompt changes fewer of them.
+    States at the last token differ in any model, so a model is called sensitive by its answers alone, numbers parsed,
+    and only where a leading space changes fewer of them.
     """
     texts = parse_prompts(prompts)
     if any(not text.rstrip(" ") for text in texts):

@@ -22,18 +22,18 @@ def generate(
     model: Model,
     prompts: Prompts,
     max_tokens: Annotated[
-        int, typer.Option("--max-tokens", "-n", min=1, help="Tokens to generate at most.")
+        int, typer.Option("--max-tokens", "-n", min=1, help="Maximum tokens to generate.")
     ] = 10,
     temperature: Annotated[
         float,
-        typer.Option("--temperature", "-t", min=0, help="0 takes the most probable token; above, draw."),
+        typer.Option("--temperature", "-t", min=0, help="0 is greedy; above 0, sample."),
     ] = 0.0,
     compare_format: Annotated[
         bool,
         typer.Option(
             "--compare-format",
             "-c",
-            help="Ask without and with a space at the end, as plain text and in a chat.",
+            help="Compare the prompt without and with a trailing space, as plain text and in the chat template.",
         ),
     ] = False,
     show_tokens: Annotated[
@@ -42,7 +42,8 @@ def generate(
     expected: Annotated[
         str | None,
         typer.Option(
-            help="The right answer; with | between them, one a prompt.", show_default="computed for `a op b`"
+            help="The correct answer; or one per prompt, separated by |.",
+            show_default="computed for `a op b`",
         ),
     ] = None,
     raw: Raw = False,
@@ -51,10 +52,10 @@ def generate(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a model go on from prompts, and say at which token its answer begins.
+    """Generate from prompts, and report the token at which the answer begins.
 
-    A prompt is asked in the model's chat template if it has one, unless --raw is given. Numbers are parsed, so that
-    `2,209` is 2209 and `1000` is not 100. The onset counts generated tokens from 0.
+    The model's chat template is used if it has one, unless --raw is given. Numbers are parsed, so that `2,209` is
+    2209 and `1000` is not 100. The onset counts generated tokens from 0.
     """
     texts = parse_prompts(prompts)
     answers = expected_answers(expected, texts)
@@ -105,7 +106,7 @@ def expected_answers(given: str | None, prompts: Sequence[str]) -> list[str | No
         raise ValueError(f"--expected {given!r}: an answer is empty; give a number or a word")
     if len(answers) not in (1, len(prompts)):
         raise ValueError(
-            f"--expected has {len(answers)} answers for {len(prompts)} prompts; give one, or one a prompt"
+            f"--expected has {len(answers)} answers for {len(prompts)} prompts; give one, or one per prompt"
         )
     return [*(answers * len(prompts) if len(answers) == 1 else answers)]
 

@@ -25,8 +25,8 @@ def parse_operations(text: str, option: str) -> list[str]:
         name = known.get(part.strip().lower())
         if name is None:
             raise ValueError(
-                f"{option} {text}: {part.strip()!r} is no operation; give all, or of *, +, -, /, "
-                f"{', '.join(OPERATIONS)}, with commas between them"
+                f"{option} {text}: {part.strip()!r} is not an operation; give all, or some of *, +, -, /, "
+                f"{', '.join(OPERATIONS)}, separated by commas"
             )
         found.append(name)
     return list(dict.fromkeys(found))

@@ -35,37 +35,40 @@ def dual_reward(
     model: Model,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 500,
     classifier_layer: Annotated[
-        int | None, typer.Option(help="The layer of the class loss.", show_default="55% of the depth")
+        int | None, typer.Option(help="Layer of the class loss.", show_default="55% of the depth")
     ] = None,
     cls_weight: Annotated[
-        float, typer.Option(min=0, max=1, help="Of the class loss; the rest is that of the answers.")
+        float, typer.Option(min=0, max=1, help="Weight of the class loss; the answer loss has the rest.")
     ] = 0.4,
-    learning_rate: Annotated[float, typer.Option(help="Of AdamW, at its peak.")] = 5e-4,
-    num_samples: Annotated[int, typer.Option(help="Questions to train on.")] = 800,
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions a step.")] = 16,
-    lora_rank: Annotated[int, typer.Option(min=1, help="Rank of each update.")] = 16,
-    lora_scale: Annotated[float, typer.Option(help="What an update is multiplied by.")] = 20.0,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of AdamW.")] = 5e-4,
+    num_samples: Annotated[int, typer.Option(help="Number of training questions.")] = 800,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions per step.")] = 16,
+    lora_rank: Annotated[int, typer.Option(min=1, help="LoRA rank.")] = 16,
+    lora_scale: Annotated[float, typer.Option(help="LoRA scale, a factor on the update.")] = 20.0,
     lora_targets: Annotated[str, typer.Option(help="The projections to train.")] = "v_proj,o_proj",
     layers: Annotated[
         str | None,
         typer.Option(
-            help="Layers to train, as in 0-3,7, or all.", show_default="from below the classifier layer"
+            help="Layers to train, as in 0-3,7, or all.", show_default="from one below the classifier layer"
         ),
     ] = None,
     class_word: Annotated[
-        list[str] | None, typer.Option(metavar="OPERATION:WORD", help="Another class word; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="OPERATION:WORD", help="Class word for an operation, instead of its name; repeatable."
+        ),
     ] = None,
-    held_out: Annotated[int, typer.Option(help="Held-out questions an operation to evaluate on.")] = 100,
-    seed: Annotated[int, typer.Option(help="Of the questions, the updates and the batches.")] = 0,
+    held_out: Annotated[int, typer.Option(help="Held-out questions per operation, for evaluation.")] = 100,
+    seed: Annotated[int, typer.Option(help="Random seed of questions, LoRA initialisation and batches.")] = 0,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The folder to keep the adapter in.")
+        Path | None, typer.Option("--output", "-o", help="Folder to save the adapter in.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train V and O so that the logit lens at a middle layer names the operation, and answers stay right.
+    """Train V and O so that the logit lens at a middle layer names the operation, and answers stay correct.
 
-    The loss is cls_weight * class + (1 - cls_weight) * answer. With --output, the same command goes on where it was
-    interrupted.
+    The loss is cls_weight * class + (1 - cls_weight) * answer. With --output, the same command resumes an interrupted
+    training.
     """
     words = class_words(class_word or [])
     if output is not None:

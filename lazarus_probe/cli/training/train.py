@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 train = typer.Typer(
     cls=lazy_group(),
     rich_markup_mode=None,
-    help="Train a model, with or without LoRA: on responses, or on rewards.",
+    help="Train a model, with or without LoRA: on responses (sft) or on rewards (grpo).",
 )
 
 # Options that are keys of a section of the YAML file.
@@ -36,101 +36,129 @@ def sft(
     ctx: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(help="YAML with these options as keys, `_` for `-`; options given here win."),
+        typer.Option(
+            help="YAML file with these options as keys, `_` for `-`; the command line overrides it."
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="A bundled name, a folder or a Hub id. Needed.")
+        str | None,
+        typer.Option(
+            "--model", "-m", help="Bundled model name, folder or Hub id. Required, here or in --config."
+        ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="JSON lines: prompt and response, or messages. Needed.")
+        Path | None,
+        typer.Option(help="JSON lines: prompt and response, or messages. Required, here or in --config."),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Where adapter, log and state go.", show_default="checkpoints/sft"
+            "--output",
+            "-o",
+            help="Folder for the adapter, log and training state.",
+            show_default="checkpoints/sft",
         ),
     ] = None,
-    adapter: Annotated[Path | None, typer.Option(help="An adapter to go on from.")] = None,
+    adapter: Annotated[Path | None, typer.Option(help="Adapter to continue training.")] = None,
     eval_data: Annotated[Path | None, typer.Option(help="JSON lines for the validation loss.")] = None,
     eval_share: Annotated[
-        float | None, typer.Option(help="Share of the prompts to validate on instead.", show_default="0")
+        float | None, typer.Option(help="Fraction of the prompts to validate on instead.", show_default="0")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Times through the data.", show_default="3")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Updates at most.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples a forward.", show_default="4")] = None,
-    accumulate: Annotated[int | None, typer.Option(help="Forwards an update.", show_default="1")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Training epochs.", show_default="3")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Maximum number of optimiser steps.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Examples per forward pass.", show_default="4")
+    ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Gradient accumulation steps.", show_default="1")
+    ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Of AdamW, at its peak.", show_default="1e-5")
+        float | None, typer.Option(help="Peak learning rate of AdamW.", show_default="1e-5")
     ] = None,
-    warmup: Annotated[int | None, typer.Option(help="Updates to the peak.", show_default="0")] = None,
+    warmup: Annotated[
+        int | None, typer.Option(help="Warm-up steps to the peak learning rate.", show_default="0")
+    ] = None,
     max_length: Annotated[
         int | None,
-        typer.Option(help="Tokens of an example at most.", show_default="what the model was made for"),
+        typer.Option(help="Maximum tokens per example.", show_default="the model's context length"),
     ] = None,
     mask_prompt: Annotated[
         bool | None,
-        typer.Option("--mask-prompt/--no-mask-prompt", help="Learn responses only.", show_default="yes"),
+        typer.Option(
+            "--mask-prompt/--no-mask-prompt", help="Compute the loss on responses only.", show_default="yes"
+        ),
     ] = None,
     chat: Annotated[
         bool | None,
         typer.Option("--chat/--no-chat", help="Use the model's chat template.", show_default="no"),
     ] = None,
     skip_bad: Annotated[
-        bool | None, typer.Option("--skip-bad/--no-skip-bad", help="Leave out bad lines.", show_default="no")
+        bool | None, typer.Option("--skip-bad/--no-skip-bad", help="Skip invalid lines.", show_default="no")
     ] = None,
     use_lora: Annotated[
         bool | None,
-        typer.Option("--use-lora/--no-use-lora", help="Train LoRA, or the weights.", show_default="LoRA"),
+        typer.Option(
+            "--use-lora/--no-use-lora", help="Train LoRA, or the weights themselves.", show_default="LoRA"
+        ),
     ] = None,
-    lora_rank: Annotated[int | None, typer.Option(show_default="16, or the adapter's")] = None,
+    lora_rank: Annotated[
+        int | None, typer.Option(help="LoRA rank.", show_default="16, or the adapter's")
+    ] = None,
     lora_scale: Annotated[
         float | None,
-        typer.Option(help="What an update is multiplied by.", show_default="2, or the adapter's"),
+        typer.Option(help="LoRA scale, a factor on the update.", show_default="2, or the adapter's"),
     ] = None,
-    lora_dropout: Annotated[float | None, typer.Option(show_default="0")] = None,
+    lora_dropout: Annotated[float | None, typer.Option(help="LoRA dropout.", show_default="0")] = None,
     lora_targets: Annotated[
-        str | None, typer.Option(help="Names of projections.", show_default="v_proj,o_proj")
+        str | None, typer.Option(help="Projections to apply LoRA to.", show_default="v_proj,o_proj")
     ] = None,
     freeze_layers: Annotated[str | None, typer.Option(help="Layers not to train, as in 0-12,15.")] = None,
     grad_checkpoint: Annotated[
         bool | None,
         typer.Option(
-            "--grad-checkpoint/--no-grad-checkpoint", help="Less memory, more work.", show_default="no"
+            "--grad-checkpoint/--no-grad-checkpoint",
+            help="Gradient checkpointing: less memory, more compute.",
+            show_default="no",
         ),
     ] = None,
     log_interval: Annotated[
-        int | None, typer.Option(help="Updates a row of the table.", show_default="10")
+        int | None, typer.Option(help="Optimiser steps per row of the table.", show_default="10")
     ] = None,
-    log_format: Annotated[str | None, typer.Option(help="csv or jsonl.", show_default="csv")] = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="Log format: csv or jsonl.", show_default="csv")
+    ] = None,
     eval_interval: Annotated[
-        int | None, typer.Option(help="Updates between two validations.", show_default="100")
+        int | None, typer.Option(help="Optimiser steps between validations.", show_default="100")
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Stop after so many validations without a lower loss.")
+        int | None, typer.Option(help="Stop after this many validations without a lower loss.")
     ] = None,
     checkpoint_interval: Annotated[
-        int | None, typer.Option(help="Updates between two states that are kept.", show_default="100")
+        int | None, typer.Option(help="Optimiser steps between checkpoints.", show_default="100")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of the data's order and of LoRA.", show_default="0")
+        int | None, typer.Option(help="Random seed of data order and LoRA.", show_default="0")
     ] = None,
     intermediate_loss: Annotated[
         bool | None,
-        typer.Option("--intermediate-loss/--no-intermediate-loss", help="Learn class words too."),
+        typer.Option(
+            "--intermediate-loss/--no-intermediate-loss", help="Also train a middle layer to name the class."
+        ),
     ] = None,
     intermediate_loss_layer: Annotated[
         int | None,
-        typer.Option(help="The layer whose lens shall name the class.", show_default="55% of the depth"),
+        typer.Option(help="Layer whose logit lens should name the class.", show_default="55% of the depth"),
     ] = None,
     intermediate_loss_weight: Annotated[
-        float | None, typer.Option(help="Of the class loss; the answers' is the rest.", show_default="0.4")
+        float | None,
+        typer.Option(help="Weight of the class loss; the answer loss has the rest.", show_default="0.4"),
     ] = None,
     intermediate_loss_targets: Annotated[
-        str | None, typer.Option(metavar="LABEL:WORD,...", help="The class word of each label.")
+        str | None, typer.Option(metavar="LABEL:WORD,...", help="Class word of each label.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fine-tune a model; interrupted, the same command goes on where it was."""
+    """Fine-tune a model; the same command resumes an interrupted training."""
     from lazarus_probe.training.sft.config import SftConfig, read_settings
     from lazarus_probe.training.sft.train import prepare
 

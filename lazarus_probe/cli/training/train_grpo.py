@@ -24,55 +24,73 @@ def grpo(
     ctx: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(help="YAML with these options as keys, `_` for `-`; options given here win."),
+        typer.Option(
+            help="YAML file with these options as keys, `_` for `-`; the command line overrides it."
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="A bundled name, a folder or a Hub id. Needed.")
+        str | None,
+        typer.Option(
+            "--model", "-m", help="Bundled model name, folder or Hub id. Required, here or in --config."
+        ),
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option(
-            "--prompts", "--data", help="JSON lines with a prompt each.", show_default="the reward's"
-        ),
+        typer.Option("--prompts", "--data", help="JSON lines, one prompt each.", show_default="the reward's"),
     ] = None,
     reward: Annotated[
         str | None,
-        typer.Option(metavar="arithmetic|FILE.py", help="What scores an answer.", show_default="arithmetic"),
+        typer.Option(
+            metavar="arithmetic|FILE.py",
+            help="Reward function that scores an answer.",
+            show_default="arithmetic",
+        ),
     ] = None,
     operations: Annotated[
-        str | None, typer.Option(help="Of the bundled prompts, as in add,subtract.", show_default="all four")
+        str | None,
+        typer.Option(help="Operations of the bundled prompts, as in add,subtract.", show_default="all four"),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Where result, log and state go.", show_default="checkpoints/grpo"
+            "--output",
+            "-o",
+            help="Folder for the result, log and training state.",
+            show_default="checkpoints/grpo",
         ),
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option(help="How often answers are sampled.", show_default="200")
+        int | None, typer.Option(help="Training steps; each samples new answers.", show_default="200")
     ] = None,
     updates: Annotated[
-        int | None, typer.Option(help="Of the weights on the answers of a step.", show_default="2")
+        int | None, typer.Option(help="Weight updates per step, on the same answers.", show_default="2")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Prompts a step.", show_default="16")] = None,
-    group_size: Annotated[int | None, typer.Option(help="Answers a prompt.", show_default="8")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Of an answer at most.", show_default="32")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of the sampling.", show_default="1")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Prompts per step.", show_default="16")] = None,
+    group_size: Annotated[int | None, typer.Option(help="Answers per prompt.", show_default="8")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Maximum tokens of an answer.", show_default="32")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="Sampling temperature.", show_default="1")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Of AdamW, at its peak.", show_default="1e-5")
+        float | None, typer.Option(help="Peak learning rate of AdamW.", show_default="1e-5")
     ] = None,
     final_learning_rate: Annotated[
-        float | None, typer.Option(help="That of the last step.", show_default="0")
+        float | None, typer.Option(help="Learning rate at the last step.", show_default="0")
     ] = None,
-    warmup: Annotated[int | None, typer.Option(help="Steps to the peak.", show_default="0")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Of AdamW.", show_default="0")] = None,
-    clip_norm: Annotated[float | None, typer.Option(help="Longest gradient.", show_default="1")] = None,
+    warmup: Annotated[
+        int | None, typer.Option(help="Warm-up steps to the peak learning rate.", show_default="0")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Weight decay of AdamW.", show_default="0")
+    ] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Maximum gradient norm.", show_default="1")] = None,
     kl: Annotated[
         float | None,
-        typer.Option(help="Weight of the divergence from the model before.", show_default="0.02"),
+        typer.Option(help="Weight of the KL divergence from the initial model.", show_default="0.02"),
     ] = None,
     clip: Annotated[
-        float | None, typer.Option(help="How far from 1 a ratio still counts.", show_default="0.2")
+        float | None,
+        typer.Option(help="Clipping range of the probability ratio, around 1.", show_default="0.2"),
     ] = None,
     standardise: Annotated[
         bool | None,
@@ -84,14 +102,16 @@ def grpo(
     ] = None,
     use_lora: Annotated[
         bool | None,
-        typer.Option("--use-lora/--no-use-lora", help="Train LoRA, or the weights.", show_default="LoRA"),
+        typer.Option(
+            "--use-lora/--no-use-lora", help="Train LoRA, or the weights themselves.", show_default="LoRA"
+        ),
     ] = None,
-    lora_rank: Annotated[int | None, typer.Option(help="Of each update.", show_default="16")] = None,
+    lora_rank: Annotated[int | None, typer.Option(help="LoRA rank.", show_default="16")] = None,
     lora_scale: Annotated[
-        float | None, typer.Option(help="What an update is multiplied by.", show_default="2")
+        float | None, typer.Option(help="LoRA scale, a factor on the update.", show_default="2")
     ] = None,
     lora_targets: Annotated[
-        str | None, typer.Option(help="Names of projections.", show_default="v_proj,o_proj")
+        str | None, typer.Option(help="Projections to apply LoRA to.", show_default="v_proj,o_proj")
     ] = None,
     freeze_layers: Annotated[str | None, typer.Option(help="Layers not to train, as in 0-12,15.")] = None,
     chat: Annotated[
@@ -100,21 +120,26 @@ def grpo(
     ] = None,
     evaluate: Annotated[
         int | None,
-        typer.Option(help="Held-out questions of a kind, before and after; 0 for none.", show_default="200"),
+        typer.Option(
+            help="Held-out questions per kind, before and after training; 0 for none.", show_default="200"
+        ),
     ] = None,
     log_interval: Annotated[
-        int | None, typer.Option(help="Steps a row of the table.", show_default="10")
+        int | None, typer.Option(help="Steps per row of the table.", show_default="10")
     ] = None,
-    log_format: Annotated[str | None, typer.Option(help="csv or jsonl.", show_default="csv")] = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="Log format: csv or jsonl.", show_default="csv")
+    ] = None,
     checkpoint_interval: Annotated[
-        int | None, typer.Option(help="Steps between two states that are kept.", show_default="50")
+        int | None, typer.Option(help="Steps between checkpoints.", show_default="50")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of prompts, samples and new LoRA matrices.", show_default="0")
+        int | None,
+        typer.Option(help="Random seed of prompts, samples and LoRA initialisation.", show_default="0"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model on the rewards of its own answers; interrupted, the same command goes on where it was."""
+    """Train a model on the rewards of its own answers (GRPO); the same command resumes an interrupted training."""
     from lazarus_probe.training.grpo.config import GrpoConfig
     from lazarus_probe.training.grpo.run import prepare
     from lazarus_probe.training.sft.config import read_settings

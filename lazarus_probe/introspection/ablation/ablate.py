@@ -1,7 +1,7 @@
 """Which answers break when a component's output is taken away.
 
 Outputs are replaced, never weights: biases, mixtures of experts and quantised layers then need no special care. `mean`
-and `resample` put in values the model does meet; `zero` is for comparison with published numbers.
+and `resample` use values that occur in the model; `zero` is for comparison with published numbers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which answers break without a component, beside what breaks without others of its kind.
+"""Which answers break without a component, compared with ablations of other components of its kind.
 
 A component is one or several sites whose outputs are replaced by their mean over the prompts. Broken is an answer that
-the whole model gives and the ablated one does not; prompts that the whole model fails are left out.
+the unablated model gives and the ablated one does not; prompts that the unablated model fails are left out.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Task:
     max_tokens: int = 4
 
     def answered(self, subject: Subject) -> NDArray[np.bool_]:
-        """(N,) whether the whole model is right."""
+        """(N,) whether the unablated model is right."""
         return self.graded(answers(subject, self.prompts, max_tokens=self.max_tokens))
 
     def graded(self, texts: Sequence[str]) -> NDArray[np.bool_]:
@@ -70,7 +70,7 @@ class Broken:
 
     Attributes:
         broken: (K, N).
-        said: (K, N) what is said instead.
+        said: (K, N) the ablated model's completions.
         edits: (K,) what was done.
     """
 

@@ -26,7 +26,7 @@ class Criterion:
     Attributes:
         name: as it was given.
         passes: whether a generated text shows it.
-        meaning: how that is found out.
+        meaning: how that is determined.
     """
 
     name: str

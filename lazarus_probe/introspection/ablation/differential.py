@@ -1,7 +1,7 @@
 """Differential causality: does ablating one layer break one kind of question and spare another?
 
-The layer is chosen on one half of the questions and tested on the other. Broken is an answer that the whole model gives
-and the ablated one does not.
+The layer is chosen on one half of the questions and tested on the other. Broken is an answer that the unablated
+model gives and the ablated one does not.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Graded:
         answers: (N,) the true numbers.
         kinds: (N,) the kind of each question.
         families: (N,) the operand family of each.
-        right: (N,) whether the whole model answers it.
+        right: (N,) whether the unablated model answers it.
         confirming: (N,) which half it is in: False to choose the layer on, True to test it on.
     """
 
@@ -52,7 +52,7 @@ class Graded:
         return (self.kinds == kind) & (self.confirming == confirming) & self.right
 
     def share(self, kind: str) -> float:
-        """The share of a kind that the whole model answers."""
+        """The share of a kind that the unablated model answers."""
         return float(self.right[self.kinds == kind].mean())
 
 
@@ -172,7 +172,7 @@ def _excess(
 
 
 def _examples(graded: Graded, kind: str, texts: Sequence[str], broken: Booleans) -> tuple[Example, ...]:
-    """Questions of one kind that the whole model answers, with what is said without the layer."""
+    """Questions of one kind that the unablated model answers, with the completions without the layer."""
     rows = np.flatnonzero(graded.rows(kind, confirming=True)).tolist()
     return some_examples(
         [graded.prompts[row] for row in rows],

@@ -1,4 +1,4 @@
-"""What ablations show, held against as much drawn at random.
+"""What ablations show, compared with random ablations of equal size.
 
 Every word comes from a verdict on a declared claim (`claims/declared/causes.yaml`): a layer is called causal only when
 most outputs that passed fail without it, more than fail without as many coordinates drawn at random over all layers,
@@ -30,7 +30,7 @@ NEEDED, PARTLY, SUPPRESSES = "component-needed", "component-partly-needed", "com
 
 @dataclass(frozen=True)
 class Finding:
-    """What one ablation comes to.
+    """The result of one ablation.
 
     Attributes:
         name: of the layers, as in `L3+4`.
@@ -65,14 +65,14 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Ablations:
-    """What is said by the whole model, and without each of some components.
+    """Completions of the unablated model, and those without each of some components.
 
     Attributes:
         task: what a report calls it.
         config: how it was run.
         prompts: (N,) as they were given.
         criteria: (N,) the names of what passes.
-        original: (N,) what the whole model says.
+        original: (N,) completions of the unablated model.
         passes: (N,) whether that passes.
         rows: the ablations.
         controls: as many coordinates drawn at random.
@@ -89,7 +89,7 @@ class Ablations:
 
     @cached_property
     def findings(self) -> list[Finding]:
-        """What each ablation comes to, in the order of `rows`; those of one method are one family for each claim."""
+        """The result of each ablation, in the order of `rows`; those of one method are one family for each claim."""
         measured = [self._measured(row) for row in self.rows]
         words: dict[int, _Word] = {}
         for method in dict.fromkeys(row.method for row in self.rows):
@@ -196,7 +196,7 @@ class Ablations:
         return not self.passes.any()
 
     def _measured(self, row: Row) -> Measurement | None:
-        """The share of outputs that an ablation changes, beside random controls; None where one cannot tell."""
+        """The share of outputs that an ablation changes, next to random controls; None where it cannot be measured."""
         of, drawn = self.passes != self._inverse, self._drawn(row)
         units = [prompt for prompt, kept in zip(self.prompts, of, strict=True) if kept]
         if len(set(units)) < 2 or not len(drawn):

@@ -48,8 +48,8 @@ class AblationConfig:
     """How to ablate and generate.
 
     Attributes:
-        ablation_type: what takes the place of outputs. Zero is the published way; `mean` and `resample` put in values
-            that the model does meet.
+        ablation_type: what takes the place of outputs. Zero is the published way; `mean` and `resample` use values
+            that occur in the model.
         component: what is ablated.
         max_new_tokens: generated at most.
         temperature: 0 for the most likely token at each step; above, tokens are drawn.
@@ -76,13 +76,13 @@ class AblationConfig:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """What is said with some outputs replaced.
+    """Completions with some outputs replaced.
 
     Attributes:
         name: as in `L3`, `L3+4` or `random 1`.
         layers: those ablated together; empty for a random control.
         method: what took the place of the outputs.
-        said: (N,) texts.
+        said: (N,) completions.
         passes: (N,) whether each passes its criterion.
         size: coordinates replaced.
         damage: what the same replacement does to unrelated prompts, where that was measured.
@@ -120,7 +120,7 @@ class Runs:
     known: dict[Place, NDArray[Any]] = field(default_factory=dict)
 
     def original(self) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
-        """What the whole model says, and which of it passes."""
+        """Completions of the unablated model, and which of them pass."""
         said = generate(self.subject, self.prompts, self.config)
         return tuple(said), self.graded(said)
 

@@ -57,7 +57,7 @@ def ablations(
     progress: bool = False,
     unrelated: Unrelated | None = None,
 ) -> Ablations:
-    """What is said without each group of layers, and without as many coordinates drawn at random.
+    """Completions without each group of layers, and without as many coordinates drawn at random.
 
     With more than one prompt, where something can be claimed, also what each ablation does to unrelated prompts.
 
@@ -139,7 +139,7 @@ class AblationStudy:
     def from_model(
         cls, model: nn.Module | Subject, tokenizer: Any = None, model_id: str = "model"
     ) -> AblationStudy:
-        """Study a model that is there, with the tokenizer that `mlx_lm.load` returns beside it."""
+        """Study a model that is there, with the tokenizer that `mlx_lm.load` returns with it."""
         subject = model if isinstance(model, Subject) else Subject.from_model(model, tokenizer, model_id)
         return cls(subject)
 

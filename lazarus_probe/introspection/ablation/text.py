@@ -12,14 +12,14 @@ WIDTH = 24
 
 
 def sweep_text(found: Ablations) -> str:
-    """Layer by layer: with one prompt what is said, with several how many flip, beside random controls."""
+    """Layer by layer: with one prompt the completion, with several how many flip, next to random controls."""
     head = [RULE, f"ABLATION SWEEP: {found.config.component}", RULE]
     table = _one_prompt(found) if len(found.prompts) == 1 else _many_prompts(found)
     return "\n".join([*head, *_originals(found), "", *table, "", *_closing(found)])
 
 
 def together_text(found: Ablations) -> str:
-    """Layers ablated together: what is said before and after, and what that comes to."""
+    """Layers ablated together: completions before and after, and the result."""
     names = ", ".join(dict.fromkeys(row.name for row in found.rows))
     lines = [RULE, f"ABLATION: {found.config.component} of {names} together", RULE, *_originals(found)]
     for row in found.rows:
@@ -31,7 +31,7 @@ def together_text(found: Ablations) -> str:
 
 
 def matrix_text(found: Ablations) -> str:
-    """Ablations by prompts, each cell with Y or N and what is said; random controls are the last rows."""
+    """Ablations by prompts, each cell with Y or N and the completion; random controls are the last rows."""
     labels = [
         f"{prompt}:{criterion}" for prompt, criterion in zip(found.prompts, found.criteria, strict=True)
     ]
@@ -96,7 +96,7 @@ def _ablated(found: Ablations, row: Row) -> list[str]:
 
 
 def _closing(found: Ablations) -> list[str]:
-    """What the asked method's ablations come to, in words that the numbers carry."""
+    """The result of the requested method's ablations, in words that the numbers support."""
     asked = [each for each in found.findings if each.method == str(found.rows[0].method)]
     changed = [each.name for each in asked if each.changed]
     lines = [f"The criterion flips without: {', '.join(changed) or 'none of them'} ({asked[0].method})"]

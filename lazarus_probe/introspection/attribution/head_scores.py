@@ -93,7 +93,7 @@ class HeadScores:
         kinds: by name: "induction", "duplicate", "previous".
         length: tokens of each half.
         rows: sequences that were run.
-        threshold: the least gain of a head that has a name: the declared one, or that which was asked for.
+        threshold: the least gain of a head that has a name: the declared one, or the requested one.
         loss: mean loss in nats in the first and in the second half, and in a second half in another order.
         loss_gain: first half minus second half, with its interval over rows.
         copying_gain: second half in another order minus second half, with its interval over rows.
@@ -294,7 +294,7 @@ def _measurement(
     place: tuple[int, int],
     rows: int,
 ) -> Measurement:
-    """A head's gain beside the best heads of control models."""
+    """A head's gain compared with the best heads of control models."""
     score, low, high = (float(each[place]) for each in (gain.mean, gain.low, gain.high))
     return Measurement(
         score,

@@ -275,7 +275,7 @@ class _Split:
     def _direction(
         self, final: FrozenNorm, end: Floats, answers: Sequence[int], others: Sequence[int] | None
     ) -> tuple[Floats, Floats]:
-        """Slopes (B, D) of the logits asked for by what the final norm returns, and their value (B,) at zero."""
+        """Slopes (B, D) of the requested logits by what the final norm returns, and their value (B,) at zero."""
         dtype = getattr(mx, self.subject.dtype)
         normed = mx.array((final.of(end) + final.bias).astype(np.float32)).astype(dtype)[:, None]
         stream = mx.array(end.astype(np.float32)).astype(dtype)[:, None]

@@ -1,1 +1,1 @@
-"""What passes through a model's layers, kept and put in numbers."""
+"""What passes through a model's layers, kept and measured."""

@@ -1,4 +1,4 @@
-"""What `ModelHooks` captures on a prompt, put in numbers: shapes, norms, where attention goes, and the lens."""
+"""What `ModelHooks` captures on a prompt, in numbers: shapes, norms, where attention goes, and the lens."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class TokenEvolution:
         position: the position in the prompt.
         layers: those that were captured.
         probabilities: after each of them.
-        ranks: 1 for the most probable token; None beyond the rank asked for.
+        ranks: 1 for the most probable token; None beyond the requested rank.
     """
 
     token: str

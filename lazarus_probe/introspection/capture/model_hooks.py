@@ -47,7 +47,7 @@ class CaptureConfig:
     """What `ModelHooks.forward` keeps.
 
     Attributes:
-        layers: from 0, negative ones from the last; or "all", which leaves out layers without what is asked for.
+        layers: from 0, negative ones from the last; or "all", which leaves out layers without what is requested.
         capture_hidden_states: the residual stream leaving each layer.
         capture_attention_weights: the attention pattern, after the softmax.
         capture_attention_output: what attention adds, as its module returns it.
@@ -69,7 +69,7 @@ class CaptureConfig:
 
 @dataclass
 class CapturedState:
-    """What the last forward kept, by layer where it is by layer; L stands for the positions asked for.
+    """What the last forward kept, by layer where it is by layer; L stands for the requested positions.
 
     Attributes:
         hidden_states: (B, L, D) residual stream after each layer.
@@ -80,7 +80,7 @@ class CapturedState:
         input_ids: (B, T) the tokens of the call.
         embeddings: (B, L, D) as the embedding returns them, before any scale of the model's.
         final_hidden: (B, L, D) residual stream after the last layer, which the final norm reads.
-        logits: (B, T, V); None where they were not asked for.
+        logits: (B, T, V); None where they were not requested.
         positions: (L,) what the positions kept are called in the sequence, cached part included.
         length: tokens of the sequence, cached part included.
     """
@@ -145,7 +145,7 @@ class ModelHooks:
 
         Raises:
             IndexError: a layer that the model does not have.
-            ValueError: a layer that has not what is asked for, or positions that mean nothing.
+            ValueError: a layer without what is requested, or positions that do not exist.
         """
         _asked(self.subject, config)
         _positions(config)
@@ -163,7 +163,7 @@ class ModelHooks:
 
         Args:
             input_ids: the tokens.
-            cache: a cache of the model's, which goes on from what it holds; a new one by default.
+            cache: a cache of the model's, which is continued; a new one by default.
             return_logits: otherwise nothing above the last layer is computed, and None is returned.
 
         Raises:

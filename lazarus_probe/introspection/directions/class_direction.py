@@ -1,4 +1,4 @@
-"""The direction from one class of prompts to another, and how well it tells apart prompts that it was not made from.
+"""The direction from one class of prompts to another, and how well it separates held-out prompts.
 
 `difference` is the difference of the classes' means (Marks & Tegmark 2023, arXiv:2310.06824). `logistic` is the
 coefficient of a logistic regression, brought back to the units of the activations and to the length of the classes'

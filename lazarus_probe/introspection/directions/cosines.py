@@ -80,7 +80,7 @@ class Cosines:
         files: where they are from.
         directions: as they were read.
         matrix: (K, K) cosines.
-        threshold: of |cosine|, up to which two are called orthogonal: the declared one, or that which was asked for.
+        threshold: of |cosine|, up to which two are called orthogonal: the declared one, or the requested one.
         pairs: each two of them.
         null: of random vectors.
         warnings: what speaks against comparing them.

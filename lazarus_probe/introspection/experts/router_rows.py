@@ -24,7 +24,7 @@ ENERGY = 0.95
 def router_rows(subject: Subject, layer: int) -> Floats:
     """(E, D) the direction that each expert's logit reads, in float64.
 
-    The router is asked for what it says to each axis, so that quantised ones need no special care.
+    The router is run on each basis vector, so that quantised routers need no special care.
 
     Raises:
         KeyError: the block has no router. ValueError: its router is not linear.

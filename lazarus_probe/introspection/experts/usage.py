@@ -1,6 +1,6 @@
 """What a mixture's experts are used for: experts that idle, later choices known from early ones, a special expert.
 
-Each number stands beside what routes by token or position alone would show, and beside an untrained router.
+Each number is compared with what routes by token or position alone would show, and with an untrained router.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def predicted_experts(
 ) -> Measurement:
     """How often the first expert of a late layer is known from the experts of an early one.
 
-    A ridge classifier reads the late expert from the set of early ones, on prompts of groups that it has not met.
-    Controls, on the same splits: `majority`, the commonest expert; `token`, the same classifier on which token
+    A ridge classifier reads the late expert from the set of early ones, on prompts of held-out groups.
+    Controls, on the same splits: `majority`, the most frequent expert; `token`, the same classifier on which token
     stands there; `untrained`, an untrained model's late expert from its early ones, the mean of several models.
 
     Args:

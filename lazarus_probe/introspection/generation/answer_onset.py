@@ -193,7 +193,7 @@ def said(
 
 
 def formats_of(prompt: str, chat: bool) -> list[tuple[str, str]]:
-    """A prompt without and with one space at its end, as plain text and, if asked for, in a chat; each with its format.
+    """A prompt without and with one space at its end, as plain text and, if requested, in a chat; each with its format.
 
     Raises:
         ValueError: it is nothing but spaces.

@@ -34,7 +34,7 @@ class Generated:
     Attributes:
         text: decoded after the prompt, special tokens included.
         tokens: T ids; an end-of-sequence token is left out.
-        probabilities: (T,) of each token under the model at temperature 1, None where they were not asked for.
+        probabilities: (T,) of each token under the model at temperature 1, None where they were not requested.
         ended: whether the model ended it, rather than the limit.
     """
 
@@ -57,7 +57,7 @@ def generate(
     probabilities: bool = False,
     check: Callable[[], None] = lambda: None,
 ) -> list[Generated]:
-    """Let the model go on from each prompt, in batches of equal length and with its own cache.
+    """Let the model continue each prompt, in batches of equal length and with its own cache.
 
     Args:
         subject: a model with a tokenizer.

@@ -1,7 +1,7 @@
 """What an edit does to prompts that have nothing to do with it.
 
 An edit that breaks or brings about one kind of answer may do so by breaking the model. So the same edit is made on
-prompts of other tasks, and how far it moves what the model would say next is reported beside the claim's score; editing
+prompts of other tasks, and how far it moves what the model would say next is reported with the claim's score; editing
 of facts calls the like specificity (Meng et al. 2022, arXiv:2202.05262).
 
 The measure is the total variation distance of the next token's two distributions, with the edit and without: 0 where
@@ -102,11 +102,11 @@ def damage_of_patch(
     Args:
         subject: the model.
         sources: K prompts that have the position.
-        site: taken from, and put in.
+        site: where states are taken from and patched in.
         position: from the start or, if negative, from the end of each prompt.
         unrelated: the prompts; by default those of all language tasks.
         seed: of the interval.
-        blend: share of the source's state in what is put in.
+        blend: share of the source's state in the patched state.
 
     Raises:
         ValueError: as `damage_of_states`. IndexError: a source without the position.
@@ -125,7 +125,7 @@ def damage_of_states(
     *,
     blend: float = 1.0,
 ) -> Damage:
-    """The damage of states that are put in at one position: each unrelated prompt gets one of them, taken in turn.
+    """The damage of states that are patched in at one position: each unrelated prompt gets one of them, taken in turn.
 
     Args:
         subject: the model.
@@ -134,7 +134,7 @@ def damage_of_states(
         position: at which they are put, from the start or, if negative, from the end; prompts without it are left out.
         unrelated: the prompts; by default those of all language tasks.
         seed: of the interval.
-        blend: share of the state in what is put in; the rest is the prompt's own.
+        blend: share of the state in the patched state; the rest is the prompt's own.
 
     Raises:
         ValueError: as `damage`; fewer than two units of prompts have the position.
@@ -180,7 +180,7 @@ def damage(subject: Subject, edits: Edits, unrelated: Unrelated | None = None, *
 def damages(
     subject: Subject, edited: Sequence[Edited], unrelated: Unrelated | None = None, *, seed: int = 0
 ) -> list[Damage]:
-    """`damage` of several edits, beside one run without any.
+    """`damage` of several edits, compared with one run without any.
 
     Args:
         subject: the model.

@@ -1,7 +1,7 @@
 """How far apart the residual streams of two models are on the same prompts, layer by layer.
 
-A cosine has no scale of its own. So beside each stand what an untrained model of the same architecture comes to, two
-untrained ones with each other, and two different prompts in the base.
+A cosine has no scale of its own. So each is compared with that of an untrained model of the same architecture, of two
+untrained ones with each other, and of two different prompts in the base.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class ActivationDifference:
         similarities: (N, layers) cosine of the two models' states after each block.
         relative_norms: (N, layers) norm of the difference over that of the base's state.
         kl: (N,) KL(base || finetuned) of the next token, in nats.
-        controls: by name (layers,) the mean cosine: `untrained`, the base with an untrained twin; `two_seeds`, two
-            such twins; `other_prompt`, the base's states of one prompt with those of another, if there are two.
+        controls: by name (layers,) the mean cosine: `untrained`, the base with an untrained model; `two_seeds`, two
+            untrained models; `other_prompt`, the base's states of one prompt with those of another, if there are two.
         intervals: of the mean cosine of each layer, over prompts; None of a single prompt.
     """
 
@@ -112,7 +112,7 @@ def activation_difference(
         finetuned: the second, of as many layers and the same width.
         prompts: N texts of any lengths.
         position: which position is compared; "all" is the mean over a prompt's.
-        seed: of the untrained twins and the intervals.
+        seed: of the untrained models and the intervals.
 
     Raises:
         ValueError: other tokens, layers, widths or vocabularies, or no prompts.

@@ -39,9 +39,9 @@ class Commutativity:
         swaps: N pairs.
         layers: where states were read, after the block, at the last token.
         similarities: (layers, N).
-        measurements: by layer, the mean beside its controls.
+        measurements: by layer, the mean and its controls.
         outputs: (N, 2) what the model says to both orders.
-        same_answer: the rate at which it gives one answer to both, beside the rate for random pairs; None where no
+        same_answer: the rate at which it gives one answer to both, with the rate for random pairs; None where no
             operation commutes.
     """
 
@@ -68,7 +68,7 @@ class Commutativity:
         return float(np.mean(hits))
 
     def as_data(self) -> dict[str, Any]:
-        """Plain data of the first layer under the published keys, and of all layers beside it."""
+        """Plain data of the first layer under the published keys, and of all layers next to it."""
         first = self._layer(0)
         return {
             "model_id": self.model_id,
@@ -116,7 +116,7 @@ KEYS = ("layer", "num_pairs", "mean_similarity", "std_similarity", "min_similari
 def commutativity(
     subject: Subject, swaps: Sequence[Swap], layers: Sequence[int], seed: int = 0, twins: int = COUNT
 ) -> Commutativity:
-    """The cosine of each pair's states at the last token, beside those of pairs that share less, or do not commute.
+    """The cosine of each pair's states at the last token, and those of pairs that share less, or do not commute.
 
     Controls, one prompt drawn for each pair: `same_first`, another second operand; `same_answer`, other operands with
     the same result; `random`, no operand in common; `non_commutative`, a-b with b-a; and `untrained`, `new_blocks` and

@@ -1,8 +1,8 @@
-"""Which layers hold groups of prompts apart: cosines between their states at the last token.
+"""Which layers separate groups of prompts: cosines between their states at the last token.
 
-Cosines are high or low by the architecture, and any model tells prompts of different words apart. So groups are said to
+Cosines are high or low by the architecture, and any model separates prompts of different words. So groups are said to
 be apart only where the declared claim `layer-distinguishes-groups` is supported: beyond shuffled labels at every layer
-at once, and beyond what untrained and lesioned models of the same make do.
+at once, and beyond what untrained and lesioned models of the same architecture do.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class LayerSimilarity:
         labels: (N,) the group of each; None without groups.
         layers: after which blocks.
         matrices: (L, N, N) cosines of the states at the last token.
-        clusters: (L,) what they come to by group.
+        clusters: (L,) their means within and between groups.
         p: (L,) of the separation, labels shuffled, corrected for the number of layers; None where there is none.
-        measurements: (L,) the separation beside that of untrained models, with p; their intervals hold for all layers
+        measurements: (L,) the separation and that of untrained models, with p; their intervals hold for all layers
             together. None where there are no groups, prompts or untrained models to measure it with.
         least_p: the smallest p that so many prompts can reach; None without groups.
         untrained: how many untrained models there were to compare with.
@@ -84,7 +84,7 @@ class LayerSimilarity:
         return verdict is not None and verdict.outcome is Outcome.SUPPORTED
 
     def lack(self) -> str | None:
-        """Why nothing can be said of the groups; None where it can."""
+        """Why nothing can be claimed about the groups; None where it can."""
         if self.labels is None:
             return "no labels, so there are no groups to tell apart"
         sizes = sorted(self.labels.count(label) for label in set(self.labels))
@@ -170,8 +170,8 @@ def layer_similarity(
         prompts: N texts, at least two.
         labels: (N,) the group of each, or None.
         layers: after which blocks.
-        untrained: how many untrained models of the same make to compare with, and lesioned ones of each kind; 0 for
-            none, and then nothing is said to be held apart.
+        untrained: how many untrained models of the same architecture to compare with, and lesioned ones of each
+            kind; 0 for none, and then no separation is claimed.
         seed: of the shuffles and intervals.
         check: called after each model.
 
@@ -217,7 +217,7 @@ def cosines(subject: Subject, prompts: Sequence[str], layers: Sequence[int]) -> 
 
 
 def clusters(matrix: NDArray[np.float64], labels: ArrayLike) -> Clusters:
-    """What cosines (N, N) come to within and between labels (N,)."""
+    """Mean cosines (N, N) within and between labels (N,)."""
     groups = np.asarray(labels, dtype=np.str_)
     names = list(dict.fromkeys(groups.tolist()))
     within: dict[str, float | None] = {}

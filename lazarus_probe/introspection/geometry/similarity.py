@@ -1,7 +1,7 @@
 """Do prompts of one kind lie closer to each other than to those of another kind?
 
 Cosines are high or low by the architecture, by words in common and by a common mean; so what counts is the difference
-between cosines within a kind and across, beside the same in untrained models, in counts of tokens and for shuffled
+between cosines within a kind and across, compared with untrained models, counts of tokens and shuffled
 kinds. Prompts of one template are never compared with each other.
 """
 

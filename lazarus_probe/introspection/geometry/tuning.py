@@ -1,7 +1,7 @@
 """What tuning changed: every prompt is put to a model and to the one it was tuned from, and the difference counts.
 
-Two models differ in everything a little. So a change stands beside the change in something that the claim says nothing
-of: other prompts, or the difference between two untrained models of the same architecture.
+Two models differ in everything a little. So a change is compared with the change in something that the claim says
+nothing of: other prompts, or the difference between two untrained models of the same architecture.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def changed(
         unit: of the score, as in `accuracy gained`.
         loss: whether the claim is about a loss: the score is then base less tuned, and so are the controls.
         seed: of the intervals.
-        details: to keep beside the number.
+        details: to keep with the number.
         tokens: of all the prompts.
         examples: of the prompts.
     """

@@ -38,7 +38,7 @@ class AnalysisResult:
         layer_predictions: by captured layer.
         layer_transitions: between consecutive captured layers.
         token_evolutions: of the tracked tokens.
-        residual_contributions: by captured layer, if asked for.
+        residual_contributions: by captured layer, if requested.
         model_id: the model's name.
     """
 

@@ -1,4 +1,4 @@
-"""What an analysis of a prompt by the logit lens is asked for."""
+"""The configuration of an analysis of a prompt by the logit lens."""
 
 from __future__ import annotations
 

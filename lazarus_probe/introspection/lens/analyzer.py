@@ -43,7 +43,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model's configuration, read like a mapping, with what was found out about the model.
+    """A model's configuration, read like a mapping, with what is known about the model.
 
     Attributes:
         family: mlx-lm's `model_type`.
@@ -161,7 +161,7 @@ class ModelAnalyzer:
         config: AnalysisConfig | None = None,
         interventions: Sequence[Intervention] = (),
     ) -> list[AnalysisResult]:
-        """Read prompts at their last position, after every layer asked for, from one run of the model.
+        """Read prompts at their last position, after every requested layer, from one run of the model.
 
         The lens is the model's own final norm and unembedding (nostalgebraist 2020), so that after the last layer it
         gives the model's own prediction.
@@ -173,7 +173,7 @@ class ModelAnalyzer:
 
         Raises:
             ValueError: no prompts, an empty one, a tracked text that the tokenizer cannot spell, or a decomposition
-                asked for where a block is no sum of its parts.
+                requested where a block is not the sum of its parts.
             IndexError: a layer that the model does not have.
         """
         return [result for result, _ in self.readings(prompts, config, interventions)]
@@ -186,7 +186,7 @@ class ModelAnalyzer:
     ) -> Iterator[tuple[AnalysisResult, dict[int, NDArray[np.float32]]]]:
         """What `run_batch` returns, one by one, each with what it was made of.
 
-        That is the log probabilities (V,) of the next token by layer: those asked for, and the last, whose are the
+        That is the log probabilities (V,) of the next token by layer: those requested, and the last, whose are the
         model's own.
         """
         config, subject = config or self._analysis, self.subject
@@ -233,7 +233,7 @@ class ModelAnalyzer:
 
 
 def _has_own_head(subject: Subject) -> bool:
-    """Whether a weight beside the embedding, outside of the blocks, has a row for every token."""
+    """Whether another weight than the embedding, outside of the blocks, has a row for every token."""
     in_blocks = {
         id(weight) for block in subject.anatomy.blocks for _, weight in tree_flatten(block.parameters())
     }

@@ -25,7 +25,7 @@ class AnswerEmergence:
 
     Attributes:
         expected: the answer looked for.
-        generated: what the model said, greedily.
+        generated: the greedy completion.
         generated_tokens: that, in tokens.
         onset: the generated token in which the answer begins, from 0; None if it begins in none.
         in_prefix: whether it begins in what the answer was forced to begin with.
@@ -60,7 +60,7 @@ def answer_emergence(
     interventions: Sequence[Intervention] = (),
     prefix: str = "",
 ) -> AnswerEmergence:
-    """Let the model go on from a prompt, find the answer by parsing, and read the lens where it begins.
+    """Let the model continue a prompt, find the answer by parsing, and read the lens where it begins.
 
     Args:
         analyzer: of the model.

@@ -1,8 +1,8 @@
-"""At which layer does the logit lens say the answer, or a word for what is asked?
+"""Lens emergence: at which layer does the logit lens predict the answer, or a word for the task?
 
-A lens reads some token everywhere. So the token in question stands beside that of another prompt, beside the same
-lens on untrained models and on lesioned ones, whose embeddings alone are trained, and, where a layer is claimed to be
-the one, beside an earlier layer.
+A lens reads some token everywhere. So the token in question is compared with that of another prompt, with the same
+lens on untrained models and on lesioned ones, whose embeddings alone are trained, and, where one layer is claimed,
+with an earlier layer.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def crystallisation(
         units: (N,) the independent unit of each prompt.
         layer: where the lens reads, after the block.
         score: `rank` counts the prompts whose token is among the `top`, `probability` is the mean.
-        top: how many tokens count as said.
+        top: how many of the top tokens count.
         before: an earlier layer.
         others: N sets of tokens that would be wrong; those of other prompts unless given.
         store: activations shared with other claims.

@@ -1,4 +1,4 @@
-"""Edits of the residual stream to look at through the lens: a push, a token put in, an exact answer put in."""
+"""Edits of the residual stream to look at through the lens: a steering vector, an injected token, an exact answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the distributions that the lens reads for one prompt to what is said about it."""
+"""From the distributions that the lens reads for one prompt to its analysis."""
 
 from __future__ import annotations
 
@@ -92,17 +92,17 @@ def described(
     config: AnalysisConfig,
     contributions: list[ResidualContribution],
 ) -> AnalysisResult:
-    """What is said about one prompt.
+    """The analysis of one prompt.
 
     Args:
         subject: the model.
         prompt: as text.
         ids: its tokens.
-        layers: those asked for.
+        layers: the requested ones.
         log_probs: (V,) by layer, of those and of the last.
         tracked: the texts to follow.
-        config: what was asked for.
-        contributions: what the blocks write, if that was asked for.
+        config: what was requested.
+        contributions: what the blocks write, if that was requested.
     """
     chosen = {layer: log_probs[layer] for layer in layers}
     return AnalysisResult(

@@ -29,7 +29,7 @@ class LayerPredictionResult:
     Attributes:
         layer_idx: the layer, from 0.
         predictions: the most probable tokens, the most probable first.
-        entropy: of the whole next-token distribution, in nats; None if it was not asked for.
+        entropy: of the whole next-token distribution, in nats; None if it was not requested.
         entropy_normalized: entropy over its largest possible value, from 0 to 1.
     """
 
@@ -85,7 +85,7 @@ class TokenEvolutionResult:
     """A tracked token's way through the layers.
 
     Attributes:
-        token: the text asked for.
+        token: the requested text.
         token_id: the token that was followed.
         layer_probabilities: its probability by captured layer.
         layer_ranks: by captured layer, its exact place among all tokens; 1 is the top.

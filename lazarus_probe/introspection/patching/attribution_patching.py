@@ -1,7 +1,7 @@
 """Attribution patching with its confirmation: cells chosen by their gradient, then patched exactly.
 
 Nanda 2023; Syed et al. 2023 (arXiv:2310.10348). The estimates are those of `lazarus_probe.sweep.attribution`. They are
-first-order, so what they pick out is patched by the exact sweep, beside as many cells drawn at random.
+first-order, so what they pick out is patched by the exact sweep, next to as many cells drawn at random.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Does a state taken where one answer begins make the model give that answer to any other question?
 
-Unlike patching between two prompts of one form, the questions may differ in length and wording: a state is put in at
-the last position of each.
+Unlike patching between two prompts of one form, the questions may differ in length and wording: a state is patched in
+at the last position of each.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ def injection(
     seed: int = 0,
     unrelated: Unrelated | None = None,
 ) -> Measurement:
-    """How often the answer of a source comes out of another question when the source's last state is put in.
+    """How often the answer of a source comes out of another question when the source's last state is patched in.
 
     Controls: `random_state`, a random state of equal norm; `other_position`, the same state one position before; and
-    `other_state`, whether this answer comes out when the state of another source is put in.
+    `other_state`, whether this answer comes out when the state of another source is patched in.
 
     Args:
         subject: the model.
@@ -83,7 +83,7 @@ def injection(
         prompts: N other questions.
         answers: (N,) of the sources.
         units: (N,) the independent unit of each.
-        layer: where states are taken and put in, after the block.
+        layer: where states are taken and patched in, after the block.
         seed: of random states and the intervals.
         unrelated: prompts to tell the damage on; by default those of all language tasks.
 

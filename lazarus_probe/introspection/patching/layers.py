@@ -1,6 +1,6 @@
-"""Activation patching of one pair of prompts at several layers, beside foreign sources and other positions.
+"""Activation patching of one pair of prompts at several layers, with unrelated donors and other positions as controls.
 
-Heimersheim & Nanda 2024 (arXiv:2404.15255), Zhang & Nanda 2024 (arXiv:2309.16042): answers in words, and beside them
+Heimersheim & Nanda 2024 (arXiv:2404.15255), Zhang & Nanda 2024 (arXiv:2309.16042): answers in words, and next to them
 logit difference, probability and KL. One pair shows that a transfer can happen, not how often: see `patch_rates`.
 """
 
@@ -46,7 +46,7 @@ class LayerPatch:
         probability: of the source's answer.
         probability_before: the same, unpatched.
         kl: KL(unpatched || patched) of the next token, in nats.
-        random_donor: of foreign sources, how many brought the source's answer, how many changed the target's, and n.
+        random_donor: of unrelated donors, how many brought the source's answer, how many changed the target's, and n.
         random_position: of other positions, how many brought the source's answer, and n.
     """
 
@@ -66,7 +66,7 @@ class LayerPatch:
 
     @property
     def controlled(self) -> bool:
-        """Whether this source brought its answer where foreign ones were tried, and none of them did."""
+        """Whether this source brought its answer where unrelated donors were tried, and none of them did."""
         return self.source_answer_found and self.random_donor["n"] > 0 and not self.random_donor["found"]
 
 
@@ -78,9 +78,9 @@ class PatchResult:
         model_id: the model.
         asked: the pair with its answers.
         position: "last", "all", or a number.
-        blend: share of the source's state in what was put in.
+        blend: share of the source's state in the patched state.
         results: one for each layer, in order.
-        donors: the foreign sources.
+        donors: the unrelated donors.
         other_positions: the other positions that were patched, negative from the end.
         num_layers: of the model.
     """
@@ -101,11 +101,11 @@ class PatchResult:
 
     @property
     def critical_layer(self) -> int | None:
-        """The first layer with full transfer, if it says anything: see `doubt`."""
+        """The first layer with full transfer, if it is interpretable: see `doubt`."""
         return None if self.doubt else self.full_transfer_layer
 
     def measurement(self) -> Measurement | None:
-        """What one pair says of the critical layer, beside foreign sources; None where there is no such layer."""
+        """What one pair says of the critical layer, against unrelated donors; None where there is no such layer."""
         layer = self.critical_layer
         if layer is None:
             return None
@@ -194,9 +194,9 @@ def patch_prompts(
     seed: int = 0,
     progress: bool = False,
 ) -> PatchResult:
-    """Patch one pair at some layers, beside two controls.
+    """Patch one pair at some layers, with two controls.
 
-    Controls: `random_donor`, the same patch from foreign sources, which must not bring this source's answer; and
+    Controls: `random_donor`, the same patch from unrelated donors, which must not bring this source's answer; and
     `random_position`, the same layer at other positions from where the prompts differ on. There are none with "all".
 
     Args:
@@ -204,10 +204,10 @@ def patch_prompts(
         asked: the pair.
         layers: patched, after the block.
         position: "last", "all", or a position of both prompts.
-        blend: share of the source's state in what is put in.
+        blend: share of the source's state in the patched state.
         max_tokens: generated at most.
-        donors: foreign sources.
-        seed: of the foreign sources and of the other positions.
+        donors: unrelated donors.
+        seed: of the unrelated donors and of the other positions.
         progress: show a bar, where standard error is a terminal.
 
     Raises:

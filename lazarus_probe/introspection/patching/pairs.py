@@ -1,4 +1,4 @@
-"""Pairs of prompts that patching goes between, and the two tokens whose logits tell them apart."""
+"""Pairs of prompts that patching goes between, and the two tokens whose logits separate them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PromptPair:
 
 
 def read_prompt_pairs(path: Path) -> list[PromptPair]:
-    """The pairs in a file, as `read_pairs` has them; the answers that it may spell beside are left out.
+    """The pairs in a file, as `read_pairs` has them; answers that it may also spell are left out.
 
     Raises:
         OSError: as `read_pairs`.

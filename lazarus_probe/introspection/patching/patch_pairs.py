@@ -1,4 +1,4 @@
-"""Pairs of prompts to patch between: their answers, the tokens that begin these, and foreign sources as a control."""
+"""Pairs of prompts to patch between: their answers, the tokens that begin these, and unrelated donors as a control."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Asked:
         source_given: whether the source's answer is known apart from the model: computed, or given.
         target_given: whether the target's is.
         group: the independent unit.
-        source_token: id of the token that begins the source's answer; None where nothing is to be said.
+        source_token: id of the token that begins the source's answer; None where there is no answer to predict.
         target_token: the same of the target's.
     """
 
@@ -102,7 +102,7 @@ def as_answer(text: str) -> Answer:
 
 
 def _number(text: str) -> float | None:
-    """The number that a text begins with, unless it has more digits than a float can tell apart."""
+    """The number that a text begins with, unless it has more digits than a float can resolve."""
     number = parse_number(text)
     return number if number is not None and abs(number) < 1e15 else None
 
@@ -170,7 +170,7 @@ def _first_token(subject: Subject, prompt: str, answer: Answer, said: str, targe
 
 
 def foreign_sources(subject: Subject, asked: Asked, count: int, max_tokens: int, seed: int) -> list[str]:
-    """Other prompts like a pair's source, whose answers are neither of the pair's: what any foreign state does.
+    """Unrelated donors: prompts like a pair's source, whose answers are neither of the pair's.
 
     A sum is drawn with other operands of as many digits; for other sources they are questions for capitals.
     """

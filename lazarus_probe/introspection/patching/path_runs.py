@@ -125,7 +125,7 @@ class Paths:
 
 
 def held_sites(subject: Subject, mlps: bool) -> list[Site]:
-    """What is held at its value on the target: what mixes positions, and MLPs if asked for."""
+    """What is held at its value on the target: what mixes positions, and MLPs if requested."""
     found = []
     for layer in range(subject.num_layers):
         kinds = kinds_at(subject.anatomy, layer)

@@ -1,4 +1,4 @@
-"""Pairs of prompts as they are asked for."""
+"""Pairs of prompts as they are requested."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lazarus_probe.introspection.patching.pair_files import read_pairs
 
 @dataclass(frozen=True)
 class Question:
-    """A pair of prompts as it was asked for; answers that were not given are found by `patch_pairs.answered`.
+    """A pair of prompts as it was requested; answers that were not given are found by `patch_pairs.answered`.
 
     Attributes:
         source: patched from.
@@ -33,7 +33,7 @@ def named(prompt: str) -> str:
 
 
 def read_questions(path: Path) -> list[Question]:
-    """The pairs in a file, as `read_pairs` has them; the tokens that it may name beside are left out.
+    """The pairs in a file, as `read_pairs` has them; tokens that it may also name are left out.
 
     Raises:
         OSError: as `read_pairs`.

@@ -40,11 +40,11 @@ class PatchRates:
         asked: N pairs whose two answers differ and are the model's own, which are those that count.
         left_out: pairs that were not patched, for the model does not give both answers, or they are one.
         position: "last", "all", or a number.
-        blend: share of the source's state in what was put in.
+        blend: share of the source's state in the patched state.
         layers: that were patched.
-        rates: by layer, the rate of full transfer beside its controls.
+        rates: by layer, the rate of full transfer and its controls.
         effects: (layers, N) of `EFFECTS`.
-        outputs: (layers, N) what the model said.
+        outputs: (layers, N) the patched model's completions.
         numbers: by metric (layers,), the mean over pairs.
         chosen: the layer chosen on one half of the pairs; None if none transfers often there.
         confirmed: the rate at that layer on the other half, with the damage of the same patch: the other half's
@@ -161,7 +161,7 @@ def patch_rates(
     progress: bool = False,
     unrelated: Unrelated | None = None,
 ) -> PatchRates:
-    """Patch many pairs, beside two controls on the very same pairs.
+    """Patch many pairs, with two controls on the same pairs.
 
     Controls: `random_donor`, whether another pair's source brings this source's answer; `random_position`, whether
     the source's state at another position does (not with "all").
@@ -171,7 +171,7 @@ def patch_rates(
         asked: pairs; those of which the model does not itself give both answers are left out.
         layers: patched, after the block.
         position: "last", "all", or a position of all prompts.
-        blend: share of the source's state in what is put in.
+        blend: share of the source's state in the patched state.
         max_tokens: generated at most.
         seed: of donors, positions, halves and intervals.
         progress: show a bar, where standard error is a terminal.

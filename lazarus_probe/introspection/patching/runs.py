@@ -72,7 +72,7 @@ def patched(
         layers: patched, after the block.
         positions: of both prompts; or "all" of them at once, generated ones left alone.
         sources: by name, N prompts to patch from.
-        blend: share of the foreign state in what is put in; the rest is the target's own.
+        blend: share of the donor's state in the patched state; the rest is the target's own.
         max_tokens: generated at most.
         progress: show a bar, where standard error is a terminal.
 

@@ -52,7 +52,7 @@ class Effects:
         layers: patched, after the block.
         positions: patched, negative from the end.
         effects: (layers, positions, N) of `EFFECTS`.
-        texts: (layers, positions, N) what the model said.
+        texts: (layers, positions, N) the patched model's completions.
     """
 
     layers: tuple[int, ...]
@@ -190,7 +190,7 @@ def transfer(
     unrelated: Unrelated | None = None,
     seed: int = 0,
 ) -> Measurement:
-    """The rate at which one patch brings the source's answer, beside a sweep over all layers and positions.
+    """The rate at which one patch brings the source's answer, next to a sweep over all layers and positions.
 
     Controls: `random_position`, the same layer at another position drawn for each pair; `other_pair`, the same patch
     from another pair's source, which must not bring this source's answer; and for each of `parts` the same layer at all

@@ -1,6 +1,6 @@
-"""At which layers do classes of prompts tell apart, and is that more than their words give away?
+"""At which layers can classes of prompts be separated, and is that more than their words give away?
 
-A linear probe at the last token of every layer, scored on groups of prompts that it has not met, beside what needs no
+A linear probe at the last token of every layer, scored on held-out groups of prompts, compared with what needs no
 model: the majority class, a bag of tokens, the token embeddings, the same layers of untrained and lesioned models, and
 shuffled labels under the best of all layers (max statistic, Westfall & Young 1993).
 """
@@ -61,7 +61,7 @@ class ClassProbe:
         num_layers: how many it has.
         classes: by label, the prompts.
         scores: the embedding first, then the layers.
-        best_layer: of the highest accuracy, the first of ties; or the one that was asked for.
+        best_layer: of the highest accuracy, the first of ties; or the requested one.
         chosen: how: `given`, `nested`, or `in search` where the prompts are too few to choose on some of them.
         measurement: of the chosen layer; the score is of the whole procedure, choice included, where it is nested.
         predictions: of test prompts.

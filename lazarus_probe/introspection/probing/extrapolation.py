@@ -1,8 +1,8 @@
 """Does a linear readout of a number hold beyond the numbers that it was taught?
 
 A model that looks answers up has no line along which the next one lies. But a readout may fail beyond its range because
-it fails everywhere, or because no readout could do better: so it stands beside the same readout within its range, and
-beside the readout of another number.
+it fails everywhere, or because no readout could do better: so it is compared with the same readout within its range,
+and with the readout of another number.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class ProbeDataset:
 
 
 def by_phrasing(questions: Sequence[Question], at: Any = "last") -> ProbeDataset:
-    """Questions with the operation to be read, in phrasings that the probe has not met.
+    """Questions with the operation to be read, in held-out phrasings.
 
     What is read generalises over phrasings and over operand families, so both are independent units.
     """

@@ -69,7 +69,7 @@ class NeuronMap:
         weights: by neuron, in the direction that was given.
         discovered: whether the neurons were searched for.
         separation: of the labels, if there are.
-        unsteered: by layer, (N, K) without the push; None where there was none.
+        unsteered: by layer, (N, K) without steering; None where there was none.
         push: name, layer and coefficient of the direction that was added.
     """
 
@@ -170,7 +170,7 @@ def read_neurons(
 
 
 def check_push(direction: Direction, layers: Sequence[int], site: SiteKind, width: int) -> None:
-    """Refuse a push that fits nowhere or that no layer shown can see.
+    """Refuse a direction of another width, or one added after every layer shown.
 
     Raises:
         ValueError: it is of another width, or all layers lie before it.

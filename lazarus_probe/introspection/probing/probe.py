@@ -1,6 +1,6 @@
 """Is something linearly readable at a site, beyond what needs no model? A probe with its controls.
 
-The score is of prompts whose group the probe has not met. Beside it stand, on the same splits: the majority class or
+The score is of prompts whose group is held out. Its controls, on the same splits, are: the majority class or
 the mean; the same probe on a bag of tokens; on the token embeddings of the whole prompt; on the same site of untrained
 models (random-weight nulls: arXiv:2512.18792), and of models with the trained embeddings whose blocks hold nothing
 learnt; taught random classes by type (control task: arXiv:1909.03368); and shuffled labels. What those reach too is no

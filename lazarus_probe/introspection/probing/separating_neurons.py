@@ -1,9 +1,9 @@
-"""Which single neurons tell labels apart? A search among thousands always finds some, so chance searches as well.
+"""Which single neurons separate labels? A search among thousands always finds some, so chance searches as well.
 
 Each neuron's separation is compared with the largest of all neurons and layers under shuffled labels (max statistic,
 Westfall & Young 1993). And the search is held out: the neuron that separates best among some groups of prompts names
-the label of others, beside the same search among the neurons of untrained and lesioned models and among the counts of
-tokens.
+the label of others, compared with the same search among the neurons of untrained and lesioned models and
+among the counts of tokens.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def separating(
     only: Sequence[int] | None = None,
     groups: Sequence[str] | None = None,
 ) -> Separation:
-    """Score every neuron by how well it tells labels of prompts apart, with its controls.
+    """Score every neuron by how well it separates labels of prompts, with its controls.
 
     Without groups, only prompts of the same text are kept together.
 
@@ -119,7 +119,7 @@ def separating(
 
 
 def check_labels(prompts: Sequence[str], labels: Sequence[str], groups: Sequence[str] | None = None) -> None:
-    """Refuse labels that tell nothing apart.
+    """Refuse labels that separate nothing.
 
     Raises:
         ValueError: another number of labels or groups than prompts, one label only, or one group.
@@ -167,7 +167,7 @@ def max_statistic(values: Floats, null: Floats) -> Floats:
 
 
 def least_p(codes: NDArray[np.intp]) -> float:
-    """What p cannot fall below: as many arrangements of the labels as there are come to the same."""
+    """What p cannot fall below: so many arrangements of the labels give the same result."""
     sizes = np.bincount(codes)
     same = prod(factorial(int(count)) for count in np.bincount(sizes))
     arrangements = factorial(len(codes)) // prod(factorial(int(size)) for size in sizes)

@@ -1,4 +1,4 @@
-"""One effect of pushes at several doses, beside that of random directions."""
+"""One effect of steering vectors at several doses, compared with that of random directions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Effect:
         name: what it is called in the data.
         values: (K, P) under the direction.
         random: (R, K, P) under each random direction.
-        unsteered: (P,) without a push.
+        unsteered: (P,) without steering.
         prompts: (P,) that it is on.
         doses: (K,) coefficients.
     """

@@ -1,7 +1,7 @@
-"""How much a direction does at each dose, beside random directions of equal norm.
+"""How much a direction does at each dose, compared with random directions of equal norm.
 
-Any push of some size moves what a model says. So the curve of a direction is held against those of directions drawn at
-random: under the hypothesis that it is one of them, every order of the curves is as likely, whatever the doses do.
+Any steering vector of some size moves what a model says. So the curve of a direction is compared with those of random
+directions: under the hypothesis that it is one of them, every order of the curves is as likely, whatever the doses do.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class DoseResponse:
     Attributes:
         prompts: asked.
         doses: in lengths of the direction.
-        layer: pushed after the block.
+        layer: steered after the block.
         position: where; see `Pushes`.
         norm: of the direction.
         target: what it should make the model say; None where nothing was named.
         effects: by name; see `dose_response`.
-        answers: (K, P) what the model said.
+        answers: (K, P) the steered model's completions.
         seed: of the random directions and of intervals.
-        damage: what the push at the best dose does to unrelated prompts; None where nothing can be claimed.
+        damage: the effect of the best dose on unrelated prompts; None where nothing can be claimed.
     """
 
     prompts: tuple[str, ...]
@@ -63,7 +63,7 @@ class DoseResponse:
 
     @property
     def primary(self) -> str:
-        """The effect that a verdict is about: what is said, if the target is a number; else its probability."""
+        """The effect that a verdict is about: the completion, if the target is a number; else its probability."""
         names = ("target_answered", "target_probability", "kl")
         return next(name for name in names if name in self.effects)
 
@@ -153,7 +153,7 @@ class DoseResponse:
         return table(f"Dose and response, layer {self.layer}", ["coefficient", *names], rows)
 
     def draw(self, image: Path) -> Path:
-        """Draw each effect against the dose, beside the range of the random directions; the suffix says how."""
+        """Draw each effect against the dose, with the range of the random directions; the suffix says how."""
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(4.5 * len(self.effects), 3.4), layout="constrained")
@@ -206,7 +206,7 @@ def dose_response(
         subject: the model.
         prompts: P texts.
         vector: (D,) the direction, in the units of the residual stream.
-        layer: pushed after the block.
+        layer: steered after the block.
         doses: K coefficients.
         target: a token, or a number.
         position: where; see `Pushes`.

@@ -1,4 +1,4 @@
-"""Adding vectors to the residual stream: many pushes on many prompts, in batches rather than one after the other.
+"""Steering vectors added to the residual stream: many vectors on many prompts, in batches.
 
 Activation addition (Turner et al. 2023, arXiv:2308.10248); from the prompt's end on as in Rimsky et al. 2023
 (arXiv:2312.06681), or everywhere as in Arditi et al. 2024 (arXiv:2406.11717).
@@ -53,7 +53,7 @@ class Pushes:
             raise ValueError(f"position {self.position!r} is unknown; {one_of(self.position, POSITIONS)}")
 
     def rows(self, prompts: int) -> Edits:
-        """Every push on each of some prompts: row p * K + k is prompt p under push k."""
+        """Every steering vector on each of some prompts: row p * K + k is prompt p under push k."""
         vectors = np.tile(self.vectors, (prompts, 1))
 
         def edits(indices: Sequence[int], length: int) -> list[Intervention]:
@@ -79,9 +79,9 @@ def pushed(
     seed: int = 0,
     check: Callable[[], None] = lambda: None,
 ) -> list[list[Generated]]:
-    """What the model says to each of P prompts under each of K pushes, as (P, K).
+    """Completions (P, K) of each of P prompts under each of K steering vectors.
 
-    Above temperature 0 a prompt has the same draws under every push, so that what differs is the push's doing.
+    Above temperature 0 a prompt has the same random draws under every vector, so that only the vectors differ.
 
     Raises:
         ValueError: as `generate`, or vectors of another width than the model's.
@@ -109,7 +109,7 @@ def readings(
     *,
     check: Callable[[], None] = lambda: None,
 ) -> dict[str, NDArray[np.float64]]:
-    """Numbers (P, K) read from the next token's log probabilities under each push, beside those without any.
+    """Numbers (P, K) read from the next token's log probabilities under each steering vector, and without any.
 
     Raises:
         ValueError: no prompts, an empty one, or vectors of another width than the model's.
@@ -198,7 +198,7 @@ def multiples(vector: ArrayLike, coefficients: Sequence[float]) -> NDArray[np.fl
 
 
 def _checked(subject: Subject, pushes: Pushes) -> int:
-    """How many pushes there are, if they fit the model."""
+    """The number of steering vectors, if they fit the model."""
     vectors, width = pushes.vectors, subject.anatomy.hidden_size
     if vectors.ndim != 2 or vectors.shape[1] != width or not len(vectors):
         raise ValueError(

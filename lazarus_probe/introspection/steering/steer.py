@@ -1,10 +1,10 @@
-"""Does a direction that tells two kinds of prompts apart also turn what the model does from one to the other?
+"""Does a direction that separates two kinds of prompts also turn what the model does from one to the other?
 
 The direction is the difference of the two kinds' mean states (Marks & Tegmark 2023, arXiv:2310.06824; Arditi et al.
-2024, arXiv:2406.11717), taken on some prompts and added on others. A push of that size may break a behaviour whatever
-its direction. So others of equal norm stand beside it: drawn at random, which in a wide residual stream leave most of
-what prompts differ in alone; between halves of the same prompts that hold as many of either kind, which do not; and
-between kinds of prompts that the claim is not about.
+2024, arXiv:2406.11717), taken on some prompts and added on others. A steering vector of that size may break a
+behaviour whatever its direction. So it is compared with others of equal norm: drawn at random, which in a wide residual
+stream leave most of what prompts differ in alone; between halves of the same prompts that hold as many of
+either kind, which do not; and between kinds of prompts that the claim is not about.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ def over_directions(
 def _under(
     subject: Subject, prompts: Sequence[str], pushes: Floats, layer: int, max_tokens: int
 ) -> list[list[str]]:
-    """(K, P) what the model says when each of K pushes (D,) is added at the last position of each prompt alone."""
+    """(K, P) completions with each of K steering vectors (D,) added at the last position of each prompt alone."""
     acting = Pushes(layer, pushes.astype(np.float32), "last")
     rows = pushed(subject, prompts, acting, max_tokens)
     return [[row[push].text for row in rows] for push in range(len(pushes))]
@@ -259,7 +259,7 @@ def _way(states: Floats, start: Floats, between: Floats) -> float:
 
 
 def _beyond(way: float) -> str:
-    """What a verdict must say of a push that goes further than the other kind's own prompts are."""
+    """What a verdict must say of a steering vector that goes further than the other kind's own prompts are."""
     return f"pushes {way:.1f} times as far as the other class's mean" if round(way, 1) > 1 else ""
 
 

@@ -44,7 +44,7 @@ def questions(
 ) -> list[Question]:
     """`per_cell` questions for every operation at every difficulty, no two of a cell from one family.
 
-    The same questions are drawn whatever other difficulties are asked for.
+    The same questions are drawn whatever other difficulties are requested.
     """
     asked = []
     for operation in OPERATIONS:

@@ -1,8 +1,8 @@
 """What early layers carry of `7*8=`: how alike expressions look, and what a probe reads of operation, operands, answer.
 
 Every operation is asked of the same pairs of numbers, so that none can be told by the operands. Probes are scored on
-pairs they have not met (7*8, 8*7 and 7+8 stay together), beside a bag of tokens, the token embeddings, an untrained
-model and shuffled labels; the answer's probe also beside the one that is given the operands themselves, for a product
+held-out pairs (7*8, 8*7 and 7+8 stay together), and compared with a bag of tokens, the token embeddings, an untrained
+model and shuffled labels; the answer's probe also with the one that is given the operands themselves, for a product
 of digits is almost linear in them. The published analysis scored its probes on what they were fitted to.
 """
 
@@ -137,7 +137,7 @@ def early_layers(
     seed: int = 0,
     progress: bool = False,
 ) -> EarlyLayersResult:
-    """Read expressions after some layers: cosines between them, and probes of what they are made of and come to.
+    """Read expressions after some layers: cosines between them, and probes of their operands and results.
 
     All prompts run once for each position through the model, five untrained models and five lesioned ones of each kind.
 

@@ -1,9 +1,9 @@
-"""What token embeddings already say of a prompt, and what only layers add to it.
+"""What token embeddings already encode about a prompt, and what only layers add to it.
 
 The published test read the last token, `=` in every arithmetic prompt and in no other, and scored its probe on what
 that was fitted to. Here whole prompts are read (the mean over positions), or the token asked about; probes are scored
-on templates, phrasings or operands that they have not met, beside a bag of tokens, an untrained model, the commonest
-answer and shuffled labels. It is the implementation of the claims about embeddings, on the same prompts.
+on templates, phrasings or operands that are held out, compared with a bag of tokens, an untrained model, the majority
+class and shuffled labels. It is the implementation of the claims about embeddings, on the same prompts.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def controls_of(measurement: Measurement) -> dict[str, dict[str, float]]:
 
 
 def asked_operation(operations: Sequence[str]) -> str:
-    """The operation that answers and operands are tested on: products, where they are among those asked for."""
+    """The operation that answers and operands are tested on: products, where they are among those requested."""
     return "multiply" if "multiply" in operations else operations[0]
 
 
@@ -242,7 +242,7 @@ def task_types(rng: np.random.Generator, per_template: int, operations: Sequence
 
 
 def operation_types(rng: np.random.Generator, per_cell: int, operations: Sequence[str] = ALL) -> ProbeDataset:
-    """Which operation, in a phrasing that the probe has not met."""
+    """Which operation, in a held-out phrasing."""
     return by_phrasing(prompts.questions(rng, per_cell, tuple(ALL_PHRASINGS), operations), at="mean")
 
 

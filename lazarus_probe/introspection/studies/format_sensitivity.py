@@ -36,7 +36,7 @@ class Asked:
     Attributes:
         prompt: as it was asked.
         tokens: it, in tokens.
-        output: what the model said.
+        output: the model's completion.
         answer: the number that begins with, or None.
         right: whether that is the right one; None where no right one is known.
     """
@@ -109,7 +109,7 @@ class FormatSensitivity:
         return None
 
     def measurement(self) -> Measurement | None:
-        """The share of prompts whose answer the space changes, beside that of a space before them; None if `lack`."""
+        """The share of prompts whose answer the space changes, and that of a leading space; None if `lack`."""
         if self.lack() is not None:
             return None
         changed = np.array([one.changed for one in self.prompts], dtype=np.float64)

@@ -93,7 +93,7 @@ def vocabulary_alignment(
         words: by operation, the tokens that name it.
         layer: where the lens reads, after the block.
         readable: prompts for the last layer, and the name of their control.
-        strength: of the word that is put in, in lengths of the state.
+        strength: of the injected word, in norms of the state.
         seed: of the intervals.
 
     Raises:

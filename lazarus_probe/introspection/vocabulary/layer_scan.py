@@ -36,7 +36,7 @@ def vocabulary_scan(
         questions: prompts with their facts.
         words: by operation, the tokens that name it; at least one each.
         readable: prompts for the last layer, and the name of their control.
-        strength: of the word that is put in, in lengths of the state.
+        strength: of the injected word, in norms of the state.
         seed: of the intervals.
 
     Raises:

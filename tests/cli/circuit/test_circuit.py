@@ -163,8 +163,8 @@ def test_nothing_half_written(model: Path, dataset: Path, capsys: pytest.Capture
     ("options", "named"),
     [
         (["--layers", "4"], "there is no layer 4; the model has 0 to 3"),
-        (["--layers", "3-1"], "'3-1' is no layer or range"),
-        (["--layers", ""], "'' is no layer or range"),
+        (["--layers", "3-1"], "'3-1' is not a layer or range"),
+        (["--layers", ""], "'' is not a layer or range"),
         (["--attention", "--at", "mean"], "give --at last or a number, not mean"),
         (["--at", "middle"], "--at middle is unknown; give last, mean or a number"),
         (["-o", "found.npz"], "ends in .npz"),

@@ -198,8 +198,11 @@ def test_probes(tmp_path: Path, capsys: Capsys):
         (["visualize", "-a", "{}/a", "-o", "{}/x"], "nothing to draw; give --all"),
         (["visualize", "-a", "{}/a", "-o", "{}/x", "--logits"], "--logits needs --model and --prompt"),
         (["visualize", "-a", "{}/a", "-o", "{}/x", "--pca", "-m", "organism"], "belong together"),
-        (["visualize", "-a", "{}/a", "-o", "{}/x", "--attention", "-p", "no"], "'no' is none of the file's"),
-        (["visualize", "-a", "{}/u", "-o", "{}/x", "--attention"], "the file keeps no attention"),
+        (
+            ["visualize", "-a", "{}/a", "-o", "{}/x", "--attention", "-p", "no"],
+            "'no' is not one of the file's",
+        ),
+        (["visualize", "-a", "{}/u", "-o", "{}/x", "--attention"], "the file holds no attention"),
         (["visualize", "-a", "{}/a", "-o", "{}/x", "--pca", "--adapter", "y"], "--adapter needs --model"),
         (["visualize", "-a", "{}/a", "-o", "{}/a.json", "--pca"], "a.json"),
         ([*LENS, "-p", ""], "--prompt is empty"),

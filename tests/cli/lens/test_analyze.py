@@ -328,7 +328,7 @@ def test_untrained_model_states_nothing(analyze: Any):
         (["-p", "@nowhere.txt"], "nowhere.txt: No such file"),
         ([*SUM, "-l", "99"], "there is no layer 99; the model has 0 to 7"),
         ([*SUM, "-l", "-9"], "there is no layer -9"),
-        ([*SUM, "-l", "x"], "'x' is no layer or range"),
+        ([*SUM, "-l", "x"], "'x' is not a layer or range"),
         ([*SUM, "-l", "1", "--all-layers"], "--all-layers and --layers choose layers in two ways"),
         (
             [*SUM, "-l", "1", "--layer-strategy", "all"],
@@ -347,8 +347,8 @@ def test_untrained_model_states_nothing(analyze: Any):
             [*PARIS, "--find-answer"],
             "--find-answer needs --expected: 'The capital of France is' does not end in",
         ),
-        ([*SUM, "--no-find-answer", "--expected", "4"], "--expected 4 is about finding the answer"),
-        ([*SUM, "-n", "4"], "--gen-tokens 4 is about finding the answer"),
+        ([*SUM, "--no-find-answer", "--expected", "4"], "--expected 4 applies to finding the answer"),
+        ([*SUM, "-n", "4"], "--gen-tokens 4 applies to finding the answer"),
         ([*SUM, "--expected", " "], "--expected is empty"),
         ([*SUM, "--steer", "nowhere.npz"], "nowhere.npz: No such file"),
         ([*SUM, "--steer", "x.npz:y"], "'y' is no coefficient"),
@@ -387,7 +387,7 @@ def test_directions_that_do_not_fit_are_refused(refused: Any, direction: Path, t
     run = [*SUM, "--steer"]
     assert "leave out --strength" in refused(*run, f"{direction}:2", "--strength", "2")
     write_direction(tmp_path / "deep.npz", Direction(np.ones(128), 20))
-    assert "is of layer 20; the model has 0 to 7: give --steer-layer" in refused(
+    assert "belongs to layer 20; the model has 0 to 7: give --steer-layer" in refused(
         *run, str(tmp_path / "deep.npz")
     )
     write_direction(tmp_path / "narrow.npz", Direction(np.ones(64), 2))

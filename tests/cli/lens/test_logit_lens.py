@@ -133,7 +133,7 @@ def test_as_html(organism):
         (["-p", "a", "-t", ""], "is not one token"),
         (["-p", "a||b"], "prompt 1 is empty"),
         (["-p", "a", "-l", "8"], "--layer 8: there is no layer 8; the model has 0 to 7"),
-        (["-p", "a", "--layers", "3-1"], "'3-1' is no layer or range"),
+        (["-p", "a", "--layers", "3-1"], "'3-1' is not a layer or range"),
         (["-p", "a", "-o", f"{__file__}/f.json"], "is a file; give another place"),
         (["-p", "a", "-a", "no_such_folder"], "no_such_folder"),
     ],

@@ -52,7 +52,7 @@ def test_every_option_changes_what_comes_out(capsys, tmp_path):
     drawn = [run(capsys, *PAIR, *options, "--top", "4", "--seed", seed)["other_cells"] for seed in "0123"]
     assert len(set(drawn)) > 1
     assert main([*COMMAND, *PAIR, *options, "--check", "--seed", "3"]) == 2
-    assert "--seed means nothing with --check" in capsys.readouterr().err
+    assert "--seed has no effect with --check" in capsys.readouterr().err
 
 
 def test_pairs_come_from_files(capsys, tmp_path):

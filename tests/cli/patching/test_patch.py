@@ -141,7 +141,7 @@ def test_untrained_model_has_no_finding(capsys: pytest.CaptureFixture[str]):
         (["-s", "", "-t", "a"], "--source is empty"),
         ([*PROMPTS, "-l", "8"], "--layer 8: there is no layer 8; the model has 0 to 7"),
         ([*PROMPTS, "-l", "1", "--layers", "2"], "--layer and --layers are both given"),
-        ([*PROMPTS, "--layers", "5-2"], "is no layer or range"),
+        ([*PROMPTS, "--layers", "5-2"], "is not a layer or range"),
         ([*PROMPTS, "--position", "first"], "--position first is unknown"),
         ([*PROMPTS, "--position", "5"], "position 5 is out of range: '7+8=' has positions 0 to 4"),
         (
@@ -150,7 +150,7 @@ def test_untrained_model_has_no_finding(capsys: pytest.CaptureFixture[str]):
         ),
         ([*PROMPTS, "--blend", "1.5"], "--blend"),
         ([*PROMPTS, "--expected-source", " "], "--expected-source is empty"),
-        ([*PROMPTS, "--pairs", "p.txt"], "--source is given beside --pairs p.txt"),
+        ([*PROMPTS, "--pairs", "p.txt"], "--source is given together with --pairs p.txt"),
         (["--pairs", "/dev/null/p.txt"], "/dev/null/p.txt: Not a directory"),
         ([*PROMPTS, "-o", "/dev/null/none/p.json"], "--output /dev/null/none/p.json"),
         ([*PROMPTS, "-m", "golem"], "no model named 'golem'"),

@@ -107,11 +107,11 @@ def test_numbers_are_ranges_and_lists():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--digits", "8-2"], "is no number from 1 to 999"),
-        (["--digits", "0-4"], "is no number from 1 to 999"),
+        (["--digits", "8-2"], "is not a number from 1 to 999"),
+        (["--digits", "0-4"], "is not a number from 1 to 999"),
         (["--digits", "2-3"], "at least 3"),
         (["--digits", "1-99"], "at most 1500"),
-        (["--operations", "%"], "'%' is no operation"),
+        (["--operations", "%"], "'%' is not an operation"),
         (["-l", "0-8"], "there is no layer 8"),
         (["-o", "/"], "is a folder"),
     ],

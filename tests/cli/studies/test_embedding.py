@@ -167,8 +167,8 @@ def test_options_change_what_is_asked(result, adapter, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--operation", "power"], "'power' is no operation"),
-        (["--operation", ""], "is no operation"),
+        (["--operation", "power"], "'power' is not an operation"),
+        (["--operation", ""], "is not an operation"),
         (["-l", "8"], "there is no layer 8; the model has 0 to 7"),
         (["-o", "/"], "is a folder"),
         (["--adapter", "nowhere"], "nowhere"),

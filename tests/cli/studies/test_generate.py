@@ -55,7 +55,7 @@ def test_every_option_changes_what_comes_out(capsys):
     ]
     assert sampled[0] != sampled[1]
     assert main([*COMMAND, "-p", "a", "--seed", "1"]) == 2
-    assert "--seed means nothing at temperature 0; leave it out" in capsys.readouterr().err
+    assert "--seed has no effect at temperature 0; leave it out" in capsys.readouterr().err
     assert sampled[0][0]["generated_text"] != sampled[0][1]["generated_text"]
     many = data(capsys, "-p", "2 + 2 = |The capital of France is", "--expected", "5|Paris")["results"]
     assert [one["answer_found"] for one in many] == [False, True]
