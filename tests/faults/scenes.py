@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 
 from lazarus_probe.training.pretraining.recipe import RECIPE
+from tests.faults.processes import ended
 
 SUITE = Path(__file__).parent / "suite.py.txt"
 # Written by a hook that pytest calls after the plugin's own: a claim that is in it has ended for whoever looks on.
@@ -70,6 +74,22 @@ def _examples(folder: Path) -> None:
 def _suite(folder: Path) -> None:
     (folder / "test_claims.py").write_text(SUITE.read_text(encoding="utf-8"), encoding="utf-8")
     (folder / "conftest.py").write_text(CONFTEST, encoding="utf-8")
+
+
+@cache
+def _written() -> TemporaryDirectory[str]:
+    """A folder in which the suite ran; it is gone when this process ends."""
+    folder = TemporaryDirectory(prefix="faults-run-")
+    _suite(Path(folder.name))
+    ended(PYTEST, Path(folder.name))
+    return folder
+
+
+def _run(folder: Path) -> None:
+    """The folder of a run whose page is not written yet."""
+    (run,) = Path(_written().name).glob("reports/2*")
+    shutil.copytree(run, folder / "run")
+    (folder / "run" / "index.html").unlink()
 
 
 ADAPTER = ("out/adapters.safetensors", "out/adapter_config.json", "out/lora_weights.npz", "out/config.json")
@@ -184,5 +204,6 @@ SCENES = {
             _whole_reports,
             code=1,
         ),
+        Scene("report page", ("lazarus", "report", "page", "run"), _run, ("run/index.html", "run/run.json")),
     )
 }
