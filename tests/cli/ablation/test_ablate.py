@@ -194,7 +194,7 @@ def test_choices_are_those_of_the_analysis():
         (["-p", "7 * 8 = "], "--criterion is missing"),
         (["-p", "7 * 8 = ", "-c", "x"], "--criterion is missing"),
         (["-c", "56", "--prompts", "a:b"], "--prompt is missing"),
-        (["--prompts", "7 * 8 = "], "write a prompt, a colon and what passes"),
+        (["--prompts", "7 * 8 = "], "write a prompt, a colon and the expected output"),
         (["--prompts", "a:1||b:2"], "prompt 1 is empty"),
         (["-p", "", "-c", "56"], "--prompt is empty"),
         (["-p", "a", "-c", ""], "the criterion is empty"),
