@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 
 import lazarus_probe
-from lazarus_probe import introspection
+from lazarus_probe import introspection, subject
 
-LAZY = {"lazarus_probe": lazarus_probe, "lazarus_probe.introspection": introspection}
+LAZY = {
+    "lazarus_probe": lazarus_probe,
+    "lazarus_probe.introspection": introspection,
+    "lazarus_probe.subject": subject,
+}
 
 
 @pytest.mark.parametrize("package", LAZY)

@@ -6,8 +6,9 @@ resolution of names stay importable without mlx.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lazarus_probe.lazy import lazy_names
 
 if TYPE_CHECKING:
     from lazarus_probe.anatomy.anatomy import Anatomy, UnsupportedArchitecture
@@ -35,7 +36,7 @@ __all__ = [
     "num_layers_of",
 ]
 
-_HOME = {
+_HOMES = {
     "Anatomy": "anatomy.anatomy",
     "CheckpointWarning": "checkpoints.differences",
     "LoadError": "checkpoints.errors",
@@ -50,8 +51,5 @@ _HOME = {
     "num_layers_of": "checkpoints.names",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"lazarus_probe.{_HOME[name]}"), name)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)
