@@ -8,9 +8,7 @@ from typing import Any
 
 from lazarus_probe.checkpoints.check import check_files
 from lazarus_probe.checkpoints.checkpoint import load_checkpoint, load_tokenizer
-from lazarus_probe.checkpoints.names import find, read_config
-from lazarus_probe.files.paths import real_path, user_path
-from lazarus_probe.organisms import bundled
+from lazarus_probe.checkpoints.names import find, label_of, read_config
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +31,4 @@ def load_parts(name: str | Path) -> Parts:
     folder = find(name)
     read_config(folder)
     model, config = load_checkpoint(folder, check_files(folder))
-    # A folder is known by its last part: reports must not depend on where it lies.
-    local = str(name) not in bundled.names() and user_path(name).is_dir()
-    label = real_path(folder).name if local else str(name)
-    return Parts(label, model, load_tokenizer(folder, config), config, folder)
+    return Parts(label_of(name), model, load_tokenizer(folder, config), config, folder)

@@ -12,7 +12,7 @@ from typing import Any
 
 from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.checkpoints.formats import why_not_a_checkpoint
-from lazarus_probe.files.paths import check_utf8, user_path
+from lazarus_probe.files.paths import check_utf8, real_path, user_path
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.organisms import bundled
 from lazarus_probe.spelling import nearest
@@ -76,6 +76,16 @@ def find(name: str | Path, files: list[str] = HUB_FILES) -> Path:
     if HUB_ID.fullmatch(text) and not text.startswith("."):
         return _from_hub(text, files)
     raise LoadError(_unknown(text))
+
+
+def is_folder(name: str | Path) -> bool:
+    """Whether a name stands for a local folder: no bundled model, and nothing that the Hub has to be asked for."""
+    return str(name) not in bundled.names() and user_path(name).is_dir()
+
+
+def label_of(name: str | Path) -> str:
+    """What reports call a model: a folder by its last part, so that no report depends on where it lies."""
+    return real_path(name).name if is_folder(name) else str(name)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from _pytest.python import _ascii_escaped_by_config
 
-from lazarus_probe.files.paths import real_path, user_path
+from lazarus_probe.files.paths import user_path
 
 DEFAULT_MODEL = "organism"
 DEFAULT_BASES = {"organism": "organism-early", "organism-rlvf": "organism-early"}
@@ -50,18 +50,16 @@ def bases_of(config: pytest.Config, name: str) -> list[str]:
 
 
 def label(name: str) -> str:
-    """What reports call a model: a folder by its last part, so that no report depends on where it lies."""
+    """What reports call a model that was requested, with its adapter and the seed of an untrained one."""
     from lazarus_probe.adapters import adapter_files
-    from lazarus_probe.checkpoints.names import untrained_name
-    from lazarus_probe.organisms import bundled
+    from lazarus_probe.checkpoints.names import label_of, untrained_name
 
     name, adapter = parts(name)
     if adapter:
         return adapter_files.label(label(name), adapter)
     if twin := untrained_name(name):
         return f"{twin[0]}-untrained-{twin[1]}" if twin[1] else f"{twin[0]}-untrained"
-    local = name not in bundled.names() and user_path(name).is_dir()
-    return real_path(name).name if local else name
+    return label_of(name)
 
 
 def identifier(config: pytest.Config, name: str) -> str:
@@ -109,7 +107,7 @@ def _problem_with_adapter(config: pytest.Config) -> str | None:
 def _problem(name: str) -> str | None:
     from lazarus_probe.checkpoints.check import check_files
     from lazarus_probe.checkpoints.errors import LoadError
-    from lazarus_probe.checkpoints.names import find, read_config, untrained_name
+    from lazarus_probe.checkpoints.names import find, is_folder, read_config, untrained_name
     from lazarus_probe.organisms import bundled
 
     twin = untrained_name(name)
@@ -117,7 +115,7 @@ def _problem(name: str) -> str | None:
     try:
         folder = find(base, files=["config.json"])
         read_config(folder)
-        if base in bundled.names() or user_path(base).is_dir():
+        if base in bundled.names() or is_folder(base):
             check_files(folder)  # from the Hub only config.json is here yet
     except LoadError as error:
         return " ".join(str(error).split())
