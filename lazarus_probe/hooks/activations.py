@@ -96,9 +96,10 @@ def _batch(
     subject: Subject, tokens: mx.array, wanted: Sequence[Site], weights: mx.array | list[int]
 ) -> dict[Site, np.ndarray]:
     values = _lazy_batch(subject, tokens, wanted, weights)
-    mx.eval(*values.values())
-    for site, value in values.items():
-        if not finite_at(value, site.kind).item():
+    good = {site: finite_at(value, site.kind) for site, value in values.items()}
+    mx.eval(*values.values(), *good.values())
+    for site in values:
+        if not good[site].item():
             refuse(subject, tokens, f"values at {site}")
     return {site: np.array(value) for site, value in values.items()}
 
