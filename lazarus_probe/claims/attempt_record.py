@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from lazarus_probe.claims.known import with_interval
+from lazarus_probe.claims.baseline_record import with_interval
 from lazarus_probe.claims.verdict import Outcome
 
 

@@ -31,8 +31,8 @@ def settled(attempts: Sequence[ClaimRecord | Broken]) -> tuple[list[ClaimRecord]
         # A test that broke before it had its model is an attempt at the one that it has the next time.
         case = (claim, others[0]) if not model and len(others) == 1 else (claim, model)
         cases.setdefault(case, []).append(attempt)
-    records = [record for each in cases.values() if (record := _record(each))]
-    broken = [last for each in cases.values() if isinstance(last := each[-1], Broken)]
+    records = [record for case in cases.values() if (record := _record(case))]
+    broken = [last for case in cases.values() if isinstance(last := case[-1], Broken)]
     return sorted(records, key=lambda record: record.order), sorted(broken, key=lambda each: each.test)
 
 

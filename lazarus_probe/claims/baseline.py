@@ -9,9 +9,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lazarus_probe.claims.baseline_record import BaselineRecord
 from lazarus_probe.claims.claim import ClaimError
 from lazarus_probe.claims.differences import difference
-from lazarus_probe.claims.known import Known
 from lazarus_probe.claims.record import ClaimRecord, named_seeds
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.whole_files import alone_at, make_folder, write_aside
@@ -39,7 +39,7 @@ class Baseline(BaseModel):
     seed: int
     seeds: tuple[int, ...] = Field(default_factory=lambda given: (given["seed"],))
     package: str = ""
-    claims: dict[str, Known]
+    claims: dict[str, BaselineRecord]
 
 
 def read_baseline(path: Path) -> Baseline:
@@ -78,16 +78,16 @@ def misfit(baseline: Baseline, fingerprint: str, seeds: Sequence[int]) -> str | 
     return None
 
 
-def known_of(record: ClaimRecord) -> Known:
+def baseline_record_of(record: ClaimRecord) -> BaselineRecord:
     """A record as a later run may know it."""
-    found = record.measurement
-    return Known(
+    measurement = record.measurement
+    return BaselineRecord(
         outcome=record.outcome,
         alone=record.alone,
-        score=round(found.score, 6) if found else None,
-        low=round(found.low, 6) if found else None,
-        high=round(found.high, 6) if found else None,
-        tokens=found.tokens if found else None,
+        score=round(measurement.score, 6) if measurement else None,
+        low=round(measurement.low, 6) if measurement else None,
+        high=round(measurement.high, 6) if measurement else None,
+        tokens=measurement.tokens if measurement else None,
         p=record.p,
         q=record.q,
         claim_hash=record.claim_hash,
@@ -97,18 +97,22 @@ def known_of(record: ClaimRecord) -> Known:
     )
 
 
-def held_against(records: Sequence[ClaimRecord], known: Mapping[str, Known]) -> list[ClaimRecord]:
+def held_against(
+    records: Sequence[ClaimRecord], baseline_records: Mapping[str, BaselineRecord]
+) -> list[ClaimRecord]:
     """The records of one model, each with what was known of it and how the two compare.
 
     Args:
         records: of one model, all that there are: what ran of a family decides what can be compared.
-        known: by claim and parameters.
+        baseline_records: by claim and parameters.
     """
-    pairs = compared_all({record.key: known_of(record) for record in records}, known)
+    pairs = compared_all({record.key: baseline_record_of(record) for record in records}, baseline_records)
     return [record.model_copy(update={"known": pairs.get(record.key)}) for record in records]
 
 
-def compared_all(now: Mapping[str, Known], before: Mapping[str, Known]) -> dict[str, Known]:
+def compared_all(
+    now: Mapping[str, BaselineRecord], before: Mapping[str, BaselineRecord]
+) -> dict[str, BaselineRecord]:
     """What was known of the claims of one model that are still there, with how it compares.
 
     Each difference is judged by itself; `corrected` judges them among all lines of a comparison.
@@ -120,20 +124,22 @@ def compared_all(now: Mapping[str, Known], before: Mapping[str, Known]) -> dict[
     families = _families(now)
     same = {name for name, keys in _families(before).items() if families.get(name) == keys}
     return {
-        key: compared(key, each, before[key], same_family=each.family in same)
-        for key, each in now.items()
+        key: compared(key, current, before[key], same_family=current.family in same)
+        for key, current in now.items()
         if key in before
     }
 
 
-def _families(claims: Mapping[str, Known]) -> dict[str, set[str]]:
+def _families(claims: Mapping[str, BaselineRecord]) -> dict[str, set[str]]:
     families: dict[str, set[str]] = {}
-    for key, known in claims.items():
-        families.setdefault(known.family, set()).add(key)
+    for key, record in claims.items():
+        families.setdefault(record.family, set()).add(key)
     return families
 
 
-def compared(key: str, now: Known, before: Known, *, same_family: bool = True) -> Known:
+def compared(
+    key: str, now: BaselineRecord, before: BaselineRecord, *, same_family: bool = True
+) -> BaselineRecord:
     """What was known of a claim, with how it compares.
 
     Args:
@@ -152,7 +158,7 @@ def compared(key: str, now: Known, before: Known, *, same_family: bool = True) -
     return before.model_copy(update=fields)
 
 
-def _anew(key: str, now: Known, before: Known) -> str:
+def _anew(key: str, now: BaselineRecord, before: BaselineRecord) -> str:
     moved = [
         f"{name} of {key} changed since the baseline: {old:g} -> {new:g}"
         for name, old, new in (
@@ -164,7 +170,7 @@ def _anew(key: str, now: Known, before: Known) -> str:
     return "; ".join(moved) or f"{key} is declared otherwise than in the baseline"
 
 
-def _tokens(key: str, now: Known, before: Known) -> str | None:
+def _tokens(key: str, now: BaselineRecord, before: BaselineRecord) -> str | None:
     if now.tokens is None or before.tokens is None or now.tokens == before.tokens:
         return None
     return f"the prompts of {key} took {before.tokens} tokens, now {now.tokens}"
@@ -185,7 +191,7 @@ def update_baseline(path: Path, records: Iterable[ClaimRecord], seeds: Sequence[
     now = {record.key: _in_family(record) for record in records}
     make_folder(path.parent)
     with alone_at(path):
-        before = _kept(path, model.fingerprint, seeds)
+        before = _records_in(path, model.fingerprint, seeds)
         _write(path, records, seeds, {**before, **now})
     return _counts(before, now)
 
@@ -204,7 +210,7 @@ def save_baseline(path: Path, records: Iterable[ClaimRecord], seeds: Sequence[in
 
 
 def _replace(path: Path, records: Sequence[ClaimRecord], seeds: Sequence[int]) -> str:
-    now = {record.key: known_of(record) for record in records}
+    now = {record.key: baseline_record_of(record) for record in records}
     lost = [key for key in read_baseline(path).claims if key not in now] if path.exists() else []
     if lost:
         raise ClaimError(
@@ -216,14 +222,14 @@ def _replace(path: Path, records: Sequence[ClaimRecord], seeds: Sequence[int]) -
     return f"kept {len(now)} verdicts, {replaced}"
 
 
-def _in_family(record: ClaimRecord) -> Known:
-    known = known_of(record)
+def _in_family(record: ClaimRecord) -> BaselineRecord:
+    current = baseline_record_of(record)
     if record.known is None or record.known.compared != "alone" or record.changed:
-        return known
-    return known.model_copy(update={"outcome": record.known.outcome, "q": record.known.q})
+        return current
+    return current.model_copy(update={"outcome": record.known.outcome, "q": record.known.q})
 
 
-def _kept(path: Path, fingerprint: str, seeds: Sequence[int]) -> dict[str, Known]:
+def _records_in(path: Path, fingerprint: str, seeds: Sequence[int]) -> dict[str, BaselineRecord]:
     if not path.exists():
         return {}
     before = read_baseline(path)
@@ -231,7 +237,7 @@ def _kept(path: Path, fingerprint: str, seeds: Sequence[int]) -> dict[str, Known
 
 
 def _write(
-    path: Path, records: Sequence[ClaimRecord], seeds: Sequence[int], claims: Mapping[str, Known]
+    path: Path, records: Sequence[ClaimRecord], seeds: Sequence[int], claims: Mapping[str, BaselineRecord]
 ) -> None:
     model = records[0].model
     baseline = Baseline(
@@ -252,9 +258,9 @@ def _package() -> str:
         return "not installed"
 
 
-def _counts(before: Mapping[str, Known], now: Mapping[str, Known]) -> str:
+def _counts(before: Mapping[str, BaselineRecord], now: Mapping[str, BaselineRecord]) -> str:
     new = sum(key not in before for key in now)
-    changed = sum(key in before and before[key].outcome != known.outcome for key, known in now.items())
+    changed = sum(key in before and before[key].outcome != record.outcome for key, record in now.items())
     untouched = sum(key not in now for key in before)
     return f"kept {len(now)} verdicts ({new} new, {changed} changed), {untouched} more as they were"
 

@@ -168,8 +168,12 @@ class Claim(BaseModel):
             ClaimError: nothing is published for it and no depth is declared, or it has one layer.
         """
         name = _plain_name(model)
-        for known, value in self.published.items():
-            if value.layer is not None and value.layers == num_layers and name.startswith(_plain_name(known)):
+        for published_name, value in self.published.items():
+            if (
+                value.layer is not None
+                and value.layers == num_layers
+                and name.startswith(_plain_name(published_name))
+            ):
                 return value.layer
         if self.depth is None:
             raise ClaimError(
@@ -202,9 +206,9 @@ def make_claim(fields: Mapping[str, Any], where: str, lines: Mapping[str, int] |
         first = first_to_tell(error.errors())
         field = str(first["loc"][0]) if first["loc"] else ""
         line = (lines or {}).get(field) or (lines or {}).get("")
-        place = f"{where}:{line}" if line else where
+        location = f"{where}:{line}" if line else where
         raise ClaimError(
-            f"{place}: claim {fields.get('id', '?')!r}: {_wrong(first['type'], first)}"
+            f"{location}: claim {fields.get('id', '?')!r}: {_wrong(first['type'], first)}"
         ) from None
 
 
@@ -215,8 +219,8 @@ def _wrong(kind: str, error: Mapping[str, Any]) -> str:
     if kind == "missing":
         return f"field {name!r} is missing"
     if kind == "extra_forbidden":
-        known = Published if name.startswith("published.") else Claim
-        return f"field {name!r} is unknown; {one_of(str(error['loc'][-1]), known.model_fields)}"
+        schema = Published if name.startswith("published.") else Claim
+        return f"field {name!r} is unknown; {one_of(str(error['loc'][-1]), schema.model_fields)}"
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if choices := choices_in(error):
@@ -232,16 +236,16 @@ def read_claims(folder: Path) -> Mapping[str, Claim]:
         ClaimError: a file is no list of claims, a claim is invalid, or an id stands twice.
     """
     claims: dict[str, Claim] = {}
-    places: dict[str, str] = {}
+    locations: dict[str, str] = {}
     for path in sorted(folder.glob("*.yaml")):
         for fields in _list_in(path):
             claim = make_claim(fields.values, fields.file, fields.lines)
-            place = f"{fields.file}:{fields.lines['']}"
+            location = f"{fields.file}:{fields.lines['']}"
             if claim.id in claims:
                 raise ClaimError(
-                    f"{place}: claim {claim.id!r} is declared twice, first in {places[claim.id]}"
+                    f"{location}: claim {claim.id!r} is declared twice, first in {locations[claim.id]}"
                 )
-            claims[claim.id], places[claim.id] = claim, place
+            claims[claim.id], locations[claim.id] = claim, location
     return claims
 
 
@@ -252,26 +256,26 @@ def _list_in(path: Path) -> list[Fields]:
         raise ClaimError(str(error)) from None
 
 
-def find_claim(claim_id: str, beside: Path) -> Claim:
+def find_claim(claim_id: str, test_file: Path) -> Claim:
     """The claim of that id from `expectations/` beside a test file."""
-    folder = beside.parent / "expectations"
+    folder = test_file.parent / "expectations"
     claims = read_claims(folder)
     if claim_id not in claims:
         if not claims:
             raise ClaimError(
-                f"{beside.name}: claim {claim_id!r} is not pre-registered: {folder.name}/ beside it has no YAML file "
-                "of claims"
+                f"{test_file.name}: claim {claim_id!r} is not pre-registered: {folder.name}/ beside it has no YAML "
+                "file of claims"
             )
         raise ClaimError(
-            f"{beside.name}: claim {claim_id!r} is not pre-registered; {one_of(str(claim_id), claims)}"
+            f"{test_file.name}: claim {claim_id!r} is not pre-registered; {one_of(str(claim_id), claims)}"
         )
     return claims[claim_id]
 
 
-def family_of(claim: Claim, beside: Path, num_layers: int) -> dict[str, int]:
+def family_of(claim: Claim, test_file: Path, num_layers: int) -> dict[str, int]:
     """The claims declared in a claim's family, beside a test file, with how many cases each has on a model."""
-    declared = read_claims(beside.parent / "expectations")
-    members = {other.id: other for other in declared.values() if other.family == claim.family} | {
+    declared = read_claims(test_file.parent / "expectations")
+    members = {member.id: member for member in declared.values() if member.family == claim.family} | {
         claim.id: claim
     }
     return {name: member.count(num_layers) for name, member in sorted(members.items())}

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from lazarus_probe.claims.known import Difference, Known
+from lazarus_probe.claims.baseline_record import BaselineRecord, Difference
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.multiplicity import benjamini_hochberg
 from lazarus_probe.statistics.power import implied_p
 
 ALPHA = 0.05
-Line = TypeVar("Line", Known, Known | None)
+Line = TypeVar("Line", BaselineRecord, BaselineRecord | None)
 
 
-def difference(now: Known, before: Known) -> Difference | None:
+def difference(now: BaselineRecord, before: BaselineRecord) -> Difference | None:
     """The difference of two scores, judged by itself; None where one of them was not measured."""
     new, old = _interval(now), _interval(before)
     if new is None or old is None or now.score is None or before.score is None:
@@ -26,27 +26,29 @@ def difference(now: Known, before: Known) -> Difference | None:
     return Difference(score=score, low=gap.low, high=gap.high, p=p, q=p, real=p <= ALPHA)
 
 
-def corrected(known: Sequence[Line]) -> list[Line]:
+def corrected(records: Sequence[Line]) -> list[Line]:
     """What was known of the claims of a whole comparison, with each difference judged among all of them.
 
     Real is what Benjamini-Hochberg over all lines that have a difference leaves at `ALPHA` (Benjamini & Hochberg 1995):
     where nothing moved, at most that share of comparisons shows any.
 
     Args:
-        known: every line of the comparison, in any order, over all models.
+        records: every line of the comparison, in any order, over all models.
     """
-    p_values = {str(i): each.difference.p for i, each in enumerate(known) if each and each.difference}
+    p_values = {
+        str(i): record.difference.p for i, record in enumerate(records) if record and record.difference
+    }
     if not p_values:
-        return list(known)
+        return list(records)
     q = benjamini_hochberg(p_values, list(p_values)).q
-    return [_among(each, q.get(str(i)), len(q)) for i, each in enumerate(known)]
+    return [_among(record, q.get(str(i)), len(q)) for i, record in enumerate(records)]
 
 
-def _among(known: Line, q: float | None, lines: int) -> Line:
-    if known is None or known.difference is None or q is None:
-        return known
-    moved = known.difference.model_copy(update={"q": q, "real": q <= ALPHA, "lines": lines})
-    return known.model_copy(update={"difference": moved})
+def _among(record: Line, q: float | None, lines: int) -> Line:
+    if record is None or record.difference is None or q is None:
+        return record
+    moved = record.difference.model_copy(update={"q": q, "real": q <= ALPHA, "lines": lines})
+    return record.model_copy(update={"difference": moved})
 
 
 def _p(gap: float, interval: Interval) -> float:
@@ -57,8 +59,8 @@ def _p(gap: float, interval: Interval) -> float:
     return min(1.0, 2 * implied_p(abs(gap), low, high, 0.0, interval.level))
 
 
-def _interval(known: Known) -> Interval | None:
+def _interval(record: BaselineRecord) -> Interval | None:
     """The interval of a score; it is kept rounded, and a file may be written by hand: it holds the score."""
-    if known.score is None or known.low is None or known.high is None:
+    if record.score is None or record.low is None or record.high is None:
         return None
-    return Interval(min(known.low, known.score), max(known.high, known.score))
+    return Interval(min(record.low, record.score), max(record.high, record.score))

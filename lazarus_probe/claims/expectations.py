@@ -39,20 +39,20 @@ def read_list(path: Path) -> list[Fields]:
         ValueError: it cannot be read, is no YAML or no list of claims, a field stands twice in a claim, or what is
             included is not there, or includes others itself.
     """
-    found: list[Fields] = []
+    claims: list[Fields] = []
     for fields in _written(path):
         if set(fields.values) != {"include"}:
-            found.append(fields)
+            claims.append(fields)
             continue
-        place = f"{path.name}:{fields.lines['']}"
-        for included in _written(_included(fields.values["include"], place)):
+        location = f"{path.name}:{fields.lines['']}"
+        for included in _written(_included(fields.values["include"], location)):
             if "include" in included.values:
-                raise ValueError(f"{place}: {included.file} includes others itself; include those here")
-            found.append(included)
-    return found
+                raise ValueError(f"{location}: {included.file} includes others itself; include those here")
+            claims.append(included)
+    return claims
 
 
-def _included(name: Any, place: str) -> Path:
+def _included(name: Any, location: str) -> Path:
     package, _, file = str(name).partition(":")
     try:
         path = Path(str(files(package) / file))
@@ -60,17 +60,17 @@ def _included(name: Any, place: str) -> Path:
         path = None
     if path is None or not file or not path.is_file():
         raise ValueError(
-            f"{place}: include {name!r} is no file of a package; give `some.package:claims.yaml`"
+            f"{location}: include {name!r} is no file of a package; give `some.package:claims.yaml`"
         )
     return path
 
 
 def _written(path: Path) -> list[Fields]:
     try:
-        document, node = (found := read_yaml(path)).value, found.node
+        document, node = (read := read_yaml(path)).value, read.node
     except YamlError as error:
-        place = f"{path.name}:{error.line}" if error.line else path.name
-        raise ValueError(f"{place} cannot be read as YAML: {error}") from None
+        location = f"{path.name}:{error.line}" if error.line else path.name
+        raise ValueError(f"{location} cannot be read as YAML: {error}") from None
     except OSError as error:
         raise ValueError(f"{path.name} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

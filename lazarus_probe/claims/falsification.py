@@ -182,8 +182,8 @@ class Falsification:
         """Where the claim fails, with fresh prompts to paste."""
         if self.failing is None:
             return None
-        found = interval_of(self.failing, self.seed) or _of_few(self.failing)
-        numbers = (self.failing.mean, found.low, found.high, len(self.failing.items))
+        interval = interval_of(self.failing, self.seed) or _of_few(self.failing)
+        numbers = (self.failing.mean, interval.low, interval.high, len(self.failing.items))
         return Counterexample(str(self.failed), self.failing.examples(), *numbers)
 
     def measurement(
@@ -250,11 +250,9 @@ class Falsification:
         )
         if self.counterexample is None:
             return f"claim {self.claim.id!r}: no counterexample confirmed; {searched}; {spent}"
-        found = self.counterexample
-        numbers = f"{estimate(found.score, found.low, found.high)} of {found.n} fresh prompts"
-        return (
-            f"claim {self.claim.id!r} fails on {found.where}: {numbers}; {searched}; {spent}\n{self.example}"
-        )
+        failing = self.counterexample
+        numbers = f"{estimate(failing.score, failing.low, failing.high)} of {failing.n} fresh prompts"
+        return f"claim {self.claim.id!r} fails on {failing.where}: {numbers}; {searched}; {spent}\n{self.example}"
 
 
 def _as_long(

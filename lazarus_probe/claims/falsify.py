@@ -96,7 +96,7 @@ def falsify(
             f"budget is {budget} forwards: {held_back} are held back to confirm, give {held_back + passes} or more"
         )
     search = Search(claim, measure, seed, passes, budget - held_back, held_back)
-    simplest = _given(search, examples)
+    simplest = _failing_example(search, examples)
     if not isinstance(slices, SearchStrategy):
         return _everywhere(survey(search, slices), simplest, fresh, budget)
     if simplest is None:
@@ -107,7 +107,7 @@ def falsify(
     return _asked_again(search, simplest, _drawn_afresh(search, slices, fresh))
 
 
-def _given(search: Search, examples: Sequence[Hashable]) -> Any | None:
+def _failing_example(search: Search, examples: Sequence[Hashable]) -> Any | None:
     """The first of the given ones that fails."""
     for where in examples:
         if search.spent + search.passes > search.limit:
@@ -191,9 +191,9 @@ def _asked_again(search: Search, simplest: Any | None, items: Sequence[Any]) -> 
     """The score of fresh prompts, beside the simplest prompt that fails when it is asked by itself."""
     rows = search.ask(items)
     for where in dict.fromkeys([] if simplest is None else [simplest, *search.failing()[:1]]):
-        again = search.ask([where])
-        if search.slack(where, again, CONFIRMING) < 0:
-            return _result(search, None, rows, where, again)
+        repeated = search.ask([where])
+        if search.slack(where, repeated, CONFIRMING) < 0:
+            return _result(search, None, rows, where, repeated)
     return _result(search, None, rows)
 
 
@@ -228,7 +228,7 @@ def _result(
         rows=rows,
         failed=failed,
         failing=failing,
-        searched={str(place): trial.rows.mean for place, trial in search.trials.items() if trial.slack < inf},
+        searched={str(where): trial.rows.mean for where, trial in search.trials.items() if trial.slack < inf},
         candidates=len(search.failing()),
         forwards=search.spent,
         budget=search.limit,

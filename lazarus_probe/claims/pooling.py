@@ -48,40 +48,41 @@ def pool(measurements: Mapping[int, Measurement], needed: Collection[str] = ()) 
     """
     if not measurements:
         raise ValueError("no seed gave a measurement: pool at least one")
-    found = list(measurements.values())
-    if len(found) == 1:
-        return found[0]
+    parts = list(measurements.values())
+    if len(parts) == 1:
+        return parts[0]
     _check_units(measurements)
-    first = found[0]
+    first = parts[0]
     return replace(
         first,
-        score=_mean(found, lambda each: each.score),
-        low=_mean(found, lambda each: each.low),
-        high=_mean(found, lambda each: each.high),
-        n=sum(each.n for each in found),
-        groups=min(each.groups for each in found),
+        score=_mean(parts, lambda part: part.score),
+        low=_mean(parts, lambda part: part.low),
+        high=_mean(parts, lambda part: part.high),
+        n=sum(part.n for part in parts),
+        groups=min(part.groups for part in parts),
         controls=_controls(measurements, needed),
-        p=_p([each.p for each in found]),
-        details=_details({seed: each.as_dict()["details"] for seed, each in measurements.items()}),
-        tokens=_sum([each.tokens for each in found]),
-        curves=_curves([each.curves for each in found]),
-        grids=_grids([each.grids for each in found]),
-        counterexamples=_distinct([each.counterexamples for each in found]),
-        units=_units({seed: each.units for seed, each in measurements.items()}),
-        ceiling=max(each.ceiling for each in found),
-        growth=_growth({seed: each.growth for seed, each in measurements.items()}),
-        strata=_strata({seed: each.strata for seed, each in measurements.items()}),
-        damage=_damage({seed: each.damage for seed, each in measurements.items()}),
-        place=_place({seed: each.place for seed, each in measurements.items()}),
+        p=_p([part.p for part in parts]),
+        details=_details({seed: part.as_dict()["details"] for seed, part in measurements.items()}),
+        tokens=_sum([part.tokens for part in parts]),
+        curves=_curves([part.curves for part in parts]),
+        grids=_grids([part.grids for part in parts]),
+        counterexamples=_distinct([part.counterexamples for part in parts]),
+        units=_units({seed: part.units for seed, part in measurements.items()}),
+        ceiling=max(part.ceiling for part in parts),
+        growth=_growth({seed: part.growth for seed, part in measurements.items()}),
+        strata=_strata({seed: part.strata for seed, part in measurements.items()}),
+        damage=_damage({seed: part.damage for seed, part in measurements.items()}),
+        place=_place({seed: part.place for seed, part in measurements.items()}),
     )
 
 
 def _check_units(measurements: Mapping[int, Measurement]) -> None:
     (seed, first), *others = measurements.items()
-    for other, each in others:
-        if each.unit != first.unit:
+    for other_seed, measurement in others:
+        if measurement.unit != first.unit:
             raise ValueError(
-                f"seed {seed} measured {first.unit!r} and seed {other} {each.unit!r}: only one unit can be pooled"
+                f"seed {seed} measured {first.unit!r} and seed {other_seed} {measurement.unit!r}: "
+                "only one unit can be pooled"
             )
 
 
@@ -90,8 +91,8 @@ def _place(by_seed: Mapping[int, str]) -> str:
     return place if len(set(by_seed.values())) == 1 else f"{place} with seed {seed}, elsewhere with others"
 
 
-def _mean(found: Sequence[Part], number: Callable[[Part], float]) -> float:
-    return fsum(number(each) for each in found) / len(found)
+def _mean(parts: Sequence[Part], number: Callable[[Part], float]) -> float:
+    return fsum(number(part) for part in parts) / len(parts)
 
 
 def _p(values: Sequence[float | None]) -> float | None:
@@ -107,7 +108,8 @@ def _sum(values: Sequence[int | None]) -> int | None:
 
 def _controls(measurements: Mapping[int, Measurement], needed: Collection[str]) -> tuple[Control, ...]:
     by_seed = {
-        seed: {control.name: control for control in each.controls} for seed, each in measurements.items()
+        seed: {control.name: control for control in measurement.controls}
+        for seed, measurement in measurements.items()
     }
     names = dict.fromkeys(name for controls in by_seed.values() for name in controls)
     for name in needed:
@@ -117,7 +119,7 @@ def _controls(measurements: Mapping[int, Measurement], needed: Collection[str]) 
     )
 
 
-def _all_of(what: str, by_seed: Mapping[int, Part | None]) -> list[Part]:
+def _all_of(quantity: str, by_seed: Mapping[int, Part | None]) -> list[Part]:
     """What every seed measured.
 
     Raises:
@@ -125,7 +127,7 @@ def _all_of(what: str, by_seed: Mapping[int, Part | None]) -> list[Part]:
     """
     if without := [str(seed) for seed, part in by_seed.items() if part is None]:
         raise ValueError(
-            f"{what} was not measured with seed {', '.join(without)}: every seed must measure it, or none"
+            f"{quantity} was not measured with seed {', '.join(without)}: every seed must measure it, or none"
         )
     return [part for part in by_seed.values() if part is not None]
 
@@ -161,34 +163,34 @@ def _growth(by_seed: Mapping[int, Growth | str | None]) -> Growth | str | None:
 
 def _strata(by_seed: Mapping[int, Strata | None]) -> Strata | None:
     """Those of the seed that leaves most in doubt: a search of one seed says nothing of the strata of another."""
-    return max(_all_of("strata", by_seed), key=lambda each: each.upper) if any(by_seed.values()) else None
+    return max(_all_of("strata", by_seed), key=lambda strata: strata.upper) if any(by_seed.values()) else None
 
 
 def _damage(by_seed: Mapping[int, Damage | None]) -> Damage | None:
     if not any(by_seed.values()):
         return None
-    found = _all_of("the damage", by_seed)
-    if units := sorted({each.unit for each in found[1:]} - {found[0].unit}):
+    damages = _all_of("the damage", by_seed)
+    if units := sorted({damage.unit for damage in damages[1:]} - {damages[0].unit}):
         raise ValueError(
-            f"the damage was measured as {found[0].unit!r} and as {units[0]!r}: only one can be pooled"
+            f"the damage was measured as {damages[0].unit!r} and as {units[0]!r}: only one can be pooled"
         )
     return Damage(
-        unit=found[0].unit,
-        score=_mean(found, lambda each: each.score),
-        low=_mean(found, lambda each: each.low),
-        high=_mean(found, lambda each: each.high),
-        n=sum(each.n for each in found),
+        unit=damages[0].unit,
+        score=_mean(damages, lambda damage: damage.score),
+        low=_mean(damages, lambda damage: damage.low),
+        high=_mean(damages, lambda damage: damage.high),
+        n=sum(damage.n for damage in damages),
     )
 
 
-def _control(found: Sequence[Control]) -> Control:
+def _control(controls: Sequence[Control]) -> Control:
     return replace(
-        found[0],
-        score=_mean(found, lambda each: each.score),
-        gain=_mean(found, lambda each: each.gain),
-        low=_mean(found, lambda each: each.low),
-        high=_mean(found, lambda each: each.high),
-        spread=_mean(found, lambda each: each.spread),
+        controls[0],
+        score=_mean(controls, lambda control: control.score),
+        gain=_mean(controls, lambda control: control.gain),
+        low=_mean(controls, lambda control: control.low),
+        high=_mean(controls, lambda control: control.high),
+        spread=_mean(controls, lambda control: control.spread),
     )
 
 
@@ -203,14 +205,14 @@ def _details(by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _detail(values: Mapping[int, Any], seeds: int) -> Any:
     first, *others = values.values()
-    if len(values) == seeds and all(first == other for other in others):
+    if len(values) == seeds and all(first == value for value in others):
         return first
     return {f"seed {seed}": value for seed, value in values.items()}
 
 
 def _curves(by_seed: Sequence[tuple[Curve, ...]]) -> tuple[Curve, ...]:
-    places = [[(curve.name, curve.axis, curve.x) for curve in curves] for curves in by_seed]
-    if any(each != places[0] for each in places):
+    axes = [[(curve.name, curve.axis, curve.x) for curve in curves] for curves in by_seed]
+    if any(curve_axes != axes[0] for curve_axes in axes):
         return by_seed[0]
     return tuple(
         replace(
@@ -225,7 +227,7 @@ def _curves(by_seed: Sequence[tuple[Curve, ...]]) -> tuple[Curve, ...]:
 
 def _grids(by_seed: Sequence[tuple[Grid, ...]]) -> tuple[Grid, ...]:
     axes = [[(grid.name, grid.rows, grid.columns) for grid in grids] for grids in by_seed]
-    if any(each != axes[0] for each in axes):
+    if any(grid_axes != axes[0] for grid_axes in axes):
         return by_seed[0]
     return tuple(
         replace(
@@ -247,4 +249,6 @@ def _rows_mean(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
 
 def _distinct(by_seed: Sequence[tuple[Counterexample, ...]]) -> tuple[Counterexample, ...]:
     """The counterexamples of all seeds: each was confirmed on fresh prompts by itself, so each stands."""
-    return tuple(dict.fromkeys(each for found in by_seed for each in found))
+    return tuple(
+        dict.fromkeys(counterexample for counterexamples in by_seed for counterexample in counterexamples)
+    )

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from lazarus_probe.claims.attempt_record import AttemptRecord
+from lazarus_probe.claims.baseline_record import BaselineRecord, with_interval
 from lazarus_probe.claims.change import Change
 from lazarus_probe.claims.claim import Claim
-from lazarus_probe.claims.known import Known, with_interval
 from lazarus_probe.claims.verdict import Outcome, claim_p, refutation_p
 from lazarus_probe.statistics.measurement import counted
 
@@ -225,7 +225,7 @@ class ClaimRecord(BaseModel):
     family: dict[str, int] = {}
     seeds: list[SeedRecord] = []
     attempts: list[AttemptRecord] = []
-    known: Known | None = None
+    known: BaselineRecord | None = None
 
     @property
     def key(self) -> str:
@@ -257,14 +257,16 @@ class ClaimRecord(BaseModel):
     @property
     def stable(self) -> int:
         """With how many of the pooled seeds alone the test would have come to the same."""
-        return sum(each.outcome == self.alone for each in self.seeds)
+        return sum(seed_record.outcome == self.alone for seed_record in self.seeds)
 
     @property
     def stability(self) -> str:
         """How stable the verdict is over the pooled seeds, in words; empty where one seed was run."""
         if not self.seeds:
             return ""
-        others = Counter(str(each.outcome) for each in self.seeds if each.outcome != self.alone)
+        others = Counter(
+            str(seed_record.outcome) for seed_record in self.seeds if seed_record.outcome != self.alone
+        )
         rest = ", ".join(f"{outcome} in {count}" for outcome, count in others.most_common())
         return f"stable in {self.stable} of {len(self.seeds)} seeds{f' ({rest})' if rest else ''}"
 
@@ -301,15 +303,15 @@ class ClaimRecord(BaseModel):
 
 def judged_fields(claim: Claim, judged: Judged) -> dict[str, Any]:
     """The fields of a record that say what a claim came to, before its family is complete."""
-    found, verdict = judged.measurement, judged.verdict
+    measurement, verdict = judged.measurement, judged.verdict
     return {
         "outcome": verdict.outcome,
         "alone": verdict.outcome,
         "reason": verdict.reason,
         "requirements": list(judged.requirements),
-        "measurement": MeasurementRecord.model_validate(found.as_dict()) if found else None,
-        "p": claim_p(claim, found) if found else None,
-        "p_refuted": refutation_p(claim, found) if found else None,
+        "measurement": MeasurementRecord.model_validate(measurement.as_dict()) if measurement else None,
+        "p": claim_p(claim, measurement) if measurement else None,
+        "p_refuted": refutation_p(claim, measurement) if measurement else None,
         "seeds": [SeedRecord.of(run) for run in judged.seeds],
     }
 

@@ -82,7 +82,7 @@ class Search:
         if self.broke is not None:
             return False
         try:
-            if not self.known(where) and self.spent + self.passes > self.limit:
+            if not self.measured(where) and self.spent + self.passes > self.limit:
                 self.cut = True
                 return False
             trial = self.trial(where)
@@ -93,7 +93,7 @@ class Search:
             target(-trial.slack)
         return trial.slack < 0
 
-    def known(self, where: Any) -> bool:
+    def measured(self, where: Any) -> bool:
         """Whether it was measured.
 
         Raises:
@@ -109,7 +109,7 @@ class Search:
 
     def trial(self, where: Any) -> Trial:
         """A slice or prompt on the half that is searched, measured once."""
-        if not self.known(where):
+        if not self.measured(where):
             rows = self.ask(items_of(where, PER_FORWARD, self.seed, "search"))
             self.trials[where] = Trial(rows, self.slack(where, rows, SCREENING))
         return self.trials[where]
@@ -144,8 +144,10 @@ class Search:
 
     def ranked(self) -> list[Any]:
         """All that could be told, the nearest to failing first; among equals the one with more rows."""
-        told = [where for where, trial in self.trials.items() if trial.slack < inf]
-        return sorted(told, key=lambda where: (self.trials[where].slack, -len(self.trials[where].rows.items)))
+        decided = [where for where, trial in self.trials.items() if trial.slack < inf]
+        return sorted(
+            decided, key=lambda where: (self.trials[where].slack, -len(self.trials[where].rows.items))
+        )
 
 
 def slack(claim: Claim, interval: Interval) -> float:

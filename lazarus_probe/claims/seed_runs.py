@@ -72,7 +72,11 @@ def _unless_it_fails(verdict: Verdict, measured: Mapping[int, Measurement]) -> V
 
     The mean of a failure that one seed found and of what the others did not find says little of either.
     """
-    failing = {seed: each.counterexamples[0].where for seed, each in measured.items() if each.counterexamples}
+    failing = {
+        seed: measurement.counterexamples[0].where
+        for seed, measurement in measured.items()
+        if measurement.counterexamples
+    }
     if verdict.outcome != Outcome.SUPPORTED or not failing:
         return verdict
     seed, where = next(iter(failing.items()))

@@ -30,7 +30,7 @@ from lazarus_probe.statistics.measurement import Strata
 FIRST = (4, 32)  # prompts of each slice in the first pass, at least and at most
 ROUND = 4 * PER_FORWARD  # prompts sent before it is looked at which slices need more
 PER_CALL = 8 * PER_FORWARD
-NO_EVIDENCE, KNOWN = np.zeros(STRATEGIES), np.full(STRATEGIES, inf)
+NO_EVIDENCE, CERTAIN = np.zeros(STRATEGIES), np.full(STRATEGIES, inf)
 
 
 @dataclass
@@ -58,17 +58,17 @@ class Survey:
             return NO_EVIDENCE, NO_EVIDENCE
         if stratum.whole:
             fails = self.claim.misses(stratum.rows.mean, stratum.rows.mean)
-            return (-KNOWN, KNOWN) if fails else (KNOWN, -KNOWN)
+            return (-CERTAIN, CERTAIN) if fails else (CERTAIN, -CERTAIN)
         return log_evidence(self.claim, list(stratum.groups.values()), -1.0 if self.signed else 0.0)
 
-    def told(self, stratum: Stratum) -> bool:
+    def decided(self, stratum: Stratum) -> bool:
         """Whether its prompts tell by themselves that the claim holds there, or fails."""
         return max(map(log_mean, self.evidence(stratum))) >= log(1 / self.claim.alpha)
 
     def wants_more(self, stratum: Stratum) -> bool:
         """Whether it is not told, or fails and its other half is too small to confirm that: then it is sent whole."""
         small = not stratum.waiting and stratum.open and len(stratum.groups) < self.claim.minimum_groups
-        return not self.told(stratum) or (small and self.fails(stratum))
+        return not self.decided(stratum) or (small and self.fails(stratum))
 
     def fails(self, stratum: Stratum) -> bool:
         """Whether its prompts tell by themselves that the claim fails there."""
@@ -88,7 +88,7 @@ class Survey:
         failing += most_failing(sampled, alpha)
         return len(empty) + most_of_all(failing, len(sent), drawn_from, alpha)
 
-    def candidates(self, given: Any | None, fresh: int) -> list[Any]:
+    def candidates(self, failing_example: Any | None, fresh: int) -> list[Any]:
         """Slices to confirm, which are the simplest that fails and the worst; else the nearest to failing.
 
         Of slices that are known to the last prompt one comes after all others: there are few, and no fresh ones.
@@ -102,15 +102,17 @@ class Survey:
                 f"claim {self.claim.id!r}: none of the {len(self.strata)} slices has {LEAST} independent groups that "
                 "it applies to"
             )
-        failing = [*([] if given is None else [given]), *self._failing(whole=False)]
-        known = self._failing(whole=True)[:1]
+        failing = [*([] if failing_example is None else [failing_example]), *self._failing(whole=False)]
+        fully_measured = self._failing(whole=True)[:1]
         if failing:
             worst = min(failing, key=lambda where: search.trials[where].slack)
-            return [failing[0], worst, *known]
-        return known or [self._nearest(fresh)]
+            return [failing[0], worst, *fully_measured]
+        return fully_measured or [self._nearest(fresh)]
 
     def _failing(self, *, whole: bool) -> list[Any]:
-        trials = {each.where: self.search.trials[each.where] for each in self.strata if each.measured}
+        trials = {
+            stratum.where: self.search.trials[stratum.where] for stratum in self.strata if stratum.measured
+        }
         return [
             where
             for where, trial in trials.items()
@@ -119,15 +121,17 @@ class Survey:
 
     def _nearest(self, fresh: int) -> Any:
         """The nearest to failing of those that promise as many fresh groups as the claim needs, if any does."""
-        told = {each.where: each for each in self.strata}
+        by_slice = {stratum.where: stratum for stratum in self.strata}
         ranked = self.search.ranked() or list(self.search.trials)
         sampled = [where for where in ranked if where not in self.search.whole]
 
         def promise(where: Any) -> float:
-            share = len(told[where].groups) / told[where].sent
+            share = len(by_slice[where].groups) / by_slice[where].sent
             return share * len(items_of(where, fresh, self.search.seed, "confirm"))
 
-        enough = (where for where in sampled if where in told and promise(where) >= self.claim.minimum_groups)
+        enough = (
+            where for where in sampled if where in by_slice and promise(where) >= self.claim.minimum_groups
+        )
         return next(enough, (sampled or ranked)[0])
 
     def learn(self, where: Any, fresh: Rows) -> None:
@@ -138,21 +142,25 @@ class Survey:
 
     def coverage(self, confirmed: Any | None) -> Coverage:
         """How much was measured, and how much may fail; `confirmed` is the slice that fails on fresh prompts too."""
-        failed = [each for each in self.strata if each.where == confirmed or self.fails(each)]
-        measured = [each for each in self.strata if each.measured]
-        left_out = [each for each in self.strata if not each.sent and each.open]
+        failed = [stratum for stratum in self.strata if stratum.where == confirmed or self.fails(stratum)]
+        measured = [stratum for stratum in self.strata if stratum.measured]
+        left_out = [stratum for stratum in self.strata if not stratum.sent and stratum.open]
         strata = Strata(
             declared=len(self.strata),
             measured=len(measured),
             failed=len(failed),
             upper=max(self.upper(), len(failed)) / len(self.strata),
-            untestable=_names(each for each in self.strata if not each.measured and each not in left_out),
+            untestable=_names(
+                stratum for stratum in self.strata if not stratum.measured and stratum not in left_out
+            ),
         )
         return Coverage(
             strata=strata,
             failed=_names(failed),
-            not_told=_names(each for each in measured if each not in failed and not self.told(each)),
-            whole=_names(each for each in measured if each.whole),
+            not_told=_names(
+                stratum for stratum in measured if stratum not in failed and not self.decided(stratum)
+            ),
+            whole=_names(stratum for stratum in measured if stratum.whole),
             unmeasured=_names(left_out),
             budget_for_all=self.search.held_back + self.search.cost(FIRST[0] * len(self.strata)),
         )
@@ -201,7 +209,7 @@ def survey(search: Search, slices: Sequence[Slice]) -> Survey:
     """
     strata = [Stratum(where, []) for where in _checked(search.claim, slices)]
     for stratum in strata:
-        if search.known(stratum.where):  # an example that was given
+        if search.measured(stratum.where):  # an example that was given
             stratum.sent = PER_FORWARD
             stratum.add(search.trials[stratum.where].rows)
         else:
@@ -209,8 +217,10 @@ def survey(search: Search, slices: Sequence[Slice]) -> Survey:
     surveyed = Survey(search, strata, signed=search.claim.kind == "invariance")
     _first_pass(surveyed)
     _refine(surveyed)
-    search.trials.update({each.where: _trial(search, each) for each in strata if each.measured})
-    search.whole.update({each.where: each.rows for each in strata if each.measured and each.whole})
+    search.trials.update({stratum.where: _trial(search, stratum) for stratum in strata if stratum.measured})
+    search.whole.update(
+        {stratum.where: stratum.rows for stratum in strata if stratum.measured and stratum.whole}
+    )
     return surveyed
 
 
@@ -228,7 +238,7 @@ def _checked(claim: Claim, slices: Sequence[Slice]) -> Sequence[Slice]:
 
 def _first_pass(surveyed: Survey) -> None:
     """A few prompts of every stratum, from half of the budget; of as many as it allows, drawn at random, if not."""
-    search, strata = surveyed.search, [each for each in surveyed.strata if not each.sent]
+    search, strata = surveyed.search, [stratum for stratum in surveyed.strata if not stratum.sent]
     if not strata:
         return
     prompts = search.affordable
@@ -244,7 +254,7 @@ def _refine(surveyed: Survey) -> None:
     """Twice as many prompts for what is not told, the likeliest to fail first, until all is or the budget is spent."""
     search = surveyed.search
     while True:
-        waiting = [each for each in surveyed.strata if each.sent and surveyed.wants_more(each)]
+        waiting = [stratum for stratum in surveyed.strata if stratum.sent and surveyed.wants_more(stratum)]
         waiting.sort(key=lambda stratum: log_mean(surveyed.evidence(stratum)[0]))
         room = min(search.affordable, ROUND)
         parts: list[tuple[Stratum, list[Any]]] = []
@@ -253,7 +263,7 @@ def _refine(surveyed: Survey) -> None:
             room -= len(taken)
             parts += [(stratum, taken)] if taken else []
         if not parts:
-            search.cut |= any(each.open for each in waiting)
+            search.cut |= any(stratum.open for stratum in waiting)
             return
         _send(surveyed, parts)
 
@@ -262,18 +272,18 @@ def _send(surveyed: Survey, parts: Sequence[tuple[Stratum, list[Any]]]) -> None:
     """Measure prompts of several strata together, and give each its rows."""
     owners = [stratum for stratum, items in parts for _ in items]
     items = list(chain.from_iterable(items for _, items in parts))
-    found: dict[int, list[Rows]] = {}
+    rows_of: dict[int, list[Rows]] = {}
     for start in range(0, len(items), PER_CALL):
         some = items[start : start + PER_CALL]
         rows = surveyed.search.ask(some)
         of_row = _owners(surveyed.claim, some, owners[start : start + PER_CALL], rows)
         for owner in {id(stratum) for stratum in of_row}:
-            found.setdefault(owner, []).append(
+            rows_of.setdefault(owner, []).append(
                 rows.some([index for index, stratum in enumerate(of_row) if id(stratum) == owner])
             )
     for stratum, sent in parts:
         stratum.sent += len(sent)
-        stratum.add(joined(found.get(id(stratum), [])))
+        stratum.add(joined(rows_of.get(id(stratum), [])))
         surveyed.signed |= any(score < 0 for score in stratum.groups.values())
 
 

@@ -106,7 +106,9 @@ def claim_p(claim: Claim, measurement: Measurement) -> float:
         implied_p(-score, -high, -low, -claim.threshold),
     )
     of_score = {"absence": below, "invariance": max(above, below)}.get(claim.kind, above)
-    of_gains = [implied_p(each.gain, each.low, each.high, claim.margin) for each in measurement.controls]
+    of_gains = [
+        implied_p(control.gain, control.low, control.high, claim.margin) for control in measurement.controls
+    ]
     own = [] if measurement.p is None or claim.kind in POSITIVE else [measurement.p]
     return max([of_score, *of_gains, *own])
 
@@ -127,13 +129,13 @@ def refutation_p(claim: Claim, measurement: Measurement) -> float:
 
 def _check_measured(claim: Claim, measurement: Measurement) -> None:
     names = {control.name for control in measurement.controls}
-    for what, declared, measured in (
+    for noun, declared, measured in (
         ("controls", claim.controls, names),
         ("kinds of units to generalise over", claim.generalises_over, set(measurement.units)),
     ):
         if missing := set(declared) - measured:
             raise ClaimError(
-                f"claim {claim.id!r} declares {what} that were not measured: {', '.join(sorted(missing))}"
+                f"claim {claim.id!r} declares {noun} that were not measured: {', '.join(sorted(missing))}"
             )
     if claim.failing_share is not None and measurement.strata is None:
         raise ClaimError(

@@ -45,22 +45,24 @@ def collect(
         IndexError: a layer that does not exist, or a position that some prompt does not have.
         NotFinite: a value is not finite; the error names the weight or the site where that begins.
     """
-    asked = [Site.parse(site) for site in sites]
-    if not asked:
+    requested = [Site.parse(site) for site in sites]
+    if not requested:
         raise ValueError("no sites to collect; give at least one, such as 'resid_post.0'")
-    wanted = list(dict.fromkeys(resolve(site, subject.anatomy) for site in asked))
+    wanted = list(dict.fromkeys(resolve(site, subject.anatomy) for site in requested))
     encoded = encode_all(subject, prompts)
-    places = _places(encoded, at)
+    positions = _positions(encoded, at)
     rows: dict[Site, list[Any]] = {site: [None] * len(encoded) for site in wanted}
     for indices, tokens in by_length(encoded):
-        weights = _weights(subject, tokens, None if places is None else [places[index] for index in indices])
+        weights = _weights(
+            subject, tokens, None if positions is None else [positions[index] for index in indices]
+        )
         for site, values in _batch(subject, tokens, wanted, weights).items():
             for index, value in zip(indices, values, strict=True):
                 rows[site][index] = value
-    return {site: _stacked(site, rows[resolve(site, subject.anatomy)]) for site in asked}
+    return {site: _stacked(site, rows[resolve(site, subject.anatomy)]) for site in requested}
 
 
-def _places(encoded: Sequence[Sequence[int]], at: At) -> list[int] | None:
+def _positions(encoded: Sequence[Sequence[int]], at: At) -> list[int] | None:
     """The position of each prompt, from its start; None for the mean."""
     if isinstance(at, str):
         if at not in ("last", "mean"):
@@ -68,7 +70,9 @@ def _places(encoded: Sequence[Sequence[int]], at: At) -> list[int] | None:
                 f"at {at!r} is unknown; give 'last', 'mean', a position, or one position a prompt"
             )
         return [len(ids) - 1 for ids in encoded] if at == "last" else None
-    positions = [int(at)] * len(encoded) if isinstance(at, int | np.integer) else [int(one) for one in at]
+    positions = (
+        [int(at)] * len(encoded) if isinstance(at, int | np.integer) else [int(position) for position in at]
+    )
     if len(positions) != len(encoded):
         raise ValueError(f"at has {len(positions)} positions for {len(encoded)} prompts; give one a prompt")
     for index, (ids, position) in enumerate(zip(encoded, positions, strict=True)):
@@ -79,10 +83,10 @@ def _places(encoded: Sequence[Sequence[int]], at: At) -> list[int] | None:
     return [position % len(ids) for ids, position in zip(encoded, positions, strict=True)]
 
 
-def _weights(subject: Subject, tokens: mx.array, places: list[int] | None) -> mx.array | list[int]:
+def _weights(subject: Subject, tokens: mx.array, positions: list[int] | None) -> mx.array | list[int]:
     """The position of each row, or for the mean the weight (B, L) of each of its positions."""
-    if places is not None:
-        return places
+    if positions is not None:
+        return positions
     bos = getattr(subject.tokenizer, "bos_token_id", None)
     starts = mx.zeros(tokens.shape[:1]) if bos is None else (tokens[:, 0] == bos).astype(mx.float32)
     counted = put(mx.ones(tokens.shape), [0], 1, 1 - starts[:, None])

@@ -31,11 +31,11 @@ class Captures(Mapping[Site, mx.array]):
         Raises:
             KeyError: the site was not captured; the message lists those that were.
         """
-        found = resolve(site, self.anatomy)
-        if found not in self.seen:
-            names = ", ".join(str(known) for known in sorted(self.seen, key=str)) or "nothing"
-            raise KeyError(f"{found} was not captured; captured: {names}")
-        return self.seen[found]
+        resolved_site = resolve(site, self.anatomy)
+        if resolved_site not in self.seen:
+            names = ", ".join(str(site) for site in sorted(self.seen, key=str)) or "nothing"
+            raise KeyError(f"{resolved_site} was not captured; captured: {names}")
+        return self.seen[resolved_site]
 
     def __getitem__(self, site: Site | str) -> mx.array:
         """The value at a site; those of successive calls, as in generation, are joined along positions.

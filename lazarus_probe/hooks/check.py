@@ -66,14 +66,14 @@ class CheckRun:
     kernels: dict[int, mx.array]
     tolerance: float
 
-    def check(self, name: str, found: Any, expected: Any, required: bool = True, note: str = "") -> Check:
+    def check(self, name: str, actual: Any, expected: Any, required: bool = True, note: str = "") -> Check:
         """Whether two arrays are the same up to rounding."""
-        error = distance(found, expected)
+        error = distance(actual, expected)
         return Check(name, error <= self.tolerance, error, required, note)
 
     def over_layers(self, name: str, pairs: Sequence[tuple[int, Any, Any]], required: bool = True) -> Check:
         """The worst of what was found and expected at several layers."""
-        errors = {layer: distance(found, expected) for layer, found, expected in pairs}
+        errors = {layer: distance(actual, expected) for layer, actual, expected in pairs}
         if not errors:
             return Check(name, None, None, required, "nothing to check: no layer has these sites")
         wrong = [layer for layer, error in errors.items() if error > self.tolerance]
@@ -97,14 +97,16 @@ def check_run(subject: Subject, tokens: Any = None) -> CheckRun:
         NotFinite: its own weights or logits are not finite.
     """
     require_finite_weights(subject)
-    given = _drawn(subject) if tokens is None else mx.array(tokens)
-    logits = forward(subject.model, given)
+    prompt_tokens = _drawn(subject) if tokens is None else mx.array(tokens)
+    logits = forward(subject.model, prompt_tokens)
     kernels: dict[int, mx.array] = {}
-    with tapped(list(_kernel_taps(subject, kernels))), hooked(subject, all_sites(subject)) as seen:
-        watched = forward(subject.model, given)
-    mx.eval(logits, watched, kernels, [value for values in seen.seen.values() for value in values])
-    require_finite(subject, given, logits)
-    return CheckRun(subject, given, logits, watched, seen, kernels, TOLERANCE.get(subject.dtype, 1e-4))
+    with tapped(list(_kernel_taps(subject, kernels))), hooked(subject, all_sites(subject)) as captured:
+        watched = forward(subject.model, prompt_tokens)
+    mx.eval(logits, watched, kernels, [value for values in captured.seen.values() for value in values])
+    require_finite(subject, prompt_tokens, logits)
+    return CheckRun(
+        subject, prompt_tokens, logits, watched, captured, kernels, TOLERANCE.get(subject.dtype, 1e-4)
+    )
 
 
 def _drawn(subject: Subject) -> mx.array:
@@ -132,9 +134,9 @@ def _noted(values: dict[int, mx.array], layer: int) -> Change:
     return note
 
 
-def distance(found: Any, expected: Any) -> float:
+def distance(actual: Any, expected: Any) -> float:
     """Largest difference between two arrays, relative to the largest value of the second."""
-    left, right = (np.array(value.astype(mx.float32)) for value in (found, expected))
+    left, right = (np.array(value.astype(mx.float32)) for value in (actual, expected))
     if left.shape != right.shape or not np.all(np.isfinite(left)):
         return float("inf")
     size = float(np.abs(right).max())

@@ -44,12 +44,12 @@ def compiled(
         raise HookError(
             f"{subject.name} has hooks on it, which would be frozen in; call `compiled` outside of `hooked`"
         )
-    given = [capture] if isinstance(capture, Site | str) else capture
-    wanted = list(dict.fromkeys(resolve(site, anatomy) for site in given))
-    asked, built = check_positions(positions), _parts(model).modules
+    capture_sites = [capture] if isinstance(capture, Site | str) else capture
+    wanted = list(dict.fromkeys(resolve(site, anatomy) for site in capture_sites))
+    checked_positions, built = check_positions(positions), _parts(model).modules
 
     def run(tokens: mx.array, arrays: list[mx.array]) -> list[mx.array]:
-        with _given(subject, arrays), hooked(anatomy, wanted, positions=asked) as captures:
+        with _parameters(subject, arrays), hooked(anatomy, wanted, positions=checked_positions) as captures:
             logits = forward(model, tokens)
             return [logits, peak(logits), *(captures[site] for site in wanted)]
 
@@ -57,7 +57,7 @@ def compiled(
 
     def traced(prompts: Any) -> Trace:
         tokens = as_tokens(subject, prompts)
-        check_range(asked, tokens.shape[1])
+        check_range(checked_positions, tokens.shape[1])
         parts = _parts(model)
         if parts.modules != built:
             raise HookError(
@@ -68,8 +68,8 @@ def compiled(
         mx.eval(logits, largest, *values)
         if not is_finite(largest):
             refuse(subject, tokens)
-        seen = {site: [value] for site, value in zip(wanted, values, strict=True)}
-        return Trace((Part(tuple(range(len(tokens))), tokens, logits, Captures(anatomy, seen)),))
+        captured = {site: [value] for site, value in zip(wanted, values, strict=True)}
+        return Trace((Part(tuple(range(len(tokens))), tokens, logits, Captures(anatomy, captured)),))
 
     return traced
 
@@ -82,27 +82,27 @@ class _Parts:
     modules: list[tuple[int, type, bool]] = field(default_factory=list)
 
 
-def _parts(node: Any, found: _Parts | None = None) -> _Parts:
+def _parts(node: Any, parts: _Parts | None = None) -> _Parts:
     # `Module.modules` takes as long as a tenth of a small forward.
-    found = found or _Parts()
+    parts = parts or _Parts()
     if isinstance(node, mx.array):
-        found.arrays.append(node)
+        parts.arrays.append(node)
     elif isinstance(node, dict | list | tuple):
         if isinstance(node, nn.Module):
             # The class of a hooked module is another one, and so is that of an adapter.
-            found.modules.append((id(node), type(node), node.training))
+            parts.modules.append((id(node), type(node), node.training))
         for part in node.values() if isinstance(node, dict) else node:
-            _parts(part, found)
-    return found
+            _parts(part, parts)
+    return parts
 
 
 @contextmanager
-def _given(subject: Subject, arrays: list[mx.array]) -> Iterator[None]:
+def _parameters(subject: Subject, arrays: list[mx.array]) -> Iterator[None]:
     """The model with other arrays in place of its own, and as it was after that, however the context is left."""
     # An error while `mx.compile(inputs=...)` traces would leave the model without its weights.
     model = subject.model
     before = [(module, dict(module)) for module in model.modules()]
-    own = {id(array): given for array, given in zip(_parts(model).arrays, arrays, strict=True)}
+    own = {id(array): array_in_use for array, array_in_use in zip(_parts(model).arrays, arrays, strict=True)}
     for module, items in before:
         dict.update(module, {name: own.get(id(value), value) for name, value in items.items()})
     try:

@@ -79,19 +79,21 @@ def hooked(
     _check_met(run, edits)
 
 
-def several(given: Any, kind: type | tuple[type, ...]) -> list[Any]:
+def several(values: Any, kind: type | tuple[type, ...]) -> list[Any]:
     """One of a kind as a list of it, several as they are.
 
     Raises:
         TypeError: something that is none of that kind.
     """
-    wanted = [given] if isinstance(given, kind) else list(given) if isinstance(given, Iterable) else [given]
-    for one in wanted:
-        if not isinstance(one, kind):
+    wanted = (
+        [values] if isinstance(values, kind) else list(values) if isinstance(values, Iterable) else [values]
+    )
+    for value in wanted:
+        if not isinstance(value, kind):
             what = (
                 "an intervention, as of `zero`" if kind is Intervention else "a site, such as 'resid_post.3'"
             )
-            raise TypeError(f"{one!r} is of type {type(one).__name__}; {what}, is needed")
+            raise TypeError(f"{value!r} is of type {type(value).__name__}; {what}, is needed")
     return wanted
 
 
@@ -115,8 +117,8 @@ def _offset(run: _Run, cache: Sequence[Any] | None) -> int:
     if offset is not None:
         raise HookError("the cache has an offset for each row; hooks need one whose rows are equally long")
     # The caches of recurrent models do not count; what was run within this context is counted here.
-    known, end = run.ends.get(id(cache[0]), (None, 0))
-    if known is None and not all(entry.empty() for entry in cache if hasattr(entry, "empty")):
+    cached, end = run.ends.get(id(cache[0]), (None, 0))
+    if cached is None and not all(entry.empty() for entry in cache if hasattr(entry, "empty")):
         raise HookError("the cache was filled outside of the context and does not count its positions")
     return end
 
@@ -130,9 +132,9 @@ def _site_taps(
         for site in wanted:
             yield tap_at(anatomy, site, _keeper(run.captures.seen[site]))
         return
-    found = [(resolve(edit.site, anatomy), edit) for edit in edits] + [(site, None) for site in wanted]
-    found.sort(key=lambda pair: place_of(pair[0]))  # stable: edits stay in order, captures come after them
-    for _, group in groupby(found, key=lambda pair: place_of(pair[0])):
+    changes = [(resolve(edit.site, anatomy), edit) for edit in edits] + [(site, None) for site in wanted]
+    changes.sort(key=lambda pair: place_of(pair[0]))  # stable: edits stay in order, captures come after them
+    for _, group in groupby(changes, key=lambda pair: place_of(pair[0])):
         yield _tap(anatomy, run, list(group))
 
 
@@ -155,9 +157,9 @@ def _tap(anatomy: Anatomy, run: _Run, actions: list[tuple[Site, Intervention | N
     return tap_at(anatomy, actions[0][0], visit)
 
 
-def _keeper(seen: list[mx.array]) -> Change:
+def _keeper(captured: list[mx.array]) -> Change:
     def keep(value: mx.array) -> None:
-        seen.append(held(value))
+        captured.append(held(value))
 
     return keep
 
@@ -168,8 +170,8 @@ def _keep(run: _Run, site: Site, value: mx.array) -> None:
     if site.head is not None:
         value = mx.take(value, site.head, axis=HEAD_AXIS[site.kind])
     if rows := by_row(run.positions):
-        places = in_rows(run.positions, _known(run.frame), len(value))
-        run.captures.seen[site].append(take_rows(value, places, position_axis(site)))
+        indices = in_rows(run.positions, _required_frame(run.frame), len(value))
+        run.captures.seen[site].append(take_rows(value, indices, position_axis(site)))
         run.seen_at.update((site, row) for row in rows)
         return
     chunk = _chunk(run.positions, run.frame)
@@ -199,7 +201,7 @@ def _edited_at(
 ) -> mx.array | None:
     frame, axis = _frame(run, site, value, edit.positions), position_axis(site)
     if rows := by_row(edit.positions):
-        places = in_rows(edit.positions, _known(frame), len(value))
+        places = in_rows(edit.positions, _required_frame(frame), len(value))
         run.met.update((edit, row) for row in rows)
         return put_rows(value, places, axis, change(take_rows(value, places, axis)))
     chunk = _chunk(edit.positions, frame)
@@ -239,10 +241,10 @@ def _own(run: _Run, site: Site, value: mx.array) -> mx.array:
 def _chunk(positions: Positions, frame: Frame | None) -> dict[int, int] | None:
     if positions == "all":
         return None
-    return in_chunk(positions, _known(frame))
+    return in_chunk(positions, _required_frame(frame))
 
 
-def _known(frame: Frame | None) -> Frame:
+def _required_frame(frame: Frame | None) -> Frame:
     if frame is None:
         raise HookError(
             "a part of the model was called on its own; positions are known only inside a call of the model"
@@ -270,18 +272,18 @@ def _described(returned: Any) -> str:
 
 def _check_met(run: _Run, edits: Sequence[Intervention]) -> None:
     for edit in edits:
-        for position in _asked(edit.positions):
+        for position in _distinct_positions(edit.positions):
             if (edit, position) not in run.met:
                 raise HookError(f"{edit} met nothing{_where(position)}: {_reason(run)}")
     for site, values in run.captures.seen.items():
         if not values:
             raise HookError(f"nothing was captured at {site}: {_reason(run)}")
-        for position in _asked(run.positions):
+        for position in _distinct_positions(run.positions):
             if position != "all" and (site, position) not in run.seen_at:
                 raise HookError(f"nothing was captured at {site}{_where(position)}: {_reason(run)}")
 
 
-def _asked(positions: Positions) -> tuple[Any, ...]:
+def _distinct_positions(positions: Positions) -> tuple[Any, ...]:
     if isinstance(positions, tuple):
         return positions
     return ("all",) if positions == "all" else (-1,)

@@ -54,9 +54,9 @@ def _written_and_made(run: CheckRun, sites: Sequence[str]) -> float:
 
 
 def _edits_at(site: str, edit: Callable[[mx.array], mx.array]) -> list[Intervention]:
-    whole = [Intervention(site, edit), Intervention(site, edit, "last")]
+    edits = [Intervention(site, edit), Intervention(site, edit, "last")]
     one_head = Site.parse(site).kind in HEAD_AXIS
-    return [*whole, Intervention(f"{site}.0", edit)] if one_head else whole
+    return [*edits, Intervention(f"{site}.0", edit)] if one_head else edits
 
 
 def _halve_in_place(value: mx.array) -> mx.array:

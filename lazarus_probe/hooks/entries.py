@@ -91,7 +91,7 @@ class Folder:
 
     def read(self, entry: Entry) -> np.ndarray | None:
         """The array, read-only; None where it is not there, or not as it was written."""
-        path = self._place(entry)
+        path = self._path(entry)
         try:
             values = _loaded(path, entry)
         except FileNotFoundError:
@@ -108,7 +108,7 @@ class Folder:
         for entry, values in entries.items():
             data = _dumped(entry, values)
             if len(data) <= self.cap:
-                self._replace(self._place(entry), data)
+                self._replace(self._path(entry), data)
         files = sorted(_sizes(self._files()))
         total = sum(size for _, size, _ in files)
         for _, size, path in files:
@@ -118,7 +118,7 @@ class Folder:
                 path.unlink(missing_ok=True)
                 total -= size
 
-    def _place(self, entry: Entry) -> Path:
+    def _path(self, entry: Entry) -> Path:
         return self.path / entry.content["fingerprint"][:16] / f"{entry.address}.safetensors"
 
     def _replace(self, path: Path, data: bytes) -> None:
@@ -178,9 +178,9 @@ def _loaded(path: Path, entry: Entry) -> np.ndarray:
         OSError, SafetensorError, ValueError: it cannot be read, or does not hold what its name says.
     """
     with safe_open(path, framework="numpy") as file:
-        found = file.metadata() or {}
-        shape, crc = found.pop("shape", ""), found.pop("crc32", "")
-        if found != entry.content or list(file.keys()) != ["values"]:
+        metadata = file.metadata() or {}
+        shape, crc = metadata.pop("shape", ""), metadata.pop("crc32", "")
+        if metadata != entry.content or list(file.keys()) != ["values"]:
             raise ValueError("it describes something else")
         part = file.get_slice("values")
         if part.get_dtype() != "F32" or json.dumps(part.get_shape()) != shape:

@@ -130,15 +130,15 @@ def noise(site: Site | str, std: float, positions: Positions = "all", seed: int 
     return Intervention(site, edit, positions, "noise")
 
 
-def fitted(given: Any, value: mx.array, label: str) -> mx.array:
-    """`given` broadcast to the shape of `value`, in its type.
+def fitted(replacement: Any, value: mx.array, label: str) -> mx.array:
+    """`replacement` broadcast to the shape of `value`, in its type.
 
     One position's values without their position axis, as `collect` returns them, also fit at one position.
 
     Raises:
         ValueError: it does not broadcast; the message gives both shapes.
     """
-    array = _array(given).astype(value.dtype)
+    array = _array(replacement).astype(value.dtype)
     for axis in (1, 2):
         # (B, D) at one position of (B, 1, D); in a pattern, (B, H, S) of (B, H, 1, S).
         if value.ndim > axis and value.shape[axis] == 1 and array.shape == _without(value.shape, axis):
@@ -146,17 +146,17 @@ def fitted(given: Any, value: mx.array, label: str) -> mx.array:
     try:
         return mx.broadcast_to(array, value.shape)
     except ValueError:
-        raise ValueError(_misfit(label, given, value, "it must broadcast to that")) from None
+        raise ValueError(_misfit(label, replacement, value, "it must broadcast to that")) from None
 
 
-def _array(given: Any) -> mx.array:
-    return given if isinstance(given, mx.array) else mx.array(given)
+def _array(replacement: Any) -> mx.array:
+    return replacement if isinstance(replacement, mx.array) else mx.array(replacement)
 
 
 def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
     return (*shape[:axis], *shape[axis + 1 :])
 
 
-def _misfit(label: str, given: Any, value: mx.array, need: str) -> str:
-    shapes = f"{tuple(_array(given).shape)} given, {tuple(value.shape)} there"
+def _misfit(label: str, replacement: Any, value: mx.array, need: str) -> str:
+    shapes = f"{tuple(_array(replacement).shape)} given, {tuple(value.shape)} there"
     return f"the shape for {label} does not fit: {shapes}; {need}"

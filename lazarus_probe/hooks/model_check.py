@@ -90,20 +90,20 @@ def _inside_attention(run: CheckRun) -> Iterator[Check]:
     anatomy = run.subject.anatomy
     fused = [layer for layer, parts in enumerate(anatomy.parts) if parts.heads and parts.heads.fused]
     projected = [layer for layer, parts in enumerate(anatomy.parts) if parts.heads and parts.o_proj]
-    found = run.seen
+    captured = run.seen
     mixed = [
         (
             at,
-            mix(found[f"pattern.{at}"], found[f"values.{at}"].swapaxes(1, 2)).swapaxes(1, 2),
+            mix(captured[f"pattern.{at}"], captured[f"values.{at}"].swapaxes(1, 2)).swapaxes(1, 2),
             run.kernels[at],
         )
         for at in fused
     ]
     yield run.over_layers("pattern @ values is what the kernel returns", mixed)
-    both = [(at, found[f"head_out.{at}"], value) for at, value, _ in mixed if at in projected]
+    both = [(at, captured[f"head_out.{at}"], value) for at, value, _ in mixed if at in projected]
     yield run.over_layers("pattern @ values is head_out", both, required=False)
     heads = [
-        (at, anatomy.part("o_proj", at)(found[f"head_out.{at}"].flatten(2)), found[f"attn_out.{at}"])
+        (at, anatomy.part("o_proj", at)(captured[f"head_out.{at}"].flatten(2)), captured[f"attn_out.{at}"])
         for at in projected
     ]
     yield run.over_layers("heads through o_proj are attn_out", heads, required=False)
@@ -112,9 +112,10 @@ def _inside_attention(run: CheckRun) -> Iterator[Check]:
 def _inside_mlp(run: CheckRun) -> Iterator[Check]:
     anatomy = run.subject.anatomy
     dense = [layer for layer, parts in enumerate(anatomy.parts) if parts.down_proj]
-    found = run.seen
+    captured = run.seen
     down = [
-        (at, anatomy.part("down_proj", at)(found[f"neurons.{at}"]), found[f"mlp_out.{at}"]) for at in dense
+        (at, anatomy.part("down_proj", at)(captured[f"neurons.{at}"]), captured[f"mlp_out.{at}"])
+        for at in dense
     ]
     yield run.over_layers("neurons through down_proj are mlp_out", down, required=False)
 

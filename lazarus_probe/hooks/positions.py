@@ -122,16 +122,16 @@ def in_rows(positions: Positions, frame: Frame, count: int) -> np.ndarray:
     return local
 
 
-def take_rows(value: mx.array, places: np.ndarray, axis: int) -> mx.array:
+def take_rows(value: mx.array, indices: np.ndarray, axis: int) -> mx.array:
     """Of each row of a value the slices at places (B, K) of an axis."""
     moved = mx.moveaxis(value, axis, 1)
-    return mx.moveaxis(moved[mx.arange(len(places))[:, None], mx.array(places)], 1, axis)
+    return mx.moveaxis(moved[mx.arange(len(indices))[:, None], mx.array(indices)], 1, axis)
 
 
-def put_rows(value: mx.array, places: np.ndarray, axis: int, part: mx.array) -> mx.array:
+def put_rows(value: mx.array, indices: np.ndarray, axis: int, part: mx.array) -> mx.array:
     """A copy of a value with the slices at places (B, K) of an axis replaced in each row."""
     copy = mx.array(mx.moveaxis(value, axis, 1))
-    copy[mx.arange(len(places))[:, None], mx.array(places)] = mx.moveaxis(part, axis, 1)
+    copy[mx.arange(len(indices))[:, None], mx.array(indices)] = mx.moveaxis(part, axis, 1)
     return mx.moveaxis(copy, 1, axis)
 
 

@@ -223,10 +223,10 @@ def resolve(site: Site | str, anatomy: Anatomy) -> Site:
         ValueError: an unknown kind of site, or one that the block does not have.
         IndexError: a layer or head that the model does not have.
     """
-    known: dict[Site | str, Site] = anatomy.resolved
-    if site not in known:
-        known[site] = _resolved(Site.parse(site), anatomy)
-    return known[site]
+    resolved: dict[Site | str, Site] = anatomy.resolved
+    if site not in resolved:
+        resolved[site] = _resolved(Site.parse(site), anatomy)
+    return resolved[site]
 
 
 def _resolved(site: Site, anatomy: Anatomy) -> Site:

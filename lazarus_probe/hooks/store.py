@@ -87,34 +87,34 @@ class ActivationStore:
         The arrays are shared with the store, and read-only. A file that is damaged, or not what its name says,
         is computed again and replaced, with a warning that names it.
         """
-        asked = [Site.parse(site) for site in sites]
+        requested = [Site.parse(site) for site in sites]
         origin = subject.origin if isinstance(subject, ControlModel) else subject
-        if not asked or (origin is subject and is_tapped(origin.model)):
-            return self._computed(subject, prompts, asked, at)
+        if not requested or (origin is subject and is_tapped(origin.model)):
+            return self._computed(subject, prompts, requested, at)
         encoded = encode_all(origin, prompts)
         content = _content(subject.fingerprint, origin, encoded, at)
-        resolved = {site: resolve(site, origin.anatomy) for site in asked}
+        resolved = {site: resolve(site, origin.anatomy) for site in requested}
         entries = {site: Entry({**content, "site": str(site)}) for site in resolved.values()}
-        found = self._remembered(entries)
-        missing = {site: entry for site, entry in entries.items() if site not in found}
+        activations = self._remembered(entries)
+        missing = {site: entry for site, entry in entries.items() if site not in activations}
         if missing:
-            found |= self._fetched(subject, encoded, missing, at, digest(content))
+            activations |= self._fetched(subject, encoded, missing, at, digest(content))
             self._warn()
-        return {site: found[resolved[site]] for site in asked}
+        return {site: activations[resolved[site]] for site in requested}
 
     def _computed(
         self, subject: Subject | ControlModel, prompts: Sequence[Prompt], sites: Sequence[Site], at: At
     ) -> Activations:
-        found = collect(built(subject), prompts, sites, at)
+        activations = collect(built(subject), prompts, sites, at)
         self.passes += 1
-        return {site: read_only(values) for site, values in found.items()}
+        return {site: read_only(values) for site, values in activations.items()}
 
     def _remembered(self, entries: Mapping[Site, Entry]) -> Activations:
-        found = {site: entry for site, entry in entries.items() if entry.address in self._kept}
-        for entry in found.values():
+        in_memory = {site: entry for site, entry in entries.items() if entry.address in self._kept}
+        for entry in in_memory.values():
             self._kept.move_to_end(entry.address)
-        self.hits += len(found)
-        return {site: self._kept[entry.address] for site, entry in found.items()}
+        self.hits += len(in_memory)
+        return {site: self._kept[entry.address] for site, entry in in_memory.items()}
 
     def _fetched(
         self,
@@ -126,23 +126,23 @@ class ActivationStore:
     ) -> Activations:
         """Values from the folder, and from one pass those that are not there."""
         if self._folder is None:
-            found = self._computed(subject, encoded, list(missing), at)
+            activations = self._computed(subject, encoded, list(missing), at)
         else:
             with self._folder.locked(subject.fingerprint, name):
-                found = self._read(self._folder, missing)
-                if rest := [site for site in missing if site not in found]:
+                activations = self._read(self._folder, missing)
+                if rest := [site for site in missing if site not in activations]:
                     new = self._computed(subject, encoded, rest, at)
                     self._folder.write({missing[site]: values for site, values in new.items()})
-                    found |= new
-        for site, values in found.items():
+                    activations |= new
+        for site, values in activations.items():
             self._keep(missing[site].address, values)
-        return found
+        return activations
 
     def _read(self, folder: Folder, entries: Mapping[Site, Entry]) -> Activations:
         read = {site: folder.read(entry) for site, entry in entries.items()}
-        found = {site: values for site, values in read.items() if values is not None}
-        self.hits += len(found)
-        return found
+        on_disk = {site: values for site, values in read.items() if values is not None}
+        self.hits += len(on_disk)
+        return on_disk
 
     def _keep(self, address: str, values: np.ndarray) -> None:
         if values.nbytes > self._memory:
@@ -161,7 +161,7 @@ class ActivationStore:
 def _content(fingerprint: str, subject: Subject, encoded: Sequence[Sequence[int]], at: At) -> dict[str, str]:
     """All that determines a pass; with its site, all that determines an entry."""
     if not isinstance(at, str):
-        at = int(at) if isinstance(at, int | np.integer) else [int(one) for one in at]
+        at = int(at) if isinstance(at, int | np.integer) else [int(position) for position in at]
     return {
         "format": FORMAT,
         "computed_by": f"{_versions()} on {mx.default_device().type}, {_kernels()}",

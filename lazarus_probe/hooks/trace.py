@@ -151,13 +151,13 @@ def trace(
     """
     encoded = encode_some(subject, prompts)
     edits, sites = several(interventions, Intervention), several(capture, (Site, str))
-    kept = check_positions(positions)
-    for wanted in (kept, *(edit.positions for edit in edits)):
+    checked_positions = check_positions(positions)
+    for wanted in (checked_positions, *(edit.positions for edit in edits)):
         check_rows(wanted, len(encoded))
     parts = []
     for rows, tokens in by_length(encoded, sum(map(len, encoded))):
         some = [edit.of_rows(rows, len(encoded)) if len(rows) < len(encoded) else edit for edit in edits]
-        parts.append(_part(subject, tuple(rows), tokens, sites, some, rows_of(kept, rows)))
+        parts.append(_part(subject, tuple(rows), tokens, sites, some, rows_of(checked_positions, rows)))
     return Trace(tuple(parts))
 
 

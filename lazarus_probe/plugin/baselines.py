@@ -16,7 +16,7 @@ from lazarus_probe.plugin.settings import report_folder
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.baseline import Baseline
-    from lazarus_probe.claims.known import Known
+    from lazarus_probe.claims.baseline_record import BaselineRecord
     from lazarus_probe.claims.record import ClaimRecord
 
 READ: pytest.StashKey[dict[Path, Baseline]] = pytest.StashKey()
@@ -132,13 +132,13 @@ def _in_force(config: pytest.Config, record: ClaimRecord) -> Baseline | None:
     return None if unfit and _is_auto(config) else baseline
 
 
-def known(config: pytest.Config, record: ClaimRecord) -> Known | None:
+def known(config: pytest.Config, record: ClaimRecord) -> BaselineRecord | None:
     """What the baseline holds of a claim, while its family is still at work."""
-    from lazarus_probe.claims.baseline import compared, known_of
+    from lazarus_probe.claims.baseline import baseline_record_of, compared
 
     baseline = _in_force(config, record)
     found = baseline.claims.get(record.key) if baseline else None
-    return compared(record.key, known_of(record), found) if found else None
+    return compared(record.key, baseline_record_of(record), found) if found else None
 
 
 def with_known(config: pytest.Config, records: Sequence[ClaimRecord]) -> list[ClaimRecord]:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lazarus_probe.claims.attempt_record import Broken
-from lazarus_probe.claims.baseline import Baseline, compared_all, known_of, read_baseline
+from lazarus_probe.claims.baseline import Baseline, baseline_record_of, compared_all, read_baseline
+from lazarus_probe.claims.baseline_record import BaselineRecord
 from lazarus_probe.claims.change import CHANGES, WORSE, Change
 from lazarus_probe.claims.differences import corrected
-from lazarus_probe.claims.known import Known
 from lazarus_probe.claims.record import named_seeds, natural
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.reports import run_log
@@ -46,7 +46,7 @@ class Side:
     package: str
     partial: str
     models: Mapping[str, str]
-    claims: Mapping[str, Mapping[str, Known]]
+    claims: Mapping[str, Mapping[str, BaselineRecord]]
     broken: tuple[Broken, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -67,8 +67,8 @@ class Line:
     claim: str
     model: str
     group: Group
-    old: Known | None = None
-    new: Known | None = None
+    old: BaselineRecord | None = None
+    new: BaselineRecord | None = None
     error: str = ""
 
 
@@ -127,7 +127,7 @@ class Comparison:
         }
 
 
-def _plain(known: Known | None) -> dict[str, Any] | None:
+def _plain(known: BaselineRecord | None) -> dict[str, Any] | None:
     return known.model_dump(mode="json") if known else None
 
 
@@ -195,9 +195,9 @@ def _file_of(folder: Path) -> Path | None:
 
 def run_side(run: Run, name: str) -> Side:
     """A run as a side."""
-    claims: dict[str, dict[str, Known]] = {}
+    claims: dict[str, dict[str, BaselineRecord]] = {}
     for record in run.claims:
-        claims.setdefault(record.model.name, {})[record.key] = known_of(record)
+        claims.setdefault(record.model.name, {})[record.key] = baseline_record_of(record)
     models = {record.model.name: record.model.fingerprint for record in run.claims}
     package = run.environment.packages.get("lazarus_probe", "")
     remarks = tuple(f"{name}: {line}" for line in nothing_tested(run.claims))
@@ -236,7 +236,7 @@ def _pairs(old: Side, new: Side) -> list[tuple[str, str]]:
     return [*((name if name in then else "", name) for name in now), *gone]
 
 
-def _known(old: Side, new: Side, models: Sequence[tuple[str, str]]) -> list[dict[str, Known]]:
+def _known(old: Side, new: Side, models: Sequence[tuple[str, str]]) -> list[dict[str, BaselineRecord]]:
     """What was known of the claims of each pair of models, its differences judged among those of all pairs."""
     pairs = [compared_all(new.claims.get(now, {}), old.claims.get(then, {})) for then, now in models]
     judged = iter(corrected([known for of_model in pairs for known in of_model.values()]))
@@ -253,7 +253,10 @@ def _broken(side: Side, model: str) -> dict[str, str]:
 
 
 def _lines(
-    old: Mapping[str, Known], new: Mapping[str, Known], model: str, broken: Mapping[str, str]
+    old: Mapping[str, BaselineRecord],
+    new: Mapping[str, BaselineRecord],
+    model: str,
+    broken: Mapping[str, str],
 ) -> list[Line]:
     lines = []
     for key in {**old, **new, **broken}:
@@ -264,7 +267,7 @@ def _lines(
     return lines
 
 
-def _group(before: Known | None, now: Known | None) -> Group:
+def _group(before: BaselineRecord | None, now: BaselineRecord | None) -> Group:
     if now is None:
         return "gone"
     if before is None:

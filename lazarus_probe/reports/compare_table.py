@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lazarus_probe.claims.baseline_record import BaselineRecord
 from lazarus_probe.claims.differences import ALPHA
-from lazarus_probe.claims.known import Known
 from lazarus_probe.claims.record import named_seeds
 from lazarus_probe.reports.compare import Comparison, Line, Side
 from lazarus_probe.reports.untrusted import markdown, visible
@@ -73,13 +73,13 @@ def _row(line: Line) -> tuple[str, ...]:
     return line.group, line.claim, line.model, _verdict(then), _verdict(now), moved, _tokens(then, now)
 
 
-def _verdict(known: Known | None) -> str:
+def _verdict(known: BaselineRecord | None) -> str:
     if known is None or known.score is None or known.low is None or known.high is None:
         return str(known.outcome) if known else ""
     return f"{known.outcome} {estimate(known.score, known.low, known.high)}"
 
 
-def _tokens(then: Known | None, now: Known | None) -> str:
+def _tokens(then: BaselineRecord | None, now: BaselineRecord | None) -> str:
     counts = ["-" if known is None or known.tokens is None else str(known.tokens) for known in (then, now)]
     return " -> ".join(dict.fromkeys(counts)) if set(counts) != {"-"} else ""
 

@@ -7,17 +7,17 @@ import sys
 import pytest
 
 from lazarus_probe.claims.baseline import (
+    baseline_record_of,
     compared,
     compared_all,
     held_against,
-    known_of,
     misfit,
     read_baseline,
     save_baseline,
     update_baseline,
 )
+from lazarus_probe.claims.baseline_record import BaselineRecord
 from lazarus_probe.claims.claim import ClaimError
-from lazarus_probe.claims.known import Known
 from lazarus_probe.claims.verdict import Outcome
 
 
@@ -26,7 +26,7 @@ def known():
     """What a baseline holds of a claim; keyword arguments override its fields."""
     numbers = {"score": 0.3, "low": 0.2, "high": 0.4, "tokens": 300, "threshold": 0.9, "margin": 0.1}
     fields = {"outcome": Outcome.REFUTED, **numbers, "claim_hash": "h", "family": "all"}
-    return lambda **changes: Known(**{**fields, **changes})
+    return lambda **changes: BaselineRecord(**{**fields, **changes})
 
 
 def test_what_is_written_is_read(tmp_path, a_record):
@@ -133,7 +133,7 @@ def test_change_is_told_with_both_numbers(a_record, known):
     record = a_record(0.95, known=known())
     assert record.changed
     assert record.known_line() == "baseline refuted 0.30 [0.20, 0.40], now supported 0.95 [0.93, 0.97]"
-    now = known_of(record)
+    now = baseline_record_of(record)
     held = record.model_copy(update={"known": compared("c", now, known(claim_hash=now.claim_hash))})
     assert held.known_line() == f"{record.known_line()}, difference +0.65 [+0.55, +0.75]"
     assert not a_record(0.5, known=known()).changed

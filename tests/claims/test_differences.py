@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lazarus_probe.claims.baseline_record import BaselineRecord
 from lazarus_probe.claims.differences import ALPHA, corrected, difference
-from lazarus_probe.claims.known import Known
 from lazarus_probe.statistics.intervals import exact, wilson
 
 COMPARISONS = 200
 LINES = 40
 
 
-def known(score: float, low: float, high: float) -> Known:
-    return Known(outcome="supported", score=score, low=low, high=high, claim_hash="h")
+def known(score: float, low: float, high: float) -> BaselineRecord:
+    return BaselineRecord(outcome="supported", score=score, low=low, high=high, claim_hash="h")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class World:
     shared: float = 0.0
     kind: str = "mean"
 
-    def runs(self, rng: np.random.Generator) -> tuple[list[Known], list[Known]]:
+    def runs(self, rng: np.random.Generator) -> tuple[list[BaselineRecord], list[BaselineRecord]]:
         """Two runs, line by line."""
         truth = rng.uniform(0.1, 0.9, LINES)
         if self.kind == "rate":
@@ -54,12 +54,12 @@ def _ends(interval) -> tuple[float, float]:
     return interval.low, interval.high
 
 
-def lines(now: list[Known], before: list[Known]) -> list[Known]:
+def lines(now: list[BaselineRecord], before: list[BaselineRecord]) -> list[BaselineRecord]:
     pairs = zip(now, before, strict=True)
     return [old.model_copy(update={"difference": difference(new, old)}) for new, old in pairs]
 
 
-def real(compared: list[Known]) -> list[int]:
+def real(compared: list[BaselineRecord]) -> list[int]:
     return [line for line, each in enumerate(compared) if each.difference.real]
 
 
@@ -139,7 +139,7 @@ def test_it_says_among_how_many():
 
 def test_lines_without_a_score_count_for_nothing():
     """What was not measured on both sides has no difference, and is not among those that are corrected over."""
-    moot = Known(outcome="not applicable", claim_hash="h")
+    moot = BaselineRecord(outcome="not applicable", claim_hash="h")
     assert difference(moot, known(0.5, 0.4, 0.6)) is None
     moved = lines([known(0.9, 0.88, 0.92)], [known(0.5, 0.48, 0.52)])
     found = corrected([None, *moved, moot])

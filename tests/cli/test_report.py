@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from lazarus_probe.claims.baseline import Baseline
-from lazarus_probe.claims.known import Known
+from lazarus_probe.claims.baseline_record import BaselineRecord
 from lazarus_probe.cli.lazarus import main
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ def baselines(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, outcome, score in (("a", "supported", 0.95), ("b", "refuted", 0.5)):
         numbers = {"score": score, "low": score - 0.02, "high": score + 0.02}
-        known = Known(outcome=outcome, claim_hash="h", **numbers)
+        known = BaselineRecord(outcome=outcome, claim_hash="h", **numbers)
         baseline = Baseline(model="tiny", fingerprint="f" * 64, seed=0, claims={"c": known})
         path = tmp_path / "reports" / "baselines" / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lazarus_probe.claims.known import Known
+from lazarus_probe.claims.baseline_record import BaselineRecord
 from lazarus_probe.claims.record import ClaimRecord
 from lazarus_probe.claims.verdict import Outcome
 from tests.kernels import kernels, run
@@ -122,7 +122,7 @@ def test_a_verdict_is_held_against_what_the_plugin_holds_it_against(known, expec
     """Final verdicts, those of the test alone where part of its family ran, and none where the claim is another."""
     fields = {"outcome": Outcome.REFUTED, "alone": Outcome.INCONCLUSIVE}
     found = ClaimRecord.model_construct(
-        **fields, known=known and Known(claim_hash="h", **known), parameters="", reason=""
+        **fields, known=known and BaselineRecord(claim_hash="h", **known), parameters="", reason=""
     )
     assert run.held(found) == expected
 

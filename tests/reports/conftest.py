@@ -7,9 +7,9 @@ import pytest
 
 from lazarus_probe.claims.attempt_record import Broken
 from lazarus_probe.claims.baseline import held_against
+from lazarus_probe.claims.baseline_record import BaselineRecord
 from lazarus_probe.claims.claim import make_claim
 from lazarus_probe.claims.families import correct
-from lazarus_probe.claims.known import Known
 from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord, ModelRecord
 from lazarus_probe.claims.verdict import claim_p, judge
 from lazarus_probe.reports.run import Run, make_run
@@ -122,7 +122,7 @@ def full_run(claims: int = 6, layers: int = 3, **having: object) -> Run:
         for layer in range(layers if layered else 1):
             parameters = f"L{layer}" if layered else ""
             record = made_record(index, parameters, measured=index != 5, **{**every, **having})
-            before = Known(
+            before = BaselineRecord(
                 outcome="supported" if layer == 0 else record.outcome, score=0.81, low=0.7, high=0.9,
                 claim_hash=record.claim_hash, tokens=4000,
             )  # fmt: skip

@@ -46,7 +46,7 @@ class Difference(BaseModel):
         )
 
 
-class Known(BaseModel):
+class BaselineRecord(BaseModel):
     """What a baseline holds of a claim, and how it compares with what a run came to.
 
     Attributes:
