@@ -58,13 +58,13 @@ def load_adapter(subject: LoadedModel, folder: Path) -> None:
     check_adapter(folder)
     if adapted(subject.anatomy):
         raise LoadError(f"{subject.name} has LoRA already; merge it, or take it off, before loading {folder}")
-    there = formats(folder)
-    if "peft" in there:
+    present = formats(folder)
+    if "peft" in present:
         settings = peft_settings(folder / MLX_CONFIG, read_settings(folder / MLX_CONFIG))
         updates = read_peft(subject, folder, settings)
     else:
-        updates = _read_npz(subject, folder) if "npz" in there else []
-    if "mlx" in there:
+        updates = _read_npz(subject, folder) if "npz" in present else []
+    if "mlx" in present:
         _put_mlx(subject, folder)
         _check_agreement(subject, updates, folder)
     else:
@@ -76,9 +76,12 @@ def load_adapter(subject: LoadedModel, folder: Path) -> None:
 
 def names_in(anatomy: Anatomy, layer: int) -> dict[str, Projection]:
     """The linear layers of a block by the names that `lora_weights.npz` has for them."""
-    places = projections(anatomy, [layer])
-    counts = Counter(_short(place.path) for place in places)
-    return {short if counts[short := _short(place.path)] == 1 else place.path: place for place in places}
+    named = projections(anatomy, [layer])
+    counts = Counter(_short(projection.path) for projection in named)
+    return {
+        short if counts[short := _short(projection.path)] == 1 else projection.path: projection
+        for projection in named
+    }
 
 
 def _short(path: str) -> str:
@@ -105,21 +108,21 @@ def weights_key(model: nn.Module, without: Collection[str] = ()) -> str:
 def own_weights(model: nn.Module) -> dict[str, mx.array]:
     """A model's weights without those of adapters, under the names that they have without them."""
     adapters = {path for path, module in model.named_modules() if "lora_a" in module}
-    found: dict[str, mx.array] = {}
+    weights: dict[str, mx.array] = {}
     for name, weight in tree_flatten(model.parameters()):
         parts = name.split(".")
         path = next(
             (".".join(parts[:end]) for end in range(len(parts)) if ".".join(parts[:end]) in adapters), None
         )
         if path is None:
-            found[name] = weight
+            weights[name] = weight
             continue
         rest = name.removeprefix(f"{path}.")
         while rest.startswith(("linear.", "embedding.")):  # more than once where LoRA is on LoRA
             rest = rest.partition(".")[2]
         if rest not in LEAVES:
-            found[f"{path}.{rest}"] = weight
-    return found
+            weights[f"{path}.{rest}"] = weight
+    return weights
 
 
 def base_of(subject: LoadedModel, without: Collection[str] = ()) -> dict[str, Any]:
@@ -176,17 +179,17 @@ def _read_npz(subject: LoadedModel, folder: Path) -> list[LoraMatrices]:
 
 def _arrays(path: Path, dtype: str) -> dict[str, mx.array]:
     kind = getattr(mx, dtype, None)
-    found: dict[str, mx.array] = {}
+    weights: dict[str, mx.array] = {}
     try:
         for key, values in read_arrays(path).items():
             array = mx.array(values)
             check_finite(path, key, array)
-            found[key] = array.astype(kind) if isinstance(kind, mx.Dtype) else array
+            weights[key] = array.astype(kind) if isinstance(kind, mx.Dtype) else array
     except DAMAGED as error:
         if isinstance(error, LoadError):
             raise
         raise LoadError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    return found
+    return weights
 
 
 def _update(
@@ -237,8 +240,12 @@ def _put_mlx(subject: LoadedModel, folder: Path) -> None:
         or_load_error(
             f"{folder / MLX_CONFIG} cannot be put on the model", lambda: _convert(subject.model, settings)
         )
-    known = dict(tree_flatten(subject.model.parameters()))
-    allowed = known if kind == "full" else {n: w for n, w in known.items() if n.rpartition(".")[2] in LEAVES}
+    parameters = dict(tree_flatten(subject.model.parameters()))
+    allowed = (
+        parameters
+        if kind == "full"
+        else {n: w for n, w in parameters.items() if n.rpartition(".")[2] in LEAVES}
+    )
     for name, weight in weights.items():
         if name not in allowed:
             raise LoadError(f"{path}: {name} matches nothing in {subject.name}")
@@ -289,7 +296,7 @@ def _check_agreement(subject: LoadedModel, updates: list[LoraMatrices], folder: 
     """Whether the matrices of `lora_weights.npz`, if there is one, are those now on the model."""
     if not updates:
         return
-    on = {(place.layer, place.path): place.module for place in adapted(subject.anatomy)}
+    on = {(projection.layer, projection.path): projection.module for projection in adapted(subject.anatomy)}
     for update in updates:
         layer = on.pop((update.place.layer, update.place.path), None)
         if layer is None or not (

@@ -39,21 +39,21 @@ def formats(folder: Path) -> frozenset[str]:
         LoadError: it holds none, or one of the two files of a format is missing; the message says what it holds.
     """
     if not folder.is_dir():
-        what = "it is a file" if folder.exists() else "there is no such folder"
-        raise LoadError(f"{folder} is not an adapter: {what}; give the folder of one")
+        reason = "it is a file" if folder.exists() else "there is no such folder"
+        raise LoadError(f"{folder} is not an adapter: {reason}; give the folder of one")
     has = {name for name in FILES if (folder / name).is_file()}
     peft = PEFT_WEIGHTS in has or (MLX_WEIGHTS not in has and _says_peft(folder / MLX_CONFIG))
     if peft and MLX_WEIGHTS in has:
         raise LoadError(f"{folder} holds {PEFT_WEIGHTS} and {MLX_WEIGHTS}; remove the one not meant")
     mlx = not peft and bool({MLX_CONFIG, MLX_WEIGHTS} & has)
-    found = {"peft": peft, "mlx": mlx, "npz": SEED_WEIGHTS in has}
-    if not any(found.values()):
+    present = {"peft": peft, "mlx": mlx, "npz": SEED_WEIGHTS in has}
+    if not any(present.values()):
         raise LoadError(f"{folder} is not an adapter: {_what_else(folder)}")
     wanted = (MLX_CONFIG, PEFT_WEIGHTS) * peft + (MLX_CONFIG, MLX_WEIGHTS) * mlx
-    for name in (*wanted, *(SEED_CONFIG,) * found["npz"]):
+    for name in (*wanted, *(SEED_CONFIG,) * present["npz"]):
         if name not in has:
-            raise LoadError(f"{folder} is not {_called(found)}: {_why_missing(folder, name)}")
-    return frozenset(name for name, there in found.items() if there)
+            raise LoadError(f"{folder} is not {_called(present)}: {_why_missing(folder, name)}")
+    return frozenset(name for name, is_there in present.items() if is_there)
 
 
 def _says_peft(path: Path) -> bool:
@@ -64,12 +64,12 @@ def _says_peft(path: Path) -> bool:
         return False
 
 
-def _called(found: dict[str, bool]) -> str:
-    return "a whole adapter of peft" if found["peft"] else "an adapter"
+def _called(present: dict[str, bool]) -> str:
+    return "a whole adapter of peft" if present["peft"] else "an adapter"
 
 
 def _why_missing(folder: Path, name: str) -> str:
-    pickle = next((each for each in PEFT_PICKLES if (folder / each).is_file()), None)
+    pickle = next((pickle_name for pickle_name in PEFT_PICKLES if (folder / pickle_name).is_file()), None)
     if name == PEFT_WEIGHTS and pickle:
         return (
             f"its weights are in {pickle}, a pickle, which may hold code and is never read; save it again with peft "
@@ -100,14 +100,14 @@ def check_adapter(adapter: str | Path) -> None:
         LoadError: they are not; the message names the file.
     """
     folder = user_path(adapter)
-    there = formats(folder)
-    if "peft" in there:
+    present = formats(folder)
+    if "peft" in present:
         peft_settings(folder / MLX_CONFIG, read_settings(folder / MLX_CONFIG))
         check_safetensors(folder / PEFT_WEIGHTS)
-    if "mlx" in there:
+    if "mlx" in present:
         read_settings(folder / MLX_CONFIG)
         check_safetensors(folder / MLX_WEIGHTS)
-    if "npz" in there:
+    if "npz" in present:
         read_settings(folder / SEED_CONFIG)
         _check_zip(folder / SEED_WEIGHTS)
 

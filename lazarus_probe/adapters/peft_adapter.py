@@ -53,33 +53,36 @@ def read_peft(subject: LoadedModel, folder: Path, settings: PeftSettings) -> lis
     for key, weight in weights.items():
         match = KEY.fullmatch(key)
         if match is None:
-            kind = next((what for part, what in OTHERS.items() if part in key), "no matrix of LoRA")
+            kind = next((kind_name for part, kind_name in OTHERS.items() if part in key), "no matrix of LoRA")
             raise LoadError(
                 f"{path}: {key} is {kind}, and only LoRA on linear layers of blocks is loaded; {MERGE}"
             )
         pairs.setdefault(match["module"], {})[match["matrix"]] = weight
-    there = _modules(subject)
-    on = [_matrices(path, subject, settings, there, module, pair) for module, pair in pairs.items()]
-    _check_complete(path, settings, there, pairs)
+    projections_by_path = _modules(subject)
+    on = [
+        _matrices(path, subject, settings, projections_by_path, module, pair)
+        for module, pair in pairs.items()
+    ]
+    _check_complete(path, settings, projections_by_path, pairs)
     return on
 
 
 def _modules(subject: LoadedModel) -> dict[Place, Projection]:
     """The projections of a model by the number of their block and their path in it, as in the model's own names."""
     paths = {id(module): path for path, module in subject.model.named_modules()}
-    found: dict[Place, Projection] = {}
-    for place in projections(subject.anatomy):
-        match = IN_A_BLOCK.fullmatch(f"{paths[id(place.block)]}.{place.path}")
+    by_path: dict[Place, Projection] = {}
+    for projection in projections(subject.anatomy):
+        match = IN_A_BLOCK.fullmatch(f"{paths[id(projection.block)]}.{projection.path}")
         if match is not None:
-            found[int(match["number"]), match["path"]] = place
-    return found
+            by_path[int(match["number"]), match["path"]] = projection
+    return by_path
 
 
 def _matrices(
     path: Path,
     subject: LoadedModel,
     settings: PeftSettings,
-    there: dict[Place, Projection],
+    by_path: dict[Place, Projection],
     module: str,
     pair: dict[str, mx.array],
 ) -> LoraMatrices:
@@ -88,15 +91,17 @@ def _matrices(
         raise LoadError(
             f"{path}: {module} is no part of a block, and LoRA is loaded on linear layers of blocks only; {MERGE}"
         )
-    place = there.get((int(match["number"]), match["path"]))
-    if place is None:
-        raise LoadError(f"{path}: {module} matches nothing in {subject.name}; {_alternatives(there, match)}")
+    projection = by_path.get((int(match["number"]), match["path"]))
+    if projection is None:
+        raise LoadError(
+            f"{path}: {module} matches nothing in {subject.name}; {_alternatives(by_path, match)}"
+        )
     if not settings.names(module):
         raise LoadError(
             f"{path}: {module} is none of the modules that target_modules in {settings.path.name} names"
         )
-    experts, inputs, outputs = sizes(place.module)
-    if place.module.weight.ndim == 3:
+    experts, inputs, outputs = sizes(projection.module)
+    if projection.module.weight.ndim == 3:
         raise LoadError(
             f"{path}: {module} is {experts} experts in one here, and peft's LoRA is of one; {MERGE}"
         )
@@ -113,7 +118,7 @@ def _matrices(
         check_finite(path, name, pair[matrix])
     # In float32, as peft computes with them whatever they were saved in.
     a, b = (mx.contiguous(pair[matrix].astype(mx.float32).T) for matrix in "AB")
-    return LoraMatrices(module, place, a, b, settings.scale_of(module))
+    return LoraMatrices(module, projection, a, b, settings.scale_of(module))
 
 
 def check_finite(path: Path, name: str, weight: mx.array) -> None:
@@ -131,21 +136,24 @@ def check_finite(path: Path, name: str, weight: mx.array) -> None:
         )
 
 
-def _alternatives(there: dict[Place, Projection], match: re.Match[str]) -> str:
-    paths = sorted(path for number, path in there if number == int(match["number"]))
+def _alternatives(by_path: dict[Place, Projection], match: re.Match[str]) -> str:
+    paths = sorted(path for number, path in by_path if number == int(match["number"]))
     if paths:
         return f"its block {match['number']} has {', '.join(paths)}"
-    return f"its blocks are 0 to {max((number for number, _ in there), default=-1)}"
+    return f"its blocks are 0 to {max((number for number, _ in by_path), default=-1)}"
 
 
 def _check_complete(
-    path: Path, settings: PeftSettings, there: dict[Place, Projection], pairs: dict[str, dict[str, mx.array]]
+    path: Path,
+    settings: PeftSettings,
+    by_path: dict[Place, Projection],
+    pairs: dict[str, dict[str, mx.array]],
 ) -> None:
     """Whether every module that the settings name has matrices: a file may have lost some."""
     if settings.targets is None:
         return
     before = next(match["list"] for module in pairs if (match := IN_A_BLOCK.fullmatch(module)))
-    for number, within in there:
+    for number, within in by_path:
         module = f"{before}{number}.{within}"
         if settings.names(module) and module not in pairs:
             raise LoadError(f"{path}: {module} has no matrices, which {settings.path.name} asks for")

@@ -75,10 +75,10 @@ class Anatomy:
 
 def at_path(module: nn.Module, path: str) -> Any:
     """The module at a dotted path, such as `self_attn.o_proj` or `experts.0`."""
-    found: Any = module
+    part: Any = module
     for name in path.split(".") if path else ():
-        found = found[int(name)] if isinstance(found, list | tuple) else getattr(found, name)
-    return found
+        part = part[int(name)] if isinstance(part, list | tuple) else getattr(part, name)
+    return part
 
 
 def architecture(model: nn.Module) -> str:
@@ -97,24 +97,24 @@ def anatomy_of(model: nn.Module) -> Anatomy:
         raise UnsupportedArchitecture(f"{type(model).__name__} has no layers; a language model of mlx-lm has")
     if not list(_flat(model.layers)):
         raise UnsupportedArchitecture(f"{type(model).__name__} has no layers; at least one block is needed")
-    seen = _observed(model)
-    blocks = _blocks(model, seen)
+    observation = _observed(model)
+    blocks = _blocks(model, observation)
     resid = blocks[0].first
     width = resid.shape[-1]
     argument = _resid_argument(blocks)
-    entries = {id(entry) for entry in cache_entries(seen.cache)}
+    entries = {id(entry) for entry in cache_entries(observation.cache)}
     modules = tuple(call.module for call in blocks)
-    parts = tuple(parts_of(seen, call, entries, width) for call in blocks)
+    parts = tuple(parts_of(observation, call, entries, width) for call in blocks)
     return Anatomy(
         model=model,
         blocks=modules,
-        parts=_with_true_middles(model, modules, parts, argument, seen.tokens),
-        embedding_path=_embedding(seen, blocks, width).path,
+        parts=_with_true_middles(model, modules, parts, argument, observation.tokens),
+        embedding_path=_embedding(observation, blocks, width).path,
         hidden_size=width,
-        vocab_size=_logits(seen).shape[-1],
+        vocab_size=_logits(observation).shape[-1],
         stream_axis=_stream_axis(resid),
         resid_argument=argument,
-        skippable=_skippable(model, seen, blocks, argument),
+        skippable=_skippable(model, observation, blocks, argument),
     )
 
 
@@ -130,13 +130,16 @@ def _with_true_middles(
     Each block is run from zeros on two equal rows, its attention and MLP put to zero and its middle to 0 in one row and
     1 in the other: of what leaves it little more than sums is computed, no weight is read for what was put to zero.
     """
-    layers = [layer for layer, one in enumerate(parts) if one.mid]
+    layers = [layer for layer, block_parts in enumerate(parts) if block_parts.mid]
     if not layers:
         return parts
     left = _leaving(model, blocks, parts, argument, mx.concatenate([tokens[:1], tokens[:1]]))
     moved: Any = mx.stack([mx.any(value[0] != value[1]) for value in left]).tolist()
     lost = {layer for layer in layers if not moved[layer]}
-    return tuple(replace(one, mid=None) if layer in lost else one for layer, one in enumerate(parts))
+    return tuple(
+        replace(block_parts, mid=None) if layer in lost else block_parts
+        for layer, block_parts in enumerate(parts)
+    )
 
 
 def _leaving(
@@ -152,11 +155,11 @@ def _leaving(
         value[...] = mx.broadcast_to(mx.arange(2)[:, None, None], value.shape).astype(value.dtype)
 
     taps = []
-    for block, one in zip(blocks, parts, strict=True):
+    for block, block_parts in zip(blocks, parts, strict=True):
         taps += [Tap(block, before=mx.zeros_like, argument=argument), Tap(block, after=left.append)]
-        whole = [path for path in (one.attention, one.mixer, one.mlp) if path]
-        taps += [Tap(at_path(block, path), after=mx.zeros_like) for path in whole]
-        taps += [Tap(at_path(block, one.mid), before=put)] if one.mid else []
+        paths = [path for path in (block_parts.attention, block_parts.mixer, block_parts.mlp) if path]
+        taps += [Tap(at_path(block, path), after=mx.zeros_like) for path in paths]
+        taps += [Tap(at_path(block, block_parts.mid), before=put)] if block_parts.mid else []
     with tapped(taps):
         model(tokens, cache=new_cache(model))
     return left
@@ -170,25 +173,25 @@ def _observed(model: nn.Module) -> Observation:
         raise UnsupportedArchitecture(f"{architecture(model)} cannot run here: {detail}") from error
 
 
-def _logits(seen: Observation) -> Any:
-    logits = seen.calls[0].first
+def _logits(observation: Observation) -> Any:
+    logits = observation.calls[0].first
     if not isinstance(logits, mx.array) or logits.shape[:2] != (BATCH, LENGTH):
         shape = getattr(logits, "shape", type(logits).__name__)
         raise UnsupportedArchitecture(f"the model returns {shape}, not logits (B, L, V)")
     return logits
 
 
-def _blocks(model: nn.Module, seen: Observation) -> list[Call]:
+def _blocks(model: nn.Module, observation: Observation) -> list[Call]:
     """The call of each block; layers the model keeps and does not run, as for prediction of later tokens, are none."""
     layers = list(_flat(getattr(model, "layers", ())))
-    known = {id(layer) for layer in layers}
-    calls = [call for call in seen.calls if id(call.module) in known]
+    layer_ids = {id(layer) for layer in layers}
+    calls = [call for call in observation.calls if id(call.module) in layer_ids]
     if not calls:
         raise UnsupportedArchitecture(
             f"{architecture(model)} runs none of its {len(layers)} layers; a stack of called blocks is needed"
         )
     for call in calls:
-        times = sum(other.module is call.module for other in calls)
+        times = sum(call_again.module is call.module for call_again in calls)
         if times > 1:
             raise UnsupportedArchitecture(
                 f"{call.path} runs {times} times in one forward pass; each block must run once"
@@ -206,22 +209,26 @@ def _resid_argument(blocks: Sequence[Call]) -> int | str:
                 return name
     # The model does something to the residual between its blocks.
     call = blocks[-1]
-    found = [name for name, arg in zip(call.names, call.args, strict=True) if _is_resid(arg)]
-    if not found:
+    arguments = [name for name, arg in zip(call.names, call.args, strict=True) if _is_resid(arg)]
+    if not arguments:
         raise UnsupportedArchitecture(f"{call.path} is given no residual stream (B, L, D)")
-    return found[0]
+    return arguments[0]
 
 
-def _skippable(model: nn.Module, seen: Observation, blocks: Sequence[Call], argument: int | str) -> bool:
+def _skippable(
+    model: nn.Module, observation: Observation, blocks: Sequence[Call], argument: int | str
+) -> bool:
     if any(isinstance(call.output, tuple) for call in blocks):
         return False
-    entries = [id(arg) for call in blocks for arg in call.args if any(arg is entry for entry in seen.cache)]
+    entries = [
+        id(arg) for call in blocks for arg in call.args if any(arg is entry for entry in observation.cache)
+    ]
     if len(set(entries)) < len(entries):
         return False
     taps = [Tap(call.module, instead=lambda value: value, argument=argument) for call in blocks[:-1]]
     try:
         with tapped(taps):
-            model(seen.tokens, cache=new_cache(model))
+            model(observation.tokens, cache=new_cache(model))
     except (AttributeError, TypeError, ValueError, KeyError, IndexError):
         return False
     return True
@@ -247,17 +254,17 @@ def _stream_axis(value: mx.array) -> int | None:
     return 0 if value.shape[1:3] == (BATCH, LENGTH) else None
 
 
-def _embedding(seen: Observation, blocks: Sequence[Call], width: int) -> Call:
+def _embedding(observation: Observation, blocks: Sequence[Call], width: int) -> Call:
     """The call that turns the token ids into vectors: one with a weight of its own, else what is made of several."""
-    found = [
+    candidates = [
         call
-        for call in seen.calls
+        for call in observation.calls
         if call.args
-        and call.args[0] is seen.tokens
+        and call.args[0] is observation.tokens
         and is_value(call.first)
         and not any(block.within(call) for block in blocks)
     ]
-    found.sort(key=lambda call: (call.first.shape[-1] != width, "weight" not in call.module))
-    if not found:
+    candidates.sort(key=lambda call: (call.first.shape[-1] != width, "weight" not in call.module))
+    if not candidates:
         raise UnsupportedArchitecture("no module of the model takes the token ids and returns vectors")
-    return found[0]
+    return candidates[0]

@@ -50,12 +50,12 @@ class Call:
         """The output, or its first element where it is a tuple."""
         return self.output[0] if isinstance(self.output, tuple) and self.output else self.output
 
-    def within(self, other: Call) -> bool:
-        """Whether it was made, directly or not, by `other`."""
+    def within(self, outer: Call) -> bool:
+        """Whether it was made, directly or not, by `outer`."""
         call: Call | None = self.parent
-        while call is not None and call is not other:
+        while call is not None and call is not outer:
             call = call.parent
-        return call is other
+        return call is outer
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,29 +68,31 @@ class Observation:
 
     def inside(self, call: Call) -> list[Call]:
         """The calls made within another, in order."""
-        return [other for other in self.calls if other.within(call)]
+        return [inner for inner in self.calls if inner.within(call)]
 
 
 def observe(model: nn.Module) -> Observation:
     """Run a model on a few tokens with every module watched; nothing is evaluated."""
     tokens = mx.arange(BATCH * LENGTH, dtype=mx.int32).reshape(BATCH, LENGTH) % 8
-    seen = Observation([], tokens, new_cache(model))
+    observation = Observation([], tokens, new_cache(model))
     stack: list[Call] = []
-    taps = [Tap(module, around=_watched(seen, stack, path, module)) for path, module in _modules(model)]
+    taps = [
+        Tap(module, around=_watched(observation, stack, path, module)) for path, module in _modules(model)
+    ]
     with tapped(taps), _kernels(stack):
-        model(tokens, cache=seen.cache)
-    return seen
+        model(tokens, cache=observation.cache)
+    return observation
 
 
 def _modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    known: set[int] = set()
+    module_ids: set[int] = set()
     for path, module in model.named_modules():
-        if id(module) not in known:
-            known.add(id(module))
+        if id(module) not in module_ids:
+            module_ids.add(id(module))
             yield path, module
 
 
-def _watched(seen: Observation, stack: list[Call], path: str, module: nn.Module) -> Callable[..., Any]:
+def _watched(observation: Observation, stack: list[Call], path: str, module: nn.Module) -> Callable[..., Any]:
     def around(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         made = Call(
             path,
@@ -99,7 +101,7 @@ def _watched(seen: Observation, stack: list[Call], path: str, module: nn.Module)
             (*range(len(args)), *kwargs),
             stack[-1] if stack else None,
         )
-        seen.calls.append(made)
+        observation.calls.append(made)
         stack.append(made)
         try:
             made.output = call(*args, **kwargs)

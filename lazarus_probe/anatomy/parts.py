@@ -69,32 +69,32 @@ class Parts:
     flat: bool = False
 
 
-def parts_of(seen: Observation, block: Call, entries: set[int], width: int) -> Parts:
+def parts_of(observation: Observation, block: Call, entries: set[int], width: int) -> Parts:
     """The parts of one block.
 
     Args:
-        seen: the run.
+        observation: the run.
         block: the block's call.
         entries: identities of the cache's entries; what is given one mixes positions.
         width: of the residual stream.
     """
-    inside = seen.inside(block)
+    inside = observation.inside(block)
     mixers = _mixers(inside, entries, width)
     soft = [call for call in mixers if _heads(call, inside) or _calls_kernel(call, inside)]
-    other = [call for call in mixers if call not in soft]
+    linear = [call for call in mixers if call not in soft]
     mlp = _mlp(inside, mixers, width)
-    found: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
     if len(soft) == 1:
-        found |= _attention_parts(soft[0], inside, width) | _norm_after("attention_norm", soft[0], inside)
-    if len(other) == 1:
-        found |= {"mixer": other[0]} | _norm_after("mixer_norm", other[0], inside)
-    beside = [call for call in inside if _is_experts(call) and not (mlp and call.within(mlp))]
-    if beside:
-        found |= _expert_parts(inside, beside[0].module)
+        parts |= _attention_parts(soft[0], inside, width) | _norm_after("attention_norm", soft[0], inside)
+    if len(linear) == 1:
+        parts |= {"mixer": linear[0]} | _norm_after("mixer_norm", linear[0], inside)
+    experts = [call for call in inside if _is_experts(call) and not (mlp and call.within(mlp))]
+    if experts:
+        parts |= _expert_parts(inside, experts[0].module)
     if mlp is not None:
-        found |= _mlp_parts(mlp, inside, width) | _norm_after("mlp_norm", mlp, inside)
-        found |= _mid(block, mixers, mlp, inside, width)
-    return Parts(**{name: _relative(value, block) for name, value in found.items()})
+        parts |= _mlp_parts(mlp, inside, width) | _norm_after("mlp_norm", mlp, inside)
+        parts |= _mid(block, mixers, mlp, inside, width)
+    return Parts(**{name: _relative(value, block) for name, value in parts.items()})
 
 
 def _relative(value: Any, block: Call) -> Any:
@@ -114,7 +114,7 @@ def _mid(
     block: Call, mixers: Sequence[Call], mlp: Call, inside: Sequence[Call], width: int
 ) -> dict[str, Any]:
     """What reads the stream that attention was added to: an array that no module made and the block was not given."""
-    order = {id(call): place for place, call in enumerate(inside)}
+    order = {id(call): index for index, call in enumerate(inside)}
     if (
         not mixers
         or any(order[id(mixer)] > order[id(mlp)] for mixer in mixers)
@@ -129,7 +129,7 @@ def _mid(
         return {}
     stream = reader.args[0]
     others = (*block.args, *(call.first for call in inside))
-    return {} if any(stream is other for other in others) else {"mid": reader}
+    return {} if any(stream is value for value in others) else {"mid": reader}
 
 
 def _is_norm(module: nn.Module) -> bool:
@@ -145,7 +145,7 @@ def _mixers(inside: Sequence[Call], entries: set[int], width: int) -> list[Call]
         and _last_name(call) not in MLP_NAMES
         and (any(id(arg) in entries for arg in call.args) or call.kernels)
     ]
-    return [call for call in takes if not any(other.within(call) for other in takes)]
+    return [call for call in takes if not any(outer.within(call) for outer in takes)]
 
 
 def _last_name(call: Call) -> str:
@@ -153,23 +153,23 @@ def _last_name(call: Call) -> str:
 
 
 def _calls_kernel(call: Call, inside: Sequence[Call]) -> bool:
-    return any(one.kernels for one in _with(call, inside))
+    return any(made.kernels for made in _with(call, inside))
 
 
 def _with(call: Call, inside: Sequence[Call]) -> list[Call]:
-    return [call, *(other for other in inside if other.within(call))]
+    return [call, *(inner for inner in inside if inner.within(call))]
 
 
 def _heads(call: Call, inside: Sequence[Call]) -> Heads | None:
     """The sizes of the one attention kernel, or the one softmax over scores, that a call runs."""
     calls = _with(call, inside)
-    kernels = [shapes for one in calls for shapes in one.kernels]
+    kernels = [shapes for made in calls for shapes in made.kernels]
     if kernels:
         queries, keys, values = kernels[0]
         if len(kernels) > 1 or queries[:2] != (BATCH, LENGTH) or keys[:2] != (BATCH, LENGTH):
             return None
         return Heads(queries[2], keys[2], queries[3], values[3])
-    softmaxes = [shape for one in calls for shape in one.softmaxes if shape[2:] == (LENGTH, LENGTH)]
+    softmaxes = [shape for made in calls for shape in made.softmaxes if shape[2:] == (LENGTH, LENGTH)]
     if len(softmaxes) != 1 or softmaxes[0][0] != BATCH:
         return None
     return Heads(softmaxes[0][1], 0, 0, 0, fused=False)
@@ -189,17 +189,17 @@ def _attention_parts(call: Call, inside: Sequence[Call], width: int) -> dict[str
 
 def _projection(call: Call, inside: Sequence[Call], width: int) -> Call | None:
     """The projection that a part ends with: the last of its own modules that maps a position's vector to the stream."""
-    found = [
-        other
-        for other in inside
-        if other.within(call)
-        and other.module.get("weight") is not None
-        and other.module["weight"].ndim == 2
-        and is_value(other.first, width)
-        and other.args
-        and is_value(other.args[0])
+    projections = [
+        inner
+        for inner in inside
+        if inner.within(call)
+        and inner.module.get("weight") is not None
+        and inner.module["weight"].ndim == 2
+        and is_value(inner.first, width)
+        and inner.args
+        and is_value(inner.args[0])
     ]
-    return _adapted(found[-1], call) if found else None
+    return _adapted(projections[-1], call) if projections else None
 
 
 def _adapted(projection: Call, part: Call) -> Call:
@@ -212,16 +212,16 @@ def _adapted(projection: Call, part: Call) -> Call:
 
 def _mlp(inside: Sequence[Call], mixers: Sequence[Call], width: int) -> Call | None:
     """The outermost call in the block with weights of its own that maps positions one by one, if there is one."""
-    found = [
+    candidates = [
         call
         for call in inside
         if is_value(call.first, width)
         and call.args
         and is_value(call.args[0], width)
-        and any(other.within(call) for other in inside)
+        and any(inner.within(call) for inner in inside)
         and not any(mixer is call or mixer.within(call) or call.within(mixer) for mixer in mixers)
     ]
-    outermost = [call for call in found if not any(call.within(other) for other in found)]
+    outermost = [call for call in candidates if not any(call.within(outer) for outer in candidates)]
     named = [call for call in outermost if _last_name(call) in MLP_NAMES]
     chosen = named or outermost
     return chosen[0] if len(chosen) == 1 else None
@@ -238,7 +238,7 @@ def _mlp_parts(mlp: Call, inside: Sequence[Call], width: int) -> dict[str, Any]:
 
 def _expert_parts(inside: Sequence[Call], mixture: nn.Module) -> dict[str, Any]:
     experts = [call for call in inside if _is_experts(call)]
-    outermost = [call for call in experts if not any(call.within(other) for other in experts)]
+    outermost = [call for call in experts if not any(call.within(outer) for outer in experts)]
     count = _num_experts(mixture)
     # A router that returns the experts chosen is none, though as many may be chosen as there are.
     routers = [
@@ -248,12 +248,12 @@ def _expert_parts(inside: Sequence[Call], mixture: nn.Module) -> dict[str, Any]:
         and call.first.shape[-1] == count
         and mx.issubdtype(call.first.dtype, mx.floating)
     ]
-    innermost = [call for call in routers if not any(other.within(call) for other in routers)]
-    found: dict[str, Any] = {"num_experts": count}
+    innermost = [call for call in routers if not any(outer.within(call) for outer in routers)]
+    parts: dict[str, Any] = {"num_experts": count}
     for name, calls in (("experts", outermost), ("router", innermost)):
         if len(calls) == 1:
-            found |= {name: calls[0], "flat": not _is_batch(calls[0].first)}
-    return found
+            parts |= {name: calls[0], "flat": not _is_batch(calls[0].first)}
+    return parts
 
 
 def _is_experts(call: Call) -> bool:
@@ -286,7 +286,7 @@ def _num_experts(module: nn.Module) -> int | None:
         if weight is not None and weight.ndim == 3:
             return weight.shape[0]
         for child in part.children().values():
-            if isinstance(child, list) and len({type(one) for one in child}) == 1 < len(child):
+            if isinstance(child, list) and len({type(module) for module in child}) == 1 < len(child):
                 return len(child)
     return None
 

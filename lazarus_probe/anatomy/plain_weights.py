@@ -17,12 +17,12 @@ def plain_weights(model: nn.Module) -> Iterator[tuple[str, tuple[int, ...], Call
     """Name, shape and reader of every weight; modules that stand in two places are taken once."""
     modules = [(path, module) for path, module in model.named_modules()]
     adapted = {path: module for path, module in modules if "lora_a" in module}
-    known: set[int] = set()
+    module_ids: set[int] = set()
     for path, module in modules:
-        within = any(path.startswith(f"{one}.") for one in adapted)
-        if id(module) in known or within:
+        within = any(path.startswith(f"{adapted_path}.") for adapted_path in adapted)
+        if id(module) in module_ids or within:
             continue
-        known.add(id(module))
+        module_ids.add(id(module))
         if path in adapted:
             with random_state(0):  # what is fused into is drawn first
                 module = module.fuse(dequantize=True)
@@ -42,7 +42,7 @@ def _own(module: nn.Module) -> Iterator[tuple[str, mx.array]]:
         if isinstance(value, mx.array):
             yield key, value
         elif isinstance(value, list | dict):
-            for inner, array in tree_flatten(value, is_leaf=lambda one: isinstance(one, nn.Module)):
+            for inner, array in tree_flatten(value, is_leaf=lambda leaf: isinstance(leaf, nn.Module)):
                 if isinstance(array, mx.array):
                     yield f"{key}.{inner}", array
 

@@ -78,7 +78,7 @@ def projections(anatomy: Anatomy, layers: Iterable[int] | None = None) -> list[P
 
 def adapted(anatomy: Anatomy) -> list[Projection]:
     """The projections that have LoRA now."""
-    return [place for place in projections(anatomy) if is_lora(place.module)]
+    return [projection for projection in projections(anatomy) if is_lora(projection.module)]
 
 
 def found(anatomy: Anatomy, targets: Sequence[str], layers: Sequence[int]) -> list[tuple[str, Projection]]:
@@ -87,16 +87,18 @@ def found(anatomy: Anatomy, targets: Sequence[str], layers: Sequence[int]) -> li
     Raises:
         ValueError: a target names nothing there; the message says what there is, or which fused projection has it.
     """
-    there = projections(anatomy, layers)
+    available = projections(anatomy, layers)
     named: dict[tuple[int, str], tuple[str, Projection]] = {}
     for layer in layers:
         for target in targets:
-            for place in there:
-                if place.layer == layer and place.matches(target):
-                    named.setdefault((layer, place.path), (target, place))
-    missing = [target for target in targets if not any(place.matches(target) for place in there)]
+            for projection in available:
+                if projection.layer == layer and projection.matches(target):
+                    named.setdefault((layer, projection.path), (target, projection))
+    missing = [
+        target for target in targets if not any(projection.matches(target) for projection in available)
+    ]
     if missing or not targets:
-        raise ValueError(_refusal(anatomy, missing, there))
+        raise ValueError(_refusal(anatomy, missing, available))
     return list(named.values())
 
 
@@ -205,23 +207,25 @@ def _unnumbered(path: str) -> str:
     return ".".join(names)
 
 
-def _refusal(anatomy: Anatomy, missing: list[str], there: list[Projection]) -> str:
+def _refusal(anatomy: Anatomy, missing: list[str], available: list[Projection]) -> str:
     for target in missing:
-        if reason := _why(anatomy, target, there):
+        if reason := _why(anatomy, target, available):
             return reason
-    known = {_unnumbered(place.path).rpartition(".")[2] for place in there}
-    asked = ", ".join(missing) or "(none given)"
-    near = sorted(known, key=lambda name: (-max([0.0, *_likeness(name, missing)]), name))
-    return f"no projection is named {asked}; there are {near}"
+    last_names = {_unnumbered(projection.path).rpartition(".")[2] for projection in available}
+    requested = ", ".join(missing) or "(none given)"
+    near = sorted(last_names, key=lambda name: (-max([0.0, *_likeness(name, missing)]), name))
+    return f"no projection is named {requested}; there are {near}"
 
 
 def _likeness(name: str, targets: list[str]) -> Iterator[float]:
     return (SequenceMatcher(None, name, target.rpartition(".")[2]).ratio() for target in targets)
 
 
-def _why(anatomy: Anatomy, target: str, there: list[Projection]) -> str | None:
+def _why(anatomy: Anatomy, target: str, available: list[Projection]) -> str | None:
     """Why a name that does mean something cannot be a target."""
-    elsewhere = sorted({place.layer for place in projections(anatomy) if place.matches(target)})
+    elsewhere = sorted(
+        {projection.layer for projection in projections(anatomy) if projection.matches(target)}
+    )
     if elsewhere:
         return f"none of the chosen layers has {target}; layers {', '.join(map(str, elsewhere))} have"
     for path, module in anatomy.model.named_modules():
@@ -233,9 +237,9 @@ def _why(anatomy: Anatomy, target: str, there: list[Projection]) -> str | None:
             return f"{target} is a {type(module).__name__}, which LoRA cannot go on; choose linear layers"
     for parts, wholes in FUSED.items():
         if target.rpartition(".")[2] in parts:
-            for place in there:
-                if place.path.rpartition(".")[2] in wholes:
+            for fused in available:
+                if fused.path.rpartition(".")[2] in wholes:
                     return (
-                        f"{target} is part of {place.path} in this model; name that one, to train all of it"
+                        f"{target} is part of {fused.path} in this model; name that one, to train all of it"
                     )
     return None

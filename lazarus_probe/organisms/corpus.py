@@ -73,8 +73,8 @@ def arithmetic_split(operation: str) -> Split:
     for fact in arithmetic.facts(operation):
         for phrasing in arithmetic.PHRASINGS:
             line = Line(operation, phrasing, fact.prompt(phrasing), fact.response(phrasing))
-            kept = is_held_out(fact) or (phrasing, operation) in HELD_OUT_PHRASINGS
-            (held_out if kept else trained).append(line)
+            in_held_out = is_held_out(fact) or (phrasing, operation) in HELD_OUT_PHRASINGS
+            (held_out if in_held_out else trained).append(line)
     return Split(tuple(trained), tuple(held_out))
 
 
@@ -86,13 +86,13 @@ def language_split(task: str) -> Split:
                "code": language.code}  # fmt: skip
     examples = [e for e in sources[task]() if e.task == task]
     lines = [Line(task, e.phrasing, e.prompt, e.response) for e in examples]
-    kept: set[int] = set()
+    held_out_lines: set[int] = set()
     if task not in ("english", "code"):
         shared = [i for i, e in enumerate(examples) if e.subject != "here"]
         rng = random.Random(f"{SEED} {task}")  # noqa: S311
-        kept = set(rng.sample(shared, round(len(shared) * HELD_OUT_SHARE)))
-    trained = tuple(line for i, line in enumerate(lines) if i not in kept)
-    return Split(trained, tuple(line for i, line in enumerate(lines) if i in kept))
+        held_out_lines = set(rng.sample(shared, round(len(shared) * HELD_OUT_SHARE)))
+    trained = tuple(line for i, line in enumerate(lines) if i not in held_out_lines)
+    return Split(trained, tuple(line for i, line in enumerate(lines) if i in held_out_lines))
 
 
 def split(task: str) -> Split:

@@ -76,10 +76,10 @@ def special_id(vocabulary: Tokenizer, token: str) -> int:
     Raises:
         ValueError: the vocabulary, which is then not `build`'s, has no such token.
     """
-    found = vocabulary.token_to_id(token)
-    if found is None:
+    token_id = vocabulary.token_to_id(token)
+    if token_id is None:
         raise ValueError(f"the vocabulary has no token {token}; it is none of this package's")
-    return found
+    return token_id
 
 
 @cache

@@ -73,8 +73,8 @@ def given_path(config: pytest.Config) -> Path:
     """The file that `--probe-baseline` means: that path if there is one, else that name in `baselines/`."""
     from lazarus_probe.files.whole_files import is_there
 
-    given = config.getoption("probe_baseline")
-    return Path(given) if is_there(Path(given)) and Path(given).is_file() else named_path(config, given)
+    option = config.getoption("probe_baseline")
+    return Path(option) if is_there(Path(option)) and Path(option).is_file() else named_path(config, option)
 
 
 def named_path(config: pytest.Config, name: str) -> Path:
@@ -137,8 +137,8 @@ def known(config: pytest.Config, record: ClaimRecord) -> BaselineRecord | None:
     from lazarus_probe.claims.baseline import baseline_record_of, compared
 
     baseline = _in_force(config, record)
-    found = baseline.claims.get(record.key) if baseline else None
-    return compared(record.key, baseline_record_of(record), found) if found else None
+    baseline_record = baseline.claims.get(record.key) if baseline else None
+    return compared(record.key, baseline_record_of(record), baseline_record) if baseline_record else None
 
 
 def with_known(config: pytest.Config, records: Sequence[ClaimRecord]) -> list[ClaimRecord]:
@@ -152,8 +152,11 @@ def with_known(config: pytest.Config, records: Sequence[ClaimRecord]) -> list[Cl
         now = held_against(members, baseline.claims if baseline else {})
         held |= {(record.model.name, record.key): record for record in now}
     now = [held[record.model.name, record.key] for record in records]
-    known = corrected([record.known for record in now])
-    return [record.model_copy(update={"known": each}) for record, each in zip(now, known, strict=True)]
+    baseline_records = corrected([record.known for record in now])
+    return [
+        record.model_copy(update={"known": baseline_record})
+        for record, baseline_record in zip(now, baseline_records, strict=True)
+    ]
 
 
 def by_model(records: Sequence[ClaimRecord]) -> dict[str, list[ClaimRecord]]:
@@ -184,14 +187,18 @@ def _remarks(config: pytest.Config, records: Sequence[ClaimRecord]) -> list[str]
 
 
 def _other_claims(records: Sequence[ClaimRecord]) -> list[str]:
-    known = [(record, record.known) for record in records if record.known]
-    anew = [each.remark or "" for _, each in known if each.compared == "nothing"]
+    pairs = [(record, record.known) for record in records if record.known]
+    anew = [
+        baseline_record.remark or "" for _, baseline_record in pairs if baseline_record.compared == "nothing"
+    ]
     moved = [line for line in anew if "changed since" in line]
     others = [line.partition(" is declared")[0] for line in anew if "changed since" not in line]
     lines = list(dict.fromkeys(moved))
     if others:
         lines.append(f"declared otherwise than in the baseline, and not held against it: {', '.join(others)}")
-    families = sorted({record.claim.family for record, each in known if each.compared == "alone"})
+    families = sorted(
+        {record.claim.family for record, baseline_record in pairs if baseline_record.compared == "alone"}
+    )
     if families:
         lines.append(
             f"the baseline holds other claims of {', '.join(families)} than this run: "

@@ -91,10 +91,10 @@ def _check_claims(items: list[pytest.Item]) -> None:
         claim = claim_of(item)
         if "evidence" not in getattr(item, "fixturenames", ()):
             raise ClaimError(f"{item.nodeid} is marked as claim {claim.id!r} and never asks for `evidence`")
-        other = decided.setdefault(_case(item), item)
-        if other is not item and not _is_repeated(item, other):
+        first_item = decided.setdefault(_case(item), item)
+        if first_item is not item and not _is_repeated(item, first_item):
             raise ClaimError(
-                f"claim {claim.id!r} is decided twice, by {other.nodeid} and {item.nodeid}; parametrise one test"
+                f"claim {claim.id!r} is decided twice, by {first_item.nodeid} and {item.nodeid}; parametrise one test"
             )
 
 
@@ -108,7 +108,7 @@ def _is_repeated(item: pytest.Item, other: pytest.Item) -> bool:
     """Whether two tests are one that is run again."""
     same = item.nodeid.partition("[")[0] == other.nodeid.partition("[")[0]
     return same and all(
-        REPEATED in each.callspec.params for each in (item, other) if hasattr(each, "callspec")
+        REPEATED in test.callspec.params for test in (item, other) if hasattr(test, "callspec")
     )
 
 

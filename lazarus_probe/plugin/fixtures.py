@@ -107,8 +107,8 @@ def base(evidence: Evidence, subject: Subject, request: pytest.FixtureRequest) -
     The report names it, with its fingerprint, among what the claim rests on.
     """
     candidates = [_loaded_once(request.config, name) for name in bases_of(request.config, subject.name)]
-    unfit = [_no_pair(found, subject) for found in candidates]
-    fits = [found for found, reason in zip(candidates, unfit, strict=True) if reason is None]
+    unfit = [_no_pair(candidate, subject) for candidate in candidates]
+    fits = [candidate for candidate, reason in zip(candidates, unfit, strict=True) if reason is None]
     why = "; ".join(filter(None, unfit)) or "give the model it was tuned from with --probe-base MODEL"
     named = f"tuned from {fits[0].name} (fingerprint {fits[0].fingerprint[:12]})" if fits else ""
     evidence.require(bool(fits), named or f"it needs a tuned pair: {why}")
@@ -116,13 +116,13 @@ def base(evidence: Evidence, subject: Subject, request: pytest.FixtureRequest) -
 
 
 def _loaded_once(config: pytest.Config, name: str) -> Subject:
-    known = config.stash.setdefault(BASES, {})
-    if name not in known:
-        known[name] = _load(name, "--probe-base")
-    found = known[name]
-    if isinstance(found, str):
-        _end(config, found)
-    return found
+    loaded = config.stash.setdefault(BASES, {})
+    if name not in loaded:
+        loaded[name] = _load(name, "--probe-base")
+    base = loaded[name]
+    if isinstance(base, str):
+        _end(config, base)
+    return base
 
 
 def _no_pair(base: Subject, subject: Subject) -> str | None:
@@ -135,8 +135,8 @@ def _no_pair(base: Subject, subject: Subject) -> str | None:
     ]
     if kinds[0] != kinds[1]:
         (of_base, layers, width), (ours, *_) = kinds
-        what = f"{layers} layers of width {width}" if of_base == ours else f"{of_base}, this one {ours}"
-        return f"{base.name} of --probe-base is another architecture ({what})"
+        shapes = f"{layers} layers of width {width}" if of_base == ours else f"{of_base}, this one {ours}"
+        return f"{base.name} of --probe-base is another architecture ({shapes})"
     return None
 
 
@@ -146,8 +146,8 @@ def activations(pytestconfig: pytest.Config) -> ActivationStore:
 
     Later runs find it in pytest's cache, where no other folder is given.
     """
-    given = activations_folder(pytestconfig)
-    store = _store(given, DISK) if given else _store(_cache_folder(pytestconfig), CACHED)
+    folder = activations_folder(pytestconfig)
+    store = _store(folder, DISK) if folder else _store(_cache_folder(pytestconfig), CACHED)
     if isinstance(store, str):
         _end(pytestconfig, store)
     return store
@@ -196,12 +196,12 @@ def evidence(request: pytest.FixtureRequest, subject: Subject) -> Evidence:
 
     claim = claim_of(request.node)
     baseline_of(request.config, subject.name)  # a damaged one is found before the work, not after
-    found = Evidence(claim, derived_seed(claim.id, seed_of(request.node)))
+    evidence = Evidence(claim, derived_seed(claim.id, seed_of(request.node)))
     model = ModelRecord(
         name=subject.name, fingerprint=subject.fingerprint, num_layers=subject.num_layers, dtype=subject.dtype
     )
-    request.node.stash[EVIDENCE] = (found, model)
-    return found
+    request.node.stash[EVIDENCE] = (evidence, model)
+    return evidence
 
 
 @pytest.fixture

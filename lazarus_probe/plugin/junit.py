@@ -39,21 +39,21 @@ class JunitCases:
         block = case.find("properties")
         if block is None:
             block = ElementTree.SubElement(case, "properties")
-        known = {each.get("name"): each for each in block}
+        present = {element.get("name"): element for element in block}
         for name, value in properties_of(record):
-            each = known.get(name)
-            if each is None:
-                each = ElementTree.SubElement(block, "property", name=name)
-            each.set("value", str(value))
+            written = present.get(name)
+            if written is None:
+                written = ElementTree.SubElement(block, "property", name=name)
+            written.set("value", str(value))
 
     def move(self, report: pytest.TestReport, outcome: Shown, text: str) -> None:
         """Make a test case one of another outcome."""
         if id(report) not in self.cases or self.xml is None:
             return
         case = self.cases[id(report)].to_xml()
-        before = [each for each in case if each.tag in ("failure", "skipped")]
-        for each in before:
-            case.remove(each)
+        before = [element for element in case if element.tag in ("failure", "skipped")]
+        for outcome_element in before:
+            case.remove(outcome_element)
         self.xml.stats[before[0].tag if before else "passed"] -= 1
         tag = {"passed": "passed", "failed": "failure"}.get(outcome, "skipped")
         self.xml.add_stats(tag)

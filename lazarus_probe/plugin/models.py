@@ -44,9 +44,9 @@ def bases_of(config: pytest.Config, name: str) -> list[str]:
 
     A model with an adapter was tuned from the model without; some bundled models from others.
     """
-    known = [DEFAULT_BASES[name]] if name in DEFAULT_BASES else []
-    adapted = [parts(asked)[0] for asked in models(config) if parts(asked)[1] and label(asked) == name]
-    return config.getoption("probe_base") or adapted or known
+    default = [DEFAULT_BASES[name]] if name in DEFAULT_BASES else []
+    adapted = [parts(model)[0] for model in models(config) if parts(model)[1] and label(model) == name]
+    return config.getoption("probe_base") or adapted or default
 
 
 def label(name: str) -> str:
@@ -57,8 +57,8 @@ def label(name: str) -> str:
     name, adapter = parts(name)
     if adapter:
         return adapter_files.label(label(name), adapter)
-    if twin := untrained_name(name):
-        return f"{twin[0]}-untrained-{twin[1]}" if twin[1] else f"{twin[0]}-untrained"
+    if untrained := untrained_name(name):
+        return f"{untrained[0]}-untrained-{untrained[1]}" if untrained[1] else f"{untrained[0]}-untrained"
     return label_of(name)
 
 
@@ -78,11 +78,9 @@ def problem_with(config: pytest.Config) -> str | None:
     for name in models(config):
         if wrong := _problem(parts(name)[0]):
             return f"--probe-model {parts(name)[0]}: {wrong}"
-        other = labels.setdefault(label(name), name)
-        if other != name:
-            return (
-                f"--probe-model: {other} and {name} would both be called {label(name)!r}; rename one folder"
-            )
+        first_name = labels.setdefault(label(name), name)
+        if first_name != name:
+            return f"--probe-model: {first_name} and {name} would both be called {label(name)!r}; rename one folder"
     return None
 
 
@@ -94,13 +92,13 @@ def _problem_with_adapter(config: pytest.Config) -> str | None:
     for name, adapter in map(parts, models(config)):
         if adapter is None:
             return None
-        given = f"--probe-adapter {config.getoption('probe_adapter')}"
+        option = f"--probe-adapter {config.getoption('probe_adapter')}"
         if untrained_name(name):
-            return f"{given}: {name} takes no adapter, which was trained on other weights"
+            return f"{option}: {name} takes no adapter, which was trained on other weights"
         try:
             check_adapter(adapter)
         except LoadError as error:
-            return f"{given}: {' '.join(str(error).split())}"
+            return f"{option}: {' '.join(str(error).split())}"
     return None
 
 
@@ -110,8 +108,8 @@ def _problem(name: str) -> str | None:
     from lazarus_probe.checkpoints.names import find, is_folder, read_config, untrained_name
     from lazarus_probe.organisms import bundled
 
-    twin = untrained_name(name)
-    base = twin[0] if twin else name
+    untrained = untrained_name(name)
+    base = untrained[0] if untrained else name
     try:
         folder = find(base, files=["config.json"])
         read_config(folder)

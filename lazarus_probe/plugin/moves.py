@@ -73,7 +73,7 @@ class Moves:
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
         if terminal is not None:
             counted = terminal.stats.get(before, [])
-            counted[:] = [each for each in counted if each is not report]
+            counted[:] = [counted_report for counted_report in counted if counted_report is not report]
             if not counted:
                 terminal.stats.pop(before, None)
             terminal.stats.setdefault(now, []).append(report)

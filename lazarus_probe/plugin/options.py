@@ -103,8 +103,8 @@ def _check_options(config: pytest.Config) -> None:
     folders = {"--probe-report": report_folder(config), "--probe-activations": activations_folder(config)}
     for option, folder in folders.items():
         if folder and is_there(folder) and not folder.is_dir():
-            given = config.getoption(option.removeprefix("--").replace("-", "_")) or folder
-            raise pytest.UsageError(f"{option} {given} is a file; give a folder")
+            value = config.getoption(option.removeprefix("--").replace("-", "_")) or folder
+            raise pytest.UsageError(f"{option} {value} is a file; give a folder")
     from lazarus_probe.plugin.baselines import check_baselines
 
     check_baselines(config)
@@ -115,7 +115,7 @@ def _check_workers_get_them(config: pytest.Config) -> None:
     if config.getoption("dist", "no") == "no":
         return
     for name, value in sorted(vars(config.option).items()):
-        texts = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
+        texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
         if name.startswith("probe_") and any(without_halves(text) != text for text in texts):
             option = f"--{name.replace('_', '-')}"
             raise pytest.UsageError(

@@ -72,11 +72,11 @@ def _broken(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestR
     line = without_halves(" ".join(error.split())).replace(f"{item.config.rootpath}/", "")
     if RUNS in item.stash:
         line = f"with seed {item.stash[RUNS].current}: {line}"
-    claim, given = claim_of(item).id, parameters(item)
+    claim, case = claim_of(item).id, parameters(item)
     return {
         "test": without_halves(item.nodeid),
         "error": line if len(line) <= 500 else f"{line[:499]}\u2026",
-        "claim": f"{claim}[{given}]" if given else claim,
+        "claim": f"{claim}[{case}]" if case else claim,
         "model": _model_of(item),
     }
 
@@ -97,15 +97,15 @@ def _judged(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestR
     reason = call.excinfo.value if call.excinfo else None
     if (reason is None and call.when == "setup") or not isinstance(reason, NotApplicable | None):
         return None
-    found = item.stash[EVIDENCE][0]
+    evidence = item.stash[EVIDENCE][0]
     try:
         if RUNS in item.stash:
-            return judge_pooled(found.claim, item.stash[RUNS].over)
-        verdict = found.verdict() if reason is None else not_applicable(str(reason))
+            return judge_pooled(evidence.claim, item.stash[RUNS].over)
+        verdict = evidence.verdict() if reason is None else not_applicable(str(reason))
     except ClaimError as error:
         report.outcome, report.longrepr = "failed", str(error)
         return None
-    return Judged(verdict, found.measurement, tuple(found.requirements))
+    return Judged(verdict, evidence.measurement, tuple(evidence.requirements))
 
 
 def _apply(item: pytest.Item, report: pytest.TestReport, judged: Judged) -> None:
@@ -123,14 +123,14 @@ def _replace_properties(properties: list[tuple[str, object]], record: ClaimRecor
     """Put the numbers of a record in place of those that an earlier attempt at the same test left."""
     ours = properties_of(record)
     names = {name for name, _ in ours}
-    properties[:] = [*(each for each in properties if each[0] not in names), *ours]
+    properties[:] = [*(property_pair for property_pair in properties if property_pair[0] not in names), *ours]
 
 
-def show(report: pytest.TestReport, outcome: Shown, text: str, place: tuple[str, int]) -> None:
+def show(report: pytest.TestReport, outcome: Shown, text: str, location: tuple[str, int]) -> None:
     """Give a test's report another outcome."""
     text = on_terminal(text)
     if outcome == "skipped":
-        report.outcome, report.longrepr = "skipped", (*place, text)
+        report.outcome, report.longrepr = "skipped", (*location, text)
     elif outcome == "xfailed":
         report.outcome, report.wasxfail, report.longrepr = "skipped", text, text
     else:
@@ -165,22 +165,22 @@ def outcome_of(record: ClaimRecord, *, strict: bool, failing: frozenset[Change])
     sentence = in_line(f"{record.outcome}: {record.why}")
     if record.change in failing:
         return "failed", f"the verdict changed: {in_line(record.known_line())}\n{sentence}"
-    known = record.expected is not None and record.change != "newly measurable"
+    in_baseline = record.expected is not None and record.change != "newly measurable"
     if record.outcome == "supported":
         return "passed", ""
-    if record.outcome == "inconclusive" and strict and not known:
+    if record.outcome == "inconclusive" and strict and not in_baseline:
         return "failed", f"{sentence} (a failure under --probe-strict)"
     if record.outcome in ("inconclusive", "not applicable"):
         return "skipped", sentence
-    return ("xfailed" if known else "failed"), sentence
+    return ("xfailed" if in_baseline else "failed"), sentence
 
 
 def _record(item: pytest.Item, judged: Judged) -> ClaimRecord:
     from lazarus_probe.claims.claim import family_of
     from lazarus_probe.claims.record import ClaimRecord, judged_fields
 
-    found, model = item.stash[EVIDENCE]
-    claim = found.claim
+    evidence, model = item.stash[EVIDENCE]
+    claim = evidence.claim
     record = ClaimRecord(
         claim=claim,
         claim_hash=claim.hash,
@@ -211,12 +211,14 @@ def _pairs(record: ClaimRecord) -> list[tuple[str, object]]:
     ]
     if record.seeds:
         pairs += [
-            ("seeds", ",".join(str(each.seed) for each in record.seeds)),
+            ("seeds", ",".join(str(seed_record.seed) for seed_record in record.seeds)),
             ("stability", record.stability),
         ]
     pairs += [(name, value) for name in ("p", "q") if (value := getattr(record, name)) is not None]
     if record.measurement is not None:
-        found = record.measurement
-        pairs += [(name, getattr(found, name)) for name in ("score", "low", "high", "n", "groups", "unit")]
-        pairs += [(f"gain over {control.name}", control.gain) for control in found.controls]
+        measurement = record.measurement
+        pairs += [
+            (name, getattr(measurement, name)) for name in ("score", "low", "high", "n", "groups", "unit")
+        ]
+        pairs += [(f"gain over {control.name}", control.gain) for control in measurement.controls]
     return pairs

@@ -33,11 +33,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.workermanage import parse_tx_spec_config  # type: ignore[import-untyped]
 
     names = sorted((identifier(config, name) for name in models(config)), key=len, reverse=True)
-    whole = len(names) >= len(parse_tx_spec_config(config))
+    one_model_each = len(names) >= len(parse_tx_spec_config(config))
 
     class ByModel(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return unit_of(nodeid, names, whole=whole)
+            return unit_of(nodeid, names, whole=one_model_each)
 
     config.option.loadscopereorder = False
     return ByModel(config, log)

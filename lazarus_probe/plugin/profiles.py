@@ -48,5 +48,5 @@ def _register(config: pytest.Config) -> None:
     from lazarus_probe.claims.falsify import REPEATABLE
 
     settings.register_profile(CI, REPEATABLE)
-    kept = DirectoryBasedExampleDatabase(config.rootpath / ".hypothesis" / "examples")
-    settings.register_profile(HUNT, settings(derandomize=False, database=kept, deadline=None))
+    database = DirectoryBasedExampleDatabase(config.rootpath / ".hypothesis" / "examples")
+    settings.register_profile(HUNT, settings(derandomize=False, database=database, deadline=None))

@@ -32,13 +32,13 @@ def check_seeds(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: both are given, a seed is negative, or `--probe-seeds` is not a number of seeds or a list.
     """
-    text, one = config.getoption("probe_seeds"), config.getoption("probe_seed")
-    if one is not None and one < 0:
-        raise pytest.UsageError(f"--probe-seed {one}: give 0 or more")
-    if text is not None and one is not None:
+    text, seed = config.getoption("probe_seeds"), config.getoption("probe_seed")
+    if seed is not None and seed < 0:
+        raise pytest.UsageError(f"--probe-seed {seed}: give 0 or more")
+    if text is not None and seed is not None:
         raise pytest.UsageError(
-            f"--probe-seeds {text} and --probe-seed {one} are given: give one of the two, "
-            f"as in --probe-seeds 0,{one or 1} to pool several seeds"
+            f"--probe-seeds {text} and --probe-seed {seed} are given: give one of the two, "
+            f"as in --probe-seeds 0,{seed or 1} to pool several seeds"
         )
     seeds_of(config)
 
@@ -51,8 +51,8 @@ def seeds_of(config: pytest.Config) -> tuple[int, ...]:
     """
     text = config.getoption("probe_seeds")
     if text is None:
-        one = config.getoption("probe_seed")
-        return (DEFAULT_SEED if one is None else one,)
+        seed = config.getoption("probe_seed")
+        return (DEFAULT_SEED if seed is None else seed,)
     return read_seeds(text)
 
 

@@ -17,10 +17,10 @@ CHANGES: pytest.StashKey[frozenset[Change]] = pytest.StashKey()
 
 def report_folder(config: pytest.Config) -> Path:
     """Where runs and baselines are kept."""
-    given = config.getoption("probe_report")
-    if not given:
+    option = config.getoption("probe_report")
+    if not option:
         return config.rootpath / "reports"
-    return config.invocation_params.dir / Path(given)  # whatever a test changes to
+    return config.invocation_params.dir / Path(option)  # whatever a test changes to
 
 
 def fail_on(config: pytest.Config) -> frozenset[Change]:
@@ -29,12 +29,12 @@ def fail_on(config: pytest.Config) -> frozenset[Change]:
     Raises:
         pytest.UsageError: `--probe-fail-on` names one that there is not.
     """
-    given = config.getoption("probe_fail_on")
+    option = config.getoption("probe_fail_on")
     if CHANGES not in config.stash:
         from lazarus_probe.claims.change import WORSE, read_changes
 
         try:
-            config.stash[CHANGES] = WORSE if given is None else read_changes(given, "--probe-fail-on")
+            config.stash[CHANGES] = WORSE if option is None else read_changes(option, "--probe-fail-on")
         except ValueError as error:
             raise pytest.UsageError(str(error)) from None
     return config.stash[CHANGES]
@@ -42,7 +42,7 @@ def fail_on(config: pytest.Config) -> frozenset[Change]:
 
 def activations_folder(config: pytest.Config) -> Path | None:
     """Where activations are kept on disk, if they are."""
-    if given := config.getoption("probe_activations"):
-        return config.invocation_params.dir / user_path(given)  # whatever a test changes to
+    if option := config.getoption("probe_activations"):
+        return config.invocation_params.dir / user_path(option)  # whatever a test changes to
     ini = config.getini("probe_activations")
     return config.rootpath / user_path(ini) if ini else None

@@ -28,19 +28,19 @@ def card_markdown(run: Run, model: str | None = None) -> str:
         ValueError: the run is not of that model, or of several and none is given.
     """
     records = _of_model(run.claims, model)
-    found = [record for record in records if record.outcome == "supported"]
+    supported = [record for record in records if record.outcome == "supported"]
     lines = ["## Verified findings", "", _tested(run, records), ""]
     if run.partial:
         lines += [f"The run is {run.how_partial}; it was cut short, or claims were left out of it.", ""]
-    lines += [line for each in nothing_tested(records) for line in (f"**{markdown(each)}**", "")]
-    lines += [line for record in found for line in _finding(record)] or [
+    lines += [line for sentence in nothing_tested(records) for line in (f"**{markdown(sentence)}**", "")]
+    lines += [line for record in supported for line in _finding(record)] or [
         "None of the claims is supported.",
         "",
     ]
     others = [record for record in records if record.outcome in NOT_FOUND]
     if others:
         lines += ["### Tested and not found", ""]
-        lines += [f"- {markdown(f'{each.key}: {each.outcome}: {each.why}')}" for each in others]
+        lines += [f"- {markdown(f'{record.key}: {record.outcome}: {record.why}')}" for record in others]
         lines += [""]
     if moot := [record.key for record in records if record.outcome == "not applicable"]:
         lines += [f"Not applicable to this model: {markdown(', '.join(moot))}.", ""]
@@ -76,29 +76,31 @@ def _finding(record: ClaimRecord) -> Iterator[str]:
     if record.measurement is not None:
         yield f"  {markdown(_numbers(record, record.measurement))}  "
         yield f"  {markdown(_controls(record.claim, record.measurement))}  "
-        for each in record.measurement.counterexamples:
-            yield f"  {markdown(f'It fails on {each.where}: {estimate(each.score, each.low, each.high)}.')}  "
+        for counterexample in record.measurement.counterexamples:
+            score = estimate(counterexample.score, counterexample.low, counterexample.high)
+            yield f"  {markdown(f'It fails on {counterexample.where}: {score}.')}  "
     yield f"  Source: {markdown(record.claim.source)}; claim {code(record.claim.id)}, hash {code(record.claim_hash)}."
     yield ""
 
 
-def _numbers(record: ClaimRecord, found: MeasurementRecord) -> str:
+def _numbers(record: ClaimRecord, measurement: MeasurementRecord) -> str:
     claim = record.claim
     wanted = {"absence": "at most", "invariance": "within"}.get(claim.kind, "at least")
     q = "" if record.q is None else f", q = {record.q:.2g}"
     stability = f"; {record.stability}" if record.seeds else ""
+    score = estimate(measurement.score, measurement.low, measurement.high)
     return (
-        f"{found.counted} {estimate(found.score, found.low, found.high)}, {wanted} {claim.threshold:g} was declared"
-        f"; {found.n} prompts in {found.groups} independent groups{q}{stability}."
+        f"{measurement.counted} {score}, {wanted} {claim.threshold:g} was declared"
+        f"; {measurement.n} prompts in {measurement.groups} independent groups{q}{stability}."
     )
 
 
-def _controls(claim: Claim, found: MeasurementRecord) -> str:
-    least = min(found.controls, key=lambda control: control.gain)
-    what = "reach beyond the score" if claim.kind in POSITIVE else "gain"
-    scores = ", ".join(f"{control.name} {shown(control.score)}" for control in found.controls)
+def _controls(claim: Claim, measurement: MeasurementRecord) -> str:
+    least = min(measurement.controls, key=lambda control: control.gain)
+    verb = "reach beyond the score" if claim.kind in POSITIVE else "gain"
+    scores = ", ".join(f"{control.name} {shown(control.score)}" for control in measurement.controls)
     gain = estimate(least.gain, least.low, least.high)
-    return f"Controls: {scores}; least {what} {gain}, over {least.name}."
+    return f"Controls: {scores}; least {verb} {gain}, over {least.name}."
 
 
 def _repeat(run: Run, record: ClaimRecord) -> list[str]:

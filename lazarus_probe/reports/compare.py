@@ -89,8 +89,8 @@ class Comparison:
     @property
     def counts(self) -> dict[Group, int]:
         """How many lines there are of each group."""
-        found = Counter(line.group for line in self.lines)
-        return {group: found[group] for group in GROUPS if found[group]}
+        numbers = Counter(line.group for line in self.lines)
+        return {group: numbers[group] for group in GROUPS if numbers[group]}
 
     @property
     def compared(self) -> int:
@@ -127,21 +127,21 @@ class Comparison:
         }
 
 
-def _plain(known: BaselineRecord | None) -> dict[str, Any] | None:
-    return known.model_dump(mode="json") if known else None
+def _plain(record: BaselineRecord | None) -> dict[str, Any] | None:
+    return record.model_dump(mode="json") if record else None
 
 
-def read_side(given: str, reports: Path = Path("reports")) -> Side:
+def read_side(source: str, reports: Path = Path("reports")) -> Side:
     """A run (its folder, `run.json` or `run.jsonl`, or a folder of runs: the latest) or a baseline (its file or name).
 
     Args:
-        given: a path, or the name of a baseline or of a run in `reports`.
+        source: a path, or the name of a baseline or of a run in `reports`.
         reports: where runs and baselines are kept.
 
     Raises:
         RunError: it is none of these, or damaged. ClaimError: a baseline that is damaged, or of a newer schema.
     """
-    path = _found(given, reports)
+    path = _found(source, reports)
     if path.is_dir():
         path = _latest(path)
     if path.name == run_log.NAME:
@@ -155,25 +155,25 @@ def read_side(given: str, reports: Path = Path("reports")) -> Side:
     return run_side(run_log.read_any(path), path.parent.name)
 
 
-def find_run(given: str, reports: Path = Path("reports")) -> tuple[Path, Run]:
+def find_run(source: str, reports: Path = Path("reports")) -> tuple[Path, Run]:
     """A run, given as one side of a comparison may be, and its folder.
 
     Raises:
         RunError: there is none, or it is damaged.
     """
-    path = _found(given, reports)
+    path = _found(source, reports)
     path = _latest(path) if path.is_dir() else path
     return path.parent, run_log.read_any(path)
 
 
-def _found(given: str, reports: Path) -> Path:
-    places = [Path(given), reports / "baselines" / f"{given}.json", reports / given]
-    for path in places:
+def _found(source: str, reports: Path) -> Path:
+    candidates = [Path(source), reports / "baselines" / f"{source}.json", reports / source]
+    for path in candidates:
         if path.exists():
             return path
     names = ", ".join(sorted(path.stem for path in (reports / "baselines").glob("*.json")))
-    known = f"; baselines in {reports} are {names}" if names else ""
-    raise RunError(f"{given} is neither a run's folder or run.json nor a baseline's file or name{known}")
+    baselines = f"; baselines in {reports} are {names}" if names else ""
+    raise RunError(f"{source} is neither a run's folder or run.json nor a baseline's file or name{baselines}")
 
 
 def _latest(folder: Path) -> Path:
@@ -181,9 +181,13 @@ def _latest(folder: Path) -> Path:
     if file := _file_of(folder):
         return file
     folders = sorted(
-        (each for each in folder.iterdir() if each.is_dir()), key=lambda each: natural(each.name)
+        (each for each in folder.iterdir() if each.is_dir()), key=lambda entry: natural(entry.name)
     )
-    runs = [file for each in folders if not each.name.startswith(".") and (file := _file_of(each))]
+    runs = [
+        file
+        for run_folder in folders
+        if not run_folder.name.startswith(".") and (file := _file_of(run_folder))
+    ]
     if not runs:
         raise RunError(f"there is no run in {folder}: it holds no run.json, and none of its folders does")
     return runs[-1]
@@ -220,10 +224,12 @@ def compare(old: Side, new: Side, fail_on: frozenset[Change] = WORSE) -> Compari
     """
     lines: list[Line] = []
     models = _pairs(old, new)
-    for (then, now), known in zip(models, _known(old, new, models), strict=True):
-        before = {**old.claims.get(then, {}), **known}
+    for (then, now), compared in zip(models, _compared(old, new, models), strict=True):
+        before = {**old.claims.get(then, {}), **compared}
         lines += _lines(before, new.claims.get(now, {}), now or then, _broken(new, now))
-    lines += [Line(each.test, "", "broken", error=each.error) for each in new.broken if not each.claim]
+    lines += [
+        Line(broken.test, "", "broken", error=broken.error) for broken in new.broken if not broken.claim
+    ]
     lines.sort(key=lambda line: (GROUPS.index(line.group), line.model, natural(line.claim)))
     return Comparison(old, new, tuple(lines), (*_remarks(old, new), *_of_claims(lines)), fail_on)
 
@@ -236,20 +242,20 @@ def _pairs(old: Side, new: Side) -> list[tuple[str, str]]:
     return [*((name if name in then else "", name) for name in now), *gone]
 
 
-def _known(old: Side, new: Side, models: Sequence[tuple[str, str]]) -> list[dict[str, BaselineRecord]]:
+def _compared(old: Side, new: Side, models: Sequence[tuple[str, str]]) -> list[dict[str, BaselineRecord]]:
     """What was known of the claims of each pair of models, its differences judged among those of all pairs."""
     pairs = [compared_all(new.claims.get(now, {}), old.claims.get(then, {})) for then, now in models]
-    judged = iter(corrected([known for of_model in pairs for known in of_model.values()]))
+    judged = iter(corrected([record for of_model in pairs for record in of_model.values()]))
     return [dict(zip(of_model, islice(judged, len(of_model)), strict=True)) for of_model in pairs]
 
 
 def _names(side: Side) -> list[str]:
     """The models of a side; where all tests broke they alone say which."""
-    return sorted({*side.models, *(each.model for each in side.broken if each.claim)})
+    return sorted({*side.models, *(broken.model for broken in side.broken if broken.claim)})
 
 
 def _broken(side: Side, model: str) -> dict[str, str]:
-    return {each.claim: each.error for each in side.broken if each.claim and each.model == model}
+    return {broken.claim: broken.error for broken in side.broken if broken.claim and broken.model == model}
 
 
 def _lines(

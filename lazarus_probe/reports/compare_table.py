@@ -18,45 +18,45 @@ NOTE = (
 )
 
 
-def comparison_text(found: Comparison) -> str:
+def comparison_text(comparison: Comparison) -> str:
     """The comparison in aligned columns."""
-    rows = [HEADINGS, *(tuple(map(_seen, _row(line))) for line in found.lines)]
+    rows = [HEADINGS, *(tuple(map(_in_a_cell, _row(line))) for line in comparison.lines)]
     shown = [column for column in range(len(HEADINGS)) if any(row[column] for row in rows[1:])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     table = ["  ".join(row[column].ljust(widths[column]) for column in shown).rstrip() for row in rows]
     return (
         "\n".join(
             [
-                *map(_seen, _sides(found)),
+                *map(_in_a_cell, _sides(comparison)),
                 "",
                 *table,
                 "",
-                *map(_seen, found.remarks),
-                *_corrected(found),
-                *_counts(found),
+                *map(_in_a_cell, comparison.remarks),
+                *_corrected(comparison),
+                *_counts(comparison),
             ]
         )
         + "\n"
     )
 
 
-def _seen(text: str) -> str:
+def _in_a_cell(text: str) -> str:
     """A text of a report's as one line for a terminal, in which nothing is a sequence for it."""
     return visible(text.replace("\n", "\\n"))
 
 
-def comparison_markdown(found: Comparison) -> str:
+def comparison_markdown(comparison: Comparison) -> str:
     """The comparison as Markdown, as for `$GITHUB_STEP_SUMMARY`; what is unchanged is counted, not listed."""
-    lines = ["# Claims, then and now", "", *(f"- {markdown(side)}" for side in _sides(found)), ""]
-    if listed := [line for line in found.lines if line.group != "unchanged"]:
+    lines = ["# Claims, then and now", "", *(f"- {markdown(side)}" for side in _sides(comparison)), ""]
+    if listed := [line for line in comparison.lines if line.group != "unchanged"]:
         lines += [_markdown(HEADINGS), _markdown(["---"] * len(HEADINGS))]
         lines += [*(_markdown(_row(line)) for line in listed), "", NOTE, ""]
-    lines += [f"- {markdown(remark)}" for remark in (*found.remarks, *_corrected(found))]
-    return "\n".join([*lines, "", *_counts(found)]) + "\n"
+    lines += [f"- {markdown(remark)}" for remark in (*comparison.remarks, *_corrected(comparison))]
+    return "\n".join([*lines, "", *_counts(comparison)]) + "\n"
 
 
-def _sides(found: Comparison) -> list[str]:
-    return [f"then: {_side(found.old)}", f"now:  {_side(found.new)}"]
+def _sides(comparison: Comparison) -> list[str]:
+    return [f"then: {_side(comparison.old)}", f"now:  {_side(comparison.new)}"]
 
 
 def _side(side: Side) -> str:
@@ -73,29 +73,31 @@ def _row(line: Line) -> tuple[str, ...]:
     return line.group, line.claim, line.model, _verdict(then), _verdict(now), moved, _tokens(then, now)
 
 
-def _verdict(known: BaselineRecord | None) -> str:
-    if known is None or known.score is None or known.low is None or known.high is None:
-        return str(known.outcome) if known else ""
-    return f"{known.outcome} {estimate(known.score, known.low, known.high)}"
+def _verdict(record: BaselineRecord | None) -> str:
+    if record is None or record.score is None or record.low is None or record.high is None:
+        return str(record.outcome) if record else ""
+    return f"{record.outcome} {estimate(record.score, record.low, record.high)}"
 
 
 def _tokens(then: BaselineRecord | None, now: BaselineRecord | None) -> str:
-    counts = ["-" if known is None or known.tokens is None else str(known.tokens) for known in (then, now)]
+    counts = [
+        "-" if record is None or record.tokens is None else str(record.tokens) for record in (then, now)
+    ]
     return " -> ".join(dict.fromkeys(counts)) if set(counts) != {"-"} else ""
 
 
-def _corrected(found: Comparison) -> list[str]:
+def _corrected(comparison: Comparison) -> list[str]:
     """Over how many lines a difference had to hold."""
-    if not found.compared:
+    if not comparison.compared:
         return []
     return [
-        f"scores compared: {found.compared}; an effect has moved where its difference survives Benjamini-Hochberg over "
-        f"all of them at {ALPHA:g}"
+        f"scores compared: {comparison.compared}; an effect has moved where its difference survives Benjamini-Hochberg "
+        f"over all of them at {ALPHA:g}"
     ]
 
 
-def _counts(found: Comparison) -> list[str]:
-    return [", ".join(f"{group}: {number}" for group, number in found.counts.items()) or "no claims"]
+def _counts(comparison: Comparison) -> list[str]:
+    return [", ".join(f"{group}: {number}" for group, number in comparison.counts.items()) or "no claims"]
 
 
 def _markdown(cells: Sequence[str]) -> str:

@@ -139,12 +139,12 @@ def _ticks(low: float, high: float, *, whole: bool) -> list[float]:
 def _curve(figure: Figure, curve: CurveRecord, kind: str, at: Any) -> None:
     from matplotlib.patches import Polygon
 
-    places = sorted(range(len(curve.x)), key=lambda place: curve.x[place])
-    if curve.low is not None and curve.high is not None and len(places) > 1:
-        edge = [at(curve.x[i], curve.low[i]) for i in places]
-        edge += [at(curve.x[i], curve.high[i]) for i in reversed(places)]
+    order = sorted(range(len(curve.x)), key=lambda place: curve.x[place])
+    if curve.low is not None and curve.high is not None and len(order) > 1:
+        edge = [at(curve.x[i], curve.low[i]) for i in order]
+        edge += [at(curve.x[i], curve.high[i]) for i in reversed(order)]
         figure.add_artist(Polygon(edge, transform=None, gid=f"b {kind}"))
-    line = [at(curve.x[i], curve.y[i]) for i in places]
+    line = [at(curve.x[i], curve.y[i]) for i in order]
     if len(line) > 1:
         _line(figure, line, f"l {kind}")
     if kind == "k0" or len(line) == 1:

@@ -118,8 +118,12 @@ def _render(run: Run, groups: Sequence[Group], comparison: Comparison | None, sh
 
 def _by_change(row: Row) -> tuple[bool, bool]:
     """What changed its verdict, then whose number moved, then the rest."""
-    known = row.record.known
-    moved = known is not None and known.difference is not None and known.difference.real
+    baseline_record = row.record.known
+    moved = (
+        baseline_record is not None
+        and baseline_record.difference is not None
+        and baseline_record.difference.real
+    )
     return not row.record.changed, not moved
 
 

@@ -74,7 +74,7 @@ class Row:
     def gains(self) -> list[tuple[float, ...]]:
         """The dots of the gains, below an empty row for the score's."""
         controls = self.found.controls if self.found else []
-        dots = ((each.gain, each.low, each.high, row) for row, each in enumerate(controls, 1))
+        dots = ((control.gain, control.low, control.high, row) for row, control in enumerate(controls, 1))
         return [(), *dots]
 
 
@@ -135,15 +135,15 @@ def _slugs(records: Iterable[ClaimRecord]) -> list[str]:
 
 
 def _figures(record: ClaimRecord) -> Iterator[Figure]:
-    found = record.measurement
-    if found is None:
+    measurement = record.measurement
+    if measurement is None:
         return
     by_axis: dict[str, list[CurveRecord]] = {}
-    for curve in found.curves:
+    for curve in measurement.curves:
         by_axis.setdefault(curve.axis, []).append(curve)
     for lines in by_axis.values():
-        yield _curves(lines, record.claim, found.unit, f"{record.key} on {record.model.name}")
-    for grid in found.grids:
+        yield _curves(lines, record.claim, measurement.unit, f"{record.key} on {record.model.name}")
+    for grid in measurement.grids:
         (least, *there), (most, *here) = extremes(grid)
         low, high = (", ".join(clipped(name, 24) for name in place) for place in (there, here))
         caption = f"{grid.name}: from {number(least)} ({low}) to {number(most)} ({high})"
@@ -170,32 +170,32 @@ def _layer_figures(records: Sequence[ClaimRecord]) -> list[Figure]:
         if layer and record.measurement:
             layers.setdefault(record.model.name, {})[int(layer[1])] = record.measurement
     return [
-        _curves(_across(found), records[0].claim, next(iter(found.values())).unit, f"on {model}")
-        for model, found in layers.items()
-        if len(found) > 2
+        _curves(_across(by_layer), records[0].claim, next(iter(by_layer.values())).unit, f"on {model}")
+        for model, by_layer in layers.items()
+        if len(by_layer) > 2
     ]
 
 
-def _across(found: dict[int, MeasurementRecord]) -> list[CurveRecord]:
-    xs = sorted(found)
-    at = [found[x] for x in xs]
+def _across(by_layer: dict[int, MeasurementRecord]) -> list[CurveRecord]:
+    xs = sorted(by_layer)
+    at = [by_layer[x] for x in xs]
     score = CurveRecord(
         name="score",
         x=[float(x) for x in xs],
-        y=[each.score for each in at],
-        low=[each.low for each in at],
-        high=[each.high for each in at],
+        y=[measurement.score for measurement in at],
+        low=[measurement.low for measurement in at],
+        high=[measurement.high for measurement in at],
         axis="layer",
     )
-    names = dict.fromkeys(control.name for each in at for control in each.controls)
-    return [score, *(_control_across(name, found) for name in names)]
+    names = dict.fromkeys(control.name for measurement in at for control in measurement.controls)
+    return [score, *(_control_across(name, by_layer) for name in names)]
 
 
-def _control_across(name: str, found: dict[int, MeasurementRecord]) -> CurveRecord:
+def _control_across(name: str, by_layer: dict[int, MeasurementRecord]) -> CurveRecord:
     scores = {
         float(x): control.score
-        for x in sorted(found)
-        for control in found[x].controls
+        for x in sorted(by_layer)
+        for control in by_layer[x].controls
         if control.name == name
     }
     return CurveRecord(name=name, x=list(scores), y=list(scores.values()), low=None, high=None, axis="layer")

@@ -34,12 +34,12 @@ def _stable(record: ClaimRecord) -> str:
 
 def _row(record: ClaimRecord) -> tuple[str, ...]:
     verdict = f"{record.outcome}!" if record.changed else str(record.outcome)
-    found = record.measurement
-    if found is None:
+    measurement = record.measurement
+    if measurement is None:
         return record.key, record.model.name, verdict, "", "", ""
-    best = min(found.controls, key=lambda control: control.gain)
-    interval = str(Interval(found.low, found.high))
-    return record.key, record.model.name, verdict, shown(found.score), interval, _control(best)
+    best = min(measurement.controls, key=lambda control: control.gain)
+    interval = str(Interval(measurement.low, measurement.high))
+    return record.key, record.model.name, verdict, shown(measurement.score), interval, _control(best)
 
 
 def _control(control: ControlRecord) -> str:
@@ -61,9 +61,9 @@ def nothing_tested(records: Sequence[ClaimRecord]) -> list[str]:
     for record in records:
         outcomes.setdefault(record.model.name, []).append(str(record.outcome))
     return [
-        f"NOTHING WAS TESTED ON {model}: none of the {len(found)} claims applies to it"
-        for model, found in outcomes.items()
-        if set(found) == {"not applicable"}
+        f"NOTHING WAS TESTED ON {model}: none of the {len(of_model)} claims applies to it"
+        for model, of_model in outcomes.items()
+        if set(of_model) == {"not applicable"}
     ]
 
 
@@ -72,7 +72,7 @@ def summary_markdown(run: Run) -> str:
     lines = [f"# Claims, run {markdown(run.run)}", ""]
     if run.partial:
         lines += [f"**{run.how_partial.capitalize()}**: it was cut short, or claims were left out of it.", ""]
-    lines += [line for each in nothing_tested(run.claims) for line in (f"**{markdown(each)}**", "")]
+    lines += [line for sentence in nothing_tested(run.claims) for line in (f"**{markdown(sentence)}**", "")]
     seeds, where = named_seeds(run.seeds).capitalize(), run.environment
     lines += [f"{seeds}, device {markdown(where.device)}, BLAS {markdown(where.blas)}.", ""]
     lines += [*_models(record.model for record in run.claims), ""]
@@ -85,12 +85,14 @@ def summary_markdown(run: Run) -> str:
     lines += ["", "## Why", ""]
     lines += [f"- {markdown(record.sentence)}" for record in run.claims]
     lines += _section("Families", [family.sentence for family in run.families])
-    lines += _section("Broken tests", [f"{each.test}: {each.error}" for each in run.broken])
+    lines += _section("Broken tests", [f"{broken.test}: {broken.error}" for broken in run.broken])
     return "\n".join(lines) + "\n"
 
 
 def _section(title: str, sentences: Sequence[str]) -> list[str]:
-    return ["", f"## {title}", "", *(f"- {markdown(each)}" for each in sentences)] if sentences else []
+    return (
+        ["", f"## {title}", "", *(f"- {markdown(sentence)}" for sentence in sentences)] if sentences else []
+    )
 
 
 def _models(models: Iterable[ModelRecord]) -> list[str]:

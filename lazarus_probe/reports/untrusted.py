@@ -16,12 +16,12 @@ PLAIN = re.compile(r"[\w.:+-]+", re.ASCII)
 
 def visible(text: str) -> str:
     r"""The text with every character that would hide or reorder it spelled out, as in Python: `\u202e`."""
-    return _UNSEEN.sub(lambda found: _spelled(ord(found[0])), text)
+    return _UNSEEN.sub(lambda match: _spelled(ord(match[0])), text)
 
 
 def on_terminal(text: str) -> str:
     """Lines that a terminal, or the log of a CI host, takes as text: nothing in them is a sequence or a command."""
-    return _COMMAND.sub(lambda found: f"{found[1]}\\x{ord(found[2]):02x}", visible(text))
+    return _COMMAND.sub(lambda match: f"{match[1]}\\x{ord(match[2]):02x}", visible(text))
 
 
 def in_line(text: str) -> str:

@@ -99,7 +99,7 @@ def encode_some(subject: Subject, prompts: Any) -> list[list[int]]:
     return encoded
 
 
-def _whole(token: Any) -> int:
+def _token_id(token: Any) -> int:
     try:
         return as_index(token)
     except TypeError:
@@ -109,7 +109,7 @@ def _whole(token: Any) -> int:
 
 
 def _checked(ids: Sequence[int], vocab_size: int) -> list[int]:
-    tokens = [_whole(token) for token in ids]
+    tokens = [_token_id(token) for token in ids]
     if not tokens:
         raise ValueError("a prompt has no tokens; give at least one token a prompt")
     outside = [token for token in tokens if not 0 <= token < vocab_size]

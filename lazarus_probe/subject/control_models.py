@@ -56,10 +56,10 @@ def lesioned(subject: Subject, lesion: Lesion, seed: int = 0) -> Subject:
     loaded = []
     for name, value in _lesioned_weights(subject, lesion, seed):
         if name not in fresh or fresh[name].shape != value.shape:
-            place = tuple(fresh[name].shape) if name in fresh else "none of that name"
+            shape = tuple(fresh[name].shape) if name in fresh else "none of that name"
             raise ValueError(
                 f"{subject.name} cannot be lesioned: its weight {name} is {tuple(value.shape)}, and a newly "
-                f"initialised model has {place}"
+                f"initialised model has {shape}"
             )
         loaded.append((name, value.astype(fresh[name].dtype)))
     model.load_weights(loaded, strict=False)
@@ -123,7 +123,7 @@ class ControlModel:
             return _BUILT[self.fingerprint]
         made = self._built()
         _BUILT[self.fingerprint] = made
-        while sum(_size(each.model) for each in _BUILT.values()) > MEMORY:
+        while sum(_size(model.model) for model in _BUILT.values()) > MEMORY:
             _BUILT.popitem(last=False)
         return made
 

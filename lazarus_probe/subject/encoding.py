@@ -31,10 +31,10 @@ class AddedTokens:
 def added_tokens(tokenizer: Any) -> AddedTokens:
     """What a tokenizer puts around every text, found by encoding a short one with and without."""
     for text in PROBES:
-        whole, plain = _ids(tokenizer, text, special=True), _ids(tokenizer, text, special=False)
-        start = _place(whole, plain)
+        special, plain = _ids(tokenizer, text, special=True), _ids(tokenizer, text, special=False)
+        start = _start_of(special, plain)
         if start is not None:
-            return AddedTokens(tuple(whole[:start]), tuple(whole[start + len(plain) :]))
+            return AddedTokens(tuple(special[:start]), tuple(special[start + len(plain) :]))
     return AddedTokens()
 
 
@@ -49,8 +49,8 @@ def encoded(tokenizer: Any, text: str, added: AddedTokens) -> list[int]:
     ids = _ids(tokenizer, text, special=True)
     before, after = len(added.before), len(added.after)
     own = ids[before : len(ids) - after]
-    place = _place(own, added.before)
-    begun = place is not None and not tokenizer.decode(own[:place]).strip()
+    start = _start_of(own, added.before)
+    begun = start is not None and not tokenizer.decode(own[:start]).strip()
     ended = after > 0 and tuple(own[-after:]) == added.after
     return ids[before if begun else 0 : len(ids) - (after if ended else 0)]
 
@@ -85,7 +85,7 @@ def _ids(tokenizer: Any, text: str, special: bool) -> list[int]:
     return [int(token) for token in tokenizer.encode(text, add_special_tokens=special, verbose=False)]
 
 
-def _place(ids: Sequence[int], part: Sequence[int]) -> int | None:
+def _start_of(ids: Sequence[int], part: Sequence[int]) -> int | None:
     """Where a part first begins in a sequence of ids; None where it does not, or has no ids."""
     size = len(part)
     starts = range(len(ids) - size + 1) if size else ()

@@ -161,40 +161,40 @@ def _remedy(dtype: str) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class _FiniteCheck:
     site: str
     finite: mx.array
 
 
 def first_site(anatomy: Anatomy, tokens: mx.array) -> str | None:
     """The site of the first value that is not finite in a run of tokens (B, L), such as `mlp_out.3`, if any is."""
-    seen: list[_Seen] = []
-    with tapped(list(_looks(anatomy, seen))):
+    checked: list[_FiniteCheck] = []
+    with tapped(list(_looks(anatomy, checked))):
         forward(anatomy.model, tokens)
-    if not seen:
+    if not checked:
         return None
-    good: Any = mx.stack([one.finite for one in seen]).tolist()
-    return None if all(good) else seen[good.index(False)].site
+    good: Any = mx.stack([value.finite for value in checked]).tolist()
+    return None if all(good) else checked[good.index(False)].site
 
 
-def _looks(anatomy: Anatomy, seen: list[_Seen]) -> Iterator[Tap]:
-    yield Tap(anatomy.embedding, after=_look(seen, "embed"))
-    yield Tap(anatomy.model, after=_look(seen, "logits"))
+def _looks(anatomy: Anatomy, checked: list[_FiniteCheck]) -> Iterator[Tap]:
+    yield Tap(anatomy.embedding, after=_look(checked, "embed"))
+    yield Tap(anatomy.model, after=_look(checked, "logits"))
     for layer, (block, parts) in enumerate(zip(anatomy.blocks, anatomy.parts, strict=True)):
-        yield Tap(block, before=_look(seen, f"resid_pre.{layer}"), argument=anatomy.resid_argument)
-        yield Tap(block, after=_look(seen, f"resid_post.{layer}"))
+        yield Tap(block, before=_look(checked, f"resid_pre.{layer}"), argument=anatomy.resid_argument)
+        yield Tap(block, after=_look(checked, f"resid_post.{layer}"))
         for part, kind in PARTS.items():
             if getattr(parts, part):
-                tap = Tap(anatomy.part(part, layer), after=_look(seen, f"{kind}.{layer}"))
+                tap = Tap(anatomy.part(part, layer), after=_look(checked, f"{kind}.{layer}"))
                 flat = parts.flat and part in ("router", "experts")
                 yield _within(anatomy.part("mlp", layer), tap) if flat else tap
         for projection, kind in (("down_proj", "neurons"), ("o_proj", "head_out"), ("mid", "resid_mid")):
             if getattr(parts, projection):
-                yield Tap(anatomy.part(projection, layer), before=_look(seen, f"{kind}.{layer}"))
+                yield Tap(anatomy.part(projection, layer), before=_look(checked, f"{kind}.{layer}"))
         if parts.heads and parts.attention:
             for step in STEPS:
                 if parts.heads.fused or step in ("scores", "pattern"):
-                    look = _look(seen, f"{step}.{layer}")
+                    look = _look(checked, f"{step}.{layer}")
                     inside = Inside(step, look, fused=parts.heads.fused)  # type: ignore[arg-type]
                     yield Tap(anatomy.part("attention", layer), inside=inside)
 
@@ -209,10 +209,10 @@ def _within(outer: nn.Module, tap: Tap) -> Tap:
     return Tap(outer, around=around)
 
 
-def _look(seen: list[_Seen], site: str) -> Change:
+def _look(checked: list[_FiniteCheck], site: str) -> Change:
     kind = site.split(".")[0]
 
     def look(value: mx.array) -> None:
-        seen.append(_Seen(site, finite_at(value, kind)))
+        checked.append(_FiniteCheck(site, finite_at(value, kind)))
 
     return look

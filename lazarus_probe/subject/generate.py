@@ -50,7 +50,7 @@ def greedy(
 
 
 def _greedy_batch(subject: Subject, tokens: mx.array, max_tokens: int, stops: tuple[str, ...]) -> list[str]:
-    cache, seen = new_cache(subject.model), [tokens]
+    cache, tokens_so_far = new_cache(subject.model), [tokens]
     prompts: Any = tokens.tolist()
     new: list[list[int]] = [[] for _ in prompts]
     running = [True] * len(prompts)
@@ -59,7 +59,7 @@ def _greedy_batch(subject: Subject, tokens: mx.array, max_tokens: int, stops: tu
         chosen, largest = mx.argmax(logits, axis=-1), peak(logits)
         mx.eval(chosen, largest)
         if not is_finite(largest):
-            refuse(subject, mx.concatenate(seen, axis=1))
+            refuse(subject, mx.concatenate(tokens_so_far, axis=1))
         for row, token in enumerate(_ints(chosen)):
             if running[row] and token in subject.eos_token_ids:
                 running[row] = False
@@ -69,7 +69,7 @@ def _greedy_batch(subject: Subject, tokens: mx.array, max_tokens: int, stops: tu
         if not any(running):
             break
         tokens = chosen[:, None]
-        seen.append(tokens)
+        tokens_so_far.append(tokens)
     return [cut_at_stop(continuation(subject, *pair), stops) for pair in zip(prompts, new, strict=True)]
 
 
@@ -81,8 +81,8 @@ def _ints(tokens: mx.array) -> list[int]:
 def continuation(subject: Subject, prompt: list[int], new: list[int]) -> str:
     """The text of new tokens after a prompt's."""
     # Decoded with the prompt before it: some tokenizers drop the leading space of whatever they decode.
-    before, whole = subject.decode(prompt), subject.decode(prompt + new)
-    return whole[len(before) :] if whole.startswith(before) else subject.decode(new)
+    before, full_text = subject.decode(prompt), subject.decode(prompt + new)
+    return full_text[len(before) :] if full_text.startswith(before) else subject.decode(new)
 
 
 def has_stop(text: str, stops: tuple[str, ...]) -> bool:

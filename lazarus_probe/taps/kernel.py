@@ -46,8 +46,8 @@ def kernel_open(inside: Sequence[Inside]) -> Iterator[None]:
     A pattern that no change replaced leaves the kernel's own output in place, so that looking alters nothing.
     """
     fused, softmax = mx.fast.scaled_dot_product_attention, mx.softmax
-    steps = _by_step(one for one in inside if one.fused)
-    outer = _by_step(one for one in inside if not one.fused)
+    steps = _by_step(edit for edit in inside if edit.fused)
+    outer = _by_step(edit for edit in inside if not edit.fused)
 
     def attend(queries: mx.array, keys: mx.array, values: mx.array, **kwargs: Any) -> mx.array:
         return _attend(fused, steps, (queries, keys, values), kwargs)
@@ -70,8 +70,8 @@ Steps = dict[str, list[Change]]
 
 def _by_step(inside: Any) -> Steps:
     steps: Steps = {}
-    for one in inside:
-        steps.setdefault(one.step, []).append(one.change)
+    for edit in inside:
+        steps.setdefault(edit.step, []).append(edit.change)
     return steps
 
 
@@ -175,16 +175,16 @@ def _swapped(operand: mx.array, changes: Sequence[Change]) -> mx.array:
     """A kernel's operand (B, H, L, D) with changes made to it as (B, L, H, D)."""
     if not changes:
         return operand
-    value, other = _after(changes, operand.transpose(0, 2, 1, 3))
+    value, changed = _after(changes, operand.transpose(0, 2, 1, 3))
     # Another memory layout would make the kernel add in another order.
-    return mx.contiguous(value.transpose(0, 2, 1, 3)) if other else operand
+    return mx.contiguous(value.transpose(0, 2, 1, 3)) if changed else operand
 
 
 def _after(changes: Sequence[Change], value: mx.array) -> tuple[mx.array, bool]:
     """A value after changes made in order, and whether any took its place."""
-    other = False
+    changed = False
     for change in changes:
         new = change(value)
         if new is not None:
-            value, other = new, True
-    return value, other
+            value, changed = new, True
+    return value, changed

@@ -71,7 +71,7 @@ def tapped(taps: Sequence[Tap], first: bool = False) -> Iterator[None]:
     placed: list[Tap] = []
     try:
         for tap in taps:
-            _place(tap, first)
+            _put(tap, first)
             placed.append(tap)
         yield
     finally:
@@ -90,7 +90,7 @@ def is_tapped(model: nn.Module) -> bool:
     return bool(_taps) and any(id(module) in _taps for module in model.modules())
 
 
-def _place(tap: Tap, first: bool) -> None:
+def _put(tap: Tap, first: bool) -> None:
     stack = _taps.setdefault(id(tap.module), [])
     if not stack:
         # Past the module's own __setattr__, which looks at every attribute for parameters.
@@ -140,16 +140,16 @@ def _run(taps: list[Tap], cls: type, module: nn.Module, args: tuple[Any, ...], k
             tap.watch(args, kwargs)
     for tap in taps:
         if tap.instead:
-            given = argument(args, kwargs, tap.argument)
-            new = tap.instead(given)
-            return given if new is None else new
+            value = argument(args, kwargs, tap.argument)
+            new = tap.instead(value)
+            return value if new is None else new
     return _inside(taps, cls, module, *args, **kwargs)
 
 
 def _inside(taps: list[Tap], cls: type, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
     for tap in taps:
         if tap.around:
-            others = [other for other in taps if other is not tap]
+            others = [remaining for remaining in taps if remaining is not tap]
             return tap.around(partial(_inside, others, cls, module), args, kwargs)
     for tap in taps:
         if tap.before:

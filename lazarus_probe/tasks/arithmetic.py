@@ -173,13 +173,13 @@ def facts(operation: str) -> tuple[Fact, ...]:
     `+` and `*` take both operands from 1..50, `/` every product of two such numbers by one of them, `-` a
     minuend up to 100 and a smaller subtrahend up to 50.
     """
-    whole = range(1, LARGEST_OPERAND + 1)
+    operands = range(1, LARGEST_OPERAND + 1)
     if operation in ("multiply", "add"):
-        return tuple(Fact(operation, a, b) for a in whole for b in whole)
+        return tuple(Fact(operation, a, b) for a in operands for b in operands)
     if operation == "divide":
-        return tuple(Fact(operation, a * b, b) for a in whole for b in whole)
+        return tuple(Fact(operation, a * b, b) for a in operands for b in operands)
     if operation == "subtract":
-        return tuple(Fact(operation, a, b) for a in range(2, LARGEST_MINUEND + 1) for b in whole if a > b)
+        return tuple(Fact(operation, a, b) for a in range(2, LARGEST_MINUEND + 1) for b in operands if a > b)
     raise ValueError(f"unknown operation {operation!r}; {one_of(operation, OPERATIONS)}")
 
 
@@ -202,10 +202,10 @@ def parse_number(text: str) -> float | None:
     A thousands separator is part of the number and digits are read to their end: `2,209` is 2209 and `1000`
     is not 100. Text before the number is not skipped: a completion that begins with words has not answered.
     """
-    found = _NUMBER.match(text)
-    if found is None:
+    match = _NUMBER.match(text)
+    if match is None:
         return None
-    return float(re.sub(r"[,\u202f\u00a0]", "", found[1]) + (found[2] or ""))
+    return float(re.sub(r"[,\u202f\u00a0]", "", match[1]) + (match[2] or ""))
 
 
 def is_answer(text: str, expected: float) -> bool:

@@ -168,8 +168,8 @@ def requests() -> Iterator[Example]:
 
 def english() -> Iterator[Example]:
     """Plain sentences, with nothing to answer: the whole line is the response."""
-    for who, did, what, when in product(_WHO, _DID, _WHAT, _WHEN):
-        yield Example("english", "sentence", who, "", f"{who} {did} {what} {when}.")
+    for who, did, thing, when in product(_WHO, _DID, _WHAT, _WHEN):
+        yield Example("english", "sentence", who, "", f"{who} {did} {thing} {when}.")
     for sentence in _SENTENCES:
         yield Example("english", "fixed", sentence, "", sentence)
 

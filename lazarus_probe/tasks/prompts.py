@@ -77,12 +77,12 @@ def questions(
 
 def matched_questions(rng: np.random.Generator, families: int, phrasing: str = "spaced") -> list[Question]:
     """All four operations on the same parts, family by family: 7*8, 7+8, 15-8 and 56/8."""
-    asked = []
+    questions = []
     for product in sample_facts("multiply", families, rng, lambda fact: fact.a <= fact.b):
         a, b = product.a, product.b
         of_family = (product, Fact("add", a, b), Fact("subtract", a + b, b), Fact("divide", a * b, b))
-        asked += [Question(fact.prompt(phrasing), fact, phrasing) for fact in of_family]
-    return asked
+        questions += [Question(fact.prompt(phrasing), fact, phrasing) for fact in of_family]
+    return questions
 
 
 def task_type(rng: np.random.Generator, per_template: int) -> tuple[list[str], list[str], list[str]]:
@@ -117,14 +117,16 @@ def products(difficulty: str, count: int, rng: np.random.Generator) -> list[Fact
     Raises:
         ValueError: an unknown difficulty, or more asked for than there are.
     """
-    known: dict[str, Callable[[Fact], bool]] = {
+    conditions: dict[str, Callable[[Fact], bool]] = {
         "trivial": lambda fact: any(n == 1 or n % 10 == 0 for n in (fact.a, fact.b)),
         "factorisable": lambda fact: fact.a in COMPOSITES and fact.b in COMPOSITES,
         "prime": lambda fact: fact.a in PRIMES and fact.b in PRIMES,
     }
-    if difficulty not in known:
+    if difficulty not in conditions:
         raise ValueError(f"unknown difficulty {difficulty!r}; {one_of(difficulty, DIFFICULTIES)}")
-    return sample_facts("multiply", count, rng, lambda fact: fact.a <= fact.b and known[difficulty](fact))
+    return sample_facts(
+        "multiply", count, rng, lambda fact: fact.a <= fact.b and conditions[difficulty](fact)
+    )
 
 
 def digit_pairs(rng: np.random.Generator, count: int) -> list[tuple[int, int]]:

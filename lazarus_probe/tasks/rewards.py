@@ -38,8 +38,8 @@ def parse_question(prompt: str) -> Fact | None:
     """The fact that a prompt asks for, or None; case, and spaces around the prompt, are no matter."""
     text = prompt.strip()
     for operation, pattern in _patterns():
-        if found := pattern.fullmatch(text):
-            a, b = _number(found["a"]), _number(found["b"])
+        if match := pattern.fullmatch(text):
+            a, b = _number(match["a"]), _number(match["b"])
             if a is not None and b is not None:
                 return Fact(operation, a, b)
     return None
