@@ -140,6 +140,12 @@ def read_side(given: str, reports: Path = Path("reports")) -> Side:
 
     Raises:
         RunError: it is none of these, or damaged. ClaimError: a baseline that is damaged, or of a newer schema.
+
+    Example:
+        >>> from lazarus_probe.reports import read_side
+        >>> side = read_side("after")
+        >>> side.seeds, list(side.models)
+        ((0,), ['organism'])
     """
     path = _found(given, reports)
     if path.is_dir():
@@ -160,6 +166,12 @@ def find_run(given: str, reports: Path = Path("reports")) -> tuple[Path, Run]:
 
     Raises:
         RunError: there is none, or it is damaged.
+
+    Example:
+        >>> from lazarus_probe.reports import find_run
+        >>> folder, run = find_run("after")  # a name in reports/, or a path
+        >>> folder.name, len(run.claims)
+        ('after', 3)
     """
     path = _found(given, reports)
     path = _latest(path) if path.is_dir() else path
@@ -210,13 +222,19 @@ def baseline_side(baseline: Baseline, name: str) -> Side:
     return Side(name, baseline.seeds, baseline.package, "", models, {baseline.model: baseline.claims})
 
 
-def compare(old: Side, new: Side, fail_on: frozenset[Change] = WORSE) -> Comparison:
+def compare_runs(old: Side, new: Side, fail_on: frozenset[Change] = WORSE) -> Comparison:
     """Hold what the claims came to against what they came to before.
 
     Models are matched by name; two sides of one model each are two versions of it, whatever they are called. The
     interval of a difference is that of two independent estimates: where both sides met the same prompts a paired
     one would be narrower, but no report keeps what each prompt came to. Which differences are real is judged over all
     lines at once; see `corrected`.
+
+    Example:
+        >>> from lazarus_probe.reports import compare_runs, read_side
+        >>> comparison = compare_runs(read_side("before"), read_side("after"))
+        >>> comparison.counts, comparison.code
+        ({'unchanged': 3}, 0)
     """
     lines: list[Line] = []
     models = _pairs(old, new)
