@@ -131,11 +131,11 @@ def _plain(known: BaselineRecord | None) -> dict[str, Any] | None:
     return known.model_dump(mode="json") if known else None
 
 
-def read_side(given: str, reports: Path = Path("reports")) -> Side:
+def read_side(name: str, reports: Path = Path("reports")) -> Side:
     """A run (its folder, `run.json` or `run.jsonl`, or a folder of runs: the latest) or a baseline (its file or name).
 
     Args:
-        given: a path, or the name of a baseline or of a run in `reports`.
+        name: a path, or the name of a baseline or of a run in `reports`.
         reports: where runs and baselines are kept.
 
     Raises:
@@ -147,7 +147,7 @@ def read_side(given: str, reports: Path = Path("reports")) -> Side:
         >>> side.seeds, list(side.models)
         ((0,), ['organism'])
     """
-    path = _found(given, reports)
+    path = _locate(name, reports)
     if path.is_dir():
         path = _latest(path)
     if path.name == run_log.NAME:
@@ -161,7 +161,7 @@ def read_side(given: str, reports: Path = Path("reports")) -> Side:
     return run_side(run_log.read_any(path), path.parent.name)
 
 
-def find_run(given: str, reports: Path = Path("reports")) -> tuple[Path, Run]:
+def find_run(name: str, reports: Path = Path("reports")) -> tuple[Path, Run]:
     """A run, given as one side of a comparison may be, and its folder.
 
     Raises:
@@ -173,19 +173,19 @@ def find_run(given: str, reports: Path = Path("reports")) -> tuple[Path, Run]:
         >>> folder.name, len(run.claims)
         ('after', 3)
     """
-    path = _found(given, reports)
+    path = _locate(name, reports)
     path = _latest(path) if path.is_dir() else path
     return path.parent, run_log.read_any(path)
 
 
-def _found(given: str, reports: Path) -> Path:
-    places = [Path(given), reports / "baselines" / f"{given}.json", reports / given]
+def _locate(name: str, reports: Path) -> Path:
+    places = [Path(name), reports / "baselines" / f"{name}.json", reports / name]
     for path in places:
         if path.exists():
             return path
     names = ", ".join(sorted(path.stem for path in (reports / "baselines").glob("*.json")))
     known = f"; baselines in {reports} are {names}" if names else ""
-    raise RunError(f"{given} is neither a run's folder or run.json nor a baseline's file or name{known}")
+    raise RunError(f"{name} is neither a run's folder or run.json nor a baseline's file or name{known}")
 
 
 def _latest(folder: Path) -> Path:

@@ -72,6 +72,14 @@ def logit_lens(
     Raises:
         ValueError: no prompts, no layers, or "mean": a mean of residual streams is the state of no token.
         IndexError: a layer or position that does not exist.
+
+    Example:
+        >>> from lazarus_probe import logit_lens
+        >>> lens = logit_lens(subject, ["7*8=", "6*9="])
+        >>> lens.top_tokens().shape  # (prompts, layers, k)
+        (2, 8, 1)
+        >>> subject.decode(lens.top_tokens()[0, -1])
+        '56'
     """
     if position == "mean":
         raise ValueError("the lens reads one position; give 'last', a position, or one position a prompt")
