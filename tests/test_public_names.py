@@ -81,6 +81,25 @@ def test_about_as_many_names_as_one_remembers():
     assert 20 <= len(lazarus_probe.__all__) <= 30
 
 
+def test_names_that_shadow_a_users_are_in_two_modules_alone():
+    """`values`, `keys` or `mean` are offered by `sites` and `interventions`, and by no other public module."""
+    shadowing = {
+        "embed",
+        "keys",
+        "logits",
+        "mean",
+        "noise",
+        "pattern",
+        "queries",
+        "scale",
+        "scores",
+        "values",
+    }
+    modules = {name: set(getattr(lazarus_probe, name).__all__) for name in MODULES}
+    modules["lazarus_probe"] = set(lazarus_probe.__all__)
+    assert {name for name, offered in modules.items() if offered & shadowing} == {"interventions", "sites"}
+
+
 def test_the_version_is_that_of_the_package():
     """`__version__` is what is installed, and nothing is read for it before it is asked for."""
     assert lazarus_probe.__version__[0].isdigit()

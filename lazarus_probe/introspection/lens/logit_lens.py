@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.forward_pass import log_softmax
-from lazarus_probe.hooks import Site, collect, replay, resid_post, resolve
+from lazarus_probe.hooks import collect, replay, resolve
 from lazarus_probe.hooks.replay import require_free_tail
+from lazarus_probe.sites import Site, resid_post
 from lazarus_probe.subject.batches import Prompt
 from lazarus_probe.subject.finite import refuse_state
 from lazarus_probe.subject.subject import Subject
