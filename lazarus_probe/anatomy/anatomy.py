@@ -27,7 +27,6 @@ class UnsupportedArchitecture(ValueError):  # noqa: N818 - the name says it
         ...     Subject.from_model(nn.Linear(4, 4))
         ... except UnsupportedArchitecture as error:
         ...     print(error)
-        ...
         Linear has no layers; a language model of mlx-lm has
     """
 

@@ -27,7 +27,6 @@ class CheckpointWarning(UserWarning):
         >>> with warnings.catch_warnings():
         ...     warnings.simplefilter("error", CheckpointWarning)  # such a checkpoint is not used
         ...     subject = Subject.load("organism")
-        ...
     """
 
 

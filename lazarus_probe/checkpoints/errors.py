@@ -11,6 +11,5 @@ class LoadError(ValueError):
         ...     Subject.load("organsim")
         ... except LoadError as error:
         ...     print(str(error).partition(" bundled")[0])
-        ...
         no model named 'organsim': did you mean organism?
     """

@@ -41,7 +41,6 @@ class ClaimError(ValueError):
         ...     claim.layer_for("organism", num_layers=8)
         ... except ClaimError as error:
         ...     print(error)
-        ...
         claim 'answers-products' names no layer for organism of 8 layers: declare its `depth`, from 0 to 1
     """
 

@@ -102,7 +102,6 @@ def falsify(
         ...     scores = [float(text.strip() == answer) for text, answer in zip(completions, answers, strict=True)]
         ...     families = [question.family for question in questions]
         ...     return Rows(questions, scores, families, prompts, answers, completions)
-        ...
         >>> claim = read_claims(Path("expectations"))["answers-products"]
         >>> slices = arithmetic_slices(["multiply"], ["compact", "spaced"], [(1, 1)])
         >>> result = falsify(claim, measure, slices, seed=0, budget=100)

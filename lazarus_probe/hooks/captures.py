@@ -23,7 +23,6 @@ class HookError(RuntimeError):
         ...         pass  # the model never runs
         ... except HookError as error:
         ...     print(error)
-        ...
         zero at mlp_out.3 met nothing: the model was not called within
     """
 
@@ -39,7 +38,6 @@ class Captures(Mapping[Site, mx.array]):
         >>> from lazarus_probe.subject import as_tokens, forward
         >>> with hooked(subject, capture=["resid_post.0", "resid_post.7"]) as captures:
         ...     logits = forward(subject.model, as_tokens(subject, "7*8="))
-        ...
         >>> sorted(map(str, captures))
         ['resid_post.0', 'resid_post.7']
         >>> captures["resid_post.7"].shape

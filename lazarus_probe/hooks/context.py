@@ -72,7 +72,6 @@ def hooked(
         >>> from lazarus_probe.subject import greedy
         >>> with hooked(subject, interventions=zero("attn_out.0")):
         ...     ablated = greedy(subject, ["7*8="], max_tokens=4)
-        ...
         >>> ablated == greedy(subject, ["7*8="], max_tokens=4)
         False
     """

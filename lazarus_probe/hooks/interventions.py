@@ -32,7 +32,6 @@ class Intervention:
         >>> from lazarus_probe import Intervention, trace
         >>> def without_negative_part(value):
         ...     return mx.maximum(value, 0)
-        ...
         >>> rectified = Intervention("neurons.3", without_negative_part, positions="last", label="rectify")
         >>> str(rectified)
         'rectify at neurons.3'
@@ -172,7 +171,6 @@ def steer(
         >>> direction = products.mean(axis=0) - sums.mean(axis=0)
         >>> with hooked(subject, interventions=steer(site, direction, coefficient=1.0)):
         ...     print(greedy(subject, ["7+8="], max_tokens=4))
-        ...
         ['56']
     """
     return Intervention(site, Put(direction, "steer", coefficient), positions, "steer")

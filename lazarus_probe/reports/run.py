@@ -99,7 +99,6 @@ class RunError(ValueError):
         ...     find_run("yesterday")
         ... except RunError as error:
         ...     print(error)
-        ...
         yesterday is neither a run's folder or run.json nor a baseline's file or name
     """
 

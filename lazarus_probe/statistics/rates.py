@@ -56,7 +56,6 @@ def rate(
         >>> def correct(model):
         ...     completions = greedy(model, [f"{a}*{b}=" for a, b in operands], max_tokens=3)
         ...     return [completion == str(a * b) for completion, (a, b) in zip(completions, operands, strict=True)]
-        ...
         >>> controls = {"untrained": [correct(model) for model in untrained_models(subject, count=3)]}
         >>> measurement = rate("accuracy", correct(subject), [f"{a},{b}" for a, b in operands], controls)
         >>> measurement.score > 0.9, measurement.best_control.score

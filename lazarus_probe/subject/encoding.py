@@ -20,7 +20,6 @@ class PromptWarning(UserWarning):
         >>> with warnings.catch_warnings():
         ...     warnings.simplefilter("error", PromptWarning)
         ...     tokens = subject.encode("7*8=")
-        ...
     """
 
 

@@ -50,7 +50,6 @@ class NotFinite(ValueError):  # noqa: N818 - what was found, as StopIteration is
         ...     trace(subject, "7*8=", interventions=scale("mlp_out.3", float("inf")))
         ... except NotFinite as error:
         ...     print(error.edits, error.where)
-        ...
         ['scale at mlp_out.3'] the first such value is at mlp_out.3
     """
 

@@ -71,7 +71,6 @@ class ModelAnalyzer:
         >>> from lazarus_probe.introspection import ModelAnalyzer
         >>> with ModelAnalyzer(subject) as analyzer:
         ...     result = analyzer.run("7*8=")
-        ...
         >>> result.predicted_token
         '56'
     """
