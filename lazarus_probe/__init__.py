@@ -1,12 +1,14 @@
 """pytest for claims about what happens inside a language model.
 
 What most claims need is here. Sites are in `lazarus_probe.sites`, edits in `.interventions`, grids of edits in
-`.sweep`, prompts in `.tasks`, and the classes of the published documents in `.introspection`.
+`.sweep`, prompts in `.tasks`, and the classes of the published documents in `.introspection`. These modules are
+attributes of the package, and imported when they are first used, as its names are.
 """
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lazarus_probe.lazy import lazy_names
@@ -16,6 +18,16 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
+    from lazarus_probe import claims as claims
+    from lazarus_probe import hooks as hooks
+    from lazarus_probe import interventions as interventions
+    from lazarus_probe import introspection as introspection
+    from lazarus_probe import reports as reports
+    from lazarus_probe import sites as sites
+    from lazarus_probe import subject as subject
+    from lazarus_probe import sweep as sweep
+    from lazarus_probe import tasks as tasks
+    from lazarus_probe import training as training
     from lazarus_probe.claims.claim import Claim
     from lazarus_probe.claims.evidence import Evidence
     from lazarus_probe.claims.falsification import Rows
@@ -97,15 +109,23 @@ _HOMES = {
     "trace": "hooks.trace",
     "tuned_lens": "introspection.lens.tuned_lens",
 }
-
+_MODULES = (
+    *("claims", "hooks", "interventions", "introspection", "reports"),
+    *("sites", "subject", "sweep", "tasks", "training"),
+)
 
 if not TYPE_CHECKING:
-    _public, __dir__ = lazy_names(__name__, _HOMES)
+    _public, _names = lazy_names(__name__, _HOMES)
 
     def __getattr__(name: str) -> Any:
         if name == "__version__":  # reading it takes 20 ms
             return _version()
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
         return _public(name)
+
+    def __dir__() -> list[str]:
+        return sorted({*_names(), *_MODULES})
 
 
 def _version() -> str:

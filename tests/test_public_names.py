@@ -11,13 +11,21 @@ from pathlib import Path
 import pytest
 
 import lazarus_probe
-from lazarus_probe import introspection, subject
+from lazarus_probe import claims, introspection, reports, subject, tasks, training
 
 LAZY = {
     "lazarus_probe": lazarus_probe,
+    "lazarus_probe.claims": claims,
     "lazarus_probe.introspection": introspection,
+    "lazarus_probe.reports": reports,
     "lazarus_probe.subject": subject,
+    "lazarus_probe.tasks": tasks,
+    "lazarus_probe.training": training,
 }
+MODULES = (
+    *("claims", "hooks", "interventions", "introspection", "reports"),
+    *("sites", "subject", "sweep", "tasks", "training"),
+)
 
 
 @pytest.mark.parametrize("package", LAZY)
@@ -31,19 +39,35 @@ def test_every_public_name_is_there(package):
 
 @pytest.mark.parametrize("package", LAZY)
 def test_type_checkers_see_what_is_imported(package):
-    """The imports beside the table of homes name the same objects: what is checked is what runs."""
+    """The imports above the table of homes name the same objects: what is checked is what runs."""
     module = LAZY[package]
     tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
     (block,) = (
         node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     )
     imports = [
-        node for node in block.body if isinstance(node, ast.ImportFrom) and str(node.module).startswith("laz")
+        node
+        for node in block.body
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("lazarus_probe.")
     ]
     seen = {alias.name: str(node.module) for node in imports for alias in node.names}
     assert set(seen) == set(module.__all__) - {"__version__"}
     for name, home in seen.items():
         assert getattr(importlib.import_module(home), name) is getattr(module, name)
+
+
+def test_public_modules_are_attributes():
+    """`import lazarus_probe` alone is enough for `lazarus_probe.sites.resid_post`, and `dir()` shows the modules."""
+    code = f"import lazarus_probe; [getattr(lazarus_probe, name).__all__ for name in {MODULES}]"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert set(MODULES) <= set(dir(lazarus_probe))
+
+
+@pytest.mark.parametrize("package", sorted(set(LAZY) - {"lazarus_probe"}))
+def test_no_name_is_that_of_a_module_of_its_package(package):
+    """Whichever was imported first would win: the attribute is the name's, or the module's."""
+    folder = Path(str(LAZY[package].__file__)).parent
+    assert not set(LAZY[package].__all__) & {path.stem for path in folder.iterdir()}
 
 
 def test_a_misspelt_name_is_named():
@@ -55,6 +79,25 @@ def test_a_misspelt_name_is_named():
 def test_about_as_many_names_as_one_remembers():
     """The top has at most thirty names; everything else is in a module named after what it is about."""
     assert 20 <= len(lazarus_probe.__all__) <= 30
+
+
+def test_names_that_shadow_a_users_are_in_two_modules_alone():
+    """`values`, `keys` or `mean` are offered by `sites` and `interventions`, and by no other public module."""
+    shadowing = {
+        "embed",
+        "keys",
+        "logits",
+        "mean",
+        "noise",
+        "pattern",
+        "queries",
+        "scale",
+        "scores",
+        "values",
+    }
+    modules = {name: set(getattr(lazarus_probe, name).__all__) for name in MODULES}
+    modules["lazarus_probe"] = set(lazarus_probe.__all__)
+    assert {name for name, offered in modules.items() if offered & shadowing} == {"interventions", "sites"}
 
 
 def test_the_version_is_that_of_the_package():

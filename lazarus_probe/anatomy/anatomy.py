@@ -17,7 +17,18 @@ from lazarus_probe.taps import Tap, tapped
 
 
 class UnsupportedArchitecture(ValueError):  # noqa: N818 - the name says it
-    """A model that does not run as a stack of blocks on a residual stream."""
+    """A model that does not run as a stack of blocks on a residual stream.
+
+    Example:
+        >>> import mlx.nn as nn
+        >>> from lazarus_probe import Subject
+        >>> from lazarus_probe.subject import UnsupportedArchitecture
+        >>> try:
+        ...     Subject.from_model(nn.Linear(4, 4))
+        ... except UnsupportedArchitecture as error:
+        ...     print(error)
+        Linear has no layers; a language model of mlx-lm has
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +47,13 @@ class Anatomy:
         skippable: whether a block needs nothing of those below it but the residual, so that they can be passed
             through. Blocks that hand on more, or read the cache of another, do.
         resolved: sites already checked against this anatomy.
+
+    Example:
+        >>> anatomy = subject.anatomy
+        >>> anatomy.num_layers, anatomy.hidden_size, anatomy.vocab_size
+        (8, 128, 2003)
+        >>> anatomy.parts[0].attention, anatomy.parts[0].down_proj
+        ('self_attn', 'mlp.down_proj')
     """
 
     model: nn.Module

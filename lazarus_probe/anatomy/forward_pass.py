@@ -14,6 +14,12 @@ def forward(model: nn.Module, tokens: mx.array) -> mx.array:
 
     The cache mlx-lm makes for the model is always passed: without one some architectures compute something
     else.
+
+    Example:
+        >>> from lazarus_probe.subject import as_tokens, forward
+        >>> logits = forward(subject.model, as_tokens(subject, "7*8="))
+        >>> logits.shape
+        (1, 5, 2003)
     """
     return model(tokens, cache=new_cache(model))
 

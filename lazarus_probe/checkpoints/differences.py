@@ -18,7 +18,16 @@ from lazarus_probe.checkpoints.errors import LoadError
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint that mlx-lm computes differently from its configuration, for some prompts or slightly."""
+    """A checkpoint that mlx-lm computes differently from its configuration, for some prompts or slightly.
+
+    Example:
+        >>> import warnings
+        >>> from lazarus_probe import Subject
+        >>> from lazarus_probe.subject import CheckpointWarning
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("error", CheckpointWarning)  # such a checkpoint is not used
+        ...     subject = Subject.load("organism")
+    """
 
 
 EVERY_LOGIT = "every logit would differ from transformers'"

@@ -2,4 +2,14 @@
 
 
 class LoadError(ValueError):
-    """A name that means nothing, or a checkpoint that cannot be used."""
+    """A name that means nothing, or a checkpoint that cannot be used.
+
+    Example:
+        >>> from lazarus_probe import Subject
+        >>> from lazarus_probe.subject import LoadError
+        >>> try:
+        ...     Subject.load("organsim")
+        ... except LoadError as error:
+        ...     print(str(error).partition(" bundled")[0])
+        no model named 'organsim': did you mean organism?
+    """

@@ -28,6 +28,11 @@ def num_layers_of(name: str | Path) -> int:
 
     Raises:
         LoadError: the name is unknown, or its config.json cannot be read or gives no number of layers.
+
+    Example:
+        >>> from lazarus_probe.subject import num_layers_of
+        >>> num_layers_of("organism")
+        8
     """
     twin = untrained_name(str(name))
     folder = find(twin[0] if twin else name, files=["config.json"])

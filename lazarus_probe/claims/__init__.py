@@ -1,1 +1,28 @@
-"""Claims, the evidence a test collects for them, and the verdicts they come to."""
+"""Claims, the evidence a test collects for them, and the verdicts on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lazarus_probe.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from lazarus_probe.claims.claim import ClaimError, read_claims
+    from lazarus_probe.claims.verdict import Outcome, judge
+
+__all__ = [
+    "ClaimError",
+    "Outcome",
+    "judge",
+    "read_claims",
+]
+
+_HOMES = {
+    "ClaimError": "claims.claim",
+    "Outcome": "claims.verdict",
+    "judge": "claims.verdict",
+    "read_claims": "claims.claim",
+}
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

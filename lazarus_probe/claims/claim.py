@@ -31,7 +31,18 @@ Need = Literal["moe", "tuned pair", "chat template", "training"]
 
 
 class ClaimError(ValueError):
-    """A claim that cannot be tested as it is written."""
+    """A claim that cannot be tested as it is written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lazarus_probe.claims import ClaimError, read_claims
+        >>> claim = read_claims(Path("expectations"))["answers-products"]
+        >>> try:
+        ...     claim.layer_for("organism", num_layers=8)
+        ... except ClaimError as error:
+        ...     print(error)
+        claim 'answers-products' names no layer for organism of 8 layers: declare its `depth`, from 0 to 1
+    """
 
 
 class Published(BaseModel):
@@ -86,6 +97,20 @@ class Claim(BaseModel):
         published: by model.
         needs: what a model must have for the claim to apply.
         parameters: whatever else the test reads.
+
+    Example:
+        >>> from lazarus_probe import Claim
+        >>> claim = Claim(
+        ...     id="operation-readable",
+        ...     statement="The operation is linearly readable after layer 4, beyond what the tokens give.",
+        ...     source="my notes",
+        ...     kind="decodability",
+        ...     threshold=0.9,
+        ...     margin=0.05,
+        ...     controls=("majority", "bag_of_tokens", "untrained"),
+        ... )
+        >>> claim.reaches(low=0.93, high=0.99), claim.misses(low=0.70, high=0.85)
+        (True, True)
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -234,6 +259,13 @@ def read_claims(folder: Path) -> Mapping[str, Claim]:
 
     Raises:
         ClaimError: a file is no list of claims, a claim is invalid, or an id stands twice.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lazarus_probe.claims import read_claims
+        >>> claims = read_claims(Path("expectations"))
+        >>> claims["answers-products"].threshold
+        0.8
     """
     claims: dict[str, Claim] = {}
     locations: dict[str, str] = {}

@@ -27,6 +27,17 @@ class Evidence:
         claim: what was pre-registered.
         seed: derived from the claim's id and the run's seed; use it for every random choice.
         measurement: what `record` was given.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lazarus_probe import Evidence, rate
+        >>> from lazarus_probe.claims import read_claims
+        >>> evidence = Evidence(read_claims(Path("expectations"))["answers-products"], seed=0)
+        >>> evidence.require(subject.num_layers >= 2, f"has {subject.num_layers} layers; 2 are needed")
+        >>> answered, untrained = np.ones(60), np.zeros(60)
+        >>> evidence.record(rate("accuracy", answered, np.arange(60), {"untrained": untrained}))
+        >>> evidence.verdict().outcome.value
+        'supported'
     """
 
     claim: Claim

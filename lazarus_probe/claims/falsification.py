@@ -30,6 +30,19 @@ class Rows:
         expected: (N,) what would be right.
         said: (N,) what the model said.
         tokens: of all prompts.
+
+    Example:
+        >>> from lazarus_probe import Rows
+        >>> rows = Rows(
+        ...     items=["7*8=", "6*9=", "3*4="],
+        ...     scores=[1.0, 1.0, 0.0],
+        ...     clusters=["7,8", "6,9", "3,4"],
+        ...     prompts=["7*8=", "6*9=", "3*4="],
+        ...     expected=[56, 54, 12],
+        ...     said=["56", "54", "15"],
+        ... )
+        >>> round(rows.mean, 2), rows.groups
+        (0.67, 3)
     """
 
     items: Sequence[Any]

@@ -88,6 +88,25 @@ def falsify(
     Raises:
         ClaimError: a budget that the confirmation alone would spend, nothing to measure anywhere, one slice only, a
             slice given twice, or rows of what `measure` was not given.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lazarus_probe import Rows, falsify
+        >>> from lazarus_probe.claims import read_claims
+        >>> from lazarus_probe.subject import greedy
+        >>> from lazarus_probe.tasks import arithmetic_slices
+        >>> def measure(questions):
+        ...     prompts = [question.text for question in questions]
+        ...     answers = [str(question.fact.answer) for question in questions]
+        ...     completions = greedy(subject, prompts, max_tokens=3)
+        ...     scores = [float(text.strip() == answer) for text, answer in zip(completions, answers, strict=True)]
+        ...     families = [question.family for question in questions]
+        ...     return Rows(questions, scores, families, prompts, answers, completions)
+        >>> claim = read_claims(Path("expectations"))["answers-products"]
+        >>> slices = arithmetic_slices(["multiply"], ["compact", "spaced"], [(1, 1)])
+        >>> result = falsify(claim, measure, slices, seed=0, budget=100)
+        >>> result.failed is None, result.coverage.unmeasured
+        (True, ())
     """
     batches = ceil(fresh / PER_FORWARD) * passes
     held_back = batches + max(batches, 2 * passes)

@@ -15,7 +15,13 @@ ROUNDING = 1e-6
 
 
 class Outcome(StrEnum):
-    """What a claim comes to on one model."""
+    """What a claim comes to on one model.
+
+    Example:
+        >>> from lazarus_probe.claims import Outcome
+        >>> [str(outcome) for outcome in Outcome]
+        ['supported', 'refuted', 'confounded', 'inconclusive', 'not applicable']
+    """
 
     SUPPORTED = "supported"
     REFUTED = "refuted"
@@ -32,6 +38,13 @@ class Verdict:
         outcome: one of five.
         reason: in one sentence.
         lacks_groups: whether it is inconclusive for want of independent groups.
+
+    Example:
+        >>> from lazarus_probe import Verdict
+        >>> from lazarus_probe.claims import Outcome
+        >>> verdict = Verdict(Outcome.INCONCLUSIVE, "4 independent groups, 10 are needed", lacks_groups=True)
+        >>> str(verdict)
+        'inconclusive: 4 independent groups, 10 are needed'
     """
 
     outcome: Outcome
@@ -50,6 +63,16 @@ def judge(claim: Claim, measurement: Measurement) -> Verdict:
 
     Raises:
         ClaimError: as `decide`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lazarus_probe import Control, Measurement
+        >>> from lazarus_probe.claims import judge, read_claims
+        >>> claim = read_claims(Path("expectations"))["answers-products"]
+        >>> untrained = Control("untrained", score=0.0, gain=0.95, low=0.92, high=0.97)
+        >>> measurement = Measurement(0.95, 0.92, 0.97, n=400, groups=40, unit="accuracy", controls=(untrained,))
+        >>> judge(claim, measurement).outcome.value
+        'supported'
     """
     verdict = decide(claim, measurement)
     more = advice(claim, measurement) if verdict.lacks_groups else ""

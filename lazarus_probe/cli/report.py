@@ -60,14 +60,13 @@ def compare(
     3 if a test broke or a claim no longer has a verdict, whatever else changed.
     """
     from lazarus_probe.claims.change import read_changes
-    from lazarus_probe.reports.compare import compare as compared
-    from lazarus_probe.reports.compare import read_side
+    from lazarus_probe.reports.compare import compare_runs, read_side
     from lazarus_probe.reports.compare_table import comparison_markdown, comparison_text
 
     if markdown and as_json:
         raise ValueError("--markdown and --json are two formats: give one")
     failing = read_changes(fail_on, "--fail-on")
-    found = compared(read_side(old, reports), read_side(new, reports), failing)
+    found = compare_runs(read_side(old, reports), read_side(new, reports), failing)
     if as_json:
         typer.echo(json.dumps(found.as_dict(), indent=2))
     else:
@@ -88,8 +87,7 @@ def page(
     as_json: AsJson = False,
 ) -> None:
     """Rewrite a run's page, compared with another run or baseline if one is given."""
-    from lazarus_probe.reports.compare import compare as compared
-    from lazarus_probe.reports.compare import find_run, read_side, run_side
+    from lazarus_probe.reports.compare import compare_runs, find_run, read_side, run_side
     from lazarus_probe.reports.page import page_html
 
     if output is not None and not output.parent.is_dir():
@@ -97,7 +95,7 @@ def page(
     folder, found = find_run(run, reports)
     file = output or folder / "index.html"
     check_output(file)
-    beside = compared(read_side(baseline, reports), run_side(found, folder.name)) if baseline else None
+    beside = compare_runs(read_side(baseline, reports), run_side(found, folder.name)) if baseline else None
     write_aside(file, page_html(found, beside))
     deliver({"page": file}, str(file), as_json=as_json)
 

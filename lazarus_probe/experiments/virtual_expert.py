@@ -33,7 +33,8 @@ from lazarus_probe.experiments.routers import (
     never,
     show,
 )
-from lazarus_probe.hooks import hooked, replay, resid_post
+from lazarus_probe.hooks import hooked, replay
+from lazarus_probe.sites import resid_post
 from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.generate import continuation, new_cache
 from lazarus_probe.training.dual_reward import DualReward, class_tokens, classifier_layer, train

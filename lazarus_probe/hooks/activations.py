@@ -44,6 +44,14 @@ def collect(
             length.
         IndexError: a layer that does not exist, or a position that some prompt does not have.
         NotFinite: a value is not finite; the error names the weight or the site where that begins.
+
+    Example:
+        >>> from lazarus_probe import collect
+        >>> from lazarus_probe.sites import mlp_out, resid_post
+        >>> prompts = ["7*8=", "What is seven times eight?"]
+        >>> activations = collect(subject, prompts, [resid_post(4), mlp_out(4)], at="mean")
+        >>> activations[resid_post(4)].shape
+        (2, 128)
     """
     requested = [Site.parse(site) for site in sites]
     if not requested:

@@ -12,7 +12,19 @@ from lazarus_probe.hooks.sites import Site, position_axis, resolve
 
 
 class HookError(RuntimeError):
-    """A hook that met nothing, or was asked for what it did not see."""
+    """A hook that met nothing, or was asked for what it did not see.
+
+    Example:
+        >>> from lazarus_probe import hooked
+        >>> from lazarus_probe.hooks import HookError
+        >>> from lazarus_probe.interventions import zero
+        >>> try:
+        ...     with hooked(subject, interventions=zero("mlp_out.3")):
+        ...         pass  # the model never runs
+        ... except HookError as error:
+        ...     print(error)
+        zero at mlp_out.3 met nothing: the model was not called within
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +32,16 @@ class Captures(Mapping[Site, mx.array]):
     """What was seen at the sites asked for, after the interventions of the same context.
 
     Values are lazy: mlx computes what is evaluated, and nothing above the highest site that is.
+
+    Example:
+        >>> from lazarus_probe import hooked
+        >>> from lazarus_probe.subject import as_tokens, forward
+        >>> with hooked(subject, capture=["resid_post.0", "resid_post.7"]) as captures:
+        ...     logits = forward(subject.model, as_tokens(subject, "7*8="))
+        >>> sorted(map(str, captures))
+        ['resid_post.0', 'resid_post.7']
+        >>> captures["resid_post.7"].shape
+        (1, 5, 128)
     """
 
     anatomy: Anatomy

@@ -38,6 +38,12 @@ def compiled(
         IndexError: a layer, head or position that does not exist.
         HookError: there are hooks on the model; from the function, the model is not built as it was, or keeps arrays
             that are not in its modules.
+
+    Example:
+        >>> from lazarus_probe.hooks import compiled
+        >>> read = compiled(subject, capture="resid_post.5", positions="last")
+        >>> [read(prompt)["resid_post.5"].shape for prompt in ("7*8=", "6*9=")]
+        [(1, 1, 128), (1, 1, 128)]
     """
     model, anatomy = subject.model, subject.anatomy
     if is_tapped(model):

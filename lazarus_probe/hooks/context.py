@@ -65,6 +65,15 @@ def hooked(
         IndexError: a layer or head that does not exist.
         TypeError: what is no site or no intervention.
         ValueError: an unknown site, or an edit whose result has another shape or type.
+
+    Example:
+        >>> from lazarus_probe import hooked
+        >>> from lazarus_probe.interventions import zero
+        >>> from lazarus_probe.subject import greedy
+        >>> with hooked(subject, interventions=zero("attn_out.0")):
+        ...     ablated = greedy(subject, ["7*8="], max_tokens=4)
+        >>> ablated == greedy(subject, ["7*8="], max_tokens=4)
+        False
     """
     anatomy = subject.anatomy if isinstance(subject, Subject) else subject
     wanted = list(dict.fromkeys(resolve(site, anatomy) for site in several(capture, (Site, str))))

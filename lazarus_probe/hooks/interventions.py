@@ -27,6 +27,16 @@ class Intervention:
             the start of the sequence also when a KV cache holds part of it; negative ones from its end. The edit
             gets several in the order given, as captures have them.
         label: what errors and reports call it.
+
+    Example:
+        >>> from lazarus_probe import Intervention, trace
+        >>> def without_negative_part(value):
+        ...     return mx.maximum(value, 0)
+        >>> rectified = Intervention("neurons.3", without_negative_part, positions="last", label="rectify")
+        >>> str(rectified)
+        'rectify at neurons.3'
+        >>> trace(subject, "7*8=", interventions=rectified).logits.shape
+        (1, 5, 2003)
     """
 
     site: Site | str
@@ -90,39 +100,106 @@ class Put:
 
 
 def zero(site: Site | str, positions: Positions = "all") -> Intervention:
-    """Replace by zeros. Zero is seldom a value the model meets: report `mean` or `resample` first."""
+    """Replace by zeros. Zero is seldom a value the model meets: report `mean` or `resample` first.
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.interventions import zero
+        >>> run = trace(subject, "7*8=", capture="mlp_out.3", interventions=zero("mlp_out.3", positions="last"))
+        >>> mx.abs(run["mlp_out.3"][0, -1]).max().item()
+        0.0
+    """
     return Intervention(site, mx.zeros_like, positions, "zero")
 
 
 def mean(site: Site | str, average: Any, positions: Positions = "all") -> Intervention:
-    """Replace by an average over a reference set, such as (D,); it broadcasts to the value there."""
+    """Replace by an average over a reference set, such as (D,); it broadcasts to the value there.
+
+    Example:
+        >>> from lazarus_probe import collect, trace
+        >>> from lazarus_probe.interventions import mean
+        >>> from lazarus_probe.sites import mlp_out
+        >>> reference = collect(subject, ["The cat saw the ball.", "7*8=", "12+30="], [mlp_out(3)], at="mean")
+        >>> ablation = mean(mlp_out(3), reference[mlp_out(3)].mean(axis=0))
+        >>> trace(subject, "7*8=", interventions=ablation).logits.shape
+        (1, 5, 2003)
+    """
     return Intervention(site, Put(average, "mean"), positions, "mean")
 
 
 def resample(site: Site | str, donors: Any, positions: Positions = "all") -> Intervention:
-    """Replace by the rows of another run, as in causal scrubbing; `donors` has the value's shape."""
+    """Replace by the rows of another run, as in causal scrubbing; `donors` has the value's shape.
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.interventions import resample
+        >>> donors = trace(subject, ["3+4=", "9-2="], capture="head_out.2.1")["head_out.2.1"]
+        >>> run = trace(subject, ["7*8=", "6*9="], interventions=resample("head_out.2.1", donors))
+        >>> run.logits.shape
+        (2, 5, 2003)
+    """
     return Intervention(site, Put(donors, "resample"), positions, "resample")
 
 
 def patch(site: Site | str, value: Any, positions: Positions = "all") -> Intervention:
-    """Replace by a value from elsewhere, usually another trace; it broadcasts to the value there."""
+    """Replace by a value from elsewhere, usually another trace; it broadcasts to the value there.
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.interventions import patch
+        >>> product = trace(subject, "7*8=", capture="resid_post.5", positions="last")["resid_post.5"]
+        >>> run = trace(subject, "7+8=", interventions=patch("resid_post.5", product, positions="last"))
+        >>> subject.decode([run.logits[0, -1].argmax().item()])
+        '56'
+    """
     return Intervention(site, Put(value, "patch"), positions, "patch")
 
 
 def steer(
     site: Site | str, direction: Any, coefficient: float = 1.0, positions: Positions = "all"
 ) -> Intervention:
-    """Add `coefficient` times a direction, such as (D,), which is taken as it is: its norm counts."""
+    """Add `coefficient` times a direction, such as (D,), which is taken as it is: its norm counts.
+
+    Example:
+        >>> from lazarus_probe import collect, hooked
+        >>> from lazarus_probe.interventions import steer
+        >>> from lazarus_probe.sites import resid_post
+        >>> from lazarus_probe.subject import greedy
+        >>> site = resid_post(4)
+        >>> products = collect(subject, ["7*8=", "6*9="], [site])[site]
+        >>> sums = collect(subject, ["7+8=", "6+9="], [site])[site]
+        >>> direction = products.mean(axis=0) - sums.mean(axis=0)
+        >>> with hooked(subject, interventions=steer(site, direction, coefficient=1.0)):
+        ...     print(greedy(subject, ["7+8="], max_tokens=4))
+        ['56']
+    """
     return Intervention(site, Put(direction, "steer", coefficient), positions, "steer")
 
 
 def scale(site: Site | str, factor: float, positions: Positions = "all") -> Intervention:
-    """Multiply by a factor."""
+    """Multiply by a factor.
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.interventions import scale
+        >>> run = trace(subject, "7*8=", capture="pattern.3", interventions=scale("scores.3", 0.0))
+        >>> np.allclose(run["pattern.3"][0, 0, -1], 1 / 5)
+        True
+    """
     return Intervention(site, lambda value: value * factor, positions, "scale")
 
 
 def noise(site: Site | str, std: float, positions: Positions = "all", seed: int = 0) -> Intervention:
-    """Add Gaussian noise, the same for the same seed and shape, as in causal tracing (Meng et al. 2022)."""
+    """Add Gaussian noise, the same for the same seed and shape, as in causal tracing (Meng et al. 2022).
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.interventions import noise
+        >>> clean = trace(subject, "7*8=").logits
+        >>> corrupted = trace(subject, "7*8=", interventions=noise("embed", std=0.5, positions=[1, 3])).logits
+        >>> bool(mx.abs(clean - corrupted).max() > 0)
+        True
+    """
 
     def edit(value: mx.array) -> mx.array:
         return value + std * mx.random.normal(value.shape, value.dtype, key=mx.random.key(seed))

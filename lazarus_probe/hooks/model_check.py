@@ -29,6 +29,14 @@ class SelfCheck:
         sites: the kinds of site, with the layers that have them.
         additivity: the sum that each block makes.
         checks: the statements.
+
+    Example:
+        >>> from lazarus_probe.hooks import self_check
+        >>> check = self_check(mamba)
+        >>> check.architecture, check.num_layers
+        ('mamba2', 2)
+        >>> check.sites["mixer_out"]
+        (0, 1)
     """
 
     architecture: str
@@ -59,6 +67,12 @@ def self_check(subject: Subject, tokens: Any = None) -> SelfCheck:
         subject: the model; a tokenizer is not needed.
         tokens: (B, L) token ids to run, L at least 3. By default two rows of 12 drawn from the vocabulary, or one row
             of 3 on a model so slow that the checks would take minutes.
+
+    Example:
+        >>> from lazarus_probe.hooks import self_check
+        >>> check = self_check(mixture)
+        >>> check.ok, check.failed
+        (True, ())
     """
     run = check_run(subject, tokens)
     return SelfCheck(

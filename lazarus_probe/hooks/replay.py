@@ -40,6 +40,13 @@ def replay(
     Raises:
         IndexError: `layer` is not within 0 and the number of layers.
         ValueError: `resid` has another shape.
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.hooks import replay
+        >>> run = trace(subject, "7*8=", capture="resid_post.7")
+        >>> np.allclose(replay(subject, run["resid_post.7"]), run.logits, atol=1e-3)
+        True
     """
     anatomy = subject.anatomy
     layer = anatomy.num_layers if layer is None else layer
@@ -62,6 +69,13 @@ def resume(subject: Subject, resid: mx.array, layer: int, tokens: mx.array | Non
     Raises:
         IndexError: the model has no such block; negative layers count from the last.
         ValueError: `resid` is not (B, L, D).
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.hooks import resume
+        >>> run = trace(subject, "7*8=", capture="resid_pre.3")
+        >>> np.allclose(resume(subject, run["resid_pre.3"], layer=3), run.logits, atol=1e-3)
+        True
     """
     count = subject.anatomy.num_layers
     if not -count <= layer < count:

@@ -66,6 +66,14 @@ class Site:
 
     Raises:
         ValueError: an unknown kind, or a layer or head that the kind does not have or lacks.
+
+    Example:
+        >>> from lazarus_probe import Site, trace
+        >>> site = Site.parse("head_out.3.2")
+        >>> site.kind, site.layer, site.head
+        ('head_out', 3, 2)
+        >>> trace(subject, "7*8=", capture=site)[site].shape
+        (1, 5, 32)
     """
 
     kind: str
@@ -108,92 +116,233 @@ class Site:
 
 
 def embed() -> Site:
-    """Output of the token embedding (B, L, D)."""
+    """Output of the token embedding (B, L, D).
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.sites import embed
+        >>> trace(subject, "7*8=", capture=embed())[embed()].shape
+        (1, 5, 128)
+    """
     return Site("embed")
 
 
 def resid_pre(layer: int) -> Site:
-    """Residual stream entering a block (B, L, D)."""
+    """Residual stream entering a block (B, L, D).
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.sites import resid_post, resid_pre
+        >>> run = trace(subject, "7*8=", capture=[resid_post(2), resid_pre(3)])
+        >>> bool((run[resid_post(2)] == run[resid_pre(3)]).all())
+        True
+    """
     return Site("resid_pre", layer)
 
 
 def queries(layer: int, head: int | None = None) -> Site:
-    """Queries of a block (B, L, H, Dh), as the attention kernel reads them, or of one head (B, L, Dh)."""
+    """Queries of a block (B, L, H, Dh), as the attention kernel reads them, or of one head (B, L, Dh).
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.sites import queries
+        >>> trace(subject, "7*8=", capture=queries(3))[queries(3)].shape
+        (1, 5, 4, 32)
+    """
     return Site("queries", layer, head)
 
 
 def keys(layer: int, head: int | None = None) -> Site:
-    """Keys of a block (B, S, G, Dh), cached ones included, or of one key head (B, S, Dh)."""
+    """Keys of a block (B, S, G, Dh), cached ones included, or of one key head (B, S, Dh).
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.sites import keys
+        >>> trace(subject, "7*8=", capture=keys(3, head=1))[keys(3, head=1)].shape
+        (1, 5, 32)
+    """
     return Site("keys", layer, head)
 
 
 def values(layer: int, head: int | None = None) -> Site:
-    """Values of a block (B, S, G, Dh), cached ones included, or of one key head (B, S, Dh)."""
+    """Values of a block (B, S, G, Dh), cached ones included, or of one key head (B, S, Dh).
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.sites import values
+        >>> trace(subject, "7*8=", capture=values(3))[values(3)].shape
+        (1, 5, 2, 32)
+    """
     return Site("values", layer, head)
 
 
 def scores(layer: int, head: int | None = None) -> Site:
-    """Attention scores of a block (B, H, L, S), scaled and masked, or of one of its heads (B, L, S)."""
+    """Attention scores of a block (B, H, L, S), scaled and masked, or of one of its heads (B, L, S).
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.sites import pattern, scores
+        >>> run = trace(subject, "7*8=", capture=[scores(3), pattern(3)])
+        >>> np.allclose(mx.softmax(run[scores(3)], axis=-1), run[pattern(3)], atol=1e-5)
+        True
+    """
     return Site("scores", layer, head)
 
 
 def mixer_out(layer: int) -> Site:
-    """Output of a block's state space, linear attention or convolution (B, L, D)."""
+    """Output of a block's state space, linear attention or convolution (B, L, D).
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.sites import mixer_out
+        >>> trace(mamba, [1, 2, 3, 4], capture=mixer_out(0))[mixer_out(0)].shape
+        (1, 4, 32)
+    """
     return Site("mixer_out", layer)
 
 
 def resid_mid(layer: int) -> Site:
-    """Residual stream of a block (B, L, D) once attention was added to it; a parallel block has none."""
+    """Residual stream of a block (B, L, D) once attention was added to it; a parallel block has none.
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.sites import attn_out, resid_mid, resid_pre
+        >>> run = trace(subject, "7*8=", capture=[resid_pre(3), attn_out(3), resid_mid(3)])
+        >>> np.allclose(run[resid_pre(3)] + run[attn_out(3)], run[resid_mid(3)], atol=1e-4)
+        True
+    """
     return Site("resid_mid", layer)
 
 
 def router_logits(layer: int) -> Site:
-    """A mixture's router logits over its E experts (B, L, E)."""
+    """A mixture's router logits over its E experts (B, L, E).
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.sites import router_logits
+        >>> router = trace(mixture, [1, 2, 3, 4], capture=router_logits(0))[router_logits(0)]
+        >>> router.shape
+        (1, 4, 4)
+    """
     return Site("router_logits", layer)
 
 
 def expert_out(layer: int) -> Site:
-    """Output of each of the k experts chosen (B, L, k, D), before their weights."""
+    """Output of each of the k experts chosen (B, L, k, D), before their weights.
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.sites import expert_out
+        >>> trace(mixture, [1, 2, 3, 4], capture=expert_out(0))[expert_out(0)].shape
+        (1, 4, 2, 32)
+    """
     return Site("expert_out", layer)
 
 
 def attn_out(layer: int) -> Site:
-    """Output of a block's attention (B, L, D)."""
+    """Output of a block's attention (B, L, D).
+
+    Example:
+        >>> from lazarus_probe import collect
+        >>> from lazarus_probe.sites import attn_out
+        >>> collect(subject, ["7*8=", "12*12="], [attn_out(3)])[attn_out(3)].shape
+        (2, 128)
+    """
     return Site("attn_out", layer)
 
 
 def head_out(layer: int, head: int | None = None) -> Site:
-    """Output of a block's heads (B, L, H, Dh), or of one of them (B, L, Dh), before the output projection."""
+    """Output of a block's heads (B, L, H, Dh), or of one of them (B, L, Dh), before the output projection.
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.sites import head_out
+        >>> trace(subject, "7*8=", capture=head_out(3))[head_out(3)].shape
+        (1, 5, 4, 32)
+        >>> trace(subject, "7*8=", capture=head_out(3, head=2))[head_out(3, head=2)].shape
+        (1, 5, 32)
+    """
     return Site("head_out", layer, head)
 
 
 def pattern(layer: int, head: int | None = None) -> Site:
-    """Attention weights of a block (B, H, L, S), or of one of its heads (B, L, S)."""
+    """Attention weights of a block (B, H, L, S), or of one of its heads (B, L, S).
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.sites import pattern
+        >>> weights = trace(subject, "7*8=", capture=pattern(3))[pattern(3)]
+        >>> weights.shape
+        (1, 4, 5, 5)
+        >>> np.allclose(weights.sum(axis=-1), 1, atol=1e-5)
+        True
+    """
     return Site("pattern", layer, head)
 
 
 def mlp_out(layer: int) -> Site:
-    """Output of a block's MLP (B, L, D)."""
+    """Output of a block's MLP (B, L, D).
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.sites import mlp_out, resid_mid, resid_post
+        >>> run = trace(subject, "7*8=", capture=[resid_mid(3), mlp_out(3), resid_post(3)])
+        >>> np.allclose(run[resid_mid(3)] + run[mlp_out(3)], run[resid_post(3)], atol=1e-4)
+        True
+    """
     return Site("mlp_out", layer)
 
 
 def neurons(layer: int) -> Site:
-    """Activations of a block's MLP neurons (B, L, F), before the down projection."""
+    """Activations of a block's MLP neurons (B, L, F), before the down projection.
+
+    Example:
+        >>> from lazarus_probe import collect
+        >>> from lazarus_probe.sites import neurons
+        >>> activations = collect(subject, ["7*8=", "6*9="], [neurons(5)])[neurons(5)]
+        >>> activations.shape
+        (2, 384)
+    """
     return Site("neurons", layer)
 
 
 def resid_post(layer: int) -> Site:
-    """Residual stream leaving a block (B, L, D)."""
+    """Residual stream leaving a block (B, L, D).
+
+    Example:
+        >>> from lazarus_probe import collect
+        >>> from lazarus_probe.sites import resid_post
+        >>> sites = [resid_post(layer) for layer in range(subject.num_layers)]
+        >>> activations = collect(subject, ["7*8=", "6*9="], sites)
+        >>> activations[resid_post(4)].shape
+        (2, 128)
+    """
     return Site("resid_post", layer)
 
 
 def logits() -> Site:
-    """Output of the model (B, L, V)."""
+    """Output of the model (B, L, V).
+
+    Example:
+        >>> from lazarus_probe import collect
+        >>> from lazarus_probe.sites import logits
+        >>> next_token = collect(subject, ["7*8=", "6*9="], [logits()])[logits()].argmax(axis=-1)
+        >>> [subject.decode([token]) for token in next_token]
+        ['56', '54']
+    """
     return Site("logits")
 
 
 def kinds_at(anatomy: Anatomy, layer: int) -> tuple[str, ...]:
-    """The kinds of site that a block has."""
+    """The kinds of site that a block has.
+
+    Example:
+        >>> from lazarus_probe.sites import kinds_at
+        >>> kinds_at(mamba.anatomy, layer=0)
+        ('resid_pre', 'mixer_out', 'resid_post')
+        >>> "router_logits" in kinds_at(mixture.anatomy, layer=0)
+        True
+    """
     parts = anatomy.parts[layer]
     heads = parts.heads
     there = {
@@ -222,6 +371,11 @@ def resolve(site: Site | str, anatomy: Anatomy) -> Site:
     Raises:
         ValueError: an unknown kind of site, or one that the block does not have.
         IndexError: a layer or head that the model does not have.
+
+    Example:
+        >>> from lazarus_probe.hooks import resolve
+        >>> str(resolve("resid_post.-1", subject.anatomy))
+        'resid_post.7'
     """
     resolved: dict[Site | str, Site] = anatomy.resolved
     if site not in resolved:

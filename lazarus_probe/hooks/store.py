@@ -64,6 +64,14 @@ class ActivationStore:
     Raises:
         ValueError: a negative size.
         OSError: the folder cannot be made, read or written.
+
+    Example:
+        >>> from lazarus_probe.hooks import ActivationStore
+        >>> store = ActivationStore(folder="activations")
+        >>> first = store.get(subject, ["7*8=", "6*9="], ["resid_post.4"])
+        >>> again = store.get(subject, ["7*8=", "6*9="], ["resid_post.4"])
+        >>> store.passes, store.hits
+        (1, 1)
     """
 
     def __init__(self, memory: int = MEMORY, folder: str | Path | None = None, disk: int = DISK) -> None:

@@ -47,6 +47,12 @@ class Trace:
 
     Attributes:
         parts: one for each length.
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> run = trace(subject, ["7*8=", "12*12="], capture="resid_post.5")
+        >>> [tuple(resid.shape) for resid in run.of("resid_post.5")]
+        [(5, 128), (5, 128)]
     """
 
     parts: tuple[Part, ...]
@@ -148,6 +154,16 @@ def trace(
             of as many prompts.
         IndexError: a layer, head or position that does not exist.
         NotFinite: the logits are not finite; the error names the weight or the site where that begins.
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.interventions import patch
+        >>> source = trace(subject, "7*8=", capture="resid_post.5", positions="last")
+        >>> source["resid_post.5"].shape
+        (1, 1, 128)
+        >>> target = trace(subject, "7+8=", interventions=patch("resid_post.5", source["resid_post.5"], "last"))
+        >>> subject.decode([target.logits[0, -1].argmax().item()])
+        '56'
     """
     encoded = encode_some(subject, prompts)
     edits, sites = several(interventions, Intervention), several(capture, (Site, str))

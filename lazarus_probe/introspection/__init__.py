@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.analysis import AnalysisResult
     from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
     from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
-    from lazarus_probe.introspection.lens.tuned_lens import read_lens
+    from lazarus_probe.introspection.lens.tuned_lens import TunedLens, read_lens, write_lens
+    from lazarus_probe.introspection.patching.pairs import PromptPair
 
 __all__ = [
     "AblationConfig",
@@ -36,9 +37,12 @@ __all__ = [
     "ModelAnalyzer",
     "ModelHooks",
     "PositionSelection",
+    "PromptPair",
+    "TunedLens",
     "read_direction",
     "read_lens",
     "write_direction",
+    "write_lens",
 ]
 
 _HOMES = {
@@ -55,9 +59,12 @@ _HOMES = {
     "ModelAnalyzer": "introspection.lens.analyzer",
     "ModelHooks": "introspection.capture.model_hooks",
     "PositionSelection": "introspection.capture.model_hooks",
+    "PromptPair": "introspection.patching.pairs",
+    "TunedLens": "introspection.lens.tuned_lens",
     "read_direction": "introspection.directions.direction_file",
     "read_lens": "introspection.lens.tuned_lens",
     "write_direction": "introspection.directions.direction_file",
+    "write_lens": "introspection.lens.tuned_lens",
 }
 
 if not TYPE_CHECKING:

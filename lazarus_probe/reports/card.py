@@ -26,6 +26,12 @@ def card_markdown(run: Run, model: str | None = None) -> str:
 
     Raises:
         ValueError: the run is not of that model, or of several and none is given.
+
+    Example:
+        >>> from lazarus_probe.reports import card_markdown, find_run
+        >>> folder, run = find_run("after")
+        >>> print(card_markdown(run, model="organism").splitlines()[0])
+        ## Verified findings
     """
     records = _of_model(run.claims, model)
     supported = [record for record in records if record.outcome == "supported"]

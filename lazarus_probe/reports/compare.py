@@ -131,17 +131,23 @@ def _plain(record: BaselineRecord | None) -> dict[str, Any] | None:
     return record.model_dump(mode="json") if record else None
 
 
-def read_side(source: str, reports: Path = Path("reports")) -> Side:
+def read_side(name: str, reports: Path = Path("reports")) -> Side:
     """A run (its folder, `run.json` or `run.jsonl`, or a folder of runs: the latest) or a baseline (its file or name).
 
     Args:
-        source: a path, or the name of a baseline or of a run in `reports`.
+        name: a path, or the name of a baseline or of a run in `reports`.
         reports: where runs and baselines are kept.
 
     Raises:
         RunError: it is none of these, or damaged. ClaimError: a baseline that is damaged, or of a newer schema.
+
+    Example:
+        >>> from lazarus_probe.reports import read_side
+        >>> side = read_side("after")
+        >>> side.seeds, list(side.models)
+        ((0,), ['organism'])
     """
-    path = _found(source, reports)
+    path = _locate(name, reports)
     if path.is_dir():
         path = _latest(path)
     if path.name == run_log.NAME:
@@ -155,25 +161,31 @@ def read_side(source: str, reports: Path = Path("reports")) -> Side:
     return run_side(run_log.read_any(path), path.parent.name)
 
 
-def find_run(source: str, reports: Path = Path("reports")) -> tuple[Path, Run]:
+def find_run(name: str, reports: Path = Path("reports")) -> tuple[Path, Run]:
     """A run, given as one side of a comparison may be, and its folder.
 
     Raises:
         RunError: there is none, or it is damaged.
+
+    Example:
+        >>> from lazarus_probe.reports import find_run
+        >>> folder, run = find_run("after")  # a name in reports/, or a path
+        >>> folder.name, len(run.claims)
+        ('after', 3)
     """
-    path = _found(source, reports)
+    path = _locate(name, reports)
     path = _latest(path) if path.is_dir() else path
     return path.parent, run_log.read_any(path)
 
 
-def _found(source: str, reports: Path) -> Path:
-    candidates = [Path(source), reports / "baselines" / f"{source}.json", reports / source]
+def _locate(name: str, reports: Path) -> Path:
+    candidates = [Path(name), reports / "baselines" / f"{name}.json", reports / name]
     for path in candidates:
         if path.exists():
             return path
     names = ", ".join(sorted(path.stem for path in (reports / "baselines").glob("*.json")))
     baselines = f"; baselines in {reports} are {names}" if names else ""
-    raise RunError(f"{source} is neither a run's folder or run.json nor a baseline's file or name{baselines}")
+    raise RunError(f"{name} is neither a run's folder or run.json nor a baseline's file or name{baselines}")
 
 
 def _latest(folder: Path) -> Path:
@@ -214,13 +226,19 @@ def baseline_side(baseline: Baseline, name: str) -> Side:
     return Side(name, baseline.seeds, baseline.package, "", models, {baseline.model: baseline.claims})
 
 
-def compare(old: Side, new: Side, fail_on: frozenset[Change] = WORSE) -> Comparison:
+def compare_runs(old: Side, new: Side, fail_on: frozenset[Change] = WORSE) -> Comparison:
     """Hold what the claims came to against what they came to before.
 
     Models are matched by name; two sides of one model each are two versions of it, whatever they are called. The
     interval of a difference is that of two independent estimates: where both sides met the same prompts a paired
     one would be narrower, but no report keeps what each prompt came to. Which differences are real is judged over all
     lines at once; see `corrected`.
+
+    Example:
+        >>> from lazarus_probe.reports import compare_runs, read_side
+        >>> comparison = compare_runs(read_side("before"), read_side("after"))
+        >>> comparison.counts, comparison.code
+        ({'unchanged': 3}, 0)
     """
     lines: list[Line] = []
     models = _pairs(old, new)

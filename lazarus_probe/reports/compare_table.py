@@ -19,7 +19,14 @@ NOTE = (
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """The comparison in aligned columns."""
+    """The comparison in aligned columns.
+
+    Example:
+        >>> from lazarus_probe.reports import compare_runs, comparison_text, read_side
+        >>> comparison = compare_runs(read_side("before"), read_side("after"))
+        >>> print(comparison_text(comparison).splitlines()[-1])
+        unchanged: 3
+    """
     rows = [HEADINGS, *(tuple(map(_in_a_cell, _row(line))) for line in comparison.lines)]
     shown = [column for column in range(len(HEADINGS)) if any(row[column] for row in rows[1:])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]

@@ -51,6 +51,14 @@ class Run(BaseModel):
         seeds: that it was measured with; what several of them measured was pooled.
         partial: whether it was cut short, or claims were left out of it.
         cases: how many verdicts a whole run has: one for each claim, its parameters and model; None if unknown.
+
+    Example:
+        >>> from lazarus_probe.reports import find_run
+        >>> folder, run = find_run("after")
+        >>> run.command
+        'pytest hypotheses/'
+        >>> [str(record.outcome) for record in run.claims]
+        ['inconclusive', 'supported', 'confounded']
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -83,7 +91,16 @@ class Run(BaseModel):
 
 
 class RunError(ValueError):
-    """A `run.json` that cannot be read."""
+    """A `run.json` that cannot be read.
+
+    Example:
+        >>> from lazarus_probe.reports import RunError, find_run
+        >>> try:
+        ...     find_run("yesterday")
+        ... except RunError as error:
+        ...     print(error)
+        yesterday is neither a run's folder or run.json nor a baseline's file or name
+    """
 
 
 def environment() -> Environment:
@@ -224,4 +241,8 @@ def schema() -> str:
 
     python -c "from lazarus_probe.reports.run import schema; print(schema(), end='')" > run.schema.json
     """
-    return json.dumps(Run.model_json_schema(mode="serialization"), indent=2) + "\n"
+    document = Run.model_json_schema(mode="serialization")
+    for part in (document, *document["$defs"].values()):
+        if "description" in part:  # a docstring, whose example is of Python
+            part["description"] = part["description"].partition("\n\nExample:\n")[0]
+    return json.dumps(document, indent=2) + "\n"

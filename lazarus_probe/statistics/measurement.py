@@ -20,6 +20,11 @@ class Control:
     interval. For a claim of absence the control is a positive one (what the instrument does find) and the
     gain is the control's over the score. `spread` is the part of the interval's reach that no number of prompts
     narrows: how far one more model of the control's kind may fall from those that were measured.
+
+    Example:
+        >>> from lazarus_probe import Control
+        >>> Control("bag_of_tokens", score=0.70, gain=0.25, low=0.18, high=0.31).gain
+        0.25
     """
 
     name: str
@@ -284,6 +289,23 @@ class Measurement:
             controls, fewer than two units of a kind, two controls of one name, a score above its ceiling, or a p
             outside [0, 1], or what is nested too deep or too large an integer to be kept. TypeError: what no report
             can keep; see `plain`.
+
+    Example:
+        >>> from lazarus_probe import Control, Measurement
+        >>> measurement = Measurement(
+        ...     score=0.95,
+        ...     low=0.92,
+        ...     high=0.97,
+        ...     n=400,
+        ...     groups=40,
+        ...     unit="held-out accuracy",
+        ...     controls=(
+        ...         Control("majority", score=0.50, gain=0.45, low=0.42, high=0.47),
+        ...         Control("bag_of_tokens", score=0.70, gain=0.25, low=0.18, high=0.31),
+        ...     ),
+        ... )
+        >>> measurement.best_control.name
+        'bag_of_tokens'
     """
 
     score: float

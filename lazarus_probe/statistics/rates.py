@@ -47,6 +47,19 @@ def rate(
     Raises:
         ValueError: as `paired_interval`; no prompts, a score, control or unit that is missing or not finite, lengths
             that differ, or fewer than three models of a kind.
+
+    Example:
+        >>> from itertools import combinations
+        >>> from lazarus_probe import rate
+        >>> from lazarus_probe.subject import greedy, untrained_models
+        >>> operands = list(combinations(range(2, 8), 2))
+        >>> def correct(model):
+        ...     completions = greedy(model, [f"{a}*{b}=" for a, b in operands], max_tokens=3)
+        ...     return [completion == str(a * b) for completion, (a, b) in zip(completions, operands, strict=True)]
+        >>> controls = {"untrained": [correct(model) for model in untrained_models(subject, count=3)]}
+        >>> measurement = rate("accuracy", correct(subject), [f"{a},{b}" for a, b in operands], controls)
+        >>> measurement.score > 0.9, measurement.best_control.score
+        (True, 0.0)
     """
     if not np.size(score):
         raise ValueError(f"no prompts to take the {unit} of; give at least two units of them")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lazarus_probe.checkpoints.errors import LoadError
     from lazarus_probe.checkpoints.names import num_layers_of
     from lazarus_probe.subject.batches import as_tokens, by_length
+    from lazarus_probe.subject.control_models import untrained_models
     from lazarus_probe.subject.encoding import PromptWarning
     from lazarus_probe.subject.finite import NotFinite
     from lazarus_probe.subject.generate import forward, greedy
@@ -34,6 +35,7 @@ __all__ = [
     "forward",
     "greedy",
     "num_layers_of",
+    "untrained_models",
 ]
 
 _HOMES = {
@@ -49,6 +51,7 @@ _HOMES = {
     "forward": "subject.generate",
     "greedy": "subject.generate",
     "num_layers_of": "checkpoints.names",
+    "untrained_models": "subject.control_models",
 }
 
 if not TYPE_CHECKING:

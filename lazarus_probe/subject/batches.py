@@ -31,6 +31,12 @@ def by_length(
 
     Raises:
         ValueError: there are no prompts, or one has no tokens.
+
+    Example:
+        >>> from lazarus_probe.subject import by_length
+        >>> encoded = [subject.encode(prompt) for prompt in ("7*8=", "Hello", "6*9=")]
+        >>> [(indices, tokens.shape) for indices, tokens in by_length(encoded)]
+        [([1], (1, 2)), ([0, 2], (2, 5))]
     """
     if len(encoded) == 0:
         raise ValueError("no prompts to batch; give at least one")
@@ -72,6 +78,11 @@ def as_tokens(subject: Subject, prompts: Any) -> mx.array:
 
     Raises:
         ValueError: nothing was given, the lengths differ, or a token id is outside the vocabulary.
+
+    Example:
+        >>> from lazarus_probe.subject import as_tokens
+        >>> as_tokens(subject, ["7*8=", "6*9="]).shape
+        (2, 5)
     """
     encoded = encode_some(subject, prompts)
     lengths = sorted({len(ids) for ids in encoded})

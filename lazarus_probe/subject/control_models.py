@@ -150,7 +150,13 @@ ControlModels = Iterable[ControlModel | Subject]
 
 
 def untrained_models(subject: Subject, count: int = COUNT) -> Iterator[Subject]:
-    """Untrained models of the subject's architecture, each made when its turn comes."""
+    """Untrained models of the subject's architecture, each made when its turn comes.
+
+    Example:
+        >>> from lazarus_probe.subject import untrained_models
+        >>> [model.name for model in untrained_models(subject, count=3)]
+        ['organism-untrained-1000', 'organism-untrained-1001', 'organism-untrained-1002']
+    """
     for seed in range(FIRST_SEED, FIRST_SEED + count):
         yield subject.untrained(seed)
 

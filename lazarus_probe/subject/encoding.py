@@ -12,7 +12,15 @@ PROBES = ("a", "0", ".", " ")  # texts of which one at least has tokens under an
 
 
 class PromptWarning(UserWarning):
-    """A tokenizer that does to every prompt what a reader of its last token would not expect."""
+    """A tokenizer that does to every prompt what a reader of its last token would not expect.
+
+    Example:
+        >>> import warnings
+        >>> from lazarus_probe.subject import PromptWarning
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("error", PromptWarning)
+        ...     tokens = subject.encode("7*8=")
+    """
 
 
 @dataclass(frozen=True)

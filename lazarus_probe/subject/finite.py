@@ -41,6 +41,16 @@ class NotFinite(ValueError):  # noqa: N818 - what was found, as StopIteration is
         where: the weight, or the site, where the first of them is.
         remedy: what to do where no edit is to blame.
         edits: those that were acting, by name; `hooked` adds them.
+
+    Example:
+        >>> from lazarus_probe import trace
+        >>> from lazarus_probe.interventions import scale
+        >>> from lazarus_probe.subject import NotFinite
+        >>> try:
+        ...     trace(subject, "7*8=", interventions=scale("mlp_out.3", float("inf")))
+        ... except NotFinite as error:
+        ...     print(error.edits, error.where)
+        ['scale at mlp_out.3'] the first such value is at mlp_out.3
     """
 
     def __init__(self, what: str, where: str, remedy: str) -> None:

@@ -37,6 +37,11 @@ def greedy(
     Raises:
         ValueError: no prompts, an empty prompt, or `max_tokens` below 1.
         NotFinite: logits that no token can be chosen by.
+
+    Example:
+        >>> from lazarus_probe.subject import greedy
+        >>> greedy(subject, ["7*8=", "7+8="], max_tokens=4)
+        ['56', '15']
     """
     if max_tokens < 1:
         raise ValueError(f"max_tokens is {max_tokens}; at least 1 is needed")

@@ -42,6 +42,14 @@ class Subject:
         config: the model's configuration, as it was built.
         anatomy: where its parts are.
         path: the folder it was loaded from, if it was.
+
+    Example:
+        >>> from lazarus_probe import Subject
+        >>> subject = Subject.load("organism")
+        >>> subject.num_layers, subject.dtype
+        (8, 'float32')
+        >>> subject.decode(subject.encode("7*8="))
+        '<|begin|>7*8='
     """
 
     name: str

@@ -63,6 +63,14 @@ def attribution(
     Raises:
         ValueError: see `sweep`.
         IndexError: see `sweep`.
+
+    Example:
+        >>> from lazarus_probe.sites import attn_out
+        >>> from lazarus_probe.sweep import attribution, logit_diff
+        >>> sites = [attn_out(layer) for layer in range(subject.num_layers)]
+        >>> estimate = attribution(subject, ["7+8="], ["7*8="], sites, logit_diff("56", "15"))
+        >>> estimate.grid("logit_diff").shape
+        (8, 5)
     """
     encoded = encode_all(subject, targets)
     if not encoded:
@@ -98,6 +106,16 @@ def correlation(estimate: Sweep, exact: Sweep, metric: str) -> float:
 
     Raises:
         ValueError: they share fewer than two cells, or are of other prompts.
+
+    Example:
+        >>> from lazarus_probe.sites import mlp_out
+        >>> from lazarus_probe.sweep import Donors, attribution, correlation, logit_diff, sweep
+        >>> metric = logit_diff("56", "15")
+        >>> sites = [mlp_out(layer) for layer in range(subject.num_layers)]
+        >>> estimate = attribution(subject, ["7+8="], ["7*8="], sites, metric)
+        >>> exact = sweep(subject, ["7+8="], sites, sources={"product": Donors(["7*8="])}, metrics=[metric])
+        >>> correlation(estimate, exact, "logit_diff") > 0.5
+        True
     """
     if estimate.prompts != exact.prompts:
         raise ValueError("the two are of different prompts; sweep the prompts of the attribution")
@@ -122,6 +140,17 @@ def screen(result: Sweep, top: int, metric: str | None = None) -> list[Cell]:
 
     Raises:
         ValueError: `top` is below 1.
+
+    Example:
+        >>> from lazarus_probe.sites import attn_out
+        >>> from lazarus_probe.sweep import Donors, attribution, logit_diff, screen, sweep
+        >>> metric = logit_diff("56", "15")
+        >>> sites = [attn_out(layer) for layer in range(subject.num_layers)]
+        >>> cells = screen(attribution(subject, ["7+8="], ["7*8="], sites, metric), top=3)
+        >>> sources = {"product": Donors(["7*8="])}
+        >>> exact = sweep(subject, ["7+8="], cells=cells, sources=sources, metrics=[metric])
+        >>> np.isfinite(exact.values["logit_diff"]).sum().item()
+        3
     """
     if top < 1:
         raise ValueError(f"top is {top}; at least 1 is needed")

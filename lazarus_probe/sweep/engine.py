@@ -63,6 +63,21 @@ def sweep(
         ValueError: an empty grid, an unknown site or position, donors of other lengths than their targets, a token
             outside the vocabulary, too little memory, or a `resume` file of another sweep.
         IndexError: a layer, head or position that does not exist.
+
+    Example:
+        >>> from lazarus_probe.sites import resid_post
+        >>> from lazarus_probe.sweep import Donors, answer, logit_diff, sweep
+        >>> result = sweep(
+        ...     subject,
+        ...     ["7+8=", "6+9="],
+        ...     [resid_post(layer) for layer in range(subject.num_layers)],
+        ...     sources={"product": Donors(["7*8=", "6*9="])},
+        ...     metrics=[logit_diff(["56", "54"], ["15", "15"]), answer(max_tokens=4)],
+        ... )
+        >>> result.grid("logit_diff").shape  # (layers, positions)
+        (8, 5)
+        >>> result.at("answer", prompt="7+8=", source="product", site="resid_post.5").tolist()
+        ['15', '15', '15', '15', '56']
     """
     plan = _plan(subject, targets, sites, positions, cells, sources, metrics)
     table = _table(plan, Path(resume) if resume is not None else None)

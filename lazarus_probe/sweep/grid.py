@@ -18,7 +18,15 @@ ALL = -1
 
 
 class Cell(NamedTuple):
-    """One site at one position: an integer, "last" or "all"."""
+    """One site at one position: an integer, "last" or "all".
+
+    Example:
+        >>> from lazarus_probe.sweep import Cell, Zero, kl, sweep
+        >>> cells = [Cell("mlp_out.3", "last"), Cell("head_out.2.1", 0)]
+        >>> result = sweep(subject, ["7*8="], cells=cells, sources={"zero": Zero()}, metrics=[kl()])
+        >>> np.isfinite(result.values["kl"]).sum().item()
+        2
+    """
 
     site: Site | str
     position: Position

@@ -46,19 +46,45 @@ class Answer:
 
 
 def logit_diff(answer: Tokens, other: Tokens, name: str = "logit_diff") -> Metric:
-    """Logit of one token minus that of another: linear in the residual stream (Zhang & Nanda 2024, 2309.16042)."""
+    """Logit of one token minus that of another: linear in the residual stream (Zhang & Nanda 2024, 2309.16042).
+
+    Example:
+        >>> from lazarus_probe.sweep import Donors, logit_diff, sweep
+        >>> metric = logit_diff("56", "15")
+        >>> result = sweep(subject, ["7+8="], ["attn_out.3"], sources={"product": Donors(["7*8="])}, metrics=[metric])
+        >>> bool(result.baseline["logit_diff"][0] < 0 < result.donors["logit_diff"][0, 0])
+        True
+    """
     return Metric(
         name, lambda logits, _, ids: _taken(logits, ids[0]) - _taken(logits, ids[1]), (answer, other)
     )
 
 
 def probability(token: Tokens, name: str = "probability") -> Metric:
-    """Probability of a token."""
+    """Probability of a token.
+
+    Example:
+        >>> from lazarus_probe.sites import mlp_out
+        >>> from lazarus_probe.sweep import Zero, probability, sweep
+        >>> sources, metrics = {"zero": Zero()}, [probability("56")]
+        >>> result = sweep(subject, ["7*8="], [mlp_out(0)], sources=sources, metrics=metrics, positions="all")
+        >>> bool(result.grid("probability")[0, 0] < result.baseline["probability"][0])
+        True
+    """
     return Metric(name, lambda logits, _, ids: mx.exp(_taken(log_softmax(logits), ids[0])), (token,))
 
 
 def kl(name: str = "kl") -> Metric:
-    """Divergence KL(unpatched || patched) of the next-token distributions, in nats."""
+    """Divergence KL(unpatched || patched) of the next-token distributions, in nats.
+
+    Example:
+        >>> from lazarus_probe.sites import mlp_out
+        >>> from lazarus_probe.sweep import Zero, kl, sweep
+        >>> sites = [mlp_out(layer) for layer in range(subject.num_layers)]
+        >>> result = sweep(subject, ["7*8="], sites, sources={"zero": Zero()}, metrics=[kl()], positions="all")
+        >>> int(result.grid("kl").argmax())  # the layer whose MLP matters most
+        0
+    """
 
     def read(logits: mx.array, baseline: mx.array, _: list[mx.array]) -> mx.array:
         before, after = log_softmax(baseline), log_softmax(logits)
@@ -68,7 +94,18 @@ def kl(name: str = "kl") -> Metric:
 
 
 def rank(token: Tokens, name: str = "rank") -> Metric:
-    """How many tokens have a higher logit: 0 for the most likely one."""
+    """How many tokens have a higher logit: 0 for the most likely one.
+
+    Example:
+        >>> from lazarus_probe.sites import mlp_out
+        >>> from lazarus_probe.sweep import Zero, rank, sweep
+        >>> sources, metrics = {"zero": Zero()}, [rank("56")]
+        >>> result = sweep(subject, ["7*8="], [mlp_out(0)], sources=sources, metrics=metrics, positions="all")
+        >>> result.baseline["rank"].tolist()
+        [0.0]
+        >>> bool(result.grid("rank")[0, 0] > 0)
+        True
+    """
     return Metric(
         name, lambda logits, _, ids: (logits > _taken(logits, ids[0])[:, None]).sum(axis=-1), (token,)
     )
@@ -82,6 +119,13 @@ def answer(max_tokens: int = 8, stop: str | Sequence[str] = (), name: str = "ans
 
     Raises:
         ValueError: `max_tokens` is below 1.
+
+    Example:
+        >>> from lazarus_probe.sweep import Donors, answer, sweep
+        >>> metric = answer(max_tokens=4, stop=".")
+        >>> result = sweep(subject, ["7+8="], ["resid_post.5"], sources={"product": Donors(["7*8="])}, metrics=[metric])
+        >>> result.baseline["answer"].tolist(), result.donors["answer"].tolist()
+        (['15'], [['56']])
     """
     if max_tokens < 1:
         raise ValueError(f"max_tokens is {max_tokens}; at least 1 is needed")

@@ -38,6 +38,19 @@ class Sweep:
         baseline: by metric (prompts,), of the untouched targets.
         donors: by metric (prompts, sources), of the untouched donors; NaN or empty for sources that are no prompts.
         routes: for each site how it was computed: "suffix", "layers" or "full"; see `routes`.
+
+    Example:
+        >>> from lazarus_probe.sweep import Donors, Sweep, logit_diff, sweep
+        >>> metric = logit_diff("56", "15")
+        >>> sources = {"product": Donors(["7*8="])}
+        >>> result = sweep(subject, ["7+8="], ["resid_post.5"], sources=sources, metrics=[metric])
+        >>> result.dims
+        ('prompt', 'source', 'site', 'position')
+        >>> bool(result.normalised("logit_diff")[0, 0, 0, -1] > 0.9)
+        True
+        >>> result.save("patching.npz")
+        >>> Sweep.load("patching.npz").sites == result.sites
+        True
     """
 
     prompts: tuple[str, ...]

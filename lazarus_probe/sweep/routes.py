@@ -58,6 +58,15 @@ class Route:
         whole: kinds of sites that need whole forwards all the same.
         ends: kinds of sites through which the last block acts on its own position only.
         why: what spoke against the faster routes; empty for the fastest.
+
+    Example:
+        >>> from lazarus_probe.sites import embed, head_out
+        >>> from lazarus_probe.sweep import route_of
+        >>> route = route_of(subject)
+        >>> route.causal
+        True
+        >>> route.of(head_out(3, 2)), route.of(embed())
+        ('suffix', 'full')
     """
 
     name: Name
@@ -86,6 +95,11 @@ def route_of(subject: Subject) -> Route:
 
     The largest difference allowed is 1e-5 of the largest logit, or four times what merely running prompts in one batch
     rather than alone changes, where the arithmetic is coarser than float32.
+
+    Example:
+        >>> from lazarus_probe.sweep import route_of
+        >>> route_of(subject).name
+        'suffix'
     """
     if subject not in _known:
         _known[subject] = _find(subject)

@@ -18,7 +18,16 @@ from lazarus_probe.subject.batches import Prompt
 
 @dataclass(frozen=True)
 class Zero:
-    """Zeros. Zero is seldom a value the model meets: report `Mean` or `Resample` first."""
+    """Zeros. Zero is seldom a value the model meets: report `Mean` or `Resample` first.
+
+    Example:
+        >>> from lazarus_probe.sites import head_out
+        >>> from lazarus_probe.sweep import Zero, kl, sweep
+        >>> heads = [head_out(0, head) for head in range(4)]
+        >>> result = sweep(subject, ["7*8="], heads, sources={"zero": Zero()}, metrics=[kl()], positions="all")
+        >>> result.values["kl"].shape  # (prompts, sources, sites, positions)
+        (1, 1, 4, 1)
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +37,17 @@ class Mean:
     Attributes:
         values: by site, the site's value at one position: (D,), (F,) for neurons, (H, Dh) for all heads. Heads of a
             sweep find theirs also in the value of all heads.
+
+    Example:
+        >>> from lazarus_probe import collect
+        >>> from lazarus_probe.sites import mlp_out
+        >>> from lazarus_probe.sweep import Mean, kl, sweep
+        >>> sites = [mlp_out(layer) for layer in range(subject.num_layers)]
+        >>> reference = collect(subject, ["The cat saw the ball.", "7*8=", "12+30="], sites)
+        >>> means = Mean({site: rows.mean(axis=0) for site, rows in reference.items()})
+        >>> result = sweep(subject, ["6*9="], sites, sources={"mean": means}, metrics=[kl()], positions="all")
+        >>> result.grid("kl").shape
+        (8, 1)
     """
 
     values: Mapping[Site | str, Any]
@@ -40,6 +60,17 @@ class Resample:
     Attributes:
         values: by site, rows (N, ...) of what `Mean` holds one of.
         seed: of the draws, which do not depend on how the sweep is batched.
+
+    Example:
+        >>> from lazarus_probe import collect
+        >>> from lazarus_probe.sites import mlp_out
+        >>> from lazarus_probe.sweep import Resample, kl, sweep
+        >>> sites = [mlp_out(layer) for layer in range(subject.num_layers)]
+        >>> reference = collect(subject, ["The cat saw the ball.", "7*8=", "12+30="], sites)
+        >>> sources = {"resample": Resample(reference, seed=0)}
+        >>> result = sweep(subject, ["6*9="], sites, sources=sources, metrics=[kl()], positions="last")
+        >>> result.grid("kl").shape
+        (8, 1)
     """
 
     values: Mapping[Site | str, Any]
@@ -53,6 +84,13 @@ class Donors:
     Attributes:
         prompts: one for each target, with as many tokens. With positions "all", the values at the positions of the
             prompt are replaced, and those at generated ones are left alone.
+
+    Example:
+        >>> from lazarus_probe.sweep import Donors, answer, sweep
+        >>> sources = {"product": Donors(["7*8="]), "difference": Donors(["7-8="])}
+        >>> result = sweep(subject, ["7+8="], ["resid_post.5"], sources=sources, metrics=[answer(4)], positions="last")
+        >>> result.at("answer", prompt=0, source="product", position="last").tolist()
+        ['56']
     """
 
     prompts: Sequence[Prompt]

@@ -108,7 +108,16 @@ _TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eigh
 
 @dataclass(frozen=True, order=True)
 class Fact:
-    """`a` and `b` under an operation; every fact here has a whole, positive answer."""
+    """`a` and `b` under an operation; every fact here has a whole, positive answer.
+
+    Example:
+        >>> from lazarus_probe.tasks import Fact
+        >>> fact = Fact("multiply", 7, 8)
+        >>> fact.answer, fact.family
+        (56, (7, 8))
+        >>> fact.prompt("what_is"), fact.response("what_is")
+        ('What is seven times eight?', ' 56')
+    """
 
     operation: str
     a: int
@@ -172,6 +181,13 @@ def facts(operation: str) -> tuple[Fact, ...]:
 
     `+` and `*` take both operands from 1..50, `/` every product of two such numbers by one of them, `-` a
     minuend up to 100 and a smaller subtrahend up to 50.
+
+    Example:
+        >>> from lazarus_probe.tasks import facts
+        >>> len(facts("multiply"))
+        2500
+        >>> facts("multiply")[:2]
+        (Fact(operation='multiply', a=1, b=1), Fact(operation='multiply', a=1, b=2))
     """
     operands = range(1, LARGEST_OPERAND + 1)
     if operation in ("multiply", "add"):
@@ -184,7 +200,13 @@ def facts(operation: str) -> tuple[Fact, ...]:
 
 
 def number_words(number: int) -> str:
-    """`fifty-six` for 56; numbers above 100 stay digits."""
+    """`fifty-six` for 56; numbers above 100 stay digits.
+
+    Example:
+        >>> from lazarus_probe.tasks import number_words
+        >>> number_words(56), number_words(100)
+        ('fifty-six', 'one hundred')
+    """
     if number < 20:
         return _SMALL[number]
     if number < 100:
@@ -201,6 +223,11 @@ def parse_number(text: str) -> float | None:
 
     A thousands separator is part of the number and digits are read to their end: `2,209` is 2209 and `1000`
     is not 100. Text before the number is not skipped: a completion that begins with words has not answered.
+
+    Example:
+        >>> from lazarus_probe.tasks import parse_number
+        >>> parse_number(" 56."), parse_number("fifty-six")
+        (56.0, None)
     """
     match = _NUMBER.match(text)
     if match is None:
@@ -209,5 +236,11 @@ def parse_number(text: str) -> float | None:
 
 
 def is_answer(text: str, expected: float) -> bool:
-    """Whether a completion begins with the expected number, written in any usual way."""
+    """Whether a completion begins with the expected number, written in any usual way.
+
+    Example:
+        >>> from lazarus_probe.tasks import is_answer
+        >>> is_answer("2,209 apples", 2209), is_answer("The answer is 2209", 2209)
+        (True, False)
+    """
     return parse_number(text) == expected

@@ -19,7 +19,15 @@ DIFFICULTIES = ("trivial", "factorisable", "prime")
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt about one fact, in one phrasing."""
+    """A prompt about one fact, in one phrasing.
+
+    Example:
+        >>> from lazarus_probe.tasks import Fact, Question
+        >>> fact = Fact("subtract", 15, 8)
+        >>> question = Question(fact.prompt("compact"), fact, "compact")
+        >>> question.text, question.family
+        ('15-8=', '7,8')
+    """
 
     text: str
     fact: Fact
@@ -45,6 +53,12 @@ def sample_facts(
 
     Raises:
         ValueError: there are not so many.
+
+    Example:
+        >>> from lazarus_probe.tasks import sample_facts
+        >>> facts = sample_facts("add", 5, np.random.default_rng(0), keep=lambda fact: fact.answer < 10)
+        >>> [fact.answer < 10 for fact in facts]
+        [True, True, True, True, True]
     """
     pool = facts(operation) if keep is None else [fact for fact in facts(operation) if keep(fact)]
     if len(pool) < count:
@@ -66,7 +80,14 @@ def questions(
     phrasings: Sequence[str] = tuple(PHRASINGS),
     operations: Iterable[str] = tuple(OPERATIONS),
 ) -> list[Question]:
-    """`per_cell` questions for every operation in every phrasing."""
+    """`per_cell` questions for every operation in every phrasing.
+
+    Example:
+        >>> from lazarus_probe.tasks import questions
+        >>> sample = questions(np.random.default_rng(0), per_cell=2, phrasings=["compact", "what_is"])
+        >>> len(sample)  # 4 operations, 2 phrasings, 2 each
+        16
+    """
     return [
         Question(fact.prompt(phrasing), fact, phrasing)
         for operation in operations
@@ -76,7 +97,16 @@ def questions(
 
 
 def matched_questions(rng: np.random.Generator, families: int, phrasing: str = "spaced") -> list[Question]:
-    """All four operations on the same parts, family by family: 7*8, 7+8, 15-8 and 56/8."""
+    """All four operations on the same parts, family by family: 7*8, 7+8, 15-8 and 56/8.
+
+    Example:
+        >>> from lazarus_probe.tasks import matched_questions
+        >>> questions = matched_questions(np.random.default_rng(0), families=1, phrasing="compact")
+        >>> [question.fact.operation for question in questions]
+        ['multiply', 'add', 'subtract', 'divide']
+        >>> len({question.family for question in questions})
+        1
+    """
     questions = []
     for product in sample_facts("multiply", families, rng, lambda fact: fact.a <= fact.b):
         a, b = product.a, product.b
@@ -86,7 +116,16 @@ def matched_questions(rng: np.random.Generator, families: int, phrasing: str = "
 
 
 def task_type(rng: np.random.Generator, per_template: int) -> tuple[list[str], list[str], list[str]]:
-    """Prompts in many templates: texts, `arithmetic` or `language`, and the template of each."""
+    """Prompts in many templates: texts, `arithmetic` or `language`, and the template of each.
+
+    Example:
+        >>> from lazarus_probe.tasks import task_type
+        >>> texts, labels, templates = task_type(np.random.default_rng(0), per_template=2)
+        >>> sorted(set(labels))
+        ['arithmetic', 'language']
+        >>> len(texts) == len(templates)
+        True
+    """
     texts, labels, templates = [], [], []
     for question in questions(rng, per_template):
         texts.append(question.text)

@@ -25,6 +25,11 @@ def arithmetic_reward(prompt: str, response: str) -> float:
 
     Raises:
         ValueError: the prompt asks nothing of that kind, or divides by zero.
+
+    Example:
+        >>> from lazarus_probe.tasks import arithmetic_reward
+        >>> arithmetic_reward("7*8=", "56"), arithmetic_reward("7*8=", "54")
+        (1.0, 0.0)
     """
     fact = parse_question(prompt)
     if fact is None:
@@ -35,7 +40,13 @@ def arithmetic_reward(prompt: str, response: str) -> float:
 
 
 def parse_question(prompt: str) -> Fact | None:
-    """The fact that a prompt asks for, or None; case, and spaces around the prompt, are no matter."""
+    """The fact that a prompt asks for, or None; case, and spaces around the prompt, are no matter.
+
+    Example:
+        >>> from lazarus_probe.tasks import parse_question
+        >>> parse_question("What is seven times eight?")
+        Fact(operation='multiply', a=7, b=8)
+    """
     text = prompt.strip()
     for operation, pattern in _patterns():
         if match := pattern.fullmatch(text):

@@ -93,7 +93,14 @@ def arithmetic_slices(
     phrasings: Sequence[str] = tuple(PHRASINGS),
     digits: Sequence[tuple[int, int]] = DIGITS,
 ) -> tuple[ArithmeticSlice, ...]:
-    """Every `ArithmeticSlice` of these, the simplest first; by default all operations, phrasings and sizes: 108."""
+    """Every `ArithmeticSlice` of these, the simplest first; by default all operations, phrasings and sizes: 108.
+
+    Example:
+        >>> from lazarus_probe.tasks import arithmetic_slices
+        >>> slices = arithmetic_slices(["multiply", "add"], ["compact"], [(1, 1)])
+        >>> [str(one) for one in slices]
+        ['multiply, compact, 1-digit parts', 'add, compact, 1-digit parts']
+    """
     return tuple(ArithmeticSlice(*parts) for parts in product(operations, phrasings, digits))
 
 
@@ -102,7 +109,17 @@ def pair_slices(
     phrasings: Sequence[str] = ("compact", "spaced"),
     digits: Sequence[tuple[int, int]] = DIGITS,
 ) -> tuple[PairSlice, ...]:
-    """Every `PairSlice` of two of the operations, the published `7*8=` into `7+8=` first; by default 72."""
+    """Every `PairSlice` of two of the operations, the published `7*8=` into `7+8=` first; by default 72.
+
+    Example:
+        >>> from lazarus_probe.tasks import pair_slices
+        >>> pairs = pair_slices(["multiply", "add"], ["compact"], [(1, 1)])
+        >>> str(pairs[0])
+        'multiply into add, compact, 1-digit numbers'
+        >>> source, target = pairs[0].draw(1, np.random.default_rng(0), "search")[0]
+        >>> source.text.replace("*", "+") == target.text
+        True
+    """
     parts = product(permutations(operations, 2), phrasings, digits)
     return tuple(PairSlice(*pair, phrasing, size) for pair, phrasing, size in parts)
 

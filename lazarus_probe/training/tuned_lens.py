@@ -42,6 +42,11 @@ class LensTraining:
         batch_size: positions a step, of each of which all layers are read.
         held_out: the share of the texts that is kept for evaluation.
         seed: of the split, the order and the intervals.
+
+    Example:
+        >>> from lazarus_probe.training import LensTraining
+        >>> LensTraining(steps=500, batch_size=32)
+        LensTraining(steps=500, learning_rate=0.001, batch_size=32, held_out=0.2, seed=0)
     """
 
     steps: int = 200
@@ -80,6 +85,14 @@ def train_lens(
         ValueError: too few texts, or settings out of range.
         UnsupportedArchitecture: a model of one layer, or whose residual streams cannot be read out one by one.
         Diverged: a loss is not finite.
+
+    Example:
+        >>> from lazarus_probe.tasks import facts
+        >>> from lazarus_probe.training import LensTraining, train_lens
+        >>> texts = [fact.prompt() + fact.response() for fact in facts("multiply")[:20]]
+        >>> trained = train_lens(subject, texts, LensTraining(steps=2))
+        >>> trained.lens.weights.shape  # one map for each layer but the last
+        (7, 128, 128)
     """
     training = training or LensTraining()
     _check(training)

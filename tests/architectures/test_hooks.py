@@ -9,8 +9,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import Intervention, hooked, patch, steer, trace, zero
+from lazarus_probe.hooks import hooked, trace
 from lazarus_probe.hooks.sites import PER_LAYER, kinds_at
+from lazarus_probe.interventions import Intervention, patch, steer, zero
 from lazarus_probe.subject import Subject, UnsupportedArchitecture, forward
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -19,7 +19,8 @@ from lazarus_probe.experiments.classifier_emergence.arms import (
 from lazarus_probe.experiments.classifier_emergence.material import FULL, SMOKE, Material, other_lines
 from lazarus_probe.experiments.classifier_emergence.readings import read
 from lazarus_probe.experiments.study_tasks import TASKS
-from lazarus_probe.hooks import collect, resid_post
+from lazarus_probe.hooks import collect
+from lazarus_probe.sites import resid_post
 from lazarus_probe.training.lora.lora import attached, trainable_count
 
 LAYER = 4

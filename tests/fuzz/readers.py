@@ -80,7 +80,7 @@ def _read_expectations(path: Path) -> object:
 
 
 def _sweep(path: Path) -> None:
-    from lazarus_probe.hooks import Site
+    from lazarus_probe.sites import Site
     from lazarus_probe.sweep import Sweep
 
     ones = np.ones((1, 1, 1, 1), np.float32)

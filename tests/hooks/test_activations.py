@@ -6,7 +6,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import Intervention, Site, collect, hooked, resid_post, trace
+from lazarus_probe.hooks import collect, hooked, trace
+from lazarus_probe.interventions import Intervention
+from lazarus_probe.sites import Site, resid_post
 from lazarus_probe.subject import NotFinite, Subject
 
 PROMPTS = ["12 + 5 = ", "Paris", "a cat sat.", "dog.", "12 * 3 = "]

@@ -6,7 +6,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import HookError, hooked, steer, trace, zero
+from lazarus_probe.hooks import HookError, hooked, trace
+from lazarus_probe.interventions import steer, zero
 from lazarus_probe.subject.generate import new_cache
 from tests.tolerance import assert_close, of_logits, sole_best
 

@@ -9,8 +9,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import Intervention, hooked, patch, trace, zero
+from lazarus_probe.hooks import hooked, trace
 from lazarus_probe.hooks.sites import HEAD_AXIS, PER_LAYER, kinds_at
+from lazarus_probe.interventions import Intervention, patch, zero
 from lazarus_probe.subject import Subject, forward
 from lazarus_probe.subject.generate import greedy
 

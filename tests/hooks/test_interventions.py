@@ -6,7 +6,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import Intervention, mean, noise, patch, resample, scale, steer, trace, zero
+from lazarus_probe.hooks import trace
+from lazarus_probe.interventions import Intervention, mean, noise, patch, resample, scale, steer, zero
 from tests.tolerance import assert_close
 
 TOKENS = [[3, 5, 7, 11, 13], [2, 4, 6, 8, 10]]

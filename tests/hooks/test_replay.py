@@ -7,7 +7,8 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import HookError, hooked, replay, resume, scale, trace, zero
+from lazarus_probe.hooks import HookError, hooked, replay, resume, trace
+from lazarus_probe.interventions import scale, zero
 
 TOKENS = [[3, 5, 7, 11, 13], [2, 4, 6, 8, 10]]
 

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lazarus_probe.hooks import (
-    Site,
-    embed,
-    head_out,
-    logits,
-    neurons,
-    pattern,
-    resid_post,
-    resid_pre,
-    resolve,
-)
+from lazarus_probe.hooks import resolve
 from lazarus_probe.hooks.sites import PER_LAYER
+from lazarus_probe.sites import Site, embed, head_out, logits, neurons, pattern, resid_post, resid_pre
 
 
 @pytest.mark.parametrize("text", ["embed", "logits", "resid_post.3", "head_out.3.2", "pattern.-1"])

@@ -18,8 +18,10 @@ from filelock import FileLock
 from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
-from lazarus_probe.hooks import collect, entries, head_out, hooked, resid_post, store, zero
+from lazarus_probe.hooks import collect, entries, hooked, store
 from lazarus_probe.hooks.store import ActivationStore
+from lazarus_probe.interventions import zero
+from lazarus_probe.sites import head_out, resid_post
 from lazarus_probe.subject import Subject
 
 PROMPTS = ["12 + 5 = ", "Paris", "a cat sat.", "dog.", "12 * 3 = "]

@@ -9,8 +9,9 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from lazarus_probe.hooks import Intervention, hooked, trace
+from lazarus_probe.hooks import hooked, trace
 from lazarus_probe.hooks.model_check import self_check
+from lazarus_probe.interventions import Intervention
 from lazarus_probe.subject import LoadError, NotFinite, Subject, forward
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.sweep import Mean, kl, sweep

@@ -7,8 +7,9 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import HookError, Intervention, hooked, scale, steer, trace, zero
+from lazarus_probe.hooks import HookError, hooked, trace
 from lazarus_probe.hooks.sites import PER_LAYER, WHOLE_MODEL
+from lazarus_probe.interventions import Intervention, scale, steer, zero
 from lazarus_probe.subject import forward
 from tests.tolerance import assert_close
 

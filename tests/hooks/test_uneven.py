@@ -6,7 +6,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import Intervention, Site, mean, patch, resample, steer, trace, zero
+from lazarus_probe.hooks import trace
+from lazarus_probe.interventions import Intervention, mean, patch, resample, steer, zero
+from lazarus_probe.sites import Site
 from tests.tolerance import assert_close
 
 UNEVEN = [[3, 5, 7, 11], [2, 4], [6, 8, 10, 12], [1, 9, 13]]

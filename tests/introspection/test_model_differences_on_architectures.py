@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from lazarus_probe.hooks import hooked, patch, trace
+from lazarus_probe.hooks import hooked, trace
+from lazarus_probe.interventions import patch
 from lazarus_probe.introspection.geometry.activation_difference import activation_difference
 from lazarus_probe.introspection.geometry.weight_difference import weight_difference
 from lazarus_probe.introspection.patching.patch_pairs import answered

@@ -8,7 +8,8 @@ torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 
 import mlx.core as mx  # noqa: E402
 
-from lazarus_probe.hooks import patch, replay, trace, zero  # noqa: E402
+from lazarus_probe.hooks import replay, trace  # noqa: E402
+from lazarus_probe.interventions import patch, zero  # noqa: E402
 from tests.parity.pair import FAMILIES, TOKENS, error, pair, run  # noqa: E402
 
 TOLERANCE = 1e-4

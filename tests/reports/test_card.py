@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from lazarus_probe.cli.lazarus import app
 from lazarus_probe.reports.card import card_markdown
-from lazarus_probe.reports.compare import compare, run_side
+from lazarus_probe.reports.compare import compare_runs, run_side
 from lazarus_probe.reports.compare_table import comparison_markdown, comparison_text
 from lazarus_probe.reports.run import make_run, read_run
 from lazarus_probe.reports.summary import summary_markdown
@@ -124,7 +124,7 @@ def test_no_field_of_a_run_is_markup(make_record):
     where["packages"] = dict.fromkeys(("lazarus_probe", FIELDS), FIELDS)
     run = run.model_copy(update={"run": FIELDS, "environment": run.environment.model_copy(update=where)})
     side = run_side(run, FIELDS)
-    for text in (card_markdown(run), summary_markdown(run), comparison_markdown(compare(side, side))):
+    for text in (card_markdown(run), summary_markdown(run), comparison_markdown(compare_runs(side, side))):
         assert "<script" not in text
         assert "\n::error" not in text
-    assert "\n::error" not in comparison_text(compare(side, side))
+    assert "\n::error" not in comparison_text(compare_runs(side, side))

@@ -11,7 +11,7 @@ from lazarus_probe.claims.claim import ClaimError, make_claim
 from lazarus_probe.claims.families import correct
 from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord, ModelRecord
 from lazarus_probe.claims.verdict import claim_p, judge
-from lazarus_probe.reports.compare import compare, read_side, run_side
+from lazarus_probe.reports.compare import compare_runs, read_side, run_side
 from lazarus_probe.reports.compare_table import comparison_markdown, comparison_text
 from lazarus_probe.reports.run import Run, RunError, make_run
 from lazarus_probe.reports.write import write_run
@@ -60,7 +60,7 @@ def made(*records: ClaimRecord, seed: int = 0, broken: tuple[Broken, ...] = ()) 
 
 
 def compared(old: Run, new: Run):
-    return compare(run_side(old, "old"), run_side(new, "new"))
+    return compare_runs(run_side(old, "old"), run_side(new, "new"))
 
 
 def groups(found) -> dict[str, str]:

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from lazarus_probe.reports.compare import compare, run_side
+from lazarus_probe.reports.compare import compare_runs, run_side
 from lazarus_probe.reports.page import LIMIT, page_html
 from lazarus_probe.reports.run import make_run
 from lazarus_probe.reports.untrusted import clipped, markdown, visible
@@ -270,7 +270,7 @@ def test_page_without_claims(run):
 def test_page_beside_another_run(run, make_full_run):
     """Beside an earlier run the page names it, what changed first, with both numbers, and what is gone."""
     earlier = make_full_run(claims=7, model="tiny-early")
-    text = page_html(run, compare(run_side(earlier, "early"), run_side(run, "now")))
+    text = page_html(run, compare_runs(run_side(earlier, "early"), run_side(run, "now")))
     page = Page(text)
     changes = [row for row in page.rows["changes"][1:] if len(row) == 6]
     assert "Against early" in page.texts

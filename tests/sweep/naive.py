@@ -8,9 +8,11 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from lazarus_probe.hooks import Intervention, Site, hooked, resolve, trace
+from lazarus_probe.hooks import hooked, resolve, trace
 from lazarus_probe.hooks.sites import position_axis
 from lazarus_probe.hooks.trace import Trace
+from lazarus_probe.interventions import Intervention
+from lazarus_probe.sites import Site
 from lazarus_probe.subject import Subject, forward, greedy
 from lazarus_probe.sweep import Donors, Mean, Sweep, Zero
 from lazarus_probe.sweep.metrics import Metric

@@ -41,7 +41,7 @@ def test_everything_is_restored_after_an_exception(grouped, site):
     def fail(value):
         raise ZeroDivisionError
 
-    from lazarus_probe.hooks import Intervention
+    from lazarus_probe.interventions import Intervention
 
     before, kernel = snapshot(grouped.model), mx.fast.scaled_dot_product_attention
     with pytest.raises(ZeroDivisionError), hooked(grouped, ALL_SITES, Intervention(site, fail)):

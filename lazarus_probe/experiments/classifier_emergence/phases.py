@@ -15,8 +15,9 @@ from lazarus_probe.experiments.classifier_emergence.material import PHASE1, PHAS
 from lazarus_probe.experiments.classifier_emergence.readings import FOLDS, Reading, read
 from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json
 from lazarus_probe.files.whole_files import write_whole
-from lazarus_probe.hooks import collect, resid_post
+from lazarus_probe.hooks import collect
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
+from lazarus_probe.sites import resid_post
 from lazarus_probe.statistics import (
     bag_of_tokens,
     majority_predictions,

@@ -29,7 +29,14 @@ GAUSSIAN_ROWS = 512
 
 
 class ComponentType(StrEnum):
-    """What is ablated: the MLP or attention as a whole, both, or one step inside them."""
+    """What is ablated: the MLP or attention as a whole, both, or one step inside them.
+
+    Example:
+        >>> from lazarus_probe.introspection import AblationConfig, AblationStudy, ComponentType
+        >>> config = AblationConfig(component=ComponentType.MLP_GATE, max_new_tokens=4)
+        >>> AblationStudy(subject).ablate_and_generate("7*8=", layers=range(8), config=config) == "56"
+        False
+    """
 
     MLP = "mlp"
     ATTENTION = "attention"
@@ -52,6 +59,11 @@ class AblationType(StrEnum):
     | mean | the mean over reference prompts |
     | resample | at every position a random reference row, as in causal scrubbing |
     | noise | at every position a draw from the Gaussian with the reference rows' mean and deviation, by coordinate |
+
+    Example:
+        >>> from lazarus_probe.introspection import AblationConfig, AblationType
+        >>> AblationConfig(ablation_type="resample").ablation_type is AblationType.RESAMPLE
+        True
     """
 
     ZERO = "zero"

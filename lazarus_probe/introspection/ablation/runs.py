@@ -57,6 +57,13 @@ class AblationConfig:
 
     Raises:
         ValueError: fewer than one token, or a temperature below 0.
+
+    Example:
+        >>> from lazarus_probe.introspection import AblationConfig, AblationStudy, AblationType
+        >>> config = AblationConfig(ablation_type=AblationType.MEAN, component="mlp", max_new_tokens=4)
+        >>> study = AblationStudy(subject, reference=["The cat saw the ball.", "12+30=", "9-2="])
+        >>> study.ablate_and_generate("7*8=", layers=range(8), config=config) == "56"
+        False
     """
 
     ablation_type: AblationType = AblationType.ZERO

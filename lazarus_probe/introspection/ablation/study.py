@@ -119,6 +119,16 @@ class AblationStudy:
     Args:
         subject: the model, with its tokenizer.
         reference: other prompts that replacements come from.
+
+    Example:
+        >>> from lazarus_probe.introspection import AblationConfig, AblationStudy
+        >>> config = AblationConfig(component="attention", max_new_tokens=4)
+        >>> study = AblationStudy(subject)
+        >>> sweep = study.run_layer_sweep("7*8=", "56", layers=[0, 1], config=config)
+        >>> sweep.original
+        ('56',)
+        >>> [row.name for row in sweep.rows]
+        ['L0', 'L1']
     """
 
     def __init__(self, subject: Subject, reference: Sequence[str] | None = None) -> None:

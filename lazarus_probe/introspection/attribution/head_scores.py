@@ -150,6 +150,14 @@ def head_scores(
     Raises:
         ValueError: too few rows, untrained models or tokens, a model without attention patterns, or a threshold
             outside [-1, 1].
+
+    Example:
+        >>> from lazarus_probe import head_scores
+        >>> result = head_scores(subject, length=10, rows=5, untrained=3)
+        >>> list(result.kinds)
+        ['induction', 'duplicate', 'previous']
+        >>> np.shape(result.as_data()["induction"]["scores"])  # (layers, heads)
+        (8, 4)
     """
     if rows < FEWEST_ROWS:
         raise ValueError(f"rows is {rows}; give at least {FEWEST_ROWS}: fewer have no p below 0.05")

@@ -128,6 +128,16 @@ def logit_attribution(
     Raises:
         UnsupportedArchitecture: the model's logits are no such sum; the message says where it fails.
         ValueError: no prompts, or a word that is not one token.
+
+    Example:
+        >>> from lazarus_probe import logit_attribution
+        >>> result = logit_attribution(subject, ["7*8=", "6*9="], answer=["56", "54"], other=["15", "15"])
+        >>> result.parts[:4]
+        ('embed', 'attn_out.0', 'mlp_out.0', 'attn_out.1')
+        >>> result.values.shape  # (prompts, parts)
+        (2, 18)
+        >>> np.allclose(result.values.sum(axis=1), result.total, atol=1e-3)
+        True
     """
     split = _Split(subject, heads)
     encoded = encode_all(subject, prompts)

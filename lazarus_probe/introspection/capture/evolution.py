@@ -92,6 +92,14 @@ class LogitLens:
         hooks: after a forward with hidden states.
         tokenizer: of the model.
         row: the row of the batch to read.
+
+    Example:
+        >>> from lazarus_probe.introspection import LogitLens, ModelHooks
+        >>> hooks = ModelHooks(subject).capture_layers("all")
+        >>> logits = hooks.forward(mx.array([subject.encode("7*8=")]))
+        >>> lens = LogitLens(hooks, subject.tokenizer)
+        >>> lens.track_token("56").ranks[-1]  # 1 is the top
+        1
     """
 
     def __init__(self, hooks: ModelHooks, tokenizer: Any, row: int = 0) -> None:

@@ -36,7 +36,15 @@ KINDS = {
 
 
 class PositionSelection(StrEnum):
-    """Which positions are kept: all of them, or the last of what one call of the model computes."""
+    """Which positions are kept: all of them, or the last of what one call of the model computes.
+
+    Example:
+        >>> from lazarus_probe.introspection import ModelHooks, PositionSelection
+        >>> hooks = ModelHooks(subject).capture_layers([3], positions=PositionSelection.ALL)
+        >>> logits = hooks.forward(mx.array([subject.encode("7*8=")]))
+        >>> hooks.state.hidden_states[3].shape
+        (1, 5, 128)
+    """
 
     ALL = "all"
     LAST = "last"
@@ -55,6 +63,13 @@ class CaptureConfig:
         capture_pre_norm: the residual stream entering each layer, before its first norm.
         positions: at which positions; `PositionSelection`, or numbers (negative ones from the prompt's end).
         detach: whether no gradient flows back through what is kept.
+
+    Example:
+        >>> from lazarus_probe.introspection import CaptureConfig, ModelHooks
+        >>> hooks = ModelHooks(subject).configure(CaptureConfig(layers="all", capture_ffn_output=True))
+        >>> logits = hooks.forward(mx.array([subject.encode("7*8=")]))
+        >>> hooks.state.captured_layers
+        [0, 1, 2, 3, 4, 5, 6, 7]
     """
 
     layers: Sequence[int] | Literal["all"] = "all"
@@ -114,6 +129,13 @@ class ModelHooks:
     Raises:
         UnsupportedArchitecture: the parts of the model were not found.
         ValueError: an embedding scale for a model whose first layer is given more than scaled embeddings.
+
+    Example:
+        >>> from lazarus_probe.introspection import CaptureConfig, ModelHooks
+        >>> hooks = ModelHooks(subject).configure(CaptureConfig(layers=[3, 7], capture_attention_weights=True))
+        >>> logits = hooks.forward(mx.array([subject.encode("7*8=")]))
+        >>> hooks.state.hidden_states[3].shape, hooks.state.attention_weights[3].shape
+        ((1, 1, 128), (1, 4, 1, 5))
     """
 
     def __init__(

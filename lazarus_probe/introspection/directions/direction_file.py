@@ -56,6 +56,15 @@ class Direction:
 
     Raises:
         ValueError: a vector that is no direction, a layer below 0, or an extra key that is one of the others.
+
+    Example:
+        >>> from lazarus_probe import collect
+        >>> from lazarus_probe.introspection import Direction
+        >>> from lazarus_probe.sites import resid_post
+        >>> rows = collect(subject, ["7*8=", "7+8="], [resid_post(4)])[resid_post(4)]
+        >>> direction = Direction(rows[0] - rows[1], layer=4, label_positive="multiply", label_negative="add")
+        >>> bool(rows[0] @ direction.unit > rows[1] @ direction.unit)
+        True
     """
 
     vector: NDArray[np.float32]
@@ -108,6 +117,13 @@ def read_direction(path: str | Path) -> Direction:
     Raises:
         OSError: the file cannot be read.
         ValueError: it is damaged, too large, or no direction.
+
+    Example:
+        >>> from lazarus_probe.introspection import Direction, read_direction, write_direction
+        >>> write_direction("direction.npz", Direction(np.ones(128), layer=4, label_positive="multiply"))
+        >>> direction = read_direction("direction.npz")
+        >>> direction.vector.shape, direction.layer, direction.label_positive
+        ((128,), 4, 'multiply')
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:
@@ -131,6 +147,15 @@ def write_direction(path: str | Path, direction: Direction) -> None:
     Raises:
         OSError: the file cannot be written.
         ValueError: another suffix, or extras other than numbers, texts and arrays of them.
+
+    Example:
+        >>> from lazarus_probe import collect
+        >>> from lazarus_probe.introspection import Direction, read_direction, write_direction
+        >>> from lazarus_probe.sites import resid_post
+        >>> rows = collect(subject, ["7*8=", "7+8="], [resid_post(4)])[resid_post(4)]
+        >>> write_direction("operation.json", Direction(rows[0] - rows[1], layer=4, model_id=subject.name))
+        >>> read_direction("operation.json").model_id
+        'organism'
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:

@@ -40,6 +40,16 @@ class AnalysisResult:
         token_evolutions: of the tracked tokens.
         residual_contributions: by captured layer, if requested.
         model_id: the model's name.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lazarus_probe.introspection import ModelAnalyzer
+        >>> result = ModelAnalyzer(subject).run("7*8=")
+        >>> result.captured_layers, result.predicted_token
+        ([0, 4, 7], '56')
+        >>> result.save("analysis.json")
+        >>> Path("analysis.json").exists()
+        True
     """
 
     prompt: str

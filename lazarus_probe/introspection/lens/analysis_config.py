@@ -14,7 +14,14 @@ MOST_SHOWN = 100
 
 
 class LayerStrategy(StrEnum):
-    """Which layers are read."""
+    """Which layers are read.
+
+    Example:
+        >>> from lazarus_probe.introspection import AnalysisConfig, LayerStrategy
+        >>> config = AnalysisConfig(layer_strategy=LayerStrategy.CUSTOM, custom_layers=[0, 4, -1])
+        >>> config.layers(num_layers=8)
+        [0, 4, 7]
+    """
 
     ALL = "all"
     EVENLY_SPACED = "evenly_spaced"
@@ -39,6 +46,13 @@ class AnalysisConfig:
 
     Raises:
         ValueError: a number out of range, or custom layers without `CUSTOM` or the other way round.
+
+    Example:
+        >>> from lazarus_probe.introspection import AnalysisConfig, LayerStrategy, ModelAnalyzer
+        >>> config = AnalysisConfig(layer_strategy=LayerStrategy.ALL, track_tokens=["56", "15"])
+        >>> result = ModelAnalyzer(subject, config=config).run("7*8=")
+        >>> [evolution.token for evolution in result.token_evolutions]
+        ['56', '15']
     """
 
     layer_strategy: LayerStrategy = LayerStrategy.EVENLY_SPACED

@@ -66,6 +66,13 @@ class ModelAnalyzer:
     Use it plainly, `with ModelAnalyzer.from_pretrained(name) as analyzer: analyzer.run(prompt)`, or from a coroutine,
     `async with ... : await analyzer.analyze(prompt)`; both do the same in the thread they are called in. Leaving gives
     back mlx's unused memory; the analyzer can be used before and after.
+
+    Example:
+        >>> from lazarus_probe.introspection import ModelAnalyzer
+        >>> with ModelAnalyzer(subject) as analyzer:
+        ...     result = analyzer.run("7*8=")
+        >>> result.predicted_token
+        '56'
     """
 
     def __init__(

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.forward_pass import log_softmax
-from lazarus_probe.hooks import Site, collect, replay, resid_post, resolve
+from lazarus_probe.hooks import collect, replay, resolve
 from lazarus_probe.hooks.replay import require_free_tail
+from lazarus_probe.sites import Site, resid_post
 from lazarus_probe.subject.batches import Prompt
 from lazarus_probe.subject.finite import refuse_state
 from lazarus_probe.subject.subject import Subject
@@ -72,6 +73,14 @@ def logit_lens(
     Raises:
         ValueError: no prompts, no layers, or "mean": a mean of residual streams is the state of no token.
         IndexError: a layer or position that does not exist.
+
+    Example:
+        >>> from lazarus_probe import logit_lens
+        >>> lens = logit_lens(subject, ["7*8=", "6*9="])
+        >>> lens.top_tokens().shape  # (prompts, layers, k)
+        (2, 8, 1)
+        >>> subject.decode(lens.top_tokens()[0, -1])
+        '56'
     """
     if position == "mean":
         raise ValueError("the lens reads one position; give 'last', a position, or one position a prompt")

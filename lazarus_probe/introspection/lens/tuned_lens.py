@@ -51,6 +51,14 @@ class TunedLens:
         biases: (layers - 1, D) float32.
         config: what it was trained on and how: `model`, `base` (the fingerprint), `layers`, `hidden_size`, `steps`,
             `seed`, `held_out`, ...
+
+    Example:
+        >>> from lazarus_probe.introspection import TunedLens
+        >>> maps, width = subject.num_layers - 1, subject.anatomy.hidden_size
+        >>> lens = TunedLens(np.zeros((maps, width, width)), np.zeros((maps, width)), {"base": subject.fingerprint})
+        >>> resid = mx.ones((1, width))
+        >>> bool((lens.translate(resid, layer=3) == resid).all())  # with maps of zeros it is the logit lens
+        True
     """
 
     weights: NDArray[np.float32]
@@ -81,6 +89,13 @@ def tuned_lens(
         LoadError: the lens was trained on another model.
         ValueError: no prompts, no layers, or "mean": a mean of residual streams is the state of no token.
         IndexError: a layer or position that does not exist.
+
+    Example:
+        >>> from lazarus_probe import tuned_lens
+        >>> from lazarus_probe.introspection import read_lens
+        >>> result = tuned_lens(subject, ["7*8=", "6*9="], read_lens("lens"))
+        >>> result.probability(subject.single_token("56")).shape  # (prompts, layers)
+        (2, 8)
     """
     check_lens(lens, subject)
     if position == "mean":
@@ -151,6 +166,13 @@ def write_lens(folder: Path, lens: TunedLens) -> Path:
 
     Raises:
         OSError: they cannot be written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lazarus_probe.introspection import read_lens, write_lens
+        >>> folder = write_lens(Path("copy"), read_lens("lens"))
+        >>> sorted(path.name for path in folder.iterdir())
+        ['tuned_lens.json', 'tuned_lens.safetensors']
     """
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {"weights": mx.array(lens.weights), "biases": mx.array(lens.biases)}
@@ -166,6 +188,12 @@ def read_lens(folder: str | Path) -> TunedLens:
 
     Raises:
         LoadError: there is none, or a file is damaged or of another form; the message names it.
+
+    Example:
+        >>> from lazarus_probe.introspection import read_lens
+        >>> lens = read_lens("lens")
+        >>> lens.config["model"], lens.weights.shape
+        ('organism', (7, 128, 128))
     """
     path = user_path(folder)
     config = _config(path / CONFIG)

@@ -147,6 +147,16 @@ def attribution_patch(
 
     Raises:
         ValueError: no pairs, unequal lengths, equal answers, an unknown kind, or a `top` below 1.
+
+    Example:
+        >>> from lazarus_probe import attribution_patch
+        >>> from lazarus_probe.introspection import PromptPair
+        >>> pairs = [PromptPair("7*8=", "7+8=", "56", "15"), PromptPair("6*9=", "6+9=", "54", "15")]
+        >>> result = attribution_patch(subject, pairs, kind="attn_out", top=3)
+        >>> result.estimate.grid("logit_diff").shape  # (layers, positions), to first order
+        (8, 5)
+        >>> len(result.cells)  # the largest, patched exactly
+        3
     """
     tokens = tokens_of(subject, pairs)
     sites = sites_of(subject, kind, range(subject.num_layers) if layers is None else layers)

@@ -22,6 +22,12 @@ class PromptPair:
         target: the prompt, with as many tokens.
         answer: a word of one token that the source speaks for; None for what the model says to it.
         other: a word of one token that the target speaks for; None for what the model says to it.
+
+    Example:
+        >>> from lazarus_probe.introspection import PromptPair
+        >>> pair = PromptPair(source="7*8=", target="7+8=", answer="56", other="15")
+        >>> len(subject.encode(pair.source)) == len(subject.encode(pair.target))
+        True
     """
 
     source: str

@@ -161,6 +161,16 @@ def path_patch(
         ValueError: no prompts or senders, sources of other lengths, a site that cannot send or receive, or a sender
             that does not come before the receiver.
         IndexError: a layer, head or position that does not exist.
+
+    Example:
+        >>> from lazarus_probe import path_patch
+        >>> from lazarus_probe.sites import head_out, logits
+        >>> from lazarus_probe.sweep import logit_diff
+        >>> heads = [head_out(0, head) for head in range(4)]
+        >>> metric = logit_diff(["56", "54"], ["15", "15"])
+        >>> result = path_patch(subject, ["7+8=", "6+9="], ["7*8=", "6*9="], heads, logits(), metric)
+        >>> result.effects.shape  # (pairs, senders)
+        (2, 4)
     """
     given = [resolve(site, subject.anatomy) for site in senders]
     end = resolve(receiver, subject.anatomy)

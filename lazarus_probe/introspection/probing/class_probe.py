@@ -205,6 +205,20 @@ def class_probe(
 
     Raises:
         ValueError: as `labelled_classes`, or no split that leaves every class on each training side.
+
+    Example:
+        >>> from itertools import combinations
+        >>> from lazarus_probe import class_probe
+        >>> operands = list(combinations(range(2, 7), 2))
+        >>> classes = {
+        ...     "multiply": [f"{a}*{b}=" for a, b in operands],
+        ...     "add": [f"{a}+{b}=" for a, b in operands],
+        ... }
+        >>> result = class_probe(subject, classes, layers=[5], layer=5, tests=["9*9="])
+        >>> [score.layer for score in result.scores]  # -1 is the embedding
+        [-1, 5]
+        >>> result.predictions[0].predicted in classes
+        True
     """
     labelled, store = labelled_classes(classes, groups), store or ActivationStore()
     wanted = sorted(

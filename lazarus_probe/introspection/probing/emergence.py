@@ -124,6 +124,23 @@ def emergence(
 
     Raises:
         ValueError: as `probe`, prompts of which no two halves can be made, or a layer that the model lacks.
+
+    Example:
+        >>> from itertools import combinations
+        >>> from lazarus_probe import ProbeDataset, emergence
+        >>> from lazarus_probe.subject import untrained_models
+        >>> operands = list(combinations(range(2, 7), 2))
+        >>> dataset = ProbeDataset(
+        ...     prompts=[f"{a}{sign}{b}=" for a, b in operands for sign in "*+"],
+        ...     labels=["multiply", "add"] * len(operands),
+        ...     groups=[f"{a},{b}" for a, b in operands for _ in "*+"],
+        ... )
+        >>> models = untrained_models(subject, count=3)
+        >>> measurement = emergence(subject, models, dataset, threshold=0.9, margin=0.05, layer=4)
+        >>> "layer_before" in [control.name for control in measurement.controls]
+        True
+        >>> measurement.best_control.gain < 0.05  # the operation is in the prompt: it emerges at no layer
+        True
     """
     declared, layers = Declared(threshold, margin, alpha), subject.num_layers
     if layer is not None and not 0 <= layer < layers:

@@ -45,6 +45,18 @@ class ProbeDataset:
         types: (N,) what a probe could memorise instead of reading, for the control task; unless given, the tokens at
             that place, counted back from the one read, which tell most of the label in other groups, where that
             could explain half of what is read.
+
+    Example:
+        >>> from itertools import combinations
+        >>> from lazarus_probe import ProbeDataset
+        >>> operands = list(combinations(range(2, 7), 2))
+        >>> dataset = ProbeDataset(
+        ...     prompts=[f"{a}{sign}{b}=" for a, b in operands for sign in "*+"],
+        ...     labels=["multiply", "add"] * len(operands),
+        ...     groups=[f"{a},{b}" for a, b in operands for _ in "*+"],  # 2*3 and 2+3 stay together in a split
+        ... )
+        >>> len(dataset.prompts), len(set(dataset.groups.tolist()))
+        (20, 10)
     """
 
     prompts: Sequence[Prompt]

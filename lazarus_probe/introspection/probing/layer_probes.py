@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lazarus_probe.hooks import ActivationStore, Site, resid_post
+from lazarus_probe.hooks import ActivationStore
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, read
 from lazarus_probe.introspection.probing.probe import measure
+from lazarus_probe.sites import Site, resid_post
 from lazarus_probe.statistics import Kind
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.threads import one_thread

@@ -90,6 +90,23 @@ def probe(
     Raises:
         ValueError: no prompts, no groups, labels that no grouped split can be made of, prompts of one content in
             different groups, or untrained models that are fewer than three, alike, or of another architecture.
+
+    Example:
+        >>> from itertools import combinations
+        >>> from lazarus_probe import ProbeDataset, probe
+        >>> from lazarus_probe.sites import resid_post
+        >>> from lazarus_probe.subject import untrained_models
+        >>> operands = list(combinations(range(2, 7), 2))
+        >>> dataset = ProbeDataset(
+        ...     prompts=[f"{a}{sign}{b}=" for a, b in operands for sign in "*+"],
+        ...     labels=["multiply", "add"] * len(operands),
+        ...     groups=[f"{a},{b}" for a, b in operands for _ in "*+"],
+        ... )
+        >>> measurement = probe(subject, untrained_models(subject, count=3), dataset, resid_post(4))
+        >>> measurement.unit, measurement.n, measurement.groups
+        ('held-out accuracy', 20, 10)
+        >>> measurement.best_control.gain < 0.05  # the operation is in the prompt: some control reads it, too
+        True
     """
     # Another claim asks a shared store for the other layers next.
     shared = store is not None

@@ -219,6 +219,19 @@ def dose_response(
     Raises:
         ValueError: no prompts or doses, a width that does not fit, a target that is neither a token nor a number, or
             logits that are not finite.
+
+    Example:
+        >>> from lazarus_probe import collect, dose_response
+        >>> from lazarus_probe.sites import resid_post
+        >>> site = resid_post(4)
+        >>> products = collect(subject, ["7*8=", "6*9="], [site])[site]
+        >>> sums = collect(subject, ["7+8=", "6+9="], [site])[site]
+        >>> direction = products.mean(axis=0) - sums.mean(axis=0)
+        >>> result = dose_response(subject, ["7+8=", "6+9="], direction, layer=4, doses=[0.0, 1.0], random=3)
+        >>> list(result.effects)
+        ['kl', 'changed']
+        >>> result.answers[0]  # dose 0: unsteered
+        ('15', '15')
     """
     if not doses:
         raise ValueError("no doses; give at least one coefficient, as in 0,0.5,1,2")

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks import ActivationStore, Site
+from lazarus_probe.hooks import ActivationStore
 from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.geometry.similarity import similarity
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, by_phrasing
 from lazarus_probe.introspection.probing.layer_probes import probes
+from lazarus_probe.sites import Site
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.subject.control_models import ControlModels, control_models

@@ -29,6 +29,12 @@ class Grpo:
 
     Raises:
         ValueError: a setting that cannot be.
+
+    Example:
+        >>> from lazarus_probe.training import Grpo
+        >>> config = Grpo(steps=100, group_size=4, max_tokens=6, kl=0.05)
+        >>> config.batch_size * config.group_size  # completions sampled in each step
+        64
     """
 
     steps: int = 200

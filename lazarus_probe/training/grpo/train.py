@@ -97,6 +97,16 @@ def train_grpo(
         ValueError: no prompts, one that is too long for the model, nothing trainable, or a state of other settings.
         RewardError: the reward fails; see `rewards.Reward`.
         Diverged: the loss is not finite; the weights are those of the last good update.
+
+    Example:
+        >>> from lazarus_probe import Subject
+        >>> from lazarus_probe.tasks import arithmetic_reward
+        >>> from lazarus_probe.training import Grpo, train_grpo
+        >>> policy = Subject.load("organism-untrained")
+        >>> config = Grpo(steps=1, updates=1, batch_size=2, group_size=2, max_tokens=2)
+        >>> steps = train_grpo(policy, ["7*8=", "6*9="], arithmetic_reward, config)
+        >>> steps[0].step, steps[0].reward
+        (1, 0.0)
     """
     questions = encoded(subject, prompts, config)
     model, reference = subject.model, subject.model.trainable_parameters()

@@ -144,6 +144,12 @@ class SftConfig(BaseModel):
         checkpoint_interval: updates between two states that the same command goes on from.
         seed: of the order of the data and of new LoRA matrices.
         intermediate_loss: the classification loss, if any.
+
+    Example:
+        >>> from lazarus_probe.training import SftConfig
+        >>> config = SftConfig(model="organism", data="facts.jsonl", epochs=1, lora_rank=4, eval_share=0.1)
+        >>> config.lora_targets, config.validates
+        (('v_proj', 'o_proj'), True)
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

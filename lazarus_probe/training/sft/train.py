@@ -98,6 +98,16 @@ def train_sft(
         IndexError: there is no such layer.
         FloatingPointError: the loss is no longer finite, or has blown up; the last good state is kept, and its weights
             are in the output folder.
+
+    Example:
+        >>> from lazarus_probe import Subject
+        >>> from lazarus_probe.training import SftConfig, train_sft
+        >>> config = SftConfig(model="organism", data="facts.jsonl", output="adapter", max_steps=2, lora_rank=4)
+        >>> result = train_sft(config)
+        >>> result.steps, result.finished
+        (2, 'all steps are done')
+        >>> Subject.load("organism", adapter="adapter").name
+        'organism+adapter'
     """
     return run(prepare(config, on_note), on_step)
 

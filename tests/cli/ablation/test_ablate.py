@@ -10,7 +10,8 @@ import pytest
 
 from lazarus_probe.cli.ablation.ablate import Component, Method
 from lazarus_probe.cli.lazarus import main
-from lazarus_probe.hooks import hooked, zero
+from lazarus_probe.hooks import hooked
+from lazarus_probe.interventions import zero
 from lazarus_probe.introspection import AblationConfig, AblationStudy
 from lazarus_probe.introspection.ablation.component_outputs import AblationType, ComponentType
 from lazarus_probe.subject import Subject

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from lazarus_probe.cli.lazarus import main
-from lazarus_probe.hooks import collect, neurons, resid_post
+from lazarus_probe.hooks import collect
 from lazarus_probe.introspection.directions.direction_file import Direction, write_direction
+from lazarus_probe.sites import neurons, resid_post
 from lazarus_probe.subject import Subject
 from lazarus_probe.training.lora.adapter import save_lora_weights
 from lazarus_probe.training.lora.lora import attached

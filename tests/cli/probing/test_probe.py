@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from lazarus_probe.cli.lazarus import main
-from lazarus_probe.hooks import collect, resid_post
+from lazarus_probe.hooks import collect
 from lazarus_probe.introspection.directions.direction_file import read_direction
+from lazarus_probe.sites import resid_post
 from lazarus_probe.subject import Subject
 
 A = [f"{a} * {a + 2} = " for a in range(3, 9)]

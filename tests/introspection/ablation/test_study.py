@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import Site, hooked, mean, trace, zero
+from lazarus_probe.hooks import hooked, trace
+from lazarus_probe.interventions import mean, zero
 from lazarus_probe.introspection.ablation.ablate import reference
 from lazarus_probe.introspection.ablation.component_outputs import AblationType, ComponentType
 from lazarus_probe.introspection.ablation.criteria import criterion_of
@@ -16,6 +17,7 @@ from lazarus_probe.introspection.ablation.runs import AblationConfig, Row, Runs
 from lazarus_probe.introspection.ablation.study import AblationStudy, ablations, reference_prompts
 from lazarus_probe.introspection.ablation.text import matrix_text, sweep_text, together_text
 from lazarus_probe.introspection.generation.damage import Unrelated
+from lazarus_probe.sites import Site
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.prompts import sample_facts
