@@ -12,10 +12,11 @@ import typer
 
 from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.options import AsJson, Model
-from lazarus_probe.cli.output import show_json, text_aside
+from lazarus_probe.cli.output import print_boxed, show_json, text_aside
 from lazarus_probe.cli.progress import bar, interrupts_held, losses_shown
 from lazarus_probe.cli.virtual_expert import virtual_expert
 from lazarus_probe.spelling import one_of
+from lazarus_probe.tables import Table
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.classifier_emergence.arms import Run
@@ -256,23 +257,11 @@ def _line(run: Run) -> str:
 
 
 def _print(found: Verdicts) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    console = console if console.is_terminal else Console(width=WIDTH)
-    for table in found.tables:
-        shown = Table(*table.headings, title=table.title, title_justify="left")
-        for row in table.rows:
-            shown.add_row(*row)
-        console.print(shown)
-    verdicts = Table("claim", "verdict", "why", title="claims", title_justify="left")
-    for record in found.records:
-        verdicts.add_row(record.claim.id, str(record.outcome), record.reason)
-    console.print(verdicts)
+    rows = [(record.claim.id, str(record.outcome), record.reason) for record in found.records]
+    print_boxed(*found.tables, Table(("claim", "verdict", "why"), rows, "claims"), width=WIDTH)
     for family in found.families:
         if family.demoted:
-            console.print(family.sentence)
+            typer.echo(family.sentence)
 
 
 def _said(phase: str, made: bool, what: str) -> None:

@@ -9,11 +9,13 @@ import typer
 
 from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.options import Adapter, AsJson, Output
-from lazarus_probe.cli.output import as_text, deliver, plain, show_json, text_aside
+from lazarus_probe.cli.output import deliver, print_boxed, show_json, text_aside
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.cli.progress import bar, interrupts_held
 from lazarus_probe.files.paths import real_path
 from lazarus_probe.files.whole_files import write_whole
+from lazarus_probe.plain import json_text
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -82,7 +84,7 @@ def evaluate(
     found = {"model": subject.name, "fingerprint": subject.fingerprint, "scores": rows}
     show_json(found, as_json)
     if output is not None:
-        write_whole(output, as_text(plain(found)) + "\n")
+        write_whole(output, json_text(found) + "\n")
         _say(f"written: {output}", err=as_json)
     if settings is not None and subject.path is not None:
         from lazarus_probe.organisms.card import model_card
@@ -139,27 +141,28 @@ def _train_with_progress(recipe: Recipe, output: Path, start: int) -> Path:
 
 
 def _scores(subject: Subject, limit: int | None) -> list[Score]:
-    from rich.console import Console
-    from rich.table import Table
-
     from lazarus_probe.training.pretraining.evaluate import evaluate as score_all
 
-    found: list[Score] = []
+    scores: list[Score] = []
 
     def add(score: Score) -> None:
-        found.append(score)
+        scores.append(score)
         _say(f"{score.task}: {score.subset}", err=True)
 
     score_all(subject, limit=limit, on_score=add)
-    table = Table("task", "prompts", "right", "accuracy", "95% interval", title=subject.name)
-    for score in found:
-        interval = score.interval
-        bounds = f"{interval.low:.3f} to {interval.high:.3f}"
-        table.add_row(
-            score.task, score.subset, f"{score.correct} / {score.n}", f"{score.accuracy:.3f}", bounds
+    rows = [
+        (
+            score.task,
+            score.subset,
+            f"{score.correct} / {score.n}",
+            score.accuracy,
+            f"{score.interval.low:.3f} to {score.interval.high:.3f}",
         )
-    Console().print(table)
-    return found
+        for score in scores
+    ]
+    columns = ("task", "prompts", "right", Column("accuracy", ".3f"), "95% interval")
+    print_boxed(Table(columns, rows, subject.name))
+    return scores
 
 
 def _say(text: str, err: bool = False) -> None:

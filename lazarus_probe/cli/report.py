@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.options import AsJson
-from lazarus_probe.cli.output import deliver
+from lazarus_probe.cli.output import deliver, show_json
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.files.whole_files import write_aside
 
@@ -68,7 +67,7 @@ def compare(
     failing = read_changes(fail_on, "--fail-on")
     found = compare_runs(read_side(old, reports), read_side(new, reports), failing)
     if as_json:
-        typer.echo(json.dumps(found.as_dict(), indent=2))
+        show_json(found.as_dict(), as_json)
     else:
         typer.echo(comparison_markdown(found) if markdown else comparison_text(found), nl=False)
     raise typer.Exit(found.code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lazarus_probe.cli.options import AsJson, Model
-from lazarus_probe.cli.output import as_text, plain, show_json, text_aside
+from lazarus_probe.cli.output import print_boxed, show_json, text_aside
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.cli.progress import losses_shown
 from lazarus_probe.files.whole_files import write_whole
+from lazarus_probe.plain import json_text
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.routers import Routing, Sides
@@ -69,7 +71,7 @@ def virtual_expert(
         found = {"seed": seed, **_found(subject, adapter, config, sizes, sides_of(sizes, seed))}
     show_json(found, as_json)
     if output is not None:
-        write_whole(output, as_text(plain(found)) + "\n")
+        write_whole(output, json_text(found) + "\n")
         typer.echo(f"written: {output}", err=as_json)
 
 
@@ -143,30 +145,23 @@ def _timed(subject: Subject, signal: Routing, sides: Sides, layer: int) -> Laten
 
 
 def _print(model: str, scores: list[Score]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("router", "precision", "recall", "decisions right", "answers right", title=model)
-    for each in scores:
-        table.add_row(
-            each.name, str(each.precision or "-"), str(each.recall), str(each.decisions), str(each.answers)
-        )
-    kinds = list(scores[0].answers_by_kind)
-    shares = Table("answers right", *(each.name for each in scores[:2]), "sent to the calculator")
-    for kind in kinds:
-        shares.add_row(
-            kind,
-            *(_plain(each.answers_by_kind, kind) for each in scores[:2]),
-            _plain(scores[0].routed_by_kind, kind),
-        )
-    console = Console()
-    console = console if console.is_terminal else Console(width=WIDTH)
-    for each_table in (table, shares):
-        console.print(each_table)
-
-
-def _plain(shares: Mapping[str, float], kind: str) -> str:
-    return f"{shares[kind]:.2f}"
+    routers = Table(
+        ("router", "precision", "recall", "decisions right", "answers right"),
+        [(score.name, score.precision, score.recall, score.decisions, score.answers) for score in scores],
+        model,
+    )
+    signal, prompted = scores[:2]
+    kinds = Table(
+        (
+            "answers right",
+            *(Column(name, ".2f") for name in (signal.name, prompted.name, "sent to the calculator")),
+        ),
+        [
+            (kind, share, prompted.answers_by_kind[kind], signal.routed_by_kind[kind])
+            for kind, share in signal.answers_by_kind.items()
+        ],
+    )
+    print_boxed(routers, kinds, width=WIDTH)
 
 
 def _say(text: str) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, ChosenSeed, Model, Output, Prompts, Raw
-from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_prompts, seed_of
 from lazarus_probe.cli.watching import watched
+from lazarus_probe.tables import Table
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.generation.answer_onset import Said
@@ -157,23 +158,19 @@ def _answer(one: Said) -> str:
 
 
 def _tokens(one: Said) -> str:
-    rows = [
-        (f"  {each.index:>3}", f"{each.token_id:>7}", f"{each.probability:.4f}", repr(each.token))
-        for each in one.tokens
-    ]
     end = "the model ended it" if one.ended else "cut off by --max-tokens"
-    return f"Tokens ({len(rows)}, {end}):\n" + columns([("  #", "     id", "p", "token"), *rows], (5, 8, 7))
+    return f"Tokens ({len(one.tokens)}, {end}):\n{one.table.text()}"
 
 
 def _comparison(others: Sequence[Said], show_tokens: bool) -> str:
     """Every format in a row; those that are the same tokens to the model are said to be."""
-    rows: list[Sequence[object]] = [("Format", "Space", "Output", "Answer")]
-    seen: dict[tuple[str, ...], Said] = {}
+    rows = []
+    by_tokens: dict[tuple[str, ...], Said] = {}
     for one in others:
-        twin = seen.setdefault(one.input_tokens, one)
-        same = "" if twin is one else "; the same tokens as without the space"
+        first = by_tokens.setdefault(one.input_tokens, one)
+        same = "" if first is one else "; the same tokens as without the space"
         space = "yes" if one.prompt.endswith(" ") else "no"
         rows.append((WAYS[one.format], space, repr(one.generated_text), _answer(one) + same))
-    widths = [max(len(str(row[i])) for row in rows) + 1 for i in range(3)]
+    table = Table(("Format", "Space", "Output", "Answer"), rows)
     details = [f"{WAYS[one.format]}, {one.prompt!r}: {_tokens(one)}" for one in others] if show_tokens else []
-    return "\n".join(["Format comparison:", columns(rows, widths), *details])
+    return "\n".join(["Format comparison:", *table.lines(), *details])

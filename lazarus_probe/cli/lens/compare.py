@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lazarus_probe.cli.options import AsJson, Output, Prompt
-from lazarus_probe.cli.output import RULE, about, columns, deliver
+from lazarus_probe.cli.output import RULE, about, deliver
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_layers, parse_prompt
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.comparison import ComparisonResult
     from lazarus_probe.introspection.lens.predictions import TokenEvolutionResult
 
 NAMES = "Bundled model name, folder or Hub id."
+GAP = 3  # between columns
 
 
 def compare(
@@ -85,20 +87,10 @@ def _layers(text: str, counts: list[int]) -> list[int]:
 
 
 def _text(found: ComparisonResult) -> str:
-    parts = [f"Comparing: {found.prompt!r}", _predictions(found), _divergence(found), _lens(found)]
+    parts = [f"Comparing: {found.prompt!r}", found.table().text(gap=GAP), _divergence(found), _lens(found)]
     if found.results[0].token_evolutions:
         parts.append(_evolutions(found))
     return "\n\n".join(parts)
-
-
-def _predictions(found: ComparisonResult) -> str:
-    rows: list[tuple[object, ...]] = [("Model", "Top token", "Prob")]
-    for each in found.results:
-        rows += [
-            (each.model_id if not i else "", repr(one.token), f"{one.probability:.4f}")
-            for i, one in enumerate(each.final_prediction)
-        ]
-    return columns(rows, [max(len(str(row[i])) for row in rows) + 2 for i in range(2)])
 
 
 def _divergence(found: ComparisonResult) -> str:
@@ -112,19 +104,20 @@ def _divergence(found: ComparisonResult) -> str:
 
 
 def _lens(found: ComparisonResult) -> str:
-    lenses = [{layer.layer_idx: layer for layer in each.layer_predictions} for each in found.results]
-    apart = {each.layer_idx: each for each in found.layer_divergences}
-    rows: list[tuple[str, ...]] = [("Layer", *(each.model_id for each in found.results), "KL", "JS")]
+    lenses = [{layer.layer_idx: layer for layer in result.layer_predictions} for result in found.results]
+    divergences = {layer.layer_idx: layer for layer in found.layer_divergences}
+    rows = []
     for layer in sorted({*lenses[0], *lenses[1]}):
-        cells = [
-            f"{lens[layer].top_token!r} ({lens[layer].top_probability:.4f})" if layer in lens else "-"
+        tops = [
+            f"{lens[layer].top_token!r} ({lens[layer].top_probability:.4f})" if layer in lens else None
             for lens in lenses
         ]
-        one = apart.get(layer)
-        distances = (f"{one.kl_divergence:.4f}", f"{one.js_divergence:.4f}") if one else ("-", "-")
-        rows.append((f"L{layer}", *cells, *distances))
-    widths = [max(len(row[i]) for row in rows) + 2 for i in range(4)]
-    return "=== Logit Lens (top prediction at each layer) ===\n" + columns(rows, widths)
+        distance = divergences.get(layer)
+        distances = (distance.kl_divergence, distance.js_divergence) if distance else (None, None)
+        rows.append((f"L{layer}", *tops, *distances))
+    models = [result.model_id for result in found.results]
+    table = Table(("Layer", *models, Column("KL", ".4f"), Column("JS", ".4f")), rows)
+    return "=== Logit Lens (top prediction at each layer) ===\n" + table.text(gap=GAP)
 
 
 def _evolutions(found: ComparisonResult) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompts
 from lazarus_probe.cli.parsing import check_output, checked_text, layer_of, parse_layers, parse_prompts
+from lazarus_probe.tables import Table
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.targets import TargetLens
@@ -65,20 +66,7 @@ def _text(found: TargetLens) -> str:
         f"Model: {found.model}",
         "",
     ]
-    rows = [["Prompt", "Top token", "Prob", *found.targets]]
-    rows += [
-        [
-            repr(each["prompt"]),
-            repr(each["top_token"]),
-            f"{each['top_prob']:.4f}",
-            *(
-                f"{prob:.4f} (rank {each['target_ranks'][name]})"
-                for name, prob in each["target_probs"].items()
-            ),
-        ]
-        for each in found.results()
-    ]
-    return "\n".join([*head, _table(rows), *_counts(found)])
+    return "\n".join([*head, found.table.text(rule=True), *_counts(found)])
 
 
 def _counts(found: TargetLens) -> list[str]:
@@ -94,7 +82,7 @@ def _counts(found: TargetLens) -> list[str]:
 
 def _grid(found: TargetLens) -> str:
     """Layer by layer: each prompt's top token, and on how many prompts each target is on top."""
-    rows = [["Layer", *map(repr, found.prompts[:WIDE]), *found.targets]]
+    rows = []
     more = len(found.prompts) - WIDE
     left_out = f"; {more} prompts are only in the data" if more > 0 else ""
     for at, layer in enumerate(found.layers):
@@ -107,12 +95,6 @@ def _grid(found: TargetLens) -> str:
             for each in found.summary(layer).values()
         ]
         rows.append([f"L{layer}", *tops, *counts])
-    return f"Layer by layer: top tokens, and how often each target is one{left_out}\n{_table(rows)}"
-
-
-def _table(rows: list[list[str]]) -> str:
-    from lazarus_probe.cli.output import columns
-
-    widths = [max(len(row[i]) for row in rows) + 1 for i in range(len(rows[0]))]
-    head, *lines = columns(rows, widths[:-1]).split("\n")
-    return "\n".join([head, "-" * max(map(len, (head, *lines))), *lines])
+    table = Table(["Layer", *map(repr, found.prompts[:WIDE]), *found.targets], rows)
+    title = f"Layer by layer: top tokens, and how often each target is one{left_out}"
+    return f"{title}\n{table.text(rule=True)}"

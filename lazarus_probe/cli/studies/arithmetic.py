@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Raw, Seed
-from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.studies.arithmetic import ArithmeticResult, Share
@@ -73,7 +74,7 @@ def text(result: ArithmeticResult) -> Iterator[str]:
     yield from _overall(result)
     for name, found in result.stats.items():
         yield f"\n{HEADINGS[name]}:"
-        yield _table(found)
+        yield _table(found).text()
     yield from _wrong(result)
 
 
@@ -91,20 +92,27 @@ def _overall(result: ArithmeticResult) -> Iterator[str]:
         yield f"Emergence of right answers: L{whole.avg_emergence:.1f} on average, there to stay from {stable}"
 
 
-def _table(found: Mapping[str, Share]) -> str:
-    rows: list[tuple[object, ...]] = [("", "accuracy", "interval", "n", "emerges", "stays from")]
-    rows += [
+def _table(shares: Mapping[str, Share]) -> Table:
+    columns = (
+        Column("", width=9),
+        Column("accuracy", ".1%"),
+        Column("interval", width=15),
+        Column("n", width=4),
+        "emerges",
+        "stays from",
+    )
+    rows = [
         (
             name,
-            f"{each.accuracy:.1%}",
-            _interval(each),
-            each.n,
-            _layer(each.avg_emergence),
-            _layer(each.avg_stable),
+            share.accuracy,
+            _interval(share),
+            share.n,
+            _layer(share.avg_emergence),
+            _layer(share.avg_stable),
         )
-        for name, each in found.items()
+        for name, share in shares.items()
     ]
-    return columns(rows, [10, 9, 16, 5, 8])
+    return Table(columns, rows)
 
 
 def _wrong(result: ArithmeticResult) -> Iterator[str]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Seed
-from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_layers
 from lazarus_probe.cli.probing.probe_text import accuracy, compared, r2, verdict_lines
 from lazarus_probe.cli.studies.operations import parse_operations
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
@@ -134,12 +135,14 @@ def text(result: EarlyLayersResult, verdicts: Mapping[str, Verdict]) -> Iterator
 
 
 def _similarity(result: EarlyLayersResult) -> Iterator[str]:
-    rows: list[list[object]] = [["", *(f"L{layer}" for layer in result.layers)]]
-    for index, (a, b) in enumerate(result.pairs):
-        rows.append([f"{a} {b}", *(f"{result.cosines[layer][index]:.3f}" for layer in result.layers)])
-    rows.append(["all pairs", *(f"{result.mean_cosines[layer][0]:.3f}" for layer in result.layers)])
-    rows.append(["untrained model", *(f"{result.mean_cosines[layer][1]:.3f}" for layer in result.layers)])
-    yield columns(rows, [max(len(str(row[0])) for row in rows) + 1, *[7] * len(result.layers)])
+    rows = [
+        (f"{a} {b}", *(result.cosines[layer][index] for layer in result.layers))
+        for index, (a, b) in enumerate(result.pairs)
+    ]
+    for index, name in enumerate(("all pairs", "untrained model")):
+        rows.append((name, *(result.mean_cosines[layer][index] for layer in result.layers)))
+    layers = [Column(f"L{layer}", ".3f", width=6) for layer in result.layers]
+    yield Table(["", *layers], rows).text()
 
 
 def _probes(result: EarlyLayersResult, layer: int) -> Iterator[str]:
@@ -155,7 +158,7 @@ def _probes(result: EarlyLayersResult, layer: int) -> Iterator[str]:
 def _positions(result: EarlyLayersResult) -> Iterator[str]:
     yield "At the token of each, the score, and in brackets its gain over the best control:"
     targets = list(next(iter(result.probes.values())))
-    rows: list[list[object]] = [["position", "layer", *(LABELS[target] for target in targets)]]
+    rows = []
     for name, by in result.positions.items():
         for layer, row in by.items():
             cells = []
@@ -163,7 +166,8 @@ def _positions(result: EarlyLayersResult) -> Iterator[str]:
                 best = measured.best_control
                 cells.append(f"{measured.score:.3f} ({best.gain:+.3f})" if best else f"{measured.score:.3f}")
             rows.append([name, f"L{layer}", *cells])
-    yield columns(rows, [15, 6, *[18] * len(targets)])
+    labels = [Column(LABELS[target], width=17) for target in targets]
+    yield Table([Column("position", width=14), "layer", *labels], rows).text()
 
 
 def interpretation(result: EarlyLayersResult, verdicts: Mapping[str, Verdict]) -> Iterator[str]:

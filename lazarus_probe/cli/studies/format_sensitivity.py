@@ -8,9 +8,10 @@ import typer
 
 from lazarus_probe.cli.geometry.layer import layers_of
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompts, Seed
-from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_prompts
 from lazarus_probe.cli.watching import watched
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.studies.format_sensitivity import Asked, FormatSensitivity, PromptFormats
@@ -84,21 +85,18 @@ def verdict_of(found: FormatSensitivity) -> tuple[bool, str]:
 
 
 def _prompt(one: PromptFormats) -> str:
-    rows: list[tuple[object, ...]] = [("", "tokens", "output", "answer", "right")]
-    rows += [_asked("with", one.with_space), _asked("without", one.without), _asked("leading", one.control)]
-    widths = [max(len(str(row[i])) for row in rows) + 1 for i in range(4)]
+    answers = {"with": one.with_space, "without": one.without, "leading": one.control}
+    rows = [_row(name, answer) for name, answer in answers.items()]
+    table = Table(("", "tokens", "output", Column("answer", "g"), "right"), rows)
     kl = f"next-token KL {one.kl:.4f} nats; of the leading space {one.control_kl:.4f}"
     changed = f"the space {'changes' if one.changed else 'does not change'} the answer"
     ends = f"ends in {_end(one.with_space)} with the space, and in {_end(one.without)} without"
-    return "\n".join(
-        [f"Prompt: {one.without.prompt!r}", columns(rows, widths), f"  {ends}", f"  {changed}; {kl}"]
-    )
+    return "\n".join([f"Prompt: {one.without.prompt!r}", *table.lines(), f"  {ends}", f"  {changed}; {kl}"])
 
 
-def _asked(name: str, one: Asked) -> tuple[object, ...]:
-    right = "-" if one.right is None else "yes" if one.right else "no"
-    number = "-" if one.answer is None else f"{one.answer:g}"
-    return f"  {name}", len(one.tokens), repr(one.output), number, right
+def _row(name: str, one: Asked) -> tuple[object, ...]:
+    right = None if one.right is None else "yes" if one.right else "no"
+    return f"  {name}", len(one.tokens), repr(one.output), one.answer, right
 
 
 def _end(one: Asked) -> str:
@@ -106,14 +104,12 @@ def _end(one: Asked) -> str:
 
 
 def _layers(found: FormatSensitivity) -> str:
-    rows: list[tuple[object, ...]] = [
-        ("Layer", "Separation", "With/without", "Leading space", "Other prompts")
+    names = ("Separation", "With/without", "Leading space", "Other prompts")
+    rows = [
+        (f"L{one.layer}", one.clusters.separation, one.pair, one.control, one.others) for one in found.layers
     ]
-    rows += [
-        (f"L{one.layer}", *map(_shown, (one.clusters.separation, one.pair, one.control, one.others)))
-        for one in found.layers
-    ]
-    return "Cosines between states at the last token:\n" + columns(rows, (6, 11, 13, 14))
+    table = Table(["Layer", *(Column(name, ".4f") for name in names)], rows)
+    return f"Cosines between states at the last token:\n{table.text()}"
 
 
 def _summary(found: FormatSensitivity, sensitive: bool, reason: str) -> str:
@@ -130,7 +126,3 @@ def _summary(found: FormatSensitivity, sensitive: bool, reason: str) -> str:
         lines.append(f"  Right answers: {with_space}/{known} with the space, {without}/{known} without")
     said = "The model is SENSITIVE to the space" if sensitive else "That the model is sensitive is not shown"
     return "\n".join([*lines, f"  {said}: {reason}"])
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.forward_pass import log_softmax
 from lazarus_probe.introspection.capture.model_hooks import ModelHooks
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.lens.read_out import read_out
+from lazarus_probe.tables import Cell, Column, Table
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,9 @@ class TokenEvolution:
         return asdict(self) | {"emergence_layer": self.emergence_layer}
 
     def _repr_html_(self) -> str:
-        rows = [
-            (layer, Cell(f"{probability:.4f}", shade=probability), "-" if rank is None else rank)
-            for layer, probability, rank in zip(self.layers, self.probabilities, self.ranks, strict=True)
-        ]
-        return table(f"token {self.token!r}", ["layer", "probability", "rank"], rows)
+        probabilities = [Cell(probability, shade=probability) for probability in self.probabilities]
+        rows = list(zip(self.layers, probabilities, self.ranks, strict=True))
+        return Table(("layer", Column("probability", ".4f"), "rank"), rows, f"token {self.token!r}").html()
 
 
 class LogitLens:

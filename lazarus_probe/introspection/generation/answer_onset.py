@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.generation.completions import Generated, generate
 from lazarus_probe.subject.chat import in_chat
 from lazarus_probe.subject.generate import continuation
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,13 +88,20 @@ class Said:
             "token_details": [asdict(token) for token in self.tokens],
         }
 
-    def _repr_html_(self) -> str:
-        rows = [
-            (each.index, each.token_id, repr(each.token), f"{each.probability:.4f}") for each in self.tokens
-        ]
-        return table(
-            f"{self.prompt!r} ({self.format}): {self.generated_text!r}", ("", "id", "token", "p"), rows
+    @property
+    def table(self) -> Table:
+        """The generated tokens, one a row."""
+        columns = (
+            Column("  #", width=5, right=True),
+            Column("id", width=6, right=True),
+            Column("p", ".4f", width=6),
+            "token",
         )
+        rows = [(token.index, token.token_id, token.probability, repr(token.token)) for token in self.tokens]
+        return Table(columns, rows, f"{self.prompt!r} ({self.format}): {self.generated_text!r}")
+
+    def _repr_html_(self) -> str:
+        return self.table.html()
 
 
 def expected_of(prompt: str) -> str | None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lazarus_probe.files.whole_files import write_aside
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.lens.predictions import (
     LayerPredictionResult,
     LayerTransition,
     TokenEvolutionResult,
     TokenPrediction,
 )
+from lazarus_probe.plain import json_text
+from lazarus_probe.tables import Cell, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.residual_contributions import ResidualContribution
@@ -132,8 +131,7 @@ class AnalysisResult:
         Raises:
             OSError: the file cannot be written.
         """
-        text = json.dumps(_finite(self.as_data()), indent=2, ensure_ascii=False, allow_nan=False)
-        write_aside(Path(path), text + "\n")
+        write_aside(Path(path), json_text(self.as_data()) + "\n")
 
     def to_display(self) -> str:
         """All of it as text."""
@@ -146,7 +144,8 @@ class AnalysisResult:
             for layer in self.layer_predictions
         ]
         top = len(self.layer_predictions[0].predictions) if rows else 0
-        return table(f"Logit lens: {self.prompt!r}", ["layer", *(f"top {k + 1}" for k in range(top))], rows)
+        columns = ["layer", *(f"top {k + 1}" for k in range(top))]
+        return Table(columns, rows, f"Logit lens: {self.prompt!r}").html()
 
 
 DERIVED = {
@@ -154,15 +153,6 @@ DERIVED = {
     "layer_transitions": ("is_significant",),
     "token_evolutions": ("emergence_layer", "stable_layer"),
 }
-
-
-def _finite(value: Any) -> Any:
-    """Data for JSON, which has no infinity: null stands for it."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(each: TokenPrediction) -> Cell:

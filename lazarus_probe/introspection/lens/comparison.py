@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.lens.analysis import AnalysisResult
 from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig
 from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
 from lazarus_probe.introspection.lens.divergence import js_divergence, kl_divergence
 from lazarus_probe.introspection.lens.lens_analysis import predictions
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -76,14 +76,18 @@ class ComparisonResult:
         first, second = (each.predicted_token for each in self.results)
         return first == second if self.same_tokens else first.strip() == second.strip()
 
-    def _repr_html_(self) -> str:
+    def table(self, top: int | None = None) -> Table:
+        """The next-token predictions of each model, the `top` most probable; all that were read by default."""
         rows = [
-            (each.model_id, repr(each.predicted_token), f"{each.predicted_probability:.4f}")
-            for each in self.results
+            (result.model_id if not rank else "", repr(prediction.token), prediction.probability)
+            for result in self.results
+            for rank, prediction in enumerate(result.final_prediction[:top])
         ]
-        return table(
-            f"{self.prompt!r}: JS {self.final_js:.4f} nats", ("model", "top token", "probability"), rows
-        )
+        columns = ("Model", "Top token", Column("Prob", ".4f"))
+        return Table(columns, rows, f"{self.prompt!r}: JS {self.final_js:.4f} nats")
+
+    def _repr_html_(self) -> str:
+        return self.table(1).html()
 
 
 def compare_models(

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.statistics.intervals import Interval, wilson
 from lazarus_probe.subject.relative_depth import layer_at
 from lazarus_probe.subject.subject import Subject
+from lazarus_probe.tables import Cell, Column, Table
 
 DEPTH = 0.55
 
@@ -103,19 +103,26 @@ class TargetLens:
             },
         }
 
-    def _repr_html_(self) -> str:
+    @property
+    def table(self) -> Table:
+        """Prompts by targets, after the layer that is reported on."""
         rows = [
             [
-                each["prompt"],
-                Cell(each["top_token"], f"{each['top_prob']:.4f}", each["top_prob"]),
+                repr(row["prompt"]),
+                Cell(repr(row["top_token"]), shade=row["top_prob"]),
+                row["top_prob"],
                 *(
-                    Cell(f"{prob:.4f}", f"rank {each['target_ranks'][name]}", prob)
-                    for name, prob in each["target_probs"].items()
+                    Cell(f"{probability:.4f} (rank {row['target_ranks'][target]})", shade=probability)
+                    for target, probability in row["target_probs"].items()
                 ),
             ]
-            for each in self.results()
+            for row in self.results()
         ]
-        return table(f"logit lens after layer {self.layer}", ["prompt", "top token", *self.targets], rows)
+        columns = [Column("Prompt"), Column("Top token"), Column("Prob", ".4f"), *map(Column, self.targets)]
+        return Table(columns, rows, f"logit lens after layer {self.layer}")
+
+    def _repr_html_(self) -> str:
+        return self.table.html()
 
     def _at(self, layer: int | None) -> int:
         return self.layers.index(self.layer if layer is None else layer)

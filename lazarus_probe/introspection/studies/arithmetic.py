@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.generation.continuation import joined
 from lazarus_probe.introspection.lens.crystallisation import read_tokens
 from lazarus_probe.introspection.studies.arithmetic_questions import Question, questions
 from lazarus_probe.statistics import wilson
 from lazarus_probe.subject.chat import has_chat_template, in_chat
 from lazarus_probe.subject.generate import greedy
+from lazarus_probe.tables import Cell, Table
 from lazarus_probe.tasks.arithmetic import is_answer
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class ArithmeticResult:
             for each in self.results
         ]
         columns = ("question", "expected", "said", "emerges", "stays from", "peak")
-        return table(f"Arithmetic of {self.model_id}: {self.overall.accuracy:.1%}", columns, rows)
+        return Table(columns, rows, f"Arithmetic of {self.model_id}: {self.overall.accuracy:.1%}").html()
 
 
 def arithmetic(

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks import ActivationStore
-from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.probing.inputs import ProbeDataset
 from lazarus_probe.introspection.probing.layer_probes import probes, site_of
 from lazarus_probe.introspection.studies.embedding import controls_of
@@ -28,6 +27,7 @@ from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.subject.batches import encode_all
 from lazarus_probe.subject.control_models import control_models
 from lazarus_probe.sweep.progress import bar
+from lazarus_probe.tables import Table
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class EarlyLayersResult:
             for layer, found in self.probes.items()
         ]
         targets = [TARGETS[name] for name in next(iter(self.probes.values()))]
-        return table(f"Early layers of {self.model}", ("layer", *targets), rows)
+        return Table(("layer", *targets), rows, f"Early layers of {self.model}").html()
 
 
 def _scores(by: By) -> dict[str, dict[str, float | None]]:

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks import ActivationStore
-from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.geometry.similarity import similarity
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, by_phrasing
 from lazarus_probe.introspection.probing.layer_probes import probes
@@ -26,6 +25,7 @@ from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.subject.control_models import ControlModels, control_models
 from lazarus_probe.subject.relative_depth import EMBED
 from lazarus_probe.sweep.progress import bar
+from lazarus_probe.tables import Table
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS, OPERATIONS
 
@@ -135,7 +135,7 @@ class EmbeddingResult:
             for key, each in self.by_key.items()
         ]
         columns = ("result", "held out", "n", "groups", "best control")
-        return table(f"Embeddings of {self.model}", columns, rows)
+        return Table(columns, rows, f"Embeddings of {self.model}").html()
 
 
 def key_of(test: str, place: int) -> str:

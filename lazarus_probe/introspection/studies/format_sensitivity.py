@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import logits, resid_post
-from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.generation.answer_onset import expected_of, onset
 from lazarus_probe.introspection.generation.completions import generate, same_answer
 from lazarus_probe.introspection.geometry.layer_similarity import Clusters, clusters, cosines_of
 from lazarus_probe.statistics.measurement import Measurement, some_examples
 from lazarus_probe.statistics.rates import rate
+from lazarus_probe.tables import Table
 from lazarus_probe.tasks.arithmetic import parse_number
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class FormatSensitivity:
             )
             for one in self.prompts
         ]
-        return table("A space at the end of a prompt", ("prompt", "without", "with", "changed"), rows)
+        return Table(("prompt", "without", "with", "changed"), rows, "A space at the end of a prompt").html()
 
 
 def format_sensitivity(
