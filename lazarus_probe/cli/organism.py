@@ -116,7 +116,7 @@ def _recipe_of(subject: Subject) -> Recipe:
 def _rewards_of(folder: Path) -> dict[str, object] | None:
     """How the model in a folder was trained on rewards, if a file there says that it was."""
     from lazarus_probe.training.grpo.config import SETTINGS, GrpoConfig
-    from lazarus_probe.training.sft.config import read_settings
+    from lazarus_probe.training.settings import read_settings
 
     file = folder / SETTINGS
     return read_settings(GrpoConfig, file).model_dump() if file.is_file() else None

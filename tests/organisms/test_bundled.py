@@ -15,7 +15,7 @@ from lazarus_probe.tasks.rewards import arithmetic_reward
 from lazarus_probe.training.grpo.config import SETTINGS, GrpoConfig
 from lazarus_probe.training.grpo.gain import Asked, Gain, greedy_rewards, held_out_arithmetic
 from lazarus_probe.training.grpo.prompts import arithmetic_prompts
-from lazarus_probe.training.sft.config import read_settings
+from lazarus_probe.training.settings import read_settings
 
 NAMES = ("organism", "organism-early", "organism-rlvf")
 PROMPTS = ["7 * 8 = ", "47*47=", "What is seven times eight?", "The capital of France is", "héllo 😀"]

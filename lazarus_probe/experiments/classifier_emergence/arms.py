@@ -27,7 +27,8 @@ from lazarus_probe.training.loop import Optimisation, steps
 from lazarus_probe.training.lora.lora import attached, ranks_for, trainable_count
 from lazarus_probe.training.lora.side_by_side import attached_side_by_side, stacked
 from lazarus_probe.training.losses import Loss, sft_loss
-from lazarus_probe.training.sft.config import SftConfig, read_settings
+from lazarus_probe.training.settings import read_settings
+from lazarus_probe.training.sft.config import SftConfig
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.classifier_emergence.material import Material
