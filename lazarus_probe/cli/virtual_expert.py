@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lazarus_probe.experiments.routing_scores import Latency, Score
     from lazarus_probe.experiments.virtual_expert import Sizes
     from lazarus_probe.subject.subject import Subject
-    from lazarus_probe.training.dual_reward import DualReward
+    from lazarus_probe.training.dual_reward_config import DualReward
     from lazarus_probe.training.loop import Step
 
 TIMED = 12
@@ -62,7 +62,7 @@ def virtual_expert(
     check_output(output)
     from lazarus_probe.experiments.virtual_expert import Sizes, sides_of
     from lazarus_probe.subject.subject import Subject
-    from lazarus_probe.training.dual_reward import DualReward
+    from lazarus_probe.training.dual_reward_config import DualReward
 
     config = DualReward(steps, layer, learning_rate=learning_rate, seed=seed)
     sizes = Sizes(per_kind=per_kind, arithmetic_only=arithmetic_only)

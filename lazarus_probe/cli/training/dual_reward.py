@@ -14,12 +14,12 @@ from lazarus_probe.cli.output import show_json, text_aside
 from lazarus_probe.cli.parsing import check_folder, parse_layers
 from lazarus_probe.cli.probing.class_tables import held_out_tables, published_table
 from lazarus_probe.cli.progress import losses_shown
+from lazarus_probe.training.dual_reward_config import DEPTH, LORA_SCALE, DualReward
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.tasks.prompts import Question
     from lazarus_probe.training.class_words import Reading
-    from lazarus_probe.training.dual_reward import DualReward
 
 FILES = (
     "lora_weights.npz",
@@ -33,18 +33,20 @@ FILES = (
 
 def dual_reward(
     model: Model,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 500,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = DualReward.steps,
     classifier_layer: Annotated[
-        int | None, typer.Option(help="Layer of the class loss.", show_default="55% of the depth")
-    ] = None,
+        int | None, typer.Option(help="Layer of the class loss.", show_default=f"{DEPTH:.0%} of the depth")
+    ] = DualReward.classifier_layer,
     cls_weight: Annotated[
         float, typer.Option(min=0, max=1, help="Weight of the class loss; the answer loss has the rest.")
-    ] = 0.4,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of AdamW.")] = 5e-4,
+    ] = DualReward.cls_weight,
+    learning_rate: Annotated[
+        float, typer.Option(help="Peak learning rate of AdamW.")
+    ] = DualReward.learning_rate,
     num_samples: Annotated[int, typer.Option(help="Number of training questions.")] = 800,
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions per step.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions per step.")] = DualReward.batch_size,
     lora_rank: Annotated[int, typer.Option(min=1, help="LoRA rank.")] = 16,
-    lora_scale: Annotated[float, typer.Option(help="LoRA scale, a factor on the update.")] = 20.0,
+    lora_scale: Annotated[float, typer.Option(help="LoRA scale, a factor on the update.")] = LORA_SCALE,
     lora_targets: Annotated[str, typer.Option(help="The projections to train.")] = "v_proj,o_proj",
     layers: Annotated[
         str | None,
@@ -59,7 +61,9 @@ def dual_reward(
         ),
     ] = None,
     held_out: Annotated[int, typer.Option(help="Held-out questions per operation, for evaluation.")] = 100,
-    seed: Annotated[int, typer.Option(help="Random seed of questions, LoRA initialisation and batches.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Random seed of questions, LoRA initialisation and batches.")
+    ] = DualReward.seed,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to save the adapter in.")
     ] = None,
@@ -74,7 +78,6 @@ def dual_reward(
     if output is not None:
         check_output(output)
     from lazarus_probe.training.class_words import held_out_questions, training_questions
-    from lazarus_probe.training.dual_reward import DualReward
 
     config = DualReward(steps, classifier_layer, cls_weight, learning_rate, batch_size, seed)
     lora = {"targets": names(lora_targets), "rank": lora_rank, "scale": lora_scale, "seed": seed}

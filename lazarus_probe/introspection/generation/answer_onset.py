@@ -92,7 +92,7 @@ class Said:
     def table(self) -> Table:
         """The generated tokens, one a row."""
         columns = (
-            Column("  #", width=5, right=True),
+            Column("#", width=5, right=True),
             Column("id", width=6, right=True),
             Column("p", ".4f", width=6),
             "token",
