@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.checkpoints.names import num_layers_of
 from lazarus_probe.organisms import bundled, corpus
-from lazarus_probe.subject.generate import forward, greedy
+from lazarus_probe.subject.generate import greedy
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.tasks.arithmetic import is_answer
 from lazarus_probe.tasks.rewards import arithmetic_reward

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from lazarus_probe.subject.generate import forward
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.class_words import (
     compare,

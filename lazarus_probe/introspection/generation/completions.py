@@ -11,11 +11,12 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import new_cache
 from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import is_finite, peak, refuse
-from lazarus_probe.subject.generate import continuation, new_cache
+from lazarus_probe.subject.generate import continuation
 from lazarus_probe.sweep.caches import chosen as of_rows
 from lazarus_probe.sweep.caches import replaceable
 from lazarus_probe.tasks.arithmetic import parse_number

@@ -9,9 +9,9 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.subject.batches import by_length
 from lazarus_probe.subject.finite import require_finite
-from lazarus_probe.subject.generate import forward
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

@@ -20,6 +20,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.interventions import Intervention, fitted
 from lazarus_probe.hooks.sites import Site
@@ -29,7 +30,6 @@ from lazarus_probe.statistics import bounded_mean_interval
 from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.subject.finite import require_finite
-from lazarus_probe.subject.generate import forward
 from lazarus_probe.tasks import language
 
 if TYPE_CHECKING:

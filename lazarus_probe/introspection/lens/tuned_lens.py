@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.files.paths import user_path
 from lazarus_probe.files.plain_json import read_json
@@ -32,7 +33,6 @@ from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.lens.logit_lens import LOGITS_PER_BATCH, LensResult, tail_log_probs
 from lazarus_probe.subject.batches import Prompt, by_length
 from lazarus_probe.subject.finite import refuse
-from lazarus_probe.subject.generate import forward
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject import Subject
-from lazarus_probe.subject.generate import forward
 from lazarus_probe.training.settings import read_settings
 from lazarus_probe.training.sft.config import SftConfig
 from lazarus_probe.training.sft.jsonl import Example
