@@ -62,8 +62,8 @@ def generate(
 ) -> None:
     """Write the training data and the held-out items."""
     with text_aside(as_json):
-        found = _generate(_open(model, task, output, size))
-    show_json(found, as_json)
+        result = _generate(_open(model, task, output, size))
+    show_json(result, as_json)
 
 
 @emergence.command()
@@ -168,18 +168,18 @@ def _open(model: str, task: str, output: Path, size: str) -> Study:
     return study
 
 
-def _known(option: str, there: dict[str, Any], name: str) -> Any:
-    if name not in there:
-        raise ValueError(f"{option} {name}: {one_of(name, there)}")
-    return there[name]
+def _known(option: str, choices: dict[str, Any], name: str) -> Any:
+    if name not in choices:
+        raise ValueError(f"{option} {name}: {one_of(name, choices)}")
+    return choices[name]
 
 
 def _result(study: Study, phase: str) -> dict[str, Any]:
     """What a phase left in its file."""
     from lazarus_probe.files.plain_json import read_json
 
-    found: dict[str, Any] = read_json(study.result(phase))
-    return found
+    result: dict[str, Any] = read_json(study.result(phase))
+    return result
 
 
 def _generate(study: Study) -> dict[str, Any]:
@@ -256,10 +256,10 @@ def _line(run: Run) -> str:
     return f"  {run.arm:<10} seed {run.seed}: class word {named:.3f}, answers {answered:.3f} ({run.seconds:.0f} s)"
 
 
-def _print(found: Verdicts) -> None:
-    rows = [(record.claim.id, str(record.outcome), record.reason) for record in found.records]
-    print_boxed(*found.tables, Table(("claim", "verdict", "why"), rows, "claims"), width=WIDTH)
-    for family in found.families:
+def _print(result: Verdicts) -> None:
+    rows = [(record.claim.id, str(record.outcome), record.reason) for record in result.records]
+    print_boxed(*result.tables, Table(("claim", "verdict", "why"), rows, "claims"), width=WIDTH)
+    for family in result.families:
         if family.demoted:
             typer.echo(family.sentence)
 

@@ -51,7 +51,7 @@ def train(
         settings = settings.model_copy(update={"steps": steps})
     start, curve = state_step(output), output / "curve.png"
     if 0 < start < settings.steps:
-        _say(f"going on after step {start} of {settings.steps} in {output}", err=as_json)
+        typer.echo(f"going on after step {start} of {settings.steps} in {output}", err=as_json)
     folder = output / "organism"
     # What was killed between its last step and its curve lacks the curve alone.
     if not (start == settings.steps and folder.exists() and not curve.exists()):
@@ -81,17 +81,17 @@ def evaluate(
     settings = _recipe_of(subject) if card else None
     with text_aside(as_json):
         rows = [score.as_row() for score in _scores(subject, limit)]
-    found = {"model": subject.name, "fingerprint": subject.fingerprint, "scores": rows}
-    show_json(found, as_json)
+    result = {"model": subject.name, "fingerprint": subject.fingerprint, "scores": rows}
+    show_json(result, as_json)
     if output is not None:
-        write_whole(output, json_text(found) + "\n")
-        _say(f"written: {output}", err=as_json)
+        write_whole(output, json_text(result) + "\n")
+        typer.echo(f"written: {output}", err=as_json)
     if settings is not None and subject.path is not None:
         from lazarus_probe.organisms.card import model_card
 
         text = model_card(subject.name, settings.model_dump(), rows, limit, _rewards_of(subject.path))
         write_whole(subject.path / "README.md", text)
-        _say(f"written: {subject.path / 'README.md'}", err=as_json)
+        typer.echo(f"written: {subject.path / 'README.md'}", err=as_json)
 
 
 def _recipe_of(subject: Subject) -> Recipe:
@@ -105,10 +105,10 @@ def _recipe_of(subject: Subject) -> Recipe:
         raise ValueError(f"{file} is missing: the card takes from it how the model was trained")
     recipe = read_recipe(file)
     for name, value in recipe.model.model_dump().items():
-        given = subject.config.get(name)
-        if given != value:
+        actual = subject.config.get(name)
+        if actual != value:
             raise ValueError(
-                f"{file} is not how {subject.name} was trained: its {name} is {given}, not {value}"
+                f"{file} is not how {subject.name} was trained: its {name} is {actual}, not {value}"
             )
     return recipe
 
@@ -136,7 +136,7 @@ def _train_with_progress(recipe: Recipe, output: Path, start: int) -> Path:
             with interrupts_held() as check:
                 return pretrain(recipe, output, show)
         except KeyboardInterrupt:
-            _say(f"interrupted: the same command goes on after step {state_step(output)}", err=True)
+            typer.echo(f"interrupted: the same command goes on after step {state_step(output)}", err=True)
             raise
 
 
@@ -147,7 +147,7 @@ def _scores(subject: Subject, limit: int | None) -> list[Score]:
 
     def add(score: Score) -> None:
         scores.append(score)
-        _say(f"{score.task}: {score.subset}", err=True)
+        typer.echo(f"{score.task}: {score.subset}", err=True)
 
     score_all(subject, limit=limit, on_score=add)
     rows = [
@@ -163,7 +163,3 @@ def _scores(subject: Subject, limit: int | None) -> list[Score]:
     columns = ("task", "prompts", "right", Column("accuracy", ".3f"), "95% interval")
     print_boxed(Table(columns, rows, subject.name))
     return scores
-
-
-def _say(text: str, err: bool = False) -> None:
-    typer.echo(text, err=err)

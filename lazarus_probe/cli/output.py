@@ -53,13 +53,13 @@ def about(subject: Subject, seed: int | None = None) -> dict[str, Any]:
     """What a saved result says of how it came about: the model's identity, versions, and the seed if one was used."""
     from lazarus_probe.reports.run import environment
 
-    found = environment()
+    current = environment()
     return {
         "model": subject.name,
         "fingerprint": subject.fingerprint,
         "dtype": subject.dtype,
-        "device": found.device,
-        "packages": found.packages,
+        "device": current.device,
+        "packages": current.packages,
         **({} if seed is None else {"seed": seed}),
     }
 

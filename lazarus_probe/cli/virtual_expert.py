@@ -68,10 +68,10 @@ def virtual_expert(
     sizes = Sizes(per_kind=per_kind, arithmetic_only=arithmetic_only)
     subject = Subject.load(model)
     with text_aside(as_json):
-        found = {"seed": seed, **_found(subject, adapter, config, sizes, sides_of(sizes, seed))}
-    show_json(found, as_json)
+        result = {"seed": seed, **_found(subject, adapter, config, sizes, sides_of(sizes, seed))}
+    show_json(result, as_json)
     if output is not None:
-        write_whole(output, json_text(found) + "\n")
+        write_whole(output, json_text(result) + "\n")
         typer.echo(f"written: {output}", err=as_json)
 
 
@@ -83,7 +83,7 @@ def _found(
     from lazarus_probe.experiments.virtual_expert import compare, shown_by
 
     layer = config.layer(subject.num_layers)
-    _say(
+    typer.echo(
         f"{subject.name}: {len(sides.measure)} prompts, the lens after layer {layer} of {subject.num_layers}"
     )
     base = shown_by(subject, sides, layer)
@@ -100,7 +100,7 @@ def _found(
         "training": trained,
         "layer": layer,
         "prompts": len(sides.measure),
-        "routers": [each.as_dict() for each in scores],
+        "routers": [router.as_dict() for router in scores],
         "latency": None if times is None else asdict(times),
     }
 
@@ -130,17 +130,17 @@ def _timed(subject: Subject, signal: Routing, sides: Sides, layer: int) -> Laten
     from lazarus_probe.experiments.virtual_expert import expert_of
 
     pairs = list(zip(sides.measure, signal.routed, strict=True))
-    calculated = [each.prompt for each, sent in pairs if sent and operands(each.prompt)][:TIMED]
-    passed_on = [each.prompt for each, sent in pairs if not sent][:TIMED]
+    calculated = [item.prompt for item, sent in pairs if sent and operands(item.prompt)][:TIMED]
+    passed_on = [item.prompt for item, sent in pairs if not sent][:TIMED]
     if not calculated or not passed_on:
-        _say("nothing is timed: all prompts are routed, or none")
+        typer.echo("nothing is timed: all prompts are routed, or none")
         return None
     times = latency(subject, expert_of(subject, signal, layer), calculated, passed_on)
-    _say(f"time, as a share of the model's own answer (medians over {times.prompts} prompts, in turn):")
-    _say(f"  an answer by the calculator        {times.calculated:.2f}")
-    _say(f"  an answer passed on to the model   {times.passed_on:.2f}")
+    typer.echo(f"time, as a share of the model's own answer (medians over {times.prompts} prompts, in turn):")
+    typer.echo(f"  an answer by the calculator        {times.calculated:.2f}")
+    typer.echo(f"  an answer passed on to the model   {times.passed_on:.2f}")
     for way, share in times.decisions.items():
-        _say(f"  the decision alone, by {way:<12}{share:.2f}")
+        typer.echo(f"  the decision alone, by {way:<12}{share:.2f}")
     return times
 
 
@@ -162,7 +162,3 @@ def _print(model: str, scores: list[Score]) -> None:
         ],
     )
     print_boxed(routers, kinds, width=WIDTH)
-
-
-def _say(text: str) -> None:
-    typer.echo(text)

@@ -14,7 +14,7 @@ from lazarus_probe.cli.watching import watched
 from lazarus_probe.tables import Table
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.generation.answer_onset import Said
+    from lazarus_probe.introspection.generation.answer_onset import Completion
 
 WAYS = {"raw": "plain text", "chat": "chat template"}
 
@@ -64,35 +64,35 @@ def generate(
     drawn = seed_of(seed, temperature > 0, "at temperature 0")
     if compare_format and any(not text.rstrip(" ") for text in texts):
         raise ValueError("--compare-format needs prompts that are more than spaces")
-    from lazarus_probe.introspection.generation.answer_onset import formats_of, said
+    from lazarus_probe.introspection.generation.answer_onset import complete, formats_of
     from lazarus_probe.subject.chat import has_chat_template
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
     own = "chat" if has_chat_template(subject) and not raw else "raw"
-    asked = [(text, own, answer) for text, answer in zip(texts, answers, strict=True)]
-    ways = [formats_of(text, own == "chat") if compare_format else [] for text in texts]
-    asked += [(*way, answer) for one, answer in zip(ways, answers, strict=True) for way in one]
+    requests = [(text, own, answer) for text, answer in zip(texts, answers, strict=True)]
+    formats = [formats_of(text, own == "chat") if compare_format else [] for text in texts]
+    requests += [(*form, answer) for forms, answer in zip(formats, answers, strict=True) for form in forms]
     with watched("generate") as check:
-        found = said(
+        completions = complete(
             subject,
-            *zip(*asked, strict=True),
+            *zip(*requests, strict=True),
             max_tokens=max_tokens,
             temperature=temperature,
             seed=drawn,
             check=check,
         )
-    compared = _compared(found[len(texts) :], [len(one) for one in ways])
-    data = _data(found[: len(texts)], compared) | {
+    compared = _compared(completions[len(texts) :], [len(forms) for forms in formats])
+    data = _data(completions[: len(texts)], compared) | {
         "max_tokens": max_tokens,
         "temperature": temperature,
         "about": about(subject, drawn if temperature > 0 else None),
     }
-    text = _text(found[: len(texts)], compared, show_tokens)
+    text = _text(completions[: len(texts)], compared, show_tokens)
     deliver(data, text, as_json=as_json, output=output)
 
 
-def expected_answers(given: str | None, prompts: Sequence[str]) -> list[str | None]:
+def expected_answers(expected: str | None, prompts: Sequence[str]) -> list[str | None]:
     """The right answer to each prompt: given, one for all or one a prompt, or computed.
 
     Raises:
@@ -100,11 +100,11 @@ def expected_answers(given: str | None, prompts: Sequence[str]) -> list[str | No
     """
     from lazarus_probe.introspection.generation.answer_onset import expected_of
 
-    if given is None:
+    if expected is None:
         return [expected_of(prompt) for prompt in prompts]
-    answers = checked_text(given, "--expected").split("|")
+    answers = checked_text(expected, "--expected").split("|")
     if not all(answer.strip() for answer in answers):
-        raise ValueError(f"--expected {given!r}: an answer is empty; give a number or a word")
+        raise ValueError(f"--expected {expected!r}: an answer is empty; give a number or a word")
     if len(answers) not in (1, len(prompts)):
         raise ValueError(
             f"--expected has {len(answers)} answers for {len(prompts)} prompts; give one, or one per prompt"
@@ -112,65 +112,73 @@ def expected_answers(given: str | None, prompts: Sequence[str]) -> list[str | No
     return [*(answers * len(prompts) if len(answers) == 1 else answers)]
 
 
-def _compared(found: Sequence[Said], counts: Sequence[int]) -> list[list[Said]]:
+def _compared(completions: Sequence[Completion], counts: Sequence[int]) -> list[list[Completion]]:
     """What was said in every format, by prompt."""
-    rows = iter(found)
+    rows = iter(completions)
     return [[next(rows) for _ in range(count)] for count in counts]
 
 
-def _data(found: Sequence[Said], compared: Sequence[Sequence[Said]]) -> dict[str, Any]:
+def _data(completions: Sequence[Completion], compared: Sequence[Sequence[Completion]]) -> dict[str, Any]:
     results = [
-        one.as_data() | {"comparison_results": [other.as_data() for other in others]}
-        for one, others in zip(found, compared, strict=True)
+        completion.as_data() | {"comparison_results": [other.as_data() for other in others]}
+        for completion, others in zip(completions, compared, strict=True)
     ]
     return results[0] if len(results) == 1 else {"results": results}
 
 
-def _text(found: Sequence[Said], compared: Sequence[Sequence[Said]], show_tokens: bool) -> str:
+def _text(
+    completions: Sequence[Completion], compared: Sequence[Sequence[Completion]], show_tokens: bool
+) -> str:
     parts = [title("Multi-token generation")]
-    for one, others in zip(found, compared, strict=True):
-        parts += [_lines(one, show_tokens), *([_comparison(others, show_tokens)] if others else [])]
-    known = [one for one in found if one.answer_found is not None]
-    if len(found) > 1 and known:
-        first = sum(bool(one.is_answer_first) for one in known)
-        right = sum(bool(one.answer_found) for one in known)
-        parts.append(f"Answer found: {right}/{len(known)}   Answer first: {first}/{len(known)}")
+    for completion, others in zip(completions, compared, strict=True):
+        parts += [_lines(completion, show_tokens), *([_comparison(others, show_tokens)] if others else [])]
+    scored = [completion for completion in completions if completion.answer_found is not None]
+    if len(completions) > 1 and scored:
+        first = sum(bool(completion.is_answer_first) for completion in scored)
+        right = sum(bool(completion.answer_found) for completion in scored)
+        parts.append(f"Answer found: {right}/{len(scored)}   Answer first: {first}/{len(scored)}")
     return "\n\n".join(parts)
 
 
-def _lines(one: Said, show_tokens: bool) -> str:
+def _lines(completion: Completion, show_tokens: bool) -> str:
     lines = [
-        f"Prompt: {one.prompt!r} ({WAYS[one.format]}, {len(one.input_tokens)} tokens)",
-        f"Output: {one.generated_text!r}",
-        f"Answer: {_answer(one)}",
+        f"Prompt: {completion.prompt!r} ({WAYS[completion.format]}, {len(completion.input_tokens)} tokens)",
+        f"Output: {completion.generated_text!r}",
+        f"Answer: {_answer(completion)}",
     ]
-    return "\n".join([*lines, *([_tokens(one)] if show_tokens else [])])
+    return "\n".join([*lines, *([_tokens(completion)] if show_tokens else [])])
 
 
-def _answer(one: Said) -> str:
-    if one.expected_answer is None:
+def _answer(completion: Completion) -> str:
+    if completion.expected_answer is None:
         return "not known; give --expected"
-    if not one.answer_found:
-        return f"expected {one.expected_answer}, not found"
-    cut = "; cut off by --max-tokens, it may go on" if one.answer_cut else ""
-    first = " (answer first)" if one.is_answer_first else ""
-    return f"expected {one.expected_answer}, begins in token {one.answer_onset}{first}{cut}"
+    if not completion.answer_found:
+        return f"expected {completion.expected_answer}, not found"
+    cut = "; cut off by --max-tokens, it may go on" if completion.answer_cut else ""
+    first = " (answer first)" if completion.is_answer_first else ""
+    return f"expected {completion.expected_answer}, begins in token {completion.answer_onset}{first}{cut}"
 
 
-def _tokens(one: Said) -> str:
-    end = "the model ended it" if one.ended else "cut off by --max-tokens"
-    return f"Tokens ({len(one.tokens)}, {end}):\n{one.table.text()}"
+def _tokens(completion: Completion) -> str:
+    end = "the model ended it" if completion.ended else "cut off by --max-tokens"
+    return f"Tokens ({len(completion.tokens)}, {end}):\n{completion.table.text()}"
 
 
-def _comparison(others: Sequence[Said], show_tokens: bool) -> str:
+def _comparison(others: Sequence[Completion], show_tokens: bool) -> str:
     """Every format in a row; those that are the same tokens to the model are said to be."""
     rows = []
-    by_tokens: dict[tuple[str, ...], Said] = {}
-    for one in others:
-        first = by_tokens.setdefault(one.input_tokens, one)
-        same = "" if first is one else "; the same tokens as without the space"
-        space = "yes" if one.prompt.endswith(" ") else "no"
-        rows.append((WAYS[one.format], space, repr(one.generated_text), _answer(one) + same))
+    by_tokens: dict[tuple[str, ...], Completion] = {}
+    for completion in others:
+        first = by_tokens.setdefault(completion.input_tokens, completion)
+        same = "" if first is completion else "; the same tokens as without the space"
+        space = "yes" if completion.prompt.endswith(" ") else "no"
+        rows.append(
+            (WAYS[completion.format], space, repr(completion.generated_text), _answer(completion) + same)
+        )
     table = Table(("Format", "Space", "Output", "Answer"), rows)
-    details = [f"{WAYS[one.format]}, {one.prompt!r}: {_tokens(one)}" for one in others] if show_tokens else []
+    details = (
+        [f"{WAYS[completion.format]}, {completion.prompt!r}: {_tokens(completion)}" for completion in others]
+        if show_tokens
+        else []
+    )
     return "\n".join(["Format comparison:", *table.lines(), *details])

@@ -65,11 +65,11 @@ def compare(
     config = AnalysisConfig(layer_strategy=strategy, custom_layers=chosen, top_k=top_k, track_tokens=tokens)
     first = ModelAnalyzer.from_pretrained(model1, adapter_path=adapter1)
     second = ModelAnalyzer.from_pretrained(model2, adapter_path=adapter2)
-    found = compare_models(first, second, texts, config)
-    data = [each.as_data() for each in found]
+    comparisons = compare_models(first, second, texts, config)
+    data = [each.as_data() for each in comparisons]
     whole = data[0] if len(data) == 1 else {"results": data}
     whole = whole | {"about": [about(each.subject) for each in (first, second)]}
-    deliver(whole, f"\n\n{RULE}\n\n".join(map(_text, found)), as_json=as_json, output=output)
+    deliver(whole, f"\n\n{RULE}\n\n".join(map(_text, comparisons)), as_json=as_json, output=output)
 
 
 def _layers(text: str, counts: list[int]) -> list[int]:
@@ -86,26 +86,31 @@ def _layers(text: str, counts: list[int]) -> list[int]:
     return first
 
 
-def _text(found: ComparisonResult) -> str:
-    parts = [f"Comparing: {found.prompt!r}", found.table().text(gap=GAP), _divergence(found), _lens(found)]
-    if found.results[0].token_evolutions:
-        parts.append(_evolutions(found))
+def _text(comparison: ComparisonResult) -> str:
+    parts = [
+        f"Comparing: {comparison.prompt!r}",
+        comparison.table().text(gap=GAP),
+        _divergence(comparison),
+        _lens(comparison),
+    ]
+    if comparison.results[0].token_evolutions:
+        parts.append(_evolutions(comparison))
     return "\n\n".join(parts)
 
 
-def _divergence(found: ComparisonResult) -> str:
-    same = "the same" if found.same_top_token else "another"
-    if found.final_kl is None:
+def _divergence(comparison: ComparisonResult) -> str:
+    same = "the same" if comparison.same_top_token else "another"
+    if comparison.final_kl is None:
         return (
             f"The models predict {same} token. Their tokens differ, so these are matched by text:\n"
-            f"  JS at least {found.final_js:.4f} nats"
+            f"  JS at least {comparison.final_js:.4f} nats"
         )
-    return f"The models predict {same} token: KL {found.final_kl:.4f}, JS {found.final_js:.4f} nats"
+    return f"The models predict {same} token: KL {comparison.final_kl:.4f}, JS {comparison.final_js:.4f} nats"
 
 
-def _lens(found: ComparisonResult) -> str:
-    lenses = [{layer.layer_idx: layer for layer in result.layer_predictions} for result in found.results]
-    divergences = {layer.layer_idx: layer for layer in found.layer_divergences}
+def _lens(comparison: ComparisonResult) -> str:
+    lenses = [{layer.layer_idx: layer for layer in result.layer_predictions} for result in comparison.results]
+    divergences = {layer.layer_idx: layer for layer in comparison.layer_divergences}
     rows = []
     for layer in sorted({*lenses[0], *lenses[1]}):
         tops = [
@@ -115,19 +120,19 @@ def _lens(found: ComparisonResult) -> str:
         distance = divergences.get(layer)
         distances = (distance.kl_divergence, distance.js_divergence) if distance else (None, None)
         rows.append((f"L{layer}", *tops, *distances))
-    models = [result.model_id for result in found.results]
+    models = [result.model_id for result in comparison.results]
     table = Table(("Layer", *models, Column("KL", ".4f"), Column("JS", ".4f")), rows)
     return "=== Logit Lens (top prediction at each layer) ===\n" + table.text(gap=GAP)
 
 
-def _evolutions(found: ComparisonResult) -> str:
+def _evolutions(comparison: ComparisonResult) -> str:
     lines = ["=== Token Evolution ==="]
-    for pair in zip(*(each.token_evolutions for each in found.results), strict=True):
+    for pair in zip(*(result.token_evolutions for result in comparison.results), strict=True):
         lines.append(f"Token {pair[0].token!r}:")
-        for each, evolution in zip(found.results, pair, strict=True):
+        for result, evolution in zip(comparison.results, pair, strict=True):
             final = next(reversed(evolution.layer_probabilities.values()))
             lines.append(
-                f"  {each.model_id}: {_emerges(evolution)}, final prob {final:.4f}{_pieces(evolution)}"
+                f"  {result.model_id}: {_emerges(evolution)}, final prob {final:.4f}{_pieces(evolution)}"
             )
     return "\n".join(lines)
 

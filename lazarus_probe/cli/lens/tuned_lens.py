@@ -147,9 +147,9 @@ def check_lens_folder(folder: Path) -> None:
         ValueError: it is a file, cannot be written to, or holds a model, an adapter or a lens.
     """
     check_folder(folder)
-    there = [name for name in FILES if (folder / name).exists()]
-    if there:
-        raise ValueError(f"--output {folder} holds {there[0]}; give a folder of its own")
+    present = [name for name in FILES if (folder / name).exists()]
+    if present:
+        raise ValueError(f"--output {folder} holds {present[0]}; give a folder of its own")
 
 
 def texts_of(data: str | None, samples: int | None, seed: int) -> list[str]:

@@ -51,7 +51,7 @@ def early_layers(
     """
     from lazarus_probe.checkpoints.names import num_layers_of
 
-    asked, numbers = parse_operations(operations, "--operations"), parse_numbers(digits)
+    chosen, numbers = parse_operations(operations, "--operations"), parse_numbers(digits)
     check_output(output)
     depth = num_layers_of(model)
     read = default_layers(depth) if layers is None else parse_layers(layers, depth)
@@ -60,18 +60,18 @@ def early_layers(
     from lazarus_probe.subject.subject import Subject
 
     try:
-        expressions(asked, numbers)
+        expressions(chosen, numbers)
     except ValueError as error:
         raise ValueError(f"--digits {digits}: {error}") from None
     subject = Subject.load(model, adapter)
-    result = analyse(subject, read, asked, numbers, positions=analyze_positions, seed=seed, progress=True)
+    result = analyse(subject, read, chosen, numbers, positions=analyze_positions, seed=seed, progress=True)
     from lazarus_probe.claims.declared import declared
     from lazarus_probe.claims.judging import verdict_data
 
     verdicts = judged(result, EXTRACTABLE)
-    kept = {key: verdict_data(declared(EXTRACTABLE), each) for key, each in verdicts.items()}
+    verdict_records = {key: verdict_data(declared(EXTRACTABLE), verdict) for key, verdict in verdicts.items()}
     deliver(
-        result.as_data() | {"verdicts": kept, "about": about(subject, seed)},
+        result.as_data() | {"verdicts": verdict_records, "about": about(subject, seed)},
         "\n".join(text(result, verdicts)),
         as_json=as_json,
         output=output,
@@ -89,7 +89,7 @@ def parse_numbers(text: str) -> list[int]:
     Raises:
         ValueError: it is neither, or a number is not in 1 to 999.
     """
-    found: set[int] = set()
+    numbers: set[int] = set()
     for part in text.split(","):
         match = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", part.strip(), re.ASCII)
         ends = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
@@ -98,8 +98,8 @@ def parse_numbers(text: str) -> list[int]:
                 f"--digits {text}: {part.strip()!r} is not a number from 1 to 999 or a range of them; "
                 "write them as in 2-8 or 2,5,7-9"
             )
-        found.update(range(ends[0], ends[1] + 1))
-    return sorted(found)
+        numbers.update(range(ends[0], ends[1] + 1))
+    return sorted(numbers)
 
 
 def judged(result: EarlyLayersResult, claim_id: str) -> dict[str, Verdict]:
@@ -147,8 +147,8 @@ def _similarity(result: EarlyLayersResult) -> Iterator[str]:
 
 def _probes(result: EarlyLayersResult, layer: int) -> Iterator[str]:
     for target, measured in result.probes[layer].items():
-        said = accuracy(measured) if target == "op" else r2(measured)
-        yield f"  {LABELS[target]}: {said}"
+        score = accuracy(measured) if target == "op" else r2(measured)
+        yield f"  {LABELS[target]}: {score}"
     if "op" not in result.probes[layer]:
         yield f"  {LABELS['op']}: only {result.operations[0]} is asked"
     first = result.probes[layer]["answer"]

@@ -14,7 +14,11 @@ from lazarus_probe.cli.watching import watched
 from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.studies.format_sensitivity import Asked, FormatSensitivity, PromptFormats
+    from lazarus_probe.introspection.studies.format_sensitivity import (
+        FormatCompletion,
+        FormatSensitivity,
+        PromptFormats,
+    )
 
 CLAIM = "format-sensitivity"
 
@@ -57,26 +61,26 @@ def format_sensitivity(
 
     subject = Subject.load(model, adapter)
     with watched("ask") as check:
-        found = analysis.format_sensitivity(
+        result = analysis.format_sensitivity(
             subject, texts, chosen, max_tokens=max_tokens, seed=seed, check=check
         )
-    sensitive, reason = verdict_of(found)
-    data = found.as_data() | {
+    sensitive, reason = verdict_of(result)
+    data = result.as_data() | {
         "verdict": {"claim": CLAIM, "sensitive": sensitive, "reason": reason},
         "about": about(subject, seed),
     }
     if summary_only:
         data = {key: value for key, value in data.items() if key not in ("results", "layer_results")}
     parts = [title("Format sensitivity: a space at the end of a prompt")]
-    parts += [] if summary_only else [*map(_prompt, found.prompts), _layers(found)]
-    deliver(data, "\n\n".join([*parts, _summary(found, sensitive, reason)]), as_json=as_json, output=output)
+    parts += [] if summary_only else [*map(_prompt, result.prompts), _layers(result)]
+    deliver(data, "\n\n".join([*parts, _summary(result, sensitive, reason)]), as_json=as_json, output=output)
 
 
-def verdict_of(found: FormatSensitivity) -> tuple[bool, str]:
+def verdict_of(result: FormatSensitivity) -> tuple[bool, str]:
     """Whether a model is sensitive to the space, as the claim `format-sensitivity` declares it; and why or why not."""
-    measured = found.measurement()
+    measured = result.measurement()
     if measured is None:
-        return False, str(found.lack())
+        return False, str(result.lack())
     from lazarus_probe.claims.judging import judge_declared
     from lazarus_probe.claims.verdict import Outcome
 
@@ -94,35 +98,37 @@ def _prompt(one: PromptFormats) -> str:
     return "\n".join([f"Prompt: {one.without.prompt!r}", *table.lines(), f"  {ends}", f"  {changed}; {kl}"])
 
 
-def _row(name: str, one: Asked) -> tuple[object, ...]:
+def _row(name: str, one: FormatCompletion) -> tuple[object, ...]:
     right = None if one.right is None else "yes" if one.right else "no"
     return f"  {name}", len(one.tokens), repr(one.output), one.answer, right
 
 
-def _end(one: Asked) -> str:
+def _end(one: FormatCompletion) -> str:
     return " ".join(map(repr, one.tokens[-2:]))
 
 
-def _layers(found: FormatSensitivity) -> str:
+def _layers(result: FormatSensitivity) -> str:
     names = ("Separation", "With/without", "Leading space", "Other prompts")
     rows = [
-        (f"L{one.layer}", one.clusters.separation, one.pair, one.control, one.others) for one in found.layers
+        (f"L{one.layer}", one.clusters.separation, one.pair, one.control, one.others) for one in result.layers
     ]
     table = Table(["Layer", *(Column(name, ".4f") for name in names)], rows)
     return f"Cosines between states at the last token:\n{table.text()}"
 
 
-def _summary(found: FormatSensitivity, sensitive: bool, reason: str) -> str:
-    n = len(found.prompts)
-    with_space, without, known = found.right()
-    measured = found.measurement()
+def _summary(result: FormatSensitivity, sensitive: bool, reason: str) -> str:
+    n = len(result.prompts)
+    with_space, without, scored = result.right()
+    measured = result.measurement()
     interval = "" if measured is None else f" [{measured.low:.2f}, {measured.high:.2f}]"
     lines = [
         "Summary:",
-        f"  Answers that the space changes: {sum(one.changed for one in found.prompts)}/{n}{interval}",
-        f"  Answers that a space before the prompt changes: {sum(one.control_changed for one in found.prompts)}/{n}",
+        f"  Answers that the space changes: {sum(one.changed for one in result.prompts)}/{n}{interval}",
+        f"  Answers that a space before the prompt changes: {sum(one.control_changed for one in result.prompts)}/{n}",
     ]
-    if known:
-        lines.append(f"  Right answers: {with_space}/{known} with the space, {without}/{known} without")
-    said = "The model is SENSITIVE to the space" if sensitive else "That the model is sensitive is not shown"
-    return "\n".join([*lines, f"  {said}: {reason}"])
+    if scored:
+        lines.append(f"  Right answers: {with_space}/{scored} with the space, {without}/{scored} without")
+    conclusion = (
+        "The model is SENSITIVE to the space" if sensitive else "That the model is sensitive is not shown"
+    )
+    return "\n".join([*lines, f"  {conclusion}: {reason}"])

@@ -81,10 +81,10 @@ def dual_reward(
 
     config = DualReward(steps, classifier_layer, cls_weight, learning_rate, batch_size, seed)
     lora = {"targets": names(lora_targets), "rank": lora_rank, "scale": lora_scale, "seed": seed}
-    asked, kept = training_questions(num_samples, seed), held_out_questions(held_out)
+    training, evaluation = training_questions(num_samples, seed), held_out_questions(held_out)
     with text_aside(as_json):
-        found = _run(Run(model, words, config, lora, layers, asked, kept, output))
-    show_json(found, as_json)
+        result = _run(Run(model, words, config, lora, layers, training, evaluation, output))
+    show_json(result, as_json)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ class Run:
     output: Path | None
 
 
-def class_words(given: Iterable[str]) -> dict[str, str]:
+def class_words(pairs: Iterable[str]) -> dict[str, str]:
     """The class word of each operation: its name, or another that is given as `operation:word`.
 
     Raises:
@@ -110,7 +110,7 @@ def class_words(given: Iterable[str]) -> dict[str, str]:
     from lazarus_probe.tasks.arithmetic import OPERATIONS
 
     words = {name: name for name in OPERATIONS}
-    for pair in given:
+    for pair in pairs:
         operation, _, word = pair.partition(":")
         if operation not in words or not word.strip():
             raise ValueError(f"--class-word {pair!r}: give one of {', '.join(words)}, a colon and a word")
@@ -150,9 +150,9 @@ def check_output(folder: Path) -> None:
     check_folder(folder)
     if has_state(folder):  # a training was interrupted, maybe while its result was being written
         return
-    there = [name for name in FILES if (folder / name).exists()]
-    if there:
-        raise ValueError(f"--output {folder} holds {there[0]} already; give another folder, or remove it")
+    present = [name for name in FILES if (folder / name).exists()]
+    if present:
+        raise ValueError(f"--output {folder} holds {present[0]} already; give another folder, or remove it")
 
 
 def tokens_of(subject: Subject, words: Mapping[str, str]) -> dict[str, int]:
@@ -206,13 +206,13 @@ def _run(run: Run) -> dict[str, Any]:
         _describe(run, subject.num_layers, layer, tokens, trainable_count(trained))
         before = read(subject, run.held_out, tokens, layer)  # new LoRA changes nothing
         _train(run, subject, tokens)
-        found = _config(run, layer, tokens, run.config.steps, _evaluate(run, subject, tokens, layer, before))
+        result = _config(run, layer, tokens, run.config.steps, _evaluate(run, subject, tokens, layer, before))
         if run.output is None:
             _say("\nNothing is kept; give --output DIR for the adapter")
         else:
-            _save(run.output, run.model, subject, found)
+            _save(run.output, run.model, subject, result)
             _say(f"\nCheckpoint saved to: {run.output}")
-        return found
+        return result
 
 
 def _evaluate(
@@ -282,7 +282,7 @@ def _train(run: Run, subject: Subject, tokens: Mapping[str, int]) -> None:
 
 
 def _config(
-    run: Run, layer: int, tokens: Mapping[str, int], steps: int, found: Mapping[str, Any]
+    run: Run, layer: int, tokens: Mapping[str, int], steps: int, result: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What was trained, how, and what it came to: the content of config.json."""
     return {
@@ -291,7 +291,7 @@ def _config(
         "lora_rank": run.lora["rank"],
         "cls_weight": run.config.cls_weight,
         "steps": steps,
-        **found,
+        **result,
         "learning_rate": run.config.learning_rate,
         "batch_size": run.config.batch_size,
         "num_samples": len(run.asked),

@@ -58,8 +58,8 @@ def settings_command(
     parameters.append(Parameter("as_json", Parameter.KEYWORD_ONLY, default=False, annotation=AsJson))
 
     def run(*, config: Path | None, as_json: bool, **values: Any) -> None:
-        given = {keys[name]: value for name, value in values.items() if value is not None}
-        command(read_settings(kind, config, given), as_json)
+        chosen = {keys[name]: value for name, value in values.items() if value is not None}
+        command(read_settings(kind, config, chosen), as_json)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -169,6 +169,6 @@ def _attended(weights: mx.array, tokens: Sequence[str]) -> Attended:
         tuple(weights.shape),
         tuple((-(last * logs).sum(axis=-1)).tolist()),
         tuple(best),
-        tuple(tokens[place] for place in best),
+        tuple(tokens[position] for position in best),
         tuple(mean[best].tolist()),
     )

@@ -137,5 +137,5 @@ def _constant(subject: Subject, trained: Sequence[Sequence[int]], held_out: mx.a
     resid = residuals(subject, trained[: _texts_in(subject, trained)])[0][:, -1]
     mean = np.exp(tail_log_probs(subject, resid).astype(np.float64)).mean(axis=0)
     final = tail_log_probs(subject, held_out[:, -1]).astype(np.float64)
-    found = (np.exp(final) * (final - np.log(np.maximum(mean, 1e-30)))).sum(axis=-1)
-    return float(found.mean())
+    divergence = (np.exp(final) * (final - np.log(np.maximum(mean, 1e-30)))).sum(axis=-1)
+    return float(divergence.mean())
