@@ -19,7 +19,7 @@ from lazarus_probe.experiments.virtual_expert import (
 )
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.generate import greedy
-from lazarus_probe.training.dual_reward import DualReward
+from lazarus_probe.training.dual_reward_config import DualReward
 
 pytestmark = pytest.mark.training
 NUMBER_TOKENS = 4

@@ -119,22 +119,15 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         if name == "__version__":  # reading it takes 20 ms
-            return _version()
+            from lazarus_probe.versions import version_of
+
+            return version_of(__name__)
         if name in _MODULES:
             return import_module(f"{__name__}.{name}")
         return _public(name)
 
     def __dir__() -> list[str]:
         return sorted({*_names(), *_MODULES})
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(__name__)
-    except PackageNotFoundError:
-        return "0+unknown"  # a checkout that is not installed
 
 
 class _BlasBeforeMlx:

@@ -1,12 +1,14 @@
-"""What a report can keep: plain Python values that every reader of JSON gets back as they were."""
+"""Plain Python values: what a report can keep, and what JSON can hold."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import reprlib
 from collections.abc import Mapping
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 # A level costs the recursion of each reader and writer; what is measured needs three or four.
@@ -70,6 +72,27 @@ def plain(value: Any, name: str = "it", depth: int = 0) -> Any:
     raise NotPlainError(
         f"{reprlib.repr(value)} ({type(value).__name__}) cannot be kept on a report: give a number, string or list"
     )
+
+
+def json_text(data: Any) -> str:
+    """Data as indented JSON, which every reader takes; see `json_values`."""
+    return json.dumps(json_values(data), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def json_values(value: Any) -> Any:
+    """Data as JSON holds it: arrays as lists, NumPy's numbers as Python's, NaN and infinities as null.
+
+    Halves of surrogate pairs, which a file in UTF-8 cannot hold, are spelled out.
+    """
+    if isinstance(value, Mapping):
+        return {without_halves(str(key)): json_values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | range):
+        return [json_values(item) for item in value]
+    if hasattr(value, "tolist"):
+        return json_values(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return without_halves(str(value)) if isinstance(value, Path | str) else value
 
 
 def _with_text_keys(value: Mapping[Any, Any], name: str, depth: int) -> dict[str, Any]:

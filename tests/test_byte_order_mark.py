@@ -25,8 +25,8 @@ from lazarus_probe.introspection.patching.pair_files import read_pairs
 from lazarus_probe.organisms import bundled
 from lazarus_probe.training.grpo.prompts import read_prompts as read_rewarded
 from lazarus_probe.training.pretraining.recipe import read_recipe
+from lazarus_probe.training.settings import read_settings as read_training
 from lazarus_probe.training.sft.config import SftConfig
-from lazarus_probe.training.sft.config import read_settings as read_training
 from lazarus_probe.training.sft.jsonl import read_jsonl
 
 ROOT = Path(__file__).parents[1]

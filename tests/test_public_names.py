@@ -12,6 +12,7 @@ import pytest
 
 import lazarus_probe
 from lazarus_probe import claims, introspection, reports, subject, tasks, training
+from lazarus_probe.versions import version_of
 
 LAZY = {
     "lazarus_probe": lazarus_probe,
@@ -105,3 +106,9 @@ def test_the_version_is_that_of_the_package():
     assert lazarus_probe.__version__[0].isdigit()
     code = "import sys, lazarus_probe; assert 'importlib.metadata' not in sys.modules and 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_package_that_is_not_installed_is_said_to_be():
+    """A checkout on the path has no version: every report of it says so in the same words."""
+    assert version_of("lazarus_probe") == lazarus_probe.__version__
+    assert version_of("lazarus_probe_elsewhere") == "not installed"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from mlx.utils import tree_map
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.subject import Subject
-from lazarus_probe.subject.generate import forward
 from tests.tolerance import (
     EPSILON,
     REACH,

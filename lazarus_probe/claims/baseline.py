@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +15,7 @@ from lazarus_probe.claims.record import ClaimRecord, named_seeds
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.whole_files import alone_at, make_folder, write_aside
 from lazarus_probe.spelling import in_a_line
+from lazarus_probe.versions import version_of
 
 SCHEMA: Literal[3] = 3
 ANEW = "take it away and make it anew with --probe-update"
@@ -245,17 +245,10 @@ def _write(
         fingerprint=model.fingerprint,
         seed=seeds[0],
         seeds=tuple(seeds),
-        package=_package(),
+        package=version_of("lazarus_probe"),
         claims=dict(sorted(claims.items())),
     )
     write_aside(path, baseline.model_dump_json(indent=2, exclude={"claims": {"__all__": COMPARED}}) + "\n")
-
-
-def _package() -> str:
-    try:
-        return version("lazarus_probe")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _counts(before: Mapping[str, BaselineRecord], now: Mapping[str, BaselineRecord]) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Model
+from lazarus_probe.cli.output import print_boxed, show_json
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from lazarus_probe.hooks.check import Check
     from lazarus_probe.hooks.model_check import SelfCheck
     from lazarus_probe.subject.subject import Subject
@@ -32,15 +31,11 @@ def show_anatomy(subject: Subject, as_json: bool) -> bool:
 
     result = self_check(subject)
     if as_json:
-        print(json.dumps(as_data(subject, result), indent=2))  # noqa: T201 - this is the output
+        show_json(as_data(subject, result), as_json)
         return result.ok
-    from rich.console import Console
-
-    console = Console()
-    for table in (_model(subject, result), _sites(result), _parts(subject), _blocks(result), _checks(result)):
-        console.print(table)
+    print_boxed(_model(subject, result), _sites(result), _parts(subject), _blocks(result), _checks(result))
     verdict = "hooks do what they say" if result.ok else f"{len(result.failed)} statements do not hold"
-    console.print(f"{subject.name}: {verdict}")
+    typer.echo(f"{subject.name}: {verdict}")
     return result.ok
 
 
@@ -62,7 +57,6 @@ def as_data(subject: Subject, result: SelfCheck) -> dict[str, Any]:
 
 
 def _model(subject: Subject, result: SelfCheck) -> Table:
-    table = _table("", "", title=subject.name)
     anatomy = subject.anatomy
     rows = {
         "architecture": result.architecture,
@@ -73,20 +67,16 @@ def _model(subject: Subject, result: SelfCheck) -> Table:
         "embedding": anatomy.embedding_path,
         "fingerprint": subject.fingerprint[:12],
     }
-    for row in rows.items():
-        table.add_row(*row)
-    return table
+    return Table(("", ""), list(rows.items()), subject.name)
 
 
 def _sites(result: SelfCheck) -> Table:
-    table = _table("site", "layers", title="sites")
-    for kind, layers in result.sites.items():
-        table.add_row(kind, spans(layers) if layers else "the whole model")
-    return table
+    rows = [(kind, spans(layers) if layers else "the whole model") for kind, layers in result.sites.items()]
+    return Table(("site", "layers"), rows, "sites")
 
 
 def _parts(subject: Subject) -> Table:
-    table = _table("layers", "part", "module", "size", title="parts of a block")
+    rows = []
     for layers, parts in _alike(list(subject.anatomy.parts)):
         heads, first = parts.heads, spans(layers)
         size = {
@@ -97,24 +87,22 @@ def _parts(subject: Subject) -> Table:
         }
         for name in ("attention", "o_proj", "mixer", "mlp", "down_proj", "router", "experts"):
             if path := getattr(parts, name):
-                table.add_row(first, name, path, str(size.get(name) or ""))
+                rows.append((first, name, path, size.get(name) or ""))
                 first = ""
-    return table
+    return Table(("layers", "part", "module", "size"), rows, "parts of a block")
 
 
 def _blocks(result: SelfCheck) -> Table:
-    table = _table("layers", "resid_post is", title="what a block adds up to")
-    for layers, terms in _alike([str(sum_) for sum_ in result.additivity]):
-        table.add_row(spans(layers), terms)
-    return table
+    rows = [(spans(layers), terms) for layers, terms in _alike([str(terms) for terms in result.additivity])]
+    return Table(("layers", "resid_post is"), rows, "what a block adds up to")
 
 
 def _checks(result: SelfCheck) -> Table:
-    table = _table("statement", "", "error", "note", title="self-check")
-    for check in result.checks:
-        error = "" if check.error is None else f"{check.error:.1e}"
-        table.add_row(check.name, outcome(check), error, check.note)
-    return table
+    rows = [
+        (check.name, outcome(check), "" if check.error is None else check.error, check.note)
+        for check in result.checks
+    ]
+    return Table(("statement", "", Column("error", ".1e"), "note"), rows, "self-check")
 
 
 def outcome(check: Check) -> str:
@@ -139,9 +127,3 @@ def spans(layers: tuple[int, ...]) -> str:
     return ", ".join(
         str(start) if start == end else f"{start}-{end}" for start, end in zip(starts, ends, strict=True)
     )
-
-
-def _table(*columns: str, title: str) -> Table:
-    from rich.table import Table
-
-    return Table(*columns, title=title, show_header=any(columns), title_justify="left")

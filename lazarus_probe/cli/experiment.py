@@ -12,10 +12,11 @@ import typer
 
 from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.options import AsJson, Model
-from lazarus_probe.cli.output import show_json, text_aside
+from lazarus_probe.cli.output import print_boxed, show_json, text_aside
 from lazarus_probe.cli.progress import bar, interrupts_held, losses_shown
 from lazarus_probe.cli.virtual_expert import virtual_expert
 from lazarus_probe.spelling import one_of
+from lazarus_probe.tables import Table
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.classifier_emergence.arms import Run
@@ -61,8 +62,8 @@ def generate(
 ) -> None:
     """Write the training data and the held-out items."""
     with text_aside(as_json):
-        found = _generate(_open(model, task, output, size))
-    show_json(found, as_json)
+        result = _generate(_open(model, task, output, size))
+    show_json(result, as_json)
 
 
 @emergence.command()
@@ -167,18 +168,18 @@ def _open(model: str, task: str, output: Path, size: str) -> Study:
     return study
 
 
-def _known(option: str, there: dict[str, Any], name: str) -> Any:
-    if name not in there:
-        raise ValueError(f"{option} {name}: {one_of(name, there)}")
-    return there[name]
+def _known(option: str, choices: dict[str, Any], name: str) -> Any:
+    if name not in choices:
+        raise ValueError(f"{option} {name}: {one_of(name, choices)}")
+    return choices[name]
 
 
 def _result(study: Study, phase: str) -> dict[str, Any]:
     """What a phase left in its file."""
     from lazarus_probe.files.plain_json import read_json
 
-    found: dict[str, Any] = read_json(study.result(phase))
-    return found
+    result: dict[str, Any] = read_json(study.result(phase))
+    return result
 
 
 def _generate(study: Study) -> dict[str, Any]:
@@ -255,24 +256,12 @@ def _line(run: Run) -> str:
     return f"  {run.arm:<10} seed {run.seed}: class word {named:.3f}, answers {answered:.3f} ({run.seconds:.0f} s)"
 
 
-def _print(found: Verdicts) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    console = console if console.is_terminal else Console(width=WIDTH)
-    for table in found.tables:
-        shown = Table(*table.headings, title=table.title, title_justify="left")
-        for row in table.rows:
-            shown.add_row(*row)
-        console.print(shown)
-    verdicts = Table("claim", "verdict", "why", title="claims", title_justify="left")
-    for record in found.records:
-        verdicts.add_row(record.claim.id, str(record.outcome), record.reason)
-    console.print(verdicts)
-    for family in found.families:
+def _print(result: Verdicts) -> None:
+    rows = [(record.claim.id, str(record.outcome), record.reason) for record in result.records]
+    print_boxed(*result.tables, Table(("claim", "verdict", "why"), rows, "claims"), width=WIDTH)
+    for family in result.families:
         if family.demoted:
-            console.print(family.sentence)
+            typer.echo(family.sentence)
 
 
 def _said(phase: str, made: bool, what: str) -> None:

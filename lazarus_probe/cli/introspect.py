@@ -25,7 +25,7 @@ COMMANDS = {
         "Train a tuned lens, which maps each layer to the final one, and read prompts through it.",
     ),
     "hooks": (
-        "lens.hooks",
+        "capture.hooks",
         "Capture hidden states and attention of layers on a prompt, and summarise them.",
     ),
     "probe": (
@@ -57,7 +57,7 @@ COMMANDS = {
         "Run prompts with and without a trailing space, and report what that changes.",
     ),
     "generate": (
-        "studies.generate",
+        "generation.generate",
         "Generate from prompts, and report the token at which the answer begins.",
     ),
     "embedding": (

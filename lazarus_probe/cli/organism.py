@@ -9,11 +9,13 @@ import typer
 
 from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.options import Adapter, AsJson, Output
-from lazarus_probe.cli.output import as_text, deliver, plain, show_json, text_aside
+from lazarus_probe.cli.output import deliver, print_boxed, show_json, text_aside
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.cli.progress import bar, interrupts_held
 from lazarus_probe.files.paths import real_path
 from lazarus_probe.files.whole_files import write_whole
+from lazarus_probe.plain import json_text
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -49,7 +51,7 @@ def train(
         settings = settings.model_copy(update={"steps": steps})
     start, curve = state_step(output), output / "curve.png"
     if 0 < start < settings.steps:
-        _say(f"going on after step {start} of {settings.steps} in {output}", err=as_json)
+        typer.echo(f"going on after step {start} of {settings.steps} in {output}", err=as_json)
     folder = output / "organism"
     # What was killed between its last step and its curve lacks the curve alone.
     if not (start == settings.steps and folder.exists() and not curve.exists()):
@@ -79,17 +81,17 @@ def evaluate(
     settings = _recipe_of(subject) if card else None
     with text_aside(as_json):
         rows = [score.as_row() for score in _scores(subject, limit)]
-    found = {"model": subject.name, "fingerprint": subject.fingerprint, "scores": rows}
-    show_json(found, as_json)
+    result = {"model": subject.name, "fingerprint": subject.fingerprint, "scores": rows}
+    show_json(result, as_json)
     if output is not None:
-        write_whole(output, as_text(plain(found)) + "\n")
-        _say(f"written: {output}", err=as_json)
+        write_whole(output, json_text(result) + "\n")
+        typer.echo(f"written: {output}", err=as_json)
     if settings is not None and subject.path is not None:
         from lazarus_probe.organisms.card import model_card
 
         text = model_card(subject.name, settings.model_dump(), rows, limit, _rewards_of(subject.path))
         write_whole(subject.path / "README.md", text)
-        _say(f"written: {subject.path / 'README.md'}", err=as_json)
+        typer.echo(f"written: {subject.path / 'README.md'}", err=as_json)
 
 
 def _recipe_of(subject: Subject) -> Recipe:
@@ -103,10 +105,10 @@ def _recipe_of(subject: Subject) -> Recipe:
         raise ValueError(f"{file} is missing: the card takes from it how the model was trained")
     recipe = read_recipe(file)
     for name, value in recipe.model.model_dump().items():
-        given = subject.config.get(name)
-        if given != value:
+        actual = subject.config.get(name)
+        if actual != value:
             raise ValueError(
-                f"{file} is not how {subject.name} was trained: its {name} is {given}, not {value}"
+                f"{file} is not how {subject.name} was trained: its {name} is {actual}, not {value}"
             )
     return recipe
 
@@ -114,7 +116,7 @@ def _recipe_of(subject: Subject) -> Recipe:
 def _rewards_of(folder: Path) -> dict[str, object] | None:
     """How the model in a folder was trained on rewards, if a file there says that it was."""
     from lazarus_probe.training.grpo.config import SETTINGS, GrpoConfig
-    from lazarus_probe.training.sft.config import read_settings
+    from lazarus_probe.training.settings import read_settings
 
     file = folder / SETTINGS
     return read_settings(GrpoConfig, file).model_dump() if file.is_file() else None
@@ -134,33 +136,30 @@ def _train_with_progress(recipe: Recipe, output: Path, start: int) -> Path:
             with interrupts_held() as check:
                 return pretrain(recipe, output, show)
         except KeyboardInterrupt:
-            _say(f"interrupted: the same command goes on after step {state_step(output)}", err=True)
+            typer.echo(f"interrupted: the same command goes on after step {state_step(output)}", err=True)
             raise
 
 
 def _scores(subject: Subject, limit: int | None) -> list[Score]:
-    from rich.console import Console
-    from rich.table import Table
-
     from lazarus_probe.training.pretraining.evaluate import evaluate as score_all
 
-    found: list[Score] = []
+    scores: list[Score] = []
 
     def add(score: Score) -> None:
-        found.append(score)
-        _say(f"{score.task}: {score.subset}", err=True)
+        scores.append(score)
+        typer.echo(f"{score.task}: {score.subset}", err=True)
 
     score_all(subject, limit=limit, on_score=add)
-    table = Table("task", "prompts", "right", "accuracy", "95% interval", title=subject.name)
-    for score in found:
-        interval = score.interval
-        bounds = f"{interval.low:.3f} to {interval.high:.3f}"
-        table.add_row(
-            score.task, score.subset, f"{score.correct} / {score.n}", f"{score.accuracy:.3f}", bounds
+    rows = [
+        (
+            score.task,
+            score.subset,
+            f"{score.correct} / {score.n}",
+            score.accuracy,
+            f"{score.interval.low:.3f} to {score.interval.high:.3f}",
         )
-    Console().print(table)
-    return found
-
-
-def _say(text: str, err: bool = False) -> None:
-    typer.echo(text, err=err)
+        for score in scores
+    ]
+    columns = ("task", "prompts", "right", Column("accuracy", ".3f"), "95% interval")
+    print_boxed(Table(columns, rows, subject.name))
+    return scores

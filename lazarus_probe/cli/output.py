@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
@@ -13,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from lazarus_probe.files.whole_files import write_whole
-from lazarus_probe.plain import without_halves
+from lazarus_probe.plain import json_text
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
+    from lazarus_probe.tables import Table
 
 RULE = "=" * 70
 
@@ -30,10 +29,10 @@ def deliver(data: Mapping[str, Any], text: str, *, as_json: bool = False, output
         as_json: print the data instead of the text.
         output: the file to save the data to as well.
     """
-    plain_data = plain(data)
-    typer.echo(as_text(plain_data) if as_json else text)
+    data_text = json_text(data) if as_json or output is not None else ""
+    typer.echo(data_text if as_json else text)
     if output is not None:
-        write_whole(output, as_text(plain_data) + "\n")
+        write_whole(output, data_text + "\n")
         typer.echo(f"Saved to: {output}", err=as_json)
 
 
@@ -47,22 +46,42 @@ def text_aside(as_json: bool) -> Iterator[None]:
 def show_json(data: Mapping[str, Any], as_json: bool) -> None:
     """Print what a command came to as JSON, if that was asked for; its text was printed before."""
     if as_json:
-        typer.echo(as_text(plain(data)))
+        typer.echo(json_text(data))
 
 
 def about(subject: Subject, seed: int | None = None) -> dict[str, Any]:
     """What a saved result says of how it came about: the model's identity, versions, and the seed if one was used."""
     from lazarus_probe.reports.run import environment
 
-    found = environment()
+    current = environment()
     return {
         "model": subject.name,
         "fingerprint": subject.fingerprint,
         "dtype": subject.dtype,
-        "device": found.device,
-        "packages": found.packages,
+        "device": current.device,
+        "packages": current.packages,
         **({} if seed is None else {"seed": seed}),
     }
+
+
+def print_boxed(*tables: Table, width: int | None = None) -> None:
+    """Print tables in boxes.
+
+    Args:
+        tables: each with its title.
+        width: in characters, where standard output is no terminal.
+    """
+    from rich.console import Console
+    from rich.table import Table as Boxed
+
+    console = Console()
+    console = console if width is None or console.is_terminal else Console(width=width)
+    for table in tables:
+        headings = table.headings
+        boxed = Boxed(*headings, title=table.title, show_header=any(headings), title_justify="left")
+        for row in table.texts:
+            boxed.add_row(*row)
+        console.print(boxed)
 
 
 def title(text: str) -> str:
@@ -76,24 +95,3 @@ def columns(rows: Sequence[Sequence[object]], widths: Sequence[int]) -> str:
         " ".join(str(cell).ljust(width) for cell, width in zip(row, [*widths, 0], strict=False)).rstrip()
         for row in rows
     )
-
-
-def plain(value: Any) -> Any:
-    """Data that JSON can hold: NumPy and mlx values as lists and numbers, NaN and infinities as null.
-
-    Halves of surrogate pairs, which a file in UTF-8 cannot hold, are spelled out.
-    """
-    if isinstance(value, Mapping):
-        return {without_halves(str(key)): plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set | range):
-        return [plain(each) for each in value]
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return without_halves(str(value)) if isinstance(value, Path | str) else value
-
-
-def as_text(data: Any) -> str:
-    """Plain data as JSON text."""
-    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)

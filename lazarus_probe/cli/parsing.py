@@ -22,7 +22,7 @@ def parse_layers(text: str, num_layers: int, option: str = "--layers") -> list[i
     """
     if text == "all":
         return list(range(num_layers))
-    found: set[int] = set()
+    layers: set[int] = set()
     for part in text.split(","):
         match = re.fullmatch(r"(-\d{1,9})|(\d{1,9})(?:-(\d{1,9}))?", part.strip(), re.ASCII)
         if match is None:
@@ -30,7 +30,7 @@ def parse_layers(text: str, num_layers: int, option: str = "--layers") -> list[i
                 f"{option} {text}: {part.strip()!r} is not a layer or range; give all, or numbers as in 0,2-5"
             )
         if match[1]:
-            found.add(layer_of(int(match[1]), num_layers, option))
+            layers.add(layer_of(int(match[1]), num_layers, option))
             continue
         first, last = int(match[2]), int(match[3] or match[2])
         if first > last:
@@ -41,8 +41,8 @@ def parse_layers(text: str, num_layers: int, option: str = "--layers") -> list[i
             raise ValueError(
                 f"{option} {text}: there is no layer {last}; the model has 0 to {num_layers - 1}"
             )
-        found.update(range(first, last + 1))
-    return sorted(found)
+        layers.update(range(first, last + 1))
+    return sorted(layers)
 
 
 def layer_of(layer: int, num_layers: int, option: str = "--layer") -> int:
@@ -128,14 +128,14 @@ def check_folder(folder: Path, option: str = "--output") -> None:
         ValueError: it is a file, or cannot be.
     """
     check_utf8(folder, option)
-    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not place.is_dir():
-        raise ValueError(f"{option} {folder}: {place} is a file; give a folder")
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise ValueError(f"{option} {folder}: {existing} is a file; give a folder")
     try:
         try_folder(folder)
     except OSError as error:
         raise ValueError(
-            f"{option} {folder}: {place} cannot be written to ({error.strerror}); give another folder"
+            f"{option} {folder}: {existing} cannot be written to ({error.strerror}); give another folder"
         ) from None
 
 
@@ -164,9 +164,9 @@ def check_output(path: Path | None, option: str = "--output", suffix: str | None
         raise ValueError(f"{option} {str(path)!r} holds a NUL; give the name of a file")
     if path.is_dir():
         raise ValueError(f"{option} {path} is a folder; give the name of a file")
-    place = next(parent for parent in path.absolute().parents if parent.exists())
-    if not place.is_dir():
-        raise ValueError(f"{option} {path}: {place} is a file; give another place")
+    existing = next(parent for parent in path.absolute().parents if parent.exists())
+    if not existing.is_dir():
+        raise ValueError(f"{option} {path}: {existing} is a file; give another place")
     try:
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.options import AsJson
-from lazarus_probe.cli.output import deliver
+from lazarus_probe.cli.output import deliver, show_json
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.files.whole_files import write_aside
 
@@ -66,12 +65,12 @@ def compare(
     if markdown and as_json:
         raise ValueError("--markdown and --json are two formats: give one")
     failing = read_changes(fail_on, "--fail-on")
-    found = compare_runs(read_side(old, reports), read_side(new, reports), failing)
+    comparison = compare_runs(read_side(old, reports), read_side(new, reports), failing)
     if as_json:
-        typer.echo(json.dumps(found.as_dict(), indent=2))
+        show_json(comparison.as_dict(), as_json)
     else:
-        typer.echo(comparison_markdown(found) if markdown else comparison_text(found), nl=False)
-    raise typer.Exit(found.code)
+        typer.echo(comparison_markdown(comparison) if markdown else comparison_text(comparison), nl=False)
+    raise typer.Exit(comparison.code)
 
 
 @report.command()
@@ -92,11 +91,11 @@ def page(
 
     if output is not None and not output.parent.is_dir():
         raise ValueError(f"--output {output}: the folder {output.parent} does not exist; make it first")
-    folder, found = find_run(run, reports)
+    folder, result = find_run(run, reports)
     file = output or folder / "index.html"
     check_output(file)
-    beside = compare_runs(read_side(baseline, reports), run_side(found, folder.name)) if baseline else None
-    write_aside(file, page_html(found, beside))
+    beside = compare_runs(read_side(baseline, reports), run_side(result, folder.name)) if baseline else None
+    write_aside(file, page_html(result, beside))
     deliver({"page": file}, str(file), as_json=as_json)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from lazarus_probe.cli.advice import advised, is_bare
+from lazarus_probe.versions import version_of
 
 # typer may carry its own copy of click; what it exports leads to the right one.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -77,13 +78,7 @@ def describe(error: BaseException) -> str:
 def show_version(shown: bool) -> None:
     """The callback of `--version`."""
     if shown:
-        from importlib.metadata import PackageNotFoundError, version  # takes 20 ms
-
-        try:
-            number = version("lazarus_probe")
-        except PackageNotFoundError:
-            number = "from a checkout that is not installed"
-        print(f"lazarus_probe {number}")  # noqa: T201 - this is the output
+        print(f"lazarus_probe {version_of('lazarus_probe')}")  # noqa: T201 - this is the output
         raise typer.Exit
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lazarus_probe.cli.options import AsJson, Model
-from lazarus_probe.cli.output import as_text, plain, show_json, text_aside
+from lazarus_probe.cli.output import print_boxed, show_json, text_aside
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.cli.progress import losses_shown
 from lazarus_probe.files.whole_files import write_whole
+from lazarus_probe.plain import json_text
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.routers import Routing, Sides
     from lazarus_probe.experiments.routing_scores import Latency, Score
     from lazarus_probe.experiments.virtual_expert import Sizes
     from lazarus_probe.subject.subject import Subject
-    from lazarus_probe.training.dual_reward import DualReward
+    from lazarus_probe.training.dual_reward_config import DualReward
     from lazarus_probe.training.loop import Step
 
 TIMED = 12
@@ -60,16 +62,16 @@ def virtual_expert(
     check_output(output)
     from lazarus_probe.experiments.virtual_expert import Sizes, sides_of
     from lazarus_probe.subject.subject import Subject
-    from lazarus_probe.training.dual_reward import DualReward
+    from lazarus_probe.training.dual_reward_config import DualReward
 
     config = DualReward(steps, layer, learning_rate=learning_rate, seed=seed)
     sizes = Sizes(per_kind=per_kind, arithmetic_only=arithmetic_only)
     subject = Subject.load(model)
     with text_aside(as_json):
-        found = {"seed": seed, **_found(subject, adapter, config, sizes, sides_of(sizes, seed))}
-    show_json(found, as_json)
+        result = {"seed": seed, **_found(subject, adapter, config, sizes, sides_of(sizes, seed))}
+    show_json(result, as_json)
     if output is not None:
-        write_whole(output, as_text(plain(found)) + "\n")
+        write_whole(output, json_text(result) + "\n")
         typer.echo(f"written: {output}", err=as_json)
 
 
@@ -81,7 +83,7 @@ def _found(
     from lazarus_probe.experiments.virtual_expert import compare, shown_by
 
     layer = config.layer(subject.num_layers)
-    _say(
+    typer.echo(
         f"{subject.name}: {len(sides.measure)} prompts, the lens after layer {layer} of {subject.num_layers}"
     )
     base = shown_by(subject, sides, layer)
@@ -98,7 +100,7 @@ def _found(
         "training": trained,
         "layer": layer,
         "prompts": len(sides.measure),
-        "routers": [each.as_dict() for each in scores],
+        "routers": [router.as_dict() for router in scores],
         "latency": None if times is None else asdict(times),
     }
 
@@ -128,46 +130,35 @@ def _timed(subject: Subject, signal: Routing, sides: Sides, layer: int) -> Laten
     from lazarus_probe.experiments.virtual_expert import expert_of
 
     pairs = list(zip(sides.measure, signal.routed, strict=True))
-    calculated = [each.prompt for each, sent in pairs if sent and operands(each.prompt)][:TIMED]
-    passed_on = [each.prompt for each, sent in pairs if not sent][:TIMED]
+    calculated = [item.prompt for item, sent in pairs if sent and operands(item.prompt)][:TIMED]
+    passed_on = [item.prompt for item, sent in pairs if not sent][:TIMED]
     if not calculated or not passed_on:
-        _say("nothing is timed: all prompts are routed, or none")
+        typer.echo("nothing is timed: all prompts are routed, or none")
         return None
     times = latency(subject, expert_of(subject, signal, layer), calculated, passed_on)
-    _say(f"time, as a share of the model's own answer (medians over {times.prompts} prompts, in turn):")
-    _say(f"  an answer by the calculator        {times.calculated:.2f}")
-    _say(f"  an answer passed on to the model   {times.passed_on:.2f}")
+    typer.echo(f"time, as a share of the model's own answer (medians over {times.prompts} prompts, in turn):")
+    typer.echo(f"  an answer by the calculator        {times.calculated:.2f}")
+    typer.echo(f"  an answer passed on to the model   {times.passed_on:.2f}")
     for way, share in times.decisions.items():
-        _say(f"  the decision alone, by {way:<12}{share:.2f}")
+        typer.echo(f"  the decision alone, by {way:<12}{share:.2f}")
     return times
 
 
 def _print(model: str, scores: list[Score]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("router", "precision", "recall", "decisions right", "answers right", title=model)
-    for each in scores:
-        table.add_row(
-            each.name, str(each.precision or "-"), str(each.recall), str(each.decisions), str(each.answers)
-        )
-    kinds = list(scores[0].answers_by_kind)
-    shares = Table("answers right", *(each.name for each in scores[:2]), "sent to the calculator")
-    for kind in kinds:
-        shares.add_row(
-            kind,
-            *(_plain(each.answers_by_kind, kind) for each in scores[:2]),
-            _plain(scores[0].routed_by_kind, kind),
-        )
-    console = Console()
-    console = console if console.is_terminal else Console(width=WIDTH)
-    for each_table in (table, shares):
-        console.print(each_table)
-
-
-def _plain(shares: Mapping[str, float], kind: str) -> str:
-    return f"{shares[kind]:.2f}"
-
-
-def _say(text: str) -> None:
-    typer.echo(text)
+    routers = Table(
+        ("router", "precision", "recall", "decisions right", "answers right"),
+        [(score.name, score.precision, score.recall, score.decisions, score.answers) for score in scores],
+        model,
+    )
+    signal, prompted = scores[:2]
+    kinds = Table(
+        (
+            "answers right",
+            *(Column(name, ".2f") for name in (signal.name, prompted.name, "sent to the calculator")),
+        ),
+        [
+            (kind, share, prompted.answers_by_kind[kind], signal.routed_by_kind[kind])
+            for kind, share in signal.answers_by_kind.items()
+        ],
+    )
+    print_boxed(routers, kinds, width=WIDTH)

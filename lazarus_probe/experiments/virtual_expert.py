@@ -17,6 +17,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import new_cache
 from lazarus_probe.experiments.calculator import solve
 from lazarus_probe.experiments.mixture import mixture
 from lazarus_probe.experiments.routers import (
@@ -36,8 +37,9 @@ from lazarus_probe.experiments.routers import (
 from lazarus_probe.hooks import hooked, replay
 from lazarus_probe.sites import resid_post
 from lazarus_probe.subject.finite import require_finite
-from lazarus_probe.subject.generate import continuation, new_cache
-from lazarus_probe.training.dual_reward import DualReward, class_tokens, classifier_layer, train
+from lazarus_probe.subject.generate import continuation
+from lazarus_probe.training.dual_reward import class_tokens, train
+from lazarus_probe.training.dual_reward_config import DualReward, classifier_layer
 from lazarus_probe.training.lora.lora import attached
 from lazarus_probe.training.sft.data import Example
 

@@ -1,4 +1,7 @@
-"""Watching and editing what happens inside a model while it runs its own code."""
+"""Watching and editing what happens inside a model while it runs its own code.
+
+Sites are named in `lazarus_probe.sites`, edits in `lazarus_probe.interventions`.
+"""
 
 from __future__ import annotations
 

@@ -10,11 +10,11 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_map
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.check import Check, CheckRun, distance, layers_of_kinds
 from lazarus_probe.hooks.interventions import Intervention, patch, steer, zero
 from lazarus_probe.hooks.sites import HEAD_AXIS, Site
 from lazarus_probe.subject.finite import finite_at
-from lazarus_probe.subject.generate import forward
 
 PARTS = {"attn_out": "attention", "mixer_out": "mixer", "mlp_out": "mlp", "resid_post": ""}
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import mlx.core as mx
 
+from lazarus_probe.anatomy.forward_pass import forward, new_cache
 from lazarus_probe.hooks.additivity import Additivity, additivity
 from lazarus_probe.hooks.check import Check, CheckRun, check_run, distance, layers_of_kinds
 from lazarus_probe.hooks.edit_checks import direction, editing, looking, writing
 from lazarus_probe.hooks.interventions import steer
 from lazarus_probe.hooks.replay import replay, resume
 from lazarus_probe.hooks.trace import hooked
-from lazarus_probe.subject.generate import forward, new_cache
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import mix
 

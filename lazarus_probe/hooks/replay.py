@@ -14,9 +14,9 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from lazarus_probe.anatomy.anatomy import Anatomy, UnsupportedArchitecture
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.places import resid_layout
 from lazarus_probe.hooks.trace import trace
-from lazarus_probe.subject.generate import forward
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import Around, Tap, argument, held, original, tapped
 

@@ -7,9 +7,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import mlx.core as mx
@@ -23,6 +21,7 @@ from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.control_models import ControlModel, built
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import is_tapped
+from lazarus_probe.versions import version_of
 from lazarus_probe.warn import warn
 
 FORMAT = "1"  # to be raised whenever files are laid out otherwise, or a corrected hook gives other values
@@ -183,10 +182,7 @@ def _content(fingerprint: str, subject: Subject, encoded: Sequence[Sequence[int]
 
 @cache
 def _versions() -> str:
-    names = []
-    for package in ("mlx", "mlx-lm", "lazarus_probe"):
-        with suppress(PackageNotFoundError):  # a checkout on the path
-            names.append(f"{package} {version(package)}")
+    names = [f"{package} {version_of(package)}" for package in ("mlx", "mlx-lm", "lazarus_probe")]
     return ", ".join([*names, f"code {_code()}"])
 
 

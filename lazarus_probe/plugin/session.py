@@ -217,10 +217,10 @@ class ClaimSession:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the table of claims, the reasons that were not shown as failures, and where the run lies."""
         if self.records:
-            from lazarus_probe.reports.summary import nothing_tested, text_table
+            from lazarus_probe.reports.summary import claims_table, nothing_tested
 
             terminalreporter.section("claims")
-            for line in [*text_table(self.records), "", *self._reasons(), *self._remarks()]:
+            for line in [*claims_table(self.records).lines(), "", *self._reasons(), *self._remarks()]:
                 terminalreporter.write_line(in_line(line))
             for line in nothing_tested(self.records):
                 terminalreporter.write_line(in_line(line), red=True, bold=True)

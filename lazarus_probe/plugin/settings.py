@@ -20,7 +20,7 @@ def report_folder(config: pytest.Config) -> Path:
     option = config.getoption("probe_report")
     if not option:
         return config.rootpath / "reports"
-    return config.invocation_params.dir / Path(option)  # whatever a test changes to
+    return config.invocation_params.dir / user_path(option)  # whatever a test changes to
 
 
 def fail_on(config: pytest.Config) -> frozenset[Change]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from lazarus_probe.claims.baseline_record import BaselineRecord
 from lazarus_probe.claims.differences import ALPHA
 from lazarus_probe.claims.record import named_seeds
 from lazarus_probe.reports.compare import Comparison, Line, Side
 from lazarus_probe.reports.untrusted import markdown, visible
 from lazarus_probe.statistics.intervals import estimate
+from lazarus_probe.tables import Table
 
 HEADINGS = ("", "claim", "model", "then", "now", "difference", "tokens")
 NOTE = (
@@ -27,16 +26,17 @@ def comparison_text(comparison: Comparison) -> str:
         >>> print(comparison_text(comparison).splitlines()[-1])
         unchanged: 3
     """
-    rows = [HEADINGS, *(tuple(map(_in_a_cell, _row(line))) for line in comparison.lines)]
-    shown = [column for column in range(len(HEADINGS)) if any(row[column] for row in rows[1:])]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    table = ["  ".join(row[column].ljust(widths[column]) for column in shown).rstrip() for row in rows]
+    rows = [tuple(map(_in_a_cell, _row(line))) for line in comparison.lines]
+    filled = [column for column in range(len(HEADINGS)) if any(row[column] for row in rows)]
+    table = Table(
+        [HEADINGS[column] for column in filled], [[row[column] for column in filled] for row in rows]
+    )
     return (
         "\n".join(
             [
                 *map(_in_a_cell, _sides(comparison)),
                 "",
-                *table,
+                *table.lines(),
                 "",
                 *map(_in_a_cell, comparison.remarks),
                 *_corrected(comparison),
@@ -56,8 +56,7 @@ def comparison_markdown(comparison: Comparison) -> str:
     """The comparison as Markdown, as for `$GITHUB_STEP_SUMMARY`; what is unchanged is counted, not listed."""
     lines = ["# Claims, then and now", "", *(f"- {markdown(side)}" for side in _sides(comparison)), ""]
     if listed := [line for line in comparison.lines if line.group != "unchanged"]:
-        lines += [_markdown(HEADINGS), _markdown(["---"] * len(HEADINGS))]
-        lines += [*(_markdown(_row(line)) for line in listed), "", NOTE, ""]
+        lines += [*Table(HEADINGS, [_row(line) for line in listed]).markdown(markdown), "", NOTE, ""]
     lines += [f"- {markdown(remark)}" for remark in (*comparison.remarks, *_corrected(comparison))]
     return "\n".join([*lines, "", *_counts(comparison)]) + "\n"
 
@@ -105,7 +104,3 @@ def _corrected(comparison: Comparison) -> list[str]:
 
 def _counts(comparison: Comparison) -> list[str]:
     return [", ".join(f"{group}: {number}" for group, number in comparison.counts.items()) or "no claims"]
-
-
-def _markdown(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(markdown(cell) for cell in cells) + " |"

@@ -8,7 +8,6 @@ import shlex
 from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -22,6 +21,7 @@ from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.whole_files import file_name, new_folder
 from lazarus_probe.plain import without_halves
 from lazarus_probe.spelling import in_a_line
+from lazarus_probe.versions import version_of
 
 Schema = Literal[2, 3, 4]
 SCHEMAS: tuple[int, ...] = get_args(Schema)
@@ -110,7 +110,7 @@ def environment() -> Environment:
         platform=f"{platform.system()} {platform.machine()}",
         device=device(),
         blas=blas(),
-        packages={name: _version(name) for name in PACKAGES},
+        packages={name: version_of(name) for name in PACKAGES},
     )
 
 
@@ -124,15 +124,6 @@ def device() -> str:
     import mlx.core as mx
 
     return str(mx.default_device().type).removeprefix("DeviceType.")
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-    except OSError:  # too many open files: no number is worth the run
-        return "unknown"
 
 
 def make_run(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lazarus_probe.claims.record import ClaimRecord, ControlRecord, ModelRecord, named_seeds
 from lazarus_probe.reports.untrusted import markdown
 from lazarus_probe.statistics.intervals import Interval, shown
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.reports.run import Run
@@ -16,16 +17,25 @@ HEADINGS = ("claim", "model", "verdict", "effect", "interval", "best control")
 STABLE = "stable in"
 
 
-def headings(records: Sequence[ClaimRecord]) -> tuple[str, ...]:
-    """The columns; where seeds were pooled the last one says with how many of them alone the verdict is the same."""
-    return (*HEADINGS, STABLE) if any(record.seeds for record in records) else HEADINGS
+def claims_table(records: Sequence[ClaimRecord], q: bool = False) -> Table:
+    """A row a record: claim, model, verdict (`!` where it changed), effect, interval, best control.
 
+    Where seeds were pooled, another column says with how many of them alone the verdict is the same.
 
-def table_rows(records: Sequence[ClaimRecord]) -> list[tuple[str, ...]]:
-    """A row a record: claim, model, verdict (`!` where it changed), effect, interval, best control; see `headings`."""
-    if STABLE not in headings(records):
-        return [_row(record) for record in records]
-    return [(*_row(record), _stable(record)) for record in records]
+    Args:
+        records: of a run.
+        q: whether the last column is the q-value in the claim's family.
+    """
+    pooled = any(record.seeds for record in records)
+    rows = [
+        (
+            *_row(record),
+            *([_stable(record)] if pooled else []),
+            *(["" if record.q is None else record.q] if q else []),
+        )
+        for record in records
+    ]
+    return Table((*HEADINGS, *([STABLE] if pooled else []), *([Column("q", ".3f")] if q else [])), rows)
 
 
 def _stable(record: ClaimRecord) -> str:
@@ -44,15 +54,6 @@ def _row(record: ClaimRecord) -> tuple[str, ...]:
 
 def _control(control: ControlRecord) -> str:
     return f"{control.name} {shown(control.score)}"
-
-
-def text_table(records: Sequence[ClaimRecord]) -> list[str]:
-    """The table in aligned columns, one string a line."""
-    rows = [headings(records), *table_rows(records)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
 
 
 def nothing_tested(records: Sequence[ClaimRecord]) -> list[str]:
@@ -76,13 +77,7 @@ def summary_markdown(run: Run) -> str:
     seeds, where = named_seeds(run.seeds).capitalize(), run.environment
     lines += [f"{seeds}, device {markdown(where.device)}, BLAS {markdown(where.blas)}.", ""]
     lines += [*_models(record.model for record in run.claims), ""]
-    columns = [*headings(run.claims), "q"]
-    lines += [_markdown_row(columns), _markdown_row(["---"] * len(columns))]
-    lines += [
-        _markdown_row([*row, "" if record.q is None else f"{record.q:.3f}"])
-        for row, record in zip(table_rows(run.claims), run.claims, strict=True)
-    ]
-    lines += ["", "## Why", ""]
+    lines += [*claims_table(run.claims, q=True).markdown(markdown), "", "## Why", ""]
     lines += [f"- {markdown(record.sentence)}" for record in run.claims]
     lines += _section("Families", [family.sentence for family in run.families])
     lines += _section("Broken tests", [f"{broken.test}: {broken.error}" for broken in run.broken])
@@ -101,7 +96,3 @@ def _models(models: Iterable[ModelRecord]) -> list[str]:
         f"{markdown(model.fingerprint[:12])}"
         for model in {model.name: model for model in models}.values()
     ]
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(markdown(cell) for cell in cells) + " |"

@@ -12,6 +12,7 @@ from lazarus_probe.lazy import lazy_names
 
 if TYPE_CHECKING:
     from lazarus_probe.anatomy.anatomy import Anatomy, UnsupportedArchitecture
+    from lazarus_probe.anatomy.forward_pass import forward
     from lazarus_probe.checkpoints.differences import CheckpointWarning
     from lazarus_probe.checkpoints.errors import LoadError
     from lazarus_probe.checkpoints.names import num_layers_of
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.control_models import untrained_models
     from lazarus_probe.subject.encoding import PromptWarning
     from lazarus_probe.subject.finite import NotFinite
-    from lazarus_probe.subject.generate import forward, greedy
+    from lazarus_probe.subject.generate import greedy
     from lazarus_probe.subject.subject import Subject
 
 __all__ = [
@@ -48,7 +49,7 @@ _HOMES = {
     "UnsupportedArchitecture": "anatomy.anatomy",
     "as_tokens": "subject.batches",
     "by_length": "subject.batches",
-    "forward": "subject.generate",
+    "forward": "anatomy.forward_pass",
     "greedy": "subject.generate",
     "num_layers_of": "checkpoints.names",
     "untrained_models": "subject.control_models",

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
-from lazarus_probe.anatomy.forward_pass import cache_entries, forward, new_cache
+from lazarus_probe.anatomy.forward_pass import new_cache
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import is_finite, peak, refuse
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
-
-__all__ = ["cache_entries", "continuation", "cut_at_stop", "forward", "greedy", "has_stop", "new_cache"]
 
 
 def greedy(

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import Anatomy
+from lazarus_probe.anatomy.forward_pass import new_cache
 from lazarus_probe.hooks.places import tap_at
 from lazarus_probe.hooks.sites import Site, position_axis
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import refuse
-from lazarus_probe.subject.generate import new_cache
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep.engine import donors_of
 from lazarus_probe.sweep.grid import ALL, Cell, Grid, Positions, make_grid

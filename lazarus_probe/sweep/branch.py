@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import Anatomy
+from lazarus_probe.anatomy.forward_pass import new_cache
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.subject.generate import new_cache
 from lazarus_probe.sweep.blocks import BlockCall
 from lazarus_probe.sweep.caches import Past, chosen
 from lazarus_probe.sweep.edits import Edit, edit_taps

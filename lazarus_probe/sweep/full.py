@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lazarus_probe.anatomy.anatomy import Anatomy
-from lazarus_probe.subject.generate import new_cache
+from lazarus_probe.anatomy.forward_pass import new_cache
 from lazarus_probe.sweep.branch import Batch
 from lazarus_probe.sweep.caches import chosen
 from lazarus_probe.sweep.edits import edit_taps

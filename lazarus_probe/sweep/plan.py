@@ -12,8 +12,8 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.subject.generate import forward
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep.branch import entry_of
 from lazarus_probe.sweep.grid import ALL, Grid

@@ -20,8 +20,8 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import forward, new_cache
 from lazarus_probe.hooks.sites import Site, resolve
-from lazarus_probe.subject.generate import forward, new_cache
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep.branch import Batch, entry_of, run_branch
 from lazarus_probe.sweep.caches import replaceable

@@ -10,10 +10,10 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
+from lazarus_probe.anatomy.forward_pass import new_cache
 from lazarus_probe.hooks.replay import replay, require_free_tail
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
-from lazarus_probe.subject.generate import new_cache
 from lazarus_probe.taps import Around, Tap, argument, tapped
 from lazarus_probe.training import fast_exp
 

@@ -17,8 +17,8 @@ from mlx.utils import tree_flatten, tree_map
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.anatomy.finite_weights import bad_weight
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.anatomy.random_state import random_key, set_random_key
-from lazarus_probe.subject.generate import forward
 from lazarus_probe.training.forward import in_mode
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from lazarus_probe import Subject, hooked, trace
+from lazarus_probe.anatomy.forward_pass import forward, new_cache
 from lazarus_probe.hooks import compiled
 from lazarus_probe.interventions import patch, zero
-from lazarus_probe.subject.generate import forward, new_cache
 from lazarus_probe.sweep import Donors, Zero, answer, logit_diff, sweep
 
 import mlx.core as mx  # isort: skip - the lines above choose the BLAS, which must happen first

@@ -16,8 +16,8 @@ import mlx.core as mx
 import pytest
 
 from lazarus_probe import Subject, hooked
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.interventions import patch, zero
-from lazarus_probe.subject.generate import forward
 
 ROOT = Path(__file__).parents[2]
 INSTALLED = any(entry.name == "lazarus_probe" for entry in entry_points(group="pytest11"))

@@ -12,9 +12,9 @@ import mlx.core as mx
 import pytest
 
 from lazarus_probe import Subject, hooked, trace
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.interventions import scale
 from lazarus_probe.subject.finite import is_finite, peak
-from lazarus_probe.subject.generate import forward
 
 TOKENS = mx.arange(1, 9)[None]
 

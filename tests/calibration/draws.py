@@ -35,7 +35,8 @@ from lazarus_probe.subject.control_models import ControlModel, control_models
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import Fact, is_answer
 from lazarus_probe.tasks.prompts import Question, texts_and_answers
-from lazarus_probe.training.dual_reward import DualReward, train
+from lazarus_probe.training.dual_reward import train
+from lazarus_probe.training.dual_reward_config import DualReward
 from lazarus_probe.training.lora.lora import attached, trainable_count
 from lazarus_probe.training.sft.jsonl import Example
 

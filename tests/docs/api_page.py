@@ -305,6 +305,13 @@ def members(value: type) -> list[str]:
     return [*lines, ""] if lines else []
 
 
+def settings(value: Any) -> list[str]:
+    """The fields of settings as a section, from their descriptions; none for what is no settings."""
+    fields = getattr(value, "model_fields", {}) if inspect.isclass(value) else {}
+    lines = [f"    {name}: {field.description}" for name, field in fields.items() if field.description]
+    return ["\n".join(["Attributes:", *lines])] if lines else []
+
+
 def described(value: Any) -> str:
     """A docstring as Markdown: its text, its sections (Args, Raises) as they stand, and its example."""
     text, _, example = (inspect.getdoc(value) or "").partition("\n\nExample:\n")
@@ -312,6 +319,7 @@ def described(value: Any) -> str:
     for block in text.split("\n\n"):
         opened = block.splitlines()[0].rstrip() if block else ""
         (sections if opened in SECTIONS else body).append(block)
+    sections += settings(value)
     rest = "\n\n".join(sections)
     return "\n\n".join(
         [

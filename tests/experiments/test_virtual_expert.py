@@ -27,7 +27,8 @@ from lazarus_probe.experiments.virtual_expert import (
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.generate import greedy
-from lazarus_probe.training.dual_reward import DualReward, class_tokens
+from lazarus_probe.training.dual_reward import class_tokens
+from lazarus_probe.training.dual_reward_config import DualReward
 
 PROMPTS = ["7 * 8 = ", "The capital of France is", "What's the weather in Oslo?", "712 * 341 = "]
 LAYER = 4

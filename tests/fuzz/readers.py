@@ -62,7 +62,8 @@ def _read_prompts(path: Path) -> object:
 
 
 def _read_settings(path: Path) -> object:
-    from lazarus_probe.training.sft.config import SftConfig, read_settings
+    from lazarus_probe.training.settings import read_settings
+    from lazarus_probe.training.sft.config import SftConfig
 
     return read_settings(SftConfig, path)
 

@@ -6,9 +6,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from lazarus_probe.anatomy.forward_pass import new_cache
 from lazarus_probe.hooks import HookError, hooked, trace
 from lazarus_probe.interventions import steer, zero
-from lazarus_probe.subject.generate import new_cache
 from tests.tolerance import assert_close, of_logits, sole_best
 
 PROMPT = [3, 5, 7, 11]

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.checkpoints.names import num_layers_of
 from lazarus_probe.organisms import bundled, corpus
-from lazarus_probe.subject.generate import forward, greedy
+from lazarus_probe.subject.generate import greedy
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.tasks.arithmetic import is_answer
 from lazarus_probe.tasks.rewards import arithmetic_reward
 from lazarus_probe.training.grpo.config import SETTINGS, GrpoConfig
 from lazarus_probe.training.grpo.gain import Asked, Gain, greedy_rewards, held_out_arithmetic
 from lazarus_probe.training.grpo.prompts import arithmetic_prompts
-from lazarus_probe.training.sft.config import read_settings
+from lazarus_probe.training.settings import read_settings
 
 NAMES = ("organism", "organism-early", "organism-rlvf")
 PROMPTS = ["7 * 8 = ", "47*47=", "What is seven times eight?", "The capital of France is", "héllo 😀"]

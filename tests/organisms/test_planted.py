@@ -8,10 +8,11 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.organisms import planted
 from lazarus_probe.organisms.planted import weights as by_hand
 from lazarus_probe.subject import Subject
-from lazarus_probe.subject.generate import forward, greedy
+from lazarus_probe.subject.generate import greedy
 
 LAYERS = 4
 HARD = range(1, 400)

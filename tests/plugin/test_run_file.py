@@ -285,6 +285,15 @@ def test_a_link_that_leads_nowhere_is_followed(project):
     assert len(list((project.pytester.path / "to/be/made").glob("*/run.json"))) == 1
 
 
+def test_a_home_folder_is_expanded(project, monkeypatch):
+    """No shell expands the `~` of `--probe-report=~/runs`: the plugin does."""
+    project.use_stub()
+    project.write('@claim("c")\ndef test_c(evidence):\n    evidence.record(measured(0.95))')
+    monkeypatch.setenv("HOME", str(project.pytester.path / "home"))
+    assert project.run("--probe-report=~/runs", models=()).ret == 0
+    assert len(list((project.pytester.path / "home/runs").glob("*/run.json"))) == 1
+
+
 @pytest.mark.parametrize("decides", [True, False])
 def test_a_worker_that_died_in_no_claim_is_no_claims(project, decides):
     """Where a process dies in a test that decides no claim there is no run; in one that does, it is a broken claim."""

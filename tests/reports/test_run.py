@@ -10,7 +10,7 @@ from lazarus_probe.claims.record import ClaimRecord, ModelRecord
 from lazarus_probe.reports import run as module
 from lazarus_probe.reports import write as write_module
 from lazarus_probe.reports.run import Run, RunError, environment, make_run, read_run, schema
-from lazarus_probe.reports.summary import summary_markdown, text_table
+from lazarus_probe.reports.summary import claims_table, summary_markdown
 from lazarus_probe.reports.write import write_run
 
 CLAIM = make_claim(
@@ -134,7 +134,7 @@ def test_markup_is_escaped(reason, escaped):
 
 def test_table_is_aligned():
     """Each column starts at the same place in every line, and nothing trails."""
-    header, *rows = text_table([record("L2"), record("a-much-longer-one", model="other")])
+    header, *rows = claims_table([record("L2"), record("a-much-longer-one", model="other")]).lines()
     assert {row.index("not applicable") for row in rows} == {header.index("verdict")}
     assert all(line == line.rstrip() for line in (header, *rows))
 
@@ -199,5 +199,5 @@ def test_a_version_that_cannot_be_read_is_unknown(monkeypatch):
     def no_file(package):
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("lazarus_probe.reports.run.version", no_file)
+    monkeypatch.setattr("importlib.metadata.version", no_file)
     assert set(environment().packages.values()) == {"unknown"}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import LESIONS, ControlModel, lesioned
-from lazarus_probe.subject.generate import forward
 
 
 def weights(subject):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from lazarus_probe.subject.generate import forward
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.class_words import (
     compare,
@@ -17,14 +17,8 @@ from lazarus_probe.training.class_words import (
     read,
     training_questions,
 )
-from lazarus_probe.training.dual_reward import (
-    LORA_SCALE,
-    DualReward,
-    class_tokens,
-    classifier_layer,
-    lora_layers,
-    train,
-)
+from lazarus_probe.training.dual_reward import class_tokens, lora_layers, train
+from lazarus_probe.training.dual_reward_config import LORA_SCALE, DualReward, classifier_layer
 from lazarus_probe.training.loop import Diverged, Step
 from lazarus_probe.training.lora.lora import attached
 from lazarus_probe.training.sft.data import Example

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lazarus_probe.cli.options import AsJson
-from lazarus_probe.cli.output import as_text, columns, deliver, title
+from lazarus_probe.cli.output import columns, deliver, title
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.files.whole_files import write_whole
+from lazarus_probe.plain import json_text
 
 if TYPE_CHECKING:
     from lazarus_probe.circuit.dataset import PromptSet
@@ -43,7 +44,7 @@ def create(
     from lazarus_probe.circuit.tool_dataset import tool_dataset
 
     data = tool_dataset(per_tool, no_tool, not no_edge_cases, seed)
-    write_whole(output, as_text(data) + "\n")
+    write_whole(output, json_text(data) + "\n")
     prompts = read_prompts(output)
     text = (
         f"{counts_text(prompts)}\n\nContrastive pairs: {len(data['contrastive_pairs'])}\nSaved to: {output}"

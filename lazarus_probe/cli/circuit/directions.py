@@ -12,9 +12,10 @@ import typer
 
 from lazarus_probe.cli.circuit.analyze import Activations, Layer, about_file, chosen
 from lazarus_probe.cli.options import AsJson, Layers, Seed
-from lazarus_probe.cli.output import as_text, columns, deliver, plain, title
+from lazarus_probe.cli.output import columns, deliver, title
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.files.whole_files import write_whole
+from lazarus_probe.plain import json_text
 
 if TYPE_CHECKING:
     from lazarus_probe.circuit.extraction import Extraction
@@ -69,7 +70,7 @@ def directions(
         files = {file: found} | of_files(file, of_tools)
         for path, each in files.items():
             save(path, each)
-        write_whole(file.with_suffix(".json"), as_text(plain(data)) + "\n")
+        write_whole(file.with_suffix(".json"), json_text(data) + "\n")
         text += f"\nSaved to: {', '.join(map(str, [*files, file.with_suffix('.json')]))}"
     deliver(data, text, as_json=as_json)
 

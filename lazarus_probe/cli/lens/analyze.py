@@ -139,7 +139,7 @@ def analyze(
 
     texts = parse_prompt(prompt)
     check_output(output)
-    asked = _answers(find_answer, expected, gen_tokens, texts)
+    answers = _answers(find_answer, expected, gen_tokens, texts)
     tokens = [checked_text(text, "--track") for text in track or []]
     if "" in tokens:
         raise ValueError("--track is empty; give at least one character")
@@ -158,16 +158,16 @@ def analyze(
 
     analyzer = ModelAnalyzer.from_pretrained(model, embedding_scale, adapter)
     inputs = [_input(analyzer, text, chat, prefix) for text in texts]
-    found = _found(analyzer, texts, inputs, config, edits, asked, prefix or "")
-    data = [each.as_data() for each in found]
-    whole = data[0] if len(found) == 1 else {"results": data}
+    analyses = _analyses(analyzer, texts, inputs, config, edits, answers, prefix or "")
+    data = [analysis.as_data() for analysis in analyses]
+    whole = data[0] if len(analyses) == 1 else {"results": data}
     whole = whole | {"model_info": _info(analyzer), "chat": chat, "prefix": prefix, "edits": edits.lines}
-    text = "\n\n".join([_header(analyzer, edits), f"\n\n{RULE}\n\n".join(map(_text, found))])
+    text = "\n\n".join([_header(analyzer, edits), f"\n\n{RULE}\n\n".join(map(_text, analyses))])
     deliver(whole | {"about": about(analyzer.subject)}, text, as_json=as_json, output=output)
 
 
 @dataclass(frozen=True)
-class Asked:
+class ExpectedAnswers:
     """The answers to find, one a prompt, and in how many tokens."""
 
     expected: Sequence[str]
@@ -175,7 +175,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Found:
+class PromptAnalysis:
     """What is known of one prompt: read, read without the edits if there are any, and its answer if that was asked."""
 
     result: AnalysisResult
@@ -194,7 +194,7 @@ class Found:
 
 def _answers(
     wanted: bool | None, expected: str | None, gen_tokens: int | None, texts: Sequence[str]
-) -> Asked | None:
+) -> ExpectedAnswers | None:
     if not (expected is not None if wanted is None else wanted):
         for name, value in (("--expected", expected), ("--gen-tokens", gen_tokens)):
             if value is not None:
@@ -209,7 +209,7 @@ def _answers(
         if expected is None
         else [expected]
     )
-    return Asked(answers, gen_tokens or GENERATED)
+    return ExpectedAnswers(answers, gen_tokens or GENERATED)
 
 
 def _input(analyzer: ModelAnalyzer, text: str, chat: bool, prefix: str | None) -> str:
@@ -219,32 +219,30 @@ def _input(analyzer: ModelAnalyzer, text: str, chat: bool, prefix: str | None) -
     return whole + (prefix or "")
 
 
-def _found(
+def _analyses(
     analyzer: ModelAnalyzer,
     texts: Sequence[str],
     inputs: Sequence[str],
     config: AnalysisConfig,
     edits: Edits,
-    asked: Asked | None,
+    answers: ExpectedAnswers | None,
     prefix: str,
-) -> list[Found]:
+) -> list[PromptAnalysis]:
     """Every prompt read, in one run where nothing is edited: some edits are of one prompt."""
+    from lazarus_probe.introspection.lens.answer_emergence import answer_emergence
+
     acting = [edits.of_prompt(analyzer, *pair) for pair in zip(inputs, texts, strict=True)]
     plain = analyzer.run_batch(inputs, config)
-    found = []
+    analyses = []
     for i, (whole, acts) in enumerate(zip(inputs, acting, strict=True)):
         result = analyzer.run(whole, config, acts) if edits else plain[i]
         answer = (
-            _answer(analyzer, whole, asked.expected[i], asked.max_tokens, acts, prefix) if asked else None
+            answer_emergence(analyzer, whole, answers.expected[i], answers.max_tokens, acts, prefix)
+            if answers
+            else None
         )
-        found.append(Found(result, plain[i] if edits else None, answer))
-    return found
-
-
-def _answer(analyzer: ModelAnalyzer, *asked: Any) -> AnswerEmergence:
-    from lazarus_probe.introspection.lens.answer_emergence import answer_emergence
-
-    return answer_emergence(analyzer, *asked)
+        analyses.append(PromptAnalysis(result, plain[i] if edits else None, answer))
+    return analyses
 
 
 def _info(analyzer: ModelAnalyzer) -> dict[str, Any]:
@@ -266,13 +264,13 @@ def _header(analyzer: ModelAnalyzer, edits: Edits) -> str:
     return "\n".join([*lines, *(f"  Edit: {line}" for line in edits.lines)])
 
 
-def _text(found: Found) -> str:
-    parts = [found.result.to_display()]
-    if found.unedited is not None:
-        before = found.unedited
+def _text(analysis: PromptAnalysis) -> str:
+    parts = [analysis.result.to_display()]
+    if analysis.unedited is not None:
+        before = analysis.unedited
         parts.append(f"Without the edits: {before.predicted_token!r} ({before.predicted_probability:.4f})")
-    if found.answer is not None:
-        parts.append(_answer_text(found.answer))
+    if analysis.answer is not None:
+        parts.append(_answer_text(analysis.answer))
     return "\n\n".join(parts)
 
 

@@ -67,7 +67,7 @@ class Edits:
     @property
     def lines(self) -> list[str]:
         """Each of them in words."""
-        return [str(each) for each in (self.steer, self.inject, self.override) if each]
+        return [str(edit) for edit in (self.steer, self.inject, self.override) if edit]
 
     def of_prompt(self, analyzer: ModelAnalyzer, prompt: str, question: str) -> list[Intervention]:
         """The interventions on one prompt, whose arithmetic stands in `question`.
@@ -77,23 +77,23 @@ class Edits:
         """
         from lazarus_probe.introspection.lens.edits import answer_token, push, push_coordinate, put_in, say
 
-        subject, found = analyzer.subject, []
+        subject, interventions = analyzer.subject, []
         if self.steer and self.steer.direction is not None:
             direction = self.steer.direction
-            found.append(push(subject, direction.vector, self.steer.layer, self.steer.coefficient))
+            interventions.append(push(subject, direction.vector, self.steer.layer, self.steer.coefficient))
         elif self.steer:
-            found.append(
+            interventions.append(
                 push_coordinate(subject, self.steer.neuron, self.steer.layer, self.steer.coefficient)
             )
         if self.inject:
             token, last = subject.single_token(self.inject.token), len(subject.encode(prompt)) - 1
-            found.append(put_in(subject, token, self.inject.layer, self.inject.blend, last))
+            interventions.append(put_in(subject, token, self.inject.layer, self.inject.blend, last))
         if self.override:
             token = answer_token(subject, prompt, answer_of(question, "--compute-override arithmetic"))
-            with analyzer.edited(found):
+            with analyzer.edited(interventions):
                 pushed = say(subject, prompt, token, self.override.layer)
-            found.append(pushed)
-        return found
+            interventions.append(pushed)
+        return interventions
 
 
 def steer_of(
@@ -134,8 +134,9 @@ def _from_file(spec: str, layer: int | None, strength: float | None, num_layers:
             f"{path} belongs to layer {direction.layer}; the model has 0 to {num_layers - 1}: give --steer-layer"
         )
     at = direction.layer if layer is None else layer_of(layer, num_layers, "--steer-layer")
-    given = strength if coefficient is None else coefficient
-    return Steer(str(path), at, 1.0 if given is None else given, direction)
+    if coefficient is None:
+        coefficient = 1.0 if strength is None else strength
+    return Steer(str(path), at, coefficient, direction)
 
 
 def inject_of(layer: int | None, token: str | None, blend: float | None, num_layers: int) -> Inject | None:

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lazarus_probe.cli.options import AsJson, Output, Prompt
-from lazarus_probe.cli.output import RULE, about, columns, deliver
+from lazarus_probe.cli.output import RULE, about, deliver
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_layers, parse_prompt
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.comparison import ComparisonResult
     from lazarus_probe.introspection.lens.predictions import TokenEvolutionResult
 
 NAMES = "Bundled model name, folder or Hub id."
+GAP = 3  # between columns
 
 
 def compare(
@@ -63,11 +65,11 @@ def compare(
     config = AnalysisConfig(layer_strategy=strategy, custom_layers=chosen, top_k=top_k, track_tokens=tokens)
     first = ModelAnalyzer.from_pretrained(model1, adapter_path=adapter1)
     second = ModelAnalyzer.from_pretrained(model2, adapter_path=adapter2)
-    found = compare_models(first, second, texts, config)
-    data = [each.as_data() for each in found]
+    comparisons = compare_models(first, second, texts, config)
+    data = [each.as_data() for each in comparisons]
     whole = data[0] if len(data) == 1 else {"results": data}
     whole = whole | {"about": [about(each.subject) for each in (first, second)]}
-    deliver(whole, f"\n\n{RULE}\n\n".join(map(_text, found)), as_json=as_json, output=output)
+    deliver(whole, f"\n\n{RULE}\n\n".join(map(_text, comparisons)), as_json=as_json, output=output)
 
 
 def _layers(text: str, counts: list[int]) -> list[int]:
@@ -84,57 +86,53 @@ def _layers(text: str, counts: list[int]) -> list[int]:
     return first
 
 
-def _text(found: ComparisonResult) -> str:
-    parts = [f"Comparing: {found.prompt!r}", _predictions(found), _divergence(found), _lens(found)]
-    if found.results[0].token_evolutions:
-        parts.append(_evolutions(found))
+def _text(comparison: ComparisonResult) -> str:
+    parts = [
+        f"Comparing: {comparison.prompt!r}",
+        comparison.table().text(gap=GAP),
+        _divergence(comparison),
+        _lens(comparison),
+    ]
+    if comparison.results[0].token_evolutions:
+        parts.append(_evolutions(comparison))
     return "\n\n".join(parts)
 
 
-def _predictions(found: ComparisonResult) -> str:
-    rows: list[tuple[object, ...]] = [("Model", "Top token", "Prob")]
-    for each in found.results:
-        rows += [
-            (each.model_id if not i else "", repr(one.token), f"{one.probability:.4f}")
-            for i, one in enumerate(each.final_prediction)
-        ]
-    return columns(rows, [max(len(str(row[i])) for row in rows) + 2 for i in range(2)])
-
-
-def _divergence(found: ComparisonResult) -> str:
-    same = "the same" if found.same_top_token else "another"
-    if found.final_kl is None:
+def _divergence(comparison: ComparisonResult) -> str:
+    same = "the same" if comparison.same_top_token else "another"
+    if comparison.final_kl is None:
         return (
             f"The models predict {same} token. Their tokens differ, so these are matched by text:\n"
-            f"  JS at least {found.final_js:.4f} nats"
+            f"  JS at least {comparison.final_js:.4f} nats"
         )
-    return f"The models predict {same} token: KL {found.final_kl:.4f}, JS {found.final_js:.4f} nats"
+    return f"The models predict {same} token: KL {comparison.final_kl:.4f}, JS {comparison.final_js:.4f} nats"
 
 
-def _lens(found: ComparisonResult) -> str:
-    lenses = [{layer.layer_idx: layer for layer in each.layer_predictions} for each in found.results]
-    apart = {each.layer_idx: each for each in found.layer_divergences}
-    rows: list[tuple[str, ...]] = [("Layer", *(each.model_id for each in found.results), "KL", "JS")]
+def _lens(comparison: ComparisonResult) -> str:
+    lenses = [{layer.layer_idx: layer for layer in result.layer_predictions} for result in comparison.results]
+    divergences = {layer.layer_idx: layer for layer in comparison.layer_divergences}
+    rows = []
     for layer in sorted({*lenses[0], *lenses[1]}):
-        cells = [
-            f"{lens[layer].top_token!r} ({lens[layer].top_probability:.4f})" if layer in lens else "-"
+        tops = [
+            f"{lens[layer].top_token!r} ({lens[layer].top_probability:.4f})" if layer in lens else None
             for lens in lenses
         ]
-        one = apart.get(layer)
-        distances = (f"{one.kl_divergence:.4f}", f"{one.js_divergence:.4f}") if one else ("-", "-")
-        rows.append((f"L{layer}", *cells, *distances))
-    widths = [max(len(row[i]) for row in rows) + 2 for i in range(4)]
-    return "=== Logit Lens (top prediction at each layer) ===\n" + columns(rows, widths)
+        distance = divergences.get(layer)
+        distances = (distance.kl_divergence, distance.js_divergence) if distance else (None, None)
+        rows.append((f"L{layer}", *tops, *distances))
+    models = [result.model_id for result in comparison.results]
+    table = Table(("Layer", *models, Column("KL", ".4f"), Column("JS", ".4f")), rows)
+    return "=== Logit Lens (top prediction at each layer) ===\n" + table.text(gap=GAP)
 
 
-def _evolutions(found: ComparisonResult) -> str:
+def _evolutions(comparison: ComparisonResult) -> str:
     lines = ["=== Token Evolution ==="]
-    for pair in zip(*(each.token_evolutions for each in found.results), strict=True):
+    for pair in zip(*(result.token_evolutions for result in comparison.results), strict=True):
         lines.append(f"Token {pair[0].token!r}:")
-        for each, evolution in zip(found.results, pair, strict=True):
+        for result, evolution in zip(comparison.results, pair, strict=True):
             final = next(reversed(evolution.layer_probabilities.values()))
             lines.append(
-                f"  {each.model_id}: {_emerges(evolution)}, final prob {final:.4f}{_pieces(evolution)}"
+                f"  {result.model_id}: {_emerges(evolution)}, final prob {final:.4f}{_pieces(evolution)}"
             )
     return "\n".join(lines)
 

@@ -8,6 +8,7 @@ import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompts
 from lazarus_probe.cli.parsing import check_output, checked_text, layer_of, parse_layers, parse_prompts
+from lazarus_probe.tables import Table
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.targets import TargetLens
@@ -51,68 +52,49 @@ def logit_lens(
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
-    found = target_lens(subject, texts, words, chosen, others)
-    text = _text(found) + (f"\n\n{_grid(found)}" if layers is not None else "")
-    deliver(found.as_data() | {"about": about(subject)}, text, as_json=as_json, output=output)
+    lens = target_lens(subject, texts, words, chosen, others)
+    text = _text(lens) + (f"\n\n{_grid(lens)}" if layers is not None else "")
+    deliver(lens.as_data() | {"about": about(subject)}, text, as_json=as_json, output=output)
 
 
-def _text(found: TargetLens) -> str:
+def _text(lens: TargetLens) -> str:
     from lazarus_probe.cli.output import title
 
-    depth = found.layer / found.num_layers
+    depth = lens.layer / lens.num_layers
     head = [
-        title(f"LOGIT LENS AFTER L{found.layer} ({depth:.0%} of {found.num_layers} layers)"),
-        f"Model: {found.model}",
+        title(f"LOGIT LENS AFTER L{lens.layer} ({depth:.0%} of {lens.num_layers} layers)"),
+        f"Model: {lens.model}",
         "",
     ]
-    rows = [["Prompt", "Top token", "Prob", *found.targets]]
-    rows += [
-        [
-            repr(each["prompt"]),
-            repr(each["top_token"]),
-            f"{each['top_prob']:.4f}",
-            *(
-                f"{prob:.4f} (rank {each['target_ranks'][name]})"
-                for name, prob in each["target_probs"].items()
-            ),
-        ]
-        for each in found.results()
-    ]
-    return "\n".join([*head, _table(rows), *_counts(found)])
+    return "\n".join([*head, lens.table.text(rule=True), *_counts(lens)])
 
 
-def _counts(found: TargetLens) -> list[str]:
+def _counts(lens: TargetLens) -> list[str]:
     """On how many prompts each target is on top."""
-    lines = [] if not found.targets else ["", "Summary"]
-    for target in found.targets:
-        count, interval = found.on_top(target)
+    lines = [] if not lens.targets else ["", "Summary"]
+    for target in lens.targets:
+        count, interval = lens.on_top(target)
         lines.append(
-            f"  {target}: {count}/{len(found.prompts)} prompts have this as top token, 95% {interval}"
+            f"  {target}: {count}/{len(lens.prompts)} prompts have this as top token, 95% {interval}"
         )
     return lines
 
 
-def _grid(found: TargetLens) -> str:
+def _grid(lens: TargetLens) -> str:
     """Layer by layer: each prompt's top token, and on how many prompts each target is on top."""
-    rows = [["Layer", *map(repr, found.prompts[:WIDE]), *found.targets]]
-    more = len(found.prompts) - WIDE
+    rows = []
+    more = len(lens.prompts) - WIDE
     left_out = f"; {more} prompts are only in the data" if more > 0 else ""
-    for at, layer in enumerate(found.layers):
+    for at, layer in enumerate(lens.layers):
         tops = [
             f"{tokens[at]!r} {prob[at]:.2f}"
-            for tokens, prob in zip(found.top_tokens[:WIDE], found.top_probs, strict=False)
+            for tokens, prob in zip(lens.top_tokens[:WIDE], lens.top_probs, strict=False)
         ]
         counts = [
-            f"{each['top']}/{each['n']} mean {each['mean_prob']:.4f}"
-            for each in found.summary(layer).values()
+            f"{target['top']}/{target['n']} mean {target['mean_prob']:.4f}"
+            for target in lens.summary(layer).values()
         ]
         rows.append([f"L{layer}", *tops, *counts])
-    return f"Layer by layer: top tokens, and how often each target is one{left_out}\n{_table(rows)}"
-
-
-def _table(rows: list[list[str]]) -> str:
-    from lazarus_probe.cli.output import columns
-
-    widths = [max(len(row[i]) for row in rows) + 1 for i in range(len(rows[0]))]
-    head, *lines = columns(rows, widths[:-1]).split("\n")
-    return "\n".join([head, "-" * max(map(len, (head, *lines))), *lines])
+    table = Table(["Layer", *map(repr, lens.prompts[:WIDE]), *lens.targets], rows)
+    title = f"Layer by layer: top tokens, and how often each target is one{left_out}"
+    return f"{title}\n{table.text(rule=True)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Prompt, Seed
-from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import (
     check_folder,
     check_output,
@@ -18,6 +18,7 @@ from lazarus_probe.cli.parsing import (
     parse_prompts,
 )
 from lazarus_probe.cli.progress import bar, interrupts_held
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,15 +86,17 @@ def train(
 
     how = LensTraining(steps, learning_rate, batch_size, held_out, seed)
     subject = Subject.load(model, adapter)
-    found = _trained(subject, texts, how, subject.name)
-    folder = write_lens(output, found.lens)
-    twin = _trained(subject.untrained(seed + 1000), texts, how, "untrained").held_out if untrained else None
-    result = dict(found.lens.config) | {
+    trained = _trained(subject, texts, how, subject.name)
+    folder = write_lens(output, trained.lens)
+    control = (
+        _trained(subject.untrained(seed + 1000), texts, how, "untrained").held_out if untrained else None
+    )
+    result = dict(trained.lens.config) | {
         "output": str(folder),
-        "untrained": None if twin is None else twin.as_data(),
+        "untrained": None if control is None else control.as_data(),
         "about": about(subject, seed),
     }
-    deliver(result, train_text(subject.name, found.held_out, twin, folder), as_json=as_json)
+    deliver(result, train_text(subject.name, trained.held_out, control, folder), as_json=as_json)
 
 
 @tuned_lens.command()
@@ -144,9 +147,9 @@ def check_lens_folder(folder: Path) -> None:
         ValueError: it is a file, cannot be written to, or holds a model, an adapter or a lens.
     """
     check_folder(folder)
-    there = [name for name in FILES if (folder / name).exists()]
-    if there:
-        raise ValueError(f"--output {folder} holds {there[0]}; give a folder of its own")
+    present = [name for name in FILES if (folder / name).exists()]
+    if present:
+        raise ValueError(f"--output {folder} holds {present[0]}; give a folder of its own")
 
 
 def texts_of(data: str | None, samples: int | None, seed: int) -> list[str]:
@@ -185,32 +188,21 @@ def _trained(subject: Subject, texts: Sequence[str], how: LensTraining, label: s
         return train_lens(subject, texts, how, on_step)
 
 
-def train_text(name: str, found: HeldOut, twin: HeldOut | None, folder: Path) -> str:
+def train_text(name: str, held_out: HeldOut, untrained: HeldOut | None, folder: Path) -> str:
     """Divergences by layer: plain and tuned lens, and both on an untrained model."""
-    lines = [title(f"TUNED LENS: {name}")]
-    lines.append(
-        f"KL(final || lens) in nats on {found.positions} positions of {found.texts} texts held out\n"
-    )
-    head = ["Layer", "Plain", "Tuned [95%]", "Plain - tuned [95%]"]
-    head += ["Untrained: plain", "tuned"] if twin else []
-    rows = [head]
-    for layer in range(len(found.plain)):
-        row = [
-            f"L{layer}",
-            f"{found.plain[layer]:.3f}",
-            f"{found.tuned[layer]:.3f} {found.tuned_interval[layer]}",
-            f"{found.gain[layer]:.3f} {found.gain_interval[layer]}",
+    constant = f", untrained {untrained.constant:.3f}" if untrained else ""
+    return "\n".join(
+        [
+            title(f"TUNED LENS: {name}"),
+            f"KL(final || lens) in nats on {held_out.positions} positions of {held_out.texts} texts held out",
+            "",
+            *held_out.table(untrained).lines(),
+            "",
+            f"One constant distribution: {held_out.constant:.3f}{constant}",
+            "Compare with the constant and the untrained model: a lens learns there, too.",
+            f"Lens saved to: {folder}",
         ]
-        row += [f"{twin.plain[layer]:.3f}", f"{twin.tuned[layer]:.3f}"] if twin else []
-        rows.append(row)
-    lines.append(columns(rows, (6, 8, 22, 22, 17)))
-    lines.append(
-        f"\nOne constant distribution: {found.constant:.3f}"
-        + (f", untrained {twin.constant:.3f}" if twin else "")
     )
-    lines.append("Compare with the constant and the untrained model: a lens learns there, too.")
-    lines.append(f"Lens saved to: {folder}")
-    return "\n".join(lines)
 
 
 def readings(
@@ -244,21 +236,15 @@ def readings(
 
 def read_text(name: str, rows: Sequence[dict[str, Any]]) -> str:
     """By prompt a line a layer: what both lenses put on top."""
+    columns = (Column("Layer"), Column("Tuned lens", width=41), "Plain lens")
     lines = [title(f"TUNED LENS: {name}")]
     for row in rows:
         cells = [
-            (
-                f"L{one['layer']}",
-                *(
-                    ", ".join(f"{t['token']!r} {t['probability']:.2f}" for t in one[lens])
-                    for lens in ("tuned", "plain")
-                ),
-            )
-            for one in row["layers"]
+            (f"L{layer['layer']}", _top(layer["tuned"]), _top(layer["plain"])) for layer in row["layers"]
         ]
-        lines += [
-            f"Prompt: {row['prompt']!r}",
-            columns([("Layer", "Tuned lens", "Plain lens"), *cells], (6, 42)),
-            "",
-        ]
+        lines += [f"Prompt: {row['prompt']!r}", *Table(columns, cells).lines(), ""]
     return "\n".join(lines).rstrip()
+
+
+def _top(tokens: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(f"{token['token']!r} {token['probability']:.2f}" for token in tokens)

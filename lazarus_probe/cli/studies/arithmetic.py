@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Raw, Seed
-from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.studies.arithmetic import ArithmeticResult, Share
@@ -54,9 +55,9 @@ def arithmetic(
 
     num_layers_of(model)
     wanted = ["easy"] if easy_only else ["hard"] if hard_only else list(DIFFICULTIES)
-    asked = questions(difficulties=wanted, seed=seed)[:: QUICK if quick else 1]
+    chosen = questions(difficulties=wanted, seed=seed)[:: QUICK if quick else 1]
     subject = Subject.load(model, adapter)
-    result = analyse(subject, asked, raw=raw, seed=seed)
+    result = analyse(subject, chosen, raw=raw, seed=seed)
     deliver(
         result.as_data() | {"about": about(subject, seed)},
         "\n".join(text(result)),
@@ -71,9 +72,9 @@ def text(result: ArithmeticResult) -> Iterator[str]:
     yield f"Model: {result.model_id} ({result.num_layers} layers)"
     yield f"Tests: {len(result.results)}, asked {'in a chat' if result.chat else 'as plain text'}"
     yield from _overall(result)
-    for name, found in result.stats.items():
+    for name, shares in result.stats.items():
         yield f"\n{HEADINGS[name]}:"
-        yield _table(found)
+        yield _table(shares).text()
     yield from _wrong(result)
 
 
@@ -91,39 +92,46 @@ def _overall(result: ArithmeticResult) -> Iterator[str]:
         yield f"Emergence of right answers: L{whole.avg_emergence:.1f} on average, there to stay from {stable}"
 
 
-def _table(found: Mapping[str, Share]) -> str:
-    rows: list[tuple[object, ...]] = [("", "accuracy", "interval", "n", "emerges", "stays from")]
-    rows += [
+def _table(shares: Mapping[str, Share]) -> Table:
+    columns = (
+        Column("", width=9),
+        Column("accuracy", ".1%"),
+        Column("interval", width=15),
+        Column("n", width=4),
+        "emerges",
+        "stays from",
+    )
+    rows = [
         (
             name,
-            f"{each.accuracy:.1%}",
-            _interval(each),
-            each.n,
-            _layer(each.avg_emergence),
-            _layer(each.avg_stable),
+            share.accuracy,
+            _interval(share),
+            share.n,
+            _layer(share.avg_emergence),
+            _layer(share.avg_stable),
         )
-        for name, each in found.items()
+        for name, share in shares.items()
     ]
-    return columns(rows, [10, 9, 16, 5, 8])
+    return Table(columns, rows)
 
 
 def _wrong(result: ArithmeticResult) -> Iterator[str]:
-    wrong = [each for each in result.results if not each.correct]
+    wrong = [test for test in result.results if not test.correct]
     if not wrong:
         return
     shown = wrong[:WRONG_SHOWN]
     yield f"\nNot answered ({len(wrong)}{f', the first {len(shown)}' if len(shown) < len(wrong) else ''}):"
-    for each in shown:
-        emerges = "never" if each.emergence_layer is None else f"L{each.emergence_layer}"
+    for test in shown:
+        emerges = "never" if test.emergence_layer is None else f"L{test.emergence_layer}"
         yield (
-            f"  {each.question.prompt}{each.said.strip()!r}, expected {each.question.fact.answer}; "
-            f"first token {each.first_token!r} emerges: {emerges}, "
-            f"peak {each.peak_probability:.3f} at L{each.peak_layer}"
+            f"  {test.question.prompt}{test.said.strip()!r}, expected {test.question.fact.answer}; "
+            f"first token {test.first_token!r} emerges: {emerges}, "
+            f"peak {test.peak_probability:.3f} at L{test.peak_layer}"
         )
 
 
-def _interval(found: Share) -> str:
-    return f"[{found.low:.1%}, {found.high:.1%}]"
+def _interval(share: Share) -> str:
+    return f"[{share.low:.1%}, {share.high:.1%}]"
 
 
 def _layer(value: float | None) -> str:

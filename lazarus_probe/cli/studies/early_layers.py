@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Seed
-from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_layers
 from lazarus_probe.cli.probing.probe_text import accuracy, compared, r2, verdict_lines
 from lazarus_probe.cli.studies.operations import parse_operations
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
@@ -50,7 +51,7 @@ def early_layers(
     """
     from lazarus_probe.checkpoints.names import num_layers_of
 
-    asked, numbers = parse_operations(operations, "--operations"), parse_numbers(digits)
+    chosen, numbers = parse_operations(operations, "--operations"), parse_numbers(digits)
     check_output(output)
     depth = num_layers_of(model)
     read = default_layers(depth) if layers is None else parse_layers(layers, depth)
@@ -59,18 +60,18 @@ def early_layers(
     from lazarus_probe.subject.subject import Subject
 
     try:
-        expressions(asked, numbers)
+        expressions(chosen, numbers)
     except ValueError as error:
         raise ValueError(f"--digits {digits}: {error}") from None
     subject = Subject.load(model, adapter)
-    result = analyse(subject, read, asked, numbers, positions=analyze_positions, seed=seed, progress=True)
+    result = analyse(subject, read, chosen, numbers, positions=analyze_positions, seed=seed, progress=True)
     from lazarus_probe.claims.declared import declared
     from lazarus_probe.claims.judging import verdict_data
 
     verdicts = judged(result, EXTRACTABLE)
-    kept = {key: verdict_data(declared(EXTRACTABLE), each) for key, each in verdicts.items()}
+    verdict_records = {key: verdict_data(declared(EXTRACTABLE), verdict) for key, verdict in verdicts.items()}
     deliver(
-        result.as_data() | {"verdicts": kept, "about": about(subject, seed)},
+        result.as_data() | {"verdicts": verdict_records, "about": about(subject, seed)},
         "\n".join(text(result, verdicts)),
         as_json=as_json,
         output=output,
@@ -88,7 +89,7 @@ def parse_numbers(text: str) -> list[int]:
     Raises:
         ValueError: it is neither, or a number is not in 1 to 999.
     """
-    found: set[int] = set()
+    numbers: set[int] = set()
     for part in text.split(","):
         match = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", part.strip(), re.ASCII)
         ends = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
@@ -97,8 +98,8 @@ def parse_numbers(text: str) -> list[int]:
                 f"--digits {text}: {part.strip()!r} is not a number from 1 to 999 or a range of them; "
                 "write them as in 2-8 or 2,5,7-9"
             )
-        found.update(range(ends[0], ends[1] + 1))
-    return sorted(found)
+        numbers.update(range(ends[0], ends[1] + 1))
+    return sorted(numbers)
 
 
 def judged(result: EarlyLayersResult, claim_id: str) -> dict[str, Verdict]:
@@ -134,18 +135,20 @@ def text(result: EarlyLayersResult, verdicts: Mapping[str, Verdict]) -> Iterator
 
 
 def _similarity(result: EarlyLayersResult) -> Iterator[str]:
-    rows: list[list[object]] = [["", *(f"L{layer}" for layer in result.layers)]]
-    for index, (a, b) in enumerate(result.pairs):
-        rows.append([f"{a} {b}", *(f"{result.cosines[layer][index]:.3f}" for layer in result.layers)])
-    rows.append(["all pairs", *(f"{result.mean_cosines[layer][0]:.3f}" for layer in result.layers)])
-    rows.append(["untrained model", *(f"{result.mean_cosines[layer][1]:.3f}" for layer in result.layers)])
-    yield columns(rows, [max(len(str(row[0])) for row in rows) + 1, *[7] * len(result.layers)])
+    rows = [
+        (f"{a} {b}", *(result.cosines[layer][index] for layer in result.layers))
+        for index, (a, b) in enumerate(result.pairs)
+    ]
+    for index, name in enumerate(("all pairs", "untrained model")):
+        rows.append((name, *(result.mean_cosines[layer][index] for layer in result.layers)))
+    layers = [Column(f"L{layer}", ".3f", width=6) for layer in result.layers]
+    yield Table(["", *layers], rows).text()
 
 
 def _probes(result: EarlyLayersResult, layer: int) -> Iterator[str]:
     for target, measured in result.probes[layer].items():
-        said = accuracy(measured) if target == "op" else r2(measured)
-        yield f"  {LABELS[target]}: {said}"
+        score = accuracy(measured) if target == "op" else r2(measured)
+        yield f"  {LABELS[target]}: {score}"
     if "op" not in result.probes[layer]:
         yield f"  {LABELS['op']}: only {result.operations[0]} is asked"
     first = result.probes[layer]["answer"]
@@ -155,7 +158,7 @@ def _probes(result: EarlyLayersResult, layer: int) -> Iterator[str]:
 def _positions(result: EarlyLayersResult) -> Iterator[str]:
     yield "At the token of each, the score, and in brackets its gain over the best control:"
     targets = list(next(iter(result.probes.values())))
-    rows: list[list[object]] = [["position", "layer", *(LABELS[target] for target in targets)]]
+    rows = []
     for name, by in result.positions.items():
         for layer, row in by.items():
             cells = []
@@ -163,7 +166,8 @@ def _positions(result: EarlyLayersResult) -> Iterator[str]:
                 best = measured.best_control
                 cells.append(f"{measured.score:.3f} ({best.gain:+.3f})" if best else f"{measured.score:.3f}")
             rows.append([name, f"L{layer}", *cells])
-    yield columns(rows, [15, 6, *[18] * len(targets)])
+    labels = [Column(LABELS[target], width=17) for target in targets]
+    yield Table([Column("position", width=14), "layer", *labels], rows).text()
 
 
 def interpretation(result: EarlyLayersResult, verdicts: Mapping[str, Verdict]) -> Iterator[str]:

@@ -73,7 +73,7 @@ def embedding(
 
     verdicts, tests = judged(result), tests_of(result)
     data = result.as_data() | {
-        "verdicts": {key: verdict_data(tests[key][0], each) for key, each in verdicts.items()}
+        "verdicts": {key: verdict_data(tests[key][0], verdict) for key, verdict in verdicts.items()}
     }
     deliver(
         data | {"about": about(subject, seed)},
@@ -83,7 +83,7 @@ def embedding(
     )
 
 
-def claim_of(result: EmbeddingResult, test: str, place: int) -> Claim:
+def claim_of(result: EmbeddingResult, test: str, layer: int) -> Claim:
     """The declared claim about a test's result at a layer, or for -1 at the embedding."""
     from lazarus_probe.claims.declared import declared
     from lazarus_probe.tasks.arithmetic import OPERATIONS
@@ -93,7 +93,7 @@ def claim_of(result: EmbeddingResult, test: str, place: int) -> Claim:
     if test == "operation" and set(result.operations) != set(OPERATIONS):
         test = "some operations"
     embedded, after = CLAIMS[test]
-    return declared(embedded if place == EMBED else after)
+    return declared(embedded if layer == EMBED else after)
 
 
 def absence_of(result: EmbeddingResult) -> Claim:
@@ -110,9 +110,9 @@ def tests_of(result: EmbeddingResult) -> dict[str, tuple[Claim, Measurement]]:
     from lazarus_probe.introspection.studies.embedding import key_of
 
     tests = {
-        key_of(test, place): (claim_of(result, test, place), measured)
+        key_of(test, layer): (claim_of(result, test, layer), measured)
         for test, by_place in result.tests.items()
-        for place, measured in by_place.items()
+        for layer, measured in by_place.items()
     }
     return tests | {"answer_not_in_embedding": (absence_of(result), result.answer_absent)}
 
@@ -146,26 +146,26 @@ def text(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterator[s
 
 def _test(result: EmbeddingResult, heading: str, test: str, label: str) -> Iterator[str]:
     yield f"\n{title(heading)}"
-    name, _, asked = label.partition("|")
+    name, _, operation = label.partition("|")
     if test not in result.tests:
         yield f"Only {result.asked} is asked: there is no other operation to tell it from; give --operation all"
         return
-    for place, measured in result.tests[test].items():
-        where = "from embeddings" if place == EMBED else f"after L{place}"
-        said = accuracy(measured) if measured.unit == "held-out accuracy" else r2(measured)
-        yield f"{name} {where}: {said}"
+    for layer, measured in result.tests[test].items():
+        where = "from embeddings" if layer == EMBED else f"after L{layer}"
+        score = accuracy(measured) if measured.unit == "held-out accuracy" else r2(measured)
+        yield f"{name} {where}: {score}"
     first = result.tests[test][EMBED]
-    yield f"  (n = {first.n} in {first.groups} groups{f', {asked}' if asked else ''})"
+    yield f"  (n = {first.n} in {first.groups} groups{f', {operation}' if operation else ''})"
 
 
 def _similarity(result: EmbeddingResult) -> Iterator[str]:
-    found, cosines = result.similarity, result.cosines
+    difference, cosines = result.similarity, result.cosines
     yield "\n" + title("TEST 3: EMBEDDING SIMILARITY ANALYSIS")
     yield f"Within arithmetic similarity: {cosines['within_arith_sim']:.4f}"
     yield f"Within language similarity: {cosines['within_lang_sim']:.4f}"
     yield f"Between task similarity: {cosines['between_task_sim']:.4f}"
-    yield f"Within minus between: {r2(found)}"
-    yield f"  (n = {found.n} templates)"
+    yield f"Within minus between: {r2(difference)}"
+    yield f"  (n = {difference.n} templates)"
 
 
 def interpretation(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterator[str]:
@@ -193,22 +193,22 @@ def _task(result: EmbeddingResult, verdict: Verdict) -> Iterator[str]:
 
 
 def _answer(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterator[str]:
-    absent, there = verdicts["answer_not_in_embedding"], verdicts["answer_r2_embedding"]
+    absent, present = verdicts["answer_not_in_embedding"], verdicts["answer_r2_embedding"]
     measured = result.tests["answer"][EMBED]
     if absent.outcome == "supported":
         yield "Answer NOT in embeddings (requires computation)"
         yield f"  -> {absent.reason}"
-    elif there.outcome == "supported":
+    elif present.outcome == "supported":
         yield f"Answer is in embeddings (R2 {measured.score:.3f})"
-        yield f"  -> {there.reason}"
+        yield f"  -> {present.reason}"
     else:
         beside = f"R2 {measured.score:.3f}, {compared(measured)}"
         yield f"Answer is NOT shown to be in embeddings, nor to be absent ({beside})"
-        yield f"  -> that it is there: {there}"
+        yield f"  -> that it is there: {present}"
         yield f"  -> that it is not: {absent}"
-    shown = [place for place in result.layers if verdicts[f"answer_r2_L{place}"].outcome == "supported"]
+    shown = [layer for layer in result.layers if verdicts[f"answer_r2_L{layer}"].outcome == "supported"]
     if shown:
-        yield f"  -> Answer readable beyond all controls after {', '.join(f'L{place}' for place in shown)}"
+        yield f"  -> Answer readable beyond all controls after {', '.join(f'L{layer}' for layer in shown)}"
     elif result.layers:
         yield "  -> Answer not shown to be readable beyond all controls after any of these layers"
 
@@ -217,6 +217,6 @@ def _plain(result: EmbeddingResult, test: str, verdicts: Mapping[str, Verdict]) 
     from lazarus_probe.introspection.studies.embedding import key_of
 
     measured, verdict = result.tests[test][EMBED], verdicts[key_of(test, EMBED)]
-    known = "in" if verdict.outcome == "supported" else "NOT shown to be in"
-    yield f"{NAMES[test]} is {known} embeddings ({measured.unit} {measured.score:.2f})"
+    where = "in" if verdict.outcome == "supported" else "NOT shown to be in"
+    yield f"{NAMES[test]} is {where} embeddings ({measured.unit} {measured.score:.2f})"
     yield f"  -> {verdict.reason}"

@@ -8,12 +8,17 @@ import typer
 
 from lazarus_probe.cli.geometry.layer import layers_of
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompts, Seed
-from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_prompts
 from lazarus_probe.cli.watching import watched
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.studies.format_sensitivity import Asked, FormatSensitivity, PromptFormats
+    from lazarus_probe.introspection.studies.format_sensitivity import (
+        FormatCompletion,
+        FormatSensitivity,
+        PromptFormats,
+    )
 
 CLAIM = "format-sensitivity"
 
@@ -56,26 +61,26 @@ def format_sensitivity(
 
     subject = Subject.load(model, adapter)
     with watched("ask") as check:
-        found = analysis.format_sensitivity(
+        result = analysis.format_sensitivity(
             subject, texts, chosen, max_tokens=max_tokens, seed=seed, check=check
         )
-    sensitive, reason = verdict_of(found)
-    data = found.as_data() | {
+    sensitive, reason = verdict_of(result)
+    data = result.as_data() | {
         "verdict": {"claim": CLAIM, "sensitive": sensitive, "reason": reason},
         "about": about(subject, seed),
     }
     if summary_only:
         data = {key: value for key, value in data.items() if key not in ("results", "layer_results")}
     parts = [title("Format sensitivity: a space at the end of a prompt")]
-    parts += [] if summary_only else [*map(_prompt, found.prompts), _layers(found)]
-    deliver(data, "\n\n".join([*parts, _summary(found, sensitive, reason)]), as_json=as_json, output=output)
+    parts += [] if summary_only else [*map(_prompt, result.prompts), _layers(result)]
+    deliver(data, "\n\n".join([*parts, _summary(result, sensitive, reason)]), as_json=as_json, output=output)
 
 
-def verdict_of(found: FormatSensitivity) -> tuple[bool, str]:
+def verdict_of(result: FormatSensitivity) -> tuple[bool, str]:
     """Whether a model is sensitive to the space, as the claim `format-sensitivity` declares it; and why or why not."""
-    measured = found.measurement()
+    measured = result.measurement()
     if measured is None:
-        return False, str(found.lack())
+        return False, str(result.lack())
     from lazarus_probe.claims.judging import judge_declared
     from lazarus_probe.claims.verdict import Outcome
 
@@ -84,53 +89,46 @@ def verdict_of(found: FormatSensitivity) -> tuple[bool, str]:
 
 
 def _prompt(one: PromptFormats) -> str:
-    rows: list[tuple[object, ...]] = [("", "tokens", "output", "answer", "right")]
-    rows += [_asked("with", one.with_space), _asked("without", one.without), _asked("leading", one.control)]
-    widths = [max(len(str(row[i])) for row in rows) + 1 for i in range(4)]
+    answers = {"with": one.with_space, "without": one.without, "leading": one.control}
+    rows = [_row(name, answer) for name, answer in answers.items()]
+    table = Table(("", "tokens", "output", Column("answer", "g"), "right"), rows)
     kl = f"next-token KL {one.kl:.4f} nats; of the leading space {one.control_kl:.4f}"
     changed = f"the space {'changes' if one.changed else 'does not change'} the answer"
     ends = f"ends in {_end(one.with_space)} with the space, and in {_end(one.without)} without"
-    return "\n".join(
-        [f"Prompt: {one.without.prompt!r}", columns(rows, widths), f"  {ends}", f"  {changed}; {kl}"]
-    )
+    return "\n".join([f"Prompt: {one.without.prompt!r}", *table.lines(), f"  {ends}", f"  {changed}; {kl}"])
 
 
-def _asked(name: str, one: Asked) -> tuple[object, ...]:
-    right = "-" if one.right is None else "yes" if one.right else "no"
-    number = "-" if one.answer is None else f"{one.answer:g}"
-    return f"  {name}", len(one.tokens), repr(one.output), number, right
+def _row(name: str, one: FormatCompletion) -> tuple[object, ...]:
+    right = None if one.right is None else "yes" if one.right else "no"
+    return f"  {name}", len(one.tokens), repr(one.output), one.answer, right
 
 
-def _end(one: Asked) -> str:
+def _end(one: FormatCompletion) -> str:
     return " ".join(map(repr, one.tokens[-2:]))
 
 
-def _layers(found: FormatSensitivity) -> str:
-    rows: list[tuple[object, ...]] = [
-        ("Layer", "Separation", "With/without", "Leading space", "Other prompts")
+def _layers(result: FormatSensitivity) -> str:
+    names = ("Separation", "With/without", "Leading space", "Other prompts")
+    rows = [
+        (f"L{one.layer}", one.clusters.separation, one.pair, one.control, one.others) for one in result.layers
     ]
-    rows += [
-        (f"L{one.layer}", *map(_shown, (one.clusters.separation, one.pair, one.control, one.others)))
-        for one in found.layers
-    ]
-    return "Cosines between states at the last token:\n" + columns(rows, (6, 11, 13, 14))
+    table = Table(["Layer", *(Column(name, ".4f") for name in names)], rows)
+    return f"Cosines between states at the last token:\n{table.text()}"
 
 
-def _summary(found: FormatSensitivity, sensitive: bool, reason: str) -> str:
-    n = len(found.prompts)
-    with_space, without, known = found.right()
-    measured = found.measurement()
+def _summary(result: FormatSensitivity, sensitive: bool, reason: str) -> str:
+    n = len(result.prompts)
+    with_space, without, scored = result.right()
+    measured = result.measurement()
     interval = "" if measured is None else f" [{measured.low:.2f}, {measured.high:.2f}]"
     lines = [
         "Summary:",
-        f"  Answers that the space changes: {sum(one.changed for one in found.prompts)}/{n}{interval}",
-        f"  Answers that a space before the prompt changes: {sum(one.control_changed for one in found.prompts)}/{n}",
+        f"  Answers that the space changes: {sum(one.changed for one in result.prompts)}/{n}{interval}",
+        f"  Answers that a space before the prompt changes: {sum(one.control_changed for one in result.prompts)}/{n}",
     ]
-    if known:
-        lines.append(f"  Right answers: {with_space}/{known} with the space, {without}/{known} without")
-    said = "The model is SENSITIVE to the space" if sensitive else "That the model is sensitive is not shown"
-    return "\n".join([*lines, f"  {said}: {reason}"])
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    if scored:
+        lines.append(f"  Right answers: {with_space}/{scored} with the space, {without}/{scored} without")
+    conclusion = (
+        "The model is SENSITIVE to the space" if sensitive else "That the model is sensitive is not shown"
+    )
+    return "\n".join([*lines, f"  {conclusion}: {reason}"])

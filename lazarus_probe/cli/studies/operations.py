@@ -13,20 +13,20 @@ def parse_operations(text: str, option: str) -> list[str]:
     """
     from lazarus_probe.tasks.arithmetic import OPERATIONS
 
-    known = (
-        {each.symbol: name for name, each in OPERATIONS.items()}
+    names = (
+        {operation.symbol: name for name, operation in OPERATIONS.items()}
         | {name: name for name in OPERATIONS}
         | _OTHERS
     )
     if text.strip() == "all":
         return list(OPERATIONS)
-    found = []
+    chosen = []
     for part in text.split(","):
-        name = known.get(part.strip().lower())
+        name = names.get(part.strip().lower())
         if name is None:
             raise ValueError(
                 f"{option} {text}: {part.strip()!r} is not an operation; give all, or some of *, +, -, /, "
                 f"{', '.join(OPERATIONS)}, separated by commas"
             )
-        found.append(name)
-    return list(dict.fromkeys(found))
+        chosen.append(name)
+    return list(dict.fromkeys(chosen))

@@ -14,12 +14,12 @@ from lazarus_probe.cli.output import show_json, text_aside
 from lazarus_probe.cli.parsing import check_folder, parse_layers
 from lazarus_probe.cli.probing.class_tables import held_out_tables, published_table
 from lazarus_probe.cli.progress import losses_shown
+from lazarus_probe.training.dual_reward_config import DEPTH, LORA_SCALE, DualReward
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.tasks.prompts import Question
     from lazarus_probe.training.class_words import Reading
-    from lazarus_probe.training.dual_reward import DualReward
 
 FILES = (
     "lora_weights.npz",
@@ -33,18 +33,20 @@ FILES = (
 
 def dual_reward(
     model: Model,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 500,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = DualReward.steps,
     classifier_layer: Annotated[
-        int | None, typer.Option(help="Layer of the class loss.", show_default="55% of the depth")
-    ] = None,
+        int | None, typer.Option(help="Layer of the class loss.", show_default=f"{DEPTH:.0%} of the depth")
+    ] = DualReward.classifier_layer,
     cls_weight: Annotated[
         float, typer.Option(min=0, max=1, help="Weight of the class loss; the answer loss has the rest.")
-    ] = 0.4,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of AdamW.")] = 5e-4,
+    ] = DualReward.cls_weight,
+    learning_rate: Annotated[
+        float, typer.Option(help="Peak learning rate of AdamW.")
+    ] = DualReward.learning_rate,
     num_samples: Annotated[int, typer.Option(help="Number of training questions.")] = 800,
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions per step.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions per step.")] = DualReward.batch_size,
     lora_rank: Annotated[int, typer.Option(min=1, help="LoRA rank.")] = 16,
-    lora_scale: Annotated[float, typer.Option(help="LoRA scale, a factor on the update.")] = 20.0,
+    lora_scale: Annotated[float, typer.Option(help="LoRA scale, a factor on the update.")] = LORA_SCALE,
     lora_targets: Annotated[str, typer.Option(help="The projections to train.")] = "v_proj,o_proj",
     layers: Annotated[
         str | None,
@@ -59,7 +61,9 @@ def dual_reward(
         ),
     ] = None,
     held_out: Annotated[int, typer.Option(help="Held-out questions per operation, for evaluation.")] = 100,
-    seed: Annotated[int, typer.Option(help="Random seed of questions, LoRA initialisation and batches.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Random seed of questions, LoRA initialisation and batches.")
+    ] = DualReward.seed,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to save the adapter in.")
     ] = None,
@@ -74,14 +78,13 @@ def dual_reward(
     if output is not None:
         check_output(output)
     from lazarus_probe.training.class_words import held_out_questions, training_questions
-    from lazarus_probe.training.dual_reward import DualReward
 
     config = DualReward(steps, classifier_layer, cls_weight, learning_rate, batch_size, seed)
     lora = {"targets": names(lora_targets), "rank": lora_rank, "scale": lora_scale, "seed": seed}
-    asked, kept = training_questions(num_samples, seed), held_out_questions(held_out)
+    training, evaluation = training_questions(num_samples, seed), held_out_questions(held_out)
     with text_aside(as_json):
-        found = _run(Run(model, words, config, lora, layers, asked, kept, output))
-    show_json(found, as_json)
+        result = _run(Run(model, words, config, lora, layers, training, evaluation, output))
+    show_json(result, as_json)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +101,7 @@ class Run:
     output: Path | None
 
 
-def class_words(given: Iterable[str]) -> dict[str, str]:
+def class_words(pairs: Iterable[str]) -> dict[str, str]:
     """The class word of each operation: its name, or another that is given as `operation:word`.
 
     Raises:
@@ -107,7 +110,7 @@ def class_words(given: Iterable[str]) -> dict[str, str]:
     from lazarus_probe.tasks.arithmetic import OPERATIONS
 
     words = {name: name for name in OPERATIONS}
-    for pair in given:
+    for pair in pairs:
         operation, _, word = pair.partition(":")
         if operation not in words or not word.strip():
             raise ValueError(f"--class-word {pair!r}: give one of {', '.join(words)}, a colon and a word")
@@ -147,9 +150,9 @@ def check_output(folder: Path) -> None:
     check_folder(folder)
     if has_state(folder):  # a training was interrupted, maybe while its result was being written
         return
-    there = [name for name in FILES if (folder / name).exists()]
-    if there:
-        raise ValueError(f"--output {folder} holds {there[0]} already; give another folder, or remove it")
+    present = [name for name in FILES if (folder / name).exists()]
+    if present:
+        raise ValueError(f"--output {folder} holds {present[0]} already; give another folder, or remove it")
 
 
 def tokens_of(subject: Subject, words: Mapping[str, str]) -> dict[str, int]:
@@ -203,13 +206,13 @@ def _run(run: Run) -> dict[str, Any]:
         _describe(run, subject.num_layers, layer, tokens, trainable_count(trained))
         before = read(subject, run.held_out, tokens, layer)  # new LoRA changes nothing
         _train(run, subject, tokens)
-        found = _config(run, layer, tokens, run.config.steps, _evaluate(run, subject, tokens, layer, before))
+        result = _config(run, layer, tokens, run.config.steps, _evaluate(run, subject, tokens, layer, before))
         if run.output is None:
             _say("\nNothing is kept; give --output DIR for the adapter")
         else:
-            _save(run.output, run.model, subject, found)
+            _save(run.output, run.model, subject, result)
             _say(f"\nCheckpoint saved to: {run.output}")
-        return found
+        return result
 
 
 def _evaluate(
@@ -279,7 +282,7 @@ def _train(run: Run, subject: Subject, tokens: Mapping[str, int]) -> None:
 
 
 def _config(
-    run: Run, layer: int, tokens: Mapping[str, int], steps: int, found: Mapping[str, Any]
+    run: Run, layer: int, tokens: Mapping[str, int], steps: int, result: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What was trained, how, and what it came to: the content of config.json."""
     return {
@@ -288,7 +291,7 @@ def _config(
         "lora_rank": run.lora["rank"],
         "cls_weight": run.config.cls_weight,
         "steps": steps,
-        **found,
+        **result,
         "learning_rate": run.config.learning_rate,
         "batch_size": run.config.batch_size,
         "num_samples": len(run.asked),

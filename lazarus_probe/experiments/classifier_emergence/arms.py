@@ -22,12 +22,13 @@ from lazarus_probe.experiments.classifier_emergence.readings import PARTS, Readi
 from lazarus_probe.hooks.replay import require_free_tail
 from lazarus_probe.subject.control_models import FIRST_SEED
 from lazarus_probe.training.batches import Sample, batches
-from lazarus_probe.training.dual_reward import DualReward
+from lazarus_probe.training.dual_reward_config import DualReward
 from lazarus_probe.training.loop import Optimisation, steps
 from lazarus_probe.training.lora.lora import attached, ranks_for, trainable_count
 from lazarus_probe.training.lora.side_by_side import attached_side_by_side, stacked
 from lazarus_probe.training.losses import Loss, sft_loss
-from lazarus_probe.training.sft.config import SftConfig, read_settings
+from lazarus_probe.training.settings import read_settings
+from lazarus_probe.training.sft.config import SftConfig
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.classifier_emergence.material import Material

@@ -13,7 +13,8 @@ from lazarus_probe.experiments.study_tasks import Item, StudyTask, split
 from lazarus_probe.organisms.corpus import Line
 from lazarus_probe.training.batches import Sample
 from lazarus_probe.training.dual_reward import class_tokens
-from lazarus_probe.training.sft.config import SftConfig, read_settings
+from lazarus_probe.training.settings import read_settings
+from lazarus_probe.training.sft.config import SftConfig
 from lazarus_probe.training.sft.data import encode
 from lazarus_probe.training.sft.jsonl import Example
 

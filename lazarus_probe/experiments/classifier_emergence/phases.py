@@ -28,8 +28,9 @@ from lazarus_probe.statistics import (
 )
 from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.control_models import FIRST_SEED
+from lazarus_probe.training.settings import read_settings
 from lazarus_probe.training.sft import train as sft
-from lazarus_probe.training.sft.config import SftConfig, read_settings
+from lazarus_probe.training.sft.config import SftConfig
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.classifier_emergence.study import Study

@@ -13,7 +13,7 @@ from lazarus_probe.experiments.classifier_emergence.material import PHASE1, PHAS
 from lazarus_probe.files import plain_json
 from lazarus_probe.files.whole_files import write_whole
 from lazarus_probe.subject.subject import Subject
-from lazarus_probe.training.dual_reward import classifier_layer
+from lazarus_probe.training.dual_reward_config import classifier_layer
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.study_tasks import StudyTask

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from lazarus_probe.experiments.classifier_emergence.study import read_json, writ
 from lazarus_probe.files.whole_files import write_whole
 from lazarus_probe.statistics import bounded_mean_interval
 from lazarus_probe.statistics.intervals import estimate
+from lazarus_probe.tables import Table
 
 if TYPE_CHECKING:
     from lazarus_probe.experiments.classifier_emergence.study import Study
@@ -27,15 +28,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 PARTS = ("named", "probability", "answered", "others", "decoded")
 HEADINGS = ("class word on top", "its probability", "answers right", "other tasks right", "probe accuracy")
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows under headings, as text."""
-
-    title: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -84,16 +76,15 @@ def verify(study: Study, seeds: Sequence[int]) -> Verdicts:
 def as_markdown(found: Verdicts) -> str:
     """The tables and the verdicts with their reasons, for a page."""
     verdicts = Table(
-        "claims",
         ("claim", "verdict", "why"),
-        tuple((f"`{each.claim.id}`", str(each.outcome), each.reason) for each in found.records),
+        [(f"`{record.claim.id}`", str(record.outcome), record.reason) for record in found.records],
+        "claims",
     )
     return "\n".join(_markdown(table) for table in (*found.tables, verdicts))
 
 
 def _markdown(table: Table) -> str:
-    rows = [table.headings, ("---",) * len(table.headings), *table.rows]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines = table.markdown(lambda text: text.replace("|", "\\|"))
     return "\n".join([f"{table.title[:1].upper()}{table.title[1:]}:", "", *lines, ""])
 
 
@@ -140,7 +131,7 @@ def _as_dict(study: Study, seeds: Sequence[int], found: Verdicts) -> dict[str, A
         **study.settings,
         "layer": study.layer,
         "seeds": list(seeds),
-        "tables": [asdict(table) for table in found.tables],
+        "tables": [table.as_data() for table in found.tables],
         "verdicts": [record.model_dump(mode="json") for record in found.records],
         "families": [family.model_dump(mode="json") for family in found.families],
     }
@@ -151,9 +142,7 @@ def _arms(runs: Runs) -> Table:
     rows = [
         (ARMS[arm].what, f"{len(of)}", f"{of[0].trainable:,}", *_cells(runs, arm)) for arm, of in runs.items()
     ]
-    return Table(
-        "arms, with intervals over their runs", ("training", "seeds", "trained", *HEADINGS), tuple(rows)
-    )
+    return Table(("training", "seeds", "trained", *HEADINGS), rows, "arms, with intervals over their runs")
 
 
 def _projections(runs: Runs) -> Table:
@@ -164,11 +153,8 @@ def _projections(runs: Runs) -> Table:
         ranks = ", ".join(f"{name.removesuffix('_proj')} {rank}" for name, rank in runs[arm][0].ranks.items())
         most = f"{(named > 1 - named).sum()}/{len(named)}"  # of the items: more on top than not
         rows.append((ARMS[arm].what, ranks, f"{runs[arm][0].trainable:,}", most, f"{named.min():.3f}"))
-    return Table(
-        "projections, at equal parameter count",
-        ("training", "ranks", "trained", "runs with most on top", "least run"),
-        tuple(rows),
-    )
+    columns = ("training", "ranks", "trained", "runs with most on top", "least run")
+    return Table(columns, rows, "projections, at equal parameter count")
 
 
 def _types(study: Study) -> Table:
@@ -184,7 +170,7 @@ def _types(study: Study) -> Table:
     title = (
         f"two types of classifiers at layer {study.layer} (the probe's controls before training: {controls})"
     )
-    return Table(title, ("type", "method", "before", *(f"after {name}" for name in names[1:])), rows)
+    return Table(("type", "method", "before", *(f"after {name}" for name in names[1:])), rows, title)
 
 
 def _phases(study: Study) -> Table:
@@ -194,9 +180,8 @@ def _phases(study: Study) -> Table:
     for name in names:
         one = reading(study, name)
         rows.append((name, *(_cell(np.asarray(getattr(one, part))[None]) for part in PARTS)))
-    return Table(
-        "frozen classifier + routing, by the published configurations", ("after", *HEADINGS), tuple(rows)
-    )
+    title = "frozen classifier + routing, by the published configurations"
+    return Table(("after", *HEADINGS), rows, title)
 
 
 def _cells(runs: Runs, arm: str) -> tuple[str, ...]:

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import at_path
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.anatomy.projections import found, sizes
 from lazarus_probe.hooks.interventions import Edit, Intervention
 from lazarus_probe.hooks.sites import Site, head_count, kinds_at
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import by_length, encode_all
-from lazarus_probe.subject.generate import forward
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import Tap, held, tapped
 

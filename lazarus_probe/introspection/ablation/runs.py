@@ -15,6 +15,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import new_cache
 from lazarus_probe.anatomy.random_state import random_state
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.ablation.component_outputs import (
@@ -35,7 +36,7 @@ from lazarus_probe.introspection.ablation.criteria import Criterion
 from lazarus_probe.introspection.generation.damage import Edited, Unrelated, damages
 from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.subject.finite import require_finite
-from lazarus_probe.subject.generate import continuation, greedy, new_cache
+from lazarus_probe.subject.generate import continuation, greedy
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep import Mean, Resample, Zero, answer, sweep
 from lazarus_probe.sweep.progress import bar

@@ -101,7 +101,7 @@ def final_norm(subject: Subject, tokens: mx.array) -> nn.Module:
 
     others = [module for module in anatomy.model.modules() if id(module) not in inside]
     with tapped([Tap(anatomy.blocks[-1], after=keep), *(Tap(one, watch=watcher(one)) for one in others)]):
-        from lazarus_probe.subject.generate import forward
+        from lazarus_probe.anatomy.forward_pass import forward
 
         forward(anatomy.model, tokens)
     if len(found) != 1:

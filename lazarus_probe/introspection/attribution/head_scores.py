@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import at_threshold
@@ -32,7 +33,6 @@ from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.statistics.student import Estimate, mean_t_interval, next_above
 from lazarus_probe.subject.control_models import COUNT, built, control_models, faced
 from lazarus_probe.subject.finite import require_finite
-from lazarus_probe.subject.generate import forward
 from lazarus_probe.subject.subject import Subject
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import kinds_at
 from lazarus_probe.introspection.capture.evolution import LayerPrediction, LogitLens
 from lazarus_probe.introspection.capture.model_hooks import CaptureConfig, ModelHooks, PositionSelection
-from lazarus_probe.introspection.display import table
 from lazarus_probe.subject.subject import Subject
+from lazarus_probe.tables import Column, Table
 
 
 @dataclass(frozen=True)
@@ -85,18 +85,19 @@ class CaptureReport:
         return asdict(self)
 
     def _repr_html_(self) -> str:
-        tops = {each.layer_idx: f"{each.top_token!r} ({each.top_prob:.4f})" for each in self.lens}
+        tops = {layer.layer_idx: f"{layer.top_token!r} ({layer.top_prob:.4f})" for layer in self.lens}
         rows = [
-            [
-                each.layer,
-                each.shape,
-                f"{each.norm:.2f}",
-                f"{each.attention.entropy:.2f}" if each.attention else "",
-                tops.get(each.layer, ""),
-            ]
-            for each in self.layers
+            (
+                layer.layer,
+                layer.shape,
+                layer.norm,
+                layer.attention.entropy if layer.attention else None,
+                tops.get(layer.layer),
+            )
+            for layer in self.layers
         ]
-        return table(f"captured: {self.prompt!r}", ["layer", "shape", "norm", "entropy", "lens"], rows)
+        columns = ("layer", "shape", Column("norm", ".2f"), Column("entropy", ".2f"), "lens")
+        return Table(columns, rows, f"captured: {self.prompt!r}").html()
 
 
 def default_layers(num_layers: int) -> list[int]:
@@ -168,6 +169,6 @@ def _attended(weights: mx.array, tokens: Sequence[str]) -> Attended:
         tuple(weights.shape),
         tuple((-(last * logs).sum(axis=-1)).tolist()),
         tuple(best),
-        tuple(tokens[place] for place in best),
+        tuple(tokens[position] for position in best),
         tuple(mean[best].tolist()),
     )

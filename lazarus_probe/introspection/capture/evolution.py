@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.forward_pass import log_softmax
 from lazarus_probe.introspection.capture.model_hooks import ModelHooks
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.lens.read_out import read_out
+from lazarus_probe.tables import Cell, Column, Table
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,17 @@ class TokenEvolution:
     @property
     def emergence_layer(self) -> int | None:
         """The first layer after which it is the most probable token."""
-        found = (layer for layer, rank in zip(self.layers, self.ranks, strict=True) if rank == 1)
-        return next(found, None)
+        layers = (layer for layer, rank in zip(self.layers, self.ranks, strict=True) if rank == 1)
+        return next(layers, None)
 
     def as_data(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self) | {"emergence_layer": self.emergence_layer}
 
     def _repr_html_(self) -> str:
-        rows = [
-            (layer, Cell(f"{probability:.4f}", shade=probability), "-" if rank is None else rank)
-            for layer, probability, rank in zip(self.layers, self.probabilities, self.ranks, strict=True)
-        ]
-        return table(f"token {self.token!r}", ["layer", "probability", "rank"], rows)
+        probabilities = [Cell(probability, shade=probability) for probability in self.probabilities]
+        rows = list(zip(self.layers, probabilities, self.ranks, strict=True))
+        return Table(("layer", Column("probability", ".4f"), "rank"), rows, f"token {self.token!r}").html()
 
 
 class LogitLens:
@@ -117,12 +115,12 @@ class LogitLens:
         """
         if top_k < 1:
             raise ValueError(f"top_k is {top_k}; at least 1 is needed")
-        place, log_probs = self._read(position, normalize)
+        index, log_probs = self._read(position, normalize)
         best = np.argsort(-log_probs, axis=-1, kind="stable")[:, :top_k]
         return [
             LayerPrediction(
                 layer,
-                place,
+                index,
                 tuple(self.subject.decode([token]) for token in ids),
                 tuple(ids),
                 tuple(np.exp(row[ids]).tolist()),
@@ -150,14 +148,14 @@ class LogitLens:
             IndexError: as `get_layer_predictions`.
         """
         token_id = self._id(token)
-        place, log_probs = self._read(position, normalize)
+        index, log_probs = self._read(position, normalize)
         own = log_probs[:, token_id]
         ranks = (1 + (log_probs > own[:, None]).sum(axis=-1)).tolist()
         limit = top_k_for_rank or log_probs.shape[-1]
         return TokenEvolution(
             token=token if isinstance(token, str) else self.subject.decode([token_id]),
             token_id=token_id,
-            position=place,
+            position=index,
             layers=self.layers,
             probabilities=tuple(np.exp(own).tolist()),
             ranks=tuple(rank if rank <= limit else None for rank in ranks),
@@ -167,14 +165,14 @@ class LogitLens:
         self, token: str | int, threshold: float = 0.5, position: int = -1
     ) -> int | None:
         """The first captured layer after which a token has at least that probability; None if there is none."""
-        found = self.track_token(token, position)
-        pairs = zip(found.layers, found.probabilities, strict=True)
+        evolution = self.track_token(token, position)
+        pairs = zip(evolution.layers, evolution.probabilities, strict=True)
         return next((layer for layer, probability in pairs if probability >= threshold), None)
 
     def compare_tokens(self, tokens: Sequence[str | int], position: int = -1) -> dict[str, TokenEvolution]:
         """`track_token` of several tokens, by their texts."""
-        found = [self.track_token(token, position) for token in tokens]
-        return {each.token: each for each in found}
+        evolutions = [self.track_token(token, position) for token in tokens]
+        return {evolution.token: evolution for evolution in evolutions}
 
     def print_evolution(self, position: int = -1, top_k: int = 5) -> None:
         """Print the most probable tokens after each captured layer."""
@@ -182,18 +180,21 @@ class LogitLens:
 
     def evolution(self, position: int = -1, top_k: int = 5) -> str:
         """What `print_evolution` prints."""
-        found = self.get_layer_predictions(position, top_k)
-        lines = [f"=== Logit lens at position {found[0].position} ==="]
-        for each in found:
-            pairs = zip(each.top_tokens, each.top_probs, strict=True)
+        predictions = self.get_layer_predictions(position, top_k)
+        lines = [f"=== Logit lens at position {predictions[0].position} ==="]
+        for prediction in predictions:
+            pairs = zip(prediction.top_tokens, prediction.top_probs, strict=True)
             shown = " | ".join(f"{token!r} ({probability:.4f})" for token, probability in pairs)
-            lines.append(f"  Layer {each.layer_idx:2d}: {shown}")
+            lines.append(f"  Layer {prediction.layer_idx:2d}: {shown}")
         return "\n".join(lines)
 
     def to_dict(self, position: int = -1, top_k: int = 5) -> dict[str, Any]:
         """The same as plain data."""
-        found = self.get_layer_predictions(position, top_k)
-        return {"position": found[0].position, "layers": [asdict(each) for each in found]}
+        predictions = self.get_layer_predictions(position, top_k)
+        return {
+            "position": predictions[0].position,
+            "layers": [asdict(prediction) for prediction in predictions],
+        }
 
     @property
     def layers(self) -> tuple[int, ...]:

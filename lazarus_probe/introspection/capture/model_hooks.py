@@ -16,13 +16,13 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from lazarus_probe.anatomy.forward_pass import forward, new_cache
 from lazarus_probe.hooks.interventions import Edit, Intervention, scale
 from lazarus_probe.hooks.positions import check_positions, check_range
 from lazarus_probe.hooks.sites import Site, kinds_at
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.lens.read_out import own_embedding_scale, read_out
 from lazarus_probe.subject.finite import require_finite
-from lazarus_probe.subject.generate import forward, new_cache
 from lazarus_probe.subject.subject import Subject
 
 # By field of a CaptureConfig: the field of the state that it fills, and the kind of site there.
@@ -246,8 +246,8 @@ class ModelHooks:
         """
         number = layer_of(self.subject, layer)
         if number not in self.state.hidden_states:
-            there = ", ".join(map(str, self.state.captured_layers)) or "none; run `forward` first"
-            raise KeyError(f"layer {number} was not captured; captured: {there}")
+            captured = ", ".join(map(str, self.state.captured_layers)) or "none; run `forward` first"
+            raise KeyError(f"layer {number} was not captured; captured: {captured}")
         hidden, ids = self.state.hidden_states[number], self.state.input_ids
         whole = ids is not None and hidden.shape[1] == ids.shape[1]
         return read_out(self.subject, hidden, normalize, ids if whole else None)
@@ -269,25 +269,25 @@ def _asked(subject: Subject, config: CaptureConfig) -> dict[str, list[Site]]:
     """The sites to watch, by the field of the state that they fill."""
     every = config.layers == "all"
     layers = range(subject.num_layers) if every else [layer_of(subject, int(n)) for n in config.layers]
-    found: dict[str, list[Site]] = {}
+    sites: dict[str, list[Site]] = {}
     for wish, (name, kind) in KINDS.items():
         if getattr(config, wish):
-            found[name] = [Site(kind, n) for n in layers if _has(subject, wish, kind, n, every)]
-    if not any(found.values()):
+            sites[name] = [Site(kind, n) for n in layers if _has(subject, wish, kind, n, every)]
+    if not any(sites.values()):
         raise ValueError("nothing to capture; set at least one capture_ field, and give at least one layer")
-    return found
+    return sites
 
 
 def _has(subject: Subject, wish: str, kind: str, layer: int, every: bool) -> bool:
-    there = kinds_at(subject.anatomy, layer)
-    if kind not in there and not every:
-        raise ValueError(f"{wish}: layer {layer} has no {kind}; it has {', '.join(there)}")
-    return kind in there
+    kinds = kinds_at(subject.anatomy, layer)
+    if kind not in kinds and not every:
+        raise ValueError(f"{wish}: layer {layer} has no {kind}; it has {', '.join(kinds)}")
+    return kind in kinds
 
 
 def _positions(config: CaptureConfig) -> Any:
-    given = config.positions
-    return check_positions(str(given) if isinstance(given, str) else given)  # type: ignore[arg-type]
+    requested = config.positions
+    return check_positions(str(requested) if isinstance(requested, str) else requested)  # type: ignore[arg-type]
 
 
 def _named(positions: Any, before: int, length: int) -> tuple[int, ...]:

@@ -25,7 +25,7 @@ def is_plain_sum(subject: Subject, prompt: Prompt) -> bool:
     tokens = encode_all(subject, [prompt])
     sums = additivity(subject, tokens)
     plain = {"resid_pre": 1.0, "attn_out": 1.0, "mlp_out": 1.0}
-    return all(each.holds and each.terms == plain for each in sums)
+    return all(block.holds and block.terms == plain for block in sums)
 
 
 def written_by_attention(
@@ -44,14 +44,14 @@ def written_by_attention(
     if missing:
         raise ValueError(f"block {missing[0]} of {subject.name} has no attention and MLP to tell apart")
     sites = [Site("resid_pre", 0), *(Site(kind, i) for i in layers for kind in ("attn_out", "mlp_out"))]
-    found = (store or ActivationStore()).get(subject, prompts, sites)
-    stream = found[Site("resid_pre", 0)].astype(np.float64)
+    activations = (store or ActivationStore()).get(subject, prompts, sites)
+    stream = activations[Site("resid_pre", 0)].astype(np.float64)
     attention, shares = np.zeros_like(stream), []
     for layer in layers:
-        wrote = found[Site("attn_out", layer)]
+        wrote = activations[Site("attn_out", layer)]
         attention, stream = attention + wrote, stream + wrote
         shares.append((attention * stream).sum(-1) / (stream * stream).sum(-1))
-        stream = stream + found[Site("mlp_out", layer)]
+        stream = stream + activations[Site("mlp_out", layer)]
     return np.stack(shares, axis=1)
 
 
@@ -104,8 +104,8 @@ def _examples(
     subject: Subject, encoded: Sequence[Sequence[int]], ours: NDArray[Any], theirs: NDArray[Any]
 ) -> tuple[Example, ...]:
     texts = [subject.decode(ids) for ids in encoded]
-    said, other = ([f"share {value:.2f}" for value in values] for values in (ours, theirs))
-    return some_examples(texts, [f"untrained {each}" for each in other], said, ours > theirs)
+    shares, other = ([f"share {value:.2f}" for value in values] for values in (ours, theirs))
+    return some_examples(texts, [f"untrained {each}" for each in other], shares, ours > theirs)
 
 
 def _curve(name: str, values: NDArray[Any], intervals: Sequence[Interval] = ()) -> Curve:

@@ -72,8 +72,8 @@ def router_geometry(subject: Subject, trait: Trait, seed: int = 0) -> Measuremen
         raise ValueError(f"{subject.name} has {len(layers)} layers with experts; at least 2 are needed")
     measure, sign = (spared_rank, 1.0) if trait == "spared_rank" else (mean_cosine, -1.0)
     rng, rows = np.random.default_rng(seed), [router_rows(subject, layer) for layer in layers]
-    ours = np.array([measure(each) for each in rows])
-    random = np.array([measure(rng.standard_normal(each.shape)) for each in rows])
+    ours = np.array([measure(matrix) for matrix in rows])
+    random = np.array([measure(rng.standard_normal(matrix.shape)) for matrix in rows])
     interval = bounded_mean_interval(ours, layers, -1.0 if trait == "cosine" else 0.0, 1.0, seed=seed)
     gains = sign * (ours - random)
     of_gain = paired_interval(gains, layers, seed=seed, bound=2.0 if trait == "cosine" else 1.0)

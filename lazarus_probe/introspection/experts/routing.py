@@ -79,9 +79,9 @@ def routes(subject: Subject, prompts: Sequence[Prompt], layers: Sequence[int] | 
     sites = {layer: Site("router_logits", layer) for layer in wanted}
     logits: dict[int, list[Any]] = {layer: [None] * len(encoded) for layer in wanted}
     for indices, tokens in by_length(encoded):
-        found = trace(subject, tokens, list(sites.values()))
+        traced = trace(subject, tokens, list(sites.values()))
         for layer, site in sites.items():
-            values = np.array(found[site].astype(mx.float32))
+            values = np.array(traced[site].astype(mx.float32))
             for index, rows in zip(indices, values, strict=True):
                 logits[layer][index] = rows
     return _rows(subject, encoded, logits, count)

@@ -33,7 +33,7 @@ START = 2  # positions of a prompt that make a trigram with the beginning of the
 
 
 def cold_experts(
-    subject: Subject, found: Routes, untrained: Sequence[Routes], least: float, seed: int = 0
+    subject: Subject, routes: Routes, untrained: Sequence[Routes], least: float, seed: int = 0
 ) -> Measurement:
     """The share of experts, over all layers, that are chosen less than `least` times as often as on an even load.
 
@@ -42,7 +42,7 @@ def cold_experts(
 
     Args:
         subject: the model, to show prompts.
-        found: its routes.
+        routes: its routes.
         untrained: those of at least three untrained models on the same prompts.
         least: share of the even load.
         seed: of the dealt choices and intervals.
@@ -51,15 +51,15 @@ def cold_experts(
         ValueError: a model of one routed layer, or fewer than three untrained ones.
     """
     rng = np.random.default_rng(seed)
-    layers = np.concatenate([np.full(count, layer) for layer, count in found.experts.items()])
-    loads = {layer: found.uses(layer).sum(0) for layer in found.experts}
+    layers = np.concatenate([np.full(count, layer) for layer, count in routes.experts.items()])
+    loads = {layer: routes.uses(layer).sum(0) for layer in routes.experts}
     dealt = {
         layer: rng.multinomial(load.sum(), np.full(len(load), 1 / len(load))) for layer, load in loads.items()
     }
     cold, even = _cold(loads, least), _cold(dealt, least)
     of_untrained = [
-        float(_cold({layer: each.uses(layer).sum(0) for layer in found.experts}, least).mean())
-        for each in untrained
+        float(_cold({layer: model.uses(layer).sum(0) for layer in routes.experts}, least).mean())
+        for model in untrained
     ]
     interval = proportion_interval(cold, layers, seed=seed)
     relative = {layer: load * len(load) / load.sum() for layer, load in loads.items()}
@@ -68,16 +68,16 @@ def cold_experts(
         low=interval.low,
         high=interval.high,
         n=len(cold),
-        groups=len(found.experts),
+        groups=len(routes.experts),
         unit="share of experts that are cold",
         controls=(
             paired_control("even_routing", cold, even, layers, seed),
             over_untrained(float(cold.mean()), interval, of_untrained),
         ),
         seed=seed,
-        details={"positions": len(found), "least_share_of_even_load": least},
-        tokens=sum(map(len, found.encoded)),
-        examples=_choices(subject, found, next(iter(found.experts))),
+        details={"positions": len(routes), "least_share_of_even_load": least},
+        tokens=sum(map(len, routes.encoded)),
+        examples=_choices(subject, routes, next(iter(routes.experts))),
         grids=_load_grid(relative),
     )
 
@@ -96,7 +96,7 @@ def _load_grid(relative: dict[int, NDArray[Any]]) -> tuple[Grid, ...]:
 
 def predicted_experts(
     subject: Subject,
-    found: Routes,
+    routes: Routes,
     untrained: Sequence[Routes],
     groups: ArrayLike,
     early: int,
@@ -111,7 +111,7 @@ def predicted_experts(
 
     Args:
         subject: the model, to show prompts.
-        found: its routes.
+        routes: its routes.
         untrained: those of untrained models on the same prompts.
         groups: (prompts,) what a split keeps together, such as the template.
         early: layer to read.
@@ -121,16 +121,16 @@ def predicted_experts(
     Raises:
         ValueError: fewer than two groups.
     """
-    units = np.asarray(groups)[found.prompts]
-    folds = grouped_folds(found.tokens, units, seed=seed, kind="regression")
+    units = np.asarray(groups)[routes.prompts]
+    folds = grouped_folds(routes.tokens, units, seed=seed, kind="regression")
 
     def guessed(by: Routes) -> tuple[NDArray[Any], NDArray[Any]]:
         """The late experts, and those told from the early ones."""
         there = by.chosen[late][:, 0]
         return there, _classified(by.uses(early), there, folds)
 
-    labels, guesses = guessed(found)
-    which = np.unique(found.tokens, return_inverse=True)[1]
+    labels, guesses = guessed(routes)
+    which = np.unique(routes.tokens, return_inverse=True)[1]
     right = guesses == labels
     others = {
         "majority": majority_predictions(labels) == labels,
@@ -143,9 +143,9 @@ def predicted_experts(
         units,
         others,
         seed=seed,
-        details={"early": early, "late": late, "experts": found.experts[late]},
-        tokens=sum(map(len, found.encoded)),
-        examples=_guessed(subject, found, labels, guesses),
+        details={"early": early, "late": late, "experts": routes.experts[late]},
+        tokens=sum(map(len, routes.encoded)),
+        examples=_guessed(subject, routes, labels, guesses),
     )
 
 
@@ -166,7 +166,7 @@ def _classified(features: NDArray[Any], labels: NDArray[Any], folds: Folds) -> N
 
 def specialised_expert(
     subject: Subject,
-    found: Routes,
+    routes: Routes,
     shuffled: Routes,
     untrained: Sequence[Routes],
     layer: int,
@@ -181,7 +181,7 @@ def specialised_expert(
 
     Args:
         subject: the model, to show prompts.
-        found: its routes on prompts of more than two tokens each.
+        routes: its routes on prompts of more than two tokens each.
         shuffled: its routes on the same prompts with their tokens shuffled.
         untrained: the routes of at least three untrained models on the prompts.
         layer: which layer's experts.
@@ -191,24 +191,24 @@ def specialised_expert(
     Raises:
         ValueError: fewer than four prompts, or than three untrained models.
     """
-    count = len(found.encoded)
+    count = len(routes.encoded)
     if count < 4:
         raise ValueError(f"{count} prompts: give at least 4, half of them to choose the expert on")
     confirming = np.random.default_rng(seed).permutation(count) % 2 == 0
-    expert = _most_at_start(found, layer, ~confirming, least)
-    score, interval, rows = _share_at_start(found, layer, expert, confirming, seed)
-    base = float((found.positions < START)[confirming[found.prompts]].mean())
+    expert = _most_at_start(routes, layer, ~confirming, least)
+    score, interval, rows = _share_at_start(routes, layer, expert, confirming, seed)
+    base = float((routes.positions < START)[confirming[routes.prompts]].mean())
     other, of_other, _ = _share_at_start(shuffled, layer, expert, confirming, seed)
     theirs = [
-        _share_at_start(each, layer, _most_at_start(each, layer, ~confirming, least), confirming, seed)[0]
-        for each in untrained
+        _share_at_start(model, layer, _most_at_start(model, layer, ~confirming, least), confirming, seed)[0]
+        for model in untrained
     ]
     return Measurement(
         score=score,
         low=interval.low,
         high=interval.high,
         n=max(1, len(rows)),
-        groups=max(1, len(np.unique(found.prompts[rows]))),
+        groups=max(1, len(np.unique(routes.prompts[rows]))),
         unit="share of the expert's uses at the start",
         controls=(
             Control("base_rate", base, score - base, interval.low - base, interval.high - base),
@@ -217,29 +217,29 @@ def specialised_expert(
         ),
         seed=seed,
         details={"layer": layer, "expert": expert, "uses": len(rows)},
-        tokens=sum(map(len, found.encoded)),
-        examples=_choices(subject, found, layer),
+        tokens=sum(map(len, routes.encoded)),
+        examples=_choices(subject, routes, layer),
     )
 
 
-def _most_at_start(found: Routes, layer: int, prompts: Booleans, least: int) -> int:
+def _most_at_start(routes: Routes, layer: int, prompts: Booleans, least: int) -> int:
     """The expert with the largest share of its uses at the start, among those used often enough."""
-    rows = prompts[found.prompts]
-    used = found.uses(layer)[rows]
-    times, at_start = used.sum(0), used[found.positions[rows] < START].sum(0)
+    rows = prompts[routes.prompts]
+    used = routes.uses(layer)[rows]
+    times, at_start = used.sum(0), used[routes.positions[rows] < START].sum(0)
     shares = np.where(times >= min(least, times.max()), at_start / np.maximum(times, 1), -1.0)
     return int(shares.argmax())
 
 
 def _share_at_start(
-    found: Routes, layer: int, expert: int, prompts: Booleans, seed: int
+    routes: Routes, layer: int, expert: int, prompts: Booleans, seed: int
 ) -> tuple[float, Interval, NDArray[Any]]:
     """The share of an expert's uses at the start, its interval over prompts, and the rows of those uses."""
-    rows = np.flatnonzero(found.uses(layer)[:, expert] & prompts[found.prompts])
-    at_start = found.positions[rows] < START
-    if len(np.unique(found.prompts[rows])) < 2:  # as good as never used: nothing is known
+    rows = np.flatnonzero(routes.uses(layer)[:, expert] & prompts[routes.prompts])
+    at_start = routes.positions[rows] < START
+    if len(np.unique(routes.prompts[rows])) < 2:  # as good as never used: nothing is known
         return float(at_start.mean()) if len(rows) else 0.0, Interval(0.0, 1.0), rows
-    return float(at_start.mean()), proportion_interval(at_start, found.prompts[rows], seed=seed), rows
+    return float(at_start.mean()), proportion_interval(at_start, routes.prompts[rows], seed=seed), rows
 
 
 def _over(name: str, score: float, interval: Interval, other: float, of_other: Interval) -> Control:
@@ -247,23 +247,23 @@ def _over(name: str, score: float, interval: Interval, other: float, of_other: I
     return Control(name, other, score - other, gain.low, gain.high)
 
 
-def _choices(subject: Subject, found: Routes, layer: int, most: int = 6) -> tuple[Example, ...]:
+def _choices(subject: Subject, routes: Routes, layer: int, most: int = 6) -> tuple[Example, ...]:
     """Prompts with the experts that a layer chooses at their last token."""
-    last = [int(np.flatnonzero(found.prompts == i)[-1]) for i in range(min(most, len(found.encoded)))]
-    said = [f"L{layer}: experts {', '.join(map(str, found.chosen[layer][row]))}" for row in last]
-    texts = [subject.decode(found.encoded[i]) for i in range(len(last))]
-    return tuple(Example(text, "", choice, True) for text, choice in zip(texts, said, strict=True))
+    last = [int(np.flatnonzero(routes.prompts == i)[-1]) for i in range(min(most, len(routes.encoded)))]
+    choices = [f"L{layer}: experts {', '.join(map(str, routes.chosen[layer][row]))}" for row in last]
+    texts = [subject.decode(routes.encoded[i]) for i in range(len(last))]
+    return tuple(Example(text, "", choice, True) for text, choice in zip(texts, choices, strict=True))
 
 
 def _guessed(
-    subject: Subject, found: Routes, labels: NDArray[Any], guesses: NDArray[Any], looked_at: int = 60
+    subject: Subject, routes: Routes, labels: NDArray[Any], guesses: NDArray[Any], looked_at: int = 60
 ) -> tuple[Example, ...]:
     """Some positions, each as the text up to it, with the expert there and the one that was guessed."""
-    rows = np.unique(np.linspace(0, len(found) - 1, looked_at).astype(int))
+    rows = np.unique(np.linspace(0, len(routes) - 1, looked_at).astype(int))
     texts = []
     for row in rows:
-        ids = found.encoded[found.prompts[row]]
-        after = int((found.prompts == found.prompts[row]).sum() - found.positions[row] - 1)
+        ids = routes.encoded[routes.prompts[row]]
+        after = int((routes.prompts == routes.prompts[row]).sum() - routes.positions[row] - 1)
         texts.append(subject.decode(ids[: len(ids) - after]))
     there, guessed = labels[rows], guesses[rows]
     return some_examples(texts, there.tolist(), guessed.tolist(), there == guessed)

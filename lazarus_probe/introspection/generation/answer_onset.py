@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.generation.completions import Generated, generate
 from lazarus_probe.subject.chat import in_chat
 from lazarus_probe.subject.generate import continuation
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Said:
+class Completion:
     """What a model says to a prompt in one format.
 
     Attributes:
@@ -88,13 +88,20 @@ class Said:
             "token_details": [asdict(token) for token in self.tokens],
         }
 
-    def _repr_html_(self) -> str:
-        rows = [
-            (each.index, each.token_id, repr(each.token), f"{each.probability:.4f}") for each in self.tokens
-        ]
-        return table(
-            f"{self.prompt!r} ({self.format}): {self.generated_text!r}", ("", "id", "token", "p"), rows
+    @property
+    def table(self) -> Table:
+        """The generated tokens, one a row."""
+        columns = (
+            Column("#", width=5, right=True),
+            Column("id", width=6, right=True),
+            Column("p", ".4f", width=6),
+            "token",
         )
+        rows = [(token.index, token.token_id, token.probability, repr(token.token)) for token in self.tokens]
+        return Table(columns, rows, f"{self.prompt!r} ({self.format}): {self.generated_text!r}")
+
+    def _repr_html_(self) -> str:
+        return self.table.html()
 
 
 def expected_of(prompt: str) -> str | None:
@@ -147,7 +154,7 @@ def _written(value: Fraction) -> str | None:
     return text if "e" not in text and Fraction(text) == value else None
 
 
-def said(
+def complete(
     subject: Subject,
     prompts: Sequence[str],
     formats: Sequence[str],
@@ -157,7 +164,7 @@ def said(
     temperature: float = 0.0,
     seed: int = 0,
     check: Callable[[], None] = lambda: None,
-) -> list[Said]:
+) -> list[Completion]:
     """What the model says to each prompt in its format, and where the answer begins.
 
     Args:
@@ -179,7 +186,7 @@ def said(
         in_chat(subject, prompt) if how == "chat" else prompt
         for prompt, how in zip(prompts, formats, strict=True)
     ]
-    found = generate(
+    generated = generate(
         subject,
         inputs,
         max_tokens,
@@ -188,8 +195,8 @@ def said(
         probabilities=True,
         check=check,
     )
-    rows = zip(prompts, formats, inputs, expected, found, strict=True)
-    return [_said(subject, *row) for row in rows]
+    rows = zip(prompts, formats, inputs, expected, generated, strict=True)
+    return [_completion(subject, *row) for row in rows]
 
 
 def formats_of(prompt: str, chat: bool) -> list[tuple[str, str]]:
@@ -204,41 +211,43 @@ def formats_of(prompt: str, chat: bool) -> list[tuple[str, str]]:
     return [(text, how) for how in (("raw", "chat") if chat else ("raw",)) for text in (bare, f"{bare} ")]
 
 
-def _said(
-    subject: Subject, prompt: str, how: str, given: str, expected: str | None, found: Generated
-) -> Said:
-    before = subject.encode(given)
-    ends = _ends(subject, before, found.tokens)
-    place = None if expected is None else onset(found.text, expected)
-    at = None if place is None else next(i for i, end in enumerate(ends) if end > place[0])
+def _completion(
+    subject: Subject, prompt: str, how: str, whole: str, expected: str | None, generated: Generated
+) -> Completion:
+    before = subject.encode(whole)
+    ends = _ends(subject, before, generated.tokens)
+    span = None if expected is None else onset(generated.text, expected)
+    at = None if span is None else next(i for i, end in enumerate(ends) if end > span[0])
     starts = [0, *ends]
-    return Said(
+    return Completion(
         prompt,
         how,
-        given,
+        whole,
         tuple(subject.decode([token]) for token in before),
-        found.text,
+        generated.text,
         tuple(
-            Token(i, token, found.text[starts[i] : starts[i + 1]], chance)
-            for i, (token, chance) in enumerate(zip(found.tokens, found.probabilities or (), strict=True))
+            Token(i, token, generated.text[starts[i] : starts[i + 1]], chance)
+            for i, (token, chance) in enumerate(
+                zip(generated.tokens, generated.probabilities or (), strict=True)
+            )
         ),
-        found.ended,
+        generated.ended,
         expected,
-        None if expected is None else place is not None,
+        None if expected is None else span is not None,
         at,
-        None if expected is None else place is not None and not found.text[: place[0]].strip(),
-        place is not None and place[1] == len(found.text) and not found.ended,
+        None if expected is None else span is not None and not generated.text[: span[0]].strip(),
+        span is not None and span[1] == len(generated.text) and not generated.ended,
     )
 
 
 def _ends(subject: Subject, before: list[int], new: Sequence[int]) -> list[int]:
     """Where in the generated text each token ends; a part of a character ends where the whole one does."""
     whole = continuation(subject, before, list(new)) if new else ""
-    found = []
+    ends = []
     for count in range(1, len(new) + 1):
         text = continuation(subject, before, list(new[:count]))
-        found.append(len(text) if whole.startswith(text) else _common(whole, text))
-    return found
+        ends.append(len(text) if whole.startswith(text) else _common(whole, text))
+    return ends
 
 
 def _common(one: str, two: str) -> int:

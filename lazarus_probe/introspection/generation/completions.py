@@ -11,11 +11,12 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import new_cache
 from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import is_finite, peak, refuse
-from lazarus_probe.subject.generate import continuation, new_cache
+from lazarus_probe.subject.generate import continuation
 from lazarus_probe.sweep.caches import chosen as of_rows
 from lazarus_probe.sweep.caches import replaceable
 from lazarus_probe.tasks.arithmetic import parse_number
@@ -81,7 +82,7 @@ def generate(
         raise ValueError(f"temperature is {temperature}; give 0 for the most probable token, or more")
     encoded = encode_all(subject, prompts)
     draws = _draws(streams if streams is not None else range(len(encoded)), max_tokens, seed)
-    found: dict[int, Generated] = {}
+    completed: dict[int, Generated] = {}
     for indices, tokens in by_length(encoded):
         steps = _Steps(temperature, draws[indices], probabilities, check)
         cache, left = started(subject, tokens, shared)
@@ -90,8 +91,8 @@ def generate(
         )
         with acting:
             rows = _batch(subject, tokens, _chosen(subject, tokens, left, cache, max_tokens, steps), steps)
-        found.update(zip(indices, rows, strict=True))
-    return [found[index] for index in range(len(encoded))]
+        completed.update(zip(indices, rows, strict=True))
+    return [completed[index] for index in range(len(encoded))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +107,8 @@ class _Steps:
 
 def _draws(streams: Sequence[int], max_tokens: int, seed: int) -> NDArray[np.float64]:
     """(N, max_tokens) uniform numbers, a row of its own for every stream."""
-    known = {one: np.random.default_rng((seed, one)).random(max_tokens) for one in set(streams)}
-    return np.stack([known[one] for one in streams]) if len(streams) else np.empty((0, max_tokens))
+    by_stream = {one: np.random.default_rng((seed, one)).random(max_tokens) for one in set(streams)}
+    return np.stack([by_stream[one] for one in streams]) if len(streams) else np.empty((0, max_tokens))
 
 
 def started(subject: Subject, tokens: mx.array, shared: bool) -> tuple[list[Any], mx.array]:
@@ -124,7 +125,7 @@ def started(subject: Subject, tokens: mx.array, shared: bool) -> tuple[list[Any]
     for entry in cache:
         if entry.keys is not None:  # a layer that reads the keys of another one keeps none
             entry.keys, entry.values = (
-                of_rows(each, rows.reshape(-1)) for each in (entry.keys, entry.values)
+                of_rows(array, rows.reshape(-1)) for array in (entry.keys, entry.values)
             )
     return cache, tokens[:, -1:]
 

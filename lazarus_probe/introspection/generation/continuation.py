@@ -9,9 +9,9 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.subject.batches import by_length
 from lazarus_probe.subject.finite import require_finite
-from lazarus_probe.subject.generate import forward
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -59,12 +59,12 @@ def continuation_probability(
         ValueError: no prompts, or as `joined`.
     """
     pairs = [joined(subject, prompt, text) for prompt, text in zip(prompts, continuations, strict=True)]
-    found = np.empty(len(pairs))
+    probabilities = np.empty(len(pairs))
     for indices, tokens in by_length([whole for whole, _ in pairs]):
         log_probs = _log_probs(subject, tokens)
         for row, index in enumerate(indices):
-            found[index] = np.exp(log_probs[row, pairs[index][1] - 1 :].sum())
-    return found
+            probabilities[index] = np.exp(log_probs[row, pairs[index][1] - 1 :].sum())
+    return probabilities
 
 
 def _log_probs(subject: Subject, tokens: mx.array) -> NDArray[Any]:

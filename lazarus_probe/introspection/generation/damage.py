@@ -20,6 +20,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.interventions import Intervention, fitted
 from lazarus_probe.hooks.sites import Site
@@ -29,7 +30,6 @@ from lazarus_probe.statistics import bounded_mean_interval
 from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.subject.finite import require_finite
-from lazarus_probe.subject.generate import forward
 from lazarus_probe.tasks import language
 
 if TYPE_CHECKING:
@@ -69,19 +69,19 @@ def unrelated_prompts(without: Collection[str] = (), seed: int = 0) -> Unrelated
     Raises:
         ValueError: an unknown task, or fewer than two phrasings left.
     """
-    asked = [*language.capitals(), *language.sentiment(), *language.tool_calls(), *language.requests()]
+    examples = [*language.capitals(), *language.sentiment(), *language.tool_calls(), *language.requests()]
     sentences = [example for example in language.english() if example.phrasing == "fixed"]
-    known = {example.task for example in (*asked, *sentences)}
-    if unknown := set(without) - known:
-        raise ValueError(f"unknown tasks {', '.join(sorted(unknown))}; they are {', '.join(sorted(known))}")
+    tasks = {example.task for example in (*examples, *sentences)}
+    if unknown := set(without) - tasks:
+        raise ValueError(f"unknown tasks {', '.join(sorted(unknown))}; they are {', '.join(sorted(tasks))}")
     by_phrasing: dict[str, list[str]] = {}
-    for example in asked:
+    for example in examples:
         if example.task not in without:
             by_phrasing.setdefault(example.phrasing, []).append(example.prompt)
     rng = np.random.default_rng(seed)
     found = {phrasing: prompts[rng.integers(len(prompts))] for phrasing, prompts in by_phrasing.items()}
     if "english" not in without:
-        found |= {each.response: each.response.rpartition(" ")[0] for each in sentences}
+        found |= {sentence.response: sentence.response.rpartition(" ")[0] for sentence in sentences}
     if len(found) < 2:
         raise ValueError(f"{len(found)} phrasings are left without {', '.join(without)}; leave at least two")
     return Unrelated(tuple(found.values()), tuple(found))
@@ -146,10 +146,10 @@ def damage_of_states(
         )
 
     def edits(rows: Sequence[int], _length: int) -> list[Intervention]:
-        given = mx.array(np.asarray(states[np.asarray(rows) % len(states)], dtype=np.float32))[:, None]
+        values = mx.array(np.asarray(states[np.asarray(rows) % len(states)], dtype=np.float32))[:, None]
 
         def put(own: mx.array) -> mx.array:
-            foreign = fitted(given, own, "patch")
+            foreign = fitted(values, own, "patch")
             return foreign if blend == 1 else (blend * foreign + (1 - blend) * own).astype(own.dtype)
 
         return [Intervention(site, put, position, "patch")]
@@ -201,7 +201,7 @@ def damages(
             with acting(rows, batch.shape[1]):
                 moved[number, rows] = total_variation(before, _next_token(subject, batch))
     moved = np.clip(moved, 0, 1)  # rounding puts the distance of two float32 distributions at up to 1 + 1e-6
-    return [_of_moved(each, unrelated.units, seed) for each in moved]
+    return [_of_moved(shift, unrelated.units, seed) for shift in moved]
 
 
 def _of_moved(moved: NDArray[np.float64], units: Sequence[str], seed: int) -> Damage:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lazarus_probe.files.whole_files import write_aside
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.lens.predictions import (
     LayerPredictionResult,
     LayerTransition,
     TokenEvolutionResult,
     TokenPrediction,
 )
+from lazarus_probe.plain import json_text
+from lazarus_probe.tables import Cell, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.residual_contributions import ResidualContribution
@@ -77,52 +76,52 @@ class AnalysisResult:
     def decision_layer(self) -> int | None:
         """The first captured layer that is confident of the token the model ends with; None if none is."""
         final = self.final_prediction[0].token_id
-        found = (
+        layers = (
             layer.layer_idx
             for layer in self.layer_predictions
             if layer.is_confident and layer.predictions[0].token_id == final
         )
-        return next(found, None)
+        return next(layers, None)
 
     @property
     def max_kl_transition(self) -> LayerTransition | None:
         """The transition of the largest KL divergence."""
-        return max(self.layer_transitions, key=lambda each: each.kl_divergence, default=None)
+        return max(self.layer_transitions, key=lambda transition: transition.kl_divergence, default=None)
 
     @property
     def significant_transitions(self) -> list[LayerTransition]:
         """The transitions of a Jensen-Shannon divergence above 0.1 nats."""
-        return [each for each in self.layer_transitions if each.is_significant]
+        return [transition for transition in self.layer_transitions if transition.is_significant]
 
     @property
     def attention_dominant_layers(self) -> list[int]:
         """Layers whose attention writes more into the residual stream than their MLP."""
-        return [each.layer_idx for each in self.residual_contributions if each.attention_fraction > 0.5]
+        return [layer.layer_idx for layer in self.residual_contributions if layer.attention_fraction > 0.5]
 
     @property
     def ffn_dominant_layers(self) -> list[int]:
         """Layers whose MLP writes more into the residual stream than their attention."""
-        return [each.layer_idx for each in self.residual_contributions if each.ffn_fraction > 0.5]
+        return [layer.layer_idx for layer in self.residual_contributions if layer.ffn_fraction > 0.5]
 
     @property
     def max_attention_layer(self) -> int | None:
         """The layer whose attention writes most."""
-        found = max(self.residual_contributions, key=lambda each: each.attention_norm, default=None)
-        return None if found is None else found.layer_idx
+        largest = max(self.residual_contributions, key=lambda layer: layer.attention_norm, default=None)
+        return None if largest is None else largest.layer_idx
 
     @property
     def max_ffn_layer(self) -> int | None:
         """The layer whose MLP writes most."""
-        found = max(self.residual_contributions, key=lambda each: each.ffn_norm, default=None)
-        return None if found is None else found.layer_idx
+        largest = max(self.residual_contributions, key=lambda layer: layer.ffn_norm, default=None)
+        return None if largest is None else largest.layer_idx
 
     def as_data(self) -> dict[str, Any]:
         """All of it as plain data."""
         data = asdict(self)
         del data["model_id"]
         for kind in ("layer_predictions", "layer_transitions", "token_evolutions"):
-            for each, row in zip(getattr(self, kind), data[kind], strict=True):
-                row.update({name: getattr(each, name) for name in DERIVED[kind]})
+            for item, row in zip(getattr(self, kind), data[kind], strict=True):
+                row.update({name: getattr(item, name) for name in DERIVED[kind]})
         names = ("predicted_token", "predicted_probability", "decision_layer")
         return {**data, **{name: getattr(self, name) for name in names}}
 
@@ -132,8 +131,7 @@ class AnalysisResult:
         Raises:
             OSError: the file cannot be written.
         """
-        text = json.dumps(_finite(self.as_data()), indent=2, ensure_ascii=False, allow_nan=False)
-        write_aside(Path(path), text + "\n")
+        write_aside(Path(path), json_text(self.as_data()) + "\n")
 
     def to_display(self) -> str:
         """All of it as text."""
@@ -142,11 +140,12 @@ class AnalysisResult:
     def _repr_html_(self) -> str:
         """A row a layer, its most probable tokens shaded by their probability."""
         rows = [
-            [layer.layer_idx, *(_cell(each) for each in layer.predictions)]
+            [layer.layer_idx, *(_cell(prediction) for prediction in layer.predictions)]
             for layer in self.layer_predictions
         ]
         top = len(self.layer_predictions[0].predictions) if rows else 0
-        return table(f"Logit lens: {self.prompt!r}", ["layer", *(f"top {k + 1}" for k in range(top))], rows)
+        columns = ["layer", *(f"top {k + 1}" for k in range(top))]
+        return Table(columns, rows, f"Logit lens: {self.prompt!r}").html()
 
 
 DERIVED = {
@@ -156,17 +155,12 @@ DERIVED = {
 }
 
 
-def _finite(value: Any) -> Any:
-    """Data for JSON, which has no infinity: null stands for it."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _cell(each: TokenPrediction) -> Cell:
-    return Cell(repr(each.token), f"{each.probability:.4f}, token {each.token_id}", each.probability)
+def _cell(prediction: TokenPrediction) -> Cell:
+    return Cell(
+        repr(prediction.token),
+        f"{prediction.probability:.4f}, token {prediction.token_id}",
+        prediction.probability,
+    )
 
 
 def _lines(result: AnalysisResult) -> Iterator[str]:
@@ -190,8 +184,8 @@ def _lines(result: AnalysisResult) -> Iterator[str]:
         yield from _contributions(result)
 
 
-def _prediction(each: TokenPrediction) -> str:
-    return f"  {each.probability:.4f} {_bar(each.probability, FINAL_WIDTH)}{each.token!r}"
+def _prediction(prediction: TokenPrediction) -> str:
+    return f"  {prediction.probability:.4f} {_bar(prediction.probability, FINAL_WIDTH)}{prediction.token!r}"
 
 
 def _layer(layer: LayerPredictionResult) -> str:
@@ -207,38 +201,44 @@ def _decision(result: AnalysisResult) -> str:
     return f"  Decision layer: L{result.decision_layer} (the first that is confident of the final token)"
 
 
-def _evolution(each: TokenEvolutionResult) -> Iterator[str]:
-    yield f"Token {each.token!r}:"
+def _evolution(evolution: TokenEvolutionResult) -> Iterator[str]:
+    yield f"Token {evolution.token!r}:"
     name = "Becomes"
-    if len(each.pieces) > 1:
-        pieces = ", ".join(map(repr, each.pieces))
-        yield f"  {len(each.pieces)} tokens ({pieces}); followed is the first, {each.pieces[0]!r}"
-        name = f"{each.pieces[0]!r} becomes"
-    for layer, probability in each.layer_probabilities.items():
+    if len(evolution.pieces) > 1:
+        pieces = ", ".join(map(repr, evolution.pieces))
+        yield f"  {len(evolution.pieces)} tokens ({pieces}); followed is the first, {evolution.pieces[0]!r}"
+        name = f"{evolution.pieces[0]!r} becomes"
+    for layer, probability in evolution.layer_probabilities.items():
         bar = _bar(probability, EVOLUTION_WIDTH) or " "
-        yield f"  Layer {layer:>2}: {probability:.4f} {bar}(rank {each.layer_ranks[layer]})"
-    yield _emergence(each, name)
+        yield f"  Layer {layer:>2}: {probability:.4f} {bar}(rank {evolution.layer_ranks[layer]})"
+    yield _emergence(evolution, name)
 
 
-def _emergence(each: TokenEvolutionResult, name: str) -> str:
-    if each.emergence_layer is None:
+def _emergence(evolution: TokenEvolutionResult, name: str) -> str:
+    if evolution.emergence_layer is None:
         return "  --> Never top-1"
-    text = f"  --> {name} top-1 at layer {each.emergence_layer}"
-    if each.stable_layer == each.emergence_layer:
+    text = f"  --> {name} top-1 at layer {evolution.emergence_layer}"
+    if evolution.stable_layer == evolution.emergence_layer:
         return text
     return text + (
-        ", and does not stay so" if each.stable_layer is None else f", and stays so from {each.stable_layer}"
+        ", and does not stay so"
+        if evolution.stable_layer is None
+        else f", and stays so from {evolution.stable_layer}"
     )
 
 
 def _transitions(result: AnalysisResult) -> Iterator[str]:
     yield "\n=== Layer Transitions (nats) ==="
     tops = {layer.layer_idx: layer.top_token for layer in result.layer_predictions}
-    for each in result.layer_transitions:
-        change = f"{tops[each.from_layer]!r} -> {tops[each.to_layer]!r}" if each.top_token_changed else "same"
+    for transition in result.layer_transitions:
+        change = (
+            f"{tops[transition.from_layer]!r} -> {tops[transition.to_layer]!r}"
+            if transition.top_token_changed
+            else "same"
+        )
         yield (
-            f"  Layer {each.from_layer:>2} -> {each.to_layer:>2}: KL {each.kl_divergence:.4f}, "
-            f"JS {each.js_divergence:.4f}, top token {change}"
+            f"  Layer {transition.from_layer:>2} -> {transition.to_layer:>2}: KL {transition.kl_divergence:.4f}, "
+            f"JS {transition.js_divergence:.4f}, top token {change}"
         )
     if largest := result.max_kl_transition:
         yield (
@@ -249,11 +249,11 @@ def _transitions(result: AnalysisResult) -> Iterator[str]:
 
 def _contributions(result: AnalysisResult) -> Iterator[str]:
     yield "\n=== Residual Contributions (norms at the last position) ==="
-    for each in result.residual_contributions:
+    for layer in result.residual_contributions:
         yield (
-            f"  Layer {each.layer_idx:>2}: attention {each.attention_norm:.3f} ({each.attention_fraction:.0%}), "
-            f"MLP {each.ffn_norm:.3f} ({each.ffn_fraction:.0%}), both {each.total_norm:.3f}, "
-            f"stream before {each.resid_norm:.3f}"
+            f"  Layer {layer.layer_idx:>2}: attention {layer.attention_norm:.3f} ({layer.attention_fraction:.0%}), "
+            f"MLP {layer.ffn_norm:.3f} ({layer.ffn_fraction:.0%}), both {layer.total_norm:.3f}, "
+            f"stream before {layer.resid_norm:.3f}"
         )
 
 

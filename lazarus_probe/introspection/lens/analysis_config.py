@@ -92,8 +92,8 @@ class AnalysisConfig:
                 return sorted({0, last})
             case LayerStrategy.EVENLY_SPACED:
                 return sorted({*range(0, num_layers, self.layer_step), last})
-        asked = list(self.custom_layers or ())
-        for layer in asked:
+        requested = list(self.custom_layers or ())
+        for layer in requested:
             if not -num_layers <= layer < num_layers:
                 raise IndexError(f"custom_layers: there is no layer {layer}; the model has 0 to {last}")
-        return sorted({layer % num_layers for layer in asked})
+        return sorted({layer % num_layers for layer in requested})

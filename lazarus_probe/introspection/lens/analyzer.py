@@ -204,12 +204,12 @@ class ModelAnalyzer:
         read = list(dict.fromkeys([*layers, subject.num_layers - 1]))
         sites = [*map(resid_post, read), *(parts.sites if parts else ())]
         with self.edited(interventions):
-            found = collect(subject, encoded, sites)
+            activations = collect(subject, encoded, sites)
         for row, (prompt, ids) in enumerate(zip(prompts, encoded, strict=True)):
-            resid = np.stack([found[resid_post(layer)][row] for layer in read])[:, None]
+            resid = np.stack([activations[resid_post(layer)][row] for layer in read])[:, None]
             log_probs = dict(zip(read, log_probs_of(subject, resid), strict=True))
             text = prompt if isinstance(prompt, str) else token_text(subject, ids)
-            added = parts.of(found, row) if parts else []
+            added = parts.of(activations, row) if parts else []
             yield described(subject, text, ids, layers, log_probs, tracked, config, added), log_probs
 
     @contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import hooked
-from lazarus_probe.introspection.generation.answer_onset import Said, onset, said
+from lazarus_probe.introspection.generation.answer_onset import Completion, complete, onset
 from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
 from lazarus_probe.introspection.lens.lens_analysis import evolution_of, log_probs_of, tracked_token
 from lazarus_probe.introspection.lens.predictions import TokenEvolutionResult
@@ -76,29 +76,29 @@ def answer_emergence(
     subject = analyzer.subject
     sites = [resid_post(layer) for layer in range(subject.num_layers)]
     with analyzer.edited(interventions), hooked(subject, sites, positions="last") as captures:
-        [found] = said(subject, [prompt], ["raw"], [None], max_tokens=max_tokens)
+        [completion] = complete(subject, [prompt], ["raw"], [None], max_tokens=max_tokens)
     # Looked for in the whole answer: a number may begin in the prefix and go on after it.
-    place = onset(prefix + found.generated_text, expected)
-    at, evolution = _token_at(found, None if place is None else place[0] - len(prefix)), None
+    span = onset(prefix + completion.generated_text, expected)
+    at, evolution = _token_at(completion, None if span is None else span[0] - len(prefix)), None
     if at is not None:
         # Every call of the model chose one token: what it saw at call `at` is where the answer begins.
         seen = [np.array(captures.calls(site)[at].astype(mx.float32))[0] for site in sites]
-        tracked = tracked_token(subject, found.tokens[at].token_id)
+        tracked = tracked_token(subject, completion.tokens[at].token_id)
         evolution = evolution_of(tracked, dict(enumerate(log_probs_of(subject, np.stack(seen)))))
     return AnswerEmergence(
         expected,
-        found.generated_text,
-        tuple(token.token for token in found.tokens),
+        completion.generated_text,
+        tuple(token.token for token in completion.tokens),
         at,
-        place is not None and at is None,
-        place is not None and place[1] == len(prefix + found.generated_text) and not found.ended,
+        span is not None and at is None,
+        span is not None and span[1] == len(prefix + completion.generated_text) and not completion.ended,
         evolution,
     )
 
 
-def _token_at(found: Said, place: int | None) -> int | None:
+def _token_at(completion: Completion, character: int | None) -> int | None:
     """The generated token that a character of the generated text is in; None for one before it."""
-    if place is None or place < 0:
+    if character is None or character < 0:
         return None
-    ends = accumulate(len(token.token) for token in found.tokens)
-    return next((index for index, end in enumerate(ends) if end > place), None)
+    ends = accumulate(len(token.token) for token in completion.tokens)
+    return next((index for index, end in enumerate(ends) if end > character), None)

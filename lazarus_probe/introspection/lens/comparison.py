@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.lens.analysis import AnalysisResult
 from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig
 from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
 from lazarus_probe.introspection.lens.divergence import js_divergence, kl_divergence
 from lazarus_probe.introspection.lens.lens_analysis import predictions
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -62,10 +62,10 @@ class ComparisonResult:
         """As plain data."""
         return {
             "prompt": self.prompt,
-            "models": [{"model": each.model_id, **each.as_data()} for each in self.results],
+            "models": [{"model": part.model_id, **part.as_data()} for part in self.results],
             "same_tokens": self.same_tokens,
             "same_top_token": self.same_top_token,
-            "layer_divergences": [asdict(each) for each in self.layer_divergences],
+            "layer_divergences": [asdict(part) for part in self.layer_divergences],
             "final_kl": self.final_kl,
             "final_js": self.final_js,
         }
@@ -73,17 +73,21 @@ class ComparisonResult:
     @property
     def same_top_token(self) -> bool:
         """Whether both predict the same text next."""
-        first, second = (each.predicted_token for each in self.results)
+        first, second = (result.predicted_token for result in self.results)
         return first == second if self.same_tokens else first.strip() == second.strip()
 
-    def _repr_html_(self) -> str:
+    def table(self, top: int | None = None) -> Table:
+        """The next-token predictions of each model, the `top` most probable; all that were read by default."""
         rows = [
-            (each.model_id, repr(each.predicted_token), f"{each.predicted_probability:.4f}")
-            for each in self.results
+            (result.model_id if not rank else "", repr(prediction.token), prediction.probability)
+            for result in self.results
+            for rank, prediction in enumerate(result.final_prediction[:top])
         ]
-        return table(
-            f"{self.prompt!r}: JS {self.final_js:.4f} nats", ("model", "top token", "probability"), rows
-        )
+        columns = ("Model", "Top token", Column("Prob", ".4f"))
+        return Table(columns, rows, f"{self.prompt!r}: JS {self.final_js:.4f} nats")
+
+    def _repr_html_(self) -> str:
+        return self.table(1).html()
 
 
 def compare_models(
@@ -104,7 +108,7 @@ def compare_models(
     same = _same_tokens(first.subject, second.subject)
     depth = first.subject.num_layers if first.subject.num_layers == second.subject.num_layers else None
     pairs = zip(first.readings(prompts, config), second.readings(prompts, config), strict=True)
-    found = []
+    comparisons = []
     for (one, log_p), (other, log_q) in pairs:
         layers = one.captured_layers if same and depth else []
         by_layer = [LayerDivergence(layer, *_both(log_p[layer], log_q[layer])) for layer in layers]
@@ -113,8 +117,8 @@ def compare_models(
             final_kl, final_js = _both(last_p, last_q)
         else:
             final_kl, final_js = None, js_divergence(*_by_text(first.subject, second.subject, last_p, last_q))
-        found.append(ComparisonResult(one.prompt, (one, other), same, by_layer, final_kl, final_js))
-    return found
+        comparisons.append(ComparisonResult(one.prompt, (one, other), same, by_layer, final_kl, final_js))
+    return comparisons
 
 
 def _both(log_p: NDArray[Any], log_q: NDArray[Any]) -> tuple[float, float]:
@@ -134,18 +138,18 @@ def _by_text(
     """Log probabilities of the same texts under both: those most probable under either, and all others as one."""
     tops = [_texts(first, log_p), _texts(second, log_q)]
     texts = sorted({*tops[0], *tops[1]})
-    found = []
+    log_probs = []
     for top in tops:
-        known = np.array([top.get(text, 0.0) for text in texts])
+        probabilities = np.array([top.get(text, 0.0) for text in texts])
         with np.errstate(divide="ignore"):
-            found.append(np.log(np.append(known, max(0.0, 1 - known.sum()))))
-    return found[0], found[1]
+            log_probs.append(np.log(np.append(probabilities, max(0.0, 1 - probabilities.sum()))))
+    return log_probs[0], log_probs[1]
 
 
 def _texts(subject: Subject, log_probs: NDArray[Any]) -> dict[str, float]:
     """The probability of the most probable tokens, by text; spaces around it differ between tokenizers."""
-    found: dict[str, float] = {}
-    for each in predictions(subject, log_probs, MATCHED_BY_TEXT):
-        text = each.token.strip() or each.token
-        found[text] = found.get(text, 0.0) + each.probability
-    return found
+    probabilities: dict[str, float] = {}
+    for prediction in predictions(subject, log_probs, MATCHED_BY_TEXT):
+        text = prediction.token.strip() or prediction.token
+        probabilities[text] = probabilities.get(text, 0.0) + prediction.probability
+    return probabilities

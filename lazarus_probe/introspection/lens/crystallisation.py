@@ -88,7 +88,7 @@ def _reading(log_probs: Iterable[NDArray[np.float32]], targets: Sequence[Sequenc
         best = row[:, tokens].max(axis=1)
         mass = np.exp(row[:, tokens].astype(np.float64)).sum(axis=1)
         parts.append((np.minimum(mass, 1), (row > best[:, None]).sum(axis=1), row.argmax(axis=1)))
-    return Reading(*(np.stack(each) for each in zip(*parts, strict=True)))
+    return Reading(*(np.stack(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def crystallisation(
@@ -164,8 +164,8 @@ def not_yet(
 
     Arguments are those of `crystallisation`.
     """
-    found = read_tokens(subject, prompts, targets)
-    reached = found.reached("rank", top)
+    lens = read_tokens(subject, prompts, targets)
+    reached = lens.reached("rank", top)
     return rate(
         f"top-{top} rate of the lens",
         reached[:, layer],
@@ -174,7 +174,7 @@ def not_yet(
         positive=["last_layer"],
         seed=seed,
         details={"layer": layer},
-        **_kept(subject, prompts, targets, found, layer),
+        **_kept(subject, prompts, targets, lens, layer),
         curves=(_curve("score", reached),),
     )
 
@@ -182,23 +182,23 @@ def not_yet(
 def _others(targets: Sequence[Sequence[int]], rng: np.random.Generator) -> list[Sequence[int]]:
     """For each prompt the tokens of another one, drawn among those that share none with its own."""
     distinct = [list(tokens) for tokens in dict.fromkeys(tuple(tokens) for tokens in targets)]
-    found: list[Sequence[int]] = []
+    others: list[Sequence[int]] = []
     for tokens in targets:
         free = [other for other in distinct if not set(other) & set(tokens)]
         if not free:
             raise ValueError("every prompt has the same tokens: there is no other to compare them with")
-        found.append(free[rng.integers(len(free))])
-    return found
+        others.append(free[rng.integers(len(free))])
+    return others
 
 
 def _kept(
-    subject: Subject, prompts: Sequence[Prompt], targets: Sequence[Sequence[int]], found: Reading, layer: int
+    subject: Subject, prompts: Sequence[Prompt], targets: Sequence[Sequence[int]], lens: Reading, layer: int
 ) -> dict[str, Any]:
-    said = found.said[:, layer]
-    right = [token in tokens for token, tokens in zip(said.tolist(), targets, strict=True)]
+    top_tokens = lens.said[:, layer]
+    right = [token in tokens for token, tokens in zip(top_tokens.tolist(), targets, strict=True)]
     named = [subject.decode([tokens[0]]) for tokens in targets]
-    texts = [each if isinstance(each, str) else subject.decode(each) for each in prompts]
-    shown = some_examples(texts, named, [subject.decode([token]) for token in said.tolist()], right)
+    texts = [prompt if isinstance(prompt, str) else subject.decode(prompt) for prompt in prompts]
+    shown = some_examples(texts, named, [subject.decode([token]) for token in top_tokens.tolist()], right)
     return {"tokens": sum(map(len, encode_all(subject, prompts))), "examples": shown}
 
 

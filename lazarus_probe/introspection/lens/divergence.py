@@ -16,19 +16,19 @@ def entropy(log_probs: NDArray[Any]) -> float:
 
 def kl_divergence(log_p: NDArray[Any], log_q: NDArray[Any]) -> float:
     """KL(p || q) of two distributions (V,); infinite where q rules out what p does not."""
-    log_p, log_q = (np.asarray(each, np.float64) for each in (log_p, log_q))
+    log_p, log_q = (np.asarray(values, np.float64) for values in (log_p, log_q))
     with np.errstate(invalid="ignore"):  # -inf minus -inf, where p is 0
         return max(0.0, _expected(log_p, log_p - log_q))
 
 
 def js_divergence(log_p: NDArray[Any], log_q: NDArray[Any]) -> float:
     """Jensen-Shannon divergence of two distributions (V,): at most log 2 (Lin 1991)."""
-    log_p, log_q = (np.asarray(each, np.float64) for each in (log_p, log_q))
+    log_p, log_q = (np.asarray(values, np.float64) for values in (log_p, log_q))
     middle = np.logaddexp(log_p, log_q) - np.log(2)
     return (kl_divergence(log_p, middle) + kl_divergence(log_q, middle)) / 2
 
 
 def _expected(log_p: NDArray[Any], values: NDArray[Any]) -> float:
     p = np.exp(log_p)
-    there = p > 0
-    return float(np.sum(p[there] * values[there]))
+    positive = p > 0
+    return float(np.sum(p[positive] * values[positive]))

@@ -54,30 +54,30 @@ def late_loss(
     ours, theirs = (_answer_by_layer(model, prompts, answers) for model in (subject, base))
     foreign = _answer_by_layer(subject, prompts, [answers[-1], *answers[:-1]])
     (fall, best), (of_base, base_best), (of_other, _) = (
-        _fall(each, confirming) for each in (ours, theirs, foreign)
+        _fall(probabilities, confirming) for probabilities in (ours, theirs, foreign)
     )
-    kept = units[confirming]
-    interval = paired_interval(fall, kept, seed=seed)
-    said = [f"{p:.2f} after L{best}, {q:.2f} at the end" for p, q in ours[:, [best, -1]]]
+    confirmed = units[confirming]
+    interval = paired_interval(fall, confirmed, seed=seed)
+    outputs = [f"{p:.2f} after L{best}, {q:.2f} at the end" for p, q in ours[:, [best, -1]]]
     return Measurement(
         score=float(fall.mean()),
         low=interval.low,
         high=interval.high,
         n=len(fall),
-        groups=len(np.unique(kept)),
+        groups=len(np.unique(confirmed)),
         unit="answer probability lost by the last layer",
         controls=(
-            paired_control("base", fall, of_base, kept, seed, bound=2),
-            paired_control("other_answer", fall, of_other, kept, seed, bound=2),
+            paired_control("base", fall, of_base, confirmed, seed, bound=2),
+            paired_control("other_answer", fall, of_other, confirmed, seed, bound=2),
         ),
-        p=sign_flip(fall, kept, seed=seed, alternative="greater"),
+        p=sign_flip(fall, confirmed, seed=seed, alternative="greater"),
         seed=seed,
         details={
             "layer": best,
             "base": {"name": base.name, "fingerprint": base.fingerprint, "layer": base_best},
         },
         tokens=sum(len(subject.encode(prompt)) for prompt in prompts),
-        examples=some_examples(prompts, answers, said, ours[:, best] > ours[:, -1]),
+        examples=some_examples(prompts, answers, outputs, ours[:, best] > ours[:, -1]),
         curves=(_curve("score", ours[confirming]), _curve("base", theirs[confirming])),
         floor=-1.0,
     )

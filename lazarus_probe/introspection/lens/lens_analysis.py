@@ -77,8 +77,8 @@ def predictions(subject: Subject, log_probs: NDArray[Any], top_k: int) -> list[T
     ids = np.flatnonzero(log_probs >= at_least)
     ids = ids[np.argsort(-log_probs[ids], kind="stable")][:k]
     return [
-        TokenPrediction(token_text(subject, [token]), token, float(np.exp(log_probs[token])), place + 1)
-        for place, token in enumerate(ids.tolist())
+        TokenPrediction(token_text(subject, [token]), token, float(np.exp(log_probs[token])), rank + 1)
+        for rank, token in enumerate(ids.tolist())
     ]
 
 
@@ -112,8 +112,10 @@ def described(
         captured_layers=list(layers),
         final_prediction=predictions(subject, log_probs[subject.num_layers - 1], config.top_k),
         layer_predictions=[_layer(subject, layer, read, config) for layer, read in chosen.items()],
-        layer_transitions=_transitions(chosen) if config.compute_transitions else [],
-        token_evolutions=[evolution_of(each, chosen) for each in tracked],
+        layer_transitions=[_transition(*pair, chosen) for pair in pairwise(layers)]
+        if config.compute_transitions
+        else [],
+        token_evolutions=[evolution_of(tracked_token, chosen) for tracked_token in tracked],
         residual_contributions=contributions,
         model_id=subject.name,
     )
@@ -122,16 +124,11 @@ def described(
 def _layer(
     subject: Subject, layer: int, log_probs: NDArray[Any], config: AnalysisConfig
 ) -> LayerPredictionResult:
-    found = predictions(subject, log_probs, config.top_k)
+    tops = predictions(subject, log_probs, config.top_k)
     if not config.compute_entropy:
-        return LayerPredictionResult(layer, found)
+        return LayerPredictionResult(layer, tops)
     spread = entropy(log_probs)
-    return LayerPredictionResult(layer, found, spread, spread / float(np.log(len(log_probs))))
-
-
-def _transitions(log_probs: Mapping[int, NDArray[Any]]) -> list[LayerTransition]:
-    layers = list(log_probs)
-    return [_transition(*pair, log_probs) for pair in pairwise(layers)]
+    return LayerPredictionResult(layer, tops, spread, spread / float(np.log(len(log_probs))))
 
 
 def _transition(before: int, after: int, log_probs: Mapping[int, NDArray[Any]]) -> LayerTransition:

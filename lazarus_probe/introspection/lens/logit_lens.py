@@ -88,8 +88,8 @@ def logit_lens(
     sites = [resolve(resid_post(layer), subject.anatomy) for layer in wanted]
     if not sites:
         raise ValueError("no layers to read; leave `layers` out for all of them")
-    found = collect(subject, prompts, sites, at=position)  # type: ignore[arg-type]
-    resid = np.stack([found[site] for site in sites], axis=1)
+    activations = collect(subject, prompts, sites, at=position)  # type: ignore[arg-type]
+    resid = np.stack([activations[site] for site in sites], axis=1)
     count, depth, *width = resid.shape
     log_probs = read_states(subject, resid.reshape(count * depth, *width)).reshape(count, depth, -1)
     return LensResult(log_probs, tuple(_layer(site) for site in sites))

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 CONFIDENT = 0.3  # normalised entropy below which a layer is called confident
 SIGNIFICANT = 0.1  # Jensen-Shannon divergence, in nats, above which a transition is called significant
@@ -106,9 +102,9 @@ class TokenEvolutionResult:
     @property
     def stable_layer(self) -> int | None:
         """The captured layer from which on it is the top token up to the last captured one."""
-        found = None
+        stable = None
         for layer, rank in reversed(self.layer_ranks.items()):
             if rank != 1:
                 break
-            found = layer
-        return found
+            stable = layer
+        return stable

@@ -37,12 +37,12 @@ def own_embedding_scale(subject: Subject) -> float:
         ValueError: the first layer is given something else than scaled embeddings.
     """
     tokens = mx.arange(1, 5)[None] % subject.anatomy.vocab_size
-    given: Any = np.array(trace(subject, tokens, "resid_pre.0")["resid_pre.0"].astype(mx.float32))
+    resid_pre: Any = np.array(trace(subject, tokens, "resid_pre.0")["resid_pre.0"].astype(mx.float32))
     # Called on its own: some models scale in place what it returned, and with it what was captured there.
     embedded: Any = np.array(subject.anatomy.embedding(tokens).astype(mx.float32))
-    if embedded.shape == given.shape:
-        factor = float((embedded * given).sum() / (embedded * embedded).sum())
-        if np.abs(given - factor * embedded).max() <= 1e-2 * np.abs(given).max():
+    if embedded.shape == resid_pre.shape:
+        factor = float((embedded * resid_pre).sum() / (embedded * embedded).sum())
+        if np.abs(resid_pre - factor * embedded).max() <= 1e-2 * np.abs(resid_pre).max():
             return factor
     raise ValueError(
         f"the first layer of {subject.name} is given more than scaled embeddings; leave embedding_scale out"

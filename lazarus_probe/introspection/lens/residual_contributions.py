@@ -57,27 +57,29 @@ class Decomposition:
     @property
     def sites(self) -> list[Site]:
         """What `of` needs to be given."""
-        found = [Site("resid_pre", layer) for layer in self.layers]
-        return found + [Site(_kind(term), layer) for layer in self.layers for term in self._terms(layer)]
+        chosen = [Site("resid_pre", layer) for layer in self.layers]
+        return chosen + [Site(_kind(term), layer) for layer in self.layers for term in self._terms(layer)]
 
-    def of(self, found: Mapping[Site, NDArray[Any]], row: int) -> list[ResidualContribution]:
+    def of(self, activations: Mapping[Site, NDArray[Any]], row: int) -> list[ResidualContribution]:
         """The contributions at the position that row `row` of the values (N, D) by site was read at."""
-        return [self._of_layer(found, row, layer) for layer in self.layers]
+        return [self._of_layer(activations, row, layer) for layer in self.layers]
 
     def _terms(self, layer: int) -> list[str]:
         return [term for term in self.sums[layer].terms if term != "resid_pre"]
 
-    def _of_layer(self, found: Mapping[Site, NDArray[Any]], row: int, layer: int) -> ResidualContribution:
-        resid = found[Site("resid_pre", layer)][row]
+    def _of_layer(
+        self, activations: Mapping[Site, NDArray[Any]], row: int, layer: int
+    ) -> ResidualContribution:
+        resid = activations[Site("resid_pre", layer)][row]
         attention, ffn = np.zeros(resid.shape), np.zeros(resid.shape)
         for term in self._terms(layer):
-            value = self._added(term, layer, found[Site(_kind(term), layer)][row])
+            value = self._added(term, layer, activations[Site(_kind(term), layer)][row])
             if _kind(term) == "mlp_out":
                 ffn = ffn + value
             else:
                 attention = attention + value
         a, f, both, before = (
-            float(np.linalg.norm(each)) for each in (attention, ffn, attention + ffn, resid)
+            float(np.linalg.norm(vector)) for vector in (attention, ffn, attention + ffn, resid)
         )
         share = a / (a + f) if a + f else 0.0
         return ResidualContribution(layer, a, f, both, share, 1 - share, before)

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.statistics.intervals import Interval, wilson
 from lazarus_probe.subject.relative_depth import layer_at
 from lazarus_probe.subject.subject import Subject
+from lazarus_probe.tables import Cell, Column, Table
 
 DEPTH = 0.55
 
@@ -74,18 +74,18 @@ class TargetLens:
 
     def summary(self, layer: int | None = None) -> dict[str, dict[str, Any]]:
         """By target after a layer: prompts that have it on top, of how many, the interval, and its mean probability."""
-        found = {}
+        by_target = {}
         for which, target in enumerate(self.targets):
             count, interval = self.on_top(target, layer)
             mean = float(self.probs[:, self._at(layer), which].mean())
-            found[target] = {
+            by_target[target] = {
                 "top": count,
                 "n": len(self.prompts),
                 "low": interval.low,
                 "high": interval.high,
                 "mean_prob": mean,
             }
-        return found
+        return by_target
 
     def as_data(self) -> dict[str, Any]:
         """Plain data: the published keys first."""
@@ -103,27 +103,29 @@ class TargetLens:
             },
         }
 
-    def _repr_html_(self) -> str:
+    @property
+    def table(self) -> Table:
+        """Prompts by targets, after the layer that is reported on."""
         rows = [
             [
-                each["prompt"],
-                Cell(each["top_token"], f"{each['top_prob']:.4f}", each["top_prob"]),
+                repr(row["prompt"]),
+                Cell(repr(row["top_token"]), shade=row["top_prob"]),
+                row["top_prob"],
                 *(
-                    Cell(f"{prob:.4f}", f"rank {each['target_ranks'][name]}", prob)
-                    for name, prob in each["target_probs"].items()
+                    Cell(f"{probability:.4f} (rank {row['target_ranks'][target]})", shade=probability)
+                    for target, probability in row["target_probs"].items()
                 ),
             ]
-            for each in self.results()
+            for row in self.results()
         ]
-        return table(f"logit lens after layer {self.layer}", ["prompt", "top token", *self.targets], rows)
+        columns = [Column("Prompt"), Column("Top token"), Column("Prob", ".4f"), *map(Column, self.targets)]
+        return Table(columns, rows, f"logit lens after layer {self.layer}")
+
+    def _repr_html_(self) -> str:
+        return self.table.html()
 
     def _at(self, layer: int | None) -> int:
         return self.layers.index(self.layer if layer is None else layer)
-
-
-def default_layer(num_layers: int) -> int:
-    """The layer at 55% of the depth."""
-    return layer_at(DEPTH, num_layers)
 
 
 def target_lens(
@@ -146,24 +148,24 @@ def target_lens(
         ValueError: no prompts, or a target that is not one token (the message names a form that is).
         IndexError: a layer that the model does not have.
     """
-    chosen = default_layer(subject.num_layers) if layer is None else layer
+    chosen = layer_at(DEPTH, subject.num_layers) if layer is None else layer
     words = list(dict.fromkeys(targets))
     ids = [subject.single_token(word) for word in words]
-    found = logit_lens(subject, prompts, sorted({chosen, *layers}))
-    at = found.top_tokens(1)[..., 0]
+    lens = logit_lens(subject, prompts, sorted({chosen, *layers}))
+    at = lens.top_tokens(1)[..., 0]
     shape = (*at.shape, 0)
     return TargetLens(
         model=subject.name,
         num_layers=subject.num_layers,
         layer=chosen % subject.num_layers,
-        layers=found.layers,
+        layers=lens.layers,
         prompts=tuple(prompts),
         targets=tuple(words),
         token_ids=tuple(ids),
         top_tokens=tuple(tuple(subject.decode([token]) for token in row) for row in at.tolist()),
-        top_probs=np.exp(found.log_probs.max(axis=-1)).astype(np.float64),
-        probs=np.stack([found.probability(token) for token in ids], axis=-1) if ids else np.zeros(shape),
-        ranks=np.stack([found.rank(token) + 1 for token in ids], axis=-1)
+        top_probs=np.exp(lens.log_probs.max(axis=-1)).astype(np.float64),
+        probs=np.stack([lens.probability(token) for token in ids], axis=-1) if ids else np.zeros(shape),
+        ranks=np.stack([lens.rank(token) + 1 for token in ids], axis=-1)
         if ids
         else np.zeros(shape, np.int64),
     )

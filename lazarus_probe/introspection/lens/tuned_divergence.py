@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import numpy as np
 
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.lens.logit_lens import tail_log_probs
 from lazarus_probe.introspection.lens.tuned_lens import TunedLens, divergences, residuals
 from lazarus_probe.statistics import cluster_bootstrap_means
+from lazarus_probe.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.statistics import Interval
@@ -71,23 +71,30 @@ class HeldOut:
             ],
         }
 
-    def _repr_html_(self) -> str:
+    def table(self, untrained: HeldOut | None = None) -> Table:
+        """Divergences by layer: plain and tuned lens and the gain; and both lenses on an untrained model."""
+        columns = (
+            Column("Layer"),
+            Column("Plain", ".3f", width=7),
+            Column("Tuned [95%]", width=21),
+            Column("Plain - tuned [95%]", width=21),
+            *((Column("Untrained: plain", ".3f"), Column("tuned", ".3f")) if untrained else ()),
+        )
         largest = max(self.plain) or 1.0
         rows = [
-            [
+            (
                 f"L{layer}",
-                Cell(
-                    f"{self.plain[layer]:.3f}", str(self.plain_interval[layer]), self.plain[layer] / largest
-                ),
-                Cell(
-                    f"{self.tuned[layer]:.3f}", str(self.tuned_interval[layer]), self.tuned[layer] / largest
-                ),
-            ]
-            for layer in range(len(self.plain))
+                Cell(plain, str(self.plain_interval[layer]), plain / largest),
+                Cell(f"{tuned:.3f} {self.tuned_interval[layer]}", shade=tuned / largest),
+                f"{self.gain[layer]:.3f} {self.gain_interval[layer]}",
+                *((untrained.plain[layer], untrained.tuned[layer]) if untrained else ()),
+            )
+            for layer, (plain, tuned) in enumerate(zip(self.plain, self.tuned, strict=True))
         ]
-        return table(
-            f"held-out KL in nats ({self.positions} positions)", ["layer", "plain lens", "tuned lens"], rows
-        )
+        return Table(columns, rows, f"held-out KL in nats ({self.positions} positions)")
+
+    def _repr_html_(self) -> str:
+        return self.table().html()
 
 
 def evaluate(
@@ -130,5 +137,5 @@ def _constant(subject: Subject, trained: Sequence[Sequence[int]], held_out: mx.a
     resid = residuals(subject, trained[: _texts_in(subject, trained)])[0][:, -1]
     mean = np.exp(tail_log_probs(subject, resid).astype(np.float64)).mean(axis=0)
     final = tail_log_probs(subject, held_out[:, -1]).astype(np.float64)
-    found = (np.exp(final) * (final - np.log(np.maximum(mean, 1e-30)))).sum(axis=-1)
-    return float(found.mean())
+    divergence = (np.exp(final) * (final - np.log(np.maximum(mean, 1e-30)))).sum(axis=-1)
+    return float(divergence.mean())

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.files.paths import user_path
 from lazarus_probe.files.plain_json import read_json
@@ -32,7 +33,6 @@ from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.lens.logit_lens import LOGITS_PER_BATCH, LensResult, tail_log_probs
 from lazarus_probe.subject.batches import Prompt, by_length
 from lazarus_probe.subject.finite import refuse
-from lazarus_probe.subject.generate import forward
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -104,9 +104,9 @@ def tuned_lens(
     sites = [resolve(resid_post(layer), subject.anatomy) for layer in wanted]
     if not sites:
         raise ValueError("no layers to read; leave `layers` out for all of them")
-    found, dtype = collect(subject, prompts, sites, at=position), getattr(mx, subject.dtype)  # type: ignore[arg-type]
+    activations, dtype = collect(subject, prompts, sites, at=position), getattr(mx, subject.dtype)  # type: ignore[arg-type]
     columns = [
-        tail_log_probs(subject, lens.translate(mx.array(found[site]).astype(dtype), site.layer or 0))
+        tail_log_probs(subject, lens.translate(mx.array(activations[site]).astype(dtype), site.layer or 0))
         for site in sites
     ]
     return LensResult(np.stack(columns, axis=1), tuple(site.layer or 0 for site in sites))
@@ -135,19 +135,19 @@ def residuals(subject: Subject, encoded: Sequence[Sequence[int]]) -> tuple[mx.ar
         with hooked(subject, sites) as seen:
             forward(subject.model, tokens)
         start = int(tokens.shape[1] > 1 and bos is not None and bool((tokens[:, 0] == bos).all().item()))
-        found = mx.stack([seen[site] for site in sites], axis=2)[:, start:]
-        mx.eval(found)
-        if not mx.isfinite(found).all().item():
+        resid = mx.stack([seen[site] for site in sites], axis=2)[:, start:]
+        mx.eval(resid)
+        if not mx.isfinite(resid).all().item():
             refuse(subject, tokens, "residual streams")
-        values.append(found.reshape(-1, *found.shape[2:]))
-        owners.append(np.repeat(indices, found.shape[1]))
+        values.append(resid.reshape(-1, *resid.shape[2:]))
+        owners.append(np.repeat(indices, resid.shape[1]))
     return mx.concatenate(values), np.concatenate(owners)
 
 
 def divergences(subject: Subject, resid: mx.array, lens: TunedLens | None = None) -> NDArray[np.float64]:
     """KL(final || lens) in nats (N, layers), of residual streams (N, layers, D); without a lens, of the plain one."""
     count, layers = resid.shape[:2]
-    found = np.empty((count, layers))
+    kl = np.empty((count, layers))
     size = max(1, LOGITS_PER_BATCH // (4 * subject.anatomy.vocab_size))
     for start in range(0, count, size):
         rows = resid[start : start + size]
@@ -155,10 +155,8 @@ def divergences(subject: Subject, resid: mx.array, lens: TunedLens | None = None
         weight = np.exp(final)
         for layer in range(layers):
             value = rows[:, layer] if lens is None else lens.translate(rows[:, layer], layer)
-            found[start : start + size, layer] = (weight * (final - tail_log_probs(subject, value))).sum(
-                axis=-1
-            )
-    return found
+            kl[start : start + size, layer] = (weight * (final - tail_log_probs(subject, value))).sum(axis=-1)
+    return kl
 
 
 def write_lens(folder: Path, lens: TunedLens) -> Path:
@@ -242,15 +240,15 @@ def _config(path: Path) -> dict[str, Any]:
             f"{path.parent} holds no tuned lens: {path.name} is missing; train one with tuned-lens train"
         )
     try:
-        found = read_json(path)
+        settings = read_json(path)
     except (OSError, ValueError) as error:
         raise LoadError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
         raise LoadError(f"{path} is no configuration of a tuned lens; its format is to be {FORMAT!r}")
-    wrong = [key for key, kind in REQUIRED.items() if not isinstance(found.get(key), kind)]
+    wrong = [key for key, kind in REQUIRED.items() if not isinstance(settings.get(key), kind)]
     if wrong:
         raise LoadError(f"{path} has no usable {wrong[0]!r}; train the lens again")
-    return found
+    return settings
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:

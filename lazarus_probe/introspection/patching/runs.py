@@ -10,6 +10,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import trace
@@ -17,7 +18,6 @@ from lazarus_probe.introspection.patching.patch_pairs import Asked
 from lazarus_probe.introspection.patching.questions import named
 from lazarus_probe.subject.batches import by_length
 from lazarus_probe.subject.finite import require_finite
-from lazarus_probe.subject.generate import forward
 from lazarus_probe.sweep import Donors, answer, kl, logit_diff, probability, sweep
 from lazarus_probe.sweep.branch import Batch
 from lazarus_probe.sweep.edits import Edit

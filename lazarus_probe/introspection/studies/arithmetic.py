@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.generation.continuation import joined
 from lazarus_probe.introspection.lens.crystallisation import read_tokens
 from lazarus_probe.introspection.studies.arithmetic_questions import Question, questions
 from lazarus_probe.statistics import wilson
 from lazarus_probe.subject.chat import has_chat_template, in_chat
 from lazarus_probe.subject.generate import greedy
+from lazarus_probe.tables import Cell, Table
 from lazarus_probe.tasks.arithmetic import is_answer
 
 if TYPE_CHECKING:
@@ -126,9 +126,9 @@ class ArithmeticResult:
     def stats(self) -> dict[str, dict[str, Share]]:
         """By operation, difficulty and magnitude, in the order asked."""
         return {
-            "by_operation": _by(self.results, lambda each: each.fact.operation),
-            "by_difficulty": _by(self.results, lambda each: each.difficulty),
-            "by_magnitude": dict(sorted(_by(self.results, lambda each: each.magnitude).items())),
+            "by_operation": _by(self.results, lambda question: question.fact.operation),
+            "by_difficulty": _by(self.results, lambda question: question.difficulty),
+            "by_magnitude": dict(sorted(_by(self.results, lambda question: question.magnitude).items())),
         }
 
     def as_data(self) -> dict[str, Any]:
@@ -138,10 +138,10 @@ class ArithmeticResult:
             "num_layers": self.num_layers,
             "total_tests": len(self.results),
             "stats": {
-                name: {key: each.as_data() for key, each in found.items()}
-                for name, found in self.stats.items()
+                name: {key: item.as_data() for key, item in shares.items()}
+                for name, shares in self.stats.items()
             },
-            "results": [each.as_data() for each in self.results],
+            "results": [item.as_data() for item in self.results],
             "overall": self.overall.as_data(),
             "emergence_rate": self.emerged,
             "controls": {"other_answer": {"emergence_rate": self.other_emerged}},
@@ -152,21 +152,21 @@ class ArithmeticResult:
     def _repr_html_(self) -> str:
         rows = [
             (
-                each.question.prompt,
-                each.question.fact.answer,
-                Cell(each.said, shade=0.3 if each.correct else -0.3),
-                each.emergence_layer,
-                each.stable_layer,
-                f"{each.peak_probability:.3f} (L{each.peak_layer})",
+                test.question.prompt,
+                test.question.fact.answer,
+                Cell(test.said, shade=0.3 if test.correct else -0.3),
+                test.emergence_layer,
+                test.stable_layer,
+                f"{test.peak_probability:.3f} (L{test.peak_layer})",
             )
-            for each in self.results
+            for test in self.results
         ]
         columns = ("question", "expected", "said", "emerges", "stays from", "peak")
-        return table(f"Arithmetic of {self.model_id}: {self.overall.accuracy:.1%}", columns, rows)
+        return Table(columns, rows, f"Arithmetic of {self.model_id}: {self.overall.accuracy:.1%}").html()
 
 
 def arithmetic(
-    subject: Subject, asked: Sequence[Question] | None = None, *, raw: bool = False, seed: int = 0
+    subject: Subject, chosen: Sequence[Question] | None = None, *, raw: bool = False, seed: int = 0
 ) -> ArithmeticResult:
     """Ask a model arithmetic, and read the logit lens after every layer where its answer begins.
 
@@ -174,20 +174,20 @@ def arithmetic(
 
     Args:
         subject: the model.
-        asked: the questions; the 156 of `questions` by default.
+        chosen: the questions; the 156 of `questions` by default.
         raw: whether to ask the plain text where the model has a chat template.
         seed: of the questions and of the other answers that the right ones are compared with.
 
     Raises:
         ValueError: no questions, or a tokenizer that joins a question with its answer.
     """
-    asked = questions(seed=seed) if asked is None else asked
+    chosen = questions(seed=seed) if chosen is None else chosen
     chat = not raw and has_chat_template(subject)
-    texts = [in_chat(subject, each.prompt) if chat else each.prompt for each in asked]
-    said = greedy(subject, texts, MAX_TOKENS, stop="\n\n")
+    texts = [in_chat(subject, completion.prompt) if chat else completion.prompt for completion in chosen]
+    completions = greedy(subject, texts, MAX_TOKENS, stop="\n\n")
     begun = [
-        answer_start(subject, text, _spaces(each) + str(question.fact.answer))
-        for text, each, question in zip(texts, said, asked, strict=True)
+        answer_start(subject, text, _spaces(completion) + str(question.fact.answer))
+        for text, completion, question in zip(texts, completions, chosen, strict=True)
     ]
     firsts = [ids[start] for ids, start in begun]
     lens = read_tokens(subject, [ids[:start] for ids, start in begun], [[token] for token in firsts])
@@ -206,7 +206,7 @@ def arithmetic(
             len(ids) - start,
         )
         for question, text, (ids, start), top, probability in zip(
-            asked, said, begun, on_top, lens.probability, strict=True
+            chosen, completions, begun, on_top, lens.probability, strict=True
         )
     ]
     chance = (lens.said == np.array(others)[:, None]).any(axis=1).mean()
@@ -252,26 +252,26 @@ def share(tests: Sequence[ArithmeticTest]) -> Share:
     Raises:
         ValueError: no tests.
     """
-    right = [each for each in tests if each.correct]
+    right = [test for test in tests if test.correct]
     interval = wilson(len(right), len(tests))
     return Share(
         len(right) / len(tests),
         len(tests),
         interval.low,
         interval.high,
-        _mean(each.emergence_layer for each in right),
-        _mean(each.stable_layer for each in right),
+        _mean(test.emergence_layer for test in right),
+        _mean(test.stable_layer for test in right),
     )
 
 
 def _mean(layers: Iterable[int | None]) -> float | None:
-    known = [layer for layer in layers if layer is not None]
-    return sum(known) / len(known) if known else None
+    present = [layer for layer in layers if layer is not None]
+    return sum(present) / len(present) if present else None
 
 
 def _by(tests: Sequence[ArithmeticTest], key: Callable[[Question], str]) -> dict[str, Share]:
-    names = dict.fromkeys(key(each.question) for each in tests)
-    return {name: share([each for each in tests if key(each.question) == name]) for name in names}
+    names = dict.fromkeys(key(test.question) for test in tests)
+    return {name: share([test for test in tests if key(test.question) == name]) for name in names}
 
 
 def _spaces(text: str) -> str:
@@ -281,8 +281,8 @@ def _spaces(text: str) -> str:
 
 def _others(tokens: Sequence[int], rng: np.random.Generator) -> list[int]:
     """For each token another one, drawn among those of the other questions; -1 where all are the same."""
-    found = []
+    others = []
     for token in tokens:
         free = [other for other in tokens if other != token]
-        found.append(free[rng.integers(len(free))] if free else -1)
-    return found
+        others.append(free[rng.integers(len(free))] if free else -1)
+    return others

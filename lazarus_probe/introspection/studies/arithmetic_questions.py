@@ -46,13 +46,13 @@ def questions(
 
     The same questions are drawn whatever other difficulties are requested.
     """
-    asked = []
+    chosen = []
     for operation in OPERATIONS:
         for index, difficulty in enumerate(DIFFICULTIES):
             if difficulty in difficulties:
                 rng = np.random.default_rng([seed, list(OPERATIONS).index(operation), index])
-                asked += _cell(operation, difficulty, per_cell, rng)
-    return asked
+                chosen += _cell(operation, difficulty, per_cell, rng)
+    return chosen
 
 
 def _cell(operation: str, difficulty: str, count: int, rng: np.random.Generator) -> list[Question]:

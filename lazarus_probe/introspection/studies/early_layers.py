@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks import ActivationStore
-from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.probing.inputs import ProbeDataset
 from lazarus_probe.introspection.probing.layer_probes import probes, site_of
 from lazarus_probe.introspection.studies.embedding import controls_of
@@ -28,6 +27,7 @@ from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.subject.batches import encode_all
 from lazarus_probe.subject.control_models import control_models
 from lazarus_probe.sweep.progress import bar
+from lazarus_probe.tables import Table
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 
 if TYPE_CHECKING:
@@ -98,11 +98,17 @@ class EarlyLayersResult:
 
     def _repr_html_(self) -> str:
         rows = [
-            (f"L{layer}", *(estimate(each.score, each.low, each.high) for each in found.values()))
-            for layer, found in self.probes.items()
+            (
+                f"L{layer}",
+                *(
+                    estimate(measurement.score, measurement.low, measurement.high)
+                    for measurement in measured.values()
+                ),
+            )
+            for layer, measured in self.probes.items()
         ]
         targets = [TARGETS[name] for name in next(iter(self.probes.values()))]
-        return table(f"Early layers of {self.model}", ("layer", *targets), rows)
+        return Table(("layer", *targets), rows, f"Early layers of {self.model}").html()
 
 
 def _scores(by: By) -> dict[str, dict[str, float | None]]:
@@ -115,15 +121,18 @@ def _scores(by: By) -> dict[str, dict[str, float | None]]:
 
 def _details(by: By) -> dict[str, Any]:
     def of(field: Any) -> dict[str, Any]:
-        return {str(layer): {TARGETS[n]: field(each) for n, each in row.items()} for layer, row in by.items()}
+        return {
+            str(layer): {TARGETS[n]: field(measured) for n, measured in row.items()}
+            for layer, row in by.items()
+        }
 
     return {
-        "intervals": of(lambda each: [each.low, each.high]),
+        "intervals": of(lambda measured: [measured.low, measured.high]),
         "controls": of(controls_of),
-        "plain_r2": of(lambda each: each.details.get("r2")),
-        "n": of(lambda each: each.n),
-        "groups": of(lambda each: each.groups),
-        "p": of(lambda each: each.p),
+        "plain_r2": of(lambda measured: measured.details.get("r2")),
+        "n": of(lambda measured: measured.n),
+        "groups": of(lambda measured: measured.groups),
+        "p": of(lambda measured: measured.p),
     }
 
 
@@ -204,11 +213,13 @@ def early_layers(
     )
 
 
-def _targets(asked: Sequence[Expression]) -> dict[str, tuple[NDArray[Any], Kind, dict[str, NDArray[Any]]]]:
+def _targets(
+    problems: Sequence[Expression],
+) -> dict[str, tuple[NDArray[Any], Kind, dict[str, NDArray[Any]]]]:
     """By name: the labels, their kind, and what else the probe is given instead."""
-    names = [each.operation for each in asked]
-    numbers = np.array([each.operands for each in asked], dtype=float)
-    answers = np.array([each.answer for each in asked], dtype=float)
+    names = [each.operation for each in problems]
+    numbers = np.array([each.operands for each in problems], dtype=float)
+    answers = np.array([each.answer for each in problems], dtype=float)
     several: dict[str, tuple[NDArray[Any], Kind, dict[str, NDArray[Any]]]] = {}
     if len(set(names)) > 1:
         several["op"] = (np.array(names), "classification", {})
@@ -223,7 +234,7 @@ def _linear(names: Sequence[str], numbers: NDArray[Any]) -> NDArray[Any]:
     """Features (N, 3 x operations) that let a probe be linear in the operands within each operation."""
     rows = np.concatenate([np.ones((len(numbers), 1)), numbers], axis=1)
     return np.concatenate(
-        [rows * (np.array(names) == each)[:, None] for each in dict.fromkeys(names)], axis=1
+        [rows * (np.array(names) == name)[:, None] for name in dict.fromkeys(names)], axis=1
     )
 
 

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks import ActivationStore
-from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.geometry.similarity import similarity
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, by_phrasing
 from lazarus_probe.introspection.probing.layer_probes import probes
@@ -26,6 +25,7 @@ from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.subject.control_models import ControlModels, control_models
 from lazarus_probe.subject.relative_depth import EMBED
 from lazarus_probe.sweep.progress import bar
+from lazarus_probe.tables import Table
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS, OPERATIONS
 
@@ -92,30 +92,38 @@ class EmbeddingResult:
     def by_key(self) -> dict[str, Measurement]:
         """Every probe under the key of its result."""
         return {
-            key_of(test, place): each for test, found in self.tests.items() for place, each in found.items()
+            key_of(test, layer): measurement
+            for test, by_layer in self.tests.items()
+            for layer, measurement in by_layer.items()
         }
 
     def as_data(self) -> dict[str, Any]:
         """Plain data: the published keys, then intervals, controls and counts under the keys of the results."""
-        found = self.by_key
+        measurements = self.by_key
         return {
             "model": self.model,
             "num_arith_prompts": self.num_arith_prompts,
             "num_lang_prompts": self.num_lang_prompts,
             "layers_analyzed": list(self.layers),
-            "results": {key: each.score for key, each in found.items()} | self.cosines,
+            "results": {key: measurement.score for key, measurement in measurements.items()} | self.cosines,
             "operations": list(self.operations),
             "answer_operation": self.asked,
-            "intervals": {key: [each.low, each.high] for key, each in found.items()},
-            "controls": {key: controls_of(each) for key, each in found.items()}
+            "intervals": {
+                key: [measurement.low, measurement.high] for key, measurement in measurements.items()
+            },
+            "controls": {key: controls_of(measurement) for key, measurement in measurements.items()}
             | {"similarity": controls_of(self.similarity)},
             "similarity": {
                 name: getattr(self.similarity, name) for name in ("score", "low", "high", "n", "groups", "p")
             },
-            "p": {key: each.p for key, each in found.items()},
-            "plain_r2": {key: each.details["r2"] for key, each in found.items() if "r2" in each.details},
-            "n": {key: each.n for key, each in found.items()},
-            "groups": {key: each.groups for key, each in found.items()},
+            "p": {key: measurement.p for key, measurement in measurements.items()},
+            "plain_r2": {
+                key: measurement.details["r2"]
+                for key, measurement in measurements.items()
+                if "r2" in measurement.details
+            },
+            "n": {key: measurement.n for key, measurement in measurements.items()},
+            "groups": {key: measurement.groups for key, measurement in measurements.items()},
             "seed": self.seed,
         }
 
@@ -131,24 +139,30 @@ class EmbeddingResult:
 
     def _repr_html_(self) -> str:
         rows = [
-            (key, estimate(each.score, each.low, each.high), each.n, each.groups, str(each.best_control))
-            for key, each in self.by_key.items()
+            (
+                key,
+                estimate(measurement.score, measurement.low, measurement.high),
+                measurement.n,
+                measurement.groups,
+                str(measurement.best_control),
+            )
+            for key, measurement in self.by_key.items()
         ]
         columns = ("result", "held out", "n", "groups", "best control")
-        return table(f"Embeddings of {self.model}", columns, rows)
+        return Table(columns, rows, f"Embeddings of {self.model}").html()
 
 
-def key_of(test: str, place: int) -> str:
+def key_of(test: str, at: int) -> str:
     """The key of a test's result at a layer, or for -1 at the embedding."""
     embedding, layer = KEYS[test]
-    return embedding if place == EMBED else layer.format(place)
+    return embedding if at == EMBED else layer.format(at)
 
 
 def controls_of(measurement: Measurement) -> dict[str, dict[str, float]]:
     """A measurement's controls as plain data."""
     return {
-        each.name: {"score": each.score, "gain": each.gain, "low": each.low, "high": each.high}
-        for each in measurement.controls
+        control.name: {"score": control.score, "gain": control.gain, "low": control.low, "high": control.high}
+        for control in measurement.controls
     }
 
 
@@ -234,8 +248,8 @@ def task_types(rng: np.random.Generator, per_template: int, operations: Sequence
     drawn = prompts.task_type(rng, per_template)
     if set(operations) != set(ALL):
         more = max(1, per_template * len(ALL) // len(operations))
-        asked = prompts.questions(rng, more, operations=operations)
-        arithmetic = [(q.text, "arithmetic", f"{q.fact.operation} {q.phrasing}") for q in asked]
+        questions = prompts.questions(rng, more, operations=operations)
+        arithmetic = [(q.text, "arithmetic", f"{q.fact.operation} {q.phrasing}") for q in questions]
         rest = [row for row in zip(*drawn, strict=True) if row[1] != "arithmetic"]
         drawn = tuple(map(list, zip(*arithmetic, *rest, strict=True)))  # type: ignore[assignment]
     texts, labels, templates = drawn
@@ -260,8 +274,8 @@ def answer_questions(
 ) -> tuple[list[prompts.Question], NDArray[Any]]:
     """Questions about one operation, and the operand family of each."""
     facts = prompts.sample_facts(operation, count, rng)
-    asked = [prompts.Question(fact.prompt(), fact, "spaced") for fact in facts]
-    return asked, np.array([question.family for question in asked])
+    questions = [prompts.Question(fact.prompt(), fact, "spaced") for fact in facts]
+    return questions, np.array([question.family for question in questions])
 
 
 def _answers(
@@ -271,17 +285,19 @@ def _answers(
 
     The control `operands` is the same probe on the two operands as numbers: a product is to a good part linear in them.
     """
-    asked, families = answer_questions(np.random.default_rng(seed), count, operation)
-    texts = [question.text for question in asked]
-    answers = np.array([float(question.fact.answer) for question in asked])
-    known = {"operands": np.array([[q.fact.a, q.fact.b] for q in asked], dtype=float)}
+    questions, families = answer_questions(np.random.default_rng(seed), count, operation)
+    texts = [question.text for question in questions]
+    answers = np.array([float(question.fact.answer) for question in questions])
+    known = {"operands": np.array([[q.fact.a, q.fact.b] for q in questions], dtype=float)}
     whole = ProbeDataset(texts, answers, families, at="mean")
-    found = run(whole, [EMBED], kind="regression", known=known)
-    sums = np.array([float(question.fact.a + question.fact.b) for question in asked])
+    measurements = run(whole, [EMBED], kind="regression", known=known)
+    sums = np.array([float(question.fact.a + question.fact.b) for question in questions])
     positive = run(replace(whole, labels=sums), [EMBED], kind="regression")[EMBED]
     if len(places) > 1:
-        found |= run(ProbeDataset(texts, answers, families), places[1:], kind="regression", known=known)
-    return found, _absent(found[EMBED], positive)
+        measurements |= run(
+            ProbeDataset(texts, answers, families), places[1:], kind="regression", known=known
+        )
+    return measurements, _absent(measurements[EMBED], positive)
 
 
 def _absent(answer: Measurement, operand_sum: Measurement) -> Measurement:

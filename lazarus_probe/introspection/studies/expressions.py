@@ -40,13 +40,13 @@ class Expression:
     @property
     def answer(self) -> int:
         """The result."""
-        known = {
+        answers = {
             "multiply": self.a * self.b,
             "add": self.a + self.b,
             "subtract": self.a - self.b,
             "divide": self.a,
         }
-        return known[self.operation]
+        return answers[self.operation]
 
     @property
     def family(self) -> str:
@@ -82,14 +82,14 @@ def token_places(
         ValueError: the tokenizer joins one piece with the next.
     """
     names = ("first operand", "symbol", "second operand", LAST)
-    found: dict[str, list[int]] = {name: [] for name in names}
-    for each, ids in zip(asked, tokens, strict=True):
+    positions: dict[str, list[int]] = {name: [] for name in names}
+    for expression, ids in zip(asked, tokens, strict=True):
         for count, name in enumerate(names, 1):
-            start = subject.encode("".join(each.pieces[:count]))
+            start = subject.encode("".join(expression.pieces[:count]))
             if list(ids[: len(start)]) != start:
                 raise ValueError(
-                    f"the tokenizer joins parts of {str(each)!r}: its tokens are not those of its operands and "
+                    f"the tokenizer joins parts of {str(expression)!r}: its tokens are not those of its operands and "
                     "symbols, so positions cannot be told apart"
                 )
-            found[name].append(len(start) - 1)
-    return found
+            positions[name].append(len(start) - 1)
+    return positions

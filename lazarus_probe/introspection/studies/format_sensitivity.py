@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import logits, resid_post
-from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.generation.answer_onset import expected_of, onset
 from lazarus_probe.introspection.generation.completions import generate, same_answer
 from lazarus_probe.introspection.geometry.layer_similarity import Clusters, clusters, cosines_of
 from lazarus_probe.statistics.measurement import Measurement, some_examples
 from lazarus_probe.statistics.rates import rate
+from lazarus_probe.tables import Table
 from lazarus_probe.tasks.arithmetic import parse_number
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ LABELS = ("working", "broken")
 
 
 @dataclass(frozen=True)
-class Asked:
+class FormatCompletion:
     """A prompt in one format.
 
     Attributes:
@@ -62,9 +62,9 @@ class PromptFormats:
         control_kl: KL(without || control).
     """
 
-    with_space: Asked
-    without: Asked
-    control: Asked
+    with_space: FormatCompletion
+    without: FormatCompletion
+    control: FormatCompletion
     changed: bool
     control_changed: bool
     kl: float
@@ -129,16 +129,16 @@ class FormatSensitivity:
 
     def right(self) -> tuple[int, int, int]:
         """How many are answered right with the space, and without, of how many whose answer is known."""
-        known = [one for one in self.prompts if one.without.right is not None]
+        scored = [one for one in self.prompts if one.without.right is not None]
         return (
-            sum(bool(one.with_space.right) for one in known),
-            sum(bool(one.without.right) for one in known),
-            len(known),
+            sum(bool(one.with_space.right) for one in scored),
+            sum(bool(one.without.right) for one in scored),
+            len(scored),
         )
 
     def as_data(self) -> dict[str, Any]:
         """As plain data."""
-        with_space, without, known = self.right()
+        with_space, without, scored = self.right()
         measured = self.measurement()
         return {
             "prompts": [one.without.prompt for one in self.prompts],
@@ -154,7 +154,7 @@ class FormatSensitivity:
                 "gain_over_control": None if measured is None else asdict(measured.controls[0]),
                 "right_with_space": with_space,
                 "right_without": without,
-                "known_answers": known,
+                "known_answers": scored,
                 "mean_kl": float(np.mean([one.kl for one in self.prompts])),
                 "control_mean_kl": float(np.mean([one.control_kl for one in self.prompts])),
                 "missing": self.lack(),
@@ -171,7 +171,7 @@ class FormatSensitivity:
             )
             for one in self.prompts
         ]
-        return table("A space at the end of a prompt", ("prompt", "without", "with", "changed"), rows)
+        return Table(("prompt", "without", "with", "changed"), rows, "A space at the end of a prompt").html()
 
 
 def format_sensitivity(
@@ -201,29 +201,35 @@ def format_sensitivity(
         raise ValueError("a prompt is nothing but spaces, and empty without them; give some text")
     count = len(bare)
     texts = [*(f"{prompt} " for prompt in bare), *bare, *(f" {prompt}" for prompt in bare)]
-    said = [one.text for one in generate(subject, texts, max_tokens, check=check)]
+    outputs = [one.text for one in generate(subject, texts, max_tokens, check=check)]
     sites = [resid_post(layer) for layer in layers]
-    found = collect(subject, texts, [*sites, logits()])
+    activations = collect(subject, texts, [*sites, logits()])
     check()
-    asked = [_asked(subject, text, output) for text, output in zip(texts, said, strict=True)]
-    sides = found[logits()].reshape(3, count, -1).swapaxes(0, 1)
-    rows = zip(asked[:count], asked[count : 2 * count], asked[2 * count :], sides, strict=True)
+    completions = [_completion(subject, text, output) for text, output in zip(texts, outputs, strict=True)]
+    sides = activations[logits()].reshape(3, count, -1).swapaxes(0, 1)
+    rows = zip(
+        completions[:count], completions[count : 2 * count], completions[2 * count :], sides, strict=True
+    )
     return FormatSensitivity(
         tuple(_formats(*row) for row in rows),
-        tuple(_layer(layer, cosines_of(found[site])) for layer, site in zip(layers, sites, strict=True)),
+        tuple(
+            _layer(layer, cosines_of(activations[site])) for layer, site in zip(layers, sites, strict=True)
+        ),
         seed,
     )
 
 
-def _asked(subject: Subject, prompt: str, output: str) -> Asked:
+def _completion(subject: Subject, prompt: str, output: str) -> FormatCompletion:
     expected = expected_of(prompt)
-    place = None if expected is None else onset(output, expected)
-    right = None if expected is None else place is not None and not output[: place[0]].strip()
+    span = None if expected is None else onset(output, expected)
+    right = None if expected is None else span is not None and not output[: span[0]].strip()
     tokens = tuple(subject.decode([token]) for token in subject.encode(prompt))
-    return Asked(prompt, tokens, output, parse_number(output), right)
+    return FormatCompletion(prompt, tokens, output, parse_number(output), right)
 
 
-def _formats(with_space: Asked, without: Asked, control: Asked, scores: NDArray[Any]) -> PromptFormats:
+def _formats(
+    with_space: FormatCompletion, without: FormatCompletion, control: FormatCompletion, scores: NDArray[Any]
+) -> PromptFormats:
     return PromptFormats(
         with_space,
         without,

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 def spellings(subject: Subject, word: str) -> list[int]:
     """The tokens that are the word alone: bare or after a space, lower case or capitalised."""
-    found = []
+    tokens = []
     for form in (word, f" {word}", word.capitalize(), f" {word.capitalize()}"):
         try:
-            found.append(subject.single_token(form))
+            tokens.append(subject.single_token(form))
         except ValueError:  # not one token in this spelling
             continue
-    return found
+    return tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +66,9 @@ def naming(
         raise ValueError(f"no spelling of {', '.join(empty)} is a single token: choose other class words")
     contexts, _ = before_answers(subject, *texts_and_answers(questions))
     lens = logit_lens(subject, contexts, layers)
-    said, wanted = lens.top_tokens()[..., 0], [words[question.fact.operation] for question in questions]
-    named = np.array([np.isin(row, tokens) for row, tokens in zip(said, wanted, strict=True)])
-    return Naming(contexts, wanted, lens, said, named)
+    tops, wanted = lens.top_tokens()[..., 0], [words[question.fact.operation] for question in questions]
+    named = np.array([np.isin(row, tokens) for row, tokens in zip(tops, wanted, strict=True)])
+    return Naming(contexts, wanted, lens, tops, named)
 
 
 def vocabulary_alignment(
@@ -99,16 +99,17 @@ def vocabulary_alignment(
     Raises:
         ValueError: no questions, or an operation whose word is no token.
     """
-    found = naming(subject, questions, words, [layer])
-    named, texts = found.named[:, 0], [question.text for question in questions]
+    result = naming(subject, questions, words, [layer])
+    named, texts = result.named[:, 0], [question.text for question in questions]
     probabilities = [
-        float(np.exp(found.lens.log_probs[i, 0, list(tokens)]).sum()) for i, tokens in enumerate(found.wanted)
+        float(np.exp(result.lens.log_probs[i, 0, list(tokens)]).sum())
+        for i, tokens in enumerate(result.wanted)
     ]
     measured = rate(
         "rate of the class word on top",
         named,
         [question.family for question in questions],
-        {"word_put_in": word_read(subject, found.contexts, found.wanted, layer, strength)},
+        {"word_put_in": word_read(subject, result.contexts, result.wanted, layer, strength)},
         positive=["word_put_in"],
         seed=seed,
         details={
@@ -121,7 +122,7 @@ def vocabulary_alignment(
         examples=some_examples(
             texts,
             [question.fact.operation for question in questions],
-            [subject.decode([int(token)]) for token in found.said[:, 0]],
+            [subject.decode([int(token)]) for token in result.said[:, 0]],
             named,
         ),
     )

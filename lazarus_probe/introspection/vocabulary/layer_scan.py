@@ -51,7 +51,7 @@ def vocabulary_scan(
         ]
     )
     read = put_in.mean(axis=1)
-    shown = [said[named.argmax()] for said, named in zip(found.said, found.named, strict=True)]
+    shown = [tops[named.argmax()] for tops, named in zip(found.said, found.named, strict=True)]
     texts, layers = [question.text for question in questions], tuple(map(float, range(len(rates))))
     measured = rate(
         "rate of the class word on top at any layer",

@@ -52,8 +52,8 @@ class Readable:
 
     def read(self, subject: Subject) -> NDArray[np.bool_]:
         """(N,) whether the lens puts the answer's first token on top at the last layer."""
-        said = logit_lens(subject, self.contexts, [subject.num_layers - 1]).top_tokens()[:, 0, 0]
-        return np.asarray(said == np.asarray(self.firsts))
+        tops = logit_lens(subject, self.contexts, [subject.num_layers - 1]).top_tokens()[:, 0, 0]
+        return np.asarray(tops == np.asarray(self.firsts))
 
 
 def capitals(subject: Subject, *, chat: bool = False) -> Readable:
@@ -66,12 +66,12 @@ def capitals(subject: Subject, *, chat: bool = False) -> Readable:
     Raises:
         ValueError: `chat` of a model without a chat template.
     """
-    asked = [each for each in language.capitals() if each.phrasing in CAPITAL_PHRASINGS]
-    texts = [each.prompt for each in asked]
+    facts = [fact for fact in language.capitals() if fact.phrasing in CAPITAL_PHRASINGS]
+    texts = [fact.prompt for fact in facts]
     if chat:
-        texts = [in_chat(subject, f"What is the capital of {each.subject}?") + each.prompt for each in asked]
-    contexts, firsts = before_answers(subject, texts, [each.response for each in asked])
-    return Readable("capital_at_last_layer", contexts, firsts, [each.subject for each in asked])
+        texts = [in_chat(subject, f"What is the capital of {fact.subject}?") + fact.prompt for fact in facts]
+    contexts, firsts = before_answers(subject, texts, [fact.response for fact in facts])
+    return Readable("capital_at_last_layer", contexts, firsts, [fact.subject for fact in facts])
 
 
 def word_read(
@@ -103,8 +103,8 @@ def word_read(
         word: word_direction(subject, states.mean(axis=0), word, size) for word in set(map(tuple, words))
     }
     put_in = np.stack([along[tuple(word)] for word in words])
-    said = read_states(subject, states + strength * _lengths(states) * put_in).argmax(axis=-1)
-    return np.array([token in word for token, word in zip(said.tolist(), words, strict=True)])
+    tops = read_states(subject, states + strength * _lengths(states) * put_in).argmax(axis=-1)
+    return np.array([token in word for token, word in zip(tops.tolist(), words, strict=True)])
 
 
 def word_direction(

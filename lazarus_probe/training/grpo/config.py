@@ -1,7 +1,8 @@
-"""The settings of a training on rewards: YAML, with the command line over it and defaults below."""
+"""The settings of a training on rewards."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Literal
 
@@ -9,74 +10,82 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lazarus_probe.spelling import one_of
 from lazarus_probe.tasks.arithmetic import OPERATIONS
-from lazarus_probe.training.grpo.rewards import ARITHMETIC
-from lazarus_probe.training.grpo.settings import Grpo
-from lazarus_probe.training.sft.config import Layers, Names, UserPath
+from lazarus_probe.training.grpo.settings import ARITHMETIC, Grpo
+from lazarus_probe.training.settings import Layers, Names, UserPath
 
 # What a folder keeps of them.
 SETTINGS = "grpo.yaml"
-# Settings that `Grpo` has by the same name.
-ALGORITHM = (
-    "updates", "batch_size", "group_size", "max_tokens", "temperature", "clip", "kl", "standardise",
-    "learning_rate", "warmup", "final_learning_rate", "weight_decay", "clip_norm", "chat", "seed",
-)  # fmt: skip
 
 
 class GrpoConfig(BaseModel):
     """Everything that decides a training on rewards, in the words of the YAML files.
 
-    Attributes:
-        model: a bundled name, a folder or a Hub id.
-        prompts: JSON lines with a `prompt` each; by default those of the reward's file, or of the bundled arithmetic.
-        reward: `arithmetic`, or a Python file with `reward_fn(prompt, response)`.
-        operations: of the bundled arithmetic prompts.
-        output: the folder for what is trained, the log and the state.
-        use_lora: train LoRA matrices, and not the weights themselves.
-        lora_rank: of each update.
-        lora_scale: what the update is multiplied by.
-        lora_targets: names of projections.
-        freeze_layers: layers that are not trained, as in `0-12`.
-        max_steps: how often answers are sampled.
-        evaluate: held-out questions of a kind that are answered before and after; 0 for none. Bundled arithmetic only.
-        log_interval: steps a row of the table.
-        log_format: of the log of every step.
-        checkpoint_interval: steps between two states that the same command goes on from.
-
-    The other settings are those of `Grpo`.
+    The options of `lazarus train grpo` are made from these fields and their descriptions. Settings of the algorithm
+    have the defaults of `Grpo`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str = Field(min_length=1)
-    prompts: UserPath | None = None
-    reward: str = Field(ARITHMETIC, min_length=1)
-    operations: Names = tuple(OPERATIONS)
-    output: UserPath = Path("checkpoints/grpo")
-    use_lora: bool = True
-    lora_rank: int = Field(16, ge=1)
-    lora_scale: float = Field(2.0, gt=0, allow_inf_nan=False)
-    lora_targets: Names = ("v_proj", "o_proj")
-    freeze_layers: Layers = None
-    max_steps: int = Field(200, ge=1)
-    updates: int = Field(2, ge=1)
-    batch_size: int = Field(16, ge=1)
-    group_size: int = Field(8, ge=2)
-    max_tokens: int = Field(32, ge=1)
-    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
-    clip: float = Field(0.2, gt=0, allow_inf_nan=False)
-    kl: float = Field(0.02, ge=0, allow_inf_nan=False)
-    standardise: bool = False
-    learning_rate: float = Field(1e-5, gt=0, allow_inf_nan=False)
-    warmup: int = Field(0, ge=0)
-    final_learning_rate: float = Field(0.0, ge=0, allow_inf_nan=False)
-    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
-    clip_norm: float | None = Field(1.0, gt=0)
-    chat: bool = False
-    seed: int = Field(0, ge=0)
-    evaluate: int = Field(200, ge=0)
-    log_interval: int = Field(10, ge=1)
-    log_format: Literal["csv", "jsonl"] = "csv"
-    checkpoint_interval: int = Field(50, ge=1)
+    model: str = Field(min_length=1, description="Bundled model name, folder or Hub id.")
+    prompts: UserPath | None = Field(None, description="JSON lines, one prompt each.")
+    # A Python file defines `reward_fn(prompt, response)`.
+    reward: str = Field(ARITHMETIC, min_length=1, description="Reward function that scores an answer.")
+    operations: Names = Field(
+        tuple(OPERATIONS), description="Operations of the bundled prompts, as in add,subtract."
+    )
+    output: UserPath = Field(
+        Path("checkpoints/grpo"), description="Folder for the result, log and training state."
+    )
+    max_steps: int = Field(Grpo.steps, ge=1, description="Training steps; each samples new answers.")
+    updates: int = Field(Grpo.updates, ge=1, description="Weight updates per step, on the same answers.")
+    batch_size: int = Field(Grpo.batch_size, ge=1, description="Prompts per step.")
+    group_size: int = Field(Grpo.group_size, ge=2, description="Answers per prompt.")
+    max_tokens: int = Field(Grpo.max_tokens, ge=1, description="Maximum tokens of an answer.")
+    temperature: float = Field(
+        Grpo.temperature, gt=0, allow_inf_nan=False, description="Sampling temperature."
+    )
+    learning_rate: float = Field(
+        Grpo.learning_rate, gt=0, allow_inf_nan=False, description="Peak learning rate of AdamW."
+    )
+    final_learning_rate: float = Field(
+        Grpo.final_learning_rate, ge=0, allow_inf_nan=False, description="Learning rate at the last step."
+    )
+    warmup: int = Field(Grpo.warmup, ge=0, description="Warm-up steps to the peak learning rate.")
+    weight_decay: float = Field(
+        Grpo.weight_decay, ge=0, allow_inf_nan=False, description="Weight decay of AdamW."
+    )
+    clip_norm: float | None = Field(Grpo.clip_norm, gt=0, description="Maximum gradient norm.")
+    kl: float = Field(
+        Grpo.kl,
+        ge=0,
+        allow_inf_nan=False,
+        description="Weight of the KL divergence from the initial model.",
+    )
+    clip: float = Field(
+        Grpo.clip,
+        gt=0,
+        allow_inf_nan=False,
+        description="Clipping range of the probability ratio, around 1.",
+    )
+    standardise: bool = Field(
+        Grpo.standardise, description="Divide advantages by their group's standard deviation."
+    )
+    use_lora: bool = Field(True, description="Train LoRA, or the weights themselves.")
+    lora_rank: int = Field(16, ge=1, description="LoRA rank.")
+    lora_scale: float = Field(
+        2.0, gt=0, allow_inf_nan=False, description="LoRA scale, a factor on the update."
+    )
+    lora_targets: Names = Field(("v_proj", "o_proj"), description="Projections to apply LoRA to.")
+    freeze_layers: Layers = Field(None, description="Layers not to train, as in 0-12,15.")
+    chat: bool = Field(Grpo.chat, description="Use the model's chat template.")
+    # Of the bundled arithmetic only.
+    evaluate: int = Field(
+        200, ge=0, description="Held-out questions per kind, before and after training; 0 for none."
+    )
+    log_interval: int = Field(10, ge=1, description="Steps per row of the table.")
+    log_format: Literal["csv", "jsonl"] = Field("csv", description="Log format: csv or jsonl.")
+    checkpoint_interval: int = Field(50, ge=1, description="Steps between checkpoints.")
+    seed: int = Field(Grpo.seed, ge=0, description="Random seed of prompts, samples and LoRA initialisation.")
 
     @model_validator(mode="after")
     def _consistent(self) -> GrpoConfig:
@@ -92,4 +101,5 @@ class GrpoConfig(BaseModel):
     @property
     def algorithm(self) -> Grpo:
         """How to train."""
-        return Grpo(self.max_steps, **{name: getattr(self, name) for name in ALGORITHM})
+        names = (field.name for field in fields(Grpo) if field.name != "steps")
+        return Grpo(steps=self.max_steps, **{name: getattr(self, name) for name in names})

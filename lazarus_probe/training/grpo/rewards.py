@@ -16,10 +16,10 @@ import numpy as np
 
 from lazarus_probe.files.paths import user_path
 from lazarus_probe.tasks.rewards import arithmetic_reward
+from lazarus_probe.training.grpo.settings import ARITHMETIC
 
 RewardFunction = Callable[[str, str], float]
 
-ARITHMETIC = "arithmetic"
 SHOWN = 60  # characters of a prompt or a response in a message
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
-from lazarus_probe.subject.generate import forward, new_cache
+from lazarus_probe.anatomy.forward_pass import forward, new_cache
 from lazarus_probe.sweep.caches import Past, own_caches, replaceable
 from lazarus_probe.training.losses import cross_entropy
 

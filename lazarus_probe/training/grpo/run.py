@@ -23,12 +23,13 @@ from lazarus_probe.training.grpo.config import SETTINGS, GrpoConfig
 from lazarus_probe.training.grpo.episodes import encoded
 from lazarus_probe.training.grpo.gain import Asked, Gain, greedy_rewards, held_out_arithmetic
 from lazarus_probe.training.grpo.prompts import arithmetic_prompts, read_prompts
-from lazarus_probe.training.grpo.rewards import ARITHMETIC, Reward, RewardError, load_reward
+from lazarus_probe.training.grpo.rewards import Reward, RewardError, load_reward
+from lazarus_probe.training.grpo.settings import ARITHMETIC
 from lazarus_probe.training.grpo.train import GrpoStep, train_grpo
 from lazarus_probe.training.log import Log
 from lazarus_probe.training.lora.adapter import save_adapter, save_lora_weights
 from lazarus_probe.training.lora.lora import attach, trainable_count
-from lazarus_probe.training.sft.config import split_layers
+from lazarus_probe.training.settings import split_layers
 from lazarus_probe.training.sft.setup import unfreeze
 from lazarus_probe.training.state import has_state, state_step
 

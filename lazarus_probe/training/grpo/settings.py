@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ARITHMETIC = "arithmetic"  # the reward of the bundled prompts
+
 
 @dataclass(frozen=True)
 class Grpo:

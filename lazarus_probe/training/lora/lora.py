@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.anatomy.projections import (
     Projection,
     adapted,
@@ -23,7 +24,6 @@ from lazarus_probe.anatomy.projections import (
     with_lora,
 )
 from lazarus_probe.anatomy.random_state import random_state
-from lazarus_probe.subject.generate import forward
 from lazarus_probe.taps import is_tapped
 from lazarus_probe.training.lora.merging import merged, rounding_of, warn_of_rounding
 from lazarus_probe.training.lora.trained import Trained

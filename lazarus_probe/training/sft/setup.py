@@ -18,11 +18,13 @@ from lazarus_probe.checkpoints.formats import MLX_CONFIG, MLX_WEIGHTS
 from lazarus_probe.files.paths import check_utf8, real_path
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.batches import Sample
-from lazarus_probe.training.dual_reward import DualReward, class_tokens
+from lazarus_probe.training.dual_reward import class_tokens
+from lazarus_probe.training.dual_reward_config import DualReward
 from lazarus_probe.training.loop import Optimisation
 from lazarus_probe.training.lora.lora import attach, trainable_count
 from lazarus_probe.training.losses import sft_loss
-from lazarus_probe.training.sft.config import SftConfig, split_layers
+from lazarus_probe.training.settings import split_layers
+from lazarus_probe.training.sft.config import SftConfig
 from lazarus_probe.training.sft.data import by_turn, encode_all, read_jsonl
 from lazarus_probe.training.sft.jsonl import Example
 from lazarus_probe.training.state import has_state, state_step

@@ -10,14 +10,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import pytest
+import typer
 import yaml
 
 from lazarus_probe.cli import lazarus
-from lazarus_probe.cli.training import train
+from lazarus_probe.cli.training import train, train_grpo
 from lazarus_probe.tasks.arithmetic import facts
+from lazarus_probe.training.grpo.config import GrpoConfig
 from lazarus_probe.training.sft.config import IntermediateLoss, SftConfig
 from lazarus_probe.training.state import state_step
 
@@ -57,10 +59,9 @@ lora_targets: v_proj,o_proj
 data: {folder}/arithmetic_sft.jsonl
 mask_prompt: true
 """
-# Without a default, or with one that is said in words.
-NOT_SHOWN = {
-    name for name, field in SftConfig.model_fields.items() if field.is_required() or field.default is None
-} | {"use_lora"}
+# Defaults that help says in words.
+IN_WORDS = {"use_lora", "max_length", "prompts", "operations", "intermediate_loss"}
+REQUIRED: dict[type, dict[str, Any]] = {SftConfig: {"model": "m", "data": "d"}, GrpoConfig: {"model": "m"}}
 COMMAND = [sys.executable, "-m", "lazarus_probe.cli.lazarus", "train", "sft"]
 
 
@@ -163,22 +164,32 @@ def test_the_command_says_what_it_does(study, capsys):
     assert "\nAll steps are done (4)\n" in capsys.readouterr().out
 
 
+def options_of(command) -> dict[str, typer.models.OptionInfo]:
+    """The options of a command that are settings, by the name of their parameter."""
+    parameters = inspect.signature(command).parameters
+    return {name: parameters[name].default for name in parameters if name not in ("config", "as_json")}
+
+
 def test_every_setting_is_an_option():
-    """Each key of the YAML files can be given on the command line, under its own name."""
-    options = set(inspect.signature(train.sft).parameters) - {"ctx", "config", "as_json"}
+    """Each key of the YAML files can be given on the command line, under its own name; a switch for its section."""
     section = {f"intermediate_loss_{name}" for name in IntermediateLoss.model_fields if name != "enabled"}
-    assert options == set(SftConfig.model_fields) | section
+    assert set(options_of(train.sft)) == set(SftConfig.model_fields) | section
+    assert set(options_of(train_grpo.grpo)) == set(GrpoConfig.model_fields)
 
 
-@pytest.mark.parametrize("name", [name for name in SftConfig.model_fields if name not in NOT_SHOWN])
-def test_help_says_the_default(name):
-    """The default in the help is the one that is taken."""
-    option = get_args(get_type_hints(train.sft, include_extras=True)[name])[-1]
-    default = SftConfig.model_fields[name].default
-    written = {True: "yes", False: "no"}.get(default, default) if isinstance(default, bool) else default
-    shown = ",".join(written) if isinstance(written, tuple) else f"{written}"
-    words = str(option.show_default).partition(", or")[0]
-    assert words == shown or float(words) == default
+@pytest.mark.parametrize(
+    ("command", "kind"), [(train.sft, SftConfig), (train_grpo.grpo, GrpoConfig)], ids=["sft", "grpo"]
+)
+def test_help_says_the_default(command, kind):
+    """The default in the help is the one that is taken, in words or as it is given on the command line."""
+    for name, option in options_of(command).items():
+        field = kind.model_fields.get(name)
+        if field is None or field.is_required() or name in IN_WORDS:
+            continue
+        shown = {"yes": True, "no": False, False: None}.get(option.show_default, option.show_default)
+        words = shown.partition(", or")[0] if isinstance(shown, str) else shown
+        assert kind(**REQUIRED[kind], **({} if words is None else {name: words})) == kind(**REQUIRED[kind])
+        assert (words is None) == (field.default is None)
 
 
 @pytest.fixture
@@ -277,7 +288,7 @@ def interrupted(command: list[str], output: Path) -> int:
         (["--config", "nowhere.yaml"], "nowhere.yaml: No such file"),
         (
             ["-m", "organism", "--data", "{data}", "--intermediate-loss-targets", "x"],
-            "--intermediate-loss-targets is 'x': write label:word",
+            "--intermediate-loss-targets: 'x' is no list of class words; write label:word,label:word",
         ),
         (
             ["-m", "organism", "--data", "{data}", "--intermediate-loss-targets", "add:multiplication"],

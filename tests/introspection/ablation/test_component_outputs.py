@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.ablation.component_outputs import (
     AblationType,
@@ -22,7 +23,6 @@ from lazarus_probe.introspection.ablation.component_outputs import (
     shape_of,
 )
 from lazarus_probe.subject import Subject
-from lazarus_probe.subject.generate import forward
 from tests.architectures.zoo import build, random_tokens
 
 TOKENS = mx.array([[5, 9, 3, 17, 4, 30, 8]])

@@ -9,13 +9,13 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.replay import replay
 from lazarus_probe.introspection.capture.capture_report import capture_report, default_layers
 from lazarus_probe.introspection.capture.evolution import LogitLens
 from lazarus_probe.introspection.capture.model_hooks import CaptureConfig, ModelHooks, PositionSelection
 from lazarus_probe.introspection.lens.read_out import own_embedding_scale
 from lazarus_probe.subject import Subject
-from lazarus_probe.subject.generate import forward
 from tests.architectures.zoo import build, random_tokens
 from tests.introspection.deep import save_deep
 from tests.tolerance import in_order, of_logits, possible_ranks

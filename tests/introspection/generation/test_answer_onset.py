@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lazarus_probe.introspection.generation.answer_onset import expected_of, formats_of, onset, said
+from lazarus_probe.introspection.generation.answer_onset import complete, expected_of, formats_of, onset
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_number_after_any_words_is_found_where_it_is_written(before, number, f
 def test_the_onset_is_the_token_that_the_number_begins_in(organism):
     """A space of its own moves the onset by one; a number of two tokens begins in the first; nothing is off by one."""
     prompts = ["2 + 2 =", "47 * 47 = ", "The capital of France is", "2 + 2 ="]
-    found = said(organism, prompts, ["raw", "raw", "raw", "chat"], ["4", "2209", "Paris", "7"])
+    found = complete(organism, prompts, ["raw", "raw", "raw", "chat"], ["4", "2209", "Paris", "7"])
     assert [one.answer_onset for one in found] == [1, 0, 0, None]
     assert [one.is_answer_first for one in found] == [True, True, True, False]
     assert [token.token for token in found[1].tokens] == ["220", "9"]
@@ -77,7 +77,7 @@ def test_the_onset_is_the_token_that_the_number_begins_in(organism):
 def test_a_number_at_the_limit_may_go_on(organism):
     """Where the limit cuts after `220`, 220 is found and said to be cut; the model's own end cuts nothing."""
     cut, whole = (
-        said(organism, ["47 * 47 = "], ["raw"], [answer], max_tokens=n)[0]
+        complete(organism, ["47 * 47 = "], ["raw"], [answer], max_tokens=n)[0]
         for n, answer in ((1, "220"), (9, "2209"))
     )
     assert (cut.answer_found, cut.answer_cut, cut.ended) == (True, True, False)
@@ -100,4 +100,4 @@ def test_formats_differ_in_one_space_and_the_template():
 def test_an_empty_answer_is_refused(organism):
     """An expected answer of spaces would be found everywhere."""
     with pytest.raises(ValueError, match="expected answer is empty"):
-        said(organism, ["a"], ["raw"], [" "])
+        complete(organism, ["a"], ["raw"], [" "])

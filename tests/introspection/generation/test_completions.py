@@ -6,9 +6,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.interventions import scale
 from lazarus_probe.introspection.generation.completions import _drawn, generate, same_answer, started
-from lazarus_probe.subject.generate import forward, greedy
+from lazarus_probe.subject.generate import greedy
 
 pytestmark = pytest.mark.usefixtures("no_ties")
 

@@ -6,8 +6,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.introspection.generation.continuation import continuation_probability, joined
-from lazarus_probe.subject.generate import forward
 
 
 def test_probability_is_the_product_over_tokens(grouped):

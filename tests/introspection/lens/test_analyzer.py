@@ -15,12 +15,12 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
+from lazarus_probe.anatomy.forward_pass import forward, new_cache
 from lazarus_probe.hooks import trace
 from lazarus_probe.introspection.lens.analysis import AnalysisResult
 from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
 from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
 from lazarus_probe.subject import Subject
-from lazarus_probe.subject.generate import forward, new_cache
 from tests.tolerance import in_order, of_logits, possible_ranks, sole_best
 
 PROMPT = "The capital of France is"

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
 from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
 from lazarus_probe.introspection.lens.comparison import compare_models
 from lazarus_probe.subject import Subject
-from lazarus_probe.subject.generate import forward
 
 PROMPT, EVERY = "The capital of France is", AnalysisConfig(LayerStrategy.ALL, track_tokens=[" Paris"])
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from lazarus_probe.subject.generate import forward
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.grpo.episodes import drawn, encoded, play
 from lazarus_probe.training.grpo.policy import advantages, grpo_loss, token_losses

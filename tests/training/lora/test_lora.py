@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks import replay, trace
-from lazarus_probe.subject.generate import forward
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.lora.lora import adopt, attach, attached, ranks_for, trainable_count
 from lazarus_probe.training.lora.merging import MergeWarning

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.replay import require_free_tail
-from lazarus_probe.subject.generate import forward
 from lazarus_probe.training.batches import Sample, batches
 from lazarus_probe.training.loop import Diverged, Optimisation, steps
 from lazarus_probe.training.lora.lora import attached

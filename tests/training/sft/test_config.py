@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lazarus_probe.training.sft.config import SftConfig, layer_range, read_settings
+from lazarus_probe.training.settings import layer_range, read_settings
+from lazarus_probe.training.sft.config import SftConfig
 
 PHASE_1 = """\
 # configs/dual_reward_phase1.yaml

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject import Subject
-from lazarus_probe.subject.generate import forward
-from lazarus_probe.training.sft.config import SftConfig, read_settings
+from lazarus_probe.training.settings import read_settings
+from lazarus_probe.training.sft.config import SftConfig
 from lazarus_probe.training.sft.jsonl import Example
 from lazarus_probe.training.sft.setup import split
 from lazarus_probe.training.sft.train import prepare, run, train_sft

@@ -44,7 +44,7 @@ def hooks(
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
-    found = [
+    reports = [
         capture_report(
             subject,
             text,
@@ -59,39 +59,39 @@ def hooks(
     data = {
         "model": subject.name,
         "num_layers": subject.num_layers,
-        "layers": [each.layer for each in found[0].layers],
-        "results": [each.as_data() for each in found],
+        "layers": [report.layer for report in reports[0].layers],
+        "results": [report.as_data() for report in reports],
         "about": about(subject),
     }
     head = f"Model: {subject.name} ({subject.num_layers} layers)"
-    text = "\n\n".join([head, *("\n".join(_lines(each)) for each in found)])
+    text = "\n\n".join([head, *("\n".join(_lines(report)) for report in reports)])
     deliver(data, text, as_json=as_json, output=output)
 
 
-def _lines(found: CaptureReport) -> Iterator[str]:
-    yield f"Prompt: {found.prompt!r}"
-    yield f"Tokens ({len(found.tokens)}): {list(found.tokens)}"
-    yield f"Captured layers: {[each.layer for each in found.layers]}"
-    yield f"Logits: {found.logits_shape}"
+def _lines(report: CaptureReport) -> Iterator[str]:
+    yield f"Prompt: {report.prompt!r}"
+    yield f"Tokens ({len(report.tokens)}): {list(report.tokens)}"
+    yield f"Captured layers: {[captured.layer for captured in report.layers]}"
+    yield f"Logits: {report.logits_shape}"
     yield "\n=== Hidden states ==="
-    for each in found.layers:
+    for captured in report.layers:
         yield (
-            f"  Layer {each.layer:2d}: shape {each.shape}, norm {each.norm:.3f} at the last position, "
-            f"{each.mean_norm:.3f} on average"
+            f"  Layer {captured.layer:2d}: shape {captured.shape}, norm {captured.norm:.3f} at the last position, "
+            f"{captured.mean_norm:.3f} on average"
         )
-    attended = [(each.layer, each.attention) for each in found.layers if each.attention]
+    attended = [(captured.layer, captured.attention) for captured in report.layers if captured.attention]
     if attended:
         yield "\n=== Attention from the last position ==="
     for layer, attention in attended:
         yield f"  Layer {layer:2d}: {_attention(attention)}"
-    if found.lens:
-        yield f"\n=== Logit lens at position {found.lens[0].position} ==="
-    for read in found.lens:
+    if report.lens:
+        yield f"\n=== Logit lens at position {report.lens[0].position} ==="
+    for read in report.lens:
         pairs = zip(read.top_tokens, read.top_probs, strict=True)
         yield f"  Layer {read.layer_idx:2d}: " + " | ".join(f"{token!r} ({p:.4f})" for token, p in pairs)
 
 
-def _attention(found: Attended) -> str:
-    top = zip(found.tokens, found.positions, found.weights, strict=True)
-    named = ", ".join(f"{token!r} at {place} ({weight:.2f})" for token, place, weight in top)
-    return f"shape {found.shape}, entropy {found.entropy:.3f} nats; most to {named}"
+def _attention(attention: Attended) -> str:
+    top = zip(attention.tokens, attention.positions, attention.weights, strict=True)
+    named = ", ".join(f"{token!r} at {position} ({weight:.2f})" for token, position, weight in top)
+    return f"shape {attention.shape}, entropy {attention.entropy:.3f} nats; most to {named}"

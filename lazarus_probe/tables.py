@@ -1,0 +1,152 @@
+"""Tables of results: declared once, rendered as text, HTML, Markdown and JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from lazarus_probe.plain import json_values
+
+UNDEFINED = "-"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: heading.
+        format: format specification of the numbers in it, as in `.4f`.
+        width: least number of characters, in text.
+        right: whether it is aligned right, in text.
+    """
+
+    name: str
+    format: str = ""
+    width: int = 0
+    right: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value with what only HTML shows of it.
+
+    Attributes:
+        value: number or text.
+        hint: tooltip.
+        shade: from 0 for none to 1 for full; negative shades have another colour.
+    """
+
+    value: object
+    hint: str = ""
+    shade: float = 0.0
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of values under columns; None and NaN are undefined values.
+
+    Attributes:
+        columns: each with its format, or as a heading alone.
+        rows: values, one a column; a `Cell` where HTML shows more than the value.
+        title: shown above the table in HTML.
+    """
+
+    columns: Sequence[Column | str]
+    rows: Sequence[Sequence[object]]
+    title: str = ""
+
+    @property
+    def headings(self) -> list[str]:
+        """The names of the columns."""
+        return [column.name for column in self._columns]
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """Every value as text, formatted by its column; `-` where it is undefined."""
+        return [
+            [_text(_value(cell), column.format) for column, cell in zip(self._columns, row, strict=True)]
+            for row in self.rows
+        ]
+
+    def lines(self, *, gap: int = 2, rule: bool = False) -> list[str]:
+        """Aligned columns, one string a line.
+
+        Args:
+            gap: spaces between two columns.
+            rule: whether a line of dashes is drawn below the headings.
+        """
+        rows = [self.headings, *self.texts]
+        widths = [
+            max(column.width, *map(len, texts))
+            for column, texts in zip(self._columns, zip(*rows, strict=True), strict=True)
+        ]
+        lines = [
+            (" " * gap)
+            .join(
+                text.rjust(width) if column.right else text.ljust(width)
+                for column, text, width in zip(self._columns, row, widths, strict=True)
+            )
+            .rstrip()
+            for row in rows
+        ]
+        return [lines[0], "-" * max(map(len, lines)), *lines[1:]] if rule else lines
+
+    def text(self, *, gap: int = 2, rule: bool = False) -> str:
+        """`lines` as one string."""
+        return "\n".join(self.lines(gap=gap, rule=rule))
+
+    def html(self) -> str:
+        """HTML for notebooks, every text escaped; a click on the title folds the table."""
+        head = "".join(f"<th>{escape(name)}</th>" for name in self.headings)
+        body = "".join(
+            f"<tr>{''.join(map(_html, texts, row))}</tr>"
+            for texts, row in zip(self.texts, self.rows, strict=True)
+        )
+        return (
+            f"<details open><summary>{escape(self.title)}</summary>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></details>"
+        )
+
+    def markdown(self, escaped: Callable[[str], str]) -> list[str]:
+        """A Markdown table, one string a line.
+
+        Args:
+            escaped: keeps a text from becoming markup.
+        """
+        rows = [[escaped(text) for text in row] for row in (self.headings, *self.texts)]
+        rows.insert(1, ["---"] * len(self.columns))
+        return [f"| {' | '.join(row)} |" for row in rows]
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data for JSON: unformatted values, None where one is undefined or infinite."""
+        rows = [[_value(cell) for cell in row] for row in self.rows]
+        return {"title": self.title, "headings": self.headings, "rows": json_values(rows)}
+
+    @property
+    def _columns(self) -> list[Column]:
+        return [Column(column) if isinstance(column, str) else column for column in self.columns]
+
+
+def _value(cell: object) -> object:
+    return cell.value if isinstance(cell, Cell) else cell
+
+
+def _text(value: object, format_: str) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return UNDEFINED
+    return str(value) if isinstance(value, str) else f"{value:{format_}}" if format_ else str(value)
+
+
+def _html(text: str, cell: object) -> str:
+    if not isinstance(cell, Cell):
+        return f"<td>{escape(text)}</td>"
+    hint = f' title="{escape(cell.hint)}"' if cell.hint else ""
+    # Half transparent, so that it reads on light and on dark pages.
+    colour = "66, 133, 244" if cell.shade >= 0 else "219, 68, 55"
+    shade = min(abs(cell.shade), 1.0)
+    style = f' style="background: rgba({colour}, {shade:.2f})"' if shade else ""
+    return f"<td{hint}{style}>{escape(text)}</td>"

@@ -1,0 +1,72 @@
+"""One table, rendered as text, HTML, Markdown and JSON."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from lazarus_probe.plain import json_text
+from lazarus_probe.tables import Cell, Column, Table
+
+TABLE = Table(
+    ("Layer", Column("KL", ".2f", right=True), "token"),
+    [("L0", Cell(12.345, "<95%>", 0.5), "'|'"), ("L10", None, "<b>"), ("L11", float("nan"), "")],
+    "a & b",
+)
+
+
+def test_text_is_aligned():
+    """Columns are as wide as their widest value or heading, numbers on the right, undefined ones dashes."""
+    assert TABLE.lines() == ["Layer     KL  token", "L0     12.35  '|'", "L10        -  <b>", "L11        -"]
+
+
+def test_text_has_a_rule_and_a_gap():
+    """A rule is as long as the longest line; the gap is between columns alone."""
+    assert Table(("a", Column("b", width=4), "c"), [(1, 2, 3)]).text(gap=1, rule=True) == (
+        "a b    c\n--------\n1 2    3"
+    )
+
+
+def test_html_is_escaped():
+    """Nothing in a title, heading, value or hint is markup; a shade is a colour by its sign."""
+    assert TABLE.html() == (
+        "<details open><summary>a &amp; b</summary><table><thead><tr><th>Layer</th><th>KL</th><th>token</th></tr>"
+        "</thead><tbody><tr><td>L0</td>"
+        '<td title="&lt;95%&gt;" style="background: rgba(66, 133, 244, 0.50)">12.35</td><td>&#x27;|&#x27;</td></tr>'
+        "<tr><td>L10</td><td>-</td><td>&lt;b&gt;</td></tr><tr><td>L11</td><td>-</td><td></td></tr>"
+        "</tbody></table></details>"
+    )
+    assert "rgba(219, 68, 55, 1.00)" in Table(("x",), [(Cell(1, shade=-3.0),)]).html()
+
+
+def test_markdown_is_escaped_by_its_caller():
+    """Each text passes through what keeps it from being markup."""
+    lines = TABLE.markdown(lambda text: text.replace("|", r"\|"))
+    assert lines == [
+        "| Layer | KL | token |",
+        "| --- | --- | --- |",
+        r"| L0 | 12.35 | '\|' |",
+        "| L10 | - | <b> |",
+        "| L11 | - |  |",
+    ]
+
+
+def test_data_has_the_numbers():
+    """JSON has the numbers unrounded, and null where one is undefined."""
+    data = json.loads(json_text(TABLE.as_data()))
+    assert data["headings"] == ["Layer", "KL", "token"]
+    assert data["rows"] == [["L0", 12.345, "'|'"], ["L10", None, "<b>"], ["L11", None, ""]]
+
+
+def test_a_row_of_another_length_is_refused():
+    """A value that no column is for is an error of the caller's, and never dropped."""
+    with pytest.raises(ValueError, match="argument 2 is longer"):
+        Table(("a",), [(1, 2)]).text()
+
+
+def test_json_holds_what_has_no_number():
+    """NaN and infinities are null, NumPy's arrays lists, and halves of surrogate pairs spelled out."""
+    text = json_text({1: np.array([1.5, np.inf]), "half": "\ud800", "range": range(2)})
+    assert json.loads(text) == {"1": [1.5, None], "half": r"\ud800", "range": [0, 1]}
