@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.ablation.components import Task, most_broken, window_broken
+from lazarus_probe.introspection.ablation.effects import Task, most_broken, window_broken
 from lazarus_probe.introspection.generation.damage import unrelated_prompts
 from lazarus_probe.tasks import language, prompts
 from lazarus_probe.tasks.arithmetic import Fact, is_answer

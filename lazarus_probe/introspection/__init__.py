@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lazarus_probe.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.ablation.component_outputs import AblationType, ComponentType
+    from lazarus_probe.introspection.ablation.components import AblationType, ComponentType
     from lazarus_probe.introspection.ablation.runs import AblationConfig
     from lazarus_probe.introspection.ablation.study import AblationStudy
     from lazarus_probe.introspection.capture.evolution import LogitLens
@@ -48,11 +48,11 @@ __all__ = [
 _HOMES = {
     "AblationConfig": "introspection.ablation.runs",
     "AblationStudy": "introspection.ablation.study",
-    "AblationType": "introspection.ablation.component_outputs",
+    "AblationType": "introspection.ablation.components",
     "AnalysisConfig": "introspection.lens.analysis_config",
     "AnalysisResult": "introspection.lens.analysis",
     "CaptureConfig": "introspection.capture.model_hooks",
-    "ComponentType": "introspection.ablation.component_outputs",
+    "ComponentType": "introspection.ablation.components",
     "Direction": "introspection.directions.direction_file",
     "LayerStrategy": "introspection.lens.analysis_config",
     "LogitLens": "introspection.capture.evolution",

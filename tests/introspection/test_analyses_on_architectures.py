@@ -15,7 +15,7 @@ import pytest
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.ablation.ablate import answers
-from lazarus_probe.introspection.ablation.components import Task, most_broken, window_broken
+from lazarus_probe.introspection.ablation.effects import Task, most_broken, window_broken
 from lazarus_probe.introspection.lens.crystallisation import crystallisation, read_tokens
 from lazarus_probe.introspection.patching.injection import inject, injection
 from lazarus_probe.introspection.steering.steer import Behaviour, steering

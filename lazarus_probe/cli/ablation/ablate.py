@@ -86,7 +86,7 @@ def ablate(
     criteria = [criterion_of(expected) for _, expected in asked]
     chosen = None if layers is None else parse_layers(layers, num_layers_of(model))
     from lazarus_probe.cli.output import about, deliver
-    from lazarus_probe.introspection.ablation.component_outputs import (
+    from lazarus_probe.introspection.ablation.components import (
         AblationType,
         ComponentType,
         layers_with,

@@ -1,251 +1,277 @@
-"""Which answers break without a component, compared with ablations of other components of its kind.
+"""Components of a layer by their published names, what stands in for their outputs, and runs without them.
 
-A component is one or several sites whose outputs are replaced by their mean over the prompts. Broken is an answer that
-the unablated model gives and the ablated one does not; prompts that the unablated model fails are left out.
+Outputs are replaced, never weights: biases, mixtures of experts and quantised layers then need no special care.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
+import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks.interventions import Intervention
+from lazarus_probe.anatomy.anatomy import at_path
+from lazarus_probe.anatomy.projections import found, sizes
+from lazarus_probe.hooks.interventions import Edit, Intervention
 from lazarus_probe.hooks.sites import Site, head_count, kinds_at
-from lazarus_probe.introspection.ablation.ablate import Method, ablate, answers, reference
-from lazarus_probe.introspection.generation.damage import Unrelated, damage, everywhere
-from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
-from lazarus_probe.statistics.rates import rate, unpaired_control
+from lazarus_probe.hooks.trace import hooked
+from lazarus_probe.subject.batches import by_length, encode_all
+from lazarus_probe.subject.generate import forward
+from lazarus_probe.subject.subject import Subject
+from lazarus_probe.taps import Tap, held, tapped
 
-if TYPE_CHECKING:
-    from lazarus_probe.subject.subject import Subject
+GAUSSIAN_ROWS = 512
 
-Component = tuple[Site, ...]
+
+class ComponentType(StrEnum):
+    """What is ablated: the MLP or attention as a whole, both, or one step inside them.
+
+    Example:
+        >>> from lazarus_probe.introspection import AblationConfig, AblationStudy, ComponentType
+        >>> config = AblationConfig(component=ComponentType.MLP_GATE, max_new_tokens=4)
+        >>> AblationStudy(subject).ablate_and_generate("7*8=", layers=range(8), config=config) == "56"
+        False
+    """
+
+    MLP = "mlp"
+    ATTENTION = "attention"
+    BOTH = "both"
+    MLP_GATE = "mlp_gate"
+    MLP_UP = "mlp_up"
+    MLP_DOWN = "mlp_down"
+    ATTN_Q = "attn_q"
+    ATTN_K = "attn_k"
+    ATTN_V = "attn_v"
+    ATTN_O = "attn_o"
+
+
+class AblationType(StrEnum):
+    """What takes the place of an output.
+
+    | type | in its place |
+    |---|---|
+    | zero | zeros, as in published numbers; seldom a value that the model meets |
+    | mean | the mean over reference prompts |
+    | resample | at every position a random reference row, as in causal scrubbing |
+    | noise | at every position a draw from the Gaussian with the reference rows' mean and deviation, by coordinate |
+
+    Example:
+        >>> from lazarus_probe.introspection import AblationConfig, AblationType
+        >>> AblationConfig(ablation_type="resample").ablation_type is AblationType.RESAMPLE
+        True
+    """
+
+    ZERO = "zero"
+    MEAN = "mean"
+    NOISE = "noise"
+    RESAMPLE = "resample"
 
 
 @dataclass(frozen=True)
-class Task:
-    """Prompts that a model gets right, and what right means.
+class Inner:
+    """A linear layer within a block, whose output no `Site` names.
 
     Attributes:
-        prompts: (N,) texts.
-        expected: (N,) what right answers are, for a report.
-        units: (N,) the independent unit of each prompt.
-        right: whether a completion of the prompt with that number is right.
-        max_tokens: of a completion.
+        layer: the block.
+        path: where in the block, as in `mlp.gate_proj`.
     """
 
-    prompts: Sequence[str]
-    expected: Sequence[object]
-    units: Sequence[str]
-    right: Callable[[int, str], bool]
-    max_tokens: int = 4
-
-    def answered(self, subject: Subject) -> NDArray[np.bool_]:
-        """(N,) whether the unablated model is right."""
-        return self.graded(answers(subject, self.prompts, max_tokens=self.max_tokens))
-
-    def graded(self, texts: Sequence[str]) -> NDArray[np.bool_]:
-        """(N,) whether each of N completions is right."""
-        return np.array([self.right(i, text) for i, text in enumerate(texts)])
-
-    def take(self, rows: Sequence[int]) -> Task:
-        """Some of the prompts, by row number."""
-        kept, right = [int(row) for row in rows], self.right
-        return Task(
-            [self.prompts[row] for row in kept],
-            [self.expected[row] for row in kept],
-            [self.units[row] for row in kept],
-            lambda i, text: right(kept[i], text),
-            self.max_tokens,
-        )
+    layer: int
+    path: str
 
 
-@dataclass(frozen=True)
-class Broken:
-    """What breaks without each of K components.
+Place = Site | Inner
+Rows = Mapping[Place, NDArray[Any]]
 
-    Attributes:
-        broken: (K, N).
-        said: (K, N) the ablated model's completions.
-        edits: (K,) what was done.
-    """
+SITES = {
+    ComponentType.MLP: ("mlp_out",),
+    ComponentType.ATTENTION: ("attn_out",),
+    ComponentType.BOTH: ("attn_out", "mlp_out"),
+    ComponentType.ATTN_Q: ("queries",),
+    ComponentType.ATTN_K: ("keys",),
+    ComponentType.ATTN_V: ("values",),
+    ComponentType.ATTN_O: ("attn_out",),
+}
+# What model files call the two projections that a gated MLP starts with.
+PROJECTIONS = {
+    ComponentType.MLP_GATE: ("gate_proj", "w1"),
+    ComponentType.MLP_UP: ("up_proj", "w3", "c_fc", "fc1", "dense_h_to_4h"),
+}
 
-    broken: NDArray[np.bool_]
-    said: list[list[str]]
-    edits: list[list[Intervention]]
 
-
-def break_each(
-    subject: Subject,
-    task: Task,
-    components: Sequence[Component],
-    method: Method = "mean",
-    seed: int = 0,
-) -> Broken:
-    """Ablate one component after the other, on prompts that the model answers.
+def places_of(subject: Subject, component: ComponentType, layer: int) -> tuple[Place, ...]:
+    """Where a component's output is in one layer.
 
     Raises:
-        ValueError: no prompts, or a site that the model does not have.
+        ValueError: the layer has no such component; the message says what it has instead.
     """
-    sites = list(dict.fromkeys(site for component in components for site in component))
-    known = reference(subject, task.prompts, sites)
-    edits = [[ablate(site, method, known[site], seed) for site in each] for each in components]
-    said = [answers(subject, task.prompts, each, task.max_tokens) for each in edits]
-    return Broken(~np.stack([task.graded(texts) for texts in said]), said, edits)
-
-
-def most_broken(
-    subject: Subject,
-    task: Task,
-    components: Sequence[Component],
-    whole: Component,
-    method: Method = "mean",
-    seed: int = 0,
-    unrelated: Unrelated | None = None,
-) -> Measurement:
-    """The share broken without the component that breaks most, chosen on half of the units and tested on the others.
-
-    For an absence. `all_mlps` is the positive control: what breaks without `whole`, usually the MLPs of all layers.
-
-    Args:
-        subject: the model.
-        task: prompts that it answers.
-        components: those to choose from.
-        whole: of the positive control.
-        method: what takes the place of their outputs.
-        seed: of the halves, drawn rows and intervals.
-        unrelated: prompts to tell the damage on; by default those of all language tasks.
-
-    Raises:
-        ValueError: as `break_each`, or units of which no two halves can be made.
-    """
-    found = break_each(subject, task, [*components, whole], method, seed)
-    choosing, testing = _halves(task.units, seed)
-    each = found.broken[:-1]
-    worst = int(each[:, choosing].mean(axis=1).argmax())
-    name = "+".join(map(str, components[worst]))
-    kept = task.take(testing.tolist())
-    return rate(
-        "share of the answers broken",
-        each[worst, testing],
-        kept.units,
-        {"all_mlps": found.broken[-1, testing]},
-        positive=["all_mlps"],
-        seed=seed,
-        details={
-            "component": name,
-            "method": method,
-            "broken": {"+".join(map(str, c)): float(b.mean()) for c, b in zip(components, each, strict=True)},
-        },
-        tokens=_tokens(subject, task),
-        examples=some_examples(
-            kept.prompts,
-            kept.expected,
-            [found.said[worst][row] for row in testing],
-            each[worst, testing],
-        ),
-        curves=_curves(components, each),
-        damage=damage(subject, everywhere(found.edits[worst]), unrelated, seed=seed),
-    )
-
-
-def window_broken(
-    subject: Subject,
-    task: Task,
-    kind: str,
-    layers: Sequence[int],
-    others: Sequence[Sequence[int]],
-    *,
-    spared: Task | None = None,
-    method: Method = "mean",
-    seed: int = 0,
-    unrelated: Unrelated | None = None,
-) -> Measurement:
-    """The share broken without one kind of output in some layers.
-
-    Controls: `other_layers`, the mean share broken without the same kind in each of `others`; for attention,
-    `random_heads`, as many heads as the layers have drawn over all layers; with `spared`, `other_task`, the share of
-    another task's answers that the same ablation breaks.
-
-    Args:
-        subject: the model.
-        task: prompts that it answers.
-        kind: `attn_out` or `mlp_out`.
-        layers: ablated together.
-        others: sets of layers to compare with.
-        spared: prompts of another task that the model answers.
-        method: what takes the place of the outputs.
-        seed: of drawn heads, rows and intervals.
-        unrelated: prompts to tell the damage on; by default those of all language tasks.
-
-    Raises:
-        ValueError: as `break_each`; no other layers.
-    """
-    if not others:
-        raise ValueError(f"no other layers to compare {list(layers)} with; give at least one set of them")
-    components = [tuple(Site(kind, layer) for layer in each) for each in (layers, *others)]
-    heads = _random_heads(subject, layers, seed) if kind == "attn_out" else ()
-    found = break_each(subject, task, [*components, *([heads] if heads else [])], method, seed)
-    sets = found.broken[: len(components)].astype(np.float64)
-    controls = {"other_layers": sets[1:].mean(axis=0)}
-    controls |= {"random_heads": found.broken[-1]} if heads else {}
-    measured = rate(
-        "share of the answers broken",
-        sets[0],
-        task.units,
-        controls,
-        seed=seed,
-        details={"layers": list(layers), "kind": kind, "method": method},
-        tokens=_tokens(subject, task),
-        examples=some_examples(task.prompts, task.expected, found.said[0], sets[0] > 0),
-        curves=_curves(components, sets),
-        damage=damage(subject, everywhere(found.edits[0]), unrelated, seed=seed),
-    )
-    if spared is None:
-        return measured
-    other = break_each(subject, spared, components[:1], method, seed).broken[0]
-    control = unpaired_control("other_task", measured, other, spared.units, seed)
-    return replace(measured, controls=(*measured.controls, control))
-
-
-def _halves(units: Sequence[str], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows to choose on and rows to test on; units stay whole."""
-    names = np.random.default_rng(seed).permutation(np.unique(units))
-    if len(names) < 4:
-        raise ValueError(f"{len(names)} independent units; give at least 4, half of them to choose on")
-    testing = np.isin(units, names[::2])
-    return np.flatnonzero(~testing), np.flatnonzero(testing)
-
-
-def _random_heads(subject: Subject, layers: Sequence[int], seed: int) -> Component:
-    """As many heads as some layers have, over all layers."""
     anatomy = subject.anatomy
-    heads = {
-        layer: head_count(anatomy, Site("head_out", layer))
-        for layer in range(subject.num_layers)
-        if "head_out" in kinds_at(anatomy, layer)
-    }
-    pool = [Site("head_out", layer, head) for layer, count in heads.items() for head in range(count)]
-    count = sum(heads.get(layer, 0) for layer in layers)
-    chosen = np.random.default_rng(seed).permutation(len(pool))[:count]
-    return tuple(pool[i] for i in sorted(chosen))
+    if component in PROJECTIONS:
+        return (_projection(subject, component, layer),)
+    if component == ComponentType.MLP_DOWN:
+        _refuse_mixture(subject, component, layer)
+        return (Site("mlp_out", layer),)
+    there = kinds_at(anatomy, layer)
+    missing = [kind for kind in SITES[component] if kind not in there]
+    if missing:
+        raise ValueError(
+            f"component {component}: layer {layer} of {subject.name} has no {missing[0]}; it has {', '.join(there)}"
+        )
+    return tuple(Site(kind, layer) for kind in SITES[component])
 
 
-def _curves(components: Sequence[Component], broken: NDArray[Any]) -> tuple[Curve, ...]:
-    """The share broken, for each kind of site a curve over the first layer of each component."""
-    points: dict[str, list[tuple[float, float]]] = {}
-    for each, share in zip(components, broken.mean(axis=1).tolist(), strict=True):
-        points.setdefault(each[0].kind, []).append((float(each[0].layer or 0), share))
-    ordered = {kind: sorted(each) for kind, each in points.items()}
-    return tuple(
-        Curve(f"{kind} broken", tuple(x for x, _ in each), tuple(y for _, y in each))
-        for kind, each in ordered.items()
+def layers_with(subject: Subject, component: ComponentType) -> list[int]:
+    """The layers that have a component; in some models not every layer has every one.
+
+    Raises:
+        ValueError: none has; the message says what the first has instead.
+    """
+    found = []
+    for layer in range(subject.num_layers):
+        try:
+            places_of(subject, component, layer)
+        except ValueError:
+            continue
+        found.append(layer)
+    if not found:
+        places_of(subject, component, 0)  # says what there is instead
+    return found
+
+
+def _projection(subject: Subject, component: ComponentType, layer: int) -> Inner:
+    _refuse_mixture(subject, component, layer)
+    inside = f"{subject.anatomy.parts[layer].mlp}."
+    reason = ""
+    for name in PROJECTIONS[component]:
+        try:
+            places = [place for _, place in found(subject.anatomy, [name], [layer])]
+        except ValueError as error:
+            reason = reason or str(error)
+            continue
+        mine = [place for place in places if f"{place.path}.".startswith(inside)]
+        if len(mine) == 1 and sizes(mine[0].module)[0] == 1:
+            return Inner(layer, mine[0].path)
+    raise ValueError(
+        f"component {component} cannot be told apart in layer {layer} of {subject.name}"
+        f"{f' ({reason})' if reason else ''}; ablate mlp"
     )
 
 
-def _tokens(subject: Subject, task: Task) -> int:
-    return sum(len(subject.encode(prompt)) for prompt in task.prompts)
+def _refuse_mixture(subject: Subject, component: ComponentType, layer: int) -> None:
+    parts = subject.anatomy.parts[layer]
+    if parts.mlp is None or parts.num_experts is not None:
+        what = "has no MLP" if parts.mlp is None else "is a mixture of experts"
+        advice = "ablate attention" if parts.mlp is None else "ablate mlp, which is the whole of it"
+        raise ValueError(f"component {component}: layer {layer} of {subject.name} {what}; {advice}")
+
+
+def rows_at(
+    subject: Subject, prompts: Sequence[str | Sequence[int]], places: Sequence[Place]
+) -> dict[Place, NDArray[Any]]:
+    """Values (N, ...) of places on reference prompts, a row a position; the first of each prompt is left out.
+
+    Raises:
+        ValueError: no prompts, or only prompts of a single token.
+    """
+    rows: dict[Place, list[NDArray[Any]]] = {place: [] for place in places}
+    sites = [place for place in places if isinstance(place, Site)]
+    for _, tokens in by_length(encode_all(subject, prompts)):
+        inner: dict[Place, mx.array] = {}
+        taps = [_look(subject, place, inner) for place in places if isinstance(place, Inner)]
+        with hooked(subject, sites) as seen, tapped(taps):
+            forward(subject.model, tokens)
+        mx.eval(list(inner.values()), *(seen[site] for site in sites))
+        for place in places:
+            value = seen[place] if isinstance(place, Site) else inner[place]
+            rows[place].append(_flat(value))
+    if not sum(len(part) for part in rows[places[0]]):
+        raise ValueError("the reference prompts have a single token each; give longer ones")
+    return {place: np.concatenate(parts) for place, parts in rows.items()}
+
+
+def _look(subject: Subject, place: Inner, seen: dict[Place, mx.array]) -> Tap:
+    def look(value: mx.array) -> None:
+        seen[place] = held(value)
+
+    return Tap(at_path(subject.anatomy.blocks[place.layer], place.path), after=look)
+
+
+def _flat(value: mx.array) -> NDArray[Any]:
+    found = np.array(value.astype(mx.float32))[:, 1:]
+    return found.reshape(-1, *found.shape[2:])
+
+
+def gaussian(rows: NDArray[Any], seed: int) -> NDArray[Any]:
+    """As many rows as `GAUSSIAN_ROWS`, drawn with the mean and the standard deviation of each coordinate of `rows`."""
+    draws = np.random.default_rng(seed).standard_normal((GAUSSIAN_ROWS, *rows.shape[1:]))
+    return np.asarray(rows.mean(axis=0) + rows.std(axis=0) * draws, dtype=np.float32)
+
+
+def edit_of(kind: AblationType, rows: NDArray[Any] | None, seed: int) -> Edit:
+    """The function that replaces a value (B, L, ...) by what an ablation puts there.
+
+    Args:
+        kind: what that is.
+        rows: (N, ...) reference rows; None for zeros.
+        seed: of the rows drawn.
+    """
+    if kind == AblationType.ZERO or rows is None:
+        return mx.zeros_like
+    if kind == AblationType.MEAN:
+        average = mx.array(rows.mean(axis=0))
+        return lambda value: mx.broadcast_to(average.astype(value.dtype), value.shape)
+    rng = np.random.default_rng(seed)
+    known = gaussian(rows, seed) if kind == AblationType.NOISE else rows
+
+    def draw(value: mx.array) -> mx.array:
+        return mx.array(known[rng.integers(len(known), size=value.shape[:2])]).astype(value.dtype)
+
+    return draw
+
+
+def masked(edit: Edit, mask: NDArray[np.bool_]) -> Edit:
+    """An edit that only acts where a mask over the coordinates of one position is true."""
+    where = mx.array(mask)
+    return lambda value: mx.where(where, edit(value), value)
+
+
+def random_masks(shapes: Sequence[tuple[int, ...]], count: int, seed: int) -> list[NDArray[np.bool_]]:
+    """Masks of given shapes with `count` true coordinates in all, drawn at random over all of them."""
+    sizes_of = [int(np.prod(shape)) for shape in shapes]
+    flat = np.zeros(sum(sizes_of), dtype=bool)
+    flat[np.random.default_rng(seed).permutation(len(flat))[:count]] = True
+    parts = np.split(flat, np.cumsum(sizes_of)[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def shape_of(subject: Subject, place: Place) -> tuple[int, ...]:
+    """The shape of a place's value at one position."""
+    if isinstance(place, Inner):
+        return (sizes(at_path(subject.anatomy.blocks[place.layer], place.path))[2],)
+    heads = subject.anatomy.parts[place.layer or 0].heads
+    if heads and place.kind in ("queries", "keys", "values"):
+        width = heads.value_dim if place.kind == "values" else heads.head_dim
+        return (head_count(subject.anatomy, place), width)
+    return (subject.anatomy.hidden_size,)
+
+
+@contextmanager
+def replaced(subject: Subject, edits: Mapping[Place, Edit]) -> Iterator[None]:
+    """Within, the outputs at places are what the edits make of them, in prompts and in what is generated."""
+    outputs = [
+        Intervention(place, edit, "all", "ablation")
+        for place, edit in edits.items()
+        if isinstance(place, Site)
+    ]
+    taps = [
+        Tap(at_path(subject.anatomy.blocks[place.layer], place.path), after=edit)
+        for place, edit in edits.items()
+        if isinstance(place, Inner)
+    ]
+    with hooked(subject, (), outputs), tapped(taps):
+        yield

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.random_state import random_state
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.ablation.component_outputs import (
+from lazarus_probe.introspection.ablation.components import (
     AblationType,
     ComponentType,
     Place,

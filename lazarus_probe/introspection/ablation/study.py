@@ -13,7 +13,7 @@ import mlx.nn as nn
 import numpy as np
 
 from lazarus_probe.files.whole_files import write_aside
-from lazarus_probe.introspection.ablation.component_outputs import (
+from lazarus_probe.introspection.ablation.components import (
     AblationType,
     ComponentType,
     Place,

@@ -13,7 +13,7 @@ from lazarus_probe.cli.lazarus import main
 from lazarus_probe.hooks import hooked
 from lazarus_probe.interventions import zero
 from lazarus_probe.introspection import AblationConfig, AblationStudy
-from lazarus_probe.introspection.ablation.component_outputs import AblationType, ComponentType
+from lazarus_probe.introspection.ablation.components import AblationType, ComponentType
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.chat import in_chat
 from lazarus_probe.subject.generate import greedy

@@ -10,7 +10,7 @@ import pytest
 from lazarus_probe.hooks import hooked, trace
 from lazarus_probe.interventions import mean, zero
 from lazarus_probe.introspection.ablation.ablate import reference
-from lazarus_probe.introspection.ablation.component_outputs import AblationType, ComponentType
+from lazarus_probe.introspection.ablation.components import AblationType, ComponentType
 from lazarus_probe.introspection.ablation.criteria import criterion_of
 from lazarus_probe.introspection.ablation.findings import Ablations
 from lazarus_probe.introspection.ablation.runs import AblationConfig, Row, Runs
