@@ -1,14 +1,14 @@
 """Which answers need one component, and does anything need it more than other components?
 
 Published results set weights to zero on one prompt at a time. Here outputs are replaced by their mean, on questions
-that the whole model answers, beside the same cut elsewhere.
+that the unablated model answers, and compared with the same ablation elsewhere.
 """
 
 import numpy as np
 import pytest
 
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.ablation.effects import Task, most_broken, window_broken
+from lazarus_probe.introspection.ablation.effects import Task, layers_ablation_effect, max_ablation_effect
 from lazarus_probe.introspection.generation.damage import unrelated_prompts
 from lazarus_probe.tasks import language, prompts
 from lazarus_probe.tasks.arithmetic import Fact, is_answer
@@ -39,7 +39,7 @@ def sayings(examples, rng, count, right):
 
 
 def known(subject, evidence, task, what):
-    """The prompts that the whole model answers; the claim is about those."""
+    """The prompts that the unablated model answers; the claim is about those."""
     right, needed = task.answered(subject), evidence.claim.parameters["answered"]
     evidence.require(right.mean() >= needed, f"answers {right.mean():.2f} of {what}; {needed:.2f} needed")
     return task.take(np.flatnonzero(right))
@@ -53,7 +53,7 @@ def test_digit_products(subject, evidence):
     first = evidence.claim.layer_for(subject.name, subject.num_layers)
     single = [(Site(kind, layer),) for layer in layers[first:] for kind in ("attn_out", "mlp_out")]
     whole = tuple(Site("mlp_out", layer) for layer in layers)
-    evidence.record(most_broken(subject, task, single, whole, seed=evidence.seed))
+    evidence.record(max_ablation_effect(subject, task, single, whole, seed=evidence.seed))
 
 
 @pytest.mark.claim("late-attention-binds-operands")
@@ -66,7 +66,9 @@ def test_binding(subject, evidence, rng):
     windows = [range(start, start + wide) for start in range(count - wide + 1)]
     others = [window for window in windows if not set(window) & set(windows[first])]
     evidence.require(bool(others), f"has {count} layers; others than the {wide} ablated are needed")
-    evidence.record(window_broken(subject, task, "attn_out", windows[first], others, seed=evidence.seed))
+    evidence.record(
+        layers_ablation_effect(subject, task, "attn_out", windows[first], others, seed=evidence.seed)
+    )
 
 
 @pytest.mark.claim("early-mlp-makes-tool-calls")
@@ -88,7 +90,14 @@ def test_tool_calls(subject, evidence, rng):
     )
     unrelated = unrelated_prompts(("tool",), evidence.seed)
     evidence.record(
-        window_broken(
-            subject, calls, "mlp_out", [layer], follow, spared=other, seed=evidence.seed, unrelated=unrelated
+        layers_ablation_effect(
+            subject,
+            calls,
+            "mlp_out",
+            [layer],
+            follow,
+            unaffected=other,
+            seed=evidence.seed,
+            unrelated=unrelated,
         )
     )

@@ -1,7 +1,7 @@
 """Which answers break without a component, compared with ablations of other components of its kind.
 
-A component is one or several sites whose outputs are replaced by their mean over the prompts. Broken is an answer that
-the unablated model gives and the ablated one does not; prompts that the unablated model fails are left out.
+A component is one or several sites whose outputs are replaced. An answer is broken if the unablated model gives it and
+the ablated one does not; prompts that the unablated model fails are left out.
 """
 
 from __future__ import annotations
@@ -13,10 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.sites import Site, head_count, kinds_at
-from lazarus_probe.introspection.ablation.ablate import Method, ablate, answers, reference
-from lazarus_probe.introspection.generation.damage import Unrelated, damage, everywhere
+from lazarus_probe.introspection.ablation.config import AblationType
+from lazarus_probe.introspection.ablation.methods import (
+    Edits,
+    ablated_completions,
+    ablation_damages,
+    reference_rows,
+    replacement,
+)
+from lazarus_probe.introspection.generation.damage import Unrelated
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
 from lazarus_probe.statistics.rates import rate, unpaired_control
 
@@ -46,130 +52,133 @@ class Task:
 
     def answered(self, subject: Subject) -> NDArray[np.bool_]:
         """(N,) whether the unablated model is right."""
-        return self.graded(answers(subject, self.prompts, max_tokens=self.max_tokens))
+        return self.graded(ablated_completions(subject, self.prompts, {}, self.max_tokens))
 
-    def graded(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+    def graded(self, completions: Sequence[str]) -> NDArray[np.bool_]:
         """(N,) whether each of N completions is right."""
-        return np.array([self.right(i, text) for i, text in enumerate(texts)])
+        return np.array([self.right(i, completion) for i, completion in enumerate(completions)])
 
     def take(self, rows: Sequence[int]) -> Task:
         """Some of the prompts, by row number."""
-        kept, right = [int(row) for row in rows], self.right
+        right = self.right
         return Task(
-            [self.prompts[row] for row in kept],
-            [self.expected[row] for row in kept],
-            [self.units[row] for row in kept],
-            lambda i, text: right(kept[i], text),
+            [self.prompts[row] for row in rows],
+            [self.expected[row] for row in rows],
+            [self.units[row] for row in rows],
+            lambda i, completion: right(int(rows[i]), completion),
             self.max_tokens,
         )
 
 
 @dataclass(frozen=True)
-class Broken:
+class BrokenAnswers:
     """What breaks without each of K components.
 
     Attributes:
         broken: (K, N).
-        said: (K, N) the ablated model's completions.
-        edits: (K,) what was done.
+        completions: (K, N) of the ablated model.
+        edits: (K,) what each ablation was.
     """
 
     broken: NDArray[np.bool_]
-    said: list[list[str]]
-    edits: list[list[Intervention]]
+    completions: list[list[str]]
+    edits: list[Edits]
 
 
-def break_each(
+def ablate_each(
     subject: Subject,
     task: Task,
     components: Sequence[Component],
-    method: Method = "mean",
+    method: AblationType = AblationType.MEAN,
     seed: int = 0,
-) -> Broken:
+) -> BrokenAnswers:
     """Ablate one component after the other, on prompts that the model answers.
 
     Raises:
         ValueError: no prompts, or a site that the model does not have.
     """
     sites = list(dict.fromkeys(site for component in components for site in component))
-    known = reference(subject, task.prompts, sites)
-    edits = [[ablate(site, method, known[site], seed) for site in each] for each in components]
-    said = [answers(subject, task.prompts, each, task.max_tokens) for each in edits]
-    return Broken(~np.stack([task.graded(texts) for texts in said]), said, edits)
+    rows = reference_rows(subject, task.prompts, sites)
+    edits: list[Edits] = [
+        {site: replacement(method, rows[site], seed) for site in component} for component in components
+    ]
+    completions = [ablated_completions(subject, task.prompts, each, task.max_tokens) for each in edits]
+    return BrokenAnswers(~np.stack([task.graded(texts) for texts in completions]), completions, edits)
 
 
-def most_broken(
+def max_ablation_effect(
     subject: Subject,
     task: Task,
     components: Sequence[Component],
-    whole: Component,
-    method: Method = "mean",
+    positive: Component,
+    method: AblationType = AblationType.MEAN,
     seed: int = 0,
     unrelated: Unrelated | None = None,
 ) -> Measurement:
     """The share broken without the component that breaks most, chosen on half of the units and tested on the others.
 
-    For an absence. `all_mlps` is the positive control: what breaks without `whole`, usually the MLPs of all layers.
+    For an absence. `all_mlps` is the positive control: what breaks without `positive`, usually the MLPs of all layers.
 
     Args:
         subject: the model.
         task: prompts that it answers.
         components: those to choose from.
-        whole: of the positive control.
-        method: what takes the place of their outputs.
+        positive: of the positive control.
+        method: what outputs are replaced by.
         seed: of the halves, drawn rows and intervals.
-        unrelated: prompts to tell the damage on; by default those of all language tasks.
+        unrelated: prompts to measure the damage on; by default those of all language tasks.
 
     Raises:
-        ValueError: as `break_each`, or units of which no two halves can be made.
+        ValueError: as `ablate_each`, or units of which no two halves can be made.
     """
-    found = break_each(subject, task, [*components, whole], method, seed)
-    choosing, testing = _halves(task.units, seed)
-    each = found.broken[:-1]
-    worst = int(each[:, choosing].mean(axis=1).argmax())
-    name = "+".join(map(str, components[worst]))
-    kept = task.take(testing.tolist())
+    effects = ablate_each(subject, task, [*components, positive], method, seed)
+    held_out = held_out_half(task.units, seed)
+    broken = effects.broken[:-1]
+    worst = int(broken[:, ~held_out].mean(axis=1).argmax())
+    rows = np.flatnonzero(held_out).tolist()
+    tested = task.take(rows)
+    shares = broken.mean(axis=1).tolist()
     return rate(
         "share of the answers broken",
-        each[worst, testing],
-        kept.units,
-        {"all_mlps": found.broken[-1, testing]},
+        broken[worst, rows],
+        tested.units,
+        {"all_mlps": effects.broken[-1, rows]},
         positive=["all_mlps"],
         seed=seed,
         details={
-            "component": name,
-            "method": method,
-            "broken": {"+".join(map(str, c)): float(b.mean()) for c, b in zip(components, each, strict=True)},
+            "component": _name(components[worst]),
+            "method": str(method),
+            "broken": dict(zip(map(_name, components), shares, strict=True)),
         },
         tokens=_tokens(subject, task),
         examples=some_examples(
-            kept.prompts,
-            kept.expected,
-            [found.said[worst][row] for row in testing],
-            each[worst, testing],
+            tested.prompts,
+            tested.expected,
+            [effects.completions[worst][row] for row in rows],
+            broken[worst, rows],
         ),
-        curves=_curves(components, each),
-        damage=damage(subject, everywhere(found.edits[worst]), unrelated, seed=seed),
+        curves=_curves(components, shares),
+        damage=ablation_damages(subject, [effects.edits[worst]], unrelated, seed)[0],
     )
 
 
-def window_broken(
+def layers_ablation_effect(
     subject: Subject,
     task: Task,
     kind: str,
     layers: Sequence[int],
     others: Sequence[Sequence[int]],
     *,
-    spared: Task | None = None,
-    method: Method = "mean",
+    unaffected: Task | None = None,
+    method: AblationType = AblationType.MEAN,
     seed: int = 0,
     unrelated: Unrelated | None = None,
 ) -> Measurement:
     """The share broken without one kind of output in some layers.
 
     Controls: `other_layers`, the mean share broken without the same kind in each of `others`; for attention,
-    `random_heads`, as many heads as the layers have drawn over all layers; with `spared`, `other_task`, the share of
-    another task's answers that the same ablation breaks.
+    `random_heads`, as many heads as the layers have drawn over all layers; with `unaffected`, `other_task`, the share
+    of another task's answers that the same ablation breaks.
 
     Args:
         subject: the model.
@@ -177,48 +186,51 @@ def window_broken(
         kind: `attn_out` or `mlp_out`.
         layers: ablated together.
         others: sets of layers to compare with.
-        spared: prompts of another task that the model answers.
-        method: what takes the place of the outputs.
+        unaffected: prompts of another task that the model answers, and should answer without the layers.
+        method: what outputs are replaced by.
         seed: of drawn heads, rows and intervals.
-        unrelated: prompts to tell the damage on; by default those of all language tasks.
+        unrelated: prompts to measure the damage on; by default those of all language tasks.
 
     Raises:
-        ValueError: as `break_each`; no other layers.
+        ValueError: as `ablate_each`; no other layers.
     """
     if not others:
         raise ValueError(f"no other layers to compare {list(layers)} with; give at least one set of them")
-    components = [tuple(Site(kind, layer) for layer in each) for each in (layers, *others)]
+    components = [tuple(Site(kind, layer) for layer in of_set) for of_set in (layers, *others)]
     heads = _random_heads(subject, layers, seed) if kind == "attn_out" else ()
-    found = break_each(subject, task, [*components, *([heads] if heads else [])], method, seed)
-    sets = found.broken[: len(components)].astype(np.float64)
-    controls = {"other_layers": sets[1:].mean(axis=0)}
-    controls |= {"random_heads": found.broken[-1]} if heads else {}
+    effects = ablate_each(subject, task, [*components, *([heads] if heads else [])], method, seed)
+    broken = effects.broken[: len(components)].astype(np.float64)
+    controls = {"other_layers": broken[1:].mean(axis=0)}
+    controls |= {"random_heads": effects.broken[-1]} if heads else {}
     measured = rate(
         "share of the answers broken",
-        sets[0],
+        broken[0],
         task.units,
         controls,
         seed=seed,
-        details={"layers": list(layers), "kind": kind, "method": method},
+        details={"layers": list(layers), "kind": kind, "method": str(method)},
         tokens=_tokens(subject, task),
-        examples=some_examples(task.prompts, task.expected, found.said[0], sets[0] > 0),
-        curves=_curves(components, sets),
-        damage=damage(subject, everywhere(found.edits[0]), unrelated, seed=seed),
+        examples=some_examples(task.prompts, task.expected, effects.completions[0], broken[0] > 0),
+        curves=_curves(components, broken.mean(axis=1).tolist()),
+        damage=ablation_damages(subject, [effects.edits[0]], unrelated, seed)[0],
     )
-    if spared is None:
+    if unaffected is None:
         return measured
-    other = break_each(subject, spared, components[:1], method, seed).broken[0]
-    control = unpaired_control("other_task", measured, other, spared.units, seed)
+    other = ablate_each(subject, unaffected, components[:1], method, seed).broken[0]
+    control = unpaired_control("other_task", measured, other, unaffected.units, seed)
     return replace(measured, controls=(*measured.controls, control))
 
 
-def _halves(units: Sequence[str], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows to choose on and rows to test on; units stay whole."""
+def held_out_half(units: Sequence[str] | NDArray[Any], seed: int) -> NDArray[np.bool_]:
+    """(N,) which rows to test on, the others being those to choose on; no unit is in both.
+
+    Raises:
+        ValueError: fewer than 4 units.
+    """
     names = np.random.default_rng(seed).permutation(np.unique(units))
     if len(names) < 4:
         raise ValueError(f"{len(names)} independent units; give at least 4, half of them to choose on")
-    testing = np.isin(units, names[::2])
-    return np.flatnonzero(~testing), np.flatnonzero(testing)
+    return np.isin(units, names[::2])
 
 
 def _random_heads(subject: Subject, layers: Sequence[int], seed: int) -> Component:
@@ -231,20 +243,24 @@ def _random_heads(subject: Subject, layers: Sequence[int], seed: int) -> Compone
     }
     pool = [Site("head_out", layer, head) for layer, count in heads.items() for head in range(count)]
     count = sum(heads.get(layer, 0) for layer in layers)
-    chosen = np.random.default_rng(seed).permutation(len(pool))[:count]
-    return tuple(pool[i] for i in sorted(chosen))
+    drawn = np.random.default_rng(seed).permutation(len(pool))[:count]
+    return tuple(pool[i] for i in sorted(drawn))
 
 
-def _curves(components: Sequence[Component], broken: NDArray[Any]) -> tuple[Curve, ...]:
+def _curves(components: Sequence[Component], shares: Sequence[float]) -> tuple[Curve, ...]:
     """The share broken, for each kind of site a curve over the first layer of each component."""
     points: dict[str, list[tuple[float, float]]] = {}
-    for each, share in zip(components, broken.mean(axis=1).tolist(), strict=True):
-        points.setdefault(each[0].kind, []).append((float(each[0].layer or 0), share))
-    ordered = {kind: sorted(each) for kind, each in points.items()}
+    for (first, *_), share in zip(components, shares, strict=True):
+        points.setdefault(first.kind, []).append((float(first.layer or 0), share))
+    ordered = {kind: sorted(of_kind) for kind, of_kind in points.items()}
     return tuple(
-        Curve(f"{kind} broken", tuple(x for x, _ in each), tuple(y for _, y in each))
-        for kind, each in ordered.items()
+        Curve(f"{kind} broken", tuple(x for x, _ in of_kind), tuple(y for _, y in of_kind))
+        for kind, of_kind in ordered.items()
     )
+
+
+def _name(component: Component) -> str:
+    return "+".join(map(str, component))
 
 
 def _tokens(subject: Subject, task: Task) -> int:

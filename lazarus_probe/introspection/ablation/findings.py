@@ -7,7 +7,7 @@ and when that stands against the number of layers tried. One prompt shows no mor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,14 +18,22 @@ from numpy.typing import NDArray
 from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import judge_together, q_values
 from lazarus_probe.claims.verdict import Outcome, Verdict
+from lazarus_probe.introspection.ablation.config import AblationConfig
 from lazarus_probe.introspection.ablation.criteria import is_coherent
-from lazarus_probe.introspection.ablation.runs import AblationConfig, Row
+from lazarus_probe.introspection.ablation.runs import Ablation
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.statistics.measurement import Damage, Measurement
 from lazarus_probe.statistics.rates import rate
 
 CONTROL = "random_coordinates"
 NEEDED, PARTLY, SUPPRESSES = "component-needed", "component-partly-needed", "component-suppresses"
+# What the verdict on `NEEDED` is called.
+WORDS = {
+    Outcome.SUPPORTED: "CAUSAL",
+    Outcome.CONFOUNDED: "NOT SPECIFIC",
+    Outcome.INCONCLUSIVE: "INCONCLUSIVE",
+    Outcome.REFUTED: "NOT CAUSAL",
+}
 
 
 @dataclass(frozen=True)
@@ -35,15 +43,15 @@ class Finding:
     Attributes:
         name: of the layers, as in `L3+4`.
         layers: those ablated together.
-        method: what took the place of the outputs.
+        method: what outputs were replaced by.
         word: CAUSAL, PARTLY CAUSAL, INVERSE CAUSAL, NOT CAUSAL, NOT SPECIFIC, INCONCLUSIVE or BASELINE FAILS.
         reason: in one sentence.
-        n: outputs that could change: those that passed, or for an inverse those that failed.
+        n: outputs that could change: those that passed, or where none did, those that failed.
         changed: how many did.
         low: of the 95% interval of the share changed.
         high: likewise.
         control: the share changed by random controls.
-        q: false discovery rate over the layers tried, where it was reckoned.
+        q: false discovery rate over the layers tried, where a claim was judged.
         claim: the declared claim that the word is a verdict on; None where none was judged.
         damage: what the ablation does to unrelated prompts, where there are several prompts.
     """
@@ -70,7 +78,7 @@ class Ablations:
     Attributes:
         task: what a report calls it.
         config: how it was run.
-        prompts: (N,) as they were given.
+        prompts: (N,) as a report calls them.
         criteria: (N,) the names of what passes.
         original: (N,) completions of the unablated model.
         passes: (N,) whether that passes.
@@ -84,54 +92,51 @@ class Ablations:
     criteria: tuple[str, ...]
     original: tuple[str, ...]
     passes: NDArray[np.bool_]
-    rows: tuple[Row, ...]
-    controls: tuple[Row, ...]
+    rows: tuple[Ablation, ...]
+    controls: tuple[Ablation, ...]
 
     @cached_property
     def findings(self) -> list[Finding]:
         """The result of each ablation, in the order of `rows`; those of one method are one family for each claim."""
+        conclusions: dict[int, _Conclusion] = {}
         measured = [self._measured(row) for row in self.rows]
-        words: dict[int, _Word] = {}
         for method in dict.fromkeys(row.method for row in self.rows):
-            of_method = {
-                i: one
-                for i, (row, one) in enumerate(zip(self.rows, measured, strict=True))
-                if row.method == method and one is not None
-            }
-            tried = sum(row.method == method for row in self.rows)
-            words |= _inverse_words(of_method, tried) if self._inverse else _words(of_method, tried)
-        return [
-            self._finding(row, one, words.get(i))
-            for i, (row, one) in enumerate(zip(self.rows, measured, strict=True))
-        ]
+            tried = [i for i, row in enumerate(self.rows) if row.method == method]
+            tested = {i: one for i in tried if (one := measured[i]) is not None}
+            conclude = _inverse_conclusions if self._inverse else _conclusions
+            conclusions |= conclude(tested, untested=len(tried) - len(tested))
+        return [self._finding(row, measured[i], conclusions.get(i)) for i, row in enumerate(self.rows)]
 
     @property
     def causal_layers(self) -> list[int]:
         """The layers that are causal by themselves by the first method, controls and layers tried considered."""
-        asked = [each for each in self.findings if each.method == str(self.rows[0].method)]
-        return [each.layers[0] for each in asked if each.word == "CAUSAL" and len(each.layers) == 1]
+        return [
+            finding.layers[0]
+            for finding in self.findings
+            if finding.method == str(self.rows[0].method)
+            and finding.word == "CAUSAL"
+            and len(finding.layers) == 1
+        ]
 
     @property
     def changed_layers(self) -> list[int]:
         """The layers without which some output passes that failed, or fails that passed."""
-        found = {row.layers[0] for row in self.rows if len(row.layers) == 1 and self.flips(row).any()}
-        return sorted(found)
+        return sorted({row.layers[0] for row in self.rows if len(row.layers) == 1 and self.flips(row).any()})
 
-    def flips(self, row: Row) -> NDArray[np.bool_]:
+    def flips(self, ablation: Ablation) -> NDArray[np.bool_]:
         """(N,) whether an ablation changes if each output passes."""
-        return np.asarray(row.passes != self.passes)
+        return np.asarray(ablation.passes != self.passes)
 
-    def random_share(self, row: Row, passing: bool = True) -> float | None:
-        """The share of outputs that as large random controls change, of those that pass or that fail."""
-        drawn = self._drawn(row)
-        of = self.passes == passing
-        return float(drawn[:, of].mean()) if len(drawn) and of.any() else None
+    def random_share(self, row: Ablation, passing: bool = True) -> float | None:
+        """The share of outputs that random controls of equal size change, of those that pass or that fail."""
+        drawn, eligible = self._drawn(row), self.passes == passing
+        return float(drawn[:, eligible].mean()) if len(drawn) and eligible.any() else None
 
     def as_data(self) -> dict[str, Any]:
         """Plain data: the published keys first."""
         return {
             "task_name": self.task,
-            "criterion_name": _joined(self.criteria),
+            "criterion_name": "|".join(dict.fromkeys(self.criteria)),
             "causal_layers": self.causal_layers,
             "results": [result for row in self.rows for result in self._results(row)],
             "changed_layers": self.changed_layers,
@@ -149,7 +154,7 @@ class Ablations:
                 str(row.method),
                 *(
                     Cell(text, shade=-0.4 if flip else 0.0)
-                    for text, flip in zip(row.said, self.flips(row), strict=True)
+                    for text, flip in zip(row.completions, self.flips(row), strict=True)
                 ),
                 finding.word,
             ]
@@ -162,7 +167,7 @@ class Ablations:
             [first, *rows],
         )
 
-    def _results(self, row: Row) -> list[dict[str, Any]]:
+    def _results(self, row: Ablation) -> list[dict[str, Any]]:
         return [
             {
                 "layer": row.layers[0] if len(row.layers) == 1 else list(row.layers),
@@ -176,110 +181,89 @@ class Ablations:
                 "passes": bool(passes),
                 "ablation_type": str(row.method),
                 "name": row.name,
-                "coordinates": row.size,
+                "coordinates": row.coordinates,
             }
             for prompt, criterion, before, text, passes, flip in zip(
-                self.prompts, self.criteria, self.original, row.said, row.passes, self.flips(row), strict=True
+                self.prompts,
+                self.criteria,
+                self.original,
+                row.completions,
+                row.passes,
+                self.flips(row),
+                strict=True,
             )
         ]
 
-    def _drawn(self, row: Row) -> NDArray[np.bool_]:
-        """(draws, N) what random controls of a row's size and method change."""
-        found = [
-            self.flips(each) for each in self.controls if (each.method, each.size) == (row.method, row.size)
-        ]
-        return np.array(found, dtype=bool).reshape(len(found), len(self.prompts))
+    def _drawn(self, row: Ablation) -> NDArray[np.bool_]:
+        """(draws, N) what random controls of an ablation's size and method change."""
+        size = (row.method, row.coordinates)
+        flips = [self.flips(one) for one in self.controls if (one.method, one.coordinates) == size]
+        return np.array(flips, dtype=bool).reshape(len(flips), len(self.prompts))
 
     @property
     def _inverse(self) -> bool:
         """Whether it is about outputs that fail, and pass without a component: where none passes."""
         return not self.passes.any()
 
-    def _measured(self, row: Row) -> Measurement | None:
-        """The share of outputs that an ablation changes, next to random controls; None where it cannot be measured."""
-        of, drawn = self.passes != self._inverse, self._drawn(row)
-        units = [prompt for prompt, kept in zip(self.prompts, of, strict=True) if kept]
+    def _measured(self, row: Ablation) -> Measurement | None:
+        """The share of outputs that an ablation changes, compared with random controls, if it has an interval."""
+        eligible, drawn = self.passes != self._inverse, self._drawn(row)
+        units = [prompt for prompt, counts in zip(self.prompts, eligible, strict=True) if counts]
         if len(set(units)) < 2 or not len(drawn):
             return None
         kind = "failing outputs that pass" if self._inverse else "passing outputs that fail"
         return rate(
             f"share of the {kind} without {row.name}",
-            self.flips(row)[of],
+            self.flips(row)[eligible],
             units,
-            {CONTROL: drawn[:, of].mean(axis=0)},
+            {CONTROL: drawn[:, eligible].mean(axis=0)},
             seed=self.config.seed,
             damage=row.damage,
         )
 
-    def _finding(self, row: Row, measured: Measurement | None, word: _Word | None) -> Finding:
-        of = self.passes != self._inverse
-        n, changed = int(of.sum()), int(self.flips(row)[of].sum())
-        word = _single(n, changed) if word is None else word
-        if self._inverse and word.word != "INVERSE CAUSAL":
+    def _finding(
+        self, row: Ablation, measured: Measurement | None, conclusion: _Conclusion | None
+    ) -> Finding:
+        eligible = self.passes != self._inverse
+        n, changed = int(eligible.sum()), int(self.flips(row)[eligible].sum())
+        conclusion = conclusion or _Conclusion("INCONCLUSIVE", _why_untested(n, changed))
+        if self._inverse and conclusion.word != "INVERSE CAUSAL":
             passed = f"; without {row.name} {changed} of {n} pass" if changed else ""
-            reason = f"the whole model fails all {n}, so there is nothing to break{passed}"
-            word = replace(word, word="BASELINE FAILS", reason=reason)
+            reason = f"the unablated model fails all {n}, so there is nothing to break{passed}"
+            conclusion = replace(conclusion, word="BASELINE FAILS", reason=reason)
         return Finding(
             row.name,
             row.layers,
             str(row.method),
-            word.word,
-            word.reason,
+            conclusion.word,
+            conclusion.reason,
             n,
             changed,
             low=None if measured is None else measured.low,
             high=None if measured is None else measured.high,
             control=self.random_share(row, not self._inverse),
-            q=word.q,
-            claim=word.claim,
+            q=conclusion.q,
+            claim=conclusion.claim,
             damage=row.damage,
         )
 
 
 @dataclass(frozen=True)
-class _Word:
+class _Conclusion:
+    """A word with its reason; where it is a verdict's, the claim and its q over the layers tried."""
+
     word: str
     reason: str
     q: float | None = None
     claim: str | None = None
 
 
-def _single(n: int, changed: int) -> _Word:
+def _why_untested(n: int, changed: int) -> str:
     """One prompt, or no control."""
     if n != 1:
-        return _Word(
-            "INCONCLUSIVE", f"{changed} of {n} outputs changed; give different prompts for a finding"
-        )
+        return f"{changed} of {n} outputs changed; give different prompts for a finding"
     what = "changed" if changed else "still passes"
-    reason = f"n=1 shows no more than that this output {what}; give many prompts for a finding"
-    return _Word("INCONCLUSIVE", reason)
-
-
-def _words(measured: Mapping[int, Measurement], tried: int) -> dict[int, _Word]:
-    """The word for each share of outputs changed: from the verdict that most fail, or else from that some do."""
-    most, some = (_judged(claim_id, measured, tried) for claim_id in (NEEDED, PARTLY))
-    return {i: _word(most[i], some[i]) for i in measured}
-
-
-def _word(most: _Judged, some: _Judged) -> _Word:
-    if most.verdict.outcome is Outcome.SUPPORTED:
-        return most.worded("CAUSAL")
-    if most.verdict.outcome is Outcome.CONFOUNDED:
-        return most.worded("NOT SPECIFIC")
-    if most.verdict.outcome is Outcome.INCONCLUSIVE:
-        return most.worded("INCONCLUSIVE")
-    if some.verdict.outcome is Outcome.SUPPORTED:
-        return some.worded("PARTLY CAUSAL")
-    return most.worded("NOT CAUSAL")
-
-
-def _inverse_words(measured: Mapping[int, Measurement], tried: int) -> dict[int, _Word]:
-    """INVERSE CAUSAL where most failing outputs pass without a component; else there is nothing to break."""
-    judged = _judged(SUPPRESSES, measured, tried)
-    return {
-        i: each.worded("INVERSE CAUSAL" if each.verdict.outcome is Outcome.SUPPORTED else "BASELINE FAILS")
-        for i, each in judged.items()
-    }
+    return f"n=1 shows no more than that this output {what}; give many prompts for a finding"
 
 
 @dataclass(frozen=True)
@@ -290,20 +274,36 @@ class _Judged:
     verdict: Verdict
     q: float
 
-    def worded(self, word: str) -> _Word:
-        q = f"; q = {self.q:.2g} over the layers tried" if self.verdict.outcome is Outcome.SUPPORTED else ""
-        return _Word(word, f"{self.verdict.reason}{q}", self.q, self.claim)
+    @property
+    def supported(self) -> bool:
+        return self.verdict.outcome is Outcome.SUPPORTED
+
+    def called(self, word: str) -> _Conclusion:
+        q = f"; q = {self.q:.2g} over the layers tried" if self.supported else ""
+        return _Conclusion(word, f"{self.verdict.reason}{q}", self.q, self.claim)
 
 
-def _judged(claim_id: str, measured: Mapping[int, Measurement], tried: int) -> dict[int, _Judged]:
-    """The verdicts on a claim, by row, among all layers tried."""
-    tests, untested = (
-        {str(i): (declared(claim_id), one) for i, one in measured.items()},
-        tried - len(measured),
-    )
+def _judged(claim_id: str, measured: Mapping[int, Measurement], untested: int) -> dict[int, _Judged]:
+    """The verdicts on a declared claim, by row, among all layers tried."""
+    tests = {str(i): (declared(claim_id), one) for i, one in measured.items()}
     verdicts, q = judge_together(tests, untested), q_values(tests, untested=untested)
     return {i: _Judged(claim_id, verdicts[str(i)], q[str(i)]) for i in measured}
 
 
-def _joined(names: Sequence[str]) -> str:
-    return "|".join(dict.fromkeys(names))
+def _conclusions(measured: Mapping[int, Measurement], untested: int) -> dict[int, _Conclusion]:
+    """By row: whether most outputs fail, or else whether some do."""
+    most, some = (_judged(claim_id, measured, untested) for claim_id in (NEEDED, PARTLY))
+    return {
+        i: some[i].called("PARTLY CAUSAL")
+        if one.verdict.outcome is Outcome.REFUTED and some[i].supported
+        else one.called(WORDS[one.verdict.outcome])
+        for i, one in most.items()
+    }
+
+
+def _inverse_conclusions(measured: Mapping[int, Measurement], untested: int) -> dict[int, _Conclusion]:
+    """INVERSE CAUSAL where most failing outputs pass without a component; else there is nothing to break."""
+    judged = _judged(SUPPRESSES, measured, untested)
+    return {
+        i: one.called("INVERSE CAUSAL" if one.supported else "BASELINE FAILS") for i, one in judged.items()
+    }

@@ -8,8 +8,14 @@ import pytest
 from mlx.utils import tree_map_with_path
 
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.ablation.ablate import answers
-from lazarus_probe.introspection.ablation.effects import Task, break_each, most_broken, window_broken
+from lazarus_probe.introspection.ablation.config import AblationType
+from lazarus_probe.introspection.ablation.effects import (
+    Task,
+    ablate_each,
+    layers_ablation_effect,
+    max_ablation_effect,
+)
+from lazarus_probe.introspection.ablation.methods import ablated_completions, reference_rows, replacement
 from lazarus_probe.subject import Subject
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -56,7 +62,7 @@ def task(planted):
 
 def test_the_planted_component_breaks_and_no_other(planted, task):
     """Without the MLP that answers everything breaks, without any other layer's nothing does."""
-    found = break_each(
+    found = ablate_each(
         planted, task, [(Site(kind, n),) for n in range(4) for kind in ("attn_out", "mlp_out")]
     )
     assert found.broken.mean(axis=1).tolist() == pytest.approx([0, 0, 0, 0, 0, 1, 0, 0], abs=0.1)
@@ -65,25 +71,24 @@ def test_the_planted_component_breaks_and_no_other(planted, task):
 
 def test_broken_is_what_a_hand_made_loop_says(planted, task):
     """Each cell is whether the ablated model, asked on its own, says something else."""
-    from lazarus_probe.introspection.ablation.ablate import ablate, reference
-
     site = Site("mlp_out", 2)
-    known = reference(planted, task.prompts, [site])[site]
-    found = break_each(planted, task, [(site,)])
+    rows = reference_rows(planted, task.prompts, [site])[site]
+    edits = {site: replacement(AblationType.MEAN, rows)}
+    effects = ablate_each(planted, task, [(site,)])
     for i in (0, 7, 20):
-        said = answers(planted, [task.prompts[i]], [ablate(site, "mean", known)], 1)[0]
-        assert found.said[0][i] == said
-        assert found.broken[0, i] == (said != task.expected[i])
+        completion = ablated_completions(planted, [task.prompts[i]], edits, 1)[0]
+        assert effects.completions[0][i] == completion
+        assert effects.broken[0, i] == (completion != task.expected[i])
 
 
 def test_the_worst_component_is_tested_on_other_prompts(planted, task):
     """The component that is chosen is the planted one, and only the other half of the units is counted."""
     single = [(Site("mlp_out", layer),) for layer in range(4)]
-    found = most_broken(planted, task, single, tuple(Site("mlp_out", layer) for layer in range(4)))
+    found = max_ablation_effect(planted, task, single, tuple(Site("mlp_out", layer) for layer in range(4)))
     assert found.details["component"] == "mlp_out.2"
     assert found.score > 0.9
     assert (found.n, found.groups) == (len(task.prompts) // 2, 13)
-    spared = most_broken(planted, task, [single[0], single[1]], single[2])
+    spared = max_ablation_effect(planted, task, [single[0], single[1]], single[2])
     assert spared.score == 0
     assert spared.controls[0].gain > 0.9
 
@@ -91,13 +96,13 @@ def test_the_worst_component_is_tested_on_other_prompts(planted, task):
 def test_a_window_stands_beside_the_others(planted, task):
     """The planted layer gains over other layers and another task; attention, which does nothing, over nothing."""
     echo = task.take(range(10))
-    right = window_broken(planted, task, "mlp_out", [2], [[0], [1], [3]], spared=echo)
+    right = layers_ablation_effect(planted, task, "mlp_out", [2], [[0], [1], [3]], unaffected=echo)
     assert right.score > 0.9
     assert {control.name: control.score > 0.5 for control in right.controls} == {
         "other_layers": False,
         "other_task": True,
     }
-    wrong = window_broken(planted, task, "attn_out", [2], [[0], [1], [3]])
+    wrong = layers_ablation_effect(planted, task, "attn_out", [2], [[0], [1], [3]])
     assert wrong.score == 0
     assert [control.name for control in wrong.controls] == ["other_layers", "random_heads"]
     assert right.curves[0].y[2] == pytest.approx(right.score)
@@ -109,10 +114,12 @@ def test_a_window_stands_beside_the_others(planted, task):
 def test_random_weights_have_no_such_component(grouped):
     """In a random model, on whatever it says, no layer gains on the mean of the others by the margin of a claim."""
     prompts = [a + b for a in "abcdefgh" for b in "mnopqrst"]
-    said = answers(grouped, prompts, max_tokens=1)
-    task = Task(prompts, said, [prompt[0] for prompt in prompts], lambda i, text: text == said[i], 1)
+    own = ablated_completions(grouped, prompts, {}, 1)
+    task = Task(prompts, own, [prompt[0] for prompt in prompts], lambda i, text: text == own[i], 1)
     gains = [
-        window_broken(grouped, task, "mlp_out", [n], [[m] for m in range(4) if m != n]).controls[0].low
+        layers_ablation_effect(grouped, task, "mlp_out", [n], [[m] for m in range(4) if m != n])
+        .controls[0]
+        .low
         for n in range(4)
     ]
     assert np.sum(np.array(gains) > 0.25) == 0
@@ -127,6 +134,6 @@ def test_rows_keep_their_own_answers(task):
 def test_too_few_are_refused(planted, task):
     """A window with nothing to compare it with and a choice without two halves are refused."""
     with pytest.raises(ValueError, match="no other layers to compare"):
-        window_broken(planted, task, "mlp_out", [0], [])
+        layers_ablation_effect(planted, task, "mlp_out", [0], [])
     with pytest.raises(ValueError, match="independent units; give at least 4"):
-        most_broken(planted, task.take([0, 1]), [(Site("mlp_out", 0),)], (Site("mlp_out", 1),))
+        max_ablation_effect(planted, task.take([0, 1]), [(Site("mlp_out", 0),)], (Site("mlp_out", 1),))

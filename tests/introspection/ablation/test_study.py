@@ -9,11 +9,11 @@ import pytest
 
 from lazarus_probe.hooks import hooked, trace
 from lazarus_probe.interventions import mean, zero
-from lazarus_probe.introspection.ablation.ablate import reference
-from lazarus_probe.introspection.ablation.components import AblationType, ComponentType
+from lazarus_probe.introspection.ablation.config import AblationConfig, AblationType, ComponentType
 from lazarus_probe.introspection.ablation.criteria import criterion_of
 from lazarus_probe.introspection.ablation.findings import Ablations
-from lazarus_probe.introspection.ablation.runs import AblationConfig, Row, Runs
+from lazarus_probe.introspection.ablation.methods import reference_rows
+from lazarus_probe.introspection.ablation.runs import Ablation, AblationRuns
 from lazarus_probe.introspection.ablation.study import AblationStudy, ablations, reference_prompts
 from lazarus_probe.introspection.ablation.text import matrix_text, sweep_text, together_text
 from lazarus_probe.introspection.generation.damage import Unrelated
@@ -78,15 +78,15 @@ def test_the_published_snippet(tmp_path, capsys):
 def test_the_sweep_is_a_loop_of_runs(organism, swept):
     """Every row of the sweep is what the model says under the same interventions, run one by one."""
     sites = [Site("mlp_out", layer) for layer in (0, 1, 7)]
-    known = reference(organism, reference_prompts(), sites)
+    rows = reference_rows(organism, reference_prompts(), sites)
     assert [(row.name, str(row.method)) for row in swept.rows] == [
         (f"L{site.layer}", method) for method in ("mean", "zero") for site in sites
     ]
     for row in swept.rows:
         site = Site("mlp_out", row.layers[0])
-        edit = zero(site) if row.method == "zero" else mean(site, known[site].values.mean(axis=0))
+        edit = zero(site) if row.method == "zero" else mean(site, rows[site].mean(axis=0))
         with hooked(organism, interventions=edit):
-            assert list(row.said) == greedy(organism, PROMPTS, 3)
+            assert list(row.completions) == greedy(organism, PROMPTS, 3)
     assert list(swept.original) == greedy(organism, PROMPTS, 3)
 
 
@@ -97,7 +97,7 @@ def test_one_layer_of_a_sweep_is_that_layer_ablated(organism, study, component):
     found = study.run_layer_sweep(PROMPTS[:2], "5", layers=[0, 3], config=config)
     for row in found.rows:
         expected = [study.ablate_and_generate(prompt, row.layers, config=config) for prompt in PROMPTS[:2]]
-        assert list(row.said) == expected
+        assert list(row.completions) == expected
 
 
 def test_layer_0_of_the_bundled_model_is_causal_and_layer_1_is_not(swept):
@@ -107,10 +107,10 @@ def test_layer_0_of_the_bundled_model_is_causal_and_layer_1_is_not(swept):
     assert words["L1", "mean"] == "NOT CAUSAL"
     assert swept.causal_layers[0] == 0
     assert 1 not in swept.changed_layers
-    assert all(row.size == 128 for row in (*swept.rows, *swept.controls))
+    assert all(row.coordinates == 128 for row in (*swept.rows, *swept.controls))
     assert len(swept.controls) == 3 * 2
     text = sweep_text(swept)
-    assert "Prompts: 12, of which the whole model passes 12" in text
+    assert "Prompts: 12, of which the unablated model passes 12" in text
     assert "=> L0 CAUSAL" in text
 
 
@@ -174,8 +174,8 @@ def test_an_ablation_that_leaves_no_logits_is_named(grouped):
     """Rows that are no numbers are refused by the ablation that puts them in."""
     config = AblationConfig(AblationType.MEAN, max_new_tokens=1)
     rows = {Site("mlp_out", 1): np.full((2, 32), np.nan, dtype=np.float32)}
-    runs = Runs(grouped, ["1"], [criterion_of("1")], config, ["1"], known=rows)
-    row = Row("L1", (1,), AblationType.MEAN, ("",), np.array([False]), 32)
+    runs = AblationRuns(grouped, ["1"], [criterion_of("1")], config, ["1"], rows=rows)
+    row = Ablation("L1", (1,), AblationType.MEAN, ("",), np.array([False]), 32)
     with pytest.raises(ValueError, match=r"are not finite under ablation at mlp_out\.1: .* at mlp_out\.1"):
         runs.with_damage([row], Unrelated(("1", "2"), ("a", "b")))
 
@@ -194,8 +194,8 @@ def synthetic(passes: list[bool], row: list[bool], random: list[bool], count: in
     """A result with given outcomes; the other layers tried change nothing."""
     before = np.array(passes)
 
-    def made(name: str, layers: tuple[int, ...], after: list[bool]) -> Row:
-        return Row(
+    def made(name: str, layers: tuple[int, ...], after: list[bool]) -> Ablation:
+        return Ablation(
             name,
             layers,
             AblationType.MEAN,
