@@ -13,7 +13,7 @@ from lazarus_probe.cli.parsing import check_output, checked_text, parse_layers, 
 from lazarus_probe.introspection.ablation.config import AblationConfig, AblationType, ComponentType
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.ablation.findings import Ablations
+    from lazarus_probe.introspection.ablation.results import Ablations
     from lazarus_probe.subject.subject import Subject
 
 PLACEHOLDER = "x"
@@ -76,7 +76,7 @@ def ablate(
     chosen = None if layers is None else parse_layers(layers, num_layers_of(model))
     from lazarus_probe.cli.output import about, deliver
     from lazarus_probe.introspection.ablation.components import layers_with
-    from lazarus_probe.introspection.ablation.study import ablations, reference_prompts
+    from lazarus_probe.introspection.ablation.runs import AblationRuns, reference_prompts
     from lazarus_probe.introspection.generation.damage import unrelated_prompts
     from lazarus_probe.subject.chat import has_chat_template
     from lazarus_probe.subject.subject import Subject
@@ -85,16 +85,18 @@ def ablate(
     chat = not raw and has_chat_template(subject)
     if chosen is None:
         chosen = layers_with(subject, component)
-    results = ablations(
+    runs = AblationRuns(
         subject,
         _formatted(subject, names, chat),
         criteria,
-        [tuple(chosen)] if multi else [(layer,) for layer in chosen],
         AblationConfig(method, component, max_tokens, seed=seed),
+        _formatted(subject, reference_prompts(), chat),
+        progress=True,
+    )
+    results = runs.ablations(
+        [tuple(chosen)] if multi else [(layer,) for layer in chosen],
         methods=[method, AblationType.ZERO],
         names=names,
-        reference=_formatted(subject, reference_prompts(), chat),
-        progress=True,
         unrelated=replace(unrelated, prompts=tuple(_formatted(subject, unrelated.prompts, chat))),
     )
     mode = "CHAT" if chat else "RAW"

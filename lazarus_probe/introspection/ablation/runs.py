@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -26,37 +27,22 @@ from lazarus_probe.introspection.ablation.methods import (
     reference_rows,
     replacement,
 )
+from lazarus_probe.introspection.ablation.results import Ablation, Ablations
+from lazarus_probe.introspection.capture.model_hooks import layer_of
 from lazarus_probe.introspection.generation.damage import Unrelated
-from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep import Mean, Resample, Zero, answer, sweep
 from lazarus_probe.sweep.progress import bar
+from lazarus_probe.tasks.prompts import task_type
 
 DRAWS = 3  # of the random control
 Layers = tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Ablation:
-    """Completions with some outputs replaced.
-
-    Attributes:
-        name: as in `L3`, `L3+4` or `random 1`.
-        layers: those ablated together; empty for a random control.
-        method: what outputs were replaced by.
-        completions: (N,).
-        passes: (N,) whether each passes its criterion.
-        coordinates: how many were replaced.
-        damage: what the same replacement does to unrelated prompts, where that was measured.
-    """
-
-    name: str
-    layers: Layers
-    method: AblationType
-    completions: tuple[str, ...]
-    passes: NDArray[np.bool_]
-    coordinates: int
-    damage: Damage | None = None
+@cache
+def reference_prompts() -> tuple[str, ...]:
+    """One prompt of every template of arithmetic and language: where replacements come from by default."""
+    return tuple(task_type(np.random.default_rng(0), 1)[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +54,8 @@ class AblationRuns:
         prompts: (N,) exactly as the model gets them.
         criteria: (N,) what passes.
         config: how.
-        reference: prompts that replacements come from.
-        progress: whether to show a bar.
+        reference: prompts that replacements come from; by default one of every template of arithmetic and language.
+        progress: whether to show a bar, where standard error is a terminal.
         rows: reference rows, gathered where they are first needed.
     """
 
@@ -77,14 +63,9 @@ class AblationRuns:
     prompts: Sequence[str]
     criteria: Sequence[Criterion]
     config: AblationConfig
-    reference: Sequence[str]
+    reference: Sequence[str] = field(default_factory=reference_prompts)
     progress: bool = False
     rows: dict[Output, NDArray[Any]] = field(default_factory=dict)
-
-    def passes(self, completions: Sequence[str]) -> NDArray[np.bool_]:
-        """(N,) whether each completion passes."""
-        pairs = zip(self.criteria, completions, strict=True)
-        return np.array([criterion.passes(completion) for criterion, completion in pairs])
 
     def without(self, layers: Layers) -> list[str]:
         """(N,) completions without the component of some layers; of the unablated model without any layers."""
@@ -92,7 +73,61 @@ class AblationRuns:
         self._gather(outputs, [method])
         return self._completions(self._edits(outputs, method))
 
-    def by_layers(self, methods: Sequence[AblationType], groups: Sequence[Layers]) -> list[Ablation]:
+    def ablations(
+        self,
+        groups: Sequence[Layers],
+        *,
+        methods: Sequence[AblationType] = (),
+        names: Sequence[str] | None = None,
+        task: str = "ablation",
+        unrelated: Unrelated | None = None,
+    ) -> Ablations:
+        """Completions without each group of layers, and without as many coordinates drawn at random.
+
+        With more than one prompt, where something can be claimed, also what each ablation does to unrelated prompts.
+
+        Args:
+            groups: layers that are ablated together.
+            methods: what outputs are replaced by; findings are about the first. That of the configuration by default.
+            names: (N,) what a report calls the prompts.
+            task: what a report calls it.
+            unrelated: prompts to measure the damage on; by default those of all language tasks.
+
+        Raises:
+            ValueError: no prompts or layers, a component that a layer does not have, or an ablation that leaves no
+                finite logits on unrelated prompts.
+            IndexError: a layer that the model does not have.
+        """
+        groups = [tuple(layer_of(self.subject, layer) for layer in group) for group in groups]
+        if not any(groups):
+            raise ValueError("no layers to ablate; give at least one")
+        methods = list(dict.fromkeys(methods)) or [self.config.ablation_type]
+        rows = self._by_layers(methods, groups)  # refuses what the model does not have before it generates
+        original = self.without(())
+        return Ablations(
+            task=task,
+            config=self.config,
+            prompts=tuple(self.prompts if names is None else names),
+            criteria=tuple(criterion.name for criterion in self.criteria),
+            original=tuple(original),
+            passes=self._passes(original),
+            rows=tuple(self.with_damage(rows, unrelated) if len(set(self.prompts)) > 1 else rows),
+            controls=tuple(self._controls(methods, groups)),
+        )
+
+    def with_damage(
+        self, ablations: Sequence[Ablation], unrelated: Unrelated | None = None
+    ) -> list[Ablation]:
+        """Ablations with what each does to unrelated prompts; by default those of all language tasks.
+
+        Raises:
+            ValueError: as `ablation_damages`.
+        """
+        edits = [self._edits(self._outputs(one.layers), one.method) for one in ablations]
+        damages = ablation_damages(self.subject, edits, unrelated, self.config.seed)
+        return [replace(one, damage=damage) for one, damage in zip(ablations, damages, strict=True)]
+
+    def _by_layers(self, methods: Sequence[AblationType], groups: Sequence[Layers]) -> list[Ablation]:
         """Each group of layers ablated by each method: one sweep where a group is one site, else run by run."""
         outputs = [self._outputs(group) for group in groups]
         self._gather([*(output for of_group in outputs for output in of_group), *self._pool()], methods)
@@ -108,7 +143,7 @@ class AblationRuns:
             for (method, (group, of_group)), texts in zip(cells, completions, strict=True)
         ]
 
-    def controls(self, methods: Sequence[AblationType], groups: Sequence[Layers]) -> list[Ablation]:
+    def _controls(self, methods: Sequence[AblationType], groups: Sequence[Layers]) -> list[Ablation]:
         """For each size of a group, as many coordinates of the same outputs drawn at random over all layers."""
         pool = self._pool()
         self._gather(pool, methods)
@@ -123,18 +158,6 @@ class AblationRuns:
             self._ablation(f"random {draw + 1}", (), method, texts, size)
             for (method, size, draw), texts in zip(cells, self._run(edits, len(cells)), strict=True)
         ]
-
-    def with_damage(
-        self, ablations: Sequence[Ablation], unrelated: Unrelated | None = None
-    ) -> list[Ablation]:
-        """Ablations with what each does to unrelated prompts; by default those of all language tasks.
-
-        Raises:
-            ValueError: as `ablation_damages`.
-        """
-        edits = [self._edits(self._outputs(one.layers), one.method) for one in ablations]
-        damages = ablation_damages(self.subject, edits, unrelated, self.config.seed)
-        return [replace(one, damage=damage) for one, damage in zip(ablations, damages, strict=True)]
 
     def _outputs(self, layers: Layers) -> tuple[Output, ...]:
         component = self.config.component
@@ -169,10 +192,14 @@ class AblationRuns:
                 advance(1)
         return completions
 
+    def _passes(self, completions: Sequence[str]) -> NDArray[np.bool_]:
+        pairs = zip(self.criteria, completions, strict=True)
+        return np.array([criterion.passes(completion) for criterion, completion in pairs])
+
     def _ablation(
         self, name: str, layers: Layers, method: AblationType, completions: Sequence[str], size: int
     ) -> Ablation:
-        return Ablation(name, layers, method, tuple(completions), self.passes(completions), size)
+        return Ablation(name, layers, method, tuple(completions), self._passes(completions), size)
 
     def _swept(self, methods: Sequence[AblationType], sites: Sequence[Site]) -> list[list[str]]:
         """Completions by method and site, in batches that share what lies before the site."""

@@ -5,101 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import mlx.nn as nn
-import numpy as np
 
 from lazarus_probe.files.whole_files import write_aside
 from lazarus_probe.introspection.ablation.components import Output
 from lazarus_probe.introspection.ablation.config import AblationConfig, AblationType, ComponentType
 from lazarus_probe.introspection.ablation.criteria import Criterion, criterion_of
-from lazarus_probe.introspection.ablation.findings import Ablations
-from lazarus_probe.introspection.ablation.runs import AblationRuns
+from lazarus_probe.introspection.ablation.results import Ablations
+from lazarus_probe.introspection.ablation.runs import AblationRuns, reference_prompts
 from lazarus_probe.introspection.ablation.text import sweep_text, tasks_text
 from lazarus_probe.introspection.capture.model_hooks import layer_of
-from lazarus_probe.introspection.generation.damage import Unrelated
 from lazarus_probe.subject.subject import Subject
-from lazarus_probe.tasks.prompts import task_type
 
 __all__ = ["AblationConfig", "AblationStudy", "AblationType", "Ablations", "ComponentType"]
 
 Condition = str | Callable[[str], bool]
-
-
-@cache
-def reference_prompts() -> tuple[str, ...]:
-    """One prompt of every template of arithmetic and language: where replacements come from by default."""
-    return tuple(task_type(np.random.default_rng(0), 1)[0])
-
-
-def ablations(
-    subject: Subject,
-    prompts: Sequence[str],
-    criteria: Sequence[Criterion],
-    groups: Sequence[tuple[int, ...]],
-    config: AblationConfig,
-    *,
-    methods: Sequence[AblationType] = (),
-    names: Sequence[str] | None = None,
-    reference: Sequence[str] | None = None,
-    task: str = "ablation",
-    rows: dict[Output, Any] | None = None,
-    progress: bool = False,
-    unrelated: Unrelated | None = None,
-) -> Ablations:
-    """Completions without each group of layers, and without as many coordinates drawn at random.
-
-    With more than one prompt, where something can be claimed, also what each ablation does to unrelated prompts.
-
-    Args:
-        subject: the model.
-        prompts: (N,) exactly as the model gets them.
-        criteria: (N,) what passes.
-        groups: layers that are ablated together.
-        config: how.
-        methods: what outputs are replaced by; findings are about the first. That of the configuration by default.
-        names: (N,) what a report calls the prompts.
-        reference: prompts that means and rows come from; `reference_prompts` by default.
-        task: what a report calls it.
-        rows: reference rows gathered before; new ones are added.
-        progress: show a bar where standard error is a terminal.
-        unrelated: prompts to measure the damage on; by default those of all language tasks.
-
-    Raises:
-        ValueError: no prompts or layers, a component that a layer does not have, or an ablation that leaves no finite
-            logits on unrelated prompts.
-        IndexError: a layer that the model does not have.
-    """
-    groups = [tuple(layer_of(subject, layer) for layer in group) for group in groups]
-    if not any(groups):
-        raise ValueError("no layers to ablate; give at least one")
-    runs = AblationRuns(
-        subject,
-        list(prompts),
-        list(criteria),
-        config,
-        list(reference) if reference is not None else reference_prompts(),
-        progress,
-        {} if rows is None else rows,
-    )
-    methods = list(dict.fromkeys(methods)) or [config.ablation_type]
-    by_layers = runs.by_layers(methods, groups)  # refuses what the model does not have before it generates
-    original = runs.without(())
-    if len(set(prompts)) > 1:
-        by_layers = runs.with_damage(by_layers, unrelated)
-    return Ablations(
-        task=task,
-        config=config,
-        prompts=tuple(names if names is not None else prompts),
-        criteria=tuple(criterion.name for criterion in criteria),
-        original=tuple(original),
-        passes=runs.passes(original),
-        rows=tuple(by_layers),
-        controls=tuple(runs.controls(methods, groups)),
-    )
 
 
 class AblationStudy:
@@ -165,10 +88,7 @@ class AblationStudy:
             ValueError: a component that a layer does not have, or an empty prompt.
         """
         layers = tuple(dict.fromkeys(layer_of(self.subject, layer) for layer in layers))
-        config = _config(config, component)
-        return AblationRuns(self.subject, [prompt], [], config, self.reference, rows=self._rows).without(
-            layers
-        )[0]
+        return self._runs([prompt], [], _config(config, component)).without(layers)[0]
 
     def run_layer_sweep(
         self,
@@ -194,16 +114,8 @@ class AblationStudy:
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         groups = [(layer,) for layer in (range(self.subject.num_layers) if layers is None else layers)]
-        return ablations(
-            self.subject,
-            prompts,
-            [criterion_of(criterion)] * len(prompts),
-            groups,
-            _config(config, component),
-            reference=self.reference,
-            task=task_name,
-            rows=self._rows,
-        )
+        criteria = [criterion_of(criterion)] * len(prompts)
+        return self._runs(prompts, criteria, _config(config, component)).ablations(groups, task=task_name)
 
     def run_multi_task_sweep(
         self,
@@ -243,6 +155,11 @@ class AblationStudy:
         by_task = {results.task: results} if isinstance(results, Ablations) else results
         data = {name: ablations.as_data() for name, ablations in by_task.items()}
         write_aside(Path(path), json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+    def _runs(
+        self, prompts: Sequence[str], criteria: Sequence[Criterion], config: AblationConfig
+    ) -> AblationRuns:
+        return AblationRuns(self.subject, prompts, criteria, config, self.reference, rows=self._rows)
 
 
 def _config(config: AblationConfig | None, component: ComponentType | str | None) -> AblationConfig:

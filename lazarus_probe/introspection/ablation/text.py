@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from lazarus_probe.introspection.ablation.findings import Ablations, Finding
-from lazarus_probe.introspection.ablation.runs import Ablation
+from lazarus_probe.introspection.ablation.results import Ablation, Ablations, Finding
 
 RULE = "=" * 70
 WIDTH = 24

@@ -11,10 +11,10 @@ from lazarus_probe.hooks import hooked, trace
 from lazarus_probe.interventions import mean, zero
 from lazarus_probe.introspection.ablation.config import AblationConfig, AblationType, ComponentType
 from lazarus_probe.introspection.ablation.criteria import criterion_of
-from lazarus_probe.introspection.ablation.findings import Ablations
 from lazarus_probe.introspection.ablation.methods import reference_rows
-from lazarus_probe.introspection.ablation.runs import Ablation, AblationRuns
-from lazarus_probe.introspection.ablation.study import AblationStudy, ablations, reference_prompts
+from lazarus_probe.introspection.ablation.results import Ablation, Ablations
+from lazarus_probe.introspection.ablation.runs import AblationRuns, reference_prompts
+from lazarus_probe.introspection.ablation.study import AblationStudy
 from lazarus_probe.introspection.ablation.text import matrix_text, sweep_text, together_text
 from lazarus_probe.introspection.generation.damage import Unrelated
 from lazarus_probe.sites import Site
@@ -38,7 +38,7 @@ def study(organism: Subject) -> AblationStudy:
 @pytest.fixture(scope="module")
 def swept(organism: Subject) -> Ablations:
     groups = [(layer,) for layer in (0, 1, 7)]
-    return ablations(organism, PROMPTS, CRITERIA, groups, SHORT, methods=BOTH)
+    return AblationRuns(organism, PROMPTS, CRITERIA, SHORT).ablations(groups, methods=BOTH)
 
 
 def test_the_published_snippet(tmp_path, capsys):
@@ -123,7 +123,8 @@ FEW = Unrelated(("The capital of Peru is", "The cat sat on the", "I am"), ("capi
 def test_damage_is_that_of_plain_runs(organism, component, same_as):
     """Each ablation's damage is what a loop of hooked runs moves; a gate of zeros leaves an MLP nothing to say."""
     config = AblationConfig(AblationType.ZERO, ComponentType(component), max_new_tokens=1)
-    found = ablations(organism, PROMPTS[:2], CRITERIA[:2], [(0,), (2, 3)], config, unrelated=FEW)
+    runs = AblationRuns(organism, PROMPTS[:2], CRITERIA[:2], config)
+    found = runs.ablations([(0,), (2, 3)], unrelated=FEW)
     for row, finding in zip(found.rows, found.findings, strict=True):
         edits = [zero(Site(same_as, layer)) for layer in row.layers]
         moved = [
@@ -145,13 +146,8 @@ def test_a_component_that_says_nothing_does_no_damage(make_llama, tokenizer):
     silent = model.model.layers[1].mlp.down_proj
     silent.weight = 0 * silent.weight
     config = AblationConfig(AblationType.ZERO, max_new_tokens=1)
-    found = ablations(
-        Subject.from_model(model, tokenizer, "silent"),
-        ["1", "2"],
-        [criterion_of("3")] * 2,
-        [(0,), (1,)],
-        config,
-    )
+    subject = Subject.from_model(model, tokenizer, "silent")
+    found = AblationRuns(subject, ["1", "2"], [criterion_of("3")] * 2, config).ablations([(0,), (1,)])
     assert [row.damage.score > 0 for row in found.rows] == [True, False]
 
 
@@ -165,7 +161,8 @@ def test_the_reason_tells_the_damage(swept):
 
 def test_one_prompt_has_no_damage(organism):
     """Of one prompt nothing is claimed, and no time is spent on others."""
-    found = ablations(organism, PROMPTS[:1], CRITERIA[:1], [(0,)], AblationConfig(max_new_tokens=1))
+    config = AblationConfig(max_new_tokens=1)
+    found = AblationRuns(organism, PROMPTS[:1], CRITERIA[:1], config).ablations([(0,)])
     assert found.rows[0].damage is None
     assert found.as_data()["findings"][0]["damage"] is None
 
@@ -184,7 +181,7 @@ def test_no_finding_on_untrained_models(organism):
     """On untrained models of the same architecture the baseline fails, whatever an ablation makes of it."""
     config = AblationConfig(AblationType.ZERO, ComponentType.BOTH, max_new_tokens=2)
     for seed in (0, 1):
-        found = ablations(organism.untrained(seed), PROMPTS, CRITERIA, [(0,)], config)
+        found = AblationRuns(organism.untrained(seed), PROMPTS, CRITERIA, config).ablations([(0,)])
         assert {each.word for each in found.findings} == {"BASELINE FAILS"}
         assert found.causal_layers == []
         assert " CAUSAL" not in sweep_text(found) + matrix_text(found)
@@ -240,7 +237,7 @@ def test_words(passes, row, random, word):
 
 def test_one_prompt_says_no_more_than_that(organism):
     """With one prompt the text says that it shows no more than that this output changed."""
-    found = ablations(organism, PROMPTS[:1], CRITERIA[:1], [(0,)], SHORT)
+    found = AblationRuns(organism, PROMPTS[:1], CRITERIA[:1], SHORT).ablations([(0,)])
     assert found.changed_layers == [0]
     assert found.causal_layers == []
     assert "n=1 shows no more than that this output changed" in together_text(found)
@@ -268,7 +265,7 @@ def test_matrix_reading(organism):
     """The matrix shows each output with Y or N as it is scored, and says which prompts break."""
     prompts = ["10*10=", "45*45=", "47*47="]
     criteria = [criterion_of(text) for text in ("100", "2025", "2209")]
-    found = ablations(organism, prompts, criteria, [(6,), (7,)], SHORT)
+    found = AblationRuns(organism, prompts, criteria, SHORT).ablations([(6,), (7,)])
     text = matrix_text(found)
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
     assert lines["baseline"].split() == ["baseline", "Y", "100", "Y", "2025", "Y", "2209"]

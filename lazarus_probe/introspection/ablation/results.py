@@ -1,13 +1,7 @@
-"""What ablations show, compared with random ablations of equal size.
-
-Every word comes from a verdict on a declared claim (`claims/declared/causes.yaml`): a layer is called causal only when
-most outputs that passed fail without it, more than fail without as many coordinates drawn at random over all layers,
-and when that stands against the number of layers tried. One prompt shows no more than that one output changed.
-"""
+"""Completions with and without components, and what that shows of each component."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,25 +9,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.claims.declared import declared
-from lazarus_probe.claims.judging import judge_together, q_values
-from lazarus_probe.claims.verdict import Outcome, Verdict
-from lazarus_probe.introspection.ablation.config import AblationConfig
+from lazarus_probe.introspection.ablation.conclusions import Conclusion, conclusions
+from lazarus_probe.introspection.ablation.config import AblationConfig, AblationType
 from lazarus_probe.introspection.ablation.criteria import is_coherent
-from lazarus_probe.introspection.ablation.runs import Ablation
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.statistics.measurement import Damage, Measurement
 from lazarus_probe.statistics.rates import rate
 
 CONTROL = "random_coordinates"
-NEEDED, PARTLY, SUPPRESSES = "component-needed", "component-partly-needed", "component-suppresses"
-# What the verdict on `NEEDED` is called.
-WORDS = {
-    Outcome.SUPPORTED: "CAUSAL",
-    Outcome.CONFOUNDED: "NOT SPECIFIC",
-    Outcome.INCONCLUSIVE: "INCONCLUSIVE",
-    Outcome.REFUTED: "NOT CAUSAL",
-}
+
+
+@dataclass(frozen=True, eq=False)
+class Ablation:
+    """Completions with some outputs replaced.
+
+    Attributes:
+        name: as in `L3`, `L3+4` or `random 1`.
+        layers: those ablated together; empty for a random control.
+        method: what outputs were replaced by.
+        completions: (N,).
+        passes: (N,) whether each passes its criterion.
+        coordinates: how many were replaced.
+        damage: what the same replacement does to unrelated prompts, where that was measured.
+    """
+
+    name: str
+    layers: tuple[int, ...]
+    method: AblationType
+    completions: tuple[str, ...]
+    passes: NDArray[np.bool_]
+    coordinates: int
+    damage: Damage | None = None
 
 
 @dataclass(frozen=True)
@@ -98,14 +104,12 @@ class Ablations:
     @cached_property
     def findings(self) -> list[Finding]:
         """The result of each ablation, in the order of `rows`; those of one method are one family for each claim."""
-        conclusions: dict[int, _Conclusion] = {}
         measured = [self._measured(row) for row in self.rows]
+        concluded: dict[int, Conclusion] = {}
         for method in dict.fromkeys(row.method for row in self.rows):
-            tried = [i for i, row in enumerate(self.rows) if row.method == method]
-            tested = {i: one for i in tried if (one := measured[i]) is not None}
-            conclude = _inverse_conclusions if self._inverse else _conclusions
-            conclusions |= conclude(tested, untested=len(tried) - len(tested))
-        return [self._finding(row, measured[i], conclusions.get(i)) for i, row in enumerate(self.rows)]
+            family = {i: measured[i] for i, row in enumerate(self.rows) if row.method == method}
+            concluded |= conclusions(family, inverse=self._inverse)
+        return [self._finding(row, measured[i], concluded.get(i)) for i, row in enumerate(self.rows)]
 
     @property
     def causal_layers(self) -> list[int]:
@@ -221,12 +225,10 @@ class Ablations:
             damage=row.damage,
         )
 
-    def _finding(
-        self, row: Ablation, measured: Measurement | None, conclusion: _Conclusion | None
-    ) -> Finding:
+    def _finding(self, row: Ablation, measured: Measurement | None, conclusion: Conclusion | None) -> Finding:
         eligible = self.passes != self._inverse
         n, changed = int(eligible.sum()), int(self.flips(row)[eligible].sum())
-        conclusion = conclusion or _Conclusion("INCONCLUSIVE", _why_untested(n, changed))
+        conclusion = conclusion or Conclusion("INCONCLUSIVE", _why_untested(n, changed))
         if self._inverse and conclusion.word != "INVERSE CAUSAL":
             passed = f"; without {row.name} {changed} of {n} pass" if changed else ""
             reason = f"the unablated model fails all {n}, so there is nothing to break{passed}"
@@ -248,62 +250,9 @@ class Ablations:
         )
 
 
-@dataclass(frozen=True)
-class _Conclusion:
-    """A word with its reason; where it is a verdict's, the claim and its q over the layers tried."""
-
-    word: str
-    reason: str
-    q: float | None = None
-    claim: str | None = None
-
-
 def _why_untested(n: int, changed: int) -> str:
     """One prompt, or no control."""
     if n != 1:
         return f"{changed} of {n} outputs changed; give different prompts for a finding"
     what = "changed" if changed else "still passes"
     return f"n=1 shows no more than that this output {what}; give many prompts for a finding"
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """A verdict on a declared claim, with its q over the layers tried."""
-
-    claim: str
-    verdict: Verdict
-    q: float
-
-    @property
-    def supported(self) -> bool:
-        return self.verdict.outcome is Outcome.SUPPORTED
-
-    def called(self, word: str) -> _Conclusion:
-        q = f"; q = {self.q:.2g} over the layers tried" if self.supported else ""
-        return _Conclusion(word, f"{self.verdict.reason}{q}", self.q, self.claim)
-
-
-def _judged(claim_id: str, measured: Mapping[int, Measurement], untested: int) -> dict[int, _Judged]:
-    """The verdicts on a declared claim, by row, among all layers tried."""
-    tests = {str(i): (declared(claim_id), one) for i, one in measured.items()}
-    verdicts, q = judge_together(tests, untested), q_values(tests, untested=untested)
-    return {i: _Judged(claim_id, verdicts[str(i)], q[str(i)]) for i in measured}
-
-
-def _conclusions(measured: Mapping[int, Measurement], untested: int) -> dict[int, _Conclusion]:
-    """By row: whether most outputs fail, or else whether some do."""
-    most, some = (_judged(claim_id, measured, untested) for claim_id in (NEEDED, PARTLY))
-    return {
-        i: some[i].called("PARTLY CAUSAL")
-        if one.verdict.outcome is Outcome.REFUTED and some[i].supported
-        else one.called(WORDS[one.verdict.outcome])
-        for i, one in most.items()
-    }
-
-
-def _inverse_conclusions(measured: Mapping[int, Measurement], untested: int) -> dict[int, _Conclusion]:
-    """INVERSE CAUSAL where most failing outputs pass without a component; else there is nothing to break."""
-    judged = _judged(SUPPRESSES, measured, untested)
-    return {
-        i: one.called("INVERSE CAUSAL" if one.supported else "BASELINE FAILS") for i, one in judged.items()
-    }
