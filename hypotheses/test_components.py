@@ -26,19 +26,19 @@ def arithmetic(facts, phrasing="compact"):
     )
 
 
-def sayings(examples, rng, count, right):
+def language_task(examples, rng, count, right):
     """A sample of language prompts."""
     pool = list(examples)
     drawn = [pool[i] for i in rng.choice(len(pool), size=count, replace=False)]
     return Task(
-        [each.prompt for each in drawn],
-        [each.response for each in drawn],
-        [each.subject for each in drawn],
+        [example.prompt for example in drawn],
+        [example.response for example in drawn],
+        [example.subject for example in drawn],
         lambda i, text: right(drawn[i], text),
     )
 
 
-def known(subject, evidence, task, what):
+def answered(subject, evidence, task, what):
     """The prompts that the unablated model answers; the claim is about those."""
     right, needed = task.answered(subject), evidence.claim.parameters["answered"]
     evidence.require(right.mean() >= needed, f"answers {right.mean():.2f} of {what}; {needed:.2f} needed")
@@ -48,7 +48,7 @@ def known(subject, evidence, task, what):
 @pytest.mark.claim("no-single-layer-holds-digit-products")
 def test_digit_products(subject, evidence):
     task = arithmetic([Fact("multiply", a, b) for a in range(2, 10) for b in range(2, 10)])
-    task = known(subject, evidence, task, "the products of two digits")
+    task = answered(subject, evidence, task, "the products of two digits")
     layers = range(subject.num_layers)
     first = evidence.claim.layer_for(subject.name, subject.num_layers)
     single = [(Site(kind, layer),) for layer in layers[first:] for kind in ("attn_out", "mlp_out")]
@@ -60,7 +60,7 @@ def test_digit_products(subject, evidence):
 def test_binding(subject, evidence, rng):
     declared, count = evidence.claim.parameters, subject.num_layers
     facts = prompts.sample_facts("multiply", declared["questions"], rng, lambda f: f.a > 10 and f.b > 10)
-    task = known(subject, evidence, arithmetic(facts), "the products")
+    task = answered(subject, evidence, arithmetic(facts), "the products")
     first = evidence.claim.layer_for(subject.name, count)
     wide = min(max(1, round(declared["share"] * count)), count - first)
     windows = [range(start, start + wide) for start in range(count - wide + 1)]
@@ -74,17 +74,17 @@ def test_binding(subject, evidence, rng):
 @pytest.mark.claim("early-mlp-makes-tool-calls")
 def test_tool_calls(subject, evidence, rng):
     declared, count = evidence.claim.parameters, subject.num_layers
-    calls = sayings(
+    calls = language_task(
         language.tool_calls(), rng, declared["calls"], lambda _, text: text.lstrip().startswith(CALL)
     )
-    other = sayings(
-        language.capitals(), rng, declared["calls"], lambda each, text: text.startswith(each.response)
+    other = language_task(
+        language.capitals(), rng, declared["calls"], lambda example, text: text.startswith(example.response)
     )
-    calls = known(subject, evidence, calls, "the requests by a tool call")
-    other = known(subject, evidence, other, "the questions about capitals")
+    calls = answered(subject, evidence, calls, "the requests by a tool call")
+    other = answered(subject, evidence, other, "the questions about capitals")
     layer = evidence.claim.layer_for(subject.name, count)
     low, high = (int(share * count) for share in declared["follow"])
-    follow = [[each] for each in range(low, high) if each != layer]
+    follow = [[other_layer] for other_layer in range(low, high) if other_layer != layer]
     evidence.require(
         bool(follow), f"has {count} layers; some between {low} and {high} other than {layer} needed"
     )

@@ -1,4 +1,4 @@
-"""The word for what an ablation shows: each comes from a verdict on a declared claim (`claims/declared/causes.yaml`).
+"""What an ablation shows, in a word that comes from a verdict on a declared claim (`claims/declared/causes.yaml`).
 
 A layer is called causal only when most outputs that passed fail without it, more than fail without as many coordinates
 drawn at random over all layers, and when that stands against the number of layers tried.

@@ -102,7 +102,7 @@ def ablate_each(
     edits: list[Edits] = [
         {site: replacement(method, rows[site], seed) for site in component} for component in components
     ]
-    completions = [ablated_completions(subject, task.prompts, each, task.max_tokens) for each in edits]
+    completions = [ablated_completions(subject, task.prompts, one, task.max_tokens) for one in edits]
     return BrokenAnswers(~np.stack([task.graded(texts) for texts in completions]), completions, edits)
 
 
