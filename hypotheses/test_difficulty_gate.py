@@ -7,9 +7,11 @@ them and tested on the other.
 
 import pytest
 
-from lazarus_probe.introspection.ablation.ablate import METHODS
+from lazarus_probe.introspection.ablation.config import AblationType
 from lazarus_probe.introspection.ablation.differential import differential_ablation, grade
 from lazarus_probe.tasks import prompts
+
+METHODS = (AblationType.MEAN, AblationType.RESAMPLE, AblationType.ZERO)
 
 
 @pytest.mark.claim("difficulty-gate")

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from lazarus_probe.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.ablation.component_outputs import AblationType, ComponentType
-    from lazarus_probe.introspection.ablation.runs import AblationConfig
+    from lazarus_probe.introspection.ablation.config import AblationConfig, AblationType, ComponentType
     from lazarus_probe.introspection.ablation.study import AblationStudy
     from lazarus_probe.introspection.capture.evolution import LogitLens
     from lazarus_probe.introspection.capture.model_hooks import CaptureConfig, ModelHooks, PositionSelection
@@ -46,13 +45,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AblationConfig": "introspection.ablation.runs",
+    "AblationConfig": "introspection.ablation.config",
     "AblationStudy": "introspection.ablation.study",
-    "AblationType": "introspection.ablation.component_outputs",
+    "AblationType": "introspection.ablation.config",
     "AnalysisConfig": "introspection.lens.analysis_config",
     "AnalysisResult": "introspection.lens.analysis",
     "CaptureConfig": "introspection.capture.model_hooks",
-    "ComponentType": "introspection.ablation.component_outputs",
+    "ComponentType": "introspection.ablation.config",
     "Direction": "introspection.directions.direction_file",
     "LayerStrategy": "introspection.lens.analysis_config",
     "LogitLens": "introspection.capture.evolution",

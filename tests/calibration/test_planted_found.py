@@ -12,6 +12,7 @@ from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
+from lazarus_probe.introspection.ablation.config import AblationType
 from lazarus_probe.introspection.ablation.differential import differential_ablation, grade
 from lazarus_probe.introspection.patching.transfer import Pair, transfer
 from lazarus_probe.introspection.probing.emergence import emergence
@@ -106,7 +107,9 @@ def test_a_distractor_is_confounded(layer):
 HARD = range(1, 400)
 
 
-def gap(circuit: planted.Planted, method: str = "mean", per_kind: int = 60) -> Measurement:
+def gap(
+    circuit: planted.Planted, method: AblationType = AblationType.MEAN, per_kind: int = 60
+) -> Measurement:
     """Differential ablation on hard questions and easy ones; those between are as easy."""
     rng, subject = np.random.default_rng(0), subject_of(circuit)
     easy = [number for number in planted.NUMBERS if number not in HARD]
@@ -122,7 +125,10 @@ def gap(circuit: planted.Planted, method: str = "mean", per_kind: int = 60) -> M
     return differential_ablation(subject, graded, "hard", "easy", "between", method=method)
 
 
-@pytest.mark.parametrize(("layer", "method"), [*product(EVERY, ["mean"]), (2, "resample"), (2, "zero")])
+@pytest.mark.parametrize(
+    ("layer", "method"),
+    [*product(EVERY, [AblationType.MEAN]), (2, AblationType.RESAMPLE), (2, AblationType.ZERO)],
+)
 def test_the_gate_is_found(layer, method):
     """Ablation finds the layer that only the hard class needs; no other layer breaks anything."""
     found = gap(planted.gates({layer: HARD}), method)

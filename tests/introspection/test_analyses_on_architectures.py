@@ -14,8 +14,8 @@ import pytest
 
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.ablation.ablate import answers
-from lazarus_probe.introspection.ablation.components import Task, most_broken, window_broken
+from lazarus_probe.introspection.ablation.effects import Task, layers_ablation_effect, max_ablation_effect
+from lazarus_probe.introspection.generation.completions import greedy_completions
 from lazarus_probe.introspection.lens.crystallisation import crystallisation, read_tokens
 from lazarus_probe.introspection.patching.injection import inject, injection
 from lazarus_probe.introspection.steering.steer import Behaviour, steering
@@ -41,17 +41,17 @@ def model(request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def task(model):
     """What the model says of each prompt, taken for right."""
-    said = answers(model, PROMPTS, max_tokens=2)
+    said = greedy_completions(model, PROMPTS, max_tokens=2)
     return Task(PROMPTS, said, PROMPTS, lambda i, text: text == said[i], 2)
 
 
 def test_ablation_meets_every_component(model, task):
     """Attention, MLPs and mixtures are ablated, alone and together, and heads drawn from all layers."""
     single = [(Site(kind, layer),) for layer in range(2) for kind in ("attn_out", "mlp_out")]
-    found = most_broken(model, task, single, (Site("mlp_out", 0), Site("mlp_out", 1)))
+    found = max_ablation_effect(model, task, single, (Site("mlp_out", 0), Site("mlp_out", 1)))
     assert found.details["component"] in [str(each[0]) for each in single]
     assert {curve.name for curve in found.curves} == {"attn_out broken", "mlp_out broken"}
-    attention = window_broken(model, task, "attn_out", [1], [[0]], spared=task)
+    attention = layers_ablation_effect(model, task, "attn_out", [1], [[0]], unaffected=task)
     assert [control.name for control in attention.controls] == ["other_layers", "random_heads", "other_task"]
     assert attention.controls[2].gain == 0
 
@@ -59,7 +59,7 @@ def test_ablation_meets_every_component(model, task):
 def test_the_lens_ends_in_what_is_said(model):
     """The token on top after the last layer is the one that the model says."""
     found = read_tokens(model, PROMPTS, [[token] for token in range(3, 3 + len(PROMPTS))])
-    said = answers(model, PROMPTS, max_tokens=1)
+    said = greedy_completions(model, PROMPTS, max_tokens=1)
     for token, text in zip(found.said[:, -1].tolist(), said, strict=True):
         assert token in model.eos_token_ids or model.decode([token]).strip() == text.strip()
     targets = [[token] for token in range(3, 3 + len(PROMPTS))]
@@ -73,7 +73,7 @@ def test_a_state_put_back_changes_nothing(model):
     """A prompt's own state, put in where it was, leaves what is said; another's is measured."""
     site = Site("resid_post", 0)
     own = collect(model, PROMPTS, [site])[site].astype(np.float32)
-    assert inject(model, PROMPTS, own, site, max_tokens=3) == answers(model, PROMPTS, max_tokens=3)
+    assert inject(model, PROMPTS, own, site, max_tokens=3) == greedy_completions(model, PROMPTS, max_tokens=3)
     rolled = [*PROMPTS[1:], PROMPTS[0]]
     found = injection(model, PROMPTS, rolled, [1.0] * len(PROMPTS), PROMPTS, 0)
     assert len(found.controls) == 3

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Raw, Seed
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_layers, parse_prompt, parse_prompts
+from lazarus_probe.introspection.ablation.config import AblationConfig, AblationType, ComponentType
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.ablation.findings import Ablations
+    from lazarus_probe.introspection.ablation.results import Ablations
     from lazarus_probe.subject.subject import Subject
 
 PLACEHOLDER = "x"
 WIDE = 6  # prompts that a matrix has columns for
-
-Component = Literal[
-    "mlp",
-    "attention",
-    "both",
-    "mlp_gate",
-    "mlp_up",
-    "mlp_down",
-    "attn_q",
-    "attn_k",
-    "attn_v",
-    "attn_o",
-]
-Method = Literal["mean", "zero", "resample", "noise"]
 
 
 def ablate(
@@ -46,7 +34,7 @@ def ablate(
             "number, or a text; x for none.",
         ),
     ] = None,
-    component: Annotated[Component, typer.Option(help="Component to ablate.")] = "mlp",
+    component: Annotated[ComponentType, typer.Option(help="Component to ablate.")] = ComponentType.MLP,
     layers: Layers = None,
     multi: Annotated[
         bool, typer.Option("--multi", help="Ablate all layers together, not one at a time.")
@@ -58,8 +46,8 @@ def ablate(
         ),
     ] = None,
     method: Annotated[
-        Method, typer.Option(help="What replaces the outputs; zero ablation is shown for comparison.")
-    ] = "mean",
+        AblationType, typer.Option(help="What replaces the outputs; zero ablation is shown for comparison.")
+    ] = AblationType.MEAN,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Maximum tokens to generate.")] = 60,
     raw: Raw = False,
     verbose: Annotated[
@@ -82,59 +70,61 @@ def ablate(
     from lazarus_probe.introspection.ablation.criteria import criterion_of
 
     check_output(output)
-    asked = _asked(prompt, criterion, prompts)
-    criteria = [criterion_of(expected) for _, expected in asked]
+    pairs = _prompts_with_criteria(prompt, criterion, prompts)
+    names = [text for text, _ in pairs]
+    criteria = [criterion_of(expected) for _, expected in pairs]
     chosen = None if layers is None else parse_layers(layers, num_layers_of(model))
     from lazarus_probe.cli.output import about, deliver
-    from lazarus_probe.introspection.ablation.component_outputs import (
-        AblationType,
-        ComponentType,
-        layers_with,
-    )
-    from lazarus_probe.introspection.ablation.runs import AblationConfig
-    from lazarus_probe.introspection.ablation.study import ablations, reference_prompts
+    from lazarus_probe.introspection.ablation.components import layers_with
+    from lazarus_probe.introspection.ablation.runs import AblationRuns, reference_prompts
     from lazarus_probe.introspection.generation.damage import unrelated_prompts
+    from lazarus_probe.subject.chat import has_chat_template
     from lazarus_probe.subject.subject import Subject
 
     subject, unrelated = Subject.load(model, adapter), unrelated_prompts()
+    chat = not raw and has_chat_template(subject)
     if chosen is None:
-        chosen = layers_with(subject, ComponentType(component))
-    found = ablations(
+        chosen = layers_with(subject, component)
+    runs = AblationRuns(
         subject,
-        _in_mode(subject, [text for text, _ in asked], raw),
+        _formatted(subject, names, chat),
         criteria,
-        [tuple(chosen)] if multi else [(layer,) for layer in chosen],
-        AblationConfig(AblationType(method), ComponentType(component), max_tokens, seed=seed),
-        methods=[AblationType(method), AblationType.ZERO],
-        names=[text for text, _ in asked],
-        reference=_in_mode(subject, list(reference_prompts()), raw),
+        AblationConfig(method, component, max_tokens, seed=seed),
+        _formatted(subject, reference_prompts(), chat),
         progress=True,
-        unrelated=replace(unrelated, prompts=tuple(_in_mode(subject, list(unrelated.prompts), raw))),
     )
-    mode = "RAW" if _is_raw(subject, raw) else "CHAT"
-    data = found.as_data() | {"mode": mode, "multi": multi, "about": about(subject, seed)}
-    text = _text(found, multi, prompts is not None)
-    full = f"\n\n{_outputs(found)}" if verbose else ""
+    results = runs.ablations(
+        [tuple(chosen)] if multi else [(layer,) for layer in chosen],
+        methods=[method, AblationType.ZERO],
+        names=names,
+        unrelated=replace(unrelated, prompts=tuple(_formatted(subject, unrelated.prompts, chat))),
+    )
+    mode = "CHAT" if chat else "RAW"
+    data = results.as_data() | {"mode": mode, "multi": multi, "about": about(subject, seed)}
+    text = _text(results, multi, prompts is not None)
+    full = f"\n\n{_completions(results)}" if verbose else ""
     deliver(data, f"Model: {subject.name}\nMode: {mode}\n{text}{full}", as_json=as_json, output=output)
 
 
-def _asked(prompt: str | None, criterion: str | None, prompts: str | None) -> list[tuple[str, str]]:
+def _prompts_with_criteria(
+    prompt: str | None, criterion: str | None, prompts: str | None
+) -> list[tuple[str, str]]:
     """Prompts with their criteria.
 
     Raises:
         ValueError: a prompt without a criterion or the other way round, or none at all.
     """
-    given = [each for each in (prompt, criterion) if each not in (None, PLACEHOLDER)]
-    found = [_pair(text) for text in parse_prompts(prompts)] if prompts is not None else []
-    if found and not given:
-        return found
-    if prompt in (None, PLACEHOLDER) and not prompts:
+    pairs = [_pair(text) for text in parse_prompts(prompts)] if prompts is not None else []
+    has_prompt, has_criterion = (text not in (None, PLACEHOLDER) for text in (prompt, criterion))
+    if pairs and not has_prompt and not has_criterion:
+        return pairs
+    if not has_prompt and not prompts:
         raise ValueError("give --prompt and --criterion, or --prompts 'prompt:expected|prompt:expected'")
-    if prompt is None or criterion is None or PLACEHOLDER in (prompt, criterion):
-        missing = "--prompt" if prompt in (None, PLACEHOLDER) else "--criterion"
+    if prompt is None or criterion is None or not (has_prompt and has_criterion):
+        missing = "--criterion" if has_prompt else "--prompt"
         raise ValueError(f"{missing} is missing; --prompt and --criterion go together")
     checked_text(criterion, "--criterion")
-    return [*((text, criterion) for text in parse_prompt(prompt)), *found]
+    return [*((text, criterion) for text in parse_prompt(prompt)), *pairs]
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -151,33 +141,28 @@ def _pair(text: str) -> tuple[str, str]:
     return prompt, expected
 
 
-def _is_raw(subject: Subject, raw: bool) -> bool:
-    from lazarus_probe.subject.chat import has_chat_template
-
-    return raw or not has_chat_template(subject)
-
-
-def _in_mode(subject: Subject, texts: list[str], raw: bool) -> list[str]:
-    """Texts as the model is given them: in its chat template, unless it has none or they are to be raw."""
+def _formatted(subject: Subject, texts: Sequence[str], chat: bool) -> list[str]:
+    """Texts as the model gets them: in its chat template, or as they are."""
     from lazarus_probe.subject.chat import in_chat
 
-    return texts if _is_raw(subject, raw) else [in_chat(subject, text) for text in texts]
+    return [in_chat(subject, text) for text in texts] if chat else list(texts)
 
 
-def _text(found: Ablations, multi: bool, matrix: bool) -> str:
+def _text(results: Ablations, multi: bool, matrix: bool) -> str:
     from lazarus_probe.introspection.ablation.text import matrix_text, sweep_text, together_text
 
-    if matrix and len(found.prompts) <= WIDE:
-        return matrix_text(found)
-    return together_text(found) if multi else sweep_text(found)
+    if matrix and len(results.prompts) <= WIDE:
+        return matrix_text(results)
+    return together_text(results) if multi else sweep_text(results)
 
 
-def _outputs(found: Ablations) -> str:
-    """Every output in full."""
+def _completions(results: Ablations) -> str:
+    """Every completion in full."""
     lines = []
-    for i, prompt in enumerate(found.prompts):
-        lines += [f"{prompt!r}", f"  {'original':<18} {found.original[i]!r}"]
+    for i, prompt in enumerate(results.prompts):
+        lines += [f"{prompt!r}", f"  {'original':<18} {results.original[i]!r}"]
         lines += [
-            f"  {f'{row.name} {row.method}':<18} {row.said[i]!r}" for row in (*found.rows, *found.controls)
+            f"  {f'{row.name} {row.method}':<18} {row.completions[i]!r}"
+            for row in (*results.rows, *results.controls)
         ]
     return "\n".join(lines)

@@ -24,37 +24,36 @@ class Criterion:
     """A behaviour.
 
     Attributes:
-        name: as it was given.
-        passes: whether a generated text shows it.
-        meaning: how that is determined.
+        name: as the user wrote it.
+        passes: whether a completion shows it.
     """
 
     name: str
     passes: Callable[[str], bool]
-    meaning: str
 
 
-def criterion_of(given: str | Callable[[str], bool]) -> Criterion:
-    """The criterion that a word means: a built-in one, a number, or any other text as a substring.
+def criterion_of(condition: str | Callable[[str], bool]) -> Criterion:
+    """The criterion for a condition: a built-in word, a number, any other text as a substring, or a function.
 
     A number is compared with the one that the output begins with: `2,209` is 2209, and `1000` is not 100.
 
     Raises:
         ValueError: it is empty.
     """
-    if callable(given):
-        return Criterion(getattr(given, "__name__", "criterion"), given, "a function of the output")
-    if not given:
+    if callable(condition):
+        name = getattr(condition, "__name__", "criterion")
+        return Criterion(name, condition)
+    if not condition:
         raise ValueError(
             f"the criterion is empty; give {', '.join(PATTERNS)}, a number or a text to look for"
         )
-    if given in PATTERNS:
-        found = re.compile(PATTERNS[given], re.IGNORECASE)
-        return Criterion(given, lambda text: found.search(text) is not None, f"the output has {given} words")
-    number = parse_number(given) if _NUMBER.fullmatch(given) else None
+    if condition in PATTERNS:
+        pattern = re.compile(PATTERNS[condition], re.IGNORECASE)
+        return Criterion(condition, lambda text: pattern.search(text) is not None)
+    number = parse_number(condition) if _NUMBER.fullmatch(condition) else None
     if number is not None:
-        return Criterion(given, lambda text: is_answer(text, number), f"the output begins with {number:g}")
-    return Criterion(given, lambda text: given in text, f"the output has {given!r} in it")
+        return Criterion(condition, lambda text: is_answer(text, number))
+    return Criterion(condition, lambda text: condition in text)
 
 
 def is_coherent(text: str) -> bool:

@@ -14,8 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site, kinds_at
-from lazarus_probe.introspection.ablation.ablate import Method, ablate, ablate_neurons, answers, reference
-from lazarus_probe.introspection.generation.damage import Unrelated, damage, everywhere
+from lazarus_probe.introspection.ablation.config import AblationType
+from lazarus_probe.introspection.ablation.effects import held_out_half
+from lazarus_probe.introspection.ablation.methods import (
+    Edits,
+    ablated_completions,
+    ablation_damages,
+    random_coordinates,
+    reference_rows,
+    replacement,
+)
+from lazarus_probe.introspection.generation.damage import Unrelated
 from lazarus_probe.statistics import Interval, paired_interval, proportion_interval
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.measurement import Control, Curve, Example, Measurement, some_examples
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 Booleans = NDArray[np.bool_]
+MAX_TOKENS = 4  # of an answer
 
 
 @dataclass(frozen=True)
@@ -64,11 +74,13 @@ def grade(
     families: Sequence[str],
     seed: int = 0,
 ) -> Graded:
-    """Ask every question once; families are dealt to the two halves whole."""
-    names = np.unique(families)
-    half = set(np.random.default_rng(seed).permutation(names)[::2].tolist())
-    right = _right(answers(subject, prompts), expected)
-    confirming = np.array([family in half for family in families])
+    """Which questions the model answers, and two halves of them that share no family.
+
+    Raises:
+        ValueError: no prompts, or fewer than 4 families.
+    """
+    confirming = held_out_half(families, seed)
+    right = _right(ablated_completions(subject, prompts, {}, MAX_TOKENS), expected)
     return Graded(tuple(prompts), tuple(expected), np.array(kinds), np.array(families), right, confirming)
 
 
@@ -83,7 +95,7 @@ def differential_ablation(
     easy: str,
     between: str,
     *,
-    method: Method = "mean",
+    method: AblationType = AblationType.MEAN,
     seed: int = 0,
     unrelated: Unrelated | None = None,
 ) -> Measurement:
@@ -99,21 +111,23 @@ def differential_ablation(
         hard: the kind that should break.
         easy: the kind that should not.
         between: a kind of middle difficulty.
-        method: what the MLP's output is replaced by.
+        method: what the MLPs' outputs are replaced by.
         seed: of drawn values and neurons.
-        unrelated: prompts to tell the damage on; by default those of all language tasks.
+        unrelated: prompts to measure the damage on; by default those of all language tasks.
     """
     layers = range(subject.num_layers)
     dense = all("neurons" in kinds_at(subject.anatomy, layer) for layer in layers)
     outputs = [Site("mlp_out", layer) for layer in layers]
     inner = [Site("neurons", layer) for layer in layers] if dense else outputs
-    known = reference(subject, graded.prompts, list(dict.fromkeys([*outputs, *inner])))
-    cuts = [[ablate(site, method, known[site], seed)] for site in outputs]
-    said = [answers(subject, graded.prompts, cut) for cut in cuts]
-    broken = [_broken(graded, texts) for texts in said]
-    gate = int(np.argmax([_gap(graded, each, hard, easy, confirming=False)[0] for each in broken]))
-    edits = ablate_neurons(inner, known[inner[gate]].values.shape[-1], known, seed)
-    random = _broken(graded, answers(subject, graded.prompts, edits))
+    rows = reference_rows(subject, graded.prompts, list(dict.fromkeys([*outputs, *inner])))
+    ablations: list[Edits] = [{site: replacement(method, rows[site], seed)} for site in outputs]
+    completions = [ablated_completions(subject, graded.prompts, edits, MAX_TOKENS) for edits in ablations]
+    broken = [_broken(graded, texts) for texts in completions]
+    gate = int(np.argmax([_gap(graded, of_layer, hard, easy, confirming=False)[0] for of_layer in broken]))
+    means: Edits = {site: replacement(AblationType.MEAN, rows[site]) for site in inner}
+    shapes = [rows[site].shape[1:] for site in inner]
+    random_edits = random_coordinates(means, shapes, shapes[gate][0], seed)
+    random = _broken(graded, ablated_completions(subject, graded.prompts, random_edits, MAX_TOKENS))
 
     score, interval = _gap(graded, broken[gate], hard, easy)
     of_random, _ = _gap(graded, random, hard, easy)
@@ -132,12 +146,12 @@ def differential_ablation(
             Control(between, score - over_between, over_between, by_between.low, by_between.high),
         ),
         seed=seed,
-        details={"layer": gate, "method": method},
+        details={"layer": gate, "method": str(method)},
         tokens=sum(len(subject.encode(prompt)) for prompt in graded.prompts),
-        examples=_examples(graded, hard, said[gate], broken[gate]),
+        examples=_examples(graded, hard, completions[gate], broken[gate]),
         curves=_curves(graded, broken),
         floor=-1.0,
-        damage=damage(subject, everywhere(cuts[gate]), unrelated, seed=seed),
+        damage=ablation_damages(subject, [ablations[gate]], unrelated, seed)[0],
     )
 
 
@@ -187,6 +201,6 @@ def _curves(graded: Graded, broken: Sequence[Booleans]) -> tuple[Curve, ...]:
     layers = tuple(map(float, range(len(broken))))
     rows = {kind: (graded.kinds == kind) & graded.right for kind in dict.fromkeys(graded.kinds.tolist())}
     return tuple(
-        Curve(f"{kind} broken", layers, tuple(float(each[of_kind].mean()) for each in broken))
+        Curve(f"{kind} broken", layers, tuple(float(of_layer[of_kind].mean()) for of_layer in broken))
         for kind, of_kind in rows.items()
     )

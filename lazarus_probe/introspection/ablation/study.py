@@ -1,113 +1,28 @@
-"""Ablation studies: what a model goes on to say when some of its components' outputs are replaced."""
+"""Ablation studies: completions of a model when some of its components' outputs are replaced."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import mlx.nn as nn
-import numpy as np
 
 from lazarus_probe.files.whole_files import write_aside
-from lazarus_probe.introspection.ablation.component_outputs import (
-    AblationType,
-    ComponentType,
-    Place,
-    edit_of,
-    places_of,
-    replaced,
-    rows_at,
-)
+from lazarus_probe.introspection.ablation.components import Output
+from lazarus_probe.introspection.ablation.config import AblationConfig, AblationType, ComponentType
 from lazarus_probe.introspection.ablation.criteria import Criterion, criterion_of
-from lazarus_probe.introspection.ablation.findings import Ablations
-from lazarus_probe.introspection.ablation.runs import AblationConfig, Runs, generate
+from lazarus_probe.introspection.ablation.results import Ablations
+from lazarus_probe.introspection.ablation.runs import AblationRuns, reference_prompts
 from lazarus_probe.introspection.ablation.text import sweep_text, tasks_text
 from lazarus_probe.introspection.capture.model_hooks import layer_of
-from lazarus_probe.introspection.generation.damage import Unrelated
 from lazarus_probe.subject.subject import Subject
-from lazarus_probe.tasks.prompts import task_type
 
 __all__ = ["AblationConfig", "AblationStudy", "AblationType", "Ablations", "ComponentType"]
 
-Given = str | Callable[[str], bool]
-
-
-@cache
-def reference_prompts() -> tuple[str, ...]:
-    """One prompt of every template of arithmetic and language: where replacements come from by default."""
-    return tuple(task_type(np.random.default_rng(0), 1)[0])
-
-
-def ablations(
-    subject: Subject,
-    prompts: Sequence[str],
-    criteria: Sequence[Criterion],
-    groups: Sequence[tuple[int, ...]],
-    config: AblationConfig,
-    *,
-    methods: Sequence[AblationType] = (),
-    names: Sequence[str] | None = None,
-    reference: Sequence[str] | None = None,
-    task: str = "ablation",
-    known: dict[Place, Any] | None = None,
-    progress: bool = False,
-    unrelated: Unrelated | None = None,
-) -> Ablations:
-    """Completions without each group of layers, and without as many coordinates drawn at random.
-
-    With more than one prompt, where something can be claimed, also what each ablation does to unrelated prompts.
-
-    Args:
-        subject: the model.
-        prompts: (N,) exactly as the model is given them.
-        criteria: (N,) what passes.
-        groups: layers that are ablated together.
-        config: how.
-        methods: what takes the place of outputs, the first being that which findings are about; that of the
-            configuration by default.
-        names: (N,) what a report calls the prompts.
-        reference: prompts that means and rows come from; `reference_prompts` by default.
-        task: what a report calls it.
-        known: reference rows found before, which is added to.
-        progress: show a bar where standard error is a terminal.
-        unrelated: prompts to tell the damage on; by default those of all language tasks.
-
-    Raises:
-        ValueError: no prompts or layers, a component that a layer does not have, or an ablation that leaves no finite
-            logits on unrelated prompts.
-        IndexError: a layer that the model does not have.
-    """
-    chosen = [tuple(layer_of(subject, layer) for layer in group) for group in groups]
-    if not any(chosen):
-        raise ValueError("no layers to ablate; give at least one")
-    runs = Runs(
-        subject,
-        list(prompts),
-        list(criteria),
-        config,
-        list(reference) if reference is not None else reference_prompts(),
-        progress,
-        {} if known is None else known,
-    )
-    ways = list(dict.fromkeys(methods)) or [config.ablation_type]
-    rows = runs.rows(ways, chosen)  # refuses what the model does not have before anything is generated
-    original, passes = runs.original()
-    if len(set(prompts)) > 1:
-        rows = runs.with_damage(rows, unrelated)
-    return Ablations(
-        task=task,
-        config=config,
-        prompts=tuple(names if names is not None else prompts),
-        criteria=tuple(one.name for one in criteria),
-        original=original,
-        passes=passes,
-        rows=tuple(rows),
-        controls=tuple(runs.controls(ways, chosen)),
-    )
+Condition = str | Callable[[str], bool]
 
 
 class AblationStudy:
@@ -134,7 +49,7 @@ class AblationStudy:
     def __init__(self, subject: Subject, reference: Sequence[str] | None = None) -> None:
         self.subject = subject
         self.reference = list(reference) if reference is not None else reference_prompts()
-        self._known: dict[Place, Any] = {}
+        self._rows: dict[Output, Any] = {}
 
     @classmethod
     def from_pretrained(cls, model_id: str | Path, adapter_path: str | Path | None = None) -> AblationStudy:
@@ -149,7 +64,7 @@ class AblationStudy:
     def from_model(
         cls, model: nn.Module | Subject, tokenizer: Any = None, model_id: str = "model"
     ) -> AblationStudy:
-        """Study a model that is there, with the tokenizer that `mlx_lm.load` returns with it."""
+        """Study a loaded model, with the tokenizer that `mlx_lm.load` returns with it."""
         subject = model if isinstance(model, Subject) else Subject.from_model(model, tokenizer, model_id)
         return cls(subject)
 
@@ -160,10 +75,10 @@ class AblationStudy:
         component: ComponentType | str | None = None,
         config: AblationConfig | None = None,
     ) -> str:
-        """What the model says with a component of some layers ablated together; no layers, no ablation.
+        """The completion with a component of some layers ablated together; no layers, no ablation.
 
         Args:
-            prompt: exactly as the model is given it; no chat template is applied.
+            prompt: exactly as the model gets it; no chat template is applied.
             layers: from 0; negative ones count from the last.
             component: that of the configuration by default.
             config: how; see `AblationConfig`.
@@ -172,26 +87,19 @@ class AblationStudy:
             IndexError: a layer that the model does not have.
             ValueError: a component that a layer does not have, or an empty prompt.
         """
-        how = _config(config, component)
-        chosen = list(dict.fromkeys(layer_of(self.subject, layer) for layer in layers))
-        places = [place for layer in chosen for place in places_of(self.subject, how.component, layer)]
-        missing = [place for place in places if place not in self._known]
-        if missing and how.ablation_type != AblationType.ZERO:
-            self._known.update(rows_at(self.subject, self.reference, missing))
-        edits = {place: edit_of(how.ablation_type, self._known.get(place), how.seed) for place in places}
-        with replaced(self.subject, edits):
-            return generate(self.subject, [prompt], how)[0]
+        layers = tuple(dict.fromkeys(layer_of(self.subject, layer) for layer in layers))
+        return self._runs([prompt], [], _config(config, component)).without(layers)[0]
 
     def run_layer_sweep(
         self,
         prompt: str | Sequence[str],
-        criterion: Given,
+        criterion: Condition,
         layers: Iterable[int] | None = None,
         component: ComponentType | str | None = None,
         task_name: str = "task",
         config: AblationConfig | None = None,
     ) -> Ablations:
-        """Ablate one layer after the other; with several prompts, findings are held against random controls.
+        """Ablate one layer after the other; with several prompts, findings are compared with random controls.
 
         Args:
             prompt: one, or several that share a criterion.
@@ -206,20 +114,12 @@ class AblationStudy:
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         groups = [(layer,) for layer in (range(self.subject.num_layers) if layers is None else layers)]
-        return ablations(
-            self.subject,
-            prompts,
-            [criterion_of(criterion)] * len(prompts),
-            groups,
-            _config(config, component),
-            reference=self.reference,
-            task=task_name,
-            known=self._known,
-        )
+        criteria = [criterion_of(criterion)] * len(prompts)
+        return self._runs(prompts, criteria, _config(config, component)).ablations(groups, task=task_name)
 
     def run_multi_task_sweep(
         self,
-        tasks: Iterable[tuple[str, str | Sequence[str], Given]],
+        tasks: Iterable[tuple[str, str | Sequence[str], Condition]],
         layers: Iterable[int] | None = None,
         component: ComponentType | str | None = None,
         config: AblationConfig | None = None,
@@ -229,13 +129,13 @@ class AblationStudy:
         Raises:
             ValueError: no tasks, two of one name, or as `run_layer_sweep`.
         """
-        chosen, asked = None if layers is None else list(layers), list(tasks)
-        names = [name for name, _, _ in asked]
+        chosen, tasks = None if layers is None else list(layers), list(tasks)
+        names = [name for name, _, _ in tasks]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"tasks are named {names}; give at least one, and each its own name")
         return {
             name: self.run_layer_sweep(prompt, criterion, chosen, component, name, config)
-            for name, prompt, criterion in asked
+            for name, prompt, criterion in tasks
         }
 
     def print_sweep_summary(self, result: Ablations) -> None:
@@ -252,11 +152,16 @@ class AblationStudy:
         Raises:
             OSError: it cannot be written.
         """
-        found = {results.task: results} if isinstance(results, Ablations) else results
-        data = {name: each.as_data() for name, each in found.items()}
+        by_task = {results.task: results} if isinstance(results, Ablations) else results
+        data = {name: ablations.as_data() for name, ablations in by_task.items()}
         write_aside(Path(path), json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+    def _runs(
+        self, prompts: Sequence[str], criteria: Sequence[Criterion], config: AblationConfig
+    ) -> AblationRuns:
+        return AblationRuns(self.subject, prompts, criteria, config, self.reference, rows=self._rows)
 
 
 def _config(config: AblationConfig | None, component: ComponentType | str | None) -> AblationConfig:
-    found = config or AblationConfig()
-    return found if component is None else replace(found, component=ComponentType(component))
+    config = config or AblationConfig()
+    return config if component is None else replace(config, component=ComponentType(component))

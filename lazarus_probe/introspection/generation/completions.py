@@ -16,7 +16,7 @@ from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import is_finite, peak, refuse
-from lazarus_probe.subject.generate import continuation
+from lazarus_probe.subject.generate import continuation, greedy
 from lazarus_probe.sweep.caches import chosen as of_rows
 from lazarus_probe.sweep.caches import replaceable
 from lazarus_probe.tasks.arithmetic import parse_number
@@ -189,6 +189,21 @@ def _drawn(logits: NDArray[np.float32], temperature: float, draws: NDArray[np.fl
 def _probabilities(logits: mx.array, chosen: mx.array) -> list[float]:
     scores = mx.take_along_axis(logits, chosen[:, None], axis=-1)[:, 0] - mx.logsumexp(logits, axis=-1)
     return [float(value) for value in np.exp(np.array(scores, dtype=np.float64))]
+
+
+def greedy_completions(
+    subject: Subject,
+    prompts: Sequence[Prompt],
+    interventions: Sequence[Intervention] = (),
+    max_tokens: int = 4,
+) -> list[str]:
+    """The most likely continuation of each prompt, under interventions.
+
+    Raises:
+        ValueError: logits that are not finite; the interventions are named with their sites.
+    """
+    with hooked(subject, interventions=interventions):
+        return greedy(subject, prompts, max_tokens)
 
 
 def same_answer(one: str, two: str) -> bool:

@@ -209,11 +209,6 @@ def _of_moved(moved: NDArray[np.float64], units: Sequence[str], seed: int) -> Da
     return Damage(UNIT, float(moved.mean()), interval.low, interval.high, len(moved))
 
 
-def everywhere(edits: Sequence[Intervention]) -> Edits:
-    """Edits that are the same on every prompt, as an ablation's are."""
-    return lambda _rows, _length: edits
-
-
 def total_variation(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
     """(...) half the summed difference of distributions (..., V): 0 for equal ones, 1 for ones that share nothing."""
     return np.asarray(np.abs(first.astype(np.float64) - second.astype(np.float64)).sum(axis=-1) / 2)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.interventions import patch
 from lazarus_probe.hooks.sites import Site, resid_post
-from lazarus_probe.introspection.ablation.ablate import answers as spoken
+from lazarus_probe.introspection.generation.completions import greedy_completions
 from lazarus_probe.introspection.generation.damage import Unrelated, damage_of_states
 from lazarus_probe.statistics.measurement import Measurement, some_examples
 from lazarus_probe.statistics.rates import rate
@@ -56,7 +56,7 @@ def inject(
     for indices, tokens in by_length(encoded):
         rows = mx.array(states[indices])[:, None]
         edit = patch(site, rows, positions=tokens.shape[1] - back)
-        said = spoken(subject, [encoded[index] for index in indices], [edit], max_tokens)
+        said = greedy_completions(subject, [encoded[index] for index in indices], [edit], max_tokens)
         for index, text in zip(indices, said, strict=True):
             texts[index] = text
     return texts

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.interventions import patch
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import trace
-from lazarus_probe.introspection.ablation.ablate import answers
+from lazarus_probe.introspection.generation.completions import greedy_completions
 from lazarus_probe.introspection.generation.damage import Unrelated, damage_of_patch
 from lazarus_probe.statistics.measurement import Grid, Measurement, some_examples
 from lazarus_probe.statistics.rates import rate
@@ -277,12 +277,12 @@ def patched_together(
             raise ValueError(
                 f"a source has {len(source)} tokens and its target {len(target)}: a position means the same in both"
             )
-    before, after = answers(subject, targets, max_tokens=max_tokens), [""] * len(pairs)
+    before, after = greedy_completions(subject, targets, max_tokens=max_tokens), [""] * len(pairs)
     for indices, tokens in by_length(targets):
         places = sorted({place % tokens.shape[1] for place in positions})
         given = trace(subject, [sources[index] for index in indices], site, positions=places)[site]
         edit = patch(site, given, places)
-        texts = answers(subject, [targets[index] for index in indices], [edit], max_tokens)
+        texts = greedy_completions(subject, [targets[index] for index in indices], [edit], max_tokens)
         for index, text in zip(indices, texts, strict=True):
             after[index] = text
     effects = [classify(*texts) for texts in zip(before, after, pairs, strict=True)]

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.interventions import steer
 from lazarus_probe.hooks.sites import Site, resid_post
-from lazarus_probe.introspection.ablation.ablate import answers
+from lazarus_probe.introspection.generation.completions import greedy_completions
 from lazarus_probe.introspection.generation.damage import Unrelated, damage
 from lazarus_probe.introspection.steering.pushes import Pushes, pushed
 from lazarus_probe.statistics import Interval, paired_control
@@ -61,7 +61,10 @@ class Behaviour:
 
     def rates(self, subject: Subject) -> tuple[float, float]:
         """How often each kind is answered in the way to bring about."""
-        both = (answers(subject, texts, max_tokens=self.max_tokens) for texts in (self.shown, self.plain))
+        both = (
+            greedy_completions(subject, texts, max_tokens=self.max_tokens)
+            for texts in (self.shown, self.plain)
+        )
         shown, plain = (float(np.mean([self.is_shown(text) for text in said])) for said in both)
         return shown, plain
 

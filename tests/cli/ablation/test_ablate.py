@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
-from lazarus_probe.cli.ablation.ablate import Component, Method
 from lazarus_probe.cli.lazarus import main
 from lazarus_probe.hooks import hooked
 from lazarus_probe.interventions import zero
 from lazarus_probe.introspection import AblationConfig, AblationStudy
-from lazarus_probe.introspection.ablation.component_outputs import AblationType, ComponentType
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.chat import in_chat
 from lazarus_probe.subject.generate import greedy
@@ -179,12 +177,6 @@ def test_an_adapter_is_ablated_with_its_model(capsys, organism, tmp_path):
         study.ablate_and_generate("45 * 45 = ", layers=[], config=AblationConfig(max_new_tokens=3))
         == expected
     )
-
-
-def test_choices_are_those_of_the_analysis():
-    """The command offers every component and method that there is."""
-    assert list(get_args(Component)) == list(ComponentType)
-    assert set(get_args(Method)) == set(AblationType)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks.interventions import zero
-from lazarus_probe.introspection.ablation.ablate import answers
+from lazarus_probe.introspection.ablation.config import AblationType
 from lazarus_probe.introspection.ablation.differential import differential_ablation, grade
-from lazarus_probe.introspection.generation.damage import damage, everywhere
+from lazarus_probe.introspection.generation.completions import greedy_completions
+from lazarus_probe.introspection.generation.damage import damage
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import is_answer
 
@@ -32,8 +33,8 @@ def graded(organism, facts):
 
 
 def test_grades_are_the_models_answers(organism, facts, graded):
-    """What counts as right is what the whole model answers, parsed."""
-    texts = answers(organism, graded.prompts)
+    """What counts as right is what the unablated model answers, parsed."""
+    texts = greedy_completions(organism, graded.prompts)
     assert graded.right.tolist() == [is_answer(t, a) for t, a in zip(texts, graded.answers, strict=True)]
 
 
@@ -47,10 +48,12 @@ def test_families_are_in_one_half(graded):
 
 def test_shares_are_counted(organism, graded):
     """Score, layer table and control agree with zeroing each MLP in a plain loop."""
-    found = differential_ablation(organism, graded, "prime", "trivial", "factorisable", method="zero")
+    found = differential_ablation(
+        organism, graded, "prime", "trivial", "factorisable", method=AblationType.ZERO
+    )
     broken = []
     for layer in range(organism.num_layers):
-        texts = answers(organism, graded.prompts, [zero(f"mlp_out.{layer}")])
+        texts = greedy_completions(organism, graded.prompts, [zero(f"mlp_out.{layer}")])
         now = np.array([is_answer(t, a) for t, a in zip(texts, graded.answers, strict=True)])
         broken.append(graded.right & ~now)
 
@@ -70,5 +73,5 @@ def test_shares_are_counted(organism, graded):
     controls = {control.name: control for control in found.controls}
     assert controls["factorisable"].gain == pytest.approx(prime - middle)
     assert found.low <= found.score <= found.high
-    gate_cut = damage(organism, everywhere([zero(f"mlp_out.{gate}")]))
+    gate_cut = damage(organism, lambda _rows, _length: [zero(f"mlp_out.{gate}")])
     assert found.damage.score == pytest.approx(gate_cut.score, abs=1e-6)

@@ -9,12 +9,12 @@ import pytest
 
 from lazarus_probe.hooks import hooked, trace
 from lazarus_probe.interventions import mean, zero
-from lazarus_probe.introspection.ablation.ablate import reference
-from lazarus_probe.introspection.ablation.component_outputs import AblationType, ComponentType
+from lazarus_probe.introspection.ablation.config import AblationConfig, AblationType, ComponentType
 from lazarus_probe.introspection.ablation.criteria import criterion_of
-from lazarus_probe.introspection.ablation.findings import Ablations
-from lazarus_probe.introspection.ablation.runs import AblationConfig, Row, Runs
-from lazarus_probe.introspection.ablation.study import AblationStudy, ablations, reference_prompts
+from lazarus_probe.introspection.ablation.methods import reference_rows
+from lazarus_probe.introspection.ablation.results import Ablation, Ablations
+from lazarus_probe.introspection.ablation.runs import AblationRuns, reference_prompts
+from lazarus_probe.introspection.ablation.study import AblationStudy
 from lazarus_probe.introspection.ablation.text import matrix_text, sweep_text, together_text
 from lazarus_probe.introspection.generation.damage import Unrelated
 from lazarus_probe.sites import Site
@@ -38,7 +38,7 @@ def study(organism: Subject) -> AblationStudy:
 @pytest.fixture(scope="module")
 def swept(organism: Subject) -> Ablations:
     groups = [(layer,) for layer in (0, 1, 7)]
-    return ablations(organism, PROMPTS, CRITERIA, groups, SHORT, methods=BOTH)
+    return AblationRuns(organism, PROMPTS, CRITERIA, SHORT).ablations(groups, methods=BOTH)
 
 
 def test_the_published_snippet(tmp_path, capsys):
@@ -78,15 +78,15 @@ def test_the_published_snippet(tmp_path, capsys):
 def test_the_sweep_is_a_loop_of_runs(organism, swept):
     """Every row of the sweep is what the model says under the same interventions, run one by one."""
     sites = [Site("mlp_out", layer) for layer in (0, 1, 7)]
-    known = reference(organism, reference_prompts(), sites)
+    rows = reference_rows(organism, reference_prompts(), sites)
     assert [(row.name, str(row.method)) for row in swept.rows] == [
         (f"L{site.layer}", method) for method in ("mean", "zero") for site in sites
     ]
     for row in swept.rows:
         site = Site("mlp_out", row.layers[0])
-        edit = zero(site) if row.method == "zero" else mean(site, known[site].values.mean(axis=0))
+        edit = zero(site) if row.method == "zero" else mean(site, rows[site].mean(axis=0))
         with hooked(organism, interventions=edit):
-            assert list(row.said) == greedy(organism, PROMPTS, 3)
+            assert list(row.completions) == greedy(organism, PROMPTS, 3)
     assert list(swept.original) == greedy(organism, PROMPTS, 3)
 
 
@@ -97,7 +97,7 @@ def test_one_layer_of_a_sweep_is_that_layer_ablated(organism, study, component):
     found = study.run_layer_sweep(PROMPTS[:2], "5", layers=[0, 3], config=config)
     for row in found.rows:
         expected = [study.ablate_and_generate(prompt, row.layers, config=config) for prompt in PROMPTS[:2]]
-        assert list(row.said) == expected
+        assert list(row.completions) == expected
 
 
 def test_layer_0_of_the_bundled_model_is_causal_and_layer_1_is_not(swept):
@@ -107,10 +107,10 @@ def test_layer_0_of_the_bundled_model_is_causal_and_layer_1_is_not(swept):
     assert words["L1", "mean"] == "NOT CAUSAL"
     assert swept.causal_layers[0] == 0
     assert 1 not in swept.changed_layers
-    assert all(row.size == 128 for row in (*swept.rows, *swept.controls))
+    assert all(row.coordinates == 128 for row in (*swept.rows, *swept.controls))
     assert len(swept.controls) == 3 * 2
     text = sweep_text(swept)
-    assert "Prompts: 12, of which the whole model passes 12" in text
+    assert "Prompts: 12, of which the unablated model passes 12" in text
     assert "=> L0 CAUSAL" in text
 
 
@@ -123,7 +123,8 @@ FEW = Unrelated(("The capital of Peru is", "The cat sat on the", "I am"), ("capi
 def test_damage_is_that_of_plain_runs(organism, component, same_as):
     """Each ablation's damage is what a loop of hooked runs moves; a gate of zeros leaves an MLP nothing to say."""
     config = AblationConfig(AblationType.ZERO, ComponentType(component), max_new_tokens=1)
-    found = ablations(organism, PROMPTS[:2], CRITERIA[:2], [(0,), (2, 3)], config, unrelated=FEW)
+    runs = AblationRuns(organism, PROMPTS[:2], CRITERIA[:2], config)
+    found = runs.ablations([(0,), (2, 3)], unrelated=FEW)
     for row, finding in zip(found.rows, found.findings, strict=True):
         edits = [zero(Site(same_as, layer)) for layer in row.layers]
         moved = [
@@ -145,13 +146,8 @@ def test_a_component_that_says_nothing_does_no_damage(make_llama, tokenizer):
     silent = model.model.layers[1].mlp.down_proj
     silent.weight = 0 * silent.weight
     config = AblationConfig(AblationType.ZERO, max_new_tokens=1)
-    found = ablations(
-        Subject.from_model(model, tokenizer, "silent"),
-        ["1", "2"],
-        [criterion_of("3")] * 2,
-        [(0,), (1,)],
-        config,
-    )
+    subject = Subject.from_model(model, tokenizer, "silent")
+    found = AblationRuns(subject, ["1", "2"], [criterion_of("3")] * 2, config).ablations([(0,), (1,)])
     assert [row.damage.score > 0 for row in found.rows] == [True, False]
 
 
@@ -165,7 +161,8 @@ def test_the_reason_tells_the_damage(swept):
 
 def test_one_prompt_has_no_damage(organism):
     """Of one prompt nothing is claimed, and no time is spent on others."""
-    found = ablations(organism, PROMPTS[:1], CRITERIA[:1], [(0,)], AblationConfig(max_new_tokens=1))
+    config = AblationConfig(max_new_tokens=1)
+    found = AblationRuns(organism, PROMPTS[:1], CRITERIA[:1], config).ablations([(0,)])
     assert found.rows[0].damage is None
     assert found.as_data()["findings"][0]["damage"] is None
 
@@ -174,8 +171,8 @@ def test_an_ablation_that_leaves_no_logits_is_named(grouped):
     """Rows that are no numbers are refused by the ablation that puts them in."""
     config = AblationConfig(AblationType.MEAN, max_new_tokens=1)
     rows = {Site("mlp_out", 1): np.full((2, 32), np.nan, dtype=np.float32)}
-    runs = Runs(grouped, ["1"], [criterion_of("1")], config, ["1"], known=rows)
-    row = Row("L1", (1,), AblationType.MEAN, ("",), np.array([False]), 32)
+    runs = AblationRuns(grouped, ["1"], [criterion_of("1")], config, ["1"], rows=rows)
+    row = Ablation("L1", (1,), AblationType.MEAN, ("",), np.array([False]), 32)
     with pytest.raises(ValueError, match=r"are not finite under ablation at mlp_out\.1: .* at mlp_out\.1"):
         runs.with_damage([row], Unrelated(("1", "2"), ("a", "b")))
 
@@ -184,7 +181,7 @@ def test_no_finding_on_untrained_models(organism):
     """On untrained models of the same architecture the baseline fails, whatever an ablation makes of it."""
     config = AblationConfig(AblationType.ZERO, ComponentType.BOTH, max_new_tokens=2)
     for seed in (0, 1):
-        found = ablations(organism.untrained(seed), PROMPTS, CRITERIA, [(0,)], config)
+        found = AblationRuns(organism.untrained(seed), PROMPTS, CRITERIA, config).ablations([(0,)])
         assert {each.word for each in found.findings} == {"BASELINE FAILS"}
         assert found.causal_layers == []
         assert " CAUSAL" not in sweep_text(found) + matrix_text(found)
@@ -194,8 +191,8 @@ def synthetic(passes: list[bool], row: list[bool], random: list[bool], count: in
     """A result with given outcomes; the other layers tried change nothing."""
     before = np.array(passes)
 
-    def made(name: str, layers: tuple[int, ...], after: list[bool]) -> Row:
-        return Row(
+    def made(name: str, layers: tuple[int, ...], after: list[bool]) -> Ablation:
+        return Ablation(
             name,
             layers,
             AblationType.MEAN,
@@ -240,7 +237,7 @@ def test_words(passes, row, random, word):
 
 def test_one_prompt_says_no_more_than_that(organism):
     """With one prompt the text says that it shows no more than that this output changed."""
-    found = ablations(organism, PROMPTS[:1], CRITERIA[:1], [(0,)], SHORT)
+    found = AblationRuns(organism, PROMPTS[:1], CRITERIA[:1], SHORT).ablations([(0,)])
     assert found.changed_layers == [0]
     assert found.causal_layers == []
     assert "n=1 shows no more than that this output changed" in together_text(found)
@@ -268,7 +265,7 @@ def test_matrix_reading(organism):
     """The matrix shows each output with Y or N as it is scored, and says which prompts break."""
     prompts = ["10*10=", "45*45=", "47*47="]
     criteria = [criterion_of(text) for text in ("100", "2025", "2209")]
-    found = ablations(organism, prompts, criteria, [(6,), (7,)], SHORT)
+    found = AblationRuns(organism, prompts, criteria, SHORT).ablations([(6,), (7,)])
     text = matrix_text(found)
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
     assert lines["baseline"].split() == ["baseline", "Y", "100", "Y", "2025", "Y", "2209"]

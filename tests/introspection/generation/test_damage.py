@@ -9,14 +9,13 @@ import pytest
 from lazarus_probe.hooks.interventions import patch, scale, steer, zero
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked, trace
-from lazarus_probe.introspection.ablation.ablate import answers
+from lazarus_probe.introspection.generation.completions import greedy_completions
 from lazarus_probe.introspection.generation.damage import (
     Unrelated,
     damage,
     damage_of_patch,
     damage_of_states,
     damages,
-    everywhere,
     total_variation,
     unrelated_prompts,
 )
@@ -26,6 +25,11 @@ from lazarus_probe.tasks import language
 
 SITE = Site("resid_post", 2)
 FEW = Unrelated(("1 + 2", "cab", "7 * 8 =", "car a cab"), ("sum", "word", "product", "words"))
+
+
+def everywhere(edits):
+    """Edits that are the same on every prompt."""
+    return lambda _rows, _length: edits
 
 
 def next_token(subject, prompt, edits=()):
@@ -143,7 +147,7 @@ HUGE = scale("resid_post.2", 1e38)
 @pytest.mark.parametrize(
     "run",
     [
-        lambda model: answers(model, ["1 + 2"], [HUGE]),
+        lambda model: greedy_completions(model, ["1 + 2"], [HUGE]),
         lambda model: damage(model, everywhere([HUGE]), FEW),
         lambda model: inject(model, ["1 + 2"], np.full((1, 32), np.nan, np.float32), SITE),
         lambda model: pushed(model, ["1 + 2"], Pushes(2, np.full((1, 32), np.inf, np.float32), "last"), 2),
@@ -168,4 +172,4 @@ def test_a_model_that_is_not_finite_is_refused(make_llama, tokenizer):
     with pytest.raises(
         ValueError, match=r"not finite: the weight model.norm.weight holds 32 of 32 numbers that are not"
     ):
-        answers(Subject.from_model(model, tokenizer, "nan"), ["1 + 2"])
+        greedy_completions(Subject.from_model(model, tokenizer, "nan"), ["1 + 2"])

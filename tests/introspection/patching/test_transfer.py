@@ -8,7 +8,7 @@ import pytest
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import trace
-from lazarus_probe.introspection.ablation.ablate import answers
+from lazarus_probe.introspection.generation.completions import greedy_completions
 from lazarus_probe.introspection.patching.transfer import (
     Pair,
     classify,
@@ -117,7 +117,7 @@ def test_positions_patched_together_are_the_naive_loop(grouped, places):
         ends = [i for i, token in enumerate(expected) if token in grouped.eos_token_ids]
         said.append(grouped.decode(expected[: ends[0]] if ends else expected))
     # Pairs whose source's answer is what the loop says must transfer, unless it was said without the patch as well.
-    whole = answers(grouped, targets)
+    whole = greedy_completions(grouped, targets)
     pairs = [Pair(pair.source, pair.target, text, "else") for pair, text in zip(PAIRS, said, strict=True)]
     expected = [classify(*texts) == "full_transfer" for texts in zip(whole, said, pairs, strict=True)]
     assert patched_together(grouped, pairs, 2, places).tolist() == expected

@@ -14,7 +14,7 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.interventions import steer
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import trace
-from lazarus_probe.introspection.ablation.ablate import answers
+from lazarus_probe.introspection.generation.completions import greedy_completions
 from lazarus_probe.introspection.steering.pushes import (
     POSITIONS,
     Pushes,
@@ -58,9 +58,9 @@ def assert_as_alone(subject, prompts, layer, position):
         plain = trace(subject, prompt).logits[0, -1].astype(mx.float32)
         for k, vector in enumerate(pushes.vectors):
             edit = steer(resid_post(layer), vector, positions=where(position, len(ids)))
-            text = answers(subject, [prompt], [edit], 4)[0]
+            text = greedy_completions(subject, [prompt], [edit], 4)[0]
             assert said[p][k].text == text
-            changed += text != answers(subject, [prompt], max_tokens=4)[0]
+            changed += text != greedy_completions(subject, [prompt], max_tokens=4)[0]
             logits = trace(subject, prompt, interventions=[edit]).logits[0, -1].astype(mx.float32)
             for name, row in (("top", logits), ("was", plain)):
                 expected = (row.max() - mx.logsumexp(row)).item()
@@ -86,7 +86,7 @@ def test_no_push_is_the_model_as_it_is(grouped):
     row = pushed(grouped, ["a b c"], pushes, 5, temperature=3.0, seed=1)[0]
     assert row[0] == row[1]
     plain = pushed(grouped, PROMPTS, pushes, 4)
-    assert [one[0].text for one in plain] == answers(grouped, PROMPTS, max_tokens=4)
+    assert [one[0].text for one in plain] == greedy_completions(grouped, PROMPTS, max_tokens=4)
 
 
 def test_the_contrast_is_the_difference_of_means(grouped):
