@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.claims.verdict import Outcome, Verdict
+from lazarus_probe.introspection.directions.class_direction import Method
 from lazarus_probe.introspection.display import table
 from lazarus_probe.statistics.measurement import Control, Measurement
 
@@ -28,7 +29,7 @@ class Extracted:
         accuracy: held out, with the threshold half way between the training means.
         low: lower end of its 95% interval over groups.
         high: upper end.
-        separation: held out, the distance of the two means along the direction in pooled deviations (Cohen's d).
+        separation: held out, of the two labels along the direction (Cohen's d); None where they have no spread.
         balanced: the held-out accuracy, each label counting one half.
         majority: accuracy of the commoner label.
         controls: a `constant` answer and a `bag_of_words`, with the gain of the balanced accuracy over them; its
@@ -43,12 +44,12 @@ class Extracted:
 
     name: str
     layer: int
-    method: str
+    method: Method
     vector: NDArray[np.float32]
     accuracy: float
     low: float
     high: float
-    separation: float
+    separation: float | None
     balanced: float
     majority: float
     controls: tuple[Control, ...]
@@ -72,7 +73,7 @@ class Extracted:
             unit="held-out balanced accuracy",
             controls=self.controls,
             p=self.p,
-            details={"layer": self.layer, "method": str(self.method)},
+            details={"layer": self.layer, "method": self.method},
         )
 
     @property
@@ -147,7 +148,7 @@ class Extraction:
             [
                 layer,
                 f"{each.balanced:.2f}",
-                f"{each.separation:.2f}",
+                "-" if each.separation is None else f"{each.separation:.2f}",
                 f"{each.null_accuracy:.2f}",
                 f"{each.p:.3f}",
             ]

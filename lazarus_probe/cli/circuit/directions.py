@@ -18,6 +18,7 @@ from lazarus_probe.files.whole_files import write_whole
 
 if TYPE_CHECKING:
     from lazarus_probe.circuit.extraction import Extraction
+    from lazarus_probe.introspection.directions.class_direction import Method as DirectionMethod
 
 
 class Method(StrEnum):
@@ -26,6 +27,16 @@ class Method(StrEnum):
     DIFF_MEANS = "diff_means"
     LDA = "lda"
     PROBE_WEIGHTS = "probe_weights"
+
+    @property
+    def engine(self) -> DirectionMethod:
+        """The name of the method in `class_direction`; that of the option is the published one."""
+        names: dict[str, DirectionMethod] = {
+            "diff_means": "difference_of_means",
+            "lda": "lda",
+            "probe_weights": "logistic",
+        }
+        return names[self]
 
 
 def directions(
@@ -58,8 +69,8 @@ def directions(
 
     collected = read_activations(activations)
     wanted = chosen(collected, layer, layers)
-    found = extract(collected, wanted, method, seed=seed)
-    of_tools = extract_per_category(collected, wanted, method, seed=seed) if per_tool else {}
+    found = extract(collected, wanted, method.engine, seed=seed)
+    of_tools = extract_per_category(collected, wanted, method.engine, seed=seed) if per_tool else {}
     data = found.as_data()
     if per_tool:
         data["per_tool"] = {tool: each.as_data() for tool, each in of_tools.items()}
@@ -130,7 +141,7 @@ def as_read(extractions: list[Extraction], method: str) -> str:
                 [
                     f"L{layer}",
                     f"{data['norm']:.3f}",
-                    f"{each.separation:.2f}",
+                    "-" if each.separation is None else f"{each.separation:.2f}",
                     f"{each.accuracy:.2f}",
                     f"[{each.low:.2f}, {each.high:.2f}]",
                     f"{each.majority:.2f}",
