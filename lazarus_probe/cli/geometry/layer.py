@@ -97,8 +97,8 @@ def _text(found: LayerSimilarity) -> str:
     names = found.labels or tuple(f"#{i}" for i in range(len(found.prompts)))
     parts = [title("Layer representation analysis"), _prompts(found, names)]
     parts += [_layer(found, i, names) for i in range(len(found.layers))]
-    if lack := found.lack():
-        parts.append(f"Whether a layer distinguishes between groups is not shown: {lack}.")
+    if reason := found.why_untestable():
+        parts.append(f"Whether a layer distinguishes between groups is not shown: {reason}.")
     elif not any(map(found.distinguishes, range(len(found.layers)))):
         parts.append("No layer is shown to distinguish between the groups.")
     return "\n\n".join(parts)

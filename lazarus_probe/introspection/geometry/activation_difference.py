@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.geometry.commutativity import cosine
 from lazarus_probe.introspection.patching.questions import named
 from lazarus_probe.statistics import paired_interval
+from lazarus_probe.statistics.cosines import paired_cosines
 from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.subject.batches import by_length, encode_all
 
@@ -187,7 +187,7 @@ def _similarity(first: Sequence[NDArray[Any]], second: Sequence[NDArray[Any]]) -
     """(N, layers) cosines, the mean over positions."""
     return np.array(
         [
-            [cosine(*layer).mean() for layer in zip(one, two, strict=True)]
+            [paired_cosines(*layer).mean() for layer in zip(one, two, strict=True)]
             for one, two in zip(first, second, strict=True)
         ]
     )

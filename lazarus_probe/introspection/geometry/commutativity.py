@@ -17,6 +17,7 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.geometry.swaps import CONTROLS, Swap, drawn_pairs, value_of
+from lazarus_probe.statistics.cosines import paired_cosines
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.control_models import COUNT, built, control_models, faced
@@ -187,18 +188,11 @@ def _cosines(
     return {
         name: np.stack(
             [
-                cosine(states[site][[row[a] for a, _ in pairs]], states[site][[row[b] for _, b in pairs]])
+                paired_cosines(
+                    states[site][[row[a] for a, _ in pairs]], states[site][[row[b] for _, b in pairs]]
+                )
                 for site in sites
             ]
         )
         for name, pairs in drawn.items()
     }
-
-
-def cosine(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
-    """(N,) cosines of rows (N, ...) in float64: 1 exactly of equal rows, 0 with a row of zeros."""
-    one = np.asarray(first, dtype=np.float64).reshape(len(first), -1)
-    two = np.asarray(second, dtype=np.float64).reshape(len(second), -1)
-    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
-    found = np.divide((one * two).sum(axis=1), norms, out=np.zeros(len(one)), where=norms > 0)
-    return np.where((one == two).all(axis=1), 1.0, np.clip(found, -1, 1))

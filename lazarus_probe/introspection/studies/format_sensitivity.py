@@ -18,7 +18,8 @@ from lazarus_probe.hooks.sites import logits, resid_post
 from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.generation.answer_onset import expected_of, onset
 from lazarus_probe.introspection.generation.completions import generate, same_answer
-from lazarus_probe.introspection.geometry.layer_similarity import Clusters, clusters, cosines_of
+from lazarus_probe.introspection.geometry.similarity import Clusters, clusters
+from lazarus_probe.statistics.cosines import cosine_matrix
 from lazarus_probe.statistics.measurement import Measurement, some_examples
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.tasks.arithmetic import parse_number
@@ -210,7 +211,7 @@ def format_sensitivity(
     rows = zip(asked[:count], asked[count : 2 * count], asked[2 * count :], sides, strict=True)
     return FormatSensitivity(
         tuple(_formats(*row) for row in rows),
-        tuple(_layer(layer, cosines_of(found[site])) for layer, site in zip(layers, sites, strict=True)),
+        tuple(_layer(layer, cosine_matrix(found[site])) for layer, site in zip(layers, sites, strict=True)),
         seed,
     )
 

@@ -11,7 +11,7 @@ from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.verdict import judge
 from lazarus_probe.cli.geometry.commutativity import ALIKE, LEVELS, judged, level_of
 from lazarus_probe.hooks.activations import collect
-from lazarus_probe.introspection.geometry.commutativity import commutativity, cosine
+from lazarus_probe.introspection.geometry.commutativity import commutativity
 from lazarus_probe.introspection.geometry.swaps import Swap, default_swaps, drawn_pairs, parse_swaps, value_of
 from lazarus_probe.subject.subject import Subject
 
@@ -114,12 +114,6 @@ def test_what_is_no_swap_is_refused(items: list[str], said: str):
     """Only a pair with its operands swapped tests order, and one pair has no interval."""
     with pytest.raises(ValueError, match=said):
         parse_swaps(items)
-
-
-def test_cosine_is_exact_where_it_can_be():
-    """Equal rows have exactly 1, a row of zeros 0, opposite ones -1."""
-    rows = np.array([[0.1, 0.2, 0.3], [0, 0, 0], [1, 2, 2]])
-    assert cosine(rows, np.array([[0.1, 0.2, 0.3], [1, 0, 0], [-1, -2, -2]])).tolist() == [1, 0, -1]
 
 
 @pytest.mark.parametrize(
