@@ -10,11 +10,11 @@ either kind, which do not; and between kinds of prompts that the claim is not ab
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site, resid_post
@@ -27,12 +27,9 @@ from lazarus_probe.introspection.steering.control_directions import (
     shuffled_directions,
 )
 from lazarus_probe.introspection.steering.vectors import SteeringVectors, steered_completions
-from lazarus_probe.statistics import Interval, paired_control
-from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.folds import halves_of_units
-from lazarus_probe.statistics.measurement import Control, Measurement, some_examples
+from lazarus_probe.statistics.measurement import Measurement, some_examples
 from lazarus_probe.statistics.rates import rate
-from lazarus_probe.statistics.student import next_above
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -87,7 +84,8 @@ def steering(
     The direction is taken on half of the units of either kind, and added for the negative prompts of the other half,
     where it was taken: at the last position of the prompt. Controls, of equal norm: `random_direction`;
     `shuffled_labels`, between balanced halves of the prompts that the direction was taken on; `other_classes`, between
-    the behaviour's other kinds, either way, if it has any. Their gains hold for one more direction of the kind. And
+    the behaviour's other kinds, either way, if it has any. The intervals of their gains hold for one more direction of
+    the kind, so that a kind of which some turn everything and others nothing cannot be beaten by luck. And
     `unsteered`, the share that is answered so anyway.
 
     How far the steered states come is in the details and, where it is past the other kind's mean, in the unit.
@@ -139,11 +137,13 @@ def steering(
     units = [behaviour.negative_units[i] for i in tested]
     unrelated = unrelated_prompts() if unrelated is None else unrelated
     claimed = SteeringVectors(layer, direction[None].astype(np.float32), "last")
-    measured = rate(
+    ends = np.cumsum([len(group) for group in controls.values()])
+    of_controls = dict(zip(controls, np.split(turned[3:], ends[:-1]), strict=True))
+    return rate(
         "share of the prompts turned",
         turned[1],
         units,
-        {"unsteered": turned[0]},
+        {**of_controls, "unsteered": turned[0]},
         seed=seed,
         details={
             "layer": layer,
@@ -157,38 +157,6 @@ def steering(
         damage=damage(subject, claimed.edits(len(unrelated.prompts)), unrelated, seed=seed),
         place=_beyond(start + strength),
     )
-    ends = np.cumsum([len(group) for group in controls.values()])
-    of_control = dict(zip(controls, np.split(turned[3:], ends[:-1]), strict=True))
-    of_directions = [over_directions(name, turned[1], rows, units, seed) for name, rows in of_control.items()]
-    return replace(measured, controls=(*of_directions, *measured.controls))
-
-
-def over_directions(
-    name: str, turned: ArrayLike, others: ArrayLike, units: Sequence[str], seed: int = 0
-) -> Control:
-    """The control of several directions: the gain over their mean, with an interval that holds for one more of them.
-
-    The interval adds that of the paired prompts to the prediction interval of one more direction (Student's t), so that
-    a kind of directions of which some turn everything and others nothing cannot be beaten by luck.
-
-    Args:
-        name: of the control.
-        turned: (N,) whether each prompt was turned.
-        others: (K, N) the same under each of K directions, at least three.
-        units: (N,) the independent unit of each prompt.
-        seed: of the interval.
-
-    Raises:
-        ValueError: fewer than three directions, or as `paired_control`.
-    """
-    rows = np.asarray(others, dtype=np.float64)
-    of_prompts = paired_control(name, turned, rows.mean(axis=0), units, seed)
-    means = rows.mean(axis=1)
-    reach = next_above(means) - float(means.mean())
-    gain = difference_interval(
-        of_prompts.gain, Interval(of_prompts.low, of_prompts.high), 0.0, Interval(-reach, reach)
-    )
-    return Control(name, of_prompts.score, of_prompts.gain, max(gain.low, -1.0), min(gain.high, 1.0))
 
 
 def _states(subject: Subject, prompts: Sequence[str], site: Site) -> Floats:
@@ -196,10 +164,10 @@ def _states(subject: Subject, prompts: Sequence[str], site: Site) -> Floats:
     return np.asarray(collect(subject, prompts, [site])[site], dtype=np.float64)
 
 
-def _way(states: Floats, start: Floats, between: Floats) -> float:
+def _way(states: Floats, origin: Floats, between: Floats) -> float:
     """How far states (N, D) are on the way from one mean to another, on average: 0 at the first, 1 at the other."""
     length = float(between @ between)
-    return float(((states - start) @ between).mean() / length) if length else 0.0
+    return float(((states - origin) @ between).mean() / length) if length else 0.0
 
 
 def _beyond(way: float) -> str:

@@ -12,7 +12,8 @@ from mlx.utils import tree_map_with_path
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.introspection.steering.control_directions import random_directions, shuffled_directions
-from lazarus_probe.introspection.steering.steer import Behaviour, over_directions, steering
+from lazarus_probe.introspection.steering.steer import Behaviour, steering
+from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject import Subject
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -157,7 +158,9 @@ def test_a_direction_of_a_kind_that_sometimes_turns_everything_gains_nothing():
         rng = np.random.default_rng(seed)
         lucky = rng.random(8) < rng.choice([0.1, 0.125, 0.2, 0.5])
         rows = np.repeat(lucky[:, None], 30, axis=1).astype(float)
-        control = over_directions("other", rows[0], rows[1:], [str(i) for i in range(30)], seed)
+        control = rate(
+            "turned", rows[0], [str(i) for i in range(30)], {"other": rows[1:]}, seed=seed
+        ).controls[0]
         alarms += control.low >= 0.25
     assert (
         alarms / draws <= 0.07
