@@ -121,11 +121,11 @@ def activation_difference(
     tokens = _check_same(base, finetuned, prompts)
     ours, logits = _states(base, tokens, position)
     theirs, other_logits = _states(finetuned, tokens, position)
-    twins = [_states(base.untrained(seed + step), tokens, position)[0] for step in (1, 2)]
+    untrained = [_states(base.untrained(seed + step), tokens, position)[0] for step in (1, 2)]
     similarities = _similarity(ours, theirs)
     controls = {
-        "untrained": _similarity(ours, twins[0]).mean(axis=0),
-        "two_seeds": _similarity(*twins).mean(axis=0),
+        "untrained": _similarity(ours, untrained[0]).mean(axis=0),
+        "two_seeds": _similarity(*untrained).mean(axis=0),
     }
     if len({tuple(ids) for ids in tokens}) > 1:
         last = [states[:, -1:] for states in ours]
@@ -212,10 +212,9 @@ def _intervals(
 ) -> tuple[Interval, ...] | None:
     if len(set(prompts)) < 2:
         return None
-    found = []
-    for column in similarities.T:
-        if (column == 1.0).all():  # the same model: nothing left to chance
-            found.append(Interval(1.0, 1.0))
-        else:
-            found.append(paired_interval(column, list(prompts), seed=seed))
-    return tuple(found)
+    return tuple(
+        Interval(1.0, 1.0)  # the same model: nothing left to chance
+        if (column == 1.0).all()
+        else paired_interval(column, list(prompts), seed=seed)
+        for column in similarities.T
+    )

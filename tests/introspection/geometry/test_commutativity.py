@@ -42,7 +42,7 @@ def test_swapped_products_are_closer_than_every_control(organism: Subject):
 def test_sums_of_different_sign_do_not_commute(organism: Subject):
     """For differences, which do not commute, no claim is made whatever the cosine."""
     swaps = [Swap(a, b, "-") for a, b in [(8, 3), (9, 4), (7, 2)]]
-    found = commutativity(organism, swaps, [4], twins=3)
+    found = commutativity(organism, swaps, [4], models=3)
     (verdicts,) = judged(found)
     assert {verdict.outcome for verdict in verdicts.values()} == {"not applicable"}
     assert level_of(verdicts) == "not shown"
@@ -58,7 +58,7 @@ def test_an_untrained_model_has_no_level(organism: Subject):
 def test_similarities_are_those_of_the_states(grouped: Subject):
     """Each is the cosine, in NumPy, of two states that were collected by themselves."""
     swaps = [Swap(2, 3), Swap(4, 7, " + ", "", " = "), Swap(6, 9)]
-    found = commutativity(grouped, swaps, [2, 0], twins=3)
+    found = commutativity(grouped, swaps, [2, 0], models=3)
     for row, layer in enumerate([2, 0]):
         for column, swap in enumerate(swaps):
             one, two = (
@@ -128,7 +128,7 @@ def test_what_is_no_swap_is_refused(items: list[str], said: str):
 )
 def test_a_level_is_the_strongest_claim_that_is_supported(organism: Subject, score, gain, level):
     """The published cosines .99, .95 and .80 carry a name only past their interval and beyond every control."""
-    found = commutativity(organism, default_swaps()[:12], [4], twins=3)
+    found = commutativity(organism, default_swaps()[:12], [4], models=3)
     (measured,) = found.measurements
     controls = tuple(
         replace(each, score=score - gain, gain=gain, low=gain - 0.001, high=gain + 0.001)
