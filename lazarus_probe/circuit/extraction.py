@@ -61,6 +61,11 @@ class Extracted:
     verdict: Verdict | None = None
 
     @property
+    def norm(self) -> float:
+        """The vector's length."""
+        return float(np.linalg.norm(self.vector))
+
+    @property
     def measurement(self) -> Measurement:
         """What the claim is judged by; a constant answer is always half right, so its gain gives the interval."""
         constant = next(control for control in self.controls if control.name == "constant")
@@ -87,7 +92,7 @@ class Extracted:
             "name": self.name,
             "layer": self.layer,
             "method": self.method,
-            "norm": float(np.linalg.norm(self.vector)),
+            "norm": self.norm,
             "separation_score": self.separation,
             "accuracy": self.accuracy,
             "low": self.low,
@@ -95,8 +100,13 @@ class Extracted:
             "balanced_accuracy": self.balanced,
             "majority": self.majority,
             "controls": {
-                each.name: {"accuracy": each.score, "gain": each.gain, "low": each.low, "high": each.high}
-                for each in self.controls
+                control.name: {
+                    "accuracy": control.score,
+                    "gain": control.gain,
+                    "low": control.low,
+                    "high": control.high,
+                }
+                for control in self.controls
             },
             "null_accuracy": self.null_accuracy,
             "p": self.p,
@@ -130,7 +140,7 @@ class Extraction:
     @property
     def best(self) -> Extracted:
         """The one that does best on groups not met; chosen among all, so p is corrected for their number."""
-        return max(self.directions.values(), key=lambda each: each.balanced)
+        return max(self.directions.values(), key=lambda direction: direction.balanced)
 
     def as_data(self) -> dict[str, Any]:
         """Plain data, without the vectors."""
@@ -140,18 +150,18 @@ class Extraction:
             "positive_label": self.positive,
             "negative_label": self.negative,
             "best_layer": self.best.layer,
-            "directions": {str(layer): each.as_data() for layer, each in self.directions.items()},
+            "directions": {str(layer): direction.as_data() for layer, direction in self.directions.items()},
         }
 
     def _repr_html_(self) -> str:
         rows = [
             [
                 layer,
-                f"{each.balanced:.2f}",
-                "-" if each.separation is None else f"{each.separation:.2f}",
-                f"{each.null_accuracy:.2f}",
-                f"{each.p:.3f}",
+                f"{direction.balanced:.2f}",
+                "-" if direction.separation is None else f"{direction.separation:.2f}",
+                f"{direction.null_accuracy:.2f}",
+                f"{direction.p:.3f}",
             ]
-            for layer, each in self.directions.items()
+            for layer, direction in self.directions.items()
         ]
         return table(self.name, ["layer", "held out, balanced", "separation", "shuffled", "p"], rows)
