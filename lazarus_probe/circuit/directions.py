@@ -30,7 +30,7 @@ from lazarus_probe.introspection.directions.class_direction import (
 )
 from lazarus_probe.introspection.directions.direction_file import Direction, write_direction
 from lazarus_probe.spelling import one_of
-from lazarus_probe.statistics import max_statistic_p, paired_interval, proportion_interval
+from lazarus_probe.statistics import grouped_folds, max_statistic_p, paired_interval, proportion_interval
 from lazarus_probe.statistics.measurement import Control
 from lazarus_probe.statistics.threads import one_thread
 
@@ -118,12 +118,12 @@ def _extraction(
     bag = bag_of_words([collected.prompts.texts[i] for i in rows])
     count = DRAWS[method] if draws is None else draws
     shuffled = shuffles(positive, groups, np.random.default_rng(seed), count)
+    folds = grouped_folds(positive, groups, seed=seed, kind="regression")  # not stratified by the true labels
     with one_thread():
-        (words,) = separations(bag, [positive], groups, method, seed)
+        (words,) = separations(bag, [positive], folds, method)
         vectors = {layer: _vector(features[layer], positive, method) for layer in wanted}
         held_out = {
-            layer: separations(features[layer], [positive, *shuffled], groups, method, seed)
-            for layer in wanted
+            layer: separations(features[layer], [positive, *shuffled], folds, method) for layer in wanted
         }
     weights, of_shuffled = balance(positive), [balance(labels) for labels in shuffled]
     observed = [float((of_true.hits * weights).mean()) for of_true, *_ in held_out.values()]

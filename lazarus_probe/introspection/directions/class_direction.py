@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.spelling import one_of
-from lazarus_probe.statistics import Interval, grouped_folds, proportion_interval
+from lazarus_probe.statistics import Folds, Interval, grouped_folds, proportion_interval
 from lazarus_probe.statistics.effect_size import cohens_d
 from lazarus_probe.statistics.probes.linear import in_span, solve_shifted
 from lazarus_probe.statistics.probes.logistic import fit_logistic
@@ -25,7 +25,6 @@ from lazarus_probe.statistics.threads import one_thread
 
 Method = Literal["difference_of_means", "lda", "logistic"]
 METHODS: tuple[Method, ...] = get_args(Method)
-FOLDS = 5
 # How far the covariance of LDA is shrunk to a multiple of the identity.
 SHRINKAGE = 0.1
 Floats = NDArray[np.float64]
@@ -91,12 +90,12 @@ def class_direction(
         seed: of folds and intervals.
 
     Raises:
-        ValueError: fewer than two groups, or as `fit_direction`.
+        ValueError: no grouped split, or as `fit_direction`.
     """
     features = features.astype(np.float64)
     with one_thread():
         vector = fit_direction(features, is_a, method)
-        (held_out,) = separations(features, [is_a], groups, method, seed)
+        (held_out,) = separations(features, [is_a], grouped_folds(is_a, groups, seed=seed), method)
     projected = features @ (vector / np.linalg.norm(vector))
     return ClassDirection(
         vector=vector,
@@ -132,31 +131,24 @@ def fit_direction(features: NDArray[Any], is_a: Labels, method: Method) -> Float
 
 
 def separations(
-    features: NDArray[Any], labelings: Sequence[Labels], groups: NDArray[Any], method: Method, seed: int = 0
+    features: NDArray[Any], labelings: Sequence[Labels], folds: Folds, method: Method
 ) -> list[Separation]:
     """How well directions separate held-out groups, for each of several labelings of the same rows.
 
     Args:
         features: (N, any) activations, or other features.
         labelings: which rows are of class a, (N,) each: the true labels, or shuffled ones.
-        groups: (N,) what a split keeps together.
+        folds: row numbers to train and to test on; of whole groups. With shuffled labels, not stratified: folds that
+            are balanced for the true labels alone would favour them.
         method: `difference_of_means`, `lda` or `logistic`.
-        seed: of the folds.
-
-    Raises:
-        ValueError: fewer than two groups.
     """
     rows, _ = _scaled(np.asarray(features, dtype=np.float64), method)
-    # Not stratified: folds that are balanced for the true labels and not for shuffled ones would favour the true ones.
-    folds = grouped_folds(labelings[0], groups, FOLDS, seed, "regression")
     # All directions lie in the span of the rows, which is as narrow as there are rows.
     narrow = in_span(rows, rows)[0]
     return [_separation(narrow, is_a, folds, method) for is_a in labelings]
 
 
-def _separation(
-    rows: Floats, is_a: Labels, folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]], method: Method
-) -> Separation:
+def _separation(rows: Floats, is_a: Labels, folds: Folds, method: Method) -> Separation:
     along, hits = np.zeros(len(rows)), np.zeros(len(rows))
     for train, test in folds:
         if is_a[train].all() or not is_a[train].any():

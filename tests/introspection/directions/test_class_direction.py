@@ -67,7 +67,7 @@ def test_held_out_numbers_are_those_of_a_naive_loop(method: Method) -> None:
         features = (features - features.mean(0)) / features.std(0)
     groups = np.arange(40) // 2
     along = np.zeros(40)
-    for train, test in grouped_folds(is_a, groups, kind="regression"):
+    for train, test in grouped_folds(is_a, groups):
         direction = naive_direction(features[train], is_a[train], method)
         direction /= np.linalg.norm(direction)
         ends = [features[train][is_a[train] == side].mean(0) @ direction for side in (True, False)]
