@@ -84,9 +84,9 @@ def require_behaviour(subject, evidence, behaviour, what):
 def test_refusal_readable(subject, untrained_models, activations, evidence, rng):
     behaviour = refusing(rng)
     require_behaviour(subject, evidence, behaviour, "refuses")
-    labels = ["refused"] * len(behaviour.shown) + ["granted"] * len(behaviour.plain)
-    units = np.array([*behaviour.shown_units, *behaviour.plain_units])
-    labelled = ProbeDataset([*behaviour.shown, *behaviour.plain], labels, groups=units)
+    labels = ["refused"] * len(behaviour.positive) + ["granted"] * len(behaviour.negative)
+    units = np.array([*behaviour.positive_units, *behaviour.negative_units])
+    labelled = ProbeDataset([*behaviour.positive, *behaviour.negative], labels, groups=units)
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     evidence.record(
         probe(subject, untrained_models, labelled, resid_post(layer), store=activations, seed=evidence.seed)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.claims.verdict import Outcome, Verdict
+from lazarus_probe.introspection.directions.class_direction import Method
 from lazarus_probe.introspection.display import table
 from lazarus_probe.statistics.measurement import Control, Measurement
 
@@ -28,7 +29,7 @@ class Extracted:
         accuracy: held out, with the threshold half way between the training means.
         low: lower end of its 95% interval over groups.
         high: upper end.
-        separation: held out, the distance of the two means along the direction in pooled deviations (Cohen's d).
+        separation: held out, of the two labels along the direction (Cohen's d); None where they have no spread.
         balanced: the held-out accuracy, each label counting one half.
         majority: accuracy of the commoner label.
         controls: a `constant` answer and a `bag_of_words`, with the gain of the balanced accuracy over them; its
@@ -43,12 +44,12 @@ class Extracted:
 
     name: str
     layer: int
-    method: str
+    method: Method
     vector: NDArray[np.float32]
     accuracy: float
     low: float
     high: float
-    separation: float
+    separation: float | None
     balanced: float
     majority: float
     controls: tuple[Control, ...]
@@ -58,6 +59,11 @@ class Extracted:
     n_negative: int
     groups: int
     verdict: Verdict | None = None
+
+    @property
+    def norm(self) -> float:
+        """The vector's length."""
+        return float(np.linalg.norm(self.vector))
 
     @property
     def measurement(self) -> Measurement:
@@ -72,7 +78,7 @@ class Extracted:
             unit="held-out balanced accuracy",
             controls=self.controls,
             p=self.p,
-            details={"layer": self.layer, "method": str(self.method)},
+            details={"layer": self.layer, "method": self.method},
         )
 
     @property
@@ -86,7 +92,7 @@ class Extracted:
             "name": self.name,
             "layer": self.layer,
             "method": self.method,
-            "norm": float(np.linalg.norm(self.vector)),
+            "norm": self.norm,
             "separation_score": self.separation,
             "accuracy": self.accuracy,
             "low": self.low,
@@ -94,8 +100,13 @@ class Extracted:
             "balanced_accuracy": self.balanced,
             "majority": self.majority,
             "controls": {
-                each.name: {"accuracy": each.score, "gain": each.gain, "low": each.low, "high": each.high}
-                for each in self.controls
+                control.name: {
+                    "accuracy": control.score,
+                    "gain": control.gain,
+                    "low": control.low,
+                    "high": control.high,
+                }
+                for control in self.controls
             },
             "null_accuracy": self.null_accuracy,
             "p": self.p,
@@ -129,7 +140,7 @@ class Extraction:
     @property
     def best(self) -> Extracted:
         """The one that does best on groups not met; chosen among all, so p is corrected for their number."""
-        return max(self.directions.values(), key=lambda each: each.balanced)
+        return max(self.directions.values(), key=lambda direction: direction.balanced)
 
     def as_data(self) -> dict[str, Any]:
         """Plain data, without the vectors."""
@@ -139,18 +150,18 @@ class Extraction:
             "positive_label": self.positive,
             "negative_label": self.negative,
             "best_layer": self.best.layer,
-            "directions": {str(layer): each.as_data() for layer, each in self.directions.items()},
+            "directions": {str(layer): direction.as_data() for layer, direction in self.directions.items()},
         }
 
     def _repr_html_(self) -> str:
         rows = [
             [
                 layer,
-                f"{each.balanced:.2f}",
-                f"{each.separation:.2f}",
-                f"{each.null_accuracy:.2f}",
-                f"{each.p:.3f}",
+                f"{direction.balanced:.2f}",
+                "-" if direction.separation is None else f"{direction.separation:.2f}",
+                f"{direction.null_accuracy:.2f}",
+                f"{direction.p:.3f}",
             ]
-            for layer, each in self.directions.items()
+            for layer, direction in self.directions.items()
         ]
         return table(self.name, ["layer", "held out, balanced", "separation", "shuffled", "p"], rows)

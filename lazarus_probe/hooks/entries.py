@@ -122,6 +122,8 @@ class Folder:
         return self.path / entry.content["fingerprint"][:16] / f"{entry.address}.safetensors"
 
     def _replace(self, path: Path, data: bytes) -> None:
+        # Not `files.whole_file`: a lost entry is computed again, so neither its fsync nor its look through the folder
+        # for files left by others is worth their time for every entry.
         aside = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -144,6 +144,31 @@ def halves(
     )
 
 
+def halves_of_units(units: ArrayLike, rng: np.random.Generator, fewest: int = 4) -> tuple[Ints, Ints]:
+    """Rows of two random halves of the independent units, such as one to choose on and one to test on.
+
+    Unlike `halves` it does not look at labels, so a half may lack a class.
+
+    Args:
+        units: (N,) the independent unit of each row; never split between the halves.
+        rng: of the draw.
+        fewest: how many units are needed.
+
+    Returns:
+        Row numbers of either half, in order; the second has the odd unit.
+
+    Raises:
+        ValueError: fewer units than `fewest`.
+    """
+    names = rng.permutation(np.unique(units))
+    if len(names) < fewest:
+        raise ValueError(
+            f"{len(names)} independent units; give at least {fewest}, to make two halves of them"
+        )
+    second = np.isin(units, names[::2])
+    return np.flatnonzero(~second), np.flatnonzero(second)
+
+
 def half_of_groups(
     labels: NDArray[Any], index: Ints, rows: Ints, seed: int = 0, kind: Kind = "classification"
 ) -> Ints:

@@ -36,8 +36,8 @@ def rate(
         score: (N,) whether each prompt counts, or a probability.
         units: (N,) the independent unit of each prompt; or several kinds of them by name, as in
             `{"phrasing": ..., "family": ...}`, over all of which the rate then generalises.
-        controls: by name, (N,) the same under the control; or (M, N) of M models of one kind, as untrained ones are,
-            and the interval of the gain then holds for one more such model.
+        controls: by name, (N,) the same under the control; or (M, N) of M of one kind, such as untrained models or
+            random directions, and the interval of the gain then holds for one more of that kind.
         positive: the controls of an absence, whose gain is theirs over the score.
         bound: how far a score and its control may differ: 1 for what lies in [0, 1], 2 for [-1, 1].
         low: the least score, if it is not `1 - bound`: -1 for a difference from what the controls differ from as well.

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 
 from lazarus_probe.circuit.directions import extract, extract_per_category, save
-from lazarus_probe.circuit.separation import METHODS, SHRINKAGE, direction_of, separation_of
+from lazarus_probe.introspection.directions.class_direction import METHODS, Method, fit_direction
 from lazarus_probe.introspection.directions.direction_file import read_direction
+from lazarus_probe.statistics.effect_size import cohens_d
 from lazarus_probe.statistics.probes.out_of_fold import USUAL_STRENGTH
 
 
@@ -31,40 +31,32 @@ def test_difference_of_means(planted: Callable[..., Any]):
     np.testing.assert_allclose(extract(collected, [1], draws=9).directions[1].vector, expected, rtol=1e-4)
 
 
-def test_discriminant_is_sklearns(planted: Callable[..., Any]):
-    """LDA points where scikit-learn's does with the same shrinkage."""
-    collected = planted()
-    labels = np.array(collected.prompts.labels)
-    rows = collected.hidden[1].astype(float)
-    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE).fit(rows, labels)
-    assert cosine(direction_of(rows, labels == 1, "lda"), model.coef_[0]) > 0.9999
-
-
 def test_probe_weights_are_sklearns(planted: Callable[..., Any]):
     """The weights of a probe on standardised activations, brought back to the activations' units."""
     collected = planted()
     labels, rows = np.array(collected.prompts.labels), collected.hidden[1].astype(float)
     model = LogisticRegression(C=USUAL_STRENGTH).fit((rows - rows.mean(0)) / rows.std(0), labels)
-    found = extract(collected, [1], "probe_weights", draws=9).directions[1]
+    found = extract(collected, [1], "logistic", draws=9).directions[1]
     assert cosine(found.vector.astype(float), model.coef_[0] / rows.std(0)) > 0.999
     assert np.linalg.norm(found.vector) == pytest.approx(1.0, rel=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_planted_and_noise(planted: Callable[..., Any], method: str):
+def test_planted_and_noise(planted: Callable[..., Any], method: Method):
     """A planted label is separated on templates not met, and noise is not, however wide."""
     found = extract(planted(), method=method, draws=29)
     assert [each.beyond_controls for each in found.directions.values()] == [False, True]
     assert found.best.layer == 1
-    assert found.best.separation > 1.5
+    assert (found.best.separation or 0) > 1.5
     noise = extract(planted(size=0.0, width=200), [0], method=method, draws=29)
     assert not any(each.beyond_controls for each in noise.directions.values())
     rows = planted(size=0.0, width=200).hidden[0].astype(float)
     positive = np.array(planted().prompts.labels) == 1
-    in_sample = separation_of(
-        (rows - rows.mean(0)) @ direction_of(rows - rows.mean(0), positive, method), positive
-    )
-    assert in_sample > 2 > abs(noise.directions[0].separation)
+    along = rows @ fit_direction(rows, positive, method)
+    in_sample, held_out = cohens_d(along[positive], along[~positive]), noise.directions[0].separation
+    assert (in_sample or 0) > 2
+    assert held_out is not None
+    assert abs(held_out) < 2
 
 
 def test_per_category(planted: Callable[..., Any]):
@@ -95,8 +87,8 @@ def test_refused(planted: Callable[..., Any]):
     three = replace(collected, prompts=replace(collected.prompts, labels=tuple(i % 3 for i in range(96))))
     with pytest.raises(ValueError, match="have 3: 0, 1, 2"):
         extract(three)
-    with pytest.raises(ValueError, match="one of diff_means, lda, probe_weights"):
-        extract(collected, method="svm")
+    with pytest.raises(ValueError, match="one of difference_of_means, lda, logistic"):
+        extract(collected, method="svm")  # type: ignore[arg-type]
     same = replace(collected, hidden={0: np.ones((96, 3), np.float32)})
-    with pytest.raises(ValueError, match="are the same"):
+    with pytest.raises(ValueError, match="have the same mean"):
         extract(same)

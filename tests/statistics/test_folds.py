@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.statistics import grouped_folds, halves
-from lazarus_probe.statistics.folds import half_of_groups
+from lazarus_probe.statistics.folds import half_of_groups, halves_of_units
 
 
 def test_no_group_is_on_both_sides():
@@ -101,3 +101,15 @@ def test_groups_that_cannot_be_halved_are_refused():
     labels = np.array([0, 1, 2, 3])
     with pytest.raises(ValueError, match="no half of the training groups holds every class"):
         half_of_groups(labels, np.arange(4), np.arange(4))
+
+
+def test_halves_of_units_keep_units_whole():
+    """Every row is in one half, no unit in both, the second half has the odd unit, and the draw is the generator's."""
+    units = [f"u{i % 7}" for i in range(30)]
+    first, second = halves_of_units(units, np.random.default_rng(0))
+    assert sorted([*first, *second]) == list(range(30))
+    assert not {units[i] for i in first} & {units[i] for i in second}
+    assert len({units[i] for i in second}) == 4
+    assert len({tuple(halves_of_units(units, np.random.default_rng(seed))[0]) for seed in range(5)}) > 1
+    with pytest.raises(ValueError, match="3 independent units; give at least 4"):
+        halves_of_units(["a", "b", "c"], np.random.default_rng(0))

@@ -18,7 +18,13 @@ from lazarus_probe.files.whole_files import write_whole
 from lazarus_probe.plain import json_text
 
 if TYPE_CHECKING:
-    from lazarus_probe.circuit.extraction import Extraction
+    from lazarus_probe.circuit.extraction import Extracted, Extraction
+    from lazarus_probe.introspection.directions.class_direction import Method as DirectionMethod
+
+HEADS = (
+    "layer", "norm", "separation", "held out", "interval", "majority", "balanced", "bag_of_words", "shuffled", "p"
+)  # fmt: skip
+WIDTHS = (6, 8, 11, 9, 14, 9, 9, 13, 9)
 
 
 class Method(StrEnum):
@@ -27,6 +33,16 @@ class Method(StrEnum):
     DIFF_MEANS = "diff_means"
     LDA = "lda"
     PROBE_WEIGHTS = "probe_weights"
+
+    @property
+    def engine(self) -> DirectionMethod:
+        """The name of the method in `class_direction`; that of the option is the published one."""
+        names: dict[str, DirectionMethod] = {
+            "diff_means": "difference_of_means",
+            "lda": "lda",
+            "probe_weights": "logistic",
+        }
+        return names[self]
 
 
 def directions(
@@ -59,17 +75,17 @@ def directions(
 
     collected = read_activations(activations)
     wanted = chosen(collected, layer, layers)
-    found = extract(collected, wanted, method, seed=seed)
-    of_tools = extract_per_category(collected, wanted, method, seed=seed) if per_tool else {}
-    data = found.as_data()
+    extraction = extract(collected, wanted, method.engine, seed=seed)
+    of_tools = extract_per_category(collected, wanted, method.engine, seed=seed) if per_tool else {}
+    data = extraction.as_data()
     if per_tool:
-        data["per_tool"] = {tool: each.as_data() for tool, each in of_tools.items()}
+        data["per_tool"] = {tool: of_tool.as_data() for tool, of_tool in of_tools.items()}
     data["about"] = about_file(collected, seed)
-    text = as_read([found, *of_tools.values()], method)
+    text = _text([extraction, *of_tools.values()], method)
     if file is not None:
-        files = {file: found} | of_files(file, of_tools)
-        for path, each in files.items():
-            save(path, each)
+        files = {file: extraction} | files_of_tools(file, of_tools)
+        for path, of_file in files.items():
+            save(path, of_file)
         write_whole(file.with_suffix(".json"), json_text(data) + "\n")
         text += f"\nSaved to: {', '.join(map(str, [*files, file.with_suffix('.json')]))}"
     deliver(data, text, as_json=as_json)
@@ -91,62 +107,41 @@ def npz_file(output: Path | None) -> Path | None:
     return file.with_suffix(".npz")
 
 
-def of_files(file: Path, of_tools: Mapping[str, Extraction]) -> dict[Path, Extraction]:
-    """By file, the directions of each tool; what a tool is called comes from a file, and must not name a place."""
-    found = {}
-    for number, (tool, each) in enumerate(of_tools.items()):
+def files_of_tools(file: Path, of_tools: Mapping[str, Extraction]) -> dict[Path, Extraction]:
+    """By file, the directions of each tool; a tool's name comes from a file, and must not name a path."""
+    files: dict[Path, Extraction] = {}
+    for number, (tool, extraction) in enumerate(of_tools.items()):
         name = re.sub(r"[^\w-]+", "_", tool)[:40]
         path = file.with_name(f"{file.stem}_{name}.npz")
-        found[file.with_name(f"{file.stem}_{name}_{number}.npz") if path in found else path] = each
-    return found
+        files[file.with_name(f"{file.stem}_{name}_{number}.npz") if path in files else path] = extraction
+    return files
 
 
-def as_read(extractions: list[Extraction], method: str) -> str:
-    """The directions as text."""
-    first = extractions[0]
-    lines = [title(f"Directions: {first.model_id}"), f"Method: {method}"]
-    for found in extractions:
-        one = found.best
+def _text(extractions: list[Extraction], method: str) -> str:
+    lines = [title(f"Directions: {extractions[0].model_id}"), f"Method: {method}"]
+    for extraction in extractions:
+        best = extraction.best
+        supported = [f"L{layer}" for layer, one in extraction.directions.items() if one.beyond_controls]
+        where = ", ".join(supported) or f"no layer (best L{best.layer}: {best.verdict})"
         lines += [
             "",
-            f"{found.positive} vs {found.negative} ({one.n_positive} and {one.n_negative} prompts):",
+            f"{extraction.positive} vs {extraction.negative} ({best.n_positive} and {best.n_negative} prompts):",
+            columns([HEADS, *map(_row, extraction.directions.values())], WIDTHS),
+            f"Separates templates not met beyond shuffled labels, a constant and the prompts' words: {where}",
         ]
-        rows = [
-            [
-                "layer",
-                "norm",
-                "separation",
-                "held out",
-                "interval",
-                "majority",
-                "balanced",
-                "bag_of_words",
-                "shuffled",
-                "p",
-            ]
-        ]
-        for layer, each in found.directions.items():
-            data = each.as_data()
-            rows.append(
-                [
-                    f"L{layer}",
-                    f"{data['norm']:.3f}",
-                    f"{each.separation:.2f}",
-                    f"{each.accuracy:.2f}",
-                    f"[{each.low:.2f}, {each.high:.2f}]",
-                    f"{each.majority:.2f}",
-                    f"{each.balanced:.2f}",
-                    f"{each.controls[-1].score:.2f}",
-                    f"{each.null_accuracy:.2f}",
-                    f"{each.p:.3f}",
-                ]
-            )
-        lines += [columns(rows, [6, 8, 11, 9, 14, 9, 9, 13, 9]), verdict(found)]
     return "\n".join(lines)
 
 
-def verdict(found: Extraction) -> str:
-    """In a line, whether any direction separates what it was not made of."""
-    good = [f"L{layer}" for layer, each in found.directions.items() if each.beyond_controls]
-    where = ", ".join(good) if good else f"no layer (best L{found.best.layer}: {found.best.verdict})"
-    return f"Separates templates not met beyond shuffled labels, a constant and the prompts' words: {where}"
+def _row(direction: Extracted) -> tuple[str, ...]:
+    return (
+        f"L{direction.layer}",
+        f"{direction.norm:.3f}",
+        "-" if direction.separation is None else f"{direction.separation:.2f}",
+        f"{direction.accuracy:.2f}",
+        f"[{direction.low:.2f}, {direction.high:.2f}]",
+        f"{direction.majority:.2f}",
+        f"{direction.balanced:.2f}",
+        f"{direction.controls[-1].score:.2f}",
+        f"{direction.null_accuracy:.2f}",
+        f"{direction.p:.3f}",
+    )

@@ -27,7 +27,7 @@ class Task:
 
     Attributes:
         collected: the activations.
-        layers: the layers asked for.
+        layers: the requested layers.
         folder: where to.
         prompt: the prompt to run, or to look up in the file.
         subject: the model to run it on, if one was named.
@@ -110,7 +110,12 @@ def visualize(
 
         layer_of(max(drawn), num_layers_of(model))
     output.mkdir(parents=True, exist_ok=True)
-    task = Task(collected, drawn, output, prompt, loaded(model, adapter), seed)
+    subject = None
+    if model is not None:
+        from lazarus_probe.subject.subject import Subject
+
+        subject = Subject.load(model, adapter)
+    task = Task(collected, drawn, output, prompt, subject, seed)
     for kind in wanted:
         try:
             WAYS[kind](task)
@@ -156,23 +161,15 @@ def check_options(
         check_umap()
 
 
-def loaded(model: str | None, adapter: Path | None) -> Subject | None:
-    """The model, if one was named."""
-    if model is None:
-        return None
-    from lazarus_probe.subject.subject import Subject
-
-    return Subject.load(model, adapter)
-
-
 def draw_pca(task: Task) -> None:
     """A picture a layer."""
     from lazarus_probe.circuit.geometry import components
     from lazarus_probe.circuit.visualise import draw_components
 
-    found = [components(task.collected.hidden[layer], layer) for layer in task.layers]
-    for each in found:
-        task.draw(f"pca_layer{each.layer}.png", draw_components, each, task.labels())
+    # All before the first picture, so that a layer that has none leaves no pictures of others.
+    by_layer = {layer: components(task.collected.hidden[layer], layer) for layer in task.layers}
+    for layer, principal in by_layer.items():
+        task.draw(f"pca_layer{layer}.png", draw_components, principal, task.labels())
 
 
 def draw_umap(task: Task) -> None:
@@ -191,10 +188,10 @@ def draw_probes(task: Task) -> None:
     from lazarus_probe.circuit import visualise
     from lazarus_probe.circuit.geometry import analyse
 
-    found = analyse(task.collected, task.layers, seed=task.seed)
-    probed = [each for each in (found.binary, found.category) if each.layers]
+    geometry = analyse(task.collected, task.layers, seed=task.seed)
+    probed = [probes for probes in (geometry.binary, geometry.category) if probes.layers]
     if not probed:
-        raise ValueError(f"nothing was probed: {found.binary.missing}")
+        raise ValueError(f"nothing was probed: {geometry.binary.missing}")
     task.draw("probe_accuracy.png", visualise.draw_probes, probed)
 
 
@@ -204,19 +201,19 @@ def draw_attention(task: Task) -> None:
 
     if task.subject is not None and task.prompt is not None:
         patterns, tokens = visualise.patterns_of(task.subject, task.prompt, task.layers)
-        for layer, each in patterns.items():
+        for layer, pattern in patterns.items():
             title = f"Layer {layer}: {task.subject.name}"
-            task.draw(f"attention_heatmap_layer{layer}.png", visualise.draw_attention, each, tokens, title)
+            task.draw(f"attention_heatmap_layer{layer}.png", visualise.draw_attention, pattern, tokens, title)
         return
     collected = task.collected
-    there = [layer for layer in task.layers if layer in collected.patterns]
-    if not there:
+    layers = [layer for layer in task.layers if layer in collected.patterns]
+    if not layers:
         raise ValueError(
             "the file holds no attention; collect with --attention, or give --model and --prompt"
         )
     row = row_of(collected, task.prompt)
     tokens = list(collected.tokens[row])
-    for layer in there:
+    for layer in layers:
         weights = collected.patterns[layer][row][:, : len(tokens)]
         title = f"Layer {layer}, from position {collected.at}"
         name = f"attention_heatmap_layer{layer}.png"

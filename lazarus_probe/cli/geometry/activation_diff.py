@@ -68,7 +68,7 @@ def _text(result: ActivationDifference) -> str:
         "",
         f"KL(base || finetuned) of the next token: mean {result.kl.mean():.4f} nats, max {result.kl.max():.4f}",
         "*** divergence (1 - average cosine) above 0.1. For scale, the average cosine of the base with an untrained",
-        "twin, of two untrained twins, and of different prompts in the base.",
+        "model, of two untrained models, and of different prompts in the base.",
     ]
     if count == 1:
         lines.append("n = 1 prompt: there is no interval; give more with | between them.")

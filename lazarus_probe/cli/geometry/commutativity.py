@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,6 @@ from lazarus_probe.subject.relative_depth import layer_at
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
     from lazarus_probe.introspection.geometry.commutativity import Commutativity
-    from lazarus_probe.statistics.measurement import Measurement
 
 DEPTH = 0.6
 # The declared claims that swapped pairs are alike, the strongest first, and the published names of the cosines.
@@ -24,6 +23,15 @@ LEVELS = {
     "swapped-pairs-perfectly-alike": "PERFECT",
     "swapped-pairs-highly-alike": "HIGH",
     ALIKE: "MODERATE",
+}
+NAMES = {
+    "same_first": "a*b with a*c",
+    "same_answer": "same answer, other operands",
+    "random": "nothing in common",
+    "non_commutative": "a-b with b-a",
+    "untrained": "a*b with b*a, untrained",
+    "new_blocks": "a*b with b*a, new blocks",
+    "permuted_blocks": "the same, permuted blocks",
 }
 
 
@@ -126,49 +134,41 @@ def _text(result: Commutativity, verdicts: Sequence[Mapping[str, Verdict]]) -> s
         "",
     ]
     if len(result.layers) == 1:
-        lines += [
-            columns([("Prompt A", "Prompt B", "Similarity", "Says A", "Says B")], (12, 12, 11, 9)),
-            "-" * 56,
+        heads = ("Prompt A", "Prompt B", "Similarity", "Says A", "Says B")
+        rows = [
+            (swap.prompt_a, swap.prompt_b, f"{value:.4f}", *map(_short, completions))
+            for swap, value, completions in zip(
+                result.swaps, result.similarities[0], result.outputs, strict=True
+            )
         ]
-        lines += [
-            columns([(swap.prompt_a, swap.prompt_b, f"{value:.4f}", *map(_short, said))], (12, 12, 11, 9))
-            for swap, value, said in zip(result.swaps, result.similarities[0], result.outputs, strict=True)
-        ]
-        lines.append("")
-    for layer, values, found, by_claim in zip(
+        lines += [columns([heads], (12, 12, 11, 9)), "-" * 56]
+        lines += [*(columns([row], (12, 12, 11, 9)) for row in rows), ""]
+    for layer, values, measured, by_claim in zip(
         result.layers, result.similarities, result.measurements, verdicts, strict=True
     ):
         lines += [
-            f"Layer {layer}: mean {values.mean():.4f} [{found.low:.4f}, {found.high:.4f}], std {values.std():.4f}, "
-            f"min {values.min():.4f}, max {values.max():.4f}, n = {found.n}",
+            f"Layer {layer}: mean {values.mean():.4f} [{measured.low:.4f}, {measured.high:.4f}], "
+            f"std {values.std():.4f}, min {values.min():.4f}, max {values.max():.4f}, n = {measured.n}",
             f"Level: {level_of(by_claim)}",
-            *_controls(found),
+            *(
+                f"  {NAMES[control.name].ljust(28)} {control.score:.4f}   gain {control.gain:+.4f} "
+                f"[{control.low:+.4f}, {control.high:+.4f}]"
+                for control in measured.controls
+            ),
             *_verdict(by_claim[ALIKE]),
             "",
         ]
-    return "\n".join([*lines, *_behaviour(result)])
+    same = result.same_answer
+    lines.append(
+        f"Both orders get one answer: {same.score:.2f} [{same.low:.2f}, {same.high:.2f}]; "
+        f"two random prompts: {same.controls[0].score:.2f}; right: {result.right():.2f} of {2 * same.n}"
+    )
+    return "\n".join(lines)
 
 
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 8 else f"{line[:7]}…"
-
-
-def _controls(found: Measurement) -> list[str]:
-    names = {
-        "same_first": "a*b with a*c",
-        "same_answer": "same answer, other operands",
-        "random": "nothing in common",
-        "non_commutative": "a-b with b-a",
-        "untrained": "a*b with b*a, untrained",
-        "new_blocks": "a*b with b*a, new blocks",
-        "permuted_blocks": "the same, permuted blocks",
-    }
-    return [
-        f"  {names[control.name].ljust(28)} {control.score:.4f}   gain {control.gain:+.4f} "
-        f"[{control.low:+.4f}, {control.high:+.4f}]"
-        for control in found.controls
-    ]
 
 
 def _verdict(verdict: Verdict) -> list[str]:
@@ -178,11 +178,3 @@ def _verdict(verdict: Verdict) -> list[str]:
             f"  {verdict}",
         ]
     return [f"No finding ({verdict})"]
-
-
-def _behaviour(result: Commutativity) -> list[Any]:
-    same = result.same_answer
-    return [
-        f"Both orders get one answer: {same.score:.2f} [{same.low:.2f}, {same.high:.2f}]; "
-        f"two random prompts: {same.controls[0].score:.2f}; right: {result.right():.2f} of {2 * same.n}",
-    ]

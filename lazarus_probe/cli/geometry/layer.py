@@ -58,9 +58,9 @@ def layer(
         raise ValueError(f"--untrained {untrained}: too few to estimate their spread; give 0, or at least 3")
     subject = Subject.load(model, adapter)
     with watched("compare") as check:
-        found = layer_similarity(subject, texts, groups, chosen, untrained=untrained, seed=seed, check=check)
-    data = found.as_data() | {"about": about(subject, seed)}
-    deliver(data, _text(found), as_json=as_json, output=output)
+        result = layer_similarity(subject, texts, groups, chosen, untrained=untrained, seed=seed, check=check)
+    data = result.as_data() | {"about": about(subject, seed)}
+    deliver(data, _text(result), as_json=as_json, output=output)
 
 
 def labels_of(text: str, count: int) -> list[str]:
@@ -93,53 +93,45 @@ def layers_of(model: str, text: str | None) -> list[int]:
     return sorted({0, count // 8, count // 4, count // 2, 3 * count // 4, count - 1})
 
 
-def _text(found: LayerSimilarity) -> str:
-    names = found.labels or tuple(f"#{i}" for i in range(len(found.prompts)))
-    parts = [title("Layer representation analysis"), _prompts(found, names)]
-    parts += [_layer(found, i, names) for i in range(len(found.layers))]
-    if lack := found.lack():
-        parts.append(f"Whether a layer distinguishes between groups is not shown: {lack}.")
-    elif not any(map(found.distinguishes, range(len(found.layers)))):
+def _text(result: LayerSimilarity) -> str:
+    names = result.labels or tuple(f"#{i}" for i in range(len(result.prompts)))
+    prompts = [(f"  {name}", repr(prompt)) for name, prompt in zip(names, result.prompts, strict=True)]
+    parts = [
+        title("Layer representation analysis"),
+        f"Prompts ({len(prompts)}):\n" + columns(prompts, (max(len(name) for name, _ in prompts) + 1,)),
+        *(_layer(result, index, names) for index in range(len(result.layers))),
+    ]
+    if reason := result.why_untestable():
+        parts.append(f"Whether a layer distinguishes between groups is not shown: {reason}.")
+    elif not any(map(result.distinguishes, range(len(result.layers)))):
         parts.append("No layer is shown to distinguish between the groups.")
     return "\n\n".join(parts)
 
 
-def _prompts(found: LayerSimilarity, names: tuple[str, ...]) -> str:
-    rows = [(f"  {name}", repr(prompt)) for name, prompt in zip(names, found.prompts, strict=True)]
-    return f"Prompts ({len(rows)}):\n" + columns(rows, (max(len(row[0]) for row in rows) + 1,))
-
-
-def _layer(found: LayerSimilarity, index: int, names: tuple[str, ...]) -> str:
-    lines = [f"--- Layer {found.layers[index]} ---"]
+def _layer(result: LayerSimilarity, index: int, names: tuple[str, ...]) -> str:
+    lines = [f"--- Layer {result.layers[index]} ---"]
     if len(names) <= SHOWN:
         rows = [
             [f"  {name[:12]}", *(f"{value:.4f}" for value in row)]
-            for name, row in zip(names, found.matrices[index], strict=True)
+            for name, row in zip(names, result.matrices[index], strict=True)
         ]
         lines.append(columns([["", *(name[:8] for name in names)], *rows], (15, *[9] * len(names))))
-    if found.labels is None:
+    if result.labels is None:
         return "\n".join(lines)
-    of = found.clusters[index]
-    lines += [f"  Within {name}: {_shown(value)}" for name, value in of.within.items()]
-    lines += [f"  Between {name}: {_shown(value)}" for name, value in of.between.items()]
-    lines.append(f"  Separation: {_shown(of.separation)}{_tested(found, index)}")
-    if found.distinguishes(index):
-        lines.append(f"  Layer {found.layers[index]} DOES distinguish between groups")
-    if (verdict := found.verdict(index)) is not None:
+    means = result.clusters[index]
+    lines += [f"  Within {name}: {_number(value)}" for name, value in means.within.items()]
+    lines += [f"  Between {name}: {_number(value)}" for name, value in means.between.items()]
+    tested = "" if result.p is None else f"p = {result.p[index]:.3f}"
+    if result.measurements is not None:
+        control = result.measurements[index].controls[0]
+        tested += f", over untrained models {control.gain:+.4f} [{control.low:+.4f}, {control.high:+.4f}]"
+    lines.append(f"  Separation: {_number(means.separation)}{f' ({tested})' if tested else ''}")
+    if result.distinguishes(index):
+        lines.append(f"  Layer {result.layers[index]} DOES distinguish between groups")
+    if (verdict := result.verdict(index)) is not None:
         lines.append(f"  Verdict: {verdict}")
     return "\n".join(lines)
 
 
-def _shown(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def _tested(found: LayerSimilarity, index: int) -> str:
-    """What is known of a layer's separation: p, and the gain over untrained models."""
-    if found.p is None:
-        return ""
-    gain = ""
-    if found.measurements is not None:
-        control, *_ = found.measurements[index].controls
-        gain = f", over untrained models {control.gain:+.4f} [{control.low:+.4f}, {control.high:+.4f}]"
-    return f" (p = {found.p[index]:.3f}{gain})"

@@ -27,6 +27,7 @@ from lazarus_probe.cli.probing.class_reading import (
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
     from lazarus_probe.introspection.directions.class_direction import ClassDirection
+    from lazarus_probe.introspection.directions.class_direction import Method as DirectionMethod
     from lazarus_probe.introspection.directions.direction_file import Direction
     from lazarus_probe.introspection.probing.class_probe import ClassProbe
     from lazarus_probe.subject.subject import Subject
@@ -37,6 +38,11 @@ class Method(StrEnum):
 
     LOGISTIC = "logistic"
     DIFFERENCE = "difference"
+
+    @property
+    def engine(self) -> DirectionMethod:
+        """The name of the method in `class_direction`."""
+        return "logistic" if self is Method.LOGISTIC else "difference_of_means"
 
 
 def probe(
@@ -98,7 +104,7 @@ def probe(
     subject = Subject.load(model, adapter)
     found = class_probe(subject, given, layers=places, layer=at, groups=units, tests=tests, seed=seed)
     verdict, labelled = verdict_of(found), found.labelled
-    along = class_direction(found.features, labelled.labels == label_a, labelled.groups, method.value, seed)
+    along = class_direction(found.features, labelled.labels == label_a, labelled.groups, method.engine, seed)
     if save_direction is not None:
         from lazarus_probe.introspection.directions.direction_file import write_direction
 

@@ -38,52 +38,53 @@ def directions(
     from lazarus_probe.introspection.directions.cosines import direction_cosines
     from lazarus_probe.introspection.directions.direction_file import read_direction
 
-    found = direction_cosines([read_direction(path) for path in files], files, threshold)
-    deliver(found.as_data(), _text(found), as_json=as_json, output=output)
+    cosines = direction_cosines([read_direction(path) for path in files], files, threshold)
+    deliver(cosines.as_data(), _text(cosines), as_json=as_json, output=output)
 
 
-def _text(found: Cosines) -> str:
+def _text(cosines: Cosines) -> str:
     return "\n".join(
         [
             title("DIRECTION COMPARISON"),
-            *_metadata(found),
+            *_metadata(cosines),
             "",
             "Cosine similarity matrix:",
-            *_matrix(found),
+            *_matrix(cosines),
             "",
             "Pairs:",
-            *_pairs(found),
+            *_pairs(cosines),
             "",
-            f"Mean |cosine|: {found.mean:.4f}",
-            f"Random vectors of dimension {found.null.dim}: |cosine| {found.null.expected:.4f} on average, "
-            f"95% below {found.null.upper:.4f}",
-            *(f"Warning: {text}" for text in found.warnings),
-            f"Assessment: {assessment(found)}",
+            f"Mean |cosine|: {cosines.mean:.4f}",
+            f"Random vectors of dimension {cosines.null.dim}: |cosine| {cosines.null.expected:.4f} on average, "
+            f"95% below {cosines.null.upper:.4f}",
+            *(f"Warning: {text}" for text in cosines.warnings),
+            f"Assessment: {assessment(cosines)}",
         ]
     )
 
 
-def _metadata(found: Cosines) -> list[str]:
+def _metadata(cosines: Cosines) -> list[str]:
     lines = []
-    for path, each in zip(found.files, found.directions, strict=True):
-        accuracy = "" if each.accuracy is None else f", accuracy {each.accuracy:.3f}"
-        model = f", {each.model_id}" if each.model_id else ""
-        lines.append(f"  {each.name}: {path} (L{each.layer}, dim {len(each.vector)}{accuracy}{model})")
+    for path, direction in zip(cosines.files, cosines.directions, strict=True):
+        accuracy = "" if direction.accuracy is None else f", accuracy {direction.accuracy:.3f}"
+        model = f", {direction.model_id}" if direction.model_id else ""
+        place = f"L{direction.layer}, dim {len(direction.vector)}"
+        lines.append(f"  {direction.name}: {path} ({place}{accuracy}{model})")
     return lines
 
 
-def _matrix(found: Cosines) -> list[str]:
-    names = [each.name[: WIDTH - 2].ljust(WIDTH) for each in found.directions]
-    rows = ["".join(f"{value:+.3f}".ljust(WIDTH) for value in row) for row in found.matrix]
+def _matrix(cosines: Cosines) -> list[str]:
+    names = [direction.name[: WIDTH - 2].ljust(WIDTH) for direction in cosines.directions]
+    rows = ["".join(f"{value:+.3f}".ljust(WIDTH) for value in row) for row in cosines.matrix]
     return [
         (" " * (WIDTH + 2) + "".join(names)).rstrip(),
         *(f"  {name}{row}".rstrip() for name, row in zip(names, rows, strict=True)),
     ]
 
 
-def _pairs(found: Cosines) -> list[str]:
+def _pairs(cosines: Cosines) -> list[str]:
     lines = []
-    for pair in found.pairs:
+    for pair in cosines.pairs:
         words = [name for name, holds in (("orthogonal", pair.orthogonal), ("alike", pair.alike)) if holds]
         kind = " and ".join(words) or "neither"
         lines.append(
@@ -92,20 +93,20 @@ def _pairs(found: Cosines) -> list[str]:
     return lines
 
 
-def assessment(found: Cosines) -> str:
+def assessment(cosines: Cosines) -> str:
     """How many pairs are orthogonal, how many alike, and what that does not show."""
     from lazarus_probe.claims.judging import by_option
     from lazarus_probe.introspection.directions.cosines import ORTHOGONAL
 
-    orthogonal, beyond = sum(pair.orthogonal for pair in found.pairs), len(found.beyond_chance)
-    limit = f"{found.threshold:g}{by_option(ORTHOGONAL, found.threshold, '--threshold')}"
-    count = f"{orthogonal} of {len(found.pairs)} pairs are orthogonal, with a |cosine| of at most {limit}"
+    orthogonal, beyond = sum(pair.orthogonal for pair in cosines.pairs), len(cosines.beyond_chance)
+    limit = f"{cosines.threshold:g}{by_option(ORTHOGONAL, cosines.threshold, '--threshold')}"
+    count = f"{orthogonal} of {len(cosines.pairs)} pairs are orthogonal, with a |cosine| of at most {limit}"
     if not beyond:
         return (
             f"{count}, and no pair is more alike than random vectors: "
             "that does not show that they stand for independent features"
         )
     return (
-        f"{count}; {beyond} of {len(found.pairs)} are more alike than random vectors (5% over all pairs). "
+        f"{count}; {beyond} of {len(cosines.pairs)} are more alike than random vectors (5% over all pairs). "
         "Activations are not spread evenly, so unrelated directions can be alike too"
     )

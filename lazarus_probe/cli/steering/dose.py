@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lazarus_probe.cli.output import about, columns, deliver
-from lazarus_probe.cli.steering.steering import Push, asked, heading, load, signed, vector_of
+from lazarus_probe.cli.steering.steering import Steering, chat_prompts, heading, load, signed, vector_of
 from lazarus_probe.cli.watching import watched
 
 if TYPE_CHECKING:
@@ -18,85 +18,87 @@ CLAIM = "steers"
 
 @dataclass(frozen=True)
 class Dose:
-    """What the effect of a push is measured by: a target, random directions, and the picture to draw."""
+    """How the effect of a dose is measured: the target, the number of random directions, and the plot."""
 
     target: str | None
     random: int
     plot: Path | None
 
 
-def measure(
-    model: str, adapter: Path | None, push: Push, dose: Dose, output: Path | None, as_json: bool
+def measure_doses(
+    model: str, adapter: Path | None, steering: Steering, dose: Dose, output: Path | None, as_json: bool
 ) -> None:
     """Measure and show a dose-response curve."""
-    subject = load(push, model, adapter)
+    subject = load(steering, model, adapter)
     from lazarus_probe.introspection.generation.damage import unrelated_prompts
     from lazarus_probe.introspection.steering.dose_response import dose_response
 
     unrelated = unrelated_prompts()
     with watched("measure") as check:
-        found = dose_response(
+        response = dose_response(
             subject,
-            asked(subject, push.prompts, push.chat),
-            vector_of(push, subject),
-            push.layer,
-            push.coefficients,
+            chat_prompts(subject, steering.prompts, steering.chat),
+            vector_of(steering, subject),
+            steering.layer,
+            steering.coefficients,
             target=dose.target,
-            position=push.position,
+            position=steering.position,
             random=dose.random,
-            max_tokens=push.max_tokens,
-            seed=push.seed,
+            max_tokens=steering.max_tokens,
+            seed=steering.seed,
             check=check,
-            unrelated=replace(unrelated, prompts=tuple(asked(subject, list(unrelated.prompts), push.chat))),
+            unrelated=replace(
+                unrelated, prompts=tuple(chat_prompts(subject, unrelated.prompts, steering.chat))
+            ),
         )
     if dose.plot is not None:
-        found.draw(dose.plot)
-    steers, reason = verdict_of(found)
-    data = found.as_data() | {
+        response.draw(dose.plot)
+    steers, reason = verdict_of(response)
+    data = response.as_data() | {
         "verdict": {"claim": CLAIM, "steers": steers, "reason": reason},
         "plot": dose.plot,
-        "about": about(subject, push.seed),
+        "about": about(subject, steering.seed),
     }
-    lines = [*heading(push, found.norm), *_table(found), "", _sentence(found, steers, reason)]
+    lines = [*heading(steering, response.norm), *_tables(response), "", _sentence(response, steers, reason)]
     lines += [] if dose.plot is None else [f"Drawn to: {dose.plot}"]
     deliver(data, "\n".join(lines), as_json=as_json, output=output)
 
 
-def verdict_of(found: DoseResponse) -> tuple[bool, str]:
+def verdict_of(response: DoseResponse) -> tuple[bool, str]:
     """Whether a direction steers to its target, as the claim `steers` declares it; and why or why not."""
-    if found.target is None:
+    if response.target is None:
         return False, "there is no --target to be steered to"
     from lazarus_probe.claims.declared import declared
     from lazarus_probe.claims.judging import judge_declared
     from lazarus_probe.claims.verdict import Outcome
 
-    measurement = found.measurement()
+    measurement = response.measurement()
     if measurement is None:
-        missing = "one prompt" if len(set(found.prompts)) < 2 else "no random directions"
+        missing = "one prompt" if len(set(response.prompts)) < 2 else "no random directions"
         least = declared(CLAIM).minimum_groups
         return False, f"{missing} cannot show it; give at least {least} prompts and 19 random directions"
     verdict = judge_declared(CLAIM, measurement)
     return verdict.outcome is Outcome.SUPPORTED, str(verdict)
 
 
-def _table(found: DoseResponse) -> list[str]:
-    rows = found.rows()
+def _tables(response: DoseResponse) -> list[str]:
+    rows = response.rows()
     lines = []
-    for name in found.effects:
+    for name in response.effects:
         cells: list[tuple[object, ...]] = [("Coef", "mean", "95% interval", "random", "range", "p")]
         for row in rows:
-            one = row[name]
+            effect = row[name]
             cells.append(
                 (
                     signed(row["coefficient"]),
-                    f"{one['mean']:.4f}",
-                    _span(one["low"], one["high"]),
-                    "-" if one["random_mean"] is None else f"{one['random_mean']:.4f}",
-                    _span(one["random_low"], one["random_high"]),
-                    "-" if one["p"] is None else f"{one['p']:.3f}",
+                    f"{effect['mean']:.4f}",
+                    _span(effect["low"], effect["high"]),
+                    "-" if effect["random_mean"] is None else f"{effect['random_mean']:.4f}",
+                    _span(effect["random_low"], effect["random_high"]),
+                    "-" if effect["p"] is None else f"{effect['p']:.3f}",
                 )
             )
-        lines += ["", f"{TITLES[name]} (n = {len(found.prompts)})", columns(cells, (8, 10, 20, 10, 20))]
+        lines += ["", f"{TITLES[name]} (n = {len(response.prompts)})", columns(cells, (8, 10, 20, 10, 20))]
     return lines
 
 
@@ -113,12 +115,12 @@ def _span(low: float | None, high: float | None) -> str:
     return "-" if low is None or high is None else f"[{low:.4f}, {high:.4f}]"
 
 
-def _sentence(found: DoseResponse, steers: bool, reason: str) -> str:
+def _sentence(response: DoseResponse, steers: bool, reason: str) -> str:
     if steers:
-        return f"The direction STEERS to {found.target!r} ({reason})"
+        return f"The direction STEERS to {response.target!r} ({reason})"
     from lazarus_probe.claims.declared import declared
 
     lines = [f"That the direction steers is not shown: {reason}"]
-    if found.target is not None:
+    if response.target is not None:
         lines.append(f"  What is claimed ({CLAIM}): {declared(CLAIM).statement}")
     return "\n".join(lines)

@@ -10,7 +10,7 @@ import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, ChosenSeed, Model
 from lazarus_probe.cli.parsing import check_output, checked_text, layer_of, parse_prompts, seed_of
-from lazarus_probe.cli.steering.steering import Extraction, Push, show, take
+from lazarus_probe.cli.steering.steering import Extraction, Steering, compare_coefficients, extract_direction
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.directions.direction_file import Direction
@@ -115,9 +115,9 @@ def steer(
     them.
     """
     labels = [_checked(positive_label, "--positive-label"), _checked(negative_label, "--negative-label")]
-    taking = {"--positive": positive, "--negative": negative, "--name": name}
-    dosing = {"--target": target, "--random-directions": random_directions, "--plot": plot}
-    pushing = {
+    extracting = {"--positive": positive, "--negative": negative, "--name": name}
+    dose_options = {"--target": target, "--random-directions": random_directions, "--plot": plot}
+    steering_options = {
         "--prompts": prompts,
         "--direction": direction,
         "--neuron": neuron,
@@ -130,20 +130,20 @@ def steer(
         "--seed": seed,
     }
     if extract:
-        refuse({**pushing, **dosing}, "with --extract, which only takes a direction")
+        refuse({**steering_options, **dose_options}, "with --extract, which only takes a direction")
         sides = _prompts(positive, "--positive"), _prompts(negative, "--negative")
         check_suffix(output, "--output", DIRECTION)
         extraction = Extraction(*sides, _layer(model, layer), _checked(name, "--name"), labels, chat)
-        take(model, adapter, extraction, output, as_json)
+        extract_direction(model, adapter, extraction, output, as_json)
         return
-    refuse(taking, "without --extract")
+    refuse(extracting, "without --extract")
     if dose is None:
-        refuse(dosing, "without --dose")
+        refuse(dose_options, "without --dose")
     elif temperature:
         raise ValueError("--temperature has no effect with --dose, which decodes greedily")
-    drawn = seed_of(seed, dose is not None or bool(temperature), "for the most probable answers")
+    draws = seed_of(seed, dose is not None or bool(temperature), "for the most probable answers")
     source = _source(direction, neuron)
-    push = Push(
+    steering = Steering(
         _prompts(prompts, "--prompts", "; or give --extract to take a direction"),
         source,
         _layer(model, layer, None if isinstance(source, int) else source),
@@ -153,17 +153,17 @@ def steer(
         temperature or 0.0,
         labels,
         chat,
-        drawn,
+        draws,
     )
     check_output(output)
     if dose is None:
-        show(model, adapter, push, output, as_json)
+        compare_coefficients(model, adapter, steering, output, as_json)
         return
-    from lazarus_probe.cli.steering.dose import Dose, measure
+    from lazarus_probe.cli.steering.dose import Dose, measure_doses
 
     check_suffix(plot, "--plot", PICTURE)
     count = 19 if random_directions is None else random_directions
-    measure(model, adapter, push, Dose(_checked(target, "--target"), count, plot), output, as_json)
+    measure_doses(model, adapter, steering, Dose(_checked(target, "--target"), count, plot), output, as_json)
 
 
 def refuse(options: Mapping[str, Any], why: str) -> None:
@@ -184,17 +184,17 @@ def coefficients(one: float | None, several: str | None, dose: str | None) -> li
         ValueError: more than one of them, or no finite, different numbers with commas between them.
     """
     texts = {"--coefficient": None if one is None else repr(one), "--compare": several, "--dose": dose}
-    given = {option: text for option, text in texts.items() if text is not None}
-    if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} exclude each other; give one of them")
-    option, text = next(iter(given.items()), ("--coefficient", "1"))
+    options = {option: text for option, text in texts.items() if text is not None}
+    if len(options) > 1:
+        raise ValueError(f"{' and '.join(options)} exclude each other; give one of them")
+    option, text = next(iter(options.items()), ("--coefficient", "1"))
     try:
-        found = [float(part) for part in text.split(",")]
+        numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        found = []
-    if not found or not all(abs(each) < 1e6 for each in found) or len(set(found)) < len(found):
+        numbers = []
+    if not numbers or not all(abs(number) < 1e6 for number in numbers) or len(set(numbers)) < len(numbers):
         raise ValueError(f"{option} {text}: give different numbers below a million, as in -2,-1,0,1,2")
-    return found
+    return numbers
 
 
 def check_suffix(path: Path | None, option: str, suffixes: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""A direction extracted, or steered along: what `lazarus introspect steer` does and prints."""
+"""Extract a direction, or steer along one: what `lazarus introspect steer` does and prints."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lazarus_probe.cli.watching import watched
 if TYPE_CHECKING:
     from lazarus_probe.introspection.directions.direction_file import Direction
     from lazarus_probe.introspection.generation.completions import Generated
-    from lazarus_probe.introspection.steering.pushes import Position
+    from lazarus_probe.introspection.steering.vectors import Position
     from lazarus_probe.subject.subject import Subject
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """A direction to take: the prompts on either side, and what it is called."""
+    """A direction to extract: the prompts on either side, and its name."""
 
     positive: Sequence[str]
     negative: Sequence[str]
@@ -32,11 +32,11 @@ class Extraction:
 
 
 @dataclass(frozen=True)
-class Push:
-    """What to push, along what, where and how far."""
+class Steering:
+    """Which prompts to steer, along which direction, where and by which coefficients."""
 
     prompts: Sequence[str]
-    source: Direction | int
+    source: Direction | int  # a coordinate of the residual stream
     layer: int
     coefficients: Sequence[float]
     position: Position
@@ -47,52 +47,49 @@ class Push:
     seed: int
 
 
-def vector_of(push: Push, subject: Subject) -> Any:
+def vector_of(steering: Steering, subject: Subject) -> Any:
     """(D,) what a coefficient of 1 adds.
 
     Raises:
-        ValueError: a coordinate or a direction that is not of this model.
+        ValueError: a coordinate that the model does not have.
     """
     import numpy as np
 
+    if not isinstance(steering.source, int):
+        return steering.source.vector
     width = subject.anatomy.hidden_size
-    if not isinstance(push.source, int):
-        if len(push.source.vector) != width:
-            raise ValueError(
-                f"the direction has {len(push.source.vector)} numbers and {subject.name} a width of {width}; "
-                "give a direction of this model"
-            )
-        return push.source.vector
-    if push.source >= width:
+    if steering.source >= width:
         raise ValueError(
-            f"--neuron {push.source}: there is no such coordinate; the model has 0 to {width - 1}"
+            f"--neuron {steering.source}: there is no such coordinate; the model has 0 to {width - 1}"
         )
-    return np.eye(width, dtype=np.float32)[push.source]
+    return np.eye(width, dtype=np.float32)[steering.source]
 
 
-def heading(push: Push, norm: float) -> list[str]:
-    """What is pushed along, in lines."""
-    what = f"neuron {push.source}" if isinstance(push.source, int) else repr(push.source.name)
+def heading(steering: Steering, norm: float) -> list[str]:
+    """The lines that describe the direction and how it is added."""
+    what = f"neuron {steering.source}" if isinstance(steering.source, int) else repr(steering.source.name)
     return [
         title("Activation steering"),
-        f"Direction: {what} ({label(push, 1)} against {label(push, -1)})",
-        f"Layer: {push.layer}",
+        f"Direction: {what} ({label(steering, 1)} against {label(steering, -1)})",
+        f"Layer: {steering.layer}",
         f"Norm: {norm:.4f} (what a coefficient of 1 adds)",
-        f"Position: {push.position}",
+        f"Position: {steering.position}",
     ]
 
 
-def label(push: Push, sign: float) -> str:
+def label(steering: Steering, sign: float) -> str:
     """What lies on a side of the direction."""
     saved = (
-        ("", "") if isinstance(push.source, int) else (push.source.label_positive, push.source.label_negative)
+        ("", "")
+        if isinstance(steering.source, int)
+        else (steering.source.label_positive, steering.source.label_negative)
     )
     side = 0 if sign > 0 else 1
-    return push.labels[side] or saved[side] or ("positive", "negative")[side]
+    return steering.labels[side] or saved[side] or ("positive", "negative")[side]
 
 
-def asked(subject: Subject, prompts: Sequence[str], chat: bool) -> list[str]:
-    """The prompts as the model is to meet them."""
+def chat_prompts(subject: Subject, prompts: Sequence[str], chat: bool) -> list[str]:
+    """The prompts, in the model's chat template if requested."""
     from lazarus_probe.subject.chat import in_chat
 
     return [in_chat(subject, prompt) for prompt in prompts] if chat else list(prompts)
@@ -104,12 +101,12 @@ def signed(coefficient: float) -> str:
     return short if float(short) == coefficient else f"{coefficient:+g}"
 
 
-def load(push: Push, model: str, adapter: Path | None) -> Subject:
-    """The model, with a word on a direction that comes from another one."""
+def load(steering: Steering, model: str, adapter: Path | None) -> Subject:
+    """The model; a direction that comes from another one is noted on standard error."""
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
-    home = "" if isinstance(push.source, int) else push.source.model_id
+    home = "" if isinstance(steering.source, int) else steering.source.model_id
     if home and home != subject.name:
         typer.echo(
             f"note: the direction was taken in {home}, and is pushed along in {subject.name}", err=True
@@ -117,39 +114,39 @@ def load(push: Push, model: str, adapter: Path | None) -> Subject:
     return subject
 
 
-def take(
+def extract_direction(
     model: str, adapter: Path | None, extraction: Extraction, output: Path | None, as_json: bool
 ) -> None:
-    """Take a direction, show it, and keep it if there is a file for it."""
+    """Extract a direction, print it, and save it if an output was given."""
+    from lazarus_probe.introspection.directions.difference_of_means import contrast_direction
     from lazarus_probe.introspection.directions.direction_file import write_direction
-    from lazarus_probe.introspection.steering.pushes import contrast
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
-    found = contrast(
+    direction = contrast_direction(
         subject,
-        asked(subject, extraction.positive, extraction.chat),
-        asked(subject, extraction.negative, extraction.chat),
+        chat_prompts(subject, extraction.positive, extraction.chat),
+        chat_prompts(subject, extraction.negative, extraction.chat),
         extraction.layer,
         name=extraction.name or (output.stem if output else ""),
         label_positive=extraction.labels[0] or "positive",
         label_negative=extraction.labels[1] or "negative",
     )
     if output is not None:
-        write_direction(output, found)
-    data = found.as_dict() | {"about": about(subject)}
-    deliver(data, _extracted(found, output), as_json=as_json)
+        write_direction(output, direction)
+    data = direction.as_dict() | {"about": about(subject)}
+    deliver(data, _extraction_text(direction, output), as_json=as_json)
     if output is not None:
         typer.echo(f"Saved to: {output}", err=as_json)
 
 
-def _extracted(found: Direction, output: Path | None) -> str:
-    cosine, norm, states = (found.extra[key] for key in ("cosine_similarity", "norm", "state_norm"))
+def _extraction_text(direction: Direction, output: Path | None) -> str:
+    cosine, norm, states = (direction.extra[key] for key in ("cosine_similarity", "norm", "state_norm"))
     lines = [
         title("Extracting a direction"),
-        f"Positive ({found.label_positive}): {found.extra['positive_prompt']!r}",
-        f"Negative ({found.label_negative}): {found.extra['negative_prompt']!r}",
-        f"Layer: {found.layer}",
+        f"Positive ({direction.label_positive}): {direction.extra['positive_prompt']!r}",
+        f"Negative ({direction.label_negative}): {direction.extra['negative_prompt']!r}",
+        f"Layer: {direction.layer}",
         f"Norm: {norm:.4f} ({norm / states:.0%} of the mean state's)",
         f"Cosine similarity: {cosine:.4f}",
         f"Separation: {1 - cosine:.4f}",
@@ -157,21 +154,23 @@ def _extracted(found: Direction, output: Path | None) -> str:
     return "\n".join([*lines, *([] if output else ["Nothing is kept; give --output FILE.npz"])])
 
 
-def show(model: str, adapter: Path | None, push: Push, output: Path | None, as_json: bool) -> None:
-    """Push prompts, and show what the model says then."""
-    subject = load(push, model, adapter)
-    from lazarus_probe.introspection.steering.pushes import Pushes, multiples, pushed
+def compare_coefficients(
+    model: str, adapter: Path | None, steering: Steering, output: Path | None, as_json: bool
+) -> None:
+    """Steer prompts by each coefficient, and print the completions."""
+    subject = load(steering, model, adapter)
+    from lazarus_probe.introspection.steering.vectors import SteeringVectors, multiples, steered_completions
 
-    vector = vector_of(push, subject)
-    pushes = Pushes(push.layer, multiples(vector, [0.0, *push.coefficients]), push.position)
+    vector = vector_of(steering, subject)
+    vectors = multiples(vector, [0.0, *steering.coefficients])
     with watched("steer") as check:
-        said = pushed(
+        completions = steered_completions(
             subject,
-            asked(subject, push.prompts, push.chat),
-            pushes,
-            push.max_tokens,
-            temperature=push.temperature,
-            seed=push.seed,
+            chat_prompts(subject, steering.prompts, steering.chat),
+            SteeringVectors(steering.layer, vectors, steering.position),
+            steering.max_tokens,
+            temperature=steering.temperature,
+            seed=steering.seed,
             check=check,
         )
     norm = float((vector.astype("float64") ** 2).sum() ** 0.5)
@@ -180,29 +179,30 @@ def show(model: str, adapter: Path | None, push: Push, output: Path | None, as_j
             {
                 "prompt": prompt,
                 "output": one.text,
-                "layer": push.layer,
+                "layer": steering.layer,
                 "coefficient": coefficient,
                 "ended": one.ended,
             }
-            for prompt, row in zip(push.prompts, said, strict=True)
-            for coefficient, one in zip(push.coefficients, row[1:], strict=True)
+            for prompt, row in zip(steering.prompts, completions, strict=True)
+            for coefficient, one in zip(steering.coefficients, row[1:], strict=True)
         ],
         "unsteered": [
-            {"prompt": prompt, "output": row[0].text} for prompt, row in zip(push.prompts, said, strict=True)
+            {"prompt": prompt, "output": row[0].text}
+            for prompt, row in zip(steering.prompts, completions, strict=True)
         ],
         "norm": norm,
-        "position": push.position,
-        "temperature": push.temperature,
-        "about": about(subject, push.seed),
+        "position": steering.position,
+        "temperature": steering.temperature,
+        "about": about(subject, steering.seed),
     }
-    deliver(data, _pushed(push, norm, said), as_json=as_json, output=output)
+    deliver(data, _completions_text(steering, norm, completions), as_json=as_json, output=output)
 
 
-def _pushed(push: Push, norm: float, said: Sequence[Sequence[Generated]]) -> str:
-    lines = heading(push, norm)
-    for prompt, row in zip(push.prompts, said, strict=True):
+def _completions_text(steering: Steering, norm: float, completions: Sequence[Sequence[Generated]]) -> str:
+    lines = heading(steering, norm)
+    for prompt, row in zip(steering.prompts, completions, strict=True):
         lines += ["", f"Prompt: {prompt!r}", "Unsteered:", f"  {row[0].text!r}"]
-        for coefficient, one in zip(push.coefficients, row[1:], strict=True):
-            arrow = f"-> {label(push, coefficient)}" if coefficient else "no push"
+        for coefficient, one in zip(steering.coefficients, row[1:], strict=True):
+            arrow = f"-> {label(steering, coefficient)}" if coefficient else "no push"
             lines += [f"Coef {signed(coefficient)} ({arrow}):", f"  {one.text!r}"]
     return "\n".join(lines)

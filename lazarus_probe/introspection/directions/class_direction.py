@@ -1,28 +1,34 @@
-"""The direction from one class of prompts to another, and how well it separates held-out prompts.
+"""The direction from one class of activations to another, and how well such directions separate held-out groups.
 
-`difference` is the difference of the classes' means (Marks & Tegmark 2023, arXiv:2310.06824). `logistic` is the
-coefficient of a logistic regression, brought back to the units of the activations and to the length of the classes'
-distance along it: added once, either takes the mean of one class to that of the other, as seen along itself.
+Three methods. `difference_of_means` is the difference of the classes' means (Marks & Tegmark 2023, arXiv:2310.06824).
+`lda` is Fisher's linear discriminant (1936), with the covariance shrunk. `logistic` is the coefficient of a logistic
+regression, in the units of the activations. All are brought to the distance of the classes along them: added once, each
+takes the mean of one class to that of the other, as seen along itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.spelling import one_of
-from lazarus_probe.statistics import Interval, grouped_folds, proportion_interval
-from lazarus_probe.statistics.probes.linear import in_span, standardise
+from lazarus_probe.statistics import Folds, Interval, grouped_folds, proportion_interval
+from lazarus_probe.statistics.effect_size import cohens_d
+from lazarus_probe.statistics.probes.linear import in_span, solve_shifted
 from lazarus_probe.statistics.probes.logistic import fit_logistic
 from lazarus_probe.statistics.probes.out_of_fold import USUAL_STRENGTH
 from lazarus_probe.statistics.threads import one_thread
 
-Method = Literal["logistic", "difference"]
-METHODS: tuple[Method, ...] = ("logistic", "difference")
+Method = Literal["difference_of_means", "lda", "logistic"]
+METHODS: tuple[Method, ...] = get_args(Method)
+# How far the covariance of LDA is shrunk to a multiple of the identity.
+SHRINKAGE = 0.1
 Floats = NDArray[np.float64]
+Labels = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +40,7 @@ class ClassDirection:
         method: how.
         accuracy: of naming the class of held-out prompts by the side of the midpoint that they lie on.
         interval: of the accuracy.
-        separation: of held-out prompts along it: their classes' distance in pooled standard deviations (Cohen's d);
-            None where the classes have no spread.
+        separation: of held-out prompts along it (Cohen's d); None where they have no spread.
         class_a_mean_projection: of the prompts that it was made from, on the unit direction.
         class_b_mean_projection: the same of class b.
     """
@@ -59,84 +64,129 @@ class ClassDirection:
         return [(neuron, float(self.vector[neuron])) for neuron in order]
 
 
+@dataclass(frozen=True, eq=False)
+class Separation:
+    """How directions made from other groups separate N held-out rows.
+
+    Attributes:
+        hits: (N,) 1.0 where a row lies on its class's side of the midpoint of the training classes.
+        cohens_d: of the two classes along the directions; None where they have no spread.
+    """
+
+    hits: Floats
+    cohens_d: float | None
+
+
 def class_direction(
-    features: NDArray[Any], is_a: NDArray[np.bool_], groups: NDArray[Any], method: Method, seed: int = 0
+    features: NDArray[Any], is_a: Labels, groups: NDArray[Any], method: Method, seed: int = 0
 ) -> ClassDirection:
-    """The direction from one class to another, with what it is worth on groups that it was not made from.
+    """The direction from one class to another, with its accuracy and separation on held-out groups.
 
     Args:
         features: (N, D) activations.
         is_a: (N,) which rows are of class a.
         groups: (N,) what a split keeps together.
-        method: `logistic` or `difference`.
+        method: `difference_of_means`, `lda` or `logistic`.
         seed: of folds and intervals.
 
     Raises:
-        ValueError: no grouped split, or classes that do not differ.
+        ValueError: no grouped split, or as `fit_direction`.
     """
     features = features.astype(np.float64)
     with one_thread():
         vector = fit_direction(features, is_a, method)
-        along = np.empty(len(is_a))
-        for train, test in grouped_folds(is_a, groups, seed=seed):
-            along[test] = _from_midpoint(features[train], is_a[train], features[test], method)
-    right = (along > 0) == is_a
+        (held_out,) = separations(features, [is_a], grouped_folds(is_a, groups, seed=seed), method)
     projected = features @ (vector / np.linalg.norm(vector))
     return ClassDirection(
         vector=vector,
         method=method,
-        accuracy=float(right.mean()),
-        interval=proportion_interval(right, groups, seed=seed),
-        separation=cohens_d(along[is_a], along[~is_a]),
+        accuracy=float(held_out.hits.mean()),
+        interval=proportion_interval(held_out.hits, groups, seed=seed),
+        separation=held_out.cohens_d,
         class_a_mean_projection=float(projected[is_a].mean()),
         class_b_mean_projection=float(projected[~is_a].mean()),
     )
 
 
-def fit_direction(features: Floats, is_a: NDArray[np.bool_], method: Method) -> Floats:
-    """(D,) from class b to class a.
+def fit_direction(features: NDArray[Any], is_a: Labels, method: Method) -> Floats:
+    """(D,) the direction of activations (N, D) from class b to class a, as long as the class means are apart along it.
 
     Raises:
         ValueError: an unknown method, or classes that do not differ.
     """
     if method not in METHODS:
         raise ValueError(f"method {method!r} is unknown; {one_of(method, METHODS)}")
-    gap = features[is_a].mean(0) - features[~is_a].mean(0)
+    features = np.asarray(features, dtype=np.float64)
+    gap = _gap(features, is_a)
     if np.abs(gap).max() <= 1e-6 * np.abs(features).max():
         raise ValueError("the classes have the same mean here; there is no direction between them")
-    if method == "difference":
-        return np.asarray(gap)
-    coefficient = _coefficient(features, is_a)
-    unit = coefficient / np.linalg.norm(coefficient)
+    if method == "difference_of_means":
+        return gap
+    rows, scale = _scaled(features, method)
+    narrow = in_span(rows, rows)[0]
+    # The direction lies in the span of the rows, where its scores give it back.
+    weights = np.linalg.lstsq(rows, narrow @ _weights(narrow, is_a, method), rcond=None)[0] / scale
+    unit = weights / np.linalg.norm(weights)
     return np.asarray(unit * float(gap @ unit))
 
 
-def cohens_d(first: Floats, second: Floats) -> float | None:
-    """The distance of two means in pooled standard deviations; None without spread, or with one value a side."""
-    freedom = len(first) + len(second) - 2
-    squares = sum(float(((each - each.mean()) ** 2).sum()) for each in (first, second))
-    if freedom < 1 or squares <= 1e-20 * max(1.0, float(np.abs(first).max()) ** 2):
-        return None
-    return float((first.mean() - second.mean()) / np.sqrt(squares / freedom))
+def separations(
+    features: NDArray[Any], labelings: Sequence[Labels], folds: Folds, method: Method
+) -> list[Separation]:
+    """How well directions separate held-out groups, for each of several labelings of the same rows.
+
+    Args:
+        features: (N, any) activations, or other features.
+        labelings: which rows are of class a, (N,) each: the true labels, or shuffled ones.
+        folds: row numbers to train and to test on; of whole groups. With shuffled labels, not stratified: folds that
+            are balanced for the true labels alone would favour them.
+        method: `difference_of_means`, `lda` or `logistic`.
+    """
+    rows, _ = _scaled(np.asarray(features, dtype=np.float64), method)
+    # All directions lie in the span of the rows, which is as narrow as there are rows.
+    narrow = in_span(rows, rows)[0]
+    return [_separation(narrow, is_a, folds, method) for is_a in labelings]
 
 
-def _coefficient(features: Floats, is_a: NDArray[np.bool_]) -> Floats:
-    """(D,) the logistic regression's, of features as they are."""
-    scaled = standardise(features, features[:0])[0]
-    rotated = in_span(scaled, scaled)[0]
-    fit = fit_logistic(rotated, is_a.astype(np.intp), USUAL_STRENGTH)
-    # The optimum lies in the span of the rows; there its scores give it back.
-    weights = np.linalg.lstsq(scaled, rotated @ fit.weights[:, 0], rcond=None)[0]
+def _separation(rows: Floats, is_a: Labels, folds: Folds, method: Method) -> Separation:
+    along, hits = np.zeros(len(rows)), np.zeros(len(rows))
+    for train, test in folds:
+        if is_a[train].all() or not is_a[train].any():
+            hits[test] = is_a[test] == is_a[train][0]  # one class to train on: there is no direction
+            continue
+        vector = _weights(rows[train], is_a[train], method)
+        unit = vector / max(float(np.linalg.norm(vector)), 1e-12)
+        scores = rows[train] @ unit
+        midpoint = (scores[is_a[train]].mean() + scores[~is_a[train]].mean()) / 2
+        along[test] = rows[test] @ unit - midpoint
+        hits[test] = (along[test] > 0) == is_a[test]
+    return Separation(hits, cohens_d(along[is_a], along[~is_a]))
+
+
+def _scaled(features: Floats, method: Method) -> tuple[Floats, Floats]:
+    """Rows less their mean, for a logistic regression over their deviation too; and what each was divided by (D,)."""
+    centred = features - features.mean(0)
+    if method != "logistic":
+        return centred, np.ones(features.shape[1])
     deviation = features.std(0)
-    return np.divide(weights, deviation, out=np.zeros_like(weights), where=scaled.any(0))
+    scale = np.where(deviation > 1e-6 * np.abs(features.mean(0)), deviation, np.inf)
+    return centred / scale, scale
 
 
-def _from_midpoint(features: Floats, is_a: NDArray[np.bool_], unseen: Floats, method: Method) -> Floats:
-    """Where other rows (M, D) lie along the direction of some, from the middle between the classes."""
-    try:
-        direction = fit_direction(features, is_a, method)
-    except ValueError:
-        return np.zeros(len(unseen))  # no direction on this training side names no class
-    unit = direction / np.linalg.norm(direction)
-    middle = (features[is_a].mean(0) + features[~is_a].mean(0)) @ unit / 2
-    return np.asarray(unseen @ unit - middle)
+def _weights(rows: Floats, is_a: Labels, method: Method) -> Floats:
+    """(K,) a direction of scaled rows (N, K) from class b to class a, of any length."""
+    gap = _gap(rows, is_a)
+    if method == "difference_of_means":
+        return gap
+    if method == "logistic":
+        return fit_logistic(rows - rows.mean(0), is_a.astype(np.intp), USUAL_STRENGTH).weights[:, 0]
+    within = np.where(is_a[:, None], rows - rows[is_a].mean(0), rows - rows[~is_a].mean(0))
+    covariance = within.T @ within / len(rows)
+    level = float(np.trace(covariance)) / min(rows.shape)
+    if level == 0:
+        return gap
+    return solve_shifted((1 - SHRINKAGE) * covariance, SHRINKAGE * level, gap[:, None])[:, 0]
+
+
+def _gap(rows: Floats, is_a: Labels) -> Floats:
+    return np.asarray(rows[is_a].mean(0) - rows[~is_a].mean(0))

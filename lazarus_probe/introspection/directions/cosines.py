@@ -22,6 +22,7 @@ from lazarus_probe.claims.judging import at_threshold
 from lazarus_probe.claims.verdict import Outcome, Verdict, judge
 from lazarus_probe.introspection.directions.direction_file import Direction
 from lazarus_probe.introspection.display import Cell, table
+from lazarus_probe.statistics.cosines import cosine_matrix
 from lazarus_probe.statistics.measurement import Control, Measurement
 
 LEVEL = 0.95
@@ -194,8 +195,7 @@ def direction_cosines(
             f"{files[0]} has dimension {sizes[0]} and {files[other]} has {sizes[other]}; "
             "compare directions of one width"
         )
-    units = np.stack([each.vector.astype(np.float64) / each.norm for each in directions])
-    matrix = np.clip(units @ units.T, -1.0, 1.0)
+    matrix = cosine_matrix(np.stack([direction.vector for direction in directions]))
     null, places = random_cosines(sizes[0]), list(combinations(range(len(directions)), 2))
     orthogonal = declared(ORTHOGONAL) if threshold is None else at_threshold(ORTHOGONAL, threshold)
     pairs = [

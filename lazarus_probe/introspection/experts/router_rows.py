@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.introspection.experts.routing import routed_layers
 from lazarus_probe.statistics import bounded_mean_interval, paired_interval
+from lazarus_probe.statistics.cosines import mean_cosine
 from lazarus_probe.statistics.measurement import Control, Curve, Measurement
 
 if TYPE_CHECKING:
@@ -46,13 +47,6 @@ def spared_rank(rows: Floats) -> float:
     energy = np.linalg.svd(rows, compute_uv=False) ** 2
     needed = int(np.searchsorted(np.cumsum(energy), ENERGY * energy.sum()) + 1)
     return 1 - needed / len(energy)
-
-
-def mean_cosine(rows: Floats) -> float:
-    """The mean cosine of two different rows."""
-    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    count = len(unit)
-    return float(((unit @ unit.T).sum() - count) / (count * (count - 1)))
 
 
 def router_geometry(subject: Subject, trait: Trait, seed: int = 0) -> Measurement:

@@ -89,7 +89,7 @@ def unrelated_prompts(without: Collection[str] = (), seed: int = 0) -> Unrelated
 
 def damage_of_patch(
     subject: Subject,
-    sources: Sequence[str],
+    sources: Sequence[str] | NDArray[Any],
     site: Site,
     position: int = -1,
     unrelated: Unrelated | None = None,
@@ -97,48 +97,25 @@ def damage_of_patch(
     *,
     blend: float = 1.0,
 ) -> Damage:
-    """The damage of a patch: states of source prompts at one position, put into unrelated prompts at the same.
+    """The damage of a patch: each unrelated prompt gets one of several states at one position, taken in turn.
 
     Args:
         subject: the model.
-        sources: K prompts that have the position.
-        site: where states are taken from and patched in.
-        position: from the start or, if negative, from the end of each prompt.
+        sources: K prompts whose states at the position are patched in; or the states themselves, (K, D).
+        site: where states are patched in, and taken from if `sources` are prompts.
+        position: from the start or, if negative, from the end of each prompt; unrelated prompts without it are left
+            out.
         unrelated: the prompts; by default those of all language tasks.
         seed: of the interval.
-        blend: share of the source's state in the patched state.
+        blend: share of the source's state in the patched state; the rest is the prompt's own.
 
     Raises:
-        ValueError: as `damage_of_states`. IndexError: a source without the position.
+        ValueError: as `damage`; fewer than two units of prompts have the position. IndexError: a source without the
+            position.
     """
-    states = collect(subject, sources, [site], at=position)[site]
-    return damage_of_states(subject, states, site, position, unrelated, seed, blend=blend)
-
-
-def damage_of_states(
-    subject: Subject,
-    states: NDArray[Any],
-    site: Site,
-    position: int = -1,
-    unrelated: Unrelated | None = None,
-    seed: int = 0,
-    *,
-    blend: float = 1.0,
-) -> Damage:
-    """The damage of states that are patched in at one position: each unrelated prompt gets one of them, taken in turn.
-
-    Args:
-        subject: the model.
-        states: (K, D) taken elsewhere.
-        site: where they are put.
-        position: at which they are put, from the start or, if negative, from the end; prompts without it are left out.
-        unrelated: the prompts; by default those of all language tasks.
-        seed: of the interval.
-        blend: share of the state in the patched state; the rest is the prompt's own.
-
-    Raises:
-        ValueError: as `damage`; fewer than two units of prompts have the position.
-    """
+    if not isinstance(sources, np.ndarray):
+        sources = collect(subject, sources, [site], at=position)[site]
+    states = np.asarray(sources, dtype=np.float32)
     unrelated = (unrelated_prompts() if unrelated is None else unrelated).with_position(subject, position)
     if len(set(unrelated.units)) < 2:
         raise ValueError(
@@ -146,10 +123,10 @@ def damage_of_states(
         )
 
     def edits(rows: Sequence[int], _length: int) -> list[Intervention]:
-        values = mx.array(np.asarray(states[np.asarray(rows) % len(states)], dtype=np.float32))[:, None]
+        donors = mx.array(states[np.asarray(rows) % len(states)])[:, None]
 
         def put(own: mx.array) -> mx.array:
-            foreign = fitted(values, own, "patch")
+            foreign = fitted(donors, own, "patch")
             return foreign if blend == 1 else (blend * foreign + (1 - blend) * own).astype(own.dtype)
 
         return [Intervention(site, put, position, "patch")]

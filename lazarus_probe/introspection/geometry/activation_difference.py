@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.geometry.commutativity import cosine
 from lazarus_probe.introspection.patching.questions import named
 from lazarus_probe.statistics import paired_interval
+from lazarus_probe.statistics.cosines import paired_cosines
 from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.subject.batches import by_length, encode_all
 
@@ -121,11 +121,11 @@ def activation_difference(
     tokens = _check_same(base, finetuned, prompts)
     ours, logits = _states(base, tokens, position)
     theirs, other_logits = _states(finetuned, tokens, position)
-    twins = [_states(base.untrained(seed + step), tokens, position)[0] for step in (1, 2)]
+    untrained = [_states(base.untrained(seed + step), tokens, position)[0] for step in (1, 2)]
     similarities = _similarity(ours, theirs)
     controls = {
-        "untrained": _similarity(ours, twins[0]).mean(axis=0),
-        "two_seeds": _similarity(*twins).mean(axis=0),
+        "untrained": _similarity(ours, untrained[0]).mean(axis=0),
+        "two_seeds": _similarity(*untrained).mean(axis=0),
     }
     if len({tuple(ids) for ids in tokens}) > 1:
         last = [states[:, -1:] for states in ours]
@@ -187,7 +187,7 @@ def _similarity(first: Sequence[NDArray[Any]], second: Sequence[NDArray[Any]]) -
     """(N, layers) cosines, the mean over positions."""
     return np.array(
         [
-            [cosine(*layer).mean() for layer in zip(one, two, strict=True)]
+            [paired_cosines(*layer).mean() for layer in zip(one, two, strict=True)]
             for one, two in zip(first, second, strict=True)
         ]
     )
@@ -212,10 +212,9 @@ def _intervals(
 ) -> tuple[Interval, ...] | None:
     if len(set(prompts)) < 2:
         return None
-    found = []
-    for column in similarities.T:
-        if (column == 1.0).all():  # the same model: nothing left to chance
-            found.append(Interval(1.0, 1.0))
-        else:
-            found.append(paired_interval(column, list(prompts), seed=seed))
-    return tuple(found)
+    return tuple(
+        Interval(1.0, 1.0)  # the same model: nothing left to chance
+        if (column == 1.0).all()
+        else paired_interval(column, list(prompts), seed=seed)
+        for column in similarities.T
+    )

@@ -17,6 +17,7 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.geometry.swaps import CONTROLS, Swap, drawn_pairs, value_of
+from lazarus_probe.statistics.cosines import paired_cosines
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.control_models import COUNT, built, control_models, faced
@@ -62,8 +63,8 @@ class Commutativity:
         """The share of prompts that the model answers."""
         hits = [
             is_answer(text, value_of(swap.symbol, *operands))
-            for swap, said in zip(self.swaps, self.outputs, strict=True)
-            for text, operands in zip(said, ((swap.a, swap.b), (swap.b, swap.a)), strict=True)
+            for swap, completions in zip(self.swaps, self.outputs, strict=True)
+            for text, operands in zip(completions, ((swap.a, swap.b), (swap.b, swap.a)), strict=True)
         ]
         return float(np.mean(hits))
 
@@ -78,10 +79,12 @@ class Commutativity:
                     "prompt_a": swap.prompt_a,
                     "prompt_b": swap.prompt_b,
                     "similarity": float(value),
-                    "output_a": said[0],
-                    "output_b": said[1],
+                    "output_a": completions[0],
+                    "output_b": completions[1],
                 }
-                for swap, value, said in zip(self.swaps, self.similarities[0], self.outputs, strict=True)
+                for swap, value, completions in zip(
+                    self.swaps, self.similarities[0], self.outputs, strict=True
+                )
             ],
             **{key: value for key, value in first.items() if key not in KEYS},
             "behaviour": {"same_answer": self.same_answer.as_dict(), "right": self.right()},
@@ -89,7 +92,7 @@ class Commutativity:
         }
 
     def _layer(self, row: int) -> dict[str, Any]:
-        values, found = self.similarities[row], self.measurements[row]
+        values, measured = self.similarities[row], self.measurements[row]
         return {
             "layer": self.layers[row],
             "num_pairs": len(self.swaps),
@@ -97,15 +100,15 @@ class Commutativity:
             "std_similarity": float(values.std()),
             "min_similarity": float(values.min()),
             "max_similarity": float(values.max()),
-            "interval": [found.low, found.high],
-            "controls": found.as_dict()["controls"],
+            "interval": [measured.low, measured.high],
+            "controls": measured.as_dict()["controls"],
         }
 
     def _repr_html_(self) -> str:
         names = [control.name for control in self.measurements[0].controls]
         rows = [
-            (f"L{layer}", f"{found.score:.4f}", *(f"{control.score:.4f}" for control in found.controls))
-            for layer, found in zip(self.layers, self.measurements, strict=True)
+            (f"L{layer}", f"{measured.score:.4f}", *(f"{control.score:.4f}" for control in measured.controls))
+            for layer, measured in zip(self.layers, self.measurements, strict=True)
         ]
         return table(f"{UNIT}, n = {len(self.swaps)}", ("Layer", "Swapped", *names), rows)
 
@@ -114,7 +117,7 @@ KEYS = ("layer", "num_pairs", "mean_similarity", "std_similarity", "min_similari
 
 
 def commutativity(
-    subject: Subject, swaps: Sequence[Swap], layers: Sequence[int], seed: int = 0, twins: int = COUNT
+    subject: Subject, swaps: Sequence[Swap], layers: Sequence[int], seed: int = 0, models: int = COUNT
 ) -> Commutativity:
     """The cosine of each pair's states at the last token, and those of pairs that share less, or do not commute.
 
@@ -128,30 +131,33 @@ def commutativity(
         swaps: N pairs.
         layers: where states are read, after the block.
         seed: of the draws and the intervals.
-        twins: models of each kind, at least 3.
+        models: untrained and lesioned models of each kind, at least 3.
     """
     drawn, sites = drawn_pairs(swaps, seed), [resid_post(layer) for layer in layers]
-    found = _cosines(subject, drawn, sites)
-    in_models = {
-        kind: [_cosines(built(model), {"swapped": drawn["swapped"]}, sites)["swapped"] for model in models]
-        for kind, models in faced(subject, control_models(subject, count=twins)).items()
+    cosines = _cosines(subject, drawn, sites)
+    of_controls = {
+        kind: [_cosines(built(model), {"swapped": drawn["swapped"]}, sites)["swapped"] for model in controls]
+        for kind, controls in faced(subject, control_models(subject, count=models)).items()
     }
     units = [f"{swap.symbol}{min(swap.a, swap.b)},{max(swap.a, swap.b)}" for swap in swaps]
     measured = []
     for row in range(len(layers)):
-        values = found["swapped"][row]
-        controls = {name: found[name][row] for name in CONTROLS}
-        controls |= {kind: np.stack([each[row] for each in models]) for kind, models in in_models.items()}
+        values = cosines["swapped"][row]
+        controls = {name: cosines[name][row] for name in CONTROLS}
+        controls |= {
+            kind: np.stack([of_model[row] for of_model in of_models])
+            for kind, of_models in of_controls.items()
+        }
         measured.append(
             rate(UNIT, values, units, controls, bound=2, seed=seed, details={"layer": layers[row]})
         )
-    said = greedy(subject, [prompt for pair in drawn["swapped"] for prompt in pair], 6)
-    outputs = tuple((said[2 * i], said[2 * i + 1]) for i in range(len(swaps)))
+    completions = greedy(subject, [prompt for pair in drawn["swapped"] for prompt in pair], 6)
+    outputs = tuple((completions[2 * i], completions[2 * i + 1]) for i in range(len(swaps)))
     return Commutativity(
         model_id=subject.name,
         swaps=tuple(swaps),
         layers=tuple(layers),
-        similarities=found["swapped"],
+        similarities=cosines["swapped"],
         measurements=tuple(measured),
         outputs=outputs,
         same_answer=_behaviour(subject, drawn["random"], outputs, units, seed),
@@ -166,8 +172,8 @@ def _behaviour(
     seed: int,
 ) -> Measurement:
     """How often both orders get one answer, a number; control: two prompts without an operand in common."""
-    said = greedy(subject, [prompt for pair in random for prompt in pair], 6)
-    others = [(said[2 * i], said[2 * i + 1]) for i in range(len(random))]
+    completions = greedy(subject, [prompt for pair in random for prompt in pair], 6)
+    others = [(completions[2 * i], completions[2 * i + 1]) for i in range(len(random))]
     same = [[float(_agree(*pair)) for pair in pairs] for pairs in (outputs, others)]
     return rate("rate of one answer to both orders", same[0], units, {"random": same[1]}, seed=seed)
 
@@ -187,18 +193,11 @@ def _cosines(
     return {
         name: np.stack(
             [
-                cosine(states[site][[row[a] for a, _ in pairs]], states[site][[row[b] for _, b in pairs]])
+                paired_cosines(
+                    states[site][[row[a] for a, _ in pairs]], states[site][[row[b] for _, b in pairs]]
+                )
                 for site in sites
             ]
         )
         for name, pairs in drawn.items()
     }
-
-
-def cosine(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
-    """(N,) cosines of rows (N, ...) in float64: 1 exactly of equal rows, 0 with a row of zeros."""
-    one = np.asarray(first, dtype=np.float64).reshape(len(first), -1)
-    two = np.asarray(second, dtype=np.float64).reshape(len(second), -1)
-    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
-    found = np.divide((one * two).sum(axis=1), norms, out=np.zeros(len(one)), where=norms > 0)
-    return np.where((one == two).all(axis=1), 1.0, np.clip(found, -1, 1))

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from math import factorial, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import judge_declared, verdict_data
@@ -22,8 +21,9 @@ from lazarus_probe.claims.verdict import Outcome, Verdict
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.geometry.similarity import separation as separations
+from lazarus_probe.introspection.geometry.similarity import Clusters, clusters, separation
 from lazarus_probe.statistics import group_permutations, max_statistic_p, paired_interval
+from lazarus_probe.statistics.cosines import cosine_matrix
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.model_spread import over_others
 from lazarus_probe.subject.control_models import COUNT, built, control_models, faced
@@ -33,18 +33,6 @@ if TYPE_CHECKING:
 
 DRAWS = 999
 CLAIM = "layer-distinguishes-groups"
-
-
-@dataclass(frozen=True)
-class Clusters:
-    """The mean cosine within each label, between every two, and the difference of the two means.
-
-    What cannot be told is None: a label of one prompt has no cosine within, and without any there is no separation.
-    """
-
-    within: dict[str, float | None]
-    between: dict[str, float]
-    separation: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +71,7 @@ class LayerSimilarity:
         verdict = self.verdict(index)
         return verdict is not None and verdict.outcome is Outcome.SUPPORTED
 
-    def lack(self) -> str | None:
+    def why_untestable(self) -> str | None:
         """Why nothing can be claimed about the groups; None where it can."""
         if self.labels is None:
             return "no labels, so there are no groups to tell apart"
@@ -110,22 +98,22 @@ class LayerSimilarity:
             },
             "clusters": {
                 str(layer): {
-                    "within": found.within,
-                    "between": found.between,
-                    "separation": found.separation,
+                    "within": means.within,
+                    "between": means.between,
+                    "separation": means.separation,
                     "p": None if self.p is None else self.p[i],
                     "gain_over_untrained": self._gain(i),
                     "distinguishes": self.distinguishes(i),
                     "verdict": self._verdict(i),
                 }
-                for i, (layer, found) in enumerate(zip(self.layers, self.clusters, strict=True))
+                for i, (layer, means) in enumerate(zip(self.layers, self.clusters, strict=True))
             }
             if self.labels is not None
             else {},
             "n": len(self.prompts),
             "least_p": self.least_p,
             "untrained": self.untrained,
-            "missing": self.lack(),
+            "missing": self.why_untestable(),
         }
 
     def _gain(self, index: int) -> dict[str, float] | None:
@@ -190,12 +178,12 @@ def layer_similarity(
     p = None if groups is None or len(set(prompts)) < len(prompts) else _p(matrices, groups, seed)
     measurements = None
     if p is not None and groups is not None and untrained:
-        others: dict[str, list[NDArray[np.float64]]] = {}
+        control_matrices: dict[str, list[NDArray[np.float64]]] = {}
         for kind, models in faced(subject, control_models(subject, count=untrained)).items():
             for model in models:
-                others.setdefault(kind, []).append(cosines(built(model), prompts, layers))
+                control_matrices.setdefault(kind, []).append(cosines(built(model), prompts, layers))
                 check()
-        measurements = _measured(prompts, groups, matrices, others, p, layers, seed)
+        measurements = _measured(prompts, groups, matrices, control_matrices, p, layers, seed)
     return LayerSimilarity(
         tuple(prompts),
         None if labels is None else tuple(labels),
@@ -212,41 +200,8 @@ def layer_similarity(
 def cosines(subject: Subject, prompts: Sequence[str], layers: Sequence[int]) -> NDArray[np.float64]:
     """(L, N, N) cosines between the states of prompts at their last token, after each of some blocks."""
     sites = [resid_post(layer) for layer in layers]
-    found = collect(subject, prompts, sites)
-    return np.stack([cosines_of(found[site]) for site in sites])
-
-
-def clusters(matrix: NDArray[np.float64], labels: ArrayLike) -> Clusters:
-    """Mean cosines (N, N) within and between labels (N,)."""
-    groups = np.asarray(labels, dtype=np.str_)
-    names = list(dict.fromkeys(groups.tolist()))
-    within: dict[str, float | None] = {}
-    for name in names:
-        cells = matrix[np.ix_(groups == name, groups == name)]
-        pairs = cells[np.triu_indices(len(cells), 1)]
-        within[name] = float(pairs.mean()) if len(pairs) else None
-    between = {
-        f"{one}_{two}": float(matrix[np.ix_(groups == one, groups == two)].mean())
-        for one, two in combinations(names, 2)
-    }
-    known = [value for value in within.values() if value is not None]
-    apart = float(np.mean(known) - np.mean(list(between.values()))) if known and between else None
-    return Clusters(within, between, apart)
-
-
-def cosines_of(states: NDArray[Any]) -> NDArray[np.float64]:
-    """(N, N) cosines between states (N, ...); that of one with itself is 1.
-
-    Raises:
-        ValueError: a state of zeros.
-    """
-    rows = states.reshape(len(states), -1).astype(np.float64)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    if not norms.all():
-        raise ValueError("a state is all zeros and has no cosine with another; leave that layer out")
-    found = np.clip((rows / norms) @ (rows / norms).T, -1, 1)
-    np.fill_diagonal(found, 1)
-    return np.asarray((found + found.T) / 2)
+    states = collect(subject, prompts, sites)
+    return np.stack([cosine_matrix(states[site]) for site in sites])
 
 
 def _p(matrices: NDArray[np.float64], groups: NDArray[np.str_], seed: int) -> tuple[float, ...] | None:
@@ -255,23 +210,8 @@ def _p(matrices: NDArray[np.float64], groups: NDArray[np.str_], seed: int) -> tu
     if len(counts) < 2 or counts.min() < 2:
         return None
     shuffled = group_permutations(codes, np.arange(len(codes)), np.random.default_rng(seed), DRAWS)
-    observed = separation_of(matrices, codes[None])[0]
-    return tuple(max_statistic_p(observed, separation_of(matrices, shuffled)).tolist())
-
-
-def separation_of(matrices: NDArray[np.float64], codes: NDArray[Any]) -> NDArray[np.float64]:
-    """(draws, L) the separation of `clusters` for labels (draws, N), numbers from 0 with two rows or more of each."""
-    count = int(codes.max()) + 1
-    hot = (codes[:, :, None] == np.arange(count)).astype(np.float64)
-    sizes = hot[0].sum(axis=0)
-    apart = ~np.eye(count, dtype=bool)
-    found = np.empty((len(codes), len(matrices)))
-    for layer, matrix in enumerate(matrices):
-        sums = np.einsum("dnc,dne->dce", hot, matrix @ hot)
-        own = np.einsum("dcc->dc", sums) - sizes  # without each prompt's cosine with itself
-        between = sums / np.outer(sizes, sizes)
-        found[:, layer] = (own / (sizes * (sizes - 1))).mean(axis=1) - between[:, apart].mean(axis=1)
-    return found
+    observed, *null = (separation(matrices, labels).mean(axis=1) for labels in (codes, *shuffled))
+    return tuple(max_statistic_p(observed, np.stack(null)).tolist())
 
 
 def _least_p(groups: NDArray[np.str_]) -> float:
@@ -285,23 +225,23 @@ def _measured(
     prompts: Sequence[str],
     groups: NDArray[np.str_],
     matrices: NDArray[np.float64],
-    others: Mapping[str, Sequence[NDArray[np.float64]]],
+    control_matrices: Mapping[str, Sequence[NDArray[np.float64]]],
     p: Sequence[float],
     layers: Sequence[int],
     seed: int,
 ) -> tuple[Measurement, ...]:
     """Each layer's separation over that of untrained and lesioned models, at a level for all layers together."""
     level = 1 - declared(CLAIM).alpha / len(matrices)
-    found = []
-    for index, (layer, matrix) in enumerate(zip(layers, matrices, strict=True)):
-        values = np.clip(separations(matrix, groups), -2, 2)
+    of_prompts = np.clip(separation(matrices, groups), -2, 2)
+    of_models = {
+        kind: np.array([separation(model, groups).mean(axis=1) for model in models])
+        for kind, models in control_matrices.items()
+    }
+    measurements = []
+    for index, (layer, values) in enumerate(zip(layers, of_prompts, strict=True)):
         score = float(values.mean())
         interval = paired_interval(values, np.asarray(prompts), level=level, seed=seed, bound=2)
-        apart = {
-            kind: [float(separations(model[index], groups).mean()) for model in models]
-            for kind, models in others.items()
-        }
-        found.append(
+        measurements.append(
             Measurement(
                 score,
                 min(interval.low, score),
@@ -309,7 +249,10 @@ def _measured(
                 n=len(prompts),
                 groups=len(prompts),
                 unit="cosine within a group minus across",
-                controls=tuple(over_others(kind, score, interval, each) for kind, each in apart.items()),
+                controls=tuple(
+                    over_others(kind, score, interval, scores[:, index].tolist())
+                    for kind, scores in of_models.items()
+                ),
                 p=p[index],
                 seed=seed,
                 details={"layer": layer},
@@ -317,4 +260,4 @@ def _measured(
                 ceiling=2.0,
             )
         )
-    return tuple(found)
+    return tuple(measurements)

@@ -8,6 +8,8 @@ kinds. Prompts of one template are never compared with each other.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.statistics import bag_of_tokens, permutation_p
+from lazarus_probe.statistics.cosines import unit_rows
 from lazarus_probe.statistics.measurement import Grid, Measurement, some_examples
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.batches import encode_all
@@ -27,6 +30,18 @@ if TYPE_CHECKING:
 DRAWS = 1000
 
 
+@dataclass(frozen=True)
+class Clusters:
+    """The mean cosine within each label, between every two, and the difference of the two means.
+
+    What is not defined is None: a label of one row has no cosine within, and without any there is no separation.
+    """
+
+    within: dict[str, float | None]
+    between: dict[str, float]
+    separation: float | None
+
+
 def cosine_by_template(
     values: ArrayLike, templates: ArrayLike
 ) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
@@ -35,20 +50,51 @@ def cosine_by_template(
     Raises:
         ValueError: a row of zeros.
     """
-    rows, each = np.asarray(values, dtype=np.float64), np.asarray(templates)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    if not norms.all():
-        raise ValueError(f"row {int(norms.argmin())} is all zeros and has no cosine with another")
-    names = np.unique(each)
-    means = np.stack([(rows / norms)[each == name].mean(axis=0) for name in names])
+    units, of_row = unit_rows(values), np.asarray(templates)
+    names = np.unique(of_row)
+    means = np.stack([units[of_row == name].mean(axis=0) for name in names])
     return names, means @ means.T
 
 
+def mean_cosines(
+    table: NDArray[np.float64], labels: NDArray[np.str_], names: Sequence[str]
+) -> NDArray[np.float64]:
+    """(K, K) the mean cosine (N, N) of different rows of every two labels; NaN of a label of one row with itself."""
+    different = ~np.eye(len(table), dtype=bool)
+    means = np.full((len(names), len(names)), np.nan)
+    for i, j in np.ndindex(means.shape):
+        block = np.ix_(labels == names[i], labels == names[j])
+        if different[block].any():
+            means[i, j] = table[block][different[block]].mean()
+    return means
+
+
+def clusters(table: NDArray[np.float64], labels: ArrayLike) -> Clusters:
+    """Mean cosines (N, N) within and between labels (N,), in the order in which labels first occur."""
+    groups = np.asarray(labels, dtype=np.str_)
+    names = list(dict.fromkeys(groups.tolist()))
+    means = mean_cosines(table, groups, names)
+    within = means.diagonal()
+    between = {f"{names[i]}_{names[j]}": float(means[i, j]) for i, j in combinations(range(len(names)), 2)}
+    apart = None
+    if between and not np.isnan(within).all():
+        apart = float(np.nanmean(within) - np.mean(list(between.values())))
+    return Clusters(
+        {name: None if np.isnan(mean) else float(mean) for name, mean in zip(names, within, strict=True)},
+        between,
+        apart,
+    )
+
+
 def separation(table: NDArray[np.float64], kinds: ArrayLike) -> NDArray[np.float64]:
-    """(T,) of each template, its mean cosine with others of its kind minus that with the other kinds.
+    """(..., N) of each row, its mean cosine with others of its kind minus that with the other kinds.
+
+    Args:
+        table: (..., N, N) cosines of rows, or of templates; such as those of several layers.
+        kinds: (N,) the kind of each row.
 
     Raises:
-        ValueError: a kind of fewer than two templates, or a single kind.
+        ValueError: a kind of fewer than two rows, or a single kind.
     """
     labels = np.asarray(kinds)
     _, counts = np.unique(labels, return_counts=True)
@@ -59,8 +105,8 @@ def separation(table: NDArray[np.float64], kinds: ArrayLike) -> NDArray[np.float
     same = (labels[:, None] == labels).astype(np.float64)
     other = 1 - same
     np.fill_diagonal(same, 0)
-    within = (table * same).sum(axis=1) / same.sum(axis=1)
-    return np.asarray(within - (table * other).sum(axis=1) / other.sum(axis=1))
+    within = (table * same).sum(axis=-1) / same.sum(axis=-1)
+    return np.asarray(within - (table * other).sum(axis=-1) / other.sum(axis=-1))
 
 
 def similarity(
@@ -104,7 +150,15 @@ def similarity(
     if len({*zip(templates, kinds, strict=True)}) > len(kind_of):
         raise ValueError("a template has prompts of two kinds: name its templates by kind")
     labels = np.array([kind_of[name] for name in names.tolist()])
-    score, *of_untrained, of_bag = (np.clip(separation(each, labels), -1, 1) for _, each in tables)
+    score, *of_untrained, of_bag = (np.clip(separation(one, labels), -1, 1) for _, one in tables)
+    named_kinds = sorted(set(labels.tolist()))
+    means = mean_cosines(table, labels, named_kinds)
+    levels = {
+        f"{one} and {two}": float(means[i, j])
+        for i, one in enumerate(named_kinds)
+        for j, two in enumerate(named_kinds)
+        if i <= j
+    }
     rng = np.random.default_rng(seed)
     null = np.stack([separation(table, rng.permutation(labels)) for _ in range(DRAWS)])
     return rate(
@@ -119,7 +173,7 @@ def similarity(
         bound=2,
         seed=seed,
         p=permutation_p(float(score.mean()), null.mean(axis=1)),
-        details={"site": str(site), **_levels(table, labels)},
+        details={"site": str(site), **levels},
         tokens=sum(map(len, tokens)),
         examples=some_examples(
             [prompts[list(templates).index(name)] for name in names.tolist()],
@@ -127,28 +181,5 @@ def similarity(
             [f"{value:.2f}" for value in score],
             score > 0,
         ),
-        grids=(_grid(table, labels),),
+        grids=(Grid("mean cosine", *(tuple(named_kinds),) * 2, tuple(map(tuple, means.tolist()))),),
     )
-
-
-def _levels(table: NDArray[np.float64], labels: NDArray[np.str_]) -> dict[str, float]:
-    """The mean cosine between every two kinds, as published tables have them."""
-    found, kinds = {}, np.unique(labels)
-    for i, one in enumerate(kinds):
-        for two in kinds[i:]:
-            cells = table[np.ix_(labels == one, labels == two)]
-            if one == two:
-                cells = cells[~np.eye(len(cells), dtype=bool)]
-            found[f"{one} and {two}"] = float(cells.mean())
-    return found
-
-
-def _grid(table: NDArray[np.float64], labels: NDArray[np.str_]) -> Grid:
-    kinds = np.unique(labels)
-    levels = _levels(table, labels)
-
-    def cell(one: str, two: str) -> float:
-        return levels.get(f"{one} and {two}", levels.get(f"{two} and {one}", 0.0))
-
-    names = tuple(map(str, kinds))
-    return Grid("mean cosine", names, names, tuple(tuple(cell(a, b) for b in names) for a in names))

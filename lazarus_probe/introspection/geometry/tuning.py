@@ -21,6 +21,7 @@ from lazarus_probe.statistics import (
     paired_interval,
     sign_flip,
 )
+from lazarus_probe.statistics.cosines import paired_cosines
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.measurement import Control, Example, Measurement
 from lazarus_probe.statistics.threads import one_thread
@@ -114,9 +115,8 @@ def form_cosines(
 ) -> NDArray[Any]:
     """(N,) the cosine, after a layer, of the last positions of two prompts that ask the same in two forms."""
     site = Site("resid_post", layer)
-    both = (store or ActivationStore()).get(subject, [*first, *second], [site])[site].astype(np.float64)
-    unit = (both / np.linalg.norm(both, axis=-1, keepdims=True)).reshape(2, len(first), -1)
-    return np.asarray((unit[0] * unit[1]).sum(-1))
+    states = (store or ActivationStore()).get(subject, [*first, *second], [site])[site]
+    return paired_cosines(states[: len(first)], states[len(first) :])
 
 
 def changed(

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from lazarus_probe.introspection.generation.continuation import joined
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.statistics import paired_control, paired_interval, sign_flip
+from lazarus_probe.statistics.folds import halves_of_units
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
 
 if TYPE_CHECKING:
@@ -44,17 +45,12 @@ def late_loss(
     """
     if subject.num_layers < 2:
         raise ValueError(f"{subject.name} has one layer: there is none to lose the answer after")
-    units, rng = np.asarray(units), np.random.default_rng(seed)
-    names = rng.permutation(np.unique(units))
-    if len(names) < 4:
-        raise ValueError(
-            f"{len(names)} independent units; give at least 4, half of them to choose the layer on"
-        )
-    confirming = np.isin(units, names[::2])
+    units = np.asarray(units)
+    choosing, confirming = halves_of_units(units, np.random.default_rng(seed))
     ours, theirs = (_answer_by_layer(model, prompts, answers) for model in (subject, base))
     foreign = _answer_by_layer(subject, prompts, [answers[-1], *answers[:-1]])
     (fall, best), (of_base, base_best), (of_other, _) = (
-        _fall(probabilities, confirming) for probabilities in (ours, theirs, foreign)
+        _fall(probabilities, choosing, confirming) for probabilities in (ours, theirs, foreign)
     )
     confirmed = units[confirming]
     interval = paired_interval(fall, confirmed, seed=seed)
@@ -90,9 +86,11 @@ def _answer_by_layer(model: Subject, prompts: Sequence[str], answers: Sequence[s
     return lens.probability([whole[start] for whole, start in pairs]).astype(np.float64)
 
 
-def _fall(by_layer: NDArray[Any], confirming: NDArray[np.bool_]) -> tuple[NDArray[Any], int]:
+def _fall(
+    by_layer: NDArray[Any], choosing: NDArray[np.intp], confirming: NDArray[np.intp]
+) -> tuple[NDArray[Any], int]:
     """The fall of each confirming row, and the layer chosen on the others."""
-    best = int(by_layer[~confirming, :-1].mean(0).argmax())
+    best = int(by_layer[choosing, :-1].mean(0).argmax())
     rows = by_layer[confirming]
     return rows[:, best] - rows[:, -1], best
 

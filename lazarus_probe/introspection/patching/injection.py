@@ -17,7 +17,7 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.interventions import patch
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.introspection.generation.completions import greedy_completions
-from lazarus_probe.introspection.generation.damage import Unrelated, damage_of_states
+from lazarus_probe.introspection.generation.damage import Unrelated, damage_of_patch
 from lazarus_probe.statistics.measurement import Measurement, some_examples
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.batches import by_length, encode_all
@@ -115,7 +115,7 @@ def injection(
         },
         seed=seed,
         details={"layer": layer},
-        damage=damage_of_states(subject, states, site, unrelated=unrelated, seed=seed),
+        damage=damage_of_patch(subject, states, site, unrelated=unrelated, seed=seed),
         tokens=sum(map(len, encode_all(subject, [*sources, *prompts]))),
         examples=some_examples(
             [f"{prompt} (with {source})" for prompt, source in zip(prompts, sources, strict=True)],

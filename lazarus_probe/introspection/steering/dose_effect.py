@@ -35,7 +35,7 @@ class Effect:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Between what it lies."""
+        """The range that it lies in."""
         return {"kl": (0.0, inf), "target_logit_diff": (-inf, inf)}.get(self.name, (0.0, 1.0))
 
     @property
@@ -60,11 +60,11 @@ class Effect:
         if self.bounds[1] == 1:
             if np.isin(values, (0.0, 1.0)).all():
                 return proportion_interval(values, units)
-            found = paired_interval(values, units)
+            interval = paired_interval(values, units)
         else:
             _, low, high = mean_t_interval([values[units == one].mean() for one in np.unique(units)])
-            found = Interval(float(low), float(high))
-        return Interval(max(found.low, self.bounds[0]), min(found.high, self.bounds[1]))
+            interval = Interval(float(low), float(high))
+        return Interval(max(interval.low, self.bounds[0]), min(interval.high, self.bounds[1]))
 
     def p(self) -> list[float | None]:
         """Of each dose: how often one of as many random directions would do as much at any of them.
@@ -74,24 +74,24 @@ class Effect:
         """
         curves = np.concatenate([self.means[None], self.random_means])
         spread = curves.std(axis=0)
-        told = (np.array(self.doses) != 0) & (spread > 1e-6 * np.abs(curves).max(axis=0))
-        if not told.any() or not len(self.random):
+        defined = (np.array(self.doses) != 0) & (spread > 1e-6 * np.abs(curves).max(axis=0))
+        if not defined.any() or not len(self.random):
             return [None] * len(spread)
-        scaled = (curves - curves.mean(axis=0))[:, told] / spread[told]
-        found = iter(max_statistic_p(scaled[0], scaled[1:]).tolist())
-        return [next(found) if each else None for each in told]
+        scaled = (curves - curves.mean(axis=0))[:, defined] / spread[defined]
+        p = iter(max_statistic_p(scaled[0], scaled[1:]).tolist())
+        return [next(p) if is_defined else None for is_defined in defined]
 
     def row(self, dose: int, p: float | None) -> dict[str, Any]:
         """One dose as plain data."""
         interval, random = self.interval(dose), self.random_means[:, dose]
-        known = bool(len(random))
+        controlled = bool(len(random))
         return {
             "mean": float(self.means[dose]),
             "low": interval.low if interval else None,
             "high": interval.high if interval else None,
             "n": self.values.shape[1],
-            "random_mean": float(random.mean()) if known else None,
-            "random_low": float(random.min()) if known else None,
-            "random_high": float(random.max()) if known else None,
+            "random_mean": float(random.mean()) if controlled else None,
+            "random_low": float(random.min()) if controlled else None,
+            "random_high": float(random.max()) if controlled else None,
             "p": p,
         }

@@ -19,9 +19,16 @@ from lazarus_probe.files.whole_files import whole_file
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.generation.completions import same_answer
 from lazarus_probe.introspection.generation.damage import Unrelated, damage, unrelated_prompts
+from lazarus_probe.introspection.steering.control_directions import random_directions
 from lazarus_probe.introspection.steering.dose_effect import Effect
-from lazarus_probe.introspection.steering.pushes import Position, Pushes, multiples, pushed, readings
-from lazarus_probe.introspection.steering.steer import random_directions
+from lazarus_probe.introspection.steering.vectors import (
+    NextTokenMetrics,
+    Position,
+    SteeringVectors,
+    multiples,
+    steered_completions,
+    steered_next_tokens,
+)
 from lazarus_probe.statistics.measurement import Curve, Damage, Measurement, some_examples
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.tasks.arithmetic import is_answer, parse_number
@@ -38,10 +45,10 @@ class DoseResponse:
     """What a direction does at K doses to P prompts, and R random ones.
 
     Attributes:
-        prompts: asked.
+        prompts: P texts.
         doses: in lengths of the direction.
         layer: steered after the block.
-        position: where; see `Pushes`.
+        position: where; see `SteeringVectors`.
         norm: of the direction.
         target: what it should make the model say; None where nothing was named.
         effects: by name; see `dose_response`.
@@ -107,14 +114,14 @@ class DoseResponse:
         """An effect's means along the doses, and those of the random directions with their range."""
         effect, order = self.effects[name], np.argsort(self.doses, kind="stable")
         doses = tuple(float(self.doses[i]) for i in order)
-        found = [Curve("score", doses, tuple(effect.means[order].tolist()), axis="coefficient")]
+        curves = [Curve("score", doses, tuple(effect.means[order].tolist()), axis="coefficient")]
         if len(effect.random):
-            each = effect.random_means[:, order]
+            random = effect.random_means[:, order]
             middle, low, high = (
-                tuple(part.tolist()) for part in (each.mean(axis=0), each.min(axis=0), each.max(axis=0))
+                tuple(part.tolist()) for part in (random.mean(axis=0), random.min(axis=0), random.max(axis=0))
             )
-            found.append(Curve("random_direction", doses, middle, low, high, "coefficient"))
-        return tuple(found)
+            curves.append(Curve("random_direction", doses, middle, low, high, "coefficient"))
+        return tuple(curves)
 
     def rows(self) -> list[dict[str, Any]]:
         """Of each dose, by effect: mean, interval, n, the random directions' mean and range, and p."""
@@ -209,7 +216,7 @@ def dose_response(
         layer: steered after the block.
         doses: K coefficients.
         target: a token, or a number.
-        position: where; see `Pushes`.
+        position: where; see `SteeringVectors`.
         random: how many random directions.
         max_tokens: of an answer.
         seed: of the random directions.
@@ -236,19 +243,19 @@ def dose_response(
     if not doses:
         raise ValueError("no doses; give at least one coefficient, as in 0,0.5,1,2")
     token, number = target_of(subject, target)
-    vectors = [np.asarray(vector, dtype=np.float64), *random_directions(vector, random, seed)]
-    pushes = np.concatenate(
-        [np.zeros((1, len(vectors[0])), np.float32), *(multiples(one, doses) for one in vectors)]
+    directions = [np.asarray(vector, dtype=np.float64), *random_directions(vector, random, seed)]
+    vectors = np.concatenate(
+        [np.zeros((1, len(directions[0])), np.float32), *(multiples(one, doses) for one in directions)]
     )
-    acting = Pushes(layer, pushes, position)
-    found = readings(subject, prompts, acting, _reader(token), check=check)
-    said = pushed(subject, prompts, acting, max_tokens, check=check)
-    texts = [[one.text for one in row] for row in said]
-    found["changed"] = np.array(
+    steering = SteeringVectors(layer, vectors, position)
+    values = steered_next_tokens(subject, prompts, steering, _metrics(token), check=check)
+    completions = steered_completions(subject, prompts, steering, max_tokens, check=check)
+    texts = [[completion.text for completion in row] for row in completions]
+    values["changed"] = np.array(
         [[not same_answer(row[0], text) for text in row] for row in texts], dtype=np.float64
     )
     if number is not None:
-        found["target_answered"] = np.array(
+        values["target_answered"] = np.array(
             [[is_answer(text, number) for text in row] for row in texts], dtype=np.float64
         )
     result = DoseResponse(
@@ -256,16 +263,16 @@ def dose_response(
         tuple(map(float, doses)),
         layer,
         position,
-        float(np.linalg.norm(vectors[0])),
+        float(np.linalg.norm(directions[0])),
         target,
-        {name: _effect(name, values, doses, prompts) for name, values in found.items()},
+        {name: _effect(name, numbers, doses, prompts) for name, numbers in values.items()},
         tuple(tuple(row[1 + i] for row in texts) for i in range(len(doses))),
         seed,
     )
     if not result.can_be_claimed:
         return result
     unrelated = unrelated_prompts() if unrelated is None else unrelated
-    best = Pushes(layer, pushes[[1 + result.best]], position).rows(len(unrelated.prompts))
+    best = SteeringVectors(layer, vectors[[1 + result.best]], position).edits(len(unrelated.prompts))
     return replace(result, damage=damage(subject, best, unrelated, seed=seed))
 
 
@@ -286,18 +293,18 @@ def target_of(subject: Subject, target: str | None) -> tuple[int | None, float |
         return None, number
 
 
-def _reader(token: int | None) -> Callable[[mx.array, mx.array, NDArray[np.intp]], dict[str, mx.array]]:
-    def read(after: mx.array, before: mx.array, _: NDArray[np.intp]) -> dict[str, mx.array]:
+def _metrics(token: int | None) -> NextTokenMetrics:
+    def metrics(after: mx.array, before: mx.array) -> dict[str, mx.array]:
         # No token so improbable counts: in float32 its difference would be rounding.
-        found = {"kl": mx.maximum((mx.exp(before) * (before - after)).sum(axis=-1), 0)}
+        values = {"kl": mx.maximum((mx.exp(before) * (before - after)).sum(axis=-1), 0)}
         if token is not None:
             others = mx.where(mx.arange(before.shape[-1]) == token, -mx.inf, before)
             rival = mx.argmax(others, axis=-1)[:, None]
-            found["target_probability"] = mx.exp(after[:, token])
-            found["target_logit_diff"] = after[:, token] - mx.take_along_axis(after, rival, axis=-1)[:, 0]
-        return found
+            values["target_probability"] = mx.exp(after[:, token])
+            values["target_logit_diff"] = after[:, token] - mx.take_along_axis(after, rival, axis=-1)[:, 0]
+        return values
 
-    return read
+    return metrics
 
 
 def _effect(name: str, values: NDArray[np.float64], doses: Sequence[float], prompts: Sequence[str]) -> Effect:

@@ -10,23 +10,26 @@ either kind, which do not; and between kinds of prompts that the claim is not ab
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from lazarus_probe.hooks.activations import collect
-from lazarus_probe.hooks.interventions import steer
 from lazarus_probe.hooks.sites import Site, resid_post
+from lazarus_probe.introspection.directions.difference_of_means import difference_of_means
 from lazarus_probe.introspection.generation.completions import greedy_completions
-from lazarus_probe.introspection.generation.damage import Unrelated, damage
-from lazarus_probe.introspection.steering.pushes import Pushes, pushed
-from lazarus_probe.statistics import Interval, paired_control
-from lazarus_probe.statistics.difference import difference_interval
-from lazarus_probe.statistics.measurement import Control, Measurement, some_examples
+from lazarus_probe.introspection.generation.damage import Unrelated, damage, unrelated_prompts
+from lazarus_probe.introspection.steering.control_directions import (
+    random_directions,
+    rescaled,
+    shuffled_directions,
+)
+from lazarus_probe.introspection.steering.vectors import SteeringVectors, steered_completions
+from lazarus_probe.statistics.folds import halves_of_units
+from lazarus_probe.statistics.measurement import Measurement, some_examples
 from lazarus_probe.statistics.rates import rate
-from lazarus_probe.statistics.student import next_above
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -42,20 +45,20 @@ class Behaviour:
     """Two kinds of prompts that a model answers in two ways.
 
     Attributes:
-        shown: prompts that it answers in the way to bring about.
-        plain: prompts that it answers in another way.
-        shown_units: the independent unit of each of `shown`.
-        plain_units: the independent unit of each of `plain`.
-        is_shown: whether a completion is of that way.
+        positive: prompts that it answers in the way to bring about.
+        negative: prompts that it answers in another way.
+        positive_units: the independent unit of each of `positive`.
+        negative_units: the independent unit of each of `negative`.
+        is_positive: whether a completion is of that way.
         max_tokens: of a completion.
         others: pairs of other kinds of prompts, for directions that the behaviour has nothing to do with.
     """
 
-    shown: Sequence[str]
-    plain: Sequence[str]
-    shown_units: Sequence[str]
-    plain_units: Sequence[str]
-    is_shown: Callable[[str], bool]
+    positive: Sequence[str]
+    negative: Sequence[str]
+    positive_units: Sequence[str]
+    negative_units: Sequence[str]
+    is_positive: Callable[[str], bool]
     max_tokens: int = 6
     others: Sequence[tuple[Sequence[str], Sequence[str]]] = ()
 
@@ -63,67 +66,10 @@ class Behaviour:
         """How often each kind is answered in the way to bring about."""
         both = (
             greedy_completions(subject, texts, max_tokens=self.max_tokens)
-            for texts in (self.shown, self.plain)
+            for texts in (self.positive, self.negative)
         )
-        shown, plain = (float(np.mean([self.is_shown(text) for text in said])) for said in both)
-        return shown, plain
-
-
-def difference_of_means(
-    subject: Subject, first: Sequence[str], second: Sequence[str], site: Site
-) -> NDArray[np.float64]:
-    """(D,) the mean state at the last position of some prompts minus that of others.
-
-    Raises:
-        ValueError: no prompts on a side.
-    """
-    one, other = (_states(subject, prompts, site).mean(axis=0) for prompts in (first, second))
-    return np.asarray(one - other)
-
-
-def random_directions(direction: ArrayLike, count: int, seed: int = 0) -> NDArray[np.float64]:
-    """(count, D) directions drawn at random, each with the norm of the given one."""
-    wanted = np.asarray(direction, dtype=np.float64)
-    drawn = np.random.default_rng(seed).normal(size=(count, len(wanted)))
-    return _as_long(drawn, float(np.linalg.norm(wanted)))
-
-
-def shuffled_directions(
-    states: Sequence[ArrayLike], units: Sequence[Sequence[str]], norm: float, count: int, seed: int = 0
-) -> Floats:
-    """(count, D) directions between halves of the same prompts, of the given norm: labels that say nothing.
-
-    Each kind's units are dealt to two halves, and the kinds' differences of means are averaged. So what tells the kinds
-    apart cancels, also where there are more prompts of one, and what else prompts differ in is left.
-
-    Args:
-        states: by kind, (N, D).
-        units: by kind, (N,) the independent unit of each state.
-        norm: of every direction.
-        count: how many.
-        seed: of the halves.
-
-    Raises:
-        ValueError: fewer than two units of a kind.
-    """
-    rng = np.random.default_rng(seed)
-    kinds = [(np.asarray(rows, np.float64), names) for rows, names in zip(states, units, strict=True)]
-    drawn = [np.mean([_between_halves(*kind, rng) for kind in kinds], axis=0) for _ in range(count)]
-    return _as_long(np.stack(drawn), norm)
-
-
-def _between_halves(states: Floats, units: Sequence[str], rng: np.random.Generator) -> Floats:
-    names = rng.permutation(np.unique(units))
-    if len(names) < 2:
-        raise ValueError(f"{len(names)} independent units of a kind; give at least 2, one for either half")
-    first = np.isin(units, names[::2])
-    return np.asarray(states[first].mean(axis=0) - states[~first].mean(axis=0))
-
-
-def _as_long(directions: Floats, norm: float) -> Floats:
-    """Directions (K, D), each with a norm; one of no length stays as it is."""
-    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
-    return np.asarray(directions / np.where(lengths > 0, lengths, 1) * norm)
+        positive, negative = (float(np.mean([self.is_positive(text) for text in texts])) for texts in both)
+        return positive, negative
 
 
 def steering(
@@ -134,13 +80,14 @@ def steering(
     seed: int = 0,
     unrelated: Unrelated | None = None,
 ) -> Measurement:
-    """The share of plain prompts that are answered in the other way when its direction is added.
+    """The share of negative prompts that are answered in the other way when its direction is added.
 
-    The direction is taken on half of the units of either kind, and added for the plain prompts of the other half, where
-    it was taken: at the last position of the prompt. Controls, of equal norm: `random_direction`; `shuffled_labels`,
-    between balanced halves of the prompts that the direction was taken on; `other_classes`, between the behaviour's
-    other kinds, either way, if it has any. Their gains hold for one more direction of the kind. And `unsteered`, the
-    share that is answered so anyway.
+    The direction is taken on half of the units of either kind, and added for the negative prompts of the other half,
+    where it was taken: at the last position of the prompt. Controls, of equal norm: `random_direction`;
+    `shuffled_labels`, between balanced halves of the prompts that the direction was taken on; `other_classes`, between
+    the behaviour's other kinds, either way, if it has any. The intervals of their gains hold for one more direction of
+    the kind, so that a kind of which some turn everything and others nothing cannot be beaten by luck. And
+    `unsteered`, the share that is answered so anyway.
 
     How far the steered states come is in the details and, where it is past the other kind's mean, in the unit.
 
@@ -156,39 +103,48 @@ def steering(
         ValueError: fewer than four units of a kind, or logits that are not finite.
     """
     rng = np.random.default_rng(seed)
-    fit_shown, _ = _dealt(behaviour.shown_units, rng)
-    fit_plain, tested = _dealt(behaviour.plain_units, rng)
-    site, prompts = resid_post(layer), [behaviour.plain[i] for i in tested]
-    shown, plain = (
+    fit_positive, _ = halves_of_units(behaviour.positive_units, rng)
+    fit_negative, tested = halves_of_units(behaviour.negative_units, rng)
+    site, prompts = resid_post(layer), [behaviour.negative[i] for i in tested]
+    positive, negative = (
         _states(subject, [texts[i] for i in rows], site)
-        for texts, rows in ((behaviour.shown, fit_shown), (behaviour.plain, fit_plain))
+        for texts, rows in ((behaviour.positive, fit_positive), (behaviour.negative, fit_negative))
     )
-    between = shown.mean(axis=0) - plain.mean(axis=0)
+    between = positive.mean(axis=0) - negative.mean(axis=0)
     direction = strength * between
-    fit_units = ([behaviour.shown_units[i] for i in fit_shown], [behaviour.plain_units[i] for i in fit_plain])
+    fit_units = (
+        [behaviour.positive_units[i] for i in fit_positive],
+        [behaviour.negative_units[i] for i in fit_negative],
+    )
     norm = float(np.linalg.norm(direction))
     controls = {
         "random_direction": random_directions(direction, DIRECTIONS, seed),
-        "shuffled_labels": shuffled_directions((shown, plain), fit_units, norm, DIRECTIONS, seed),
+        "shuffled_labels": shuffled_directions((positive, negative), fit_units, norm, DIRECTIONS, seed),
     }
     if behaviour.others:
         ways = [difference_of_means(subject, *pair, site) for pair in behaviour.others]
-        controls["other_classes"] = _as_long(np.stack([sign * way for way in ways for sign in (1, -1)]), norm)
-    start = _way(_states(subject, prompts, site), plain.mean(axis=0), between)
-    pushes = [
+        controls["other_classes"] = rescaled(np.stack([sign * way for way in ways for sign in (1, -1)]), norm)
+    start = _way(_states(subject, prompts, site), negative.mean(axis=0), between)
+    vectors = [
         0 * direction,
         direction,
         (1 - start) * between,
-        *(each for group in controls.values() for each in group),
+        *(vector for group in controls.values() for vector in group),
     ]
-    said = _under(subject, prompts, np.stack(pushes), layer, behaviour.max_tokens)
-    turned = np.array([[float(behaviour.is_shown(text)) for text in texts] for texts in said])
-    units = [behaviour.plain_units[i] for i in tested]
-    measured = rate(
+    steered = SteeringVectors(layer, np.stack(vectors).astype(np.float32), "last")
+    by_prompt = steered_completions(subject, prompts, steered, behaviour.max_tokens)
+    completions = [[row[number].text for row in by_prompt] for number in range(len(vectors))]
+    turned = np.array([[float(behaviour.is_positive(text)) for text in texts] for texts in completions])
+    units = [behaviour.negative_units[i] for i in tested]
+    unrelated = unrelated_prompts() if unrelated is None else unrelated
+    claimed = SteeringVectors(layer, direction[None].astype(np.float32), "last")
+    ends = np.cumsum([len(group) for group in controls.values()])
+    of_controls = dict(zip(controls, np.split(turned[3:], ends[:-1]), strict=True))
+    return rate(
         "share of the prompts turned",
         turned[1],
         units,
-        {"unsteered": turned[0]},
+        {**of_controls, "unsteered": turned[0]},
         seed=seed,
         details={
             "layer": layer,
@@ -198,56 +154,10 @@ def steering(
             "turned_at_other_mean": float(turned[2].mean()),
         },
         tokens=sum(len(subject.encode(prompt)) for prompt in prompts),
-        examples=some_examples(prompts, ["turned"] * len(prompts), said[1], turned[1] > 0),
-        damage=damage(
-            subject,
-            lambda _, length: [steer(site, direction.astype(np.float32), positions=length - 1)],
-            unrelated,
-            seed=seed,
-        ),
+        examples=some_examples(prompts, ["turned"] * len(prompts), completions[1], turned[1] > 0),
+        damage=damage(subject, claimed.edits(len(unrelated.prompts)), unrelated, seed=seed),
         place=_beyond(start + strength),
     )
-    ends = np.cumsum([len(group) for group in controls.values()])
-    of_control = dict(zip(controls, np.split(turned[3:], ends[:-1]), strict=True))
-    held = [over_directions(name, turned[1], rows, units, seed) for name, rows in of_control.items()]
-    return replace(measured, controls=(*held, *measured.controls))
-
-
-def over_directions(
-    name: str, turned: ArrayLike, others: ArrayLike, units: Sequence[str], seed: int = 0
-) -> Control:
-    """The control of several directions: the gain over their mean, with an interval that holds for one more of them.
-
-    The interval adds that of the paired prompts to the prediction interval of one more direction (Student's t), so that
-    a kind of directions of which some turn everything and others nothing cannot be beaten by luck.
-
-    Args:
-        name: of the control.
-        turned: (N,) whether each prompt was turned.
-        others: (K, N) the same under each of K directions, at least three.
-        units: (N,) the independent unit of each prompt.
-        seed: of the interval.
-
-    Raises:
-        ValueError: fewer than three directions, or as `paired_control`.
-    """
-    rows = np.asarray(others, dtype=np.float64)
-    of_prompts = paired_control(name, turned, rows.mean(axis=0), units, seed)
-    means = rows.mean(axis=1)
-    reach = next_above(means) - float(means.mean())
-    gain = difference_interval(
-        of_prompts.gain, Interval(of_prompts.low, of_prompts.high), 0.0, Interval(-reach, reach)
-    )
-    return Control(name, of_prompts.score, of_prompts.gain, max(gain.low, -1.0), min(gain.high, 1.0))
-
-
-def _under(
-    subject: Subject, prompts: Sequence[str], pushes: Floats, layer: int, max_tokens: int
-) -> list[list[str]]:
-    """(K, P) completions with each of K steering vectors (D,) added at the last position of each prompt alone."""
-    acting = Pushes(layer, pushes.astype(np.float32), "last")
-    rows = pushed(subject, prompts, acting, max_tokens)
-    return [[row[push].text for row in rows] for push in range(len(pushes))]
 
 
 def _states(subject: Subject, prompts: Sequence[str], site: Site) -> Floats:
@@ -255,23 +165,12 @@ def _states(subject: Subject, prompts: Sequence[str], site: Site) -> Floats:
     return np.asarray(collect(subject, prompts, [site])[site], dtype=np.float64)
 
 
-def _way(states: Floats, start: Floats, between: Floats) -> float:
+def _way(states: Floats, origin: Floats, between: Floats) -> float:
     """How far states (N, D) are on the way from one mean to another, on average: 0 at the first, 1 at the other."""
     length = float(between @ between)
-    return float(((states - start) @ between).mean() / length) if length else 0.0
+    return float(((states - origin) @ between).mean() / length) if length else 0.0
 
 
 def _beyond(way: float) -> str:
     """What a verdict must say of a steering vector that goes further than the other kind's own prompts are."""
     return f"pushes {way:.1f} times as far as the other class's mean" if round(way, 1) > 1 else ""
-
-
-def _dealt(units: Sequence[str], rng: np.random.Generator) -> tuple[list[int], list[int]]:
-    """Rows to take the direction on, and rows to test it on; units stay whole."""
-    names = rng.permutation(np.unique(units))
-    if len(names) < 4:
-        raise ValueError(
-            f"{len(names)} independent units of a kind; give at least 4, half to take the direction on"
-        )
-    tested = np.isin(units, names[::2])
-    return np.flatnonzero(~tested).tolist(), np.flatnonzero(tested).tolist()

@@ -22,6 +22,7 @@ from lazarus_probe.introspection.probing.layer_probes import probes, site_of
 from lazarus_probe.introspection.studies.embedding import controls_of
 from lazarus_probe.introspection.studies.expressions import LAST, Expression, expressions, token_places
 from lazarus_probe.statistics import Kind
+from lazarus_probe.statistics.cosines import mean_cosine, paired_cosines
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.subject.batches import encode_all
@@ -192,6 +193,7 @@ def early_layers(
     inside = store.get(subject, tokens, sites, at=places[LAST])
     others = [store.get(model, tokens, sites, at=places[LAST]) for model in untrained]
     shown = _some(asked)
+    first, second = map(list, zip(*shown, strict=True))
     return EarlyLayersResult(
         subject.name,
         tuple(layers),
@@ -199,11 +201,14 @@ def early_layers(
         tuple(digits),
         len(asked),
         tuple((texts[i], texts[j]) for i, j in shown),
-        {layer: tuple(_cosine(inside[site_of(layer)], shown)) for layer in layers},
+        {
+            layer: tuple(paired_cosines(states[first], states[second]).tolist())
+            for layer, states in ((layer, inside[site_of(layer)]) for layer in layers)
+        },
         {
             layer: (
-                _mean_cosine(inside[site_of(layer)]),
-                float(np.mean([_mean_cosine(each[site_of(layer)]) for each in others])),
+                mean_cosine(inside[site_of(layer)]),
+                float(np.mean([mean_cosine(each[site_of(layer)]) for each in others])),
             )
             for layer in layers
         },
@@ -244,20 +249,3 @@ def _some(asked: Sequence[Expression]) -> list[tuple[int, int]]:
     families = [families[0], families[-1]]
     rows = [row for row, each in enumerate(asked) if each.family in families and each.a < each.b]
     return list(combinations(rows, 2))
-
-
-def _unit(values: NDArray[Any]) -> NDArray[np.float64]:
-    rows = values.astype(np.float64)
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
-
-
-def _cosine(values: NDArray[Any], pairs: Sequence[tuple[int, int]]) -> list[float]:
-    unit = _unit(values)
-    return [float(unit[i] @ unit[j]) for i, j in pairs]
-
-
-def _mean_cosine(values: NDArray[Any]) -> float:
-    """Over all pairs of different rows."""
-    unit, count = _unit(values), len(values)
-    total = unit.sum(axis=0)
-    return float((total @ total - count) / (count * (count - 1)))

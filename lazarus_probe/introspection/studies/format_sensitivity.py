@@ -17,7 +17,8 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import logits, resid_post
 from lazarus_probe.introspection.generation.answer_onset import expected_of, onset
 from lazarus_probe.introspection.generation.completions import generate, same_answer
-from lazarus_probe.introspection.geometry.layer_similarity import Clusters, clusters, cosines_of
+from lazarus_probe.introspection.geometry.similarity import Clusters, clusters
+from lazarus_probe.statistics.cosines import cosine_matrix
 from lazarus_probe.statistics.measurement import Measurement, some_examples
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.tables import Table
@@ -213,7 +214,7 @@ def format_sensitivity(
     return FormatSensitivity(
         tuple(_formats(*row) for row in rows),
         tuple(
-            _layer(layer, cosines_of(activations[site])) for layer, site in zip(layers, sites, strict=True)
+            _layer(layer, cosine_matrix(activations[site])) for layer, site in zip(layers, sites, strict=True)
         ),
         seed,
     )

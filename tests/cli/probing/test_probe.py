@@ -87,7 +87,7 @@ def test_method_and_layer_change_the_direction(
     site = resid_post(3)
     means = [collect(organism, prompts, [site])[site].mean(0) for prompts in (A, B)]
     assert np.allclose(saved.vector, means[0] - means[1], atol=1e-3)
-    assert "Direction at L3 (difference), from class_b to class_a" in shown
+    assert "Direction at L3 (difference_of_means), from class_b to class_a" in shown
     assert "Held-out accuracy, at L3" in shown
     assert f"Direction saved to: {path}" in shown
 

@@ -235,7 +235,7 @@ def test_an_untrained_model_is_not_said_to_be_steered(capsys, tmp_path):
         (["-d", "DIRECTION", "-p", "a", "--dose", "1", "--target", "zugzwang"], "is not one token"),
         (["--neuron", "128", "-p", "a"], "there is no such coordinate; the model has 0 to 127"),
         (["-d", "/no/where.npz", "-p", "a"], "No such file"),
-        (["-d", "WIDE", "-p", "a"], "the direction has 3 numbers and organism a width of 128"),
+        (["-d", "WIDE", "-p", "a"], "the direction has 3 numbers and organism has a width of 128"),
         (["-d", "DEEP", "-p", "a"], "--direction: its layer 99: there is no layer 99"),
         (["-d", "BROKEN", "-p", "a"], "is no direction"),
     ],

@@ -14,13 +14,12 @@ from lazarus_probe.introspection.generation.damage import (
     Unrelated,
     damage,
     damage_of_patch,
-    damage_of_states,
     damages,
     total_variation,
     unrelated_prompts,
 )
 from lazarus_probe.introspection.patching.injection import inject
-from lazarus_probe.introspection.steering.pushes import Pushes, pushed
+from lazarus_probe.introspection.steering.vectors import SteeringVectors, steered_completions
 from lazarus_probe.tasks import language
 
 SITE = Site("resid_post", 2)
@@ -54,7 +53,7 @@ def test_damage_is_the_probability_moved(grouped):
 def test_each_prompt_gets_its_state(grouped):
     """States are put in prompt by prompt, in turn where there are fewer, at a position counted from the end."""
     states = 3 * np.random.default_rng(0).normal(size=(3, 32)).astype(np.float32)
-    found = damage_of_states(grouped, states, SITE, -2, FEW)
+    found = damage_of_patch(grouped, states, SITE, -2, FEW)
     moved = []
     for row, text in enumerate(FEW.prompts):
         logits = trace(grouped, text, interventions=replaced(states[row % 3])).logits[0, -1]
@@ -136,7 +135,7 @@ def test_what_cannot_be_told_is_refused(grouped):
     with pytest.raises(
         ValueError, match="0 units of unrelated prompts have a position -9; give at least two"
     ):
-        damage_of_states(grouped, np.zeros((1, 32)), SITE, -9, FEW)
+        damage_of_patch(grouped, np.zeros((1, 32)), SITE, -9, FEW)
     with pytest.raises(ValueError, match="1 units of unrelated prompts; give at least two"):
         damage(grouped, everywhere([]), Unrelated(("1", "2"), ("sum", "sum")))
 
@@ -150,7 +149,9 @@ HUGE = scale("resid_post.2", 1e38)
         lambda model: greedy_completions(model, ["1 + 2"], [HUGE]),
         lambda model: damage(model, everywhere([HUGE]), FEW),
         lambda model: inject(model, ["1 + 2"], np.full((1, 32), np.nan, np.float32), SITE),
-        lambda model: pushed(model, ["1 + 2"], Pushes(2, np.full((1, 32), np.inf, np.float32), "last"), 2),
+        lambda model: steered_completions(
+            model, ["1 + 2"], SteeringVectors(2, np.full((1, 32), np.inf, np.float32), "last"), 2
+        ),
     ],
     ids=["ablation", "damage", "injection", "steering"],
 )

@@ -11,7 +11,7 @@ from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.verdict import judge
 from lazarus_probe.cli.geometry.commutativity import ALIKE, LEVELS, judged, level_of
 from lazarus_probe.hooks.activations import collect
-from lazarus_probe.introspection.geometry.commutativity import commutativity, cosine
+from lazarus_probe.introspection.geometry.commutativity import commutativity
 from lazarus_probe.introspection.geometry.swaps import Swap, default_swaps, drawn_pairs, parse_swaps, value_of
 from lazarus_probe.subject.subject import Subject
 
@@ -42,7 +42,7 @@ def test_swapped_products_are_closer_than_every_control(organism: Subject):
 def test_sums_of_different_sign_do_not_commute(organism: Subject):
     """For differences, which do not commute, no claim is made whatever the cosine."""
     swaps = [Swap(a, b, "-") for a, b in [(8, 3), (9, 4), (7, 2)]]
-    found = commutativity(organism, swaps, [4], twins=3)
+    found = commutativity(organism, swaps, [4], models=3)
     (verdicts,) = judged(found)
     assert {verdict.outcome for verdict in verdicts.values()} == {"not applicable"}
     assert level_of(verdicts) == "not shown"
@@ -58,7 +58,7 @@ def test_an_untrained_model_has_no_level(organism: Subject):
 def test_similarities_are_those_of_the_states(grouped: Subject):
     """Each is the cosine, in NumPy, of two states that were collected by themselves."""
     swaps = [Swap(2, 3), Swap(4, 7, " + ", "", " = "), Swap(6, 9)]
-    found = commutativity(grouped, swaps, [2, 0], twins=3)
+    found = commutativity(grouped, swaps, [2, 0], models=3)
     for row, layer in enumerate([2, 0]):
         for column, swap in enumerate(swaps):
             one, two = (
@@ -116,12 +116,6 @@ def test_what_is_no_swap_is_refused(items: list[str], said: str):
         parse_swaps(items)
 
 
-def test_cosine_is_exact_where_it_can_be():
-    """Equal rows have exactly 1, a row of zeros 0, opposite ones -1."""
-    rows = np.array([[0.1, 0.2, 0.3], [0, 0, 0], [1, 2, 2]])
-    assert cosine(rows, np.array([[0.1, 0.2, 0.3], [1, 0, 0], [-1, -2, -2]])).tolist() == [1, 0, -1]
-
-
 @pytest.mark.parametrize(
     ("score", "gain", "level"),
     [
@@ -134,7 +128,7 @@ def test_cosine_is_exact_where_it_can_be():
 )
 def test_a_level_is_the_strongest_claim_that_is_supported(organism: Subject, score, gain, level):
     """The published cosines .99, .95 and .80 carry a name only past their interval and beyond every control."""
-    found = commutativity(organism, default_swaps()[:12], [4], twins=3)
+    found = commutativity(organism, default_swaps()[:12], [4], models=3)
     (measured,) = found.measurements
     controls = tuple(
         replace(each, score=score - gain, gain=gain, low=gain - 0.001, high=gain + 0.001)

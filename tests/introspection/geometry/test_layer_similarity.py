@@ -10,11 +10,10 @@ import pytest
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.geometry.layer_similarity import (
     _least_p,
-    clusters,
     cosines,
     layer_similarity,
-    separation_of,
 )
+from lazarus_probe.introspection.geometry.similarity import clusters, separation
 from lazarus_probe.subject.control_models import LESIONS, ControlModel
 from lazarus_probe.tasks.arithmetic import Fact
 
@@ -60,16 +59,19 @@ def test_clusters_are_means_over_pairs():
     assert clusters(matrix[:2, :2], ["x", "y"]).separation is None
 
 
-def test_separation_of_many_labels_is_that_of_each():
-    """The separation of shuffled labels is that of `clusters` for each of them."""
-    rng = np.random.default_rng(1)
-    states = rng.normal(size=(2, 7, 5))
-    matrices = np.stack([np.corrcoef(layer) for layer in states])
-    codes = np.array([rng.permutation([0, 0, 0, 1, 1, 2, 2]) for _ in range(5)])
-    found = separation_of(matrices, codes)
-    for draw, layer in np.ndindex(found.shape):
-        expected = clusters(matrices[layer], codes[draw].astype(str)).separation
-        assert found[draw, layer] == pytest.approx(expected)
+def test_p_is_that_of_the_measured_separation(grouped):
+    """It is how often shuffled labels separate prompts as well, at the best of the layers; groups of any size."""
+    prompts, labels = ["a b", "a c", "a d", "7 + 8", "9 + 3", "cab", "car", "care", "card"], list("xxxyyzzzz")
+    result = layer_similarity(grouped, prompts, labels, [1, 3], untrained=3)
+    assert result.p is not None
+    assert result.measurements is not None
+    rng, best = np.random.default_rng(1), []
+    for _ in range(500):
+        dealt = rng.permutation(labels)
+        best.append(max(separation(matrix, dealt).mean() for matrix in result.matrices))
+    for p, measured in zip(result.p, result.measurements, strict=True):
+        assert p == pytest.approx(np.mean(np.array(best) >= measured.score - 1e-9), abs=0.07)
+        assert measured.p == p
 
 
 def test_the_least_p_counts_arrangements():
@@ -86,7 +88,7 @@ def test_the_least_p_counts_arrangements():
 def test_operations_that_a_model_learnt_are_apart(organism):
     """Products and sums of the same numbers lie apart beyond shuffled labels and untrained models."""
     found = layer_similarity(organism, facts("multiply") + facts("add"), ["times"] * 20 + ["plus"] * 20, [3])
-    assert found.lack() is None
+    assert found.why_untestable() is None
     assert found.distinguishes(0)
     assert found.p[0] <= 0.05
     assert found.measurements[0].controls[0].low > 0
@@ -123,10 +125,10 @@ def test_what_cannot_be_shown_is_said(grouped, count, labels, why):
     """Too few prompts, one label or no untrained models show nothing, and the reason is given."""
     prompts = [f"{letter} b" for letter in "acdefghi"[:count]]
     found = layer_similarity(grouped, prompts, labels, [1], untrained=0)
-    assert why in found.lack()
+    assert why in found.why_untestable()
     assert not found.distinguishes(0)
     twice = layer_similarity(grouped, ["a", "a", "b", "c"], ["x", "x", "y", "y"], [1], untrained=0)
-    assert "stands twice" in twice.lack()
+    assert "stands twice" in twice.why_untestable()
 
 
 def test_wrong_shapes_are_named(grouped):

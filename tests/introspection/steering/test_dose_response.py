@@ -13,9 +13,9 @@ from lazarus_probe.hooks.interventions import steer
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.generation.damage import Unrelated
+from lazarus_probe.introspection.steering.control_directions import random_directions
 from lazarus_probe.introspection.steering.dose_effect import Effect
 from lazarus_probe.introspection.steering.dose_response import dose_response, target_of
-from lazarus_probe.introspection.steering.steer import random_directions
 from lazarus_probe.subject import Subject
 
 LETTERS = "nopqrstuvwxyz"

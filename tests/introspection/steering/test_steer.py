@@ -11,16 +11,9 @@ from mlx.utils import tree_map_with_path
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, judge
-from lazarus_probe.hooks.sites import Site
-from lazarus_probe.hooks.trace import trace
-from lazarus_probe.introspection.steering.steer import (
-    Behaviour,
-    difference_of_means,
-    over_directions,
-    random_directions,
-    shuffled_directions,
-    steering,
-)
+from lazarus_probe.introspection.steering.control_directions import random_directions, shuffled_directions
+from lazarus_probe.introspection.steering.steer import Behaviour, steering
+from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject import Subject
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -154,7 +147,7 @@ def test_shuffled_directions_leave_out_what_tells_the_kinds_apart():
     np.testing.assert_allclose(drawn[:, 0], 0, atol=1e-9)
     np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 3.0)
     assert len(np.unique(drawn[:, 1].round(9))) == 20
-    with pytest.raises(ValueError, match="1 independent units of a kind"):
+    with pytest.raises(ValueError, match="1 independent units; give at least 2"):
         shuffled_directions(states, [["x"] * 9, units[1]], 3.0, 2)
 
 
@@ -165,20 +158,13 @@ def test_a_direction_of_a_kind_that_sometimes_turns_everything_gains_nothing():
         rng = np.random.default_rng(seed)
         lucky = rng.random(8) < rng.choice([0.1, 0.125, 0.2, 0.5])
         rows = np.repeat(lucky[:, None], 30, axis=1).astype(float)
-        control = over_directions("other", rows[0], rows[1:], [str(i) for i in range(30)], seed)
+        control = rate(
+            "turned", rows[0], [str(i) for i in range(30)], {"other": rows[1:]}, seed=seed
+        ).controls[0]
         alarms += control.low >= 0.25
     assert (
         alarms / draws <= 0.07
     )  # the exact bound is .049, and .07 the 97.5th percentile of 400 draws at that
-
-
-def test_the_direction_is_the_difference_by_hand(grouped):
-    """The direction is the difference of two means of plain traces at the last token."""
-    site = Site("resid_post", 1)
-    first, second = ["1 + 2", "cab", "7 * 8 ="], ["2", "car a"]
-    rows = {text: np.array(trace(grouped, text, capture=site)[site])[0, -1] for text in (*first, *second)}
-    expected = np.mean([rows[t] for t in first], 0) - np.mean([rows[t] for t in second], 0)
-    np.testing.assert_allclose(difference_of_means(grouped, first, second, site), expected, atol=1e-4)
 
 
 def test_random_directions_have_its_norm():
@@ -202,5 +188,5 @@ def test_an_untrained_model_is_not_turned(behaviour):
 def test_too_few_units_are_refused(planted):
     """Without a half to take the direction on, nothing is measured."""
     few = Behaviour(["a", "b"], list("xyzw"), ["1", "2"], list("xyzw"), bool, 1)
-    with pytest.raises(ValueError, match="2 independent units of a kind; give at least 4"):
+    with pytest.raises(ValueError, match="2 independent units; give at least 4"):
         steering(planted, few, 1, 1)
