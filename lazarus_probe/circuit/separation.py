@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.circuit.layer_probes import shuffles
-from lazarus_probe.statistics import grouped_folds
+from lazarus_probe.statistics import group_permutations, grouped_folds
 from lazarus_probe.statistics.folds import Folds
 from lazarus_probe.statistics.probes.linear import in_span, solve_shifted
 from lazarus_probe.statistics.probes.logistic import fit_logistic
@@ -45,7 +44,8 @@ def score(
     rows, scale = _scaled(np.asarray(features, dtype=np.float64), method)
     folds, narrow = _prepared(rows, positive, groups, seed)
     hits, separation = _held_out(narrow, positive, folds, method)
-    shuffled = shuffles(positive, groups, np.random.default_rng(seed), draws)
+    rng = np.random.default_rng(seed)
+    shuffled = group_permutations(positive, groups, rng, draws, keep_blocks=True)
     null = [(_held_out(narrow, each, folds, method)[0] * balance(each)).mean() for each in shuffled]
     vector = direction_of(rows, positive, method) / scale
     return Scored(vector if method == "diff_means" else _unit(vector), hits, separation, np.array(null))

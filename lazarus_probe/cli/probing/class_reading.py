@@ -11,8 +11,7 @@ from lazarus_probe.cli.parsing import checked_text, layer_of, parse_layers, pars
 if TYPE_CHECKING:
     from lazarus_probe.claims.claim import Claim
     from lazarus_probe.claims.verdict import Verdict
-    from lazarus_probe.introspection.probing.class_probe import ClassProbe
-    from lazarus_probe.introspection.probing.layer_scan import LayerScore
+    from lazarus_probe.introspection.probing.class_probe import ClassProbe, LayerScore
 
 CLAIM = "class-probe"
 # Groups up to which the text says how little they can tell.

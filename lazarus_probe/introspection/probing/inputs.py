@@ -20,6 +20,7 @@ from lazarus_probe.statistics.probes.held_out import Problem
 from lazarus_probe.statistics.rows import LABEL, NAME, numbers, present
 from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.control_models import ControlModel, ControlModels, faced
+from lazarus_probe.subject.relative_depth import EMBED
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -118,95 +119,126 @@ def by_phrasing(questions: Sequence[Question], at: Any = "last") -> ProbeDataset
 
 
 @dataclass(frozen=True)
-class Readings:
-    """What a probe is given.
+class ProbeInputs:
+    """What a probe is fitted to at one site, and what its controls are.
 
     Attributes:
-        labelled: the prompts and labels, N of them.
+        dataset: the prompts and labels, N of them.
         tokens: (N, any) token ids of each prompt.
         texts: (N,) each prompt as text.
         features: (N, D) of the site.
-        known: by control, the features (N, any) that it is given instead.
+        control_features: by control, the features (N, any) that the same probe is fitted to instead.
         embeddings: the token embeddings in several forms, each (N, any); the best of them is the control.
         models: by kind of control model, at least three of it: the features (N, D) of the site in each.
     """
 
-    labelled: ProbeDataset
+    dataset: ProbeDataset
     tokens: Sequence[Sequence[int]]
     texts: Sequence[str]
     features: NDArray[Any]
-    known: Mapping[str, NDArray[Any]]
+    control_features: Mapping[str, NDArray[Any]]
     embeddings: Sequence[NDArray[Any]] = ()
     models: Mapping[str, Sequence[NDArray[Any]]] = field(default_factory=dict)
 
-    def take(self, rows: NDArray[Any]) -> Readings:
+    def take(self, rows: NDArray[Any]) -> ProbeInputs:
         """Some of the prompts, by row number."""
-        return Readings(
-            self.labelled.take(rows),
+        return ProbeInputs(
+            self.dataset.take(rows),
             [self.tokens[row] for row in rows],
             [self.texts[row] for row in rows],
             self.features[rows],
-            {name: values[rows] for name, values in self.known.items()},
+            {name: values[rows] for name, values in self.control_features.items()},
             [values[rows] for values in self.embeddings],
             {kind: [values[rows] for values in models] for kind, models in self.models.items()},
         )
 
     def problem(self, features: NDArray[Any], kind: Kind, seed: int) -> Problem:
-        """The labels to be read from these features instead."""
-        return Problem.of(features, self.labelled.labels, self.labelled.groups, kind, seed)
+        """The labels to be predicted from these features."""
+        return Problem.of(features, self.dataset.labels, self.dataset.groups, kind, seed)
 
 
-def read(
+def probe_inputs(
     subject: Subject,
-    models: ControlModels,
-    labelled: ProbeDataset,
+    untrained: ControlModels | None,
+    dataset: ProbeDataset,
     sites: Sequence[Site],
     kind: Kind,
     store: ActivationStore,
-    known: Mapping[str, NDArray[Any]] | None = None,
+    control_features: Mapping[str, NDArray[Any]] | None = None,
     *,
     ahead: bool = False,
-) -> dict[Site, Readings]:
-    """What the probes at several sites are given, from one pass over each model; with further controls if there are.
+) -> dict[Site, ProbeInputs]:
+    """Collect what the probes at several sites are fitted to, from one pass over each model.
 
-    A site above the embedding faces as many lesioned models of each kind as there are untrained ones. The embedding
-    does not: they share it. With `ahead` the store is given all layers of small sets of prompts, for who asks next.
+    Above the embedding there are as many lesioned models of each kind as untrained ones, and the token embeddings as a
+    control; at the embedding there are neither, as lesioned models share it.
+
+    Args:
+        subject: the model.
+        untrained: at least three untrained models of its architecture; None for no controls that need a model.
+        dataset: N prompts, labels and groups.
+        sites: where to read.
+        kind: whether the labels are classes or numbers.
+        store: where activations are kept.
+        control_features: by the name of a further control, its features (N, any).
+        ahead: whether to collect all layers of small datasets at once, for later calls with the same store.
 
     Raises:
         ValueError: as `probe`.
     """
-    if not len(labelled.prompts):
+    if not len(dataset.prompts):
         raise ValueError("no prompts to probe; give at least two groups of them")
-    check_split(labelled.labels, labelled.groups, kind)
-    controls = faced(subject, models)
+    check_split(dataset.labels, dataset.groups, kind)
+    control_models = {} if untrained is None else faced(subject, untrained)
     if kind == "regression":
-        labelled = replace(labelled, labels=numbers(labelled.labels, "labels"))
-    tokens = encode_all(subject, labelled.prompts)
-    texts = [_text(subject, prompt) for prompt in labelled.prompts]
-    check_leaks(labelled, texts)
+        dataset = replace(dataset, labels=numbers(dataset.labels, "labels"))
+    tokens = encode_all(subject, dataset.prompts)
+    texts = [_text(subject, prompt) for prompt in dataset.prompts]
+    check_leaks(dataset, texts)
     embed = Site("embed")
     above = [site for site in sites if site != embed]
-    collected = partial(_collected, store, tokens=tokens, at=labelled.at, ahead=ahead)
-    inside = collected(subject, list(dict.fromkeys([*sites, embed])) if above else sites)
-    others = {"untrained": [collected(model, sites) for model in controls.pop("untrained")]}
-    if above:
-        others |= {
-            name: [collected(model, above) for model in lesioned] for name, lesioned in controls.items()
-        }
-    embeddings = embedding_features(subject, _until(tokens, labelled.at), store) if above else ()
-    bag = bag_of_tokens(tokens)
+    with_embeddings = untrained is not None and bool(above)
+    collected = partial(_collected, store, tokens=tokens, at=dataset.at, ahead=ahead)
+    inside = collected(subject, list(dict.fromkeys([*sites, embed])) if with_embeddings else sites)
+    by_model = {
+        name: [collected(model, sites if name == "untrained" else above) for model in models]
+        for name, models in control_models.items()
+        if above or name == "untrained"
+    }
+    embeddings = embedding_features(subject, _until(tokens, dataset.at), store) if with_embeddings else ()
+    of_controls = {"bag_of_tokens": bag_of_tokens(tokens), **(control_features or {})}
     return {
-        site: Readings(
-            labelled,
+        site: ProbeInputs(
+            dataset,
             tokens,
             texts,
             inside[site],
-            {"bag_of_tokens": bag, **(known or {})},
-            () if site == embed else (inside[embed], *embeddings),
-            {name: [each[site] for each in values] for name, values in others.items() if site in values[0]},
+            of_controls,
+            (inside[embed], *embeddings) if with_embeddings and site != embed else (),
+            {name: [each[site] for each in values] for name, values in by_model.items() if site in values[0]},
         )
         for site in sites
     }
+
+
+def layer_inputs(
+    subject: Subject,
+    untrained: ControlModels | None,
+    dataset: ProbeDataset,
+    layers: Sequence[int],
+    kind: Kind,
+    store: ActivationStore,
+    control_features: Mapping[str, NDArray[Any]] | None = None,
+) -> dict[int, ProbeInputs]:
+    """`probe_inputs` of the residual stream after some layers, by layer; -1 is the embedding."""
+    sites = {layer: site_of(layer) for layer in layers}
+    by_site = probe_inputs(subject, untrained, dataset, list(sites.values()), kind, store, control_features)
+    return {layer: by_site[site] for layer, site in sites.items()}
+
+
+def site_of(layer: int) -> Site:
+    """The residual stream after a layer, or for -1 the embedding."""
+    return Site("embed") if layer == EMBED else resid_post(layer)
 
 
 def embedding_features(

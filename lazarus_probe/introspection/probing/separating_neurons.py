@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from lazarus_probe.statistics import bag_of_tokens, group_permutations, grouped_folds, majority_predictions
 from lazarus_probe.statistics.folds import encode, groups_per_class
 from lazarus_probe.statistics.measurement import Measurement
-from lazarus_probe.statistics.probes.held_out import HeldOut, gain_over, interval_of, over_models
+from lazarus_probe.statistics.probes.held_out import HeldOut, control_gains, interval_of
 from lazarus_probe.subject.batches import encode_all
 
 if TYPE_CHECKING:
@@ -187,12 +187,7 @@ def best_neuron(features: Floats, labels: NDArray[Any], groups: NDArray[Any], se
         seen = features[train, column]
         means = np.array([seen[codes[train] == one].mean() for one in range(len(classes))])
         predictions[test] = classes[np.abs(features[test, column, None] - means).argmin(axis=1)]
-    return _counted(predictions, labels)
-
-
-def _counted(predictions: NDArray[Any], labels: NDArray[Any]) -> HeldOut:
-    right = (predictions == labels).astype(np.float64)
-    return HeldOut(predictions, right, np.ones(len(right)))
+    return HeldOut.of_classes(predictions, labels)
 
 
 def _held_out(
@@ -208,7 +203,7 @@ def _held_out(
     if groups_per_class(encode(labels)[1], encode(groups)[1]).min() < 2:
         return None
     score = best_neuron(ours, labels, groups, seed)
-    controls = {"majority": _counted(majority_predictions(labels), labels)}
+    controls = {"majority": HeldOut.of_classes(majority_predictions(labels), labels)}
     controls |= {name: best_neuron(each, labels, groups, seed) for name, each in others.items()}
     of_models = {
         name: [best_neuron(each, labels, groups, seed) for each in several]
@@ -222,16 +217,7 @@ def _held_out(
         n=len(labels),
         groups=len(np.unique(groups)),
         unit="held-out accuracy of the best neuron",
-        controls=(
-            *(
-                gain_over(name, score, each, groups, "classification", seed)
-                for name, each in controls.items()
-            ),
-            *(
-                over_models(name, score, each, groups, "classification", seed)
-                for name, each in of_models.items()
-            ),
-        ),
+        controls=control_gains(score, controls, of_models, groups, "classification", seed),
         p=p,
         seed=seed,
     )
