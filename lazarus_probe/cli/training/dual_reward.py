@@ -12,8 +12,8 @@ import typer
 from lazarus_probe.cli.options import AsJson, Model
 from lazarus_probe.cli.output import show_json, text_aside
 from lazarus_probe.cli.parsing import check_folder, parse_layers
-from lazarus_probe.cli.probing.class_tables import held_out_tables, published_table
 from lazarus_probe.cli.progress import losses_shown
+from lazarus_probe.cli.training.class_tables import held_out_tables, published_table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

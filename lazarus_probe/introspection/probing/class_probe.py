@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.probing.inputs import ProbeDataset, layer_inputs, words
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, layer_inputs
 from lazarus_probe.introspection.probing.layer_scan import Scan, best_layer
+from lazarus_probe.introspection.probing.leaks import words
 from lazarus_probe.statistics import grouped_folds
 from lazarus_probe.statistics.folds import encode
 from lazarus_probe.statistics.measurement import Measurement

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
+from lazarus_probe.introspection.probing.leaks import check_leaks
 from lazarus_probe.statistics import Kind, bag_of_tokens, take_units
 from lazarus_probe.statistics.bounded import Units
 from lazarus_probe.statistics.folds import check_split
@@ -194,7 +194,7 @@ def probe_inputs(
         dataset = replace(dataset, labels=numbers(dataset.labels, "labels"))
     tokens = encode_all(subject, dataset.prompts)
     texts = [_text(subject, prompt) for prompt in dataset.prompts]
-    check_leaks(dataset, texts)
+    check_leaks(dataset.prompts, texts, dataset.groups, dataset.facts)
     embed = Site("embed")
     above = [site for site in sites if site != embed]
     with_embeddings = untrained is not None and bool(above)
@@ -277,41 +277,6 @@ def _until(tokens: Sequence[Sequence[int]], at: Any) -> list[Sequence[int]]:
         return list(tokens)
     places = np.broadcast_to(at, len(tokens)).tolist()
     return [ids[: place % len(ids) + 1] for ids, place in zip(tokens, places, strict=True)]
-
-
-def check_leaks(labelled: ProbeDataset, texts: Sequence[str]) -> None:
-    """Refuse groups that share what a split between them is to keep apart.
-
-    Two prompts of the same words, in whatever order, say nearly the same: a probe that has met `3 * 7` knows `7 * 3`.
-    So do two prompts of the same fact, where facts are given. Words and not tokens are compared, for the tokens of
-    `12 * 34` and `13 * 24` are the same where each digit is one, and those of `3 * 7` and `7 * 3` are not where a space
-    belongs to the token after it.
-
-    Args:
-        labelled: N prompts and their groups.
-        texts: (N,) each prompt as text.
-
-    Raises:
-        ValueError: two such prompts in different groups; the message names them, and what to group by.
-    """
-    contents = {"words": [tuple(words(*row)) for row in zip(labelled.prompts, texts, strict=True)]}
-    if labelled.facts is not None:
-        contents["fact"] = [(str(fact),) for fact in labelled.facts.tolist()]
-    for name, content in contents.items():
-        first: dict[tuple[Any, ...], int] = {}
-        for row, key in enumerate(content):
-            other = first.setdefault(key, row)
-            if labelled.groups[other] != labelled.groups[row]:
-                raise ValueError(
-                    f"prompts {texts[other]!r} of group {labelled.groups[other]} and {texts[row]!r} of group "
-                    f"{labelled.groups[row]} have the same {name}: a probe would meet in training what it is tested "
-                    "on; give them one group, such as their sorted operands"
-                )
-
-
-def words(prompt: Prompt, text: str) -> list[Any]:
-    """Words, numbers, signs and spaces of a prompt, in alphabetical order; of token ids the tokens."""
-    return sorted(re.findall(r"\w+|\W", text) if isinstance(prompt, str) else map(int, prompt))
 
 
 def _text(subject: Subject, prompt: Prompt) -> str:

@@ -10,7 +10,8 @@ from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.probing.inputs import check_leaks, embedding_features, probe_inputs
+from lazarus_probe.introspection.probing.inputs import embedding_features, probe_inputs
+from lazarus_probe.introspection.probing.leaks import check_leaks
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.statistics import exact
 from lazarus_probe.subject.control_models import LESIONS, control_models
@@ -20,10 +21,9 @@ BOTH = [f"{a} * {b} = " for pair in PAIRS for a, b in (pair, pair[::-1])]
 EMBED = Site("embed")
 
 
-def leaks(texts, groups, **options):
-    check_leaks(
-        ProbeDataset(texts, np.zeros(len(texts)), np.array(groups), **options), [str(text) for text in texts]
-    )
+def leaks(texts, groups, facts=None):
+    dataset = ProbeDataset(texts, np.zeros(len(texts)), groups, facts=facts)
+    check_leaks(texts, [str(text) for text in texts], dataset.groups, dataset.facts)
 
 
 def test_both_orders_in_two_groups_are_refused():
