@@ -48,7 +48,12 @@ class PromptSet:
     def called(self, label: Any) -> str:
         """What a label is called: by its prompts, else by the set, else itself."""
         own = next(
-            (n for one, n in zip(self.labels, self.label_names, strict=True) if one == label and n), None
+            (
+                name
+                for other, name in zip(self.labels, self.label_names, strict=True)
+                if other == label and name
+            ),
+            None,
         )
         return str(own or self.names.get(str(label), label))
 

@@ -113,14 +113,14 @@ def _accuracies(codes: Ints, classes: int, hats: Floats) -> Floats:
     """Out-of-fold accuracy of each row of classes (draws, N)."""
     codes, hats = codes.T.astype(np.int16), hats.astype(np.float32)
     best, winner, last = None, np.zeros(codes.shape, dtype=np.int16), np.zeros(codes.shape, dtype=np.float32)
-    for one in range(classes):
+    for number in range(classes):
         # The rows of the hat sum to 0: this predicts each class above its share, and over classes that sums to 0.
-        above = hats @ (codes == one).astype(np.float32) if one < classes - 1 else -last
+        above = hats @ (codes == number).astype(np.float32) if number < classes - 1 else -last
         if best is None:
             best = above.copy()
         else:
             ahead = above > best
-            winner[ahead] = one
+            winner[ahead] = number
             np.maximum(best, above, out=best)
         last += above
     return np.asarray((winner == codes).mean(0))

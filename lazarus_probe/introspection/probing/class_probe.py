@@ -40,7 +40,7 @@ class Prediction:
     """What the probe of the best layer, fitted on all prompts, says of another.
 
     Attributes:
-        prompt: as it was asked.
+        prompt: its text.
         probabilities: by class.
         seen: whether the probe was fitted on this very prompt.
     """
@@ -197,9 +197,9 @@ def labelled_classes(
     units = alike if groups is None else list(groups)
     for name, of_each in (("class", labels), ("group", units)):
         first: dict[str, str] = {}
-        for prompt, one in zip(prompts, of_each, strict=True):
-            if first.setdefault(prompt, one) != one:
-                raise ValueError(f"prompt {prompt!r} is in {name} {first[prompt]!r} and {one!r}; give one")
+        for prompt, value in zip(prompts, of_each, strict=True):
+            if first.setdefault(prompt, value) != value:
+                raise ValueError(f"prompt {prompt!r} is in {name} {first[prompt]!r} and {value!r}; give one")
     for label in classes:
         count = len({unit for unit, of in zip(units, labels, strict=True) if of == label})
         if count < 2:

@@ -44,7 +44,7 @@ class ProbeDataset:
         at: which position is read, as in `collect`.
         facts: (N,) what each prompt is about, such as its sorted operands; the same fact in two groups is refused.
         types: (N,) what a probe could memorise instead of reading, for the control task; unless given, the tokens at
-            that place, counted back from the one read, which tell most of the label in other groups, where that
+            that position, counted back from the one read, which tell most of the label in other groups, where that
             could explain half of what is read.
 
     Example:
@@ -93,12 +93,12 @@ class ProbeDataset:
 
     def take(self, rows: NDArray[Any]) -> ProbeDataset:
         """Some of the prompts, by row number."""
-        kept = {
+        columns = {
             name: None if getattr(self, name) is None else take_units(getattr(self, name), rows)
             for name in OF_ROWS
         }
         at = self.at if isinstance(self.at, str | int | np.integer) else [self.at[row] for row in rows]
-        return replace(self, prompts=[self.prompts[row] for row in rows], at=at, **kept)
+        return replace(self, prompts=[self.prompts[row] for row in rows], at=at, **columns)
 
 
 def by_phrasing(questions: Sequence[Question], at: Any = "last") -> ProbeDataset:
@@ -261,22 +261,22 @@ def embedding_features(
     table = table.reshape(len(vocabulary), -1)
     mean = (counts / counts.sum(axis=1, keepdims=True)) @ table
     longest = max(map(len, tokens))
-    places = []
+    by_position = []
     for back in range(1, longest + 1):
         rows = np.array(
             [np.searchsorted(vocabulary, ids[-back]) if len(ids) >= back else -1 for ids in tokens]
         )
         if len(np.unique(rows)) > 1:
-            places.append(np.where(rows[:, None] < 0, np.float32(0), table[rows]))
-    return mean.astype(np.float32), np.concatenate(places or [mean], axis=1).astype(np.float32)
+            by_position.append(np.where(rows[:, None] < 0, np.float32(0), table[rows]))
+    return mean.astype(np.float32), np.concatenate(by_position or [mean], axis=1).astype(np.float32)
 
 
 def _until(tokens: Sequence[Sequence[int]], at: Any) -> list[Sequence[int]]:
     """The tokens of each prompt up to the position that is read."""
     if isinstance(at, str):
         return list(tokens)
-    places = np.broadcast_to(at, len(tokens)).tolist()
-    return [ids[: place % len(ids) + 1] for ids, place in zip(tokens, places, strict=True)]
+    positions = np.broadcast_to(at, len(tokens)).tolist()
+    return [ids[: position % len(ids) + 1] for ids, position in zip(tokens, positions, strict=True)]
 
 
 def _text(subject: Subject, prompt: Prompt) -> str:
@@ -295,9 +295,9 @@ def _collected(
 ) -> dict[Site, NDArray[Any]]:
     """Each site's values (N, D)."""
     origin = model.origin if isinstance(model, ControlModel) else model
-    wanted, layers = list(sites), range(origin.num_layers)
+    collected, layers = list(sites), range(origin.num_layers)
     size = len(tokens) * origin.anatomy.hidden_size * 4 * len(layers)
     if ahead and size <= TOGETHER and any(site.kind == "resid_post" for site in sites):
-        wanted = list(dict.fromkeys([*sites, Site("embed"), *map(resid_post, layers)]))
-    values = store.get(model, tokens, wanted, at=at)
+        collected = list(dict.fromkeys([*sites, Site("embed"), *map(resid_post, layers)]))
+    values = store.get(model, tokens, collected, at=at)
     return {site: values[site].reshape(len(tokens), -1) for site in sites}

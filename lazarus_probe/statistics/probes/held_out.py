@@ -187,7 +187,7 @@ def mean_of(models: Sequence[HeldOut]) -> HeldOut:
 
 
 def constant(problem: Problem) -> HeldOut:
-    """The best constant answer: the commonest class, or the mean of the training side."""
+    """The best constant answer: the majority class, or the mean of the training side."""
     if problem.kind == "classification":
         return _scored(majority_predictions(problem.labels), problem)
     return _scored(mean_predictions(problem.labels, problem.groups, seed=problem.seed), problem)
