@@ -214,7 +214,7 @@ def _layer_probe(
         float(np.mean(folds)),
         float(np.std(folds)),
         _in_sample(scan.inputs[layer].features, labels),
-        controls["majority"].score,
+        scan.controls(layer)["majority"].score,
         control_gains(score, controls, scan.models(layer), groups, scan.kind, seed),
         gain_p,
         p,
