@@ -74,8 +74,8 @@ class Collected:
             return self.layers
         for layer in layers:
             if layer not in self.hidden:
-                kept = ", ".join(map(str, self.layers))
-                raise ValueError(f"layer {layer} was not collected; the file has {kept}")
+                collected = ", ".join(map(str, self.layers))
+                raise ValueError(f"layer {layer} was not collected; the file has {collected}")
         return list(layers)
 
 
@@ -90,12 +90,12 @@ def read_activations(path: Path) -> Collected:
         raise ValueError(f"{path} is a folder; give the file that `circuit collect` wrote")
     path = path if path.suffix == ".safetensors" else path.with_name(f"{path.name}.safetensors")
     tensors, about = _tensors(path), _description(path.with_suffix(".json"))
-    found = _by_kind(path, tensors)
-    if not found["hidden_states"]:
+    by_kind = _by_kind(path, tensors)
+    if not by_kind["hidden_states"]:
         raise ValueError(f"{path} has no hidden_states.layer_N; {ADVICE}")
     prompts = _prompts(path.with_suffix(".json"), about)
     width = about["hidden_size"]
-    _check_shapes(path, found, len(prompts.texts), width, about["num_layers"])
+    _check_shapes(path, by_kind, len(prompts.texts), width, about["num_layers"])
     fingerprint = about.get("fingerprint")
     return Collected(
         about["model_id"],
@@ -104,11 +104,11 @@ def read_activations(path: Path) -> Collected:
         width,
         about["at"] if isinstance(about.get("at"), str | int) else "last",
         prompts,
-        found["hidden_states"],
-        found["attention"],
-        found["mlp"],
-        found["pattern"],
-        _tokens(path.with_suffix(".json"), about, found["pattern"], len(prompts.texts)),
+        by_kind["hidden_states"],
+        by_kind["attention"],
+        by_kind["mlp"],
+        by_kind["pattern"],
+        _tokens(path.with_suffix(".json"), about, by_kind["pattern"], len(prompts.texts)),
         _texts(path.with_suffix(".json"), about, "model_outputs", len(prompts.texts)),
     )
 
@@ -140,7 +140,7 @@ def _description(path: Path) -> dict[str, Any]:
 
 def _by_kind(path: Path, tensors: Mapping[str, NDArray[Any]]) -> dict[str, dict[int, NDArray[np.float32]]]:
     """The tensors by kind and layer; other keys are left alone."""
-    found: dict[str, dict[int, NDArray[np.float32]]] = {
+    by_kind: dict[str, dict[int, NDArray[np.float32]]] = {
         kind: {} for kind in ("hidden_states", "attention", "mlp", "pattern")
     }
     for key, values in tensors.items():
@@ -149,14 +149,14 @@ def _by_kind(path: Path, tensors: Mapping[str, NDArray[Any]]) -> dict[str, dict[
             continue
         if not np.issubdtype(values.dtype, np.floating) or not np.isfinite(values).all():
             raise ValueError(f"{path}: {key} holds what is no finite number; {ADVICE} again")
-        found[match[1]][int(match[2])] = values.astype(np.float32)
-    return {kind: dict(sorted(layers.items())) for kind, layers in found.items()}
+        by_kind[match[1]][int(match[2])] = values.astype(np.float32)
+    return {kind: dict(sorted(layers.items())) for kind, layers in by_kind.items()}
 
 
 def _check_shapes(
-    path: Path, found: Mapping[str, Mapping[int, NDArray[Any]]], count: int, width: int, num_layers: int
+    path: Path, by_kind: Mapping[str, Mapping[int, NDArray[Any]]], count: int, width: int, num_layers: int
 ) -> None:
-    for kind, layers in found.items():
+    for kind, layers in by_kind.items():
         for layer, values in layers.items():
             right = values.shape == (count, width)
             if kind == "pattern":

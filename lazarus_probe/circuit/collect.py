@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.circuit.dataset import PromptSet
 from lazarus_probe.files.whole_files import whole_file
-from lazarus_probe.hooks.activations import collect
+from lazarus_probe.hooks.activations import At, collect
 from lazarus_probe.hooks.sites import Site, kinds_at, resid_post
 from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.subject.subject import Subject
 
-At = Literal["last", "mean"] | int
 # By kind of site, what its tensors are called in the file, before the number of the layer.
 KEYS = {
     "resid_post": "hidden_states.layer_",
@@ -102,14 +101,14 @@ def _tensors(
     lengths = np.array([len(ids) for ids in encoded])
     rows: list[Mapping[str, NDArray[Any]]] = [{}] * len(encoded)
     for indices, _ in by_length(encoded, limit=int(lengths.sum() + lengths.max())):
-        found = _named(collect(subject, [encoded[i] for i in indices], sites, at))
+        tensors = _named(collect(subject, [encoded[i] for i in indices], sites, at))
         for row, index in enumerate(indices):
-            rows[index] = {key: values[row] for key, values in found.items()}
+            rows[index] = {key: values[row] for key, values in tensors.items()}
     return {key: _padded([row[key] for row in rows]) for key in rows[0]}
 
 
-def _named(found: Mapping[Site, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {f"{KEYS[site.kind]}{site.layer}": values for site, values in found.items()}
+def _named(by_site: Mapping[Site, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {f"{KEYS[site.kind]}{site.layer}": values for site, values in by_site.items()}
 
 
 def _padded(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:

@@ -12,13 +12,13 @@ from lazarus_probe.files.plain_json import parse_json
 from lazarus_probe.files.reading import read_text
 
 FORMS = 'give {"prompts": [{"text": ...}]}, a JSON list of texts, or a text file with one prompt a line'
-# What may be said of a prompt, beside its text.
+# The fields of a prompt, besides its text.
 ABOUT = ("label", "category", "label_name", "expected_output", "group")
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """N prompts, exactly as they stood in the file, and what was said about each; None where nothing was.
+    """N prompts, exactly as in the file, with the labels and names given for each; None where none are.
 
     Attributes:
         texts: (N,) prompts.
@@ -48,7 +48,12 @@ class PromptSet:
     def called(self, label: Any) -> str:
         """What a label is called: by its prompts, else by the set, else itself."""
         own = next(
-            (n for one, n in zip(self.labels, self.label_names, strict=True) if one == label and n), None
+            (
+                name
+                for other, name in zip(self.labels, self.label_names, strict=True)
+                if other == label and name
+            ),
+            None,
         )
         return str(own or self.names.get(str(label), label))
 
@@ -70,19 +75,15 @@ def read_prompts(path: Path) -> PromptSet:
     if path.suffix == ".json":
         document, items = _from_json(path, text)
     else:
-        items = _lines(text)
+        # Split at line feeds only, with the carriage return before one: other characters that Python takes for line
+        # breaks may be part of a prompt.
+        lines = text.removesuffix("\n").split("\n") if text else []
+        items = [line.removesuffix("\r") for line in lines]
     if not items:
         raise ValueError(f"{path} holds no prompts; {FORMS}")
-    found = [_item(path, number, item) for number, item in enumerate(items)]
-    texts, labels, categories, label_names, expected, groups = zip(*found, strict=True)
-    name, names = _of_set(document)
-    return PromptSet(texts, labels, categories, label_names, expected, groups, name, names)
-
-
-def _lines(text: str) -> list[Any]:
-    # Split at line feeds only, with the carriage return before one: other characters that Python takes for line breaks
-    # may be part of a prompt.
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+    rows = [_item(path, number, item) for number, item in enumerate(items)]
+    texts, labels, categories, label_names, expected, groups = zip(*rows, strict=True)
+    return PromptSet(texts, labels, categories, label_names, expected, groups, *_of_set(document))
 
 
 def _from_json(path: Path, text: str) -> tuple[Any, list[Any]]:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from lazarus_probe.circuit.activations import Collected
 from lazarus_probe.circuit.extraction import CLAIM, Extracted, Extraction
 from lazarus_probe.circuit.geometry import bag_of_words, rows_with
-from lazarus_probe.circuit.layer_probes import shuffles
 from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import judge_declared
 from lazarus_probe.introspection.directions.class_direction import (
@@ -30,7 +29,13 @@ from lazarus_probe.introspection.directions.class_direction import (
 )
 from lazarus_probe.introspection.directions.direction_file import Direction, write_direction
 from lazarus_probe.spelling import one_of
-from lazarus_probe.statistics import grouped_folds, max_statistic_p, paired_interval, proportion_interval
+from lazarus_probe.statistics import (
+    group_permutations,
+    grouped_folds,
+    max_statistic_p,
+    paired_interval,
+    proportion_interval,
+)
 from lazarus_probe.statistics.measurement import Control
 from lazarus_probe.statistics.threads import one_thread
 
@@ -117,7 +122,7 @@ def _extraction(
     features = {layer: collected.hidden[layer][rows] for layer in wanted}
     bag = bag_of_words([collected.prompts.texts[i] for i in rows])
     count = DRAWS[method] if draws is None else draws
-    shuffled = shuffles(positive, groups, np.random.default_rng(seed), count)
+    shuffled = group_permutations(positive, groups, np.random.default_rng(seed), count, keep_blocks=True)
     folds = grouped_folds(positive, groups, seed=seed, kind="regression")  # not stratified by the true labels
     with one_thread():
         (words,) = separations(bag, [positive], folds, method)

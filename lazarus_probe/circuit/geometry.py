@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.circuit.activations import Collected
-from lazarus_probe.circuit.layer_probes import DRAWS, LayerProbe, probe_layers
+from lazarus_probe.circuit.layer_probes import LayerProbe, probe_layers
 from lazarus_probe.claims.judging import beyond_largest_class
 from lazarus_probe.introspection.display import table
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs
+from lazarus_probe.introspection.probing.layer_scan import Scan
 from lazarus_probe.statistics import bag_of_tokens
 from lazarus_probe.statistics.probes.linear import standardise
 
@@ -123,7 +125,7 @@ def analyse(
     layers: Sequence[int] | None = None,
     *,
     umap: bool = False,
-    draws: int = DRAWS,
+    draws: int | None = None,
     seed: int = 0,
 ) -> Geometry:
     """Principal components, and probes of labels and categories with their controls.
@@ -135,7 +137,7 @@ def analyse(
         collected: the activations.
         layers: which; all that were collected, if left out.
         umap: whether to lay the prompts out with UMAP as well.
-        draws: shuffles of the labels.
+        draws: shuffles of the labels, 1000 if left out.
         seed: of folds, shuffles, intervals and UMAP.
 
     Raises:
@@ -228,7 +230,12 @@ def rows_with(collected: Collected, values: Sequence[Any]) -> NDArray[np.intp]:
 
 
 def _probed(
-    name: str, collected: Collected, values: Sequence[Any], layers: Sequence[int], draws: int, seed: int
+    name: str,
+    collected: Collected,
+    values: Sequence[Any],
+    layers: Sequence[int],
+    draws: int | None,
+    seed: int,
 ) -> Probed:
     thing = "label" if name == "binary" else "category"
     if all(value is None for value in values):
@@ -236,13 +243,15 @@ def _probed(
     if all(group is None for group in collected.prompts.groups):
         return Probed(name, {}, "no prompt has a group: a probe is scored on templates that it has not met")
     rows = rows_with(collected, values)
-    labels = np.array([str(values[i]) for i in rows])
-    groups = np.array([str(collected.prompts.groups[i]) for i in rows])
-    bag = bag_of_words([collected.prompts.texts[i] for i in rows])
-    features = {layer: collected.hidden[layer][rows] for layer in layers}
-    known = {"bag_of_words": dict.fromkeys(layers, bag)}
-    claim = beyond_largest_class(CLAIM, labels.tolist())
+    texts, labels = [collected.prompts.texts[i] for i in rows], [str(values[i]) for i in rows]
+    dataset = ProbeDataset(texts, labels, [str(collected.prompts.groups[i]) for i in rows])
+    bag = {"bag_of_words": bag_of_words(texts)}
+    no_tokens: list[list[int]] = [[]] * len(rows)  # a file of activations has words, not token ids
+    inputs = {
+        layer: ProbeInputs(dataset, no_tokens, texts, collected.hidden[layer][rows], bag) for layer in layers
+    }
     try:
-        return Probed(name, probe_layers(features, labels, groups, known, claim, draws=draws, seed=seed))
+        scan = Scan(inputs, seed=seed, draws=draws, keep_blocks=True)
+        return Probed(name, probe_layers(scan, beyond_largest_class(CLAIM, labels)))
     except ValueError as error:
         return Probed(name, {}, str(error))

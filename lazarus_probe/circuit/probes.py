@@ -2,7 +2,7 @@
 
 Stratigraphy, after the layers of a dig. A property emerges at the first layer where the declared claim
 `property-emerges` is supported: the whole interval of its held-out accuracy past a threshold and beyond every control,
-which are the commonest class, a bag of tokens, the embeddings of all tokens, the same layer of untrained and lesioned
+which are the majority class, a bag of tokens, the embeddings of all tokens, the same layer of untrained and lesioned
 models, and shuffled labels. All layers of all sets are one family (Benjamini & Hochberg 1995).
 """
 
@@ -12,21 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lazarus_probe.circuit.layer_probes import DRAWS, LayerProbe, Models, emergence_of, probe_layers
+from lazarus_probe.circuit.layer_probes import LayerProbe, emergence_of, probe_layers
 from lazarus_probe.circuit.sets import ProbeSet
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import at_threshold, judge_together, q_values
-from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.probing.inputs import ProbeDataset, read
-from lazarus_probe.statistics import bag_of_tokens
-from lazarus_probe.statistics.probes.held_out import held_out
-from lazarus_probe.subject.batches import encode_all
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, layer_inputs
+from lazarus_probe.introspection.probing.layer_scan import Scan
 from lazarus_probe.subject.control_models import control_models
 
 if TYPE_CHECKING:
@@ -82,9 +76,9 @@ class Stratigraphy:
     Attributes:
         model_id: the model.
         num_layers: of the model.
-        threshold: the least accuracy of what emerges: the declared one, or that which was asked for.
+        threshold: the least accuracy of what emerges: the declared one, or the one given.
         sets: by name.
-        full: whether the twin and shuffled labels were there, without which nothing can be said to emerge.
+        full: whether there are control models and shuffled labels, without which nothing is said to emerge.
     """
 
     model_id: str
@@ -129,7 +123,7 @@ def stratigraphy(
     *,
     threshold: float | None = None,
     full: bool = True,
-    draws: int = DRAWS,
+    draws: int | None = None,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Stratigraphy:
@@ -137,95 +131,47 @@ def stratigraphy(
 
     Args:
         subject: the model.
-        sets: what to look for.
-        layers: where; all layers, if left out.
+        sets: prompts with the property to be read.
+        layers: which; all layers, if left out.
         threshold: the least held-out accuracy of what is said to emerge, in place of the declared one.
         full: whether to run untrained and lesioned models and shuffle labels; without, nothing is said to emerge.
-        draws: shuffles of the labels.
+        draws: shuffles of the labels, 1000 if left out.
         seed: of folds, shuffles and intervals.
         progress: called with the name of each set before it is probed.
 
     Raises:
-        ValueError: no sets, a layer that the model does not have, a threshold above 1, or with `full` prompts of the
-            same words in two groups of a set.
+        ValueError: no sets, a layer that the model does not have, a threshold above 1, or prompts of the same words in
+            two groups of a set.
     """
     if not sets:
         raise ValueError("no probe sets; give at least one")
     claim = declared(CLAIM) if threshold is None else at_threshold(CLAIM, threshold)
     wanted = list(range(subject.num_layers)) if layers is None else list(layers)
-    store, found = ActivationStore(), {}
+    store, by_set = ActivationStore(), {}
     for each in sets:
         progress(each.name)
-        labels, groups = np.array(each.labels), np.array(each.groups)
-        inputs = (
-            _with_controls(subject, each, wanted, store, seed)
-            if full
-            else _plain(subject, each, wanted, store)
-        )
-        found[each.name] = probe_layers(
-            inputs.features,
-            labels,
-            groups,
-            inputs.known,
-            claim,
-            models=inputs.models,
-            draws=draws if full else 0,
-            seed=seed,
-        )
-    named = _among_all(found, claim) if full else {name: (layers, None) for name, layers in found.items()}
+        dataset = ProbeDataset(each.texts, each.labels, each.groups)
+        models = control_models(subject) if full else None
+        inputs = layer_inputs(subject, models, dataset, wanted, "classification", store)
+        scan = Scan(inputs, seed=seed, draws=draws, keep_blocks=True)
+        by_set[each.name] = probe_layers(scan, claim if full else None)
+    judged = _among_all(by_set, claim) if full else {name: (layers, None) for name, layers in by_set.items()}
     return Stratigraphy(
         subject.name,
         subject.num_layers,
         claim.threshold,
-        {each.name: _described(each, *named[each.name]) for each in sets},
+        {each.name: _described(each, *judged[each.name]) for each in sets},
         full,
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Inputs:
-    """What the probes of one set are given, by layer."""
-
-    features: Mapping[int, NDArray[Any]]
-    known: Mapping[str, Mapping[int, NDArray[Any]]]
-    models: Models
-
-
-def _plain(subject: Subject, probed: ProbeSet, layers: Sequence[int], store: ActivationStore) -> _Inputs:
-    """The residual stream after each layer at the last position; several streams side by side."""
-    sites = {layer: resid_post(layer) for layer in layers}
-    values = store.get(subject, probed.texts, list(sites.values()))
-    features = {layer: values[site].reshape(len(probed.texts), -1) for layer, site in sites.items()}
-    bag = bag_of_tokens(encode_all(subject, probed.texts))
-    return _Inputs(features, {"bag_of_tokens": dict.fromkeys(layers, bag)}, {})
-
-
-def _with_controls(
-    subject: Subject, probed: ProbeSet, layers: Sequence[int], store: ActivationStore, seed: int
-) -> _Inputs:
-    """The same, with the embeddings of all tokens, and with untrained and lesioned models."""
-    labelled = ProbeDataset(list(probed.texts), np.array(probed.labels), np.array(probed.groups))
-    sites = {layer: resid_post(layer) for layer in layers}
-    by_site = read(subject, control_models(subject), labelled, list(sites.values()), "classification", store)
-    readings = {layer: by_site[site] for layer, site in sites.items()}
-    any_layer = next(iter(readings.values()))
-    problems = [any_layer.problem(form, "classification", seed) for form in any_layer.embeddings]
-    best = max(problems, key=lambda problem: held_out(problem).score).features
-    known = {"bag_of_tokens": any_layer.known["bag_of_tokens"], "token_embeddings": best}
-    return _Inputs(
-        {layer: each.features for layer, each in readings.items()},
-        {name: dict.fromkeys(layers, values) for name, values in known.items()},
-        {kind: {layer: each.models[kind] for layer, each in readings.items()} for kind in any_layer.models},
-    )
-
-
 def _among_all(
-    found: Mapping[str, Mapping[int, LayerProbe]], claim: Claim
+    by_set: Mapping[str, Mapping[int, LayerProbe]], claim: Claim
 ) -> dict[str, tuple[dict[int, LayerProbe], float]]:
     """By set, its layers with their verdicts among all layers of all sets, and the least q of them."""
     tests = {
         f"{layer} {name}": (claim, each.measurement)
-        for name, layers in found.items()
+        for name, layers in by_set.items()
         for layer, each in layers.items()
     }
     verdicts, q = judge_together(tests), q_values(tests)
@@ -234,7 +180,7 @@ def _among_all(
             {layer: replace(each, verdict=verdicts[f"{layer} {name}"]) for layer, each in layers.items()},
             min(q[f"{layer} {name}"] for layer in layers),
         )
-        for name, layers in found.items()
+        for name, layers in by_set.items()
     }
 
 

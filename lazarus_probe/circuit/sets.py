@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,10 @@ def read_sets(path: Path) -> list[ProbeSet]:
         ValueError: it is no such file, or a set in it cannot be probed.
     """
     if path.is_dir():
-        files = sorted(each for each in path.iterdir() if each.suffix in (".yaml", ".yml", ".json"))
+        files = sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml", ".json"))
         if not files:
             raise ValueError(f"{path} holds no .yaml or .json file; write some with `circuit probes init`")
-        return [found for each in files for found in read_sets(each)]
+        return [probe_set for file in files for probe_set in read_sets(file)]
     document = _document(path)
     if not isinstance(document, dict) or not document:
         raise ValueError(f"{path} holds no sets by name; {FORM}")
@@ -154,11 +155,14 @@ def as_set(name: str, source: Any) -> ProbeSet:
     if len(set(texts)) < len(texts):
         twice = next(text for text in texts if texts.count(text) > 1)
         raise ValueError(f"set {name} has the prompt {twice!r} twice; give each once")
-    found = ProbeSet(
-        name, str(source.get("category", "")), str(source.get("description", "")), texts, labels, of, source
-    )
-    _check_groups(found)
-    return found
+    if len(set(labels)) < 2:
+        raise ValueError(f"set {name} has one class only; give at least 2")
+    for label in sorted(set(labels)):
+        count = len({group for group, other in zip(of, labels, strict=True) if other == label})
+        if count < 2:
+            raise ValueError(f"set {name}: class {label} is in one group only; give each at least 2")
+    category, description = (str(source.get(key, "")) for key in ("category", "description"))
+    return ProbeSet(name, category, description, texts, labels, of, source)
 
 
 def filled(name: str, template: str, words: Mapping[str, Sequence[str]]) -> list[str]:
@@ -169,18 +173,15 @@ def filled(name: str, template: str, words: Mapping[str, Sequence[str]]) -> list
         raise ValueError(
             f"set {name}: the template {template!r} asks for words named {missing[0]!r}; add them"
         )
-    size = 1
-    for slot in slots:
-        size *= len(words[slot])
+    size = prod(len(words[slot]) for slot in slots)
     if size > MOST:
         raise ValueError(f"set {name}: the template {template!r} has {size} texts; give at most {MOST}")
-    return [
-        _filled(template, dict(zip(slots, each, strict=True))) for each in product(*(words[s] for s in slots))
-    ]
+    fillings = product(*(words[slot] for slot in slots))
+    return [_filled(template, dict(zip(slots, filling, strict=True))) for filling in fillings]
 
 
-def _filled(template: str, chosen: Mapping[str, str]) -> str:
-    return SLOT.sub(lambda match: chosen[match[1]], template)
+def _filled(template: str, word_of_slot: Mapping[str, str]) -> str:
+    return SLOT.sub(lambda match: word_of_slot[match[1]], template)
 
 
 def _document(path: Path) -> Any:
@@ -193,26 +194,17 @@ def _document(path: Path) -> Any:
         raise ValueError(f"{path} is neither YAML nor JSON ({reason[:120]}); {FORM}") from None
 
 
-def _words(name: str, given: Any) -> dict[str, list[str]]:
-    if not isinstance(given, dict) or not all(isinstance(each, list) and each for each in given.values()):
+def _words(name: str, words: Any) -> dict[str, list[str]]:
+    if not isinstance(words, dict) or not all(isinstance(each, list) and each for each in words.values()):
         raise ValueError(f"set {name}: words must be lists by name, as in {{city: [Oslo, Rome]}}")
-    return {str(slot): [str(word) for word in each] for slot, each in given.items()}
+    return {str(slot): [str(word) for word in each] for slot, each in words.items()}
 
 
-def _classes(name: str, group: str, given: Any) -> dict[str, list[str]]:
-    if not isinstance(given, dict) or not given:
+def _classes(name: str, group: str, classes: Any) -> dict[str, list[str]]:
+    if not isinstance(classes, dict) or not classes:
         raise ValueError(f"set {name}, group {group}: {FORM}")
-    for label, templates in given.items():
+    for label, templates in classes.items():
         right = isinstance(templates, list) and templates
         if not right or not all(isinstance(each, str) and each for each in templates):
             raise ValueError(f"set {name}, group {group}: {label} must be a list of templates, none empty")
-    return {str(label): templates for label, templates in given.items()}
-
-
-def _check_groups(found: ProbeSet) -> None:
-    if len(found.classes) < 2:
-        raise ValueError(f"set {found.name} has one class only; give at least 2")
-    for label in found.classes:
-        own = {group for group, each in zip(found.groups, found.labels, strict=True) if each == label}
-        if len(own) < 2:
-            raise ValueError(f"set {found.name}: class {label} is in one group only; give each at least 2")
+    return {str(label): templates for label, templates in classes.items()}

@@ -33,7 +33,7 @@ from lazarus_probe.statistics.probes.capped import (
     number_errors,
 )
 from lazarus_probe.statistics.probes.codelength import Codelength, codelength
-from lazarus_probe.statistics.probes.control_task import control_numbers, control_task, memorable, selectivity
+from lazarus_probe.statistics.probes.control_task import control_numbers, control_task, memorable
 from lazarus_probe.statistics.probes.out_of_fold import (
     OutOfFold,
     out_of_fold,
@@ -81,7 +81,6 @@ __all__ = [
     "permutation_p",
     "proportion_interval",
     "required_groups",
-    "selectivity",
     "sign_flip",
     "take_units",
     "wilson",

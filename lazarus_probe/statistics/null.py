@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from lazarus_probe.statistics.probes.capped import capped_squares
 from lazarus_probe.statistics.probes.linear import USUAL_PENALTY, as_features, hat, standardise
 from lazarus_probe.statistics.rows import present
 
+LEVEL = 0.95
 # Folds under the permutation null. Many, as unstratified ones may take all groups of a class at once.
 NULL_FOLDS = 10
 # Labels times draws handled in one matrix product, to bound memory.
@@ -22,7 +24,7 @@ BLOCK = 4_000_000
 
 @dataclass(frozen=True)
 class PermutationTest:
-    """A score beside the scores of shuffled labels.
+    """A score compared with the scores of shuffled labels.
 
     Attributes:
         observed: the score of the true labels.
@@ -34,6 +36,12 @@ class PermutationTest:
     null: Floats
     p: float
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """What 95% of the shuffles lie in."""
+        low, high = np.quantile(self.null, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+        return low, high
+
 
 def permutation_null(
     features: ArrayLike,
@@ -42,6 +50,8 @@ def permutation_null(
     draws: int = 1000,
     seed: int = 0,
     kind: Kind = "classification",
+    *,
+    keep_blocks: bool = False,
 ) -> PermutationTest:
     """Score a ridge probe on the true labels and on labels shuffled by `group_permutations`.
 
@@ -60,6 +70,7 @@ def permutation_null(
         seed: of folds and shuffles; the same seed gives the same shuffles at every layer, as
             `max_statistic_p` needs.
         kind: whether the labels are classes or numbers.
+        keep_blocks: as in `group_permutations`.
 
     Raises:
         ValueError: as `grouped_folds` and `group_permutations`.
@@ -69,7 +80,8 @@ def permutation_null(
     check_split(labels, groups, kind)
     folds = grouped_folds(labels, groups, NULL_FOLDS, seed, "regression")
     classes, codes = encode(labels) if kind == "classification" else (None, labels.astype(np.float64))
-    shuffled = group_permutations(codes, np.asarray(groups), np.random.default_rng(seed), draws)
+    rng = np.random.default_rng(seed)
+    shuffled = group_permutations(codes, np.asarray(groups), rng, draws, keep_blocks=keep_blocks)
     rows, hats = np.concatenate([codes[None], shuffled]), _hats(features, folds)
     blocks = np.array_split(rows, 1 + rows.size // BLOCK)
     if classes is None:
@@ -77,6 +89,16 @@ def permutation_null(
     else:
         scores = np.concatenate([_accuracies(block, len(classes), hats) for block in blocks])
     return PermutationTest(float(scores[0]), scores[1:], permutation_p(float(scores[0]), scores[1:]))
+
+
+def best_of(tests: Sequence[PermutationTest]) -> PermutationTest:
+    """The test of the best of several scores, by the max statistic (Westfall & Young 1993).
+
+    Args:
+        tests: of the same shuffles, in which the best is taken as well.
+    """
+    observed, null = max(test.observed for test in tests), np.stack([test.null for test in tests]).max(axis=0)
+    return PermutationTest(observed, null, permutation_p(observed, null))
 
 
 def _hats(features: Floats, folds: Folds) -> Floats:
@@ -91,14 +113,14 @@ def _accuracies(codes: Ints, classes: int, hats: Floats) -> Floats:
     """Out-of-fold accuracy of each row of classes (draws, N)."""
     codes, hats = codes.T.astype(np.int16), hats.astype(np.float32)
     best, winner, last = None, np.zeros(codes.shape, dtype=np.int16), np.zeros(codes.shape, dtype=np.float32)
-    for one in range(classes):
+    for number in range(classes):
         # The rows of the hat sum to 0: this predicts each class above its share, and over classes that sums to 0.
-        above = hats @ (codes == one).astype(np.float32) if one < classes - 1 else -last
+        above = hats @ (codes == number).astype(np.float32) if number < classes - 1 else -last
         if best is None:
             best = above.copy()
         else:
             ahead = above > best
-            winner[ahead] = one
+            winner[ahead] = number
             np.maximum(best, above, out=best)
         last += above
     return np.asarray((winner == codes).mean(0))

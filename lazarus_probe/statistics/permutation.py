@@ -14,7 +14,7 @@ Alternative = Literal["two-sided", "greater", "less"]
 
 
 def group_permutations(
-    labels: ArrayLike, groups: ArrayLike, rng: np.random.Generator, draws: int
+    labels: ArrayLike, groups: ArrayLike, rng: np.random.Generator, draws: int, *, keep_blocks: bool = False
 ) -> NDArray[Any]:
     """Labels shuffled as the null hypothesis allows: between whole groups, as the probe is tested on whole groups.
 
@@ -22,7 +22,9 @@ def group_permutations(
       within groups would change nothing, and every p would be 1.) A group keeps its size, so where sizes differ
       the number of rows of a class varies from shuffle to shuffle.
     - Some groups hold several labels, or all do: groups of equal size exchange all their labels, and rows exchange
-      theirs inside each group. A group of a size of its own keeps its labels.
+      theirs inside each group. A group of a size of its own keeps its labels. With `keep_blocks`, each group exchanges
+      its own labels among its blocks of rows of one label, and nothing else moves: for rows that fill a few
+      templates, one or more for each label, and are no more independent than those of one group.
 
     Few groups have few arrangements: four groups of two classes have six, and p cannot fall much below 1/6.
 
@@ -31,6 +33,7 @@ def group_permutations(
         groups: (N,) the group of each row.
         rng: the source of chance.
         draws: how many shuffles.
+        keep_blocks: whether the rows of one group and label stay together.
 
     Returns:
         (draws, N) labels.
@@ -48,6 +51,12 @@ def group_permutations(
     if (label_of_group[index] == labels).all():
         return label_of_group[_orders(count, draws, rng)][:, index]
     shuffled = np.empty((draws, len(labels)), dtype=labels.dtype)
+    if keep_blocks:
+        for group in range(count):
+            members = np.flatnonzero(index == group)
+            own, block_of_row = np.unique(labels[members], return_inverse=True)
+            shuffled[:, members] = own[_orders(len(own), draws, rng)[:, block_of_row]]
+        return shuffled
     for rows in _by_size(index):
         blocks = labels[rows][_orders(len(rows), draws, rng)]
         shuffled[:, rows] = rng.permuted(blocks, axis=2) if rows.shape[1] > 1 else blocks

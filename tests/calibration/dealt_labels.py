@@ -6,9 +6,9 @@ import numpy as np
 from draws import Draw, claim
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.probing.probe import _shuffled
 from lazarus_probe.statistics import permutation_null, proportion_interval
 from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.probes.held_out import shuffled_control
 
 GROUPS, EACH, WIDTH, SHUFFLES = 12, 6, 8, 199
 
@@ -36,14 +36,14 @@ def shuffled(kind: str, seed: int) -> Draw:
             len(labels),
             GROUPS,
             "held-out accuracy",
-            (_shuffled(test.observed, test.null),),
+            (shuffled_control(test),),
             p=test.p,
         ),
     )
 
 
 def by_row(
-    codes: NDArray[np.intp], _groups: object, rng: np.random.Generator, draws: int
+    codes: NDArray[np.intp], _groups: object, rng: np.random.Generator, draws: int, **_options: object
 ) -> NDArray[np.intp]:
     """Shuffles that take rows for independent."""
     return rng.permuted(np.tile(codes, (draws, 1)), axis=1)

@@ -15,14 +15,16 @@ from mlx.utils import tree_flatten
 
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.probing.emergence import EMBED, Declared, _scan, emergence, find
-from lazarus_probe.introspection.probing.inputs import Readings, embedding_features
+from lazarus_probe.introspection.probing.emergence import Declared, emergence, find
+from lazarus_probe.introspection.probing.inputs import ProbeInputs, embedding_features, site_of
+from lazarus_probe.introspection.probing.layer_scan import Scan
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.statistics import bag_of_tokens, halves
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.batches import encode_all
 from lazarus_probe.subject.control_models import LESIONS, Lesion, control_models
 from lazarus_probe.subject.control_models import lesioned as lesion_of
+from lazarus_probe.subject.relative_depth import EMBED
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import Fact
 
@@ -97,25 +99,24 @@ def emerges(seed: int, lesion: Lesion, label: str) -> bool:
 def sought(seed: int, lesion: Lesion, label: str) -> int | None:
     """The layer that the search of `emergence` comes to, were there no control models."""
     asked_for, subject = labelled(seed, label), lesioned(lesion, seed)
-    places = {place: alone(subject, asked_for, place) for place in range(EMBED, subject.num_layers)}
+    inputs = {layer: alone(subject, asked_for, layer) for layer in range(EMBED, subject.num_layers)}
     first, _ = halves(asked_for.labels, asked_for.groups, asked_for.kept_whole, seed, "regression")
-    search = _scan({place: each.take(first) for place, each in places.items()}, "regression", seed)
-    return find(search, SOUGHT)
+    return find(Scan(inputs, "regression", seed).take(first), SOUGHT)
 
 
-def alone(subject: Subject, asked_for: ProbeDataset, place: int) -> Readings:
-    """What a probe is given, but for control models."""
+def alone(subject: Subject, asked_for: ProbeDataset, layer: int) -> ProbeInputs:
+    """What a probe is fitted to, without control models."""
     sites = [Site("embed"), *map(resid_post, range(subject.num_layers))]
     tokens = encode_all(subject, asked_for.prompts)
     inside = STORE.get(subject, tokens, sites)
     embeddings = embedding_features(subject, tokens, STORE)
-    return Readings(
+    return ProbeInputs(
         asked_for,
         tokens,
         list(asked_for.prompts),
-        inside[sites[place - EMBED]],
+        inside[site_of(layer)],
         {"bag_of_tokens": bag_of_tokens(tokens)},
-        () if place == EMBED else (inside[sites[0]], *embeddings),
+        () if layer == EMBED else (inside[sites[0]], *embeddings),
     )
 
 

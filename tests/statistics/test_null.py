@@ -163,6 +163,19 @@ def test_groups_of_other_sizes_and_kinds_raise_no_false_alarm(make):
     assert p > 0.01, f"{rate:.3f} of nulls have p <= .05"
 
 
+def test_blocks_of_templates_raise_no_false_alarm():
+    """Rows that fill one template for each label of a group are as good as one; with blocks kept, p holds its rate."""
+    rng, alarms, blocks = np.random.default_rng(25), 0, np.repeat(np.arange(24), 4)
+    labels, groups = blocks % 2, blocks // 2
+    for _ in range(200):
+        features = rng.normal(size=(24, 12))[blocks] + 0.3 * rng.normal(size=(96, 12))
+        test = permutation_null(
+            features, labels, groups, 59, seed=int(rng.integers(1 << 30)), keep_blocks=True
+        )
+        alarms += test.p <= 0.05
+    assert stats.binomtest(alarms, 200, 0.05, alternative="greater").pvalue > 0.01
+
+
 def test_numbers_raise_no_false_alarm():
     """Numbers that groups share in part, on features that groups share in part, have p <= .05 in 5% of nulls."""
     rng, alarms, groups = np.random.default_rng(23), 0, np.repeat(np.arange(18), [1, 2, 3] * 6)

@@ -40,6 +40,18 @@ def test_groups_of_one_label_exchange_it_with_mixed_ones():
     assert {tuple(row[4:]) for row in shuffled} == {(3, 4), (4, 3)}
 
 
+def test_blocks_are_kept_inside_groups():
+    """With `keep_blocks`, the rows of one group and label stay together, and each group exchanges only its own."""
+    groups, labels = np.repeat(np.arange(16), 6), np.tile([0, 0, 0, 1, 1, 1], 16)
+    shuffled = group_permutations(labels, groups, np.random.default_rng(0), 200, keep_blocks=True)
+    moved = (shuffled != labels).reshape(200, 16, 6)
+    assert (moved.all(axis=2) | ~moved.any(axis=2)).all()
+    assert 0.4 < moved.mean() < 0.6
+    of_one_label = group_permutations(groups % 2, groups, np.random.default_rng(0), 50, keep_blocks=True)
+    plain = group_permutations(groups % 2, groups, np.random.default_rng(0), 50)
+    assert of_one_label.tolist() == plain.tolist()
+
+
 def test_a_single_label_is_refused():
     """Where there is nothing to shuffle, the error says what to give."""
     with pytest.raises(ValueError, match="nothing to shuffle"):

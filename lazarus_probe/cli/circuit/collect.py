@@ -12,7 +12,7 @@ from lazarus_probe.cli.output import deliver
 from lazarus_probe.cli.parsing import check_output, parse_layers
 
 if TYPE_CHECKING:
-    from lazarus_probe.circuit.collect import At
+    from lazarus_probe.hooks.activations import At
 
 
 def collect(

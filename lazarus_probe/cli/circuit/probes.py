@@ -77,7 +77,7 @@ def run(
 
     subject = Subject.load(model, adapter)
     with Console(stderr=True).status("probing") as status:
-        found = stratigraphy(
+        battery = stratigraphy(
             subject,
             sets,
             wanted,
@@ -86,8 +86,8 @@ def run(
             seed=seed,
             progress=lambda name: status.update(f"probing {name}"),
         )
-    data = found.as_data() | {"about": about(subject, seed)}
-    deliver(data, as_read(found), as_json=as_json, output=output)
+    data = battery.as_data() | {"about": about(subject, seed)}
+    deliver(data, as_read(battery), as_json=as_json, output=output)
 
 
 @probes.command()
@@ -137,56 +137,55 @@ def chosen_sets(datasets: str | None, category: str | None) -> list[ProbeSet]:
         raise ValueError(f"--datasets {datasets}: the set {twice} is there twice; give each once")
     if category is None:
         return sets
-    there = sorted({each.category for each in sets if each.category})
+    categories = sorted({each.category for each in sets if each.category})
     sets = [each for each in sets if each.category == category]
     if not sets:
-        raise ValueError(f"--category {category}: no set belongs to it; {one_of(category, there)}")
+        raise ValueError(f"--category {category}: no set belongs to it; {one_of(category, categories)}")
     return sets
 
 
-def as_read(found: Stratigraphy) -> str:
-    """The battery as text: a line a set, and where things emerge."""
-    lines = [title(f"Probe stratigraphy: {found.model_id} ({found.num_layers} layers)")]
-    layers = list(next(iter(found.sets.values())).layers)
-    twin = ["untrained", "p"] if found.full else []
-    rows = [["set", *(f"L{layer}" for layer in layers), "| n", "classes", "majority", "bag", *twin]]
-    rows += [row_of(each, found.full) for each in found.sets.values()]
-    width = max(len(name) for name in found.sets) + 1
+def as_read(battery: Stratigraphy) -> str:
+    """The battery as text: a line per set, and where properties emerge."""
+    lines = [title(f"Probe stratigraphy: {battery.model_id} ({battery.num_layers} layers)")]
+    layers = list(next(iter(battery.sets.values())).layers)
+    of_models = ["untrained", "p"] if battery.full else []
+    rows = [["set", *(f"L{layer}" for layer in layers), "| n", "classes", "majority", "bag", *of_models]]
+    rows += [row_of(probes, battery.full) for probes in battery.sets.values()]
+    width = max(len(name) for name in battery.sets) + 1
     lines += ["Accuracy on groups not met; controls at the best layer:", ""]
     lines += [columns(rows, [width, *[5] * len(layers), 6, 8, 9, 5, 10])]
-    if found.full:
-        lines += ["", *emergence_lines(found)]
+    if battery.full:
+        lines += ["", *emergence_lines(battery)]
     return "\n".join(lines)
 
 
-def row_of(each: SetProbes, full: bool) -> list[str]:
+def row_of(probes: SetProbes, full: bool) -> list[str]:
     """The cells of a set."""
-    best = each.best
+    best = probes.best
     scores = {control.name: f"{control.score:.2f}" for control in best.controls}
-    cells = [each.name, *(f"{probe.accuracy:.2f}" for probe in each.layers.values())]
+    cells = [probes.name, *(f"{probe.accuracy:.2f}" for probe in probes.layers.values())]
     cells += [f"| {best.n}", str(best.classes), scores["majority"], scores["bag_of_tokens"]]
     return cells + ([scores["untrained"], f"{best.worst_p:.3f}"] if full else [])
 
 
-def emergence_lines(found: Stratigraphy) -> list[str]:
-    """What emerges, the earliest first, and then what does not and why."""
-    there = [each for each in found.sets.values() if each.emergence is not None]
+def emergence_lines(battery: Stratigraphy) -> list[str]:
+    """What emerges, the earliest first, and then what does not, with the verdict at its best layer."""
     from lazarus_probe.circuit.probes import CLAIM
     from lazarus_probe.claims.judging import by_option
 
-    least = f"{found.threshold:g}{by_option(CLAIM, found.threshold, '--threshold')}"
+    least = f"{battery.threshold:g}{by_option(CLAIM, battery.threshold, '--threshold')}"
     lines = [f"Emergence (accuracy of at least {least}, beyond every control):"]
-    for each in sorted(there, key=lambda one: one.emergence or 0):
-        probe = each.layers[each.emergence or 0]
+    emerging = [
+        (probes.emergence, probes) for probes in battery.sets.values() if probes.emergence is not None
+    ]
+    for layer, probes in sorted(emerging, key=lambda pair: pair[0]):
+        probe = probes.layers[layer]
         lines.append(
-            f"  L{each.emergence}: {each.name} {probe.accuracy:.2f} [{probe.low:.2f}, {probe.high:.2f}], q {each.q:.3f}"
+            f"  L{layer}: {probes.name} {probe.accuracy:.2f} [{probe.low:.2f}, {probe.high:.2f}], q {probes.q:.3f}"
         )
-    lines += [] if there else ["  nothing"]
-    missing = [each for each in found.sets.values() if each.emergence is None]
-    lines += [f"  not: {each.name}: {reason(each)}" for each in missing]
+    lines += [] if emerging else ["  nothing"]
+    for probes in battery.sets.values():
+        best = probes.best
+        if probes.emergence is None:
+            lines.append(f"  not: {probes.name}: best {best.accuracy:.2f} at L{best.layer}: {best.verdict}")
     return lines
-
-
-def reason(each: SetProbes) -> str:
-    """Why a property is not said to emerge: the verdict at its best layer."""
-    return f"best {each.best.accuracy:.2f} at L{each.best.layer}: {each.best.verdict}"

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from lazarus_probe.claims.claim import Claim
     from lazarus_probe.claims.verdict import Verdict
     from lazarus_probe.introspection.probing.class_probe import ClassProbe
-    from lazarus_probe.introspection.probing.layer_scan import LayerScore
 
 CLAIM = "class-probe"
 # Groups up to which the text says how little they can tell.
@@ -31,15 +30,15 @@ def class_prompts(text: str, option: str) -> tuple[list[str], list[str] | None]:
         return parse_prompts(text, option), None
     from lazarus_probe.circuit.dataset import read_prompts
 
-    found = read_prompts(Path(text[1:]))
-    given = [None if each is None else str(each) for each in found.categories]
-    return list(found.texts), [each for each in given if each is not None] if None not in given else None
+    prompts = read_prompts(Path(text[1:]))
+    categories = [str(each) for each in prompts.categories if each is not None]
+    return list(prompts.texts), categories if len(categories) == len(prompts.texts) else None
 
 
 def classes_and_groups(
-    given: Mapping[str, tuple[list[str], list[str] | None]], groups: str | None
+    by_label: Mapping[str, tuple[list[str], list[str] | None]], groups: str | None
 ) -> tuple[dict[str, list[str]], list[str] | None]:
-    """The prompts of each class, and one group a prompt: those of `--groups`, or the categories of the files.
+    """The prompts of each class, and one group per prompt: those of `--groups`, or the categories of the files.
 
     Raises:
         OSError: a file cannot be read.
@@ -47,16 +46,16 @@ def classes_and_groups(
     """
     from lazarus_probe.introspection.probing.class_probe import labelled_classes
 
-    classes = {checked_text(label, "the label"): prompts for label, (prompts, _) in given.items()}
+    classes = {checked_text(label, "the label"): prompts for label, (prompts, _) in by_label.items()}
     units = None if groups is None else parse_prompts(groups, "--groups")
     if units is None:
-        without = [label for label, (_, categories) in given.items() if categories is None]
-        if without and len(without) < len(given):
+        without = [label for label, (_, categories) in by_label.items() if categories is None]
+        if without and len(without) < len(by_label):
             raise ValueError(
                 f"class {without[0]!r} has prompts without a category and another class has them; give all or none"
             )
         if not without:
-            units = [each for _, categories in given.values() for each in categories or ()]
+            units = [each for _, categories in by_label.values() for each in categories or ()]
     labelled_classes(classes, units)
     return classes, units
 
@@ -89,57 +88,71 @@ def verdict_of(probe: ClassProbe) -> Verdict:
     """Whether the classes are readable beyond every control, as the claim `class-probe` declares it."""
     from lazarus_probe.claims.verdict import Outcome, Verdict, judge
 
-    found = judge(claim_of(probe), probe.measurement)
-    if probe.chosen == "in search" and found.outcome is Outcome.SUPPORTED:
+    verdict = judge(claim_of(probe), probe.measurement)
+    if probe.chosen == "in search" and verdict.outcome is Outcome.SUPPORTED:
         return Verdict(
             Outcome.INCONCLUSIVE,
             "a class has 2 groups: too few to choose a layer on some and test it on others",
         )
-    return found
+    return verdict
 
 
-def with_verdict(data: dict[str, Any], probe: ClassProbe, verdict: Verdict) -> dict[str, Any]:
-    """The data with its verdict."""
+def data_of(probe: ClassProbe, verdict: Verdict) -> dict[str, Any]:
+    """The probe as plain data, with its verdict."""
     from lazarus_probe.claims.judging import verdict_data
 
-    return data | {"verdict": verdict_data(claim_of(probe), verdict)}
+    return probe.as_data() | {"verdict": verdict_data(claim_of(probe), verdict)}
 
 
-def layer_lines(probe: ClassProbe) -> Iterator[str]:
+def text_of(
+    probe: ClassProbe,
+    verdict: Verdict,
+    heading: Sequence[str],
+    best: Sequence[str] = (),
+    direction: Sequence[str] = (),
+) -> str:
+    """The probe as text, with lines on the best layer or on a direction where the command has them."""
+    lines = [
+        *heading,
+        *(f"  {label}: {len(prompts)} prompts" for label, prompts in probe.classes.items()),
+        "",
+    ]
+    lines += [*_layer_lines(probe), *best, "", *_control_lines(probe), ""]
+    lines += [*direction, ""] if direction else []
+    lines += [*_prediction_lines(probe), ""] if probe.predictions else []
+    return "\n".join([*lines, *verdict_lines(probe, verdict)])
+
+
+def _layer_lines(probe: ClassProbe) -> Iterator[str]:
     """A line for the embedding and each layer; the best is marked."""
     yield "Layer  Accuracy  Std    95% interval  Untrained  p"
     yield "-" * 70
-    for each in probe.scores:
-        yield _layer_line(each, each.layer == probe.best_layer)
+    for score in probe.scores:
+        interval = f"[{score.low:.2f}, {score.high:.2f}]"
+        p = "-" if score.p is None else f"{score.p:.3f}"
+        line = (
+            f"{score.name:<6} {score.accuracy:.3f}     {score.std:.3f}  {interval:<13} {score.untrained:.3f}"
+            f"      {p:<6} {'#' * round(BAR * score.accuracy):<{BAR}}"
+        )
+        yield (line + ("  <- SELECTED" if score.layer == probe.best_layer else "")).rstrip()
     yield "-" * 70
 
 
-def _layer_line(score: LayerScore, best: bool) -> str:
-    interval = f"[{score.low:.2f}, {score.high:.2f}]"
-    p = "-" if score.p is None else f"{score.p:.3f}"
-    bar = "#" * round(BAR * score.accuracy)
-    line = (
-        f"{score.name:<6} {score.accuracy:.3f}     {score.std:.3f}  {interval:<13} {score.untrained:.3f}"
-        f"      {p:<6} {bar:<{BAR}}"
-    )
-    return (line + ("  <- SELECTED" if best else "")).rstrip()
-
-
-def control_lines(probe: ClassProbe) -> Iterator[str]:
-    """What the chosen layer is worth, beside what needs no trained model."""
+def _control_lines(probe: ClassProbe) -> Iterator[str]:
+    """What the chosen layer is worth, compared with what needs no trained model."""
     from lazarus_probe.statistics.intervals import estimate
 
-    found = probe.measurement
+    measured = probe.measurement
     how = {
         "nested": "the layer chosen on each training side",
         "given": f"at L{probe.best_layer}",
         "in search": f"at L{probe.best_layer}, the best of those seen, so too high",
     }[probe.chosen]
-    yield f"Held-out accuracy, {how}: {estimate(found.score, found.low, found.high)}, n = {found.n}"
+    yield f"Held-out accuracy, {how}: {estimate(measured.score, measured.low, measured.high)}, n = {measured.n}"
     yield "Control            Score  Gain over it"
-    for each in found.controls:
+    for each in measured.controls:
         yield f"  {each.name:<17}{each.score:.3f}  {estimate(each.gain, each.low, each.high)}"
-    yield f"  p under shuffled labels, over all layers searched: {found.p:.3f}"
+    yield f"  p under shuffled labels, over all layers searched: {measured.p:.3f}"
 
 
 def verdict_lines(probe: ClassProbe, verdict: Verdict) -> Iterator[str]:
@@ -159,39 +172,26 @@ def verdict_lines(probe: ClassProbe, verdict: Verdict) -> Iterator[str]:
             f"So few tell little: all {groups} of {groups} right would still only mean an accuracy "
             f"of at least {wilson(groups, groups).low:.2f}."
         )
-    yield from _against_words(probe)
-    if verdict.outcome == "supported":
-        yield f"The classes are linearly readable at L{probe.best_layer}, beyond every control."
-    yield f"Verdict: {verdict}"
-
-
-def _against_words(probe: ClassProbe) -> Iterator[str]:
     from lazarus_probe.statistics.intervals import shown
 
-    found, margin = probe.measurement, claim_of(probe).margin
-    controls = {each.name: each for each in found.controls}
-    for name, what in (
+    controls = {each.name: each for each in probe.measurement.controls}
+    for name, model in (
         ("bag_of_tokens", "a bag of tokens, which needs no model"),
         ("untrained", "an untrained model of this shape"),
         ("new_blocks", "a model with these embeddings and new blocks"),
         ("permuted_blocks", "a model with these embeddings and permuted blocks"),
     ):
-        if controls[name].low < margin:
-            yield f"Not shown to be beyond {what}: {shown(controls[name].score)}."
+        if controls[name].low < claim_of(probe).margin:
+            yield f"Not shown to be beyond {model}: {shown(controls[name].score)}."
+    if verdict.outcome == "supported":
+        yield f"The classes are linearly readable at L{probe.best_layer}, beyond every control."
+    yield f"Verdict: {verdict}"
 
 
-def prediction_lines(probe: ClassProbe) -> Iterator[str]:
+def _prediction_lines(probe: ClassProbe) -> Iterator[str]:
     """The class of each test prompt, with its probability."""
-    if not probe.predictions:
-        return
     yield f"Test prompts, by the probe of L{probe.best_layer} on all prompts:"
     for each in probe.predictions:
         others = ", ".join(f"{label} {value:.3f}" for label, value in each.probabilities.items())
         seen = "  (one that it was fitted on)" if each.seen else ""
         yield f"  {each.prompt!r:<22} -> {each.predicted}  ({others}){seen}"
-
-
-def class_lines(classes: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """How many prompts each class has."""
-    for label, prompts in classes.items():
-        yield f"  {label}: {len(prompts)} prompts"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -10,21 +10,13 @@ from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Se
 from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_prompts
 from lazarus_probe.cli.probing.class_reading import (
-    class_lines,
     class_prompts,
     classes_and_groups,
-    control_lines,
-    layer_lines,
+    data_of,
     layers_asked,
-    prediction_lines,
-    verdict_lines,
+    text_of,
     verdict_of,
-    with_verdict,
 )
-
-if TYPE_CHECKING:
-    from lazarus_probe.claims.verdict import Verdict
-    from lazarus_probe.introspection.probing.class_probe import ClassProbe
 
 
 def classifier(
@@ -61,53 +53,39 @@ def classifier(
     Without --groups, the "category" fields of files are the groups.
     """
     check_output(output)
-    given, units = classes_and_groups(_classes(classes), groups)
+    prompts, units = classes_and_groups(_classes(classes), groups)
     tests = [] if test is None else parse_prompts(test, "--test")
-    asked, _ = layers_asked(model, layers, None)
+    numbers, _ = layers_asked(model, layers, None)
     from lazarus_probe.introspection.probing.class_probe import class_probe
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
-    found = class_probe(subject, given, layers=asked, groups=units, tests=tests, seed=seed)
-    verdict = verdict_of(found)
-    data = with_verdict(found.as_data(), found, verdict) | {"about": about(subject, seed)}
-    deliver(data, _text(found, verdict), as_json=as_json, output=output)
+    probe = class_probe(subject, prompts, layers=numbers, groups=units, tests=tests, seed=seed)
+    verdict = verdict_of(probe)
+    heading = [
+        title("CLASSIFIER PROBE"),
+        f"Model: {probe.model}",
+        f"Layers: {probe.num_layers}",
+        f"Classes: {', '.join(probe.classes)}",
+    ]
+    best = [f"Best layer: L{probe.best_layer} ({probe.best.accuracy:.1%})"]
+    data = data_of(probe, verdict) | {"about": about(subject, seed)}
+    deliver(data, text_of(probe, verdict, heading, best), as_json=as_json, output=output)
 
 
-def _classes(given: list[str]) -> dict[str, tuple[list[str], list[str] | None]]:
+def _classes(options: list[str]) -> dict[str, tuple[list[str], list[str] | None]]:
     """The prompts of each label.
 
     Raises:
         OSError: a file cannot be read.
         ValueError: no label, one given twice, or no prompts.
     """
-    found: dict[str, tuple[list[str], list[str] | None]] = {}
-    for text in given:
+    classes: dict[str, tuple[list[str], list[str] | None]] = {}
+    for text in options:
         label, colon, prompts = text.partition(":")
         if not colon or not label.strip():
             raise ValueError(f"--classes {text!r} has no label; write it as in 'add:1 + 2 = |3 + 4 = '")
-        if label in found:
+        if label in classes:
             raise ValueError(f"--classes gives the label {label!r} twice; put all its prompts into one")
-        found[label] = class_prompts(prompts, f"--classes {label}")
-    return found
-
-
-def _text(found: ClassProbe, verdict: Verdict) -> str:
-    return "\n".join(
-        [
-            title("CLASSIFIER PROBE"),
-            f"Model: {found.model}",
-            f"Layers: {found.num_layers}",
-            f"Classes: {', '.join(found.classes)}",
-            *class_lines(found.classes),
-            "",
-            *layer_lines(found),
-            f"Best layer: L{found.best_layer} ({found.best.accuracy:.1%})",
-            "",
-            *control_lines(found),
-            "",
-            *prediction_lines(found),
-            *([""] if found.predictions else []),
-            *verdict_lines(found, verdict),
-        ]
-    )
+        classes[label] = class_prompts(prompts, f"--classes {label}")
+    return classes

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,9 +16,6 @@ from lazarus_probe.cli.probing.neuron_text import claim_of, text_of, verdict_of
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.directions.direction_file import Direction
-    from lazarus_probe.introspection.probing.neuron_map import NeuronMap, SiteKind
-    from lazarus_probe.introspection.probing.separating_neurons import Separation
-    from lazarus_probe.subject.subject import Subject
 
 TOP = 10
 
@@ -87,85 +84,62 @@ def neurons(
     """
     check_output(output)
     texts = parse_prompts(prompts)
-    asked = _asked(
-        texts,
-        _indices(neurons),
-        neuron_names,
-        from_direction,
-        auto_discover,
-        top_k,
-        _labels(labels, groups, texts),
-    )
-    push = _push(steer, strength)
-    asked = asked if push is None else replace(asked, push=push)
-    places = _layers(model, layer, layers, asked.direction)
-    if asked.push is not None:
-        from lazarus_probe.introspection.probing.neuron_map import check_push
-
-        direction, _ = asked.push
-        check_push(direction, places, site.value, len(direction.vector))
-    from lazarus_probe.subject.subject import Subject
-
-    subject = Subject.load(model, adapter)
-    found = _read(subject, asked, places, site.value, seed)
-    from lazarus_probe.claims.judging import verdict_data
-
-    verdict = verdict_of(found)
-    data = found.as_data() | {
-        "verdict": None if verdict is None else verdict_data(claim_of(found.labels or ()), verdict),
-        "about": about(subject, seed),
-    }
-    deliver(data, text_of(found, verdict), as_json=as_json, output=output)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the command line asks for, as far as no model is needed to know it."""
-
-    prompts: list[str]
-    neurons: list[int] | None
-    names: list[str] | None
-    direction: Direction | None
-    discover: bool
-    top: int
-    labels: list[str] | None
-    groups: list[str] | None
-    push: tuple[Direction, float] | None = None
-
-
-def _asked(
-    prompts: list[str],
-    chosen: list[int] | None,
-    neuron_names: str | None,
-    from_direction: Path | None,
-    discover: bool,
-    top_k: int | None,
-    labels_and_groups: tuple[list[str] | None, list[str] | None],
-) -> Asked:
-    from lazarus_probe.introspection.directions.direction_file import read_direction
-
-    labels, groups = labels_and_groups
-    if chosen is None and from_direction is None and not discover:
+    chosen = None if neurons is None else _indices(neurons)
+    label_of_prompt, group_of_prompt = _labels(labels, groups, texts)
+    if chosen is None and from_direction is None and not auto_discover:
         raise ValueError("no neurons to look at: give --neurons, --from-direction or --auto-discover")
-    if discover and chosen is not None:
+    if auto_discover and chosen is not None:
         raise ValueError("--auto-discover searches all neurons: drop it or --neurons")
-    if discover and labels is None:
+    if auto_discover and labels is None:
         raise ValueError("--auto-discover needs --labels, one per prompt, as in 'a|a|b|b'")
     if chosen is not None and top_k is not None:
         raise ValueError("--top-k applies to --from-direction or --auto-discover: drop it or --neurons")
-    names = _names(neuron_names, chosen)
-    direction = None if from_direction is None else read_direction(from_direction)
-    return Asked(prompts, chosen, names, direction, discover, top_k or TOP, labels, groups)
+    names = None if neuron_names is None else _names(neuron_names, chosen)
+    from lazarus_probe.introspection.directions.direction_file import read_direction
+
+    direction, push = (
+        None if from_direction is None else read_direction(from_direction),
+        _push(steer, strength),
+    )
+    numbers = _layers(model, layer, layers, direction)
+    from lazarus_probe.introspection.probing.neuron_map import check_push, neuron_map
+
+    if push is not None:
+        check_push(push[0], numbers, site.value, len(push[0].vector))
+    from lazarus_probe.subject.subject import Subject
+
+    subject = Subject.load(model, adapter)
+    result = neuron_map(
+        subject,
+        texts,
+        numbers,
+        site.value,
+        neurons=chosen,
+        names=names,
+        direction=direction,
+        discover=auto_discover,
+        top=top_k or TOP,
+        labels=label_of_prompt,
+        groups=group_of_prompt,
+        push=push,
+        seed=seed,
+    )
+    from lazarus_probe.claims.judging import verdict_data
+
+    verdict = verdict_of(result)
+    data = result.as_data() | {
+        "verdict": None if verdict is None else verdict_data(claim_of(result.labels or ()), verdict),
+        "about": about(subject, seed),
+    }
+    deliver(data, text_of(result, verdict), as_json=as_json, output=output)
 
 
-def _names(text: str | None, chosen: list[int] | None) -> list[str] | None:
+def _names(text: str, chosen: list[int] | None) -> list[str]:
     """The names of `--neuron-names`.
 
     Raises:
         ValueError: no neurons to name, or another number of them.
     """
-    if text is None:
-        return None
     names = parse_prompts(text, "--neuron-names")
     if chosen is None:
         raise ValueError("--neuron-names names the neurons of --neurons: give those as well")
@@ -179,10 +153,10 @@ def _names(text: str | None, chosen: list[int] | None) -> list[str] | None:
 def _labels(
     labels: str | None, groups: str | None, prompts: list[str]
 ) -> tuple[list[str] | None, list[str] | None]:
-    """The labels and the groups, one of each a prompt.
+    """The labels and the groups, one of each per prompt.
 
     Raises:
-        ValueError: groups without labels, or what tells nothing apart.
+        ValueError: groups without labels, or labels or groups that are all the same.
     """
     from lazarus_probe.introspection.probing.separating_neurons import check_labels
 
@@ -191,9 +165,9 @@ def _labels(
             raise ValueError("--groups applies to --labels: give those as well")
         return None, None
     units = None if groups is None else parse_prompts(groups, "--groups")
-    given = parse_prompts(labels, "--labels")
-    check_labels(prompts, given, units)
-    return given, units
+    names = parse_prompts(labels, "--labels")
+    check_labels(prompts, names, units)
+    return names, units
 
 
 def _push(steer: str | None, strength: float | None) -> tuple[Direction, float] | None:
@@ -209,15 +183,13 @@ def _push(steer: str | None, strength: float | None) -> tuple[Direction, float] 
     return read_direction(path), next((c for c in (coefficient, strength) if c is not None), 1.0)
 
 
-def _indices(text: str | None) -> list[int] | None:
+def _indices(text: str) -> list[int]:
     """The neurons of `3,17,100-110`, in the order given.
 
     Raises:
         ValueError: not of that form, or one given twice.
     """
-    if text is None:
-        return None
-    found: list[int] = []
+    numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         ends = (first, last if dash else first)
@@ -227,13 +199,11 @@ def _indices(text: str | None) -> list[int] | None:
             raise ValueError(
                 f"--neurons {text}: {part.strip()!r} is not a neuron or range; write them as in 3,17,100-110"
             )
-        found += range(int(ends[0]), int(ends[1]) + 1)
-    twice = (
-        next((neuron for neuron in found if found.count(neuron) > 1), None) if len(found) < 10_000 else None
-    )
-    if twice is not None:
+        numbers += range(int(ends[0]), int(ends[1]) + 1)
+    if len(set(numbers)) < len(numbers):
+        twice = Counter(numbers).most_common(1)[0][0]
         raise ValueError(f"--neurons {text}: neuron {twice} is given twice")
-    return found
+    return numbers
 
 
 def _layers(model: str, layer: int | None, layers: str | None, direction: Direction | None) -> list[int]:
@@ -254,76 +224,3 @@ def _layers(model: str, layer: int | None, layers: str | None, direction: Direct
     if layer is not None:
         return [layer_of(layer, count)]
     return [layer_of(direction.layer, count, "--from-direction has layer")] if direction else []
-
-
-def _read(subject: Subject, asked: Asked, layers: list[int], site: SiteKind, seed: int) -> NeuronMap:
-    from lazarus_probe.hooks.store import ActivationStore
-    from lazarus_probe.introspection.probing.neuron_map import NeuronMap, read_neurons
-
-    store = ActivationStore()
-    plain = read_neurons(subject, asked.prompts, layers, site, store)
-    whole = (
-        plain if asked.push is None else read_neurons(subject, asked.prompts, layers, site, store, asked.push)
-    )
-    _check_width(asked, min(each.shape[1] for each in whole.values()))
-    separation = _separation(subject, asked, whole, site, seed)
-    chosen = _chosen(asked, separation)
-    weights = {} if asked.direction is None else {n: float(asked.direction.vector[n]) for n in chosen}
-    return NeuronMap(
-        model=subject.name,
-        site=site,
-        neurons=chosen,
-        names=asked.names or [f"N{neuron}" for neuron in chosen],
-        prompts=asked.prompts,
-        labels=asked.labels,
-        activations={layer: each[:, chosen] for layer, each in whole.items()},
-        weights=weights,
-        discovered=asked.discover,
-        separation=separation,
-        unsteered=None if asked.push is None else {layer: each[:, chosen] for layer, each in plain.items()},
-        push=None
-        if asked.push is None
-        else {
-            "direction": asked.push[0].name,
-            "layer": asked.push[0].layer,
-            "coefficient": asked.push[1],
-        },
-    )
-
-
-def _check_width(asked: Asked, width: int) -> None:
-    high = max(asked.neurons or [0])
-    if high >= width:
-        raise ValueError(f"--neurons: there is no neuron {high}; there are 0 to {width - 1} here")
-    if asked.direction is not None and len(asked.direction.vector) != width:
-        raise ValueError(
-            f"--from-direction {asked.direction.name!r} has dimension {len(asked.direction.vector)}, "
-            f"and there are {width} neurons here; give a direction of this model and site"
-        )
-
-
-def _separation(
-    subject: Subject, asked: Asked, whole: dict[int, Any], site: SiteKind, seed: int
-) -> Separation | None:
-    if asked.labels is None:
-        return None
-    from lazarus_probe.introspection.probing.neuron_map import read_neurons
-    from lazarus_probe.introspection.probing.separating_neurons import separating
-    from lazarus_probe.subject.control_models import built, control_models, faced
-
-    theirs = {
-        kind: [read_neurons(built(model), asked.prompts, list(whole), site) for model in models]
-        for kind, models in faced(subject, control_models(subject)).items()
-    }
-    only = None if asked.discover else _chosen(asked, None)
-    return separating(subject, asked.prompts, asked.labels, whole, theirs, seed, only, asked.groups)
-
-
-def _chosen(asked: Asked, separation: Separation | None) -> list[int]:
-    from lazarus_probe.introspection.probing.neuron_map import top_weights
-
-    if asked.discover and separation is not None:
-        return separation.top(asked.top)
-    if asked.neurons is not None:
-        return asked.neurons
-    return [] if asked.direction is None else top_weights(asked.direction, asked.top)

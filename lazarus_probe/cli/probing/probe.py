@@ -12,20 +12,15 @@ from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Seed
 from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_prompts
 from lazarus_probe.cli.probing.class_reading import (
-    class_lines,
     class_prompts,
     classes_and_groups,
-    control_lines,
-    layer_lines,
+    data_of,
     layers_asked,
-    prediction_lines,
-    verdict_lines,
+    text_of,
     verdict_of,
-    with_verdict,
 )
 
 if TYPE_CHECKING:
-    from lazarus_probe.claims.verdict import Verdict
     from lazarus_probe.introspection.directions.class_direction import ClassDirection
     from lazarus_probe.introspection.directions.class_direction import Method as DirectionMethod
     from lazarus_probe.introspection.directions.direction_file import Direction
@@ -89,37 +84,39 @@ def probe(
     files are the groups.
     """
     check_output(output)
-    _check_direction(save_direction)
+    check_output(save_direction, "--save-direction")
+    if save_direction is not None and save_direction.suffix not in (".npz", ".json"):
+        raise ValueError(f"--save-direction {save_direction}: give a name that ends in .npz or .json")
     if label_a == label_b:
         raise ValueError(f"--label-a and --label-b are both {label_a!r}; give two names")
-    given, units = classes_and_groups(
+    classes, units = classes_and_groups(
         {label_a: class_prompts(class_a, "--class-a"), label_b: class_prompts(class_b, "--class-b")}, groups
     )
     tests = [] if test is None else parse_prompts(test, "--test")
-    places, at = layers_asked(model, layers, layer)
+    numbers, selected = layers_asked(model, layers, layer)
     from lazarus_probe.introspection.directions.class_direction import class_direction
     from lazarus_probe.introspection.probing.class_probe import class_probe
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
-    found = class_probe(subject, given, layers=places, layer=at, groups=units, tests=tests, seed=seed)
-    verdict, labelled = verdict_of(found), found.labelled
-    along = class_direction(found.features, labelled.labels == label_a, labelled.groups, method.engine, seed)
+    probed = class_probe(
+        subject, classes, layers=numbers, layer=selected, groups=units, tests=tests, seed=seed
+    )
+    verdict, dataset = verdict_of(probed), probed.labelled
+    along = class_direction(probed.features, dataset.labels == label_a, dataset.groups, method.engine, seed)
     if save_direction is not None:
         from lazarus_probe.introspection.directions.direction_file import write_direction
 
-        write_direction(save_direction, _saved(found, along, subject))
-    data = with_verdict(_data(found, along), found, verdict) | {"about": about(subject, seed)}
-    deliver(data, _text(found, along, verdict, save_direction), as_json=as_json, output=output)
+        write_direction(save_direction, _saved(probed, along, subject))
+    heading = [title(f"LINEAR PROBE: {' vs '.join(probed.classes)}"), f"Model: {probed.model}"]
+    direction = _direction_lines(probed, along)
+    direction += [] if save_direction is None else [f"Direction saved to: {save_direction}"]
+    data = _data(data_of(probed, verdict), probed, along) | {"about": about(subject, seed)}
+    text = text_of(probed, verdict, heading, direction=direction)
+    deliver(data, text, as_json=as_json, output=output)
 
 
-def _check_direction(path: Path | None) -> None:
-    check_output(path, "--save-direction")
-    if path is not None and path.suffix not in (".npz", ".json"):
-        raise ValueError(f"--save-direction {path}: give a name that ends in .npz or .json")
-
-
-def _saved(found: ClassProbe, along: ClassDirection, subject: Subject) -> Direction:
+def _saved(probed: ClassProbe, along: ClassDirection, subject: Subject) -> Direction:
     """The direction with the published keys, and what it is worth."""
     import numpy as np
 
@@ -127,17 +124,17 @@ def _saved(found: ClassProbe, along: ClassDirection, subject: Subject) -> Direct
 
     if len(along.vector) != subject.anatomy.hidden_size:
         raise ValueError(
-            f"{found.model} has {len(along.vector)} numbers in its residual streams and a width of "
+            f"{probed.model} has {len(along.vector)} numbers in its residual streams and a width of "
             f"{subject.anatomy.hidden_size}; a direction can be saved of a model with one stream"
         )
-    label_a, label_b = found.classes
+    label_a, label_b = probed.classes
     return Direction(
         along.vector.astype(np.float32),
-        found.best_layer,
+        probed.best_layer,
         f"{label_a} - {label_b}",
         label_a,
         label_b,
-        found.model,
+        probed.model,
         along.method,
         along.accuracy,
         along.separation,
@@ -145,24 +142,24 @@ def _saved(found: ClassProbe, along: ClassDirection, subject: Subject) -> Direct
             "class_a_mean_projection": along.class_a_mean_projection,
             "class_b_mean_projection": along.class_b_mean_projection,
             "norm": along.norm,
-            "n": found.measurement.n,
+            "n": probed.measurement.n,
             "accuracy_low": along.interval.low,
             "accuracy_high": along.interval.high,
-            "seed": found.seed,
+            "seed": probed.seed,
             "fingerprint": subject.fingerprint,
         },
     )
 
 
-def _data(found: ClassProbe, along: ClassDirection) -> dict[str, Any]:
-    """The published keys, then those of the probe and of the direction."""
-    data, (label_a, label_b) = found.as_data(), found.classes
+def _data(data: dict[str, Any], probed: ClassProbe, along: ClassDirection) -> dict[str, Any]:
+    """The published keys, then those of the direction and the rest of the probe's data."""
+    label_a, label_b = probed.classes
     return {
         "model_id": data.pop("model"),
         "class_a_label": label_a,
         "class_b_label": label_b,
-        "num_class_a": len(found.classes[label_a]),
-        "num_class_b": len(found.classes[label_b]),
+        "num_class_a": len(probed.classes[label_a]),
+        "num_class_b": len(probed.classes[label_b]),
         "best_layer": data.pop("best_layer"),
         "best_accuracy": data.pop("best_accuracy"),
         "layer_results": data.pop("layer_results"),
@@ -178,36 +175,15 @@ def _data(found: ClassProbe, along: ClassDirection) -> dict[str, Any]:
     }
 
 
-def _text(found: ClassProbe, along: ClassDirection, verdict: Verdict, saved: Path | None) -> str:
-    return "\n".join(
-        [
-            title(f"LINEAR PROBE: {' vs '.join(found.classes)}"),
-            f"Model: {found.model}",
-            *class_lines(found.classes),
-            "",
-            *layer_lines(found),
-            "",
-            *control_lines(found),
-            "",
-            *_direction_lines(found, along),
-            *([] if saved is None else [f"Direction saved to: {saved}"]),
-            "",
-            *prediction_lines(found),
-            *([""] if found.predictions else []),
-            *verdict_lines(found, verdict),
-        ]
-    )
-
-
-def _direction_lines(found: ClassProbe, along: ClassDirection) -> list[str]:
+def _direction_lines(probed: ClassProbe, along: ClassDirection) -> list[str]:
     from lazarus_probe.statistics.intervals import estimate
 
-    label_a, label_b = found.classes
+    label_a, label_b = probed.classes
     accuracy = estimate(along.accuracy, along.interval.low, along.interval.high)
     apart = "not defined" if along.separation is None else f"{along.separation:.2f} sd"
     neurons = ", ".join(f"{neuron} ({weight:+.3f})" for neuron, weight in along.top_neurons())
     return [
-        f"Direction at L{found.best_layer} ({along.method}), from {label_b} to {label_a}:",
+        f"Direction at L{probed.best_layer} ({along.method}), from {label_b} to {label_a}:",
         f"  Norm: {along.norm:.4f}",
         f"  Held-out accuracy: {accuracy}; held-out separation: {apart}",
         f"  Mean projection: {label_a} {along.class_a_mean_projection:+.3f}, "

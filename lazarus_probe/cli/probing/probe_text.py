@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lazarus_probe.statistics.measurement import Control, Measurement
 
 WORDS = {
-    "majority": "the commonest answer",
+    "majority": "the majority class",
     "mean": "the mean answer",
     "bag_of_tokens": "a bag of tokens",
     "untrained": "an untrained model",

@@ -12,8 +12,8 @@ import typer
 from lazarus_probe.cli.options import AsJson, Model
 from lazarus_probe.cli.output import show_json, text_aside
 from lazarus_probe.cli.parsing import check_folder, parse_layers
-from lazarus_probe.cli.probing.class_tables import held_out_tables, published_table
 from lazarus_probe.cli.progress import losses_shown
+from lazarus_probe.cli.training.class_tables import held_out_tables, published_table
 from lazarus_probe.training.dual_reward_config import DEPTH, LORA_SCALE, DualReward
 
 if TYPE_CHECKING:

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks.sites import Site, resid_post
+from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.probing.inputs import ProbeDataset, read, words
-from lazarus_probe.introspection.probing.layer_scan import KIND, LayerScore, Scan
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, layer_inputs
+from lazarus_probe.introspection.probing.layer_scan import Scan, best_layer
+from lazarus_probe.introspection.probing.leaks import words
+from lazarus_probe.statistics import grouped_folds
 from lazarus_probe.statistics.folds import encode
 from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.probes.held_out import interval_of, mean_of
 from lazarus_probe.statistics.probes.linear import in_span, standardise
 from lazarus_probe.statistics.probes.logistic import fit_logistic
 from lazarus_probe.statistics.probes.out_of_fold import USUAL_STRENGTH
@@ -37,7 +40,7 @@ class Prediction:
     """What the probe of the best layer, fitted on all prompts, says of another.
 
     Attributes:
-        prompt: as it was asked.
+        prompt: its text.
         probabilities: by class.
         seen: whether the probe was fitted on this very prompt.
     """
@@ -50,6 +53,34 @@ class Prediction:
     def predicted(self) -> str:
         """The likeliest class."""
         return max(self.probabilities, key=lambda label: self.probabilities[label])
+
+
+@dataclass(frozen=True)
+class LayerScore:
+    """The probe at one layer.
+
+    Attributes:
+        layer: -1 is the token embedding.
+        accuracy: on held-out groups.
+        std: of the folds' accuracies.
+        low: lower end of the accuracy's interval.
+        high: upper end.
+        untrained: the mean accuracy in untrained models.
+        p: under shuffled labels, corrected for all layers searched; None where it is not searched.
+    """
+
+    layer: int
+    accuracy: float
+    std: float
+    low: float
+    high: float
+    untrained: float
+    p: float | None
+
+    @property
+    def name(self) -> str:
+        """As it is called in tables."""
+        return "embed" if self.layer == EMBED else f"L{self.layer}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,9 +197,9 @@ def labelled_classes(
     units = alike if groups is None else list(groups)
     for name, of_each in (("class", labels), ("group", units)):
         first: dict[str, str] = {}
-        for prompt, one in zip(prompts, of_each, strict=True):
-            if first.setdefault(prompt, one) != one:
-                raise ValueError(f"prompt {prompt!r} is in {name} {first[prompt]!r} and {one!r}; give one")
+        for prompt, value in zip(prompts, of_each, strict=True):
+            if first.setdefault(prompt, value) != value:
+                raise ValueError(f"prompt {prompt!r} is in {name} {first[prompt]!r} and {value!r}; give one")
     for label in classes:
         count = len({unit for unit, of in zip(units, labels, strict=True) if of == label})
         if count < 2:
@@ -224,27 +255,44 @@ def class_probe(
     wanted = sorted(
         {*(range(subject.num_layers) if layers is None else layers), *([] if layer is None else [layer])}
     )
-    sites = [Site("embed"), *map(resid_post, wanted)]
-    found = read(subject, control_models(subject), labelled, sites, KIND, store)
-    places = dict(zip([EMBED, *wanted], found.values(), strict=True))
+    inputs = layer_inputs(
+        subject, control_models(subject), labelled, [EMBED, *wanted], "classification", store
+    )
+    scan, searched = Scan(inputs, seed=seed), wanted if layer is None else [layer]
     with one_thread():
-        scan = Scan.of(places, [layer] if layer is not None else wanted, seed)
-        best, chosen, measurement = scan.measured()
-    features = places[best].features
-    asked = store.get(subject, tests, [resid_post(best)])[resid_post(best)] if len(tests) else features[:0]
+        best, chosen, measurement = best_layer(scan, searched)
+        p = scan.p(searched)
+        scores = [_layer_score(scan, layer, p.get(layer)) for layer in inputs]
+    features, site = inputs[best].features, resid_post(best)
+    unseen = store.get(subject, tests, [site])[site] if len(tests) else features[:0]
     return ClassProbe(
         model=subject.name,
         num_layers=subject.num_layers,
         classes={label: tuple(prompts) for label, prompts in classes.items()},
-        scores=[scan.score_of(place) for place in places],
+        scores=scores,
         best_layer=best,
         chosen=chosen,
         measurement=measurement,
-        predictions=_predictions(features, labelled, asked.reshape(-1, features.shape[1]), tests),
+        predictions=_predictions(features, labelled, unseen.reshape(-1, features.shape[1]), tests),
         independent=groups is None,
         features=features,
         labelled=labelled,
         seed=seed,
+    )
+
+
+def _layer_score(scan: Scan, layer: int, p: float | None) -> LayerScore:
+    score, dataset = scan.scores[layer], scan.dataset
+    interval = interval_of(score, dataset.units, scan.kind, scan.seed)
+    folds = grouped_folds(dataset.labels, dataset.groups, seed=scan.seed)
+    return LayerScore(
+        layer=layer,
+        accuracy=score.score,
+        std=float(np.std([score.take(test).score for _, test in folds])),
+        low=interval.low,
+        high=interval.high,
+        untrained=mean_of(scan.models(layer)["untrained"]).score,
+        p=p,
     )
 
 
@@ -258,13 +306,13 @@ def probabilities(features: NDArray[Any], labels: NDArray[Any], unseen: NDArray[
 
 
 def _predictions(
-    features: NDArray[Any], labelled: ProbeDataset, asked: NDArray[Any], tests: Sequence[str]
+    features: NDArray[Any], labelled: ProbeDataset, unseen: NDArray[Any], tests: Sequence[str]
 ) -> list[Prediction]:
     if not len(tests):
         return []
-    names, known = encode(labelled.labels)[0].tolist(), set(labelled.prompts)
-    given = probabilities(features, labelled.labels, asked).tolist()
+    names, fitted_on = encode(labelled.labels)[0].tolist(), set(labelled.prompts)
+    rows = probabilities(features, labelled.labels, unseen).tolist()
     return [
-        Prediction(prompt, dict(zip(names, row, strict=True)), prompt in known)
-        for prompt, row in zip(tests, given, strict=True)
+        Prediction(prompt, dict(zip(names, row, strict=True)), prompt in fitted_on)
+        for prompt, row in zip(tests, rows, strict=True)
     ]

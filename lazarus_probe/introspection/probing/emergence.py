@@ -1,35 +1,25 @@
 """From which layer on is something readable, and not before?
 
-Looked for on one half of the prompts and confirmed on the other, for the best of many layers looks better than it is.
-Over the layers searched, chance is that of the best of them (max statistic, Westfall & Young 1993). The layer's probe
-has the controls of `probe`, and one more: the best of the layers before it.
+The layer is searched for on one half of the prompts and confirmed on the other, for the best of many layers looks
+better than it is. Its probe has the controls of `probe`, and one more: the best of the layers before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lazarus_probe.hooks.sites import Site, resid_post
+from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.probing.inputs import ProbeDataset, Readings, read
-from lazarus_probe.introspection.probing.probe import measure, model_scores, rivals
-from lazarus_probe.statistics import Kind, PermutationTest, halves, max_statistic_p
-from lazarus_probe.statistics.bounded import Units
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, layer_inputs
+from lazarus_probe.introspection.probing.layer_scan import Scan
+from lazarus_probe.statistics import Kind, halves
 from lazarus_probe.statistics.measurement import Curve, Measurement
 from lazarus_probe.statistics.model_spread import model_spread
-from lazarus_probe.statistics.probes.held_out import (
-    LEVEL,
-    HeldOut,
-    gain_over,
-    held_out,
-    interval_of,
-    mean_of,
-    null_of,
-)
+from lazarus_probe.statistics.probes.held_out import HeldOut, gain_over, interval_of, mean_of
 from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.relative_depth import EMBED
 
@@ -51,38 +41,6 @@ class Declared:
     threshold: float
     margin: float
     alpha: float
-
-
-@dataclass(frozen=True)
-class Scan:
-    """Probes at every place, the embedding as layer -1, on some of the prompts.
-
-    Attributes:
-        scores: by layer.
-        controls: by layer, the controls that are neither of the layers before nor of other models.
-        nulls: by layer, the probe that shuffled labels are compared with.
-        models: for a layer, by kind, each control model; fitted when it is called.
-    """
-
-    scores: Mapping[int, HeldOut]
-    controls: Mapping[int, Mapping[str, HeldOut]]
-    nulls: Mapping[int, PermutationTest]
-    models: Callable[[int], Mapping[str, Sequence[HeldOut]]] = lambda _: {}
-
-    @property
-    def layers(self) -> list[int]:
-        """Without the embedding."""
-        return [layer for layer in self.scores if layer != EMBED]
-
-    def before(self, layer: int) -> int:
-        """The place with the best score below a layer."""
-        return max(range(EMBED, layer), key=lambda place: self.scores[place].score)
-
-    def p(self) -> dict[int, float]:
-        """By layer, corrected for having looked at all."""
-        tests = [self.nulls[layer] for layer in self.layers]
-        values = max_statistic_p([t.observed for t in tests], np.stack([t.null for t in tests], axis=1))
-        return dict(zip(self.layers, values.tolist(), strict=True))
 
 
 def emergence(
@@ -146,35 +104,31 @@ def emergence(
     if layer is not None and not 0 <= layer < layers:
         raise ValueError(f"layer {layer} does not exist: the model has layers 0 to {layers - 1}")
     store = ActivationStore() if store is None else store
-    sites = [Site("embed"), *(resid_post(each) for each in range(layers))]
-    by_site = read(subject, untrained, labelled, sites, kind, store)
-    places = {place: by_site[site] for place, site in enumerate(sites, EMBED)}
+    scan = Scan(layer_inputs(subject, untrained, labelled, range(EMBED, layers), kind, store), kind, seed)
     with one_thread():
         if layer is not None:
-            scan = _scan(places, kind, seed)
-            return _measured(places, scan, layer, _at(layer, layers), kind, seed)
+            return _measured(scan, layer, _at(layer, layers))
         first, second = halves(labelled.labels, labelled.groups, labelled.kept_whole, seed, kind)
-        search = _scan({place: each.take(first) for place, each in places.items()}, kind, seed)
-        found = find(search, declared)
-        layer = _likeliest(search, declared) if found is None else found
-        rest = {place: each.take(second) for place, each in places.items()}
-        details = _at(layer, layers) | _searched(search, found is not None, len(first))
-        measured = _measured(rest, _scan(rest, kind, seed), layer, details, kind, seed)
-    return measured if found is not None else replace(measured, p=1.0)
+        search, rest = scan.take(first), scan.take(second)
+        layer = find(search, declared)
+        reported = _likeliest(search, declared) if layer is None else layer
+        details = _at(reported, layers) | _searched(search, layer is not None, len(first))
+        measured = _measured(rest, reported, details)
+    return replace(measured, p=1.0) if layer is None else measured
 
 
 def find(scan: Scan, declared: Declared) -> int | None:
     """The first layer with all that is declared, if there is one."""
     p = scan.p()
 
-    def beyond(layer: int, others: Iterable[HeldOut]) -> bool:
-        return all(scan.scores[layer].score - other.score >= declared.margin for other in others)
+    def beyond(layer: int, controls: Iterable[HeldOut]) -> bool:
+        return all(scan.scores[layer].score - control.score >= declared.margin for control in controls)
 
     for layer in scan.layers:
         if (
             scan.scores[layer].score >= declared.threshold
             and p[layer] <= declared.alpha
-            and beyond(layer, [*scan.controls[layer].values(), scan.scores[scan.before(layer)]])
+            and beyond(layer, [*scan.controls(layer).values(), scan.scores[scan.before(layer)]])
             and beyond(layer, map(mean_of, scan.models(layer).values()))
         ):
             return layer
@@ -188,26 +142,18 @@ def _likeliest(scan: Scan, declared: Declared) -> int:
     return past[0] if past else max(scores, key=lambda layer: scores[layer])
 
 
-def _scan(places: Mapping[int, Readings], kind: Kind, seed: int) -> Scan:
-    problems = {place: each.problem(each.features, kind, seed) for place, each in places.items()}
-    return Scan(
-        {place: held_out(problem) for place, problem in problems.items()},
-        {place: rivals(each, kind, seed) for place, each in places.items()},
-        {place: null_of(problem) for place, problem in problems.items()},
-        lambda place: model_scores(places[place], kind, seed),
+def _measured(scan: Scan, layer: int, details: Mapping[str, Any]) -> Measurement:
+    before = scan.before(layer)
+    measured = scan.measurement(layer, details)
+    gain = gain_over(
+        "layer_before", scan.scores[layer], scan.scores[before], scan.dataset.units, scan.kind, scan.seed
     )
-
-
-def _measured(
-    places: Mapping[int, Readings], scan: Scan, layer: int, details: Mapping[str, Any], kind: Kind, seed: int
-) -> Measurement:
-    readings, before = places[layer], scan.before(layer)
-    units = readings.labelled.units
-    found = measure(readings, kind, seed, details)
-    gain = gain_over("layer_before", scan.scores[layer], scan.scores[before], units, kind, seed)
-    about = {**found.details, "layer_before": before, "p_by_layer": list(scan.p().values())}
-    curves = _curves(scan, units, kind, seed)
-    return replace(found, controls=(*found.controls, gain), details=about, curves=curves)
+    return replace(
+        measured,
+        controls=(*measured.controls, gain),
+        details={**measured.details, "layer_before": before, "p_by_layer": list(scan.p().values())},
+        curves=_curves(scan),
+    )
 
 
 def _at(layer: int, layers: int) -> dict[str, Any]:
@@ -223,27 +169,28 @@ def _searched(search: Scan, found: bool, n: int) -> dict[str, Any]:
     }
 
 
-def _curves(scan: Scan, units: Units, kind: Kind, seed: int) -> tuple[Curve, ...]:
+def _curves(scan: Scan) -> tuple[Curve, ...]:
     """The score and each control by layer; the band of shuffled labels is that of the null itself."""
+    controls = {layer: scan.controls(layer) for layer in scan.inputs}
     lines = {"score": scan.scores} | {
-        name: {place: each[name] for place, each in scan.controls.items() if name in each}
-        for name in scan.controls[scan.layers[-1]]
+        name: {layer: each[name] for layer, each in controls.items() if name in each}
+        for name in controls[scan.layers[-1]]
     }
-    drawn = [_curve(name, line, units, kind, seed) for name, line in lines.items()]
-    drawn += _model_curves({place: scan.models(place) for place in scan.scores})
-    ends = [np.quantile(test.null, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) for test in scan.nulls.values()]
+    drawn = [_curve(name, line, scan) for name, line in lines.items()]
+    drawn += _model_curves({layer: scan.models(layer) for layer in scan.inputs})
+    tests = {layer: scan.null(layer) for layer in scan.inputs}
     chance = Curve(
         "shuffled_labels",
-        tuple(map(float, scan.nulls)),
-        tuple(float(test.null.mean()) for test in scan.nulls.values()),
-        tuple(float(low) for low, _ in ends),
-        tuple(float(high) for _, high in ends),
+        tuple(map(float, tests)),
+        tuple(float(test.null.mean()) for test in tests.values()),
+        tuple(test.interval[0] for test in tests.values()),
+        tuple(test.interval[1] for test in tests.values()),
     )
     return (*drawn, chance)
 
 
-def _curve(name: str, line: Mapping[int, HeldOut], units: Units, kind: Kind, seed: int) -> Curve:
-    intervals = [interval_of(each, units, kind, seed) for each in line.values()]
+def _curve(name: str, line: Mapping[int, HeldOut], scan: Scan) -> Curve:
+    intervals = [interval_of(each, scan.dataset.units, scan.kind, scan.seed) for each in line.values()]
     return Curve(
         name,
         tuple(map(float, line)),
@@ -257,7 +204,9 @@ def _model_curves(models: Mapping[int, Mapping[str, Sequence[HeldOut]]]) -> list
     """By kind of control model, their mean, and where one more of them would fall."""
     curves = []
     for name in models[max(models)]:
-        scores = {place: [one.score for one in each[name]] for place, each in models.items() if name in each}
+        scores = {
+            layer: [model.score for model in each[name]] for layer, each in models.items() if name in each
+        }
         means = np.array([np.mean(each) for each in scores.values()])
         reach = np.array([model_spread(each) for each in scores.values()])
         x, y, low, high = (tuple(map(float, each)) for each in (scores, means, means - reach, means + reach))

@@ -62,12 +62,12 @@ class Readout:
     predictions: NDArray[np.float64]
 
 
-def extrapolate(features: NDArray[Any], asked: Numbers, seed: int = 0) -> tuple[Readout, Readout]:
+def extrapolate(features: NDArray[Any], dataset: Numbers, seed: int = 0) -> tuple[Readout, Readout]:
     """Readouts beyond the range and within it, both taught within: the second one on groups held out.
 
     Args:
         features: (N, D).
-        asked: the N numbers.
+        dataset: the N numbers.
         seed: of folds and intervals.
 
     Raises:
@@ -76,9 +76,9 @@ def extrapolate(features: NDArray[Any], asked: Numbers, seed: int = 0) -> tuple[
     from sklearn.linear_model import RidgeCV
 
     numbers, groups, beyond = (
-        np.asarray(asked.numbers, float),
-        np.asarray(asked.groups),
-        np.asarray(asked.beyond),
+        np.asarray(dataset.numbers, float),
+        np.asarray(dataset.groups),
+        np.asarray(dataset.beyond),
     )
     if beyond.all() or not beyond.any():
         raise ValueError(
@@ -104,7 +104,7 @@ def _scored(predictions: NDArray[Any], numbers: NDArray[Any], groups: NDArray[An
 
 def extrapolation(
     subject: Subject,
-    asked: Numbers,
+    dataset: Numbers,
     others: Mapping[str, Numbers],
     site: Site,
     *,
@@ -118,7 +118,7 @@ def extrapolation(
 
     Args:
         subject: the model.
-        asked: the numbers.
+        dataset: the numbers.
         others: numbers of other prompts.
         site: where they are read, at the last position.
         store: activations shared with other claims.
@@ -128,19 +128,19 @@ def extrapolation(
         ValueError: as `extrapolate`.
     """
     store = ActivationStore() if store is None else store
-    out, within = extrapolate(store.get(subject, asked.prompts, [site])[site], asked, seed)
+    out, within = extrapolate(store.get(subject, dataset.prompts, [site])[site], dataset, seed)
     reached = {"in_range": within}
     for name, other in others.items():
         reached[name] = extrapolate(store.get(subject, other.prompts, [site])[site], other, seed)[0]
-    rows = np.flatnonzero(asked.beyond).tolist()
-    numbers = [asked.numbers[row] for row in rows]
+    rows = np.flatnonzero(dataset.beyond).tolist()
+    numbers = [dataset.numbers[row] for row in rows]
     close = np.abs(out.predictions - numbers) < 0.1 * np.abs(numbers)
     return Measurement(
         score=out.score,
         low=out.interval.low,
         high=out.interval.high,
         n=len(rows),
-        groups=len({asked.groups[row] for row in rows}),
+        groups=len({dataset.groups[row] for row in rows}),
         unit="capped R2 beyond the range",
         controls=tuple(_over(name, each, out) for name, each in reached.items()),
         seed=seed,
@@ -150,9 +150,9 @@ def extrapolation(
             "r2": out.r2,
             "r2_of_controls": {name: each.r2 for name, each in reached.items()},
         },
-        tokens=sum(map(len, encode_all(subject, asked.prompts))),
+        tokens=sum(map(len, encode_all(subject, dataset.prompts))),
         examples=some_examples(
-            [asked.prompts[row] for row in rows],
+            [dataset.prompts[row] for row in rows],
             [f"{number:g}" for number in numbers],
             [f"{number:.0f}" for number in out.predictions],
             close,

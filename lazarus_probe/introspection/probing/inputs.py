@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
+from lazarus_probe.introspection.probing.leaks import check_leaks
 from lazarus_probe.statistics import Kind, bag_of_tokens, take_units
 from lazarus_probe.statistics.bounded import Units
 from lazarus_probe.statistics.folds import check_split
@@ -20,6 +20,7 @@ from lazarus_probe.statistics.probes.held_out import Problem
 from lazarus_probe.statistics.rows import LABEL, NAME, numbers, present
 from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.control_models import ControlModel, ControlModels, faced
+from lazarus_probe.subject.relative_depth import EMBED
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -43,7 +44,7 @@ class ProbeDataset:
         at: which position is read, as in `collect`.
         facts: (N,) what each prompt is about, such as its sorted operands; the same fact in two groups is refused.
         types: (N,) what a probe could memorise instead of reading, for the control task; unless given, the tokens at
-            that place, counted back from the one read, which tell most of the label in other groups, where that
+            that position, counted back from the one read, which tell most of the label in other groups, where that
             could explain half of what is read.
 
     Example:
@@ -92,12 +93,12 @@ class ProbeDataset:
 
     def take(self, rows: NDArray[Any]) -> ProbeDataset:
         """Some of the prompts, by row number."""
-        kept = {
+        columns = {
             name: None if getattr(self, name) is None else take_units(getattr(self, name), rows)
             for name in OF_ROWS
         }
         at = self.at if isinstance(self.at, str | int | np.integer) else [self.at[row] for row in rows]
-        return replace(self, prompts=[self.prompts[row] for row in rows], at=at, **kept)
+        return replace(self, prompts=[self.prompts[row] for row in rows], at=at, **columns)
 
 
 def by_phrasing(questions: Sequence[Question], at: Any = "last") -> ProbeDataset:
@@ -118,95 +119,126 @@ def by_phrasing(questions: Sequence[Question], at: Any = "last") -> ProbeDataset
 
 
 @dataclass(frozen=True)
-class Readings:
-    """What a probe is given.
+class ProbeInputs:
+    """What a probe is fitted to at one site, and what its controls are.
 
     Attributes:
-        labelled: the prompts and labels, N of them.
+        dataset: the prompts and labels, N of them.
         tokens: (N, any) token ids of each prompt.
         texts: (N,) each prompt as text.
         features: (N, D) of the site.
-        known: by control, the features (N, any) that it is given instead.
+        control_features: by control, the features (N, any) that the same probe is fitted to instead.
         embeddings: the token embeddings in several forms, each (N, any); the best of them is the control.
         models: by kind of control model, at least three of it: the features (N, D) of the site in each.
     """
 
-    labelled: ProbeDataset
+    dataset: ProbeDataset
     tokens: Sequence[Sequence[int]]
     texts: Sequence[str]
     features: NDArray[Any]
-    known: Mapping[str, NDArray[Any]]
+    control_features: Mapping[str, NDArray[Any]]
     embeddings: Sequence[NDArray[Any]] = ()
     models: Mapping[str, Sequence[NDArray[Any]]] = field(default_factory=dict)
 
-    def take(self, rows: NDArray[Any]) -> Readings:
+    def take(self, rows: NDArray[Any]) -> ProbeInputs:
         """Some of the prompts, by row number."""
-        return Readings(
-            self.labelled.take(rows),
+        return ProbeInputs(
+            self.dataset.take(rows),
             [self.tokens[row] for row in rows],
             [self.texts[row] for row in rows],
             self.features[rows],
-            {name: values[rows] for name, values in self.known.items()},
+            {name: values[rows] for name, values in self.control_features.items()},
             [values[rows] for values in self.embeddings],
             {kind: [values[rows] for values in models] for kind, models in self.models.items()},
         )
 
     def problem(self, features: NDArray[Any], kind: Kind, seed: int) -> Problem:
-        """The labels to be read from these features instead."""
-        return Problem.of(features, self.labelled.labels, self.labelled.groups, kind, seed)
+        """The labels to be predicted from these features."""
+        return Problem.of(features, self.dataset.labels, self.dataset.groups, kind, seed)
 
 
-def read(
+def probe_inputs(
     subject: Subject,
-    models: ControlModels,
-    labelled: ProbeDataset,
+    untrained: ControlModels | None,
+    dataset: ProbeDataset,
     sites: Sequence[Site],
     kind: Kind,
     store: ActivationStore,
-    known: Mapping[str, NDArray[Any]] | None = None,
+    control_features: Mapping[str, NDArray[Any]] | None = None,
     *,
     ahead: bool = False,
-) -> dict[Site, Readings]:
-    """What the probes at several sites are given, from one pass over each model; with further controls if there are.
+) -> dict[Site, ProbeInputs]:
+    """Collect what the probes at several sites are fitted to, from one pass over each model.
 
-    A site above the embedding faces as many lesioned models of each kind as there are untrained ones. The embedding
-    does not: they share it. With `ahead` the store is given all layers of small sets of prompts, for who asks next.
+    Above the embedding there are as many lesioned models of each kind as untrained ones, and the token embeddings as a
+    control; at the embedding there are neither, as lesioned models share it.
+
+    Args:
+        subject: the model.
+        untrained: at least three untrained models of its architecture; None for no controls that need a model.
+        dataset: N prompts, labels and groups.
+        sites: where to read.
+        kind: whether the labels are classes or numbers.
+        store: where activations are kept.
+        control_features: by the name of a further control, its features (N, any).
+        ahead: whether to collect all layers of small datasets at once, for later calls with the same store.
 
     Raises:
         ValueError: as `probe`.
     """
-    if not len(labelled.prompts):
+    if not len(dataset.prompts):
         raise ValueError("no prompts to probe; give at least two groups of them")
-    check_split(labelled.labels, labelled.groups, kind)
-    controls = faced(subject, models)
+    check_split(dataset.labels, dataset.groups, kind)
+    control_models = {} if untrained is None else faced(subject, untrained)
     if kind == "regression":
-        labelled = replace(labelled, labels=numbers(labelled.labels, "labels"))
-    tokens = encode_all(subject, labelled.prompts)
-    texts = [_text(subject, prompt) for prompt in labelled.prompts]
-    check_leaks(labelled, texts)
+        dataset = replace(dataset, labels=numbers(dataset.labels, "labels"))
+    tokens = encode_all(subject, dataset.prompts)
+    texts = [_text(subject, prompt) for prompt in dataset.prompts]
+    check_leaks(dataset.prompts, texts, dataset.groups, dataset.facts)
     embed = Site("embed")
     above = [site for site in sites if site != embed]
-    collected = partial(_collected, store, tokens=tokens, at=labelled.at, ahead=ahead)
-    inside = collected(subject, list(dict.fromkeys([*sites, embed])) if above else sites)
-    others = {"untrained": [collected(model, sites) for model in controls.pop("untrained")]}
-    if above:
-        others |= {
-            name: [collected(model, above) for model in lesioned] for name, lesioned in controls.items()
-        }
-    embeddings = embedding_features(subject, _until(tokens, labelled.at), store) if above else ()
-    bag = bag_of_tokens(tokens)
+    with_embeddings = untrained is not None and bool(above)
+    collected = partial(_collected, store, tokens=tokens, at=dataset.at, ahead=ahead)
+    inside = collected(subject, list(dict.fromkeys([*sites, embed])) if with_embeddings else sites)
+    by_model = {
+        name: [collected(model, sites if name == "untrained" else above) for model in models]
+        for name, models in control_models.items()
+        if above or name == "untrained"
+    }
+    embeddings = embedding_features(subject, _until(tokens, dataset.at), store) if with_embeddings else ()
+    of_controls = {"bag_of_tokens": bag_of_tokens(tokens), **(control_features or {})}
     return {
-        site: Readings(
-            labelled,
+        site: ProbeInputs(
+            dataset,
             tokens,
             texts,
             inside[site],
-            {"bag_of_tokens": bag, **(known or {})},
-            () if site == embed else (inside[embed], *embeddings),
-            {name: [each[site] for each in values] for name, values in others.items() if site in values[0]},
+            of_controls,
+            (inside[embed], *embeddings) if with_embeddings and site != embed else (),
+            {name: [each[site] for each in values] for name, values in by_model.items() if site in values[0]},
         )
         for site in sites
     }
+
+
+def layer_inputs(
+    subject: Subject,
+    untrained: ControlModels | None,
+    dataset: ProbeDataset,
+    layers: Sequence[int],
+    kind: Kind,
+    store: ActivationStore,
+    control_features: Mapping[str, NDArray[Any]] | None = None,
+) -> dict[int, ProbeInputs]:
+    """`probe_inputs` of the residual stream after some layers, by layer; -1 is the embedding."""
+    sites = {layer: site_of(layer) for layer in layers}
+    by_site = probe_inputs(subject, untrained, dataset, list(sites.values()), kind, store, control_features)
+    return {layer: by_site[site] for layer, site in sites.items()}
+
+
+def site_of(layer: int) -> Site:
+    """The residual stream after a layer, or for -1 the embedding."""
+    return Site("embed") if layer == EMBED else resid_post(layer)
 
 
 def embedding_features(
@@ -229,57 +261,22 @@ def embedding_features(
     table = table.reshape(len(vocabulary), -1)
     mean = (counts / counts.sum(axis=1, keepdims=True)) @ table
     longest = max(map(len, tokens))
-    places = []
+    by_position = []
     for back in range(1, longest + 1):
         rows = np.array(
             [np.searchsorted(vocabulary, ids[-back]) if len(ids) >= back else -1 for ids in tokens]
         )
         if len(np.unique(rows)) > 1:
-            places.append(np.where(rows[:, None] < 0, np.float32(0), table[rows]))
-    return mean.astype(np.float32), np.concatenate(places or [mean], axis=1).astype(np.float32)
+            by_position.append(np.where(rows[:, None] < 0, np.float32(0), table[rows]))
+    return mean.astype(np.float32), np.concatenate(by_position or [mean], axis=1).astype(np.float32)
 
 
 def _until(tokens: Sequence[Sequence[int]], at: Any) -> list[Sequence[int]]:
     """The tokens of each prompt up to the position that is read."""
     if isinstance(at, str):
         return list(tokens)
-    places = np.broadcast_to(at, len(tokens)).tolist()
-    return [ids[: place % len(ids) + 1] for ids, place in zip(tokens, places, strict=True)]
-
-
-def check_leaks(labelled: ProbeDataset, texts: Sequence[str]) -> None:
-    """Refuse groups that share what a split between them is to keep apart.
-
-    Two prompts of the same words, in whatever order, say nearly the same: a probe that has met `3 * 7` knows `7 * 3`.
-    So do two prompts of the same fact, where facts are given. Words and not tokens are compared, for the tokens of
-    `12 * 34` and `13 * 24` are the same where each digit is one, and those of `3 * 7` and `7 * 3` are not where a space
-    belongs to the token after it.
-
-    Args:
-        labelled: N prompts and their groups.
-        texts: (N,) each prompt as text.
-
-    Raises:
-        ValueError: two such prompts in different groups; the message names them, and what to group by.
-    """
-    contents = {"words": [tuple(words(*row)) for row in zip(labelled.prompts, texts, strict=True)]}
-    if labelled.facts is not None:
-        contents["fact"] = [(str(fact),) for fact in labelled.facts.tolist()]
-    for name, content in contents.items():
-        first: dict[tuple[Any, ...], int] = {}
-        for row, key in enumerate(content):
-            other = first.setdefault(key, row)
-            if labelled.groups[other] != labelled.groups[row]:
-                raise ValueError(
-                    f"prompts {texts[other]!r} of group {labelled.groups[other]} and {texts[row]!r} of group "
-                    f"{labelled.groups[row]} have the same {name}: a probe would meet in training what it is tested "
-                    "on; give them one group, such as their sorted operands"
-                )
-
-
-def words(prompt: Prompt, text: str) -> list[Any]:
-    """Words, numbers, signs and spaces of a prompt, in alphabetical order; of token ids the tokens."""
-    return sorted(re.findall(r"\w+|\W", text) if isinstance(prompt, str) else map(int, prompt))
+    positions = np.broadcast_to(at, len(tokens)).tolist()
+    return [ids[: position % len(ids) + 1] for ids, position in zip(tokens, positions, strict=True)]
 
 
 def _text(subject: Subject, prompt: Prompt) -> str:
@@ -298,9 +295,9 @@ def _collected(
 ) -> dict[Site, NDArray[Any]]:
     """Each site's values (N, D)."""
     origin = model.origin if isinstance(model, ControlModel) else model
-    wanted, layers = list(sites), range(origin.num_layers)
+    collected, layers = list(sites), range(origin.num_layers)
     size = len(tokens) * origin.anatomy.hidden_size * 4 * len(layers)
     if ahead and size <= TOGETHER and any(site.kind == "resid_post" for site in sites):
-        wanted = list(dict.fromkeys([*sites, Site("embed"), *map(resid_post, layers)]))
-    values = store.get(model, tokens, wanted, at=at)
+        collected = list(dict.fromkeys([*sites, Site("embed"), *map(resid_post, layers)]))
+    values = store.get(model, tokens, collected, at=at)
     return {site: values[site].reshape(len(tokens), -1) for site in sites}

@@ -1,218 +1,218 @@
-"""Probes at every layer, and what the best of them is worth.
+"""Probes of the same prompts at many layers: scored, tested against chance, and the best of them chosen.
 
-The best of many layers looks better than it is. So the score of the chosen layer is of nested cross-validation: in each
-fold the layer is chosen by cross-validated ridges within the training side, and so is that of each control model.
-Chance is the best of all layers under shuffled labels (max statistic, Westfall & Young 1993).
+The best of many layers looks better than it is. So over the layers searched, chance is that of the best of them (max
+statistic, Westfall & Young 1993), and the score of a chosen layer is of nested cross-validation: in each fold the
+layer is chosen by cross-validated ridges within the training side, and so is that of each control model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.probing.inputs import ProbeDataset, Readings
-from lazarus_probe.introspection.probing.probe import model_scores, rivals
-from lazarus_probe.statistics import Kind, fewest_units, grouped_folds, max_statistic_p
+from lazarus_probe.hooks.store import ActivationStore
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs, layer_inputs, site_of
+from lazarus_probe.introspection.probing.probe import control_scores, measure, measurement_of, model_scores
+from lazarus_probe.statistics import Kind, PermutationTest, grouped_folds, max_statistic_p
 from lazarus_probe.statistics.folds import encode, groups_per_class
-from lazarus_probe.statistics.measurement import Control, Measurement, some_examples
-from lazarus_probe.statistics.probes.held_out import (
-    LEVEL,
-    HeldOut,
-    gain_over,
-    held_out,
-    interval_of,
-    mean_of,
-    null_of,
-    over_models,
-)
+from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.null import best_of
+from lazarus_probe.statistics.probes.held_out import HeldOut, Problem, held_out, null_of
 from lazarus_probe.statistics.probes.linear import USUAL_PENALTY, hat, standardise
 from lazarus_probe.statistics.probes.logistic import indicate
+from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.relative_depth import EMBED
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.control_models import ControlModels
+    from lazarus_probe.subject.subject import Subject
 
 # Groups that each class needs, for the layer to be chosen on some of the training side and tested on the rest.
 TO_CHOOSE = 3
 # Folds within a training side.
 INNER = 3
-KIND: Kind = "classification"
-
-
-@dataclass(frozen=True)
-class LayerScore:
-    """The probe at one place.
-
-    Attributes:
-        layer: -1 is the token embedding.
-        accuracy: on held-out groups.
-        std: of the folds' accuracies.
-        low: lower end of the accuracy's interval.
-        high: upper end.
-        untrained: the mean accuracy in untrained models.
-        p: under shuffled labels, corrected for all layers searched; None at the embedding, which is not searched.
-    """
-
-    layer: int
-    accuracy: float
-    std: float
-    low: float
-    high: float
-    untrained: float
-    p: float | None
-
-    @property
-    def name(self) -> str:
-        """As it is called in tables."""
-        return "embed" if self.layer == EMBED else f"L{self.layer}"
 
 
 @dataclass(frozen=True)
 class Scan:
-    """Probes of the model and of its control models at every place.
+    """Probes at several layers. They are fitted when they are needed, and remembered by content.
 
     Attributes:
-        places: by layer, with the embedding as -1, what a probe is given there.
-        searched: the layers to choose from; a single one was given.
+        inputs: by layer, what the probe is fitted to; -1 is the embedding.
+        kind: `classification` or `regression`.
         seed: of folds, shuffles and intervals.
-        ours: by layer, what the probe says of held-out prompts.
-        models: by kind of control model and by layer, the same in each model of it.
-        null: (draws, searched) the scores of shuffled labels.
-        observed: (searched,) those of the true labels, under the same probe.
+        draws: shuffles of the labels; as many as for `probe`, unless said otherwise.
+        keep_blocks: how labels are shuffled, as in `group_permutations`.
     """
 
-    places: Mapping[int, Readings]
-    searched: Sequence[int]
-    seed: int
-    ours: Mapping[int, HeldOut]
-    models: Mapping[str, Mapping[int, Sequence[HeldOut]]]
-    null: NDArray[np.float64]
-    observed: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, places: Mapping[int, Readings], searched: Sequence[int], seed: int) -> Scan:
-        """Fit all probes."""
-        ours = {k: held_out(each.problem(each.features, KIND, seed)) for k, each in places.items()}
-        by_place = {k: model_scores(each, KIND, seed) for k, each in places.items()}
-        models = {
-            name: {k: each[name] for k, each in by_place.items() if name in each}
-            for name in by_place[searched[0]]
-        }
-        tests = [null_of(places[k].problem(places[k].features, KIND, seed)) for k in searched]
-        null, observed = np.stack([each.null for each in tests], axis=1), [each.observed for each in tests]
-        return cls(places, searched, seed, ours, models, null, np.array(observed))
+    inputs: Mapping[int, ProbeInputs]
+    kind: Kind = "classification"
+    seed: int = 0
+    draws: int | None = None
+    keep_blocks: bool = False
 
     @property
-    def labelled(self) -> ProbeDataset:
-        """The prompts, the same at all places."""
-        return self.places[EMBED].labelled
+    def layers(self) -> list[int]:
+        """Without the embedding."""
+        return [layer for layer in self.inputs if layer != EMBED]
 
-    def score_of(self, place: int) -> LayerScore:
-        """The probe at one place."""
-        score = self.ours[place]
-        folds = grouped_folds(self.labelled.labels, self.labelled.groups, seed=self.seed)
-        interval = interval_of(score, self.labelled.units, KIND, self.seed)
-        p = max_statistic_p(self.observed, self.null)
-        return LayerScore(
-            layer=place,
-            accuracy=score.score,
-            std=float(np.std([score.take(test).score for _, test in folds])),
-            low=interval.low,
-            high=interval.high,
-            untrained=mean_of(self.models["untrained"][place]).score,
-            p=float(p[list(self.searched).index(place)]) if place in self.searched else None,
-        )
+    @property
+    def dataset(self) -> ProbeDataset:
+        """The prompts, the same at all layers."""
+        return next(iter(self.inputs.values())).dataset
 
-    def measured(self) -> tuple[int, str, Measurement]:
-        """The best layer, how it was chosen, and what the choice is worth."""
-        best = max(self.searched, key=lambda layer: self.ours[layer].score)
-        codes, index = encode(self.labelled.labels)[1], encode(self.labelled.groups)[1]
-        if len(self.searched) == 1:
-            return (
-                best,
-                "given",
-                self._measurement(best, self.ours[best], self._each_model(lambda of: of[best])),
-            )
-        if groups_per_class(codes, index).min() < TO_CHOOSE:
-            highest = self._each_model(lambda of: max(of.values(), key=lambda each: each.score))
-            return best, "in search", self._measurement(best, self.ours[best], highest)
-        ours = self._nested({k: self.places[k].features for k in self.searched}, self.ours)
-        models = {
-            name: [
-                self._nested(
-                    {k: self.places[k].models[name][number] for k in self.searched},
-                    {k: by_layer[k][number] for k in self.searched},
-                )
-                for number in range(len(by_layer[best]))
-            ]
-            for name, by_layer in self.models.items()
-        }
-        return best, "nested", self._measurement(best, ours, models)
-
-    def _each_model(self, choose: Callable[[Mapping[int, HeldOut]], HeldOut]) -> dict[str, list[HeldOut]]:
-        """Of each control model, one of its scores at the layers searched."""
+    @cached_property
+    def problems(self) -> Mapping[int, Problem]:
+        """By layer, the probe to fit."""
         return {
-            name: [
-                choose({k: by_layer[k][number] for k in self.searched})
-                for number in range(len(by_layer[self.searched[0]]))
-            ]
-            for name, by_layer in self.models.items()
+            layer: inputs.problem(inputs.features, self.kind, self.seed)
+            for layer, inputs in self.inputs.items()
         }
 
-    def _nested(self, features: Mapping[int, NDArray[Any]], scores: Mapping[int, HeldOut]) -> HeldOut:
-        """In each fold, the predictions of the layer that does best within the training side."""
-        labels, groups = self.labelled.labels, self.labelled.groups
-        predictions = np.empty_like(labels)
-        for train, test in grouped_folds(labels, groups, seed=self.seed):
-            within = {
-                layer: quick_accuracy(each[train], labels[train], groups[train], self.seed)
-                for layer, each in features.items()
-            }
-            chosen = max(within, key=lambda layer: within[layer])
-            predictions[test] = scores[chosen].predictions[test]
-        right = (predictions == labels).astype(np.float64)
-        return HeldOut(predictions, right, np.ones(len(right)))
+    @cached_property
+    def scores(self) -> Mapping[int, HeldOut]:
+        """By layer, the predictions of held-out rows."""
+        return {layer: held_out(problem) for layer, problem in self.problems.items()}
 
-    def _measurement(self, best: int, ours: HeldOut, models: Mapping[str, Sequence[HeldOut]]) -> Measurement:
-        readings, units = self.places[best], self.labelled.units
-        interval = interval_of(ours, units, KIND, self.seed)
-        shuffled, p = self._shuffled()
-        others = rivals(readings, KIND, self.seed)
-        return Measurement(
-            score=ours.score,
-            low=interval.low,
-            high=interval.high,
-            n=len(ours.hits),
-            groups=fewest_units(units),
-            unit="held-out accuracy",
-            controls=(
-                *(gain_over(name, ours, each, units, KIND, self.seed) for name, each in others.items()),
-                *(over_models(name, ours, each, units, KIND, self.seed) for name, each in models.items()),
-                shuffled,
-            ),
-            p=p,
-            seed=self.seed,
-            details={
-                "layer": best,
-                "searched": list(self.searched),
-                "permutations": len(self.null),
-                "models": {name: [each.score for each in scores] for name, scores in models.items()},
-            },
-            tokens=sum(map(len, readings.tokens)),
-            examples=some_examples(
-                readings.texts, self.labelled.labels.tolist(), ours.predictions.tolist(), ours.hits > 0
-            ),
-        )
+    def controls(self, layer: int) -> Mapping[str, HeldOut]:
+        """The controls that are neither of other layers nor of other models."""
+        return control_scores(self.inputs[layer], self.kind, self.seed)
 
-    def _shuffled(self) -> tuple[Control, float]:
-        """The best layer on shuffled labels, under the permutation test's own ridge probe."""
-        observed, null = float(self.observed.max()), self.null.max(axis=1)
-        mean = float(null.mean())
-        low, high = np.quantile(null, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        low, high = min(float(low), mean), max(float(high), mean)
-        control = Control("shuffled_labels", mean, observed - mean, observed - high, observed - low)
-        return control, float(max_statistic_p([observed], null[:, None])[0])
+    def models(self, layer: int) -> Mapping[str, Sequence[HeldOut]]:
+        """By kind of control model, the probe of the layer in each of them."""
+        return model_scores(self.inputs[layer], self.kind, self.seed)
+
+    def each_model(self, layers: Sequence[int]) -> dict[str, list[dict[int, HeldOut]]]:
+        """By kind of control model, of each model its probes at some layers, by layer."""
+        by_layer = {layer: self.models(layer) for layer in layers}
+        return {
+            kind: [
+                {layer: by_layer[layer][kind][number] for layer in layers} for number in range(len(several))
+            ]
+            for kind, several in by_layer[layers[0]].items()
+        }
+
+    def null(self, layer: int) -> PermutationTest:
+        """The ridge probe of the layer on shuffled labels, the same shuffles at every layer."""
+        return null_of(self.problems[layer], self.draws, keep_blocks=self.keep_blocks)
+
+    def p(self, layers: Sequence[int] | None = None) -> dict[int, float]:
+        """By layer, p corrected for all that are searched: every layer, unless said otherwise."""
+        layers = self.layers if layers is None else layers
+        tests = [self.null(layer) for layer in layers]
+        values = max_statistic_p([t.observed for t in tests], np.stack([t.null for t in tests], axis=1))
+        return dict(zip(layers, values.tolist(), strict=True))
+
+    def before(self, layer: int) -> int:
+        """The layer with the best score below a layer, of all from the embedding on."""
+        return max(range(EMBED, layer), key=lambda lower: self.scores[lower].score)
+
+    def measurement(self, layer: int, details: Mapping[str, Any]) -> Measurement:
+        """The probe of one layer with all of its controls."""
+        return measure(self.inputs[layer], self.kind, self.seed, details)
+
+    def take(self, rows: NDArray[Any]) -> Scan:
+        """Some of the prompts, by row number."""
+        return replace(self, inputs={layer: inputs.take(rows) for layer, inputs in self.inputs.items()})
+
+
+def probe_layers(
+    subject: Subject,
+    untrained: ControlModels,
+    dataset: ProbeDataset,
+    layers: Sequence[int],
+    kind: Kind = "classification",
+    *,
+    control_features: Mapping[str, NDArray[Any]] | None = None,
+    store: ActivationStore | None = None,
+    seed: int = 0,
+    step: Callable[[int], None] = lambda _: None,
+) -> dict[int, Measurement]:
+    """What `probe` measures at each of some layers, from one run of each model over the prompts.
+
+    Args:
+        subject: the model.
+        untrained: at least three untrained models of its architecture, as for `probe`.
+        dataset: N prompts, labels and groups.
+        layers: from 0, and -1 for the embedding.
+        kind: `classification` scores accuracy, `regression` capped R2 against the mean of the training side.
+        control_features: by the name of a further control, features (N, any) that the same probe is fitted to.
+        store: activations shared with other analyses.
+        seed: of folds, shuffles and intervals.
+        step: called with 1 after each layer.
+
+    Raises:
+        ValueError: as `probe`.
+    """
+    store = store or ActivationStore()
+    scan = Scan(layer_inputs(subject, untrained, dataset, layers, kind, store, control_features), kind, seed)
+    measurements = {}
+    with one_thread():
+        for layer in layers:
+            measurements[layer] = scan.measurement(layer, {"site": str(site_of(layer))})
+            step(1)
+    return measurements
+
+
+def best_layer(scan: Scan, searched: Sequence[int]) -> tuple[int, str, Measurement]:
+    """The layer with the highest accuracy, how it was chosen, and what the choice is worth.
+
+    It is `given` where a single layer is searched; `nested` where each class has groups enough to choose the layer on
+    some of the training side; else `in search`, and the measurement is of the layer that looked best.
+
+    Args:
+        scan: of classes.
+        searched: the layers to choose from.
+    """
+    best = max(searched, key=lambda layer: scan.scores[layer].score)
+    score, models = scan.scores[best], scan.each_model(searched)
+    codes, index = encode(scan.dataset.labels)[1], encode(scan.dataset.groups)[1]
+    if len(searched) > 1 and groups_per_class(codes, index).min() >= TO_CHOOSE:
+        chosen = "nested"
+        score = _nested(scan, {layer: scan.inputs[layer].features for layer in searched}, scan.scores)
+        of_models = {
+            kind: [
+                _nested(scan, {layer: scan.inputs[layer].models[kind][number] for layer in searched}, scores)
+                for number, scores in enumerate(several)
+            ]
+            for kind, several in models.items()
+        }
+    else:
+        chosen = "given" if len(searched) == 1 else "in search"
+        of_models = {
+            kind: [max(scores.values(), key=lambda each: each.score) for scores in several]
+            for kind, several in models.items()
+        }
+    measurement = measurement_of(
+        scan.inputs[best],
+        score,
+        scan.controls(best),
+        of_models,
+        best_of([scan.null(layer) for layer in searched]),
+        scan.kind,
+        scan.seed,
+        {"layer": best, "searched": list(searched)},
+    )
+    return best, chosen, measurement
+
+
+def _nested(scan: Scan, features: Mapping[int, NDArray[Any]], scores: Mapping[int, HeldOut]) -> HeldOut:
+    """In each fold, the predictions of the layer that does best within the training side."""
+    labels, groups = scan.dataset.labels, scan.dataset.groups
+    predictions = np.empty_like(labels)
+    for train, test in grouped_folds(labels, groups, seed=scan.seed):
+        within = {
+            layer: quick_accuracy(values[train], labels[train], groups[train], scan.seed)
+            for layer, values in features.items()
+        }
+        chosen = max(within, key=lambda layer: within[layer])
+        predictions[test] = scores[chosen].predictions[test]
+    return HeldOut.of_classes(predictions, labels)
 
 
 def quick_accuracy(features: NDArray[Any], labels: NDArray[Any], groups: NDArray[Any], seed: int) -> float:
@@ -222,9 +222,9 @@ def quick_accuracy(features: NDArray[Any], labels: NDArray[Any], groups: NDArray
         ValueError: as `grouped_folds`.
     """
     codes, features = encode(labels)[1], features.astype(np.float64)
-    right = 0
+    correct = 0
     for train, test in grouped_folds(labels, groups, INNER, seed):
         seen, unseen = standardise(features[train], features[test])
         above_share = hat(seen, unseen, USUAL_PENALTY) @ indicate(codes[train])
-        right += int((above_share.argmax(axis=1) == codes[test]).sum())
-    return right / len(codes)
+        correct += int((above_share.argmax(axis=1) == codes[test]).sum())
+    return correct / len(codes)

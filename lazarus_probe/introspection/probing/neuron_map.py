@@ -18,10 +18,11 @@ from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.display import Cell, table
+from lazarus_probe.introspection.probing.separating_neurons import Separation, separating
+from lazarus_probe.subject.control_models import built, control_models, faced
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.directions.direction_file import Direction
-    from lazarus_probe.introspection.probing.separating_neurons import Separation
     from lazarus_probe.subject.subject import Subject
 
 SiteKind = Literal["resid_post", "neurons"]
@@ -41,7 +42,7 @@ class NeuronStats:
         std_val: over the prompts, of the population.
         weight: in the direction that was given.
         separation: of the labels, in pooled standard deviations.
-        p: of that separation under shuffled labels, corrected for all neurons and layers that were looked at.
+        p: of that separation under shuffled labels, corrected for all neurons and layers searched.
     """
 
     neuron_idx: int
@@ -88,7 +89,7 @@ class NeuronMap:
 
     def stats(self, layer: int) -> list[NeuronStats]:
         """Of each neuron at a layer."""
-        values, found = self.activations[layer].astype(np.float64), self.separation
+        values, separation = self.activations[layer].astype(np.float64), self.separation
         return [
             NeuronStats(
                 neuron,
@@ -97,8 +98,8 @@ class NeuronMap:
                 float(column.mean()),
                 float(column.std()),
                 self.weights.get(neuron),
-                None if found is None else float(found.values[layer][neuron]),
-                None if found is None else float(found.p[layer][neuron]),
+                None if separation is None else float(separation.values[layer][neuron]),
+                None if separation is None else float(separation.p[layer][neuron]),
             )
             for neuron, column in zip(self.neurons, values.T, strict=True)
         ]
@@ -136,6 +137,82 @@ class NeuronMap:
         return "".join(parts)
 
 
+def neuron_map(
+    subject: Subject,
+    prompts: Sequence[str],
+    layers: Sequence[int],
+    site: SiteKind = "resid_post",
+    *,
+    neurons: Sequence[int] | None = None,
+    names: Sequence[str] | None = None,
+    direction: Direction | None = None,
+    discover: bool = False,
+    top: int = 10,
+    labels: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+    push: tuple[Direction, float] | None = None,
+    seed: int = 0,
+) -> NeuronMap:
+    """What some neurons do at the last token of each prompt, and how well they separate the prompts' labels.
+
+    Args:
+        subject: the model.
+        prompts: N texts.
+        layers: blocks, from 0.
+        site: `resid_post` or `neurons`.
+        neurons: which to show; without them the `top` ones of the direction, or of a search.
+        names: what the neurons are called.
+        direction: whose weights are shown.
+        discover: whether to search all neurons for those that separate the labels.
+        top: how many neurons to show of a direction or a search.
+        labels: (N,) classes of the prompts, to be separated.
+        groups: (N,) what splits and shuffles of the labels keep together.
+        push: a direction and how often it is added, at the last token after its layer.
+        seed: of shuffles, folds and intervals.
+
+    Raises:
+        ValueError: a neuron that does not exist, a direction of another width, or as `read_neurons` and `separating`.
+    """
+    store = ActivationStore()
+    unsteered = read_neurons(subject, prompts, layers, site, store)
+    values = unsteered if push is None else read_neurons(subject, prompts, layers, site, store, push)
+    width = min(each.shape[1] for each in values.values())
+    if neurons and max(neurons) >= width:
+        raise ValueError(f"there is no neuron {max(neurons)}; there are 0 to {width - 1} here")
+    if direction is not None and len(direction.vector) != width:
+        raise ValueError(
+            f"direction {direction.name!r} has dimension {len(direction.vector)}, and there are {width} neurons here; "
+            "give a direction of this model and site"
+        )
+    chosen = list(neurons or []) if direction is None or neurons is not None else top_weights(direction, top)
+    separation = None
+    if labels is not None:
+        models = {
+            kind: [read_neurons(built(model), prompts, layers, site) for model in several]
+            for kind, several in faced(subject, control_models(subject)).items()
+        }
+        only = None if discover else chosen
+        separation = separating(subject, prompts, labels, values, models, seed, only, groups)
+    if discover and separation is not None:
+        chosen = separation.top(top)
+    return NeuronMap(
+        model=subject.name,
+        site=site,
+        neurons=chosen,
+        names=names or [f"N{neuron}" for neuron in chosen],
+        prompts=prompts,
+        labels=labels,
+        activations={layer: each[:, chosen] for layer, each in values.items()},
+        weights={} if direction is None else {neuron: float(direction.vector[neuron]) for neuron in chosen},
+        discovered=discover,
+        separation=separation,
+        unsteered=None if push is None else {layer: each[:, chosen] for layer, each in unsteered.items()},
+        push=None
+        if push is None
+        else {"direction": push[0].name, "layer": push[0].layer, "coefficient": push[1]},
+    )
+
+
 def read_neurons(
     subject: Subject,
     prompts: Sequence[str],
@@ -159,14 +236,14 @@ def read_neurons(
     """
     sites, store = [Site(site, layer) for layer in layers], store or ActivationStore()
     if push is None:
-        found = store.get(subject, prompts, sites)
+        values = store.get(subject, prompts, sites)
     else:
         direction, coefficient = push
         check_push(direction, layers, site, subject.anatomy.hidden_size)
         edit = steer(resid_post(direction.layer), direction.vector, coefficient, positions="last")
         with hooked(subject, interventions=[edit]):
-            found = store.get(subject, prompts, sites)
-    return {each.layer: found[each].reshape(len(prompts), -1) for each in sites if each.layer is not None}
+            values = store.get(subject, prompts, sites)
+    return {each.layer: values[each].reshape(len(prompts), -1) for each in sites if each.layer is not None}
 
 
 def check_push(direction: Direction, layers: Sequence[int], site: SiteKind, width: int) -> None:

@@ -9,7 +9,8 @@ finding about the model, or none about its layers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.probing.inputs import ProbeDataset, Readings, read
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs, probe_inputs
 from lazarus_probe.statistics import (
     Kind,
+    PermutationTest,
     control_numbers,
     control_task,
     count_units,
@@ -30,12 +32,12 @@ from lazarus_probe.statistics.folds import encode, grouped_folds
 from lazarus_probe.statistics.measurement import Control, Example, Measurement, some_examples
 from lazarus_probe.statistics.probes.control_task import enough_types
 from lazarus_probe.statistics.probes.held_out import (
-    LEVEL,
     HeldOut,
     Problem,
     code_of,
     column_of,
     constant,
+    control_gains,
     gain_over,
     growth_of,
     held_out,
@@ -43,7 +45,7 @@ from lazarus_probe.statistics.probes.held_out import (
     interval_of,
     mean_of,
     null_of,
-    over_models,
+    shuffled_control,
 )
 from lazarus_probe.statistics.threads import one_thread
 
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.control_models import ControlModels
     from lazarus_probe.subject.subject import Subject
 
-__all__ = ["ProbeDataset", "Readings", "measure", "probe"]
+__all__ = ["ProbeDataset", "ProbeInputs", "measure", "probe"]
 
 UNIT = {"classification": "held-out accuracy", "regression": "held-out capped R2"}
 CONSTANT = {"classification": "majority", "regression": "mean"}
@@ -108,27 +110,64 @@ def probe(
         >>> measurement.best_control.gain < 0.05  # the operation is in the prompt: some control reads it, too
         True
     """
-    # Another claim asks a shared store for the other layers next.
+    # The other claims that share a store read the other layers next.
     shared = store is not None
     store = ActivationStore() if store is None else store
-    readings = read(subject, untrained, labelled, [site], kind, store, ahead=shared)[site]
+    inputs = probe_inputs(subject, untrained, labelled, [site], kind, store, ahead=shared)[site]
     with one_thread():
-        return measure(readings, kind, seed, {"site": str(site)})
+        return measure(inputs, kind, seed, {"site": str(site)})
 
 
-def measure(readings: Readings, kind: Kind, seed: int, details: Mapping[str, Any]) -> Measurement:
-    """The probe of some readings, with its controls."""
-    units = readings.labelled.units
-    problem = readings.problem(readings.features, kind, seed)
+def measure(inputs: ProbeInputs, kind: Kind, seed: int, details: Mapping[str, Any]) -> Measurement:
+    """The probe of some inputs, with all of its controls, its learning curve and its code length."""
+    units = inputs.dataset.units
+    problem = inputs.problem(inputs.features, kind, seed)
     score = held_out(problem)
-    others = rivals(readings, kind, seed)
-    controls = [gain_over(name, score, other, units, kind, seed) for name, other in others.items()]
-    models = model_scores(readings, kind, seed)
-    controls += [over_models(name, score, each, units, kind, seed) for name, each in models.items()]
-    task = _control_task(readings, score, kind, seed)
-    test = null_of(problem)
+    controls, models = control_scores(inputs, kind, seed), model_scores(inputs, kind, seed)
+    task = _control_task(inputs, score, kind, seed)
+    further = [task] if isinstance(task, Control) else []
+    measured = measurement_of(
+        inputs, score, controls, models, null_of(problem), kind, seed, details, further=further
+    )
+    return replace(
+        measured,
+        details={
+            **measured.details,
+            **_about_task(task),
+            **_about_code(inputs, kind, seed),
+            **_about_r2(score, controls | {name: mean_of(each) for name, each in models.items()}),
+        },
+        growth=growth_of(problem, score, units),
+    )
+
+
+def measurement_of(
+    inputs: ProbeInputs,
+    score: HeldOut,
+    controls: Mapping[str, HeldOut],
+    models: Mapping[str, Sequence[HeldOut]],
+    null: PermutationTest,
+    kind: Kind,
+    seed: int,
+    details: Mapping[str, Any],
+    *,
+    further: Sequence[Control] = (),
+) -> Measurement:
+    """A held-out score with its interval, the gains over its controls, and its p.
+
+    Args:
+        inputs: what was probed.
+        score: the predictions of held-out rows.
+        controls: by name, those of the controls.
+        models: by kind of control model, those of each model.
+        null: the test against shuffled labels.
+        kind: whether the labels are classes or numbers.
+        seed: of the intervals.
+        details: to be kept.
+        further: controls that were scored otherwise.
+    """
+    units = inputs.dataset.units
     interval = interval_of(score, units, kind, seed)
-    growth = growth_of(problem, score, units)
     return Measurement(
         score=score.score,
         low=interval.low,
@@ -137,60 +176,58 @@ def measure(readings: Readings, kind: Kind, seed: int, details: Mapping[str, Any
         groups=fewest_units(units),
         unit=UNIT[kind],
         controls=(
-            *controls,
-            *([task] if isinstance(task, Control) else []),
-            _shuffled(test.observed, test.null),
+            *control_gains(score, controls, models, units, kind, seed),
+            *further,
+            shuffled_control(null),
         ),
-        p=test.p,
+        p=null.p,
         seed=seed,
         details={
             **details,
-            "permutations": len(test.null),
+            "permutations": len(null.null),
             "models": {name: [each.score for each in scores] for name, scores in models.items()},
-            **_about_task(task),
-            **_about_code(readings, kind, seed),
-            **_about_r2(score, others | {name: mean_of(each) for name, each in models.items()}),
         },
-        tokens=sum(map(len, readings.tokens)),
-        examples=_examples(readings, score, kind),
-        growth=growth,
+        tokens=sum(map(len, inputs.tokens)),
+        examples=_examples(inputs, score, kind),
         units=count_units(units) if isinstance(units, Mapping) else {},
     )
 
 
-def rivals(readings: Readings, kind: Kind, seed: int) -> dict[str, HeldOut]:
-    """By name, what needs no model, and what needs no layer of it."""
-    problem = readings.problem(readings.features, kind, seed)
-    found = {CONSTANT[kind]: constant(problem)}
-    found |= {name: held_out(readings.problem(each, kind, seed)) for name, each in readings.known.items()}
-    forms = [held_out(readings.problem(each, kind, seed)) for each in readings.embeddings]
+def control_scores(inputs: ProbeInputs, kind: Kind, seed: int) -> dict[str, HeldOut]:
+    """By name, the controls that need no other model: the constant answer, and the probe of other features."""
+    scores = {CONSTANT[kind]: constant(inputs.problem(inputs.features, kind, seed))}
+    scores |= {
+        name: held_out(inputs.problem(features, kind, seed))
+        for name, features in inputs.control_features.items()
+    }
+    forms = [held_out(inputs.problem(features, kind, seed)) for features in inputs.embeddings]
     if forms:
-        found["token_embeddings"] = max(forms, key=lambda form: form.score)
-    return found
+        scores["token_embeddings"] = max(forms, key=lambda form: form.score)
+    return scores
 
 
-def model_scores(readings: Readings, kind: Kind, seed: int) -> dict[str, list[HeldOut]]:
+def model_scores(inputs: ProbeInputs, kind: Kind, seed: int) -> dict[str, list[HeldOut]]:
     """By kind of control model, the probe of the site in each of them."""
     return {
-        name: held_out_models([readings.problem(each, kind, seed) for each in models])
-        for name, models in readings.models.items()
+        name: held_out_models([inputs.problem(each, kind, seed) for each in models])
+        for name, models in inputs.models.items()
     }
 
 
-def _control_task(readings: Readings, score: HeldOut, kind: Kind, seed: int) -> Control | str:
+def _control_task(inputs: ProbeInputs, score: HeldOut, kind: Kind, seed: int) -> Control | str:
     """The control, of the prompts whose type recurs in other groups; or why it is not measured."""
-    labelled = readings.labelled
-    classes = len(np.unique(labelled.labels)) if kind == "classification" else None
-    types = labelled.types
+    dataset = inputs.dataset
+    classes = len(np.unique(dataset.labels)) if kind == "classification" else None
+    types = dataset.types
     if types is None:
-        types = _tokens_to_memorise(readings, score, kind, classes)
+        types = _tokens_to_memorise(inputs, score, kind, classes)
     if types is None:
         return "not measured: no token of enough types could explain half of what is read, were it memorised"
-    enough = enough_types(types, labelled.groups, classes)
+    enough = enough_types(types, dataset.groups, classes)
     if isinstance(enough, str):
         return f"not measured: {enough}"
     rows = np.flatnonzero(enough)
-    groups, labels = labelled.groups[rows], labelled.labels[rows]
+    groups, labels = dataset.groups[rows], dataset.labels[rows]
     if kind == "classification":
         codes = encode(labels)[1]
         taught: NDArray[Any] = control_task(types[rows], int(codes.max()) + 1, seed, np.bincount(codes))
@@ -200,27 +237,27 @@ def _control_task(readings: Readings, score: HeldOut, kind: Kind, seed: int) -> 
         grouped_folds(taught, groups, seed=seed, kind=kind)
     except ValueError as error:
         return f"not measured: {error}"
-    other = held_out(Problem.of(readings.features[rows], taught, groups, kind, seed))
-    return gain_over("control_task", score.take(rows), other, take_units(labelled.units, rows), kind, seed)
+    memorised = held_out(Problem.of(inputs.features[rows], taught, groups, kind, seed))
+    return gain_over("control_task", score.take(rows), memorised, take_units(dataset.units, rows), kind, seed)
 
 
 def _tokens_to_memorise(
-    readings: Readings, score: HeldOut, kind: Kind, classes: int | None
+    inputs: ProbeInputs, score: HeldOut, kind: Kind, classes: int | None
 ) -> NDArray[Any] | None:
-    """The tokens (N,) at the place, counted back from the one read, which tell most of the label in other groups.
+    """The tokens (N,) at the position, counted back from the one read, that tell most of the label in other groups.
 
     A probe of a wide residual learns random classes of any token that it can tell. That speaks against what is read
     only where knowing the token would explain it: so there are none if a table of them gains less than half.
     """
-    at, tokens, groups = readings.labelled.at, readings.tokens, readings.labelled.groups
-    places = [-1] * len(tokens) if isinstance(at, str) else np.broadcast_to(at, len(tokens)).tolist()
-    read = [place % len(ids) for place, ids in zip(places, tokens, strict=True)]
+    at, tokens, groups = inputs.dataset.at, inputs.tokens, inputs.dataset.groups
+    positions = [-1] * len(tokens) if isinstance(at, str) else np.broadcast_to(at, len(tokens)).tolist()
+    read = [position % len(ids) for position, ids in zip(positions, tokens, strict=True)]
     back = range(min(read) + 1)
-    columns = np.array([[ids[end - one] for one in back] for ids, end in zip(tokens, read, strict=True)])
+    columns = np.array([[ids[end - step] for step in back] for ids, end in zip(tokens, read, strict=True)])
     enough = [not isinstance(enough_types(column, groups, classes), str) for column in columns.T]
     columns = columns[:, enough]
-    best = column_of(readings.problem(columns, kind, 0)) if columns.size else None
-    gain = score.score - constant(readings.problem(columns, kind, 0)).score
+    best = column_of(inputs.problem(columns, kind, 0)) if columns.size else None
+    gain = score.score - constant(inputs.problem(columns, kind, 0)).score
     return None if best is None or best[1] < gain / 2 else columns[:, best[0]]
 
 
@@ -228,16 +265,16 @@ def _about_task(task: Control | str) -> dict[str, Any]:
     return {"control_task": task} if isinstance(task, str) else {"selectivity": task.gain}
 
 
-def _about_code(readings: Readings, kind: Kind, seed: int) -> dict[str, Any]:
+def _about_code(inputs: ProbeInputs, kind: Kind, seed: int) -> dict[str, Any]:
     """What sending the labels costs with the site, and with that of the first untrained model."""
     if kind == "regression":
         return {}
     code, untrained = (
-        code_of(readings.problem(features, kind, seed))
-        for features in (readings.features, readings.models["untrained"][0])
+        code_of(inputs.problem(features, kind, seed))
+        for features in (inputs.features, inputs.models["untrained"][0])
     )
     return {
-        "classes": len(np.unique(readings.labelled.labels)),
+        "classes": len(np.unique(inputs.dataset.labels)),
         "codelength_bits": code.bits,
         "compression": code.compression,
         "untrained_codelength_bits": untrained.bits,
@@ -253,17 +290,9 @@ def _about_r2(score: HeldOut, others: Mapping[str, HeldOut]) -> dict[str, Any]:
     return {"r2": score.errors.r2, "r2_of_controls": plain}
 
 
-def _examples(readings: Readings, score: HeldOut, kind: Kind) -> tuple[Example, ...]:
-    labels = readings.labelled.labels
+def _examples(inputs: ProbeInputs, score: HeldOut, kind: Kind) -> tuple[Example, ...]:
+    labels = inputs.dataset.labels
     if kind == "classification":
-        return some_examples(readings.texts, labels.tolist(), score.predictions.tolist(), score.hits > 0)
-    expected, said = ([f"{value:.4g}" for value in values] for values in (labels, score.predictions))
-    return some_examples(readings.texts, expected, said, score.hits > 0)
-
-
-def _shuffled(observed: float, null: NDArray[Any]) -> Control:
-    """Shuffled labels under the permutation test's own ridge probe; the interval is the null's, seen from the score."""
-    low, high = np.quantile(null, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    mean = float(null.mean())
-    low, high = min(float(low), mean), max(float(high), mean)
-    return Control("shuffled_labels", mean, observed - mean, observed - high, observed - low)
+        return some_examples(inputs.texts, labels.tolist(), score.predictions.tolist(), score.hits > 0)
+    expected, predicted = ([f"{value:.4g}" for value in values] for values in (labels, score.predictions))
+    return some_examples(inputs.texts, expected, predicted, score.hits > 0)

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from lazarus_probe.statistics import bag_of_tokens, group_permutations, grouped_folds, majority_predictions
 from lazarus_probe.statistics.folds import encode, groups_per_class
 from lazarus_probe.statistics.measurement import Measurement
-from lazarus_probe.statistics.probes.held_out import HeldOut, gain_over, interval_of, over_models
+from lazarus_probe.statistics.probes.held_out import HeldOut, control_gains, interval_of
 from lazarus_probe.subject.batches import encode_all
 
 if TYPE_CHECKING:
@@ -102,19 +102,19 @@ def separating(
     check_labels(prompts, labels, groups)
     names, units = np.asarray(labels), np.asarray(prompts if groups is None else groups)
     codes = encode(names)[1]
-    ours = _stacked(activations, only)
-    theirs = {name: [_stacked(each, only) for each in several] for name, several in models.items()}
-    null = null_separations(ours, codes, units, seed)
-    best = max_statistic(separation(ours, codes).max(keepdims=True), null)[0]
+    neurons = _stacked(activations, only)
+    of_models = {name: [_stacked(each, only) for each in several] for name, several in models.items()}
+    null = null_separations(neurons, codes, units, seed)
+    best = max_statistic(separation(neurons, codes).max(keepdims=True), null)[0]
     values = {layer: separation(each, codes) for layer, each in activations.items()}
     bag = bag_of_tokens(encode_all(subject, prompts))
     return Separation(
         values=values,
         p={layer: max_statistic(each, null) for layer, each in values.items()},
         null=null,
-        searched=ours.shape[1],
+        searched=neurons.shape[1],
         least_p=least_p(codes),
-        measurement=_held_out(ours, {"bag_of_tokens": bag}, theirs, names, units, float(best), seed),
+        measurement=_held_out(neurons, {"bag_of_tokens": bag}, of_models, names, units, float(best), seed),
     )
 
 
@@ -124,10 +124,10 @@ def check_labels(prompts: Sequence[str], labels: Sequence[str], groups: Sequence
     Raises:
         ValueError: another number of labels or groups than prompts, one label only, or one group.
     """
-    for name, given in (("labels", labels), ("groups", prompts if groups is None else groups)):
-        if len(given) != len(prompts):
+    for name, values in (("labels", labels), ("groups", prompts if groups is None else groups)):
+        if len(values) != len(prompts):
             raise ValueError(
-                f"{len(given)} {name} given for {len(prompts)} prompts; give one for each, in order"
+                f"{len(values)} {name} given for {len(prompts)} prompts; give one for each, in order"
             )
     if len(set(labels)) < 2:
         raise ValueError(f"all labels are {labels[0]!r}; give at least two to tell apart")
@@ -185,18 +185,13 @@ def best_neuron(features: Floats, labels: NDArray[Any], groups: NDArray[Any], se
     for train, test in grouped_folds(labels, groups, seed=seed):
         column = int(separation(features[train], codes[train]).argmax())
         seen = features[train, column]
-        means = np.array([seen[codes[train] == one].mean() for one in range(len(classes))])
+        means = np.array([seen[codes[train] == number].mean() for number in range(len(classes))])
         predictions[test] = classes[np.abs(features[test, column, None] - means).argmin(axis=1)]
-    return _counted(predictions, labels)
-
-
-def _counted(predictions: NDArray[Any], labels: NDArray[Any]) -> HeldOut:
-    right = (predictions == labels).astype(np.float64)
-    return HeldOut(predictions, right, np.ones(len(right)))
+    return HeldOut.of_classes(predictions, labels)
 
 
 def _held_out(
-    ours: Floats,
+    neurons: Floats,
     others: Mapping[str, Floats],
     models: Mapping[str, Sequence[Floats]],
     labels: NDArray[Any],
@@ -207,8 +202,8 @@ def _held_out(
     """The search as a whole with its controls; None where a class has no second group to be tested on."""
     if groups_per_class(encode(labels)[1], encode(groups)[1]).min() < 2:
         return None
-    score = best_neuron(ours, labels, groups, seed)
-    controls = {"majority": _counted(majority_predictions(labels), labels)}
+    score = best_neuron(neurons, labels, groups, seed)
+    controls = {"majority": HeldOut.of_classes(majority_predictions(labels), labels)}
     controls |= {name: best_neuron(each, labels, groups, seed) for name, each in others.items()}
     of_models = {
         name: [best_neuron(each, labels, groups, seed) for each in several]
@@ -222,16 +217,7 @@ def _held_out(
         n=len(labels),
         groups=len(np.unique(groups)),
         unit="held-out accuracy of the best neuron",
-        controls=(
-            *(
-                gain_over(name, score, each, groups, "classification", seed)
-                for name, each in controls.items()
-            ),
-            *(
-                over_models(name, score, each, groups, "classification", seed)
-                for name, each in of_models.items()
-            ),
-        ),
+        controls=control_gains(score, controls, of_models, groups, "classification", seed),
         p=p,
         seed=seed,
     )
@@ -239,8 +225,8 @@ def _held_out(
 
 def _stacked(layers: ByLayer, only: Sequence[int] | None) -> Floats:
     """(N, layers * D) the neurons searched, of all layers."""
-    kept = [each if only is None else each[:, list(only)] for each in layers.values()]
-    return np.concatenate(kept, axis=1).astype(np.float64)
+    stacked = [each if only is None else each[:, list(only)] for each in layers.values()]
+    return np.concatenate(stacked, axis=1).astype(np.float64)
 
 
 def _separations(values: Floats, codes: NDArray[np.intp]) -> Floats:

@@ -7,23 +7,19 @@ too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.probing.inputs import ProbeDataset, check_leaks
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, layer_inputs
+from lazarus_probe.introspection.probing.layer_scan import Scan
 from lazarus_probe.statistics import count_units, fewest_units, halves, paired_interval, sign_flip
 from lazarus_probe.statistics.bounded import kinds_of
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
 from lazarus_probe.statistics.model_spread import over_others
-from lazarus_probe.statistics.probes.held_out import HeldOut, Problem, held_out_models
+from lazarus_probe.statistics.probes.held_out import HeldOut
 from lazarus_probe.statistics.threads import one_thread
-from lazarus_probe.subject.batches import encode_all
-from lazarus_probe.subject.control_models import ControlModel, control_models, faced
+from lazarus_probe.subject.control_models import control_models
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -49,86 +45,53 @@ def signal_loss(
     if subject.num_layers < 2:
         raise ValueError(f"{subject.name} has one layer: there is none to lose a signal after")
     store = ActivationStore() if store is None else store
-    tokens = encode_all(subject, labelled.prompts)
-    texts = [each if isinstance(each, str) else subject.decode(each) for each in labelled.prompts]
-    check_leaks(labelled, texts)
-    parts = halves(
-        labelled.labels, labelled.groups, labelled.kept_whole, seed
-    )  # loads all that the limit is set on
+    layers = range(subject.num_layers)
+    inputs = layer_inputs(subject, control_models(subject), labelled, layers, "classification", store)
+    scan = Scan(inputs, seed=seed)
+    first, second = halves(labelled.labels, labelled.groups, labelled.kept_whole, seed)
+    choosing, testing = scan.take(first), scan.take(second)
     with one_thread():
-        ((best, tested),) = _by_layer([subject], labelled, tokens, parts, store, seed)
+        best, tested = _best(choosing.scores), testing.scores
+        tested_models = testing.each_model(layers)
         falls = {
             kind: [
-                theirs[place].score - theirs[-1].score
-                for place, theirs in _by_layer(models, labelled, tokens, parts, store, seed)
+                rest[_best(chosen)].score - rest[layers[-1]].score
+                for chosen, rest in zip(models, tested_models[kind], strict=True)
             ]
-            for kind, models in faced(subject, control_models(subject)).items()
+            for kind, models in choosing.each_model(layers).items()
         }
-    kept = labelled.take(parts[1])
-    fall = tested[best].hits - tested[-1].hits
-    interval, score = paired_interval(fall, kept.units, seed=seed), float(fall.mean())
+    rest, last, units = testing.inputs[best], tested[layers[-1]], testing.dataset.units
+    fall = tested[best].hits - last.hits
+    interval, score = paired_interval(fall, units, seed=seed), float(fall.mean())
     return Measurement(
         score=score,
         low=interval.low,
         high=interval.high,
         n=len(fall),
-        groups=fewest_units(kept.units),
+        groups=fewest_units(units),
         unit="accuracy lost by the last layer",
         controls=tuple(over_others(kind, score, interval, fall_of) for kind, fall_of in falls.items()),
         p=max(
-            sign_flip(fall, of_kind, seed=seed, alternative="greater")
-            for of_kind in kinds_of(kept.units).values()
+            sign_flip(fall, of_kind, seed=seed, alternative="greater") for of_kind in kinds_of(units).values()
         ),
         seed=seed,
         details={
             "layer": best,
             "best": tested[best].score,
-            "last": tested[-1].score,
+            "last": last.score,
             "models": falls,
         },
-        tokens=sum(map(len, tokens)),
+        tokens=sum(map(len, inputs[best].tokens)),
         examples=some_examples(
-            [texts[row] for row in parts[1]],
-            kept.labels.tolist(),
-            tested[-1].predictions.tolist(),
-            tested[-1].hits > 0,
+            rest.texts, rest.dataset.labels.tolist(), last.predictions.tolist(), last.hits > 0
         ),
-        curves=(_curve("score", tested),),
-        units=count_units(kept.units) if isinstance(kept.units, Mapping) else {},
+        curves=(Curve("score", tuple(map(float, tested)), tuple(layer.score for layer in tested.values())),),
+        units=count_units(units) if isinstance(units, Mapping) else {},
         floor=-1.0,
     )
 
 
-def _by_layer(
-    models: Sequence[Subject | ControlModel],
-    labelled: ProbeDataset,
-    tokens: Sequence[Sequence[int]],
-    parts: Sequence[NDArray[Any]],
-    store: ActivationStore,
-    seed: int,
-) -> list[tuple[int, list[HeldOut]]]:
-    """Of each model, the layer that is best on one half of the prompts, and the probe of every layer on the other."""
-    origin = models[0].origin if isinstance(models[0], ControlModel) else models[0]
-    sites = [resid_post(layer) for layer in range(origin.num_layers)]
-    values = [store.get(model, tokens, sites, at=labelled.at) for model in models]
-
-    def probed(rows: NDArray[Any], site: Site) -> list[HeldOut]:
-        return held_out_models([_problem(each[site][rows], labelled.take(rows), seed) for each in values])
-
-    choosing, testing = (
-        [list(layers) for layers in zip(*(probed(rows, site) for site in sites), strict=True)]
-        for rows in parts
-    )
-    return [
-        (int(np.argmax([each.score for each in chosen[:-1]])), tested)
-        for chosen, tested in zip(choosing, testing, strict=True)
-    ]
-
-
-def _problem(features: np.ndarray, labelled: ProbeDataset, seed: int) -> Problem:
-    rows = features.reshape(len(labelled.prompts), -1)
-    return Problem.of(rows, labelled.labels, labelled.groups, "classification", seed)
-
-
-def _curve(name: str, by_layer: list[HeldOut]) -> Curve:
-    return Curve(name, tuple(map(float, range(len(by_layer)))), tuple(each.score for each in by_layer))
+def _best(scores: Mapping[int, HeldOut]) -> int:
+    """The layer with the highest score, of all but the last; the first of ties."""
+    *layers, _ = scores
+    return max(layers, key=lambda layer: scores[layer].score)

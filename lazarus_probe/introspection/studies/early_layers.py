@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks import ActivationStore
-from lazarus_probe.introspection.probing.inputs import ProbeDataset
-from lazarus_probe.introspection.probing.layer_probes import probes, site_of
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, site_of
+from lazarus_probe.introspection.probing.layer_scan import probe_layers
 from lazarus_probe.introspection.studies.embedding import controls_of
 from lazarus_probe.introspection.studies.expressions import LAST, Expression, expressions, token_places
 from lazarus_probe.statistics import Kind
@@ -174,14 +174,22 @@ def early_layers(
     with bar(len(places) * len(layers) * len(targets), progress) as step:
 
         def probed(name: str, target: str) -> dict[int, Measurement]:
-            labels, kind, known = targets[target]
+            labels, kind, control_features = targets[target]
             labelled = ProbeDataset(texts, labels, families, at=places[name])
-            found = probes(
-                subject, untrained, labelled, layers, kind, known=known, store=store, seed=seed, step=step
+            measurements = probe_layers(
+                subject,
+                untrained,
+                labelled,
+                layers,
+                kind,
+                control_features=control_features,
+                store=store,
+                seed=seed,
+                step=step,
             )
             return {
                 layer: replace(each, details={**each.details, "position": name})
-                for layer, each in found.items()
+                for layer, each in measurements.items()
             }
 
         by_target = {name: {target: probed(name, target) for target in targets} for name in places}
@@ -221,7 +229,7 @@ def early_layers(
 def _targets(
     problems: Sequence[Expression],
 ) -> dict[str, tuple[NDArray[Any], Kind, dict[str, NDArray[Any]]]]:
-    """By name: the labels, their kind, and what else the probe is given instead."""
+    """By name: the labels, their kind, and features that the probe is fitted to as a further control."""
     names = [each.operation for each in problems]
     numbers = np.array([each.operands for each in problems], dtype=float)
     answers = np.array([each.answer for each in problems], dtype=float)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks import ActivationStore
 from lazarus_probe.introspection.geometry.similarity import similarity
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, by_phrasing
-from lazarus_probe.introspection.probing.layer_probes import probes
+from lazarus_probe.introspection.probing.layer_scan import probe_layers
 from lazarus_probe.sites import Site
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Control, Measurement
@@ -206,7 +206,9 @@ def embedding(
         def run(
             labelled: ProbeDataset, where: Sequence[int] = places, **options: Any
         ) -> dict[int, Measurement]:
-            return probes(subject, untrained, labelled, where, store=store, seed=seed, step=step, **options)
+            return probe_layers(
+                subject, untrained, labelled, where, store=store, seed=seed, step=step, **options
+            )
 
         tests = {"task": run(task)}
         tests["answer"], absent = _answers(run, places, asked_operation(operations), sizes.answers, seed)
@@ -288,14 +290,14 @@ def _answers(
     questions, families = answer_questions(np.random.default_rng(seed), count, operation)
     texts = [question.text for question in questions]
     answers = np.array([float(question.fact.answer) for question in questions])
-    known = {"operands": np.array([[q.fact.a, q.fact.b] for q in questions], dtype=float)}
+    operands = {"operands": np.array([[q.fact.a, q.fact.b] for q in questions], dtype=float)}
     whole = ProbeDataset(texts, answers, families, at="mean")
-    measurements = run(whole, [EMBED], kind="regression", known=known)
+    measurements = run(whole, [EMBED], kind="regression", control_features=operands)
     sums = np.array([float(question.fact.a + question.fact.b) for question in questions])
     positive = run(replace(whole, labels=sums), [EMBED], kind="regression")[EMBED]
     if len(places) > 1:
         measurements |= run(
-            ProbeDataset(texts, answers, families), places[1:], kind="regression", known=known
+            ProbeDataset(texts, answers, families), places[1:], kind="regression", control_features=operands
         )
     return measurements, _absent(measurements[EMBED], positive)
 

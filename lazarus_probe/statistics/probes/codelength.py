@@ -46,8 +46,8 @@ def codelength(features: ArrayLike, labels: ArrayLike, groups: ArrayLike | None,
     Blocks are of whole groups, in random order, cut where a sixteenth, an eighth, a quarter and half of the groups
     have been sent, so nothing is paid for what a group gives away of itself. The first block is sent uniformly. The
     inverse penalty is one of `STRENGTHS` for the whole code, the one with the shortest, and saying which costs
-    `log2(3)` bits. After m rows each class is given `1 / (m + classes)` beside the probe's probability: a class not met
-    yet must remain possible.
+    `log2(3)` bits. After m rows each class gets `1 / (m + classes)` in addition to the probe's probability: a class
+    not met yet must remain possible.
 
     A probe that reads what is stated plainly pays little; one that must be taught it row by row pays for the rows. It
     is for classes only: a density has a code length only up to its unit.
@@ -67,8 +67,8 @@ def codelength(features: ArrayLike, labels: ArrayLike, groups: ArrayLike | None,
     bits = np.zeros(len(STRENGTHS))
     for before, block in zip(np.cumsum([len(each) for each in blocks]), blocks[1:], strict=False):
         sent = np.concatenate(blocks)[:before]
-        for i, given in enumerate(_probabilities(features, codes, sent, block, classes)):
-            mixed = (before * given[np.arange(len(block)), codes[block]] + 1) / (before + classes)
+        for i, probabilities in enumerate(_probabilities(features, codes, sent, block, classes)):
+            mixed = (before * probabilities[np.arange(len(block)), codes[block]] + 1) / (before + classes)
             bits[i] -= float(np.log2(mixed).sum())
     first = len(blocks[0]) * log2(classes)
     return Codelength(first + float(bits.min()) + log2(len(STRENGTHS)), len(codes) * log2(classes))
@@ -78,9 +78,9 @@ def _blocks(index: Ints, seed: int) -> list[Ints]:
     """Row numbers of each block of groups."""
     order = np.random.default_rng(seed).permutation(index.max() + 1)
     ends = np.unique([max(1, round(share * len(order))) for share in STEPS])
-    place = np.argsort(order)[index]
+    rank = np.argsort(order)[index]
     starts = [0, *ends[:-1]]
-    return [np.flatnonzero((start <= place) & (place < end)) for start, end in zip(starts, ends, strict=True)]
+    return [np.flatnonzero((start <= rank) & (rank < end)) for start, end in zip(starts, ends, strict=True)]
 
 
 def _probabilities(
@@ -91,7 +91,9 @@ def _probabilities(
     if len(met) == 1:
         return [np.eye(classes)[np.full(len(block), met[0])]] * len(STRENGTHS)
     seen, unseen = in_span(*standardise(features[sent], features[block]))
-    given = np.zeros((len(STRENGTHS), len(block), classes))
+    probabilities = np.zeros((len(STRENGTHS), len(block), classes))
     for i, strength in enumerate(STRENGTHS):
-        given[i][:, met] = fit_logistic(seen, taught, strength, tolerance=TOLERANCE).probabilities(unseen)
-    return list(given)
+        probabilities[i][:, met] = fit_logistic(seen, taught, strength, tolerance=TOLERANCE).probabilities(
+            unseen
+        )
+    return list(probabilities)

@@ -56,18 +56,6 @@ def control_numbers(types: ArrayLike, targets: ArrayLike, seed: int = 0) -> Floa
     return np.asarray(np.random.default_rng(seed).choice(values, int(index.max()) + 1)[index])
 
 
-def selectivity(task_accuracy: float, control_accuracy: float) -> float:
-    """Task accuracy less control-task accuracy, of the same probe: how much is read rather than memorised.
-
-    Raises:
-        ValueError: an accuracy outside [0, 1].
-    """
-    for name, accuracy in (("task_accuracy", task_accuracy), ("control_accuracy", control_accuracy)):
-        if not 0 <= accuracy <= 1:
-            raise ValueError(f"{name} is {accuracy}: an accuracy lies in [0, 1]")
-    return float(task_accuracy - control_accuracy)
-
-
 def recurring(types: ArrayLike, groups: ArrayLike) -> NDArray[np.bool_]:
     """(N,) whether a row's type occurs in another group as well."""
     kinds, index = encode(types, "types")[1], encode(groups, "groups")[1]
@@ -106,13 +94,13 @@ def memorable(
     the mean number. What counts is what it scores above the best constant answer.
 
     Args:
-        columns: (N, P) the candidates, such as the token at each place.
+        columns: (N, P) the candidates, such as the token at each position.
         labels: (N,) classes or numbers.
         groups: (N,) the group of each row.
         kind: whether the labels are classes or numbers.
 
     Returns:
-        The column and its accuracy above the commonest class's (or its capped R2), or None where no table helps.
+        The column and its accuracy above the majority class's (or its capped R2), or None where no table helps.
     """
     candidates, labels = np.asarray(columns), np.asarray(labels)
     index, _ = index_clusters(groups, len(labels))

@@ -1,4 +1,4 @@
-"""What a probe says of rows whose group it has not met: one form for classes and for numbers.
+"""What a probe predicts of rows whose group is held out: one form for classes and for numbers.
 
 A score is a ratio of two sums over rows: right answers over answers, or the error that a probe takes away from the
 mean's over the mean's, where no row's error counts for more than one standard deviation (`statistics.probes.capped`).
@@ -8,10 +8,10 @@ Probes are known by their content, as layers of one claim share their controls.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,17 +37,18 @@ from lazarus_probe.statistics import (
 from lazarus_probe.statistics.bounded import Units
 from lazarus_probe.statistics.measurement import Control, Growth
 from lazarus_probe.statistics.model_spread import one_more
+from lazarus_probe.statistics.null import LEVEL
 from lazarus_probe.statistics.probes.out_of_fold import TOLERANCE
 
-LEVEL = 0.95
 DRAWS = 1000
-# Results kept, the oldest dropped first; the features that they came from are not.
-KEPT = 2048
+# Results remembered, the oldest dropped first; the features that they came from are not.
+REMEMBERED = 2048
 # Where the logistic regressions of control models stop. They start from a ridge, which is nearly as good: of 20
 # untrained organisms the accuracy moved by .003 at most, at a third of the time.
 EARLY = 1e-2
 _RESULTS: dict[tuple[Any, ...], Any] = {}
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,12 @@ class HeldOut:
     of: NDArray[np.float64]
     errors: NumberErrors | None = None
     penalties: tuple[float, ...] = ()
+
+    @classmethod
+    def of_classes(cls, predictions: NDArray[Any], labels: NDArray[Any]) -> HeldOut:
+        """The predicted classes (N,) of rows, compared with their labels (N,)."""
+        correct = (predictions == labels).astype(np.float64)
+        return cls(predictions, correct, np.ones(len(correct)))
 
     @property
     def score(self) -> float:
@@ -120,36 +127,31 @@ class Problem:
         return cls(digest.digest(), kind, seed, features, labels, groups)
 
 
-def _kept(fit: Callable[[Problem], T]) -> Callable[[Problem], T]:
+def _remembered(fit: Callable[Concatenate[Problem, P], T]) -> Callable[Concatenate[Problem, P], T]:
     """Remember what a function made of a problem, by the problem's content."""
 
     @wraps(fit)
-    def look_up(problem: Problem) -> T:
-        key = (fit.__name__, *problem.key)
+    def look_up(problem: Problem, /, *args: P.args, **options: P.kwargs) -> T:
+        key = (fit.__name__, *problem.key, args, *sorted(options.items()))
         if key not in _RESULTS:
-            found = fit(problem)
-            while len(_RESULTS) >= KEPT:
+            result = fit(problem, *args, **options)
+            while len(_RESULTS) >= REMEMBERED:
                 del _RESULTS[next(iter(_RESULTS))]
-            _RESULTS[key] = found
-        known: T = _RESULTS[key]
-        return known
+            _RESULTS[key] = result
+        remembered: T = _RESULTS[key]
+        return remembered
 
     return look_up
 
 
-def forget() -> None:
-    """Drop all that is remembered."""
-    _RESULTS.clear()
-
-
-@_kept
+@_remembered
 def held_out(problem: Problem) -> HeldOut:
     """The probe of a problem, fitted out of fold.
 
     Raises:
         ValueError: as `out_of_fold`.
     """
-    found = out_of_fold(
+    fit = out_of_fold(
         problem.features,
         problem.labels,
         problem.groups,
@@ -159,7 +161,7 @@ def held_out(problem: Problem) -> HeldOut:
         half=problem.half,
         tolerance=TOLERANCE if problem.penalties is None else EARLY,
     )
-    return replace(_scored(found.predictions, problem), penalties=found.penalties)
+    return replace(_scored(fit.predictions, problem), penalties=fit.penalties)
 
 
 def held_out_models(problems: Sequence[Problem]) -> list[HeldOut]:
@@ -185,27 +187,34 @@ def mean_of(models: Sequence[HeldOut]) -> HeldOut:
 
 
 def constant(problem: Problem) -> HeldOut:
-    """The best constant answer: the commonest class, or the mean of the training side."""
+    """The best constant answer: the majority class, or the mean of the training side."""
     if problem.kind == "classification":
         return _scored(majority_predictions(problem.labels), problem)
     return _scored(mean_predictions(problem.labels, problem.groups, seed=problem.seed), problem)
 
 
-@_kept
-def null_of(problem: Problem) -> PermutationTest:
-    """The problem's probe on shuffled labels."""
+@_remembered
+def null_of(problem: Problem, draws: int | None = None, *, keep_blocks: bool = False) -> PermutationTest:
+    """The problem's probe on shuffled labels; `DRAWS` shuffles, unless said otherwise."""
+    draws = DRAWS if draws is None else draws
     return permutation_null(
-        problem.features, problem.labels, problem.groups, DRAWS, problem.seed, problem.kind
+        problem.features,
+        problem.labels,
+        problem.groups,
+        draws,
+        problem.seed,
+        problem.kind,
+        keep_blocks=keep_blocks,
     )
 
 
-@_kept
+@_remembered
 def code_of(problem: Problem) -> Codelength:
     """The online code of a problem's labels."""
     return codelength(problem.features, problem.labels, problem.groups, problem.seed)
 
 
-@_kept
+@_remembered
 def column_of(problem: Problem) -> tuple[int, float] | None:
     """Which of the problem's columns memory could hang on, and how much of the score it could explain."""
     return memorable(problem.features, problem.labels, problem.groups, problem.kind)
@@ -247,6 +256,28 @@ def over_models(
     )
 
 
+def control_gains(
+    score: HeldOut,
+    controls: Mapping[str, HeldOut],
+    models: Mapping[str, Sequence[HeldOut]],
+    units: Units,
+    kind: Kind,
+    seed: int,
+) -> tuple[Control, ...]:
+    """The gains over controls by name, and over several control models of each kind, on the same rows."""
+    return (
+        *(gain_over(name, score, other, units, kind, seed) for name, other in controls.items()),
+        *(over_models(name, score, several, units, kind, seed) for name, several in models.items()),
+    )
+
+
+def shuffled_control(test: PermutationTest) -> Control:
+    """Shuffled labels under the permutation test's own ridge probe; the interval is the null's, seen from the score."""
+    (low, high), mean = test.interval, float(test.null.mean())
+    low, high = min(low, mean), max(high, mean)
+    return Control("shuffled_labels", mean, test.observed - mean, test.observed - high, test.observed - low)
+
+
 def _errors_of(score: HeldOut) -> NumberErrors:
     if score.errors is None:
         raise ValueError("the held-out numbers have no errors: make them with `held_out` or `constant`")
@@ -272,8 +303,7 @@ def growth_of(problem: Problem, score: HeldOut, units: Units) -> Growth | str:
 
 def _scored(predictions: NDArray[Any], problem: Problem) -> HeldOut:
     if problem.kind == "classification":
-        right = (predictions == problem.labels).astype(np.float64)
-        return HeldOut(predictions, right, np.ones(len(right)))
+        return HeldOut.of_classes(predictions, problem.labels)
     means = mean_predictions(problem.labels, problem.groups, seed=problem.seed)
     return _of_numbers(predictions, number_errors(problem.labels, predictions, means))
 

@@ -1,4 +1,4 @@
-"""Logistic regression for many small fits: scikit-learn's optimum, without what it spends beside the optimisation.
+"""Logistic regression for many small fits: scikit-learn's optimum, without what it spends besides the optimisation.
 
 On the few hundred rows of a probe scikit-learn takes longer to check its input than to fit, and starts from nothing.
 Here a fit starts from its first Newton step, which is a ridge in closed form, and L-BFGS finishes it.
@@ -60,8 +60,8 @@ def fit_logistic(
     weights = np.ones(len(codes)) if shares is None else (shares / here)[codes]
     start = _first_step(features, indicators, strength)
     loss = _loss(features, indicators, weights / weights.sum(), 1 / (strength * weights.sum()))
-    found = fmin_l_bfgs_b(loss, start.ravel(), pgtol=tolerance, factr=64, maxls=50)[0].reshape(start.shape)
-    return Logistic(found[:-1], found[-1])
+    optimum = fmin_l_bfgs_b(loss, start.ravel(), pgtol=tolerance, factr=64, maxls=50)[0].reshape(start.shape)
+    return Logistic(optimum[:-1], optimum[-1])
 
 
 def indicate(codes: Ints) -> Floats:
@@ -84,11 +84,11 @@ def _loss(
         parameters = flat.reshape(-1, columns)
         slopes = parameters[:-1]
         scores = _for_all(features @ slopes + parameters[-1])
-        given, logarithm = _softmax(scores)
+        probabilities, logarithm = _softmax(scores)
         value = float(weights @ (logarithm - (scores * indicators).sum(1))) + penalty / 2 * float(
             np.vdot(slopes, slopes)
         )
-        away = (weights[:, None] * (given - indicators))[:, -columns:]
+        away = (weights[:, None] * (probabilities - indicators))[:, -columns:]
         return value, np.concatenate([features.T @ away + penalty * slopes, away.sum(0)[None]]).ravel()
 
     return at

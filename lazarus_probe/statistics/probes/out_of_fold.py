@@ -1,4 +1,4 @@
-"""Linear probes scored on groups they have not met."""
+"""Linear probes scored on held-out groups."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """What probes say of rows whose group they have not met.
+    """What probes predict of rows whose group is held out.
 
     Attributes:
         predictions: (N,) classes or numbers.
@@ -53,7 +53,7 @@ def out_of_fold(
     half: bool = False,
     tolerance: float = TOLERANCE,
 ) -> OutOfFold:
-    """Predict each row with a probe that has not met its group: a logistic regression, or for numbers a ridge.
+    """Predict each row with a probe that was not trained on its group: a logistic regression, or for numbers a ridge.
 
     Features are standardised on the training side. The penalty is chosen on the training side as well, by
     grouped cross-validation among `STRENGTHS` (of classes; the strongest wins ties) or `PENALTIES` (of numbers);
@@ -125,8 +125,8 @@ def _classes(labels: NDArray[Any], index: Ints, seed: int, tolerance: float) -> 
     def fit(seen: Floats, unseen: Floats, rows: Ints, strength: float | None) -> tuple[NDArray[Any], float]:
         if strength is None:
             strength = _choose_strength(seen, codes[rows], index[rows], seed, shares)
-        found = fit_logistic(seen, codes[rows], strength, shares, tolerance)
-        return classes[found.scores(unseen).argmax(1)], strength
+        probe = fit_logistic(seen, codes[rows], strength, shares, tolerance)
+        return classes[probe.scores(unseen).argmax(1)], strength
 
     return fit
 

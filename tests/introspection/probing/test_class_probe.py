@@ -10,8 +10,6 @@ import pytest
 from lazarus_probe.cli.probing.class_reading import verdict_lines, verdict_of
 from lazarus_probe.hooks import trace
 from lazarus_probe.introspection.probing.class_probe import class_probe, labelled_classes, probabilities
-from lazarus_probe.introspection.probing.inputs import ProbeDataset, Readings
-from lazarus_probe.introspection.probing.layer_scan import Scan
 from lazarus_probe.statistics import grouped_folds
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.relative_depth import EMBED
@@ -94,32 +92,6 @@ def test_an_untrained_model_with_arbitrary_labels_shows_nothing(seed: int) -> No
     assert verdict_of(found).outcome != "supported"
     assert not any("beyond every control" in line for line in verdict_lines(found, verdict_of(found)))
     assert (found.measurement.p or 0) > 0.05
-
-
-def noise(places: int, rng: np.random.Generator) -> Scan:
-    """Probes of layers that hold nothing of two classes."""
-    labelled = ProbeDataset([str(i) for i in range(30)], np.repeat(["a", "b"], 15), np.arange(30))
-
-    def readings() -> Readings:
-        known, models = (
-            {"bag_of_tokens": rng.normal(size=(30, 3))},
-            {"untrained": rng.normal(size=(3, 30, 3))},
-        )
-        tokens, texts = [[i] for i in range(30)], [str(i) for i in range(30)]
-        return Readings(labelled, tokens, texts, rng.normal(size=(30, 3)), known, models=models)  # type: ignore[arg-type]
-
-    return Scan.of({place: readings() for place in range(EMBED, places)}, list(range(places)), 0)
-
-
-def test_the_search_does_not_flatter_itself() -> None:
-    """Of layers of noise the best looks above chance; nested, and under the max statistic, it does not."""
-    rng = np.random.default_rng(3)
-    found = [noise(6, rng) for _ in range(3)]
-    best = [max(scan.ours[layer].score for layer in scan.searched) for scan in found]
-    nested = [scan.measured()[2] for scan in found]
-    assert np.mean(best) > 0.6
-    assert np.mean([each.score for each in nested]) < 0.55
-    assert min(each.p or 0 for each in nested) > 0.05
 
 
 def test_probabilities_are_those_of_scikit_learn() -> None:

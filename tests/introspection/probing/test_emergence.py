@@ -10,10 +10,12 @@ from mlx.utils import tree_map_with_path
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.probing.emergence import EMBED, Declared, Scan, emergence, find
+from lazarus_probe.introspection.probing.emergence import Declared, emergence, find
+from lazarus_probe.introspection.probing.inputs import ProbeInputs
+from lazarus_probe.introspection.probing.layer_scan import Scan
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.statistics import PermutationTest, exact, halves
-from lazarus_probe.statistics.probes.held_out import HeldOut, Problem, constant, held_out, null_of
+from lazarus_probe.statistics.probes.held_out import HeldOut
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import control_models
 
@@ -179,10 +181,21 @@ def scan_of(scores, controls, p):
     def rows(score):
         return HeldOut(np.zeros(100), (np.arange(100) < 100 * score).astype(float), np.ones(100))
 
-    null = np.arange(99) / 99
-    places = dict(enumerate(scores, -1))
-    tests = {place: PermutationTest(1 - p, null, p) for place in places}
-    return Scan({k: rows(s) for k, s in places.items()}, {k: {"bag": rows(controls)} for k in places}, tests)
+    by_layer = {layer: rows(score) for layer, score in enumerate(scores, -1)}
+
+    class Made(Scan):
+        scores = by_layer
+
+        def controls(self, _):
+            return {"bag": rows(controls)}
+
+        def models(self, _):
+            return {}
+
+        def null(self, _):
+            return PermutationTest(1 - p, np.arange(99) / 99, p)
+
+    return Made(dict.fromkeys(by_layer))
 
 
 @pytest.mark.parametrize(
@@ -203,20 +216,14 @@ def test_a_layer_needs_all_that_is_declared(scores, control, p, found):
 
 def scan_layers(layers, labels, groups):
     """The scan of some layers, the first of them as the embedding, with the majority as the only control."""
-    problems = {
-        place: Problem.of(each, labels, groups, "classification", 0) for place, each in enumerate(layers, -1)
-    }
-    known = {"majority": constant(problems[EMBED])}
-    return Scan(
-        {place: held_out(each) for place, each in problems.items()},
-        dict.fromkeys(problems, known),
-        {place: null_of(each) for place, each in problems.items()},
-    )
+    texts = [str(row) for row in range(len(labels))]
+    dataset = ProbeDataset(texts, labels, groups)
+    inputs = {layer: ProbeInputs(dataset, [], texts, each, {}) for layer, each in enumerate(layers, -1)}
+    return Scan(inputs, draws=99)
 
 
-def test_random_layers_are_no_finding(monkeypatch):
+def test_random_layers_are_no_finding():
     """On 200 draws of random layers, the search finds one in at most alpha, and confirms no more (exact interval)."""
-    monkeypatch.setattr("lazarus_probe.statistics.probes.held_out.DRAWS", 99)
     rng, groups = np.random.default_rng(40), np.repeat(np.arange(24), 2)
     labels, searched, confirmed = groups % 2, 0, 0
     first, second = halves(labels, groups)
@@ -226,7 +233,7 @@ def test_random_layers_are_no_finding(monkeypatch):
         if (layer := find(search, Declared(0.5, 0.01, 0.05))) is not None:
             searched += 1
             rest = scan_layers(layers[:, second], labels[second], groups[second])
-            confirmed += rest.nulls[layer].p <= 0.05
+            confirmed += rest.null(layer).p <= 0.05
     assert exact(searched, 200).low <= 0.05, f"{searched} of 200 found, {exact(searched, 200)}"
     assert exact(confirmed, 200).low <= 0.05
     assert confirmed <= 0.5 * max(searched, 2)

@@ -10,7 +10,8 @@ from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.probing.inputs import check_leaks, embedding_features, read
+from lazarus_probe.introspection.probing.inputs import embedding_features, probe_inputs
+from lazarus_probe.introspection.probing.leaks import check_leaks
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.statistics import exact
 from lazarus_probe.subject.control_models import LESIONS, control_models
@@ -20,10 +21,9 @@ BOTH = [f"{a} * {b} = " for pair in PAIRS for a, b in (pair, pair[::-1])]
 EMBED = Site("embed")
 
 
-def leaks(texts, groups, **options):
-    check_leaks(
-        ProbeDataset(texts, np.zeros(len(texts)), np.array(groups), **options), [str(text) for text in texts]
-    )
+def leaks(texts, groups, facts=None):
+    dataset = ProbeDataset(texts, np.zeros(len(texts)), groups, facts=facts)
+    check_leaks(texts, [str(text) for text in texts], dataset.groups, dataset.facts)
 
 
 def test_both_orders_in_two_groups_are_refused():
@@ -102,7 +102,7 @@ def test_only_what_stands_before_the_place_is_seen(grouped):
     rows = np.arange(16)
     prompts = [[2, 3 + row, 40 + row] for row in rows]
     labelled = ProbeDataset(prompts, rows % 2, rows // 2, at=1)
-    found = read(
+    inputs = probe_inputs(
         grouped,
         control_models(grouped, count=3),
         labelled,
@@ -110,7 +110,7 @@ def test_only_what_stands_before_the_place_is_seen(grouped):
         "classification",
         ActivationStore(),
     )
-    _, _, aligned = found[resid_post(0)].embeddings
+    _, _, aligned = inputs[resid_post(0)].embeddings
     table = np.array(grouped.model.model.embed_tokens.weight)
     np.testing.assert_allclose(aligned, table[3 + rows], atol=1e-6)
 
@@ -121,10 +121,12 @@ def test_models_are_read_where_the_subject_is(grouped):
     texts = [f"{row} + {row + 2} = " for row in rows]
     labelled = ProbeDataset(texts, rows % 2, rows // 2)
     models = control_models(grouped, count=3)
-    found = read(grouped, models, labelled, [EMBED, resid_post(2)], "classification", ActivationStore())
-    assert set(found[EMBED].models) == {"untrained"}
-    assert set(found[resid_post(2)].models) == {"untrained", *LESIONS}
-    for kind, features in found[resid_post(2)].models.items():
+    inputs = probe_inputs(
+        grouped, models, labelled, [EMBED, resid_post(2)], "classification", ActivationStore()
+    )
+    assert set(inputs[EMBED].models) == {"untrained"}
+    assert set(inputs[resid_post(2)].models) == {"untrained", *LESIONS}
+    for kind, features in inputs[resid_post(2)].models.items():
         for values, model in zip(features, control_models(grouped, kind, 3), strict=True):
             expected = collect(model.build(), texts, [resid_post(2)])[resid_post(2)]
             np.testing.assert_array_equal(values, expected)

@@ -13,7 +13,7 @@ from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.probing.probe import CONSTANT, ProbeDataset, Readings, measure, probe
+from lazarus_probe.introspection.probing.probe import CONSTANT, ProbeDataset, ProbeInputs, measure, probe
 from lazarus_probe.statistics import (
     codelength,
     control_task,
@@ -277,11 +277,11 @@ def test_random_features_are_no_finding(monkeypatch, kind):
     tokens = [[0, 1]] * 28
     for _ in range(200):
         noise = rng.normal(size=(5, 14, 5))[:, groups] + 0.3 * rng.normal(size=(5, 28, 5))
-        known, models = {"bag_of_tokens": noise[1]}, {"untrained": noise[2:]}
-        readings = Readings(
-            ProbeDataset(tokens, labels, groups), tokens, ["a"] * 28, noise[0], known, models=models
+        bag, models = {"bag_of_tokens": noise[1]}, {"untrained": noise[2:]}
+        inputs = ProbeInputs(
+            ProbeDataset(tokens, labels, groups), tokens, ["a"] * 28, noise[0], bag, models=models
         )
-        alarms += judge(claim, measure(readings, kind, 0, {})).outcome is Outcome.SUPPORTED
+        alarms += judge(claim, measure(inputs, kind, 0, {})).outcome is Outcome.SUPPORTED
     assert exact(alarms, 200).low <= 0.05, f"{alarms} of 200: {exact(alarms, 200)}"
 
 

@@ -11,7 +11,7 @@ from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks import collect
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.probing.inputs import Readings
+from lazarus_probe.introspection.probing.inputs import ProbeInputs
 from lazarus_probe.introspection.probing.probe import ProbeDataset, measure, probe
 from lazarus_probe.introspection.studies.early_layers import EarlyLayersResult, early_layers
 from lazarus_probe.introspection.studies.expressions import LAST, Expression, expressions
@@ -121,7 +121,7 @@ def test_only_a_computed_answer_is_extractable(organism, planted):
     tokens = [organism.encode(text) for text in texts]
     noise = rng.normal(size=(len(asked), 8))
     signal = answers[:, None] if planted == "answer" else operands
-    readings = Readings(
+    inputs = ProbeInputs(
         ProbeDataset(texts, answers, np.array([each.family for each in asked])),
         tokens,
         texts,
@@ -130,7 +130,7 @@ def test_only_a_computed_answer_is_extractable(organism, planted):
         [0 * noise],
         {kind: rng.normal(size=(5, len(asked), 8)) for kind in ("untrained", *LESIONS)},
     )
-    found = measure(readings, "regression", 0, {})
+    found = measure(inputs, "regression", 0, {})
     assert found.details["r2"] > 0.9
     verdict = judge(declared("computation-mostly-complete"), found)
     assert verdict.outcome is not Outcome.SUPPORTED  # 28 families, were one that was not seen all wrong
