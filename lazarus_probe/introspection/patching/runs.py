@@ -208,7 +208,8 @@ def _run(
     for index, (source, row) in enumerate(cells):
         kept = {sites[row]: Kept(given[source][sites[row]], 0 if place == "all" else place % length)}
         values = Values(Donors([]), {}, prompts, length, kept)
-        edits.append(Edit(sites[row], index * count + prompts, prompts, at, values))
+        taken = prompts if at is None else at
+        edits.append(Edit(sites[row], index * count + prompts, prompts, at, taken, values))
     jobs = Jobs.untouched(np.tile(prompts, len(cells)), subject.num_layers, length)
     batch, wanted = Batch(jobs, edits, tokens), answer(max_tokens)
     logits, caches = run_full(subject.anatomy, batch)
