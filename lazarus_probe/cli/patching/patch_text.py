@@ -8,8 +8,9 @@ from lazarus_probe.cli.output import columns, title
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
+    from lazarus_probe.introspection.patching.answered_pairs import AnsweredPair
     from lazarus_probe.introspection.patching.layers import LayerPatch, PatchResult
-    from lazarus_probe.introspection.patching.patch_pairs import Asked
+    from lazarus_probe.introspection.patching.prompt_pairs import Answer
     from lazarus_probe.introspection.patching.rates import PatchRates
 
 EFFECTS = {
@@ -44,28 +45,32 @@ def _prompt(text: str) -> str:
     return line if len(line) <= 200 else f"{line[:199]}…"
 
 
-def _answer(answer: float | str) -> str:
-    from lazarus_probe.introspection.patching.transfer import shown
+def _answer(answer: Answer | None) -> str:
+    from lazarus_probe.introspection.patching.answers import shown
 
     return shown(answer) or "nothing, the text ends"
 
 
-def _header(asked: Asked) -> list[str]:
-    pair, own = asked.pair, "; as the model says"
+def _header(answered: AnsweredPair) -> list[str]:
+    pair = answered.pair
+    rows = (
+        ("Source", pair.source, pair.source_answer, answered.source_given),
+        ("Target", pair.target, pair.target_answer, answered.target_given),
+    )
     return [
-        f"Source: {_prompt(pair.source)} (expected: {_answer(pair.source_answer)}{'' if asked.source_given else own})",
-        f"Target: {_prompt(pair.target)} (expected: {_answer(pair.target_answer)}{'' if asked.target_given else own})",
+        f"{side}: {_prompt(prompt)} (expected: {_answer(answer)}{'' if given else '; as the model says'})"
+        for side, prompt, answer, given in rows
     ]
 
 
 def single_text(result: PatchResult, verdict: Verdict | None) -> str:
     """One layer of one pair, in words."""
-    from lazarus_probe.introspection.patching.transfer import says
+    from lazarus_probe.introspection.patching.answers import says
 
-    found, asked = result.results[0], result.asked
-    right = says(found.original_output, asked.pair.target_answer)
-    name = _prompt(asked.pair.target.strip().removesuffix("=").strip())
-    judged = "not what is expected" if not right else "correct" if asked.given else "as expected"
+    found, answered = result.results[0], result.pair
+    right = says(found.original_output, answered.pair.target_answer)
+    name = _prompt(answered.pair.target.strip().removesuffix("=").strip())
+    judged = "not what is expected" if not right else "correct" if answered.answers_given else "as expected"
     notes = {
         "full_transfer": "source answer transferred!",
         "no_effect": "unchanged",
@@ -77,7 +82,7 @@ def single_text(result: PatchResult, verdict: Verdict | None) -> str:
     return "\n".join(
         [
             title("ACTIVATION PATCHING"),
-            *_header(asked),
+            *_header(answered),
             f"Patching at layer {found.layer}{where}{share}",
             "",
             "Before patching:",
@@ -88,7 +93,7 @@ def single_text(result: PatchResult, verdict: Verdict | None) -> str:
             "",
             *_effect(result, found),
             "",
-            *_numbers(found, asked),
+            *_numbers(found, answered),
             *_controls(result, found),
             "",
             *_limits(result, verdict),
@@ -105,8 +110,8 @@ def _effect(result: PatchResult, found: LayerPatch) -> list[str]:
     return ["Effect: TRANSFER SUCCESS", "  Computation from source replaced target computation"]
 
 
-def _numbers(found: LayerPatch, asked: Asked) -> list[str]:
-    first, second = _answer(asked.pair.source_answer), _answer(asked.pair.target_answer)
+def _numbers(found: LayerPatch, answered: AnsweredPair) -> list[str]:
+    first, second = _answer(answered.pair.source_answer), _answer(answered.pair.target_answer)
     lines = []
     if found.logit_diff is not None and found.logit_diff_before is not None:
         lines.append(
@@ -117,11 +122,11 @@ def _numbers(found: LayerPatch, asked: Asked) -> list[str]:
         lines.append(
             f"Probability of {first}: {found.probability_before:.4f} before, {found.probability:.4f} after"
         )
-    return [*lines, f"KL(before || after) of the next token: {found.kl:.3f} nats"]
+    return [*lines, f"KL(before || after) of the next token: {max(found.kl, 0):.3f} nats"]
 
 
 def _controls(result: PatchResult, found: LayerPatch) -> list[str]:
-    first = _answer(result.asked.pair.source_answer)
+    first = _answer(result.pair.pair.source_answer)
     donor, other = found.random_donor, found.random_position
     lines = [
         f"Foreign sources: {donor['found']}/{donor['n']} bring {first}, "
@@ -145,14 +150,14 @@ def _limits(result: PatchResult, verdict: Verdict | None, note: bool = True) -> 
 
 def sweep_text(result: PatchResult, verdict: Verdict | None) -> str:
     """Several layers of one pair, as a table."""
-    pair = result.asked.pair
+    pair = result.pair.pair
     heads = ("Layer", "Target Output", "Effect", "Logit diff", "P(source)", "KL", "Foreign", "Elsewhere")
     rows = [_row(each, result.doubt) for each in result.results]
     seen = {row[2].casefold() for row in rows}
     before = result.results[0]
     lines = [
         title(f"LAYER SWEEP: {_prompt(pair.source)} → {_prompt(pair.target)}"),
-        *_header(result.asked),
+        *_header(result.pair),
         f"Position: {result.position}" + ("" if result.blend == 1 else f", blend {result.blend:g}"),
         "",
         columns([heads], WIDTHS),
@@ -186,7 +191,7 @@ def _row(each: LayerPatch, doubt: str) -> tuple[str, ...]:
         _name(each, doubt),
         _signed(each.logit_diff),
         _share(each.probability),
-        f"{each.kl:.3f}",
+        f"{max(each.kl, 0):.3f}",
         f"{donor['found']}/{donor['n']}",
         f"{other['found']}/{other['n']}",
     )
@@ -226,11 +231,11 @@ def rates_text(rates: PatchRates, verdict: Verdict | None) -> str:
             (f"L{layer}", estimate(found.score, found.low, found.high),
              *(f"{control.score:.2f}" for control in found.controls), *shares, f"{rates.numbers['kl'][row]:.3f}")
         )  # fmt: skip
-    groups = len({each.group for each in rates.asked})
+    groups = len({pair.group for pair in rates.pairs})
     return "\n".join(
         [
-            title(f"LAYER SWEEP: {len(rates.asked)} pairs"),
-            f"Pairs: {len(rates.asked)} of {groups} independent groups; left out, as the model does not give both "
+            title(f"LAYER SWEEP: {len(rates.pairs)} pairs"),
+            f"Pairs: {len(rates.pairs)} of {groups} independent groups; left out, as the model does not give both "
             f"answers: {len(rates.left_out)}",
             f"Position: {rates.position}" + ("" if rates.blend == 1 else f", blend {rates.blend:g}"),
             "",
