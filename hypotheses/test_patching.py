@@ -15,7 +15,9 @@ import pytest
 from lazarus_probe.claims.falsify import Rows, falsify
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.generation.damage import damage_of_patch
-from lazarus_probe.introspection.patching.transfer import Pair, sweep_residual, transfer
+from lazarus_probe.introspection.patching.encoded_pairs import encode_pairs
+from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
+from lazarus_probe.introspection.patching.transfer import patch_pairs, transfer
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import is_answer
@@ -32,7 +34,7 @@ def answered_pairs(subject, evidence, rng):
     """
     declared = evidence.claim.parameters
     digits = prompts.digit_pairs(rng, declared["pairs"])
-    pairs = [Pair(f"{a}*{b}=", f"{a}+{b}=", a * b, a + b) for a, b in digits]
+    pairs = [PromptPair(f"{a}*{b}=", f"{a}+{b}=", a * b, a + b) for a, b in digits]
     lengths = np.array([[len(subject.encode(text)) for text in (pair.source, pair.target)] for pair in pairs])
     products, sums = (
         greedy(subject, [getattr(pair, side) for pair in pairs], 4) for side in ("source", "target")
@@ -79,10 +81,10 @@ def test_operation_at_its_token(subject, evidence, rng):
     evidence.record(transfer(subject, pairs, layer, operator, families, parts=parts, seed=evidence.seed))
 
 
-def asked(questions):
+def prompt_pair(questions):
     """A source and a target question as a pair to patch between."""
     source, target = questions
-    return Pair(source.text, target.text, source.fact.answer, target.fact.answer)
+    return PromptPair(source.text, target.text, source.fact.answer, target.fact.answer)
 
 
 def kind(questions):
@@ -102,7 +104,7 @@ def of_one_length(subject, drawn):
 
 def moved(subject, layer, drawn):
     """Whether the source's answer comes out, for pairs of one length of which the model answers both sides."""
-    pairs = [asked(questions) for questions in drawn]
+    pairs = [prompt_pair(questions) for questions in drawn]
     said = [greedy(subject, [getattr(pair, side) for pair in pairs], 4) for side in ("source", "target")]
     known = [
         i
@@ -112,21 +114,21 @@ def moved(subject, layer, drawn):
         and is_answer(said[1][i], pairs[i].target_answer)
     ]
     kept = [pairs[i] for i in known]
-    found = sweep_residual(subject, kept, [layer], [-1]) if kept else None
+    found = patch_pairs(subject, encode_pairs(subject, kept), [layer], [-1]) if kept else None
     return Rows(
         items=[drawn[i] for i in known],
         scores=found.transferred(layer, -1).astype(float).tolist() if found else [],
         clusters=[drawn[i][0].family for i in known],
         prompts=[f"{pair.target} (with {pair.source})" for pair in kept],
         expected=[f"{pair.source_answer}" for pair in kept],
-        said=found.said(layer, -1) if found else [],
+        said=found.completions_at(layer, -1) if found else [],
         tokens=sum(len(subject.encode(question.text)) for questions in drawn for question in questions),
     )
 
 
 def elsewhere(subject, layer, pairs, rng):
     """Whether it comes out when another position is patched, drawn for each pair."""
-    found = sweep_residual(subject, pairs, [layer], BEFORE_LAST)
+    found = patch_pairs(subject, pairs, [layer], BEFORE_LAST)
     places = rng.choice(BEFORE_LAST, size=len(pairs))
     return [float(found.transferred(layer, int(place))[i]) for i, place in enumerate(places)]
 
@@ -134,7 +136,7 @@ def elsewhere(subject, layer, pairs, rng):
 def from_others(subject, layer, pairs, rng):
     """Whether it comes out when the patch is taken from another pair's source."""
     donors = np.roll(rng.permutation(len(pairs)), 1).tolist()
-    return sweep_residual(subject, pairs, [layer], [-1], donors=donors).transferred(layer, -1).astype(float)
+    return patch_pairs(subject, pairs, [layer], [-1], donors=donors).transferred(layer, -1).astype(float)
 
 
 @pytest.mark.claim("patching-transfers-everywhere")
@@ -144,10 +146,12 @@ def test_answer_in_every_slice(subject, evidence, rng):
     cost = {"budget": evidence.claim.parameters["budget"], "passes": PASSES, "fresh": 64}
     measure = partial(moved, subject, layer)
     found = falsify(evidence.claim, measure, pair_slices(), seed=evidence.seed, **cost)
-    pairs = [asked(questions) for questions in found.rows.items]
+    pairs = encode_pairs(subject, [prompt_pair(questions) for questions in found.rows.items])
     controls = {
         "random_position": elsewhere(subject, layer, pairs, rng),
         "other_pair": from_others(subject, layer, pairs, rng),
     }
-    damage = damage_of_patch(subject, [pair.source for pair in pairs], resid_post(layer), seed=evidence.seed)
+    damage = damage_of_patch(
+        subject, [pair.source.ids for pair in pairs], resid_post(layer), seed=evidence.seed
+    )
     evidence.record(found.measurement("rate of full transfer", damage=damage, **controls))

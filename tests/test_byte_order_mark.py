@@ -21,7 +21,7 @@ from lazarus_probe.claims.baseline import read_baseline
 from lazarus_probe.claims.expectations import read_list
 from lazarus_probe.cli import lazarus
 from lazarus_probe.cli.parsing import parse_prompts
-from lazarus_probe.introspection.patching.pair_files import read_pairs
+from lazarus_probe.introspection.patching.prompt_pairs import read_pairs
 from lazarus_probe.organisms import bundled
 from lazarus_probe.training.grpo.prompts import read_prompts as read_rewarded
 from lazarus_probe.training.pretraining.recipe import read_recipe

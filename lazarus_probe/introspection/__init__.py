@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
     from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
     from lazarus_probe.introspection.lens.tuned_lens import TunedLens, read_lens, write_lens
-    from lazarus_probe.introspection.patching.pairs import PromptPair
+    from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 
 __all__ = [
     "AblationConfig",
@@ -58,7 +58,7 @@ _HOMES = {
     "ModelAnalyzer": "introspection.lens.analyzer",
     "ModelHooks": "introspection.capture.model_hooks",
     "PositionSelection": "introspection.capture.model_hooks",
-    "PromptPair": "introspection.patching.pairs",
+    "PromptPair": "introspection.patching.prompt_pairs",
     "TunedLens": "introspection.lens.tuned_lens",
     "read_direction": "introspection.directions.direction_file",
     "read_lens": "introspection.lens.tuned_lens",

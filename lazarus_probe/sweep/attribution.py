@@ -24,7 +24,7 @@ from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import refuse
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep.engine import donors_of
-from lazarus_probe.sweep.grid import ALL, Cell, Grid, Positions, make_grid
+from lazarus_probe.sweep.grid import ALL, NOWHERE, Cell, Grid, Positions, make_grid
 from lazarus_probe.sweep.metrics import Metric, Reader, reader
 from lazarus_probe.sweep.record import record
 from lazarus_probe.sweep.result import Sweep, names_of
@@ -247,7 +247,7 @@ def _cells(grid: Grid, parts: Mapping[Site, NDArray[Any]]) -> NDArray[Any]:
         effects.sum(axis=-1)
         if at == ALL
         else effects[:, :, at]
-        if at < T
+        if at != NOWHERE
         else np.full(effects.shape[:2], np.nan)
         for at in grid.at(T)
     ]

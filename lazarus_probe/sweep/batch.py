@@ -12,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.subject.batches import by_length
 from lazarus_probe.subject.finite import NotFinite, refuse, require_finite
 from lazarus_probe.sweep.branch import Batch, run_branch
 from lazarus_probe.sweep.edits import edit_taps, edits_of
@@ -34,6 +35,8 @@ TOKENS_GENERATING = 4096
 PEAK = "largest logit"
 
 Advance = Callable[[int], None]
+# By the name of a source, the token ids of its prompt for each prompt of a bucket.
+Donated = Mapping[str, Sequence[Sequence[int]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,17 +67,26 @@ class _Work:
 
 def computed(plan: Plan, bucket: Bucket, table: Table, advance: Advance) -> None:
     """Fill a bucket's part of the table."""
-    donors = {name: _donor_tokens(plan, bucket, name) for name in plan.sources}
-    base, runs = plan.record(
-        bucket.tokens, {name: tokens for name, tokens in donors.items() if tokens is not None}
-    )
+    donors = {
+        name: [given[index] for index in bucket.prompts]
+        for name, given in plan.donors.items()
+        if given is not None
+    }
+    equal = {name: mx.array(ids) for name, ids in donors.items() if _lengths(ids) == {bucket.tokens.shape[1]}}
+    base, runs = plan.record(bucket.tokens, equal)
+    runs |= {name: plan.record_unequal(ids) for name, ids in donors.items() if name not in equal}
     mx.eval(base.arrays(), *(run.arrays() for run in runs.values()))
     values = [_values(plan, bucket, name, runs.get(name)) for name in plan.sources]
     work = _Work(plan, bucket, table, base, values)
     jobs, idle = make_jobs(
-        plan.grid, bucket.tokens.shape[1], _differs(work, donors), plan.entries.tolist(), plan.ends
+        plan.grid,
+        bucket.tokens.shape[1],
+        plan.taken(bucket.prompts),
+        _differs(work, equal),
+        plan.entries.tolist(),
+        plan.ends,
     )
-    _read_untouched(work, runs)
+    _read_untouched(work, donors, runs)
     _run_all(work, jobs, advance)
     if plan.answer:
         _answer_donors(work, plan.answer, donors)
@@ -82,29 +94,30 @@ def computed(plan: Plan, bucket: Bucket, table: Table, advance: Advance) -> None
     advance(len(idle))
 
 
-def _donor_tokens(plan: Plan, bucket: Bucket, name: str) -> mx.array | None:
-    donors = plan.donors[name]
-    return None if donors is None else mx.array([list(donors[index]) for index in bucket.prompts])
+def _lengths(prompts: Sequence[Sequence[int]]) -> set[int]:
+    return {len(ids) for ids in prompts}
 
 
 def _values(plan: Plan, bucket: Bucket, name: str, run: Recorded | None) -> Values:
     found = run.values if run else {}
-    return Values(plan.sources[name], plan.tables[name], bucket.prompts, bucket.tokens.shape[1], found)
+    return Values(
+        plan.sources[name], plan.tables[name], bucket.prompts, bucket.tokens.shape[1], found, plan.blend
+    )
 
 
-def _differs(work: _Work, donors: Mapping[str, mx.array | None]) -> NDArray[np.intp]:
-    """(B, S) the first position where a source's prompt differs from the target; 0 for sources without prompts."""
+def _differs(work: _Work, equal: Mapping[str, mx.array]) -> NDArray[np.intp]:
+    """(B, S) the first position where a source's prompt of equal length differs from the target; 0 for others."""
     targets = np.array(work.bucket.tokens)
     B, T = targets.shape
-    found = np.zeros((B, len(donors)), dtype=np.intp)
-    for column, tokens in enumerate(donors.values()):
-        if tokens is not None and work.plan.route.causal:
-            unequal = np.array(tokens) != targets
+    found = np.zeros((B, len(work.plan.sources)), dtype=np.intp)
+    for column, name in enumerate(work.plan.sources):
+        if name in equal and work.plan.route.causal:
+            unequal = np.array(equal[name]) != targets
             found[:, column] = np.where(unequal.any(axis=1), unequal.argmax(axis=1), T)
     return found
 
 
-def _read_untouched(work: _Work, runs: Mapping[str, Recorded]) -> None:
+def _read_untouched(work: _Work, donors: Donated, runs: Mapping[str, Recorded]) -> None:
     """Metrics of the targets and of the donors, as they are."""
     prompts, base = work.bucket.prompts, work.base.logits
     require_finite(work.plan.subject, work.bucket.tokens, base)
@@ -112,9 +125,8 @@ def _read_untouched(work: _Work, runs: Mapping[str, Recorded]) -> None:
         work.table.baseline[name][prompts] = np.array(numbers)
     for column, source in enumerate(work.plan.sources):
         if source in runs:
-            tokens = _donor_tokens(work.plan, work.bucket, source)
-            assert tokens is not None  # noqa: S101 - a run of donors has tokens
-            require_finite(work.plan.subject, tokens, runs[source].logits)
+            for rows, tokens in by_length(donors[source]):
+                require_finite(work.plan.subject, tokens, runs[source].logits[mx.array(rows)])
             for name, numbers in work.plan.reader.read(runs[source].logits, base, prompts).items():
                 work.table.donors[name][prompts, column] = np.array(numbers)
 
@@ -218,17 +230,16 @@ def _texts(
     return [text_of(plan.subject, ids[prompt], row, answer) for prompt, row in zip(prompts, new, strict=True)]
 
 
-def _answer_donors(work: _Work, answer: Answer, donors: Mapping[str, mx.array | None]) -> None:
-    plan, prompts = work.plan, np.arange(len(work.bucket.prompts))
-    for column, tokens in enumerate(donors.values()):
-        if tokens is not None:
+def _answer_donors(work: _Work, answer: Answer, donors: Donated) -> None:
+    plan, table = work.plan, work.table.donors[answer.name]
+    for column, name in enumerate(plan.sources):
+        for rows, tokens in by_length(donors[name]) if name in donors else ():
+            prompts = np.arange(len(rows))
             jobs = Jobs.untouched(prompts, plan.subject.num_layers, tokens.shape[1])
             batch = Batch(jobs, [], tokens)
             logits, caches = run_full(plan.subject.anatomy, batch)
             new = continued(plan.subject, logits, caches, batch, answer)
-            work.table.donors[answer.name][work.bucket.prompts, column] = _texts(
-                plan, answer, tokens, prompts, new
-            )
+            table[work.bucket.prompts[rows], column] = _texts(plan, answer, tokens, prompts, new)
 
 
 def _copy_untouched(work: _Work, idle: Jobs) -> None:

@@ -28,6 +28,7 @@ class Edit:
         rows: (n,) which rows of the batch.
         prompts: (n,) the prompt of each row, for `values`.
         at: (n,) the position of each row, or None for all of them.
+        taken: (n,) the position in the source's prompt whose value goes there; with `at` None it is the same.
         values: what goes there.
     """
 
@@ -35,6 +36,7 @@ class Edit:
     rows: NDArray[np.intp]
     prompts: NDArray[np.intp]
     at: NDArray[np.intp] | None
+    taken: NDArray[np.intp]
     values: Values
 
     def __call__(self, value: mx.array, end: int) -> mx.array:
@@ -47,17 +49,18 @@ class Edit:
         inside = (self.at >= offset) & (self.at < end)
         if not inside.any():
             return value
-        at = self.at[inside]
-        return self._put(value, inside, (_index(at - offset),), at)
+        return self._put(value, inside, (_index(self.at[inside] - offset),), self.taken[inside])
 
     def _put(
-        self, value: mx.array, chosen: Any, places: tuple[Any, ...], positions: NDArray[np.intp]
+        self, value: mx.array, chosen: Any, places: tuple[Any, ...], taken: NDArray[np.intp]
     ) -> mx.array:
-        new = self.values.at(self.site, self.prompts[chosen], positions)
+        new = self.values.at(self.site, self.prompts[chosen], taken)
         where: tuple[Any, ...] = (_index(self.rows[chosen]), *places)
         if self.site.head is not None:
             where = (*where, self.site.head)
         copy = mx.array(value)  # assignment changes the array for everyone who holds it
+        if self.values.blend != 1:
+            new = _blended(new, value[where], self.values.blend)
         copy[where] = new.astype(value.dtype)
         return copy
 
@@ -75,7 +78,7 @@ def edits_of(jobs: Jobs, sites: Sequence[Site], values: Sequence[Values]) -> lis
     for (whole, source, site), rows in groupby(order, key=lambda row: tuple(int(part[row]) for part in key)):
         chosen = np.fromiter(rows, dtype=np.intp)
         at = None if whole else jobs.at[chosen]
-        found.append(Edit(sites[site], chosen, jobs.prompt[chosen], at, values[source]))
+        found.append(Edit(sites[site], chosen, jobs.prompt[chosen], at, jobs.taken[chosen], values[source]))
     return found
 
 
@@ -101,6 +104,12 @@ def _tap(anatomy: Anatomy, edits: list[Edit], end: int) -> Tap:
         return mx.moveaxis(moved, 1, axis) if axis != 1 else moved
 
     return tap_at(anatomy, site, visit)
+
+
+def _blended(new: mx.array, own: mx.array, blend: float) -> mx.array:
+    new, own = new.astype(mx.float32), own.astype(mx.float32)
+    # Masked scores are equal, and 0 times their minus infinity is no number.
+    return mx.where(new == own, own, blend * new + (1 - blend) * own)
 
 
 def _index(numbers: NDArray[np.intp]) -> mx.array:

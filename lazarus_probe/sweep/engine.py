@@ -14,7 +14,7 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep.batch import Bucket, computed
-from lazarus_probe.sweep.grid import Position, Positions, make_grid
+from lazarus_probe.sweep.grid import Grid, Position, Positions, make_grid
 from lazarus_probe.sweep.memory import parse_bytes
 from lazarus_probe.sweep.metrics import Answer, Metric, check_names, reader
 from lazarus_probe.sweep.plan import Plan, bucket_limits
@@ -34,6 +34,7 @@ def sweep(
     metrics: Sequence[Metric | Answer],
     positions: Positions = "each",
     cells: Sequence[tuple[Site | str, Position]] | None = None,
+    blend: float = 1.0,
     memory: str | int = "2GB",
     progress: bool = False,
     resume: str | Path | None = None,
@@ -48,12 +49,14 @@ def sweep(
         subject: the model.
         targets: P prompts of any lengths.
         sites: where to intervene; see `Site`.
-        sources: by name, what to put there.
+        sources: by name, what to put there. `Donors` take prompts of other lengths with `equal_lengths=False`.
         metrics: what to read off.
         positions: "each" for a cell at every position; "last"; integers, of which negative ones count from each
             prompt's end and the others from its start; or "all" for one cell that acts on all positions at once, and
             on those that are generated for an `answer`.
         cells: (site, position) pairs instead of `sites` and `positions`, as `screen` picks them.
+        blend: share of the source's value in what is put in; the rest is the value that the run itself has there. With
+            0 nothing changes, with 1 the value is replaced.
         memory: bytes, or a text such as "2GB", that the sweep may use above the model's own.
         progress: show a bar, where standard error is a terminal.
         resume: a file that is kept up to date while the sweep runs, from which the same sweep goes on after an
@@ -79,7 +82,9 @@ def sweep(
         >>> result.at("answer", prompt="7+8=", source="product", site="resid_post.5").tolist()
         ['15', '15', '15', '15', '56']
     """
-    plan = _plan(subject, targets, sites, positions, cells, sources, metrics)
+    if not 0 <= blend <= 1:
+        raise ValueError(f"blend is {blend}; give a share from 0 to 1")
+    plan = _plan(subject, targets, sites, positions, cells, sources, metrics, blend)
     table = _table(plan, Path(resume) if resume is not None else None)
     cap = parse_bytes(memory)
     try:
@@ -109,6 +114,7 @@ def _plan(
     cells: Sequence[tuple[Site | str, Position]] | None,
     sources: Mapping[str, Source],
     metrics: Sequence[Metric | Answer],
+    blend: float,
 ) -> Plan:
     encoded = encode_all(subject, targets)
     if not encoded:
@@ -120,19 +126,22 @@ def _plan(
     answers = [metric for metric in metrics if isinstance(metric, Answer)]
     if answers and answers[0].stop and subject.tokenizer is None:
         raise ValueError(f"{subject.name} has no tokenizer to find stop strings with; leave stop= out")
+    donors = {
+        name: donors_of(subject, name, given, encoded) if isinstance(given, Donors) else None
+        for name, given in sources.items()
+    }
+    _check_lengths(grid, donors, encoded)
     return Plan(
         subject=subject,
         targets=encoded,
         grid=grid,
         sources=dict(sources),
-        donors={
-            name: donors_of(subject, name, given, encoded) if isinstance(given, Donors) else None
-            for name, given in sources.items()
-        },
+        donors=donors,
         tables={name: tables(given, name, grid.sites, subject.anatomy) for name, given in sources.items()},
         reader=reader(subject, [one for one in metrics if isinstance(one, Metric)], len(encoded)),
         answer=answers[0] if answers else None,
         route=route_of(subject),
+        blend=blend,
     )
 
 
@@ -142,7 +151,7 @@ def donors_of(
     """Token ids of a source's prompts.
 
     Raises:
-        ValueError: they are not one for each target, with as many tokens.
+        ValueError: they are not one for each target, or of other lengths than the targets where that is refused.
     """
     found = encode_all(subject, source.prompts)
     if len(found) != len(targets):
@@ -150,12 +159,27 @@ def donors_of(
             f"source {name!r} has {len(found)} donors for {len(targets)} targets; give one a target"
         )
     for index, (donor, target) in enumerate(zip(found, targets, strict=True)):
-        if len(donor) != len(target):
+        if source.equal_lengths and len(donor) != len(target):
             raise ValueError(
                 f"pair {index} of source {name!r}: the donor has {len(donor)} tokens and the target "
                 f"{len(target)}; patch between prompts of equal length"
             )
     return found
+
+
+def _check_lengths(
+    grid: Grid, donors: Mapping[str, Sequence[Sequence[int]] | None], targets: Sequence[Sequence[int]]
+) -> None:
+    """Refuse cells whose values have the length of their prompt, where a donor has another length than its target."""
+    whole = ["positions 'all'"] if "all" in grid.positions else []
+    whole += [str(site) for site in grid.sites if site.kind in ("scores", "pattern")]
+    for name, prompts in donors.items() if whole else ():
+        for index, (donor, target) in enumerate(zip(prompts or (), targets, strict=False)):
+            if len(donor) != len(target):
+                raise ValueError(
+                    f"pair {index} of source {name!r}: the donor has {len(donor)} tokens and the target {len(target)}; "
+                    f"{whole[0]} can be patched between prompts of equal length only"
+                )
 
 
 def _buckets(plan: Plan, cap: int, done: NDArray[np.bool_]) -> Iterator[Bucket]:
@@ -193,6 +217,7 @@ def _key(plan: Plan) -> dict[str, str]:
         "positions": digest([str(position) for position in plan.grid.positions], plan.grid.wanted),
         "sources": digest(sources),
         "metrics": digest(metrics, repr(plan.answer)),
+        "blend": digest(plan.blend),
     }
 
 

@@ -97,7 +97,8 @@ def _of_rows(edit: Edit, going: NDArray[np.bool_]) -> Edit | None:
         return None
     place = np.cumsum(going) - 1
     at = None if edit.at is None else edit.at[kept]
-    return replace(edit, rows=place[edit.rows[kept]], prompts=edit.prompts[kept], at=at)
+    rows, prompts = place[edit.rows[kept]], edit.prompts[kept]
+    return replace(edit, rows=rows, prompts=prompts, at=at, taken=edit.taken[kept])
 
 
 def text_of(subject: Subject, prompt: list[int], new: list[int], answer: Answer) -> str:

@@ -14,7 +14,7 @@ from lazarus_probe.hooks.sites import Site, resolve
 
 Position = int | str
 Positions = Literal["each", "last", "all"] | Sequence[int]
-ALL = -1
+ALL, NOWHERE = -1, -2
 
 
 class Cell(NamedTuple):
@@ -47,7 +47,7 @@ class Grid:
     wanted: NDArray[np.bool_]
 
     def at(self, length: int) -> NDArray[np.intp]:
-        """(positions,) where each lies in a prompt of `length` tokens; ALL for "all", `length` where it has none."""
+        """(positions,) where each lies in a prompt of `length` tokens; ALL for "all", NOWHERE where it has none."""
         return np.array([_place(position, length) for position in self.positions], dtype=np.intp)
 
 
@@ -61,6 +61,7 @@ class Jobs:
         site: which site of the grid; -1 for an untouched row.
         column: which position of the grid.
         at: that position in the prompt, or ALL.
+        taken: that position in the source's prompt, which may have another length; or ALL.
         start: the first position that can differ from the untouched run.
         entry: the block whose input is the first thing to differ; the number of layers for what leaves the last.
     """
@@ -70,6 +71,7 @@ class Jobs:
     site: NDArray[np.intp]
     column: NDArray[np.intp]
     at: NDArray[np.intp]
+    taken: NDArray[np.intp]
     start: NDArray[np.intp]
     entry: NDArray[np.intp]
 
@@ -84,7 +86,8 @@ class Jobs:
     def untouched(cls, prompts: NDArray[np.intp], layers: int, length: int) -> Jobs:
         """Rows without an intervention."""
         one = np.ones_like(prompts)
-        return cls(prompts, -one, -one, -one, (length - 1) * one, (length - 1) * one, layers * one)
+        last = (length - 1) * one
+        return cls(prompts, -one, -one, -one, last, last, last, layers * one)
 
     @classmethod
     def joined(cls, parts: Sequence[Jobs]) -> Jobs:
@@ -157,12 +160,13 @@ def _place(position: Position, length: int) -> int:
     if isinstance(position, str):
         return ALL if position == "all" else length - 1
     place = position + length if position < 0 else position
-    return place if 0 <= place < length else length
+    return place if 0 <= place < length else NOWHERE
 
 
 def make_jobs(
     grid: Grid,
     length: int,
+    taken: NDArray[np.intp],
     differs: NDArray[np.intp],
     entries: Sequence[int],
     ends: NDArray[np.bool_],
@@ -172,24 +176,26 @@ def make_jobs(
     Args:
         grid: the cells.
         length: T of every prompt.
+        taken: (B, sources, positions) where each position lies in the source's prompt; ALL for "all", NOWHERE where it
+            has none.
         differs: (B, sources) the first position where a source can differ from the target; T for nowhere.
         entries: for each site the block whose input is the first thing that it changes.
         ends: (sites,) whether a site can act on the last position's logits only from the last position.
     """
     B, S = differs.shape  # noqa: N806
     places = grid.at(length)
-    exists = grid.wanted & (places < length)[None]
+    exists = grid.wanted & (places != NOWHERE)[None]
     site, column = np.nonzero(exists)
     cells = len(site)
     shape = (B, S, cells)
     prompt, source, cell = (index.reshape(-1) for index in np.indices(shape))
     site, column = site[cell], column[cell]
-    at = places[column]
+    at, taken = places[column], taken[prompt, source, column]
     first = differs[prompt, source]
     start = np.where(at == ALL, first, np.maximum(at, 0))
     idle = (first > np.where(at == ALL, length - 1, at)) | (ends[site] & (at != ALL) & (at < length - 1))
-    jobs = Jobs(prompt, source, site, column, at, start, np.asarray(entries, dtype=np.intp)[site])
-    return jobs.chosen(~idle), jobs.chosen(idle)
+    jobs = Jobs(prompt, source, site, column, at, taken, start, np.asarray(entries, dtype=np.intp)[site])
+    return jobs.chosen(~idle & (taken != NOWHERE)), jobs.chosen(idle & (taken != NOWHERE))
 
 
 def grouped(jobs: Jobs, length: int, tokens: int, rows: int) -> list[NDArray[np.intp]]:

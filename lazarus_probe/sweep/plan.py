@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.sites import Site
+from lazarus_probe.subject.batches import by_length
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep.branch import entry_of
-from lazarus_probe.sweep.grid import ALL, Grid
+from lazarus_probe.sweep.grid import ALL, NOWHERE, Grid
 from lazarus_probe.sweep.memory import WIDTHS, Limits, limits
 from lazarus_probe.sweep.metrics import Answer, Reader
 from lazarus_probe.sweep.record import Recorded, record
 from lazarus_probe.sweep.routes import Route
-from lazarus_probe.sweep.sources import Source
+from lazarus_probe.sweep.sources import Kept, Source
 
 # Up to here a forward costs more by its number of steps than by their size.
 JOINT_TOKENS = 256
@@ -41,6 +42,7 @@ class Plan:
         reader: metrics of the logits.
         answer: the metric of what is generated, if any.
         route: how this model is swept.
+        blend: share of the source's value in what is put in.
     """
 
     subject: Subject
@@ -52,6 +54,7 @@ class Plan:
     reader: Reader
     answer: Answer | None
     route: Route
+    blend: float = 1.0
 
     @cached_property
     def entries(self) -> NDArray[np.intp]:
@@ -74,17 +77,28 @@ class Plan:
         """The sites without their heads."""
         return list(dict.fromkeys(Site(site.kind, site.layer) for site in self.grid.sites))
 
+    @cached_property
+    def at(self) -> Mapping[int, NDArray[np.intp]]:
+        """By the length of a prompt, where each position of the grid lies in it (positions,)."""
+        prompts = [*self.targets, *(ids for donors in self.donors.values() for ids in donors or ())]
+        return {length: self.grid.at(length) for length in {len(ids) for ids in prompts}}
+
+    def taken(self, prompts: NDArray[np.intp]) -> NDArray[np.intp]:
+        """(B, sources, positions) where each position lies in each source's prompt."""
+        given = [self.targets if donors is None else donors for donors in self.donors.values()]
+        return np.array([[self.at[len(ids[prompt])] for ids in given] for prompt in prompts])
+
     def cells(self) -> int:
         """How many cells there are, over all prompts and sources."""
-        counts = [
-            int((self.grid.wanted & (self.grid.at(len(ids)) < len(ids))[None]).sum()) for ids in self.targets
-        ]
-        return sum(counts) * len(self.sources)
+        taken = self.taken(np.arange(len(self.targets)))
+        own = np.array([self.at[len(ids)] for ids in self.targets])
+        exist = (taken != NOWHERE) & (own != NOWHERE)[:, None]
+        return int((exist * self.grid.wanted.sum(axis=0)).sum())
 
     def first(self, length: int) -> int:
         """The first position of a prompt at which anything is done."""
-        places = self.grid.at(length)
-        return 0 if ALL in places else int(places.min(initial=length - 1))
+        places = self.at[length]
+        return 0 if ALL in places else int(places[places != NOWHERE].min(initial=length - 1))
 
     def record(
         self, targets: mx.array, donors: Mapping[str, mx.array]
@@ -113,6 +127,21 @@ class Plan:
         """The untouched run of donors (B, T), with the values that are put into the targets."""
         tail, start = self._donor_tail, self.first(tokens.shape[1])
         return record(self.subject.anatomy, tokens, self.wholes, (), own=tail, tail=tail, start=start)
+
+    def record_unequal(self, prompts: Sequence[Sequence[int]]) -> Recorded:
+        """The untouched runs of donors of several lengths; values of the shorter ones are padded at their end."""
+        longest, order, logits = max(map(len, prompts)), list[int](), list[mx.array]()
+        values: dict[Site, list[mx.array]] = {site: [] for site in self.wholes}
+        for rows, tokens in by_length(prompts):
+            run = record(self.subject.anatomy, tokens, self.wholes, (), own=False, tail=False)
+            order += rows
+            logits.append(run.logits)
+            for site, kept in run.values.items():
+                widths = [(0, 0), (0, longest - tokens.shape[1]), *[(0, 0)] * (kept.values.ndim - 2)]
+                values[site].append(mx.pad(kept.values, widths))
+        back = mx.array(np.argsort(order))
+        joined = {site: Kept(mx.concatenate(parts)[back]) for site, parts in values.items()}
+        return Recorded(mx.concatenate(logits)[back], {}, joined, None)
 
     @property
     def _donor_tail(self) -> bool:

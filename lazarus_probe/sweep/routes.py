@@ -185,7 +185,7 @@ def _cells(sites: list[Site], T: int) -> Jobs:  # noqa: N803
     site = np.repeat(np.arange(len(sites)), 3)
     at = np.tile([T // 2, T - 2, T - 1], len(sites))
     zero = np.zeros_like(site)
-    return Jobs(np.arange(len(site)) % 2, zero, site, zero, at, at, zero)
+    return Jobs(np.arange(len(site)) % 2, zero, site, zero, at, at, at, zero)
 
 
 def _batch(jobs: Jobs, sites: list[Site], values: Values, tokens: mx.array, adds_mlp: bool = False) -> Batch:

@@ -82,8 +82,11 @@ class Donors:
     """Values that the sites have on other prompts: activation patching.
 
     Attributes:
-        prompts: one for each target, with as many tokens. With positions "all", the values at the positions of the
-            prompt are replaced, and those at generated ones are left alone.
+        prompts: one for each target. With positions "all", the values at the positions of the prompt are replaced, and
+            those at generated ones are left alone.
+        equal_lengths: refuse a prompt that has not as many tokens as its target. Otherwise a position counts in either
+            prompt by itself: from its start, or if negative, or "last", from its end. A cell whose position one of the
+            two does not have is NaN. Positions "all" and the sites `scores` and `pattern` need equal lengths.
 
     Example:
         >>> from lazarus_probe.sweep import Donors, answer, sweep
@@ -94,6 +97,7 @@ class Donors:
     """
 
     prompts: Sequence[Prompt]
+    equal_lengths: bool = True
 
 
 Source = Zero | Mean | Resample | Donors
@@ -117,6 +121,7 @@ class Values:
         prompts: (B,) which prompts of the sweep the batch holds; draws depend on it.
         donors: by site without its head, what was recorded on the donors.
         length: of the prompts, in tokens.
+        blend: share of the source's value in what is put in; the rest is the run's own.
     """
 
     source: Source
@@ -124,13 +129,17 @@ class Values:
     prompts: NDArray[np.intp]
     length: int
     donors: Mapping[Site, Kept] = field(default_factory=dict)
+    blend: float = 1.0
 
     def until(self, end: int) -> int:
         """Up to where there are values in a sequence of `end` positions: donors have none for what is generated."""
         return min(end, self.length) if isinstance(self.source, Donors) else end
 
     def at(self, site: Site, rows: NDArray[np.intp], positions: NDArray[np.intp]) -> mx.array:
-        """Values (*positions.shape, ...), or what broadcasts to them, for prompts `rows` of the batch."""
+        """Values (*positions.shape, ...), or what broadcasts to them, for prompts `rows` of the batch.
+
+        Positions are those of the donors, where there are donors.
+        """
         if isinstance(self.source, Zero):
             return mx.array(0.0)
         if isinstance(self.source, Mean):

@@ -23,7 +23,8 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.ablation.differential import Graded, differential_ablation, grade
 from lazarus_probe.introspection.generation.continuation import before_answers
 from lazarus_probe.introspection.geometry.tuning import Change, unchanged
-from lazarus_probe.introspection.patching.transfer import Pair, transfer
+from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
+from lazarus_probe.introspection.patching.transfer import transfer
 from lazarus_probe.introspection.probing.emergence import emergence
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_alignment
@@ -189,7 +190,7 @@ def causal_sufficiency(seed: int, pairs: int = 40) -> Draw:
     dealt = []
     for a, b, c, d in zip(*(operands(rng, pairs) for _ in range(4)), strict=True):
         own = circuit.answer(c, d)
-        dealt.append(Pair(planted.prompt(a, b), planted.prompt(c, d), 1 - own, own))
+        dealt.append(PromptPair(planted.prompt(a, b), planted.prompt(c, d), 1 - own, own))
     families = [str(index) for index in range(pairs)]
     found = transfer(subject, dealt, 1, 4, families, seed=seed)
     return Draw(claim("causal_sufficiency", 0.3, "random_position", "other_pair"), found)

@@ -14,7 +14,8 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.ablation.config import AblationType
 from lazarus_probe.introspection.ablation.differential import differential_ablation, grade
-from lazarus_probe.introspection.patching.transfer import Pair, transfer
+from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
+from lazarus_probe.introspection.patching.transfer import transfer
 from lazarus_probe.introspection.probing.emergence import emergence
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_alignment
@@ -145,10 +146,10 @@ def test_no_gate_where_none_was_planted():
     assert outcome("causal_necessity", 0.5, ("random_neurons", "between"), found) is Outcome.REFUTED
 
 
-def copied(count: int) -> list[Pair]:
+def copied(count: int) -> list[PromptPair]:
     """Pairs of prompts with different first operands."""
     drawn = np.array(operands(np.random.default_rng(0), 4 * count)).reshape(4, count).T.tolist()
-    return [Pair(planted.prompt(a, b), planted.prompt(c, d), a, c) for a, b, c, d in drawn]
+    return [PromptPair(planted.prompt(a, b), planted.prompt(c, d), a, c) for a, b, c, d in drawn]
 
 
 @pytest.mark.parametrize("layer", EVERY)

@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["lazarus_probe", "zipfile", "json", "ya
     from lazarus_probe.claims import claim  # noqa: F401
     from lazarus_probe.introspection.directions import direction_file  # noqa: F401
     from lazarus_probe.introspection.lens import tuned_lens  # noqa: F401
-    from lazarus_probe.introspection.patching import pair_files  # noqa: F401
+    from lazarus_probe.introspection.patching import prompt_pairs  # noqa: F401
     from lazarus_probe.training import settings  # noqa: F401
     from lazarus_probe.training.sft import jsonl  # noqa: F401
 

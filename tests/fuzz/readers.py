@@ -163,7 +163,7 @@ def _read_lens(path: Path) -> object:
 
 
 def _read_pairs(path: Path) -> object:
-    from lazarus_probe.introspection.patching.pair_files import read_pairs
+    from lazarus_probe.introspection.patching.prompt_pairs import read_pairs
 
     return read_pairs(path)
 

@@ -16,7 +16,7 @@ from lazarus_probe.interventions import Intervention, patch, scale
 from lazarus_probe.introspection.generation.completions import generate
 from lazarus_probe.introspection.generation.continuation import continuation_probability
 from lazarus_probe.introspection.lens.logit_lens import logit_lens, read_states
-from lazarus_probe.introspection.patching.pairs import said
+from lazarus_probe.introspection.patching.encoded_pairs import next_tokens
 from lazarus_probe.subject import NotFinite, Subject
 from lazarus_probe.subject.finite import peak
 from lazarus_probe.subject.generate import greedy
@@ -35,7 +35,7 @@ READERS = {
     "compiled": lambda subject: compiled(subject, "resid_post.1")(TOKENS),
     "greedy": lambda subject: greedy(subject, PROMPTS, 3),
     "generate": lambda subject: generate(subject, PROMPTS, 3),
-    "the next token": lambda subject: said(subject, PROMPTS),
+    "the next token": lambda subject: next_tokens(subject, PROMPTS),
     "continuation": lambda subject: continuation_probability(subject, PROMPTS, ["2", "1"]),
     "lens": lambda subject: logit_lens(subject, PROMPTS),
     "sweep": lambda subject: sweep(

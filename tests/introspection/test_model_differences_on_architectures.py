@@ -15,9 +15,9 @@ from lazarus_probe.hooks import hooked, trace
 from lazarus_probe.interventions import patch
 from lazarus_probe.introspection.geometry.activation_difference import activation_difference
 from lazarus_probe.introspection.geometry.weight_difference import weight_difference
-from lazarus_probe.introspection.patching.patch_pairs import answered
-from lazarus_probe.introspection.patching.questions import Question
-from lazarus_probe.introspection.patching.runs import patched
+from lazarus_probe.introspection.patching.activation_patching import patch_answered
+from lazarus_probe.introspection.patching.answered_pairs import answered
+from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.generate import greedy
 
@@ -40,22 +40,23 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_patched_is_the_hook(model: Subject, source: str, blend: float):
     """Numbers and texts are those of a single run with the state put in by `patch`."""
     target, last = "7 + 8 = ", model.num_layers - 1
-    pairs = answered(model, [Question(source, target)], 3)
-    found = patched(model, pairs, [0, last], [-1], {"source": [source]}, blend=blend, max_tokens=3)
+    pairs = answered(model, [PromptPair(source, target)], 3)
+    sources = {"source": [pairs[0].source]}
+    patched = patch_answered(model, pairs, [0, last], [-1], sources, blend=blend, max_tokens=3)["source"]
     clean = trace(model, target)
     for row, layer in enumerate((0, last)):
         site = f"resid_post.{layer}"
         theirs, ours = (trace(model, prompt, site)[site][:, -1] for prompt in (source, target))
         edit = patch(site, blend * theirs + (1 - blend) * ours, len(model.encode(target)) - 1)
         with hooked(model, interventions=edit):
-            assert found.values["answer"][0, row, 0, 0] == greedy(model, [target], 3)[0]
+            assert patched.completions[row, 0, 0] == greedy(model, [target], 3)[0]
         logits, before = (
             np.array(run.logits[0, -1].astype(mx.float32), dtype=float)
             for run in (trace(model, target, interventions=edit), clean)
         )
         after, before = (each - np.logaddexp.reduce(each) for each in (logits, before))
         expected = (np.exp(before) * (before - after)).sum()
-        assert found.values["kl"][0, row, 0, 0] == pytest.approx(expected, abs=1e-4)
+        assert patched.metrics["kl"][row, 0, 0] == pytest.approx(expected, abs=1e-4)
 
 
 def test_differences_cover_the_model(model: Subject):

@@ -35,12 +35,29 @@ def edit_of(
     position: Any,
     length: int,
     sites: tuple[Site, ...] = (),
+    blend: float = 1.0,
 ) -> Intervention:
     """The intervention of one cell on target `number`; a donor's values at `sites` come from one forward of it."""
-    at = {"all": "all", "last": length - 1}.get(position, position)
-    at = at if at == "all" else at % length
+    edit = _whole_edit_of(subject, source, number, site, position, length, sites)
+    if blend == 1:
+        return edit
+    return Intervention(site, lambda old: blend * edit.edit(old) + (1 - blend) * old, edit.positions)
+
+
+def _whole_edit_of(
+    subject: Subject,
+    source: Any,
+    number: int,
+    site: Site,
+    position: Any,
+    length: int,
+    sites: tuple[Site, ...],
+) -> Intervention:
+    at = place(position, length)
     if isinstance(source, Donors):
-        return _patch(subject, source.prompts[number], site, at, sites or (site,))
+        donor = source.prompts[number]
+        taken = place(position, len(ids_of(subject, donor)))
+        return _patch(subject, donor, site, at, taken, sites or (site,))
     value = 0.0 if isinstance(source, Zero) else source.values[site]
 
     def constant(old: mx.array) -> mx.array:
@@ -49,12 +66,22 @@ def edit_of(
     return Intervention(site, constant, at)
 
 
-def _patch(subject: Subject, donor: Any, site: Site, at: Any, sites: tuple[Site, ...]) -> Intervention:
+def place(position: Any, length: int) -> Any:
+    """Where a position lies in a prompt of `length` tokens; None where it has none, "all" for all of them."""
+    at = {"all": "all", "last": length - 1}.get(position, position)
+    if at == "all":
+        return at
+    return at % length if -length <= at < length else None
+
+
+def _patch(
+    subject: Subject, donor: Any, site: Site, at: Any, taken: Any, sites: tuple[Site, ...]
+) -> Intervention:
     """Patch with the value that a donor has there; generated positions are left alone."""
     value = _donated(subject, tuple(ids_of(subject, donor)), sites)[site]
     if at == "all":
         return Intervention(site, lambda old: value if old.shape == value.shape else old)
-    one = mx.take(value, mx.array([at]), axis=position_axis(site))
+    one = mx.take(value, mx.array([taken]), axis=position_axis(site))
     return Intervention(site, lambda _: one, at)
 
 
@@ -87,7 +114,9 @@ def sites_of(subject: Subject, *kinds: str) -> list[Site]:
     ]
 
 
-def worst(subject: Subject, result: Sweep, targets: Any, sources: dict[str, Any]) -> float:
+def worst(
+    subject: Subject, result: Sweep, targets: Any, sources: dict[str, Any], blend: float = 1.0
+) -> float:
     """The largest difference of a sweep of METRICS from the naive loop, in units of the cell's largest logit."""
     cells: list[tuple[Any, mx.array]] = []
     every = np.stack([result.values[metric.name] for metric in METRICS], axis=-1)
@@ -96,11 +125,14 @@ def worst(subject: Subject, result: Sweep, targets: Any, sources: dict[str, Any]
         for source, of_source in zip(result.sources, every[number], strict=True):
             for site, of_site in zip(result.sites, of_source, strict=True):
                 for position, got in zip(result.positions, of_site, strict=True):
-                    if isinstance(position, int) and not -length <= position < length:
+                    lengths = [length]
+                    if isinstance(sources[source], Donors):
+                        lengths.append(len(ids_of(subject, sources[source].prompts[number])))
+                    if None in (place(position, one) for one in lengths):
                         assert np.isnan(got).all()
                         continue
                     edit = edit_of(
-                        subject, sources[source], number, site, position, length, tuple(result.sites)
+                        subject, sources[source], number, site, position, length, tuple(result.sites), blend
                     )
                     cells.append((got, _logits(subject, target, edit)[mx.array(list(LOGITS))]))
             # One forward a cell, evaluated many at a time: that is most of what a tiny model costs.

@@ -76,7 +76,7 @@ def as_text(subject: Subject, found: AttributionPatch) -> str:
     """The chosen cells with estimate and exact effect, and how well the two agree."""
     data = found.as_data()
     lines = [title(f"ATTRIBUTION PATCHING: {subject.name}")]
-    lines.append(described(subject, found.pairs, found.tokens.answers, found.tokens.others))
+    lines.append(described(subject, found.pairs, found.tokens))
     lines.append(f"Target {data['target']:+.3f}, source {data['source']:+.3f}\n")
     rows = [
         (
@@ -102,4 +102,4 @@ def as_text(subject: Subject, found: AttributionPatch) -> str:
 def _position(subject: Subject, found: AttributionPatch, position: int) -> str:
     if len(found.pairs) > 1:
         return str(position)
-    return f"{position} {subject.decode([subject.encode(found.pairs[0].target)[position]])!r}"
+    return f"{position} {subject.decode([found.pairs[0].target.ids[position]])!r}"

@@ -12,7 +12,8 @@ from lazarus_probe.cli.parsing import parse_prompt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lazarus_probe.introspection.patching.pairs import PromptPair
+    from lazarus_probe.introspection.patching.encoded_pairs import EncodedPair, Tokens
+    from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
     from lazarus_probe.subject.subject import Subject
 
 Source = Annotated[
@@ -46,14 +47,14 @@ def pairs_of(
         OSError: a file cannot be read.
         ValueError: neither both prompts nor a file of pairs, or both; or files of different lengths.
     """
-    from lazarus_probe.introspection.patching.pairs import PromptPair, read_prompt_pairs
+    from lazarus_probe.introspection.patching.prompt_pairs import SINGLE_TOKENS, PromptPair, read_pairs
 
     if pairs is not None:
         if source is not None or target is not None:
             raise ValueError("--pairs brings its own prompts; leave --source and --target out")
         if answer is not None or other is not None:
             raise ValueError('--pairs names tokens by "answer" and "other"; leave --answer and --other out')
-        return read_prompt_pairs(pairs)
+        return read_pairs(pairs, SINGLE_TOKENS)
     if source is None or target is None:
         raise ValueError("give --source and --target, or --pairs FILE")
     sources, targets = parse_prompt(source, "--source"), parse_prompt(target, "--target")
@@ -64,15 +65,13 @@ def pairs_of(
     return [PromptPair(*pair, answer, other) for pair in zip(sources, targets, strict=True)]
 
 
-def described(
-    subject: Subject, pairs: Sequence[PromptPair], answers: Sequence[int], others: Sequence[int]
-) -> str:
+def described(subject: Subject, pairs: Sequence[EncodedPair], tokens: Tokens) -> str:
     """Which pairs these are, and between which tokens the metric tells."""
     if len(pairs) > 1:
         return f"{len(pairs)} pairs; metric: logit of the source's token minus that of the target's"
-    words = [repr(subject.decode([token])) for token in (answers[0], others[0])]
+    words = [repr(subject.decode([token])) for token in (tokens.answers[0], tokens.others[0])]
     return (
-        f"Source: {pairs[0].source!r}\nTarget: {pairs[0].target!r}\n"
+        f"Source: {pairs[0].source.text!r}\nTarget: {pairs[0].target.text!r}\n"
         f"Metric: logit of {words[0]} minus logit of {words[1]}, at the last position"
     )
 

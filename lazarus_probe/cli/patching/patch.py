@@ -16,7 +16,7 @@ from lazarus_probe.cli.patching.patch_text import rates_text, single_text, sweep
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
     from lazarus_probe.introspection.patching.layers import PatchResult
-    from lazarus_probe.introspection.patching.questions import Question
+    from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
     from lazarus_probe.introspection.patching.rates import PatchRates
     from lazarus_probe.statistics.measurement import Measurement
 
@@ -71,29 +71,29 @@ def patch(
         raise ValueError("--layer and --layers are both given; give one of them")
     count = num_layers_of(model)
     wanted = parse_layers(layers or "all", count) if layer is None else [layer_of(layer, count)]
-    from lazarus_probe.introspection.patching.questions import Question, read_questions
+    from lazarus_probe.introspection.patching.prompt_pairs import PromptPair, read_pairs
 
-    asked = [Question(source or "", target or "", expected_source, expected_target)]
+    prompt_pairs = [PromptPair(source or "", target or "", expected_source, expected_target)]
     if pairs is not None:
-        asked = read_questions(pairs)
-        _check_texts(asked)
-    from lazarus_probe.introspection.patching.patch_pairs import answered
+        prompt_pairs = read_pairs(pairs)
+        _check_texts(prompt_pairs)
+    from lazarus_probe.introspection.patching.answered_pairs import answered
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
-    found = answered(subject, asked, max_tokens)
+    answered_pairs = answered(subject, prompt_pairs, max_tokens)
     settings: dict[str, Any] = {"blend": blend, "max_tokens": max_tokens, "seed": seed, "progress": True}
     if pairs is None:
         from lazarus_probe.introspection.patching.layers import patch_prompts
 
-        result = patch_prompts(subject, found[0], wanted, at, **settings)
+        result = patch_prompts(subject, answered_pairs[0], wanted, at, **settings)
         verdict = _verdict(result.measurement())
         text = single_text(result, verdict) if layer is not None else sweep_text(result, verdict)
         data = _pair_data(result, verdict)
     else:
         from lazarus_probe.introspection.patching.rates import patch_rates
 
-        rates = patch_rates(subject, found, wanted, at, **settings)
+        rates = patch_rates(subject, answered_pairs, wanted, at, **settings)
         verdict = _verdict(None if rates.doubt else rates.confirmed)
         text, data = rates_text(rates, verdict), _rates_data(rates, verdict)
     deliver(data | {"about": about(subject, seed)}, text, as_json=as_json, output=output)
@@ -117,10 +117,10 @@ def _check_prompts(
         checked_text(given or "", option)
 
 
-def _check_texts(asked: Sequence[Question]) -> None:
-    for question in asked:
-        for text in (question.source, question.target, question.expected_source, question.expected_target):
-            checked_text(text or "", "--pairs")
+def _check_texts(pairs: Sequence[PromptPair]) -> None:
+    for pair in pairs:
+        for text in (pair.source, pair.target, pair.source_answer, pair.target_answer):
+            checked_text(str(text or ""), "--pairs")
 
 
 def _verdict(measured: Measurement | None) -> Verdict | None:

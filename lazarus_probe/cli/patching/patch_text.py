@@ -8,8 +8,9 @@ from lazarus_probe.cli.output import columns, title
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
+    from lazarus_probe.introspection.patching.answered_pairs import AnsweredPair
     from lazarus_probe.introspection.patching.layers import LayerPatch, PatchResult
-    from lazarus_probe.introspection.patching.patch_pairs import Asked
+    from lazarus_probe.introspection.patching.prompt_pairs import Answer
     from lazarus_probe.introspection.patching.rates import PatchRates
 
 EFFECTS = {
@@ -28,7 +29,7 @@ MEANINGS = (
 WIDTHS = (8, 16, 18, 11, 10, 8, 13)
 
 
-def _said(text: str, most: int = 40) -> str:
+def _one_line(text: str, most: int = 40) -> str:
     """An output in one line, and in few characters."""
     from lazarus_probe.tasks.arithmetic import parse_number
 
@@ -44,28 +45,32 @@ def _prompt(text: str) -> str:
     return line if len(line) <= 200 else f"{line[:199]}…"
 
 
-def _answer(answer: float | str) -> str:
-    from lazarus_probe.introspection.patching.transfer import shown
+def _answer(answer: Answer | None) -> str:
+    from lazarus_probe.introspection.patching.answers import shown
 
     return shown(answer) or "nothing, the text ends"
 
 
-def _header(asked: Asked) -> list[str]:
-    pair, own = asked.pair, "; as the model says"
+def _header(answered: AnsweredPair) -> list[str]:
+    pair = answered.pair
+    rows = (
+        ("Source", pair.source, pair.source_answer, answered.source_given),
+        ("Target", pair.target, pair.target_answer, answered.target_given),
+    )
     return [
-        f"Source: {_prompt(pair.source)} (expected: {_answer(pair.source_answer)}{'' if asked.source_given else own})",
-        f"Target: {_prompt(pair.target)} (expected: {_answer(pair.target_answer)}{'' if asked.target_given else own})",
+        f"{side}: {_prompt(prompt)} (expected: {_answer(answer)}{'' if given else '; as the model says'})"
+        for side, prompt, answer, given in rows
     ]
 
 
 def single_text(result: PatchResult, verdict: Verdict | None) -> str:
     """One layer of one pair, in words."""
-    from lazarus_probe.introspection.patching.transfer import says
+    from lazarus_probe.introspection.patching.answers import says
 
-    found, asked = result.results[0], result.asked
-    right = says(found.original_output, asked.pair.target_answer)
-    name = _prompt(asked.pair.target.strip().removesuffix("=").strip())
-    judged = "not what is expected" if not right else "correct" if asked.given else "as expected"
+    layer, answered = result.results[0], result.pair
+    right = says(layer.original_output, answered.pair.target_answer)
+    name = _prompt(answered.pair.target.strip().removesuffix("=").strip())
+    judged = "not what is expected" if not right else "correct" if answered.answers_given else "as expected"
     notes = {
         "full_transfer": "source answer transferred!",
         "no_effect": "unchanged",
@@ -77,52 +82,52 @@ def single_text(result: PatchResult, verdict: Verdict | None) -> str:
     return "\n".join(
         [
             title("ACTIVATION PATCHING"),
-            *_header(asked),
-            f"Patching at layer {found.layer}{where}{share}",
+            *_header(answered),
+            f"Patching at layer {layer.layer}{where}{share}",
             "",
             "Before patching:",
-            f"  Target output: {_said(found.original_output)} ({judged} for {name})",
+            f"  Target output: {_one_line(layer.original_output)} ({judged} for {name})",
             "",
             "After patching:",
-            f"  Target output: {_said(found.patched_output)} ({notes[found.effect]})",
+            f"  Target output: {_one_line(layer.patched_output)} ({notes[layer.effect]})",
             "",
-            *_effect(result, found),
+            *_effect(result, layer),
             "",
-            *_numbers(found, asked),
-            *_controls(result, found),
+            *_numbers(layer, answered),
+            *_controls(result, layer),
             "",
             *_limits(result, verdict),
         ]
     )
 
 
-def _effect(result: PatchResult, found: LayerPatch) -> list[str]:
-    if found.effect != "full_transfer":
-        meaning = dict(MEANINGS)[EFFECTS[found.effect]]
-        return [f"Effect: {EFFECTS[found.effect].upper()}", f"  That is: {meaning}"]
+def _effect(result: PatchResult, layer: LayerPatch) -> list[str]:
+    if layer.effect != "full_transfer":
+        meaning = dict(MEANINGS)[EFFECTS[layer.effect]]
+        return [f"Effect: {EFFECTS[layer.effect].upper()}", f"  That is: {meaning}"]
     if result.doubt:
         return ["Effect: Full transfer", f"  It shows little: {result.doubt}"]
     return ["Effect: TRANSFER SUCCESS", "  Computation from source replaced target computation"]
 
 
-def _numbers(found: LayerPatch, asked: Asked) -> list[str]:
-    first, second = _answer(asked.pair.source_answer), _answer(asked.pair.target_answer)
+def _numbers(layer: LayerPatch, answered: AnsweredPair) -> list[str]:
+    first, second = _answer(answered.pair.source_answer), _answer(answered.pair.target_answer)
     lines = []
-    if found.logit_diff is not None and found.logit_diff_before is not None:
+    if layer.logit_diff is not None and layer.logit_diff_before is not None:
         lines.append(
-            f"Logit of {first} minus that of {second}: {found.logit_diff_before:+.2f} before, "
-            f"{found.logit_diff:+.2f} after"
+            f"Logit of {first} minus that of {second}: {layer.logit_diff_before:+.2f} before, "
+            f"{layer.logit_diff:+.2f} after"
         )
-    if found.probability is not None and found.probability_before is not None:
+    if layer.probability is not None and layer.probability_before is not None:
         lines.append(
-            f"Probability of {first}: {found.probability_before:.4f} before, {found.probability:.4f} after"
+            f"Probability of {first}: {layer.probability_before:.4f} before, {layer.probability:.4f} after"
         )
-    return [*lines, f"KL(before || after) of the next token: {found.kl:.3f} nats"]
+    return [*lines, f"KL(before || after) of the next token: {max(layer.kl, 0):.3f} nats"]
 
 
-def _controls(result: PatchResult, found: LayerPatch) -> list[str]:
-    first = _answer(result.asked.pair.source_answer)
-    donor, other = found.random_donor, found.random_position
+def _controls(result: PatchResult, layer: LayerPatch) -> list[str]:
+    first = _answer(result.pair.pair.source_answer)
+    donor, other = layer.random_donor, layer.random_position
     lines = [
         f"Foreign sources: {donor['found']}/{donor['n']} bring {first}, "
         f"{donor['changed']}/{donor['n']} change the answer"
@@ -145,19 +150,19 @@ def _limits(result: PatchResult, verdict: Verdict | None, note: bool = True) -> 
 
 def sweep_text(result: PatchResult, verdict: Verdict | None) -> str:
     """Several layers of one pair, as a table."""
-    pair = result.asked.pair
+    pair = result.pair.pair
     heads = ("Layer", "Target Output", "Effect", "Logit diff", "P(source)", "KL", "Foreign", "Elsewhere")
-    rows = [_row(each, result.doubt) for each in result.results]
+    rows = [_row(layer, result.doubt) for layer in result.results]
     seen = {row[2].casefold() for row in rows}
     before = result.results[0]
     lines = [
         title(f"LAYER SWEEP: {_prompt(pair.source)} → {_prompt(pair.target)}"),
-        *_header(result.asked),
+        *_header(result.pair),
         f"Position: {result.position}" + ("" if result.blend == 1 else f", blend {result.blend:g}"),
         "",
         columns([heads], WIDTHS),
         "-" * 96,
-        columns([("before", _said(before.original_output, WIDTHS[1]), "", _signed(before.logit_diff_before),
+        columns([("before", _one_line(before.original_output, WIDTHS[1]), "", _signed(before.logit_diff_before),
                   _share(before.probability_before))], WIDTHS),
         columns(rows, WIDTHS),
         "",
@@ -171,22 +176,22 @@ def sweep_text(result: PatchResult, verdict: Verdict | None) -> str:
     return "\n".join(lines)
 
 
-def _name(each: LayerPatch, doubt: str) -> str:
+def _name(layer: LayerPatch, doubt: str) -> str:
     """An effect's name; in capitals only where it shows something."""
-    if each.fades:
+    if layer.fades:
         return "Effect fades"
-    return EFFECTS[each.effect].capitalize() if doubt else EFFECTS[each.effect]
+    return EFFECTS[layer.effect].capitalize() if doubt else EFFECTS[layer.effect]
 
 
-def _row(each: LayerPatch, doubt: str) -> tuple[str, ...]:
-    donor, other = each.random_donor, each.random_position
+def _row(layer: LayerPatch, doubt: str) -> tuple[str, ...]:
+    donor, other = layer.random_donor, layer.random_position
     return (
-        f"L{each.layer}",
-        _said(each.patched_output, WIDTHS[1]),
-        _name(each, doubt),
-        _signed(each.logit_diff),
-        _share(each.probability),
-        f"{each.kl:.3f}",
+        f"L{layer.layer}",
+        _one_line(layer.patched_output, WIDTHS[1]),
+        _name(layer, doubt),
+        _signed(layer.logit_diff),
+        _share(layer.probability),
+        f"{max(layer.kl, 0):.3f}",
         f"{donor['found']}/{donor['n']}",
         f"{other['found']}/{other['n']}",
     )
@@ -217,20 +222,20 @@ def rates_text(rates: PatchRates, verdict: Verdict | None) -> str:
              "No effect", "KL")  # fmt: skip
     widths = (6, 20, *(16 for _ in controls), 8, 8, 10)
     rows = []
-    for row, (layer, found) in enumerate(zip(rates.layers, rates.rates, strict=True)):
+    for row, (layer, rate) in enumerate(zip(rates.layers, rates.rates, strict=True)):
         shares = [
             f"{(rates.effects[row] == effect).mean():.2f}"
             for effect in ("partial_transfer", "corruption", "no_effect")
         ]
         rows.append(
-            (f"L{layer}", estimate(found.score, found.low, found.high),
-             *(f"{control.score:.2f}" for control in found.controls), *shares, f"{rates.numbers['kl'][row]:.3f}")
+            (f"L{layer}", estimate(rate.score, rate.low, rate.high),
+             *(f"{control.score:.2f}" for control in rate.controls), *shares, f"{rates.numbers['kl'][row]:.3f}")
         )  # fmt: skip
-    groups = len({each.group for each in rates.asked})
+    groups = len({pair.group for pair in rates.pairs})
     return "\n".join(
         [
-            title(f"LAYER SWEEP: {len(rates.asked)} pairs"),
-            f"Pairs: {len(rates.asked)} of {groups} independent groups; left out, as the model does not give both "
+            title(f"LAYER SWEEP: {len(rates.pairs)} pairs"),
+            f"Pairs: {len(rates.pairs)} of {groups} independent groups; left out, as the model does not give both "
             f"answers: {len(rates.left_out)}",
             f"Position: {rates.position}" + ("" if rates.blend == 1 else f", blend {rates.blend:g}"),
             "",
@@ -238,12 +243,12 @@ def rates_text(rates: PatchRates, verdict: Verdict | None) -> str:
             "-" * 96,
             columns(rows, widths),
             "",
-            *_found(rates, verdict),
+            *_conclusion(rates, verdict),
         ]
     )
 
 
-def _found(rates: PatchRates, verdict: Verdict | None) -> list[str]:
+def _conclusion(rates: PatchRates, verdict: Verdict | None) -> list[str]:
     if rates.doubt:
         return [f"Critical layer: none ({rates.doubt})"]
     if rates.chosen is None or verdict is None or rates.confirmed is None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lazarus_probe.hooks.sites import Site
-    from lazarus_probe.introspection.patching.pairs import PromptPair, Tokens
+    from lazarus_probe.introspection.patching.encoded_pairs import EncodedPair, Tokens
     from lazarus_probe.introspection.patching.path_patching import PathEffects
     from lazarus_probe.subject.subject import Subject
 
@@ -75,16 +75,17 @@ def path_patch(
     given = pairs_of(source, target, pairs, answer, other)
     end, senders = _parsed(receiver, sender)
     from lazarus_probe.introspection.patching import path_patching
-    from lazarus_probe.introspection.patching.pairs import tokens_of
+    from lazarus_probe.introspection.patching.encoded_pairs import encode_pairs, tokens_of
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.sweep.metrics import logit_diff
 
     subject = Subject.load(model, adapter)
-    tokens = tokens_of(subject, given)
+    encoded = encode_pairs(subject, given)
+    tokens = tokens_of(subject, encoded)
     found = path_patching.path_patch(
         subject,
-        [pair.target for pair in given],
-        [pair.source for pair in given],
+        [pair.target.ids for pair in encoded],
+        [pair.source.ids for pair in encoded],
         path_patching.senders_below(subject, end) if senders is None else senders,
         end,
         logit_diff(tokens.answers, tokens.others),
@@ -97,7 +98,7 @@ def path_patch(
         "other_id": list(tokens.others),
         "position": position,
     }
-    text = as_text(subject, found, given, tokens, top)
+    text = as_text(subject, found, encoded, tokens, top)
     deliver(found.as_data() | data | {"about": about(subject)}, text, as_json=as_json, output=output)
 
 
@@ -109,12 +110,12 @@ def _parsed(receiver: str, sender: str) -> tuple[Site, list[Site] | None]:
 
 
 def as_text(
-    subject: Subject, found: PathEffects, pairs: Sequence[PromptPair], tokens: Tokens, top: int
+    subject: Subject, found: PathEffects, pairs: Sequence[EncodedPair], tokens: Tokens, top: int
 ) -> str:
     """The senders by the size of their effect."""
     data = found.as_data()
     lines = [title(f"PATH PATCHING to {found.receiver}: {subject.name}")]
-    lines.append(described(subject, pairs, tokens.answers, tokens.others))
+    lines.append(described(subject, pairs, tokens))
     lines.append(
         f"Target {data['target']:+.3f}, source {data['source']:+.3f}; MLPs between: {data['mlps']}\n"
     )

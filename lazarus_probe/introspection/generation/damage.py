@@ -28,7 +28,7 @@ from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.generation.completions import Edits
 from lazarus_probe.statistics import bounded_mean_interval
 from lazarus_probe.statistics.measurement import Damage
-from lazarus_probe.subject.batches import by_length, encode_all
+from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.tasks import language
 
@@ -89,7 +89,7 @@ def unrelated_prompts(without: Collection[str] = (), seed: int = 0) -> Unrelated
 
 def damage_of_patch(
     subject: Subject,
-    sources: Sequence[str] | NDArray[Any],
+    sources: Sequence[Prompt] | NDArray[Any],
     site: Site,
     position: int = -1,
     unrelated: Unrelated | None = None,

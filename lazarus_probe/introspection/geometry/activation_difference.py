@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.patching.questions import named
+from lazarus_probe.introspection.patching.prompt_pairs import quoted
 from lazarus_probe.statistics import paired_interval
 from lazarus_probe.statistics.cosines import paired_cosines
 from lazarus_probe.statistics.intervals import Interval
@@ -159,7 +159,7 @@ def _check_same(base: Subject, finetuned: Subject, prompts: Sequence[str]) -> li
     for prompt, ours, theirs in zip(prompts, tokens, others, strict=True):
         if ours != theirs:
             raise ValueError(
-                f"{base.name} and {finetuned.name} have different tokens for {named(prompt)} ({len(ours)} and "
+                f"{base.name} and {finetuned.name} have different tokens for {quoted(prompt)} ({len(ours)} and "
                 f"{len(theirs)}); compare models of one tokenizer"
             )
     return tokens

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import Site, kinds_at
 from lazarus_probe.introspection.display import Cell as Shown
 from lazarus_probe.introspection.display import table
-from lazarus_probe.introspection.patching.pairs import PromptPair, Tokens, tokens_of
+from lazarus_probe.introspection.patching.encoded_pairs import EncodedPair, Tokens, encode_pairs, tokens_of
+from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.spelling import one_of
 from lazarus_probe.statistics.student import Estimate, mean_t_interval
 from lazarus_probe.sweep import Cell, Donors, Sweep, attribution, correlation, logit_diff, screen, sweep
@@ -66,7 +67,7 @@ class AttributionPatch:
     """
 
     kind: str
-    pairs: tuple[PromptPair, ...]
+    pairs: tuple[EncodedPair, ...]
     tokens: Tokens
     estimate: Sweep
     exact: Sweep
@@ -80,7 +81,7 @@ class AttributionPatch:
         return {
             "site": self.kind,
             "n": len(self.pairs),
-            "pairs": [{"source": pair.source, "target": pair.target} for pair in self.pairs],
+            "pairs": [{"source": pair.source.text, "target": pair.target.text} for pair in self.pairs],
             "answer_id": list(self.tokens.answers),
             "other_id": list(self.tokens.others),
             "target": float(self.estimate.baseline[METRIC].mean()),
@@ -158,9 +159,10 @@ def attribution_patch(
         >>> len(result.cells)  # the largest, patched exactly
         3
     """
-    tokens = tokens_of(subject, pairs)
+    encoded = encode_pairs(subject, pairs)
+    tokens = tokens_of(subject, encoded)
     sites = sites_of(subject, kind, range(subject.num_layers) if layers is None else layers)
-    targets, sources = [pair.target for pair in pairs], [pair.source for pair in pairs]
+    targets, sources = [pair.target.ids for pair in encoded], [pair.source.ids for pair in encoded]
     metric = logit_diff(list(tokens.answers), list(tokens.others))
     estimate = attribution(subject, targets, sources, sites, metric)
     chosen = screen(estimate, top)
@@ -176,7 +178,7 @@ def attribution_patch(
     )
     return AttributionPatch(
         kind,
-        tuple(pairs),
+        tuple(encoded),
         tokens,
         estimate,
         exact,

@@ -14,10 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.patching.patch_pairs import Asked, foreign_sources
-from lazarus_probe.introspection.patching.questions import named
-from lazarus_probe.introspection.patching.runs import NUMBERS, At, Patched, patched
-from lazarus_probe.introspection.patching.transfer import Effect, Pair, classify, says, shown
+from lazarus_probe.introspection.patching.activation_patching import (
+    NUMBERS,
+    PatchEffects,
+    Positions,
+    patch_answered,
+)
+from lazarus_probe.introspection.patching.answered_pairs import AnsweredPair, unrelated_donors
+from lazarus_probe.introspection.patching.answers import Effect, says, shown
+from lazarus_probe.introspection.patching.encoded_pairs import EncodedPair
+from lazarus_probe.introspection.patching.prompt_pairs import quoted
 from lazarus_probe.statistics import exact
 from lazarus_probe.statistics.measurement import Control, Measurement
 
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 
+At = Literal["last", "all"] | int
 OWN_ANSWERS = "the answers are what the model says: give the expected ones of source and target"
 UNIT = "rate of full transfer"
 WHOLE_SOURCE = "with all positions replaced the model runs the source, at any layer; give --position last"
@@ -76,7 +83,7 @@ class PatchResult:
 
     Attributes:
         model_id: the model.
-        asked: the pair with its answers.
+        pair: the pair with its answers.
         position: "last", "all", or a number.
         blend: share of the source's state in the patched state.
         results: one for each layer, in order.
@@ -86,7 +93,7 @@ class PatchResult:
     """
 
     model_id: str
-    asked: Asked
+    pair: AnsweredPair
     position: At
     blend: float
     results: tuple[LayerPatch, ...]
@@ -97,7 +104,7 @@ class PatchResult:
     @property
     def full_transfer_layer(self) -> int | None:
         """The first layer with full transfer."""
-        return next((each.layer for each in self.results if each.effect == "full_transfer"), None)
+        return next((one.layer for one in self.results if one.effect == "full_transfer"), None)
 
     @property
     def critical_layer(self) -> int | None:
@@ -109,7 +116,7 @@ class PatchResult:
         layer = self.critical_layer
         if layer is None:
             return None
-        donors = next(each for each in self.results if each.layer == layer).random_donor
+        donors = next(one for one in self.results if one.layer == layer).random_donor
         own, foreign = exact(1, 1), exact(donors["found"], donors["n"])
         share = donors["found"] / donors["n"]
         gain = Control("random_donor", share, 1 - share, own.low - foreign.high, own.high - foreign.low)
@@ -118,22 +125,22 @@ class PatchResult:
     @property
     def doubt(self) -> str:
         """Why a full transfer here would show nothing; empty if it would."""
-        pair, first = self.asked.pair, self.full_transfer_layer
+        pair, first = self.pair.pair, self.full_transfer_layer
         if pair.source_answer == pair.target_answer:
             return f"source and target have one answer, {shown(pair.source_answer)}: no transfer can be seen"
-        if not self.asked.given:
+        if not self.pair.answers_given:
             return OWN_ANSWERS
-        for prompt, said, expected in (
-            (pair.source, self.asked.source_said, pair.source_answer),
-            (pair.target, self.asked.target_said, pair.target_answer),
+        for prompt, completion, answer in (
+            (pair.source, self.pair.source_completion, pair.source_answer),
+            (pair.target, self.pair.target_completion, pair.target_answer),
         ):
-            if not says(said, expected):
-                return f"the model answers {named(prompt)} with {named(said.strip())}, not {shown(expected)}"
+            if not says(completion, answer):
+                return f"the model answers {quoted(prompt)} with {quoted(completion.strip())}, not {shown(answer)}"
         if first is None:
             return ""
         if self.position == "all" and self.blend == 1:
             return WHOLE_SOURCE
-        at = next(each for each in self.results if each.layer == first)
+        at = next(one for one in self.results if one.layer == first)
         if not at.controlled:
             return (
                 f"at layer {first} foreign sources bring {shown(pair.source_answer)} too, or none was tried"
@@ -144,7 +151,7 @@ class PatchResult:
 
     def as_data(self) -> dict[str, Any]:
         """Plain data: the published keys, and ours."""
-        pair, effects = self.asked.pair, [each for each in self.results if each.effect != "no_effect"]
+        pair, effects = self.pair.pair, [one for one in self.results if one.effect != "no_effect"]
         return {
             "model_id": self.model_id,
             "source_prompt": pair.source,
@@ -152,17 +159,17 @@ class PatchResult:
             "target_prompt": pair.target,
             "target_expected": shown(pair.target_answer),
             "position": self.position if isinstance(self.position, str) else str(self.position),
-            "results": [asdict(each) for each in self.results],
+            "results": [asdict(one) for one in self.results],
             "critical_layer": self.critical_layer,
             "summary": {
                 "first_effect_layer": effects[0].layer if effects else None,
                 "full_transfer_layer": self.full_transfer_layer,
-                "effect_fade_layer": next((each.layer for each in self.results if each.fades), None),
+                "effect_fade_layer": next((one.layer for one in self.results if one.fades), None),
             },
             "n": 1,
             "blend": self.blend,
-            "source_output": self.asked.source_said,
-            "answers_given": self.asked.given,
+            "source_output": self.pair.source_completion,
+            "answers_given": self.pair.answers_given,
             "doubt": self.doubt,
             "controls": {"random_donor": self.donors, "random_position": self.other_positions},
         }
@@ -170,21 +177,21 @@ class PatchResult:
     def _repr_html_(self) -> str:
         rows = [
             (
-                f"L{each.layer}",
-                each.patched_output.strip(),
-                Cell(each.effect.replace("_", " "), shade=float(each.effect == "full_transfer")),
-                "" if each.logit_diff is None else f"{each.logit_diff:+.2f}",
-                f"{each.random_donor['found']}/{each.random_donor['n']}",
+                f"L{one.layer}",
+                one.patched_output.strip(),
+                Cell(one.effect.replace("_", " "), shade=float(one.effect == "full_transfer")),
+                "" if one.logit_diff is None else f"{one.logit_diff:+.2f}",
+                f"{one.random_donor['found']}/{one.random_donor['n']}",
             )
-            for each in self.results
+            for one in self.results
         ]
         heads = ("Layer", "Target Output", "Effect", "Logit diff", "Foreign")
-        return table(f"{self.asked.pair.source} → {self.asked.pair.target}", heads, rows)
+        return table(f"{self.pair.pair.source} → {self.pair.pair.target}", heads, rows)
 
 
 def patch_prompts(
     subject: Subject,
-    asked: Asked,
+    pair: AnsweredPair,
     layers: Sequence[int],
     position: At = "last",
     *,
@@ -201,7 +208,7 @@ def patch_prompts(
 
     Args:
         subject: the model.
-        asked: the pair.
+        pair: the pair with its answers.
         layers: patched, after the block.
         position: "last", "all", or a position of both prompts.
         blend: share of the source's state in the patched state.
@@ -211,66 +218,71 @@ def patch_prompts(
         progress: show a bar, where standard error is a terminal.
 
     Raises:
-        ValueError: as `patched`.
-        IndexError: as `patched`.
+        ValueError: as `patch_answered`.
+        IndexError: as `patch_answered`.
     """
-    foreign = foreign_sources(subject, asked, donors, max_tokens, seed)
+    unrelated = unrelated_donors(subject, pair, donors, max_tokens, seed)
     others: list[int] = []
-    places: Sequence[int] | Literal["all"] = "all"
+    positions: Positions = "all"
     if position == "all":
-        length = len(subject.encode(asked.pair.target))
-        foreign = [prompt for prompt in foreign if len(subject.encode(prompt)) == length]
+        unrelated = [donor for donor in unrelated if len(donor.ids) == len(pair.target.ids)]
     else:
-        places = [-1 if position == "last" else position]
-        others = other_positions(subject, [asked.pair], places[0], seed)
+        positions = [-1 if position == "last" else position]
+        others = other_positions([pair], positions[0], seed)
     settings: dict[str, Any] = {"blend": blend, "max_tokens": max_tokens, "progress": progress}
-    givers = [asked.pair.source, *foreign]
-    found = patched(subject, [asked] * len(givers), layers, places, {"source": givers}, **settings)
-    elsewhere: NDArray[Any] = np.empty((len(layers), 0))
+    sources = [pair.source, *unrelated]
+    effects = patch_answered(
+        subject, [pair] * len(sources), layers, positions, {"source": sources}, **settings
+    )["source"]
+    elsewhere = np.empty((len(layers), 0))
     if others:
-        away = patched(subject, [asked], layers, others, {"source": givers[:1]}, **settings)
-        elsewhere = away.values["answer"][0, :, :, 0]
-    results = [_layer(asked, found, elsewhere[row], row, layer) for row, layer in enumerate(layers)]
+        away = patch_answered(subject, [pair], layers, others, {"source": [pair.source]}, **settings)
+        elsewhere = away["source"].effects[..., 0]
+    results = [_layer(pair, effects, elsewhere[row], row) for row in range(len(layers))]
     return PatchResult(
-        subject.name, asked, position, blend, _faded(results), tuple(foreign), tuple(others), subject.num_layers
-    )  # fmt: skip
+        model_id=subject.name,
+        pair=pair,
+        position=position,
+        blend=blend,
+        results=_faded(results),
+        donors=tuple(donor.text for donor in unrelated),
+        other_positions=tuple(others),
+        num_layers=subject.num_layers,
+    )
 
 
-def other_positions(
-    subject: Subject, pairs: Sequence[Pair], position: int, seed: int, count: int = 3
-) -> list[int]:
+def other_positions(pairs: Sequence[EncodedPair], position: int, seed: int, count: int = 3) -> list[int]:
     """Some positions other than the one patched, from the end, at which patching any of the pairs can do something."""
     reach = []
     for pair in pairs:
-        source, target = subject.encode(pair.source), subject.encode(pair.target)
+        source, target = pair.source.ids, pair.target.ids
         shortest = min(len(source), len(target))
         start = next((i for i in range(shortest) if source[i] != target[i]), shortest)
         own = position if position < 0 else position - len(target)
         reach.append(
-            {place for place in range(start - len(target), 0) if place != own and place >= -shortest}
+            {other for other in range(start - len(target), 0) if other != own and other >= -shortest}
         )
-    there = sorted(set.intersection(*reach))
-    drawn: list[int] = np.random.default_rng(seed).permutation(there)[:count].tolist() if there else []
+    shared = sorted(set.intersection(*reach))
+    drawn: list[int] = np.random.default_rng(seed).permutation(shared)[:count].tolist() if shared else []
     return sorted(drawn)
 
 
-def _layer(asked: Asked, found: Patched, elsewhere: NDArray[Any], row: int, layer: int) -> LayerPatch:
-    texts = [str(text) for text in found.values["answer"][0, row, 0]]
-    before, pair = str(found.baseline["answer"][0]), asked.pair
-    effects = [classify(before, text, pair) for text in texts]
-    numbers = {name: _number(found.values[name][0, row, 0, 0]) for name in NUMBERS}
-    other = [classify(before, str(text), pair) for text in elsewhere]
+def _layer(pair: AnsweredPair, patched: PatchEffects, elsewhere: NDArray[Any], row: int) -> LayerPatch:
+    completion = str(patched.completions[row, 0, 0])
+    effects, other = patched.effects[row, 0].tolist(), elsewhere.tolist()
+    numbers = {name: _number(patched.metrics[name][row, 0, 0]) for name in NUMBERS}
+    before = {name: _number(patched.unpatched_metrics[name][0]) for name in NUMBERS}
     return LayerPatch(
-        layer=layer,
-        original_output=before,
-        patched_output=texts[0],
+        layer=patched.layers[row],
+        original_output=str(patched.unpatched[0]),
+        patched_output=completion,
         effect=effects[0],
-        source_answer_found=says(texts[0], pair.source_answer),
+        source_answer_found=says(completion, pair.pair.source_answer),
         fades=False,
         logit_diff=numbers["logit_diff"],
-        logit_diff_before=_number(found.baseline["logit_diff"][0]),
+        logit_diff_before=before["logit_diff"],
         probability=numbers["probability"],
-        probability_before=_number(found.baseline["probability"][0]),
+        probability_before=before["probability"],
         kl=numbers["kl"] or 0.0,
         random_donor={
             "found": effects[1:].count("full_transfer"),
@@ -287,8 +299,8 @@ def _number(value: Any) -> float | None:
 
 def _faded(results: Sequence[LayerPatch]) -> tuple[LayerPatch, ...]:
     """The layers without effect after one with full transfer are marked."""
-    seen, found = False, []
-    for each in results:
-        found.append(replace(each, fades=seen and each.effect == "no_effect"))
-        seen = seen or each.effect == "full_transfer"
-    return tuple(found)
+    transferred, marked = False, []
+    for result in results:
+        marked.append(replace(result, fades=transferred and result.effect == "no_effect"))
+        transferred = transferred or result.effect == "full_transfer"
+    return tuple(marked)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,22 @@ from lazarus_probe.claims.declared import declared
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.generation.damage import Unrelated, damage_of_patch, unrelated_prompts
-from lazarus_probe.introspection.patching.layers import OWN_ANSWERS, UNIT, WHOLE_SOURCE, other_positions
-from lazarus_probe.introspection.patching.patch_pairs import Asked, foreign_pairs
-from lazarus_probe.introspection.patching.runs import NUMBERS, At, Patched, patched
-from lazarus_probe.introspection.patching.transfer import classify, says, shown
+from lazarus_probe.introspection.patching.activation_patching import (
+    NUMBERS,
+    PatchEffects,
+    Positions,
+    patch_answered,
+)
+from lazarus_probe.introspection.patching.answered_pairs import AnsweredPair, other_sources
+from lazarus_probe.introspection.patching.answers import says, shown
+from lazarus_probe.introspection.patching.encoded_pairs import EncodedPrompt
+from lazarus_probe.introspection.patching.layers import (
+    OWN_ANSWERS,
+    UNIT,
+    WHOLE_SOURCE,
+    At,
+    other_positions,
+)
 from lazarus_probe.statistics import halves
 from lazarus_probe.statistics.measurement import Damage, Measurement
 from lazarus_probe.statistics.rates import rate
@@ -37,7 +49,7 @@ class PatchRates:
 
     Attributes:
         model_id: the model.
-        asked: N pairs whose two answers differ and are the model's own, which are those that count.
+        pairs: N pairs whose two answers differ and are the model's own, which are those that count.
         left_out: pairs that were not patched, for the model does not give both answers, or they are one.
         position: "last", "all", or a number.
         blend: share of the source's state in the patched state.
@@ -54,8 +66,8 @@ class PatchRates:
     """
 
     model_id: str
-    asked: tuple[Asked, ...]
-    left_out: tuple[Asked, ...]
+    pairs: tuple[AnsweredPair, ...]
+    left_out: tuple[AnsweredPair, ...]
     position: At
     blend: float
     layers: tuple[int, ...]
@@ -70,7 +82,7 @@ class PatchRates:
     @property
     def doubt(self) -> str:
         """Why full transfers here would show nothing; empty if they would."""
-        if not all(each.given for each in self.asked):
+        if not all(pair.answers_given for pair in self.pairs):
             return OWN_ANSWERS
         return WHOLE_SOURCE if self.position == "all" and self.blend == 1 else ""
 
@@ -89,52 +101,51 @@ class PatchRates:
             "model_id": self.model_id,
             "position": self.position if isinstance(self.position, str) else str(self.position),
             "blend": self.blend,
-            "n": len(self.asked),
-            "groups": len({each.group for each in self.asked}),
+            "n": len(self.pairs),
+            "groups": len({pair.group for pair in self.pairs}),
             "layers": [self._layer(row) for row in range(len(self.layers))],
             "chosen_layer": self.chosen,
             "doubt": self.doubt,
             "confirmed": None if self.confirmed is None else self.confirmed.as_dict(),
             "damage_not_measured": self.damage_not_measured,
-            "pairs": [self._pair(i) for i in range(len(self.asked))],
+            "pairs": [self._pair(i) for i in range(len(self.pairs))],
             "left_out": [
                 {
-                    "source_prompt": each.pair.source,
-                    "source_output": each.source_said,
-                    "target_prompt": each.pair.target,
-                    "target_output": each.target_said,
+                    "source_prompt": pair.pair.source,
+                    "source_output": pair.source_completion,
+                    "target_prompt": pair.pair.target,
+                    "target_output": pair.target_completion,
                 }
-                for each in self.left_out
+                for pair in self.left_out
             ],
             "controls": {"random_position": self.other_positions},
         }
 
     def _layer(self, row: int) -> dict[str, Any]:
-        found = self.rates[row].as_dict()
-        kept = {key: found[key] for key in ("score", "low", "high", "controls")}
+        measured = self.rates[row].as_dict()
         means = {name: values[row] for name, values in self.numbers.items()}
         return {
             "layer": self.layers[row],
-            **kept,
+            **{key: measured[key] for key in ("score", "low", "high", "controls")},
             "effects": dict(Counter(self.effects[row].tolist())),
             **means,
         }
 
     def _pair(self, i: int) -> dict[str, Any]:
-        asked = self.asked[i]
+        answered, pair = self.pairs[i], self.pairs[i].pair
         return {
-            "source_prompt": asked.pair.source,
-            "source_expected": shown(asked.pair.source_answer),
-            "target_prompt": asked.pair.target,
-            "target_expected": shown(asked.pair.target_answer),
-            "group": asked.group,
+            "source_prompt": pair.source,
+            "source_expected": shown(pair.source_answer),
+            "target_prompt": pair.target,
+            "target_expected": shown(pair.target_answer),
+            "group": answered.group,
             "results": [
                 {
                     "layer": layer,
-                    "original_output": asked.target_said,
+                    "original_output": answered.target_completion,
                     "patched_output": str(self.outputs[row, i]),
                     "effect": str(self.effects[row, i]),
-                    "source_answer_found": says(str(self.outputs[row, i]), asked.pair.source_answer),
+                    "source_answer_found": says(str(self.outputs[row, i]), pair.source_answer),
                 }
                 for row, layer in enumerate(self.layers)
             ],
@@ -142,16 +153,16 @@ class PatchRates:
 
     def _repr_html_(self) -> str:
         rows = [
-            (f"L{layer}", Cell(f"{found.score:.2f}", str(found), found.score), *map(str, found.controls))
-            for layer, found in zip(self.layers, self.rates, strict=True)
+            (f"L{layer}", Cell(f"{one.score:.2f}", str(one), one.score), *map(str, one.controls))
+            for layer, one in zip(self.layers, self.rates, strict=True)
         ]
         names = [control.name for control in self.rates[0].controls]
-        return table(f"{UNIT}, n = {len(self.asked)}", ("Layer", "Full transfer", *names), rows)
+        return table(f"{UNIT}, n = {len(self.pairs)}", ("Layer", "Full transfer", *names), rows)
 
 
 def patch_rates(
     subject: Subject,
-    asked: Sequence[Asked],
+    pairs: Sequence[AnsweredPair],
     layers: Sequence[int],
     position: At = "last",
     *,
@@ -168,7 +179,7 @@ def patch_rates(
 
     Args:
         subject: the model.
-        asked: pairs; those of which the model does not itself give both answers are left out.
+        pairs: those of which the model does not itself give both answers are left out.
         layers: patched, after the block.
         position: "last", "all", or a position of all prompts.
         blend: share of the source's state in the patched state.
@@ -178,106 +189,82 @@ def patch_rates(
         unrelated: prompts to tell the damage on; by default those of all language tasks.
 
     Raises:
-        ValueError: fewer than two groups of pairs to count; as `patched`; as `damage_of_patch`.
-        IndexError: as `patched`.
+        ValueError: fewer than two groups of pairs to count; as `patch_answered`; as `damage_of_patch`.
+        IndexError: as `patch_answered`.
     """
-    kept = [each for each in asked if each.known]
-    groups = len({each.group for each in kept})
-    if groups < 2:
+    counted = [pair for pair in pairs if pair.can_transfer]
+    groups = np.array([pair.group for pair in counted])
+    if len(set(groups)) < 2:
         raise ValueError(
-            f"the model itself gives both answers, and different ones, in {len(kept)} of {len(asked)} pairs, "
-            f"of {groups} groups; rates need such pairs of at least 2 groups"
+            f"the model itself gives both answers, and different ones, in {len(counted)} of {len(pairs)} pairs, "
+            f"of {len(set(groups))} groups; rates need such pairs of at least 2 groups"
         )
-    sources = {
-        "source": [each.pair.source for each in kept],
-        "random_donor": foreign_pairs(subject, kept, seed, position == "all"),
-    }
+    sources = [pair.source for pair in counted]
+    donors = {"source": sources, "random_donor": other_sources(counted, seed, position == "all")}
     settings: dict[str, Any] = {"blend": blend, "max_tokens": max_tokens, "progress": progress}
-    others: list[int] = []
-    places: Sequence[int] | Literal["all"] = "all"
-    if position != "all":
-        places = [-1 if position == "last" else position]
-        others = other_positions(subject, [each.pair for each in kept], places[0], seed)
-    found = patched(subject, kept, layers, places, sources, **settings)
-    elsewhere = (
-        patched(subject, kept, layers, others, {"source": sources["source"]}, **settings) if others else None
-    )
-    return _result(subject, kept, [each for each in asked if not each.known], layers, position, blend, found,
-                   elsewhere, others, seed, unrelated_prompts() if unrelated is None else unrelated)  # fmt: skip
-
-
-def _result(
-    subject: Subject,
-    kept: Sequence[Asked],
-    left_out: Sequence[Asked],
-    layers: Sequence[int],
-    position: At,
-    blend: float,
-    found: Patched,
-    elsewhere: Patched | None,
-    others: Sequence[int],
-    seed: int,
-    unrelated: Unrelated,
-) -> PatchRates:
-    effects = _effects(found.values["answer"][:, :, 0], kept)
-    moved = {
-        "source": effects[0] == "full_transfer",
-        "random_donor": effects[1] == "full_transfer",
-    }
-    if elsewhere is not None:
-        drawn = np.random.default_rng(seed).integers(len(others), size=len(kept))
-        at = np.take_along_axis(elsewhere.values["answer"][0], drawn[None, None, :], axis=1)[:, 0]
-        moved["random_position"] = _effects(at[None], kept)[0] == "full_transfer"
-    groups = np.array([each.group for each in kept])
+    positions: Positions = "all" if position == "all" else [-1 if position == "last" else position]
+    others = [] if positions == "all" else other_positions(counted, positions[0], seed)
+    effects = patch_answered(subject, counted, layers, positions, donors, **settings)
+    moved = {name: found.effects[:, 0] == "full_transfer" for name, found in effects.items()}
+    if others:
+        elsewhere = patch_answered(subject, counted, layers, others, {"source": sources}, **settings)
+        moved["random_position"] = _at_random_positions(elsewhere["source"], seed)
     # The state after the last block at the last position is the next token by itself: no layer to be found there.
     trivial = subject.num_layers - 1 if position in ("last", "all", -1) else None
-    chosen, rest = _chosen(moved["source"], layers, groups, trivial, seed)
-    row, confirmed = None, None
+    chosen, second_half = _chosen(moved["source"], layers, groups, trivial, seed)
+    confirmed = None
     if chosen is not None:
-        row = list(layers).index(chosen)
-        sources = [kept[i].pair.source for i in rest]
+        damage = None
+        if positions != "all":
+            damage = _damage(
+                subject,
+                [sources[i] for i in second_half],
+                chosen,
+                positions[0],
+                blend,
+                unrelated_prompts() if unrelated is None else unrelated,
+                seed,
+            )
         confirmed = replace(
-            _rate(moved, row, rest, groups, seed),
-            damage=_damage(subject, sources, chosen, position, blend, unrelated, seed),
+            _rate(moved, list(layers).index(chosen), second_half, groups, seed), damage=damage
         )
+    patched = effects["source"]
     return PatchRates(
         model_id=subject.name,
-        asked=tuple(kept),
-        left_out=tuple(left_out),
+        pairs=tuple(counted),
+        left_out=tuple(pair for pair in pairs if not pair.can_transfer),
         position=position,
         blend=blend,
         layers=tuple(layers),
-        rates=tuple(_rate(moved, row, np.arange(len(kept)), groups, seed) for row in range(len(layers))),
-        effects=effects[0],
-        outputs=found.values["answer"][0, :, 0],
-        numbers={name: _means(found.values[name][0, :, 0]) for name in NUMBERS},
+        rates=tuple(_rate(moved, row, np.arange(len(counted)), groups, seed) for row in range(len(layers))),
+        effects=patched.effects[:, 0],
+        outputs=patched.completions[:, 0],
+        numbers={name: _means(patched.metrics[name][:, 0]) for name in NUMBERS},
         chosen=chosen,
         confirmed=confirmed,
         other_positions=tuple(others),
     )
 
 
-def _effects(texts: NDArray[Any], asked: Sequence[Asked]) -> NDArray[Any]:
-    """(sources, layers, N) of effects, of texts of that shape."""
-    effects = np.empty(texts.shape, dtype="<U16")
-    for place in np.ndindex(texts.shape):
-        each = asked[place[-1]]
-        effects[place] = classify(each.target_said, str(texts[place]), each.pair)
-    return effects
+def _at_random_positions(patched: PatchEffects, seed: int) -> NDArray[np.bool_]:
+    """(layers, N) whether the answer came out at a position drawn for each pair."""
+    _, positions, count = patched.effects.shape
+    drawn = np.random.default_rng(seed).integers(positions, size=count)
+    return np.asarray(patched.effects[:, drawn, np.arange(count)] == "full_transfer")
 
 
 def _chosen(
     moved: NDArray[np.bool_], layers: Sequence[int], groups: NDArray[Any], trivial: int | None, seed: int
 ) -> tuple[int | None, NDArray[Any]]:
     """The first layer at which as many of one half transfer as is claimed, and the rows of the other half."""
-    often = declared(CLAIM).threshold
+    threshold = declared(CLAIM).threshold
     try:
         first, second = halves(np.arange(len(groups), dtype=float), groups, seed=seed, kind="regression")
     except ValueError:
         return None, np.arange(0)
     shares = moved[:, first].mean(axis=1)
     for layer, share in zip(layers, shares, strict=True):
-        if share >= often and layer != trivial and len(np.unique(groups[second])) > 1:
+        if share >= threshold and layer != trivial and len(np.unique(groups[second])) > 1:
             return layer, second
     return None, second
 
@@ -292,25 +279,23 @@ def _rate(
 
 def _damage(
     subject: Subject,
-    sources: Sequence[str],
+    sources: Sequence[EncodedPrompt],
     layer: int,
-    position: At,
+    position: int,
     blend: float,
     unrelated: Unrelated,
     seed: int,
 ) -> Damage | None:
-    """What the sources' states do to unrelated prompts; None where all positions are patched, or prompts lack it."""
-    if position == "all":
-        return None
-    place = -1 if position == "last" else position
-    reached = unrelated.with_position(subject, place)
+    """What the sources' states do to unrelated prompts; None where too few of these have the position."""
+    reached = unrelated.with_position(subject, position)
     if len(set(reached.units)) < 2:
         return None
-    return damage_of_patch(subject, sources, resid_post(layer), place, reached, seed, blend=blend)
+    ids = [source.ids for source in sources]
+    return damage_of_patch(subject, ids, resid_post(layer), position, reached, seed, blend=blend)
 
 
 def _means(values: NDArray[Any]) -> NDArray[Any]:
     """(layers,) of (layers, N), over the pairs that have the number; NaN where none has."""
-    known = ~np.isnan(values)
+    defined = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, values, 0).sum(axis=1) / known.sum(axis=1))
+        return np.asarray(np.where(defined, values, 0).sum(axis=1) / defined.sum(axis=1))

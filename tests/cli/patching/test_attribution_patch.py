@@ -8,7 +8,7 @@ import pytest
 
 from lazarus_probe.cli.lazarus import main
 from lazarus_probe.cli.patching.pairs import pairs_of
-from lazarus_probe.introspection.patching.pairs import PromptPair
+from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 
 COMMAND = ["introspect", "attribution-patch", "-m", "organism"]
 PAIR = ["--source", "12 * 8 = ", "--target", "12 * 7 = "]

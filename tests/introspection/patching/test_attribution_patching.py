@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lazarus_probe.introspection.patching.attribution_patching import attribution_patch, effects, sites_of
-from lazarus_probe.introspection.patching.pairs import PromptPair, read_prompt_pairs, said, tokens_of
+from lazarus_probe.introspection.patching.encoded_pairs import encode_pairs, next_tokens, tokens_of
+from lazarus_probe.introspection.patching.prompt_pairs import SINGLE_TOKENS, PromptPair, read_pairs
 from lazarus_probe.organisms.planted import circuits
 from lazarus_probe.subject import Subject
 from lazarus_probe.sweep import Donors, logit_diff, sweep
@@ -24,7 +25,7 @@ def found(organism):
 
 def test_the_chosen_cells_are_patched_exactly(organism, found):
     """Estimate, exact effect and share of each cell are those of the sweep's own arrays, the largest estimate first."""
-    tokens = tokens_of(organism, PAIRS)
+    tokens = tokens_of(organism, encode_pairs(organism, PAIRS))
     exact = sweep(
         organism,
         [pair.target for pair in PAIRS],
@@ -82,8 +83,9 @@ def test_pairs_that_do_not_differ_have_no_effect(organism):
 
 def test_tokens_are_those_given_or_those_said(organism):
     """A pair without tokens is told apart by what the model says to each prompt."""
-    tokens = tokens_of(organism, [PAIRS[0], PromptPair("12 * 8 = ", "12 * 7 = ", "7", "9")])
-    assert tokens.answers == (said(organism, ["12 * 8 = "])[0], organism.single_token("7"))
+    pairs = [PAIRS[0], PromptPair("12 * 8 = ", "12 * 7 = ", "7", 9)]
+    tokens = tokens_of(organism, encode_pairs(organism, pairs))
+    assert tokens.answers == (next_tokens(organism, ["12 * 8 = "])[0], organism.single_token("7"))
     assert organism.decode([tokens.others[0]]) == "84"
     for pair, message in [
         (PromptPair("12 * 8 = ", "1 + "), "the source has"),
@@ -91,7 +93,7 @@ def test_tokens_are_those_given_or_those_said(organism):
         (PromptPair("12 * 8 = ", "12 * 7 = ", "no such word", "9"), "is not one token"),
     ]:
         with pytest.raises(ValueError, match=message):
-            tokens_of(organism, [pair])
+            tokens_of(organism, encode_pairs(organism, [pair]))
     with pytest.raises(ValueError, match="no pairs"):
         tokens_of(organism, [])
 
@@ -103,7 +105,7 @@ def test_pairs_are_read_from_json_and_from_lines(tmp_path):
     whole, lines = tmp_path / "pairs.json", tmp_path / "pairs.jsonl"
     whole.write_text(json.dumps(entries))
     lines.write_text("\n".join(map(json.dumps, entries)) + "\n\n")
-    assert read_prompt_pairs(whole) == read_prompt_pairs(lines) == wanted
+    assert read_pairs(whole, SINGLE_TOKENS) == read_pairs(lines, SINGLE_TOKENS) == wanted
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_damaged_files_of_pairs_are_refused(tmp_path, content, message):
     path = tmp_path / "pairs.json"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message) as error:
-        read_prompt_pairs(path)
+        read_pairs(path, SINGLE_TOKENS)
     assert "pairs.json" in str(error.value)
 
 

@@ -9,17 +9,14 @@ import pytest
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.generation.completions import greedy_completions
-from lazarus_probe.introspection.patching.transfer import (
-    Pair,
-    classify,
-    patched_together,
-    sweep_residual,
-    transfer,
-)
+from lazarus_probe.introspection.patching.answers import classify
+from lazarus_probe.introspection.patching.encoded_pairs import encode_pairs
+from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
+from lazarus_probe.introspection.patching.transfer import patch_pairs, patched_together, transfer
 from lazarus_probe.subject.subject import Subject
 from tests.tolerance import of_logits, sole_best
 
-PAIR = Pair("7*8=", "7+8=", 56, 15)
+PAIR = PromptPair("7*8=", "7+8=", 56, 15)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +39,7 @@ def test_effects(before, after, effect):
 
 def test_a_thousands_separator_is_the_number():
     """`2,209` is 47*47: the answer that once counted as broken."""
-    assert classify("94", "2,209", Pair("47*47=", "47+47=", 2209, 94)) == "full_transfer"
+    assert classify("94", "2,209", PromptPair("47*47=", "47+47=", 2209, 94)) == "full_transfer"
 
 
 def naive_patched(
@@ -86,13 +83,13 @@ def test_a_cell_is_the_naive_loop(grouped, layer, position):
 def test_prompts_of_unequal_length_are_refused(grouped):
     """A position means the same in both prompts, or the pair is refused by name."""
     with pytest.raises(ValueError, match="the donor has 6 tokens and the target 5; patch between prompts of"):
-        sweep_residual(grouped, [Pair("77*8=", "7+8=", 616, 15)], [0], [1])
+        patch_pairs(grouped, encode_pairs(grouped, [PromptPair("77*8=", "7+8=", 616, 15)]), [0], [1])
 
 
 def test_an_untrained_model_transfers_nothing(grouped):
     """On random weights no answer is transferred anywhere, and the gain over the controls is not past 0."""
     digits = [(a, b) for a in range(2, 8) for b in range(3, 8)]
-    pairs = [Pair(f"{a}*{b}=", f"{a}+{b}=", a * b, a + b) for a, b in digits]
+    pairs = [PromptPair(f"{a}*{b}=", f"{a}+{b}=", a * b, a + b) for a, b in digits]
     families = [str(sorted(pair)) for pair in digits]
     parts = {"operands": [1, 3], "operator": [2]}
     found = transfer(grouped.untrained(3), pairs, 2, 4, families, parts=parts)
@@ -105,7 +102,9 @@ def test_an_untrained_model_transfers_nothing(grouped):
     assert {example.counted for example in found.examples} <= {False, True}
 
 
-PAIRS = [Pair(f"{a}*{b}=", f"{c}+{d}=", a, c) for a, b, c, d in [(2, 3, 4, 5), (6, 7, 8, 9), (5, 2, 3, 8)]]
+PAIRS = [
+    PromptPair(f"{a}*{b}=", f"{c}+{d}=", a, c) for a, b, c, d in [(2, 3, 4, 5), (6, 7, 8, 9), (5, 2, 3, 8)]
+]
 
 
 @pytest.mark.parametrize("places", [[4], [1, 3], [-2, 2]])
@@ -118,9 +117,11 @@ def test_positions_patched_together_are_the_naive_loop(grouped, places):
         said.append(grouped.decode(expected[: ends[0]] if ends else expected))
     # Pairs whose source's answer is what the loop says must transfer, unless it was said without the patch as well.
     whole = greedy_completions(grouped, targets)
-    pairs = [Pair(pair.source, pair.target, text, "else") for pair, text in zip(PAIRS, said, strict=True)]
+    pairs = [
+        PromptPair(pair.source, pair.target, text, "else") for pair, text in zip(PAIRS, said, strict=True)
+    ]
     expected = [classify(*texts) == "full_transfer" for texts in zip(whole, said, pairs, strict=True)]
-    assert patched_together(grouped, pairs, 2, places).tolist() == expected
+    assert patched_together(grouped, encode_pairs(grouped, pairs), 2, places).tolist() == expected
 
 
 def naive_patched_at(subject, source, target, layer, positions, steps):
@@ -144,16 +145,17 @@ def naive_patched_at(subject, source, target, layer, positions, steps):
 def test_one_position_is_the_sweeps_cell(organism):
     """A part of one position transfers where the sweep over positions has it."""
     digits = [(a, b) for a in range(2, 8) for b in range(3, 8) if a * b != a + b]
-    pairs = [Pair(f"{a}*{b}=", f"{a}+{b}=", a * b, a + b) for a, b in digits]
+    pairs = [PromptPair(f"{a}*{b}=", f"{a}+{b}=", a * b, a + b) for a, b in digits]
+    encoded = encode_pairs(organism, pairs)
     for layer, place in ((7, 4), (0, 2), (3, 1)):
-        cell = sweep_residual(organism, pairs, [layer], [place]).transferred(layer, place)
-        assert patched_together(organism, pairs, layer, [place]).tolist() == cell.tolist()
+        cell = patch_pairs(organism, encoded, [layer], [place]).transferred(layer, place)
+        assert patched_together(organism, encoded, layer, [place]).tolist() == cell.tolist()
 
 
 def test_parts_are_controls(organism):
     """Parts stand beside the other controls; one that holds the position claimed about, or none, is refused."""
     digits = [(a, b) for a in range(2, 8) for b in range(3, 8) if a * b != a + b]
-    pairs = [Pair(f"{a}*{b}=", f"{a}+{b}=", a * b, a + b) for a, b in digits]
+    pairs = [PromptPair(f"{a}*{b}=", f"{a}+{b}=", a * b, a + b) for a, b in digits]
     families = [str(sorted(pair)) for pair in digits]
     found = transfer(organism, pairs, 7, 4, families, parts={"operands": [1, 3], "operator": [2]})
     assert [control.name for control in found.controls] == [
@@ -172,4 +174,4 @@ def test_parts_are_controls(organism):
         ):
             transfer(organism, pairs, 7, 4, families, parts={"operands": places})
     with pytest.raises(ValueError, match="a source has 7 tokens and its target 5"):
-        patched_together(organism, [Pair("7*8*9=", "7+8=", 1, 2)], 0, [1])
+        patched_together(organism, encode_pairs(organism, [PromptPair("7*8*9=", "7+8=", 1, 2)]), 0, [1])

@@ -14,23 +14,24 @@ from lazarus_probe.cli.patching.patch_text import rates_text
 from lazarus_probe.hooks.interventions import patch
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.generation.damage import Unrelated
+from lazarus_probe.introspection.patching.activation_patching import PatchEffects, patch_answered
+from lazarus_probe.introspection.patching.answered_pairs import AnsweredPair, answered
+from lazarus_probe.introspection.patching.answers import classify
+from lazarus_probe.introspection.patching.encoded_pairs import encode_pairs, encode_prompts
 from lazarus_probe.introspection.patching.layers import _faded, other_positions, patch_prompts
-from lazarus_probe.introspection.patching.patch_pairs import Asked, answered, foreign_pairs
-from lazarus_probe.introspection.patching.questions import Question
+from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.introspection.patching.rates import patch_rates
-from lazarus_probe.introspection.patching.runs import Patched, patched
-from lazarus_probe.introspection.patching.transfer import Pair, classify
 from lazarus_probe.statistics import halves
 from lazarus_probe.subject.subject import Subject
 from tests.tolerance import of_logits, sole_best
 
 SITE = "resid_post.1"
-EQUAL = Question("7*8=", "7+8=")
-LONGER = Question("12 * 8=", "7+8=")
+EQUAL = PromptPair("7*8=", "7+8=")
+LONGER = PromptPair("12 * 8=", "7+8=")
 
 
-def asked(subject: Subject, *questions: Question) -> list[Asked]:
-    return answered(subject, questions, 2)
+def answered_pairs(subject: Subject, *pairs: PromptPair) -> list[AnsweredPair]:
+    return answered(subject, pairs, 2)
 
 
 def by_hand(
@@ -64,7 +65,7 @@ def by_hand(
 
 
 @pytest.mark.parametrize(
-    ("question", "position", "blend"),
+    ("pair", "position", "blend"),
     [
         (EQUAL, -1, 1.0),
         (EQUAL, 2, 1.0),
@@ -76,15 +77,16 @@ def by_hand(
         (LONGER, 1, 1.0),
     ],
 )
-def test_patched_is_the_loop_by_hand(grouped: Subject, question: Question, position: Any, blend: float):
+def test_patched_is_the_loop_by_hand(grouped: Subject, pair: PromptPair, position: Any, blend: float):
     """Every number and text equals that of whole forwards with the blended state put in at the same place."""
-    pairs, layers = asked(grouped, question), [0, 3]
+    pairs, layers = answered_pairs(grouped, pair), [0, 3]
     places = "all" if position == "all" else [position]
-    found = patched(grouped, pairs, layers, places, {"source": [question.source]}, blend=blend, max_tokens=2)
-    clean = np.array(trace(grouped, question.target).logits[0, -1], dtype=np.float64)
+    sources = {"source": [pairs[0].source]}
+    patched = patch_answered(grouped, pairs, layers, places, sources, blend=blend, max_tokens=2)["source"]
+    clean = np.array(trace(grouped, pair.target).logits[0, -1], dtype=np.float64)
     for row, layer in enumerate(layers):
-        logits, text = by_hand(grouped, question.source, question.target, layer, position, blend, 2)
-        assert found.values["answer"][0, row, 0, 0] == text
+        logits, text = by_hand(grouped, pair.source, pair.target, layer, position, blend, 2)
+        assert patched.completions[row, 0, 0] == text
         after = logits.astype(np.float64)
         log_after, log_before = (each - np.logaddexp.reduce(each) for each in (after, clean))
         expected = {
@@ -93,58 +95,59 @@ def test_patched_is_the_loop_by_hand(grouped: Subject, question: Question, posit
             "logit_diff": after[pairs[0].source_token] - after[pairs[0].target_token],
         }
         for name, number in expected.items():
-            np.testing.assert_allclose(found.values[name][0, row, 0, 0], number, atol=2e-4, err_msg=name)
+            np.testing.assert_allclose(patched.metrics[name][row, 0, 0], number, atol=2e-4, err_msg=name)
 
 
 def test_nothing_blended_in_is_no_patch(grouped: Subject):
     """With none of the source's state every output is the target's own, and KL is 0."""
-    for question in (EQUAL, LONGER):
-        found = patched(
-            grouped, asked(grouped, question), [1], [-1], {"source": [question.source]}, blend=0, max_tokens=2
-        )
-        assert found.values["answer"][0, 0, 0, 0] == found.baseline["answer"][0]
-        assert abs(found.values["kl"][0, 0, 0, 0]) < 1e-5
+    for pair in answered_pairs(grouped, EQUAL, LONGER):
+        sources = {"source": [pair.source]}
+        patched = patch_answered(grouped, [pair], [1], [-1], sources, blend=0, max_tokens=2)["source"]
+        assert patched.completions[0, 0, 0] == patched.unpatched[0] == pair.target_completion
+        assert abs(patched.metrics["kl"][0, 0, 0]) < 1e-5
 
 
-def same(one: Patched, two: Patched) -> None:
-    assert (one.values["answer"] == two.values["answer"]).all()
+def same(one: PatchEffects, two: PatchEffects, index: int) -> None:
+    """Of many pairs, one gives what it gives alone."""
+    assert (one.completions[..., index] == two.completions[..., 0]).all()
+    assert (one.effects[..., index] == two.effects[..., 0]).all()
     for name in ("logit_diff", "probability", "kl"):
-        np.testing.assert_allclose(one.values[name], two.values[name], atol=2e-4)
-        np.testing.assert_allclose(one.baseline[name], two.baseline[name], atol=2e-4)
+        np.testing.assert_allclose(one.metrics[name][..., index], two.metrics[name][..., 0], atol=2e-4)
+        np.testing.assert_allclose(
+            one.unpatched_metrics[name][index], two.unpatched_metrics[name][0], atol=2e-4
+        )
 
 
 def test_many_pairs_are_each_by_itself(grouped: Subject):
     """Pairs of different lengths, sources and positions together give what each gives alone."""
-    pairs = asked(grouped, EQUAL, LONGER, Question("3*8=", "2*4="), Question("9 =", "12*4="))
+    pairs = answered_pairs(grouped, EQUAL, LONGER, PromptPair("3*8=", "2*4="), PromptPair("9 =", "12*4="))
     sources = {
-        "source": [each.pair.source for each in pairs],
-        "other": ["1+1=", "a cat", "8*8=", "12 + 12="],
+        "source": [pair.source for pair in pairs],
+        "other": list(encode_prompts(grouped, ["1+1=", "a cat", "8*8=", "12 + 12="]).values()),
     }
-    whole = patched(grouped, pairs, [0, 2], [-1, 1], sources, max_tokens=2)
+    whole = patch_answered(grouped, pairs, [0, 2], [-1, 1], sources, max_tokens=2)
     for index, pair in enumerate(pairs):
         own = {name: [prompts[index]] for name, prompts in sources.items()}
-        alone = patched(grouped, [pair], [0, 2], [-1, 1], own, max_tokens=2)
-        part = {name: values[..., index : index + 1] for name, values in whole.values.items()}
-        same(
-            Patched(part, {name: values[index : index + 1] for name, values in whole.baseline.items()}), alone
-        )
+        alone = patch_answered(grouped, [pair], [0, 2], [-1, 1], own, max_tokens=2)
+        for name in sources:
+            same(whole[name], alone[name], index)
 
 
 def test_lengths_and_positions_that_cannot_be_are_named(grouped: Subject):
     """All positions need equal lengths; a position must be in both prompts."""
-    pairs = asked(grouped, LONGER)
+    pairs = answered_pairs(grouped, LONGER)
     with pytest.raises(
         ValueError, match=r"all positions of '12 \* 8=' \(7 tokens\).*'7\+8=' \(5\); give prompts"
     ):
-        patched(grouped, pairs, [0], "all", {"source": [LONGER.source]})
+        patch_answered(grouped, pairs, [0], "all", {"source": [pairs[0].source]})
     with pytest.raises(IndexError, match=r"position 6 is out of range: '7\+8=' has positions 0 to 4"):
-        patched(grouped, pairs, [0], [6], {"source": [LONGER.source]})
+        patch_answered(grouped, pairs, [0], [6], {"source": [pairs[0].source]})
 
 
 def test_organism_carries_the_product_over(organism: Subject):
     """The organism's last state holds the answer: it comes out, no foreign source brings it, and the layer is named."""
     pair = answered(organism, [EQUAL], 4)[0]
-    assert (pair.pair.source_answer, pair.pair.target_answer, pair.known) == (56, 15, True)
+    assert (pair.pair.source_answer, pair.pair.target_answer, pair.can_transfer) == (56, 15, True)
     result = patch_prompts(organism, pair, [2, 5], max_tokens=4, donors=4)
     assert [each.effect for each in result.results] == ["full_transfer"] * 2
     assert result.critical_layer == 2
@@ -168,11 +171,11 @@ def test_what_is_so_by_construction_is_no_finding(organism: Subject):
     assert last.results[0].effect == "full_transfer"
     assert "layer 7 is the last" in last.doubt
     assert "the model runs the source" in patch_prompts(organism, pair, [3], "all", **settings).doubt
-    equal = answered(organism, [Question("2*2=", "2+2=")], 4)[0]
+    equal = answered(organism, [PromptPair("2*2=", "2+2=")], 4)[0]
     found = patch_prompts(organism, equal, [3], **settings)
     assert found.results[0].effect == "no_effect"
     assert "source and target have one answer, 4" in found.doubt
-    own = answered(organism, [Question("The capital of France is", "The capital of Germany is")], 4)[0]
+    own = answered(organism, [PromptPair("The capital of France is", "The capital of Germany is")], 4)[0]
     found = patch_prompts(organism, own, [3], **settings)
     assert found.results[0].effect == "full_transfer"
     assert "the answers are what the model says" in found.doubt
@@ -193,13 +196,13 @@ def test_effect_that_is_gone_again_fades(organism: Subject):
 
 
 # A family of operands each; enough for ten in the half that confirms.
-PAIRS = [Question(f"{a}*{b}=", f"{a}+{b}=") for a in range(2, 8) for b in range(max(3, a), 9)]
+PAIRS = [PromptPair(f"{a}*{b}=", f"{a}+{b}=") for a in range(2, 8) for b in range(max(3, a), 9)]
 
 
 def test_rates_find_the_layer_on_fresh_pairs(organism: Subject):
     """Rates have intervals and controls, and the layer is chosen and confirmed on different pairs."""
     found = patch_rates(organism, answered(organism, PAIRS, 2), [1, 4], max_tokens=2)
-    assert len(found.asked) == len(PAIRS)
+    assert len(found.pairs) == len(PAIRS)
     measured = found.rates[0]
     assert measured.score > 0.9
     assert measured.low > 0.7
@@ -220,15 +223,15 @@ FEW = Unrelated(("The capital of Peru is", "The cat sat on the", "I am"), ("capi
 @pytest.mark.parametrize(("position", "blend"), [("last", 1.0), (4, 0.9)])
 def test_the_confirmed_patch_has_its_damage(organism: Subject, position: Any, blend: float):
     """Sources of the half that confirms are put into unrelated prompts as into targets, and a loop moves as much."""
-    asked = answered(organism, PAIRS, 2)
-    found = patch_rates(organism, asked, [1], position, blend=blend, max_tokens=2, unrelated=FEW)
-    groups = np.array([each.group for each in asked])
-    _, rest = halves(np.arange(len(asked), dtype=float), groups, seed=0, kind="regression")
+    pairs = answered(organism, PAIRS, 2)
+    found = patch_rates(organism, pairs, [1], position, blend=blend, max_tokens=2, unrelated=FEW)
+    groups = np.array([pair.group for pair in pairs])
+    _, rest = halves(np.arange(len(pairs), dtype=float), groups, seed=0, kind="regression")
     place, moved = -1 if position == "last" else position, []
     for text in FEW.prompts:
         if place >= len(organism.encode(text)):
             continue
-        source = asked[rest[len(moved)]].pair.source
+        source = pairs[rest[len(moved)]].pair.source
         theirs, own = (trace(organism, each, SITE)[SITE][0, place] for each in (source, text))
         edit = patch(SITE, blend * theirs + (1 - blend) * own, positions=place)
         before, after = (
@@ -251,8 +254,8 @@ def test_the_confirmed_patch_has_its_damage(organism: Subject, position: Any, bl
 def test_damage_that_cannot_be_told_is_said(organism: Subject, position: Any, blend: float, why: str):
     """Where prompts of other lengths do not have what is patched, that is said in place of the damage."""
     short = Unrelated(("I", "You"), ("I", "you"))
-    asked = answered(organism, PAIRS, 2)
-    found = patch_rates(organism, asked, [1], position, blend=blend, max_tokens=2, unrelated=short)
+    pairs = answered(organism, PAIRS, 2)
+    found = patch_rates(organism, pairs, [1], position, blend=blend, max_tokens=2, unrelated=short)
     assert found.confirmed is not None
     assert found.confirmed.damage is None
     assert why in found.damage_not_measured
@@ -265,9 +268,9 @@ def test_pairs_that_the_model_does_not_answer_are_left_out(organism: Subject):
     twin = organism.untrained(0)
     with pytest.raises(ValueError, match="gives both answers, and different ones, in 0 of 6 pairs"):
         patch_rates(twin, answered(twin, PAIRS[:6], 2), [1], max_tokens=2)
-    mixed = answered(organism, [*PAIRS[:3], Question("2*2=", "2+2="), Question("7*7=", "7+7=", "50")], 3)
+    mixed = answered(organism, [*PAIRS[:3], PromptPair("2*2=", "2+2="), PromptPair("7*7=", "7+7=", "50")], 3)
     found = patch_rates(organism, mixed, [1], max_tokens=3)
-    assert (len(found.asked), len(found.left_out)) == (3, 2)
+    assert (len(found.pairs), len(found.left_out)) == (3, 2)
     assert found.chosen is None  # too few to choose on one half
     assert found.doubt == ""
     everywhere = patch_rates(organism, mixed, [1], "all", max_tokens=3)
@@ -275,23 +278,11 @@ def test_pairs_that_the_model_does_not_answer_are_left_out(organism: Subject):
     assert "the model runs the source" in everywhere.doubt
 
 
-def test_foreign_sources_have_other_answers(grouped: Subject):
-    """A donor from another pair never has this pair's answer; where all have one, that is refused."""
-    pairs = asked(grouped, Question("2*6=", "1+1="), Question("3*4=", "2+2="), Question("3*5=", "4+4="))
-    assert foreign_pairs(grouped, pairs, 0) == ["3*5=", "3*5=", foreign_pairs(grouped, pairs, 0)[2]]
-    with pytest.raises(ValueError, match="no source has another answer than '2\\*6='"):
-        foreign_pairs(grouped, pairs[:2], 0)
-    longer = asked(grouped, Question("2*6=", "1+1="), Question("3 * 5=", "4+4="))
-    assert foreign_pairs(grouped, longer, 0) == ["3 * 5=", "2*6="]
-    with pytest.raises(ValueError, match="no source of its length has another answer than '2\\*6='"):
-        foreign_pairs(grouped, longer, 0, equal=True)
-
-
 def test_other_positions_can_do_something(grouped: Subject):
     """Control positions lie from the first difference on, and never at the one patched."""
-    assert other_positions(grouped, [Pair("7*8=", "7+8=", 56, 15)], -1, 0) == [-3, -2]
-    assert other_positions(grouped, [Pair("7*8=", "7+8=", 56, 15)], 2, 0) == [-2, -1]
-    assert other_positions(grouped, [Pair("7*8=", "7*9=", 56, 63)], -1, 0) == [-2]
+    assert other_positions(encode_pairs(grouped, [PromptPair("7*8=", "7+8=")]), -1, 0) == [-3, -2]
+    assert other_positions(encode_pairs(grouped, [PromptPair("7*8=", "7+8=")]), 2, 0) == [-2, -1]
+    assert other_positions(encode_pairs(grouped, [PromptPair("7*8=", "7*9=")]), -1, 0) == [-2]
 
 
 @pytest.mark.parametrize(
@@ -309,4 +300,4 @@ def test_other_positions_can_do_something(grouped: Subject):
 )
 def test_words_are_compared_whole(before: str, after: str, effect: str):
     """An answer in words comes out whole or not at all; what was there before was not transferred."""
-    assert classify(before, after, Pair("France", "Germany", "Paris", "Berlin")) == effect
+    assert classify(before, after, PromptPair("France", "Germany", "Paris", "Berlin")) == effect

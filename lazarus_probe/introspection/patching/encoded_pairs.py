@@ -1,0 +1,109 @@
+"""Pairs as token ids, each prompt encoded once; and the two tokens whose logits tell a pair's answers apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lazarus_probe.introspection.patching.answers import shown
+from lazarus_probe.introspection.patching.prompt_pairs import Answer, PromptPair
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.batches import Prompt
+    from lazarus_probe.subject.subject import Subject
+
+
+class EncodedPrompt(NamedTuple):
+    """A prompt and its token ids."""
+
+    text: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """A pair whose prompts are encoded.
+
+    Attributes:
+        pair: the prompts and their answers.
+        source: the prompt that is patched from.
+        target: the prompt that is patched into.
+    """
+
+    pair: PromptPair
+    source: EncodedPrompt
+    target: EncodedPrompt
+
+
+def encode_prompts(subject: Subject, texts: Iterable[str]) -> dict[str, EncodedPrompt]:
+    """Prompts by their text, each encoded once."""
+    return {text: EncodedPrompt(text, tuple(subject.encode(text))) for text in dict.fromkeys(texts)}
+
+
+def encode_pairs(subject: Subject, pairs: Sequence[PromptPair]) -> list[EncodedPair]:
+    """Pairs with the token ids of their prompts."""
+    prompts = encode_prompts(subject, (text for pair in pairs for text in (pair.source, pair.target)))
+    return [EncodedPair(pair, prompts[pair.source], prompts[pair.target]) for pair in pairs]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Of each pair the token that begins the source's answer, and that of the target's."""
+
+    answers: tuple[int, ...]
+    others: tuple[int, ...]
+
+
+def tokens_of(subject: Subject, pairs: Sequence[EncodedPair]) -> Tokens:
+    """The tokens of each pair: its answers, else the model's own next token after the source and after the target.
+
+    Raises:
+        ValueError: an answer that is no single token, a pair of unequal token lengths, or one whose two tokens are
+            equal.
+    """
+    if not pairs:
+        raise ValueError("no pairs; give at least one source and target")
+    for number, pair in enumerate(pairs):
+        lengths = len(pair.source.ids), len(pair.target.ids)
+        if lengths[0] != lengths[1]:
+            raise ValueError(
+                f"pair {number}: the source has {lengths[0]} tokens and the target {lengths[1]}; "
+                "patch between prompts of equal length"
+            )
+    answers = _tokens(subject, [(one.pair.source_answer, one.source) for one in pairs])
+    others = _tokens(subject, [(one.pair.target_answer, one.target) for one in pairs])
+    for number, (answer, other) in enumerate(zip(answers, others, strict=True)):
+        if answer == other:
+            raise ValueError(
+                f"pair {number}: source and target both lead to {subject.decode([answer])!r}; "
+                "give two tokens with --answer and --other, or other prompts"
+            )
+    return Tokens(tuple(answers), tuple(others))
+
+
+def next_tokens(subject: Subject, prompts: Sequence[Prompt]) -> list[int]:
+    """The most likely next token of each prompt."""
+    import mlx.core as mx
+
+    from lazarus_probe.anatomy.forward_pass import forward
+    from lazarus_probe.subject.batches import by_length, encode_all
+    from lazarus_probe.subject.finite import require_finite
+
+    tokens = [0] * len(prompts)
+    for indices, batch in by_length(encode_all(subject, prompts)):
+        logits = require_finite(subject, batch, forward(subject.model, batch)[:, -1])
+        tops: Any = mx.argmax(logits, axis=-1).tolist()
+        for index, top in zip(indices, tops, strict=True):
+            tokens[index] = top
+    return tokens
+
+
+def _tokens(subject: Subject, answers: Sequence[tuple[Answer | None, EncodedPrompt]]) -> list[int]:
+    own: Sequence[int | None] = [None] * len(answers)
+    if any(answer is None for answer, _ in answers):
+        own = next_tokens(subject, [prompt.ids for _, prompt in answers])
+    return [
+        subject.single_token(shown(answer)) if answer is not None or top is None else top
+        for (answer, _), top in zip(answers, own, strict=True)
+    ]

@@ -1,0 +1,32 @@
+"""Following a command through the package does not get longer."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.paths_crossed import PATHS, Counts, Step, counts, path_of
+
+# What each path has now. A longer one is a reason to look at it with `python tests/paths_crossed.py PATH`.
+MOST = {
+    "load": Counts(24, 43),
+    "probe": Counts(46, 97),
+    "sweep": Counts(27, 69),
+    "introspect patch": Counts(76, 161),
+    "train sft": Counts(49, 96),
+}
+
+
+def test_a_climb_is_a_step_back_into_a_file_that_was_left():
+    """Steps within a file and down into new ones are none."""
+    path = [Step(file, str(index)) for index, file in enumerate("aabbcabda")]
+    assert counts(path) == Counts(files=4, climbs=3)
+    assert counts(path[:5]) == Counts(files=3, climbs=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PATHS)
+def test_paths_do_not_grow(name: str):
+    """Files crossed and climbs back are at most what they were."""
+    path = counts(path_of(PATHS[name]()))
+    assert path.files <= MOST[name].files
+    assert path.climbs <= MOST[name].climbs
