@@ -61,10 +61,10 @@ def test_sweep_example_runs():
     """The README's sweep fills its grid, and patching the last residual brings the source's answer."""
     names: dict[str, object] = {}
     exec(blocks()[3], names)
-    found = names["found"]
-    grid = found.grid("logit_diff", source="product")  # type: ignore[attr-defined]
-    assert grid.shape == (8, len(found.positions))  # type: ignore[attr-defined]
-    text = found.at("answer", prompt="7+8=", source="product", site="resid_post.7", position=4)  # type: ignore[attr-defined]
+    result = names["result"]
+    grid = result.grid("logit_diff", source="product")  # type: ignore[attr-defined]
+    assert grid.shape == (8, len(result.positions))  # type: ignore[attr-defined]
+    text = result.at("answer", prompt="7+8=", source="product", site="resid_post.7", position=4)  # type: ignore[attr-defined]
     assert text.strip().startswith("56")
 
 
