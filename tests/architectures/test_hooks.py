@@ -18,9 +18,18 @@ sys.path.insert(0, str(Path(__file__).parent))
 import report
 import zoo
 
+from tests.cases import slow_except
+
 # They run their blocks more than once, or never call them: one place has no one value.
 REFUSED = ("iquestloopcoder", "nanbeige")
 RUNS = [name for name in zoo.architectures() if name not in REFUSED]
+
+
+def every(names):
+    """Each architecture every time; of its two quantised variants that of 8 bits with the slow tests."""
+    return slow_except(names, *(name for name in names if not name.endswith("_8bit")))
+
+
 DENSE = ("llama", "qwen3", "gemma3_text", "phi3", "gpt2", "olmo2", "granite", "cohere", "gptj", "stablelm")
 
 
@@ -30,7 +39,7 @@ def rows() -> dict[str, str]:
     return {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")}
 
 
-@pytest.mark.parametrize("name", zoo.architectures())
+@pytest.mark.parametrize("name", every(zoo.architectures()))
 def test_the_committed_table_is_what_is_found(rows, name):
     """Every architecture has the sites and passes the checks that docs/architectures.md says it does."""
     assert rows.get(name) == report.row(name), (
@@ -46,7 +55,7 @@ def test_an_architecture_without_one_call_a_block_is_refused(name):
         Subject.from_model(zoo.build(name))
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", every(RUNS))
 def test_the_residual_is_what_the_next_block_is_given(name):
     """What leaves a block is what enters the next, unless the model does something in between, and all is finite."""
     subject = Subject.from_model(zoo.build(name))
@@ -58,7 +67,7 @@ def test_the_residual_is_what_the_next_block_is_given(name):
     assert all(np.isfinite(np.array(run[site])).all() for site in sites)
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", every(RUNS))
 def test_the_own_code_without_taps_agrees(name):
     """A residual captured by a plain subclass of the block, put there by hand, is the captured one."""
     model = zoo.build(name)
@@ -84,7 +93,7 @@ def test_the_own_code_without_taps_agrees(name):
     assert mx.array_equal(found, expected)
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", every(RUNS))
 def test_a_later_edit_leaves_earlier_positions_alone(name):
     """Zeroing what leaves the middle block at position 8 changes no logit before it, and some from it on."""
     subject = Subject.from_model(zoo.build(name))
@@ -95,7 +104,7 @@ def test_a_later_edit_leaves_earlier_positions_alone(name):
     assert np.abs(plain[:, 8:] - edited[:, 8:]).max() > 1e-3 * np.abs(plain).max()
 
 
-@pytest.mark.parametrize("name", [name for name in RUNS if "moe" in zoo.features(name)])
+@pytest.mark.parametrize("name", every([name for name in RUNS if "moe" in zoo.features(name)]))
 def test_experts_and_routers_decide(name):
     """In a mixture an edit of what the experts say, and of the router where it can be reached, changes the logits."""
     subject = Subject.from_model(zoo.build(name))
@@ -117,7 +126,7 @@ def _fail_inside(subject, sites, tokens):
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", every(RUNS))
 def test_hooks_leave_nothing_behind(name):
     """After hooks at every site the classes and the logits are the model's own, also after an error inside."""
     model = zoo.build(name)

@@ -20,6 +20,7 @@ from lazarus_probe.claims.verdict import judge
 from lazarus_probe.statistics import exact
 from lazarus_probe.statistics.betting import log_mean
 from lazarus_probe.tasks.strategies import DIGITS, PairSlice, pair_slices
+from tests.cases import slow_except
 
 SHARE = 0.05
 
@@ -95,7 +96,7 @@ def test_slices_that_fail_are_found(everywhere, failing):
         assert failing / 72 <= strata.upper <= failing / 72 + 0.1
 
 
-@pytest.mark.parametrize("budget", [20, 60])
+@pytest.mark.parametrize("budget", slow_except([20, 60], 20))
 def test_the_bound_is_rarely_too_low(everywhere, budget):
     """With one slice more at the threshold, the worst case, than may fail, the bound is seldom below what it is.
 
@@ -141,6 +142,7 @@ def test_a_budget_too_small_is_told_with_what_would_do(everywhere):
     assert enough == 72 > less
 
 
+@pytest.mark.slow
 def test_a_part_of_the_slices_is_drawn_at_random(everywhere):
     """What a small budget reaches is not the simplest first: over seeds each slice has its turn."""
     reached: Counter[str] = Counter()

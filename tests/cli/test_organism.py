@@ -97,6 +97,7 @@ def interrupted(command: list[str], output: Path) -> int:
     return step
 
 
+@pytest.mark.slow
 def test_steps_replace_the_recipes(tmp_path: Path):
     """`--steps` trains so many steps, and the recipe that is kept says so."""
     recipe = write_recipe(tmp_path / "tiny.yaml")

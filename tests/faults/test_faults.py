@@ -65,6 +65,7 @@ def test_a_read_only_folder_is_one_line(tmp_path: Path):
     assert "out/lens.json" in ended.words
 
 
+@pytest.mark.slow
 def test_hard_names_and_bare_environments_work(tmp_path: Path):
     """Brackets, quotes and 200 characters in a path, no HOME, no TMPDIR, ASCII and 64 files: all at once."""
     run = prepared(tmp_path / ("[a] 'b', " + "x" * 190))

@@ -14,6 +14,7 @@ import pytest
 from lazarus_probe.cli.lazarus import main
 from lazarus_probe.reports.run import RunError
 from lazarus_probe.reports.run_log import read_any
+from tests.cases import slow_except
 
 pytest_plugins = ["pytester"]
 
@@ -294,7 +295,7 @@ def test_a_home_folder_is_expanded(project, monkeypatch):
     assert len(list((project.pytester.path / "home/runs").glob("*/run.json"))) == 1
 
 
-@pytest.mark.parametrize("decides", [True, False])
+@pytest.mark.parametrize("decides", slow_except([True, False], True))
 def test_a_worker_that_died_in_no_claim_is_no_claims(project, decides):
     """Where a process dies in a test that decides no claim there is no run; in one that does, it is a broken claim."""
     project.use_stub()

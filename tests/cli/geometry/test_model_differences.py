@@ -63,6 +63,7 @@ def test_weight_diff_lists_every_weight(capsys: pytest.CaptureFixture[str], tmp_
     assert kept["about_finetuned"]["model"] == "organism"
 
 
+@pytest.mark.slow
 def test_weight_diff_of_an_adapter(capsys: pytest.CaptureFixture[str], adapter: Path):
     """An adapter counts in place of the second model and beside it, and is the one difference, of its rank."""
     for arguments in (
@@ -160,6 +161,7 @@ def test_commutativity_options_count(capsys: pytest.CaptureFixture[str], tmp_pat
     assert several["controls"] != one["controls"]
 
 
+@pytest.mark.slow
 def test_untrained_model_has_no_finding(capsys: pytest.CaptureFixture[str]):
     """On random weights it is never said that order does not matter."""
     printed = run(capsys, "commutativity", "-m", "organism-untrained", "--layers", "0,4,7")

@@ -74,6 +74,7 @@ def test_data_names_both_models(compared: Any, tmp_path: Path):
     assert results[0]["final_js"] == pytest.approx(data["final_js"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_model_and_its_adapter_are_told_apart(compared: Any, tmp_path: Path, organism: Any):
     """The same model twice is at distance 0, and an adapter of either side is what makes the difference."""
     from lazarus_probe.training.lora.adapter import save_adapter

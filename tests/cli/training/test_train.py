@@ -22,6 +22,7 @@ from lazarus_probe.tasks.arithmetic import facts
 from lazarus_probe.training.grpo.config import GrpoConfig
 from lazarus_probe.training.sft.config import IntermediateLoss, SftConfig
 from lazarus_probe.training.state import state_step
+from tests.cases import slow_except
 
 # As published, but for the model, its number of layers, the paths and the length.
 PHASE_1 = """\
@@ -117,7 +118,7 @@ def test_the_log_shows_the_class_loss_fall(study):
     assert (study / "phase1_classifier" / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("phase", ["phase1_classifier", "phase2_routing"])
+@pytest.mark.parametrize("phase", slow_except(["phase1_classifier", "phase2_routing"], "phase1_classifier"))
 def test_other_commands_load_what_was_trained(study, phase, capsys):
     """`lazarus anatomy --adapter` takes the output folder."""
     assert lazarus.main(["anatomy", "-m", "organism", "--adapter", str(study / phase)]) == 0
