@@ -17,7 +17,7 @@ from rates import Rate
 
 from tests.cases import slow_except
 
-FAST, SLOW, LONG, FEWER = 1, 3, 200, 40
+DRAWS, LONG, FEWER = 3, 200, 40
 GUARD = "embeddings of all positions, and lesioned models"
 
 
@@ -55,15 +55,15 @@ def with_and_without(lesion, draws: int) -> tuple[Rate, Rate]:
     return kept, lost
 
 
-@pytest.mark.parametrize("draws", slow_except([FAST, SLOW], FAST))
-def test_without_whole_embeddings_and_lesioned_models_layers_are_credited(draws, compared):
+@pytest.mark.slow
+def test_without_whole_embeddings_and_lesioned_models_layers_are_credited(compared):
     """After a declared layer, the controls of before support more than alpha, and those of now do not.
 
     Those before were the embedding at the position that is read, and untrained models.
     """
-    rates = [with_and_without(lesion, draws) for lesion in LESIONS]
+    rates = [with_and_without(lesion, DRAWS) for lesion in LESIONS]
     kept, lost = (
-        Rate(sum(each.alarms for each in both), len(LESIONS) * draws) for both in zip(*rates, strict=True)
+        Rate(sum(each.alarms for each in both), len(LESIONS) * DRAWS) for both in zip(*rates, strict=True)
     )
     compared("both lesions, operation: decodability", GUARD, kept, lost)
 

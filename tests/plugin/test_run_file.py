@@ -76,7 +76,9 @@ def test_the_log_holds_what_the_run_does(suite):
 
 
 @pytest.mark.parametrize(
-    "options", [(), ("-pxdist.plugin", "-n2"), ("--probe-seeds=2",)], ids=["alone", "xdist", "seeds"]
+    "options",
+    slow_except([(), ("-pxdist.plugin", "-n2"), ("--probe-seeds=2",)], ()),
+    ids=["alone", "xdist", "seeds"],
 )
 def test_a_killed_run_keeps_every_verdict(suite, monkeypatch, options, capsys):
     """After kill -9 every claim that was over is in run.jsonl, and page, compare and card say how many there are."""
@@ -309,6 +311,7 @@ def test_a_worker_that_died_in_no_claim_is_no_claims(project, decides):
     assert len(runs) == decides
 
 
+@pytest.mark.slow
 def test_a_pipe_that_nobody_reads_holds_nothing_up(project, monkeypatch):
     """A step summary that cannot be written is a problem that is named, and the report is there all the same."""
     project.use_stub()

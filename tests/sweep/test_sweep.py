@@ -156,6 +156,7 @@ def test_a_sliding_window_equals_the_naive_loop(make_llama, tokenizer):
     assert naive.worst(subject, result, TARGETS, sources) <= naive.tolerance(subject, TARGETS)
 
 
+@pytest.mark.slow
 def test_the_organism_equals_the_naive_loop():
     """A trained model's patching grid is what one whole forward a cell gives."""
     subject = Subject.load("organism")

@@ -166,6 +166,7 @@ def test_json_and_file_hold_the_same(capsys, tmp_path):
     assert data["results"][0]["layer"] == 0
 
 
+@pytest.mark.slow
 def test_an_adapter_is_ablated_with_its_model(capsys, organism, tmp_path):
     """With --adapter the whole model says what the adapted one says."""
     with attached(organism, ["v_proj", "o_proj"], rank=2) as model:

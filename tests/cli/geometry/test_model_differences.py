@@ -101,6 +101,7 @@ def test_activation_diff_has_every_layer(capsys: pytest.CaptureFixture[str], tmp
     assert [row["layer"] for row in kept["by_layer"]] == list(range(8))
 
 
+@pytest.mark.slow
 def test_activation_diff_options_count(capsys: pytest.CaptureFixture[str], adapter: Path):
     """Position, seed and adapter change what comes out; commas do not separate prompts, and that is said."""
     last, every = (

@@ -168,6 +168,7 @@ def test_input_options_change_what_the_model_meets(analysed: Any):
     assert analysed(*SUM, "--prefix", "4")["prompt"] == "2 + 2 = 4"
 
 
+@pytest.mark.slow
 def test_embedding_scale_and_adapter_change_the_model(analysed: Any, tmp_path: Path, organism: Any):
     """Another scale, and an adapter, give other probabilities; the model's own scale gives the same."""
     from lazarus_probe.training.lora.adapter import save_adapter
@@ -202,6 +203,7 @@ def test_answers_are_found_by_parsing(analysed: Any, analyze: Any):
     )
 
 
+@pytest.mark.slow
 def test_answer_options_change_what_is_found(analysed: Any):
     """Another answer, fewer tokens and a prefix with its beginning are each taken into account."""
     assert "answer" not in analysed(*PARIS)
