@@ -87,7 +87,7 @@ plugins: $(READY) ## run the same claims beside other pytest plugins (installs t
 
 parity: $(READY) ## compare every family with transformers, and adapters with peft (installs torch first)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[parity]"
-	@$(BIN)/python -m pytest tests/parity tests/organisms/test_bundled.py
+	@$(BIN)/python -m pytest tests/parity tests/organisms/test_bundled.py -m "not long"
 
 peers: $(READY) ## time forwards and sweeps beside other libraries (installs them first; half an hour)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[peers]"

@@ -22,6 +22,12 @@ def vocabulary() -> Tokenizer:
     return tokenizer.build()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _built() -> None:
+    """Within no test's time: building takes seconds."""
+    vocabulary()
+
+
 def ids(text: str) -> list[int]:
     return list(vocabulary().encode(text, add_special_tokens=False).ids)
 
@@ -83,8 +89,6 @@ def test_the_same_every_time():
     """Building twice gives the same tokenizer, which is the bundled models' own."""
     assert tokenizer.build().to_str() == vocabulary().to_str()
     for name in bundled.names():
-        from tokenizers import Tokenizer
-
         assert (
             Tokenizer.from_file(str(bundled.path(name) / "tokenizer.json")).to_str() == vocabulary().to_str()
         )
@@ -94,7 +98,7 @@ def test_vocabulary_is_bounded():
     """Every id lies below the announced size."""
     known: dict[str, Any] = vocabulary().get_vocab()
     assert sorted(known.values()) == list(range(len(known)))
-    assert len(known) <= tokenizer.vocabulary()
+    assert len(known) <= tokenizer.VOCABULARY
 
 
 def test_foreign_vocabulary_is_refused():
