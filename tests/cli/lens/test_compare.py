@@ -45,6 +45,7 @@ def test_published_line_runs_as_written(compare: Any):
     assert [line.split()[0] for line in lines if line.startswith("L")] == ["Layer", "L0", "L4", "L7"]
 
 
+@pytest.mark.slow
 def test_options_change_what_is_compared(compared: Any, compare: Any):
     """`--top-k`, `--layers` and `--track` show what they say; a tracked text of several tokens is told."""
     plain = compared(*PAIR, *PARIS)

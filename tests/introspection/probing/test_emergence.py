@@ -118,6 +118,7 @@ def test_a_layer_that_was_published_is_tested_there(plant, labels):
     assert judge(CLAIM, early).outcome in (Outcome.REFUTED, Outcome.CONFOUNDED)
 
 
+@pytest.mark.slow
 def test_at_its_layer_it_is_decode_and_one_more_control(plant, labels):
     """Score, controls, interval and p at a layer are those of `probe`, and the layer before is compared in pairs."""
     subject = plant(2, strength=0.2)

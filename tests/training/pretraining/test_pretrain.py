@@ -143,6 +143,7 @@ def test_finished_run_is_not_overwritten(recipe: Recipe, unbroken: Path):
         pretrain.train(recipe, unbroken)
 
 
+@pytest.mark.slow
 def test_other_recipe_is_not_resumed(recipe: Recipe, tmp_path: Path):
     """A checkpoint of another recipe is refused, since its weights are not this one's."""
     with pytest.raises(InterruptionError):
