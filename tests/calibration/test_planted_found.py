@@ -127,7 +127,9 @@ def gap(
     return differential_ablation(subject, graded, "hard", "easy", "between", method=method)
 
 
-@pytest.mark.parametrize("method", [AblationType.MEAN, *slow_except([AblationType.RESAMPLE, AblationType.ZERO], AblationType.ZERO)])
+@pytest.mark.parametrize(
+    "method", [AblationType.MEAN, *slow_except([AblationType.RESAMPLE, AblationType.ZERO], AblationType.ZERO)]
+)
 @pytest.mark.parametrize("layer", slow_except(EVERY, 2))
 def test_the_gate_is_found(layer, method):
     """Ablation finds the layer that only the hard class needs; no other layer breaks anything."""
