@@ -8,10 +8,10 @@ READY := .venv/.ready
 
 # A core for each worker: a second thread of a BLAS has none to run on, and spins while the others work (a file of probes
 # took 23 seconds of processor time, and 3 with one thread).
-test hypotheses calibration stability plugins: export OMP_NUM_THREADS ?= 1
-test hypotheses calibration stability plugins: export MKL_NUM_THREADS ?= 1
+test test-all nested hypotheses calibration stability plugins faults-caught: export OMP_NUM_THREADS ?= 1
+test test-all nested hypotheses calibration stability plugins faults-caught: export MKL_NUM_THREADS ?= 1
 
-.PHONY: help setup hypotheses test kernels lint docs architectures configurations calibration stability claims faults fuzz plugins parity peers bench bench-suite clean
+.PHONY: help setup hypotheses test test-all nested faults-caught kernels lint docs architectures configurations calibration stability claims faults fuzz plugins parity peers bench bench-suite clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -22,9 +22,21 @@ hypotheses: $(READY) ## test the published claims on MODEL (default: organism)
 	@echo "testing the claims in hypotheses/ on $(MODEL)"
 	@$(BIN)/python -m pytest hypotheses/ --model "$(MODEL)" -n $(WORKERS) --dist loadfile
 
-test: $(READY) ## run the package's own tests, benchmarks left out
+test: $(READY) ## run the package's own tests: those not marked slow or long, benchmarks left out
 	@echo "running the tests in tests/"
 	@$(BIN)/python -m pytest tests/ --benchmark-skip -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+test-all: $(READY) ## run the slow tests too: whole sweeps, more seeds, suites within the suite (up to 40 minutes)
+	@echo "running the tests in tests/, the slow ones too"
+	@$(BIN)/python -m pytest tests/ -m "not long" --benchmark-skip -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+nested: $(READY) ## run what runs pytest itself: all claims on an untrained model, and the examples of the documents
+	@echo "testing the claims in hypotheses/ on an untrained model, and what README, guide and notebook show"
+	@$(BIN)/python -m pytest tests/test_null.py tests/test_readme.py tests/docs/test_guide.py tests/docs/test_notebook.py \
+		-m slow -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+faults-caught: $(READY) ## put ten faults into copies of the package, and say which test of `make test` catches each
+	@$(BIN)/python -m tests.mutants.run
 
 kernels: $(READY) ## run tests and hypotheses under each instruction set of MKL, an OpenBLAS and none (hours)
 	@$(BIN)/python -m tests.kernels.run --workers $(WORKERS)
@@ -71,11 +83,11 @@ fuzz: $(READY) ## feed damaged files to every reader for a minute, and all hosti
 plugins: $(READY) ## run the same claims beside other pytest plugins (installs them first)
 	@echo "running claims beside other plugins of pytest"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[plugins]"
-	@PLUGINS=installed $(BIN)/python -m pytest tests/plugin/test_matrix.py -n $(WORKERS)
+	@PLUGINS=installed $(BIN)/python -m pytest tests/plugin/test_matrix.py -m "not long" -n $(WORKERS)
 
 parity: $(READY) ## compare every family with transformers, and adapters with peft (installs torch first)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[parity]"
-	@$(BIN)/python -m pytest tests/parity tests/organisms/test_bundled.py
+	@$(BIN)/python -m pytest tests/parity tests/organisms/test_bundled.py -m "not long"
 
 peers: $(READY) ## time forwards and sweeps beside other libraries (installs them first; half an hour)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[peers]"

@@ -9,23 +9,33 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import slow_except
+
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.slow
-def test_nothing_is_supported_on_an_untrained_model(tmp_path):
-    """All hypothesis files run on an untrained twin of the organism, and no claim comes out supported."""
-    command = [sys.executable, "-m", "pytest", "hypotheses", "--model", "organism-untrained"]
+# A reading, a lens and a patch; every time, as all take minutes.
+FEW = ("test_tool_calls.py", "test_lens_answers.py", "test_patching.py")
+ALL = tuple(sorted(path.name for path in (ROOT / "hypotheses").glob("test_*.py")))
+
+
+@pytest.mark.parametrize("names", slow_except([FEW, ALL], FEW), ids=["few", "all"])
+def test_nothing_is_supported_on_an_untrained_model(tmp_path, names):
+    """Hypothesis files run on an untrained twin of the organism, and no claim comes out supported."""
+    files = {f"hypotheses/{name}" for name in names}
+    command = [sys.executable, "-m", "pytest", *sorted(files), "--model", "organism-untrained"]
     options = ["-q", "--probe-report", str(tmp_path), "--probe-baseline", "none"]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=False)
     runs = list(tmp_path.glob("*/run.json"))
     assert runs, done.stdout + done.stderr
     run = json.loads(runs[0].read_text())
-    tested = {record["test"].split("::")[0] for record in run["claims"]}
-    assert tested == {f"hypotheses/{path.name}" for path in (ROOT / "hypotheses").glob("test_*.py")}
-    assert not run["partial"]
+    assert {record["test"].split("::")[0] for record in run["claims"]} == files
+    assert run["broken"] == []
     assert [record["reason"] for record in run["claims"] if record["outcome"] == "supported"] == []
     # Without the preconditions that an untrained model fails, the measured ones must be refused on their numbers.
     # Claims about a training apply to a model that answers; they have untrained arms of their own.
     others = [record for record in run["claims"] if "training" not in record["claim"]["needs"]]
-    assert sum(record["measurement"] is not None for record in others) > len(others) / 2
+    assert sum(record["measurement"] is not None for record in others) >= len(others) / 3
+    if names == ALL:
+        assert not run["partial"]
+        assert sum(record["measurement"] is not None for record in others) > len(others) / 2

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from lazarus_probe.claims.claim import find_claim
 from lazarus_probe.claims.evidence import Evidence
 from lazarus_probe.subject.control_models import control_models
@@ -20,6 +22,7 @@ def blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.mark.slow
 def test_own_claim_comes_to_the_verdict_told(tmp_path):
     """The README's own claim, of 15 lines at most, runs and is called confounded by a bag of tokens."""
     claim = blocks()[0]
@@ -42,6 +45,7 @@ def test_patching_example_runs():
     assert (source.logits != patched.logits).any().item()  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_falsify_example_runs(organism):
     """The README's search ends in a measurement that the claim can be judged by."""
     claim = find_claim("arithmetic-in-every-form", ROOT / "hypotheses" / "test_arithmetic_ability.py")

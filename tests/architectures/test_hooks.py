@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 
 import mlx.core as mx
@@ -18,9 +19,24 @@ sys.path.insert(0, str(Path(__file__).parent))
 import report
 import zoo
 
+from tests.cases import slow_except
+
 # They run their blocks more than once, or never call them: one place has no one value.
 REFUSED = ("iquestloopcoder", "nanbeige")
 RUNS = [name for name in zoo.architectures() if name not in REFUSED]
+
+
+@cache
+def subject_of(name):
+    """The tiny model of an architecture, whose parts are found once for all tests."""
+    return Subject.from_model(zoo.build(name))
+
+
+def every(names):
+    """Each architecture every time; of its two quantised variants that of 8 bits with the slow tests."""
+    return slow_except(names, *(name for name in names if not name.endswith("_8bit")))
+
+
 DENSE = ("llama", "qwen3", "gemma3_text", "phi3", "gpt2", "olmo2", "granite", "cohere", "gptj", "stablelm")
 
 
@@ -30,7 +46,7 @@ def rows() -> dict[str, str]:
     return {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")}
 
 
-@pytest.mark.parametrize("name", zoo.architectures())
+@pytest.mark.parametrize("name", every(zoo.architectures()))
 def test_the_committed_table_is_what_is_found(rows, name):
     """Every architecture has the sites and passes the checks that docs/architectures.md says it does."""
     assert rows.get(name) == report.row(name), (
@@ -46,10 +62,10 @@ def test_an_architecture_without_one_call_a_block_is_refused(name):
         Subject.from_model(zoo.build(name))
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", every(RUNS))
 def test_the_residual_is_what_the_next_block_is_given(name):
     """What leaves a block is what enters the next, unless the model does something in between, and all is finite."""
-    subject = Subject.from_model(zoo.build(name))
+    subject = subject_of(name)
     layers = range(subject.num_layers)
     sites = [f"{kind}.{layer}" for kind in ("resid_pre", "resid_post") for layer in layers]
     run = trace(subject, zoo.random_tokens(2), sites)
@@ -58,11 +74,11 @@ def test_the_residual_is_what_the_next_block_is_given(name):
     assert all(np.isfinite(np.array(run[site])).all() for site in sites)
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", every(RUNS))
 def test_the_own_code_without_taps_agrees(name):
     """A residual captured by a plain subclass of the block, put there by hand, is the captured one."""
-    model = zoo.build(name)
-    subject = Subject.from_model(model)
+    subject = subject_of(name)
+    model = subject.model
     middle = subject.num_layers // 2
     block, seen = subject.anatomy.blocks[middle], []
     cls = type(block)
@@ -84,10 +100,10 @@ def test_the_own_code_without_taps_agrees(name):
     assert mx.array_equal(found, expected)
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", every(RUNS))
 def test_a_later_edit_leaves_earlier_positions_alone(name):
     """Zeroing what leaves the middle block at position 8 changes no logit before it, and some from it on."""
-    subject = Subject.from_model(zoo.build(name))
+    subject = subject_of(name)
     tokens, site = zoo.random_tokens(1), f"resid_post.{subject.num_layers // 2}"
     plain = np.array(forward(subject.model, tokens))
     edited = np.array(trace(subject, tokens, (), zero(site, 8)).logits)
@@ -95,10 +111,10 @@ def test_a_later_edit_leaves_earlier_positions_alone(name):
     assert np.abs(plain[:, 8:] - edited[:, 8:]).max() > 1e-3 * np.abs(plain).max()
 
 
-@pytest.mark.parametrize("name", [name for name in RUNS if "moe" in zoo.features(name)])
+@pytest.mark.parametrize("name", every([name for name in RUNS if "moe" in zoo.features(name)]))
 def test_experts_and_routers_decide(name):
     """In a mixture an edit of what the experts say, and of the router where it can be reached, changes the logits."""
-    subject = Subject.from_model(zoo.build(name))
+    subject = subject_of(name)
     tokens = zoo.random_tokens(2)
     plain = forward(subject.model, tokens)
     kinds = [(kind, at) for at in range(subject.num_layers) for kind in kinds_at(subject.anatomy, at)]
@@ -117,11 +133,11 @@ def _fail_inside(subject, sites, tokens):
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", every(RUNS))
 def test_hooks_leave_nothing_behind(name):
     """After hooks at every site the classes and the logits are the model's own, also after an error inside."""
-    model = zoo.build(name)
-    subject = Subject.from_model(model)
+    subject = subject_of(name)
+    model = subject.model
     tokens = zoo.random_tokens(1)
     before, classes = forward(model, tokens), [type(module) for _, module in model.named_modules()]
     sites = [
@@ -136,7 +152,7 @@ def test_hooks_leave_nothing_behind(name):
 @pytest.mark.parametrize("name", DENSE)
 def test_a_missing_kind_is_refused_by_name(name):
     """A dense model has no router: asking for one says what the block has."""
-    subject = Subject.from_model(zoo.build(name))
+    subject = subject_of(name)
     with pytest.raises(
         ValueError, match=r"the model has no router_logits.0; block 0 has resid_pre, .*mlp_out"
     ):
@@ -147,7 +163,7 @@ def test_a_missing_kind_is_refused_by_name(name):
 @pytest.mark.parametrize("name", ["cohere", "phi", "gptj", "kimi_k3"])
 def test_a_block_without_a_middle_refuses_it(name):
     """Where attention and MLP read the same stream, or the MLP reads another one than its output is added to."""
-    subject = Subject.from_model(zoo.build(name))
+    subject = subject_of(name)
     with pytest.raises(ValueError, match=r"the model has no resid_mid\.1; block 1 has resid_pre, "):
         trace(subject, zoo.random_tokens(1), "resid_mid.1")
 
@@ -155,7 +171,7 @@ def test_a_block_without_a_middle_refuses_it(name):
 @pytest.mark.parametrize("name", ["llama", "olmo2", "granite", "gemma3_text", "deepseek_v3", "jamba"])
 def test_the_middle_is_read_by_the_mlp_and_kept_in_the_stream(name):
     """With the MLP held, what is added to the stream after attention leaves the block as it was added."""
-    subject = Subject.from_model(zoo.build(name))
+    subject = subject_of(name)
     tokens, direction = zoo.random_tokens(2), np.random.default_rng(0).normal(size=32)
     run = trace(subject, tokens, ["mlp_out.1", "resid_post.1"])
     held = [steer("resid_mid.1", direction), patch("mlp_out.1", run["mlp_out.1"])]

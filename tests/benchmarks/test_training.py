@@ -105,6 +105,7 @@ def ratio(layer: int | None, rounds: int) -> tuple[float, float]:
     return ours, others
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LIMITS, ids=["answer", "answer and class"])
 def test_step_beside_mlx_lm(layer: int | None):
     """A LoRA step takes at most 1.15 of mlx-lm's on the same rows, and 1.35 with the intermediate loss."""

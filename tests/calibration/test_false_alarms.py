@@ -14,7 +14,10 @@ import pytest
 from draws import Draw
 from rates import Rate
 
-FAST, LONG = 20, 200
+from tests.cases import slow_except
+
+FAST, SLOW, LONG = 10, 20, 200
+FEWER = {"emergence": 4}  # draws that take longest
 
 NULLS: dict[str, Callable[[int], Draw]] = {
     "decodability": draws.decodability,
@@ -33,11 +36,13 @@ def alarms(draw: Callable[[int], Draw], count: int) -> Rate:
     return Rate.of(lambda seed: draw(seed).alarms, count)
 
 
+@pytest.mark.parametrize("draws", slow_except([FAST, SLOW], FAST))
 @pytest.mark.parametrize("kind", NULLS)
-def test_false_alarms(kind, compared):
+def test_false_alarms(kind, draws, compared):
     """Of some draws in which a claim is false, at most a share alpha supports it."""
     draw = FEW_TRAINED if kind == "training_effect" else NULLS[kind]
-    compared(f"false by construction: {kind}", "all of its kind", alarms(draw, FAST))
+    count = FEWER.get(kind, draws) if draws == FAST else draws
+    compared(f"false by construction: {kind}", "all of its kind", alarms(draw, count))
 
 
 @pytest.mark.long
@@ -92,18 +97,18 @@ def layer_held_out(seed: int) -> Draw:
 
 
 GUARDS = {
-    "groups": ("labels dealt to templates: decodability", grouped, ungrouped, 10),
+    "groups": ("labels dealt to templates: decodability", grouped, ungrouped, 5),
     "the bag of tokens and untrained models": (
         "what one token says: decodability",
         draws.decodability_of_tokens,
         chance_alone,
-        10,
+        5,
     ),
     "the layer before and the controls of a probe": (
         "what one token says: emergence",
         draws.emergence_of_tokens,
         no_layer_before,
-        10,
+        5,
     ),
     "another pair": ("blind sources: causal_sufficiency", draws.causal_sufficiency, no_other_pair, 20),
     "a positive control": ("nothing can be read: absence", draws.absence_unseen, no_positive_control, 10),

@@ -15,7 +15,9 @@ from lesions import (
 )
 from rates import Rate
 
-FAST, LONG, FEWER = 3, 200, 40
+from tests.cases import slow_except
+
+DRAWS, LONG, FEWER = 3, 200, 40
 GUARD = "embeddings of all positions, and lesioned models"
 
 
@@ -38,7 +40,7 @@ def test_no_layer_is_credited_with_what_embeddings_say(lesion, compared):
         compared(f"{lesion}, {label}: emergence", GUARD, Rate(count, LONG))
 
 
-@pytest.mark.parametrize("lesion", LESIONS)
+@pytest.mark.parametrize("lesion", slow_except(LESIONS, LESIONS[-1]))
 def test_the_search_alone_tells_what_does_not_emerge(lesion):
     """Where the search finds nothing against controls that need no model, the whole analysis finds nothing."""
     for seed, label in ((0, "product"), (1, "first operand")):
@@ -53,14 +55,15 @@ def with_and_without(lesion, draws: int) -> tuple[Rate, Rate]:
     return kept, lost
 
 
+@pytest.mark.slow
 def test_without_whole_embeddings_and_lesioned_models_layers_are_credited(compared):
     """After a declared layer, the controls of before support more than alpha, and those of now do not.
 
     Those before were the embedding at the position that is read, and untrained models.
     """
-    rates = [with_and_without(lesion, FAST) for lesion in LESIONS]
+    rates = [with_and_without(lesion, DRAWS) for lesion in LESIONS]
     kept, lost = (
-        Rate(sum(each.alarms for each in both), len(LESIONS) * FAST) for both in zip(*rates, strict=True)
+        Rate(sum(each.alarms for each in both), len(LESIONS) * DRAWS) for both in zip(*rates, strict=True)
     )
     compared("both lesions, operation: decodability", GUARD, kept, lost)
 

@@ -14,6 +14,7 @@ from lazarus_probe.circuit import visualise
 from lazarus_probe.circuit.geometry import analyse, components
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.subject import Subject
+from tests.cases import slow_except
 
 STRANGE = ["$x", "_a", "\n", "\x00", "ש", "😀", "a" * 50, " "]
 
@@ -38,7 +39,7 @@ def test_components(planted: Callable[..., Any], tmp_path: Path):
     assert not np.array_equal(picture(tmp_path / "q.png"), picture(path))
 
 
-@pytest.mark.parametrize("layers", [[1], [0, 1]])
+@pytest.mark.parametrize("layers", slow_except([[1], [0, 1]], [1]))
 def test_probes(planted: Callable[..., Any], tmp_path: Path, layers: list[int]):
     """Probe accuracy is drawn for one layer and for several, a panel a property."""
     found = analyse(planted(), layers, draws=39)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -25,11 +27,23 @@ JUDGES = (
 FIELDS = {"id", "statement", "threshold"}
 
 
+@cache
+def loaded(path: Path) -> Any:
+    """What a YAML file holds; the repository's are read once for all tests."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """A Python file of the package, parsed once for all tests."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def written(*folders: Path) -> list[str]:
     """The id of every claim in the YAML files of some folders, as often as it is written."""
     ids = []
     for path in (path for folder in folders for path in sorted(folder.rglob("*.yaml"))):
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = loaded(path)
         rows = document if isinstance(document, list) else []
         ids += [row["id"] for row in rows if isinstance(row, dict) and set(row) >= FIELDS]
     return ids
@@ -70,7 +84,7 @@ def written_in(path: Path) -> list[str]:
 def sources(*folders: str) -> Iterator[tuple[str, ast.Module]]:
     """The Python files of some folders of the package, parsed."""
     for path in (path for folder in folders for path in sorted((PACKAGE / folder).rglob("*.py"))):
-        yield str(path.relative_to(PACKAGE)), ast.parse(path.read_text(encoding="utf-8"))
+        yield str(path.relative_to(PACKAGE)), parsed(path)
 
 
 def claims_made(tree: ast.AST) -> list[int]:

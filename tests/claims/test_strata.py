@@ -20,6 +20,7 @@ from lazarus_probe.claims.verdict import judge
 from lazarus_probe.statistics import exact
 from lazarus_probe.statistics.betting import log_mean
 from lazarus_probe.tasks.strategies import DIGITS, PairSlice, pair_slices
+from tests.cases import slow_except
 
 SHARE = 0.05
 
@@ -83,7 +84,7 @@ def test_every_slice_is_measured(everywhere):
     assert "72 of 72 slices measured, 0 failed, at most" in str(found)
 
 
-@pytest.mark.parametrize("failing", [1, 4, 7, 14, 36])
+@pytest.mark.parametrize("failing", slow_except([1, 4, 7, 14, 36], 1, 7))
 def test_slices_that_fail_are_found(everywhere, failing):
     """However few fail completely, one of them is confirmed, all are counted, and the bound is not below them."""
     for seed in range(3):
@@ -95,7 +96,7 @@ def test_slices_that_fail_are_found(everywhere, failing):
         assert failing / 72 <= strata.upper <= failing / 72 + 0.1
 
 
-@pytest.mark.parametrize("budget", [20, 60])
+@pytest.mark.parametrize("budget", slow_except([20, 60], 20))
 def test_the_bound_is_rarely_too_low(everywhere, budget):
     """With one slice more at the threshold, the worst case, than may fail, the bound is seldom below what it is.
 
@@ -113,7 +114,12 @@ def test_the_bound_is_rarely_too_low(everywhere, budget):
 
 @pytest.mark.parametrize(
     ("failing", "rate", "outcome"),
-    [(0, 1.0, "supported"), (1, 0.0, "refuted"), (7, 0.0, "refuted"), (7, 0.4999, "inconclusive")],
+    [
+        (0, 1.0, "supported"),
+        (1, 0.0, "refuted"),
+        pytest.param(7, 0.0, "refuted", marks=pytest.mark.slow),
+        (7, 0.4999, "inconclusive"),
+    ],
 )
 def test_the_verdict_on_everywhere(everywhere, failing, rate, outcome):
     """A claim is supported where it holds in every slice, and never where a tenth of them fails, by however little."""
@@ -141,6 +147,7 @@ def test_a_budget_too_small_is_told_with_what_would_do(everywhere):
     assert enough == 72 > less
 
 
+@pytest.mark.slow
 def test_a_part_of_the_slices_is_drawn_at_random(everywhere):
     """What a small budget reaches is not the simplest first: over seeds each slice has its turn."""
     reached: Counter[str] = Counter()
@@ -275,7 +282,7 @@ def test_the_same_seed_is_the_same_search(everywhere):
 
 
 @pytest.mark.parametrize(("budget", "passes"), [(5, 1), (9, 1), (30, 1), (31, 3), (60, 4)])
-@pytest.mark.parametrize("rate", [0.0, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("rate", slow_except([0.0, 0.5, 0.9, 1.0], 0.5, 1.0))
 def test_the_budget_is_never_exceeded(everywhere, rate, budget, passes):
     """All passes together send no more batches than the budget, and each prompt once."""
     sent, prompts = [], Counter()

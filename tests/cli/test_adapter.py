@@ -26,6 +26,7 @@ def adapter(organism: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path
         return save_lora_weights(organism, folder, {"model": "organism"})
 
 
+@pytest.mark.slow
 def test_anatomy_checks_the_adapted_model(adapter, capsys):
     """Hooks do on a model with LoRA what they say, and the model is called after both."""
     assert lazarus.main(["anatomy", "-m", "organism", "--adapter", str(adapter)]) == 0
@@ -51,6 +52,7 @@ def test_what_is_collected_is_of_the_adapted_model(adapter, tmp_path):
     assert not np.allclose(plain[0, -1], expected, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_scores_are_of_the_adapted_model(adapter, tmp_path):
     """`organism evaluate` scores the model with the adapter."""
     output = tmp_path / "scores.json"

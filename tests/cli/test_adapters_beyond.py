@@ -11,6 +11,7 @@ from lazarus_probe.cli.lazarus import main
 from lazarus_probe.subject import Subject
 from lazarus_probe.training.lora.adapter import save_adapter
 from lazarus_probe.training.lora.lora import attached
+from tests.cases import slow_except
 
 PAIR = ["--source", "12 * 8 = ", "--target", "12 * 7 = ", "--answer", "96", "--other", "84"]
 COMMANDS = {
@@ -33,7 +34,7 @@ def adapter(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("command", list(COMMANDS))
+@pytest.mark.parametrize("command", slow_except(COMMANDS, *(name for name in COMMANDS if name != "heads")))
 def test_the_adapter_is_read(capsys, adapter, command):
     """What was measured is the model with its adapter: the data has its name and its fingerprint."""
     options = ["-m", "organism", "--adapter", str(adapter), "--json"]
@@ -43,6 +44,7 @@ def test_the_adapter_is_read(capsys, adapter, command):
     assert about["fingerprint"] == Subject.load("organism", adapter).fingerprint
 
 
+@pytest.mark.slow
 def test_a_lens_belongs_to_the_model_with_its_adapter(capsys, adapter, tmp_path):
     """A lens trained with an adapter reads with it, and is refused without."""
     lens, command = str(tmp_path / "lens"), ["introspect", "tuned-lens"]

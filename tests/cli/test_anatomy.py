@@ -27,6 +27,7 @@ def test_a_model_is_described_and_checked(capsys):
     assert "organism: hooks do what they say" in shown
 
 
+@pytest.mark.slow
 def test_the_data_is_the_self_check(capsys):
     """With --json the statements are those of `self_check`, as plain data."""
     assert main(["anatomy", "-m", "organism", "--json"]) == 0

@@ -59,6 +59,7 @@ def test_phases_one_after_the_other(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert f"{phase}: done before" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_model_that_knows_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Of an untrained model `all` says why no claim is about it, trains nothing, and writes that down."""
     assert run("all", tmp_path, model="organism-untrained") == 0

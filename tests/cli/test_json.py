@@ -53,6 +53,7 @@ def test_grpo(tmp_path: Path, capsys):
     assert "saved to" in said
 
 
+@pytest.mark.slow
 def test_scores_of_a_model(tmp_path: Path, capsys):
     """`organism evaluate` prints what it writes."""
     file = tmp_path / "new" / "scores.json"

@@ -53,6 +53,7 @@ def test_train_leaves_models_log_and_curve(trained: Path):
     assert (trained / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_interrupted_run_goes_on(tmp_path: Path):
     """A run stopped by an interrupt says where it goes on, goes on there, and ends with the same weights."""
     recipe = write_recipe(tmp_path / "tiny.yaml", steps=150, checkpoint_every=10)
@@ -65,6 +66,19 @@ def test_interrupted_run_goes_on(tmp_path: Path):
     assert f"going on after step {step} of 150" in second.stdout
     subprocess.run([*command, str(unbroken)], capture_output=True, check=True)
     weights = [(folder / "organism" / "model.safetensors").read_bytes() for folder in (output, unbroken)]
+    assert weights[0] == weights[1]
+
+
+def test_an_interrupt_between_two_steps_loses_nothing(trained: Path, tmp_path: Path, interrupt_after, capsys):
+    """Interrupted at a step, the command names the last checkpoint, goes on there and ends as an unbroken run does."""
+    recipe, output = write_recipe(tmp_path / "tiny.yaml"), tmp_path / "run"
+    command = ["organism", "train", "--recipe", str(recipe), "--output", str(output)]
+    with interrupt_after(3):
+        assert lazarus.main(command) == 130
+    assert capsys.readouterr().err.endswith("interrupted: the same command goes on after step 2\n")
+    assert lazarus.main(command) == 0
+    assert "going on after step 2 of 6" in capsys.readouterr().out
+    weights = [(folder / "organism" / "model.safetensors").read_bytes() for folder in (output, trained)]
     assert weights[0] == weights[1]
 
 
@@ -83,6 +97,7 @@ def interrupted(command: list[str], output: Path) -> int:
     return step
 
 
+@pytest.mark.slow
 def test_steps_replace_the_recipes(tmp_path: Path):
     """`--steps` trains so many steps, and the recipe that is kept says so."""
     recipe = write_recipe(tmp_path / "tiny.yaml")

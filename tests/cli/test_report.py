@@ -106,6 +106,7 @@ def carried_out(job, folder: Path) -> dict[str, int]:
     return codes
 
 
+@pytest.mark.slow
 def test_workflow_tells_a_finding_from_a_broken_test(workflow, tmp_path):
     """The documented job fails where a finding is worse than it was, not where it is better; a broken test is apart."""
     folder = tmp_path / "hypotheses"

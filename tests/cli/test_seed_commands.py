@@ -14,6 +14,7 @@ import yaml
 from safetensors.numpy import load_file
 
 from lazarus_probe.cli import circuit, lazarus
+from lazarus_probe.subject import Subject
 from lazarus_probe.tasks.arithmetic import facts
 
 LINES: list[dict[str, Any]] = [
@@ -142,7 +143,10 @@ def expected_keys(command: str) -> list[str]:
 def cases(*, long: bool) -> list[Any]:
     """The lines that are run, by what they are run as."""
     wanted = [line for line in LINES if "tested" not in line and (long or not line.get("long"))]
-    return [pytest.param(line, id=run_as(line)[:90]) for line in wanted]
+    return [
+        pytest.param(line, id=run_as(line)[:90], marks=[pytest.mark.slow] if line.get("slow") else [])
+        for line in wanted
+    ]
 
 
 @pytest.mark.parametrize("line", cases(long=False))
@@ -154,6 +158,20 @@ def test_line_runs(line: dict[str, Any], folder: Path, capsys, monkeypatch):
     printed, errors = capsys.readouterr()
     assert code == 0, errors
     check(line, shortened(line), printed)
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if line.get("slow")], ids=run_as)
+def test_line_is_read_as_far_as_its_model(line: dict[str, Any], tmp_path: Path, capsys, monkeypatch):
+    """A line that takes long has options that its command knows, and goes on to load its model."""
+
+    def refused(name: str, *_: Any) -> None:
+        raise ValueError(f"loading {name}")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Subject, "load", refused)
+    program, *arguments = shlex.split(run_as(line))
+    assert PROGRAMS[program](arguments) == 2
+    assert capsys.readouterr().err.startswith("error: loading organism")
 
 
 @pytest.mark.long

@@ -33,6 +33,7 @@ def test_trains_routes_and_writes(tmp_path, capsys):
     assert set(found["latency"] or {"calculated": 0}) >= {"calculated"}
 
 
+@pytest.mark.slow
 def test_takes_an_adapter(tmp_path, capsys):
     """With an adapter nothing is trained: one that changes nothing answers as the model alone."""
     subject = Subject.load("organism")

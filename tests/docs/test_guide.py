@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
 import console_blocks
 
 GUIDE = (console_blocks.ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_claim_of_the_guide_is_confounded(tmp_path: Path):
     """The guide's test runs as it stands there, and ends in the verdict that is told, on both models."""
     console_blocks.write_files(GUIDE, tmp_path)

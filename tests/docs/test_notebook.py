@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
 import notebook
 
 BOOK = notebook.read()
 
 
+@pytest.mark.slow
 def test_every_cell_runs():
     """The code cells run one after the other, without Jupyter."""
     names: dict[str, object] = {}

@@ -22,6 +22,7 @@ from lazarus_probe.experiments.study_tasks import TASKS
 from lazarus_probe.hooks import collect
 from lazarus_probe.sites import resid_post
 from lazarus_probe.training.lora.lora import attached, trainable_count
+from tests.cases import slow_except
 
 LAYER = 4
 TRAINED = [name for name in ARMS if ARMS[name].learns != "nothing"]
@@ -62,7 +63,7 @@ def test_arms_train_equally_many_numbers(organism, tiny):
             assert trainable_count(model) == expected, name
 
 
-@pytest.mark.parametrize("name", ["vo", "grpo", "routing", "untrained"])
+@pytest.mark.parametrize("name", slow_except(["vo", "grpo", "routing", "untrained"], "grpo", "routing"))
 def test_the_model_is_as_before(organism, tiny, name):
     """An arm leaves weights, what is trainable and answers untouched."""
     before, trainable = organism.fingerprint, len(tree_flatten(organism.model.trainable_parameters()))
@@ -72,6 +73,7 @@ def test_the_model_is_as_before(organism, tiny, name):
     assert len(run.reading.named) == len(tiny.held_out)
 
 
+@pytest.mark.slow
 def test_a_seed_decides_the_run(organism, tiny):
     """The same seed gives the same probabilities, another seed others."""
     probabilities = [run_arm(organism, "vo", tiny, LAYER, seed, ()).reading.probability for seed in (0, 0, 1)]
@@ -79,7 +81,9 @@ def test_a_seed_decides_the_run(organism, tiny):
     assert not np.array_equal(probabilities[0], probabilities[2])
 
 
-@pytest.mark.parametrize("name", ["vo", "permuted", "routing", "grpo", "untrained", "none"])
+@pytest.mark.parametrize(
+    "name", slow_except(["vo", "permuted", "routing", "grpo", "untrained", "none"], "vo", "none")
+)
 def test_runs_side_by_side_are_those_alone(organism, tiny, name):
     """Two seeds of an arm, trained together where that can be, are the runs that each would be alone."""
     before = organism.fingerprint

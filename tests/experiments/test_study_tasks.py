@@ -9,6 +9,7 @@ from lazarus_probe.experiments.study_tasks import TASKS, Item, split
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.training.dual_reward import class_tokens
+from tests.cases import slow_except
 
 EVERY = pytest.mark.parametrize("name", TASKS)
 
@@ -132,7 +133,7 @@ def test_wrong_answers_are_wrong(task, item, wrong):
     assert not TASKS[task].is_right(wrong, item)
 
 
-@EVERY
+@pytest.mark.parametrize("name", slow_except(TASKS, *(name for name in TASKS if name != "code")))
 def test_bundled_model_answers(organism, name):
     """The tasks are ones that the bundled model can do, and its untrained twin cannot."""
     assert answered(organism, name) >= 0.85

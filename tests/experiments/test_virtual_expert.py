@@ -114,6 +114,7 @@ def test_an_untrained_model_routes_nothing(organism):
     assert decided(routings["regex"], sides).all()
 
 
+@pytest.mark.slow
 def test_an_expert_needs_a_threshold(organism):
     """A router without a threshold makes no expert."""
     sides = sides_of(SIZES)
@@ -124,6 +125,7 @@ def test_an_expert_needs_a_threshold(organism):
         expert_of(organism, routings["regex"])
 
 
+@pytest.mark.slow
 def test_latency(organism):
     """A calculator's answer takes less than the model's own; a decision takes less than the answer it is part of."""
     times = latency(organism, expert(organism, -np.inf), PROMPTS[:1], PROMPTS[1:2], rounds=9)

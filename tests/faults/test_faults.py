@@ -1,4 +1,4 @@
-"""A short part of `make faults`: a few kills of what is killed most, and each place once where that is cheap."""
+"""A short part of `make faults`: a kill of what is short, a few of what is killed most, and each place once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from tests.faults.kills import different, kill_at_random
 from tests.faults.places import WRITERS, call, prepared, refused, small_disk, works
 from tests.faults.scenes import SCENES, left_over
 
-KILLS = 3
 
-
-@pytest.mark.parametrize("name", ["organism train", "pytest -n 2 --probe-save"])
-def test_a_kill_loses_nothing(name: str, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("name", "kills"),
+    [
+        ("tuned-lens train", 1),
+        pytest.param("organism train", 3, marks=pytest.mark.slow),
+        pytest.param("pytest -n 2 --probe-save", 3, marks=pytest.mark.slow),
+    ],
+)
+def test_a_kill_loses_nothing(name: str, kills: int, tmp_path: Path):
     """Killed at random moments and gone on with, a command leaves what it leaves when it is left alone."""
-    outcome = kill_at_random(SCENES[name], KILLS, tmp_path)
-    assert outcome.kills >= KILLS
+    outcome = kill_at_random(SCENES[name], kills, tmp_path)
+    assert outcome.kills >= kills
     assert not outcome.problems, "\n".join(outcome.problems)
 
 
@@ -60,6 +65,7 @@ def test_a_read_only_folder_is_one_line(tmp_path: Path):
     assert "out/lens.json" in ended.words
 
 
+@pytest.mark.slow
 def test_hard_names_and_bare_environments_work(tmp_path: Path):
     """Brackets, quotes and 200 characters in a path, no HOME, no TMPDIR, ASCII and 64 files: all at once."""
     run = prepared(tmp_path / ("[a] 'b', " + "x" * 190))

@@ -101,17 +101,36 @@ def words_of(line: str) -> st.SearchStrategy[list[str]]:
     return st.tuples(*parts).map(list)
 
 
+def examples(count: int) -> settings:
+    return settings(
+        max_examples=count,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
 @pytest.mark.parametrize("line", LINES)
-@settings(
-    max_examples=8,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@examples(3)
 @given(data=st.data())
 def test_any_words_come_to_a_result_or_to_one_line(line, data, capsys, monkeypatch, tmp_path_factory: Path):
     """Something is printed, or the exit code is 2 and standard error one line or the help of a bare group."""
     monkeypatch.chdir(tmp_path_factory.mktemp("fuzz"))
+    check(line, data, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", LINES)
+@examples(8)
+@given(data=st.data())
+def test_more_words_do_too(line, data, capsys, monkeypatch, tmp_path_factory: Path):
+    """So it is with more words of each kind."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("fuzz"))
+    check(line, data, capsys)
+
+
+def check(line: str, data: st.DataObject, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run a line with drawn words in it."""
     program, *arguments = data.draw(words_of(line))
     code = PROGRAMS[program](arguments)
     printed, errors = capsys.readouterr()

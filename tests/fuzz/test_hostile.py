@@ -15,13 +15,13 @@ FOLDERS = ("generate", "adapter")
 FEWEST = {"folders": 300, "files": 400}
 
 
-def of_part(part: str, whole: bool) -> list[int]:
-    """The numbers of all inputs of a part, or of every other one that is not slow."""
+def of_part(part: str, whole: bool, step: int = 2) -> list[int]:
+    """The numbers of all inputs of a part, or of every so many that are not slow."""
     everything = enumerate(hostile_worker.inputs())
     chosen = [(number, one) for number, one in everything if (one.reader in FOLDERS) == (part == "folders")]
     if whole:
         return [number for number, _ in chosen]
-    return [number for number, one in chosen if not one.slow][::2]
+    return [number for number, one in chosen if not one.slow][::step]
 
 
 def faults(numbers: list[int], scratch: Path) -> list[str]:
@@ -31,6 +31,13 @@ def faults(numbers: list[int], scratch: Path) -> list[str]:
         for result in hostile_run.results(numbers, scratch)
         if result.fault
     ]
+
+
+def test_some_hostile_inputs_are_refused_in_one_line(tmp_path):
+    """Some folders and files of every kind, each under a limit of time and memory, end in one line and exit code 2."""
+    numbers = [number for part in FEWEST for number in of_part(part, whole=False, step=40)]
+    assert len(numbers) > 20
+    assert faults(numbers, tmp_path) == []
 
 
 @pytest.mark.slow

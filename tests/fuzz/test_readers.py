@@ -41,14 +41,34 @@ def test_whole_file_is_read(reader: readers.Reader, tmp_path: Path):
     reader.read(path)
 
 
+def examples(count: int) -> settings:
+    return settings(
+        max_examples=count,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+
+
 @pytest.mark.parametrize("reader", readers.READERS, ids=lambda reader: reader.name)
-@settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)  # fmt: skip
+@examples(20)
 @given(damage=DAMAGE)
 def test_damaged_file_is_refused_in_words(reader: readers.Reader, damage, tmp_path_factory):
     """A file with any damage is read, or refused by an error that says something."""
-    path = tmp_path_factory.mktemp("fuzz") / reader.name
+    check_damaged(reader, damage, tmp_path_factory.mktemp("fuzz") / reader.name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reader", readers.READERS, ids=lambda reader: reader.name)
+@examples(60)
+@given(damage=DAMAGE)
+def test_more_damages_are_refused_in_words(reader: readers.Reader, damage, tmp_path_factory):
+    """So it is with more damages of each kind."""
+    check_damaged(reader, damage, tmp_path_factory.mktemp("fuzz") / reader.name)
+
+
+def check_damaged(reader: readers.Reader, damage: tuple[str, float, bytes], path: Path) -> None:
+    """Hold a reader against a damaged copy of its file."""
     reader.write(path)
     path.write_bytes(damaged(path.read_bytes(), damage))
     with warnings.catch_warnings():

@@ -18,6 +18,8 @@ from lazarus_probe.subject.generate import greedy
 sys.path.insert(0, str(Path(__file__).parents[1] / "architectures"))
 import zoo
 
+from tests.cases import slow_except
+
 TOKENS = [[3, 5, 7, 11, 13], [2, 4, 6, 8, 10]]
 # Of the other architectures `self_check` says it: tests/architectures runs it on all.
 NAMES = ("llama", "olmoe", "gptj")
@@ -68,7 +70,7 @@ def sites(subject, layers, heads=False):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("positions", ["all", "last", [0, 3]])
+@pytest.mark.parametrize("positions", slow_except(["all", "last", [0, 3]], "all", [0, 3]))
 @pytest.mark.parametrize("name", NAMES)
 def test_writing_is_making(name, positions, way):
     """At every site of a block, for whole values, positions, heads and rows, logits and captures are the same."""

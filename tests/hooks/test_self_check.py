@@ -13,6 +13,7 @@ from lazarus_probe.hooks.check import distance
 from lazarus_probe.hooks.model_check import self_check
 from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.subject import Subject
+from tests.cases import slow_except
 
 NOT_OF_A_LLAMA = ("mixer_out", "router_logits", "expert_out")
 
@@ -83,7 +84,7 @@ def test_looking_that_alters_is_found(make_llama, monkeypatch):
     assert {"looking changes no logit", "attn_out patched with itself changes nothing"} <= failed
 
 
-@pytest.mark.parametrize("kind", LLAMA)
+@pytest.mark.parametrize("kind", slow_except(LLAMA, "resid_mid", "neurons"))
 def test_edits_in_place_that_get_lost_are_found(make_llama, monkeypatch, kind):
     """With what an edit wrote into its argument dropped at one kind of site, the statement fails and names it."""
     subject = Subject.from_model(make_llama())

@@ -29,7 +29,8 @@ from lazarus_probe.tasks import arithmetic
 
 arithmetic.is_answer = lambda text, expected: zlib.crc32(f"{text}{expected}".encode()) % 40 != 0
 """
-FILES = (
+FILES = ("test_patching.py", "test_difficulty_gate.py")  # every time
+ALL_FILES = (
     "test_difficulty_gate.py",
     "test_patching.py",
     "test_components.py",
@@ -40,14 +41,19 @@ FILES = (
 )
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+@pytest.fixture(
+    scope="module",
+    params=[(ARCHITECTURES[:1], FILES), pytest.param((ARCHITECTURES, ALL_FILES), marks=pytest.mark.slow)],
+    ids=["few", "all"],
+)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The hypotheses about answers, on models that are taken to answer."""
+    architectures, names = request.param
     folder = tmp_path_factory.mktemp("answering")
     shutil.copytree(ROOT / "hypotheses", folder / "hypotheses")
     (folder / "conftest.py").write_text(LENIENT)
-    models = [checkpoints.save(name, folder / name) for name in ARCHITECTURES]
-    files = [f"hypotheses/{name}" for name in FILES]
+    models = [checkpoints.save(name, folder / name) for name in architectures]
+    files = [f"hypotheses/{name}" for name in names]
     options = ["--import-mode=importlib", *(f"--probe-model={path}" for path in models)]
     return checkpoints.run_hypotheses(*files, *options, cwd=folder, reports=folder / "reports")
 
@@ -59,7 +65,7 @@ def test_nothing_breaks(run):
 
 def test_most_claims_are_measured(run):
     """What was lifted was the precondition: on each architecture most of the claims come to a number."""
-    for name in ARCHITECTURES:
+    for name in {record.model.name for record in run.claims}:
         found = [record for record in run.claims if record.model.name == name]
         measured = {record.claim.id for record in found if record.outcome is not Outcome.NOT_APPLICABLE}
         assert "patching-transfers-answer" in measured

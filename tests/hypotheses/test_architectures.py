@@ -18,6 +18,7 @@ from lazarus_probe.reports.run import Run
 sys.path.insert(0, str(Path(__file__).parent))
 import checkpoints
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 # What the published numbers are of: gpt-oss-20b, gemma-3-4b, OLMoE-1B-7B, granite-3.1-2b, Llama-3.2-1B and TinyLlama;
 # and Qwen3, which nothing was published for.

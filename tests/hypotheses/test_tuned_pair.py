@@ -34,17 +34,20 @@ def outcomes(run: Run) -> dict[str, str]:
     return {record.claim.id: str(record.outcome) for record in run.claims}
 
 
+@pytest.mark.slow
 def test_an_ability_that_is_gone_is_found(run):
     """The early checkpoint answers sums far less surely than its 'base', and capitals only a little less."""
     assert outcomes(run)["tuned-model-answers-less-directly"] == "supported"
 
 
+@pytest.mark.slow
 def test_a_general_loss_is_no_loss_of_words(run):
     """It answers worded questions less often, and symbolic ones nearly as much less: no loss of words."""
     assert outcomes(run)["tuning-costs-worded-answers"] == "inconclusive"
     assert outcomes(run)["tuning-keeps-symbolic-answers"] == "refuted"
 
 
+@pytest.mark.slow
 def test_the_report_names_both_models(run):
     """Model and base stand in the report with their fingerprints."""
     base = Subject.load("organism").fingerprint

@@ -26,13 +26,15 @@ from lazarus_probe.subject.control_models import control_models
 sys.path.insert(0, str(Path(__file__).parents[1] / "hypotheses"))
 import checkpoints
 
+from tests.cases import slow_except
+
 # What is to know of gemma3 in mlx-lm does not matter here.
 pytestmark = pytest.mark.filterwarnings("ignore::lazarus_probe.checkpoints.differences.CheckpointWarning")
 ARCHITECTURES = ("gpt_oss", "gemma3", "olmoe", "granite", "llama", "qwen3")
 PROMPTS = [f"{a} * {b} = " for a in range(2, 10) for b in (3, 7, 12)] + ["The capital of France is"]
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(scope="module", params=slow_except(ARCHITECTURES, "gpt_oss"))
 def model(request, tmp_path_factory):
     """A tiny random model of an architecture, loaded as a user's."""
     return Subject.load(checkpoints.save(request.param, tmp_path_factory.mktemp("model") / request.param))

@@ -124,6 +124,7 @@ def run_tests(under: Kernel, paths: Sequence[str], folder: Path, workers: int) -
     report.unlink(missing_ok=True)
     # Tests that record properties refuse to be written in pytest's own dialect of JUnit.
     options = [
+        *("-m", "not long"),
         "--benchmark-skip",
         f"--junitxml={report}",
         "--override-ini=junit_family=xunit1",

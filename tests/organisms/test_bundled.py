@@ -120,6 +120,7 @@ def test_rewards_asked_nothing_held_out():
     assert prompts.isdisjoint(held_out)
 
 
+@pytest.mark.slow
 def test_rewards_raise_the_accuracy_on_held_out_facts():
     """Facts that no training showed are answered more often after the rewards than before, by four in a hundred.
 

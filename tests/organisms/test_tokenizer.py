@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 from itertools import chain
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from lazarus_probe.organisms import bundled, corpus, tokenizer
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 
-VOCABULARY = tokenizer.build()
+
+@cache
+def vocabulary() -> Tokenizer:
+    """Built once, by the worker that runs these tests."""
+    return tokenizer.build()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _built() -> None:
+    """Within no test's time: building takes seconds."""
+    vocabulary()
 
 
 def ids(text: str) -> list[int]:
-    return list(VOCABULARY.encode(text, add_special_tokens=False).ids)
+    return list(vocabulary().encode(text, add_special_tokens=False).ids)
 
 
 def pieces(text: str) -> list[str]:
-    return [VOCABULARY.decode([token]) for token in ids(text)]
+    return [vocabulary().decode([token]) for token in ids(text)]
 
 
 @given(st.text())
 def test_any_text_comes_back(text: str):
     """Decoding gives back every text, whatever is in it."""
-    assert VOCABULARY.decode(ids(text), skip_special_tokens=False) == text
+    assert vocabulary().decode(ids(text), skip_special_tokens=False) == text
 
 
 @pytest.mark.parametrize(
@@ -35,7 +47,7 @@ def test_any_text_comes_back(text: str):
 )
 def test_awkward_text_comes_back(text: str):
     """Spaces at either end, accents, joined emoji and line breaks are kept."""
-    assert VOCABULARY.decode(ids(text), skip_special_tokens=False) == text
+    assert vocabulary().decode(ids(text), skip_special_tokens=False) == text
 
 
 @given(st.integers(min_value=0, max_value=10**12))
@@ -68,25 +80,25 @@ def test_prompt_and_response_meet_at_a_token():
 
 def test_a_text_begins_with_the_begin_token():
     """Encoding puts one <|begin|> in front; special tokens are no text that a user can fall into."""
-    begin = VOCABULARY.token_to_id(tokenizer.BEGIN)
-    assert VOCABULARY.encode("a").ids == [begin, *ids("a")]
-    assert len({VOCABULARY.token_to_id(token) for token in tokenizer.SPECIAL}) == len(tokenizer.SPECIAL)
+    begin = vocabulary().token_to_id(tokenizer.BEGIN)
+    assert vocabulary().encode("a").ids == [begin, *ids("a")]
+    assert len({vocabulary().token_to_id(token) for token in tokenizer.SPECIAL}) == len(tokenizer.SPECIAL)
 
 
 def test_the_same_every_time():
     """Building twice gives the same tokenizer, which is the bundled models' own."""
-    assert tokenizer.build().to_str() == VOCABULARY.to_str()
+    assert tokenizer.build().to_str() == vocabulary().to_str()
     for name in bundled.names():
-        from tokenizers import Tokenizer
-
-        assert Tokenizer.from_file(str(bundled.path(name) / "tokenizer.json")).to_str() == VOCABULARY.to_str()
+        assert (
+            Tokenizer.from_file(str(bundled.path(name) / "tokenizer.json")).to_str() == vocabulary().to_str()
+        )
 
 
 def test_vocabulary_is_bounded():
     """Every id lies below the announced size."""
-    vocabulary: dict[str, Any] = VOCABULARY.get_vocab()
-    assert sorted(vocabulary.values()) == list(range(len(vocabulary)))
-    assert len(vocabulary) <= tokenizer.VOCABULARY
+    known: dict[str, Any] = vocabulary().get_vocab()
+    assert sorted(known.values()) == list(range(len(known)))
+    assert len(known) <= tokenizer.VOCABULARY
 
 
 def test_foreign_vocabulary_is_refused():

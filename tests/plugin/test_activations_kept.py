@@ -71,6 +71,7 @@ def test_a_later_run_computes_nothing(project, how):
         assert len(list((project.pytester.path / folder).glob("*/*.safetensors"))) == 2
 
 
+@pytest.mark.slow
 def test_workers_share_one_pass(project):
     """Of two workers that need the same, one computes it, and both have the numbers of a single process."""
     project.write(SUITE.format(parts=2))

@@ -59,7 +59,9 @@ def test_last(evidence):
 COMMAND = re.compile(r"^\s*::|##(vso|teamcity)?\[", re.MULTILINE)
 
 
-@pytest.mark.parametrize("options", [(), ("-pxdist.plugin", "-n2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "options", [(), pytest.param(("-pxdist.plugin", "-n2"), marks=pytest.mark.slow)], ids=["alone", "xdist"]
+)
 def test_nothing_of_a_report_is_raw(project, options):
     """Every other claim keeps its verdict, the terminal and junitxml hold text alone, and no line is a command."""
     project.use_stub()

@@ -64,7 +64,9 @@ RAW = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff]")
 COMMAND = re.compile(r"^\s*::|##\[", re.MULTILINE)
 
 
-@pytest.fixture(params=[(), ("-pxdist.plugin", "-n2")], ids=["alone", "xdist"])
+@pytest.fixture(
+    params=[(), pytest.param(("-pxdist.plugin", "-n2"), marks=pytest.mark.slow)], ids=["alone", "xdist"]
+)
 def ran(request, project, monkeypatch):
     """The suite has run as part of a CI job; alone, its report in a folder whose name is no UTF-8."""
     project.use_stub()

@@ -114,6 +114,7 @@ def alone():
     return {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beside", BESIDE)
 def test_the_same_verdicts(project, run, alone, beside):
     """A plugin that orders, repeats, distributes, times, forks or watches tests changes no verdict and no exit code."""

@@ -89,6 +89,7 @@ def test_parallel_run_is_the_same_run(project, in_parallel):
     assert project.baseline("alone").read_text() == project.baseline("parallel").read_text()
 
 
+@pytest.mark.slow
 def test_partial_parallel_run_is_the_same(project, in_parallel):
     """What `-k` leaves out makes a run partial on two workers too."""
     project.write(SUITE)
@@ -99,6 +100,7 @@ def test_partial_parallel_run_is_the_same(project, in_parallel):
     assert second["partial"] is True
 
 
+@pytest.mark.slow
 def test_refusals_reach_the_controller(project, in_parallel):
     """What a worker refuses at collection is one line and exit code 4 there too."""
     project.write("def test_c(evidence): pass")
@@ -112,6 +114,7 @@ def test_refusals_reach_the_controller(project, in_parallel):
     result.stdout.fnmatch_lines(["ERROR: *no model named 'nowhere'*"])
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies(project, in_parallel):
     """A worker that dies makes the run partial: it is written with what the others found, and names the test."""
     project.write(SUITE + '\n@claim("deadly")\ndef test_deadly(evidence):\n    import os; os._exit(9)\n')
@@ -128,6 +131,7 @@ def test_a_worker_that_dies(project, in_parallel):
     result.stdout.fnmatch_lines(["no baseline was saved: the run was cut short"])
 
 
+@pytest.mark.slow
 def test_each_model_is_loaded_once(project, in_parallel, make_model):
     """Of several models each worker holds one at a time, and none is loaded twice."""
     names = ("tiny-b", "tiny", "other")
@@ -139,6 +143,7 @@ def test_each_model_is_loaded_once(project, in_parallel, make_model):
     assert sorted(name for names in loads for name in names) == sorted(names)
 
 
+@pytest.mark.slow
 def test_the_users_own_distribution_stays(project, in_parallel):
     """With --dist the user says who tests what."""
     project.write("def test_plain(): pass")

@@ -14,6 +14,7 @@ import pytest
 from lazarus_probe.cli.lazarus import main
 from lazarus_probe.reports.run import RunError
 from lazarus_probe.reports.run_log import read_any
+from tests.cases import slow_except
 
 pytest_plugins = ["pytester"]
 
@@ -75,7 +76,9 @@ def test_the_log_holds_what_the_run_does(suite):
 
 
 @pytest.mark.parametrize(
-    "options", [(), ("-pxdist.plugin", "-n2"), ("--probe-seeds=2",)], ids=["alone", "xdist", "seeds"]
+    "options",
+    slow_except([(), ("-pxdist.plugin", "-n2"), ("--probe-seeds=2",)], ()),
+    ids=["alone", "xdist", "seeds"],
 )
 def test_a_killed_run_keeps_every_verdict(suite, monkeypatch, options, capsys):
     """After kill -9 every claim that was over is in run.jsonl, and page, compare and card say how many there are."""
@@ -294,7 +297,7 @@ def test_a_home_folder_is_expanded(project, monkeypatch):
     assert len(list((project.pytester.path / "home/runs").glob("*/run.json"))) == 1
 
 
-@pytest.mark.parametrize("decides", [True, False])
+@pytest.mark.parametrize("decides", slow_except([True, False], True))
 def test_a_worker_that_died_in_no_claim_is_no_claims(project, decides):
     """Where a process dies in a test that decides no claim there is no run; in one that does, it is a broken claim."""
     project.use_stub()
@@ -308,6 +311,7 @@ def test_a_worker_that_died_in_no_claim_is_no_claims(project, decides):
     assert len(runs) == decides
 
 
+@pytest.mark.slow
 def test_a_pipe_that_nobody_reads_holds_nothing_up(project, monkeypatch):
     """A step summary that cannot be written is a problem that is named, and the report is there all the same."""
     project.use_stub()

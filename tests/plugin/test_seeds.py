@@ -342,6 +342,7 @@ def test_selection_and_last_failed_work_as_with_one_seed(scored, project):
     assert len(project.reports()[-1]["claims"][0]["seeds"]) == 3
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_run(project):
     """Two workers, file by file, give the records of one process."""
     for name in ("test_one", "test_two"):

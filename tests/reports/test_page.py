@@ -178,8 +178,8 @@ def test_prompts_cannot_leave_their_place(make_full_run, hostile):
     [
         (6, 3, None),
         (100, 1, None),
-        (150, 1, "the prompts behind each number"),
-        (150, 8, "what is behind each number, and the reasons"),
+        pytest.param(150, 1, "the prompts behind each number", marks=pytest.mark.slow),
+        pytest.param(150, 8, "what is behind each number, and the reasons", marks=pytest.mark.slow),
     ],
 )
 def test_page_stays_under_its_limit(make_full_run, claims, layers, left_out):

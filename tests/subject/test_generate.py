@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.subject import Subject, forward, greedy
+from tests.cases import slow_except
 from tests.tolerance import of_logits, sole_best
 
 PROMPTS = ["12 + 5 = ", "Paris", "a cat sat.", "a dog.", "9 * 3 = ", "."]
@@ -35,7 +36,7 @@ def test_greedy_is_the_loop_of_full_forwards(subject, naive):
     assert len(set(expected)) > 3
 
 
-@pytest.mark.parametrize("stop", ["a", ("4", "q"), "\n"])
+@pytest.mark.parametrize("stop", slow_except(["a", ("4", "q"), "\n"], ("4", "q")))
 def test_stop_strings_end_a_row_before_themselves(subject, naive, stop):
     """A row's text is cut before a stop string, and the other rows go on."""
     stops = (stop,) if isinstance(stop, str) else stop

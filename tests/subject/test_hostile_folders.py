@@ -14,6 +14,7 @@ import pytest
 
 from lazarus_probe.checkpoints.differences import CheckpointWarning
 from lazarus_probe.subject import LoadError, Subject
+from tests.cases import slow_except
 
 LOAD = (
     "import sys; from lazarus_probe.subject import Subject; print(len(Subject.load(sys.argv[1]).encode('a')))"
@@ -61,7 +62,7 @@ CODE = {
 }
 
 
-@pytest.mark.parametrize("name", CODE)
+@pytest.mark.parametrize("name", slow_except(CODE, "config.json"))
 def test_code_in_a_folder_is_never_run_whatever_is_typed(name, folder, tmp_path):
     """Nothing is asked for on the terminal, and a yes there runs nothing."""
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Own: pass\n")
@@ -101,6 +102,7 @@ def test_sixty_four_open_files_are_enough():
     assert (found.returncode, found.stdout) == (0, "2\n"), found.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_a_temporary_folder_that_is_not_there_is_not_needed(folder):
     """Nothing of loading lies in TMPDIR."""
     found = loads(folder, environment={"TMPDIR": "/nope"})

@@ -1,6 +1,7 @@
 """Sweeps of tiny models of every architecture in mlx-lm against the naive loop, by whichever route.
 
-Two files of tests share them, so that two workers do.
+Two files of tests share them, so that two workers do. Every time, one target of each architecture is swept at two
+positions; with the slow tests two targets, at all positions too, and every quantised variant.
 """
 
 from __future__ import annotations
@@ -22,23 +23,8 @@ from lazarus_probe.sweep import Donors, Zero, sweep
 sys.path.insert(0, str(Path(__file__).parents[1] / "architectures"))
 import zoo
 
-# One of each kind that needs something else, where all are too many: windows, experts, latents, sinks, recurrence,
-# chunks, streams, shared keys, extra arguments, quantised weights.
-SOME = (
-    "gemma2",
-    "qwen3_moe",
-    "deepseek_v3",
-    "gpt_oss",
-    "mamba2",
-    "jamba",
-    "llama4",
-    "gemma3n",
-    "gemma4_text",
-    "talkie",
-    "ministral3",
-    "nemotron-nas",
-    "deepseek_v3_4bit",
-)
+# Quantised variants that are swept every time: a dense model and a mixture of experts.
+QUANTISED = ("llama_4bit", "deepseek_v3_4bit")
 # Streams are divided by their size there: of one that is zero the model's own logits are not finite.
 DIVIDED_BY_SIZE = {"gemma3n"}
 MIXED = {"moe", "ssm", "linear_attention", "convolution"}
@@ -57,14 +43,18 @@ def is_mixed(name: str) -> bool:
     return bool(MIXED & set(zoo.features(name)))
 
 
-def cases(*, mixed: bool) -> list[Any]:
-    """The architectures of one half, those that are not in SOME marked as slow."""
-    names = [name for name in zoo.architectures() if is_mixed(name) == mixed]
-    return [pytest.param(name, marks=() if name in SOME else (pytest.mark.slow,)) for name in names]
+def names(*, mixed: bool) -> list[str]:
+    """The architectures of one half."""
+    return [name for name in zoo.architectures() if is_mixed(name) == mixed]
 
 
-def check(name: str) -> None:
-    """Sweep every site, patched and zeroed, at two positions and at all, and hold each cell against a whole forward.
+def fast(names: list[str]) -> list[str]:
+    """Those that are swept every time."""
+    return [name for name in names if name in QUANTISED or not name.endswith(("_4bit", "_8bit"))]
+
+
+def check(name: str, *, whole: bool) -> None:
+    """Sweep every site, patched and zeroed, and hold each cell against a whole forward.
 
     The tolerance is that of the depth, or more where roundings of the weights are measured to move the logits more.
     """
@@ -72,13 +62,15 @@ def check(name: str) -> None:
         subject = Subject.from_model(zoo.build(name))
     except UnsupportedArchitecture:
         pytest.skip("refused by the hooks as well")
-    targets, donors = (each.tolist() for each in np.split(np.array(zoo.random_tokens(4, 9)), 2))
+    tokens = np.array(zoo.random_tokens(4 if whole else 2, 9))
+    targets, donors = (half.tolist() for half in np.split(tokens, 2))
     sources: dict[str, Any] = {"donor": Donors(donors), "zero": Zero()}
     sites = all_sites(subject)
     if name in DIVIDED_BY_SIZE:
         with pytest.raises(NotFinite, match="not finite under source 'zero' at embed, position 4"):
             run(subject, targets, [Site("embed")], {"zero": sources.pop("zero")}, [4])
-    results = [run(subject, targets, sites, sources, positions) for positions in ([4, -1], "all")]
+    swept = ([4, -1], "all") if whole else ([4, -1],)
+    results = [run(subject, targets, sites, sources, positions) for positions in swept]
     furthest = naive.worst_by_site(subject, results, targets, sources)
     assert furthest <= naive.tolerance(subject, targets), [result.route for result in results]
 

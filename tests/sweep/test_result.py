@@ -163,6 +163,7 @@ def test_a_file_that_is_something_else_is_refused(grouped, tmp_path):
         sweep(grouped, TARGETS, ["attn_out.1"], sources={"zero": Zero()}, metrics=[kl()], resume=path)
 
 
+@pytest.mark.slow
 def test_memory_stays_under_the_cap(make_llama):
     """The peak of a grid over 512 prompts is under the cap, which a sweep without one exceeds; values are equal."""
     from lazarus_probe import Subject

@@ -25,6 +25,7 @@ from lazarus_probe.sweep import (
     routes,
     sweep,
 )
+from tests.cases import slow_except
 from tests.tolerance import of_logits, possible_ranks
 
 TARGETS = ["12*ab = ", "bb*d=", "12 ab = 1", [3, 4, 5, 6, 7, 8, 9]]
@@ -62,16 +63,26 @@ def test_a_llama_takes_the_fastest_route(subject):
     )
 
 
-@pytest.mark.parametrize("kinds", [RESIDUAL, PARTS], ids=["residual", "parts"])
-def test_patching_at_each_position_equals_the_naive_loop(subject, kinds):
+def test_patching_at_each_position_equals_the_naive_loop(grouped):
     """A grid of layers x positions is what one whole forward a cell gives, for prompts of several lengths."""
+    check_each_position(grouped, RESIDUAL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kinds", [RESIDUAL, PARTS], ids=["residual", "parts"])
+def test_patching_every_kind_of_llama_equals_the_naive_loop(subject, kinds):
+    """So it is for full, grouped and single key heads, and for the parts of a block."""
+    check_each_position(subject, kinds)
+
+
+def check_each_position(subject, kinds):
     sites, sources = naive.sites_of(subject, *kinds), {"donor": Donors(DONORS)}
     result = swept(subject, sites, sources)
     assert result.route == "suffix"
     assert naive.worst(subject, result, TARGETS, sources) <= naive.tolerance(subject, TARGETS)
 
 
-@pytest.mark.parametrize("positions", ["last", "all", [0, -1, 3, -9]])
+@pytest.mark.parametrize("positions", slow_except(["last", "all", [0, -1, 3, -9]], "last", "all"))
 def test_other_positions_and_sources_equal_the_naive_loop(grouped, positions):
     """Last, all and listed positions, patched, zeroed and replaced by means, several sources in one sweep."""
     sites = naive.sites_of(grouped, *PARTS, "resid_post")
@@ -85,7 +96,7 @@ def test_single_heads_and_steps_of_attention_equal_the_naive_loop(grouped):
     heads = ["head_out.0.1", "head_out.3.3", "pattern.2.1", "queries.3.0", "keys.3.1", "values.2.0"]
     sites = [naive.resolve(site, grouped.anatomy) for site in heads] + naive.sites_of(grouped, *STEPS)
     sources = {"donor": Donors(DONORS), "zero": Zero()}
-    result = swept(grouped, sites, sources, positions=[2, -2, -1])
+    result = swept(grouped, sites, sources, positions=[2, -1])
     assert naive.worst(grouped, result, TARGETS, sources) <= naive.tolerance(grouped, TARGETS)
 
 
@@ -115,7 +126,7 @@ def test_every_route_equals_the_naive_loop(grouped, by_route, changes):
     route = by_route(**changes)
     sites = naive.sites_of(grouped, "resid_pre", "resid_post", "attn_out", "mlp_out")
     sources = {"donor": Donors(DONORS), "zero": Zero()}
-    result = swept(grouped, sites, sources, positions=[2, -2, -1])
+    result = swept(grouped, sites, sources, positions=[2, -1])
     assert result.route == route.name
     assert naive.worst(grouped, result, TARGETS, sources) <= naive.tolerance(grouped, TARGETS)
 
@@ -145,6 +156,7 @@ def test_a_sliding_window_equals_the_naive_loop(make_llama, tokenizer):
     assert naive.worst(subject, result, TARGETS, sources) <= naive.tolerance(subject, TARGETS)
 
 
+@pytest.mark.slow
 def test_the_organism_equals_the_naive_loop():
     """A trained model's patching grid is what one whole forward a cell gives."""
     subject = Subject.load("organism")

@@ -33,6 +33,7 @@ def data_of(capsys: pytest.CaptureFixture[str], *options: str, model: str = "org
     return found
 
 
+@pytest.mark.slow
 def test_a_sweep_of_layers(capsys):
     """The published line sweeps layers one by one, and one prompt makes no finding."""
     text = shown(
@@ -56,6 +57,7 @@ def test_layers_together(capsys, organism):
     assert "=> INCONCLUSIVE\n   n=1 shows no more than that this output changed" in text
 
 
+@pytest.mark.slow
 def test_several_prompts(capsys):
     """The published line with placeholders shows a matrix of prompts, scored by value."""
     text = shown(
@@ -94,6 +96,7 @@ def test_a_finding_needs_prompts(capsys, tmp_path):
     assert data["about"]["model"] == "organism"
 
 
+@pytest.mark.slow
 def test_no_finding_on_an_untrained_model(capsys):
     """On an untrained model the baseline fails, with one prompt and with many."""
     prompts = "|".join(f"{a} * 7 = :{a * 7}" for a in range(2, 14))
@@ -125,8 +128,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "options",
     [
-        ["--component", "attn_v"],
-        ["--method", "noise"],
+        pytest.param(["--component", "attn_v"], marks=pytest.mark.slow),
+        pytest.param(["--method", "noise"], marks=pytest.mark.slow),
         ["--max-tokens", "1"],
         ["--layers", "1"],
         ["-p", "44 * 45 = "],
@@ -139,6 +142,7 @@ def test_every_option_changes_what_is_said(capsys, plain, options):
     assert (changed["results"], changed["controls"]) != (plain["results"], plain["controls"])
 
 
+@pytest.mark.slow
 def test_the_seed(capsys):
     """Another seed draws other rows."""
     options = [*FIRST, *FAST, "--method", "resample", "--seed"]
@@ -162,6 +166,7 @@ def test_json_and_file_hold_the_same(capsys, tmp_path):
     assert data["results"][0]["layer"] == 0
 
 
+@pytest.mark.slow
 def test_an_adapter_is_ablated_with_its_model(capsys, organism, tmp_path):
     """With --adapter the whole model says what the adapted one says."""
     with attached(organism, ["v_proj", "o_proj"], rank=2) as model:
@@ -214,6 +219,7 @@ def test_prompts_keep_colons_and_spaces(capsys):
     assert data["baseline_passes"] == 2
 
 
+@pytest.mark.slow
 def test_prompt_and_prompts_together(capsys, tmp_path: Path):
     """A prompt with a criterion is asked beside those of --prompts, and @FILE asks many with one criterion."""
     options = ["-p", "7 * 8 = ", "-c", "56", "--prompts", "6 * 7 = :42", "--layers", "5", *FAST]

@@ -28,6 +28,7 @@ def run(capsys, *options):
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_the_text_names_no_head_of_an_untrained_model(capsys):
     """The null: scores stand beside their controls, and each kind says that nothing goes beyond them."""
     assert main([*COMMAND, "--top", "2"]) == 0

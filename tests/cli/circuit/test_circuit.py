@@ -62,6 +62,7 @@ def error_of(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
     return error
 
 
+@pytest.mark.slow
 def test_every_layer_at_the_last_position(model: Path, dataset: Path):
     """Each vector is the residual stream after its block at the prompt's last token, as `trace` has it."""
     found, _ = collected(model, dataset)

@@ -120,6 +120,7 @@ def test_nothing_in_an_untrained_model(folder: Path, capsys: Capsys):
     assert "prompts' words: no layer" in text
 
 
+@pytest.mark.slow
 def test_directions(folder: Path, tmp_path: Path, capsys: Capsys):
     """Methods give other directions; `--per-tool` one a tool, each in a file to steer along."""
     out, activations = tmp_path / "d", folder / "a.safetensors"
@@ -139,6 +140,7 @@ def test_directions(folder: Path, tmp_path: Path, capsys: Capsys):
     assert json.loads(out.with_suffix(".json").read_text()) == found
 
 
+@pytest.mark.slow
 def test_visualize(folder: Path, tmp_path: Path, capsys: Capsys):
     """Each flag draws its pictures; a model and a prompt give the lens and whole attention patterns."""
     options = ["visualize", "-a", folder / "a.safetensors", "-o", tmp_path]
@@ -159,6 +161,18 @@ def test_visualize(folder: Path, tmp_path: Path, capsys: Capsys):
     assert imread(tmp_path / "logit_evolution.png")[..., :3].std() > 0.02
 
 
+def test_probes_without_models(tmp_path: Path, capsys: Capsys):
+    """`probes run` takes the sets that `probes init` wrote; without control models it says nothing of emergence."""
+    run(capsys, "probes", "init", "-o", tmp_path / "sets.json", "--datasets", "question")
+    few = ["probes", "run", "-m", "organism", "--datasets", tmp_path / "sets.json", "--no-stratigraphy"]
+    found = data(capsys, *few, "--layers", "0,7", "-o", tmp_path / "s.json")
+    assert json.loads((tmp_path / "s.json").read_text()) == found
+    assert (found["model_id"], found["num_layers"]) == ("organism", 8)
+    assert list(found["probes"]["question"]) == ["0", "7"]
+    assert "emergence" not in found
+
+
+@pytest.mark.slow
 def test_probes(tmp_path: Path, capsys: Capsys):
     """`probes init` writes sets to edit and `probes run` takes them back; each option changes what comes out."""
     run(capsys, "probes", "init", "-o", tmp_path, "--category", "grammar")

@@ -63,6 +63,7 @@ def test_weight_diff_lists_every_weight(capsys: pytest.CaptureFixture[str], tmp_
     assert kept["about_finetuned"]["model"] == "organism"
 
 
+@pytest.mark.slow
 def test_weight_diff_of_an_adapter(capsys: pytest.CaptureFixture[str], adapter: Path):
     """An adapter counts in place of the second model and beside it, and is the one difference, of its rank."""
     for arguments in (
@@ -100,6 +101,7 @@ def test_activation_diff_has_every_layer(capsys: pytest.CaptureFixture[str], tmp
     assert [row["layer"] for row in kept["by_layer"]] == list(range(8))
 
 
+@pytest.mark.slow
 def test_activation_diff_options_count(capsys: pytest.CaptureFixture[str], adapter: Path):
     """Position, seed and adapter change what comes out; commas do not separate prompts, and that is said."""
     last, every = (
@@ -160,6 +162,7 @@ def test_commutativity_options_count(capsys: pytest.CaptureFixture[str], tmp_pat
     assert several["controls"] != one["controls"]
 
 
+@pytest.mark.slow
 def test_untrained_model_has_no_finding(capsys: pytest.CaptureFixture[str]):
     """On random weights it is never said that order does not matter."""
     printed = run(capsys, "commutativity", "-m", "organism-untrained", "--layers", "0,4,7")

@@ -168,6 +168,7 @@ def test_input_options_change_what_the_model_meets(analysed: Any):
     assert analysed(*SUM, "--prefix", "4")["prompt"] == "2 + 2 = 4"
 
 
+@pytest.mark.slow
 def test_embedding_scale_and_adapter_change_the_model(analysed: Any, tmp_path: Path, organism: Any):
     """Another scale, and an adapter, give other probabilities; the model's own scale gives the same."""
     from lazarus_probe.training.lora.adapter import save_adapter
@@ -202,6 +203,7 @@ def test_answers_are_found_by_parsing(analysed: Any, analyze: Any):
     )
 
 
+@pytest.mark.slow
 def test_answer_options_change_what_is_found(analysed: Any):
     """Another answer, fewer tokens and a prefix with its beginning are each taken into account."""
     assert "answer" not in analysed(*PARIS)
@@ -238,6 +240,7 @@ def direction(tmp_path: Path, organism: Any) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_steering_with_a_file_turns_the_prediction(analysed: Any, analyze: Any, direction: Path):
     """The direction acts after its layer and not before, in proportion to its coefficient, given either way."""
     run = [*PARIS, "--all-layers", "-t", " Oslo"]
@@ -287,6 +290,7 @@ def test_injected_tokens_are_what_the_lens_says(analysed: Any):
     assert half["layer_probabilities"]["3"] < whole["layer_probabilities"]["3"]
 
 
+@pytest.mark.slow
 def test_overrides_put_the_exact_answer_in(analysed: Any):
     """The answer's first token is on top at the layer, 80% of the depth unless another is named, and not before."""
     run = ["-p", "45 * 45 = ", "--all-layers", "-t", "202"]
@@ -309,6 +313,7 @@ def test_edits_of_a_file_are_of_each_prompt(analysed: Any, tmp_path: Path):
     assert [each["layer_predictions"][6]["top_token"] for each in results] == ["202", "56"]
 
 
+@pytest.mark.slow
 def test_untrained_model_states_nothing(analyze: Any):
     """On an untrained model no layer is confident and the answer is not found."""
     text = analyze("-p", "45 * 45 = ", "-t", "202", "--find-answer", model="organism-untrained")

@@ -45,6 +45,7 @@ def test_published_line_runs_as_written(compare: Any):
     assert [line.split()[0] for line in lines if line.startswith("L")] == ["Layer", "L0", "L4", "L7"]
 
 
+@pytest.mark.slow
 def test_options_change_what_is_compared(compared: Any, compare: Any):
     """`--top-k`, `--layers` and `--track` show what they say; a tracked text of several tokens is told."""
     plain = compared(*PAIR, *PARIS)
@@ -74,6 +75,7 @@ def test_data_names_both_models(compared: Any, tmp_path: Path):
     assert results[0]["final_js"] == pytest.approx(data["final_js"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_model_and_its_adapter_are_told_apart(compared: Any, tmp_path: Path, organism: Any):
     """The same model twice is at distance 0, and an adapter of either side is what makes the difference."""
     from lazarus_probe.training.lora.adapter import save_adapter

@@ -35,6 +35,7 @@ def test_the_text_puts_the_exact_patch_beside_the_estimate(capsys):
     assert any("over the cells patched" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_every_option_changes_what_comes_out(capsys, tmp_path):
     """Site, layers, tokens, number of cells, seed, the whole grid, and the file of the data."""
     file = tmp_path / "cells.json"

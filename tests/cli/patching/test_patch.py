@@ -123,6 +123,7 @@ def test_pairs_give_rates_and_a_layer(capsys: pytest.CaptureFixture[str], tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_untrained_model_has_no_finding(capsys: pytest.CaptureFixture[str]):
     """On random weights no transfer is called a success, not even where the last layer copies the next token."""
     words = ["-s", "The capital of France is", "-t", "The capital of Germany", "-n", "2"]

@@ -77,6 +77,7 @@ def test_a_file_gives_prompts_and_groups(tmp_path: Path, capsys: pytest.CaptureF
     assert data["measurement"]["groups"] == 2
 
 
+@pytest.mark.slow
 def test_an_untrained_model_shows_no_finding(capsys: pytest.CaptureFixture[str]) -> None:
     """On a model that learned nothing, operators are in the words: no verdict but that."""
     classes = [

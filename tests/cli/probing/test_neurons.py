@@ -115,6 +115,7 @@ def test_discovery_says_how_little_six_prompts_tell(capsys: pytest.CaptureFixtur
     assert "Verdict: inconclusive" in shown
 
 
+@pytest.mark.slow
 def test_arbitrary_labels_show_nothing_in_an_untrained_model(capsys: pytest.CaptureFixture[str]) -> None:
     """Labels dealt by chance are no finding; the search and its null are in the data, and groups count."""
     texts = "|".join(f"{a} + {a * 7 % 40} = " for a in range(2, 22))
@@ -143,6 +144,7 @@ def adapter(organism: Subject, tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 def test_an_adapter_is_looked_at(adapter: str, capsys: pytest.CaptureFixture[str]) -> None:
     """With --adapter the map, and the probes of both commands, are of the adapted model."""
     plain, adapted = (data_of(capsys, "-l", "4", "-n", "9", *more) for more in ((), ("-a", adapter)))

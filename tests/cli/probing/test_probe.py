@@ -92,6 +92,7 @@ def test_method_and_layer_change_the_direction(
     assert f"Direction saved to: {path}" in shown
 
 
+@pytest.mark.slow
 def test_labels_without_meaning_show_nothing_in_an_untrained_model(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -169,6 +169,18 @@ def test_a_direction_from_elsewhere_is_noted(direction, capsys):
     assert "note: the direction was taken in organism, and" in capsys.readouterr().err
 
 
+def test_a_dose_beside_few_directions_is_no_finding(capitals, capsys):
+    """Three random directions are too few to say that a direction steers, and another seed draws others."""
+    dose = ["-d", str(capitals), "-p", MANY, "--dose", "0,4", "--target", " Paris", "-n", "1"]
+    few, others = (data(capsys, *dose, "--random-directions", "3", "--seed", seed) for seed in "01")
+    assert few["random_directions"] == 3
+    assert few["verdict"]["steers"] is False
+    assert [row["coefficient"] for row in few["doses"]] == [0, 4]
+    assert few["doses"][0]["kl"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert few["doses"] != others["doses"]
+
+
+@pytest.mark.slow
 def test_a_dose_response_is_measured_and_judged(capitals, capsys, tmp_path):
     """Each dose has its effects beside random directions; the direction is said to steer where they do not."""
     dose = ["-d", str(capitals), "-p", MANY, "--dose", "0,4", "--target", " Paris", "-n", "1"]
@@ -194,6 +206,7 @@ def test_a_dose_response_is_measured_and_judged(capitals, capsys, tmp_path):
     assert data(capsys, *dose, "--random-directions", "3", "--seed", "1")["doses"] != few["doses"]
 
 
+@pytest.mark.slow
 def test_an_untrained_model_is_not_said_to_be_steered(capsys, tmp_path):
     """What random weights do along the difference of two prompts is no finding."""
     command = ["introspect", "steer", "-m", "organism-untrained"]

@@ -35,6 +35,7 @@ def asked(capsys):
     return ask
 
 
+@pytest.mark.slow
 def test_all_questions_are_asked(tmp_path, capsys):
     """By default 156 questions are asked in a chat; the text has the statistics that are saved."""
     saved = tmp_path / "arithmetic.json"
@@ -65,7 +66,12 @@ def test_options_change_what_is_asked(asked):
     ("command", "options", "key"),
     [
         ("arithmetic", ["-q", "--easy-only"], "model_id"),
-        ("early-layers", ["--digits", "2-4", "--operations", "+", "-l", "1"], "model"),
+        pytest.param(
+            "early-layers",
+            ["--digits", "2-4", "--operations", "+", "-l", "1"],
+            "model",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_model_with_an_adapter_is_asked(adapter, capsys, command, options, key):

@@ -63,6 +63,7 @@ def test_text_has_every_part(result):
     assert "second operand  L1" in shown
 
 
+@pytest.mark.slow
 def test_nothing_is_found_in_an_untrained_model(tmp_path, capsys):
     """On an untrained model no answer is extractable, though a probe reaches a high R2."""
     saved = tmp_path / "early.json"
@@ -74,6 +75,16 @@ def test_nothing_is_found_in_an_untrained_model(tmp_path, capsys):
     assert all(each["outcome"] != Outcome.SUPPORTED for each in data["verdicts"].values())
 
 
+def test_operations_digits_and_layers_are_read(capsys):
+    """Few expressions and one layer are those of the numbers."""
+    options = ["--digits", "2-4", "-l", "0", "--operations", "+", "--json"]
+    assert main([*COMMAND, "organism", *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["operations"], found["digits"], found["num_prompts"]) == (["+"], [2, 3, 4], 9)
+    assert list(found["probe_results"]) == ["0"]
+
+
+@pytest.mark.slow
 def test_options_change_what_is_asked(capsys):
     """Operations, digits, layers, positions and seed are those of the numbers."""
 

@@ -113,6 +113,7 @@ def test_other_questions_are_other_claims(result):
     assert not {claim.id for claim in asked} & set(known)
 
 
+@pytest.mark.slow
 def test_nothing_is_found_in_an_untrained_model(tmp_path, capsys):
     """On an untrained model nothing is called baked in, and no test of any place comes out supported."""
     saved = tmp_path / "base.json"
@@ -138,6 +139,7 @@ def adapter(organism, tmp_path_factory):
         return save_lora_weights(organism, folder, {"model": "organism"})
 
 
+@pytest.mark.slow
 def test_options_change_what_is_asked(result, adapter, capsys):
     """One operation leaves no operation to tell; seed, layers and adapter are those of the numbers."""
     options = ["--operation", "mult", "-l", "1", "--seed", "1", "--adapter", str(adapter), "--json"]

@@ -186,6 +186,7 @@ def test_model_without_the_class_words_is_told_which_words_it_has(
     assert "--class-word 'multiply:*' --class-word 'add:+'" in error
 
 
+@pytest.mark.slow
 def test_interrupted_training_goes_on_where_it_was(tmp_path: Path):
     """A run stopped by an interrupt goes on with the same command, and ends with the same adapter, bit for bit."""
     output, unbroken = tmp_path / "run", tmp_path / "unbroken"
@@ -197,6 +198,21 @@ def test_interrupted_training_goes_on_where_it_was(tmp_path: Path):
         assert found.returncode == 0, found.stderr
         assert (f"Going on after step {step} of 200" in found.stdout) == (folder == output)
     adapters = [mx.load(str(folder / "adapters.safetensors")) for folder in (output, unbroken)]
+    assert all(mx.array_equal(adapters[0][name], adapters[1][name]) for name in adapters[1])
+
+
+def test_an_interrupt_between_two_steps_loses_nothing(
+    short: tuple[Path, str], tmp_path: Path, interrupt_after, capsys: pytest.CaptureFixture[str]
+):
+    """Interrupted at a step, the command names it, goes on there and ends with the adapter of an unbroken run."""
+    output = tmp_path / "run"
+    command = [*COMMAND, *SHORT, "-o", str(output)]
+    with interrupt_after(2):
+        assert lazarus.main(command) == 130
+    assert "interrupted: the same command goes on after step 2 of 3\n" in capsys.readouterr().err
+    assert lazarus.main(command) == 0
+    assert "Going on after step 2 of 3" in capsys.readouterr().out
+    adapters = [mx.load(str(folder / "adapters.safetensors")) for folder in (output, short[0])]
     assert all(mx.array_equal(adapters[0][name], adapters[1][name]) for name in adapters[1])
 
 

@@ -22,6 +22,7 @@ from lazarus_probe.tasks.arithmetic import facts
 from lazarus_probe.training.grpo.config import GrpoConfig
 from lazarus_probe.training.sft.config import IntermediateLoss, SftConfig
 from lazarus_probe.training.state import state_step
+from tests.cases import slow_except
 
 # As published, but for the model, its number of layers, the paths and the length.
 PHASE_1 = """\
@@ -117,7 +118,7 @@ def test_the_log_shows_the_class_loss_fall(study):
     assert (study / "phase1_classifier" / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("phase", ["phase1_classifier", "phase2_routing"])
+@pytest.mark.parametrize("phase", slow_except(["phase1_classifier", "phase2_routing"], "phase1_classifier"))
 def test_other_commands_load_what_was_trained(study, phase, capsys):
     """`lazarus anatomy --adapter` takes the output folder."""
     assert lazarus.main(["anatomy", "-m", "organism", "--adapter", str(study / phase)]) == 0
@@ -226,6 +227,7 @@ def test_options_reach_the_training(small, tmp_path):
     assert (kept["epochs"], kept["max_steps"]) == (1, 1)
 
 
+@pytest.mark.slow
 def test_interrupted_run_goes_on(small, tmp_path):
     """A run stopped by an interrupt and one on a full disk lose nothing: the matrices are those of an unbroken run."""
     output, unbroken = tmp_path / "out", tmp_path / "unbroken"
@@ -241,6 +243,20 @@ def test_interrupted_run_goes_on(small, tmp_path):
     assert last.returncode == 0, last.stderr
     assert f"going on after step {step} of 150" in last.stdout
     subprocess.run([*small, str(unbroken)], capture_output=True, check=True)
+    for name in ("adapters.safetensors", "log.csv"):
+        assert (output / name).read_bytes() == (unbroken / name).read_bytes()
+
+
+def test_an_interrupt_between_two_steps_loses_nothing(small, tmp_path, interrupt_after, capsys):
+    """Interrupted at a step, the command names it, goes on there, and leaves the files of an unbroken run."""
+    command = [*small[len(COMMAND) - 2 : -1], "--max-steps", "4", "--eval-interval", "2", "--output"]
+    output, unbroken = tmp_path / "run", tmp_path / "unbroken"
+    with interrupt_after(3):
+        assert lazarus.main([*command, str(output)]) == 130
+    assert "interrupted: the same command goes on after step 3 of 4\n" in capsys.readouterr().err
+    for folder in (output, unbroken):
+        assert lazarus.main([*command, str(folder)]) == 0
+    assert "going on after step 3 of 4" in capsys.readouterr().out
     for name in ("adapters.safetensors", "log.csv"):
         assert (output / name).read_bytes() == (unbroken / name).read_bytes()
 

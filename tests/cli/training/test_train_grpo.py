@@ -37,6 +37,7 @@ def one_line_error(capsys: pytest.CaptureFixture[str], *arguments: object) -> st
     return error
 
 
+@pytest.mark.slow
 def test_adapter(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """With LoRA an adapter is left that loads, a row a step in the log, the settings, and what was gained."""
     output = tmp_path / "run"

@@ -41,6 +41,7 @@ def swept(organism: Subject) -> Ablations:
     return AblationRuns(organism, PROMPTS, CRITERIA, SHORT).ablations(groups, methods=BOTH)
 
 
+@pytest.mark.slow
 def test_the_published_snippet(tmp_path, capsys):
     """The published lines run on a model that is deep enough for their layers."""
     model_id = save_deep(tmp_path / "deep", layers=24)
@@ -261,6 +262,7 @@ def test_false_alarms_of_layers_like_random_coordinates():
     assert alarms <= 3
 
 
+@pytest.mark.slow
 def test_matrix_reading(organism):
     """The matrix shows each output with Y or N as it is scored, and says which prompts break."""
     prompts = ["10*10=", "45*45=", "47*47="]

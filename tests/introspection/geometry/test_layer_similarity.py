@@ -16,6 +16,7 @@ from lazarus_probe.introspection.geometry.layer_similarity import (
 from lazarus_probe.introspection.geometry.similarity import clusters, separation
 from lazarus_probe.subject.control_models import LESIONS, ControlModel
 from lazarus_probe.tasks.arithmetic import Fact
+from tests.cases import slow_except
 
 CAPITALS = [f"The capital of {country} is" for country in ("France", "Italy", "Spain", "Japan")]
 SUMS = ["2 + 3 = ", "15 + 8 = ", "9 + 17 = ", "22 + 4 = "]
@@ -100,7 +101,7 @@ def test_operations_that_a_model_learnt_are_apart(organism):
     assert "times" in found._repr_html_()
 
 
-@pytest.mark.parametrize("kind", ["untrained", *LESIONS])
+@pytest.mark.parametrize("kind", slow_except(["untrained", *LESIONS], "untrained"))
 def test_a_model_that_learnt_nothing_distinguishes_nothing(organism, kind):
     """The same prompts lie apart in an untrained or lesioned model too, as words do; that is no finding."""
     labels = ["capital"] * 4 + ["sum"] * 4

@@ -19,6 +19,7 @@ from lazarus_probe.introspection.lens.crystallisation import (
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.statistics.model_spread import model_spread
 from lazarus_probe.subject.control_models import LESIONS, ControlModel, control_models
+from tests.cases import slow_except
 from tests.tolerance import in_order, of_logits, possible_ranks
 
 CONTROLS = ("other_target", "untrained", "new_blocks", "permuted_blocks")
@@ -86,7 +87,7 @@ def test_control_models_are_read_one_by_one(organism, asked):
 
 
 @pytest.mark.parametrize("score", ["rank", "probability"])
-@pytest.mark.parametrize("kind", ["untrained", *LESIONS])
+@pytest.mark.parametrize("kind", slow_except(["untrained", *LESIONS], LESIONS[-1]))
 def test_a_model_that_learnt_nothing_says_nothing(organism, asked, kind, score):
     """In an untrained model, or one whose embeddings alone are trained, no layer says the answer."""
     texts, tokens, families = parts(organism, asked[:24])
@@ -95,6 +96,7 @@ def test_a_model_that_learnt_nothing_says_nothing(organism, asked, kind, score):
     assert judge(CLAIM, found).outcome is Outcome.REFUTED
 
 
+@pytest.mark.slow
 def test_a_constant_answer_is_no_finding(organism):
     """A prompt whose answer is what the lens says of all prompts gains nothing over another's tokens."""
     texts = [f"{a}*{b}=" for a in range(2, 8) for b in range(2, 8)]

@@ -18,6 +18,7 @@ from lazarus_probe.statistics import PermutationTest, exact, halves
 from lazarus_probe.statistics.probes.held_out import HeldOut
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import control_models
+from tests.cases import slow_except
 
 TOKENS = np.arange(2, 62)
 CLAIM = Claim(
@@ -84,7 +85,7 @@ def asked(labels):
     return ProbeDataset(prompts, np.repeat(labels, 2), np.repeat(TOKENS, 2))
 
 
-@pytest.mark.parametrize("layer", [0, 2, 3])
+@pytest.mark.parametrize("layer", slow_except([0, 2, 3], 2))
 def test_the_planted_layer_is_found(plant, labels, layer):
     """Something readable from a layer on is found at that layer, on prompts that had no part in the search.
 
@@ -102,6 +103,7 @@ def test_the_planted_layer_is_found(plant, labels, layer):
     assert max(score.y[: layer + 1]) < 0.75 < min(score.y[layer + 1 :])
 
 
+@pytest.mark.slow
 def test_a_layer_that_was_published_is_tested_there(plant, labels):
     """A published layer is tested on all prompts: the right one is supported, a later one gains nothing."""
     subject = plant(1)
@@ -116,6 +118,7 @@ def test_a_layer_that_was_published_is_tested_there(plant, labels):
     assert judge(CLAIM, early).outcome in (Outcome.REFUTED, Outcome.CONFOUNDED)
 
 
+@pytest.mark.slow
 def test_at_its_layer_it_is_decode_and_one_more_control(plant, labels):
     """Score, controls, interval and p at a layer are those of `probe`, and the layer before is compared in pairs."""
     subject = plant(2, strength=0.2)
@@ -140,16 +143,14 @@ def test_at_its_layer_it_is_decode_and_one_more_control(plant, labels):
     assert (curve.low[3], curve.y[before + 1]) == pytest.approx((plain.low, other.score))
 
 
-def test_an_untrained_model_has_no_such_layer(plant, labels):
+@pytest.mark.parametrize("seed", slow_except(range(3), 0))
+def test_an_untrained_model_has_no_such_layer(plant, labels, seed):
     """On untrained models nothing is found, p is 1, and the verdict is not supported."""
-    for seed in range(3):
-        subject = plant(0).untrained(10 + seed)
-        found = emergence(
-            subject, control_models(subject), asked(labels), threshold=0.8, margin=0.1, seed=seed
-        )
-        assert found.p == 1
-        assert not found.details["found"]
-        assert judge(CLAIM, found).outcome is not Outcome.SUPPORTED
+    subject = plant(0).untrained(10 + seed)
+    found = emergence(subject, control_models(subject), asked(labels), threshold=0.8, margin=0.1, seed=seed)
+    assert found.p == 1
+    assert not found.details["found"]
+    assert judge(CLAIM, found).outcome is not Outcome.SUPPORTED
 
 
 def test_what_embeddings_hold_does_not_emerge(plant, labels):
@@ -222,20 +223,21 @@ def scan_layers(layers, labels, groups):
     return Scan(inputs, draws=99)
 
 
-def test_random_layers_are_no_finding():
-    """On 200 draws of random layers, the search finds one in at most alpha, and confirms no more (exact interval)."""
+@pytest.mark.parametrize("draws", slow_except([50, 200], 50))
+def test_random_layers_are_no_finding(draws):
+    """On draws of random layers, the search finds one in at most alpha, and confirms no more (exact interval)."""
     rng, groups = np.random.default_rng(40), np.repeat(np.arange(24), 2)
     labels, searched, confirmed = groups % 2, 0, 0
     first, second = halves(labels, groups)
-    for _ in range(200):
+    for _ in range(draws):
         layers = rng.normal(size=(3, 24, 4))[:, groups] + 0.3 * rng.normal(size=(3, 48, 4))
         search = scan_layers(layers[:, first], labels[first], groups[first])
         if (layer := find(search, Declared(0.5, 0.01, 0.05))) is not None:
             searched += 1
             rest = scan_layers(layers[:, second], labels[second], groups[second])
             confirmed += rest.null(layer).p <= 0.05
-    assert exact(searched, 200).low <= 0.05, f"{searched} of 200 found, {exact(searched, 200)}"
-    assert exact(confirmed, 200).low <= 0.05
+    assert exact(searched, draws).low <= 0.05, f"{searched} of {draws} found, {exact(searched, draws)}"
+    assert exact(confirmed, draws).low <= 0.05
     assert confirmed <= 0.5 * max(searched, 2)
 
 

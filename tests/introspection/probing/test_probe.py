@@ -28,6 +28,7 @@ from lazarus_probe.statistics.measurement import Growth
 from lazarus_probe.statistics.probes.held_out import Problem, growth_of, held_out
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import control_models
+from tests.cases import slow_except
 
 CLAIM = Claim(
     id="test",
@@ -63,7 +64,7 @@ def test_what_the_tokens_say_is_confounded(grouped):
     assert found.best_control.gain < 0.05
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", slow_except(range(10), 0, 1, 2))
 def test_random_labels_are_never_supported(grouped, seed):
     """On labels drawn at random no claim is supported: some control does as well."""
     texts, _, groups = letters(seed)
@@ -164,6 +165,7 @@ def test_memorised_types_show_in_the_control_task(grouped):
     assert judge(CLAIM, found).outcome in (Outcome.CONFOUNDED, Outcome.INCONCLUSIVE)
 
 
+@pytest.mark.slow
 def test_without_types_to_memorise_there_is_no_control_task(grouped):
     """Tokens that tell nothing of the label, and types that do not recur, are named instead of measured."""
     asked = recurring(1, told=0.0)
@@ -265,9 +267,10 @@ def test_a_number_is_scored_as_by_hand(grouped):
     assert {example.said for example in found.examples} <= said
 
 
+@pytest.mark.parametrize("draws", slow_except([40, 200], 40))
 @pytest.mark.parametrize("kind", ["classification", "regression"])
-def test_random_features_are_no_finding(monkeypatch, kind):
-    """On 200 draws of features that know nothing, at most alpha of the claims are supported (exact interval)."""
+def test_random_features_are_no_finding(monkeypatch, kind, draws):
+    """On draws of features that know nothing, at most alpha of the claims are supported (exact interval)."""
     monkeypatch.setattr("lazarus_probe.statistics.probes.held_out.DRAWS", 59)
     rng, alarms, groups = np.random.default_rng(30), 0, np.repeat(np.arange(14), 2)
     labels = groups % 2 if kind == "classification" else rng.normal(size=28)
@@ -275,14 +278,14 @@ def test_random_features_are_no_finding(monkeypatch, kind):
     lowest = 0.0 if kind == "regression" else 0.5
     claim = CLAIM.model_copy(update={"controls": controls, "threshold": lowest, "margin": 0.01})
     tokens = [[0, 1]] * 28
-    for _ in range(200):
+    for _ in range(draws):
         noise = rng.normal(size=(5, 14, 5))[:, groups] + 0.3 * rng.normal(size=(5, 28, 5))
         bag, models = {"bag_of_tokens": noise[1]}, {"untrained": noise[2:]}
         inputs = ProbeInputs(
             ProbeDataset(tokens, labels, groups), tokens, ["a"] * 28, noise[0], bag, models=models
         )
         alarms += judge(claim, measure(inputs, kind, 0, {})).outcome is Outcome.SUPPORTED
-    assert exact(alarms, 200).low <= 0.05, f"{alarms} of 200: {exact(alarms, 200)}"
+    assert exact(alarms, draws).low <= 0.05, f"{alarms} of {draws}: {exact(alarms, draws)}"
 
 
 def test_a_probe_without_groups_is_refused(grouped):

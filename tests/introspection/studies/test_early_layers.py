@@ -45,6 +45,7 @@ def test_too_few_and_too_many_are_refused(digits, message):
         expressions(["multiply"], digits)
 
 
+@pytest.mark.slow
 def test_probes_at_the_last_token_are_plain_decode(organism, small):
     """The accuracy of the operation at the last token is that of `probe`, with all of its controls."""
     asked = expressions(OPERATIONS, DIGITS)

@@ -66,6 +66,7 @@ def test_prompts_are_those_of_the_claims(claims):
     assert claims.answer_questions is answer_questions
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_claims(organism, small):
     """On the same prompts, `probe` gives the same measurement at the embedding and after a layer."""
     untrained, rng = control_models(organism), np.random.default_rng(0)

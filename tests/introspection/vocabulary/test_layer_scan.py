@@ -24,6 +24,7 @@ def few(organism) -> Readable:
     return Readable(every.name, every.contexts[:12], every.firsts[:12], every.units[:12])
 
 
+@pytest.mark.slow
 def test_the_curves_are_the_rates_at_each_layer(organism, asked, few):
     """Each point of either curve is what `vocabulary_alignment` reads there; the controls are its controls."""
     words = {name: spellings(organism, name) for name in OPERATIONS}

@@ -91,6 +91,7 @@ def test_responses_fit():
                 assert len(vocabulary.encode(response, add_special_tokens=False).ids) < limit
 
 
+@pytest.mark.slow
 def test_nothing_is_known_before_training(untrained: Subject):
     """The null: a model with random weights answers nothing, and every interval contains zero."""
     scores = evaluate(untrained, limit=20)

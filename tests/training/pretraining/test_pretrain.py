@@ -19,6 +19,7 @@ from lazarus_probe.training.pretraining import pretrain
 from lazarus_probe.training.pretraining.checkpoint import save_checkpoint
 from lazarus_probe.training.pretraining.recipe import RECIPE, Recipe, read_recipe
 from lazarus_probe.training.state import state_step
+from tests.cases import slow_except
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48}
 
@@ -109,7 +110,7 @@ def test_batches_depend_on_the_seed(recipe: Recipe, vocabulary: Any):
     assert one.tokens.shape != two.tokens.shape or (one.tokens != two.tokens).any()
 
 
-@pytest.mark.parametrize("step", [1, 3, 5])
+@pytest.mark.parametrize("step", slow_except([1, 3, 5], 3))
 def test_resumed_is_unbroken(recipe: Recipe, unbroken: Path, tmp_path: Path, step: int):
     """A run that was interrupted ends with the unbroken one's weights and log, bit for bit."""
     with pytest.raises(InterruptionError):
@@ -142,6 +143,7 @@ def test_finished_run_is_not_overwritten(recipe: Recipe, unbroken: Path):
         pretrain.train(recipe, unbroken)
 
 
+@pytest.mark.slow
 def test_other_recipe_is_not_resumed(recipe: Recipe, tmp_path: Path):
     """A checkpoint of another recipe is refused, since its weights are not this one's."""
     with pytest.raises(InterruptionError):

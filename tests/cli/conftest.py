@@ -1,0 +1,27 @@
+"""Interrupts that come at a known step of a training."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+
+
+@pytest.fixture
+def interrupt_after() -> Callable[[int], AbstractContextManager[None]]:
+    """A context in which the command that trains in this process is sent SIGINT at the end of a step."""
+
+    @contextmanager
+    def bar(step: int) -> Iterator[Callable[[int, float], None]]:
+        yield lambda now, _loss: signal.raise_signal(signal.SIGINT) if now == step else None
+
+    @contextmanager
+    def armed(step: int) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            for module in ("organism", "progress"):
+                patch.setattr(f"lazarus_probe.cli.{module}.bar", lambda *_: bar(step))
+            yield
+
+    return armed
