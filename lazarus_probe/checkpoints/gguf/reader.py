@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -85,6 +85,15 @@ def read_gguf(path: Path) -> GgufFile:
     return GgufFile(path, file.metadata, tensors)
 
 
+def architecture_in(path: Path) -> str:
+    """The architecture that a file names, of whose header no more is read than up to there.
+
+    Raises:
+        LoadError: as `read_gguf`.
+    """
+    return _opened(path, lambda header: header.read(until="general.architecture")).architecture
+
+
 def _other_parts(path: Path, count: int) -> Iterator[Path]:
     match = PART.fullmatch(path.name)
     if match is None or int(match["number"]) != 1 or int(match["count"]) != count or count > MOST_PARTS:
@@ -97,9 +106,13 @@ def _other_parts(path: Path, count: int) -> Iterator[Path]:
 
 
 def _read_part(path: Path) -> GgufFile:
+    return _opened(path, lambda header: header.read())
+
+
+def _opened(path: Path, read: Callable[[_Header], GgufFile]) -> GgufFile:
     try:
         with open_regular(path) as file:
-            return _Header(file, path).read()
+            return read(_Header(file, path))
     except OSError as error:
         raise LoadError(f"{path} cannot be read: {error.strerror or error}") from None
 
@@ -115,7 +128,8 @@ class _Header:
     values: int = 0
     keys: dict[str, Any] = field(default_factory=dict)
 
-    def read(self) -> GgufFile:
+    def read(self, until: str | None = None) -> GgufFile:
+        """What the file holds; without tensors where it is read up to a key."""
         self.size = os.fstat(self.file.fileno()).st_size
         if self.take(4, "its first bytes") != MAGIC:
             raise LoadError(f"{self.path} is no GGUF file: it does not begin with GGUF")
@@ -130,6 +144,8 @@ class _Header:
             if key in self.keys:
                 raise self.damaged(f"the key {_short(key)} is there twice")
             self.keys[key] = self.value(self.number("I", f"the type of {_short(key)}"), key)
+            if key == until:
+                return GgufFile(self.path, self.keys, {})
         entries = self.entries(tensors)
         return GgufFile(self.path, self.keys, entries)
 
