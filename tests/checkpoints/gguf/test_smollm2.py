@@ -13,7 +13,9 @@ from lazarus_probe.subject.chat import in_chat
 from lazarus_probe.subject.generate import greedy
 
 # `make test` runs these where `lazarus models fetch smollm2` was run before; CI does.
-pytestmark = pytest.mark.skipif(installed_file("smollm2") is None, reason="no model: smollm2 is not installed")
+pytestmark = pytest.mark.skipif(
+    installed_file("smollm2") is None, reason="no model: smollm2 is not installed"
+)
 BLOCKS = (0, 1, 10, 20, 29)
 TABLE = {
     "The capital of France is": (
