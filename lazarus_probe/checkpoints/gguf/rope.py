@@ -134,7 +134,9 @@ def _fitted(
         slope = 1.01 * max(at / (middle - low), (1 - at) / (high - middle))
         low, high = middle - at / slope, middle + (1 - at) / slope
     else:
-        high = min(high, 4 * low) if low else high
+        # Both between two neighbours, on neither of which rounding could then fall to the wrong side.
+        step = (min(high, 8 * low) / low) ** (1 / 3) if low else 1.0
+        low, high = low * step, low * step**2
     if not 0 < low < high < np.inf:
         return LLAMA3
     return {

@@ -52,7 +52,7 @@ def test_numbers_are_those_of_the_gguf_package(tmp_path, name):
 
 @pytest.mark.parametrize("name", OF_MLX)
 def test_numbers_are_those_of_mlxs_quantised_layers(tmp_path, name):
-    """Of the types that mlx reads itself: what its reader and `mx.dequantize` make of them, and nearly the exact ones."""
+    """What mlx's own reader and `mx.dequantize` make of the types that it reads, which is nearly what is exact."""
     raw, values = written(tmp_path, Type[name])
     arrays = mx.load(str(tmp_path / "a.gguf"))
     parts = [arrays[f"token_embd.{part}"] for part in ("weight", "scales", "biases")]

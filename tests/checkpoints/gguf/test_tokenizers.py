@@ -192,7 +192,7 @@ WRONG = {
     "bos": ({"tokenizer.ggml.bos_token_id": 64}, "tokenizer.ggml.bos_token_id is 64; an id below 64"),
     "add": ({"tokenizer.ggml.add_bos_token": 1}, "tokenizer.ggml.add_bos_token is 1; true or false"),
     "scores": ({"tokenizer.ggml.model": "llama"}, "tokenizer.ggml.scores is no array of 64 numbers"),
-    "template": ({"tokenizer.chat_template": "{{ 9**9**9 }}"}, "tokenizer.chat_template is not used: it takes a number"),
+    "template": ({"tokenizer.chat_template": "{{ 9**9**9 }}"}, "tokenizer.chat_template is not used: it takes"),
 }  # fmt: skip
 
 
