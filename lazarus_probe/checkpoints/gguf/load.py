@@ -11,6 +11,7 @@ import mlx.nn as nn
 from lazarus_probe.backend import warn_if_slow
 from lazarus_probe.checkpoints.checkpoint import few_files_suffice, or_load_error, section_for
 from lazarus_probe.checkpoints.config import section_of
+from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.checkpoints.gguf.config import config_of, spelled
 from lazarus_probe.checkpoints.gguf.reader import GgufFile, read_gguf
 from lazarus_probe.checkpoints.gguf.tokenizer import tokenizer_of
@@ -49,7 +50,12 @@ def _built(file: GgufFile, config: dict[str, Any]) -> tuple[nn.Module, dict[str,
     what = f"{file.path} cannot be built"
     classes = or_load_error(what, lambda: _get_classes(config))
     names = spelled(config, section_of(config, *classes).accepted)
-    overrides, _ = section_for(file.path, names, classes, totals_of(file.tensors.values()))
+    try:
+        overrides, section = section_for(file.path, names, classes, totals_of(file.tensors.values()))
+    except LoadError as error:
+        raise LoadError(str(error).replace("config.json", "the metadata")) from None
+    if lacks := sorted(section.required - {*names, *overrides}):
+        raise LoadError(f"{what}: its metadata lack what mlx-lm's {section.kind} needs: {', '.join(lacks)}")
     model = or_load_error(what, lambda: classes[0](classes[1].from_dict({**names, **overrides})))
     return model, {**config, **names, **overrides}
 

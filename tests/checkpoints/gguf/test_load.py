@@ -84,6 +84,7 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "width": ({"llama.embedding_length": 65}, [], "llama.embedding_length is 65, and the tensor token_embd.weight"),
     "heads": ({"llama.attention.head_count": "4"}, [], "llama.attention.head_count is '4'; a whole number"),
     "norm": ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, [], "layer_norm_rms_epsilon is nan; a finite"),
+    "no norm": ({"llama.attention.layer_norm_rms_epsilon": None}, [], "lack what mlx-lm's llama needs: rms_norm_eps"),
     "rope": ({"llama.rope.scaling.type": "zzz"}, [], "llama.rope.scaling.type is 'zzz', which is not loaded"),
     "a tensor": ({}, ["blk.1.ffn_up.weight"], r"lacks tensors that the model needs \(1\): blk.1.ffn_up.weight"),
     "the embedding": ({}, ["token_embd.weight"], "the tensor token_embd.weight is missing"),
