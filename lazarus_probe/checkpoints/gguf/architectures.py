@@ -41,13 +41,21 @@ MODEL_TYPES = {
     "ernie4_5": "ernie4_5",
     "hunyuan-dense": "hunyuan_v1_dense",
     "seed_oss": "seed_oss",
+    "gpt-oss": "gpt_oss",
+    "lfm2": "lfm2",
+    "deepseek": "deepseek",
+    "xverse": "llama",
+    # Of models that read images the part that reads text: in a text alone, all of a token's positions are the same.
+    "qwen2vl": "qwen2",
+    "qwen3vl": "qwen3",
+    "qwen3vlmoe": "qwen3_moe",
 }
 # Those whose files have the rows of queries and keys in the order for rotating neighbours (`llama_model_rope_type` in
 # llama.cpp's src/llama-model.cpp); in all others a row is rotated with the one half a head further.
 ROTATES_NEIGHBOURS = frozenset(
     {
         *("llama", "mistral", "mistral3", "starcoder", "internlm2", "minicpm", "command-r", "cohere2"),
-        *("granite", "granitemoe", "glm4", "smollm3", "ernie4_5"),
+        *("granite", "granitemoe", "glm4", "smollm3", "ernie4_5", "deepseek", "xverse"),
     }
 )
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from math import sqrt
 from typing import Any
 
+import numpy as np
+
 from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.checkpoints.gguf.architectures import ARCHITECTURES, Architecture
 from lazarus_probe.checkpoints.gguf.reader import GgufFile
@@ -14,6 +16,7 @@ from lazarus_probe.checkpoints.gguf.settings import Settings
 from lazarus_probe.spelling import nearest
 
 EMBEDDING, HEAD = "token_embd.weight", "output.weight"
+KEY_HEADS = "attention.head_count_kv"
 LAYERS_OF_27B = {"gemma2": 46, "gemma3": 62}  # which scale scores by their width per head, not by the head's
 # Other names that mlx-lm's models have for the same setting.
 SYNONYMS = {
@@ -25,7 +28,7 @@ SYNONYMS = {
     "layer_norm_eps": ("layer_norm_epsilon", "norm_epsilon", "norm_eps"),
     "rope_theta": ("rotary_emb_base",),
     "partial_rotary_factor": ("rotary_pct",),
-    "num_experts": ("num_local_experts",),
+    "num_experts": ("num_local_experts", "n_routed_experts"),
     "qk_norm": ("use_qk_norm", "qk_layernorm"),
     "attention_bias": ("use_qkv_bias",),
 }
@@ -91,7 +94,7 @@ def _sizes(settings: Settings) -> dict[str, Any]:
         "num_hidden_layers": settings.integer("block_count"),
         "hidden_size": width,
         "num_attention_heads": heads,
-        "num_key_value_heads": settings.integer("attention.head_count_kv", heads),
+        "num_key_value_heads": _key_heads(settings, heads),
         "head_dim": settings.integer("attention.key_length", max(1, width // heads)),
         "vocab_size": file.tensors[EMBEDDING].shape[0],
         "max_position_embeddings": settings.integer("context_length"),
@@ -110,6 +113,14 @@ def _sizes(settings: Settings) -> dict[str, Any]:
     if settings.has("feed_forward_length"):
         config["intermediate_size"] = settings.integer("feed_forward_length", least=0)
     return config
+
+
+def _key_heads(settings: Settings, heads: int) -> int:
+    """How many heads of keys there are; layers without attention have none."""
+    by_layer = settings.file.metadata.get(f"{settings.prefix}{KEY_HEADS}")
+    if isinstance(by_layer, np.ndarray) and len(counts := np.unique(by_layer[by_layer != 0])) == 1:
+        return int(counts[0])
+    return settings.integer(KEY_HEADS, heads)
 
 
 def _norms(settings: Settings) -> dict[str, Any]:
@@ -140,7 +151,7 @@ def _rotation(settings: Settings, head_dim: int) -> dict[str, Any]:
     dims = settings.integer("rope.dimension_count", head_dim)
     if dims > head_dim:
         raise settings.wrong("rope.dimension_count", f"at most the {head_dim} dimensions of a head")
-    base = settings.number("rope.freq_base", 10_000.0)
+    base = settings.number("rope.freq_base", settings.number("rope.global.freq_base", 10_000.0))
     if base <= 0:
         raise settings.wrong("rope.freq_base", "a positive number")
     rotation: dict[str, Any] = {"rope_theta": base, "partial_rotary_factor": dims / head_dim}
@@ -227,7 +238,9 @@ def _score_scale(settings: Settings, config: dict[str, Any]) -> dict[str, Any]:
 
 def _gemma3(settings: Settings, config: dict[str, Any]) -> dict[str, Any]:
     return {
-        "rope_local_base_freq": settings.number("rope.freq_base_swa", 10_000.0),
+        "rope_local_base_freq": settings.number(
+            "rope.freq_base_swa", settings.number("rope.local.freq_base", 10_000.0)
+        ),
         "sliding_window_pattern": settings.integer("attention.sliding_window_pattern", 6),
         **_score_scale(settings, config),
     }
@@ -270,8 +283,36 @@ def _exaone4(_: Settings, config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _qwen3_moe(*_: object) -> dict[str, Any]:
+    return {"norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": []}
+
+
 def _feed_forward_of_experts(_: Settings, config: dict[str, Any]) -> dict[str, Any]:
     return {"moe_intermediate_size": config.get("moe_intermediate_size", config.get("intermediate_size"))}
+
+
+def _lfm2(settings: Settings, config: dict[str, Any]) -> dict[str, Any]:
+    by_layer = settings.file.metadata.get(f"{settings.prefix}{KEY_HEADS}")
+    if not isinstance(by_layer, np.ndarray) or len(by_layer) != config["num_hidden_layers"]:
+        raise settings.wrong(KEY_HEADS, f"an array of {config['num_hidden_layers']} whole numbers")
+    return {
+        "full_attn_idxs": [int(layer) for layer in np.flatnonzero(by_layer)],
+        "conv_L_cache": settings.integer("shortconv.l_cache"),
+        "conv_bias": any(name.endswith("shortconv.in_proj.bias") for name in settings.file.tensors),
+        "block_dim": config["hidden_size"],
+        "block_ff_dim": settings.integer("feed_forward_length"),
+        "block_auto_adjust_ff_dim": False,
+        "block_multiple_of": 1,
+        "block_ffn_dim_multiplier": 1.0,
+    }
+
+
+def _deepseek(settings: Settings, _: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "n_shared_experts": settings.integer("expert_shared_count"),
+        "first_k_dense_replace": settings.integer("leading_dense_block_count", 0, least=0),
+        "moe_layer_freq": 1,
+    }
 
 
 # What an architecture needs beyond what all have in common.
@@ -298,6 +339,8 @@ SPECIAL: dict[str, Callable[[Settings, dict[str, Any]], dict[str, Any]]] = {
     },
     "stablelm": lambda settings, _: {"use_parallel_residual": settings.flag("use_parallel_residual", False)},
     "nemotron": lambda *_: {"hidden_act": "relu2"},
+    "lfm2": _lfm2,
+    "deepseek": _deepseek,
     "qwen2moe": _feed_forward_of_experts,
-    "qwen3moe": lambda *_: {"norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": []},
+    **dict.fromkeys(("qwen3moe", "qwen3vlmoe"), _qwen3_moe),
 }

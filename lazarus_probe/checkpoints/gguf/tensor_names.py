@@ -26,7 +26,7 @@ PREFIXES = ("model.", "transformer.", "", "gpt_neox.", "backbone.")
 SUFFIXES = (".weight", ".bias")
 # Names that mlx-lm alone has: of experts, and of one matrix where files may have several.
 OWN_NAMES = (
-    (re.compile(r"(?:.+\.)?switch_mlp\.(gate|up|down)_proj\.(weight|bias)"), r"ffn_\1_exps.\2"),
+    (re.compile(r"(?:.+\.)?(?:switch_mlp|experts)\.(gate|up|down)_proj\.(weight|bias)"), r"ffn_\1_exps.\2"),
     (re.compile(r"(?:.+\.)?(?:wqkv|qkv_proj)\.(weight|bias)"), r"attn_qkv.\1"),
     (re.compile(r"(?:.+\.)?gate_up_proj\.(weight|bias)"), r"ffn_up.\1"),
 )

@@ -137,6 +137,8 @@ class _Source:
 
     def tensor(self, name: str) -> Array | None:
         if name not in self.file.tensors:
+            name = f"{name}.weight"  # of parameters that have no such suffix
+        if name not in self.file.tensors:
             return None
         self.used.add(name)
         return read_tensor(self.file.tensors[name])

@@ -131,7 +131,9 @@ def tensors_of(family: Family, model: Any) -> dict[str, np.ndarray]:
             array = by_kind(array, heads=4)
         if family.one_added and "norm" in name and suffix == "weight":
             array = array + 1
-        found[f"{name}.{suffix}"] = array
+        if name.endswith("shortconv.conv"):
+            array = array[..., 0]
+        found[f"{name}.{'weight' if suffix == 'sinks' else suffix}"] = array
     return found
 
 
