@@ -229,6 +229,10 @@ class Subject:
         """
         with random_state(seed):
             model = type(self.model)(arguments(self.model))
+            # Gemma 3 learns that its embeddings are tied when it reads a checkpoint that has no unembedding.
+            if getattr(model, "tie_word_embeddings", True) is False and "lm_head" not in self.model:
+                model.tie_word_embeddings = True
+                model.pop("lm_head", None)
             mx.eval(model.parameters())
         model.set_dtype(_float_type(self.model))
         model.eval()

@@ -51,6 +51,17 @@ def test_controls_are_of_the_same_architecture(path):
     np.testing.assert_array_equal(own, kept)
 
 
+def test_controls_are_tied_where_the_model_is(tmp_path):
+    """A lesioned Gemma 3 reads its tokens off with the embeddings that it was trained with."""
+    family = FAMILIES["gemma3"]
+    subject = Subject.load(write_model(tmp_path / "a.gguf", family, family.build()))
+    lesion = lesioned(subject, "new_blocks", 1)
+    assert "lm_head" not in lesion.model
+    state = mx.ones((1, 1, 64))
+    own, kept = (each.model.model.embed_tokens.as_linear(state) for each in (subject, lesion))
+    np.testing.assert_array_equal(np.array(own), np.array(kept))
+
+
 def test_an_adapter_goes_on_a_file(path, tmp_path):
     """LoRA that was saved of a model in a file changes that model when it is loaded."""
     subject = Subject.load(path)
