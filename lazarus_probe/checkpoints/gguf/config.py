@@ -16,6 +16,7 @@ from lazarus_probe.checkpoints.gguf.settings import Settings
 from lazarus_probe.spelling import nearest
 
 EMBEDDING, HEAD = "token_embd.weight", "output.weight"
+PATTERN = "attention.sliding_window_pattern"
 KEY_HEADS = "attention.head_count_kv"
 LAYERS_OF_27B = {"gemma2": 46, "gemma3": 62}  # which scale scores by their width per head, not by the head's
 # Other names that mlx-lm's models have for the same setting.
@@ -40,7 +41,9 @@ def architecture_of(file: GgufFile) -> Architecture:
     Raises:
         LoadError: it is not loaded; the message names it.
     """
-    name = file.architecture
+    name, kind = file.architecture, file.metadata.get("general.type", "model")
+    if kind != "model":
+        raise LoadError(f"{file.path}: general.type is {ascii(kind)[:60]}; a model is needed")
     if name not in ARCHITECTURES:
         close = nearest(name, ARCHITECTURES)
         guess = f"did you mean {close}? " if close else ""
@@ -167,6 +170,9 @@ def _attention(settings: Settings) -> dict[str, Any]:
     config: dict[str, Any] = {}
     if settings.integer("attention.sliding_window", 0, least=0):
         config["sliding_window"] = settings.integer("attention.sliding_window")
+    pattern = settings.file.metadata.get(f"{settings.prefix}{PATTERN}")
+    if isinstance(pattern, np.ndarray):
+        config["layer_types"] = ["sliding_attention" if slides else "full_attention" for slides in pattern]
     for name in ("attn_logit_softcapping", "final_logit_softcapping"):
         if settings.has(name):
             config[name] = settings.number(name)
@@ -241,7 +247,7 @@ def _gemma3(settings: Settings, config: dict[str, Any]) -> dict[str, Any]:
         "rope_local_base_freq": settings.number(
             "rope.freq_base_swa", settings.number("rope.local.freq_base", 10_000.0)
         ),
-        "sliding_window_pattern": settings.integer("attention.sliding_window_pattern", 6),
+        **_every(settings, config, 6),
         **_score_scale(settings, config),
     }
 
@@ -264,11 +270,13 @@ def _minicpm(settings: Settings, config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cohere(settings: Settings, _: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "logit_scale": settings.number("logit_scale"),
-        "sliding_window_pattern": settings.integer("attention.sliding_window_pattern", 4),
-    }
+def _cohere(settings: Settings, config: dict[str, Any]) -> dict[str, Any]:
+    return {"logit_scale": settings.number("logit_scale"), **_every(settings, config, 4)}
+
+
+def _every(settings: Settings, config: dict[str, Any], default: int) -> dict[str, Any]:
+    """Every how manieth layer has no window, where the file does not say it of each layer."""
+    return {} if "layer_types" in config else {"sliding_window_pattern": settings.integer(PATTERN, default)}
 
 
 def _olmo2(_: Settings, config: dict[str, Any]) -> dict[str, Any]:

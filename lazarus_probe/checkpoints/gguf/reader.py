@@ -11,6 +11,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -72,6 +73,15 @@ def read_gguf(path: Path) -> GgufFile:
         LoadError: the file cannot be read, is truncated or damaged, or is of an unknown version; the message names file
             and field.
     """
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise LoadError(f"{path} cannot be read: {error.strerror or error}") from None
+    return _read(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)  # it is read to check it, for the number of layers, and for the model
+def _read(path: Path, size: int, changed: int) -> GgufFile:  # noqa: ARG001 - of a file that changes, another is kept
     file = _read_part(path)
     count = file.metadata.get("split.count")
     if not isinstance(count, int) or count < 2:

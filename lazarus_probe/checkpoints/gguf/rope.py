@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import log
 from typing import Any
 
 import numpy as np
@@ -36,13 +37,15 @@ def rope_scaling(settings: Settings, dims: int, base: float) -> dict[str, Any] |
     if FREQUENCIES in settings.file.tensors:
         factors = _factors(settings, FREQUENCIES, dims)
         return None if np.allclose(factors, 1) else _llama3(settings, factors, base)
-    if kind == "yarn" and factor:
+    if kind == "yarn" and factor > 0:
         betas = {
             name: settings.number(f"rope.scaling.yarn_{name}")
             for name in ("beta_fast", "beta_slow")
             if settings.has(f"rope.scaling.yarn_{name}")
         }
         original = original or settings.integer("context_length")
+        if (attention := settings.number("rope.scaling.attn_factor", 1.0)) != 1:
+            betas["attention_factor"] = attention * (1 + 0.1 * log(factor))
         return {**_named("yarn"), "factor": factor, "original_max_position_embeddings": original, **betas}
     if kind not in ("none", "linear", "yarn"):
         raise LoadError(

@@ -14,6 +14,7 @@ from lazarus_probe.checkpoints.tokenizer_check import panics_as_errors, try_out
 from lazarus_probe.spelling import nearest
 
 SPACE = "▁"
+MOST_SPLIT = 10**9  # characters of all tokens cut in two in all ways; those of Gemma come to 2 x 10^7
 NONE = ("none", "no_vocab")
 TEMPLATE = "tokenizer.chat_template"
 ENDS = ("eos", "eot", "eom")
@@ -150,6 +151,8 @@ def _merges_by_score(vocabulary: Vocabulary) -> list[tuple[str, str]]:
         for number, (token, kind) in enumerate(zip(vocabulary.tokens, vocabulary.kinds, strict=True))
         if kind is TokenKind.NORMAL
     }
+    if sum(len(token) ** 2 for token in mergeable) > MOST_SPLIT:
+        raise LoadError(f"{vocabulary.file.path}: tokenizer.ggml.tokens holds too much text")
     found = []
     for token, number in mergeable.items():
         splits = [(token[:cut], token[cut:]) for cut in range(1, len(token))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -14,7 +15,7 @@ from lazarus_probe.checkpoints.gguf.settings import Settings
 
 PREFIX = "tokenizer.ggml."
 MOST_TOKENS = 2_000_000
-MOST_TOKEN = 10_000  # characters
+MOST_TOKEN = 1_000  # characters
 
 
 class TokenKind(IntEnum):
@@ -102,7 +103,7 @@ def vocabulary_of(file: GgufFile) -> Vocabulary:
     # llama.cpp gives empty tokens this name, as no text is them.
     tokens = [token or f"[EMPTY_{number}]" for number, token in enumerate(tokens)]
     if len(set(tokens)) != len(tokens):
-        twice = next(token for number, token in enumerate(tokens) if token in set(tokens[:number]))
+        twice = next(token for token, count in Counter(tokens).items() if count > 1)
         raise LoadError(f"{file.path}: {PREFIX}tokens holds {ascii(twice)[:60]} twice")
     if max(map(len, tokens)) > MOST_TOKEN:
         raise LoadError(f"{file.path}: {PREFIX}tokens holds one of more than {MOST_TOKEN:,} characters")

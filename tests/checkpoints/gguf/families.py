@@ -306,9 +306,17 @@ FAMILIES = {
     "olmo3": Family(
         "olmo2",
         "olmo3",
-        {"sliding_window": 4, "num_hidden_layers": 4},
+        {
+            "sliding_window": 4,
+            "num_hidden_layers": 4,
+            "layer_types": [f"{kind}_attention" for kind in ("sliding", "sliding", "full", "sliding")],
+        },
         {"post_attention_layernorm": "post_attention_norm", "post_feedforward_layernorm": "post_ffw_norm"},
-        settings={"attention.sliding_window": 4, "block_count": 4},
+        settings={
+            "attention.sliding_window": 4,
+            "attention.sliding_window_pattern": [True, True, False, True],
+            "block_count": 4,
+        },
     ),
     "internlm2": Family(
         "internlm2",

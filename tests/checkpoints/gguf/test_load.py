@@ -90,6 +90,7 @@ def test_commands_take_a_file(path, capsys):
 
 FAULTS: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "architecture": ({"general.architecture": "falcon"}, [], "general.architecture is 'falcon', which is not loaded"),
+    "adapter": ({"general.type": "adapter"}, [], "general.type is 'adapter'; a model is needed"),
     "no layers": ({"llama.block_count": None}, [], "llama.block_count is missing; a whole number of at least 1"),
     "many layers": ({"llama.block_count": 10**9}, [], "llama.block_count is 1000000000, and the file has 21 tensors"),
     "width": ({"llama.embedding_length": 65}, [], "llama.embedding_length is 65, and the tensor token_embd.weight"),
@@ -127,6 +128,23 @@ def changed_file(tmp_path: Path, changes: dict[str, Any], dropped: list[str], ex
     architecture = metadata.pop("general.architecture", "llama")
     metadata = {key: value for key, value in metadata.items() if value is not None}
     return write_file(tmp_path / "changed.gguf", architecture, metadata, tensors)
+
+
+def test_parts_are_read_with_the_first(tmp_path):
+    """A model that was split is that model; without a part, or from another than the first, it is refused."""
+    family = FAMILIES["llama"]
+    model = family.build()
+    tensors = {name: (value, Type.F32) for name, value in tensors_of(family, model).items()}
+    halves = [dict(list(tensors.items())[start::2]) for start in range(2)]
+    paths = [tmp_path / f"a-0000{number}-of-00002.gguf" for number in (1, 2)]
+    write_file(paths[0], "llama", {**metadata_of(family, model), **byte_level(), "split.count": 2}, halves[0])
+    with pytest.raises(LoadError, match=r"a-00002-of-00002\.gguf cannot be read"):
+        Subject.load(paths[0])
+    write_file(paths[1], "llama", {"split.count": 2}, halves[1])
+    expected = np.array(model(mx.array(TOKENS)))
+    np.testing.assert_allclose(np.array(Subject.load(paths[0]).model(mx.array(TOKENS))), expected, atol=1e-4)
+    with pytest.raises(LoadError, match="is one of 2 parts; give the first of them"):
+        Subject.load(paths[1])
 
 
 def test_a_tensor_too_many_is_named(tmp_path):
