@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from lazarus_probe.checkpoints.library_errors import in_words
 from lazarus_probe.checkpoints.limits import bounded_chat
 from lazarus_probe.checkpoints.saved_names import reads_saved_names
 from lazarus_probe.checkpoints.settings_check import (
-    WeightTotals,
+    Shaped,
     check_ends,
     check_plain,
     check_settings,
@@ -64,8 +64,8 @@ def load_checkpoint(
     check_plain(path, written)
     config = or_load_error(f"{folder} cannot be read", lambda: load_config(folder))
     classes = or_load_error(what, lambda: _get_classes(config))
-    totals = totals_of((entries or weight_entries(folder)).values())
-    overrides, section = section_for(path, config, classes, totals)
+    tensors = (entries or weight_entries(folder)).values()
+    overrides, section = section_for(path, config, classes, tensors)
     if empty := nulls(section.settings, section.arguments):
         what += f" ({', '.join(empty)} in config.json {'is' if len(empty) == 1 else 'are'} null)"
     reading = (reads_saved_names(classes[0]), classes[1])
@@ -90,7 +90,7 @@ def load_checkpoint(
 
 
 def section_for(
-    path: Path, config: dict[str, Any], classes: tuple[type[nn.Module], type], weights: WeightTotals
+    path: Path, config: dict[str, Any], classes: tuple[type[nn.Module], type], tensors: Iterable[Shaped]
 ) -> tuple[dict[str, Any], Section]:
     """What to change in a configuration for mlx-lm, and its settings for the language model, checked.
 
@@ -98,7 +98,7 @@ def section_for(
         path: of the file that the configuration is from.
         config: the configuration.
         classes: mlx-lm's model and arguments for it.
-        weights: what the weights of the checkpoint hold.
+        tensors: the weights of the checkpoint.
 
     Warns (`CheckpointWarning`) of each difference to transformers that is known.
 
@@ -109,7 +109,7 @@ def section_for(
     what = f"{checkpoint} cannot be built"
     overrides = or_load_error(what, lambda: translated(config, *classes))
     section = section_of({**config, **overrides}, *classes)
-    check_settings(path, section.settings, section.arguments, weights)
+    check_settings(path, section.settings, section.arguments, totals_of(tensors))
     for line in or_load_error(what, lambda: differences(section)):
         warn(f"{checkpoint.name}: {line}", CheckpointWarning)
     return overrides, section

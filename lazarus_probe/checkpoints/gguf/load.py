@@ -16,7 +16,6 @@ from lazarus_probe.checkpoints.gguf.config import config_of, spelled
 from lazarus_probe.checkpoints.gguf.reader import GgufFile, read_gguf
 from lazarus_probe.checkpoints.gguf.tokenizer import tokenizer_of
 from lazarus_probe.checkpoints.gguf.weights import load_weights, tensor_dtypes
-from lazarus_probe.checkpoints.settings_check import totals_of
 
 
 def load_gguf(path: Path) -> tuple[nn.Module, dict[str, Any], Any]:
@@ -51,7 +50,7 @@ def _built(file: GgufFile, config: dict[str, Any]) -> tuple[nn.Module, dict[str,
     classes = or_load_error(what, lambda: _get_classes(config))
     names = spelled(config, section_of(config, *classes).accepted)
     try:
-        overrides, section = section_for(file.path, names, classes, totals_of(file.tensors.values()))
+        overrides, section = section_for(file.path, names, classes, file.tensors.values())
     except LoadError as error:
         raise LoadError(str(error).replace("config.json", "the metadata")) from None
     if lacks := sorted(section.required - {*names, *overrides}):
