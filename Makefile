@@ -19,6 +19,7 @@ help: ## say what there is to make
 setup: $(READY) ## make .venv and install the package with what its tests need
 
 hypotheses: $(READY) ## test the published claims on MODEL (default: organism)
+	@case "$(MODEL)" in smollm2) $(BIN)/lazarus models fetch smollm2;; esac
 	@echo "testing the claims in hypotheses/ on $(MODEL)"
 	@$(BIN)/python -m pytest hypotheses/ --model "$(MODEL)" -n $(WORKERS) --dist loadfile
 

@@ -13,7 +13,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer
 
 
 def check_files(folder: Path) -> dict[str, TensorEntry]:
-    """Whether the weights and the tokenizer are all there, and whole.
+    """Whether the weights and the tokenizer in a folder are all there, and whole.
 
     Returns:
         The tensors of the weights by name.
@@ -25,3 +25,19 @@ def check_files(folder: Path) -> dict[str, TensorEntry]:
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise LoadError(f"{folder} is not a checkpoint: tokenizer.json is missing")
     return weight_entries(folder)
+
+
+def check_gguf(path: Path) -> None:
+    """Whether a GGUF file is whole, and its architecture is one that is loaded.
+
+    Raises:
+        LoadError: it is not; the message names file and field.
+    """
+    from lazarus_probe.checkpoints.gguf.config import config_of
+    from lazarus_probe.checkpoints.gguf.reader import read_gguf
+    from lazarus_probe.checkpoints.gguf.vocabulary import vocabulary_of
+
+    file = read_gguf(path)
+    config_of(file)
+    if "tokenizer.ggml.model" in file.metadata:
+        vocabulary_of(file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,20 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from lazarus_probe.backend import warn_if_slow
-from lazarus_probe.checkpoints.config import section_of, translated
+from lazarus_probe.checkpoints.config import Section, section_of, translated
 from lazarus_probe.checkpoints.differences import CheckpointWarning, differences
 from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.checkpoints.library_errors import in_words
 from lazarus_probe.checkpoints.limits import bounded_chat
 from lazarus_probe.checkpoints.saved_names import reads_saved_names
-from lazarus_probe.checkpoints.settings_check import check_ends, check_plain, check_settings, nulls, totals_of
+from lazarus_probe.checkpoints.settings_check import (
+    Shaped,
+    check_ends,
+    check_plain,
+    check_settings,
+    nulls,
+    totals_of,
+)
 from lazarus_probe.checkpoints.tokenizer_check import code_of, panics_as_errors, try_out
 from lazarus_probe.checkpoints.weights import weight_entries
 from lazarus_probe.files.plain_json import read_json
@@ -57,13 +64,8 @@ def load_checkpoint(
     check_plain(path, written)
     config = or_load_error(f"{folder} cannot be read", lambda: load_config(folder))
     classes = or_load_error(what, lambda: _get_classes(config))
-    overrides = or_load_error(what, lambda: translated(config, *classes))
-    section = section_of({**config, **overrides}, *classes)
-    check_settings(
-        path, section.settings, section.arguments, totals_of((entries or weight_entries(folder)).values())
-    )
-    for line in or_load_error(what, lambda: differences(section)):
-        warn(f"{folder.name}: {line}", CheckpointWarning)
+    tensors = (entries or weight_entries(folder)).values()
+    overrides, section = section_for(path, config, classes, tensors)
     if empty := nulls(section.settings, section.arguments):
         what += f" ({', '.join(empty)} in config.json {'is' if len(empty) == 1 else 'are'} null)"
     reading = (reads_saved_names(classes[0]), classes[1])
@@ -85,6 +87,32 @@ def load_checkpoint(
             model.set_dtype(mx.float32)
     or_load_error(f"the weights in {folder} cannot be read", lambda: mx.eval(model.parameters()))
     return model, config
+
+
+def section_for(
+    path: Path, config: dict[str, Any], classes: tuple[type[nn.Module], type], tensors: Iterable[Shaped]
+) -> tuple[dict[str, Any], Section]:
+    """What to change in a configuration for mlx-lm, and its settings for the language model, checked.
+
+    Args:
+        path: of the file that the configuration is from.
+        config: the configuration.
+        classes: mlx-lm's model and arguments for it.
+        tensors: the weights of the checkpoint.
+
+    Warns (`CheckpointWarning`) of each difference to transformers that is known.
+
+    Raises:
+        LoadError: mlx-lm cannot honour a setting, or the weights cannot hold it.
+    """
+    checkpoint = path.parent if path.name == "config.json" else path
+    what = f"{checkpoint} cannot be built"
+    overrides = or_load_error(what, lambda: translated(config, *classes))
+    section = section_of({**config, **overrides}, *classes)
+    check_settings(path, section.settings, section.arguments, totals_of(tensors))
+    for line in or_load_error(what, lambda: differences(section)):
+        warn(f"{checkpoint.name}: {line}", CheckpointWarning)
+    return overrides, section
 
 
 def load_tokenizer(folder: Path, config: dict[str, Any]) -> Any:

@@ -30,7 +30,7 @@ SAVE = (
 
 @dataclass(frozen=True)
 class Format:
-    """A format of weights that is not loaded.
+    """A format of weights other than safetensors.
 
     Attributes:
         name: with its article.
@@ -45,14 +45,9 @@ class Format:
     magic: bytes | None = None
 
 
+GGUF = Format("a GGUF file", (".gguf",), "give that file itself as the model", b"GGUF")
 FORMATS = (
-    Format(
-        "a GGUF file",
-        (".gguf",),
-        "GGUF is not loaded: convert it with transformers (AutoModelForCausalLM.from_pretrained(FOLDER, "
-        "gguf_file=NAME), then save_pretrained, the tokenizer likewise), and give that folder",
-        b"GGUF",
-    ),
+    GGUF,
     Format(
         "a file of Keras (HDF5)", (".h5", ".hdf5", ".keras"), f"only safetensors are read: {SAVE}", b"\x89HDF"
     ),
@@ -84,10 +79,12 @@ FORMATS = (
 
 
 def why_not_a_checkpoint(path: Path) -> str | None:
-    """What a file or folder is, where it is no folder of a checkpoint but something that is known; else None."""
+    """What a file or folder is, where it is no checkpoint but something that is known; else None."""
     if path.is_dir():
         return None if _has_weights(path) else _of_folder(path)
     form = format_of(path)
+    if form is GGUF:
+        return None
     if form is not None:
         return f"{path} is {form.name}; {form.advice}"
     if path.suffix == ".safetensors":

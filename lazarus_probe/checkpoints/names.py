@@ -1,4 +1,4 @@
-"""From a name to a folder: bundled models, local folders, Hugging Face Hub ids.
+"""From a name to a folder or a GGUF file: bundled models, paths, models in packages, Ollama's, Hugging Face Hub ids.
 
 Importing this module imports neither mlx nor transformers, so that test collection can ask for a model's
 layers.
@@ -12,6 +12,8 @@ from typing import Any
 
 from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.checkpoints.formats import why_not_a_checkpoint
+from lazarus_probe.checkpoints.ollama import ollama_file
+from lazarus_probe.checkpoints.packages import PACKAGES, package_file
 from lazarus_probe.files.paths import check_utf8, real_path, user_path
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.organisms import bundled
@@ -24,10 +26,10 @@ LAYER_KEYS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
 
 
 def num_layers_of(name: str | Path) -> int:
-    """How many layers a model has, from its config.json alone.
+    """How many layers a model has, from its config.json or its GGUF file's header alone.
 
     Raises:
-        LoadError: the name is unknown, or its config.json cannot be read or gives no number of layers.
+        LoadError: the name is unknown, or its configuration cannot be read or gives no number of layers.
 
     Example:
         >>> from lazarus_probe.subject import num_layers_of
@@ -61,7 +63,7 @@ def untrained_name(name: str) -> tuple[str, int] | None:
 
 
 def find(name: str | Path, files: list[str] = HUB_FILES) -> Path:
-    """The folder that a name stands for; from the Hub, only `files` are fetched.
+    """The folder or GGUF file that a name stands for; from the Hub, only `files` are fetched.
 
     Raises:
         LoadError: there is no such model.
@@ -69,6 +71,8 @@ def find(name: str | Path, files: list[str] = HUB_FILES) -> Path:
     text = str(name)
     if text in bundled.names():
         return bundled.path(text)
+    if text in PACKAGES:
+        return package_file(text)
     folder = user_path(text)
     if folder.exists():
         try:
@@ -78,27 +82,35 @@ def find(name: str | Path, files: list[str] = HUB_FILES) -> Path:
         if reason := why_not_a_checkpoint(folder):
             raise LoadError(reason)
         return folder
+    if blob := ollama_file(text):
+        return blob
     if HUB_ID.fullmatch(text) and not text.startswith("."):
         return _from_hub(text, files)
     raise LoadError(_unknown(text))
 
 
-def is_folder(name: str | Path) -> bool:
-    """Whether a name stands for a local folder: no bundled model, and nothing that the Hub has to be asked for."""
-    return str(name) not in bundled.names() and user_path(name).is_dir()
+def is_path(name: str | Path) -> bool:
+    """Whether a name is the path of a local folder or file, and no other name of a model."""
+    return str(name) not in (*bundled.names(), *PACKAGES) and user_path(name).exists()
 
 
 def label_of(name: str | Path) -> str:
-    """What reports call a model: a folder by its last part, so that no report depends on where it lies."""
-    return real_path(name).name if is_folder(name) else str(name)
+    """What reports call a model: a path by its last part, so that no report depends on where it lies."""
+    return real_path(name).name if is_path(name) else str(name)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The config.json of a checkpoint folder.
+    """The configuration of a checkpoint: the config.json of its folder, or what its GGUF file says.
 
     Raises:
-        LoadError: it is missing, is not JSON, or names no model_type.
+        LoadError: it is missing, is not JSON, names no model_type, or the GGUF file is damaged or of an architecture
+            that is not loaded.
     """
+    if folder.is_file():
+        from lazarus_probe.checkpoints.gguf.config import config_of
+        from lazarus_probe.checkpoints.gguf.reader import read_gguf
+
+        return config_of(read_gguf(folder))
     path = folder / "config.json"
     if not path.exists() and not path.is_symlink():
         raise LoadError(f"{folder} is not a checkpoint: config.json is missing")
@@ -126,7 +138,7 @@ def _from_hub(name: str, files: list[str]) -> Path:
 
 def _unknown(text: str) -> str:
     twins = [f"{name}-untrained" for name in bundled.names()]
-    close = nearest(text, [*bundled.names(), *twins])
+    close = nearest(text, [*bundled.names(), *twins, *PACKAGES])
     guess = f"did you mean {close}? " if close else ""
     return f"no model named {text!r}: {guess}{_known()}"
 
@@ -134,7 +146,8 @@ def _unknown(text: str) -> str:
 def _known() -> str:
     names = ", ".join(bundled.names()) or "none"
     return (
-        f"bundled are {names} (each also as NAME-untrained); else give a folder or a Hub id such as org/name"
+        f"bundled are {names} (each also as NAME-untrained); else give {', '.join(PACKAGES)}, a folder, a GGUF "
+        "file, or a Hub id such as org/name"
     )
 
 

@@ -12,10 +12,9 @@ import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Protocol, Union, get_args, get_origin, get_type_hints
 
 from lazarus_probe.checkpoints.errors import LoadError
-from lazarus_probe.files.tensors import TensorEntry
 
 MOST_LAYERS = 2_000  # the deepest model that was published has 1,000
 MOST_EXPERTS = 100_000  # in all layers; the largest mixtures have 25,000
@@ -50,7 +49,19 @@ class WeightTotals:
     stacked: int
 
 
-def totals_of(entries: Iterable[TensorEntry]) -> WeightTotals:
+class Shaped(Protocol):
+    """A tensor of a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the tensor."""
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds."""
+
+
+def totals_of(entries: Iterable[Shaped]) -> WeightTotals:
     """The totals of all tensors of a checkpoint."""
     shapes = [entry.shape for entry in entries if entry.size]
     return WeightTotals(

@@ -23,6 +23,7 @@ COMMANDS = {
         "report",
         "Compare two runs of claims, or show one as a page or in a model card.",
     ),
+    "models": ("models", "List the models on this machine, and fetch those that the index has."),
     "organism": ("organism", "Retrain the bundled models, and score what they know."),
     "anatomy": (
         "anatomy",

@@ -17,7 +17,12 @@ def _bundled(incomplete: str) -> list[str]:
 
 Model = Annotated[
     str,
-    typer.Option("--model", "-m", help="Bundled model name, folder or Hub id.", autocompletion=_bundled),
+    typer.Option(
+        "--model",
+        "-m",
+        help="Bundled model name, smollm2, folder, GGUF file, Ollama name or Hub id.",
+        autocompletion=_bundled,
+    ),
 ]
 Adapter = Annotated[
     Path | None,

@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from lazarus_probe.checkpoints.packages import fetched_when_used
 from lazarus_probe.cli.advice import advised, is_bare
 from lazarus_probe.versions import version_of
 
@@ -32,7 +33,7 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> 
         arguments: its arguments; those of the process by default.
     """
     _print_anything()
-    with _plain_warnings():
+    with _plain_warnings(), fetched_when_used():
         try:
             code = app(args=arguments, prog_name=name, standalone_mode=False)
         except _ClickError as error:

@@ -103,17 +103,20 @@ def _problem_with_adapter(config: pytest.Config) -> str | None:
 
 
 def _problem(name: str) -> str | None:
-    from lazarus_probe.checkpoints.check import check_files
+    from lazarus_probe.checkpoints.check import check_files, check_gguf
     from lazarus_probe.checkpoints.errors import LoadError
-    from lazarus_probe.checkpoints.names import find, is_folder, read_config, untrained_name
+    from lazarus_probe.checkpoints.names import find, is_path, read_config, untrained_name
     from lazarus_probe.organisms import bundled
 
     untrained = untrained_name(name)
     base = untrained[0] if untrained else name
     try:
         folder = find(base, files=["config.json"])
+        if folder.is_file():
+            check_gguf(folder)
+            return None
         read_config(folder)
-        if base in bundled.names() or is_folder(base):
+        if base in bundled.names() or is_path(base):
             check_files(folder)  # from the Hub only config.json is here yet
     except LoadError as error:
         return " ".join(str(error).split())

