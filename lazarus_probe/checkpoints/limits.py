@@ -162,9 +162,7 @@ def bounded_chat(tokenizer: Any) -> None:
             if len(text) > MOST_TEXT:
                 raise LimitError(f"the chat template writes more than {MOST_TEXT:,} characters")
             if HALF.search(text):
-                raise ValueError(
-                    "the chat template writes half a character: a surrogate without the other of its pair"
-                )
+                raise ValueError("the chat template writes a lone surrogate")
         return text
 
     tokenizer.apply_chat_template = apply_chat_template

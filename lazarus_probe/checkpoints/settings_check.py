@@ -157,7 +157,7 @@ def nulls(settings: Mapping[str, Any], args_class: type) -> list[str]:
 
 def _check_size(path: Path, key: str, value: float, weights: WeightTotals) -> None:
     if value < 0:
-        raise LoadError(f"{path}: {key} is {value}; a number below 0 is no size")
+        raise LoadError(f"{path}: {key} is {value}; a size cannot be negative")
     if key in LAYERS:
         most = min(weights.tensors, MOST_LAYERS)
         held = f"the weights have {weights.tensors} tensors, and at most {MOST_LAYERS:,} layers are loaded"

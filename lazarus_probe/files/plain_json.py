@@ -52,7 +52,7 @@ def parse_json(text: str | bytes, once: bool = False) -> Any:
     if _deeper(document, MOST_DEPTH):
         raise ValueError(f"nested deeper than {MOST_DEPTH} levels")
     if _HALF.search(text) and not _is_utf8(document):
-        raise ValueError("half a character, as in \\ud800: a surrogate without the other of its pair")
+        raise ValueError("a lone surrogate, as in \\ud800")
     return document
 
 

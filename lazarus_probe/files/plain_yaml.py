@@ -86,7 +86,7 @@ class _Loader(yaml.SafeLoader):
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         alias = isinstance(event, yaml.AliasEvent)
         if alias and event.anchor in self._open:
-            self._refuse(f"*{event.anchor} stands within what it names", event)
+            self._refuse(f"*{event.anchor} contains itself", event)
         if len(self._open) >= MOST_DEPTH:
             self._refuse(f"nested deeper than {MOST_DEPTH} levels", event)
         self._open.append(None if alias else event.anchor)
@@ -105,9 +105,7 @@ class _Loader(yaml.SafeLoader):
             try:
                 node.value.encode()
             except UnicodeEncodeError:
-                self._refuse(
-                    "half a character, as in \\ud800: a surrogate without the other of its pair", event
-                )
+                self._refuse("a lone surrogate, as in \\ud800", event)
 
     def _check_names(self, node: Any) -> None:
         """Refuse duplicate keys: of two thresholds of a claim the second would silently win."""
@@ -116,7 +114,7 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode) and key.tag != MERGE:
                 name = (key.tag, key.value)
                 if name in lines:
-                    self._refuse(f"{key.value[:40]!r} stands twice, first on line {lines[name]}", key)
+                    self._refuse(f"{key.value[:40]!r} is a duplicate key, first on line {lines[name]}", key)
                 lines[name] = key.start_mark.line + 1
 
     def _refuse(self, problem: str, event: Any) -> None:
@@ -127,8 +125,8 @@ class _Loader(yaml.SafeLoader):
             return super().construct_object(node, deep)
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
             kind = str(node.tag).rpartition(":")[2]
-            value = f"{node.value[:40]!r}" if isinstance(node.value, str) else "what stands there"
-            problem = f"{value} is no {kind}"
+            value = f"{node.value[:40]!r}" if isinstance(node.value, str) else "the value"
+            problem = f"{value} is not a valid {kind}"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
 

@@ -132,7 +132,7 @@ def _check_output(config: SftConfig) -> None:
     if output.exists() and not output.is_dir():
         raise ValueError(f"output {output} is a file; give a folder")
     if config.adapter is not None and real_path(output) == real_path(config.adapter):
-        raise ValueError(f"output {output} is the adapter to go on from; give another folder")
+        raise ValueError(f"output {output} is the adapter to resume from; give another folder")
     if (output / MLX_WEIGHTS).exists() and not has_state(output / STATE):
         raise ValueError(f"{output} holds an adapter already; train into another folder, or remove it")
 
@@ -142,11 +142,11 @@ def _check_adapter(config: SftConfig) -> None:
     if config.adapter is None:
         return
     if not config.use_lora:
-        raise ValueError("adapter is gone on from with LoRA; for use_lora: false give the merged model")
+        raise ValueError("adapter can be resumed with LoRA only; for use_lora: false give the merged model")
     file = config.adapter / MLX_CONFIG
     kind = read_settings(file).get("fine_tune_type", "lora") if file.is_file() else "lora"
     if kind != "lora":
-        raise ValueError(f"{file}: the adapter is of type {kind!r}; only 'lora' can be gone on from")
+        raise ValueError(f"{file}: the adapter is of type {kind!r}; only 'lora' can be resumed")
 
 
 def _examples(config: SftConfig, on_bad: Note) -> tuple[list[Example], list[Example]]:
