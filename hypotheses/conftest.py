@@ -1,4 +1,4 @@
-"""Trainings that several files ask for: each once a run of pytest, by whichever worker comes to it first."""
+"""Training runs shared by several files: each is made once per pytest run, by the first worker that needs it."""
 
 import os
 from dataclasses import replace
@@ -15,7 +15,7 @@ from lazarus_probe.experiments.classifier_emergence.readings import answered
 from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json
 from lazarus_probe.experiments.study_tasks import TASKS
 
-# The other tasks have two classes and not four: half of the items, of the steps, and of the items of a step.
+# The other tasks have two classes instead of four: half the items, half the steps, half the batch size.
 BRIEF = replace(
     SMOKE,
     name="brief",
@@ -24,15 +24,15 @@ BRIEF = replace(
     batch_size=SMOKE.batch_size // 2,
     others=1,
 )
-APART = 1000  # runs between the first of a probe seed and the first of the next
+APART = 1000  # spacing of the first runs of consecutive probe seeds
 
 
 @pytest.fixture(scope="session")
 def trained_runs(tmp_path_factory):
-    """`trained_runs(subject, arm, layer, task, first, count)`: runs of an arm, trained unless they were before.
+    """`trained_runs(subject, arm, layer, task, first, count)`: runs of an arm, trained if not stored already.
 
-    Six seeds are trained side by side. Runs lie in a folder that the workers of a parallel run share. Every other
-    worker begins with the last seeds, so that two which need the same arm train it together.
+    Six seeds are trained side by side. Runs are stored in a folder that the workers of a parallel run share. Every
+    second worker begins with the last seeds, so that two workers that need the same arm split the work.
     """
     folder, worker = tmp_path_factory.getbasetemp(), os.environ.get("PYTEST_XDIST_WORKER", "gw0")
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "trained_runs"
@@ -64,26 +64,26 @@ def trained_runs(tmp_path_factory):
 
 @cache
 def material(task):
-    """What all arms of a task train on and are read on."""
+    """The training and held-out items that all arms of a task share."""
     return Material.of(TASKS[task], SMOKE if task == "arithmetic" else BRIEF)
 
 
 @pytest.fixture(scope="session")
 def once():
-    """`once(what, subject, task, make)`: what is made for a model, which need not be kept for it."""
-    known = {}
+    """`once(name, subject, task, make)`: caches a value per model and task, without keeping the model alive."""
+    cache = {}
 
-    def get(what, subject, task, make):
-        key = (what, subject.fingerprint, task)
-        if key not in known:
-            known[key] = make()
-        return known[key]
+    def get(name, subject, task, make):
+        key = (name, subject.fingerprint, task)
+        if key not in cache:
+            cache[key] = make()
+        return cache[key]
 
     return get
 
 
 def parts(arm, task, run):
-    """What is read beside the lens; of the other tasks the lens is all that is claimed about."""
+    """The parts of a reading besides the lens; for the other tasks all claims are about the lens."""
     if task == "arithmetic":
         return parts_of(arm, run)
     return {"answered"} if arm == "none" else ()
@@ -97,7 +97,7 @@ def first_run(probe_seed):
 
 @pytest.fixture
 def measured(subject, evidence, trained_runs, first_run, once):
-    """What the arms of a claim of `classifier_emergence` come to, on a model that can answer."""
+    """Measures the arms of a claim of `classifier_emergence`, on a model that can answer."""
     claim = evidence.claim
     task = claim.parameters.get("task", "arithmetic")
     shared = material(task)
@@ -119,7 +119,7 @@ def measured(subject, evidence, trained_runs, first_run, once):
 
 
 def require(evidence, make):
-    """State as a precondition that the model has what is trained: class words that are tokens, and projections."""
+    """State as a precondition that the class words are tokens of the model and that it has the trained projections."""
     try:
         make()
     except ValueError as error:

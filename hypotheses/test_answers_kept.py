@@ -1,7 +1,7 @@
 """What the dual reward costs: answers to held-out questions of its task, and to prompts of other tasks.
 
-That nothing is lost is tested against a margin, never read off a large p. That a loss would be found is seen on
-untrained models after the same training.
+That nothing is lost is tested against a margin, never inferred from a large p. Untrained models after the same training
+show that a loss would be detected.
 """
 
 import pytest

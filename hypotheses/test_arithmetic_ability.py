@@ -1,8 +1,8 @@
-"""Does the model answer arithmetic in every form, or only in the forms that one thinks of asking?
+"""Does the model answer arithmetic in every form, or only in the forms that are usually tested?
 
-Everything else that is claimed of arithmetic rests on this. An average over forms hides the one that fails: so each of
-the 108 operations, phrasings and sizes of numbers is measured, and those that fall short more than others. The simplest
-that fails, or the nearest to failing, is measured on numbers that were not searched.
+All other claims about arithmetic depend on this. An average over forms hides the one that fails, so each of the 108
+combinations of operation, phrasing and size is measured, with more questions where accuracy is low. The simplest form
+that fails, or the closest to failing, is then measured on numbers that were not part of the search.
 """
 
 from functools import partial
@@ -22,11 +22,17 @@ def answered(subject, questions):
         [question.text for question in questions],
         [question.fact.answer for question in questions],
     )
-    said = greedy(subject, texts, 6)
-    right = [float(is_answer(text, answer)) for text, answer in zip(said, answers, strict=True)]
+    completions = greedy(subject, texts, 6)
+    right = [float(is_answer(text, answer)) for text, answer in zip(completions, answers, strict=True)]
     families = [question.family for question in questions]
     return Rows(
-        questions, right, families, texts, answers, said, sum(len(subject.encode(text)) for text in texts)
+        questions,
+        right,
+        families,
+        texts,
+        answers,
+        completions,
+        sum(len(subject.encode(text)) for text in texts),
     )
 
 
@@ -34,6 +40,6 @@ def answered(subject, questions):
 def test_every_form(subject, untrained_models, evidence):
     budget = evidence.claim.parameters["budget"]
     measure = partial(answered, subject)
-    found = falsify(evidence.claim, measure, arithmetic_slices(), seed=evidence.seed, budget=budget)
-    untrained = [answered(model.build(), found.rows.items).scores for model in untrained_models]
-    evidence.record(found.measurement("accuracy", untrained=np.array(untrained)))
+    search = falsify(evidence.claim, measure, arithmetic_slices(), seed=evidence.seed, budget=budget)
+    untrained = [answered(model.build(), search.rows.items).scores for model in untrained_models]
+    evidence.record(search.measurement("accuracy", untrained=np.array(untrained)))

@@ -1,7 +1,7 @@
-"""Is what holds for arithmetic special to it? The same study for sentiment, and for code against prose.
+"""Do the results for arithmetic hold for other tasks? The same study for sentiment, and for code versus prose.
 
-Held-out reviews have other adjectives in another wording; held-out lines are other statements and sentences. What tells
-code from prose is there in its tokens, and so a bag of them is among the controls of what is decoded before training.
+Held-out reviews have other adjectives in another phrasing; held-out lines are other statements and sentences. Tokens
+alone separate code from prose, so a bag of tokens is among the controls for decoding before training.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 
 
 def decoded(task, subject, untrained_models, store, evidence):
-    """A probe of the classes of a task at 55% depth, on families that it has not met."""
+    """A probe of the classes of a task at 55% depth, tested on held-out families."""
     items = TASKS[task].items(per_label=100)
     texts = [item.prompt for item in items]
     labels, families = (np.array([getattr(item, name) for item in items]) for name in ("label", "family"))

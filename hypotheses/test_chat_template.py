@@ -1,7 +1,6 @@
-"""The same questions as a user asks them: through the model's own chat template.
+"""The same questions in the model's own chat template, as a user asks them.
 
-The last position is then where the assistant begins to speak, whatever the question; nothing of it is read off the
-token that stands there.
+The last position is then the start of the assistant's turn for every question, so its token carries no information.
 """
 
 from dataclasses import replace
@@ -18,7 +17,7 @@ from lazarus_probe.tasks.arithmetic import OPERATIONS, SYMBOLIC
 
 
 def chatting(subject, evidence):
-    """The claim applies to models that are asked in a chat."""
+    """The claim applies to models with a chat template."""
     has = has_chat_template(subject)
     evidence.require(has, f"its tokenizer has {'a' if has else 'no'} chat template")
 
@@ -26,11 +25,11 @@ def chatting(subject, evidence):
 @pytest.mark.claim("chat-form-readable-early")
 def test_form(subject, untrained_models, activations, evidence, rng):
     chatting(subject, evidence)
-    asked = prompts.questions(rng, evidence.claim.parameters["per_cell"])
+    questions = prompts.questions(rng, evidence.claim.parameters["per_cell"])
     labelled = ProbeDataset(
-        [in_chat(subject, question.text) for question in asked],
-        ["symbols" if question.phrasing in SYMBOLIC else "words" for question in asked],
-        groups=[f"{question.phrasing} {question.fact.operation}" for question in asked],
+        [in_chat(subject, question.text) for question in questions],
+        ["symbols" if question.phrasing in SYMBOLIC else "words" for question in questions],
+        groups=[f"{question.phrasing} {question.fact.operation}" for question in questions],
     )
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
     evidence.record(probe(subject, untrained_models, labelled, site, store=activations, seed=evidence.seed))
@@ -43,13 +42,13 @@ def test_no_class_word(subject, evidence, rng):
     missing = [name for name, tokens in words.items() if not tokens]
     evidence.require(not missing, f"{len(words) - len(missing)} of 4 class words are single tokens")
     declared = evidence.claim.parameters
-    asked = prompts.questions(rng, declared["per_operation"], phrasings=["spaced"])
-    asked = [replace(question, text=in_chat(subject, question.text)) for question in asked]
+    questions = prompts.questions(rng, declared["per_operation"], phrasings=["spaced"])
+    questions = [replace(question, text=in_chat(subject, question.text)) for question in questions]
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     evidence.record(
         vocabulary_alignment(
             subject,
-            asked,
+            questions,
             words,
             layer,
             capitals(subject, chat=True),

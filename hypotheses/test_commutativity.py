@@ -1,9 +1,9 @@
-"""Is an answer the same in both orders of its operands, because the model knows what commutes?
+"""Is an answer the same in both orders of the operands, because the model knows which operations commute?
 
 Published for `*` from the similarity of hidden states, which `-` shows as well; here the answers themselves are
-compared in each of 54 slices, every phrasing and size of both operations, and more of them where they differ. A model
-that takes its operands for a set gives one answer in both orders of anything: so the same swap must change the answers
-of `-` and `/`.
+compared in each of 54 slices (phrasings and sizes of both operations), with more questions where they differ. A model
+that treats its operands as a set would give the same answer in both orders for every operation, so the same swap must
+change the answers of `-` and `/`.
 """
 
 from functools import partial
@@ -21,14 +21,16 @@ COMMUTE = ("add", "multiply")
 
 
 def both_orders(subject, facts, phrasings):
-    """The prompts of each fact as it is and with its operands swapped, and what the model says to both."""
+    """The prompts of each fact in both orders of its operands, and the model's completions of both."""
     texts = [
         Fact(fact.operation, *operands).prompt(phrasing)
         for fact, phrasing in zip(facts, phrasings, strict=True)
         for operands in ((fact.a, fact.b), (fact.b, fact.a))
     ]
-    said = greedy(subject, texts, 6)
-    return list(zip(texts[::2], texts[1::2], strict=True)), list(zip(said[::2], said[1::2], strict=True))
+    completions = greedy(subject, texts, 6)
+    return list(zip(texts[::2], texts[1::2], strict=True)), list(
+        zip(completions[::2], completions[1::2], strict=True)
+    )
 
 
 def differ(first, second):
@@ -38,17 +40,19 @@ def differ(first, second):
 
 
 def changed(subject, questions):
-    """Whether a question that is answered right in one order is answered otherwise in the other."""
-    asked = [question for question in questions if question.fact.a != question.fact.b]
-    texts, said = both_orders(subject, [q.fact for q in asked], [q.phrasing for q in asked])
-    known = [i for i, question in enumerate(asked) if is_answer(said[i][0], question.fact.answer)]
+    """Whether a question answered correctly in one order gets a different answer in the other."""
+    distinct = [question for question in questions if question.fact.a != question.fact.b]
+    texts, completions = both_orders(subject, [q.fact for q in distinct], [q.phrasing for q in distinct])
+    answered = [
+        i for i, question in enumerate(distinct) if is_answer(completions[i][0], question.fact.answer)
+    ]
     return Rows(
-        items=[asked[i] for i in known],
-        scores=[differ(*said[i]) for i in known],
-        clusters=[asked[i].family for i in known],
-        prompts=[" | ".join(texts[i]) for i in known],
-        expected=[f"{asked[i].fact.answer} | {asked[i].fact.answer}" for i in known],
-        said=[" | ".join(said[i]) for i in known],
+        items=[distinct[i] for i in answered],
+        scores=[differ(*completions[i]) for i in answered],
+        clusters=[distinct[i].family for i in answered],
+        prompts=[" | ".join(texts[i]) for i in answered],
+        expected=[f"{distinct[i].fact.answer} | {distinct[i].fact.answer}" for i in answered],
+        said=[" | ".join(completions[i]) for i in answered],
         tokens=sum(len(subject.encode(text)) for pair in texts for text in pair),
     )
 
@@ -57,22 +61,24 @@ def changed_in(operation, subject, questions):
     """The same for an operation that does not commute, on the same numbers: 15-8 for 7+8 and 56/8 for 7*8."""
     parts = [(question.fact.a, question.fact.b) for question in questions]
     facts = [Fact(operation, a + b if operation == "subtract" else a * b, b) for a, b in parts]
-    _, said = both_orders(subject, facts, [question.phrasing for question in questions])
-    return [differ(*pair) for pair in said]
+    _, completions = both_orders(subject, facts, [question.phrasing for question in questions])
+    return [differ(*pair) for pair in completions]
 
 
 @pytest.mark.claim("order-does-not-matter")
 def test_order(subject, evidence, rng):
     declared = evidence.claim.parameters
-    asked = prompts.questions(rng, declared["per_cell"], operations=COMMUTE)
-    said = greedy(subject, [question.text for question in asked], 6)
-    known = np.mean(
-        [is_answer(text, question.fact.answer) for text, question in zip(said, asked, strict=True)]
+    questions = prompts.questions(rng, declared["per_cell"], operations=COMMUTE)
+    completions = greedy(subject, [question.text for question in questions], 6)
+    accuracy = np.mean(
+        [is_answer(text, question.fact.answer) for text, question in zip(completions, questions, strict=True)]
     )
     needed = declared["answered"]
-    evidence.require(known >= needed, f"answers {known:.2f} of the sums and products; {needed:.2f} needed")
+    evidence.require(
+        accuracy >= needed, f"answers {accuracy:.2f} of the sums and products; {needed:.2f} needed"
+    )
     slices = arithmetic_slices(operations=COMMUTE)
     measure, budget = partial(changed, subject), declared["budget"]
-    found = falsify(evidence.claim, measure, slices, seed=evidence.seed, budget=budget, passes=2)
-    others = {name: changed_in(name, subject, found.rows.items) for name in ("subtract", "divide")}
-    evidence.record(found.measurement("rate of changed answers", **others))
+    search = falsify(evidence.claim, measure, slices, seed=evidence.seed, budget=budget, passes=2)
+    others = {name: changed_in(name, subject, search.rows.items) for name in ("subtract", "divide")}
+    evidence.record(search.measurement("rate of changed answers", **others))

@@ -1,7 +1,7 @@
 """Which answers need one component, and does anything need it more than other components?
 
 Published results set weights to zero on one prompt at a time. Here outputs are replaced by their mean, on questions
-that the unablated model answers, and compared with the same ablation elsewhere.
+that the unablated model answers, and compared with the same ablation of other components.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ CALL = "<function_call>"
 
 
 def arithmetic(facts, phrasing="compact"):
-    """Questions about facts, right where the number is."""
+    """Questions about facts, scored by the number in the answer."""
     return Task(
         [fact.prompt(phrasing) for fact in facts],
         [fact.answer for fact in facts],
@@ -38,29 +38,31 @@ def language_task(examples, rng, count, right):
     )
 
 
-def answered(subject, evidence, task, what):
-    """The prompts that the unablated model answers; the claim is about those."""
+def require_answers(subject, evidence, task, description):
+    """Restrict the task to prompts that the unablated model answers; the claim is about those."""
     right, needed = task.answered(subject), evidence.claim.parameters["answered"]
-    evidence.require(right.mean() >= needed, f"answers {right.mean():.2f} of {what}; {needed:.2f} needed")
+    evidence.require(
+        right.mean() >= needed, f"answers {right.mean():.2f} of {description}; {needed:.2f} needed"
+    )
     return task.take(np.flatnonzero(right))
 
 
 @pytest.mark.claim("no-single-layer-holds-digit-products")
 def test_digit_products(subject, evidence):
     task = arithmetic([Fact("multiply", a, b) for a in range(2, 10) for b in range(2, 10)])
-    task = answered(subject, evidence, task, "the products of two digits")
+    task = require_answers(subject, evidence, task, "the products of two digits")
     layers = range(subject.num_layers)
     first = evidence.claim.layer_for(subject.name, subject.num_layers)
     single = [(Site(kind, layer),) for layer in layers[first:] for kind in ("attn_out", "mlp_out")]
-    whole = tuple(Site("mlp_out", layer) for layer in layers)
-    evidence.record(max_ablation_effect(subject, task, single, whole, seed=evidence.seed))
+    all_mlps = tuple(Site("mlp_out", layer) for layer in layers)
+    evidence.record(max_ablation_effect(subject, task, single, all_mlps, seed=evidence.seed))
 
 
 @pytest.mark.claim("late-attention-binds-operands")
 def test_binding(subject, evidence, rng):
     declared, count = evidence.claim.parameters, subject.num_layers
     facts = prompts.sample_facts("multiply", declared["questions"], rng, lambda f: f.a > 10 and f.b > 10)
-    task = answered(subject, evidence, arithmetic(facts), "the products")
+    task = require_answers(subject, evidence, arithmetic(facts), "the products")
     first = evidence.claim.layer_for(subject.name, count)
     wide = min(max(1, round(declared["share"] * count)), count - first)
     windows = [range(start, start + wide) for start in range(count - wide + 1)]
@@ -77,11 +79,11 @@ def test_tool_calls(subject, evidence, rng):
     calls = language_task(
         language.tool_calls(), rng, declared["calls"], lambda _, text: text.lstrip().startswith(CALL)
     )
-    other = language_task(
+    capitals = language_task(
         language.capitals(), rng, declared["calls"], lambda example, text: text.startswith(example.response)
     )
-    calls = answered(subject, evidence, calls, "the requests by a tool call")
-    other = answered(subject, evidence, other, "the questions about capitals")
+    calls = require_answers(subject, evidence, calls, "the requests by a tool call")
+    capitals = require_answers(subject, evidence, capitals, "the questions about capitals")
     layer = evidence.claim.layer_for(subject.name, count)
     low, high = (int(share * count) for share in declared["follow"])
     follow = [[other_layer] for other_layer in range(low, high) if other_layer != layer]
@@ -96,7 +98,7 @@ def test_tool_calls(subject, evidence, rng):
             "mlp_out",
             [layer],
             follow,
-            unaffected=other,
+            unaffected=capitals,
             seed=evidence.seed,
             unrelated=unrelated,
         )

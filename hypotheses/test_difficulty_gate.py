@@ -1,8 +1,8 @@
-"""Is there one layer that hard products need and easy ones do not?
+"""Is there a layer that hard products need and easy ones do not?
 
-The published answer came from one prompt of each kind; the output that counted as broken, `2,209`, is 47*47 with a
-thousands separator. Here answers are parsed, there are 60 products of each kind, and the layer is chosen on one half of
-them and tested on the other.
+The published result came from one prompt of each kind; the output that counted as broken, `2,209`, is 47*47 with a
+thousands separator. Here answers are parsed, there are 60 products of each kind, and the layer is selected on one half
+of them and tested on the other.
 """
 
 import pytest

@@ -1,10 +1,10 @@
-"""Which projections have to be trained for a middle layer's logit lens to name the class of a prompt?
+"""Which projections must be trained for a middle layer's logit lens to name the class of a prompt?
 
-All arms train the same number of parameters on the same items under the same seeds. The class word is trained and read
-at the last token of the prompt; the questions it is read on have operands held out of the training. In the null arm the
-class words are permuted over the items.
+All arms train the same number of parameters on the same items with the same seeds. The class word is trained and read
+at the last token of the prompt; it is evaluated on questions with held-out operands. In the null arm the class words
+are permuted over the items.
 
-Whether the training reads out what is there or builds it anew is a claim of its own, held against the same training of
+Whether training reveals existing information or creates it is a separate claim, tested against the same training of
 untrained models.
 """
 

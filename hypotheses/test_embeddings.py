@@ -1,8 +1,8 @@
-"""What is readable from the embeddings, and what only after layers.
+"""What is decodable from the embeddings, and what only from later layers?
 
 The published test read the last token, which is `=` in every arithmetic prompt and never in a language prompt. Here
-whole prompts are read (the mean over positions), or the token that is asked about, and a probe is tested on
-templates, phrasings or numbers that it has not met.
+the mean over all positions is read, or the token in question, and probes are tested on held-out templates, phrasings or
+numbers.
 """
 
 from dataclasses import replace
@@ -31,13 +31,13 @@ def residual(where, subject):
 
 
 def task_types(rng):
-    """Arithmetic or language; a split keeps each template together."""
+    """Arithmetic or language; a template is never split between train and test."""
     texts, labels, templates = prompts.task_type(rng, per_template=4)
     return ProbeDataset(texts, np.array(labels), np.array(templates), at="mean")
 
 
 def operations(rng):
-    """Which operation; the probe is tested on a phrasing it has not met."""
+    """The operation; the probe is tested on a held-out phrasing."""
     return by_phrasing(prompts.questions(rng, per_cell=2, phrasings=tuple(ALL_PHRASINGS)), at="mean")
 
 
@@ -89,39 +89,45 @@ def test_operation_after(subject, untrained_models, activations, evidence, famil
 
 @pytest.mark.claim("operand-in-embeddings")
 def test_operand(subject, untrained_models, activations, evidence, rng):
-    asked = first_operands(subject, rng)
-    found = probe(
+    operands = first_operands(subject, rng)
+    measurement = probe(
         subject,
         untrained_models,
-        asked,
+        operands,
         Site("embed"),
         kind="regression",
         store=activations,
         seed=evidence.seed,
     )
-    evidence.record(found)
+    evidence.record(measurement)
 
 
 @pytest.mark.claim("operand-after-layers")
 @pytest.mark.parametrize("where", EARLY)
 def test_operand_after(subject, untrained_models, activations, evidence, rng, where):
-    asked, site = first_operands(subject, rng), residual(where, subject)
+    operands, site = first_operands(subject, rng), residual(where, subject)
     evidence.record(
         probe(
-            subject, untrained_models, asked, site, kind="regression", store=activations, seed=evidence.seed
+            subject,
+            untrained_models,
+            operands,
+            site,
+            kind="regression",
+            store=activations,
+            seed=evidence.seed,
         )
     )
 
 
 @pytest.mark.claim("answer-not-in-embeddings")
 def test_answer_absent(subject, untrained_models, activations, evidence, family_rng):
-    asked, families = answer_questions(family_rng, QUESTIONS)
-    texts = [question.text for question in asked]
+    questions, families = answer_questions(family_rng, QUESTIONS)
+    texts = [question.text for question in questions]
     read = {}
     for name, number in (("product", lambda fact: fact.answer), ("sum", lambda fact: fact.a + fact.b)):
-        labels = np.array([float(number(question.fact)) for question in asked])
+        labels = np.array([float(number(question.fact)) for question in questions])
         labelled = ProbeDataset(texts, labels, families, at="mean")
-        found = probe(
+        measurement = probe(
             subject,
             untrained_models,
             labelled,
@@ -130,20 +136,24 @@ def test_answer_absent(subject, untrained_models, activations, evidence, family_
             store=activations,
             seed=evidence.seed,
         )
-        read[name] = found
-    score, known = read["product"], read["sum"]
+        read[name] = measurement
+    product, operand_sum = read["product"], read["sum"]
     gain = Control(
-        "operand_sum", known.score, known.score - score.score, known.low - score.high, known.high - score.low
+        "operand_sum",
+        operand_sum.score,
+        operand_sum.score - product.score,
+        operand_sum.low - product.high,
+        operand_sum.high - product.low,
     )
-    evidence.record(replace(score, controls=(gain,), p=None))
+    evidence.record(replace(product, controls=(gain,), p=None))
 
 
 @pytest.mark.claim("answer-after-layers")
 @pytest.mark.parametrize("where", LATER)
 def test_answer(subject, untrained_models, activations, evidence, family_rng, where):
-    asked, families = answer_questions(family_rng, QUESTIONS)
-    answers = np.array([float(question.fact.answer) for question in asked])
-    labelled = ProbeDataset([question.text for question in asked], answers, families)
+    questions, families = answer_questions(family_rng, QUESTIONS)
+    answers = np.array([float(question.fact.answer) for question in questions])
+    labelled = ProbeDataset([question.text for question in questions], answers, families)
     site = residual(where, subject)
     evidence.record(
         probe(

@@ -1,7 +1,7 @@
-"""How do prompts, operations and numbers lie to each other, beyond what any network and any words give?
+"""What is the geometry of prompts, operations and numbers, beyond what any network and any words give?
 
-Published cosines had no untrained models beside them, and the readout that failed beyond its range was taught by six to
-nine prompts. Here directions are taken on disjoint samples, and readouts on facts by the hundred.
+Published cosines were not compared with untrained models, and the readout that failed outside its range was fitted on
+six to nine prompts. Here directions are estimated on disjoint samples, and readouts on hundreds of facts.
 """
 
 import numpy as np
@@ -17,29 +17,31 @@ from lazarus_probe.tasks.arithmetic import OPERATIONS
 
 @pytest.mark.claim("arithmetic-apart-in-embeddings")
 def test_apart(subject, untrained_models, activations, evidence, rng):
-    asked = prompts.task_type(rng, evidence.claim.parameters["per_template"])
+    dataset = prompts.task_type(rng, evidence.claim.parameters["per_template"])
     evidence.record(
-        similarity(subject, untrained_models, *asked, Site("embed"), store=activations, seed=evidence.seed)
+        similarity(subject, untrained_models, *dataset, Site("embed"), store=activations, seed=evidence.seed)
     )
 
 
 @pytest.mark.claim("operation-directions-apart")
 def test_directions(subject, untrained_models, activations, evidence, rng):
     declared = evidence.claim.parameters
-    samples, each = 2 * declared["rounds"], declared["facts"]
-    asked = {}
+    samples, per_sample = 2 * declared["rounds"], declared["facts"]
+    samples_of = {}
     for operation in OPERATIONS:
-        facts = prompts.sample_facts(operation, samples * each, rng)
+        facts = prompts.sample_facts(operation, samples * per_sample, rng)
         numbers = [float(fact.answer) for fact in facts]
-        asked[operation] = Samples(
-            [fact.prompt() for fact in facts], numbers, np.repeat(np.arange(samples), each).tolist()
+        samples_of[operation] = Samples(
+            [fact.prompt() for fact in facts], numbers, np.repeat(np.arange(samples), per_sample).tolist()
         )
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    evidence.record(directions(subject, untrained_models, asked, site, store=activations, seed=evidence.seed))
+    evidence.record(
+        directions(subject, untrained_models, samples_of, site, store=activations, seed=evidence.seed)
+    )
 
 
 def numbers_beyond(operation, largest, count, rng):
-    """Facts with operands up to 50, those with one above `largest` being beyond the range that is taught."""
+    """Facts with operands up to 50; those with one above `largest` are outside the fitted range."""
     facts = prompts.sample_facts(operation, count, rng)
     return Numbers(
         [fact.prompt() for fact in facts],

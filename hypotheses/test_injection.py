@@ -1,7 +1,7 @@
-"""Does a state carry an answer into whatever question it is put in?
+"""Does a state carry its answer into any question that it is injected into?
 
-The published memory looked states up by the question; that any stored answer comes out was shown on four questions.
-Here each question gets the state of another product; random states, places and other products stand beside.
+The published memory looked up states by the question; that any stored answer is produced was shown on four questions.
+Here each question gets the state of another product; controls are random states, other positions and other products.
 """
 
 import numpy as np
@@ -22,19 +22,21 @@ def test_injected(subject, evidence, rng, phrasing):
     pairs = [
         pair for pair in zip(facts[:count], facts[count:], strict=True) if pair[0].answer != pair[1].answer
     ]
-    said = greedy(subject, [source.prompt("compact") for source, _ in pairs], 4)
-    known = np.array([is_answer(text, pair[0].answer) for text, pair in zip(said, pairs, strict=True)])
-    evidence.require(
-        known.mean() >= needed, f"answers {known.mean():.2f} of the sources; {needed:.2f} needed"
+    completions = greedy(subject, [source.prompt("compact") for source, _ in pairs], 4)
+    answered = np.array(
+        [is_answer(text, pair[0].answer) for text, pair in zip(completions, pairs, strict=True)]
     )
-    kept = [pairs[i] for i in np.flatnonzero(known)]
+    evidence.require(
+        answered.mean() >= needed, f"answers {answered.mean():.2f} of the sources; {needed:.2f} needed"
+    )
+    answered_pairs = [pairs[i] for i in np.flatnonzero(answered)]
     evidence.record(
         injection(
             subject,
-            [source.prompt("compact") for source, _ in kept],
-            [target.prompt(phrasing) for _, target in kept],
-            [source.answer for source, _ in kept],
-            [str(source.family) for source, _ in kept],
+            [source.prompt("compact") for source, _ in answered_pairs],
+            [target.prompt(phrasing) for _, target in answered_pairs],
+            [source.answer for source, _ in answered_pairs],
+            [str(source.family) for source, _ in answered_pairs],
             evidence.claim.layer_for(subject.name, subject.num_layers),
             evidence.seed,
         )

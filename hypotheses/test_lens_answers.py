@@ -1,7 +1,7 @@
-"""At which layer does the logit lens say the answer, and does it say what is asked?
+"""At which layer does the logit lens show the answer, and is it the answer to this question?
 
-The published tables read single prompts. Here they are all the products of two digits, or a sample of larger ones,
-beside another prompt's answer, and untrained and lesioned models under the same lens.
+The published tables read single prompts. Here the lens reads all products of two digits, or a sample of larger ones,
+and is compared with another prompt's answer, and with untrained and lesioned models.
 """
 
 import numpy as np
@@ -24,31 +24,31 @@ def digits(*operations):
     return [prompts.Question(fact.prompt("compact"), fact, "compact") for fact in facts]
 
 
-def targets(subject, asked):
+def targets(subject, questions):
     """The tokens before each answer, and the first token of the answer."""
-    contexts, firsts = before_answers(subject, *prompts.texts_and_answers(asked))
+    contexts, firsts = before_answers(subject, *prompts.texts_and_answers(questions))
     return contexts, [[token] for token in firsts]
 
 
-def require_answers(subject, evidence, asked):
-    """The claim is about answers that the model gives."""
-    said = greedy(subject, [q.text for q in asked], 4)
-    share = np.mean([is_answer(text, q.fact.answer) for text, q in zip(said, asked, strict=True)])
+def require_answers(subject, evidence, questions):
+    """The claim applies if the model answers."""
+    completions = greedy(subject, [q.text for q in questions], 4)
+    share = np.mean([is_answer(text, q.fact.answer) for text, q in zip(completions, questions, strict=True)])
     needed = evidence.claim.parameters["answered"]
     evidence.require(
-        share >= needed, f"answers {share:.2f} of the {len(asked)} questions; {needed:.2f} needed"
+        share >= needed, f"answers {share:.2f} of the {len(questions)} questions; {needed:.2f} needed"
     )
 
 
-def read(subject, models, store, evidence, asked, **options):
-    """The lens on the questions' answers, where the claim says."""
-    require_answers(subject, evidence, asked)
+def read(subject, models, store, evidence, questions, **options):
+    """The lens on the questions' answers, at the layer of the claim."""
+    require_answers(subject, evidence, questions)
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
-    families = [q.family for q in asked]
+    families = [q.family for q in questions]
     return crystallisation(
         subject,
         models,
-        *targets(subject, asked),
+        *targets(subject, questions),
         families,
         layer,
         store=store,
@@ -64,8 +64,8 @@ def test_crystallises(subject, untrained_models, activations, evidence):
     evidence.require(
         earlier >= 0, f"L{layer} of {subject.num_layers} is where it is read; one before is needed"
     )
-    asked = digits("multiply", "add")
-    evidence.record(read(subject, untrained_models, activations, evidence, asked, before=earlier))
+    questions = digits("multiply", "add")
+    evidence.record(read(subject, untrained_models, activations, evidence, questions, before=earlier))
 
 
 @pytest.mark.claim("facts-in-the-lens")
@@ -75,18 +75,18 @@ def test_among_five(subject, untrained_models, activations, evidence):
 
 @pytest.mark.claim("facts-not-yet-on-top")
 def test_not_yet(subject, evidence):
-    asked = digits("multiply")
-    require_answers(subject, evidence, asked)
+    questions = digits("multiply")
+    require_answers(subject, evidence, questions)
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
-    families = [q.family for q in asked]
-    evidence.record(not_yet(subject, *targets(subject, asked), families, layer, seed=evidence.seed))
+    families = [q.family for q in questions]
+    evidence.record(not_yet(subject, *targets(subject, questions), families, layer, seed=evidence.seed))
 
 
 @pytest.mark.claim("answer-probable-before-the-end")
 def test_probable(subject, untrained_models, activations, evidence, rng):
     facts = prompts.sample_facts("multiply", evidence.claim.parameters["questions"], rng)
-    asked = [prompts.Question(fact.prompt(), fact, "spaced") for fact in facts]
-    evidence.record(read(subject, untrained_models, activations, evidence, asked, score="probability"))
+    questions = [prompts.Question(fact.prompt(), fact, "spaced") for fact in facts]
+    evidence.record(read(subject, untrained_models, activations, evidence, questions, score="probability"))
 
 
 @pytest.mark.claim("lens-announces-operation")
@@ -95,10 +95,10 @@ def test_announces(subject, untrained_models, activations, evidence, rng, phrasi
     words = {name: spellings(subject, name) for name in OPERATIONS}
     missing = [name for name, tokens in words.items() if not tokens]
     evidence.require(not missing, f"{4 - len(missing)} of 4 class words are single tokens; missing {missing}")
-    asked = prompts.questions(rng, evidence.claim.parameters["per_operation"], [phrasing])
+    questions = prompts.questions(rng, evidence.claim.parameters["per_operation"], [phrasing])
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
-    wanted = [words[q.fact.operation] for q in asked]
-    texts, families = [q.text for q in asked], [q.family for q in asked]
+    wanted = [words[q.fact.operation] for q in questions]
+    texts, families = [q.text for q in questions], [q.family for q in questions]
     evidence.record(
         crystallisation(
             subject,

@@ -1,7 +1,7 @@
-"""What a mixture of experts does with its experts: who is chosen, by what, and what that shows.
+"""How a mixture of experts uses its experts: which are chosen, what predicts that, and what it shows.
 
-The published numbers stood without a baseline: how often the commonest expert is right, what the token or the position
-alone tells, how an untrained router or a random matrix of equal shape behaves. Here each stands beside its number.
+The published numbers had no baselines: the most frequent expert, prediction from the token or the position alone, an
+untrained router, a random matrix of equal shape. Here each number is compared with its baseline.
 """
 
 from itertools import chain
@@ -22,7 +22,7 @@ from lazarus_probe.tasks.arithmetic import OPERATIONS
 
 
 def mixture(subject, evidence):
-    """The layers with experts; without any the claim does not apply."""
+    """The layers with experts; the claim does not apply to a model without any."""
     layers = routed_layers(subject)
     evidence.require(
         len(layers) > 1, f"{len(layers)} layers with experts; the claim is about mixtures of experts"
@@ -31,7 +31,7 @@ def mixture(subject, evidence):
 
 
 def nearest(layers, wanted):
-    """The layer with experts that is closest to the one looked for."""
+    """The layer with experts that is closest to `wanted`."""
     return min(layers, key=lambda layer: abs(layer - wanted))
 
 
@@ -48,11 +48,11 @@ def test_no_class_word(subject, evidence, rng):
     missing = [name for name, tokens in words.items() if not tokens]
     evidence.require(not missing, f"{len(words) - len(missing)} of 4 class words are single tokens")
     declared = evidence.claim.parameters
-    asked = prompts.questions(rng, declared["per_operation"], phrasings=["spaced"])
+    questions = prompts.questions(rng, declared["per_operation"], phrasings=["spaced"])
     evidence.record(
         vocabulary_scan(
             subject,
-            asked,
+            questions,
             words,
             capitals(subject),
             strength=declared["word_strength"],
@@ -82,8 +82,8 @@ def test_cold_experts(subject, evidence, rng):
     mixture(subject, evidence)
     declared = evidence.claim.parameters
     texts, _ = mixed(rng, declared["per_template"])
-    found, *untrained = (routes(model, texts) for model in chain([subject], untrained_models(subject)))
-    evidence.record(cold_experts(subject, found, untrained, declared["least"], evidence.seed))
+    trained, *untrained = (routes(model, texts) for model in chain([subject], untrained_models(subject)))
+    evidence.record(cold_experts(subject, trained, untrained, declared["least"], evidence.seed))
 
 
 @pytest.mark.claim("early-experts-predict-later")
@@ -94,14 +94,14 @@ def test_later_experts(subject, evidence, rng):
     late = nearest(layers, max(layer_at(declared["late"], subject.num_layers), early + 1))
     evidence.require(early < late, f"experts at layer {early} to predict those at layer {late} from")
     models = chain([subject], untrained_models(subject))
-    found, *untrained = (routes(model, texts, [early, late]) for model in models)
-    evidence.record(predicted_experts(subject, found, untrained, templates, early, late, evidence.seed))
+    trained, *untrained = (routes(model, texts, [early, late]) for model in models)
+    evidence.record(predicted_experts(subject, trained, untrained, templates, early, late, evidence.seed))
 
 
 def turned(ids, begin, rng):
-    """The tokens in random order, after the one that begins a sequence if there is one."""
-    kept = int(ids[0] == begin)
-    return [*ids[:kept], *rng.permutation(ids[kept:]).tolist()]
+    """The tokens in random order, with a leading begin token kept in place."""
+    prefix = int(ids[0] == begin)
+    return [*ids[:prefix], *rng.permutation(ids[prefix:]).tolist()]
 
 
 @pytest.mark.claim("start-trigram-expert")
@@ -113,9 +113,9 @@ def test_start_expert(subject, evidence, rng):
     shuffled = [turned(ids, subject.tokenizer.bos_token_id, rng) for ids in encoded]
     layer = nearest(layers, evidence.claim.layer_for(subject.name, subject.num_layers))
     models = chain([subject], untrained_models(subject))
-    found, *untrained = (routes(model, encoded, [layer]) for model in models)
-    other = routes(subject, shuffled, [layer])
-    evidence.record(specialised_expert(subject, found, other, untrained, layer, seed=evidence.seed))
+    trained, *untrained = (routes(model, encoded, [layer]) for model in models)
+    on_shuffled = routes(subject, shuffled, [layer])
+    evidence.record(specialised_expert(subject, trained, on_shuffled, untrained, layer, seed=evidence.seed))
 
 
 def geometry(subject, evidence, trait):

@@ -1,7 +1,7 @@
 """Does the model hold a classifier of the operation in its hidden space, layer by layer?
 
-The published probe met 16 prompts in one format, where the operator is a token of the prompt: a bag of tokens and an
-untrained model read it too. So it is asked twice: as published, and in phrasings the probe has not met.
+The published probe used 16 prompts in one format, where the operator is a token of the prompt: a bag of tokens and an
+untrained model decode it too. So it is tested twice: as published, and on held-out phrasings.
 """
 
 import numpy as np
@@ -16,20 +16,20 @@ from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS
 
 @pytest.mark.claim("operation-in-hidden-space")
 def test_same_phrasing(subject, untrained_models, activations, evidence, rng, layer):
-    asked = prompts.matched_questions(rng, families=40)
-    labels = np.array([question.fact.operation for question in asked])
-    families = np.array([question.family for question in asked])
-    labelled = ProbeDataset([question.text for question in asked], labels, families)
-    found = probe(
+    questions = prompts.matched_questions(rng, families=40)
+    labels = np.array([question.fact.operation for question in questions])
+    families = np.array([question.family for question in questions])
+    labelled = ProbeDataset([question.text for question in questions], labels, families)
+    measurement = probe(
         subject, untrained_models, labelled, resid_post(layer), store=activations, seed=evidence.seed
     )
-    evidence.record(found)
+    evidence.record(measurement)
 
 
 @pytest.mark.claim("operation-across-phrasings")
 def test_unmet_phrasing(subject, untrained_models, activations, evidence, rng, layer):
     labelled = by_phrasing(prompts.questions(rng, per_cell=2, phrasings=tuple(ALL_PHRASINGS)))
-    found = probe(
+    measurement = probe(
         subject, untrained_models, labelled, resid_post(layer), store=activations, seed=evidence.seed
     )
-    evidence.record(found)
+    evidence.record(measurement)

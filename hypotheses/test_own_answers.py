@@ -1,7 +1,7 @@
-"""Does the model give the answer, when does it hold it, and does it know when it is wrong?
+"""Does the model give the answer, when does the answer emerge, and does the model know when it is wrong?
 
-Right and wrong answers are equally many in what the probe is given, and a bag of tokens tells which questions are hard
-without any model; published centroids were tried on the prompts they came from.
+The probe's data has equally many right and wrong answers, and a bag of tokens is the control for the difficulty of the
+questions; published centroids were tested on the prompts that they were computed from.
 """
 
 import numpy as np
@@ -23,21 +23,21 @@ def products(evidence, rng):
     return [fact.prompt() for fact in facts], [fact.answer for fact in facts], [str(f.family) for f in facts]
 
 
-def right(said, answers):
+def right(completions, answers):
     """Whether each completion gives its answer."""
-    return np.array([is_answer(text, answer) for text, answer in zip(said, answers, strict=True)])
+    return np.array([is_answer(text, answer) for text, answer in zip(completions, answers, strict=True)])
 
 
 @pytest.mark.claim("products-answered")
 def test_answered(subject, untrained_models, evidence, rng):
     texts, answers, families = products(evidence, rng)
-    said = greedy(subject, texts, 4)
-    score = right(said, answers)
+    completions = greedy(subject, texts, 4)
+    score = right(completions, answers)
     controls = {
         "untrained": [right(greedy(model.build(), texts, 4), answers) for model in untrained_models],
-        "other_answer": right(said, np.roll(answers, 1).tolist()),
+        "other_answer": right(completions, np.roll(answers, 1).tolist()),
     }
-    shown = some_examples(texts, answers, said, score)
+    shown = some_examples(texts, answers, completions, score)
     tokens = sum(len(subject.encode(text)) for text in texts)
     evidence.record(
         rate("accuracy", score, families, controls, seed=evidence.seed, tokens=tokens, examples=shown)
@@ -48,7 +48,7 @@ def test_answered(subject, untrained_models, evidence, rng):
 def test_emerges(subject, untrained_models, activations, evidence, rng):
     texts, answers, families = products(evidence, rng)
     claim = evidence.claim
-    found = emergence(
+    measurement = emergence(
         subject,
         untrained_models,
         ProbeDataset(texts, np.array(answers, float), np.array(families)),
@@ -59,26 +59,26 @@ def test_emerges(subject, untrained_models, activations, evidence, rng):
         store=activations,
         seed=evidence.seed,
     )
-    evidence.record(found)
+    evidence.record(measurement)
 
 
 @pytest.mark.claim("error-readable-before-answer")
 def test_error(subject, untrained_models, activations, evidence, rng):
     declared = evidence.claim.parameters
-    asked = prompts.questions(rng, declared["per_cell"], VERBAL)
-    hits = right(greedy(subject, [q.text for q in asked], 4), [q.fact.answer for q in asked])
+    questions = prompts.questions(rng, declared["per_cell"], VERBAL)
+    hits = right(greedy(subject, [q.text for q in questions], 4), [q.fact.answer for q in questions])
     sides = [np.flatnonzero(hits), np.flatnonzero(~hits)]
     needed = declared["kept"]
     evidence.require(
         min(map(len, sides)) >= needed,
-        f"answers {len(sides[0])} of {len(asked)} questions; {needed} right and {needed} wrong needed",
+        f"answers {len(sides[0])} of {len(questions)} questions; {needed} right and {needed} wrong needed",
     )
     rows = np.concatenate([rng.choice(side, size=needed, replace=False) for side in sides])
-    kept = [asked[row] for row in rows]
+    balanced = [questions[row] for row in rows]
     labelled = ProbeDataset(
-        [question.text for question in kept],
+        [question.text for question in balanced],
         np.where(hits[rows], "right", "wrong"),
-        groups=np.array([question.family for question in kept]),
+        groups=np.array([question.family for question in balanced]),
     )
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
     evidence.record(probe(subject, untrained_models, labelled, site, store=activations, seed=evidence.seed))

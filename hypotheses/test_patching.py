@@ -1,10 +1,10 @@
-"""Does the state at one place of `7*8=` carry its answer, or its operation, into `7+8=`?
+"""Does the state at one position of `7*8=` carry its answer, or its operation, into `7+8=`?
 
 Patching the last position after the last layer replaces the output itself and always transfers; so the layer is fixed
-beforehand at the published relative depth. The report keeps the whole table of layers and positions.
+in advance at the published relative depth. The report contains the full table of layers and positions.
 
-Whether it holds beyond products of digits put into sums is measured in every slice: each pair of operations, in both
-formats and in all sizes of numbers, 72 in all.
+Whether this generalises beyond patching products of digits into sums is measured in every slice: each pair of
+operations, in both formats and all sizes of numbers, 72 in total.
 """
 
 from functools import partial
@@ -28,9 +28,9 @@ BEFORE_LAST = (-2, -3, -4)  # the operands and the operator, in every format
 
 
 def answered_pairs(subject, evidence, rng):
-    """`a*b=` into `a+b=` where the model answers both, and their operand families.
+    """Pairs of `a*b=` and `a+b=` that the model answers both, and their operand families.
 
-    A tokenizer may join characters differently in the two; pairs are kept if all their prompts have one length.
+    A tokenizer may merge characters differently in the two, so only pairs whose prompts have the usual length are kept.
     """
     declared = evidence.claim.parameters
     digits = prompts.digit_pairs(rng, declared["pairs"])
@@ -39,20 +39,20 @@ def answered_pairs(subject, evidence, rng):
     products, sums = (
         greedy(subject, [getattr(pair, side) for pair in pairs], 4) for side in ("source", "target")
     )
-    known = (lengths == np.median(lengths)).all(axis=1) & [
+    answered = (lengths == np.median(lengths)).all(axis=1) & [
         is_answer(product, pair.source_answer) and is_answer(total, pair.target_answer)
         for product, total, pair in zip(products, sums, pairs, strict=True)
     ]
     evidence.require(
-        known.mean() >= declared["answered"],
-        f"answers both sides of {known.mean():.2f} of the pairs; {declared['answered']:.2f} needed",
+        answered.mean() >= declared["answered"],
+        f"answers both sides of {answered.mean():.2f} of the pairs; {declared['answered']:.2f} needed",
     )
-    kept = np.flatnonzero(known)
-    return [pairs[i] for i in kept], [str(sorted(digits[i])) for i in kept]
+    chosen = np.flatnonzero(answered)
+    return [pairs[i] for i in chosen], [str(sorted(digits[i])) for i in chosen]
 
 
-def places(subject, evidence, pair):
-    """The positions of the operands, the operator and the `=` of a pair, each a token of its own, in either prompt."""
+def operand_positions(subject, evidence, pair):
+    """The positions of operands, operator and `=` of a pair, which must be separate tokens in both prompts."""
     ends = [
         [len(subject.encode(text[:count])) - 1 for count in range(1, len(text) + 1)]
         for text in (pair.source, pair.target)
@@ -67,7 +67,7 @@ def places(subject, evidence, pair):
 def test_answer_at_last_position(subject, evidence, rng):
     pairs, families = answered_pairs(subject, evidence, rng)
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
-    operands, operator, last = places(subject, evidence, pairs[0])
+    operands, operator, last = operand_positions(subject, evidence, pairs[0])
     parts = {"operands": operands, "operator": [operator]}
     evidence.record(transfer(subject, pairs, layer, last, families, parts=parts, seed=evidence.seed))
 
@@ -76,65 +76,69 @@ def test_answer_at_last_position(subject, evidence, rng):
 def test_operation_at_its_token(subject, evidence, rng):
     pairs, families = answered_pairs(subject, evidence, rng)
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
-    operands, operator, _ = places(subject, evidence, pairs[0])
+    operands, operator, _ = operand_positions(subject, evidence, pairs[0])
     parts = {"operands": operands}
     evidence.record(transfer(subject, pairs, layer, operator, families, parts=parts, seed=evidence.seed))
 
 
 def prompt_pair(questions):
-    """A source and a target question as a pair to patch between."""
+    """A source and a target question as a prompt pair for patching."""
     source, target = questions
     return PromptPair(source.text, target.text, source.fact.answer, target.fact.answer)
 
 
 def kind(questions):
-    """The slice that a source and a target question are of."""
+    """The slice of a source and a target question."""
     source, target = questions
     sizes = sorted(len(str(number)) for number in (source.fact.a, source.fact.b))
     return source.fact.operation, target.fact.operation, source.phrasing, *sizes
 
 
 def of_one_length(subject, drawn):
-    """Which pairs have prompts of the length that is usual in their slice."""
+    """Whether each pair has prompts of the median length of its slice."""
     lengths = np.array([[len(subject.encode(question.text)) for question in pair] for pair in drawn])
     kinds = [kind(questions) for questions in drawn]
-    usual = {one: np.median(lengths[[other == one for other in kinds]]) for one in set(kinds)}
-    return [(pair == usual[one]).all() for pair, one in zip(lengths, kinds, strict=True)]
+    usual = {
+        slice_kind: np.median(lengths[[other == slice_kind for other in kinds]]) for slice_kind in set(kinds)
+    }
+    return [(pair == usual[slice_kind]).all() for pair, slice_kind in zip(lengths, kinds, strict=True)]
 
 
 def moved(subject, layer, drawn):
-    """Whether the source's answer comes out, for pairs of one length of which the model answers both sides."""
+    """Whether the source's answer is produced, for pairs of equal length of which the model answers both sides."""
     pairs = [prompt_pair(questions) for questions in drawn]
-    said = [greedy(subject, [getattr(pair, side) for pair in pairs], 4) for side in ("source", "target")]
-    known = [
+    completions = [
+        greedy(subject, [getattr(pair, side) for pair in pairs], 4) for side in ("source", "target")
+    ]
+    answered = [
         i
         for i, fits in enumerate(of_one_length(subject, drawn))
         if fits
-        and is_answer(said[0][i], pairs[i].source_answer)
-        and is_answer(said[1][i], pairs[i].target_answer)
+        and is_answer(completions[0][i], pairs[i].source_answer)
+        and is_answer(completions[1][i], pairs[i].target_answer)
     ]
-    kept = [pairs[i] for i in known]
-    found = patch_pairs(subject, encode_pairs(subject, kept), [layer], [-1]) if kept else None
+    patched = [pairs[i] for i in answered]
+    transfers = patch_pairs(subject, encode_pairs(subject, patched), [layer], [-1]) if patched else None
     return Rows(
-        items=[drawn[i] for i in known],
-        scores=found.transferred(layer, -1).astype(float).tolist() if found else [],
-        clusters=[drawn[i][0].family for i in known],
-        prompts=[f"{pair.target} (with {pair.source})" for pair in kept],
-        expected=[f"{pair.source_answer}" for pair in kept],
-        said=found.completions_at(layer, -1) if found else [],
+        items=[drawn[i] for i in answered],
+        scores=transfers.transferred(layer, -1).astype(float).tolist() if transfers else [],
+        clusters=[drawn[i][0].family for i in answered],
+        prompts=[f"{pair.target} (with {pair.source})" for pair in patched],
+        expected=[f"{pair.source_answer}" for pair in patched],
+        said=transfers.completions_at(layer, -1) if transfers else [],
         tokens=sum(len(subject.encode(question.text)) for questions in drawn for question in questions),
     )
 
 
 def elsewhere(subject, layer, pairs, rng):
-    """Whether it comes out when another position is patched, drawn for each pair."""
-    found = patch_pairs(subject, pairs, [layer], BEFORE_LAST)
-    places = rng.choice(BEFORE_LAST, size=len(pairs))
-    return [float(found.transferred(layer, int(place))[i]) for i, place in enumerate(places)]
+    """Whether it is produced when another position is patched, drawn for each pair."""
+    transfers = patch_pairs(subject, pairs, [layer], BEFORE_LAST)
+    positions = rng.choice(BEFORE_LAST, size=len(pairs))
+    return [float(transfers.transferred(layer, int(position))[i]) for i, position in enumerate(positions)]
 
 
 def from_others(subject, layer, pairs, rng):
-    """Whether it comes out when the patch is taken from another pair's source."""
+    """Whether it is produced when the patch is taken from another pair's source."""
     donors = np.roll(rng.permutation(len(pairs)), 1).tolist()
     return patch_pairs(subject, pairs, [layer], [-1], donors=donors).transferred(layer, -1).astype(float)
 
@@ -145,8 +149,8 @@ def test_answer_in_every_slice(subject, evidence, rng):
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     cost = {"budget": evidence.claim.parameters["budget"], "passes": PASSES, "fresh": 64}
     measure = partial(moved, subject, layer)
-    found = falsify(evidence.claim, measure, pair_slices(), seed=evidence.seed, **cost)
-    pairs = encode_pairs(subject, [prompt_pair(questions) for questions in found.rows.items])
+    search = falsify(evidence.claim, measure, pair_slices(), seed=evidence.seed, **cost)
+    pairs = encode_pairs(subject, [prompt_pair(questions) for questions in search.rows.items])
     controls = {
         "random_position": elsewhere(subject, layer, pairs, rng),
         "other_pair": from_others(subject, layer, pairs, rng),
@@ -154,4 +158,4 @@ def test_answer_in_every_slice(subject, evidence, rng):
     damage = damage_of_patch(
         subject, [pair.source.ids for pair in pairs], resid_post(layer), seed=evidence.seed
     )
-    evidence.record(found.measurement("rate of full transfer", damage=damage, **controls))
+    evidence.record(search.measurement("rate of full transfer", damage=damage, **controls))

@@ -1,7 +1,7 @@
 """A frozen classifier and routing: dual reward first, then answers, with the layers up to the classifier frozen.
 
-The classifier cannot change in the second training. What is tested is that a model which names the class at the frozen
-layer answers too; that its answer needs the class word is not.
+The classifier cannot change in the second training. The test is whether a model that names the class at the frozen
+layer also answers, not whether its answer depends on the class word.
 """
 
 import pytest

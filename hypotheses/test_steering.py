@@ -1,9 +1,9 @@
-"""Does one direction decide what kind of answer is given?
+"""Does one direction control which kind of answer is given?
 
-The published directions were tried on the prompts they came from, and no other push of that size beside them. Here the
-direction comes from other requests than those it is tried on, and directions of its norm are tried as well: random
-ones, ones between halves of the same requests dealt at random, and ones between kinds of prompts that refusing, or
-calling a tool, has nothing to do with.
+The published directions were tested on the prompts that they were computed from, without comparing other directions of
+equal norm. Here the direction is tested on held-out requests, and compared with directions of equal norm: random ones,
+ones between random halves of the same requests, and ones between kinds of prompts unrelated to refusing or calling a
+tool.
 """
 
 import numpy as np
@@ -16,19 +16,19 @@ from lazarus_probe.introspection.steering.steer import Behaviour, steering
 from lazarus_probe.tasks import language, prompts
 
 CALL = "<function_call>"
-OF_EACH = 24  # prompts of a kind that a direction between other kinds is taken on
+OF_EACH = 24  # prompts per kind for the directions between unrelated kinds
 
 
 def unlike(rng, *pairs):
-    """Pairs of other kinds of prompts, by their names: tasks, kinds of review, or operations."""
+    """Pairs of unrelated kinds of prompts, by name: tasks, kinds of review, or operations."""
     pools = {
-        "tool": [each.prompt for each in language.tool_calls()],
-        "capital": [each.prompt for each in language.capitals()],
+        "tool": [call.prompt for call in language.tool_calls()],
+        "capital": [capital.prompt for capital in language.capitals()],
     }
-    for each in (*language.requests(), *language.sentiment()):
-        pools.setdefault(each.task if each.task != "sentiment" else each.response.strip(), []).append(
-            each.prompt
-        )
+    for example in (*language.requests(), *language.sentiment()):
+        pools.setdefault(
+            example.task if example.task != "sentiment" else example.response.strip(), []
+        ).append(example.prompt)
     for question in prompts.questions(rng, OF_EACH, phrasings=["compact"]):
         pools.setdefault(question.fact.operation, []).append(question.text)
     drawn = {
@@ -38,12 +38,14 @@ def unlike(rng, *pairs):
 
 
 def refusing(rng):
-    """Requests that are refused, and those that are granted in the same phrasings."""
-    asked = {
-        kind: [each for each in language.requests() if each.task == kind] for kind in ("refusal", "help")
+    """Requests that are refused, and requests in the same phrasings that are granted."""
+    requests = {
+        kind: [request for request in language.requests() if request.task == kind]
+        for kind in ("refusal", "help")
     }
     texts, units = (
-        {kind: [getattr(each, of) for each in asked[kind]] for kind in asked} for of in ("prompt", "subject")
+        {kind: [getattr(request, of) for request in requests[kind]] for kind in requests}
+        for of in ("prompt", "subject")
     )
     return Behaviour(
         texts["refusal"],
@@ -59,23 +61,25 @@ def refusing(rng):
 
 
 def calling(rng, count):
-    """Requests that a tool is called for, and questions about capitals, which are answered."""
+    """Requests for which a tool is called, and questions about capitals, which are answered."""
     pools = [list(language.tool_calls()), list(language.capitals())]
     drawn = [[pool[i] for i in rng.choice(len(pool), size=count, replace=False)] for pool in pools]
-    texts, units = ([[getattr(each, of) for each in side] for side in drawn] for of in ("prompt", "subject"))
+    texts, units = (
+        [[getattr(example, of) for example in side] for side in drawn] for of in ("prompt", "subject")
+    )
     others = unlike(
         rng, ("positive", "negative"), ("refusal", "help"), ("multiply", "add"), ("subtract", "divide")
     )
     return Behaviour(*texts, *units, lambda text: text.lstrip().startswith(CALL), others=others)
 
 
-def require_behaviour(subject, evidence, behaviour, what):
-    """The model must do the one thing for one kind of prompt and not for the other."""
+def require_behaviour(subject, evidence, behaviour, verb):
+    """The model must show the behaviour for one kind of prompt and not for the other."""
     shown, plain = behaviour.rates(subject)
     needed = evidence.claim.parameters["answered"]
     evidence.require(
         shown >= needed and 1 - plain >= needed,
-        f"it {what} in {shown:.2f} of the cases it should and in {plain:.2f} of those it should not; "
+        f"it {verb} in {shown:.2f} of the cases it should and in {plain:.2f} of those it should not; "
         f"at least {needed:.2f} and at most {1 - needed:.2f} needed",
     )
 
@@ -94,7 +98,7 @@ def test_refusal_readable(subject, untrained_models, activations, evidence, rng)
 
 
 def steer(subject, evidence, behaviour, tasks):
-    """Steering where the claim says; the damage is told on prompts of no task that the behaviour is made of."""
+    """Steering at the claim's layer; the damage is measured on prompts of unrelated tasks."""
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     unrelated = unrelated_prompts(tasks, evidence.seed)
     strength = evidence.claim.parameters["strength"]

@@ -1,7 +1,7 @@
-"""From where on is it readable that a prompt asks for a tool?
+"""From which layer on is it decodable that a prompt requests a tool?
 
-The words of a request may tell it without any model: a bag of tokens stands beside, and the probe is tested on
-phrasings that it has not met.
+The words of a request may reveal it without any model: a bag of tokens is the control, and the probe is tested on
+held-out phrasings.
 """
 
 import numpy as np
@@ -12,11 +12,16 @@ from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.tasks import language
 
 
-def asked(evidence, rng):
-    """Requests for tools and all other prompts in words, some of each phrasing."""
+def requests(evidence, rng):
+    """Requests for tools and all other verbal prompts, some of each phrasing."""
     by_phrasing = {}
-    for each in (*language.tool_calls(), *language.capitals(), *language.sentiment(), *language.requests()):
-        by_phrasing.setdefault(each.phrasing, []).append(each)
+    for example in (
+        *language.tool_calls(),
+        *language.capitals(),
+        *language.sentiment(),
+        *language.requests(),
+    ):
+        by_phrasing.setdefault(example.phrasing, []).append(example)
     count = evidence.claim.parameters["per_template"]
     drawn = [
         pool[i]
@@ -24,16 +29,16 @@ def asked(evidence, rng):
         for i in rng.choice(len(pool), size=min(count, len(pool)), replace=False)
     ]
     return ProbeDataset(
-        [each.prompt for each in drawn],
-        np.array(["tool" if each.task == "tool" else "other" for each in drawn]),
-        groups=np.array([each.phrasing for each in drawn]),
+        [example.prompt for example in drawn],
+        np.array(["tool" if example.task == "tool" else "other" for example in drawn]),
+        groups=np.array([example.phrasing for example in drawn]),
         at="mean",
     )
 
 
 @pytest.mark.claim("tool-call-in-embeddings")
 def test_embeddings(subject, untrained_models, activations, evidence, rng):
-    labelled = asked(evidence, rng)
+    labelled = requests(evidence, rng)
     evidence.record(
         probe(subject, untrained_models, labelled, Site("embed"), store=activations, seed=evidence.seed)
     )
@@ -44,5 +49,5 @@ def test_embeddings(subject, untrained_models, activations, evidence, rng):
 def test_after_layers(subject, untrained_models, activations, evidence, rng, where):
     site = resid_post(min(where, subject.num_layers - 1))
     evidence.record(
-        probe(subject, untrained_models, asked(evidence, rng), site, store=activations, seed=evidence.seed)
+        probe(subject, untrained_models, requests(evidence, rng), site, store=activations, seed=evidence.seed)
     )

@@ -1,7 +1,7 @@
-"""Which kind of training makes a middle layer give the class word a probability: the table of training requirements.
+"""Which kind of training makes a middle layer assign probability to the class word? The table of training requirements.
 
-The arms differ in what is learned, not in how much is trained: answers alone by standard LoRA or on V and O, rewards
-for answers (GRPO), or answers together with the class word.
+The arms differ in the objective, not in the number of parameters: answers alone, by standard LoRA or on V and O;
+rewards for answers (GRPO); or answers together with the class word.
 """
 
 import pytest

@@ -1,6 +1,6 @@
-"""What did tuning change? The tested model against the one it was tuned from, prompt by prompt.
+"""What did tuning change? The tested model compared with its base model, prompt by prompt.
 
-Give the base with `--probe-base`; for the bundled `organism` it is an early checkpoint of the same training.
+Set the base with `--probe-base`; for the bundled `organism` it is an early checkpoint of the same training.
 """
 
 import numpy as np
@@ -27,12 +27,12 @@ UNTRAINED = range(1000, 1007)  # seeds
 
 
 def of_untrained(subject, read, units):
-    """The widest difference between seven untrained models, each made, read and dropped in turn."""
+    """The largest difference between seven untrained models, each built, read and freed in turn."""
     return widest([read(subject.untrained(seed)) for seed in UNTRAINED], units)
 
 
 def tokens_of(subject, texts):
-    """How many tokens the prompts have."""
+    """The number of tokens in the prompts."""
     return sum(len(subject.encode(text)) for text in texts)
 
 
@@ -44,70 +44,74 @@ def test_task_type(subject, base, activations, evidence, rng):
     def read(model):
         return probed(model, labelled, Site("embed"), activations, evidence.seed)
 
-    found = Change(read(subject), read(base), labelled.units)
+    change = Change(read(subject), read(base), labelled.units)
     untrained = of_untrained(subject, read, labelled.units)
     evidence.record(
         changed(
-            subject, base, found, {"untrained": untrained}, "held-out accuracy gained",
+            subject, base, change, {"untrained": untrained}, "held-out accuracy gained",
             seed=evidence.seed, tokens=tokens_of(subject, texts),
-            examples=some_examples(texts, labels, _right_or_not(found), found.tuned >= found.base),
+            examples=some_examples(texts, labels, _right_or_not(change), change.tuned >= change.base),
         )
     )  # fmt: skip
 
 
 @pytest.mark.claim("tuning-sharpens-operation-mid-layer")
 def test_operation(subject, base, activations, evidence, rng):
-    asked = prompts.matched_questions(rng, families=40)
-    labels = [question.fact.operation for question in asked]
-    texts = [question.text for question in asked]
-    labelled = ProbeDataset(texts, labels, [question.family for question in asked])
+    questions = prompts.matched_questions(rng, families=40)
+    labels = [question.fact.operation for question in questions]
+    texts = [question.text for question in questions]
+    labelled = ProbeDataset(texts, labels, [question.family for question in questions])
     site = Site("resid_post", evidence.claim.layer_for(subject.name, subject.num_layers))
 
     def read(model, where=site):
         return probed(model, labelled, where, activations, evidence.seed)
 
-    found = Change(read(subject), read(base), labelled.units)
+    change = Change(read(subject), read(base), labelled.units)
     embedded = Change(read(subject, Site("embed")), read(base, Site("embed")), labelled.units)
     untrained = of_untrained(subject, read, labelled.units)
     evidence.record(
         changed(
-            subject, base, found, {"untrained": untrained, "token_embeddings": embedded},
+            subject, base, change, {"untrained": untrained, "token_embeddings": embedded},
             "held-out accuracy gained", seed=evidence.seed, details={"site": str(site)},
             tokens=tokens_of(subject, texts),
-            examples=some_examples(texts, labels, _right_or_not(found), found.tuned >= found.base),
+            examples=some_examples(texts, labels, _right_or_not(change), change.tuned >= change.base),
         )
     )  # fmt: skip
 
 
 def _right_or_not(change):
-    """What the probe made of each prompt, in words."""
+    """The probe's result on each prompt, in words."""
     words = {1.0: "right", 0.0: "wrong"}
     return [f"base {words[b]}, tuned {words[t]}" for t, b in zip(change.tuned, change.base, strict=True)]
 
 
 @pytest.mark.claim("tuning-converges-forms")
 def test_forms(subject, base, activations, evidence, rng):
-    each = evidence.claim.parameters["facts"] // 2
-    facts = [fact for operation in ("multiply", "add") for fact in prompts.sample_facts(operation, each, rng)]
+    per_operation = evidence.claim.parameters["facts"] // 2
+    facts = [
+        fact
+        for operation in ("multiply", "add")
+        for fact in prompts.sample_facts(operation, per_operation, rng)
+    ]
     symbolic, worded = ([fact.prompt(form) for fact in facts] for form in ("spaced", "what_is"))
     unrelated = [*worded[1:], worded[0]]
     units = np.array([str(fact.family) for fact in facts])
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
 
-    def read(model, other=worded):
-        return form_cosines(model, symbolic, other, layer, activations)
+    def read(model, partners=worded):
+        return form_cosines(model, symbolic, partners, layer, activations)
 
-    found = Change(read(subject), read(base), units)
+    change = Change(read(subject), read(base), units)
     controls = {
         "unrelated_pairs": Change(read(subject, unrelated), read(base, unrelated), units),
         "untrained": of_untrained(subject, read, units),
     }
-    said = [f"cosine {b:.2f}, tuned {t:.2f}" for t, b in zip(found.tuned, found.base, strict=True)]
+    cosines = [f"cosine {b:.2f}, tuned {t:.2f}" for t, b in zip(change.tuned, change.base, strict=True)]
     evidence.record(
         changed(
-            subject, base, found, controls, "cosine gained", seed=evidence.seed, details={"layer": layer},
+            subject, base, change, controls, "cosine gained", seed=evidence.seed, details={"layer": layer},
             tokens=tokens_of(subject, [*symbolic, *worded]),
-            examples=some_examples(symbolic, worded, said, found.difference > 0),
+            examples=some_examples(symbolic, worded, cosines, change.difference > 0),
         )
     )  # fmt: skip
 
@@ -127,19 +131,21 @@ def test_late_loss(subject, base, evidence, rng):
 def test_direct_answer(subject, base, evidence, rng):
     facts = prompts.sample_facts("add", evidence.claim.parameters["facts"], rng)
     texts, answers = [fact.prompt() for fact in facts], [str(fact.answer) for fact in facts]
-    examples = [each for each in language.capitals() if "is" in each.phrasing.split()[-1:]]
+    examples = [example for example in language.capitals() if "is" in example.phrasing.split()[-1:]]
     drawn = [examples[i] for i in rng.choice(len(examples), size=60, replace=False)]
-    found = continued(subject, base, texts, answers, [str(fact.family) for fact in facts])
+    change = continued(subject, base, texts, answers, [str(fact.family) for fact in facts])
     capitals = continued(
-        subject, base, [each.prompt for each in drawn], [each.response for each in drawn],
-        [each.subject for each in drawn],
+        subject, base, [example.prompt for example in drawn], [example.response for example in drawn],
+        [example.subject for example in drawn],
     )  # fmt: skip
-    said = [f"probability {b:.2f}, tuned {t:.2f}" for t, b in zip(found.tuned, found.base, strict=True)]
+    probabilities = [
+        f"probability {b:.2f}, tuned {t:.2f}" for t, b in zip(change.tuned, change.base, strict=True)
+    ]
     evidence.record(
         changed(
-            subject, base, found, {"capitals": capitals}, "answer probability lost", loss=True,
+            subject, base, change, {"capitals": capitals}, "answer probability lost", loss=True,
             seed=evidence.seed, tokens=tokens_of(subject, texts),
-            examples=some_examples(texts, answers, said, found.difference < 0),
+            examples=some_examples(texts, answers, probabilities, change.difference < 0),
         )
     )  # fmt: skip
 
@@ -150,35 +156,42 @@ def test_calculator(subject, base, evidence, rng):
     texts = [f"{fact.a} + {fact.b} =\nCall:" for fact in facts]
     countries = rng.permutation(list(language.CAPITALS))
     others = [f"The capital of {country} is\nCall:" for country in countries]
-    found = continued(
+    change = continued(
         subject, base, texts, [" calculator"] * len(texts), [str(fact.family) for fact in facts]
     )
     capitals = continued(subject, base, others, [" calculator"] * len(others), countries)
-    said = [f"probability {b:.2f}, tuned {t:.2f}" for t, b in zip(found.tuned, found.base, strict=True)]
+    probabilities = [
+        f"probability {b:.2f}, tuned {t:.2f}" for t, b in zip(change.tuned, change.base, strict=True)
+    ]
     evidence.record(
         changed(
-            subject, base, found, {"capitals": capitals}, "probability of a call gained",
+            subject, base, change, {"capitals": capitals}, "probability of a call gained",
             seed=evidence.seed, tokens=tokens_of(subject, texts),
-            examples=some_examples(texts, [" calculator"] * len(texts), said, found.difference > 0),
+            examples=some_examples(texts, [" calculator"] * len(texts), probabilities, change.difference > 0),
         )
     )  # fmt: skip
 
 
 def continued(subject, base, texts, continuations, units):
-    """How probable both models find each continuation."""
+    """The probability of each continuation under both models."""
     tuned, before = (continuation_probability(model, texts, continuations) for model in (subject, base))
     return Change(tuned, before, units)
 
 
 def answers(models, evidence, phrasing):
-    """Whether each of two models answers the same questions in one phrasing, with what the first says."""
+    """Whether each of two models answers the same questions in one phrasing, with completions of the first."""
     rng = np.random.default_rng(evidence.seed)
-    asked = prompts.questions(rng, evidence.claim.parameters["per_operation"], phrasings=["spaced"])
-    texts = [question.fact.prompt(phrasing) for question in asked]
-    said = [greedy(model, texts, max_tokens=4) for model in models]
-    right = [[is_answer(s, q.fact.answer) for s, q in zip(each, asked, strict=True)] for each in said]
-    examples = some_examples(texts, [question.fact.answer for question in asked], said[0], right[0])
-    return Change(*right, [question.family for question in asked]), texts, examples
+    questions = prompts.questions(rng, evidence.claim.parameters["per_operation"], phrasings=["spaced"])
+    texts = [question.fact.prompt(phrasing) for question in questions]
+    completions = [greedy(model, texts, max_tokens=4) for model in models]
+    right = [
+        [is_answer(s, q.fact.answer) for s, q in zip(texts_of_model, questions, strict=True)]
+        for texts_of_model in completions
+    ]
+    examples = some_examples(
+        texts, [question.fact.answer for question in questions], completions[0], right[0]
+    )
+    return Change(*right, [question.family for question in questions]), texts, examples
 
 
 @pytest.mark.claim("tuning-costs-worded-answers")
@@ -195,11 +208,11 @@ def test_worded_answers(subject, base, evidence):
 
 @pytest.mark.claim("tuning-keeps-symbolic-answers")
 def test_symbolic_answers(subject, base, twin, evidence):
-    found, texts, examples = answers((subject, base), evidence, "spaced")
+    change, texts, examples = answers((subject, base), evidence, "spaced")
     untrained, _, _ = answers((twin, base), evidence, "spaced")
     evidence.record(
         unchanged(
-            subject, base, found, {"untrained": untrained}, "accuracy gained on symbolic questions",
+            subject, base, change, {"untrained": untrained}, "accuracy gained on symbolic questions",
             seed=evidence.seed, tokens=tokens_of(subject, texts), examples=examples,
         )
     )  # fmt: skip

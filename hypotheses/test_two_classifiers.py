@@ -1,7 +1,7 @@
 """Hidden-space and vocabulary-aligned classifiers, before and after training.
 
-Before: `operation-in-hidden-space` and `no-vocabulary-alignment`, in files of their own. After: what the vocabulary
-names, in `test_dual_reward.py`, and here whether the hidden space still holds what it held.
+Before: `operation-in-hidden-space` and `no-vocabulary-alignment`, in their own files. After: the vocabulary-aligned
+classifier in `test_dual_reward.py`, and here whether the hidden-space classifier is preserved.
 """
 
 import pytest

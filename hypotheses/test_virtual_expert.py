@@ -1,7 +1,7 @@
-"""Can the classifier signal decide when a calculator answers, and is it a better router than what is simpler?
+"""Can the classifier signal decide when a calculator answers, and is it a better router than simpler ones?
 
-Trained once a seed for all claims. What is measured are decisions and answers on a mixture of arithmetic, of operands
-that the model knows and larger ones, and other tasks, in wordings that nothing was fitted on.
+One training per seed serves all claims. Decisions and answers are measured on a mixture of arithmetic, with operands
+inside and outside the model's training range, and other tasks, in held-out phrasings.
 """
 
 import numpy as np
@@ -26,39 +26,41 @@ NUMBER_TOKENS = 4
 
 
 @pytest.fixture(scope="module")
-def known():
-    """What each model came to, measured once for all claims."""
+def runs_by_model():
+    """The routings of each model's training runs, computed once for all claims."""
     return {}
 
 
 @pytest.fixture
-def routings(subject, evidence, known, first_run):
+def routings(subject, evidence, runs_by_model, first_run):
     """The prompts, and the routings of each training run, on a model that can answer."""
-    claim, given = evidence.claim, evidence.claim.parameters
+    claim, parameters = evidence.claim, evidence.claim.parameters
     layer = claim.layer_for(subject.name, subject.num_layers)
-    sizes = Sizes(per_kind=given["per_kind"])
+    sizes = Sizes(per_kind=parameters["per_kind"])
     sides = sides_of(sizes)
-    share, needed = answered(subject, sides), given["answered"]
+    share, needed = answered(subject, sides), parameters["answered"]
     evidence.require(share >= needed, f"answers {share:.2f} of the symbolic questions; {needed:.2f} needed")
     key = (subject.name, first_run)
-    if key not in known:
-        settings = {name: given[name] for name in ("steps", "batch_size", "learning_rate")}
-        seeds = [first_run + seed for seed in given["seeds"]]
+    if key not in runs_by_model:
+        settings = {name: parameters[name] for name in ("steps", "batch_size", "learning_rate")}
+        seeds = [first_run + seed for seed in parameters["seeds"]]
         configs = [DualReward(classifier_layer=layer, seed=seed, **settings) for seed in seeds]
         base = read(subject, sides, layer, evidence)
-        known[key] = [run(subject, sides, base, layer, config, sizes) for config in configs]
-    return sides, known[key]
+        runs_by_model[key] = [run(subject, sides, base, layer, config, sizes) for config in configs]
+    return sides, runs_by_model[key]
 
 
 def answered(subject, sides):
     """The share of symbolic questions that the model answers before training."""
-    symbolic = [asked for asked in sides.measure if asked.kind == "symbolic"]
-    said = greedy(subject, [asked.prompt for asked in symbolic], NUMBER_TOKENS)
-    return float(np.mean([is_right(asked, text) for asked, text in zip(symbolic, said, strict=True)]))
+    symbolic = [example for example in sides.measure if example.kind == "symbolic"]
+    completions = greedy(subject, [example.prompt for example in symbolic], NUMBER_TOKENS)
+    return float(
+        np.mean([is_right(example, text) for example, text in zip(symbolic, completions, strict=True)])
+    )
 
 
 def read(subject, sides, layer, evidence):
-    """What the model shows before training, if the class words are tokens of it."""
+    """The model's readouts before training, if the class words are tokens of it."""
     try:
         return shown_by(subject, sides, layer)
     except ValueError as error:
@@ -68,29 +70,29 @@ def read(subject, sides, layer, evidence):
 def run(subject, sides, base, layer, config, sizes):
     """All routers, by name, after one training."""
     with signal_trained(subject, config, sizes):
-        found = compare(subject, sides, base, shown_by(subject, sides, layer))
-    return {routing.name: routing for routing in found}
+        routings = compare(subject, sides, base, shown_by(subject, sides, layer))
+    return {routing.name: routing for routing in routings}
 
 
-def measured(unit, what, routings, evidence):
-    """A router's mean over wordings, which are the independent units, and over runs; with the claim's controls."""
+def measured(unit, metric, routings, evidence):
+    """A router's mean over phrasings, which are the independent units, and over runs; with the claim's controls."""
     sides, runs = routings
     scores = {
-        name: np.stack([what(each[name], sides) for each in runs])
+        name: np.stack([metric(run_routings[name], sides) for run_routings in runs])
         for name in (SIGNAL, *evidence.claim.controls)
     }
-    templates = np.tile([asked.template for asked in sides.measure], len(runs))
+    templates = np.tile([example.template for example in sides.measure], len(runs))
     signal = scores.pop(SIGNAL)
     controls = {name: values.ravel() for name, values in scores.items()}
     details = {
         "by_seed": signal.mean(axis=1).round(3).tolist(),
-        "thresholds": [each[SIGNAL].threshold for each in runs],
+        "thresholds": [run_routings[SIGNAL].threshold for run_routings in runs],
     }
     return rate(unit, signal.ravel(), templates, controls, seed=evidence.seed, details=details)
 
 
 def answers(routing, _sides):
-    """Whether each prompt is answered right."""
+    """Whether each prompt is answered correctly."""
     return routing.answered
 
 

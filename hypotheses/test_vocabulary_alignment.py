@@ -1,8 +1,8 @@
 """Does the base model name the operation at 55% of its depth, read through the logit lens?
 
-An absence is worth what the instrument can find: the same lens at the same layer must read the word once it is put
-there, and at the last layer capitals of countries. Every spelling of the class word counts (`add`, ` add`, `Add`,
-` Add`).
+An absence is only as strong as the instrument: the same lens at the same layer must detect the word once it is
+injected, and at the last layer the capitals of countries. Every spelling of the class word counts (`add`, ` add`,
+`Add`, ` Add`).
 """
 
 import pytest
@@ -22,12 +22,12 @@ def test_no_class_word(subject, evidence, rng, phrasing):
     evidence.require(
         not missing, f"{len(words) - len(missing)} of 4 class words are single tokens; {missing} are not"
     )
-    asked = prompts.questions(rng, declared["per_operation"], phrasings=[phrasing])
+    questions = prompts.questions(rng, declared["per_operation"], phrasings=[phrasing])
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     evidence.record(
         vocabulary_alignment(
             subject,
-            asked,
+            questions,
             words,
             layer,
             capitals(subject),

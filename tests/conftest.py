@@ -20,8 +20,8 @@ from tests.tolerance import IN_A_BLOCK, rounding, sole_best
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyzP0123456789 +=*\n."
 MERGES = [("P", "a"), ("Pa", "r"), ("Par", "i"), ("Pari", "s"), (" ", "Paris"), ("1", "2"), ("c", "a")]
-DEEPEST = 8  # blocks of the models here that say something, the organism among them
-# Files that take longest, the longest first: a worker that began one of them last would keep all others waiting.
+DEEPEST = 8  # blocks of the deepest trained models here, such as the organism
+# The slowest files, longest first: a worker that started one of them last would delay the whole run.
 FIRST = (
     "hypotheses/test_architectures.py",
     "test_null.py",
@@ -47,7 +47,7 @@ VARIANTS = {
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest; with `--no-loadscope-reorder` workers are given files in this order."""
-    turn = {Path(__file__).parent / name: place for place, name in enumerate(FIRST)}
+    turn = {Path(__file__).parent / name: index for index, name in enumerate(FIRST)}
     items.sort(key=lambda item: turn.get(item.path, len(turn)))
 
 
@@ -113,7 +113,7 @@ def grouped(make_llama: Any, tokenizer: Any) -> Subject:
 
 @pytest.fixture
 def no_ties(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a greedy choice between tied tokens fail the test: what is said after one is another text by rounding."""
+    """Fail the test on a greedy choice between tied tokens: rounding could change the rest of the completion."""
     choose = mx.argmax
 
     def checked(logits: mx.array, axis: int | None = None, **options: Any) -> mx.array:
@@ -156,12 +156,12 @@ def naive() -> Callable[..., dict[str, np.ndarray]]:
 def naive_forward(
     model: Any, tokens: Any, edit: Callable[[str, np.ndarray], np.ndarray] = lambda _, value: value
 ) -> dict[str, np.ndarray]:
-    args, seen = model.args, {}
+    args, activations = model.args, {}
     weights = {name: np.array(value, dtype=np.float64) for name, value in tree_flatten(model.parameters())}
 
     def at(name: str, value: np.ndarray) -> np.ndarray:
-        seen[name] = edit(name, value)
-        return seen[name]
+        activations[name] = edit(name, value)
+        return activations[name]
 
     def linear(name: str, x: np.ndarray) -> np.ndarray:
         return x @ weights[f"{name}.weight"].T + weights.get(f"{name}.bias", 0.0)
@@ -201,7 +201,7 @@ def naive_forward(
         )
     head = "model.embed_tokens" if args.tie_word_embeddings else "lm_head"
     at("logits", linear(head, norm("model.norm", h)))
-    return seen
+    return activations
 
 
 def rotated(x: np.ndarray, base: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Whether a folder holds a whole checkpoint, told without mlx or transformers."""
+"""Checking that a folder holds a complete checkpoint, without mlx or transformers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer
 
 
 def check_files(folder: Path) -> dict[str, TensorEntry]:
-    """Whether the weights and the tokenizer in a folder are all there, and whole.
+    """Check that the files of weights and tokenizer in a folder exist and are complete.
 
     Returns:
         The tensors of the weights by name.
 
     Raises:
-        LoadError: a file is missing, truncated, damaged, no regular one or too large; the message names it.
+        LoadError: a file is missing, truncated, damaged, not a regular file or too large; the message names it.
     """
     check_texts(folder)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):

@@ -33,7 +33,7 @@ from lazarus_probe.files.tensors import TensorEntry
 from lazarus_probe.organisms import bundled
 from lazarus_probe.warn import warn
 
-# Weights that are packed into words without a sign are unpacked by their layers.
+# Packed weights are stored as unsigned integers, which their layers unpack.
 NO_WEIGHTS = (mx.bool_, mx.int8, mx.int16, mx.int32, mx.int64, mx.complex64)
 
 
@@ -42,35 +42,35 @@ def load_checkpoint(
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The model in a folder, and the configuration it was built with.
 
-    Nothing is built before the configuration is known to be one that the weights can hold.
+    The configuration is checked against the weights before anything is built.
 
     Args:
         folder: of the checkpoint.
-        entries: the tensors of its weights, where their headers were read already.
+        entries: the tensors of its weights, if their headers were read already.
 
-    Warns (`CheckpointWarning`) of each difference to transformers that is known; see `differences`.
+    Warns (`CheckpointWarning`) of each known difference from transformers; see `differences`.
 
     Raises:
-        LoadError: mlx-lm cannot build it, or would build something else than the configuration says.
+        LoadError: mlx-lm cannot build it, or would build something other than the configuration says.
     """
     with few_files_suffice():
         from mlx_lm.utils import _get_classes, load_config, load_model
 
-    path, what = folder / "config.json", f"{folder} cannot be built"
+    path, failure = folder / "config.json", f"{folder} cannot be built"
     written, generation = read_json(path), folder / "generation_config.json"
     check_ends(path, written)
     if generation.is_file():
         check_ends(generation, read_json(generation))
     check_plain(path, written)
     config = or_load_error(f"{folder} cannot be read", lambda: load_config(folder))
-    classes = or_load_error(what, lambda: _get_classes(config))
+    classes = or_load_error(failure, lambda: _get_classes(config))
     tensors = (entries or weight_entries(folder)).values()
     overrides, section = section_for(path, config, classes, tensors)
     if empty := nulls(section.settings, section.arguments):
-        what += f" ({', '.join(empty)} in config.json {'is' if len(empty) == 1 else 'are'} null)"
+        failure += f" ({', '.join(empty)} in config.json {'is' if len(empty) == 1 else 'are'} null)"
     reading = (reads_saved_names(classes[0]), classes[1])
     model, config = or_load_error(
-        what,
+        failure,
         lambda: load_model(
             Literal(folder),
             lazy=True,
@@ -106,11 +106,11 @@ def section_for(
         LoadError: mlx-lm cannot honour a setting, or the weights cannot hold it.
     """
     checkpoint = path.parent if path.name == "config.json" else path
-    what = f"{checkpoint} cannot be built"
-    overrides = or_load_error(what, lambda: translated(config, *classes))
+    failure = f"{checkpoint} cannot be built"
+    overrides = or_load_error(failure, lambda: translated(config, *classes))
     section = section_of({**config, **overrides}, *classes)
     check_settings(path, section.settings, section.arguments, totals_of(tensors))
-    for line in or_load_error(what, lambda: differences(section)):
+    for line in or_load_error(failure, lambda: differences(section)):
         warn(f"{checkpoint.name}: {line}", CheckpointWarning)
     return overrides, section
 
@@ -124,27 +124,27 @@ def load_tokenizer(folder: Path, config: dict[str, Any]) -> Any:
     from mlx_lm.utils import load_tokenizer as load
 
     def read() -> Any:
-        # Never asked for on a terminal: what a stranger's folder names is not run.
+        # Never prompts for trust on a terminal: code named by an untrusted folder is not run.
         return load(folder, {"trust_remote_code": False}, eos_token_ids=config.get("eos_token_id"))
 
     code = code_of(folder)
-    what = f"the tokenizer in {folder} cannot be read"
+    failure = f"the tokenizer in {folder} cannot be read"
     if code:
-        what += f" without its own code ({code}), which is never run"
-    tokenizer = or_load_error(what, lambda: panics_as_errors(read))
+        failure += f" without its own code ({code}), which is never run"
+    tokenizer = or_load_error(failure, lambda: panics_as_errors(read))
     if code:
         warn(
             f"{folder.name}: the tokenizer's own code ({code}) is not run; it is read from its files without it",
             CheckpointWarning,
         )
     if folder.parent != bundled.FOLDER:
-        or_load_error(what, lambda: panics_as_errors(lambda: try_out(folder, tokenizer)))
+        or_load_error(failure, lambda: panics_as_errors(lambda: try_out(folder, tokenizer)))
     bounded_chat(tokenizer)
     return tokenizer
 
 
 class Literal(type(Path())):  # type: ignore[misc]
-    """A folder in whose name `[` and `*` mean themselves, where mlx-lm makes a pattern of it."""
+    """A folder whose name may contain `[` and `*`, which mlx-lm would take for a glob pattern."""
 
     def __truediv__(self, key: Any) -> Path:
         return Path(glob.escape(str(self)) if "*" in str(key) else str(self)) / key
@@ -152,7 +152,7 @@ class Literal(type(Path())):  # type: ignore[misc]
 
 @contextmanager
 def few_files_suffice() -> Iterator[None]:
-    """Within, mlx-lm may ask for more open files than the process may have, as it does when it is imported."""
+    """Allow mlx-lm, on import, to request more open files than the process may have."""
     try:
         import resource
     except ImportError:  # not on this system
@@ -172,7 +172,7 @@ def few_files_suffice() -> Iterator[None]:
 
 
 def _check_floating(folder: Path, model: nn.Module) -> None:
-    """Whether weights that nothing unpacks are floating-point numbers: any others would be taken for such."""
+    """Check that unpacked weights are floating-point: integers would silently be used as such."""
     for path, module in model.named_modules():
         for name in ("weight", "bias"):
             values = module.get(name) if isinstance(module, dict) else None
@@ -184,14 +184,14 @@ def _check_floating(folder: Path, model: nn.Module) -> None:
                 )
 
 
-def or_load_error(what: str, action: Callable[[], Any]) -> Any:
-    """What `action` returns; its failure, in whatever form the libraries below report it, as one line."""
+def or_load_error(failure: str, action: Callable[[], Any]) -> Any:
+    """The result of `action`; errors of the underlying libraries become a one-line `LoadError`."""
     try:
         return action()
     except Exception as error:
         detail = " ".join(str(error).split()) or type(error).__name__
         detail = detail if isinstance(error, LoadError) else in_words(detail)[:200]
-        raise LoadError(f"{what}: {detail}") from error
+        raise LoadError(f"{failure}: {detail}") from error
     except SystemExit as error:
-        # mlx-lm's olmo ends the process where a package of its own is missing.
-        raise LoadError(f"{what}: mlx-lm exits, asking for another package") from error
+        # mlx-lm's olmo exits the process if an optional package is missing.
+        raise LoadError(f"{failure}: mlx-lm exits, asking for another package") from error

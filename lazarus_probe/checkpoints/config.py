@@ -1,8 +1,8 @@
-"""What a checkpoint's config.json says, in the words that mlx-lm reads.
+"""Translating a checkpoint's config.json into the names that mlx-lm reads.
 
-transformers 5 writes some settings under other names than mlx-lm looks for, and mlx-lm drops without a word what it
-does not know. What can be translated is; what cannot is refused here, and what mlx-lm computes differently from
-transformers whatever the configuration says is the business of `differences`.
+transformers 5 writes some settings under names other than those mlx-lm looks for, and mlx-lm silently drops unknown
+settings. Settings that can be translated are translated; others are refused here. What mlx-lm computes differently from
+transformers whatever the configuration says is handled by `differences`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from lazarus_probe.checkpoints.errors import LoadError
 
-# Where mlx-lm looks for the base of the rotary embedding of sliding layers; the others use one for all layers.
+# mlx-lm's name for the rotary base of sliding layers; other models use one base for all layers.
 SLIDING_THETA = {
     "gemma3_text": "rope_local_base_freq",
     "gemma3n": "rope_local_base_freq",
@@ -25,7 +25,9 @@ SLIDING_THETA = {
 UNSCALED_SLIDING = frozenset({"olmo3"})
 ROPE_NAMES = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
 SAME = {"n_ctx": "n_positions", "block_dim": "hidden_size"}
-UNSCALED = frozenset({"default", "mrope"})  # text alone has one position a token, where mrope is plain
+UNSCALED = frozenset(
+    {"default", "mrope"}
+)  # for text alone each token has one position, and mrope is plain rope
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,10 @@ def section_of(config: dict[str, Any], model_class: type, args_class: type) -> S
 
 
 def translated(config: dict[str, Any], model_class: type, args_class: type) -> dict[str, Any]:
-    """What to change in a configuration so that mlx-lm reads everything that it says and mlx-lm can honour.
+    """The changes to a configuration with which mlx-lm reads every setting that it supports.
 
     Raises:
-        LoadError: a setting has no argument that mlx-lm's model would read, or contradicts another.
+        LoadError: a setting has no corresponding argument of mlx-lm's model, or contradicts another.
     """
     section = section_of(config, model_class, args_class)
     changes = {**_renamed(section), **_rope(section), **_pattern(section)}
@@ -81,7 +83,7 @@ def translated(config: dict[str, Any], model_class: type, args_class: type) -> d
     text = _text(config)
     if not text:
         return changes
-    # Settings of the whole that transformers 5 writes in one of the two places, and mlx-lm reads in the other.
+    # Global settings that transformers 5 writes at one of the two levels, and mlx-lm reads at the other.
     tied = config.get("tie_word_embeddings")
     if tied is not None and "tie_word_embeddings" in section.accepted:
         changes["tie_word_embeddings"] = tied
@@ -90,23 +92,23 @@ def translated(config: dict[str, Any], model_class: type, args_class: type) -> d
 
 
 def _absent(section: Section, settings: dict[str, Any]) -> dict[str, Any]:
-    """Arguments that mlx-lm requires and transformers leaves out where they follow from others."""
+    """Arguments that mlx-lm requires and transformers omits if they follow from others."""
     missing = section.required - set(settings)
-    found: dict[str, Any] = {}
+    derived: dict[str, Any] = {}
     if "head_dim" in missing and settings.get("hidden_size") and settings.get("num_attention_heads"):
-        found["head_dim"] = settings["hidden_size"] // settings["num_attention_heads"]
+        derived["head_dim"] = settings["hidden_size"] // settings["num_attention_heads"]
     if "rope_scaling" in missing:
-        found["rope_scaling"] = None
+        derived["rope_scaling"] = None
     if "norm_topk_prob" in missing and settings.get("model_type") == "qwen3_vl_moe_text":
-        found["norm_topk_prob"] = True
-    return found
+        derived["norm_topk_prob"] = True
+    return derived
 
 
 def rope_settings(settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """The settings of each rotary embedding that a configuration asks for, wherever it keeps them."""
+    """The settings of each rotary embedding in a configuration, under either of their names."""
     nested = settings.get("rope_parameters") or settings.get("rope_scaling") or {}
-    each = [value for value in nested.values() if isinstance(value, dict)]
-    return each or [nested]
+    by_type = [value for value in nested.values() if isinstance(value, dict)]
+    return by_type or [nested]
 
 
 def rope_type(settings: dict[str, Any]) -> str:
@@ -123,14 +125,14 @@ def _rope(section: Section) -> dict[str, Any]:
     for key, value in lifted.items():
         if key not in section.accepted:
             raise LoadError(f"rope_parameters set {key} to {value}, which mlx-lm's {section.kind} ignores")
-        given = section.settings.get(key)
-        if given is not None and _alike(given) != _alike(value):
-            raise LoadError(f"config.json gives {key} twice: {given}, and {value} in rope_parameters")
+        existing = section.settings.get(key)
+        if existing is not None and _alike(existing) != _alike(value):
+            raise LoadError(f"config.json gives {key} twice: {existing}, and {value} in rope_parameters")
     return lifted
 
 
 def _alike(value: Any) -> Any:
-    """A value, without the differences in writing that do not matter."""
+    """A value in normal form, for comparison."""
     if not isinstance(value, dict):
         return value
     skipped = ("type", "rope_type", "rope_theta")
@@ -159,9 +161,9 @@ def _of_layer_types(section: Section, by_type: dict[str, dict[str, Any]]) -> dic
 def _lifted(section: Section, nested: dict[str, Any]) -> dict[str, Any]:
     scaling = dict(nested)
     lifted: dict[str, Any] = {}
-    for key, other in ROPE_NAMES.items():
+    for key, mlx_name in ROPE_NAMES.items():
         if key in scaling:
-            name = other if other in section.accepted else key
+            name = mlx_name if mlx_name in section.accepted else key
             value = scaling.pop(key)
             if name in section.accepted or not _hard_coded(section, key, value):
                 lifted[name] = value
@@ -170,7 +172,7 @@ def _lifted(section: Section, nested: dict[str, Any]) -> dict[str, Any]:
         lifted[original] = scaling[original]
     if rope_type(nested) in UNSCALED:
         return lifted
-    # Some models ask for the older of the two names, some for the newer.
+    # Some models require the older of the two names, some the newer.
     return {**lifted, "rope_scaling": {**scaling, "type": rope_type(nested), "rope_type": rope_type(nested)}}
 
 
@@ -179,12 +181,12 @@ def _hard_coded(section: Section, key: str, value: Any) -> bool:
 
 
 def _renamed(section: Section) -> dict[str, Any]:
-    """Arguments that are absent, and present under the name that transformers gives them now."""
+    """Missing arguments that are present under transformers' current names."""
     settings = section.settings
     return {
-        name: settings[other]
-        for name, other in {**SAME, **_transformers_names(str(settings.get("model_type")))}.items()
-        if name in section.accepted and name not in settings and settings.get(other) is not None
+        name: settings[written]
+        for name, written in {**SAME, **_transformers_names(str(settings.get("model_type")))}.items()
+        if name in section.accepted and name not in settings and settings.get(written) is not None
     }
 
 
@@ -198,7 +200,7 @@ def _transformers_names(model_type: str) -> dict[str, str]:
 
 
 def _pattern(section: Section) -> dict[str, Any]:
-    """Which layers slide, for models that ask for a pattern and not for each layer's type."""
+    """The sliding-window pattern, for models that take one instead of each layer's type."""
     types, key = section.settings.get("layer_types"), "sliding_window_pattern"
     if not types or key not in section.accepted or "layer_types" in section.accepted:
         return {}

@@ -1,8 +1,8 @@
-"""Where mlx-lm computes something else than a checkpoint's configuration asks for.
+"""Where mlx-lm's computation differs from a checkpoint's configuration.
 
-mlx-lm's arguments drop every setting that they have no name for, and a few of its models drop more. Each rule here
-was measured against transformers on random models (tests/parity): a setting that changes every prompt is refused,
-one that changes some prompts, or all of them slightly, is a warning.
+mlx-lm drops every setting without a corresponding argument, and a few of its models drop more. Each rule here was
+measured against transformers on random models (tests/parity): a setting that changes every prompt is refused, one that
+changes some prompts, or all of them slightly, is a warning.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class CheckpointWarning(UserWarning):
 
 EVERY_LOGIT = "every logit would differ from transformers'"
 
-# The activation in each model's code; silu where none is given, None where it is not a named one.
+# The activation in each model's code: silu if not listed, None if it has no name.
 ACTIVATION = {
     "apertus": "xielu",
     "bitnet": "relu2",
@@ -77,19 +77,19 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "scale_attn_weights": (None, True),
     "use_bidirectional_attention": (None, False, "vision"),
 }
-# What a model's code has in place of a setting.
+# Constants in a model's code in place of a setting.
 HARD_CODED: dict[str, dict[str, Any]] = {
     "gpt_oss": {"swiglu_alpha": 1.702, "swiglu_limit": 7.0},
     "nanochat": {"final_logit_softcapping": 15.0},
     "recurrent_gemma": {"partial_rotary_factor": 0.5},
 }
-# Models that take the scaling of the rotary embedding as an argument and never use it.
+# Models that accept the scaling of the rotary embedding as an argument but never use it.
 UNUSED_SCALING = frozenset(
     {"gemma3n", "glm4_moe", "lfm2", "lfm2_moe", "mixtral", "qwen2_moe", "qwen3_moe", "solar_open"}
 )
-# Models that take a window, and use it only in the layers that `layer_types` names.
+# Models that use the window only in the layers listed in `layer_types`.
 WINDOW_BY_LAYER = frozenset({"llama", "ministral3"})
-# Models that know some ways of scaling it, and ignore or misread the others.
+# Models that support some types of scaling, and ignore or misread the others.
 SCALINGS = {
     "minicpm3": ("longrope", "su"),
     "phi3": ("longrope", "su", "linear"),
@@ -100,7 +100,7 @@ ROUNDED_EMBEDDING = {"gemma3_text": True, "recurrent_gemma": False}
 
 
 def differences(section: Section) -> list[str]:
-    """What mlx-lm will compute differently from transformers, a line each.
+    """The differences between mlx-lm's and transformers' computation, one line each.
 
     Raises:
         LoadError: a setting that mlx-lm ignores changes every prompt.
@@ -127,31 +127,33 @@ def _refuse_rope(section: Section, rope: dict[str, Any]) -> None:
     taken = {"rope_scaling", "rope_parameters"} & section.accepted and section.kind not in UNUSED_SCALING
     if kind not in UNSCALED and not (taken and kind in SCALINGS.get(section.kind, (kind,))):
         raise _ignored(section, f"config.json scales the rotary embedding ({kind})")
-    asked, used = _magnitudes(section, rope)
-    if asked is not None and abs(asked - used) > 1e-4:
+    requested, used = _magnitudes(section, rope)
+    if requested is not None and abs(requested - used) > 1e-4:
         raise LoadError(
-            f"config.json asks for an attention_factor of {asked:.4g} ({kind}), and mlx-lm's {section.kind} uses "
+            f"config.json asks for an attention_factor of {requested:.4g} ({kind}), and mlx-lm's {section.kind} uses "
             f"{used:.4g}: {EVERY_LOGIT}"
         )
 
 
-def _ignored(section: Section, what: str) -> LoadError:
-    return LoadError(f"{what}, which mlx-lm's {section.kind} ignores: {EVERY_LOGIT}")
+def _ignored(section: Section, setting: str) -> LoadError:
+    return LoadError(f"{setting}, which mlx-lm's {section.kind} ignores: {EVERY_LOGIT}")
 
 
 def _magnitudes(section: Section, rope: dict[str, Any]) -> tuple[float | None, float]:
-    """How much larger the rotary embedding is to be, where the configuration says so, and what mlx-lm uses."""
-    asked, factor = rope.get("attention_factor"), rope.get("factor")
+    """The magnitude scaling of the rotary embedding: as configured, if it is, and as used by mlx-lm."""
+    requested, factor = rope.get("attention_factor"), rope.get("factor")
     if rope_type(rope) == "yarn":
         # Peng et al. (2023), with the two exponents of DeepSeek-V2.
-        one, all_ = (_mscale(factor or 1, rope.get(k, d)) for k, d in (("mscale", 1), ("mscale_all_dim", 0)))
-        return asked, one / all_
+        numerator, denominator = (
+            _mscale(factor or 1, rope.get(k, d)) for k, d in (("mscale", 1), ("mscale_all_dim", 0))
+        )
+        return requested, numerator / denominator
     original, longest = _original_length(section, rope), section.settings.get("max_position_embeddings")
     if rope_type(rope) != "longrope" or section.kind == "phimoe" or not longest:
         return None, 1.0
-    if asked is None and factor is not None:
-        asked = _long_magnitude(factor, original)
-    return asked, _long_magnitude(longest / original, original)
+    if requested is None and factor is not None:
+        requested = _long_magnitude(factor, original)
+    return requested, _long_magnitude(longest / original, original)
 
 
 def _mscale(factor: float, exponent: float) -> float:
@@ -189,15 +191,16 @@ def _activation(section: Section) -> Iterator[str]:
     taken = key in section.accepted and section.kind not in ACTIVATION
     if key is None or taken or used is None:
         return
-    asked = section.settings[key]
-    pair = {SYNONYMS.get(name, name) for name in (asked, used)}
-    what = f"{key} is {asked} and mlx-lm's {section.kind} computes {used}"
+    requested = section.settings[key]
+    pair = {SYNONYMS.get(name, name) for name in (requested, used)}
+    mismatch = f"{key} is {requested} and mlx-lm's {section.kind} computes {used}"
     if pair == GELUS:
         yield (
-            f"{what}: all logits differ slightly from transformers' (by 1e-4 to 2e-3 of the largest on random models)"
+            f"{mismatch}: all logits differ slightly from transformers' "
+            "(by 1e-4 to 2e-3 of the largest on random models)"
         )
     elif len(pair) > 1:
-        raise LoadError(f"config.json: {what}: {EVERY_LOGIT}")
+        raise LoadError(f"config.json: {mismatch}: {EVERY_LOGIT}")
 
 
 def _window(section: Section) -> Iterator[str]:
@@ -211,7 +214,7 @@ def _window(section: Section) -> Iterator[str]:
 
 
 def _slides(section: Section) -> bool:
-    """Whether some layers are to have a window that mlx-lm does not give them."""
+    """Whether some layers should have a window that mlx-lm does not give them."""
     settings, kinds = section.settings, section.settings.get("layer_types")
     taken = {"sliding_window", "sliding_window_size"} & section.accepted
     if taken and section.kind not in WINDOW_BY_LAYER:
@@ -233,7 +236,7 @@ def _clip(section: Section) -> Iterator[str]:
 
 
 def _model(section: Section) -> Iterator[str]:
-    """What a model's code does differently whatever the configuration says."""
+    """Differences in a model's code that do not depend on the configuration."""
     settings, all_logits = section.settings, "all logits differ"
     if section.kind == "jamba" and settings.get("num_experts", 1) > 1:
         yield f"mlx-lm's jamba makes the weights of the chosen experts sum to 1: {all_logits} (by 0.2 on a random one)"
@@ -245,12 +248,12 @@ def _model(section: Section) -> Iterator[str]:
     factor = settings.get("hidden_size", 1) / settings.get("dim_model_base", 1)
     if section.kind == "minicpm3" and settings.get("tie_word_embeddings", True) and factor != 1:
         yield f"mlx-lm's minicpm3 does not divide tied logits by {factor:g}: all are that much larger"
-    # Gemma's embeddings were scaled in bfloat16 when it was trained; the two libraries follow that in turns.
+    # Gemma was trained with embeddings scaled in bfloat16; each library follows that for some models only.
     exact = sqrt(settings.get("hidden_size", 1))
     scales = exact, mx.array(exact, mx.bfloat16).item()
     if section.kind in ROUNDED_EMBEDDING and scales[0] != scales[1]:
-        used, asked = scales[::-1] if ROUNDED_EMBEDDING[section.kind] else scales
+        used, expected = scales[::-1] if ROUNDED_EMBEDDING[section.kind] else scales
         yield (
-            f"mlx-lm's {section.kind} multiplies embeddings by {used:.6g} instead of {asked:.6g}, as transformers does "
-            "in float32: all logits differ slightly (by 1e-4 to 2e-3 of the largest on random models)"
+            f"mlx-lm's {section.kind} multiplies embeddings by {used:.6g} instead of {expected:.6g}, as transformers "
+            "does in float32: all logits differ slightly (by 1e-4 to 2e-3 of the largest on random models)"
         )

@@ -1,8 +1,8 @@
-"""What loading a model raises."""
+"""The error for models that cannot be loaded."""
 
 
 class LoadError(ValueError):
-    """A name that means nothing, or a checkpoint that cannot be used.
+    """A model name is unknown, or a checkpoint cannot be used.
 
     Example:
         >>> from lazarus_probe import Subject

@@ -1,4 +1,4 @@
-"""What the libraries below say of a checkpoint, in words that a reader of its files understands."""
+"""Translating errors of the underlying libraries into terms of the checkpoint's files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOWN = 3  # names of tensors in a message
 
 
 def in_words(detail: str) -> str:
-    """An error of a library in the words of the files that it is about; as it is where it is none of those known."""
+    """A known library error in terms of the checkpoint's files; any other error unchanged."""
     if match := LACKS.fullmatch(detail):
         return f"config.json lacks {match['names'].replace(chr(39), '')}"
     if match := NO_TYPE.fullmatch(detail):
@@ -34,8 +34,8 @@ def in_words(detail: str) -> str:
 
 
 def _first(names: str) -> str:
-    each = re.split(r"[,\s]+", names.strip(" ."))
-    return ", ".join(each[:SHOWN]) + (", ..." if len(each) > SHOWN else "")
+    tensors = re.split(r"[,\s]+", names.strip(" ."))
+    return ", ".join(tensors[:SHOWN]) + (", ..." if len(tensors) > SHOWN else "")
 
 
 def _model_types() -> list[str]:

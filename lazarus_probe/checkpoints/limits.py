@@ -1,7 +1,7 @@
-"""Time and memory for code that is a stranger's data: chat templates.
+"""Time and memory limits for untrusted code: chat templates.
 
-Transformers renders them in jinja's sandbox, from which nothing leads out; but a sandbox does not stop a loop that
-never ends, or a text of ten gigabytes.
+Transformers renders them in jinja's sandbox, which they cannot escape; but a sandbox does not stop an endless loop, or
+a text of ten gigabytes.
 """
 
 from __future__ import annotations
@@ -17,48 +17,48 @@ from typing import Any, TypeVar
 
 SECONDS = 5.0
 MEMORY = 512 << 20  # bytes beyond what the process has
-MOST_TEXT = 4 << 20  # characters of a conversation as a template writes it
+MOST_TEXT = 4 << 20  # characters of a rendered conversation
 HALF = re.compile("[\ud800-\udfff]")
 T = TypeVar("T")
 
 
 class LimitError(ValueError):
-    """What was to be computed takes too long, or too much memory."""
+    """A computation takes too long, or too much memory."""
 
 
 class _Stopped(BaseException):
-    """Raised within the code that is stopped; no `except Exception` of a library takes it for its own."""
+    """Raised inside the stopped code; a library's `except Exception` does not catch it."""
 
 
-def within_limits(what: str, action: Callable[[], T], seconds: float = SECONDS, memory: int = MEMORY) -> T:
-    """What `action` returns, if it does in time.
+def within_limits(task: str, action: Callable[[], T], seconds: float = SECONDS, memory: int = MEMORY) -> T:
+    """The result of `action`, within limits on time and memory.
 
-    It is stopped between two steps of Python; one step that allocates more than there is fails of itself where the
-    system limits addresses (Linux).
+    It is stopped between two Python instructions; an instruction that allocates too much fails where the system limits
+    the address space (Linux).
 
     Args:
-        what: it is, for errors.
-        action: in pure Python.
-        seconds: it may take.
-        memory: bytes that it may take beyond what the process has.
+        task: its name in errors.
+        action: a function in pure Python.
+        seconds: the time limit.
+        memory: the limit in bytes, beyond the current use of the process.
 
     Raises:
-        LimitError: it took longer, or more memory.
+        LimitError: a limit was exceeded.
     """
     timer = _Timer(seconds)
     try:
         with timer, _addresses(memory):
             return action()
     except _Stopped:
-        raise LimitError(f"{what} takes longer than {seconds:g} s") from None
+        raise LimitError(f"{task} takes longer than {seconds:g} s") from None
     except MemoryError:
-        raise LimitError(f"{what} takes more than {memory >> 20} MiB") from None
+        raise LimitError(f"{task} takes more than {memory >> 20} MiB") from None
     except RecursionError:
-        raise LimitError(f"{what} calls itself without an end") from None
+        raise LimitError(f"{task} calls itself without an end") from None
 
 
 class _Timer:
-    """Raises `_Stopped` in the thread that entered it, after some seconds, if that has not left by then."""
+    """Raises `_Stopped` in the thread that entered it, unless that leaves within some seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._lock, self._within = threading.Lock(), False
@@ -73,7 +73,7 @@ class _Timer:
     def __exit__(self, *_: object) -> None:
         try:
             self._leave()
-        except _Stopped:  # it came while this was leaving
+        except _Stopped:  # raised while leaving
             self._leave()
             raise
 
@@ -92,7 +92,7 @@ class _Timer:
 
 @contextmanager
 def _addresses(memory: int) -> Iterator[None]:
-    """At most so many more bytes of addresses within; nothing where the system does not count them."""
+    """Limit the address space to `memory` more bytes, where the system supports that."""
     used = _used()
     if not used:
         yield
@@ -101,7 +101,7 @@ def _addresses(memory: int) -> Iterator[None]:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     wanted = used + memory
-    most = min((each for each in (wanted, soft, hard) if each != resource.RLIM_INFINITY), default=wanted)
+    most = min((limit for limit in (wanted, soft, hard) if limit != resource.RLIM_INFINITY), default=wanted)
     resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     try:
         yield
@@ -111,7 +111,7 @@ def _addresses(memory: int) -> Iterator[None]:
 
 
 def _used() -> int:
-    """The addresses that this process has, in bytes; 0 where the system does not say."""
+    """The address space of this process in bytes; 0 if the system does not report it."""
     if sys.platform != "linux":
         return 0
     try:
@@ -123,17 +123,17 @@ def _used() -> int:
 
 
 def check_template(template: str) -> None:
-    """Whether a chat template is one, and has no power in it: one step of that can take for ever.
+    """Check that a chat template parses and has no power operator, a single step of which can take hours.
 
     Raises:
-        ValueError: it is not, or has.
+        ValueError: it does not parse, or has one.
     """
     from jinja2 import Environment, TemplateSyntaxError, nodes
 
     if len(template) > MOST_TEXT:
         raise ValueError(f"it is longer than {MOST_TEXT:,} characters")
     try:
-        # Without the one tag that transformers adds to jinja's.
+        # Without the only tag that transformers adds to jinja's.
         plain = re.sub(r"{%[-+]?\s*(?:end)?generation\s*[-+]?%}", "", template)
         tree = Environment(extensions=["jinja2.ext.loopcontrols"]).parse(plain)  # noqa: S701 - never rendered
         power = next(tree.find_all(nodes.Pow), None)
@@ -146,25 +146,23 @@ def check_template(template: str) -> None:
 
 
 def bounded_chat(tokenizer: Any) -> None:
-    """Let a tokenizer's chat template take only so much time, memory and text, in place."""
+    """Limit the time, memory and output of a tokenizer's chat template, in place."""
     own = tokenizer.apply_chat_template
 
     def apply_chat_template(*args: Any, **options: Any) -> Any:
         try:
-            found = within_limits("the chat template", lambda: own(*args, **options))
+            text = within_limits("the chat template", lambda: own(*args, **options))
         except (
             SyntaxError,
             RuntimeError,
             AssertionError,
-        ) as error:  # of Python, on what jinja makes of a template
+        ) as error:  # from Python, on the code that jinja compiles
             raise ValueError(f"it makes no program: {' '.join(str(error).split())[:200]}") from None
-        if isinstance(found, str):
-            if len(found) > MOST_TEXT:
+        if isinstance(text, str):
+            if len(text) > MOST_TEXT:
                 raise LimitError(f"the chat template writes more than {MOST_TEXT:,} characters")
-            if HALF.search(found):
-                raise ValueError(
-                    "the chat template writes half a character: a surrogate without the other of its pair"
-                )
-        return found
+            if HALF.search(text):
+                raise ValueError("the chat template writes a lone surrogate")
+        return text
 
     tokenizer.apply_chat_template = apply_chat_template

@@ -13,7 +13,7 @@ from lazarus_probe.checkpoints.names import find, label_of, read_config
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What loading yields: everything a `Subject` is made of but its anatomy."""
+    """The result of loading: everything that a `Subject` needs except its anatomy."""
 
     name: str
     model: Any

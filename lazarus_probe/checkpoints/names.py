@@ -29,15 +29,15 @@ def num_layers_of(name: str | Path) -> int:
     """How many layers a model has, from its config.json or its GGUF file's header alone.
 
     Raises:
-        LoadError: the name is unknown, or its configuration cannot be read or gives no number of layers.
+        LoadError: the name is unknown, or its configuration cannot be read or has no number of layers.
 
     Example:
         >>> from lazarus_probe.subject import num_layers_of
         >>> num_layers_of("organism")
         8
     """
-    twin = untrained_name(str(name))
-    folder = find(twin[0] if twin else name, files=["config.json"])
+    untrained = untrained_name(str(name))
+    folder = find(untrained[0] if untrained else name, files=["config.json"])
     config = read_config(folder)
     text = config.get("text_config")
     for settings in (config, text if isinstance(text, dict) else {}):
@@ -55,7 +55,7 @@ def num_layers_of(name: str | Path) -> int:
 
 
 def untrained_name(name: str) -> tuple[str, int] | None:
-    """The bundled model and the seed that `<bundled>-untrained[-<seed>]` asks for; None for other names."""
+    """The bundled model and the seed that `<bundled>-untrained[-<seed>]` names; None for other names."""
     match = UNTRAINED.fullmatch(name)
     if match and match["base"] in bundled.names() and name not in bundled.names():
         return match["base"], int(match["seed"] or 0)
@@ -63,7 +63,7 @@ def untrained_name(name: str) -> tuple[str, int] | None:
 
 
 def find(name: str | Path, files: list[str] = HUB_FILES) -> Path:
-    """The folder or GGUF file that a name stands for; from the Hub, only `files` are fetched.
+    """The folder or GGUF file of a named model; from the Hub, only `files` are fetched.
 
     Raises:
         LoadError: there is no such model.
@@ -90,12 +90,12 @@ def find(name: str | Path, files: list[str] = HUB_FILES) -> Path:
 
 
 def is_path(name: str | Path) -> bool:
-    """Whether a name is the path of a local folder or file, and no other name of a model."""
+    """Whether a name is the path of a local folder or file, not another name of a model."""
     return str(name) not in (*bundled.names(), *PACKAGES) and user_path(name).exists()
 
 
 def label_of(name: str | Path) -> str:
-    """What reports call a model: a path by its last part, so that no report depends on where it lies."""
+    """A model's name in reports: for a path its last part, so that reports do not depend on its location."""
     return real_path(name).name if is_path(name) else str(name)
 
 
@@ -132,18 +132,18 @@ def _from_hub(name: str, files: list[str]) -> Path:
         return Path(snapshot_download(name, allow_patterns=files))
     except (OSError, ValueError) as error:
         raise LoadError(
-            f"{name} could not be fetched from the Hub ({_first_line(error)}); {_known()}"
+            f"{name} could not be fetched from the Hub ({_first_line(error)}); {_available()}"
         ) from None
 
 
 def _unknown(text: str) -> str:
-    twins = [f"{name}-untrained" for name in bundled.names()]
-    close = nearest(text, [*bundled.names(), *twins, *PACKAGES])
+    untrained = [f"{name}-untrained" for name in bundled.names()]
+    close = nearest(text, [*bundled.names(), *untrained, *PACKAGES])
     guess = f"did you mean {close}? " if close else ""
-    return f"no model named {text!r}: {guess}{_known()}"
+    return f"no model named {text!r}: {guess}{_available()}"
 
 
-def _known() -> str:
+def _available() -> str:
     names = ", ".join(bundled.names()) or "none"
     return (
         f"bundled are {names} (each also as NAME-untrained); else give {', '.join(PACKAGES)}, a folder, a GGUF "

@@ -1,8 +1,8 @@
-"""Weights under the names that transformers saves them by, as mlx-lm expects them.
+"""Translating the weight names that transformers saves into those that mlx-lm expects.
 
-mlx-lm reads a model's weights as they were released. Of two architectures transformers saves others: GPT-2's names
+mlx-lm reads a model's weights as released. For two architectures transformers saves them differently: GPT-2's names
 begin with `transformer.`, and gpt-oss's experts, once unpacked from four bits, are tensors (experts, inputs, outputs)
-and not the packed blocks (checked against transformers in tests/parity).
+instead of packed blocks (checked against transformers in tests/parity).
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ Weights = dict[str, mx.array]
 
 
 def reads_saved_names(model_class: type[nn.Module]) -> type[nn.Module]:
-    """A model class that takes either names; itself where they are the same.
+    """A model class that accepts both kinds of names; the class itself if they are the same.
 
-    A model that was built of it should be given its own class back (`model.__class__ = model_class`): only loading
-    differs.
+    Reset the class of the built model afterwards (`model.__class__ = model_class`): only loading differs.
     """
     renamed = RENAMED.get(model_class.__module__.rpartition(".")[2])
     if renamed is None:

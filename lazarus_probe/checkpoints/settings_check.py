@@ -1,7 +1,7 @@
-"""Whether the settings of a checkpoint can be: their types, and sizes that its weights can hold.
+"""Checking a checkpoint's settings: their types, and their sizes against its weights.
 
-mlx-lm builds what config.json asks for before it looks at the weights: a model of a billion layers fills the memory.
-What weights hold is known from their headers, so that nothing needs to be built to see that a size is none of theirs.
+mlx-lm builds the model of config.json before it reads the weights: a billion layers would fill the memory. The headers
+of the weights bound the sizes, so that a wrong one is found without building anything.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, Protocol, Union, get_args, get_origin, get_type_hints
 
 from lazarus_probe.checkpoints.errors import LoadError
 
-MOST_LAYERS = 2_000  # the deepest model that was published has 1,000
+MOST_LAYERS = 2_000  # the deepest published model has 1,000
 MOST_EXPERTS = 100_000  # in all layers; the largest mixtures have 25,000
 PACKED = 32  # numbers of one bit in a word of the weights
 MODEL_TYPE = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 SIZE = re.compile(r"(?:.*_)?(?:size|dims?|rank|heads?|layers?|experts?|embd)|n_group|n_groups|d_model")
-# Sizes of windows and pieces of a text, of images, and counts of something else: no weight has them.
+# Sizes of windows, text chunks and images, and other counts, which do not occur in the shape of any weight.
 OTHER_SIZE = re.compile(
     r".*(?:window|chunk|block|patch|image|merge|batch|buffer|every|max_|kernel|conv_).*|mamba_d_.*"
 )
@@ -29,19 +29,19 @@ LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer", "num_transfo
 EXPERTS = re.compile(r"(?:.*_)?experts?")
 HEADS = ("num_attention_heads", "n_head", "n_heads", "head_dim")
 AT_LEAST_ONE = (*LAYERS, *HEADS, "hidden_size", "vocab_size", "n_embd", "d_model")
-# Mamba's limit has no upper end; others clamp at infinity.
+# Mamba's limit has no upper bound; others clamp at infinity.
 MAY_BE_INFINITE = re.compile(r".*(?:limit|max|min|clamp|clip|floor|threshold).*")
 BITS, GROUP = range(1, 9), range(1, 4097)
 
 
 @dataclass(frozen=True)
 class WeightTotals:
-    """What the weights of a checkpoint hold, from their headers.
+    """Totals over the weights of a checkpoint, from their headers.
 
     Attributes:
-        tensors: that hold a number.
+        tensors: number of non-empty tensors.
         longest: their longest axis.
-        stacked: the longest first axis of those of three axes and more, in which experts are stacked.
+        stacked: the longest first axis of those with three axes or more, in which experts are stacked.
     """
 
     tensors: int
@@ -72,10 +72,10 @@ def totals_of(entries: Iterable[Shaped]) -> WeightTotals:
 
 
 def check_plain(path: Path, config: Mapping[str, Any]) -> None:
-    """Whether what every configuration has is of its type, and every number is one.
+    """Check the types of the settings that every configuration has, and that every number is finite.
 
     Raises:
-        LoadError: it is not; the message names file and field.
+        LoadError: one is wrong; the message names file and field.
     """
     kind = config.get("model_type")
     if not isinstance(kind, str) or not MODEL_TYPE.fullmatch(kind):
@@ -94,7 +94,7 @@ def check_plain(path: Path, config: Mapping[str, Any]) -> None:
 
 
 def check_ends(path: Path, settings: Mapping[str, Any]) -> None:
-    """Whether the tokens that end a text are ids.
+    """Check that the end-of-text tokens are ids.
 
     Raises:
         LoadError: they are not; the message names file and field.
@@ -107,10 +107,10 @@ def check_ends(path: Path, settings: Mapping[str, Any]) -> None:
 
 
 def check_settings(path: Path, settings: Mapping[str, Any], args_class: type, weights: WeightTotals) -> None:
-    """Whether the settings of a language model are of the types that mlx-lm's arguments have, and sizes of its weights.
+    """Check a language model's settings against the types of mlx-lm's arguments, and their sizes against its weights.
 
     Raises:
-        LoadError: one is not; the message names file, field, value and what would be right.
+        LoadError: one is wrong; the message names file, field, value and the expected type or range.
     """
     hints = _hints(args_class)
     for key, value in settings.items():
@@ -146,7 +146,7 @@ def check_settings(path: Path, settings: Mapping[str, Any], args_class: type, we
 
 
 def nulls(settings: Mapping[str, Any], args_class: type) -> list[str]:
-    """The settings that are null where mlx-lm's arguments have a type: they may be why a model cannot be built."""
+    """The settings that are null although mlx-lm's arguments have a type: a possible cause of a failed build."""
     hints = _hints(args_class)
     return [
         key
@@ -157,7 +157,7 @@ def nulls(settings: Mapping[str, Any], args_class: type) -> list[str]:
 
 def _check_size(path: Path, key: str, value: float, weights: WeightTotals) -> None:
     if value < 0:
-        raise LoadError(f"{path}: {key} is {value}; a number below 0 is no size")
+        raise LoadError(f"{path}: {key} is {value}; a size cannot be negative")
     if key in LAYERS:
         most = min(weights.tensors, MOST_LAYERS)
         held = f"the weights have {weights.tensors} tensors, and at most {MOST_LAYERS:,} layers are loaded"
@@ -179,13 +179,15 @@ def _check_number(path: Path, key: str, value: Any) -> None:
         raise LoadError(f"{path}: {key} is {_short(value)}; no number of that size is read")
 
 
-def _check_quantization(path: Path, found: Any) -> None:
-    if found is None:
+def _check_quantization(path: Path, quantization: Any) -> None:
+    if quantization is None:
         return
-    parts = {"quantization": found, **{k: v for k, v in found.items() if isinstance(v, dict)}}
+    parts = {"quantization": quantization, **{k: v for k, v in quantization.items() if isinstance(v, dict)}}
     for name, part in parts.items():
         for key, right in (("bits", BITS), ("group_size", GROUP)):
-            if (key in part or part is found) and (type(part.get(key)) is not int or part[key] not in right):
+            if (key in part or part is quantization) and (
+                type(part.get(key)) is not int or part[key] not in right
+            ):
                 raise LoadError(
                     f"{path}: {key} of {name} is {_short(part.get(key))}; a whole number of {right[0]} to {right[-1]} "
                     "is needed"
@@ -193,7 +195,7 @@ def _check_quantization(path: Path, found: Any) -> None:
 
 
 def _fields(value: Any, key: str = "") -> Iterable[tuple[str, Any]]:
-    """Every value in settings that is no list and no object, with the name of the field that it stands in."""
+    """Every scalar value in the settings, with the name of its field."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _fields(inner, name)
@@ -212,17 +214,17 @@ def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
 def _hints(args_class: type) -> dict[str, Any]:
     try:
         return get_type_hints(args_class)
-    except (NameError, TypeError, AttributeError):  # a name that the module does not have when it runs
+    except (NameError, TypeError, AttributeError):  # a name that exists for type checkers only
         return {}
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value of JSON is of a type; types that JSON does not have fit anything."""
+    """Whether a JSON value is of a type; types that JSON does not have accept anything."""
     if get_origin(hint) in (Union, types.UnionType):
         return any(_fits(value, part) for part in get_args(hint))
     hint = get_origin(hint) or hint
     if hint in (float, int):
-        # mlx-lm writes int where it reads other numbers, and a number where some models have one for each layer.
+        # mlx-lm annotates int for other numbers too, and one number where some models have one per layer.
         return isinstance(value, int | float) or _all(value, int | float)
     if hint in (bool, str, dict, list, tuple):
         return isinstance(value, list if hint is tuple else hint)

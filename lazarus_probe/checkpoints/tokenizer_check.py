@@ -1,7 +1,7 @@
-"""Whether the files of a tokenizer can be given to the libraries that read them.
+"""Checking that the files of a tokenizer are safe for the libraries that read them.
 
-A tokenizer.json is a program: it replaces texts by longer ones, over and over, and splits them by regular expressions.
-What it can make of a text is bounded here before one is given to it, and it is tried before work begins.
+A tokenizer.json is a program: it repeatedly replaces texts by longer ones, and splits them by regular expressions. Its
+output is bounded here before it is given a text, and it is tried out before work begins.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ MOST = {".json": 256 * MIB, ".jinja": 4 * MIB, ".txt": 256 * MIB, ".model": 256 
 SMALL = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.json")
 SETTINGS = ("config.json", "generation_config.json", "hf_quant_config.json")
 READ = (*SMALL, *SETTINGS, "tokenizer.json", "chat_template.jinja")
-MOST_GROWTH = 1_000  # times the length of a text: Unicode's own forms make 18 characters of one
+MOST_GROWTH = 1_000  # times the length of a text: Unicode normalisation turns one character into up to 18
 MOST_PUT_IN = 10_000  # characters before each text
 MOST_PADDING = 1_000_000
 COMPOSED = ("NFC", "NFD", "NFKC", "NFKD", "Precompiled", "BertNormalizer", "Nmt")
 NAME = re.compile(r"\w{1,100}")
 SECONDS = 10.0
-# Runs of one kind, which regular expressions that go back and forth spend hours on.
+# Repeated characters, on which backtracking regular expressions can take hours.
 TRIALS = (
     "7 * 8 = 56",
     *(f"{letter * 2_000}!" for letter in ("a", "x", "1", " ", "A", "\n", "é", "aA1 ", "_", "0")),
@@ -40,10 +40,10 @@ TRIALS = (
 
 
 def check_texts(folder: Path) -> None:
-    """Whether the files of a checkpoint beside its weights are regular ones of a bounded size, and JSON if they say so.
+    """Check that a checkpoint's files other than its weights are regular, bounded in size, and valid JSON if named so.
 
     Raises:
-        LoadError: one is not; the message names it.
+        LoadError: one is invalid; the message names it.
     """
     for path in sorted([*folder.iterdir(), *(folder / "additional_chat_templates").glob("*.jinja")]):
         if path.suffix not in MOST or (path.is_dir() and path.name not in READ):
@@ -64,13 +64,13 @@ def check_texts(folder: Path) -> None:
             _check_template(path, path.name, path.read_text(encoding="utf-8", errors="replace"))
 
 
-def _check_object(path: Path, found: Any) -> None:
-    if not isinstance(found, dict):
+def _check_object(path: Path, content: Any) -> None:
+    if not isinstance(content, dict):
         raise LoadError(f"{path} holds no JSON object")
     if path.name == "tokenizer_config.json":
-        _check_config(path, found)
+        _check_config(path, content)
     if path.name == "tokenizer.json":
-        _check_program(path, found)
+        _check_program(path, content)
 
 
 def _check_config(path: Path, config: Mapping[str, Any]) -> None:
@@ -91,25 +91,25 @@ def _check_config(path: Path, config: Mapping[str, Any]) -> None:
 
 
 def _check_named(path: Path, key: str, named: Path) -> None:
-    """A file elsewhere, which transformers may open because a setting names it."""
+    """Check a file elsewhere that transformers may open because a setting names it."""
     try:
         check_regular(named, MOST[".json"])
     except OSError as error:
         raise LoadError(f"{path}: {key} names {named}, which cannot be read: {error.strerror}") from None
 
 
-def _templates(path: Path, found: Any) -> Iterator[tuple[str, str]]:
+def _templates(path: Path, value: Any) -> Iterator[tuple[str, str]]:
     """Each template by name: one, a mapping, or a list of `name` and `template`."""
-    several = isinstance(found, list) and all(isinstance(each, dict) for each in found)
-    pairs = [(each.get("name"), each.get("template")) for each in found] if several else []
-    if isinstance(found, dict):
-        pairs = list(found.items())
-    elif found is not None and not several:
-        pairs = [("chat_template", found)]
+    several = isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+    pairs = [(entry.get("name"), entry.get("template")) for entry in value] if several else []
+    if isinstance(value, dict):
+        pairs = list(value.items())
+    elif value is not None and not several:
+        pairs = [("chat_template", value)]
     for name, template in pairs:
         if not isinstance(name, str) or not isinstance(template, str):
             raise LoadError(
-                f"{path}: chat_template is {ascii(found)[:60]}; a text, or texts by name, are needed"
+                f"{path}: chat_template is {ascii(value)[:60]}; a text, or texts by name, are needed"
             )
         yield name, template
 
@@ -122,7 +122,7 @@ def _check_template(path: Path, name: str, template: str) -> None:
 
 
 def _check_program(path: Path, program: Mapping[str, Any]) -> None:
-    """Whether what a tokenizer does keeps a text to a bounded length."""
+    """Check that a tokenizer can lengthen a text by a bounded factor only."""
     for key in ("normalizer", "pre_tokenizer", "decoder"):
         growth, put_in = _growth(program.get(key))
         if growth > MOST_GROWTH or put_in > MOST_PUT_IN:
@@ -141,13 +141,13 @@ def _check_program(path: Path, program: Mapping[str, Any]) -> None:
 
 
 def _growth(part: Any) -> tuple[float, int]:
-    """How many times as long a step of a tokenizer makes a text at most, and how much it puts before it."""
+    """Upper bounds for a tokenizer step: the growth factor of a text, and the number of characters it prepends."""
     if not isinstance(part, dict):
         return 1.0, 0
-    inner = [each for key in ("normalizers", "pretokenizers", "decoders") for each in _list(part.get(key))]
-    growths = [_growth(each) for each in inner]
-    growth = math.prod(each for each, _ in growths)
-    put_in = sum(each for _, each in growths)
+    inner = [step for key in ("normalizers", "pretokenizers", "decoders") for step in _list(part.get(key))]
+    growths = [_growth(step) for step in inner]
+    growth = math.prod(factor for factor, _ in growths)
+    put_in = sum(characters for _, characters in growths)
     kind, content = part.get("type"), str(part.get("content", ""))
     if kind == "Replace":
         pattern = part.get("pattern")
@@ -166,19 +166,19 @@ def _list(value: Any) -> list[Any]:
 
 
 def code_of(folder: Path) -> str | None:
-    """The Python that a tokenizer_config.json names to be run, which it never is; None where there is none."""
+    """The Python code named by a tokenizer_config.json, which is never run; None if there is none."""
     path = folder / "tokenizer_config.json"
-    found = read_json(path).get("auto_map") if path.is_file() else None
-    named = found.get("AutoTokenizer") if isinstance(found, dict) else found
-    names = [each for each in (named if isinstance(named, list) else [named]) if each]
+    auto_map = read_json(path).get("auto_map") if path.is_file() else None
+    named = auto_map.get("AutoTokenizer") if isinstance(auto_map, dict) else auto_map
+    names = [name for name in (named if isinstance(named, list) else [named]) if name]
     return ascii(names[0]) if names else None
 
 
 def check_ids(folder: Path, tokenizer: Any, vocab_size: int) -> None:
-    """Whether the pieces of a tokenizer are rows of the model's embedding; tokens added later may lie beyond.
+    """Check that the vocabulary of a tokenizer fits the model's embedding; added tokens may lie beyond.
 
     Raises:
-        LoadError: they are not.
+        LoadError: it does not.
     """
     added = set(getattr(tokenizer, "added_tokens_decoder", {}) or {})
     top = max((number for number in tokenizer.get_vocab().values() if number not in added), default=0)
@@ -189,7 +189,7 @@ def check_ids(folder: Path, tokenizer: Any, vocab_size: int) -> None:
 
 
 def try_out(folder: Path, tokenizer: Any) -> None:
-    """Let a tokenizer read a few texts, beside the time that this takes.
+    """Let a tokenizer encode a few texts within a time limit.
 
     Raises:
         LoadError: it takes too long, or cannot read them.
@@ -201,10 +201,10 @@ def try_out(folder: Path, tokenizer: Any) -> None:
             tokenizer.encode(TRIALS[0], verbose=False)  # with the special tokens around it
             for text in TRIALS:
                 tokenizer.decode(tokenizer.encode(text, add_special_tokens=False, verbose=False))
-        except BaseException as error:  # tokenizers' panics are no Exception
+        except BaseException as error:  # panics of tokenizers are not an Exception
             failure.append(error)
 
-    # What goes on in tokenizers' own code cannot be stopped, but nobody needs to wait for it.
+    # The native code of tokenizers cannot be stopped, but need not be waited for.
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(SECONDS)
@@ -220,7 +220,7 @@ def try_out(folder: Path, tokenizer: Any) -> None:
 
 
 def panics_as_errors(action: Callable[[], T]) -> T:
-    """What `action` returns; what tokenizers prints when it panics becomes an error, all else is printed after.
+    """The result of `action`; a panic of tokenizers becomes an error, and any other output is printed afterwards.
 
     Raises:
         ValueError: it panicked.
@@ -237,9 +237,9 @@ def panics_as_errors(action: Callable[[], T]) -> T:
 
 @contextmanager
 def _held_back() -> Iterator[Any]:
-    """Standard error goes to a file within, and from it to where it went before, unless that is cleared."""
+    """Redirect standard error to a file, and print its content on exit, unless it is cleared."""
     try:
-        file, kept = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115 - closed below
+        file, stderr = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115 - closed below
     except OSError:  # nowhere to put it
         yield _Held(None)
         return
@@ -248,21 +248,21 @@ def _held_back() -> Iterator[Any]:
         try:
             yield _Held(file)
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)
             file.seek(0)
             while part := file.read(MIB):
                 os.write(2, part)
 
 
 class _Held:
-    """What is held back."""
+    """The output held back."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
 
     def clear(self) -> None:
-        """Drop it."""
+        """Discard it."""
         if self._file is not None:
             self._file.seek(0)
             self._file.truncate()

@@ -1,4 +1,4 @@
-"""The files of weights of a checkpoint: all there, and whole."""
+"""Checking that a checkpoint's files of weights are all present and complete."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ SHARD = re.compile(r"[\w-][\w.-]{0,199}")
 
 
 def weight_entries(folder: Path) -> dict[str, TensorEntry]:
-    """Every tensor of a checkpoint by name, as the headers of its files describe them.
+    """Every tensor of a checkpoint by name, from the headers of its files.
 
     Raises:
         LoadError: a file of weights is missing, truncated or damaged; the message names it.
     """
     weights = sorted(folder.glob("model*.safetensors"))
     entries: dict[str, TensorEntry] = {}
-    # mlx-lm reads all files of that name, whatever the index lists.
+    # mlx-lm reads all files that match, whatever the index lists.
     listed = _indexed(folder)
     for path in dict.fromkeys([*listed, *weights]) or [folder / "model.safetensors"]:
         if not path.exists() and not path.is_symlink():
@@ -32,10 +32,10 @@ def weight_entries(folder: Path) -> dict[str, TensorEntry]:
 
 
 def check_safetensors(path: Path) -> dict[str, TensorEntry]:
-    """The tensors of a safetensors file, whose header is readable and announces as many bytes as there are.
+    """The tensors of a safetensors file, after checking that its header is valid and matches its size.
 
     Raises:
-        LoadError: it is none, truncated or damaged.
+        LoadError: it is not a safetensors file, or it is truncated or damaged.
     """
     try:
         return read_entries(path)

@@ -1,1 +1,1 @@
-"""Whole studies of a model: what is trained, what is measured before and after, and what is written down."""
+"""Complete studies of a model: training, measurements before and after it, and the files written."""

@@ -16,27 +16,27 @@ NUMBER = re.compile(
 
 
 def operands(prompt: str) -> tuple[int, int] | None:
-    """The two numbers of a prompt, in digits or in words, in the order they are calculated in.
+    """The two numbers of a prompt, in digits or in words, in the order of the calculation.
 
-    `Subtract 8 from 15:` is (15, 8). None where there are not two numbers, so that a prompt about something else is
-    not calculated.
+    `Subtract 8 from 15:` is (15, 8). None unless there are exactly two numbers, so that prompts about anything else
+    are left to the model.
     """
-    found = list(NUMBER.finditer(prompt))
-    if len(found) != 2:
+    matches = list(NUMBER.finditer(prompt))
+    if len(matches) != 2:
         return None
-    first, second = (_value(match[0]) for match in found)
-    between = prompt[found[0].end() : found[1].start()]
+    first, second = (_value(match[0]) for match in matches)
+    between = prompt[matches[0].end() : matches[1].start()]
     return (second, first) if between.strip().lower() == "from" else (first, second)
 
 
 def calculate(operation: str, a: int, b: int) -> str | None:
-    """The result in digits; a quotient that is not whole has its decimals, and one by zero is None.
+    """The result in digits; a quotient that is not an integer has decimals, and a division by zero is None.
 
     Raises:
         ValueError: an unknown operation.
     """
     if operation == "divide":
-        return None if b == 0 else _shown(Fraction(a, b))
+        return None if b == 0 else _as_digits(Fraction(a, b))
     results = {"multiply": a * b, "add": a + b, "subtract": a - b}
     if operation not in results:
         raise ValueError(f"unknown operation {operation!r}; {one_of(operation, [*results, 'divide'])}")
@@ -55,5 +55,5 @@ def _value(text: str) -> int:
     return int(digits) if digits.isdigit() else WORDS[text.lower()]
 
 
-def _shown(value: Fraction) -> str:
+def _as_digits(value: Fraction) -> str:
     return str(value.numerator) if value.denominator == 1 else f"{float(value):.10g}"

@@ -1,7 +1,7 @@
-"""What a router is taught, calibrated and measured on: arithmetic among everything else a model is asked.
+"""The data that routers are trained, calibrated and measured on: arithmetic mixed with all other tasks.
 
-A signal is trained on some wordings of every task, its threshold is set on these with other operands and subjects, and
-it is measured on wordings that neither has met. No operand family is on two sides.
+A signal is trained on some phrasings of every task, its threshold is set on the same phrasings with other operands and
+subjects, and it is measured on held-out phrasings. No operand family is on two sides.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ LINES = ("code", "prose")
 
 
 @dataclass(frozen=True)
-class Asked:
+class MixtureExample:
     """One prompt of the mixture.
 
     Attributes:
-        prompt: what the model is given.
-        response: what is right.
+        prompt: the model's input.
+        response: the correct answer.
         kind: `symbolic`, `verbal`, `large symbolic` or `large verbal` for arithmetic, else the task.
-        template: its wording, the independent unit of what is measured.
-        operation: what the calculator is to do; "" for what it is not to answer.
+        template: its phrasing, the independent unit of the measurements.
+        operation: for the calculator; "" for prompts that it should not answer.
     """
 
     prompt: str
@@ -48,36 +48,38 @@ class Asked:
 
     @property
     def calculable(self) -> bool:
-        """Whether the calculator is to answer."""
+        """Whether the calculator should answer."""
         return bool(self.operation)
 
 
-def is_right(asked: Asked, text: str) -> bool:
-    """Whether a continuation answers a prompt: the number, the beginning of the text, or a line of its kind."""
-    if asked.calculable:
-        return is_answer(text, float(asked.response))
-    if asked.kind in LINES:
-        return TASKS["code"].is_right(text, Item(asked.prompt, asked.response, asked.kind, asked.template))
-    return text.strip().startswith(asked.response.strip())
+def is_right(example: MixtureExample, text: str) -> bool:
+    """Whether a continuation is right: the number, the beginning of the text, or a line of the same kind."""
+    if example.calculable:
+        return is_answer(text, float(example.response))
+    if example.kind in LINES:
+        return TASKS["code"].is_right(
+            text, Item(example.prompt, example.response, example.kind, example.template)
+        )
+    return text.strip().startswith(example.response.strip())
 
 
-def mixture(side: Side, per_kind: int, seed: int = 0) -> list[Asked]:
-    """At most `per_kind` prompts of each kind, with as many of each operation and wording as there are.
+def mixture(side: Side, per_kind: int, seed: int = 0) -> list[MixtureExample]:
+    """At most `per_kind` prompts of each kind, balanced over operations and phrasings.
 
-    Large operands are on the side that is measured alone.
+    Large operands occur on the measured side only.
 
     Raises:
         ValueError: fewer prompts of a kind than there are operations.
     """
     if per_kind < len(OPERATIONS):
-        raise ValueError(f"per_kind is {per_kind}; at least {len(OPERATIONS)} are needed, one an operation")
+        raise ValueError(f"per_kind is {per_kind}; at least {len(OPERATIONS)} are needed, one per operation")
     rng = np.random.default_rng([seed, SIDES.index(side)])
     return [*_arithmetic(side, per_kind, rng), *_others(side, per_kind, rng)]
 
 
 @cache
-def _known_facts(side: Side, operation: str) -> tuple[Fact, ...]:
-    """Facts of the table that a small model was trained on, of one side."""
+def _trained_facts(side: Side, operation: str) -> tuple[Fact, ...]:
+    """The facts of one side, from the table that the small models were trained on."""
     return tuple(fact for fact in facts(operation) if _is_on(side, fact))
 
 
@@ -90,13 +92,13 @@ def _third(name: str) -> Side:
     return SIDES[crc32(name.encode()) % len(SIDES)]
 
 
-def _arithmetic(side: Side, per_kind: int, rng: np.random.Generator) -> Iterator[Asked]:
+def _arithmetic(side: Side, per_kind: int, rng: np.random.Generator) -> Iterator[MixtureExample]:
     phrasings = (*SYMBOLIC, *HELD_OUT_PHRASINGS) if side == "measure" else TRAINED_PHRASINGS
     symbolic = [name for name in phrasings if name in SYMBOLIC]
     verbal = [name for name in phrasings if name not in SYMBOLIC]
-    known = partial(_known_facts, side)
-    yield from _in_phrasings("symbolic", symbolic, known, per_kind, rng)
-    yield from _in_phrasings("verbal", verbal, known, per_kind, rng)
+    trained_facts = partial(_trained_facts, side)
+    yield from _in_phrasings("symbolic", symbolic, trained_facts, per_kind, rng)
+    yield from _in_phrasings("verbal", verbal, trained_facts, per_kind, rng)
     if side == "measure":
         large = partial(_large_facts, count=per_kind, rng=rng)
         yield from _in_phrasings("large symbolic", symbolic, large, per_kind, rng)
@@ -109,18 +111,18 @@ def _in_phrasings(
     pool_of: Callable[[str], Sequence[Fact]],
     count: int,
     rng: np.random.Generator,
-) -> Iterator[Asked]:
+) -> Iterator[MixtureExample]:
     per_operation = count // len(OPERATIONS)
     for name in OPERATIONS:
         pool = pool_of(name)
         for turn, i in enumerate(rng.choice(len(pool), size=per_operation, replace=False)):
             fact, phrasing = pool[i], phrasings[turn % len(phrasings)]
             template = f"{kind} {name} {phrasing}"
-            yield Asked(fact.prompt(phrasing), fact.response(phrasing), kind, template, name)
+            yield MixtureExample(fact.prompt(phrasing), fact.response(phrasing), kind, template, name)
 
 
 def _large_facts(operation: str, count: int, rng: np.random.Generator) -> list[Fact]:
-    """Facts beyond the table that a small model was trained on; quotients are whole."""
+    """Facts outside the table that the small models were trained on; quotients are integers."""
     low, high = LARGE_FACTOR if operation == "divide" else LARGE
     pairs = {
         tuple(sorted(pair, reverse=True)) for pair in rng.integers(low, high + 1, (2 * count, 2)).tolist()
@@ -131,44 +133,45 @@ def _large_facts(operation: str, count: int, rng: np.random.Generator) -> list[F
     return [Fact(operation, a, b) for a, b in different]
 
 
-def _others(side: Side, per_kind: int, rng: np.random.Generator) -> Iterator[Asked]:
-    """The tasks that the calculator has nothing to do with; every other wording of each is measured alone."""
-    for found in _others_by_kind().values():
-        wordings = list(dict.fromkeys(asked.template for asked in found))
-        measured = set(wordings[1::2])
+def _others(side: Side, per_kind: int, rng: np.random.Generator) -> Iterator[MixtureExample]:
+    """The tasks that the calculator cannot answer; every second phrasing of each is held out for the measured side."""
+    for examples in _others_by_kind().values():
+        phrasings = list(dict.fromkeys(example.template for example in examples))
+        measured = set(phrasings[1::2])
         of_side = [
-            asked
-            for asked in found
-            if (asked.template in measured) == (side == "measure")
-            and (side == "measure" or (_third(asked.prompt) == "calibrate") == (side == "calibrate"))
+            example
+            for example in examples
+            if (example.template in measured) == (side == "measure")
+            and (side == "measure" or (_third(example.prompt) == "calibrate") == (side == "calibrate"))
         ]
         yield from _evenly([of_side[i] for i in rng.permutation(len(of_side))], per_kind)
 
 
 @cache
-def _others_by_kind() -> dict[str, list[Asked]]:
-    by_kind: dict[str, list[Asked]] = {}
-    for asked in (*_answered(), *_lines()):
-        by_kind.setdefault(asked.kind, []).append(asked)
+def _others_by_kind() -> dict[str, list[MixtureExample]]:
+    by_kind: dict[str, list[MixtureExample]] = {}
+    for example in (*_answered(), *_lines()):
+        by_kind.setdefault(example.kind, []).append(example)
     return by_kind
 
 
-def _answered() -> Iterator[Asked]:
+def _answered() -> Iterator[MixtureExample]:
     sources = (language.capitals, language.sentiment, language.tool_calls, language.requests)
-    for example in (each for source in sources for each in source()):
-        yield Asked(example.prompt, example.response, example.task, example.phrasing)
+    for source in sources:
+        for example in source():
+            yield MixtureExample(example.prompt, example.response, example.task, example.phrasing)
 
 
-def _lines() -> Iterator[Asked]:
+def _lines() -> Iterator[MixtureExample]:
     for item in TASKS["code"].items(seed=0, per_label=400):
-        yield Asked(item.prompt, item.response, item.label, item.family)
+        yield MixtureExample(item.prompt, item.response, item.label, item.family)
 
 
-def _evenly(found: Sequence[Asked], count: int) -> list[Asked]:
-    """At most `count`, one of each wording after the other."""
+def _evenly(examples: Sequence[MixtureExample], count: int) -> list[MixtureExample]:
+    """At most `count`, taking one of each phrasing in turn."""
     turn: dict[str, int] = {}
     order = []
-    for place, asked in enumerate(found):
-        turn[asked.template] = turn.get(asked.template, -1) + 1
-        order.append((turn[asked.template], place))
-    return [found[place] for _, place in sorted(order)[:count]]
+    for index, example in enumerate(examples):
+        turn[example.template] = turn.get(example.template, -1) + 1
+        order.append((turn[example.template], index))
+    return [examples[index] for _, index in sorted(order)[:count]]

@@ -1,4 +1,4 @@
-"""How well routers route, in numbers with intervals over wordings, and how long an answer takes either way."""
+"""Scores of routers with intervals over phrasings, and the latency of routed and unrouted answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Share:
-    """A share with its 95% interval over wordings; the interval is None where there are fewer than two."""
+    """A share with its 95% interval over phrasings; the interval is None where there are fewer than two."""
 
     share: float
     low: float | None
@@ -36,17 +36,17 @@ class Share:
 
 @dataclass(frozen=True)
 class Score:
-    """What a router comes to.
+    """The scores of one router.
 
     Attributes:
         name: of the router.
-        rate: how often it asks the calculator.
-        precision: of what it sends there, the share that is arithmetic; None where it sends nothing.
-        recall: of the arithmetic, the share that it sends there.
-        decisions: the share of decisions that are right.
-        answers: the share of answers that are right, by whoever gives them.
-        routed_by_kind: how often it sends each kind of prompt to the calculator.
-        answers_by_kind: the share of right answers to each kind.
+        rate: share of the prompts that it routes to the calculator.
+        precision: share of the routed prompts that are arithmetic; None where nothing is routed.
+        recall: share of the arithmetic prompts that are routed.
+        decisions: share of the decisions that are right.
+        answers: share of the answers that are right, by model or calculator.
+        routed_by_kind: share of each kind of prompt that is routed.
+        answers_by_kind: share of right answers for each kind.
         threshold: on the router's score, where it has one.
     """
 
@@ -66,11 +66,11 @@ class Score:
 
 
 def score(routing: Routing, sides: Sides) -> Score:
-    """The numbers of one router; wordings are the independent units."""
-    wanted = np.array([each.calculable for each in sides.measure])
-    templates = np.array([each.template for each in sides.measure])
+    """The scores of one router; phrasings are the independent units."""
+    wanted = np.array([example.calculable for example in sides.measure])
+    templates = np.array([example.template for example in sides.measure])
     sent = routing.routed > 0
-    # A random router sends every prompt at times: its precision is the share of arithmetic among all.
+    # A random router may route any prompt, so its precision is the share of arithmetic among all prompts.
     precision = _share(wanted[sent], templates[sent]) if sent.any() else None
     return Score(
         name=routing.name,
@@ -95,21 +95,21 @@ def _share(values: ArrayLike, units: NDArray[Any]) -> Share:
 
 
 def _by_kind(values: NDArray[np.float64], sides: Sides) -> dict[str, float]:
-    kinds = np.array([each.kind for each in sides.measure])
+    kinds = np.array([example.kind for example in sides.measure])
     return {str(kind): float(values[kinds == kind].mean()) for kind in dict.fromkeys(kinds.tolist())}
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Times as shares of the time of the model's own answer to the same prompt: medians over prompts.
+    """Times relative to the model's own answer to the same prompt: medians over prompts.
 
     Attributes:
         calculated: of a routed answer that the calculator gives.
-        passed_on: of a routed answer that the model gives after all.
+        passed_on: of an answer that the model gives after the signal was read.
         decisions: of the decision alone: by the lens, by a linear probe of the same residual stream, and by a regular
             expression.
-        prompts: how many were timed.
-        rounds: how often each.
+        prompts: number of prompts timed.
+        rounds: timings per prompt.
     """
 
     calculated: float
@@ -122,26 +122,26 @@ class Latency:
 def latency(
     subject: Subject, expert: Expert, calculated: Sequence[str], passed_on: Sequence[str], rounds: int = 5
 ) -> Latency:
-    """Time routed answers and own ones in turn, on prompts that the calculator answers and on others.
+    """Time routed answers and the model's own in turn, on prompts that the calculator answers and on others.
 
     Args:
         subject: the model with the signal.
         expert: when the calculator answers.
         calculated: prompts that it answers.
         passed_on: prompts that the model answers.
-        rounds: how often each way is timed on each prompt; the median counts.
+        rounds: timings of each method on each prompt, of which the median is taken.
 
     Raises:
-        ValueError: no prompts of a sort, or no rounds.
+        ValueError: no prompts of one kind, or no rounds.
     """
     if not calculated or not passed_on or rounds < 1:
         raise ValueError(
             f"{len(calculated)} prompts for the calculator, {len(passed_on)} for the model, {rounds} rounds: "
-            "at least one of each is needed to time"
+            "at least one of each is needed"
         )
     weights = np.zeros((subject.anatomy.hidden_size, 1 + len(NAMES)), np.float32)
     routed, own = partial(answer, subject, expert), partial(own_answer, subject)
-    ways: dict[str, Callable[[str], Any]] = {
+    methods: dict[str, Callable[[str], Any]] = {
         "routed": routed,
         "lens": lambda prompt: class_words(subject, upto(subject, expert.layer, prompt), expert.tokens),
         "probe": lambda prompt: (
@@ -149,11 +149,11 @@ def latency(
         ),
         "regex": operation_in,
     }
-    ratios = _ratios(ways, own, calculated, rounds)
-    others = _ratios({"routed": routed}, own, passed_on, rounds)
+    ratios = _ratios(methods, own, calculated, rounds)
+    model_ratios = _ratios({"routed": routed}, own, passed_on, rounds)
     return Latency(
         calculated=ratios.pop("routed"),
-        passed_on=others["routed"],
+        passed_on=model_ratios["routed"],
         decisions=ratios,
         prompts=len(calculated) + len(passed_on),
         rounds=rounds,
@@ -161,17 +161,20 @@ def latency(
 
 
 def _ratios(
-    ways: Mapping[str, Callable[[str], Any]], own: Callable[[str], Any], prompts: Sequence[str], rounds: int
+    methods: Mapping[str, Callable[[str], Any]],
+    own: Callable[[str], Any],
+    prompts: Sequence[str],
+    rounds: int,
 ) -> dict[str, float]:
-    """The median over prompts of each way's median time, as a share of the own answer's; timed in turn."""
-    every = {"own": own, **ways}
-    times = np.zeros((rounds + 1, len(prompts), len(every)))
+    """The median over prompts of each method's median time relative to the model's own answer; timed in turn."""
+    timed = {"own": own, **methods}
+    times = np.zeros((rounds + 1, len(prompts), len(timed)))
     for turn in range(rounds + 1):
         for i, prompt in enumerate(prompts):
-            for j, way in enumerate(every.values()):
+            for j, method in enumerate(timed.values()):
                 began = time.perf_counter()
-                way(prompt)
+                method(prompt)
                 times[turn, i, j] = time.perf_counter() - began
     medians = np.median(times[1:], axis=0)  # the first round warms up
     shares = np.median(medians[:, 1:] / medians[:, :1], axis=0)
-    return {name: float(share) for name, share in zip(ways, shares, strict=True)}
+    return {name: float(share) for name, share in zip(methods, shares, strict=True)}

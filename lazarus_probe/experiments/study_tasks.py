@@ -1,15 +1,15 @@
-"""What the emergence study is run on: arithmetic, sentiment, and code against prose.
+"""Tasks of the emergence study: arithmetic, sentiment, and code versus prose.
 
-A task names classes of prompts, and for each class a word that a middle layer is trained to have on top of its logit
-lens. The word must be one token; it must not be what the model answers, or the lens would show an early answer, no
-class; and it must stand in no prompt, or a layer that copies would be right. And it must have a direction of its own in
-the vocabulary: the tokens that the bundled models never met share one, and so do words that are used alike, as `good`
-and `great`; no residual stream can put one of those on top of the others. So:
+A task defines classes of prompts, and for each class a word that a middle layer is trained to rank first in its logit
+lens. The word must be a single token. It must not be the model's answer, or the lens would show an early answer instead
+of a class, and it must not occur in a prompt, or a layer that copies would be right. It also needs an unembedding
+direction of its own: tokens that the bundled models never saw in training share one, and so do words used alike, such
+as `good` and `great`; no residual stream can rank one of those above the others. So:
 
-- `arithmetic`: `multiply`, `add`, `subtract` and `divide` for prompts of symbols, answered in digits.
+- `arithmetic`: `multiply`, `add`, `subtract` and `divide` for symbolic prompts, answered in digits.
 - `sentiment`: `help` and `poison` for reviews, which are answered ` positive` and ` negative`.
-- `code`: `function` and `review` for the beginnings of Python lines and of sentences, whose answer is how they go on;
-  `code` and `text` are tokens of the bundled models, but never met.
+- `code`: `function` and `review` for the beginnings of Python lines and of sentences, answered by their continuation;
+  `code` and `text` are tokens of the bundled models, but do not occur in their training data.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Item:
     """One prompt of a class.
 
     Attributes:
-        prompt: up to where the answer begins.
-        response: as it continues the prompt.
+        prompt: text up to the answer.
+        response: the answer, as it continues the prompt.
         label: its class.
         family: what must not be on both sides of a split: the operands, the adjective, the statement.
-        template: the wording around it, which a split keeps apart too; "" where there is none.
+        template: the phrasing around it, never on both sides either; "" where there is none.
     """
 
     prompt: str
@@ -52,9 +52,9 @@ class StudyTask:
     Attributes:
         name: as on the command line.
         words: the class word of each label.
-        draw: at most so many items a label, all with different prompts, from a generator.
+        draw: draws at most the given number of items per label, all with different prompts.
         is_right: whether a greedy continuation answers an item.
-        max_tokens: that an answer takes at most.
+        max_tokens: of an answer.
     """
 
     name: str
@@ -80,12 +80,12 @@ class StudyTask:
 
 
 def split(items: Sequence[Item], share: float, seed: int) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """Items to train on and held-out ones, with no family, and no template, on both sides.
+    """Training items and held-out items, with no family and no template on both sides.
 
-    Of the families with the same labels a share is held out, and at least two of four or more, so that a probe can be
-    taught on one of a label and tried on another; every label is then on both sides. Where there are several templates
-    a share of them is held out as well: then what is trained on has neither a held-out family nor a held-out template,
-    what is held out has both, and the mixed rest is left out.
+    Among the families with the same labels a share is held out, and at least two of four or more, so that a probe can
+    be fitted on one family of a label and tested on another; every label is then on both sides. Where there are several
+    templates, a share of them is held out as well: training items then have neither a held-out family nor a held-out
+    template, held-out items have both, and the mixed rest is dropped.
 
     Raises:
         ValueError: `share` is not between 0 and 1, or a side is empty.
@@ -98,12 +98,12 @@ def split(items: Sequence[Item], share: float, seed: int) -> tuple[tuple[Item, .
     train = [i for i in items if i.family not in families and i.template not in templates]
     held_out = [i for i in items if i.family in families and (not templates or i.template in templates)]
     if not train or not held_out:
-        raise ValueError(f"{len(items)} items make no two sides; give more of them, or another share")
+        raise ValueError(f"{len(items)} items cannot be split in two; give more of them, or another share")
     return tuple(train), tuple(held_out)
 
 
 def _families_alike(items: Sequence[Item]) -> list[list[str]]:
-    """Families, those with the same labels together."""
+    """Families, grouped by their labels."""
     labels: dict[str, set[str]] = {}
     for item in items:
         labels.setdefault(item.family, set()).add(item.label)
@@ -114,14 +114,16 @@ def _families_alike(items: Sequence[Item]) -> list[list[str]]:
 
 
 def _some(names: Sequence[str], share: float, rng: np.random.Generator, least: int) -> list[str]:
-    """A share of some names, and at least so many, if that leaves half of them."""
+    """A share of the names, and at least `least` of them if that leaves half."""
     count = max(min(least, len(names) // 2), round(share * len(names)))
     return [names[i] for i in rng.permutation(len(names))[:count]]
 
 
 def _draw_arithmetic(rng: np.random.Generator, per_label: int) -> list[Item]:
-    asked = prompts.questions(rng, per_label, phrasings=["spaced"])
-    return [Item(q.text, q.fact.response(q.phrasing), q.fact.operation, q.family, q.phrasing) for q in asked]
+    questions = prompts.questions(rng, per_label, phrasings=["spaced"])
+    return [
+        Item(q.text, q.fact.response(q.phrasing), q.fact.operation, q.family, q.phrasing) for q in questions
+    ]
 
 
 def _answers_sum(text: str, item: Item) -> bool:
@@ -130,33 +132,35 @@ def _answers_sum(text: str, item: Item) -> bool:
 
 def _draw_sentiment(rng: np.random.Generator, per_label: int) -> list[Item]:
     items = [
-        Item(each.prompt, each.response, each.response.strip(), each.subject.partition(" ")[0], each.phrasing)
-        for each in language.sentiment()
+        Item(e.prompt, e.response, e.response.strip(), e.subject.partition(" ")[0], e.phrasing)
+        for e in language.sentiment()
     ]
     return _at_most(items, per_label, rng)
 
 
 def _names_sentiment(text: str, item: Item) -> bool:
     """Whether the first word is the answer."""
-    said = re.match(r"\s*(\w+)", text)
-    return said is not None and said[1].lower() == item.response.strip()
+    first_word = re.match(r"\s*(\w+)", text)
+    return first_word is not None and first_word[1].lower() == item.response.strip()
 
 
 def _draw_lines(rng: np.random.Generator, per_label: int) -> list[Item]:
-    """Beginnings of lines, each prompt once; the statement, or whom a sentence is about, is the family."""
-    lines = [("code", _statement(each.phrasing), each.response) for each in language.code()]
-    lines += [("prose", each.subject, each.response) for each in language.english()]
-    found: dict[str, Item] = {}
+    """Beginnings of lines, without duplicate prompts; the family is the statement, or the subject of the sentence."""
+    lines = [("code", _statement(example.phrasing), example.response) for example in language.code()]
+    lines += [("prose", example.subject, example.response) for example in language.english()]
+    items: dict[str, Item] = {}
     for i in rng.permutation(len(lines)):
         label, family, line = lines[i]
         for prompt, rest in _beginnings(line):
-            found.setdefault(prompt, Item(prompt, rest, label, family))
-    whole = [item for item in found.values() if _goes_on(item.response, item)]  # `Hello world` ends nowhere
-    return [item for label in CODE_WORDS for item in _in_turns(whole, label)[:per_label]]
+            items.setdefault(prompt, Item(prompt, rest, label, family))
+    complete = [
+        item for item in items.values() if _goes_on(item.response, item)
+    ]  # `Hello world` has no full stop
+    return [item for label in CODE_WORDS for item in _in_turns(complete, label)[:per_label]]
 
 
 def _statement(template: str) -> str:
-    """What kind of statement a line of code is: those with a beginning in common are one, and so are the one-liners."""
+    """The kind of statement that a line of code is: by its keyword, an assignment, or a simple statement."""
     first = template.partition(" ")[0]
     if first in ("for", "if", "while", "def"):
         return first
@@ -164,16 +168,16 @@ def _statement(template: str) -> str:
 
 
 def _beginnings(line: str) -> Iterator[tuple[str, str]]:
-    """The line cut before its spaces: what is left of it, and the rest.
+    """The line split at each space into a beginning and the rest.
 
-    A capitalised word alone, as `Divide`, may as well begin a command; a sentence is cut after two or more.
+    A capitalised word alone, such as `Divide`, might begin a command, so a sentence is cut after two words or more.
     """
     for space in list(re.finditer(" ", line))[line[0].isupper() :]:
         yield line[: space.start()], line[space.start() :]
 
 
 def _in_turns(items: Sequence[Item], label: str) -> list[Item]:
-    """The items of a label, one of each family after the other, so that the first so many are of all families."""
+    """The items of a label, taking one of each family in turn, so that the first ones cover all families."""
     families: dict[str, list[Item]] = {}
     for item in items:
         if item.label == label:
@@ -183,15 +187,15 @@ def _in_turns(items: Sequence[Item], label: str) -> list[Item]:
 
 
 def _goes_on(text: str, item: Item) -> bool:
-    """Whether the line is completed to one of its kind: Python that parses, or words up to the end of a sentence.
+    """Whether the completed line is of its kind: Python that parses, or words up to the end of a sentence.
 
-    No line has one right end (`The cat saw` whatever it did), so none is asked for.
+    No line has a single right continuation (`The cat saw` can go on in many ways), so none is required.
     """
     line = (item.prompt + text).partition("\n")[0].rstrip()
     if item.label == "code":
         return len(line) > len(item.prompt) and _parses(line)
-    said = re.match(r"[A-Z][A-Za-z']*([,.!?]? [A-Za-z']+)+[.!?]", line)
-    return said is not None and said.end() > len(item.prompt)
+    sentence = re.match(r"[A-Z][A-Za-z']*([,.!?]? [A-Za-z']+)+[.!?]", line)
+    return sentence is not None and sentence.end() > len(item.prompt)
 
 
 def _parses(line: str) -> bool:

@@ -1,9 +1,9 @@
 """A virtual expert: the classifier signal of a middle layer decides whether a calculator answers or the model does.
 
 The signal is the probability of the four class words, by the exact lens at the classifier layer and the prompt's last
-token. Where it is above a threshold the calculator does the operation of the likeliest word on the numbers of the
-prompt. mlx computes what is asked for: the blocks above the classifier layer are not run then, and where the model
-answers itself they go on from what has been computed.
+token. Above a threshold, the calculator applies the operation of the most probable word to the numbers of the prompt.
+mlx evaluates lazily: the blocks above the classifier layer are not run in that case, and where the model answers, they
+continue from the states already computed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from lazarus_probe.experiments.mixture import mixture
 from lazarus_probe.experiments.routers import (
     ANSWER_TOKENS,
     NAMES,
+    ModelReadouts,
     Routing,
-    Shown,
     Sides,
     at_random,
     by_probe,
@@ -48,20 +48,20 @@ if TYPE_CHECKING:
 
 TARGETS = ("v_proj", "o_proj")
 SIGNAL = "classifier_signal"
-# What all other prompts are trained to show: without a word of their own they come to show those of arithmetic.
+# The class word of all other prompts: without one of their own, training makes them show those of arithmetic.
 OTHER, OTHER_WORD = "other", "open"
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much the demonstration trains and asks.
+    """The sizes of the demonstration.
 
     Attributes:
-        trained: prompts of each kind to train on.
-        calibrated: prompts of each kind to set thresholds on, and to fit the other routers on.
-        per_kind: prompts of each kind to measure.
+        trained: training prompts of each kind.
+        calibrated: prompts of each kind that thresholds are set on and the other routers are fitted on.
+        per_kind: evaluation prompts of each kind.
         rank: of the LoRA updates.
-        arithmetic_only: train on nothing else, as published.
+        arithmetic_only: train on arithmetic alone, as published.
     """
 
     trained: int = 200
@@ -73,11 +73,11 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Expert:
-    """When the calculator answers.
+    """The rule that decides when the calculator answers.
 
     Attributes:
-        tokens: the class word's token of each operation.
-        layer: whose lens is read.
+        tokens: the token of each operation's class word.
+        layer: the layer that the lens reads.
         threshold: on the log probability of any class word.
     """
 
@@ -88,7 +88,7 @@ class Expert:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, and who gave it: `calculator` or `model`."""
+    """An answer, and its source: `calculator` or `model`."""
 
     text: str
     by: str
@@ -101,14 +101,14 @@ def signal_trained(
     sizes: Sizes,
     on_step: Callable[[Any], None] = lambda _step: None,
 ) -> Iterator[None]:
-    """The subject with V and O trained to name the operation; as it was again on leaving.
+    """The subject with V and O trained to name the operation; restored on exit.
 
     Raises:
-        ValueError: a class word that is no single token, or no such projections.
+        ValueError: a class word is not a single token, or the model has no such projections.
     """
-    whole = mixture("train", sizes.trained, config.seed)
-    asked = [each for each in whole if each.calculable or not sizes.arithmetic_only]
-    examples = [Example(each.prompt, each.response, each.operation or OTHER) for each in asked]
+    drawn = mixture("train", sizes.trained, config.seed)
+    chosen = [example for example in drawn if example.calculable or not sizes.arithmetic_only]
+    examples = [Example(example.prompt, example.response, example.operation or OTHER) for example in chosen]
     tokens = class_tokens(subject, {**{name: name for name in NAMES}, OTHER: OTHER_WORD})
     with attached(subject, TARGETS, rank=sizes.rank, seed=config.seed):
         train(subject, examples, config, tokens, on_step)
@@ -116,7 +116,7 @@ def signal_trained(
 
 
 def sides_of(sizes: Sizes, seed: int = 0) -> Sides:
-    """The prompts that thresholds and probes are fitted on, and those that are measured."""
+    """The prompts that thresholds and probes are fitted on, and those for evaluation."""
     calibrate, measure = (
         mixture("calibrate", sizes.calibrated, seed),
         mixture("measure", sizes.per_kind, seed),
@@ -124,20 +124,20 @@ def sides_of(sizes: Sizes, seed: int = 0) -> Sides:
     return Sides(tuple(calibrate), tuple(measure))
 
 
-def shown_by(subject: Subject, sides: Sides, layer: int | None = None) -> Shown:
-    """What a model shows, at the classifier layer unless another is named."""
+def shown_by(subject: Subject, sides: Sides, layer: int | None = None) -> ModelReadouts:
+    """A model's readouts on both sides, at the classifier layer unless `layer` is given."""
     layer = classifier_layer(subject.num_layers) if layer is None else layer
     return show(subject, sides, class_tokens(subject, NAMES), layer)
 
 
-def compare(subject: Subject, sides: Sides, base: Shown, tuned: Shown) -> tuple[Routing, ...]:
-    """Route by the tuned model's signal, the first of what is returned, and by all that it has to be better than.
+def compare(subject: Subject, sides: Sides, base: ModelReadouts, tuned: ModelReadouts) -> tuple[Routing, ...]:
+    """Route by the tuned model's signal, which is returned first, and by every baseline.
 
     Args:
-        subject: the model, for its tokens.
-        sides: what was shown.
-        base: what the model shows before training.
-        tuned: the same after it.
+        subject: the model, for its tokenizer.
+        sides: the prompts.
+        base: the model's readouts before training.
+        tuned: the same after training.
     """
     signal = by_signal(SIGNAL, tuned, sides)
     return (
@@ -153,10 +153,10 @@ def compare(subject: Subject, sides: Sides, base: Shown, tuned: Shown) -> tuple[
 
 
 def expert_of(subject: Subject, signal: Routing, layer: int | None = None) -> Expert:
-    """The expert that decides as a routing did.
+    """The expert that decides as a routing does.
 
     Raises:
-        ValueError: a routing without a threshold.
+        ValueError: the routing has no threshold.
     """
     if signal.threshold is None:
         raise ValueError(f"the router {signal.name} has no threshold; give one that reads a signal")
@@ -165,10 +165,10 @@ def expert_of(subject: Subject, signal: Routing, layer: int | None = None) -> Ex
 
 
 def answer(subject: Subject, expert: Expert, prompt: str, max_tokens: int = ANSWER_TOKENS) -> Answer:
-    """Answer one prompt, by the calculator where the signal and the prompt allow it, else by the model."""
+    """Answer one prompt: by the calculator where the signal is above its threshold and the prompt has two numbers."""
     ids, cache = subject.encode(prompt), new_cache(subject.model)
     logits, resid = _started(subject, ids, cache, expert.layer)
-    # The first evaluation: nothing above the layer is needed for it.
+    # The first evaluation: it needs nothing above the layer.
     words = class_words(subject, resid, expert.tokens)
     if np.logaddexp.reduce(words) > expert.threshold:
         text = solve(prompt, NAMES[words.argmax()])
@@ -191,7 +191,7 @@ def upto(subject: Subject, layer: int, prompt: str) -> mx.array:
 
 
 def _started(subject: Subject, ids: list[int], cache: list[Any], layer: int) -> tuple[mx.array, mx.array]:
-    """The logits of a prompt and the residual (1, 1, D) after a layer, neither of them computed yet."""
+    """The logits of a prompt and the residual (1, 1, D) after a layer, neither evaluated yet."""
     site = resid_post(layer)
     with hooked(subject, site) as captures:
         logits = subject.model(mx.array([ids]), cache=cache)

@@ -1,1 +1,1 @@
-"""Reading files that come from elsewhere: regular ones alone, and never more of them than a limit."""
+"""Reading untrusted files: regular files only, up to a size limit. Writing files atomically."""

@@ -1,4 +1,4 @@
-"""Archives of NumPy arrays (.npz) that anyone may have made: no pickles, and no more than they say and may hold."""
+"""Untrusted archives of NumPy arrays (.npz): no pickles, and sizes within limits that are checked first."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from numpy.typing import NDArray
 from lazarus_probe.files.reading import MIB, check_regular, open_regular
 
 MOST_UNPACKED = 1024 * MIB
-MOST_HEADER = 1_000  # bytes: Python parses it, and prints what nests too deeply for that
+MOST_HEADER = 1_000  # bytes: NumPy parses it as Python, which prints warnings on deep nesting
 MOST_MEMBERS = 100_000
-MOST_EMPTY = 1_000_000  # texts of no length take no byte of a file, and memory
+MOST_EMPTY = 1_000_000  # empty texts take no bytes in a file, but they take memory
 
 
 def read_arrays(path: str | Path, most: int = MOST_UNPACKED) -> dict[str, NDArray[Any]]:
     """The arrays of an archive by name: numbers and texts.
 
     Raises:
-        OSError: it cannot be read, is no regular file, or is larger than `most` bytes.
-        ValueError: it holds more than `most` bytes unpacked, an array of another type, or one that is not as long as it
-            says, or two of one name. What else a damaged archive raises is in `subject.damage.DAMAGED`.
+        OSError: it cannot be read, is not a regular file, or is larger than `most` bytes.
+        ValueError: it holds more than `most` bytes unpacked, an array of another type or of the wrong length, or two of
+            one name. The other errors that a damaged archive raises are in `files.damage.DAMAGED`.
     """
     with open_archive(path, most) as archive:
-        found: dict[str, NDArray[Any]] = {}
+        arrays: dict[str, NDArray[Any]] = {}
         for member in archive.infolist():
             key = member.filename.removesuffix(".npy")
-            if key in found:
+            if key in arrays:
                 raise ValueError(f"it holds {key[:80]!r} twice")
-            found[key] = from_npy(key, archive.read(member))
-        return found
+            arrays[key] = from_npy(key, archive.read(member))
+        return arrays
 
 
 @contextmanager
 def open_archive(path: str | Path, most: int = MOST_UNPACKED) -> Iterator[zipfile.ZipFile]:
-    """An archive whose parts come to a bounded size, as its list of them says: none gives more than it says.
+    """An archive whose members have a bounded total size by its directory, which zipfile does not read beyond.
 
     Raises:
-        OSError: it cannot be read, is no regular file, or is larger than `most` bytes.
-        ValueError: it holds more than `most` bytes unpacked. zipfile.BadZipFile: it is none.
+        OSError: it cannot be read, is not a regular file, or is larger than `most` bytes.
+        ValueError: it holds more than `most` bytes unpacked. zipfile.BadZipFile: it is not an archive.
     """
     check_regular(path, most)
     with open_regular(path) as file, zipfile.ZipFile(file) as archive:
@@ -57,10 +57,10 @@ def open_archive(path: str | Path, most: int = MOST_UNPACKED) -> Iterator[zipfil
 
 
 def from_npy(key: str, content: bytes) -> NDArray[Any]:
-    """An array, after a look at what its header claims.
+    """An array from the bytes of an .npy file, whose header is checked first.
 
     Raises:
-        ValueError: it is of another format or type, or not as long as it says.
+        ValueError: it is of another format or type, or its length does not match its header.
     """
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
@@ -72,10 +72,10 @@ def from_npy(key: str, content: bytes) -> NDArray[Any]:
     if length > MOST_HEADER:
         raise ValueError(f"its {key[:80]!r} has a header of {length} bytes; at most {MOST_HEADER} are read")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy's, on headers that Python 2 wrote
+        warnings.simplefilter("ignore")  # NumPy warns of headers written by Python 2
         try:
             shape, in_columns, dtype = readers[version](file)
-        except ValueError:  # NumPy's tells of objects of Python
+        except ValueError:  # NumPy's message is about Python objects
             raise ValueError(f"its {key[:80]!r} has a header that describes no array") from None
     if dtype.kind not in "biufU":
         raise ValueError(f"its {key!r} is of type {dtype}; numbers and texts are read")

@@ -1,4 +1,4 @@
-"""What reading a file of arrays raises when the file is damaged, or none at all."""
+"""The exceptions that reading a damaged file of arrays, or a file of another format, can raise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tokenize
 import zipfile
 import zlib
 
-# An archive's parts, its compression, an array's header, and sizes that a damaged header claims.
+# From an archive's members, its compression, an array's header, and sizes in a damaged header.
 DAMAGED: tuple[type[Exception], ...] = (
     OSError,
     EOFError,

@@ -1,4 +1,4 @@
-"""JSON that anyone may have written: so large, so deep and with so many entries at most."""
+"""Untrusted JSON: with limits on size, depth and the number of entries."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def read_json(path: str | Path, most: int = MOST_TEXT) -> Any:
     """The JSON in a regular file.
 
     Raises:
-        OSError: it cannot be read, is no regular file or is larger than `most` bytes.
+        OSError: it cannot be read, is not a regular file or is larger than `most` bytes.
         ValueError: as `parse_json`; not UTF-8.
     """
     return parse_json(read_text(path, most))
 
 
 def parse_json(text: str | bytes, once: bool = False) -> Any:
-    """What a text of JSON means.
+    """Parse a JSON text.
 
     Args:
-        text: of JSON.
-        once: whether an object that names an entry twice is refused: readers differ in which they take.
+        text: the JSON.
+        once: refuse an object with a duplicate key, since parsers differ in which value they keep.
 
     Raises:
-        ValueError: it is none, nests deeper than `MOST_DEPTH`, has more than `MOST_ENTRIES` entries, a number of
-            thousands of digits, or half a character. The message names no file.
+        ValueError: it is not JSON, nests deeper than `MOST_DEPTH`, has more than `MOST_ENTRIES` entries, a number of
+            thousands of digits, or a lone surrogate. The message does not name the file.
     """
     text = text.decode() if isinstance(text, bytes) else text
     if sum(map(text.count, ",:[{")) > MOST_ENTRIES:
@@ -46,13 +46,13 @@ def parse_json(text: str | bytes, once: bool = False) -> Any:
         raise ValueError(f"nested deeper than {MOST_DEPTH} levels") from None
     except json.JSONDecodeError:
         raise
-    except ValueError as error:  # Python's, which gives advice to programmers
+    except ValueError as error:  # Python's message advises programmers
         digits = _DIGITS.search(str(error))
         raise ValueError(f"a number of {digits[1]} digits" if digits else str(error)) from None
     if _deeper(document, MOST_DEPTH):
         raise ValueError(f"nested deeper than {MOST_DEPTH} levels")
-    if _HALF.search(text) and not _whole(document):
-        raise ValueError("half a character, as in \\ud800: a surrogate without the other of its pair")
+    if _HALF.search(text) and not _is_utf8(document):
+        raise ValueError("a lone surrogate, as in \\ud800")
     return document
 
 
@@ -65,7 +65,7 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _deeper(document: Any, most: int) -> bool:
-    """Whether there are more than so many levels of lists and objects; without recursion."""
+    """Whether lists and objects nest deeper than `most` levels; without recursion."""
     level = [document] if isinstance(document, dict | list) else []
     for _ in range(most):
         level = [
@@ -79,7 +79,7 @@ def _deeper(document: Any, most: int) -> bool:
     return True
 
 
-def _whole(document: Any) -> bool:
+def _is_utf8(document: Any) -> bool:
     try:
         json.dumps(document, ensure_ascii=False).encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""YAML that anyone may have written: plain values, so many and so deep at most, with aliases that stay small."""
+"""Untrusted YAML: plain values only, with limits on their number and depth, aliases expanded."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from lazarus_probe.files.reading import MIB, read_text
 
 MOST = MIB  # bytes: PyYAML reads 100 kB a second
 MOST_DEPTH = 50
-MOST_NODES = 50_000  # aliases counted as often as they stand
+MOST_NODES = 50_000  # aliases counted at every use
 MERGE = "tag:yaml.org,2002:merge"
 
 
 @dataclass(frozen=True)
 class YamlDocument:
-    """A document, and the nodes it was made of, which know their lines.
+    """A document, and its nodes with their line numbers.
 
     Attributes:
-        value: plain values; None where there is nothing.
-        node: None where there is nothing.
+        value: plain values; None for an empty document.
+        node: None for an empty document.
     """
 
     value: Any
@@ -30,14 +30,14 @@ class YamlDocument:
 
 
 class YamlError(ValueError):
-    """What is wrong with a text of YAML, without its file.
+    """A problem of a YAML text; the message does not name the file.
 
     Attributes:
-        line: where, counted from 1; None where it is of no line.
+        line: the line number, from 1; None if there is none.
     """
 
     def __init__(self, problem: str, line: int | None = None) -> None:
-        """Args: what is wrong, in one line; where."""
+        """Args: the problem, in one line; the line number."""
         super().__init__(problem)
         self.line = line
 
@@ -46,7 +46,7 @@ def read_yaml(path: str | Path) -> YamlDocument:
     """The YAML in a regular file.
 
     Raises:
-        OSError: it cannot be read, is no regular file or is larger than `MOST` bytes.
+        OSError: it cannot be read, is not a regular file or is larger than `MOST` bytes.
         UnicodeDecodeError: it is not UTF-8.
         YamlError: as `parse_yaml`.
     """
@@ -54,11 +54,11 @@ def read_yaml(path: str | Path) -> YamlDocument:
 
 
 def parse_yaml(text: str) -> YamlDocument:
-    """What a text of YAML means; tags beyond YAML's own are refused, so that no code runs.
+    """Parse a YAML text; tags other than YAML's own are refused, so that no code runs.
 
     Raises:
-        YamlError: it is none, nests deeper than `MOST_DEPTH`, has more than `MOST_NODES` values, holds itself, names an
-            entry twice, or a value is not of the type that its tag says.
+        YamlError: it is not YAML, nests deeper than `MOST_DEPTH`, has more than `MOST_NODES` values, contains itself,
+            has a duplicate key, or a value does not match its tag.
     """
     loader: _Loader | None = None
     try:
@@ -79,14 +79,14 @@ class _Loader(yaml.SafeLoader):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self._open: list[str | None] = []  # anchors of the nodes that are being read
-        self._sizes: dict[int, int] = {}  # of each node, in values, with what its aliases stand for
+        self._open: list[str | None] = []  # anchors of the nodes being parsed
+        self._sizes: dict[int, int] = {}  # of each node, in values, with its aliases expanded
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         alias = isinstance(event, yaml.AliasEvent)
         if alias and event.anchor in self._open:
-            self._refuse(f"*{event.anchor} stands within what it names", event)
+            self._refuse(f"*{event.anchor} contains itself", event)
         if len(self._open) >= MOST_DEPTH:
             self._refuse(f"nested deeper than {MOST_DEPTH} levels", event)
         self._open.append(None if alias else event.anchor)
@@ -105,18 +105,16 @@ class _Loader(yaml.SafeLoader):
             try:
                 node.value.encode()
             except UnicodeEncodeError:
-                self._refuse(
-                    "half a character, as in \\ud800: a surrogate without the other of its pair", event
-                )
+                self._refuse("a lone surrogate, as in \\ud800", event)
 
     def _check_names(self, node: Any) -> None:
-        """Whether a mapping names each entry once: of two thresholds of a claim the second would count, unsaid."""
+        """Refuse duplicate keys: of two thresholds of a claim the second would silently win."""
         lines: dict[tuple[str, str], int] = {}
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else []:
             if isinstance(key, yaml.ScalarNode) and key.tag != MERGE:
                 name = (key.tag, key.value)
                 if name in lines:
-                    self._refuse(f"{key.value[:40]!r} stands twice, first on line {lines[name]}", key)
+                    self._refuse(f"{key.value[:40]!r} is a duplicate key, first on line {lines[name]}", key)
                 lines[name] = key.start_mark.line + 1
 
     def _refuse(self, problem: str, event: Any) -> None:
@@ -127,8 +125,8 @@ class _Loader(yaml.SafeLoader):
             return super().construct_object(node, deep)
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
             kind = str(node.tag).rpartition(":")[2]
-            given = f"{node.value[:40]!r}" if isinstance(node.value, str) else "what stands there"
-            problem = f"{given} is no {kind}"
+            value = f"{node.value[:40]!r}" if isinstance(node.value, str) else "the value"
+            problem = f"{value} is not a valid {kind}"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
 

@@ -1,7 +1,7 @@
-"""Opening a file that anyone may have made: a regular one, and so many bytes of it at most.
+"""Opening an untrusted file: only a regular one, and up to a size limit.
 
-A pipe, a device or a socket under a file's name could keep a reader waiting, or feed it for ever; a file may be larger
-than the memory. What is opened is looked at after it is open, so that nothing can be put in its place in between.
+A pipe, a device or a socket in place of a file could block a reader, or feed it for ever; a file may be larger than
+memory. The type is checked on the open file, so that it cannot be swapped in between.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def open_regular(path: str | Path) -> BinaryIO:
     """A file open for reading.
 
     Raises:
-        OSError: it cannot be opened, or is no regular file; links are followed.
+        OSError: it cannot be opened, or is not a regular file; links are followed.
     """
-    _check_kind(Path(path).stat().st_mode, path)  # opening some devices does something
-    # Without waiting: for one who writes to a pipe that stands there by now.
+    _check_kind(Path(path).stat().st_mode, path)  # opening some devices has side effects
+    # Non-blocking, in case the path has become a pipe without a writer.
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         _check_kind(os.fstat(number).st_mode, path)
@@ -44,10 +44,10 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 
 def check_regular(path: str | Path, most: int | None = None) -> int:
-    """The size of a regular file, which a library is about to open by its name.
+    """The size of a regular file that a library is about to open by name.
 
     Raises:
-        OSError: it is none, or larger than `most` bytes.
+        OSError: it is not a regular file, or is larger than `most` bytes.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -57,10 +57,10 @@ def check_regular(path: str | Path, most: int | None = None) -> int:
 
 
 def read_bytes(path: str | Path, most: int = MOST_TEXT) -> bytes:
-    """What a regular file holds.
+    """The bytes of a regular file.
 
     Raises:
-        OSError: it cannot be read, is no regular file, or holds more than `most` bytes.
+        OSError: it cannot be read, is not a regular file, or is larger than `most` bytes.
     """
     with open_regular(path) as file:
         if os.fstat(file.fileno()).st_size > most:
@@ -72,7 +72,7 @@ def read_bytes(path: str | Path, most: int = MOST_TEXT) -> bytes:
 
 
 def read_text(path: str | Path, most: int = MOST_TEXT) -> str:
-    """The text of a regular file: UTF-8, a byte order mark at its start left out, line ends as line feeds.
+    """The text of a regular file: UTF-8, without a byte order mark, line ends as line feeds.
 
     Raises:
         OSError: as `read_bytes`.
@@ -84,10 +84,10 @@ def read_text(path: str | Path, most: int = MOST_TEXT) -> str:
 
 @contextmanager
 def lines_of(path: str | Path, most: int = MOST_LINE) -> Iterator[Iterator[bytes]]:
-    """The lines of a regular file, one after another, each with its line break.
+    """The lines of a regular file, read lazily, each with its line break.
 
     Raises:
-        OSError: as `read_bytes`; `most` is what one line may hold.
+        OSError: as `read_bytes`; `most` is the limit for one line.
     """
     with open_regular(path) as file:
         yield _lines(file, path, most)
@@ -105,8 +105,8 @@ def _check_kind(mode: int, path: str | Path) -> None:
     if kind == stat.S_IFDIR:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if kind != stat.S_IFREG:
-        what = _KINDS.get(kind, "something else")
-        raise OSError(errno.EINVAL, f"it is {what}; a regular file is needed", str(path))
+        file_type = _KINDS.get(kind, "something else")
+        raise OSError(errno.EINVAL, f"it is {file_type}; a regular file is needed", str(path))
 
 
 def _too_large(path: str | Path, most: int) -> OSError:

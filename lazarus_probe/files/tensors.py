@@ -1,4 +1,4 @@
-"""What a safetensors file says that it holds, checked against the file before anything reads its numbers."""
+"""The header of a safetensors file, checked against the file before any tensor is read."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class TensorEntry:
     """One tensor of a file.
 
     Attributes:
-        dtype: in the format's words, as in F32.
-        shape: of it.
-        start: of its bytes, counted from the end of the header.
-        stop: of them.
+        dtype: in the format's notation, such as F32.
+        shape: of the tensor.
+        start: offset of its first byte, from the end of the header.
+        stop: offset after its last byte.
     """
 
     dtype: str
@@ -42,21 +42,21 @@ class TensorEntry:
 
     @property
     def size(self) -> int:
-        """How many numbers it holds."""
+        """Its number of elements."""
         return math.prod(self.shape)
 
 
 class TruncatedError(ValueError):
-    """A file that ends before what it should hold does."""
+    """A file is shorter or longer than its header says."""
 
 
 def read_entries(path: str | Path) -> dict[str, TensorEntry]:
-    """The tensors of a safetensors file by name, as its header describes them.
+    """The tensors of a safetensors file by name, as described by its header.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
-        TruncatedError: it is too short, or has more bytes than its header says.
-        ValueError: its header is none, or describes what cannot be; the message names the tensor and no file.
+        OSError: it cannot be read, or is not a regular file.
+        TruncatedError: it is shorter or longer than its header says.
+        ValueError: its header is invalid or inconsistent; the message names the tensor but not the file.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -76,16 +76,16 @@ def read_entries(path: str | Path) -> dict[str, TensorEntry]:
         raise ValueError("its header is not that of a safetensors file")
     _check_metadata(header.pop("__metadata__", {}))
     entries = {name: _entry(name, fields) for name, fields in header.items()}
-    wanted = 8 + length + _check_places(entries)
-    if size != wanted:
-        raise TruncatedError(f"it has {size} bytes and its header says {wanted}")
+    expected = 8 + length + _check_offsets(entries)
+    if size != expected:
+        raise TruncatedError(f"it has {size} bytes and its header says {expected}")
     return entries
 
 
-def _check_metadata(found: Any) -> None:
-    if found is None:  # mlx writes that where there is none
+def _check_metadata(metadata: Any) -> None:
+    if metadata is None:  # mlx writes null if there is no metadata
         return
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("its header is not that of a safetensors file: __metadata__ is to hold texts")
 
 
@@ -114,7 +114,7 @@ def _entry(name: str, fields: Any) -> TensorEntry:
 
 
 def _sizes(value: Any) -> bool:
-    return isinstance(value, list) and all(type(one) is int and 0 <= one < 2**63 for one in value)
+    return isinstance(value, list) and all(type(size) is int and 0 <= size < 2**63 for size in value)
 
 
 def _short(value: Any) -> str:
@@ -122,8 +122,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-def _check_places(entries: dict[str, TensorEntry]) -> int:
-    """Where the last tensor ends; each begins where another ends."""
+def _check_offsets(entries: dict[str, TensorEntry]) -> int:
+    """The end of the last tensor; the tensors must be contiguous."""
     end = 0
     for name, entry in sorted(entries.items(), key=lambda pair: (pair[1].start, pair[1].stop)):
         if entry.start != end:

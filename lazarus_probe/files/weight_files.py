@@ -1,4 +1,4 @@
-"""Arrays of mlx in a safetensors file that is there whole or not at all."""
+"""Writing mlx arrays to a safetensors file atomically."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from lazarus_probe.files.whole_files import whole_file
 
 
 def write_arrays(path: Path, arrays: Mapping[str, mx.array], metadata: Mapping[str, str]) -> None:
-    """Write arrays by name, and texts about them.
+    """Write arrays by name, with metadata, atomically.
 
     Raises:
-        OSError: they cannot be written, naming the file; what stood there before still does.
+        OSError: they cannot be written, naming the file; a previous file is unchanged.
     """
     with whole_file(path) as aside:
         write_unfinished(aside, arrays, metadata)
 
 
 def write_unfinished(aside: Path, arrays: Mapping[str, mx.array], metadata: Mapping[str, str]) -> None:
-    """As `write_arrays`, of a file that somebody else puts in its place.
+    """As `write_arrays`, to a temporary file that the caller renames.
 
     Raises:
         OSError: they cannot be written.
@@ -33,17 +33,17 @@ def write_unfinished(aside: Path, arrays: Mapping[str, mx.array], metadata: Mapp
     try:
         mx.save_safetensors(str(aside), dict(arrays), dict(metadata))
     except RuntimeError as error:
-        # mlx says that it cannot write, and not why.
+        # mlx's error does not give the reason.
         full = shutil.disk_usage(aside.parent).free < sum(value.nbytes for value in arrays.values())
         reason = os.strerror(errno.ENOSPC) if full else str(error)
         raise OSError(errno.ENOSPC if full else errno.EIO, reason, str(aside)) from None
-    # Nor does it always say that a disk is full: what it wrote is then too short.
+    # Nor does mlx always report a full disk: the file is then too short.
     if aside.stat().st_size < _size(aside, arrays):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(aside))
 
 
 def _size(path: Path, arrays: Mapping[str, mx.array]) -> int:
-    """What a file of these arrays has in bytes: the length of its header, the header, and the values."""
+    """The size in bytes of a file of these arrays: the length of its header, the header, and the values."""
     with path.open("rb") as file:
         head = file.read(8)
     values = sum(value.nbytes for value in arrays.values())

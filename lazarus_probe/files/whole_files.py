@@ -1,8 +1,7 @@
-"""Files that are there whole or not at all, whatever ends the process that writes them.
+"""Atomic file writes: a file is complete or unchanged, however the writing process ends.
 
-A file is written under a name of its own beside its place, brought to the disk, and renamed. While that lasts the
-unfinished file is locked: one that nobody has locked was left by a process that died, and the next writer of the same
-file takes it away.
+A file is written under a temporary name in the same folder, synced to disk, and renamed. Meanwhile the temporary file
+is locked: an unlocked one was left by a process that died, and the next writer of the same file removes it.
 """
 
 from __future__ import annotations
@@ -17,37 +16,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-LONGEST = 100  # bytes of a name that the unfinished file's repeats
-LONGEST_NAME = 255  # bytes that a file system takes
+LONGEST = 100  # bytes of a name that are kept in the temporary file's name
+LONGEST_NAME = 255  # bytes, the limit of common file systems
 TRIED = 4096  # bytes: on a full disk an empty file can still be made
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Where to write a file, by whatever means; once that is done it stands under its own name.
+    """Yields a temporary path to write to; on exit the file is renamed to `path`.
 
-    What is yielded lies beside the file and has its suffix. A link stays one: what it leads to is replaced. What is no
-    regular file (`/dev/stdout`, a pipe) cannot be replaced, and is itself what is yielded.
+    The temporary path is in the same folder and has the same suffix. A link is kept, and its target is replaced. A path
+    that exists and is not a regular file (`/dev/stdout`, a pipe) cannot be replaced, and is yielded itself.
 
     Raises:
-        OSError: it cannot be written, naming the file itself; what stood there before still does.
+        OSError: it cannot be written, naming `path`; a previous file is unchanged.
     """
     try:
-        place = Path(os.path.realpath(path))
-        if place.exists() and not place.is_file():
+        target = Path(os.path.realpath(path))
+        if target.exists() and not target.is_file():
             yield path
             return
-        _clear(place)
-        aside, lock = _unfinished(place)
+        _clear(target)
+        aside, lock = _unfinished(target)
     except OSError as error:
         raise _of(path, error) from None
     try:
         yield aside
-        with suppress(FileNotFoundError):  # a new file has the mode that its maker gave it
-            aside.chmod(place.stat().st_mode & 0o7777)
+        with suppress(FileNotFoundError):  # a new file keeps the mode that it was created with
+            aside.chmod(target.stat().st_mode & 0o7777)
         _to_disk(aside)
-        aside.replace(place)
-        _to_disk(place.parent)
+        aside.replace(target)
+        _to_disk(target.parent)
     except OSError as error:
         if error.filename not in (None, str(aside), aside):
             raise
@@ -58,26 +57,26 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_aside(path: Path, text: str) -> None:
-    """Write a text beside its place and rename it, so that what stands under the name is whole.
+    """Write a text atomically: to a temporary file that is then renamed.
 
     Raises:
-        OSError: it cannot be written; what stood there before still does.
+        OSError: it cannot be written; a previous file is unchanged.
     """
     with whole_file(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
 def write_whole(path: Path, text: str) -> None:
-    """As `write_aside`; the file's folder is made if it is missing."""
+    """As `write_aside`; the file's folder is created if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_aside(path, text)
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line to a file, whole or not at all, and bring it to the disk.
+    """Append a line to a file atomically, and sync it to disk.
 
     Raises:
-        OSError: it cannot be written, naming the file; the lines before it stay.
+        OSError: it cannot be written, naming the file; the previous lines are unchanged.
     """
     try:
         with path.open("ab", buffering=0) as file:
@@ -96,9 +95,9 @@ def append_line(path: Path, line: str) -> None:
 
 @contextmanager
 def alone_at(path: Path) -> Iterator[None]:
-    """Be the only one, of all threads and processes that ask so, to read a file and write it anew.
+    """Hold an exclusive lock, across threads and processes, for reading and rewriting a file.
 
-    The lock is a file beside it, which is gone afterwards; one that a process left which died holds nobody up.
+    The lock is a file in the same folder, removed afterwards; one left by a process that died blocks nobody.
 
     Raises:
         OSError: it cannot be locked, naming the file itself.
@@ -116,7 +115,7 @@ def alone_at(path: Path) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, unless it is there; a link that leads nowhere leads to it then.
+    """Create a folder and its parents if missing; the target of a dangling link is created.
 
     Raises:
         OSError: it cannot be made.
@@ -125,7 +124,7 @@ def make_folder(path: Path) -> None:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is a file or a folder; there is none under a name that no file system takes."""
+    """Whether a file or folder exists; false for a name that no file system accepts."""
     try:
         return path.exists()
     except OSError:
@@ -133,19 +132,19 @@ def is_there(path: Path) -> bool:
 
 
 def file_name(name: str, suffix: str) -> str:
-    """The name of a file; where no file system would take it, its beginning, with a hash of all of it."""
-    whole = f"{name}{suffix}"
-    if len(os.fsencode(whole)) <= LONGEST_NAME:
-        return whole
+    """A file name; if it is too long for a file system, its beginning with a hash of the full name."""
+    full_name = f"{name}{suffix}"
+    if len(os.fsencode(full_name)) <= LONGEST_NAME:
+        return full_name
     beginning = os.fsencode(name)[:LONGEST].decode(errors="ignore")
     return f"{beginning}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{suffix}"
 
 
 def new_folder(path: Path) -> Path:
-    """Make a folder that was not there: under another name, as in `run~2`, where this one is taken.
+    """Create a new folder, under another name such as `run~2` if the name is taken.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     make_folder(path.parent)
     made, number = path, 1
@@ -161,29 +160,29 @@ def new_folder(path: Path) -> Path:
 
 
 def try_file(path: Path) -> None:
-    """Find out before the work whether its result can be kept in a file; nothing of the trial stays.
+    """Check before a computation that its result can be written to a file; the check leaves nothing behind.
 
-    Folders that are missing may be made later; the trial is a block of data in the nearest one that is there.
+    Missing folders may be created later; the check writes a block of data into the nearest existing one.
 
     Raises:
-        OSError: it cannot, naming the file.
+        OSError: it cannot be written, naming the file.
     """
     try:
-        place = Path(os.path.realpath(path))
-        if place.is_dir():
+        target = Path(os.path.realpath(path))
+        if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if place.exists() and not place.is_file():
+        if target.exists() and not target.is_file():
             return
-        _try(place.parent, place.name)
+        _try(target.parent, target.name)
     except OSError as error:
         raise _of(path, error) from None
 
 
 def try_folder(path: Path) -> None:
-    """Find out before the work whether files can be made in a folder, which may itself be still to be made.
+    """Check before a computation that files can be created in a folder, which may not exist yet.
 
     Raises:
-        OSError: they cannot, naming the folder.
+        OSError: they cannot be created, naming the folder.
     """
     try:
         _try(Path(os.path.realpath(path)), "trial")
@@ -192,9 +191,9 @@ def try_folder(path: Path) -> None:
 
 
 def _try(folder: Path, name: str) -> None:
-    there = next(each for each in (folder, *folder.parents) if _is_there(each))
-    _clear(there / name)
-    aside, lock = _unfinished(there / name)
+    existing = next(parent for parent in (folder, *folder.parents) if _is_there(parent))
+    _clear(existing / name)
+    aside, lock = _unfinished(existing / name)
     try:
         os.write(lock, bytes(TRIED))
         os.fsync(lock)
@@ -204,7 +203,7 @@ def _try(folder: Path, name: str) -> None:
 
 
 def _is_there(path: Path) -> bool:
-    """As `exists`, but a name that is too long or lies under a file is an error here, not a file that is missing."""
+    """As `exists`, but a name that is too long or lies below a file is an error, not a missing file."""
     try:
         path.lstat()
     except FileNotFoundError:
@@ -212,22 +211,24 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _unfinished(place: Path) -> tuple[Path, int]:
-    """A new file beside a place, locked for as long as the handle is open."""
+def _unfinished(target: Path) -> tuple[Path, int]:
+    """A new temporary file in the folder of `target`, locked for as long as the handle is open."""
     while True:
-        aside = place.with_name(f".{_short(place.stem)}.{uuid.uuid4().hex}.partial{place.suffix[:LONGEST]}")
+        aside = target.with_name(
+            f".{_short(target.stem)}.{uuid.uuid4().hex}.partial{target.suffix[:LONGEST]}"
+        )
         handle = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            mine = _lock(handle)
-        except OSError:  # a file system without locks: nothing is ever taken for one that was left there
-            mine = True
-        if mine and _is_at(handle, aside):
+            locked = _lock(handle)
+        except OSError:  # a file system without locks: no file there ever counts as abandoned
+            locked = True
+        if locked and _is_at(handle, aside):
             return aside, handle
-        os.close(handle)  # somebody took it for one that was left, before it was locked
+        os.close(handle)  # another process removed it as abandoned before it was locked
 
 
 def clear_left(folder: Path) -> None:
-    """Take away what processes which died left in a folder: files half-written, and locks on them.
+    """Remove what dead processes left in a folder: partial files and locks.
 
     Raises:
         OSError: the folder cannot be read.
@@ -235,14 +236,14 @@ def clear_left(folder: Path) -> None:
     _clear_matching(folder, r"\..+\.[0-9a-f]{32}\.partial(\..+)?|\..+\.alone\.lock")
 
 
-def _clear(place: Path) -> None:
-    """Take away the unfinished files that processes which died left beside a place."""
-    beginning, end = re.escape(f".{_short(place.stem)}."), re.escape(f".partial{place.suffix[:LONGEST]}")
-    _clear_matching(place.parent, f"{beginning}[0-9a-f]{{32}}{end}")
+def _clear(target: Path) -> None:
+    """Remove the partial files of `target` that dead processes left."""
+    beginning, end = re.escape(f".{_short(target.stem)}."), re.escape(f".partial{target.suffix[:LONGEST]}")
+    _clear_matching(target.parent, f"{beginning}[0-9a-f]{{32}}{end}")
 
 
 def _clear_matching(folder: Path, pattern: str) -> None:
-    """Take away the files of such names that nobody has locked."""
+    """Remove the unlocked files whose names match a pattern."""
     ours = re.compile(pattern)
     with os.scandir(folder) as entries:
         left = [entry.path for entry in entries if ours.fullmatch(entry.name)]
@@ -257,7 +258,7 @@ def _clear_matching(folder: Path, pattern: str) -> None:
 
 
 def _lock(handle: int) -> bool:
-    """Lock an open file, unless somebody else did."""
+    """Lock an open file; whether that succeeded."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -266,7 +267,7 @@ def _lock(handle: int) -> bool:
 
 
 def _locked(lock: Path) -> int:
-    """Wait for a lock file; who held it before took it away, so that the one that is there has to be looked for."""
+    """Wait for a lock file; its previous holder removed it, so the path may lead to a new file by then."""
     while True:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -283,7 +284,7 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 def _to_disk(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk; some file systems know that of no folder."""
+    """Sync a file, or the entries of a folder, to disk; some file systems do not support that for folders."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -295,13 +296,13 @@ def _to_disk(path: Path) -> None:
 
 
 def _short(name: str) -> str:
-    """A part of a name, or its hash where the name is so long that nothing could be added to it."""
+    """A part of a name, or its hash if the name is too long to be extended."""
     data = os.fsencode(name)
     return name if len(data) <= LONGEST else hashlib.sha256(data).hexdigest()[:32]
 
 
 def _of(path: Path, error: OSError) -> OSError:
-    """The error as one of the user's own file: the unfinished one means nothing to anybody."""
+    """The error with the path of the user's file instead of the temporary one."""
     if error.errno is None:
         return error
     return OSError(error.errno, error.strerror, str(path))

@@ -1,4 +1,4 @@
-"""Samples in batches: by length, right-padded, and the same for the same seed and step whatever came before."""
+"""Batches of samples, grouped by length and right-padded; deterministic given the seed and the step."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Sample:
     """Token ids to train on.
 
     Attributes:
-        tokens: prompt, response and whatever ends it.
-        prompt_length: where what is learned begins; 0 or 1 to learn the prompt too.
-        class_token: what the classifier layer shall name, or -1 for nothing.
-        read_at: the position at which it shall; None is the last one that is not learned, `prompt_length - 1`. To be
-            given where the prompt is learned too, for there that is the first token.
+        tokens: prompt, response and end token.
+        prompt_length: number of leading tokens that are not learned; 0 or 1 to learn the prompt too.
+        class_token: the target of the classifier layer, or -1 for none.
+        read_at: the position where the class is read; None is the last one that is not learned, `prompt_length - 1`.
+            Set it where the prompt is learned too, since `prompt_length - 1` is then not its end.
     """
 
     tokens: tuple[int, ...]
@@ -29,17 +29,17 @@ class Sample:
 
 
 class Batch(NamedTuple):
-    """Right-padded samples; rows that only fill the batch learn nothing.
+    """Right-padded samples; rows that only fill up the batch have no loss.
 
     Attributes:
         tokens: (B, L); the model runs all but the last.
         learned: (B, L - 1), 1.0 where the NEXT token is learned.
         read_at: (B,) the position where the class is read: the last token of the prompt.
         class_tokens: (B,), -1 where there is none.
-        learned_in_step: () how many tokens the whole step learns, over all its micro-batches, so that accumulating
-            their gradients is exactly one large batch.
-        classified_in_step: () how many classes it learns.
-        places: (B, K) the positions where `learned` is 1, each row filled up with -1.
+        learned_in_step: () number of learned tokens in the whole step, over all its micro-batches, so that gradient
+            accumulation is exactly equivalent to one large batch.
+        classified_in_step: () number of classes in the step.
+        positions: (B, K) the positions where `learned` is 1, each row padded with -1.
     """
 
     tokens: mx.array
@@ -48,7 +48,7 @@ class Batch(NamedTuple):
     class_tokens: mx.array
     learned_in_step: mx.array
     classified_in_step: mx.array
-    places: mx.array
+    positions: mx.array
 
 
 def batches(
@@ -59,20 +59,20 @@ def batches(
     accumulate: int = 1,
     order_seed: int | None = None,
 ) -> Iterator[list[Batch]]:
-    """The micro-batches of each step, from step `start` on, without end.
+    """The micro-batches of each step from `start` on, as an infinite iterator.
 
-    Every sample comes once an epoch, in a batch with samples of about its length; the order of batches is drawn anew in
-    each epoch. What a step sees depends on samples, seed and step alone. All batches have the same number of rows, and
-    few different lengths, since `mx.compile` traces every shape anew.
+    Every sample occurs once per epoch, in a batch of samples of similar length; each epoch shuffles the order of the
+    batches. A step's batches depend on samples, seed and step alone. All batches have the same number of rows and few
+    different lengths, since `mx.compile` traces every shape anew.
 
     Args:
         samples: what to train on.
-        batch_size: rows of a micro-batch; no more than there are samples.
+        batch_size: rows per micro-batch, at most the number of samples.
         seed: of the order.
-        start: steps to pass over.
-        accumulate: micro-batches a step.
-        order_seed: of the order of the batches, if it is not to be the seed's: with one for all, runs of several seeds
-            on samples of equal lengths have batches of one length at each step.
+        start: steps to skip.
+        accumulate: micro-batches per step.
+        order_seed: a separate seed for the order of the batches: with a common one, runs of several seeds on samples of
+            equal lengths have batches of one length at each step.
 
     Raises:
         ValueError: no samples, one with fewer than two tokens or with nothing to learn, or a size below 1.
@@ -98,7 +98,7 @@ def _endless(
 
 
 def _epoch(lengths: np.ndarray, rows: int, seed: int, epoch: int, order_seed: int | None) -> list[np.ndarray]:
-    """The samples of each batch of an epoch: which of equal length share one, and the order, are drawn."""
+    """The samples of each batch of an epoch, with ties in length and the order of the batches shuffled."""
     rng = np.random.default_rng([seed, epoch])
     drawn = rng.permutation(len(lengths))
     by_length = drawn[np.argsort(lengths[drawn], kind="stable")]
@@ -112,17 +112,17 @@ def collate(micro_batches: Sequence[Sequence[Sample]], rows: int | None = None) 
 
     Args:
         micro_batches: the samples of each.
-        rows: how many rows to fill each up to; None fills none up.
+        rows: number of rows to fill each up to; None adds no rows.
     """
     every = [sample for samples in micro_batches for sample in samples]
-    learned = sum(len(_places(sample)) for sample in every)
+    learned = sum(len(_positions(sample)) for sample in every)
     classified = sum(sample.class_token >= 0 for sample in every)
     return [_arrays(samples, rows or len(samples), learned, classified) for samples in micro_batches]
 
 
 def padded(length: int) -> int:
-    """A length rounded up to one of the few that batches have: above 64 tokens at most an eighth more."""
-    # The last token is never an input: what is rounded is what the model runs.
+    """A length rounded up to one of few values, so that few shapes are compiled: above 64, by an eighth at most."""
+    # The last token is never an input, so the length that the model runs is rounded.
     run = length - 1
     step = 1 << max(2, run.bit_length() - 4)
     return -(-run // step) * step + 1
@@ -132,20 +132,20 @@ def _arrays(samples: Sequence[Sample], rows: int, learned: int, classified: int)
     length = padded(max(len(sample.tokens) for sample in samples))
     tokens = np.zeros((rows, length), np.int32)
     mask = np.zeros((rows, length - 1), np.float32)
-    places = np.full((rows, max(len(_places(sample)) for sample in samples)), -1, np.int32)
+    positions = np.full((rows, max(len(_positions(sample)) for sample in samples)), -1, np.int32)
     read_at, class_tokens = np.zeros(rows, np.int32), np.full(rows, -1, np.int32)
     for row, sample in enumerate(samples):
-        own = _places(sample)
+        own = _positions(sample)
         tokens[row, : len(sample.tokens)] = sample.tokens
         mask[row, own.start : own.stop] = 1.0
-        places[row, : len(own)] = own
+        positions[row, : len(own)] = own
         read_at[row] = max(0, sample.prompt_length - 1) if sample.read_at is None else sample.read_at
         class_tokens[row] = sample.class_token
     counts: list[Any] = [np.float32(learned), np.float32(classified)]
-    return Batch(*map(mx.array, (tokens, mask, read_at, class_tokens, *counts, places)))
+    return Batch(*map(mx.array, (tokens, mask, read_at, class_tokens, *counts, positions)))
 
 
-def _places(sample: Sample) -> range:
+def _positions(sample: Sample) -> range:
     """The positions whose next token is learned."""
     return range(max(sample.prompt_length, 1) - 1, len(sample.tokens) - 1)
 
@@ -156,7 +156,7 @@ def _check(samples: Sequence[Sample], batch_size: int, accumulate: int) -> None:
     if batch_size < 1 or accumulate < 1:
         raise ValueError(f"batch_size is {batch_size} and accumulate {accumulate}; each must be at least 1")
     for index, sample in enumerate(samples):
-        if not _places(sample):
+        if not _positions(sample):
             raise ValueError(
                 f"sample {index} has {len(sample.tokens)} tokens, {sample.prompt_length} of them prompt: "
                 "nothing is left to learn; give it a response"

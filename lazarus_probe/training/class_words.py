@@ -1,7 +1,7 @@
-"""Arithmetic questions for the dual reward, those that are held out of it, and what a model shows on them.
+"""Training and held-out arithmetic questions for the dual reward, and a model's readings on them.
 
-Whole operand families are held out: if `7 * 8` is, so are `8 * 7`, `7 + 8`, `15 - 7` and `56 / 8`. A class word on top
-of the lens for them was not learned by heart.
+Entire operand families are held out: if `7 * 8` is, so are `8 * 7`, `7 + 8`, `15 - 7` and `56 / 8`. A class word on top
+of the lens for them was not memorised.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ PUBLISHED = (
 )  # fmt: skip
 PHRASING = "spaced"
 HELD_OUT_SHARE = 0.2
-# Which families are held out is the same in every run, so that runs of several seeds are read on the same ones.
+# The same families are held out in every run, so that runs of several seeds are evaluated on the same questions.
 SPLIT_SEED = 55
 ANSWER_TOKENS = 8
 ROWS = 64
 
 
 def held_out_families() -> frozenset[tuple[int, int]]:
-    """A fifth of the operand families, drawn once for all, and the families of the published prompts."""
+    """A fifth of the operand families, drawn with a fixed seed, and the families of the published prompts."""
     everything = sorted({fact.family for name in OPERATIONS for fact in facts(name)})
     order = np.random.default_rng(SPLIT_SEED).permutation(len(everything))
     drawn = {everything[i] for i in order[: round(HELD_OUT_SHARE * len(everything))]}
@@ -44,65 +44,65 @@ def held_out_families() -> frozenset[tuple[int, int]]:
 
 
 def training_questions(count: int, seed: int = 0) -> list[Question]:
-    """`count` different questions, as many of each operation, of families that are not held out.
+    """`count` distinct questions, balanced over operations, from families that are not held out.
 
     Raises:
-        ValueError: fewer than one an operation, or more than there are.
+        ValueError: fewer than one per operation, or more than there are.
     """
     if count < len(OPERATIONS):
-        raise ValueError(f"{count} samples are too few: give at least {len(OPERATIONS)}, one an operation")
-    kept, rng = held_out_families(), np.random.default_rng(seed)
-    pools = [[fact for fact in facts(name) if fact.family not in kept] for name in OPERATIONS]
+        raise ValueError(f"{count} samples are too few: give at least {len(OPERATIONS)}, one per operation")
+    held_out, rng = held_out_families(), np.random.default_rng(seed)
+    pools = [[fact for fact in facts(name) if fact.family not in held_out] for name in OPERATIONS]
     most = len(pools) * min(map(len, pools))
     if count > most:
         raise ValueError(
-            f"{count} samples are more than there are: {most} at most outside of what is held out"
+            f"{count} samples are more than there are: {most} at most outside the held-out families"
         )
-    found = []
-    for place, pool in enumerate(pools):
-        size = count // len(pools) + (place < count % len(pools))
-        found += [pool[i] for i in rng.choice(len(pool), size=size, replace=False)]
-    return _asked(found)
+    drawn = []
+    for index, pool in enumerate(pools):
+        size = count // len(pools) + (index < count % len(pools))
+        drawn += [pool[i] for i in rng.choice(len(pool), size=size, replace=False)]
+    return _as_questions(drawn)
 
 
 def held_out_questions(per_operation: int, seed: int = 0) -> list[Question]:
-    """Questions of held-out families, one of a family within an operation; the published ones are left out.
+    """Questions from held-out families, at most one per family and operation, without the published ones.
 
     Raises:
-        ValueError: fewer than two an operation, of which no interval can be made, or more than there are.
+        ValueError: fewer than two per operation, which allow no interval, or more than there are.
     """
     if per_operation < 2:
-        raise ValueError(f"{per_operation} held-out questions an operation are too few: give at least 2")
+        raise ValueError(f"{per_operation} held-out questions per operation are too few: give at least 2")
     rng = np.random.default_rng([SPLIT_SEED, seed])
-    kept = held_out_families() - {fact.family for fact in PUBLISHED}
-    found = []
+    held_out = held_out_families() - {fact.family for fact in PUBLISHED}
+    drawn = []
     for name in OPERATIONS:
-        pool = [fact for fact in facts(name) if fact.family in kept]
+        pool = [fact for fact in facts(name) if fact.family in held_out]
         of_family = {pool[i].family: pool[i] for i in rng.permutation(len(pool))}
         if per_operation > len(of_family):
             raise ValueError(
-                f"{per_operation} held-out questions an operation are more than there are: "
+                f"{per_operation} held-out questions per operation are more than there are: "
                 f"{len(of_family)} at most for {name}"
             )
-        found += list(of_family.values())[:per_operation]
-    return _asked(found)
+        drawn += list(of_family.values())[:per_operation]
+    return _as_questions(drawn)
 
 
 def published_questions() -> list[Question]:
     """The eight prompts of the published evaluation."""
-    return _asked(PUBLISHED)
+    return _as_questions(PUBLISHED)
 
 
-def _asked(found: Sequence[Fact]) -> list[Question]:
-    return [Question(fact.prompt(PHRASING), fact, PHRASING) for fact in found]
+def _as_questions(chosen: Sequence[Fact]) -> list[Question]:
+    return [Question(fact.prompt(PHRASING), fact, PHRASING) for fact in chosen]
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What N questions show.
+    """Readings on N questions.
 
     Attributes:
-        top: (N,) the token on top of the lens, over the whole vocabulary.
+        top: (N,) the lens's top token, over the full vocabulary.
         named: (N,) whether that is the token of the class word.
         probability: (N,) of the class word by the lens.
         answered: (N,) whether the greedy answer is right.
@@ -115,7 +115,7 @@ class Reading:
 
 
 def read(subject: Subject, questions: Sequence[Question], tokens: Mapping[str, int], layer: int) -> Reading:
-    """The lens after `layer` at the last token of each prompt, and the answer that the model gives."""
+    """The lens after `layer` at the last token of each prompt, and the model's answer."""
     slices = [questions[start : start + ROWS] for start in range(0, len(questions), ROWS)]
     parts = [_read(subject, part, tokens, layer) for part in slices]
     return Reading(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -148,13 +148,13 @@ class Comparison:
     """The same n questions before and after training.
 
     Attributes:
-        operation: theirs, or `all`.
-        n: how many.
+        operation: of the questions, or `all`.
+        n: number of questions.
         named_before: the share with the class word on top of the lens.
         named_after: the same after training.
-        probability_before: the mean of the class word by the lens.
+        probability_before: the mean probability of the class word by the lens.
         probability_after: the same after training.
-        answered_before: the share answered right.
+        answered_before: the share answered correctly.
         answered_after: the same after training.
         answers_change: the mean paired difference of the answers, after minus before.
     """
@@ -175,7 +175,7 @@ class Comparison:
 
 
 def compare(questions: Sequence[Question], before: Reading, after: Reading) -> list[Comparison]:
-    """Before and after for each operation and for all questions; operand families are the independent units."""
+    """Before versus after training, by operation and overall; operand families are the independent units."""
     operations = [question.fact.operation for question in questions]
     rows = [(name, np.array([other == name for other in operations])) for name in dict.fromkeys(operations)]
     families = np.array([question.family for question in questions])

@@ -1,4 +1,4 @@
-"""The loss curve of a training, from its log."""
+"""The loss curve of a training run, from its log."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from lazarus_probe.training.log import read_rows
 
 WINDOW = 50
 VALIDATION = "validation"
-# What a log has beside losses.
+# The columns of a log that are not losses.
 OTHER = {"step", "loss", "learning_rate", "grad_norm", "tokens", VALIDATION}
 
 
 def draw_curve(log: Path, image: Path) -> Path:
     """Draw the losses in nats against the step from a run's log: each step, and the mean of the last 50.
 
-    The parts of the loss and the validation loss, with its best step, are drawn where the log has them.
+    The parts of the loss, and the validation loss with its best step, are drawn where the log has them.
 
     Args:
-        log: log.csv or log.jsonl with `step` and `loss`; "validation" and any other column than a rate, a norm or a
-            count is a loss too.
-        image: where to draw; the suffix says how, as in .png or .svg.
+        log: log.csv or log.jsonl with `step` and `loss`; "validation" and all columns other than a rate, a norm or a
+            count are losses too.
+        image: the file to write; its suffix sets the format, as in .png or .svg.
 
     Raises:
         ValueError: the log has no steps.
@@ -60,7 +60,7 @@ def read_log(log: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def running_mean(values: np.ndarray, window: int = WINDOW) -> np.ndarray:
-    """The mean of each value (N,) and those before it, `window` at most."""
+    """The trailing mean of values (N,) over a window of at most `window`."""
     total = np.cumsum(values)
     before = np.concatenate([np.zeros(min(window, len(values))), total[:-window]])
     return (total - before) / np.minimum(np.arange(1, len(values) + 1), window)
@@ -74,14 +74,14 @@ def _rows(log: Path) -> list[dict[str, Any]]:
 
 
 def _parts(rows: list[dict[str, Any]]) -> list[str]:
-    """The names of what the loss is made of."""
+    """The names of the parts of the loss."""
     return [name for name, value in rows[0].items() if name not in OTHER and isinstance(value, float | int)]
 
 
 def _column(rows: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values where there is one."""
-    found = [(row["step"], float(row[name])) for row in rows if row.get(name) is not None]
-    steps, values = zip(*found, strict=True) if found else ((), ())
+    """A column's steps and values, without the empty fields."""
+    points = [(row["step"], float(row[name])) for row in rows if row.get(name) is not None]
+    steps, values = zip(*points, strict=True) if points else ((), ())
     return np.array(steps, int), np.array(values, float)
 
 

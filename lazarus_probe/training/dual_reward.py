@@ -1,4 +1,4 @@
-"""Training with two losses: name the operation at a middle layer, and give the answer at the last.
+"""Training with two losses: naming the operation at a middle layer, and giving the answer at the last.
 
 `loss = cls_weight * classification + (1 - cls_weight) * answer`. The classification loss is the cross-entropy of the
 exact logit lens at the classifier layer against the class word, over the whole vocabulary, at the last token of the
@@ -42,10 +42,10 @@ KEEP_EVERY = 100
 
 
 def lora_layers(layer: int, num_layers: int) -> range:
-    """The layers that need LoRA for a class word at `layer`: from the one below it up.
+    """The layers that need LoRA for a class word at `layer`: from the one below it upwards.
 
-    Lower ones carry what questions are about, those that are not trained on included: where they are trained too, more
-    answers to those are lost.
+    Lower layers carry the content of all questions, also of those outside the training data: training them too loses
+    more answers to the latter.
     """
     return range(max(0, layer - 1), num_layers)
 
@@ -55,20 +55,20 @@ def class_tokens(subject: Subject, words: Sequence[str] | Mapping[str, str] = CL
 
     Args:
         subject: a model with a tokenizer.
-        words: the words, which are their own labels, or the word of each label.
+        words: words that are their own labels, or a word for each label.
 
     Raises:
-        ValueError: a word is no single token in either form, or the token of another label too.
+        ValueError: a word is not a single token in either form, or two labels share a token.
     """
     named = dict(words) if isinstance(words, Mapping) else {word: word for word in words}
-    found: dict[str, int] = {}
+    token_of: dict[str, int] = {}
     for label, word in named.items():
         token = _class_token(subject, word)
-        if token in found.values():
-            other = next(name for name, known in found.items() if known == token)
+        if token in token_of.values():
+            other = next(name for name, other_token in token_of.items() if other_token == token)
             raise ValueError(f"{label} and {other} have one class token, {word!r}; give another word to one")
-        found[label] = token
-    return found
+        token_of[label] = token
+    return token_of
 
 
 def _class_token(subject: Subject, word: str) -> int:
@@ -86,27 +86,27 @@ def train(
     on_step: Callable[[Step], None] = lambda _step: None,
     folder: Path | None = None,
 ) -> list[Step]:
-    """Train what is trainable in the subject's model (see `lora.attached`) with AdamW.
+    """Train the trainable parameters of the subject's model (see `lora.attached`) with AdamW.
 
     Args:
         subject: the model, with its trainable parameters chosen.
-        examples: what to train on, each with its label.
-        config: how.
+        examples: the training data, each with its label.
+        config: the training settings.
         tokens: the token of each label; by default that of the word itself. Permute them for a null.
-        on_step: called with each step after its update; its `parts` are "classification" and "answer", in nats. What
-            it raises stops the training.
-        folder: where the state is kept, now and then and when `on_step` raises. A training of the same model, examples
-            and settings goes on from there, bit for bit.
+        on_step: called with each step after its update; its `parts` are "classification" and "answer", in nats. An
+            exception from it stops the training.
+        folder: where the state is saved, at intervals and when `on_step` raises. A training with the same model,
+            examples and settings resumes from there, bit for bit.
 
     Returns:
-        The steps that were made now.
+        The steps made in this call.
 
     Raises:
-        ValueError: no examples, one without a label, a class word that is no single token, settings out of range, or a
-            state of other settings.
+        ValueError: no examples, one without a label, a class word that is not a single token, settings out of range, or
+            a saved state of other settings.
         IndexError: the model has no such classifier layer.
         OSError: the state cannot be written.
-        Diverged: a loss is no longer finite; the weights are those of the last good step.
+        Diverged: a loss is not finite; the weights are those of the last good step.
     """
     if not examples:
         raise ValueError("no samples to train on; give at least one")
@@ -114,27 +114,27 @@ def train(
         tokens = class_tokens(subject, sorted({label for e in examples if (label := label_of(e))}))
     loss = sft_loss(subject, config.layer(subject.num_layers), config.cls_weight)
     samples = encode_all(subject, examples, class_tokens=tokens)
-    kept = _Kept(subject, folder, _settings(subject, samples, config)) if folder else None
+    state = _StoredState(subject, folder, _settings(subject, samples, config)) if folder else None
     optimizer = optimizer_for(config.optimisation)
-    start = kept.load(optimizer) if kept else 0
+    start = state.load(optimizer) if state else 0
     drawn = batches(samples, config.batch_size, config.seed, start)
-    found = []
+    steps_made = []
     for step in steps(subject.model, loss, drawn, config.optimisation, optimizer, start):
-        found.append(step)
-        if kept and (step.step % KEEP_EVERY == 0 or step.step == config.steps):
-            kept.save(optimizer, step.step)
+        steps_made.append(step)
+        if state and (step.step % KEEP_EVERY == 0 or step.step == config.steps):
+            state.save(optimizer, step.step)
         try:
             on_step(step)
         except BaseException:
-            if kept:
-                kept.save(optimizer, step.step)
+            if state:
+                state.save(optimizer, step.step)
             raise
-    return found
+    return steps_made
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """The state of a training in a folder."""
+class _StoredState:
+    """The saved state of a training in a folder."""
 
     subject: Subject
     folder: Path
@@ -148,7 +148,7 @@ class _Kept:
 
 
 def _settings(subject: Subject, samples: Sequence[Sample], config: DualReward) -> str:
-    """All that decides the weights, before the first step."""
+    """Everything that determines the trained weights."""
     trained = hashlib.sha256()
     for name, value in tree_flatten(subject.model.trainable_parameters()):
         trained.update(
@@ -157,7 +157,10 @@ def _settings(subject: Subject, samples: Sequence[Sample], config: DualReward) -
     settings = {
         **asdict(config),
         "model": weights_key(subject.model),
-        "targets": {f"{place.layer}.{place.path}": place.module.scale for place in adapted(subject.anatomy)},
+        "targets": {
+            f"{projection.layer}.{projection.path}": projection.module.scale
+            for projection in adapted(subject.anatomy)
+        },
         "start of what is trained": trained.hexdigest(),
         "examples": hashlib.sha256(repr(samples).encode()).hexdigest(),
     }

@@ -1,6 +1,6 @@
 """Exponentials for training on a CPU, where `mx.exp` is scalar: a polynomial, about 4x faster.
 
-Accurate to 2e-7 relative, so a trained weight cannot tell; every exact comparison still runs the model's own
+The relative error is at most 2e-7, negligible for training; every exact comparison still runs the model's own
 code.
 """
 
@@ -20,12 +20,12 @@ _TERMS = tuple(1.0 / factorial(k) for k in range(7, -1, -1))
 def exp(x: mx.array) -> mx.array:
     """`exp` of float32 values between -87 and 88; outside, the value at the nearer end."""
     x = mx.clip(x, -87.0, 88.0)
-    whole = mx.round(x * _LOG2E)
-    part = (x - whole * _LN2_HIGH) - whole * _LN2_LOW
+    exponent = mx.round(x * _LOG2E)
+    part = (x - exponent * _LN2_HIGH) - exponent * _LN2_LOW
     value = _TERMS[0] * part + _TERMS[1]
     for term in _TERMS[2:]:
         value = value * part + term
-    power = mx.left_shift(whole.astype(mx.int32) + 127, 23).view(mx.float32)
+    power = mx.left_shift(exponent.astype(mx.int32) + 127, 23).view(mx.float32)
     return value * power
 
 
@@ -45,7 +45,7 @@ def _swiglu_vjp(primals: Any, cotangent: mx.array, _output: mx.array) -> tuple[m
 
 @mx.custom_function
 def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
-    """Cross-entropy in nats of logits (N, V) against targets (N,), one value a row."""
+    """Cross-entropy in nats (N,) of logits (N, V) against targets (N,)."""
     peak = logits.max(axis=-1, keepdims=True)
     total = exp(logits - peak).sum(axis=-1)
     picked = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]

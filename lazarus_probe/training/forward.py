@@ -1,4 +1,4 @@
-"""The forward pass as training runs it: the model's own code, without what only generation needs."""
+"""The forward pass for training: the model's own code, without the parts that only generation needs."""
 
 from __future__ import annotations
 
@@ -20,69 +20,69 @@ from lazarus_probe.training import fast_exp
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-Asked = Sequence[tuple[int, mx.array]]
-LogitsAt = Callable[[mx.array, Asked], list[mx.array]]
+LayerPositions = Sequence[tuple[int, mx.array]]
+LogitsAt = Callable[[mx.array, LayerPositions], list[mx.array]]
 
 
 def logits_at(subject: Subject) -> LogitsAt:
-    """A function that runs tokens (B, L) and reads logits out where they are asked for, to be differentiated.
+    """A differentiable function that runs tokens (B, L) and returns logits at the requested layers and positions.
 
-    It is given pairs of a layer and positions (B, K), and returns for each the logits (B, K, V) of the exact lens after
-    that layer; after the last layer they are the model's. The head is run at those positions only: on a small model it
-    is most of the work. Gradients reach every layer below that is trained.
+    It takes pairs of a layer and positions (B, K), and returns for each the logits (B, K, V) of the exact lens after
+    that layer; after the last layer they are the model's. The head is run at those positions only, since it is most of
+    the work on a small model. Gradients reach every trainable layer below.
     """
     read_out, mlps = _read_out(subject), swiglu_mlps(subject) if on_cpu() else []
 
-    def run(tokens: mx.array, asked: Asked) -> list[mx.array]:
-        sites = {layer: Site("resid_post", layer) for layer, _ in asked}
+    def run(tokens: mx.array, layer_positions: LayerPositions) -> list[mx.array]:
+        sites = {layer: Site("resid_post", layer) for layer, _ in layer_positions}
         with (
             tapped([Tap(mlp, around=_swiglu(mlp)) for mlp in mlps]),
             hooked(subject, sites.values()) as captures,
         ):
             subject.model(tokens, cache=_brief_cache(subject.model))
-        return read_out(tokens, [(captures[sites[layer]], places) for layer, places in asked])
+        return read_out(tokens, [(captures[sites[layer]], positions) for layer, positions in layer_positions])
 
     return run
 
 
 def on_cpu() -> bool:
-    """Whether what is computed now is computed where `mx.exp` may be scalar, as `fast_exp` is for."""
+    """Whether the default device is a CPU, where `mx.exp` may be scalar and `fast_exp` is faster."""
     return bool(mx.default_device().type == mx.DeviceType.cpu)
 
 
 def _brief_cache(model: nn.Module) -> list[Any]:
-    """The model's own cache, whose entries for keys and values hold no room for tokens to come."""
+    """The model's own cache, without preallocated space for further tokens in its keys and values."""
     from mlx_lm.models.cache import ConcatenateKVCache, KVCache
 
     return [ConcatenateKVCache() if type(entry) is KVCache else entry for entry in new_cache(model)]
 
 
 def _read_out(subject: Subject) -> Callable[[mx.array, Sequence[tuple[mx.array, mx.array]]], list[mx.array]]:
-    """From residuals (B, L, D) and positions in them (B, K) to the logits there, by the model's own tail."""
+    """A function from residuals (B, L, D) and positions (B, K) to the logits there, by the model's own tail."""
 
-    def at_places(_: mx.array, asked: Sequence[tuple[mx.array, mx.array]]) -> list[mx.array]:
-        picked = [_picked(resid, places) for resid, places in asked]
+    def at_positions(_: mx.array, readouts: Sequence[tuple[mx.array, mx.array]]) -> list[mx.array]:
+        picked = [_picked(resid, positions) for resid, positions in readouts]
         ends = [sum(value.shape[1] for value in picked[: i + 1]) for i in range(len(picked) - 1)]
         logits = replay(subject, mx.concatenate(picked, axis=1))
         return list(mx.split(logits, ends, axis=1)) if ends else [logits]
 
-    def everywhere(tokens: mx.array, asked: Sequence[tuple[mx.array, mx.array]]) -> list[mx.array]:
-        return [_picked(replay(subject, resid, tokens=tokens), places) for resid, places in asked]
+    def everywhere(tokens: mx.array, readouts: Sequence[tuple[mx.array, mx.array]]) -> list[mx.array]:
+        return [_picked(replay(subject, resid, tokens=tokens), positions) for resid, positions in readouts]
 
     try:
         require_free_tail(subject)
     except UnsupportedArchitecture:
         return everywhere
-    return at_places
+    return at_positions
 
 
-def _picked(values: mx.array, places: mx.array) -> mx.array:
-    """(B, K, ...) of (B, L, ...) at places (B, K)."""
-    return values[mx.arange(len(values))[:, None], places]
+def _picked(values: mx.array, positions: mx.array) -> mx.array:
+    """(B, K, ...) of (B, L, ...) at positions (B, K)."""
+    return values[mx.arange(len(values))[:, None], positions]
 
 
 def swiglu_mlps(subject: Subject) -> list[nn.Module]:
-    """The MLPs of a subject that compute `down(silu(gate(x)) * up(x))`: each is run once to see that it does."""
+    """The MLPs of a subject that compute `down(silu(gate(x)) * up(x))`, which is checked by running each once."""
     x = 3 * mx.random.normal((1, 2, subject.anatomy.hidden_size), key=mx.random.key(0))
     with in_mode(subject.model, training=False):
         return [
@@ -105,7 +105,7 @@ def _is_swiglu(mlp: nn.Module, x: mx.array) -> bool:
 
 
 def _swiglu(mlp: Any) -> Around:
-    """The MLP with `fast_exp`; the same function to the accuracy of float32."""
+    """The MLP with `fast_exp`; the same function within float32 accuracy."""
 
     def around(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         x = argument(args, kwargs)
@@ -118,7 +118,7 @@ def _swiglu(mlp: Any) -> Around:
 
 @contextmanager
 def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """A model in training mode or out of it, and each of its modules as it was afterwards."""
+    """Set a model's training mode; the mode of each of its modules is restored on exit."""
     before = [(module, module.training) for module in model.modules()]
     model.train(training)
     try:

@@ -1,4 +1,4 @@
-"""A training's log: one row a step, as CSV or as JSON lines, by the name of the file."""
+"""A training log: one row per step, as CSV or JSON lines depending on the name of the file."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ MOST_LOG = 1 << 30  # bytes: ten million steps
 
 
 class Log:
-    """Appends rows to a file; rows after the step that is gone on from are dropped first.
+    """Appends rows to a file; when resuming, rows after the resumed step are dropped first.
 
-    Used as a context, or closed by hand. Every row is on the disk when `write` returns.
+    Use it as a context manager, or call `close`. Every row is flushed when `write` returns.
 
     Raises:
-        ValueError: the file's name ends neither in .csv nor in .jsonl, or what it holds is no log.
+        ValueError: the file's name ends neither in .csv nor in .jsonl, or its content is not a log.
     """
 
     def __init__(self, path: Path, start: int = 0) -> None:
         """Open a log.
 
         Args:
-            path: log.csv or log.jsonl; its folder is made if it is not there.
-            start: the step that was made last; 0 begins the log anew.
+            path: log.csv or log.jsonl; its folder is created if missing.
+            start: the last step made; 0 starts a new log.
         """
         if path.suffix not in SUFFIXES:
-            raise ValueError(f"{path} is no log; name it {path.stem}.csv or {path.stem}.jsonl")
+            raise ValueError(f"{path} is not a log; name it {path.stem}.csv or {path.stem}.jsonl")
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         lines, self._columns = _until(path, start) if start and path.exists() else ([], [])
@@ -47,7 +47,7 @@ class Log:
         """Append a row; `None` is an empty field of a CSV.
 
         Raises:
-            ValueError: a CSV's row has other columns than its first.
+            ValueError: the row's columns differ from the CSV's header.
         """
         if self.path.suffix == ".jsonl":
             self._file.write(json.dumps(dict(row)) + "\n")
@@ -65,7 +65,7 @@ class Log:
         writer.writerow(["" if value is None else value for value in row.values()])
 
     def sync(self) -> None:
-        """Bring the rows to the disk: before a state is kept that is gone on from after them."""
+        """Sync the rows to disk, which must happen before a state that follows them is saved."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -82,10 +82,10 @@ class Log:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log, numbers as numbers and empty fields as None; a last row that was cut short is left out.
+    """The rows of a log, numbers as numbers and empty fields as None; a truncated last row is dropped.
 
     Raises:
-        ValueError: it is no log.
+        ValueError: it is not a log.
     """
     return _parsed(path, _lines(path))
 
@@ -94,21 +94,21 @@ def _parsed(path: Path, lines: list[str]) -> list[dict[str, Any]]:
     try:
         return [{**row, "step": int(row["step"])} for row in _rows(path, lines)]
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise ValueError(f"{path} is no log of steps; remove it") from None
+        raise ValueError(f"{path} is not a log of steps; remove it") from None
 
 
 def _until(path: Path, step: int) -> tuple[list[str], list[str]]:
-    """The lines of a log up to a step as they are, and its columns where it is a CSV."""
+    """The unchanged lines of a log up to a step, and its columns if it is a CSV."""
     lines = _lines(path)
     rows = _parsed(path, lines)
     heading, rest = (lines[:1], lines[1:]) if path.suffix == ".csv" else ([], lines)
     columns = list(rows[0]) if heading and rows else []
-    kept = [line for line, row in zip(rest, rows, strict=True) if row["step"] <= step]
-    return (heading + kept if rows else []), columns
+    earlier = [line for line, row in zip(rest, rows, strict=True) if row["step"] <= step]
+    return (heading + earlier if rows else []), columns
 
 
 def _lines(path: Path) -> list[str]:
-    """All lines but a last one that was cut short."""
+    """All lines, without a truncated last one."""
     return [line for line in read_text(path, MOST_LOG).splitlines(keepends=True) if line.endswith("\n")]
 
 

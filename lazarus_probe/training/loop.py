@@ -1,4 +1,4 @@
-"""The one training loop: a generator of steps, each compiled, that its caller may stop after any of them."""
+"""The training loop: a generator of compiled steps that the caller can stop after any step."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ SHAPES_KEPT = 64
 
 
 class Diverged(FloatingPointError):  # noqa: N818 - what happened to the training, as StopIteration is
-    """A loss or a gradient is not finite; the weights are those of the step before, which may be the fault.
+    """A loss or gradient is not finite; the weights are those of the previous step, which may be the cause.
 
     Attributes:
-        step: the step that was not made.
-        value: the loss, or the norm of the gradient where the loss is finite.
+        step: the failed step.
+        value: the loss, or the norm of the gradient if the loss is finite.
     """
 
     def __init__(
-        self, step: int, value: float, what: str = "loss", remedy: str = "lower the learning rate"
+        self, step: int, value: float, quantity: str = "loss", remedy: str = "lower the learning rate"
     ) -> None:
-        super().__init__(f"the {what} is {value} at step {step}; {remedy}")
+        super().__init__(f"the {quantity} is {value} at step {step}; {remedy}")
         self.step, self.value = step, value
 
 
 @dataclass(frozen=True)
 class Optimisation:
-    """How weights are moved: AdamW (Loshchilov & Hutter 2019), a linear warm-up, then a cosine down.
+    """The optimiser settings: AdamW (Loshchilov & Hutter 2019), a linear warm-up, then a cosine decay.
 
     Attributes:
-        learning_rate: at its highest.
-        steps: of the whole training.
-        warmup: steps until the learning rate is reached.
-        final_learning_rate: that of the last step.
-        weight_decay: decoupled, times the learning rate.
-        clip_norm: longest gradient over all weights; None does not clip.
+        learning_rate: peak learning rate.
+        steps: number of steps.
+        warmup: steps until the peak learning rate is reached.
+        final_learning_rate: learning rate of the last step.
+        weight_decay: decoupled, multiplied by the learning rate.
+        clip_norm: maximum norm of the gradient over all weights; None does not clip.
     """
 
     learning_rate: float
@@ -74,15 +74,15 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class Step:
-    """What one step showed, before the weights it left.
+    """The statistics of one step, computed before its update.
 
     Attributes:
         step: its number, from 1.
         loss: in nats.
-        parts: what the loss is made of, by name.
-        learning_rate: it was made with.
-        grad_norm: of the gradient over all weights, before clipping.
-        tokens: positions that were run, padding included.
+        parts: the parts of the loss, by name.
+        learning_rate: of the step.
+        grad_norm: norm of the gradient over all weights, before clipping.
+        tokens: number of positions run, padding included.
     """
 
     step: int
@@ -109,31 +109,31 @@ def steps(
     start: int = 0,
     runs: int = 1,
 ) -> Iterator[Step]:
-    """Train what is trainable in a model, a step each time the next one is asked for.
+    """Train the trainable weights of a model, one step per item of this generator.
 
-    The next list of micro-batches is pulled only then, so that it may be sampled from the model as it is. Losses and
-    gradients of a step's micro-batches are ADDED: each gives its share of the step's mean. Forward, backward and update
-    are compiled once for every shape of a micro-batch, so that shapes should be few. While a step is traced the model
-    is in training mode; between steps it is in the mode it was in.
+    Micro-batches are pulled lazily, so they may be sampled from the current model. Losses and gradients of a step's
+    micro-batches are SUMMED, since each contributes its share of the step's mean. Forward, backward and update are
+    compiled once per shape of a micro-batch, so shapes should be few. While a step is traced the model is in training
+    mode; between steps it is in its previous mode.
 
-    What stops a training is its caller: a finite loss, however high, is none of this function's concern.
+    Stopping is up to the caller: any finite loss is accepted, however high.
 
     Args:
-        model: what is trained; which of its weights, `freeze` and `unfreeze` decide before the first step.
+        model: the model; `freeze` and `unfreeze` choose its trainable weights before the first step.
         loss: from the arrays of a micro-batch to its share of the loss and of the loss's parts.
-        micro_batches: for each step the micro-batches to add up; ends the training where it ends.
+        micro_batches: the micro-batches of each step; the training ends where they end.
         optimisation: rates, decay and clipping.
-        optimizer: one that goes on, from `load_state`; None makes a new one.
-        start: steps that were made before.
-        runs: trainings side by side; what is trained then has the run as its first axis, and each run is clipped by
-            its own norm. A step tells the largest.
+        optimizer: one restored by `load_state`; None creates a new one.
+        start: steps already made.
+        runs: number of trainings side by side; trainable weights then have the run as their first axis, and each run
+            is clipped by its own norm. A step reports the largest.
 
     Yields:
         Each step, after its update.
 
     Raises:
-        Diverged: a loss or gradient is not finite. Weights and optimizer are left as the last good step left them.
-        ValueError: nothing is trainable, or a step without micro-batches.
+        Diverged: a loss or gradient is not finite. Weights and optimizer are those of the last good step.
+        ValueError: nothing is trainable, or a step has no micro-batches.
     """
     if not tree_flatten(model.trainable_parameters()):
         raise ValueError("no weight is trainable; attach an adapter, or unfreeze something")
@@ -141,19 +141,19 @@ def steps(
     optimizer.init(model.trainable_parameters())
     update = _Update(model, loss, optimizer, optimisation.clip_norm, runs)
     for step in range(start + 1, optimisation.steps + 1):
-        given = next(micro_batches, None)
-        if given is None:
+        batches = next(micro_batches, None)
+        if batches is None:
             return
-        if not given:
+        if not batches:
             raise ValueError(f"step {step} has no micro-batches; give at least one")
         rate, before = optimisation.rate(step), optimizer.learning_rate
         optimizer.learning_rate = rate
-        total, parts, norm = update(given)
+        total, parts, norm = update(batches)
         if not (isfinite(total) and isfinite(norm)):
             optimizer.learning_rate = before
-            what, value = ("norm of the gradient", norm) if isfinite(total) else ("loss", total)
-            raise Diverged(step, value, what, _remedy(model))
-        tokens = sum(batch[0].size for batch in given)
+            quantity, value = ("norm of the gradient", norm) if isfinite(total) else ("loss", total)
+            raise Diverged(step, value, quantity, _remedy(model))
+        tokens = sum(batch[0].size for batch in batches)
         yield Step(step, total, parts, rate, norm, tokens)
 
 
@@ -179,11 +179,11 @@ class _Update:
     def _compile(self) -> Callable[..., Any]:
         return mx.compile(self._run, inputs=self.state, outputs=self.state)
 
-    def __call__(self, given: Sequence[tuple[mx.array, ...]]) -> tuple[float, dict[str, float], float]:
+    def __call__(self, batches: Sequence[tuple[mx.array, ...]]) -> tuple[float, dict[str, float], float]:
         sums: Any = None
-        for index, batch in enumerate(given):
-            sums = self._call(tuple(batch), sums, index == len(given) - 1)
-            # Without this the graphs of all micro-batches would be in memory at once.
+        for index, batch in enumerate(batches):
+            sums = self._call(tuple(batch), sums, index == len(batches) - 1)
+            # Otherwise the graphs of all micro-batches would be in memory at once.
             mx.eval(sums, self.state)
         total, parts, norm = sums
         return total.item(), {name: value.item() for name, value in parts.items()}, norm.item()
@@ -194,36 +194,36 @@ class _Update:
             return self.compiled(batch, before, last)
         if len(self.traced) >= SHAPES_KEPT:
             self.traced, self.compiled = set(), self._compile()
-        with in_mode(self.model, training=True), _whole(self.state):
-            found = self.compiled(batch, before, last)
+        with in_mode(self.model, training=True), _restored_on_error(self.state):
+            result = self.compiled(batch, before, last)
         self.traced.add(key)
-        return found
+        return result
 
     def _run(self, batch: tuple[mx.array, ...], before: Any, last: bool) -> Any:
         (total, parts), grads = self.grad(*batch)
-        found = (total, parts, grads)
+        sums = (total, parts, grads)
         if before is not None:
-            found = tree_map(mx.add, found, before)
-        return self._apply(*found) if last else found
+            sums = tree_map(mx.add, sums, before)
+        return self._apply(*sums) if last else sums
 
     def _apply(self, total: mx.array, parts: dict[str, mx.array], grads: Any) -> Any:
         squares = [
             grad.astype(mx.float32).square().reshape(self.runs, -1).sum(axis=1)
             for _, grad in tree_flatten(grads)
         ]
-        # Not one by one: compiled additions would be another kernel for every number of weights.
+        # Stacked, since a compiled chain of additions would be a new kernel for every number of weights.
         norms = mx.sqrt(mx.stack(squares).sum(axis=0))
         if self.clip_norm is not None:
             factors = mx.minimum(self.clip_norm / (norms + 1e-6), 1.0)
             grads = tree_map(lambda grad: self._by_run(grad, factors), grads)
-        # A sum is not finite where one of them is not, a maximum may pass over it.
+        # A sum is not finite if any norm is not; a maximum may ignore a NaN.
         norm = mx.where(mx.isfinite(norms).all(), norms.max(), norms.sum())
         good = mx.isfinite(total) & mx.isfinite(norm)
         old_weights = tree_map(lambda value: value, self.model.trainable_parameters())
         old_state = tree_map(lambda value: value, self.optimizer.state)
         self.optimizer.update(self.model, grads)
-        self.model.update(_kept(good, self.model.trainable_parameters(), old_weights))
-        _put(self.optimizer.state, _kept(good, self.optimizer.state, old_state))
+        self.model.update(_selected(good, self.model.trainable_parameters(), old_weights))
+        _put(self.optimizer.state, _selected(good, self.optimizer.state, old_state))
         return total, parts, norm
 
     def _by_run(self, grad: mx.array, factors: mx.array) -> mx.array:
@@ -231,7 +231,7 @@ class _Update:
         return grad * factors.reshape(shape).astype(grad.dtype)
 
 
-def _kept(good: mx.array, new: Any, old: Any) -> Any:
+def _selected(good: mx.array, new: Any, old: Any) -> Any:
     return tree_map(lambda ours, theirs: mx.where(good, ours, theirs), new, old)
 
 
@@ -245,8 +245,8 @@ def _put(tree: Any, values: Any) -> None:
 
 
 @contextmanager
-def _whole(state: list[Any]) -> Iterator[None]:
-    """Put the arrays back where an error within left those of an unfinished trace in their place."""
+def _restored_on_error(state: list[Any]) -> Iterator[None]:
+    """Restore the arrays of the state if an error leaves those of an unfinished trace in it."""
     before, key = tree_map(lambda value: value, state), random_key()
     try:
         yield
@@ -258,13 +258,13 @@ def _whole(state: list[Any]) -> Iterator[None]:
 
 @contextmanager
 def grad_checkpointed(subject: Subject) -> Iterator[None]:
-    """Within, blocks keep only their input for the backward pass and are run a second time there.
+    """Gradient checkpointing: blocks keep only their input for the backward pass, where they are run a second time.
 
-    Less memory for about a third more work; the gradients are the same (Chen et al. 2016). What is captured inside of
-    a block, rather than before or after it, cannot be part of a loss then.
+    Less memory for about a third more work; the gradients are the same (Chen et al. 2016). Activations captured inside
+    a block, rather than before or after it, then cannot be part of a loss.
 
     Raises:
-        UnsupportedArchitecture: a block reads what another left in its cache, so that it cannot be run again.
+        UnsupportedArchitecture: a block reads what another block left in its cache, so it cannot be run again.
     """
     blocks: list[tuple[Any, Any]] = [(block, type(block)) for block in subject.anatomy.blocks]
     tokens = mx.arange(1, 5)[None] % subject.anatomy.vocab_size
@@ -295,7 +295,7 @@ def _check_same(subject: Subject, plain: mx.array, tokens: mx.array) -> None:
 
 @cache
 def _rerun(cls: Any) -> type:
-    """The subclass of a block's class that is run again for the backward pass, under the same name."""
+    """A subclass of a block's class, under the same name, that is run again in the backward pass."""
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         own = self.trainable_parameters()
@@ -304,8 +304,8 @@ def _rerun(cls: Any) -> type:
             self.update(weights)
             try:
                 # The second run must not find in its cache what the first one left there.
-                kept = {name: _fresh(value) for name, value in kwargs.items()}
-                return cls.__call__(self, *map(_fresh, args), **kept)
+                options = {name: _fresh(value) for name, value in kwargs.items()}
+                return cls.__call__(self, *map(_fresh, args), **options)
             finally:
                 self.update(own)
 

@@ -1,7 +1,7 @@
-"""What is minimised: the next token of a response, and the class word at a middle layer.
+"""The training losses: the next token of a response, and the class word at a middle layer.
 
-The class is read by the exact logit lens at the last token of the prompt, over the whole vocabulary: where and how it
-is read afterwards.
+The class is read by the exact logit lens at the last token of the prompt, over the full vocabulary: the same readout as
+in the evaluation.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ Loss = Callable[..., tuple[mx.array, dict[str, mx.array]]]
 def sft_loss(subject: Subject, classifier_layer: int | None = None, cls_weight: float = 0.0) -> Loss:
     """A loss of the arrays of a `Batch`: `cls_weight * classification + (1 - cls_weight) * answer`, in nats.
 
-    "answer" is the cross-entropy of every token that is learned, from the position before it; "classification" that of
-    the class token by the lens at the classifier layer. Each is a mean over the whole step, of which a micro-batch
-    gives its share. Gradients reach every layer below that is trained. Of runs side by side (`stacked`) the losses are
-    added, and the parts have that of each, "run 0" and so on.
+    "answer" is the cross-entropy of every learned token, predicted from the position before it; "classification" is
+    that of the class token by the lens at the classifier layer. Each is a mean over the whole step, to which a
+    micro-batch contributes its share. Gradients reach every trainable layer below. For runs side by side (`stacked`)
+    the losses are summed, and the parts include each run's loss as "run 0" and so on.
 
     Args:
-        subject: the model; its own forward is run.
-        classifier_layer: the layer after which the class is read; None for the answer alone.
-        cls_weight: of the classification, between 0 and 1.
+        subject: the model, whose own forward pass is run.
+        classifier_layer: the layer after which the class is read; None for the answer loss alone.
+        cls_weight: weight of the classification loss, between 0 and 1.
 
     Raises:
         IndexError: the model has no such layer.
@@ -50,10 +50,10 @@ def sft_loss(subject: Subject, classifier_layer: int | None = None, cls_weight: 
 
     def loss(*arrays: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
         batch = Batch(*arrays)
-        asked = [(count - 1, mx.maximum(batch.places, 0))]
+        layer_positions = [(count - 1, mx.maximum(batch.positions, 0))]
         if classifier_layer is not None:
-            asked.append((classifier_layer, batch.read_at[:, None]))
-        logits = run(batch.tokens[:, :-1], asked)
+            layer_positions.append((classifier_layer, batch.read_at[:, None]))
+        logits = run(batch.tokens[:, :-1], layer_positions)
         answer = _answer(batch, logits[0])
         if classifier_layer is None:
             return _added(answer, {"answer": answer})
@@ -65,18 +65,18 @@ def sft_loss(subject: Subject, classifier_layer: int | None = None, cls_weight: 
 
 
 def _added(total: mx.array, parts: dict[str, mx.array]) -> tuple[mx.array, dict[str, mx.array]]:
-    """Losses of one run () as they are; those of several (R,) added, beside that of each."""
+    """The loss of one run () unchanged; losses of several runs (R,) summed, with each of them added to the parts."""
     if not total.ndim:
         return total, parts
     added = total.sum()
-    # One sum and not two of the same: `mx.compile` fails where two outputs are one computation (mlx 0.32, IndexError).
+    # A single sum: `mx.compile` fails where two outputs are the same computation (mlx 0.32, IndexError).
     sums = {name: added if part is total else part.sum() for name, part in parts.items()}
     return added, sums | {f"run {run}": total[run] for run in range(len(total))}
 
 
 def _answer(batch: Batch, logits: mx.array) -> mx.array:
-    following = mx.take_along_axis(batch.tokens, mx.maximum(batch.places, 0) + 1, axis=1)
-    return _mean(logits, following, batch.places >= 0, batch.learned_in_step)
+    following = mx.take_along_axis(batch.tokens, mx.maximum(batch.positions, 0) + 1, axis=1)
+    return _mean(logits, following, batch.positions >= 0, batch.learned_in_step)
 
 
 def _classification(batch: Batch, logits: mx.array) -> mx.array:
@@ -93,5 +93,5 @@ def _mean(logits: mx.array, targets: mx.array, counted: mx.array, count: mx.arra
 def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
     """Cross-entropy in nats (N,), in float32, of logits (N, V) against tokens (N,)."""
     logits = logits.astype(mx.float32)
-    found: Any = fast_exp.cross_entropy if on_cpu() else nn.losses.cross_entropy
-    return found(logits, targets)
+    kernel: Any = fast_exp.cross_entropy if on_cpu() else nn.losses.cross_entropy
+    return kernel(logits, targets)

@@ -1,4 +1,4 @@
-"""What a training goes on from, bit for bit: what is trained, the optimizer, the random state and the step."""
+"""The state for resuming a training bit for bit: trainable weights, optimizer, random state and step."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Arrays = dict[str, mx.array]
 
 
 def has_state(folder: Path) -> bool:
-    """Whether a training has left a state in a folder."""
+    """Whether a folder holds the saved state of a training."""
     return (folder / FILE).exists()
 
 
 def state_step(folder: Path) -> int:
-    """The step that a training would go on from; 0 where it would begin.
+    """The step that a training would resume from; 0 for a new training.
 
     Raises:
         ValueError: the state there cannot be read.
@@ -34,18 +34,18 @@ def state_step(folder: Path) -> int:
 def save_state(
     folder: Path, model: nn.Module, optimizer: Any, step: int, settings: str, extra: dict[str, Any]
 ) -> None:
-    """Keep a state; until it is wholly written the one before is kept.
+    """Save a state atomically: the previous one is kept until the new one is complete.
 
     Args:
-        folder: where; made if it is not there.
-        model: its trainable weights are kept.
-        optimizer: its state is kept.
+        folder: the state's folder, created if missing.
+        model: the model, of which the trainable weights are saved.
+        optimizer: the optimizer, of which the state is saved.
         step: updates made.
-        settings: all that decides the weights; a state is gone on from with the same only.
-        extra: anything else, as JSON has it.
+        settings: everything that determines the weights; a state is resumed with the same settings only.
+        extra: additional values for JSON.
 
     Raises:
-        OSError: it cannot be written, as on a full disk; the state before is whole.
+        OSError: it cannot be written, as on a full disk; the previous state is intact.
     """
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {"step": str(step), "settings": settings, "extra": json.dumps(extra)}
@@ -53,19 +53,19 @@ def save_state(
 
 
 def load_state(folder: Path, model: nn.Module, optimizer: Any, settings: str) -> tuple[int, dict[str, Any]]:
-    """Put the state kept in a folder on model, optimizer and `mx.random`.
+    """Load the state saved in a folder into model, optimizer and `mx.random`.
 
     Args:
-        folder: where `save_state` kept one.
+        folder: the folder of `save_state`.
         model: with the same trainable weights as then.
         optimizer: of the same kind as then.
-        settings: those of the training that goes on.
+        settings: of the resumed training.
 
     Returns:
-        The step, and what was kept as `extra`; 0 and nothing where there is no state.
+        The step and `extra`; 0 and an empty dict if there is no state.
 
     Raises:
-        ValueError: the state is of other settings or of other weights, or cannot be read. Nothing is changed then.
+        ValueError: the state has other settings or other weights, or cannot be read; nothing is changed in that case.
     """
     path = folder / FILE
     if not path.exists():
@@ -76,8 +76,8 @@ def load_state(folder: Path, model: nn.Module, optimizer: Any, settings: str) ->
     optimizer.init(model.trainable_parameters())
     _check_same(path, _arrays(model, optimizer), arrays)
     model.load_weights(_part(arrays, "model"), strict=False)
-    kept = dict(_part(arrays, "optimizer"))
-    optimizer.state = tree_map_with_path(lambda name, _: kept[name], optimizer.state)
+    stored = dict(_part(arrays, "optimizer"))
+    optimizer.state = tree_map_with_path(lambda name, _: stored[name], optimizer.state)
     set_random_key(arrays["random.key"])
     return int(metadata["step"]), json.loads(metadata["extra"])
 
@@ -107,23 +107,25 @@ def _read(path: Path) -> tuple[Arrays, dict[str, str]]:
         raise ValueError(f"{path} is damaged; remove it to begin again") from None
     arrays, metadata = loaded
     if not {"step", "settings", "extra"} <= metadata.keys():
-        raise ValueError(f"{path} is no state of a training; {_ELSE}")
+        raise ValueError(f"{path} is not the state of a training; {_ELSE}")
     return arrays, metadata
 
 
-def _check_same(path: Path, ours: Arrays, kept: Arrays) -> None:
-    for name in sorted(ours.keys() | kept.keys()):
-        if name not in ours or name not in kept or ours[name].shape != kept[name].shape:
-            shapes = [tuple(each[name].shape) if name in each else "not there" for each in (kept, ours)]
+def _check_same(path: Path, current: Arrays, stored: Arrays) -> None:
+    for name in sorted(current.keys() | stored.keys()):
+        if name not in current or name not in stored or current[name].shape != stored[name].shape:
+            shapes = [
+                tuple(arrays[name].shape) if name in arrays else "not there" for arrays in (stored, current)
+            ]
             raise ValueError(
                 f"{path} is of other weights: {name} is {shapes[0]} in it and {shapes[1]} here; {_ELSE}"
             )
 
 
-def _difference(kept: str, given: str) -> str:
-    """The first setting that differs, where both are JSON objects."""
+def _difference(stored: str, current: str) -> str:
+    """The first setting that differs, if both are JSON objects."""
     try:
-        before, now = json.loads(kept), json.loads(given)
+        before, now = json.loads(stored), json.loads(current)
     except ValueError:
         return ""
     if not isinstance(before, dict) or not isinstance(now, dict):

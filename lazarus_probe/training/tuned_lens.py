@@ -1,7 +1,7 @@
-"""Training a tuned lens (Belrose et al. 2023, arXiv:2303.08112), and what it reaches on texts held out.
+"""Training a tuned lens (Belrose et al. 2023, arXiv:2303.08112), and evaluating it on held-out texts.
 
-The loss is the divergence of each layer's reading from the model's final distribution, KL(final || lens) in nats,
-summed over layers. The model is run and not trained. Reading and files are in `introspection.lens.tuned_lens`.
+The loss is the divergence of each layer's lens from the model's final distribution, KL(final || lens) in nats, summed
+over layers. The model's weights are not trained. Applying and saving lenses is in `introspection.lens.tuned_lens`.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ FEWEST_TEXTS = 10
 
 @dataclass(frozen=True)
 class LensTraining:
-    """How a lens is trained.
+    """Settings for training a lens.
 
     Attributes:
-        steps: of the training.
-        learning_rate: of AdamW, at its peak.
-        batch_size: positions a step, of each of which all layers are read.
-        held_out: the share of the texts that is kept for evaluation.
+        steps: number of training steps.
+        learning_rate: peak learning rate of AdamW.
+        batch_size: positions per step, each read at all layers.
+        held_out: the share of the texts that is held out for evaluation.
         seed: of the split, the order and the intervals.
 
     Example:
@@ -58,7 +58,7 @@ class LensTraining:
 
 @dataclass(frozen=True, eq=False)
 class TrainedLens:
-    """A lens and what it reaches on held-out texts."""
+    """A lens and its evaluation on held-out texts."""
 
     lens: TunedLens
     held_out: HeldOut
@@ -73,17 +73,18 @@ def train_lens(
     training: LensTraining | None = None,
     on_step: Callable[[Step], None] = lambda _step: None,
 ) -> TrainedLens:
-    """Train a lens for every layer but the last, and measure it on texts that it was not trained on.
+    """Train a lens for every layer but the last, and evaluate it on held-out texts.
 
     Args:
-        subject: the model, whose weights stay as they are.
-        texts: texts or token ids; equal ones count once.
-        training: how; the defaults without it.
+        subject: the model, whose weights are not changed.
+        texts: texts or token ids; duplicates count once.
+        training: the settings, by default those of `LensTraining()`.
         on_step: called after each step.
 
     Raises:
         ValueError: too few texts, or settings out of range.
-        UnsupportedArchitecture: a model of one layer, or whose residual streams cannot be read out one by one.
+        UnsupportedArchitecture: a model with one layer, or whose residual streams cannot be read out position by
+            position.
         Diverged: a loss is not finite.
 
     Example:
@@ -108,30 +109,34 @@ def train_lens(
     for step in steps(maps, _loss(subject, maps), batches, how):
         on_step(step)
     lens = TunedLens(np.array(maps.weights), np.array(maps.biases), {})
-    found = evaluate(subject, lens, trained, held_out, training.seed)
-    return TrainedLens(TunedLens(lens.weights, lens.biases, _config(subject, training, found)), found)
+    evaluation = evaluate(subject, lens, trained, held_out, training.seed)
+    return TrainedLens(
+        TunedLens(lens.weights, lens.biases, _config(subject, training, evaluation)), evaluation
+    )
 
 
 def split_texts(
     subject: Subject, texts: Texts, training: LensTraining
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """Token ids of the texts to train on, and of those held out; no text is on both sides.
+    """Token ids of the training texts and of the held-out ones; no text is on both sides.
 
     Raises:
-        ValueError: too few different texts.
+        ValueError: too few distinct texts.
     """
-    ids = sorted({tuple(one) for one in encode_all(subject, list(texts)) if len(one) > 1})
+    ids = sorted({tuple(tokens) for tokens in encode_all(subject, list(texts)) if len(tokens) > 1})
     if len(ids) < FEWEST_TEXTS:
         raise ValueError(
             f"{len(ids)} different texts of two tokens or more; give at least {FEWEST_TEXTS} to train a lens on"
         )
     random.Random(training.seed).shuffle(ids)  # noqa: S311 - a split, not a secret
-    kept = max(2, round(training.held_out * len(ids)))
-    return [list(one) for one in ids[kept:]], [list(one) for one in ids[:kept]]
+    held_out_count = max(2, round(training.held_out * len(ids)))
+    return [list(tokens) for tokens in ids[held_out_count:]], [
+        list(tokens) for tokens in ids[:held_out_count]
+    ]
 
 
 class _Maps(nn.Module):
-    """The maps of all layers, as one module that the training loop can move; they begin as the identity."""
+    """The maps of all layers as one trainable module, initialised to the identity."""
 
     def __init__(self, layers: int, width: int) -> None:
         super().__init__()
@@ -140,7 +145,7 @@ class _Maps(nn.Module):
 
 
 def _loss(subject: Subject, maps: _Maps) -> Loss:
-    """A loss of residual streams (N, layers, D): the divergence of each layer's reading, summed over layers."""
+    """A loss of residual streams (N, layers, D): the divergence of each layer's lens, summed over layers."""
     dtype = getattr(mx, subject.dtype)
 
     def tail(resid: mx.array) -> mx.array:
@@ -152,18 +157,18 @@ def _loss(subject: Subject, maps: _Maps) -> Loss:
         moved = below + below @ mx.swapaxes(maps.weights, 1, 2) + maps.biases[:, None]
         final = mx.stop_gradient(tail(resid[:, -1]))
         logits = tail(moved.reshape(-1, width)).reshape(layers - 1, count, -1)
-        each: Any = divergence(final, logits).mean(axis=1)
-        return each.sum(), {"mean": each.mean()}
+        by_layer: Any = divergence(final, logits).mean(axis=1)
+        return by_layer.sum(), {"mean": by_layer.mean()}
 
     return loss
 
 
 def divergence(final: mx.array, logits: mx.array) -> mx.array:
-    """KL(softmax(final) || softmax(logits)) in nats over the last axis; differentiable in the second alone."""
+    """KL(softmax(final) || softmax(logits)) in nats over the last axis; differentiable in `logits` only."""
     total: Any = _log_sum(final)
     before = mx.stop_gradient(final - total[..., None])
     weight = mx.stop_gradient(_exp(before))
-    # The weights add up to one, so that the sum over the vocabulary needs no exponential of its own.
+    # The weights sum to one, so the sum over the vocabulary needs no exponential of its own.
     reached: Any = _log_sum(logits)
     return reached - (weight * logits).sum(axis=-1) + (weight * before).sum(axis=-1)
 
@@ -187,19 +192,19 @@ def _exp(values: mx.array) -> mx.array:
 def _batches(
     subject: Subject, texts: Sequence[Sequence[int]], size: int, seed: int
 ) -> Iterator[list[tuple[mx.array]]]:
-    """Batches of residual streams (N, layers, D), without end; the model is run anew where not all fit into memory."""
+    """Infinite batches of residual streams (N, layers, D); the model is rerun where not all fit into memory."""
     rng, pools = np.random.default_rng(seed), _pools(subject, texts)
-    kept = residuals(subject, pools[0])[0] if len(pools) == 1 else None
+    cached = residuals(subject, pools[0])[0] if len(pools) == 1 else None
     while True:
         for pool in pools:
-            resid = residuals(subject, pool)[0] if kept is None else kept
+            resid = residuals(subject, pool)[0] if cached is None else cached
             order = rng.permutation(max(size, len(resid))) % len(resid)
             for begin in range(0, len(order) - size + 1, size):
                 yield [(resid[mx.array(order[begin : begin + size].astype(np.int32))],)]
 
 
 def _pools(subject: Subject, texts: Sequence[Sequence[int]]) -> list[Sequence[Sequence[int]]]:
-    """The texts in parts whose residual streams fit into memory."""
+    """The texts split into pools whose residual streams fit into memory."""
     room = max(1, POOL_BYTES // bytes_of(subject))
     ends = np.cumsum([len(text) for text in texts])
     parts: dict[int, list[Sequence[int]]] = {}
@@ -209,7 +214,7 @@ def _pools(subject: Subject, texts: Sequence[Sequence[int]]) -> list[Sequence[Se
 
 
 def _size(subject: Subject, training: LensTraining) -> int:
-    """Positions a step: as asked for, or fewer where their logits would take too much memory."""
+    """Positions per step: as configured, or fewer where their logits would take too much memory."""
     most = LOGITS_PER_STEP // (subject.num_layers * subject.anatomy.vocab_size)
     return max(1, min(training.batch_size, most))
 
@@ -224,7 +229,7 @@ def _check(training: LensTraining) -> None:
         raise ValueError(f"held_out is {training.held_out}; give a share between 0 and 1")
 
 
-def _config(subject: Subject, training: LensTraining, found: HeldOut) -> dict[str, Any]:
+def _config(subject: Subject, training: LensTraining, evaluation: HeldOut) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "model": subject.name,
@@ -233,5 +238,5 @@ def _config(subject: Subject, training: LensTraining, found: HeldOut) -> dict[st
         "hidden_size": subject.anatomy.hidden_size,
         **asdict(training),
         "held_out_share": training.held_out,
-        "held_out": found.as_data(),
+        "held_out": evaluation.as_data(),
     }

@@ -52,7 +52,7 @@ WEIGHTS = WeightTotals(tensors=38, longest=64, stacked=0)
         ({"hidden_size": 10**7}, "hidden_size is 10000000, but the longest axis of the weights is 64"),
         ({"vocab_size": 0}, "vocab_size is 0; a whole number of at least 1 is needed"),
         ({"hidden_size": "512"}, "hidden_size is '512'; a whole number is needed"),
-        ({"intermediate_size": -48}, "intermediate_size is -48; a number below 0 is no size"),
+        ({"intermediate_size": -48}, "intermediate_size is -48; a size cannot be negative"),
         ({"head_dim": 1.5}, "head_dim is 1.5; a whole number of at least 1 is needed"),
         ({"num_attention_heads": None}, "num_attention_heads is null"),
         ({"rms_norm_eps": float("nan")}, "rms_norm_eps is nan; a finite number is needed"),

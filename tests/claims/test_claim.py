@@ -103,7 +103,7 @@ def test_errors_name_the_line(tmp_path):
     good = "- id: a\n  statement: s\n  source: s\n  kind: absence\n  threshold: 0.1\n  controls: [x]\n"
     bad = {
         good.replace("0.1", "high"): r"a\.yaml:5: claim 'a': field 'threshold': .* not 'high'",
-        f"# first\n{good}  threshold: 0.2\n": r"a\.yaml:8 cannot be read as YAML: 'threshold' stands twice, first on l",
+        f"# first\n{good}  threshold: 0.2\n": r"a\.yaml:8 cannot be read as YAML: 'threshold' is a duplicate key",
         good + good: r"a\.yaml:7: claim 'a' is declared twice, first in a\.yaml:1",
         good.replace("  source: s\n", ""): r"a\.yaml:1: claim 'a': field 'source' is missing",
         good + "- [": r"a\.yaml:7 cannot be read as YAML: ",

@@ -169,7 +169,7 @@ def test_bad_recipe_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[st
     error = one_line_error(
         capsys, ["organism", "train", "--recipe", str(recipe), "--output", str(tmp_path / "run")]
     )
-    assert "optimiser is no setting of a recipe; give one of seed, model, steps" in error
+    assert "optimiser is not a setting of a recipe; give one of seed, model, steps" in error
     assert not (tmp_path / "run").exists()
 
 

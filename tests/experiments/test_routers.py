@@ -8,8 +8,8 @@ import pytest
 from lazarus_probe.experiments.mixture import mixture
 from lazarus_probe.experiments.routers import (
     NAMES,
-    Reading,
-    Shown,
+    ModelReadouts,
+    Readout,
     Sides,
     at_random,
     by_probe,
@@ -26,15 +26,15 @@ from lazarus_probe.subject import Subject
 SIDES = Sides(tuple(mixture("calibrate", 8)), tuple(mixture("measure", 8)))
 
 
-def shown(noise: float = 0.0, seed: int = 0) -> Shown:
+def shown(noise: float = 0.0, seed: int = 0) -> ModelReadouts:
     """Readings that hold the operation, but for noise; and answers that are right for half of the prompts."""
     rng = np.random.default_rng(seed)
     readings = []
     for side in (SIDES.calibrate, SIDES.measure):
         words = np.array([[-1.0 if each.operation == name else -9.0 for name in NAMES] for each in side])
         words += noise * rng.normal(size=words.shape)
-        readings.append(Reading(words, words @ rng.normal(size=(4, 16)) if noise else words))
-    return Shown(*readings, np.arange(len(SIDES.measure)) % 2 == 0)
+        readings.append(Readout(words, words @ rng.normal(size=(4, 16)) if noise else words))
+    return ModelReadouts(*readings, np.arange(len(SIDES.measure)) % 2 == 0)
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_noise_routes_nothing_well():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         noise = [
-            Reading(rng.normal(size=(len(side), 4)), rng.normal(size=(len(side), 16)))
+            Readout(rng.normal(size=(len(side), 4)), rng.normal(size=(len(side), 16)))
             for side in (SIDES.calibrate, SIDES.measure)
         ]
-        given = Shown(*noise, np.zeros(len(SIDES.measure), bool))
+        given = ModelReadouts(*noise, np.zeros(len(SIDES.measure), bool))
         signal = by_signal("signal", given, SIDES)
         wanted = np.array([each.calculable for each in SIDES.measure])
         chances.append(signal.routed[wanted].mean() - signal.routed[~wanted].mean())
@@ -102,10 +102,10 @@ def test_wrong_operation_is_a_wrong_answer():
     """The signal's word decides what is calculated: with all words swapped decisions are right and answers wrong."""
     given = shown()
     swapped = [
-        Reading(reading.log_probs[:, [1, 0, 3, 2]], reading.resid)
+        Readout(reading.log_probs[:, [1, 0, 3, 2]], reading.resid)
         for reading in (given.calibrate, given.measure)
     ]
-    found = by_signal("signal", Shown(*swapped, given.right), SIDES)
+    found = by_signal("signal", ModelReadouts(*swapped, given.right), SIDES)
     calculable = np.array([each.calculable for each in SIDES.measure])
     assert decided(found, SIDES).all()
     assert found.answered[calculable].mean() < 0.2
@@ -138,5 +138,5 @@ def test_bag_of_tokens_needs_no_model():
     """The bag knows wordings it was fitted on, whatever the model shows."""
     again = Sides(SIDES.calibrate, SIDES.calibrate)
     given = shown(noise=9.0)
-    given = Shown(given.calibrate, given.calibrate, np.zeros(len(SIDES.calibrate), bool))
+    given = ModelReadouts(given.calibrate, given.calibrate, np.zeros(len(SIDES.calibrate), bool))
     assert decided(by_tokens(Subject.load("organism"), given, again), again).mean() > 0.95

@@ -90,7 +90,7 @@ def test_sentiment_is_held_out_by_adjective():
     [
         ((), 0.0, "share is 0; it must lie between 0 and 1"),
         ((), 1.0, "share is 1"),
-        ((Item("a", "b", "x", "f"),), 0.2, "1 items make no two sides"),
+        ((Item("a", "b", "x", "f"),), 0.2, "1 items cannot be split in two"),
     ],
 )
 def test_split_refuses(items, share, message):

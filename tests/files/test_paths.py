@@ -88,18 +88,18 @@ def check_one_line(words: list[str], capsys: pytest.CaptureFixture[str], part: s
     ],
 )
 def test_mlx_is_given_no_path_that_it_cannot_open(line, data, tmp_path, capsys):
-    """A path of bytes that are no UTF-8 is refused before any work, where weights go to it or come from it."""
+    """A path of bytes that are not UTF-8 is refused before any work, where weights go to it or come from it."""
     path = tmp_path / "weights\udcff"
     if "output" not in line:
         path.mkdir()
     check_one_line(
-        [word.format(path=path, data=data) for word in line.split()], capsys, "\\udcff is no UTF-8"
+        [word.format(path=path, data=data) for word in line.split()], capsys, "\\udcff is not UTF-8"
     )
     assert "output" not in line or not path.exists()
 
 
 def test_other_files_may_have_any_name(tmp_path, capsys):
-    """A result is kept under a name that is no UTF-8, and the name is shown with the byte spelled out."""
+    """A result is kept under a name that is not UTF-8, and the name is shown with the byte spelled out."""
     path = tmp_path / "lens\udcff.json"
     line = ["introspect", "logit-lens", "-m", "organism", "--prompts", "7*8=", "-l", "3", "-o", str(path)]
     assert lazarus.main(line) == 0

@@ -74,7 +74,7 @@ def test_a_file_that_is_put_in_place_of_another_is_not_read(tmp_path, monkeypatc
         ("[" * 100_000, "nested deeper"),
         ("[" * (MOST_DEPTH + 1) + "]" * (MOST_DEPTH + 1), "nested deeper than 100 levels"),
         ("9" * 6000, "a number of 6000 digits"),
-        (r'{"a": ["\ud800"]}', "half a character"),
+        (r'{"a": ["\ud800"]}', "a lone surrogate"),
         ("{", "Expecting"),
     ],
 )
@@ -109,15 +109,15 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     ("text", "problem", "line"),
     [
         (BOMB, f"more than {MOST_NODES:,} values", 5),
-        ("a: 1\nb: &b [*b]", r"\*b stands within what it names", 2),
+        ("a: 1\nb: &b [*b]", r"\*b contains itself", 2),
         ("[" * 60 + "]" * 60, "nested deeper than 50 levels", 1),
-        ("a: 1\nb: !!timestamp x", "'x' is no timestamp", 2),
-        ("a: 1\nb: 2\na: 3", "'a' stands twice, first on line 1", 3),
-        ("a:\n  b: {c: .5, d: 1, c: .9}", "'c' stands twice, first on line 2", 2),
-        ("a: !!int x", "'x' is no int", 1),
-        ("a: 2001-99-99", "'2001-99-99' is no timestamp", 1),
+        ("a: 1\nb: !!timestamp x", "'x' is not a valid timestamp", 2),
+        ("a: 1\nb: 2\na: 3", "'a' is a duplicate key, first on line 1", 3),
+        ("a:\n  b: {c: .5, d: 1, c: .9}", "'c' is a duplicate key, first on line 2", 2),
+        ("a: !!int x", "'x' is not a valid int", 1),
+        ("a: 2001-99-99", "'2001-99-99' is not a valid timestamp", 1),
         ("a: !!python/object/apply:os.getpid []", "could not determine a constructor", 1),
-        ('a: "\\uD800"', "half a character", 1),
+        ('a: "\\uD800"', "a lone surrogate", 1),
     ],
 )
 def test_yaml_that_grows_or_lies_is_refused_by_its_line(text, problem, line):

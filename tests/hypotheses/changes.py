@@ -56,15 +56,15 @@ RESTATED = {
 def read(path: Path) -> dict[str, dict[str, Any]]:
     """The claims of a run by claim and parameters."""
     run = json.loads((path / "run.json" if path.is_dir() else path).read_text(encoding="utf-8"))
-    names = (RESTATED.get(each["claim"]["id"], each["claim"]["id"]) for each in run["claims"])
+    names = (RESTATED.get(record["claim"]["id"], record["claim"]["id"]) for record in run["claims"])
     return {
-        f"{name}[{each['parameters']}]".replace("[]", ""): each
-        for name, each in zip(names, run["claims"], strict=True)
+        f"{name}[{record['parameters']}]".replace("[]", ""): record
+        for name, record in zip(names, run["claims"], strict=True)
     }
 
 
 def render(before: Mapping[str, dict[str, Any]], after: Mapping[str, dict[str, Any]]) -> str:
-    """The whole page."""
+    """The page as Markdown."""
     changed = [key for key in after if key in before and after[key]["outcome"] != before[key]["outcome"]]
     rows = [row(key, before[key], after[key]) for key in sorted(changed)]
     shared = [key for key in after if key in before]
@@ -87,7 +87,7 @@ def verdict(record: Mapping[str, Any]) -> str:
 
 
 def guard(reason: str) -> str:
-    """Which guard a reason speaks of."""
+    """The guard that a reason refers to."""
     return next((name for pattern, name in GUARDS if re.search(pattern, reason)), "other prompts")
 
 
@@ -100,8 +100,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("before", "after"):
         parser.add_argument(name, type=Path, metavar=f"RUN_{name.upper()}")
-    given = parser.parse_args()
-    DOCS.write_text(render(read(given.before), read(given.after)), encoding="utf-8")
+    options = parser.parse_args()
+    DOCS.write_text(render(read(options.before), read(options.after)), encoding="utf-8")
     print(f"{DOCS.relative_to(ROOT)} written")
 
 

@@ -25,30 +25,30 @@ LAYERS = 2
 
 
 def run_hypotheses(*arguments: str | Path, cwd: Path, reports: Path) -> Run:
-    """Run pytest in a process of its own; the options of this run, and its CI's summary, are not for that one."""
+    """Run pytest in a separate process, without this run's options and CI summary."""
     command = [sys.executable, "-m", "pytest", *map(str, arguments), "-q", "--tb=short"]
     command += ["-p", "no:cacheprovider", "--probe-baseline=none", f"--probe-report={reports}"]
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "GITHUB"))
     }
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    process = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     written = list(reports.glob("*/run.json"))
-    assert written, done.stdout[-3000:] + done.stderr[-3000:]
+    assert written, process.stdout[-3000:] + process.stderr[-3000:]
     return read_run(written[0])
 
 
 def settings(name: str) -> dict[str, Any]:
     """The configuration of an architecture in table.yaml, made shallow and given the organism's vocabulary."""
-    whole = zoo.config(name)
-    text = whole.get("text_config", whole)
+    config = zoo.config(name)
+    text = config.get("text_config", config)
     vocabulary = read_config(bundled.path("organism"))["vocab_size"]
-    for part in (whole, text):
+    for part in (config, text):
         part |= {"num_hidden_layers": LAYERS, "vocab_size": vocabulary}
     if "layer_types" in text:
         text["layer_types"] = text["layer_types"][:LAYERS]
     if "query_pre_attn_scalar" in text:
-        text["query_pre_attn_scalar"] = int(text["query_pre_attn_scalar"])  # transformers takes no other
-    return whole
+        text["query_pre_attn_scalar"] = int(text["query_pre_attn_scalar"])  # transformers requires an integer
+    return config
 
 
 def save(name: str, folder: Path, seed: int = 0) -> Path:

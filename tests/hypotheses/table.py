@@ -28,14 +28,16 @@ COLUMNS = ("claim", "statement", "published", "kind", "needs", "family", "on org
 
 
 def render() -> str:
-    """The whole page."""
+    """The page as Markdown."""
     claims = read_claims(ROOT / "hypotheses" / "expectations")
-    known = json.loads(BASELINE.read_text(encoding="utf-8"))["claims"]
-    rows = [row(claim, known) for claim in sorted(claims.values(), key=lambda each: (each.family, each.id))]
+    baseline = json.loads(BASELINE.read_text(encoding="utf-8"))["claims"]
+    rows = [
+        row(claim, baseline) for claim in sorted(claims.values(), key=lambda claim: (claim.family, claim.id))
+    ]
     return HEAD + "\n".join([_line(COLUMNS), _line(["---"] * len(COLUMNS)), *map(_line, rows), ""])
 
 
-def row(claim: Claim, known: Mapping[str, Mapping[str, object]]) -> list[str]:
+def row(claim: Claim, baseline: Mapping[str, Mapping[str, object]]) -> list[str]:
     """One claim's cells."""
     return [
         f"`{claim.id}`",
@@ -44,13 +46,13 @@ def row(claim: Claim, known: Mapping[str, Mapping[str, object]]) -> list[str]:
         claim.kind.replace("_", " "),
         ", ".join(claim.needs),
         claim.family,
-        verdicts(claim.id, known),
+        verdicts(claim.id, baseline),
     ]
 
 
-def verdicts(name: str, known: Mapping[str, Mapping[str, object]]) -> str:
-    """What a claim comes to, as in `supported`, or `2 supported, 6 refuted` for one with cases."""
-    cases = [str(each["outcome"]) for key, each in known.items() if key.partition("[")[0] == name]
+def verdicts(name: str, baseline: Mapping[str, Mapping[str, object]]) -> str:
+    """A claim's verdict, such as `supported`, or `2 supported, 6 refuted` for one with cases."""
+    cases = [str(record["outcome"]) for key, record in baseline.items() if key.partition("[")[0] == name]
     counts = Counter(cases)
     if len(cases) == 1:
         return cases[0]
@@ -59,9 +61,9 @@ def verdicts(name: str, known: Mapping[str, Mapping[str, object]]) -> str:
     )
 
 
-def _published(model: str, found: Published) -> str:
-    number = "" if found.value is None else f" {found.value:g}"
-    where = "" if found.layer is None else f" at L{found.layer} of {found.layers}"
+def _published(model: str, published: Published) -> str:
+    number = "" if published.value is None else f" {published.value:g}"
+    where = "" if published.layer is None else f" at L{published.layer} of {published.layers}"
     return f"{model}{number}{where}"
 
 

@@ -1,8 +1,8 @@
-"""Claims that only apply to models which answer, on architectures of which there is no trained model small enough here.
+"""Claims that only apply to models that answer, on architectures for which no small trained model exists here.
 
-The hypotheses are copied beside a conftest.py that takes most answers for right, whatever was said. So the
-claims' preconditions hold for a random model, and their ablations, patches and readings run on its architecture. What
-they come to means nothing; that they come to something is what is tested.
+The hypotheses are copied next to a conftest.py that accepts most answers as right, whatever the completion. So the
+claims' preconditions hold for a random model, and their ablations, patches and readings run on its architecture. Their
+verdicts mean nothing; the test is that they reach one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import checkpoints
 
 ROOT = Path(__file__).parents[2]
-# A mixture of experts with windows and sinks, and one with norms after its parts: what differs most from a Llama.
+# A mixture of experts with windows and sinks, and a model with post-norms: those that differ most from a Llama.
 ARCHITECTURES = ("gpt_oss", "gemma3")
 LENIENT = """
 import zlib
@@ -64,17 +64,17 @@ def test_nothing_breaks(run):
 
 
 def test_most_claims_are_measured(run):
-    """What was lifted was the precondition: on each architecture most of the claims come to a number."""
+    """With the precondition lifted, most of the claims are measured on each architecture."""
     for name in {record.model.name for record in run.claims}:
-        found = [record for record in run.claims if record.model.name == name]
-        measured = {record.claim.id for record in found if record.outcome is not Outcome.NOT_APPLICABLE}
+        records = [record for record in run.claims if record.model.name == name]
+        measured = {record.claim.id for record in records if record.outcome is not Outcome.NOT_APPLICABLE}
         assert "patching-transfers-answer" in measured
-        assert len(measured) > len({record.claim.id for record in found}) / 2
+        assert len(measured) > len({record.claim.id for record in records}) / 2
 
 
 def test_the_gate_is_measured_on_a_mixture(run):
     """The claim published for a mixture of experts can be tested on one."""
-    found = [record for record in run.claims if record.claim.id == "difficulty-gate"]
-    gates = {record.parameters: record for record in found if record.model.name == "gpt_oss"}
+    records = [record for record in run.claims if record.claim.id == "difficulty-gate"]
+    gates = {record.parameters: record for record in records if record.model.name == "gpt_oss"}
     assert set(gates) == {"mean", "resample", "zero"}
     assert all(record.measurement for record in gates.values())

@@ -1,7 +1,7 @@
 """Every hypothesis of the project on tiny random models of the architectures that the claims are about.
 
-A random model knows nothing: each claim must come to a verdict or to a reason why it does not apply, none may break and
-none may be supported. The run is as a user's: pytest in a process of its own, with checkpoints on disk.
+A random model knows nothing: each claim must reach a verdict or give a reason why it does not apply, no test may fail
+and no claim may be supported. As for a user, pytest runs in a separate process, with checkpoints on disk.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import checkpoints
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
-# What the published numbers are of: gpt-oss-20b, gemma-3-4b, OLMoE-1B-7B, granite-3.1-2b, Llama-3.2-1B and TinyLlama;
-# and Qwen3, which nothing was published for.
+# The architectures of the published numbers: gpt-oss-20b, gemma-3-4b, OLMoE-1B-7B, granite-3.1-2b, Llama-3.2-1B and
+# TinyLlama; and Qwen3, for which nothing was published.
 ARCHITECTURES = ("gpt_oss", "gemma3", "olmoe", "granite", "llama", "qwen3")
 MIXTURES = ("gpt_oss", "olmoe")
-# Those that a claim about a tuned pair was published for.
+# Those with a published claim about a tuned pair.
 PAIRS = ("gemma3", "granite", "llama")
 
 
@@ -48,10 +48,10 @@ def test_every_claim_is_decided_on_every_architecture(run):
     """Each pre-registered claim has a line for each model, one for each layer or case that it declares."""
     declared = set(read_claims(ROOT / "hypotheses" / "expectations"))
     for name in ARCHITECTURES:
-        found = [record for record in run.claims if record.model.name == name]
-        assert {record.claim.id for record in found} == declared, name
-        for record in found:
-            cases = [other for other in found if other.claim.id == record.claim.id]
+        records = [record for record in run.claims if record.model.name == name]
+        assert {record.claim.id for record in records} == declared, name
+        for record in records:
+            cases = [case for case in records if case.claim.id == record.claim.id]
             assert len(cases) == record.claim.count(checkpoints.LAYERS), f"{record.claim.id} on {name}"
 
 

@@ -23,12 +23,12 @@ def test_a_claim_is_one_row():
         "threshold": 0.1, "controls": ["c"], "needs": ["moe"],
         "published": {"gpt-oss-20b": {"layer": 22, "layers": 24, "value": 0.5}},
     }  # fmt: skip
-    known = {
+    baseline = {
         "gate[L0]": {"outcome": "refuted"},
         "gate[L1]": {"outcome": "refuted"},
         "gates": {"outcome": "supported"},
     }
-    cells = table.row(make_claim(fields, "here"), known)
+    cells = table.row(make_claim(fields, "here"), baseline)
     assert cells == [
         "`gate`",
         "L22 | gates.",

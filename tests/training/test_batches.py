@@ -105,11 +105,11 @@ def test_few_lengths():
 
 
 def test_learned_is_the_next_token():
-    """`learned` marks the position before each response token, and `places` names the same positions."""
+    """`learned` marks the position before each response token, and `positions` names the same positions."""
     (batch,) = collate([[Sample((7, 8, 9, 10, 11), 3), Sample((7, 8, 9), 1)]])
     assert np.array(batch.tokens).tolist() == [[7, 8, 9, 10, 11], [7, 8, 9, 0, 0]]
     assert np.array(batch.learned).tolist() == [[0, 0, 1, 1], [1, 1, 0, 0]]
-    assert np.array(batch.places).tolist() == [[2, 3], [0, 1]]
+    assert np.array(batch.positions).tolist() == [[2, 3], [0, 1]]
     assert batch.learned_in_step.item() == 4
 
 
@@ -117,7 +117,7 @@ def test_learned_is_the_next_token():
 def test_prompt_length_is_where_learning_begins(prompt_length, first):
     """The first token is never learned, since nothing stands before it; with 2 of prompt the third is the first."""
     (batch,) = collate([[Sample((1, 2, 3, 4, 5), prompt_length)]])
-    assert np.array(batch.places).tolist()[0] == list(range(first, 4))
+    assert np.array(batch.positions).tolist()[0] == list(range(first, 4))
 
 
 def test_class_is_read_at_the_last_token_of_the_prompt():

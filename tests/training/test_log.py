@@ -96,9 +96,9 @@ def test_other_columns_are_refused(tmp_path):
     ("name", "text"), [("log.csv", "a,b\n1,2\n"), ("log.jsonl", "[1]\n"), ("log.jsonl", "x\n")]
 )
 def test_another_file_is_not_overwritten(tmp_path, name, text):
-    """A file that is no log is named when a run would go on with it, and stays as it is."""
+    """A file that is not a log is named when a run would resume with it, and stays as it is."""
     (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=f"{name} is no log of steps"):
+    with pytest.raises(ValueError, match=f"{name} is not a log of steps"):
         Log(tmp_path / name, start=3)
     assert (tmp_path / name).read_text() == text
 

@@ -1,1 +1,1 @@
-"""Does training make a model's middle layers name what they classify? The study, its arms and its claims."""
+"""Does training make a model's middle layers name the class of a prompt? The study, its arms and its claims."""

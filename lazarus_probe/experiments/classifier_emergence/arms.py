@@ -1,8 +1,9 @@
-"""The trainings that are compared: each once a seed, on the same items, read on the same held-out ones.
+"""The training arms that are compared: one run per seed, on the same items, evaluated on the same held-out ones.
 
-All of them train as many numbers as V and O with the published rank do. In the null arm, `permuted`, the class words
-are permuted over the items: its losses are those of the dual reward, and nothing tells the word of a prompt but how
-often each word occurs. A relabelling of the classes would be no null: it can be learned as well as the true words.
+Every arm has as many trainable parameters as V and O with the published rank. In the null arm, `permuted`, the class
+words are permuted over the items: the losses are those of the dual reward, but a prompt's word cannot be predicted
+beyond the frequency of each word. Relabelling the classes would be no null, since it can be learned as well as the true
+words.
 """
 
 from __future__ import annotations
@@ -38,26 +39,26 @@ if TYPE_CHECKING:
 VO, QK, MLP = ("v_proj", "o_proj"), ("q_proj", "k_proj"), ("gate_proj", "up_proj", "down_proj")
 OnStep = Callable[[int, float], None]
 OnLosses = Callable[[list[float]], None]
-# Runs that are trained side by side: with more of them little is won (measured on the bundled model, on a CPU).
+# Runs that are trained side by side: more of them gain little (measured on the bundled model, on a CPU).
 TOGETHER = 6
-# Of the order of the batches' lengths, one for all runs: side by side they are padded to the longest.
+# Seeds the order of batch lengths, the same for all runs: side by side they are padded to the longest.
 ORDER_SEED = 0
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train.
+    """One training arm.
 
     Attributes:
-        what: in a few words, for tables.
+        label: a short description, for tables.
         targets: the projections with LoRA.
         learns: from both losses, from answers alone, from rewards of its own answers, or not at all.
-        permuted: with the class words permuted over the items.
-        routed: and then, up to the classifier layer frozen, above it from answers.
-        untrained: a new model of the same architecture.
+        permuted: whether the class words are permuted over the items.
+        routed: whether a second training on answers follows, with the layers up to the classifier layer frozen.
+        untrained: whether it trains a new model of the same architecture.
     """
 
-    what: str
+    label: str
     targets: tuple[str, ...] = VO
     learns: Literal["both", "answers", "rewards", "nothing"] = "both"
     permuted: bool = False
@@ -82,16 +83,16 @@ ARMS = {
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One arm under one seed.
+    """One training run: an arm and a seed.
 
     Attributes:
         arm: its name in `ARMS`.
-        seed: of LoRA, of the order of the data, of permutations and samples.
-        trainable: how many numbers were trained.
-        ranks: of each target's LoRA.
-        reading: of the held-out items afterwards.
-        losses: the first and the last step's; of the last training where there are two.
-        seconds: that training and reading took.
+        seed: of LoRA, the order of the data, permutations and samples.
+        trainable: number of trainable parameters.
+        ranks: the LoRA rank of each target.
+        reading: of the held-out items after training.
+        losses: of the first and the last step, in the last training where there are two.
+        seconds: duration of training and reading.
     """
 
     arm: str
@@ -108,14 +109,14 @@ class Run:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Run:
-        """A run as it was kept.
+        """A run from its stored values.
 
         Raises:
-            KeyError: it lacks a part.
+            KeyError: a field is missing.
         """
-        kept = {name: values[name] for name in cls.__dataclass_fields__}
+        fields = {name: values[name] for name in cls.__dataclass_fields__}
         return cls(
-            **{**kept, "reading": Reading.from_dict(values["reading"]), "losses": tuple(values["losses"])}
+            **{**fields, "reading": Reading.from_dict(values["reading"]), "losses": tuple(values["losses"])}
         )
 
 
@@ -128,19 +129,19 @@ def run_arm(
     parts: Collection[str] = PARTS,
     on_step: OnStep = lambda _step, _loss: None,
 ) -> Run:
-    """Train one arm and read it; the subject is left as it was.
+    """Train one arm and evaluate it; the subject is restored afterwards.
 
     Args:
         subject: the model.
         name: in `ARMS`.
-        material: what is trained on and read.
-        layer: where the class is trained, and read.
+        material: the training and held-out items.
+        layer: where the class is trained and read.
         seed: of everything random.
         parts: of the reading.
-        on_step: called with each step and its loss; what it raises ends the training.
+        on_step: called with each step and its loss; an exception from it ends the training.
 
     Raises:
-        ValueError: a projection that the model does not have, or a class word that is no token.
+        ValueError: the model lacks a projection, or a class word is not a single token.
         FloatingPointError: the training diverged.
     """
     began, losses = time.perf_counter(), list[float]()
@@ -163,10 +164,10 @@ def run_arms(
     parts: Collection[str] = PARTS,
     on_step: OnStep = lambda _step, _loss: None,
 ) -> list[Run]:
-    """As `run_arm` of every seed, the same up to rounding; trained side by side where that can be.
+    """`run_arm` for every seed, equal up to rounding; trained side by side where possible.
 
-    It cannot where a run samples its own answers or is of a model of its own, nor on the experts of a mixture. Side by
-    side, `on_step` is told the mean loss of the runs.
+    That is not possible where a run samples its own answers or has a model of its own, nor on the experts of a mixture.
+    Side by side, `on_step` gets the mean loss of the runs.
     """
     arm = ARMS[name]
     alone = arm.learns in ("rewards", "nothing") or arm.untrained
@@ -179,7 +180,7 @@ def run_arms(
         losses.append(step)
         on_step(len(losses), sum(step) / len(step))
 
-    require_free_tail(subject)  # what the loss checks on the model; its few rows would be no rows of all runs
+    require_free_tail(subject)  # the loss would check this too, with too few rows to be rows of all runs
     with attached_side_by_side(subject, arm.targets, ranks, scale, seeds) as on:
         count = trainable_count(subject.model) // len(seeds)
         _teach(subject, arm, material, layer, seeds, keep)
@@ -202,15 +203,15 @@ def _since(began: float) -> float:
 
 
 def _has_experts(subject: Subject, targets: Sequence[str]) -> bool:
-    places = found(subject.anatomy, targets, range(subject.num_layers))
-    return any(sizes(place.module)[0] > 1 for _, place in places)
+    projections = found(subject.anatomy, targets, range(subject.num_layers))
+    return any(sizes(projection.module)[0] > 1 for _, projection in projections)
 
 
 @contextmanager
 def trained(
     subject: Subject, arm: Arm, material: Material, layer: int, seed: int, on_step: OnStep
 ) -> Iterator[tuple[Subject, dict[str, int], int]]:
-    """The trained model, the ranks of its LoRA and how many numbers it has; all is as before on leaving."""
+    """The trained model, its LoRA ranks and its number of trainable parameters; restored on exit."""
     if arm.untrained:
         subject = subject.untrained(FIRST_SEED + seed)
     if arm.learns == "nothing":
@@ -227,7 +228,7 @@ def trained(
 
 
 def equal_ranks(subject: Subject, targets: tuple[str, ...], material: Material) -> dict[str, int]:
-    """Ranks with which LoRA on some projections trains as many numbers as on V and O with the published rank."""
+    """Ranks at which LoRA on `targets` has as many parameters as V and O at the published rank."""
     with attached(subject, VO, rank=material.published.lora_rank) as model:
         budget = trainable_count(model)
     return ranks_for(subject, targets, budget)
@@ -255,7 +256,7 @@ def _route(
     seeds: Sequence[int],
     on_step: OnLosses,
 ) -> None:
-    """The published second phase, in proportion to the first."""
+    """The published second phase, scaled in proportion to the first."""
     first, second, size = material.published, read_settings(SftConfig, PHASE2), material.size
     steps_of = (second.max_steps or 1) / (first.max_steps or 1)
     rate_of = second.learning_rate / first.learning_rate
@@ -276,7 +277,7 @@ def _train(
     seeds: Sequence[int],
     on_step: OnLosses,
 ) -> None:
-    """Train the runs of these seeds; what is told of a step is the loss of each."""
+    """Train the runs of these seeds; `on_step` gets the loss of each."""
     drawn = [
         batches(rows, batch_size, seed, order_seed=ORDER_SEED)
         for rows, seed in zip(samples, seeds, strict=True)
@@ -285,7 +286,7 @@ def _train(
         for step in steps(subject.model, loss, drawn[0], schedule):
             on_step([step.loss])
         return
-    together = ([stacked([one for (one,) in batch])] for batch in zip(*drawn, strict=True))
+    together = ([stacked([micro_batch for (micro_batch,) in batch])] for batch in zip(*drawn, strict=True))
     for step in steps(subject.model, loss, together, schedule, runs=len(seeds)):
         on_step([step.parts[f"run {run}"] for run in range(len(seeds))])
 

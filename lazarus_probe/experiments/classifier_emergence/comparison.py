@@ -1,4 +1,4 @@
-"""Every arm under every seed, several at a time, kept as soon as they are done."""
+"""Runs every arm for every seed, several at a time; each run is stored as soon as it is done."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 OnRun = Callable[[Run], None]
 Task = tuple[str, int]
 Group = tuple[str, tuple[int, ...]]
-# The arms that take longest begin first, so that no worker is left with one of them at the end.
+# The slowest arms start first, so that no worker is left with one of them at the end.
 LONGEST = ("routing", "grpo", "all", "mlp")
 
 
 class Stopped(Exception):  # noqa: N818 - no error: the study was interrupted
-    """A run that was given up."""
+    """A run that was cancelled."""
 
 
 def wanted(seeds: Sequence[int]) -> list[Task]:
-    """Every arm under every seed; the model without training once."""
+    """Every arm with every seed; the model without training once."""
     arms = sorted(ARMS, key=lambda arm: arm not in LONGEST)
     return [(arm, seed) for arm in arms for seed in (seeds if arm != "none" else seeds[:1])]
 
 
 def missing(study: Study, seeds: Sequence[int]) -> list[Task]:
-    """What did not run yet."""
+    """The tasks without a stored run."""
     return [task for task in wanted(seeds) if not study.run_path(*task).exists()]
 
 
@@ -56,33 +56,33 @@ def compare(
     on_run: OnRun,
     on_step: OnStep = lambda _step, _loss: None,
 ) -> None:
-    """Run what did not run yet, in so many processes of one thread each; in this one for a single worker.
+    """Run the missing tasks in `workers` processes of one thread each; a single worker runs in this process.
 
-    Interrupted, what is done is kept, and what is not begins anew the next time.
+    When interrupted, finished runs are kept, and unfinished ones start again the next time.
 
     Args:
         study: the study.
-        seeds: one training of each arm for each.
-        workers: how many at a time.
-        on_run: called with each run that was made now.
-        on_step: called after each step that this process trains itself; what it raises ends the training.
+        seeds: one training of each arm per seed.
+        workers: number of processes.
+        on_run: called with each new run.
+        on_step: called after each step trained in this process; an exception from it ends the training.
 
     Raises:
-        ValueError: workers below 1; as `run_arms`.
+        ValueError: `workers` is below 1, or as `run_arms`.
     """
     if workers < 1:
         raise ValueError(f"workers is {workers}; at least 1 is needed")
     groups = grouped(missing(study, seeds))
     if workers == 1:
         for arm, members in groups:
-            for run in _kept(study, arm, members, on_step):
+            for run in _run_and_store(study, arm, members, on_step):
                 on_run(run)
     elif groups:
         for run in _in_processes(study, groups, min(workers, len(groups))):
             on_run(run)
 
 
-def _kept(study: Study, arm: str, seeds: Sequence[int], on_step: OnStep) -> list[Run]:
+def _run_and_store(study: Study, arm: str, seeds: Sequence[int], on_step: OnStep) -> list[Run]:
     runs = run_arms(study.subject, arm, study.material, study.layer, seeds, on_step=on_step)
     for run in runs:
         write_json(study.run_path(arm, run.seed), run.as_dict())
@@ -92,15 +92,15 @@ def _kept(study: Study, arm: str, seeds: Sequence[int], on_step: OnStep) -> list
 def _in_processes(study: Study, groups: Sequence[Group], workers: int) -> Iterator[Run]:
     context = get_context("spawn")  # a fork of a process that has used mlx hangs
     stop = context.Event()
-    given = Given(study.model, study.material.task.name, study.material.size, study.output)
+    settings = StudySettings(study.model, study.material.task.name, study.material.size, study.output)
     with _one_thread_each():
-        pool = ProcessPoolExecutor(workers, context, _begin, (given, stop))
+        pool = ProcessPoolExecutor(workers, context, _begin, (settings, stop))
         try:
-            for done in as_completed([pool.submit(_work, group) for group in groups]):
-                arm, seeds = done.result()
+            for future in as_completed([pool.submit(_work, group) for group in groups]):
+                arm, seeds = future.result()
                 yield from (study.run(arm, seed) for seed in seeds)
         except BaseException:
-            stop.set()  # between two steps of what is running
+            stop.set()  # running trainings end after their current step
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -108,7 +108,7 @@ def _in_processes(study: Study, groups: Sequence[Group], workers: int) -> Iterat
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes that begin within use one thread for matrix products, unless the user said otherwise."""
+    """Processes started within use one thread for matrix products, unless the environment says otherwise."""
     new = [name for name in THREAD_VARIABLES if name not in os.environ]
     os.environ.update(dict.fromkeys(new, "1"))
     try:
@@ -119,8 +119,8 @@ def _one_thread_each() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Given:
-    """What a process needs to open the study."""
+class StudySettings:
+    """The settings that a worker process opens the study with."""
 
     model: str
     task: str
@@ -131,12 +131,12 @@ class Given:
 _state: dict[str, Any] = {}
 
 
-def _begin(given: Given, stop: Any) -> None:
-    """In a new process: open the study; an interrupt is the parent's to handle."""
+def _begin(settings: StudySettings, stop: Any) -> None:
+    """In a new process: open the study; the parent handles interrupts."""
     from lazarus_probe.experiments.study_tasks import TASKS
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    study = Study.open(given.model, TASKS[given.task], given.size, given.output)
+    study = Study.open(settings.model, TASKS[settings.task], settings.size, settings.output)
     _state.update(study=study, stop=stop)
 
 
@@ -145,5 +145,5 @@ def _work(group: Group) -> Group:
         if _state["stop"].is_set():
             raise Stopped
 
-    _kept(_state["study"], *group, check)
+    _run_and_store(_state["study"], *group, check)
     return group

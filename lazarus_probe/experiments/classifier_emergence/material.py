@@ -1,4 +1,4 @@
-"""What all arms of a study have in common: the items, how much is trained and read, and the published settings."""
+"""What all arms of a study share: the items, the sizes, and the published settings."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 PHASE1 = Path(__file__).parent / "configs" / "dual_reward_phase1.yaml"
 PHASE2 = Path(__file__).parent / "configs" / "routing_phase2.yaml"
-# What the bundled model learned beside its arithmetic.
+# Other tasks that the bundled model was trained on.
 OTHER_TASKS = ("capital", "sentiment", "tool", "refusal", "help", "multiply", "add")
 SPLIT_SEED = 0
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is trained and read. What is claimed, and its thresholds, do not depend on it.
+    """The size of a study. Its claims and their thresholds do not depend on it.
 
     Attributes:
-        name: what messages call it.
-        per_label: items drawn of each class.
-        held_out: the share of their families that is not trained on.
+        name: as in messages.
+        per_label: items drawn per class.
+        held_out: the share of their families that is held out.
         steps: updates of an arm.
-        batch_size: items an update.
-        learning_rate: at its highest; the published one is for 500 steps.
+        batch_size: items per update.
+        learning_rate: peak learning rate; the published one is for 500 steps.
         grpo_steps: updates of the arm that samples its own answers.
         others: prompts of each other task.
     """
@@ -63,7 +63,7 @@ FULL = Size(
     grpo_steps=30,
     others=40,
 )
-# As few steps as V and O need to name the items that they are trained on.
+# The fewest steps in which V and O learn to name the training items.
 SMOKE = Size(
     "smoke", per_label=200, held_out=0.2, steps=70, batch_size=8, learning_rate=1e-2, grpo_steps=4, others=4
 )
@@ -72,14 +72,14 @@ SIZES = {size.name: size for size in (FULL, SMOKE)}
 
 @dataclass(frozen=True)
 class Material:
-    """The same for all arms and seeds: what is trained on, what is held out, and prompts of other tasks.
+    """The data, the same for all arms and seeds: training items, held-out items and prompts of other tasks.
 
     Attributes:
-        task: what the study is of.
-        size: how much.
-        trained: items to train on.
+        task: the study's task.
+        size: the study's size.
+        trained: training items.
         held_out: items of other families.
-        others: by task, lines that are not trained on here.
+        others: lines of other tasks, by task.
     """
 
     task: StudyTask
@@ -90,7 +90,7 @@ class Material:
 
     @classmethod
     def of(cls, task: StudyTask, size: Size) -> Material:
-        """Drawn with a fixed seed: runs of several seeds are then read on the same items."""
+        """Drawn with a fixed seed, so that runs of all seeds are evaluated on the same items."""
         trained, held_out = split(task.items(SPLIT_SEED, size.per_label), size.held_out, SPLIT_SEED)
         return cls(task, size, trained, held_out, other_lines(task.name, size.others))
 
@@ -98,21 +98,21 @@ class Material:
         """The token of each label's class word.
 
         Raises:
-            ValueError: a word that is no single token of the model.
+            ValueError: a word is not a single token of the model.
         """
         of_word = class_tokens(subject, tuple(self.task.words.values()))
         return {label: of_word[word] for label, word in self.task.words.items()}
 
     def samples(self, subject: Subject) -> list[Sample]:
-        """The items to train on as tokens, with the class tokens; made once for a tokenizer."""
-        known = self._samples.get(id(subject.tokenizer))
-        if known is None:
+        """The training items as tokens, with the class tokens; cached per tokenizer."""
+        cached = self._samples.get(id(subject.tokenizer))
+        if cached is None:
             tokens = self.tokens(subject)
             examples = [Example(item.prompt, item.response, item.label) for item in self.trained]
-            found = [encode(subject, example, class_tokens=tokens) for example in examples]
-            # The tokenizer is kept too, for another one must not get its id.
-            known = self._samples[id(subject.tokenizer)] = (subject.tokenizer, found)
-        return known[1]
+            samples = [encode(subject, example, class_tokens=tokens) for example in examples]
+            # The tokenizer is kept alive, so that no other one can get its id.
+            cached = self._samples[id(subject.tokenizer)] = (subject.tokenizer, samples)
+        return cached[1]
 
     @cached_property
     def _samples(self) -> dict[int, tuple[Any, list[Sample]]]:
@@ -120,19 +120,19 @@ class Material:
 
     @cached_property
     def published(self) -> SftConfig:
-        """The published configuration of the first phase, which the arms take the rank and the weight from."""
+        """The published configuration of the first phase, from which the arms take rank and loss weight."""
         return read_settings(SftConfig, PHASE1)
 
 
 def other_lines(task: str, count: int) -> dict[str, tuple[Line, ...]]:
-    """Lines of tasks other than a study's: of each, `count` that the bundled model was trained on."""
+    """Lines of tasks other than the study's: for each, `count` that the bundled model was trained on."""
     from lazarus_probe.training.pretraining.evaluate import subsets
 
-    known = {"arithmetic": ("multiply", "add")}.get(task, (task,))
-    found = {}
+    own_tasks = {"arithmetic": ("multiply", "add")}.get(task, (task,))
+    lines_by_task = {}
     for name in OTHER_TASKS:
-        if name not in known:
+        if name not in own_tasks:
             lines = next(iter(subsets(name).values()))
             rng = random.Random(f"{SPLIT_SEED} {name}")  # noqa: S311 - which to ask
-            found[name] = tuple(rng.sample(lines, min(count, len(lines))))
-    return found
+            lines_by_task[name] = tuple(rng.sample(lines, min(count, len(lines))))
+    return lines_by_task

@@ -1,4 +1,4 @@
-"""From the runs of a study to what its claims are judged by. The independent unit is a training run.
+"""From the runs of a study to the measurements that its claims are judged by. The independent unit is a training run.
 
 Held-out items of one run share its weights; the arms are paired by seed and by item.
 """
@@ -20,7 +20,7 @@ from lazarus_probe.statistics.rates import rate
 
 Runs = Mapping[str, Sequence[Run]]
 
-# A control that is no arm: what a probe reads that always says the commonest class.
+# A control that is not an arm: a probe that always predicts the majority class.
 MAJORITY = "majority"
 UNITS = {
     "named": "rate of the class word on top",
@@ -33,23 +33,23 @@ UNITS = {
 
 
 def claims() -> Mapping[str, Claim]:
-    """What the study claims, by id."""
+    """The claims of the study, by id."""
     return read_claims(Path(__file__).parent)
 
 
 def arms_of(claim: Claim) -> tuple[str, ...]:
-    """The arms that a claim is judged by, its own first."""
+    """The arms that a claim compares, its own first."""
     others = (claim.parameters.get(name) for name in ("against", "over"))
     named = (claim.parameters["arm"], *others, *claim.controls)
     return tuple(dict.fromkeys(str(name) for name in named if name in ARMS))
 
 
 def parts_of(arm: str, run: int = 0) -> frozenset[str]:
-    """The parts of an arm's reading that some claim asks for, beside the lens; of the later runs fewer ask."""
+    """The parts of an arm's reading, besides the lens, that some claim needs; later runs need fewer."""
     reads = {
-        str(each.parameters["reads"])
-        for each in claims().values()
-        if arm in arms_of(each) and int(str(each.parameters["runs"])) > run
+        str(claim.parameters["reads"])
+        for claim in claims().values()
+        if arm in arms_of(claim) and int(str(claim.parameters["runs"])) > run
     }
     return frozenset(({"answered"} if "both" in reads else set()) | (reads & set(PARTS)))
 
@@ -61,29 +61,29 @@ def measure(
     labels: Sequence[str] = (),
     details: Mapping[str, Any] | None = None,
 ) -> Measurement:
-    """What the runs say of a claim.
+    """The measurement for a claim.
 
-    The score is the mean of what the claim reads over seeds and held-out items; with `against`, how much of it is
-    missing of that other arm's; with `over`, how much of it that other arm lacks, in each control as in the score.
-    Controls of an absence or an invariance are positive ones.
+    The score is the mean of what the claim reads over seeds and held-out items; with `against`, that other arm's score
+    minus this one's; with `over`, this arm's score minus that other arm's. The same is subtracted in each control.
+    Controls of an absence or an invariance are positive controls.
 
     Args:
-        claim: with `arm`, `reads` and perhaps `against` or `over` among its parameters.
-        runs: by arm, one a seed; of untrained arms there may be a single one for all seeds.
+        claim: with `arm`, `reads` and optionally `against` or `over` among its parameters.
+        runs: by arm, one per seed; an arm without training may have a single run for all seeds.
         seed: of the intervals.
         labels: of the held-out items, for the control `majority`.
-        details: kept beside what is said of the arm.
+        details: added to the details about the arm.
 
     Raises:
-        KeyError: an arm that did not run.
+        KeyError: an arm did not run.
         ValueError: fewer than two runs.
     """
     arm, reads = str(claim.parameters["arm"]), str(claim.parameters["reads"])
     score, unit = values(runs[arm], reads), UNITS[reads]
     others = {name: _control(name, runs, reads, score.shape, labels) for name in claim.controls}
     if "against" in claim.parameters:
-        whole = np.broadcast_to(values(runs[str(claim.parameters["against"])], reads), score.shape)
-        score, others = whole - score, {name: whole - other for name, other in others.items()}
+        reference = np.broadcast_to(values(runs[str(claim.parameters["against"])], reads), score.shape)
+        score, others = reference - score, {name: reference - other for name, other in others.items()}
         unit = f"{unit}, lost against {claim.parameters['against']}"
     if "over" in claim.parameters:
         less = np.broadcast_to(values(runs[str(claim.parameters["over"])], reads), score.shape)
@@ -102,17 +102,21 @@ def measure(
 
 
 def values(runs: Sequence[Run], reads: str) -> NDArray[np.float64]:
-    """(S, N) of what is read, one row a run; a single row for a model that was not trained."""
+    """The values read (S, N), one row per run; a single row for the arm without training."""
     return np.stack([np.asarray(getattr(run.reading, reads), np.float64) for run in runs])
 
 
 def about(runs: Sequence[Run]) -> dict[str, Any]:
-    """What else a report says of an arm: its size, and every mean by seed."""
-    found: dict[str, Any] = {"arm": runs[0].arm, "trainable": runs[0].trainable, "ranks": dict(runs[0].ranks)}
+    """Details about an arm for the report: its size, and every mean by seed."""
+    description: dict[str, Any] = {
+        "arm": runs[0].arm,
+        "trainable": runs[0].trainable,
+        "ranks": dict(runs[0].ranks),
+    }
     for name in ("named", "probability", *PARTS):
         if read := [run for run in runs if getattr(run.reading, name).size]:
-            found[f"{name}_by_seed"] = values(read, name).mean(axis=1).round(4).tolist()
-    return found
+            description[f"{name}_by_seed"] = values(read, name).mean(axis=1).round(4).tolist()
+    return description
 
 
 def _control(
@@ -120,5 +124,5 @@ def _control(
 ) -> NDArray[np.float64]:
     if name != MAJORITY:
         return np.broadcast_to(values(runs[name], reads), shape)
-    found, counts = np.unique(np.asarray(labels), return_counts=True)
-    return np.broadcast_to(np.asarray(labels) == found[counts.argmax()], shape).astype(np.float64)
+    classes, counts = np.unique(np.asarray(labels), return_counts=True)
+    return np.broadcast_to(np.asarray(labels) == classes[counts.argmax()], shape).astype(np.float64)

@@ -1,6 +1,6 @@
-"""The phases before the comparison: training data, what the model shows at first, and the two published trainings.
+"""The phases before the comparison: training data, the untuned model's baseline, and the two published trainings.
 
-Each leaves its files in the study's folder and is passed over once they are there.
+Each writes its files into the study's folder and is skipped once they exist.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from lazarus_probe.training.sft.train import OnStep, Training
 
 Note = Callable[[str], None]
-PROBED = 400  # items that the probes of every layer are fitted on, at most
+PROBED = 400  # maximum number of items for the probes of every layer
 DRAWS = 200
 
 
 def generate(study: Study) -> bool:
-    """Write the items to train on, and the held-out ones; whether there was anything to write."""
+    """Write the training items and the held-out ones; whether there was anything to write."""
     wanted = {study.data: study.material.trained, study.held_out: study.material.held_out}
     missing = {path: items for path, items in wanted.items() if not path.exists()}
     for path, items in missing.items():
@@ -56,7 +56,7 @@ def _line(item: Item) -> str:
 
 
 def baseline(study: Study) -> bool:
-    """Probe and lens of every layer before training, and the reading of the model; whether they were taken now."""
+    """Probe and lens of every layer before training, and the model's reading; whether any was computed now."""
     made = False
     parts: dict[str, Callable[[Study], Any]] = {
         "baseline_classifier": probes,
@@ -71,24 +71,24 @@ def baseline(study: Study) -> bool:
 
 
 def probes(study: Study) -> dict[str, Any]:
-    """A linear probe of the class after each layer, on families it has not met, with what needs no model beside it."""
+    """A linear probe of the class after each layer, on held-out families, with baselines that need no trained model."""
     subject, items = study.subject, _some(study.material.held_out + study.material.trained)
     labels, families = np.array([item.label for item in items]), np.array([item.family for item in items])
     sites = [resid_post(layer) for layer in range(subject.num_layers)]
     prompts = [item.prompt for item in items]
-    inside, twin = (collect(model, prompts, sites) for model in (subject, subject.untrained(FIRST_SEED)))
+    inside, untrained = (collect(model, prompts, sites) for model in (subject, subject.untrained(FIRST_SEED)))
 
     def right(features: Any) -> Any:
-        found = out_of_fold_classification(features.reshape(len(items), -1), labels, families, k=FOLDS)
-        return (found == labels).astype(float)
+        predictions = out_of_fold_classification(features.reshape(len(items), -1), labels, families, k=FOLDS)
+        return (predictions == labels).astype(float)
 
     with one_thread():
-        known = {
+        controls = {
             "majority": (majority_predictions(labels) == labels).astype(float),
             "bag_of_tokens": right(bag_of_tokens([subject.encode(prompt) for prompt in prompts])),
         }
         layers = [
-            _probed(right(inside[site]), {**known, "untrained": right(twin[site])}, families)
+            _probed(right(inside[site]), {**controls, "untrained": right(untrained[site])}, families)
             for site in sites
         ]
         for row, site in zip(layers, sites, strict=True):
@@ -96,30 +96,35 @@ def probes(study: Study) -> dict[str, Any]:
     return {"folds": FOLDS, "items": len(items), "families": len(set(families)), "layers": layers}
 
 
-def _probed(hits: Any, known: dict[str, Any], families: Any) -> dict[str, Any]:
+def _probed(hits: Any, hits_by_control: dict[str, Any], families: Any) -> dict[str, Any]:
     interval = proportion_interval(hits, families)
-    controls = [paired_control(name, hits, other, families) for name, other in known.items()]
-    row = {"accuracy": float(hits.mean()), "low": interval.low, "high": interval.high}
-    return {**row, "controls": {each.name: {"accuracy": each.score, "gain": each.gain} for each in controls}}
+    controls = [
+        paired_control(name, hits, control_hits, families) for name, control_hits in hits_by_control.items()
+    ]
+    row: dict[str, Any] = {"accuracy": float(hits.mean()), "low": interval.low, "high": interval.high}
+    row["controls"] = {
+        control.name: {"accuracy": control.score, "gain": control.gain} for control in controls
+    }
+    return row
 
 
 def _some(items: Sequence[Item]) -> list[Item]:
-    """Of many items some, evenly: those of one label stand together."""
+    """An evenly spaced subset of the items, since items of one label are adjacent."""
     return list(items[:: -(-len(items) // PROBED)])
 
 
 def lens(study: Study) -> dict[str, Any]:
-    """The class words by the lens after each layer, on held-out items: on top, and their mean probability."""
+    """The lens after each layer on held-out items: how often the class word is on top, and its mean probability."""
     items, tokens = study.material.held_out, study.material.tokens(study.subject)
-    found = logit_lens(study.subject, [item.prompt for item in items])
+    lens_output = logit_lens(study.subject, [item.prompt for item in items])
     own = [tokens[item.label] for item in items]
-    top = found.top_tokens()[..., 0] == np.array(own)[:, None]
-    words = {label: _plain(found.probability(token)) for label, token in tokens.items()}
+    top = lens_output.top_tokens()[..., 0] == np.array(own)[:, None]
+    words = {label: _plain(lens_output.probability(token)) for label, token in tokens.items()}
     return {
         "items": len(items),
         "tokens": tokens,
         "on_top_by_layer": top.mean(axis=0).round(4).tolist(),
-        "probability_by_layer": _plain(found.probability(own)),
+        "probability_by_layer": _plain(lens_output.probability(own)),
         "mean_probability_of_each_word_by_layer": words,
     }
 
@@ -133,10 +138,10 @@ def _reading(study: Study) -> dict[str, Any]:
 
 
 def reading(study: Study, name: str) -> Reading:
-    """What was read of the model before training (`baseline`), or after a phase.
+    """The model's stored reading: before training (`baseline`), or after a phase.
 
     Raises:
-        ValueError: that phase did not run.
+        ValueError: that phase has not run.
     """
     path = study.result(name)
     if not path.exists():
@@ -145,10 +150,10 @@ def reading(study: Study, name: str) -> Reading:
 
 
 def prepare(study: Study, phase: str, on_note: Note = lambda _line: None) -> Training | None:
-    """One of the two published trainings, `phase1` or `phase2`, ready to begin or go on; None if it is done.
+    """One of the two published trainings, `phase1` or `phase2`, ready to start or resume; None if it is done.
 
     Raises:
-        ValueError: a phase that it needs did not run.
+        ValueError: a phase that it depends on has not run.
     """
     if study.result(phase).exists():
         return None
@@ -156,19 +161,23 @@ def prepare(study: Study, phase: str, on_note: Note = lambda _line: None) -> Tra
 
 
 def settings(study: Study, phase: str) -> SftConfig:
-    """The published configuration of a phase: with the study's model, its paths, and the layer at the published depth.
+    """The published configuration of a phase, with the study's model and paths, and the layer at the published depth.
 
     A small study takes fewer steps.
 
     Raises:
-        ValueError: a phase that it needs did not run.
+        ValueError: a phase that it depends on has not run.
     """
     if not study.data.exists():
         raise ValueError(
             f"{study.data} is missing; run `lazarus experiment classifier-emergence generate` first"
         )
-    given = {"model": study.model, "data": study.data, **(_first if phase == "phase1" else _second)(study)}
-    config = read_settings(SftConfig, PHASE1 if phase == "phase1" else PHASE2, given)
+    overrides = {
+        "model": study.model,
+        "data": study.data,
+        **(_first if phase == "phase1" else _second)(study),
+    }
+    config = read_settings(SftConfig, PHASE1 if phase == "phase1" else PHASE2, overrides)
     most = min(config.max_steps or study.material.size.steps, study.material.size.steps)
     return config.model_copy(update={"max_steps": most})
 
@@ -189,7 +198,7 @@ def _second(study: Study) -> dict[str, Any]:
 def train(
     study: Study, phase: str, training: Training, on_step: OnStep = lambda _step, _validation: None
 ) -> None:
-    """Train what `prepare` made ready, and read the model after it.
+    """Run the training that `prepare` returned, and store the model's reading after it.
 
     Raises:
         FloatingPointError: the training diverged.

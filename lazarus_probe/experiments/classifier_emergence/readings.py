@@ -1,4 +1,4 @@
-"""What a model shows on the items of a study, before a training or after it."""
+"""Evaluating a model on the items of a study, before or after a training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FOLDS = 4
 ROWS = 128  # larger batches are slower on a CPU
-# What takes longer than the lens.
+# The parts that take longer than the lens.
 PARTS = ("answered", "decoded", "others")
 BOOLEANS = ("named", *PARTS)
 Bools = NDArray[np.bool_]
@@ -31,16 +31,16 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What N held-out items and M prompts of other tasks show.
+    """Results on N held-out items and M prompts of other tasks.
 
     Attributes:
-        named: (N,) whether the class word is on top of the lens, over the whole vocabulary.
+        named: (N,) whether the class word is the lens's top token, over the full vocabulary.
         probability: (N,) of the class word by the lens.
         answered: (N,) whether the greedy answer is right.
-        decoded: (N,) whether a linear probe, taught on other families, reads the class at the same place.
+        decoded: (N,) whether a linear probe, fitted on other families, reads the class at the same site.
         others: (M,) whether the prompts of other tasks are answered.
 
-    What was not read, for no claim asks for it, is empty.
+    Parts that no claim needs are empty.
     """
 
     named: Bools
@@ -61,17 +61,17 @@ class Reading:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Reading:
-        """A reading as it was kept.
+        """A reading from its stored values.
 
         Raises:
-            KeyError: it lacks a part.
+            KeyError: a part is missing.
         """
         bools = {name: np.array(values[name], bool) for name in BOOLEANS}
         return cls(probability=np.array(values["probability"], float), **bools)
 
 
 def read(subject: Subject, material: Material, layer: int, parts: Collection[str] = PARTS) -> Reading:
-    """Read held-out items: the class word after `layer` at the last token of the prompt, and the parts asked for."""
+    """Read held-out items: the class word after `layer` at the last token of the prompt, and the requested parts."""
     tokens = material.tokens(subject)
     wanted = np.array([tokens[item.label] for item in material.held_out])
     site = resid_post(layer)
@@ -93,8 +93,10 @@ def _prompts(material: Material) -> list[str]:
 
 def answered(subject: Subject, material: Material) -> Bools:
     """(N,) whether the greedy answer to each held-out item is right."""
-    said = _answers(subject, _prompts(material), material.task.max_tokens)
-    return np.array([material.task.is_right(*pair) for pair in zip(said, material.held_out, strict=True)])
+    completions = _answers(subject, _prompts(material), material.task.max_tokens)
+    return np.array(
+        [material.task.is_right(*pair) for pair in zip(completions, material.held_out, strict=True)]
+    )
 
 
 def others(subject: Subject, material: Material) -> Bools:
@@ -103,14 +105,14 @@ def others(subject: Subject, material: Material) -> Bools:
 
 
 def decoded(states: NDArray[np.float32], material: Material) -> Bools:
-    """(N,) whether a probe of held-out items' states (N, D), taught on other families, is right; 4 grouped folds."""
+    """(N,) whether a probe of held-out items' states (N, D), fitted on other families, is right; 4 grouped folds."""
     items = material.held_out
     labels = np.array([item.label for item in items])
     groups = [item.family for item in items]
     with one_thread():
-        said = out_of_fold_classification(states.reshape(len(items), -1), labels, groups, k=FOLDS)
-    found: Bools = said == labels
-    return found
+        predictions = out_of_fold_classification(states.reshape(len(items), -1), labels, groups, k=FOLDS)
+    hits: Bools = predictions == labels
+    return hits
 
 
 def _right(subject: Subject, task: str, lines: Sequence[Line]) -> Bools:
@@ -122,8 +124,8 @@ def _right(subject: Subject, task: str, lines: Sequence[Line]) -> Bools:
     answers = _answers(subject, [line.prompt for line in lines], NUMBER_TOKENS if numbers else TEXT_TOKENS)
     pairs = zip(answers, lines, strict=True)
     if numbers:
-        return np.array([is_answer(said, float(line.response)) for said, line in pairs])
-    return np.array([said == line.response for said, line in pairs])
+        return np.array([is_answer(answer, float(line.response)) for answer, line in pairs])
+    return np.array([answer == line.response for answer, line in pairs])
 
 
 def _answers(subject: Subject, prompts: Sequence[str], tokens: int) -> list[str]:

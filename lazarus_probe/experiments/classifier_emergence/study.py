@@ -1,4 +1,4 @@
-"""A study in its folder: what it is of, where its files are, and writing them whole or not at all."""
+"""A study in its folder: its settings, the paths of its files, and writing them atomically."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Study:
     Attributes:
         subject: the model.
         model: the name that it is loaded by.
-        material: what is trained on and read.
-        layer: where the class is trained and read: at 55% of the depth.
-        output: the folder of everything that is written.
+        material: the training and held-out items.
+        layer: where the class is trained and read, at 55% of the depth.
+        output: the folder for all files.
     """
 
     subject: Subject
@@ -41,10 +41,10 @@ class Study:
 
     @classmethod
     def open(cls, model: str, task: StudyTask, size: Size, output: Path) -> Study:
-        """Begin a study in a folder, or go on with the one there.
+        """Begin a study in a folder, or resume the one there.
 
         Raises:
-            ValueError: the folder has a study of something else, or a class word is no token of the model.
+            ValueError: the folder holds a study with other settings, or a class word is not a single token.
             LoadError: the model cannot be loaded.
             OSError: the folder cannot be written to.
         """
@@ -56,7 +56,7 @@ class Study:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides every number in the folder."""
+        """The settings that determine every number in the folder."""
         return {
             "model": self.subject.name,
             "fingerprint": self.subject.fingerprint,
@@ -67,12 +67,12 @@ class Study:
 
     @property
     def data(self) -> Path:
-        """The items to train on, as JSON lines."""
+        """The training items, as JSON lines."""
         return self.output / "data" / f"{self.material.task.name}_sft.jsonl"
 
     @property
     def held_out(self) -> Path:
-        """The items that are read, as JSON lines."""
+        """The held-out items, as JSON lines."""
         return self.output / "data" / f"{self.material.task.name}_held_out.jsonl"
 
     @property
@@ -86,14 +86,14 @@ class Study:
         return self.output / "checkpoints" / "phase2_routing"
 
     def result(self, name: str) -> Path:
-        """A file of results."""
+        """The path of a results file."""
         return self.output / "results" / f"{name}.json"
 
     def run(self, arm: str, seed: int) -> Run:
-        """A run that was kept.
+        """A stored run.
 
         Raises:
-            OSError: there is none.
+            OSError: it does not exist.
             ValueError: it cannot be read.
         """
         path = self.run_path(arm, seed)
@@ -106,21 +106,21 @@ class Study:
             ) from None
 
     def run_path(self, arm: str, seed: int) -> Path:
-        """Where a run is kept."""
+        """The path of a stored run."""
         return self.result(f"arms/{arm}-{seed}")
 
 
 def _claim_folder(file: Path, settings: dict[str, Any]) -> None:
-    """Write what a folder is of, or check that it is the same."""
+    """Write the settings of a folder's study, or check that they are the same."""
     if not file.exists():
         write_json(file, settings)
         return
-    kept = read_json(file)
+    stored = read_json(file)
     for name, value in settings.items():
-        if kept.get(name) != value:
-            known, now = (_in_a_word(each) for each in (kept.get(name), value))
-            what = f"is {known}, not {now}" if known != now else "differs"
-            raise ValueError(f"{file.parent} holds a study whose {name} {what}; give another --output")
+        if stored.get(name) != value:
+            before, now = (_in_a_word(setting) for setting in (stored.get(name), value))
+            difference = f"is {before}, not {now}" if before != now else "differs"
+            raise ValueError(f"{file.parent} holds a study whose {name} {difference}; give another --output")
 
 
 def _in_a_word(value: Any) -> str:
@@ -128,16 +128,16 @@ def _in_a_word(value: Any) -> str:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write a file aside and put it in place whole: one that is cut short leaves what was there."""
+    """Write a file atomically: an interrupted write leaves the previous content."""
     write_whole(path, json.dumps(values, indent=1) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """What a file holds.
+    """The content of a JSON file.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no JSON.
+        ValueError: it is not JSON.
     """
     try:
         return plain_json.read_json(path)

@@ -32,12 +32,12 @@ HEADINGS = ("class word on top", "its probability", "answers right", "other task
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What a study comes to.
+    """The results of a study.
 
     Attributes:
         records: one for each claim.
-        families: they were corrected in.
-        tables: what was measured, arm by arm.
+        families: in which the claims were corrected.
+        tables: the measurements, arm by arm.
     """
 
     records: tuple[ClaimRecord, ...]
@@ -46,14 +46,14 @@ class Verdicts:
 
 
 def precondition(study: Study) -> tuple[bool, str]:
-    """Whether the claims are about the model: it must answer; with the number."""
+    """Whether the claims apply to the model, which must answer often enough; with the numbers as text."""
     share = float(reading(study, "baseline").answered.mean())
     needed = max(float(str(claim.parameters["answered"])) for claim in claims().values())
     return share >= needed, f"answers {share:.2f} of the held-out items; {needed:.2f} needed"
 
 
 def verify(study: Study, seeds: Sequence[int]) -> Verdicts:
-    """Judge the claims by the runs of these seeds, and write `results/verify.json`, and `verify.md` beside it.
+    """Judge the claims by the runs of these seeds, and write `results/verify.json` and `results/verify.md`.
 
     Raises:
         OSError: a run is missing.
@@ -67,20 +67,20 @@ def verify(study: Study, seeds: Sequence[int]) -> Verdicts:
     alone = [_judged(claim, study, runs, answers) for claim in claims().values()]
     records, families = correct(alone)
     tables = (_types(study), *((_arms(runs), _projections(runs)) if applies else ()), _phases(study))
-    found = Verdicts(tuple(records), tuple(families), tuple(table for table in tables if table.rows))
-    write_json(study.result("verify"), _as_dict(study, seeds, found))
-    write_whole(study.result("verify").with_suffix(".md"), as_markdown(found))
-    return found
+    verdicts = Verdicts(tuple(records), tuple(families), tuple(table for table in tables if table.rows))
+    write_json(study.result("verify"), _as_dict(study, seeds, verdicts))
+    write_whole(study.result("verify").with_suffix(".md"), as_markdown(verdicts))
+    return verdicts
 
 
-def as_markdown(found: Verdicts) -> str:
-    """The tables and the verdicts with their reasons, for a page."""
-    verdicts = Table(
+def as_markdown(verdicts: Verdicts) -> str:
+    """The tables and the verdicts with their reasons, as Markdown."""
+    claim_table = Table(
         ("claim", "verdict", "why"),
-        [(f"`{record.claim.id}`", str(record.outcome), record.reason) for record in found.records],
+        [(f"`{record.claim.id}`", str(record.outcome), record.reason) for record in verdicts.records],
         "claims",
     )
-    return "\n".join(_markdown(table) for table in (*found.tables, verdicts))
+    return "\n".join(_markdown(table) for table in (*verdicts.tables, claim_table))
 
 
 def _markdown(table: Table) -> str:
@@ -125,22 +125,23 @@ def _record(
     )
 
 
-def _as_dict(study: Study, seeds: Sequence[int], found: Verdicts) -> dict[str, Any]:
+def _as_dict(study: Study, seeds: Sequence[int], verdicts: Verdicts) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         **study.settings,
         "layer": study.layer,
         "seeds": list(seeds),
-        "tables": [table.as_data() for table in found.tables],
-        "verdicts": [record.model_dump(mode="json") for record in found.records],
-        "families": [family.model_dump(mode="json") for family in found.families],
+        "tables": [table.as_data() for table in verdicts.tables],
+        "verdicts": [record.model_dump(mode="json") for record in verdicts.records],
+        "families": [family.model_dump(mode="json") for family in verdicts.families],
     }
 
 
 def _arms(runs: Runs) -> Table:
     """Every arm: means over seeds, with intervals over seeds."""
     rows = [
-        (ARMS[arm].what, f"{len(of)}", f"{of[0].trainable:,}", *_cells(runs, arm)) for arm, of in runs.items()
+        (ARMS[arm].label, f"{len(of)}", f"{of[0].trainable:,}", *_cells(runs, arm))
+        for arm, of in runs.items()
     ]
     return Table(("training", "seeds", "trained", *HEADINGS), rows, "arms, with intervals over their runs")
 
@@ -152,21 +153,25 @@ def _projections(runs: Runs) -> Table:
         named = values(runs[arm], "named").mean(axis=1)
         ranks = ", ".join(f"{name.removesuffix('_proj')} {rank}" for name, rank in runs[arm][0].ranks.items())
         most = f"{(named > 1 - named).sum()}/{len(named)}"  # of the items: more on top than not
-        rows.append((ARMS[arm].what, ranks, f"{runs[arm][0].trainable:,}", most, f"{named.min():.3f}"))
+        rows.append((ARMS[arm].label, ranks, f"{runs[arm][0].trainable:,}", most, f"{named.min():.3f}"))
     columns = ("training", "ranks", "trained", "runs with most on top", "least run")
     return Table(columns, rows, "projections, at equal parameter count")
 
 
 def _types(study: Study) -> Table:
-    """The published table of two types of classifiers: before and after, at the classifier layer."""
+    """The published table of two types of classifiers, before and after training, at the classifier layer."""
     probe = read_json(study.result("baseline_classifier"))["layers"][study.layer]
     names = [name for name in ("baseline", "phase1", "phase2") if study.result(name).exists()]
-    found = [reading(study, name) for name in names]
+    readings = [reading(study, name) for name in names]
     rows = (
-        ("hidden-space", "linear probe", *(_cell(each.decoded[None]) for each in found)),
-        ("vocabulary-aligned", "logit lens", *(_cell(each.named[None]) for each in found)),
+        ("hidden-space", "linear probe", *(_cell(phase_reading.decoded[None]) for phase_reading in readings)),
+        (
+            "vocabulary-aligned",
+            "logit lens",
+            *(_cell(phase_reading.named[None]) for phase_reading in readings),
+        ),
     )
-    controls = ", ".join(f"{name} {each['accuracy']:.2f}" for name, each in probe["controls"].items())
+    controls = ", ".join(f"{name} {control['accuracy']:.2f}" for name, control in probe["controls"].items())
     title = (
         f"two types of classifiers at layer {study.layer} (the probe's controls before training: {controls})"
     )
@@ -188,13 +193,13 @@ def _cells(runs: Runs, arm: str) -> tuple[str, ...]:
     return tuple(_cell(values(runs[arm], part)) for part in PARTS)
 
 
-def _cell(found: Any) -> str:
+def _cell(scores: Any) -> str:
     """A mean over (S, N), with its interval over the S runs where there are several."""
-    if not found.size:
+    if not scores.size:
         return "-"
-    mean = float(found.mean())
-    if len(found) < 2:
+    mean = float(scores.mean())
+    if len(scores) < 2:
         return f"{mean:.3f}"
-    runs = np.repeat(np.arange(len(found)), found.shape[1])
-    interval = bounded_mean_interval(found.ravel(), runs, 0.0, 1.0)
+    runs = np.repeat(np.arange(len(scores)), scores.shape[1])
+    interval = bounded_mean_interval(scores.ravel(), runs, 0.0, 1.0)
     return estimate(mean, interval.low, interval.high)

@@ -1,4 +1,4 @@
-"""One step's answers with their rewards: which questions are asked, and what the loss is given of them."""
+"""The sampled answers of one step, their rewards, and the inputs that they give to the loss."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt as the reward sees it, and its tokens."""
+    """A prompt as the reward function gets it, and its tokens."""
 
     text: str
     tokens: tuple[int, ...]
@@ -36,9 +36,9 @@ class Played:
     """The answers of one step.
 
     Attributes:
-        batches: micro-batches, each of prompts of one length: prompts (P, L), then tokens, 1 where one was sampled, and
-            log-probabilities by the weights that sampled and by those before training (P * G, T), advantages (P * G,),
-            and of the whole step the answers () and the sampled tokens ().
+        batches: micro-batches of prompts of equal length: prompts (P, L); tokens, a mask of the sampled ones, and their
+            log-probabilities under the sampling weights and under those before training, each (P * G, T); advantages
+            (P * G,); and the numbers of answers () and of sampled tokens () in the whole step.
         rewards: (P, G).
         tokens: mean length of an answer.
     """
@@ -52,7 +52,7 @@ def encoded(subject: Subject, prompts: Sequence[str], config: Grpo) -> list[Ques
     """The prompts with their tokens.
 
     Raises:
-        ValueError: none, or one that with its answer is longer than the model's context.
+        ValueError: there are no prompts, or one that with its answer exceeds the model's context.
     """
     if not prompts:
         raise ValueError("no prompts to train on; give at least one")
@@ -70,18 +70,20 @@ def encoded(subject: Subject, prompts: Sequence[str], config: Grpo) -> list[Ques
 
 
 def drawn(questions: Sequence[Question], config: Grpo, start: int = 0) -> Iterator[list[Question]]:
-    """What each step asks, without end: of one length as far as they go round, and each question once an epoch.
+    """The questions of each step, as an infinite iterator: of equal length where possible, each once per epoch.
 
     Args:
-        questions: what there is to ask.
-        config: how many a step, and the seed.
-        start: steps that were made before.
+        questions: all training questions.
+        config: the number per step, and the seed.
+        start: steps already made.
     """
-    epoch, place = divmod(start, len(_epoch(questions, config, 0)))  # every epoch has as many steps
+    epoch, offset = divmod(
+        start, len(_epoch(questions, config, 0))
+    )  # every epoch has the same number of steps
     for number in count(epoch):
-        for chosen in _epoch(questions, config, number)[place:]:
+        for chosen in _epoch(questions, config, number)[offset:]:
             yield [questions[index] for index in chosen]
-        place = 0
+        offset = 0
 
 
 def _epoch(questions: Sequence[Question], config: Grpo, epoch: int) -> list[list[int]]:
@@ -107,15 +109,15 @@ def play(
     reference: Any,
     step: int,
 ) -> Played:
-    """Sample answers to a step's questions with the weights as they are, and have them rewarded.
+    """Sample answers to a step's questions with the current weights, and score them with the reward.
 
     Args:
         subject: the model.
-        questions: what is asked; those of equal length are run together.
+        questions: of this step; those of equal length are run together.
         reward: scores a prompt and an answer's text.
-        config: how many answers, how long, and how the loss weighs them.
+        config: the training settings.
         reference: the trainable weights before training.
-        step: from 0; with the seed it decides what is drawn.
+        step: from 0; with the seed it determines the samples.
 
     Raises:
         RewardError: the reward fails.
@@ -124,7 +126,9 @@ def play(
     seed = int(np.random.SeedSequence([config.seed, step]).generate_state(1)[0])
     keys = mx.random.split(mx.random.key(seed), len(groups))
     rollouts = [_sampled(subject, group, config, key) for group, key in zip(groups, keys, strict=True)]
-    rewards = [_rewards(subject, *each, reward) for each in zip(groups, rollouts, strict=True)]
+    rewards = [
+        _rewards(subject, *answered_group, reward) for answered_group in zip(groups, rollouts, strict=True)
+    ]
     sampled: Any = sum(rollout.sampled.sum() for rollout in rollouts)
     answers = mx.array(float(config.batch_size * config.group_size))
     with _weights(subject.model, reference):
@@ -154,14 +158,14 @@ def _rewards(
     rows: Any = rollout.tokens.tolist()
     lengths: Any = rollout.sampled.sum(axis=1).tolist()
     size = len(rows) // len(questions)
-    found = []
+    scores = []
     for index, (row, length) in enumerate(zip(rows, lengths, strict=True)):
         question = questions[index // size]
         new = row[: int(length)]
         if new[-1] in subject.eos_token_ids:
             new = new[:-1]
-        found.append(reward(question.text, continuation(subject, list(question.tokens), new)))
-    return np.array(found).reshape(len(questions), size)
+        scores.append(reward(question.text, continuation(subject, list(question.tokens), new)))
+    return np.array(scores).reshape(len(questions), size)
 
 
 def _micro_batch(
@@ -172,7 +176,7 @@ def _micro_batch(
     answers: mx.array,
     total: mx.array,
 ) -> tuple[mx.array, ...]:
-    """What the loss takes; the model has the weights before training."""
+    """The inputs of the loss; called while the model has its weights before training."""
     shared = shares_prefix(subject.model)
     reference = log_probs(subject, rollout.prompts, rollout.tokens, config.temperature, shared)
     reference = mx.where(rollout.sampled > 0, reference, 0.0)
@@ -186,7 +190,7 @@ def _micro_batch(
 
 @contextmanager
 def _weights(model: Any, weights: Any) -> Iterator[None]:
-    """Other weights in place of the trainable ones."""
+    """Temporarily replace the trainable weights."""
     own = model.trainable_parameters()
     model.update(weights)
     try:

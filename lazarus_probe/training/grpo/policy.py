@@ -1,4 +1,4 @@
-"""What GRPO minimises: PPO's clipped ratio times the advantage within a group, and k3's estimate of a divergence."""
+"""The GRPO loss: PPO's clipped ratio times the advantage within a group, plus the k3 estimate of the KL divergence."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from lazarus_probe.training.grpo.settings import Grpo
     from lazarus_probe.training.losses import Loss
 
-# Nats that two forwards of the same weights may differ by. AdamW makes whole steps of the least gradient if there is
-# no other, as where every answer of a step is right.
+# Nats by which two forward passes of the same weights may differ. AdamW turns the smallest gradient into a full step if
+# there is no other, as where every answer of a step is right.
 ROUNDING = 1e-4
 
 
 def advantages(rewards: NDArray[Any], standardise: bool) -> NDArray[np.float32]:
-    """Rewards (P, G) less the mean of their group, and divided by its standard deviation where that is wanted.
+    """Rewards (P, G) minus the mean of their group, divided by its standard deviation if `standardise` is set.
 
-    A group of equal rewards has no advantages.
+    A group of equal rewards has advantages of zero.
     """
     centred = rewards - rewards.mean(axis=1, keepdims=True)
     if standardise:
@@ -33,9 +33,9 @@ def advantages(rewards: NDArray[Any], standardise: bool) -> NDArray[np.float32]:
 
 
 def grpo_loss(subject: Subject, config: Grpo) -> Loss:
-    """The loss of a micro-batch of `episodes.play`, with its parts "kl" and "clipped", both means over tokens.
+    """The loss of a micro-batch from `episodes.play`, with its parts "kl" and "clipped", both means over tokens.
 
-    The losses of an answer's tokens are added, and those of answers averaged over the whole step.
+    The losses are summed over the tokens of an answer and averaged over the answers of the whole step.
     """
     shared = shares_prefix(subject.model)
 
@@ -52,7 +52,7 @@ def grpo_loss(subject: Subject, config: Grpo) -> Loss:
         new = log_probs(subject, prompts, tokens, config.temperature, shared)
         new = mx.where(
             sampled > 0, new, 0.0
-        )  # else what padding gets might overflow, and 0 times that is no 0
+        )  # otherwise padding might overflow, and 0 times infinity is not 0
         policy, divergence, clipped = token_losses(new, old, reference, advantage[:, None], config.clip)
         value = ((policy + config.kl * divergence) * sampled).sum() / answers
         parts = {"kl": (divergence * sampled).sum() / total, "clipped": (clipped * sampled).sum() / total}
@@ -64,14 +64,14 @@ def grpo_loss(subject: Subject, config: Grpo) -> Loss:
 def token_losses(
     new: mx.array, old: mx.array, reference: mx.array, advantage: mx.array, clip: float
 ) -> tuple[mx.array, mx.array, mx.array]:
-    """PPO's clipped loss, k3's estimate of the divergence, and whether the clip holds the gradient back; each (N, T).
+    """PPO's clipped loss, the k3 estimate of the KL divergence, and whether the clip is active; each (N, T).
 
     Args:
-        new: log-probabilities (N, T) by the weights that are trained.
-        old: likewise, by those that sampled.
-        reference: likewise, by those before training.
+        new: log-probabilities (N, T) under the weights in training.
+        old: the same under the weights that sampled.
+        reference: the same under the weights before training.
         advantage: (N, 1).
-        clip: how far from 1 the ratio still counts.
+        clip: the ratio is clipped to 1 - `clip` and 1 + `clip`.
     """
     ratio = mx.exp(new - old)
     policy = -mx.minimum(ratio * advantage, mx.clip(ratio, 1 - clip, 1 + clip) * advantage)

@@ -16,40 +16,40 @@ from lazarus_probe.tasks.arithmetic import OPERATIONS
 
 
 def read_prompts(path: str | Path) -> list[str]:
-    """The `"prompt"` of each line of a file of JSON objects; other fields, and blank lines, are passed over.
+    """The `"prompt"` of each line of a file of JSON objects; other fields and blank lines are ignored.
 
     Raises:
         OSError: the file cannot be read.
         ValueError: a line has no prompt (the message names file and line), or there is none.
     """
     try:
-        lines = read_text(path).split("\n")  # not at other line breaks, which a text in JSON may hold
+        lines = read_text(path).split("\n")  # not splitlines: JSON strings may contain other line breaks
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text; JSON lines are needed") from None
-    found = [_prompt(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
-    if not found:
+    prompts = [_prompt(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    if not prompts:
         raise ValueError(f'{path} has no prompts; each line is to be {{"prompt": ...}}')
-    return found
+    return prompts
 
 
-def _prompt(line: str, place: str) -> str:
+def _prompt(line: str, location: str) -> str:
     try:
         fields: Any = parse_json(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{place}: not JSON: {error.msg} at column {error.colno}") from None
+        raise ValueError(f"{location}: not JSON: {error.msg} at column {error.colno}") from None
     except ValueError as error:
-        raise ValueError(f"{place}: not JSON that can be read: {error}") from None
+        raise ValueError(f"{location}: not JSON that can be read: {error}") from None
     prompt = fields.get("prompt") if isinstance(fields, dict) else None
     if not isinstance(prompt, str) or not prompt:
-        raise ValueError(f'{place}: no prompt; an object with "prompt", a text, is needed')
+        raise ValueError(f'{location}: no prompt; an object with "prompt", a text, is needed')
     return prompt
 
 
 def arithmetic_prompts(count: int, operations: Sequence[str] = tuple(OPERATIONS), seed: int = 0) -> list[str]:
-    """Questions drawn from what the bundled models are trained on, in the corpus' own mixture; none is held out.
+    """Questions drawn from the bundled models' training data, in the corpus's own mixture; none is held out.
 
     Raises:
-        ValueError: no operation, or an unknown one.
+        ValueError: no operation is given, or an unknown one.
     """
     unknown = [name for name in operations if name not in OPERATIONS]
     if unknown or not operations:

@@ -1,4 +1,4 @@
-"""Reward functions: from a Python file, or the bundled one of arithmetic, called with their answers checked."""
+"""Reward functions: from a Python file, or the bundled one for arithmetic; the values they return are checked."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ SHOWN = 60  # characters of a prompt or a response in a message
 
 
 class RewardError(ValueError):
-    """A reward that cannot be had: no such file or function, or it does not give a number."""
+    """A reward cannot be loaded or computed: no such file or function, or it does not return a number."""
 
 
 @dataclass(frozen=True)
 class Reward:
-    """What scores a response.
+    """A function that scores responses.
 
     Attributes:
-        name: what messages call it.
+        name: as in messages.
         function: called with the prompt and the response.
-        prompts: what to train on, if the reward brings that.
+        prompts: the training prompts, if the reward's file defines them.
     """
 
     name: str
@@ -59,9 +59,9 @@ class Reward:
             raise self._error(f"returned {value} where a finite number is needed", prompt, response)
         return float(value)
 
-    def _error(self, what: str, prompt: str, response: str) -> RewardError:
+    def _error(self, fault: str, prompt: str, response: str) -> RewardError:
         return RewardError(
-            f"{self.name}: {what}, for prompt {_short(prompt)} and response {_short(response)}"
+            f"{self.name}: {fault}, for prompt {_short(prompt)} and response {_short(response)}"
         )
 
 
@@ -69,10 +69,10 @@ def load_reward(name: str | Path) -> Reward:
     """The reward `arithmetic`, or that of a Python file.
 
     The file defines `reward_fn(prompt, response) -> float` and may define `get_prompts() -> list[str]`.
-    It is run: load only what you trust.
+    The file is executed: load only files that you trust.
 
     Raises:
-        RewardError: no such file, it fails when run, or it does not define what it should.
+        RewardError: there is no such file, it fails when run, or it lacks the function.
     """
     if name == ARITHMETIC:
         return Reward(ARITHMETIC, arithmetic_reward)
@@ -91,9 +91,9 @@ def load_reward(name: str | Path) -> Reward:
 def _run(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"_lazarus_reward_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise RewardError(f"{path} is no Python file; its name must end in .py")
+        raise RewardError(f"{path} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
+    sys.modules[spec.name] = module  # dataclasses look up their module there
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -1,8 +1,8 @@
-"""Groups of sampled answers to the same prompts, and how probable a model finds them.
+"""Groups of sampled answers to the same prompts, and their log-probabilities under a model.
 
 A group shares its prompt. So the prompt is run once, its keys and values are repeated for the group, and only the
-answers are run a row each: while sampling, and in the forward that is trained, whose gradient flows through the keys
-and values into the prompt. Models that keep anything else than keys and values run every row whole.
+answers are run row by row: while sampling, and in the forward pass of the loss, whose gradient flows through the keys
+and values into the prompt. Models whose caches hold anything other than keys and values run every row in full.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """Answers to P prompts of L tokens, G to each; those of one prompt stand together.
+    """Answers to P prompts of L tokens, G per prompt; those of one prompt are adjacent.
 
     Attributes:
         prompts: the prompts (P, L).
-        tokens: what was sampled (P * G, T), right-padded with zeros; an end token belongs to it.
+        tokens: the sampled tokens (P * G, T), including an end token, right-padded with zeros.
         sampled: 1 where a token was sampled (P * G, T), 0 where it is padding.
         log_probs: of each sampled token, in nats (P * G, T); 0 at padding.
     """
@@ -40,24 +40,24 @@ class Rollout:
 
 
 def shares_prefix(model: Any) -> bool:
-    """Whether all that a model keeps of a prompt is keys and values, which can be repeated for a group."""
+    """Whether a model's cache holds keys and values only, which can be repeated for a group."""
     return all(replaceable(entry) for entry in new_cache(model))
 
 
 def sample(
     subject: Subject, prompts: mx.array, group_size: int, max_tokens: int, temperature: float, key: mx.array
 ) -> Rollout:
-    """Sample `group_size` answers to each prompt, until every one has ended or has `max_tokens` tokens.
+    """Sample `group_size` answers to each prompt, until all have ended or have `max_tokens` tokens.
 
-    Above four, the number of columns is rounded up to a power of two, `max_tokens` at most, so that shapes are few.
+    Above four, the number of columns is rounded up to a power of two, at most `max_tokens`, to keep shapes few.
 
     Args:
         subject: the model.
         prompts: tokens (P, L) of prompts of equal length.
-        group_size: answers a prompt.
-        max_tokens: of an answer at most.
-        temperature: what logits are divided by.
-        key: decides what is drawn.
+        group_size: answers per prompt.
+        max_tokens: maximum length of an answer.
+        temperature: divides the logits.
+        key: the random key of the samples.
     """
     ends = mx.array(sorted(subject.eos_token_ids) or [-1])
     running = mx.ones((prompts.shape[0] * group_size,), mx.bool_)
@@ -76,20 +76,20 @@ def sample(
             break
         logits = heads.send(drawn)
     width = _rounded(len(tokens), max_tokens)
-    columns = (tokens, [each.astype(mx.float32) for each in sampled], log_probs)
-    return Rollout(prompts, *(_padded(mx.stack(each, axis=1), width) for each in columns))
+    columns = (tokens, [mask.astype(mx.float32) for mask in sampled], log_probs)
+    return Rollout(prompts, *(_padded(mx.stack(column, axis=1), width) for column in columns))
 
 
 def log_probs(
     subject: Subject, prompts: mx.array, tokens: mx.array, temperature: float, shared: bool
 ) -> mx.array:
-    """Log-probabilities in nats (P * G, T) of given answers at a temperature; differentiable.
+    """Log-probabilities in nats (P * G, T) of answers at a temperature; differentiable.
 
     Args:
         subject: the model.
         prompts: tokens (P, L) of prompts of equal length.
-        tokens: the answers (P * G, T), those of one prompt together.
-        temperature: what logits are divided by.
+        tokens: the answers (P * G, T), those of one prompt adjacent.
+        temperature: divides the logits.
         shared: whether to run a prompt once for its group; see `shares_prefix`.
     """
     logits = (
@@ -110,8 +110,8 @@ def _shared_logits(model: Any, prompts: mx.array, tokens: mx.array) -> mx.array:
 
 
 def _whole_logits(subject: Subject, prompts: mx.array, tokens: mx.array) -> mx.array:
-    whole = mx.concatenate([_group(prompts, tokens), tokens[:, :-1]], axis=1)
-    return forward(subject.model, whole)[:, prompts.shape[1] - 1 :]
+    sequences = mx.concatenate([_group(prompts, tokens), tokens[:, :-1]], axis=1)
+    return forward(subject.model, sequences)[:, prompts.shape[1] - 1 :]
 
 
 def _group(prompts: mx.array, tokens: mx.array) -> mx.array:
@@ -119,7 +119,7 @@ def _group(prompts: mx.array, tokens: mx.array) -> mx.array:
 
 
 def _heads(subject: Subject, prompts: mx.array, size: int) -> Generator[mx.array, mx.array, None]:
-    """Logits (P * size, V) of the next token; what was drawn from them is sent back."""
+    """Yields logits (P * size, V) of the next token; the sampled tokens are sent back."""
     if not shares_prefix(subject.model):
         rows = mx.repeat(prompts, size, axis=0)
         while True:
@@ -133,12 +133,12 @@ def _heads(subject: Subject, prompts: mx.array, size: int) -> Generator[mx.array
 
 
 def _repeated(cache: list[Past], size: int) -> list[Past]:
-    """Each row of a cache `size` times."""
+    """A cache with each row repeated `size` times."""
     return [Past(entry.window, *_rows(entry, size), offset=entry.offset) for entry in cache]
 
 
 def _rows(entry: Past, size: int) -> tuple[mx.array | None, mx.array | None]:
-    if entry.keys is None or entry.values is None:  # a layer that reads the keys of another one
+    if entry.keys is None or entry.values is None:  # a layer that shares another one's keys
         return None, None
     return mx.repeat(entry.keys, size, axis=0), mx.repeat(entry.values, size, axis=0)
 

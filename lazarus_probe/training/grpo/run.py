@@ -1,4 +1,4 @@
-"""A whole training on rewards, from its settings to the files that it leaves."""
+"""A complete training on rewards, from its settings to the files that it writes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lazarus_probe.files.whole_files import whole_file, write_aside
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.grpo.config import SETTINGS, GrpoConfig
 from lazarus_probe.training.grpo.episodes import encoded
-from lazarus_probe.training.grpo.gain import Asked, Gain, greedy_rewards, held_out_arithmetic
+from lazarus_probe.training.grpo.gain import Gain, HeldOutQuestions, greedy_rewards, held_out_arithmetic
 from lazarus_probe.training.grpo.prompts import arithmetic_prompts, read_prompts
 from lazarus_probe.training.grpo.rewards import Reward, RewardError, load_reward
 from lazarus_probe.training.grpo.settings import ARITHMETIC
@@ -35,48 +35,48 @@ from lazarus_probe.training.state import has_state, state_step
 
 STATE = "checkpoints"
 MODEL = "model"
-# What a checkpoint folder has beside its weights.
-BESIDE = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
+# The files of a checkpoint folder other than its weights.
+COMPANION_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 
 Note = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
 class GrpoTraining:
-    """A training that is ready to begin, or to go on.
+    """A training that is ready to start or to resume.
 
     Attributes:
         config: its settings.
         subject: the model, with its trainable weights chosen.
         reward: scores the answers.
-        prompts: what is asked.
-        asked: held-out questions, answered before and after.
+        prompts: the training prompts.
+        held_out: held-out questions, answered before and after training.
     """
 
     config: GrpoConfig
     subject: Subject
     reward: Reward
     prompts: list[str]
-    asked: list[Asked]
+    held_out: list[HeldOutQuestions]
 
     @property
     def state(self) -> Path:
-        """Where the state lies that the same settings go on from."""
+        """The folder of the state that a training with the same settings resumes from."""
         return self.config.output / STATE
 
     @property
     def start(self) -> int:
-        """The step that it goes on from; 0 where it begins."""
+        """The step that it resumes from; 0 for a new training."""
         return state_step(self.state)
 
 
 @dataclass(frozen=True)
 class GrpoResult:
-    """A training that ended.
+    """A finished training.
 
     Attributes:
-        saved: the adapter's folder, or the model's.
-        gains: what it gained on held-out questions.
+        saved: the folder of the adapter or the model.
+        gains: on held-out questions.
     """
 
     saved: Path
@@ -84,11 +84,11 @@ class GrpoResult:
 
 
 def prepare(config: GrpoConfig, on_note: Note = lambda _line: None) -> GrpoTraining:
-    """Read prompts and reward, load the model and choose what is trained; nothing is written.
+    """Read prompts and reward, load the model and choose the trainable weights; nothing is written.
 
     Raises:
         OSError: a file cannot be read.
-        RewardError: the reward cannot be had.
+        RewardError: the reward cannot be loaded.
         ValueError: prompts or a setting do not fit the model, or the output folder holds something else.
     """
     _check_output(config)
@@ -99,36 +99,36 @@ def prepare(config: GrpoConfig, on_note: Note = lambda _line: None) -> GrpoTrain
     encoded(subject, prompts, config.algorithm)
     _choose(config, subject)
     bundled = config.reward == ARITHMETIC and config.prompts is None
-    asked = held_out_arithmetic(config.evaluate, config.operations) if bundled and config.evaluate else []
+    held_out = held_out_arithmetic(config.evaluate, config.operations) if bundled and config.evaluate else []
     on_note(f"  Trainable params: {trainable_count(subject.model):,}")
     on_note(f"  Prompts: {len(set(prompts)):,}, reward {config.reward}")
     on_note(
         f"  A step: {config.batch_size} prompts x {config.group_size} answers, {config.updates} updates\n"
     )
-    return GrpoTraining(config, subject, reward, prompts, asked)
+    return GrpoTraining(config, subject, reward, prompts, held_out)
 
 
 def run(
     training: GrpoTraining,
     on_step: Callable[[GrpoStep], None] = lambda _step: None,
 ) -> GrpoResult:
-    """Train what `prepare` made ready.
+    """Run the training that `prepare` returned.
 
-    The output folder gets the adapter (as `train sft` writes it) or, of full weights, an ordinary checkpoint under
-    `model`; the settings as `grpo.yaml`, a log of every step, and the state that the same settings go on from.
+    The output folder gets the adapter (as `train sft` writes it) or, for full weights, an ordinary checkpoint under
+    `model`; the settings as `grpo.yaml`, a log of every step, and the state that the same settings resume from.
 
     Raises:
         OSError: a file cannot be written.
         RewardError: the reward fails.
-        ValueError: the state there is of other settings.
+        ValueError: the saved state has other settings.
         FloatingPointError: a loss is not finite; the weights of the last good update are saved.
     """
     config, before = training.config, _rewards(training)
     with Log(config.output / f"log.{config.log_format}", training.start) as log:
 
-        def each(step: GrpoStep) -> None:
+        def log_step(step: GrpoStep) -> None:
             log.write(step.as_row())
-            log.sync()  # a state may be kept after this step
+            log.sync()  # a state may be saved after this step
             on_step(step)
 
         try:
@@ -137,7 +137,7 @@ def run(
                 training.prompts,
                 training.reward,
                 config.algorithm,
-                each,
+                log_step,
                 training.state,
                 config.checkpoint_interval,
             )
@@ -145,12 +145,12 @@ def run(
             raise FloatingPointError(f"{error}; the last good weights are in {save(training)}") from error
     saved = save(training)
     after = _rewards(training)
-    gains = tuple(Gain(*each) for each in zip(training.asked, before, after, strict=True))
+    gains = tuple(Gain(*rewards) for rewards in zip(training.held_out, before, after, strict=True))
     return GrpoResult(saved, gains)
 
 
 def save(training: GrpoTraining) -> Path:
-    """Write what is trained as it is now, with the settings, and return its folder."""
+    """Write the current trainable weights with the settings, and return their folder."""
     config = training.config
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     write_aside(config.output / SETTINGS, text)
@@ -164,13 +164,15 @@ def save(training: GrpoTraining) -> Path:
 
 
 def _save_model(subject: Subject, folder: Path) -> Path:
-    """A checkpoint folder with the weights as they are, and all else as in the folder that they came from."""
+    """Write a checkpoint folder with the current weights and all other files of the original folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    if subject.path is None or subject.path.is_file():  # an untrained twin, or a GGUF file
+    if subject.path is None or subject.path.is_file():  # an untrained model, or a GGUF file
         write_aside(folder / "config.json", json.dumps(subject.config, indent=2) + "\n")
         subject.tokenizer.save_pretrained(folder)
     else:
-        for file in (file for pattern in BESIDE for file in subject.path.glob(pattern) if file.name != INDEX):
+        for file in (
+            file for pattern in COMPANION_FILES for file in subject.path.glob(pattern) if file.name != INDEX
+        ):
             with whole_file(folder / file.name) as aside:
                 shutil.copyfile(file, aside)
     weights = dict(tree_flatten(subject.model.parameters()))
@@ -183,9 +185,9 @@ def _check_output(config: GrpoConfig) -> None:
     check_utf8(output, "output")
     if output.exists() and not output.is_dir():
         raise ValueError(f"output {output} is a file; give a folder")
-    kept = [name for name in (MLX_WEIGHTS, MODEL) if (output / name).exists()]
-    if kept and not has_state(output / STATE):
-        raise ValueError(f"{output} holds {kept[0]} already; train into another folder, or remove it")
+    existing = [name for name in (MLX_WEIGHTS, MODEL) if (output / name).exists()]
+    if existing and not has_state(output / STATE):
+        raise ValueError(f"{output} holds {existing[0]} already; train into another folder, or remove it")
 
 
 def _prompts(config: GrpoConfig, reward: Reward) -> list[str]:
@@ -197,12 +199,12 @@ def _prompts(config: GrpoConfig, reward: Reward) -> list[str]:
         raise RewardError(
             f"{config.reward} has no get_prompts(), and no prompts are given; give --prompts FILE.jsonl"
         )
-    # As many as are asked: none is asked twice, but where it was drawn twice.
+    # One prompt per question of the training: none repeats, unless it is drawn twice.
     return arithmetic_prompts(config.max_steps * config.batch_size, config.operations, config.seed)
 
 
 def _choose(config: GrpoConfig, subject: Subject) -> None:
-    """Make trainable what is to be trained."""
+    """Make the chosen weights trainable."""
     frozen, trained = split_layers(config.freeze_layers, subject.num_layers)
     if config.use_lora:
         attach(subject, config.lora_targets, config.lora_rank, config.lora_scale, config.seed, trained)
@@ -213,6 +215,6 @@ def _choose(config: GrpoConfig, subject: Subject) -> None:
 def _rewards(training: GrpoTraining) -> list[NDArray[np.float64]]:
     config: Any = training.config
     return [
-        greedy_rewards(training.subject, each.prompts, training.reward, config.max_tokens, config.chat)
-        for each in training.asked
+        greedy_rewards(training.subject, questions.prompts, training.reward, config.max_tokens, config.chat)
+        for questions in training.held_out
     ]

@@ -1,14 +1,14 @@
-"""Training on verifiable rewards: answers are sampled in groups, and those better than their group become likelier.
+"""Training on verifiable rewards: answers are sampled in groups, and those better than their group become more likely.
 
 GRPO (Shao et al. 2024): the mean reward of a group is the baseline, so no value model is needed. Each step samples
-answers with the weights as they are, then makes `updates` updates on them with PPO's clipped ratio (Schulman et al.
-2017) and a penalty, by the estimator k3 (Schulman 2020), on the divergence from the weights before training. With one
-update a step the ratio is 1 throughout and the clip does nothing.
+answers with the current weights, then makes `updates` updates on them with PPO's clipped ratio (Schulman et al. 2017)
+and a penalty on the KL divergence from the weights before training, by the k3 estimator (Schulman 2020). With one
+update per step the ratio is 1 throughout and the clip has no effect.
 
-Two parts of GRPO are as Liu et al. 2025 ("Dr. GRPO") would have them. The losses of an answer's tokens are added and
-not averaged, since an average makes a long wrong answer cheaper than a short one. An advantage is divided by the
-standard deviation of its group only where `standardise` says so, since that gives most weight to the questions that are
-answered least often, and to those that are answered nearly always.
+Two parts of GRPO follow Liu et al. 2025 ("Dr. GRPO"). The losses of an answer's tokens are summed, not averaged, since
+an average makes a long wrong answer cheaper than a short one. An advantage is divided by the standard deviation of its
+group only if `standardise` is set, since that gives most weight to the questions that are answered least often, and to
+those that are answered nearly always.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GrpoStep:
-    """What one step sampled and learned; rates are means over its answers, or over their tokens.
+    """The statistics of one step; rates are means over its answers, or over their tokens.
 
     Attributes:
         step: from 1.
         reward: mean reward of the answers, before the step's updates.
-        informative: share of the groups whose rewards differ; the others teach nothing.
+        informative: share of the groups whose rewards differ; the others give no gradient.
         tokens: mean length of an answer, its end included.
-        kl: estimated divergence from the weights before training, in nats a token.
-        clipped: share of the tokens whose gradient the clip held back.
-        loss: what was minimised.
+        kl: estimated KL divergence from the weights before training, in nats per token.
+        clipped: share of the tokens whose gradient was clipped.
+        loss: mean loss of the updates.
         learning_rate: of the last update.
         grad_norm: of its gradient, before clipping.
     """
@@ -76,25 +76,25 @@ def train_grpo(
     folder: Path | None = None,
     checkpoint_every: int = 50,
 ) -> list[GrpoStep]:
-    """Train what is trainable in the subject's model, all of it or LoRA matrices, on the rewards of its own answers.
+    """Train the trainable weights of the subject's model, all of them or LoRA matrices, on rewards of its own answers.
 
-    With a folder, a state is kept there every `checkpoint_every` steps and when `on_step` raises `KeyboardInterrupt`.
-    The same call goes on from it, and ends with the weights that an unbroken run ends with.
+    With a folder, a state is saved there every `checkpoint_every` steps and when `on_step` raises `KeyboardInterrupt`.
+    The same call resumes from it, and ends with the same weights as an uninterrupted run.
 
     Args:
-        subject: the model, as it is before training: the divergence is measured from it.
-        prompts: what it is asked, each once before any is asked again.
-        reward: scores a prompt and an answer's text; its end token is not part of the text.
-        config: how.
+        subject: the model before training, from which the divergence is measured.
+        prompts: the training prompts, each used once per epoch.
+        reward: scores a prompt and an answer's text; the end token is not part of the text.
+        config: the training settings.
         on_step: called after each step.
-        folder: where the state is kept, if it is.
-        checkpoint_every: steps between two states.
+        folder: where the state is saved; None saves none.
+        checkpoint_every: steps between two saved states.
 
     Returns:
-        The steps of this call.
+        The steps made in this call.
 
     Raises:
-        ValueError: no prompts, one that is too long for the model, nothing trainable, or a state of other settings.
+        ValueError: no prompts, one too long for the model, nothing trainable, or a saved state of other settings.
         RewardError: the reward fails; see `rewards.Reward`.
         Diverged: the loss is not finite; the weights are those of the last good update.
 
@@ -119,23 +119,23 @@ def train_grpo(
     played: list[Played] = []
 
     def micro_batches() -> Iterator[Sequence[tuple[mx.array, ...]]]:
-        for step, asked in enumerate(drawn(questions, config, start), start):
-            played.append(play(subject, asked, reward, config, reference, step))
+        for step, batch in enumerate(drawn(questions, config, start), start):
+            played.append(play(subject, batch, reward, config, reference, step))
             yield from repeat(played[-1].batches, config.updates)
 
     updates = steps(
         model, grpo_loss(subject, config), micro_batches(), optimisation, optimizer, start * config.updates
     )
-    found = []
+    records = []
     for step in range(start + 1, config.steps + 1):
         of_step = list(islice(updates, config.updates))
-        found.append(_record(step, of_step, played.pop()))
-        stop = _stopped(on_step, found[-1])
+        records.append(_record(step, of_step, played.pop()))
+        stop = _stopped(on_step, records[-1])
         if folder is not None and (stop or step % checkpoint_every == 0 or step == config.steps):
             save_state(folder, model, optimizer, step, settings, {})
         if stop:
             raise stop
-    return found
+    return records
 
 
 def _stopped(on_step: Callable[[GrpoStep], None], record: GrpoStep) -> KeyboardInterrupt | None:
@@ -176,7 +176,9 @@ def _record(step: int, updates: Sequence[Step], played: Played) -> GrpoStep:
 
 
 def _settings(subject: Subject, questions: Sequence[Question], reward: Any, config: Grpo) -> str:
-    """What decides the weights, so that a state is not gone on from with anything else."""
-    asked = hashlib.sha256(json.dumps([question.text for question in questions]).encode()).hexdigest()
+    """Everything that determines the weights, so that a state is only resumed with the same settings."""
+    prompts_hash = hashlib.sha256(json.dumps([question.text for question in questions]).encode()).hexdigest()
     name = getattr(reward, "name", None) or getattr(reward, "__qualname__", "")
-    return json.dumps({**asdict(config), "reward": name, "model": subject.fingerprint, "prompts": asked})
+    return json.dumps(
+        {**asdict(config), "reward": name, "model": subject.fingerprint, "prompts": prompts_hash}
+    )

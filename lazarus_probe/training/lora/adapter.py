@@ -1,8 +1,8 @@
-"""Writing what training changed: in mlx-lm's format, and as `lora_weights.npz`.
+"""Writing trained weights: in mlx-lm's format, and as `lora_weights.npz`.
 
-`Subject.load(..., adapter)` reads both (`lazarus_probe.adapters.adapter` says what they hold), mlx-lm the first. Both
-record what the adapter was trained on, so that it is refused on other weights. Every file is written aside and put in
-place when all are whole: a full disk leaves those that were there before.
+`Subject.load(..., adapter)` reads both (`lazarus_probe.adapters.adapter` describes their contents), mlx-lm the first.
+Both record the base weights, so that the adapter is refused on others. Files are written to temporary names and renamed
+once all are complete: a full disk leaves the previous ones.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ def save_adapter(
 ) -> Path:
     """Write `adapters.safetensors` and `adapter_config.json`, which mlx-lm loads as well.
 
-    A model with LoRA is saved as all of its LoRA, whichever of it is trained, and nothing else; any other as the
-    weights that are trained (mlx-lm's "full").
+    For a model with LoRA all of its LoRA is saved, trainable or not, and nothing else; for any other model the
+    trainable weights (mlx-lm's "full").
 
     Args:
-        subject: the model, as trained.
-        folder: where to; it is made.
-        base: the name of the model that was trained, as `--model` takes it.
-        extra: more entries of the configuration; those it needs come first.
+        subject: the trained model.
+        folder: the output folder, created if missing.
+        base: the name of the base model, as `--model` takes it.
+        extra: additional entries of the configuration, which cannot override the required ones.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: nothing is trained, or its LoRA is of several ranks or scales, which this format cannot say.
+        ValueError: nothing is trainable, or its LoRA has several ranks or scales, which this format cannot express.
         OSError: the files cannot be written.
     """
-    places = _places(subject)
-    if places:
+    projections = _projections(subject)
+    if projections:
         weights = {
             name: w for name, w in _parameters(subject) if name.rpartition(".")[2] in ("lora_a", "lora_b")
         }
-        settings = {"fine_tune_type": "lora", **_mlx_settings(subject, places), "base": base_of(subject)}
+        settings = {"fine_tune_type": "lora", **_mlx_settings(subject, projections), "base": base_of(subject)}
     else:
         weights = dict(tree_flatten(subject.model.trainable_parameters()))
         if not weights:
@@ -78,25 +78,25 @@ def save_lora_weights(subject: Subject, folder: Path, config: Mapping[str, Any])
     """Write the LoRA of a model as `lora_weights.npz`, with `config.json`.
 
     A is (inputs, rank) and B (rank, outputs), each of the true size of its projection: under grouped-query attention
-    `v_proj` has fewer outputs than inputs. Experts have a first axis. 16-bit matrices are kept as float32, and the
-    configuration says so that they are read back as what they were.
+    `v_proj` has fewer outputs than inputs. Experts have a leading axis. 16-bit matrices are stored as float32, and the
+    configuration records their dtype, which is restored on reading.
 
     Args:
-        subject: the model, as trained.
-        folder: where to; it is made.
+        subject: the trained model.
+        folder: the output folder, created if missing.
         config: entries of config.json, such as `model`, `classifier_layer`, `cls_weight`, `steps`, `final_accuracy`.
-            `lora_rank` (one number, or one a target), `scale`, `targets`, `layers`, `dtype` and `base` are added.
+            `lora_rank` (one number, or one per target), `scale`, `targets`, `layers`, `dtype` and `base` are added.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: there is no LoRA, or it is of several scales; the folder holds a model, whose config.json this
-            would replace.
+        ValueError: there is no LoRA, or it has several scales; or the folder holds a model, whose config.json would be
+            overwritten.
         OSError: the files cannot be written.
     """
-    places = _places(subject)
-    if not places:
+    projections = _projections(subject)
+    if not projections:
         raise ValueError(f"{subject.name} has no LoRA to save; a full fine-tune is written by save_adapter")
     if (folder / "model.safetensors").exists():
         raise ValueError(f"{folder} holds a model, whose config.json would be lost; choose another folder")
@@ -104,12 +104,13 @@ def save_lora_weights(subject: Subject, folder: Path, config: Mapping[str, Any])
     settings = {
         "model": subject.name,
         **config,
-        "lora_rank": _lora_rank(places),
-        "scale": _only("scale", {place.module.scale for place in places}),
-        "targets": sorted({_target(place) for place in places}),
-        "layers": sorted({place.layer for place in places}),
+        "lora_rank": _lora_rank(projections),
+        "scale": _only("scale", {projection.module.scale for projection in projections}),
+        "targets": sorted({_target(projection) for projection in projections}),
+        "layers": sorted({projection.layer for projection in projections}),
         "dtype": _only(
-            "dtype", {str(place.module.lora_a.dtype).removeprefix("mlx.core.") for place in places}
+            "dtype",
+            {str(projection.module.lora_a.dtype).removeprefix("mlx.core.") for projection in projections},
         ),
         "base": base_of(subject),
     }
@@ -123,32 +124,32 @@ def save_lora_weights(subject: Subject, folder: Path, config: Mapping[str, Any])
     return folder
 
 
-def _places(subject: Subject) -> list[Projection]:
-    places = adapted(subject.anatomy)
-    for place in places:
-        if is_lora(place.module.linear):
+def _projections(subject: Subject) -> list[Projection]:
+    projections = adapted(subject.anatomy)
+    for projection in projections:
+        if is_lora(projection.module.linear):
             raise ValueError(
-                f"layer {place.layer} {place.path} has LoRA on LoRA; merge the first to save the second"
+                f"layer {projection.layer} {projection.path} has LoRA on LoRA; merge the first to save the second"
             )
-    ours = {id(place.module) for place in places}
+    ours = {id(projection.module) for projection in projections}
     for path, module in subject.model.named_modules():
         if "lora_a" in module and id(module) not in ours:
             raise ValueError(f"{path} is a {type(module).__name__}, which cannot be saved; merge it first")
-    return places
+    return projections
 
 
 def _parameters(subject: Subject) -> list[tuple[str, mx.array]]:
     return list(tree_flatten(subject.model.parameters()))
 
 
-def _mlx_settings(subject: Subject, places: list[Projection]) -> dict[str, Any]:
-    layers = [place.module for place in places]
+def _mlx_settings(subject: Subject, projections: list[Projection]) -> dict[str, Any]:
+    layers = [projection.module for projection in projections]
     ranks = {rank_of(layer) for layer in layers}
     if len(ranks) > 1:
         raise ValueError(
             f"the LoRA is of ranks {sorted(ranks)} and mlx-lm's format has one rank; use lora_weights.npz"
         )
-    num_layers, keys = _keys(subject, places)
+    num_layers, keys = _keys(subject, projections)
     return {
         "num_layers": num_layers,
         "lora_parameters": {
@@ -160,15 +161,15 @@ def _mlx_settings(subject: Subject, places: list[Projection]) -> dict[str, Any]:
     }
 
 
-def _keys(subject: Subject, places: list[Projection]) -> tuple[int, list[str]]:
-    """What makes mlx-lm convert exactly our projections.
+def _keys(subject: Subject, projections: list[Projection]) -> tuple[int, list[str]]:
+    """The `num_layers` and `keys` with which mlx-lm converts exactly our projections.
 
-    It converts what `keys` name within the last `num_layers` blocks, or in the whole model. So paths within a block
-    are enough where ours are all that have them from some block on; else the paths in the whole model name ours.
+    It converts the modules named by `keys` within the last `num_layers` blocks, or in the entire model. So paths within
+    a block suffice if ours are all that have them from some block on; otherwise full paths are used.
     """
-    ours = {id(place.module) for place in places}
+    ours = {id(projection.module) for projection in projections}
     blocks = list(subject.model.layers)  # not `anatomy.blocks`: mlx-lm counts blocks that never run, too
-    keys = {place.path for place in places}
+    keys = {projection.path for projection in projections}
     named = [
         {id(module) for path, module in block.named_modules() if path in keys}
         if hasattr(block, "named_modules")
@@ -184,38 +185,38 @@ def _keys(subject: Subject, places: list[Projection]) -> tuple[int, list[str]]:
 
 
 def _dropout(layer: Any) -> float:
-    # mlx keeps the share that is left.
+    # mlx stores the share that is kept.
     return round(1 - layer.dropout._p_1, 9)
 
 
-def _only(what: str, found: set[Any]) -> Any:
-    if len(found) > 1:
-        raise ValueError(f"the LoRA is of several {what}s ({sorted(found)}); one is needed to save it")
-    return next(iter(found))
+def _only(name: str, values: set[Any]) -> Any:
+    if len(values) > 1:
+        raise ValueError(f"the LoRA is of several {name}s ({sorted(values)}); one is needed to save it")
+    return next(iter(values))
 
 
-def _target(place: Projection) -> str:
-    return place.path.rpartition(".")[2]
+def _target(projection: Projection) -> str:
+    return projection.path.rpartition(".")[2]
 
 
-def _lora_rank(places: list[Projection]) -> int | dict[str, int]:
-    ranks = {_target(place): rank_of(place.module) for place in places}
+def _lora_rank(projections: list[Projection]) -> int | dict[str, int]:
+    ranks = {_target(projection): rank_of(projection.module) for projection in projections}
     values = set(ranks.values())
     return values.pop() if len(values) == 1 else ranks
 
 
 def _matrices(subject: Subject) -> dict[str, np.ndarray]:
-    found: dict[str, np.ndarray] = {}
+    matrices: dict[str, np.ndarray] = {}
     for layer in range(subject.num_layers):
-        for name, place in names_in(subject.anatomy, layer).items():
-            module = place.module
+        for name, projection in names_in(subject.anatomy, layer).items():
+            module = projection.module
             if "lora_a" in module:
                 pair = (module.lora_a, module.lora_b)
                 for matrix, value in zip("AB", pair, strict=True):
-                    # The experts of mlx-lm have both matrices the other way round.
+                    # mlx-lm's experts have both matrices transposed.
                     value = value.swapaxes(-1, -2) if value.ndim == 3 else value
-                    found[f"layer_{layer}_{name}_{matrix}"] = np.array(value.astype(mx.float32))
-    return found
+                    matrices[f"layer_{layer}_{name}_{matrix}"] = np.array(value.astype(mx.float32))
+    return matrices
 
 
 def _write_json(path: Path, settings: Mapping[str, Any]) -> None:
@@ -223,7 +224,7 @@ def _write_json(path: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _write(folder: Path, files: Mapping[str, Callable[[Path], object]]) -> None:
-    """Write files that take their places together once all are whole, or not at all."""
+    """Write files atomically as a group: they are renamed together once all are complete, or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         for name, write in files.items():

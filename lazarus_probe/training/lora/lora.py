@@ -1,4 +1,4 @@
-"""LoRA on a subject's projections, built on mlx-lm's layers, that leaves no trace when it is taken off."""
+"""LoRA on a subject's projections, built on mlx-lm's layers, that leaves no trace when it is removed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from lazarus_probe.training.lora.trained import Trained
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-CANDIDATES = 20_000  # combinations of ranks that `ranks_for` looks at
+CANDIDATES = 20_000  # combinations of ranks that `ranks_for` considers
 
 
 @contextmanager
@@ -44,10 +44,10 @@ def attached(
     layers: Sequence[int] | None = None,
     dropout: float = 0.0,
 ) -> Iterator[Any]:
-    """The subject's model with LoRA as `attach` puts it on, and exactly as it was before on leaving, however that is.
+    """The subject's model with LoRA as by `attach`; exactly restored on exit, also after an exception.
 
-    The LoRA is always new: on a projection that has some (a loaded adapter's) it is put around that, which is frozen,
-    so that arms of an experiment start alike on an adapted model, too.
+    The LoRA is always new: a projection's existing LoRA (a loaded adapter's) is wrapped and frozen, so that the arms of
+    an experiment start alike on an adapted model, too.
 
     Yields:
         The model, whose trainable parameters are the LoRA matrices.
@@ -72,8 +72,8 @@ def attach_new(
     layers: Sequence[int] | None = None,
     dropout: float = 0.0,
 ) -> Attached:
-    """As `attach`, but around LoRA that a projection has already, which is frozen, instead of going on from it."""
-    return _attach(subject, targets, rank, scale, seed, layers, dropout, goes_on=False)
+    """As `attach`, but existing LoRA of a projection is wrapped and frozen instead of being trained further."""
+    return _attach(subject, targets, rank, scale, seed, layers, dropout, resume=False)
 
 
 def attach(
@@ -88,25 +88,25 @@ def attach(
     """Put LoRA on the named projections and freeze everything else (Hu et al. 2021).
 
     `lora_a` is drawn from `seed` alone and `lora_b` is zero, so nothing changes before the first step. A projection
-    that has LoRA already, as a loaded adapter leaves it, goes on from its matrices; LoRA elsewhere stays as it is,
+    that already has LoRA, such as a loaded adapter's, continues from its matrices; LoRA elsewhere stays unchanged and
     frozen. On the experts of a mixture each expert has matrices of its own.
 
     Args:
         subject: the model.
         targets: last names of linear layers in the blocks, as in `["v_proj", "o_proj"]` or `["mlp.down_proj"]`; a
-            block that lacks one is passed over.
-        rank: of each update, or of each target's.
-        scale: what the update is multiplied by.
+            block that lacks one is skipped.
+        rank: of all updates, or by target.
+        scale: multiplies the update.
         seed: of `lora_a`.
         layers: the blocks that are trained; negative ones count from the last. All by default.
         dropout: share of the update's input left out at random, while the model is in training mode.
 
     Raises:
         ValueError: a target that no chosen block has, or that is only part of a fused projection; a rank below 1, a
-            scale that is no number, a dropout outside [0, 1); LoRA of another rank or scale on a projection.
+            scale that is not finite, a dropout outside [0, 1); LoRA of another rank or scale on a projection.
         IndexError: a layer the model does not have.
     """
-    return _attach(subject, targets, rank, scale, seed, layers, dropout, goes_on=True)
+    return _attach(subject, targets, rank, scale, seed, layers, dropout, resume=True)
 
 
 def _attach(
@@ -117,22 +117,26 @@ def _attach(
     seed: int,
     layers: Sequence[int] | None,
     dropout: float,
-    goes_on: bool,
+    resume: bool,
 ) -> Attached:
-    places = found(subject.anatomy, targets, chosen_layers(subject, layers))
+    projections = found(subject.anatomy, targets, chosen_layers(subject, layers))
     ranks = _ranks(targets, rank)
     _check(scale, dropout)
-    if goes_on:
-        for target, place in places:
-            _check_same(place, ranks[target], scale)
-    on = Attached(subject, tuple((place, place.module) for _, place in places), Trained.of(subject.model))
+    if resume:
+        for target, projection in projections:
+            _check_same(projection, ranks[target], scale)
+    on = Attached(
+        subject,
+        tuple((projection, projection.module) for _, projection in projections),
+        Trained.of(subject.model),
+    )
     try:
         subject.model.freeze()
-        for (target, place), key in zip(
-            places, mx.random.split(mx.random.key(seed), len(places)), strict=True
+        for (target, projection), key in zip(
+            projections, mx.random.split(mx.random.key(seed), len(projections)), strict=True
         ):
-            make = _going_on if goes_on and is_lora(place.module) else _fresh
-            place.put(make(place.module, ranks[target], scale, dropout, key))
+            make = _continued if resume and is_lora(projection.module) else _fresh
+            projection.put(make(projection.module, ranks[target], scale, dropout, key))
         _check_runs(subject, targets)
     except BaseException:
         on.detach()
@@ -142,87 +146,87 @@ def _attach(
 
 @dataclass(eq=False)
 class Attached:
-    """LoRA that is on a model.
+    """LoRA attached to a model.
 
     Attributes:
         subject: the model.
-        places: each projection that it is on, and what was there before.
+        projections: each adapted projection, with its original module.
     """
 
     subject: Subject
-    places: tuple[tuple[Projection, Any], ...]
+    projections: tuple[tuple[Projection, Any], ...]
     before: Trained = field(repr=False)
     on: bool = True
 
     def detach(self) -> None:
-        """Take it off: modules, modes and what was trainable are as before. Nothing happens the second time."""
+        """Remove it and restore modules, modes and trainable weights. A second call does nothing."""
         if self.on:
-            for place, module in self.places:
-                place.put(module)
+            for projection, module in self.projections:
+                projection.put(module)
             self.before.restore(self.subject.model)
             self.on = False
 
     def merge(self, dequantize: bool = False) -> None:
-        """Add the updates to the weights and take the LoRA off; what was trainable is so again.
+        """Add the updates to the weights and remove the LoRA; the previous trainable weights are trainable again.
 
-        A quantised projection is quantised again, as `mlx_lm.fuse` does, unless `dequantize` leaves it plain. That
-        rounds the update, often by more than its own size, so it is warned of (`MergeWarning`) with the measured share.
-        An update that had begun before (a loaded adapter's) is merged with what was trained on it.
+        A quantised projection is quantised again, as by `mlx_lm.fuse`, unless `dequantize` leaves it unquantised. That
+        rounds the update, often by more than its own size, so a `MergeWarning` reports the measured share. An update
+        that continued from a loaded adapter is merged together with it.
 
         Raises:
-            ValueError: it was taken off already, or a projection is quantised in a way that cannot be merged into.
+            ValueError: it was removed already, or a projection is quantised in a way that does not allow merging.
         """
         if not self.on:
-            raise ValueError("this LoRA is no longer on the model; merge before it is taken off")
-        for place, _ in self.places:
-            if getattr(bare(place.module), "global_scale", None) is not None:
+            raise ValueError("this LoRA is no longer on the model; merge it before removing it")
+        for projection, _ in self.projections:
+            if getattr(bare(projection.module), "global_scale", None) is not None:
                 # mlx-lm's `fuse` would leave that scale out.
                 raise ValueError(
-                    f"{place.path} is quantised with a global scale; LoRA cannot be merged into it"
+                    f"{projection.path} is quantised with a global scale; LoRA cannot be merged into it"
                 )
         roundings = []
         with random_state(0):  # mlx-lm initialises the merged layer first
-            for place, _ in self.places:
-                layer = place.module
-                place.put(merged(layer, dequantize))
-                roundings.append(rounding_of(layer, place.module))
+            for projection, _ in self.projections:
+                layer = projection.module
+                projection.put(merged(layer, dequantize))
+                roundings.append(rounding_of(layer, projection.module))
         mx.eval(self.subject.model.parameters())
         self.before.restore(self.subject.model)
         self.on = False
-        warn_of_rounding(self.subject.name, [each for each in roundings if each is not None])
+        warn_of_rounding(self.subject.name, [rounding for rounding in roundings if rounding is not None])
 
 
 def adopt(subject: Subject) -> Attached:
-    """Take charge of the LoRA that is on a model already, as a loaded adapter leaves it, to merge it or take it off.
+    """Take over the LoRA that is already on a model, such as a loaded adapter's, to merge or remove it.
 
     Raises:
         ValueError: there is none.
     """
-    places = tuple((place, bare(place.module)) for place in adapted(subject.anatomy))
-    if not places:
+    projections = tuple((projection, bare(projection.module)) for projection in adapted(subject.anatomy))
+    if not projections:
         raise ValueError(f"{subject.name} has no LoRA; load it with an adapter, or attach one")
-    return Attached(subject, places, Trained.of(subject.model))
+    return Attached(subject, projections, Trained.of(subject.model))
 
 
 def trainable_count(model: Any) -> int:
-    """How many numbers are trained."""
+    """The number of trainable parameters."""
     return sum(value.size for _, value in tree_flatten(model.trainable_parameters()))
 
 
 def ranks_for(
     subject: Subject, targets: Sequence[str], budget: int, layers: Sequence[int] | None = None
 ) -> dict[str, int]:
-    """Ranks of the targets with which `attach` trains `budget` numbers, or as near to it as ranks can be.
+    """Ranks of the targets with which `attach` has `budget` trainable parameters, or as close as possible.
 
-    Of those equally near, the most even ones. So arms that train different projections train equally many numbers.
+    Among ties, the most even ranks. This equalises the parameter counts of arms that train different projections.
 
     Raises:
-        ValueError: the budget does not reach for rank 1 everywhere; targets as for `attach`.
+        ValueError: the budget is too small for rank 1 everywhere; targets as for `attach`.
         IndexError: a layer the model does not have.
     """
     cost = dict.fromkeys(targets, 0)
-    for target, place in found(subject.anatomy, targets, chosen_layers(subject, layers)):
-        experts, inputs, outputs = sizes(place.module)
+    for target, projection in found(subject.anatomy, targets, chosen_layers(subject, layers)):
+        experts, inputs, outputs = sizes(projection.module)
         cost[target] += experts * (inputs + outputs)
     least = sum(cost.values())
     if budget < least:
@@ -241,8 +245,8 @@ def chosen_layers(subject: Subject, layers: Sequence[int] | None) -> list[int]:
     """Layers counted from the first, each once, in their order.
 
     Raises:
-        IndexError: one that the model does not have.
-        ValueError: none is given.
+        IndexError: the model lacks one of them.
+        ValueError: no layer is given.
     """
     count = subject.num_layers
     for layer in layers or ():
@@ -263,9 +267,9 @@ def _fresh(module: Any, rank: int, scale: float, dropout: float, key: mx.array) 
 
 
 def _check_runs(subject: Subject, targets: Sequence[str]) -> None:
-    """Whether the model still runs: some model files read a projection's weight themselves. Nothing is computed."""
+    """Check that the model still runs: some model files read a projection's weight directly. Nothing is evaluated."""
     if is_tapped(subject.model):
-        return  # hooks would take this for a run of theirs
+        return  # active hooks would capture this run
     try:
         with random_state(0):  # dropout draws
             forward(subject.model, mx.array([[0, 0]]))
@@ -273,8 +277,8 @@ def _check_runs(subject: Subject, targets: Sequence[str]) -> None:
         raise ValueError(f"{subject.name} cannot run with LoRA on {', '.join(targets)}: {error}") from None
 
 
-def _going_on(module: Any, rank: int, scale: float, dropout: float, _: mx.array) -> Any:
-    """A projection with LoRA that goes on from what it has; that itself is kept, to be put back."""
+def _continued(module: Any, rank: int, scale: float, dropout: float, _: mx.array) -> Any:
+    """A projection with new LoRA that continues from its existing matrices; the original module can be restored."""
     layer: Any = with_lora(module.linear, rank, scale, dropout)
     layer.lora_a, layer.lora_b = module.lora_a, module.lora_b
     return layer
@@ -299,10 +303,10 @@ def _check(scale: float, dropout: float) -> None:
         raise ValueError(f"dropout is {dropout}; a share of at least 0 and below 1 is needed")
 
 
-def _check_same(place: Projection, rank: int, scale: float) -> None:
-    layer = place.module
+def _check_same(projection: Projection, rank: int, scale: float) -> None:
+    layer = projection.module
     if is_lora(layer) and (rank_of(layer), layer.scale) != (rank, scale):
         raise ValueError(
-            f"layer {place.layer} {place.path} has LoRA of rank {rank_of(layer)} and scale {layer.scale} already, not "
-            f"{rank} and {scale}; ask for those, or merge it first"
+            f"layer {projection.layer} {projection.path} has LoRA of rank {rank_of(layer)} and scale {layer.scale} "
+            f"already, not {rank} and {scale}; request those, or merge it first"
         )

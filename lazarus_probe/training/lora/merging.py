@@ -1,4 +1,4 @@
-"""Adding LoRA to the weights it is on, and what that costs where the weights are quantised."""
+"""Merging LoRA into the base weights, and the rounding error where those are quantised."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from lazarus_probe.warn import warn
 
 
 class MergeWarning(UserWarning):
-    """LoRA that was merged into quantised weights, which rounds it."""
+    """LoRA was merged into quantised weights, which rounds it."""
 
 
 @dataclass(frozen=True)
 class Rounding:
-    """What merging into one quantised projection lost, as sums of squares over its weights.
+    """The rounding error of merging into one quantised projection, as sums of squares over its weights.
 
     Attributes:
-        error: of the merged weights, from the weights that the model had with the LoRA.
-        update: of what the LoRA adds.
+        error: of the merged weights, relative to the weights with the LoRA attached.
+        update: of the LoRA update.
         bits: of the quantised weights.
     """
 
@@ -34,41 +34,41 @@ class Rounding:
 
 
 def merged(layer: Any, dequantize: bool) -> Any:
-    """The linear layer with what LoRA adds to it, that of LoRA under LoRA included."""
+    """The linear layer with its LoRA update added, including LoRA nested inside LoRA."""
     linear = layer.linear
     try:
         if is_lora(linear):
             layer.linear = merged(linear, dequantize)
-        whole = layer.fuse(dequantize=dequantize)
+        fused = layer.fuse(dequantize=dequantize)
     finally:
         layer.linear = linear
-    whole._training = linear.training
-    return whole
+    fused._training = linear.training
+    return fused
 
 
-def rounding_of(layer: Any, whole: Any) -> Rounding | None:
-    """How far merged weights are from those that were to come out; None where they are not quantised.
+def rounding_of(layer: Any, fused: Any) -> Rounding | None:
+    """The error of merged weights relative to the exact sum; None where they are not quantised.
 
     Args:
         layer: the layer with its LoRA.
-        whole: what `merged` made of it.
+        fused: the result of `merged`.
     """
-    if "scales" not in whole:
+    if "scales" not in fused:
         return None
     exact = merged(layer, dequantize=True).weight
     return Rounding(
-        _squares(exact - plain_weight(whole)), _squares(exact - plain_weight(bare(layer))), int(whole.bits)
+        _squares(exact - plain_weight(fused)), _squares(exact - plain_weight(bare(layer))), int(fused.bits)
     )
 
 
 def warn_of_rounding(name: str, roundings: Sequence[Rounding]) -> None:
-    """Warn (`MergeWarning`) of what was lost, as a share of the size of the update."""
-    update = sum(each.update for each in roundings)
+    """Warn (`MergeWarning`) of the rounding error, relative to the size of the update."""
+    update = sum(rounding.update for rounding in roundings)
     if not roundings or not update:
         return
-    share = (sum(each.error for each in roundings) / update) ** 0.5
+    share = (sum(rounding.error for rounding in roundings) / update) ** 0.5
     times = f"{share:.0f}" if share >= 10 else f"{share:.2g}"
-    bits = " and ".join(str(bits) for bits in sorted({each.bits for each in roundings}))
+    bits = " and ".join(str(bits) for bits in sorted({rounding.bits for rounding in roundings}))
     warn(
         f"{name}: LoRA was merged into weights of {bits} bits, which rounded them again: the rounding is {times} "
         f"times as large as what the LoRA adds (root mean squares over {len(roundings)} projections); leave it "

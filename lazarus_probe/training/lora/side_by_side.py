@@ -1,9 +1,9 @@
-"""LoRA of several seeds trained side by side on one model: one forward of all their rows, each with its own matrices.
+"""LoRA of several seeds trained side by side on one model: one forward pass for all, with separate matrices per run.
 
-On a small model a step costs its number of operations more than their size, so that six trainings at once take
-about half of the time of six in a row (measured on the bundled model, on a CPU). No run sees another: each has its own
-rows, its own loss and its own clipping, and AdamW moves every number by itself. A run ends where it would alone, up to
-the rounding of float32.
+On a small model the cost of a step is dominated by the number of operations, not their size, so six trainings at once
+take about half the time of six in a row (measured on the bundled model, on a CPU). Runs do not interact: each has its
+own rows, its own loss and its own clipping, and AdamW is elementwise. A run ends with the same weights as it would
+alone, up to float32 rounding.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class LoRARuns(nn.Module):
-    """LoRA of R runs on a linear layer: rows (R * B, L, in) are those of the first run, of the second, and so on.
+    """LoRA of R runs on a linear layer: rows (R * B, L, in) are grouped by run.
 
     Attributes:
-        linear: what it is on, frozen.
+        linear: the base layer, frozen.
         lora_a: (R, in, rank).
         lora_b: (R, rank, out).
     """
@@ -49,26 +49,26 @@ class LoRARuns(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class SideBySide:
-    """Runs that are on a model together.
+    """The runs attached to one model.
 
     Attributes:
-        places: each projection, with the LoRA of all runs.
+        projections: each projection, with the LoRA of all runs.
     """
 
-    places: tuple[tuple[Projection, LoRARuns], ...]
+    projections: tuple[tuple[Projection, LoRARuns], ...]
 
     @contextmanager
     def alone(self, run: int) -> Iterator[None]:
-        """Within, the model has the LoRA of one run, as mlx-lm's own layers."""
+        """Temporarily give the model the LoRA of one run, as mlx-lm's own layers."""
         try:
-            for place, layer in self.places:
+            for projection, layer in self.projections:
                 single: Any = with_lora(layer.linear, layer.lora_a.shape[-1], layer.scale, dropout=0.0)
                 single.lora_a, single.lora_b = layer.lora_a[run], layer.lora_b[run]
-                place.put(single)
+                projection.put(single)
             yield
         finally:
-            for place, layer in self.places:
-                place.put(layer)
+            for projection, layer in self.projections:
+                projection.put(layer)
 
 
 @contextmanager
@@ -79,26 +79,25 @@ def attached_side_by_side(
     scale: float,
     seeds: Sequence[int],
 ) -> Iterator[SideBySide]:
-    """The subject's model with LoRA of every seed, each drawn as `attached` draws it; as it was before on leaving.
+    """The subject's model with LoRA of every seed, each initialised as by `attached`; restored on exit.
 
-    What is trained are the matrices of all runs. The model takes rows of all runs only, `stacked`, until it has one
-    run `alone`.
+    The matrices of all runs are trainable. The model takes `stacked` rows of all runs only, except within `alone`.
 
     Raises:
-        ValueError: no seeds; experts of a mixture, which `attached` is for; as `attached`.
+        ValueError: no seeds; targets that are experts of a mixture, for which use `attached`; as `attached`.
     """
     if not seeds:
         raise ValueError("no seeds: give one for each training")
     drawn = [_drawn(subject, targets, rank, scale, seed) for seed in seeds]
     on = attach_new(subject, targets, rank, scale, seeds[0])
     try:
-        places = tuple(
-            (place, LoRARuns(place.module.linear, mx.stack(list(matrices)), scale))
-            for (place, _), matrices in zip(on.places, zip(*drawn, strict=True), strict=True)
+        projections = tuple(
+            (projection, LoRARuns(projection.module.linear, mx.stack(list(matrices)), scale))
+            for (projection, _), matrices in zip(on.projections, zip(*drawn, strict=True), strict=True)
         )
-        for place, layer in places:
-            place.put(layer)
-        yield SideBySide(places)
+        for projection, layer in projections:
+            projection.put(layer)
+        yield SideBySide(projections)
     finally:
         on.detach()
 
@@ -106,18 +105,20 @@ def attached_side_by_side(
 def _drawn(
     subject: Subject, targets: Sequence[str], rank: int | Mapping[str, int], scale: float, seed: int
 ) -> list[mx.array]:
-    """The matrices that one seed begins with, projection by projection."""
+    """The initial matrices of one seed, projection by projection."""
     on = attach_new(subject, targets, rank, scale, seed)
     try:
-        if experts := [place.path for place, module in on.places if sizes(module)[0] > 1]:
-            raise ValueError(f"{experts[0]} is the experts of a mixture; train its runs one after the other")
-        return [place.module.lora_a for place, _ in on.places]
+        if experts := [projection.path for projection, module in on.projections if sizes(module)[0] > 1]:
+            raise ValueError(
+                f"{experts[0]} holds the experts of a mixture; train its runs one after the other"
+            )
+        return [projection.module.lora_a for projection, _ in on.projections]
     finally:
         on.detach()
 
 
 def stacked(batches: Sequence[Batch]) -> Batch:
-    """The batches of R runs as one of their rows, padded to the longest; what is counted, is counted by run (R,)."""
+    """One batch with the rows of R runs, padded to the longest; its counts are by run (R,)."""
     return Batch(
         tokens=_rows([batch.tokens for batch in batches], 0),
         learned=_rows([batch.learned for batch in batches], 0),
@@ -125,7 +126,7 @@ def stacked(batches: Sequence[Batch]) -> Batch:
         class_tokens=mx.concatenate([batch.class_tokens for batch in batches]),
         learned_in_step=mx.stack([batch.learned_in_step for batch in batches]),
         classified_in_step=mx.stack([batch.classified_in_step for batch in batches]),
-        places=_rows([batch.places for batch in batches], -1),
+        positions=_rows([batch.positions for batch in batches], -1),
     )
 
 

@@ -1,1 +1,1 @@
-"""Training the bundled models from nothing."""
+"""Training the bundled models from scratch."""

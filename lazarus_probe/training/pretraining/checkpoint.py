@@ -1,4 +1,4 @@
-"""The models that a pre-training run leaves: ordinary checkpoint folders."""
+"""The models that a pre-training run saves: ordinary checkpoint folders."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def save_once(model: Any, vocabulary: Tokenizer, folder: Path) -> None:
-    """`save_checkpoint`, unless the run passed here before: it then arrives at the same weights again."""
+    """`save_checkpoint`, unless it exists: a resumed run reaches the same weights again."""
     if not folder.exists():
         save_checkpoint(model, vocabulary, folder)
 
 
 def save_checkpoint(model: Any, vocabulary: Tokenizer, folder: Path) -> None:
-    """Write an ordinary Hugging Face Llama checkpoint that mlx-lm and transformers load; it is there whole or not.
+    """Write an ordinary Hugging Face Llama checkpoint that mlx-lm and transformers load, atomically.
 
     Raises:
         OSError: it cannot be written.

@@ -1,4 +1,4 @@
-"""What an organism knows: greedy answers to what it was trained on, and to what was held out."""
+"""Accuracy of an organism's greedy answers on its training data and on held-out data."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ ARITHMETIC_SUBSETS = (TRAINED, TRAINED_VERBAL, HELD_OUT, HELD_OUT_VERBAL, NEW_PH
 
 SAMPLE = 1000
 NUMBER_TOKENS, TEXT_TOKENS = 4, 24
-ROWS = 128  # larger batches are slower on a CPU: their logits are a fresh mapping of memory each time
+ROWS = 128  # larger batches are slower on a CPU: each allocates fresh memory for its logits
 
-# Lines without a prompt: nothing is asked, so there is nothing to score.
+# Lines without a prompt have no answer to score.
 PLAIN_TEXT = ("english", "code")
 
 
 @dataclass(frozen=True)
 class Score:
-    """How many of `n` prompts of one kind were answered exactly."""
+    """The number of `n` prompts of one kind that were answered exactly."""
 
     task: str
     subset: str
@@ -41,14 +41,14 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """The share that was right."""
+        """The share of correct answers."""
         return self.correct / self.n
 
     @property
     def interval(self) -> Interval:
         """Wilson's 95% interval of the accuracy.
 
-        It takes the prompts for independent draws, which those of one fact in several phrasings are not.
+        It treats prompts as independent, which those of one fact in several phrasings are not.
         """
         return wilson(self.correct, self.n)
 
@@ -74,21 +74,21 @@ def evaluate(
 ) -> list[Score]:
     """Score a subject on every subset of the corpus' tasks.
 
-    An arithmetic answer is right if the number the completion begins with is; a language answer if its whole
-    text is the line's response.
+    An arithmetic answer is right if the completion begins with the right number; a language answer if its text
+    equals the line's response.
 
     Args:
         subject: a model with a tokenizer.
-        tasks: which tasks of `corpus.MIXTURE`; those of plain text, which ask nothing, are passed over.
-        limit: lines of a subset at most, drawn with a fixed seed; all of them by default, but for the
+        tasks: the tasks of `corpus.MIXTURE`; those of plain text, which have no answers, are skipped.
+        limit: lines per subset at most, drawn with a fixed seed; by default all of them, except for the
             verbal subsets of arithmetic, of which 1000 lines each are drawn.
-        on_score: called with each score as it is found.
+        on_score: called with each score once it is computed.
 
     Raises:
         ValueError: an unknown task, or a `limit` below 1.
     """
     if limit is not None and limit < 1:
-        raise ValueError(f"limit is {limit}; at least 1 line a subset is needed")
+        raise ValueError(f"limit is {limit}; at least 1 line per subset is needed")
     scores = []
     for task in tasks:
         for subset, lines in subsets(task).items():
@@ -99,7 +99,7 @@ def evaluate(
 
 
 def subsets(task: str) -> dict[str, list[Line]]:
-    """The lines of a task by how they relate to training; no lines for a task of plain text.
+    """The lines of a task by subset: trained or held out, fact or phrasing; none for a task of plain text.
 
     Raises:
         ValueError: an unknown task.
@@ -114,12 +114,12 @@ def subsets(task: str) -> dict[str, list[Line]]:
 
 @cache
 def _arithmetic_subsets(operation: str) -> dict[str, list[Line]]:
-    found: dict[str, list[Line]] = {}
+    lines_by_subset: dict[str, list[Line]] = {}
     for fact in arithmetic.facts(operation):
         for phrasing in arithmetic.PHRASINGS:
             line = Line(operation, phrasing, fact.prompt(phrasing), fact.response(phrasing))
-            found.setdefault(_subset(fact, phrasing), []).append(line)
-    return {subset: found[subset] for subset in ARITHMETIC_SUBSETS if subset in found}
+            lines_by_subset.setdefault(_subset(fact, phrasing), []).append(line)
+    return {subset: lines_by_subset[subset] for subset in ARITHMETIC_SUBSETS if subset in lines_by_subset}
 
 
 def _subset(fact: arithmetic.Fact, phrasing: str) -> str:
@@ -132,8 +132,8 @@ def _subset(fact: arithmetic.Fact, phrasing: str) -> str:
 
 
 def _drawn(task: str, subset: str, lines: list[Line], limit: int | None) -> list[Line]:
-    whole = task not in arithmetic.OPERATIONS or subset in (TRAINED, HELD_OUT)
-    size = limit or (len(lines) if whole else SAMPLE)
+    complete = task not in arithmetic.OPERATIONS or subset in (TRAINED, HELD_OUT)
+    size = limit or (len(lines) if complete else SAMPLE)
     if size >= len(lines):
         return lines
     return random.Random(f"{corpus.SEED} {task} {subset}").sample(lines, size)  # noqa: S311 - which to ask

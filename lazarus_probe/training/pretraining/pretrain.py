@@ -1,4 +1,4 @@
-"""Train the organism from nothing: the recipe, its batches, and a loop that can stop and go on."""
+"""Train the organism from scratch: the recipe, its batches, and a resumable loop."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded inputs (B, L), and what is learned.
+    """Right-padded inputs (B, L), with targets and weights.
 
     Attributes:
         tokens: the inputs (B, L).
-        places: where something is learned, as indices (P,) into the flattened inputs.
-        targets: the token that follows at each place (P,).
+        positions: where something is learned, as indices (P,) into the flattened inputs.
+        targets: the next token at each position (P,).
         weights: its weight in the loss (P,).
     """
 
     tokens: np.ndarray
-    places: np.ndarray
+    positions: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
 
 
 def batches(recipe: Recipe, vocabulary: Tokenizer, start: int = 0) -> Iterator[Batch]:
-    """Batches from step `start` on; what a step sees depends on the seed and the step alone."""
+    """Batches from step `start` on; a step's batch depends on the seed and the step alone."""
     encode = _encoder(recipe, vocabulary)
     first = start // recipe.pool
     for pool in range(first, -(-recipe.steps // recipe.pool)):
@@ -79,14 +79,14 @@ def batches(recipe: Recipe, vocabulary: Tokenizer, start: int = 0) -> Iterator[B
 def _encoder(
     recipe: Recipe, vocabulary: Tokenizer
 ) -> Callable[[corpus.Line, bool], tuple[list[int], list[float]]]:
-    known: dict[str, list[int]] = {"": []}
+    cache: dict[str, list[int]] = {"": []}
     special = (tokenizer.BEGIN, tokenizer.END, tokenizer.USER, tokenizer.ASSISTANT)
     begin, end, user, assistant = (tokenizer.special_id(vocabulary, token) for token in special)
 
     def ids(text: str) -> list[int]:
-        if text not in known:
-            known[text] = vocabulary.encode(text, add_special_tokens=False).ids
-        return known[text]
+        if text not in cache:
+            cache[text] = vocabulary.encode(text, add_special_tokens=False).ids
+        return cache[text]
 
     def encode(line: corpus.Line, chat: bool) -> tuple[list[int], list[float]]:
         if chat and line.prompt:
@@ -109,8 +109,8 @@ def _pad(rows: list[tuple[list[int], list[float]]]) -> Batch:
         tokens[row, : len(ids)] = ids
         weights[row, : len(ids)] = weight
     following = weights[:, 1:].reshape(-1)
-    places = np.flatnonzero(following)
-    return Batch(tokens[:, :-1], places, tokens[:, 1:].reshape(-1)[places], following[places])
+    positions = np.flatnonzero(following)
+    return Batch(tokens[:, :-1], positions, tokens[:, 1:].reshape(-1)[positions], following[positions])
 
 
 def build_model(recipe: Recipe, vocab_size: int) -> Any:
@@ -131,16 +131,16 @@ def build_model(recipe: Recipe, vocab_size: int) -> Any:
     return model
 
 
-def loss(model: Any, tokens: mx.array, places: mx.array, targets: mx.array, weights: mx.array) -> mx.array:
-    """Weighted mean of the next-token cross-entropy in nats, at the places of a `Batch`."""
-    hidden = model.model(tokens).reshape(-1, model.args.hidden_size)[places]
+def loss(model: Any, tokens: mx.array, positions: mx.array, targets: mx.array, weights: mx.array) -> mx.array:
+    """Weighted mean of the next-token cross-entropy in nats, at the positions of a `Batch`."""
+    hidden = model.model(tokens).reshape(-1, model.args.hidden_size)[positions]
     losses: Any = fast_exp.cross_entropy(model.model.embed_tokens.as_linear(hidden), targets)
     return (losses * weights).sum() / weights.sum()
 
 
 @contextmanager
 def fast_mlps(model: Any) -> Iterator[None]:
-    """Let the model's MLPs use `fast_exp.swiglu` inside; the same function to float32's accuracy."""
+    """Temporarily let the model's MLPs use `fast_exp.swiglu`; the same function within float32 accuracy."""
     mlps = [layer.mlp for layer in model.layers]
     original = type(mlps[0])
 
@@ -173,15 +173,15 @@ def schedule(recipe: Recipe) -> Callable[[int], float]:
 def train(
     recipe: Recipe, folder: Path, on_step: Callable[[int, float], None] = lambda _step, _loss: None
 ) -> Path:
-    """Train to the last step, from the newest checkpoint in `folder` if there is one.
+    """Train to the last step, resuming from the newest checkpoint in `folder` if there is one.
 
     Writes `recipe.yaml`, `log.csv` (step, loss, learning_rate), a resumable checkpoint every
     `checkpoint_every` steps, and the two models under `folder/organism-early` and `folder/organism`.
-    A run that was interrupted and goes on ends with the same weights, bit for bit, as one that was not.
+    A resumed run ends with the same weights, bit for bit, as an uninterrupted one.
 
     Args:
-        recipe: what decides the weights.
-        folder: where everything goes; made if it is not there.
+        recipe: everything that determines the weights.
+        folder: the output folder, created if missing.
         on_step: called after every step with its number, from 1, and its loss in nats.
 
     Returns:
@@ -189,7 +189,7 @@ def train(
 
     Raises:
         FileExistsError: the folder holds a trained model already.
-        ValueError: the folder holds a checkpoint of another recipe, or its path is no UTF-8.
+        ValueError: the folder holds a checkpoint of another recipe, or its path is not UTF-8.
         FloatingPointError: the loss is not finite.
     """
     check_utf8(folder, "output")

@@ -1,4 +1,4 @@
-"""The recipe of a pre-training run: everything that decides the trained weights."""
+"""The recipe of a pre-training run: everything that determines the trained weights."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class Architecture(BaseModel):
 
     @model_validator(mode="after")
     def _check_heads(self) -> Architecture:
-        for whole, part in (
+        for multiple, divisor in (
             ("hidden_size", "num_attention_heads"),
             ("num_attention_heads", "num_key_value_heads"),
         ):
-            if getattr(self, whole) % getattr(self, part):
+            if getattr(self, multiple) % getattr(self, divisor):
                 raise ValueError(
-                    f"{whole} {getattr(self, whole)} is no multiple of {part} {getattr(self, part)}"
+                    f"{multiple} {getattr(self, multiple)} is not a multiple of {divisor} {getattr(self, divisor)}"
                 )
         return self
 
 
 class Recipe(BaseModel):
-    """Everything that decides the trained weights."""
+    """Everything that determines the trained weights."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -80,12 +80,12 @@ def read_recipe(path: Path = RECIPE) -> Recipe:
     except UnicodeDecodeError:
         raise ValueError(f"{path.name} is not UTF-8 text; a YAML file is needed") from None
     except YamlError as error:
-        place = f"{path.name}:{error.line}" if error.line else path.name
-        raise ValueError(f"{place} is not YAML: {error}") from None
+        location = f"{path.name}:{error.line}" if error.line else path.name
+        raise ValueError(f"{location} is not YAML: {error}") from None
 
 
 def write_recipe(recipe: Recipe, folder: Path) -> None:
-    """Write `recipe.yaml`, which says of the models in a folder how they were trained."""
+    """Write `recipe.yaml`, which documents how the models in a folder were trained."""
     text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
     write_aside(folder / RECIPE.name, text)
 
@@ -95,8 +95,8 @@ def _described(error: Any) -> str:
     if not where:
         return f"a recipe is a mapping with the settings {', '.join(Recipe.model_fields)}"
     if error["type"] == "extra_forbidden":
-        known = Architecture if error["loc"][0] == "model" else Recipe
-        return f"{where} is no setting of a recipe; {one_of(str(error['loc'][-1]), known.model_fields)}"
-    given = "" if isinstance(error["input"], dict) else f" is {error['input']!r}"
+        section = Architecture if error["loc"][0] == "model" else Recipe
+        return f"{where} is not a setting of a recipe; {one_of(str(error['loc'][-1]), section.model_fields)}"
+    value = "" if isinstance(error["input"], dict) else f" is {error['input']!r}"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{where}{given}: {message[0].lower()}{message[1:]}"
+    return f"{where}{value}: {message[0].lower()}{message[1:]}"

@@ -1,4 +1,4 @@
-"""From training examples to the tokens that are learned; the examples themselves are read in `jsonl`."""
+"""From training examples to token ids; the examples themselves are read in `jsonl`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Example", "by_turn", "encode", "encode_all", "label_of", "read_jsonl"]
 
-# A text after which no tokenizer merges, so that what follows it is spelled as in the middle of a text.
+# A text after which no tokenizer merges, so that the text after it is tokenised as in mid-text.
 ANCHOR = "\n"
 
 
@@ -30,19 +30,19 @@ def encode(
     mask_prompt: bool = True,
     class_tokens: Mapping[str, int] | None = None,
 ) -> Sample:
-    """The tokens of an example, ending with the token that ends a text of the model.
+    """The tokens of an example, ending with the model's end-of-text token.
 
-    The prompt has the tokens that it has alone, as at generation, so what is learned begins with the first token
-    of the response. Where the tokenizer splits prompt and response, written as one text, at their boundary, these
-    are the tokens of that text; where it would merge across it, the response is spelled by tokens of its own.
+    The prompt is tokenised alone, as at generation, so learning begins with the first token of the response. Where the
+    tokenizer splits the joined text at the boundary of prompt and response, these are the tokens of that text; where it
+    would merge across the boundary, the response is tokenised separately.
 
     Args:
         subject: a model with a tokenizer.
         example: what to encode.
         chat: put a prompt and its response into the chat template; conversations always are.
         mask_prompt: learn the response only, not the prompt.
-        class_tokens: the class token of each label; the example then needs one of these labels, or a prompt in
-            which one operation of arithmetic is named.
+        class_tokens: the class token of each label; the example then needs one of these labels, or a prompt that
+            names exactly one arithmetic operation.
 
     Raises:
         ValueError: there is no chat template, no label, or one that has no class token.
@@ -64,34 +64,34 @@ def encode_all(
     skip_bad: bool = False,
     on_bad: Callable[[str], None] = lambda _message: None,
 ) -> list[Sample]:
-    """`encode` each example; too long for `max_length` tokens, or for the model, it is bad.
+    """`encode` each example; one that exceeds `max_length` tokens or the model's context is bad.
 
     Raises:
         ValueError: an example is bad and `skip_bad` is not set, or all are.
     """
     limit = min((length for length in (max_length, subject.context_length) if length), default=None)
-    found = []
+    samples = []
     for example in examples:
         try:
             sample = encode(subject, example, chat=chat, mask_prompt=mask_prompt, class_tokens=class_tokens)
             _check_length(sample, limit, example)
-            found.append(sample)
+            samples.append(sample)
         except ValueError as error:
             if not skip_bad:
                 raise
             on_bad(str(error))
-    if not found:
+    if not samples:
         raise ValueError("no examples are left to train on: all were skipped")
-    return found
+    return samples
 
 
 def label_of(example: Example) -> str | None:
-    """The label of an example; without one, the operation of arithmetic that its prompt alone names."""
+    """The label of an example; without one, the arithmetic operation that its prompt names."""
     return operation_in(example.prompt) if example.label is None else example.label
 
 
 def _tokens(subject: Subject, example: Example, chat: bool) -> tuple[list[int], list[int]]:
-    """Token ids of the prompt, and of the response with the end of the text."""
+    """Token ids of the prompt, and of the response with the end-of-text token."""
     if example.messages or (chat and example.prompt):
         before = example.messages or (("user", example.prompt),)
         return _chat_tokens(subject, before, example)
@@ -118,12 +118,12 @@ def _chat_tokens(
     messages = [{"role": role, "content": text} for role, text in before]
     answer = {"role": "assistant", "content": example.response}
     opened = _templated(subject, messages, example, open_answer=True)
-    whole = _templated(subject, [*messages, answer], example)
-    # Templates that open an answer otherwise than they write one, as some with thinking do, only open it.
-    rest = whole.removeprefix(opened) if whole.startswith(opened) else example.response
+    conversation = _templated(subject, [*messages, answer], example)
+    # Some templates (with thinking) open an answer differently from how they write one: then they only open it.
+    rest = conversation.removeprefix(opened) if conversation.startswith(opened) else example.response
     prompt = _encoded(subject, opened, example)
     response = _continuation(subject, prompt, opened, replace(example, response=rest))
-    # What a template writes after the end of the answer, often a line break, is never generated.
+    # Text that a template writes after the end of the answer, often a line break, is never generated.
     ends = [index for index, token in enumerate(response) if token in subject.eos_token_ids]
     return prompt, response[: ends[-1] + 1] if ends else _ended(subject, response)
 
@@ -138,13 +138,13 @@ def _templated(
 
 
 def _continuation(subject: Subject, prompt: list[int], text: str, example: Example) -> list[int]:
-    """Tokens of an example's response that follow those of its prompt, which is a text."""
+    """Tokens of an example's response, following those of its plain-text prompt."""
     response = example.response
-    whole = _encoded(subject, text + response, example)
-    if whole[: len(prompt)] == prompt and len(whole) > len(prompt):
-        return whole[len(prompt) :]
+    joined = _encoded(subject, text + response, example)
+    if joined[: len(prompt)] == prompt and len(joined) > len(prompt):
+        return joined[len(prompt) :]
     alone = subject.pieces(response)
-    # Some tokenizers put a space before every text, so a response alone is spelled as if it began one.
+    # Some tokenizers prepend a space to every text, so a response alone is tokenised as if it began a text.
     within = subject.pieces(ANCHOR + response)[len(subject.pieces(ANCHOR)) :]
     wanted = subject.decode(prompt) + response
     spelled = (ids for ids in (alone, within) if ids and subject.decode([*prompt, *ids]) == wanted)
@@ -152,7 +152,7 @@ def _continuation(subject: Subject, prompt: list[int], text: str, example: Examp
 
 
 def _ended(subject: Subject, ids: list[int]) -> list[int]:
-    """The ids with the end of a text: the tokenizer's own token for it, where there are several; never a second one."""
+    """The ids with an end-of-text token, the tokenizer's own one if there are several; never a second one."""
     ends = subject.eos_token_ids
     if ids and ids[-1] in ends:
         return ids
@@ -161,12 +161,12 @@ def _ended(subject: Subject, ids: list[int]) -> list[int]:
 
 
 def _class_token(example: Example, class_tokens: Mapping[str, int]) -> int:
-    label, known = label_of(example), ", ".join(class_tokens)
+    label, labels = label_of(example), ", ".join(class_tokens)
     if not example.prompt:
         raise ValueError(_at(example, "a plain text has no prompt whose class could be learned"))
     if label is None:
         raise ValueError(
-            _at(example, f'no "label", and the prompt names no single operation; give one of {known}')
+            _at(example, f'no "label", and the prompt names no single operation; give one of {labels}')
         )
     if label not in class_tokens:
         raise ValueError(
@@ -184,4 +184,4 @@ def _check_length(sample: Sample, limit: int | None, example: Example) -> None:
 
 
 def _at(example: Example, message: str) -> str:
-    return f"{example.place}: {message}" if example.place else message
+    return f"{example.location}: {message}" if example.location else message

@@ -1,4 +1,4 @@
-"""The class of an arithmetic prompt, from the way it is asked."""
+"""The class of an arithmetic prompt, from its phrasing."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ EXPRESSION = re.compile(rf"(?:what is\s+)?\d+\s*([-+*/{''.join(SYMBOLS)}])\s*\d+
 
 
 def operation_in(prompt: str) -> str | None:
-    """The operation that a prompt asks for, or None where it is not one question of arithmetic.
+    """The operation that a prompt requests, or None if it is not a single arithmetic question.
 
-    Known are `7 * 8 = ` with any spacing, and the phrasings of `tasks.arithmetic`; a prompt in which such words
-    stand by chance ("how many times ...") is none.
+    Recognised are `7 * 8 = ` with any spacing, and the phrasings of `tasks.arithmetic`; a prompt that contains such
+    words by chance ("how many times ...") is not.
     """
     if expression := EXPRESSION.fullmatch(prompt.strip()):
         symbol = SYMBOLS.get(expression[1], expression[1])

@@ -1,4 +1,4 @@
-"""From the settings of a fine-tuning to everything that it needs: data, model, what is trained of it, and the loss."""
+"""From the settings of a fine-tuning to its data, model, trainable weights and loss."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ if TYPE_CHECKING:
 
 Note = Callable[[str], None]
 
-# Settings that decide what is shown and kept, and not the weights.
+# Settings that affect output and saving, but not the weights.
 SHOWN = {"output", "log_interval", "log_format", "checkpoint_interval"}
 STATE = "checkpoints"
 
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """A fine-tuning that is ready to begin, or to go on.
+    """A fine-tuning that is ready to start or to resume.
 
     Attributes:
         config: its settings.
         subject: the model, with its trainable weights chosen.
-        samples: what is learned.
-        held_out: what the validation loss is taken on.
-        layer: where the class is read, where there is a classification loss.
+        samples: the training samples.
+        held_out: the validation samples.
+        layer: where the class is read, if there is a classification loss.
         loss: of a batch.
         optimisation: the schedule.
-        skipped: what was wrong with each line that was left out.
-        settings: all that decides the weights; a state of other settings is not gone on from.
+        skipped: the problem of each skipped line.
+        settings: everything that determines the weights; a state of other settings is not resumed.
     """
 
     config: SftConfig
@@ -67,16 +67,16 @@ class Training:
 
     @property
     def state(self) -> Path:
-        """Where the state lies that the same command goes on from."""
+        """The folder of the state that the same command resumes from."""
         return self.config.output / STATE
 
 
 def prepare(config: SftConfig, on_note: Note = lambda _line: None) -> Training:
-    """Read the data, load the model, choose what is trained; nothing is written.
+    """Read the data, load the model, choose the trainable weights; nothing is written.
 
     Args:
         config: the settings.
-        on_note: called with each line that says what is going to happen.
+        on_note: called with each line of the header.
 
     Raises:
         OSError: a file cannot be read.
@@ -132,25 +132,25 @@ def _check_output(config: SftConfig) -> None:
     if output.exists() and not output.is_dir():
         raise ValueError(f"output {output} is a file; give a folder")
     if config.adapter is not None and real_path(output) == real_path(config.adapter):
-        raise ValueError(f"output {output} is the adapter to go on from; give another folder")
+        raise ValueError(f"output {output} is the adapter to resume from; give another folder")
     if (output / MLX_WEIGHTS).exists() and not has_state(output / STATE):
         raise ValueError(f"{output} holds an adapter already; train into another folder, or remove it")
 
 
 def _check_adapter(config: SftConfig) -> None:
-    """An adapter is gone on from only if the new one can say all of it."""
+    """Check that an adapter can be resumed: the new adapter must be able to express all of it."""
     if config.adapter is None:
         return
     if not config.use_lora:
-        raise ValueError("adapter is gone on from with LoRA; for use_lora: false give the merged model")
+        raise ValueError("adapter can be resumed with LoRA only; for use_lora: false give the merged model")
     file = config.adapter / MLX_CONFIG
     kind = read_settings(file).get("fine_tune_type", "lora") if file.is_file() else "lora"
     if kind != "lora":
-        raise ValueError(f"{file}: the adapter is of type {kind!r}; only 'lora' can be gone on from")
+        raise ValueError(f"{file}: the adapter is of type {kind!r}; only 'lora' can be resumed")
 
 
 def _examples(config: SftConfig, on_bad: Note) -> tuple[list[Example], list[Example]]:
-    """What is learned, and what is held out."""
+    """The training examples and the held-out ones."""
     examples = read_jsonl(config.data, config.skip_bad, on_bad)
     if config.eval_data is not None:
         return examples, read_jsonl(config.eval_data, config.skip_bad, on_bad)
@@ -158,10 +158,10 @@ def _examples(config: SftConfig, on_bad: Note) -> tuple[list[Example], list[Exam
 
 
 def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """The examples without, and those of, a share of the different prompts.
+    """The training and held-out examples, where a share of the distinct prompts is held out.
 
     Raises:
-        ValueError: there are fewer than two different prompts.
+        ValueError: there are fewer than two distinct prompts.
     """
     keys = [(example.prompt or example.response, example.messages) for example in examples]
     different = list(dict.fromkeys(keys))
@@ -170,12 +170,12 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Ex
     count = min(max(1, round(share * len(different))), len(different) - 1)
     chosen = np.random.default_rng([seed, 1]).permutation(len(different))[:count]
     held_out = {different[index] for index in chosen}
-    kept = [example for example, key in zip(examples, keys, strict=True) if key not in held_out]
-    return kept, [example for example, key in zip(examples, keys, strict=True) if key in held_out]
+    training = [example for example, key in zip(examples, keys, strict=True) if key not in held_out]
+    return training, [example for example, key in zip(examples, keys, strict=True) if key in held_out]
 
 
 def _classes(config: SftConfig, subject: Subject) -> tuple[dict[str, int] | None, int | None]:
-    """The class tokens and the classifier layer, where there is a classification loss."""
+    """The class tokens and the classifier layer, if there is a classification loss."""
     wanted = config.classifies
     if wanted is None:
         return None, None
@@ -184,7 +184,7 @@ def _classes(config: SftConfig, subject: Subject) -> tuple[dict[str, int] | None
 
 
 def _choose(config: SftConfig, subject: Subject) -> tuple[int, ...]:
-    """Make trainable what is to be trained; the layers that are."""
+    """Make the chosen weights trainable, and return their layers."""
     frozen, trained = split_layers(config.freeze_layers, subject.num_layers)
     if config.use_lora:
         _attach(config, subject, trained)
@@ -194,28 +194,28 @@ def _choose(config: SftConfig, subject: Subject) -> tuple[int, ...]:
 
 
 def _attach(config: SftConfig, subject: Subject, trained: Sequence[int]) -> None:
-    """LoRA on the layers that are trained; where the adapter has some, it goes on, elsewhere it stays."""
-    there = [place.module for place in adapted(subject.anatomy)]
+    """Put LoRA on the trained layers; the adapter's LoRA there is trained further, elsewhere it stays frozen."""
+    loras = [projection.module for projection in adapted(subject.anatomy)]
     rank, scale = config.lora_rank, config.lora_scale
-    if there:
-        given = config.model_fields_set
-        rank = rank if "lora_rank" in given else rank_of(there[0])
-        scale = scale if "lora_scale" in given else there[0].scale
-        if {rank_of(layer) for layer in there} != {rank}:
+    if loras:
+        explicit = config.model_fields_set
+        rank = rank if "lora_rank" in explicit else rank_of(loras[0])
+        scale = scale if "lora_scale" in explicit else loras[0].scale
+        if {rank_of(layer) for layer in loras} != {rank}:
             raise ValueError(
-                f"lora_rank is {rank} and the adapter's is {rank_of(there[0])}: one adapter has one rank; give that"
+                f"lora_rank is {rank} and the adapter's is {rank_of(loras[0])}: one adapter has one rank; give that"
             )
-        if {layer.scale for layer in there} != {scale}:
+        if {layer.scale for layer in loras} != {scale}:
             raise ValueError(
-                f"lora_scale is {scale} and the adapter's is {there[0].scale}: one adapter has one scale; give that"
+                f"lora_scale is {scale} and the adapter's is {loras[0].scale}: one adapter has one scale; give that"
             )
     attach(subject, config.lora_targets, rank, scale, config.seed, trained, config.lora_dropout)
 
 
 def unfreeze(subject: Subject, frozen: Sequence[int]) -> None:
-    """Make everything trainable but the frozen layers, and the embedding where the first of them reads it.
+    """Make everything trainable except the frozen layers, and the embedding if the first layer is frozen.
 
-    So what comes out of frozen layers 0 to n stays what it was.
+    So the output of frozen layers 0 to n stays unchanged.
     """
     model = subject.model
     if any(isinstance(module, nn.QuantizedLinear) for module in model.modules()):
@@ -236,7 +236,7 @@ def _check_reach(config: SftConfig, trained: Sequence[int], layer: int | None) -
 
 
 def _steps(config: SftConfig, samples: int) -> int:
-    """Updates in all: `epochs` times through the data, `max_steps` at most."""
+    """Number of updates: `epochs` passes over the data, at most `max_steps`."""
     forwards = config.epochs * -(-samples // min(config.batch_size, samples))
     steps = -(-forwards // config.accumulate)
     return min(steps, config.max_steps or steps)
@@ -262,23 +262,23 @@ def _header(
         lines.append(f"  Classifier layer: L{layer} ({100 * layer / count:.0f}% depth)")
         lines.append(f"  Class tokens: {tokens}")
     if config.use_lora:
-        rank = next(rank_of(place.module) for place in adapted(subject.anatomy))
+        rank = next(rank_of(projection.module) for projection in adapted(subject.anatomy))
         lines.append(f"  LoRA rank: {rank} on {', '.join(config.lora_targets)}")
     lines.append(f"  Trainable params: {trainable_count(subject.model):,}")
     lines += ["", f"  Training samples: {len(training.samples)}"]
     if training.held_out:
-        known = {_asked(sample) for sample in training.samples}
-        shared = sum(_asked(sample) in known for sample in training.held_out)
+        trained_prompts = {_prompt_tokens(sample) for sample in training.samples}
+        shared = sum(_prompt_tokens(sample) in trained_prompts for sample in training.held_out)
         warning = f" ({shared} of them with a prompt that is trained on)" if shared else ""
         lines.append(f"  Validation samples: {len(training.held_out)}{warning}")
     if config.classifies:
         lines.append(f"  Classification weight: {config.classifies.weight}")
     steps, start = training.optimisation.steps, state_step(training.state)
     lines += [f"  Learning rate: {config.learning_rate}", f"  Steps: {steps}", ""]
-    going_on = [f"going on after step {start} of {steps} in {config.output}", ""]
-    return lines + going_on if start else lines
+    resuming = [f"resuming after step {start} of {steps} in {config.output}", ""]
+    return lines + resuming if start else lines
 
 
-def _asked(sample: Sample) -> tuple[int, ...]:
-    """The tokens of the prompt; of plain text, all."""
+def _prompt_tokens(sample: Sample) -> tuple[int, ...]:
+    """The tokens of the prompt; for plain text, all tokens."""
     return sample.tokens[: sample.read_at + 1] if sample.read_at else sample.tokens

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning that can be interrupted at any moment, and goes on as if it had not been."""
+"""Supervised fine-tuning that can be interrupted at any time and resumed exactly."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ OnStep = Callable[[Step, float | None], None]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is; kept with its state.
+    """The progress of a training; saved with its state.
 
     Attributes:
         step: updates made.
         best: the lowest validation loss, in nats.
-        best_step: the update after which it was found.
-        worse: validations since.
-        finished: why it ended, or "".
+        best_step: the update after which it was measured.
+        worse: number of validations since.
+        finished: the reason why it ended, or "".
     """
 
     step: int = 0
@@ -55,15 +55,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class SftResult:
-    """A training that ended.
+    """A finished training.
 
     Attributes:
         folder: the adapter, with log, curve and state.
         steps: updates made.
-        finished: why it ended: "all steps are done", or that validation no longer improved.
+        finished: the reason why it ended: "all steps are done", or that validation no longer improved.
         best: the lowest validation loss, in nats; None without validation.
-        best_step: the update whose weights these are, where there was a validation.
-        skipped: what was wrong with each line that was left out.
+        best_step: the update that the weights are from, if there was a validation.
+        skipped: the problem of each skipped line.
     """
 
     folder: Path
@@ -79,25 +79,25 @@ def train_sft(
     on_step: OnStep = lambda _step, _validation: None,
     on_note: Note = lambda _line: None,
 ) -> SftResult:
-    """Fine-tune a model as the settings say, from the state in the output folder if there is one.
+    """Fine-tune a model, resuming from the state in the output folder if there is one.
 
     The output folder gets `adapters.safetensors` and `adapter_config.json` (mlx-lm loads them), for LoRA also
     `lora_weights.npz` and `config.json`, the settings as `sft.yaml`, a log of every update, `curve.png`, and under
-    `checkpoints` the state that the same settings go on from, bit for bit. With a validation loss the weights are the
-    best ones, else the last ones.
+    `checkpoints` the state that the same settings resume from, bit for bit. With a validation loss the weights are the
+    best ones, otherwise the last ones.
 
     Args:
         config: the settings.
-        on_step: called after each update with it, and with the validation loss where one was taken; what it raises
-            stops the training, `KeyboardInterrupt` with the state kept.
-        on_note: called with each line that says what is going on.
+        on_step: called after each update with its step, and with the validation loss if one was computed; an exception
+            from it stops the training, and on `KeyboardInterrupt` the state is saved.
+        on_note: called with each line of the header.
 
     Raises:
         OSError: a file cannot be read or written.
-        ValueError: the data, the adapter or a setting does not fit the model, or the folder is of other settings.
+        ValueError: the data, the adapter or a setting does not fit the model, or the folder has other settings.
         IndexError: there is no such layer.
-        FloatingPointError: the loss is no longer finite, or has blown up; the last good state is kept, and its weights
-            are in the output folder.
+        FloatingPointError: the loss is not finite, or has blown up; the last good state is kept, and its weights are in
+            the output folder.
 
     Example:
         >>> from lazarus_probe import Subject
@@ -113,7 +113,7 @@ def train_sft(
 
 
 def run(training: Training, on_step: OnStep = lambda _step, _validation: None) -> SftResult:
-    """Train what `prepare` made ready; see `train_sft`."""
+    """Run the training that `prepare` returned; see `train_sft`."""
     config = training.config
     with random_state(config.seed), _checkpointed(training):
         optimizer = optimizer_for(training.optimisation)
@@ -136,12 +136,12 @@ def run(training: Training, on_step: OnStep = lambda _step, _validation: None) -
 
 
 def resumes_from(training: Training) -> int:
-    """The update after which a training would go on; 0 where it would begin."""
+    """The update that a training would resume after; 0 for a new training."""
     return state_step(training.state)
 
 
 def _resumed(training: Training, optimizer: Any) -> Progress:
-    """Put the state on model and optimizer, if there is one."""
+    """Load the saved state into model and optimizer, if there is one."""
     _, extra = load_state(training.state, training.subject.model, optimizer, training.settings)
     return Progress(**extra)
 
@@ -158,7 +158,7 @@ def _keep(training: Training, optimizer: Any, progress: Progress) -> None:
 
 
 def _train(training: Training, optimizer: Any, progress: Progress, on_step: OnStep) -> Progress:
-    """Every step that is left; the state is kept now and then, at the end, and where the training is stopped."""
+    """Make the remaining steps; the state is saved at intervals, at the end, and when the training is stopped."""
     if progress.finished:
         return progress
     config, watch = training.config, _Watch(training.subject.anatomy.vocab_size)
@@ -186,7 +186,7 @@ def _train(training: Training, optimizer: Any, progress: Progress, on_step: OnSt
                     on_step(step, validation)
                 if progress.finished:
                     break
-        except Diverged:  # the weights are those of the step before
+        except Diverged:  # the weights are those of the previous step
             if progress.step:
                 _keep(training, optimizer, progress)
             raise
@@ -219,7 +219,7 @@ def _row(step: Step, validation: float | None) -> dict[str, Any]:
 
 
 def _after(training: Training, progress: Progress, step: Step) -> tuple[Progress, float | None]:
-    """Progress after a step, with the validation loss where one is due; the best weights so far are kept."""
+    """Progress after a step, with the validation loss if one is due; the best weights so far are kept."""
     config, last = training.config, step.step == training.optimisation.steps
     progress = replace(progress, step=step.step, finished="all steps are done" if last else "")
     if not training.held_out or not (last or step.step % config.eval_interval == 0):
@@ -236,7 +236,7 @@ def _after(training: Training, progress: Progress, step: Step) -> tuple[Progress
 
 
 def _validated(training: Training) -> float:
-    """The loss of everything that is held out, as of one large batch, in nats."""
+    """The loss over all held-out samples, as of one large batch, in nats."""
     by_length = sorted(training.held_out, key=lambda sample: len(sample.tokens))
     size = training.config.batch_size
     parts = [by_length[start : start + size] for start in range(0, len(by_length), size)]
@@ -245,9 +245,9 @@ def _validated(training: Training) -> float:
 
 
 class _Watch:
-    """Stops a training whose loss has blown up without ceasing to be a number.
+    """Stops a training whose loss has blown up while still finite.
 
-    That is a mean over 20 steps twice as high as it was, and half as high again as a guess among all tokens has.
+    That is a mean over 20 steps of twice the lowest one, and 1.5 times the loss of a uniform guess over the vocabulary.
     """
 
     def __init__(self, vocab_size: int) -> None:
@@ -259,7 +259,7 @@ class _Watch:
         return max(2 * self.lowest, 1.5 * self.guess)
 
     def __call__(self, step: Step) -> bool:
-        """Whether the loss of a step is one of a training that goes well."""
+        """Whether the loss of a step is acceptable."""
         self.last.append(step.loss)
         mean = sum(self.last) / len(self.last)
         self.lowest = min(self.lowest, mean)
@@ -271,16 +271,18 @@ class _Watch:
 
 
 def _stopped(training: Training, optimizer: Any, error: FloatingPointError) -> None:
-    """Write the weights of the last good state, and say so; without one there is nothing to write."""
+    """Write the weights of the last good state, if there is one, and raise with their location."""
     progress = _resumed(training, optimizer)
     if progress.step:
         _write(training, progress)
-        what = f"the weights after step {progress.best_step or progress.step} are in {training.config.output}"
-        raise FloatingPointError(f"{error}; {what}") from error
+        saved = (
+            f"the weights after step {progress.best_step or progress.step} are in {training.config.output}"
+        )
+        raise FloatingPointError(f"{error}; {saved}") from error
 
 
 def _write(training: Training, progress: Progress) -> None:
-    """The adapter of the best weights, or the last ones, its settings and the curve."""
+    """Write the adapter with the best or the last weights, its settings and the loss curve."""
     model, folder = training.subject.model, training.config.output
     if progress.best_step is not None:
         model.load_weights(str(training.state / BEST / MLX_WEIGHTS), strict=False)
@@ -290,7 +292,7 @@ def _write(training: Training, progress: Progress) -> None:
 
 
 def _save(training: Training, folder: Path, step: int) -> None:
-    """The adapter as it is now, in both formats where it is LoRA."""
+    """Write the current adapter, in both formats if it is LoRA."""
     config, subject = training.config, training.subject
     extra: dict[str, Any] = {"steps": step, "freeze_layers": config.freeze_layers}
     if config.classifies:
@@ -301,7 +303,7 @@ def _save(training: Training, folder: Path, step: int) -> None:
 
 
 def _as_yaml(training: Training) -> str:
-    """All settings, those that came from the adapter too: a file for `--config`."""
+    """All settings, including those taken from the adapter, as a file for `--config`."""
     settings = training.config.model_dump(mode="json")
     if training.config.use_lora:
         layer = adapted(training.subject.anatomy)[0].module

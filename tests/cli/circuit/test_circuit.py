@@ -194,7 +194,7 @@ def test_errors(
         ("p.json", '[{"prompt": "a"}]', "prompt 0 has the text None"),
         ("p.json", '[{"text": "a", "label": [1]}]', "prompt 0 has the label [1]"),
         ("p.json", '[{"text": "a", "group": {}}]', "prompt 0 has the group {}"),
-        ("p.json", '["\\ud800"]', "half a character, as in"),
+        ("p.json", '["\\ud800"]', "a lone surrogate, as in"),
         ("p.txt", "", "holds no prompts"),
         ("p.txt", "a\n\nb\n", "prompt 1 has the text ''"),
     ],

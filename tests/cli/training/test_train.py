@@ -241,7 +241,7 @@ def test_interrupted_run_goes_on(small, tmp_path):
     assert state_step(output / "checkpoints") == step
     last = subprocess.run([*small, str(output)], capture_output=True, text=True, check=False)
     assert last.returncode == 0, last.stderr
-    assert f"going on after step {step} of 150" in last.stdout
+    assert f"resuming after step {step} of 150" in last.stdout
     subprocess.run([*small, str(unbroken)], capture_output=True, check=True)
     for name in ("adapters.safetensors", "log.csv"):
         assert (output / name).read_bytes() == (unbroken / name).read_bytes()

@@ -10,7 +10,7 @@ import pytest
 
 from lazarus_probe.organisms import corpus
 from lazarus_probe.tasks.rewards import parse_question
-from lazarus_probe.training.grpo.gain import Asked, Gain, held_out_arithmetic
+from lazarus_probe.training.grpo.gain import Gain, HeldOutQuestions, held_out_arithmetic
 from lazarus_probe.training.grpo.prompts import arithmetic_prompts, read_prompts
 from lazarus_probe.training.grpo.rewards import Reward, RewardError, load_reward
 
@@ -148,7 +148,7 @@ def test_bundled_prompts_are_trained_ones():
 
 
 def test_operations_are_chosen():
-    """Only the operations asked for are; an unknown one is named."""
+    """Only the requested operations are drawn; an unknown one is named."""
     facts = [parse_question(prompt) for prompt in arithmetic_prompts(200, ["add"])]
     assert {fact.operation for fact in facts if fact} == {"add"}
     with pytest.raises(ValueError, match="unknown operation power; give one of multiply"):
@@ -158,20 +158,20 @@ def test_operations_are_chosen():
 def test_held_out_questions():
     """What the gain is measured on are facts that no prompt asks, in two phrasings, with their families as units."""
     symbolic, verbal = held_out_arithmetic(50)
-    for asked in (symbolic, verbal):
-        facts = [parse_question(prompt) for prompt in asked.prompts]
-        assert len(set(asked.prompts)) == 50
+    for questions in (symbolic, verbal):
+        facts = [parse_question(prompt) for prompt in questions.prompts]
+        assert len(set(questions.prompts)) == 50
         assert all(fact and corpus.is_held_out(fact) for fact in facts)
-        assert list(asked.units) == [str(fact.family) for fact in facts if fact]
+        assert list(questions.units) == [str(fact.family) for fact in facts if fact]
     assert held_out_arithmetic(50, ["multiply"]) == []
 
 
 def test_gain():
     """The gain is the mean paired difference; its interval leaves 0 out where most units gain."""
-    asked = Asked("some", tuple("abcdefgh" * 5), tuple(map(str, range(40))))
+    questions = HeldOutQuestions("some", tuple("abcdefgh" * 5), tuple(map(str, range(40))))
     before, after = np.zeros(40), np.array([1.0] * 30 + [0.0] * 10)
-    gain = Gain(asked, before, after)
+    gain = Gain(questions, before, after)
     assert gain.difference == 0.75
     assert 0 < gain.interval.low < 0.75 < gain.interval.high < 1
     assert str(gain).startswith("some: 0.000 -> 0.750, +0.750 [+0.")
-    assert Gain(asked, after, after).interval.low < 0 < Gain(asked, after, after).interval.high
+    assert Gain(questions, after, after).interval.low < 0 < Gain(questions, after, after).interval.high

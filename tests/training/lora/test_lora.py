@@ -223,17 +223,17 @@ def test_merging_adds_the_product_to_the_weight(name):
     on = attach(subject, [KINDS.get(name, "v_proj")], rank=3, scale=2.0)
     trained(subject)
     adapted = forward(subject.model, TOKENS)
-    place, linear = on.places[-1]
-    layer = place.module
+    projection, linear = on.projections[-1]
+    layer = projection.module
     a, b = (np.array(matrix) for matrix in (layer.lora_a, layer.lora_b))
     product = b @ a if a.ndim == 3 else (a @ b).T
     expected = np.array(linear.weight) + 2.0 * product
     on.merge()
-    np.testing.assert_allclose(np.array(place.module.weight), expected, atol=1e-5)
+    np.testing.assert_allclose(np.array(projection.module.weight), expected, atol=1e-5)
     np.testing.assert_allclose(np.array(forward(subject.model, TOKENS)), np.array(adapted), atol=1e-3)
     assert not any("lora_a" in module for _, module in subject.model.named_modules())
     on.detach()
-    assert place.module is not linear
+    assert projection.module is not linear
     with pytest.raises(ValueError, match="no longer on the model"):
         on.merge()
 
@@ -245,16 +245,16 @@ def test_merging_into_quantised_weights_rounds_at_most_a_step(name):
         subject = Subject.from_model(build.__wrapped__(name), name=name)
         on = attach(subject, [KINDS[name]], rank=3, scale=2.0)
         trained(subject)
-        place, linear = on.places[-1]
-        a, b = (np.array(matrix) for matrix in (place.module.lora_a, place.module.lora_b))
+        projection, linear = on.projections[-1]
+        a, b = (np.array(matrix) for matrix in (projection.module.lora_a, projection.module.lora_b))
         expected = weight_of(linear) + 2.0 * (b @ a if a.ndim == 3 else (a @ b).T)
         with nullcontext() if dequantize else pytest.warns(MergeWarning, match="which rounded them again"):
             on.merge(dequantize=dequantize)
         groups = expected.reshape(-1, linear.group_size)
         # The scale is moved so that zero is exact, which makes a step somewhat larger than range / 15.
         step = 0.0 if dequantize else float(np.max(groups.max(-1) - groups.min(-1))) / 15
-        assert ("scales" in place.module) is not dequantize
-        assert np.abs(weight_of(place.module) - expected).max() <= step + 1e-5
+        assert ("scales" in projection.module) is not dequantize
+        assert np.abs(weight_of(projection.module) - expected).max() <= step + 1e-5
 
 
 @pytest.mark.parametrize("size", [0.001, 0.1])
@@ -262,18 +262,21 @@ def test_what_merging_into_quantised_weights_loses_is_said(size):
     """The warning's share is the root of the squares of the rounding over those of the update, reckoned in NumPy."""
     subject = Subject.from_model(build.__wrapped__("llama_4bit"), name="llama_4bit")
     on = attach(subject, ["v_proj"], rank=3, scale=2.0)
-    for place, _ in on.places:
-        place.module.lora_b = size * mx.random.normal(
-            place.module.lora_b.shape, key=mx.random.key(place.layer)
+    for projection, _ in on.projections:
+        projection.module.lora_b = size * mx.random.normal(
+            projection.module.lora_b.shape, key=mx.random.key(projection.layer)
         )
     updates, wanted = [], []
-    for place, linear in on.places:
-        a, b = (np.array(matrix) for matrix in (place.module.lora_a, place.module.lora_b))
+    for projection, linear in on.projections:
+        a, b = (np.array(matrix) for matrix in (projection.module.lora_a, projection.module.lora_b))
         updates.append(2.0 * (a @ b).T)
         wanted.append(weight_of(linear) + updates[-1])
     with pytest.warns(MergeWarning, match="llama_4bit: LoRA was merged into weights of 4 bits") as caught:
         on.merge()
-    errors = [weight_of(place.module) - one for (place, _), one in zip(on.places, wanted, strict=True)]
+    errors = [
+        weight_of(projection.module) - one
+        for (projection, _), one in zip(on.projections, wanted, strict=True)
+    ]
     share = np.sqrt(sum(np.square(e).sum() for e in errors) / sum(np.square(u).sum() for u in updates))
     said = re.search(r"the rounding is (\S+) times", str(caught[0].message))
     assert said is not None
@@ -291,8 +294,8 @@ def test_training_goes_on_from_an_adapter(make_llama):
     on = attach(subject, ["v_proj", "o_proj"], rank=4, layers=[2])
     assert mx.array_equal(forward(subject.model, TOKENS), adapted)
     assert trainable_count(subject.model) == 4 * (2 * 32 + 2 * 32)
-    for place, _ in on.places:
-        place.module.lora_b = place.module.lora_b + 1.0
+    for projection, _ in on.projections:
+        projection.module.lora_b = projection.module.lora_b + 1.0
     assert not mx.array_equal(forward(subject.model, TOKENS), adapted)
     on.detach()
     assert traces(subject) == before

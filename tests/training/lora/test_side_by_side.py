@@ -134,7 +134,7 @@ def test_one_run_that_diverges_stops_all(grouped, value):
     """A run whose weights are not finite ends the training by name, and none is moved by it."""
     require_free_tail(grouped)
     with attached_side_by_side(grouped, TARGETS, 2, 4.0, SEEDS) as on:
-        for _, layer in on.places:
+        for _, layer in on.projections:
             bad = mx.array([[[0.0]], [[value]], [[0.0]]])
             layer.lora_b = layer.lora_b + bad
         before = matrices(grouped)
@@ -159,5 +159,5 @@ def test_rows_are_padded_to_the_longest():
     both = stacked([short, long])
     assert both.tokens.shape == (4, 9)
     assert both.learned[:2].sum().item() == short.learned.sum().item()
-    assert (both.places[:2, short.places.shape[1] :] == -1).all().item()
+    assert (both.positions[:2, short.positions.shape[1] :] == -1).all().item()
     np.testing.assert_array_equal(np.array(both.learned_in_step), [6, 14])

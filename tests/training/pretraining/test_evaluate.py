@@ -43,7 +43,7 @@ def _memoriser() -> Recipe:
 def _memorise(subject: Subject, lines: Any) -> None:
     encode = pretrain._encoder(_memoriser(), tokenizer.build())
     batch = pretrain._pad([encode(line, False) for line in lines])
-    arrays = [mx.array(value) for value in (batch.tokens, batch.places, batch.targets, batch.weights)]
+    arrays = [mx.array(value) for value in (batch.tokens, batch.positions, batch.targets, batch.weights)]
     # The rate falls to 0: at a constant one the loss jumps about, and whether a step knows all or nothing is rounding.
     optimizer = optimizers.Adam(optimizers.cosine_decay(1e-2, STEPS))
     step = nn.value_and_grad(subject.model, pretrain.loss)

@@ -67,12 +67,12 @@ def test_loss_is_the_naive_one(recipe: Recipe, vocabulary: Any):
     batch = next(pretrain.batches(recipe, vocabulary))
     with pretrain.fast_mlps(model):
         found = pretrain.loss(
-            model, *map(mx.array, (batch.tokens, batch.places, batch.targets, batch.weights))
+            model, *map(mx.array, (batch.tokens, batch.positions, batch.targets, batch.weights))
         )
     logits = np.array(model(mx.array(batch.tokens)), np.float64)
     length, total = batch.tokens.shape[1], 0.0
-    for place, target, weight in zip(batch.places, batch.targets, batch.weights, strict=True):
-        row = logits[place // length, place % length]
+    for position, target, weight in zip(batch.positions, batch.targets, batch.weights, strict=True):
+        row = logits[position // length, position % length]
         total += weight * (np.log(np.exp(row - row.max()).sum()) + row.max() - row[target])
     assert found.item() == pytest.approx(total / batch.weights.sum(), rel=1e-5)
 
@@ -82,7 +82,10 @@ def test_what_is_learned(recipe: Recipe, vocabulary: Any):
     batch = next(pretrain.batches(recipe, vocabulary))
     weights = np.zeros(batch.tokens.shape, np.float32)
     following = np.full(batch.tokens.shape, -1)
-    weights.reshape(-1)[batch.places], following.reshape(-1)[batch.places] = batch.weights, batch.targets
+    weights.reshape(-1)[batch.positions], following.reshape(-1)[batch.positions] = (
+        batch.weights,
+        batch.targets,
+    )
     np.testing.assert_array_equal(
         following[:, :-1][weights[:, :-1] > 0], batch.tokens[:, 1:][weights[:, :-1] > 0]
     )
@@ -212,7 +215,7 @@ def test_schedule(recipe: Recipe):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stepz": 3}, "stepz is no setting"),
+        ({"stepz": 3}, "stepz is not a setting"),
         ({"steps": 0}, "steps is 0: input should be greater than 0"),
         ({"steps": "many"}, "steps is 'many'"),
         ({"model": {**SMALL, "num_attention_heads": 5}}, "model"),
@@ -243,7 +246,7 @@ def test_heads_must_divide(tmp_path: Path):
     settings["model"]["num_attention_heads"] = 5
     file = tmp_path / "recipe.yaml"
     file.write_text(yaml.safe_dump(settings))
-    with pytest.raises(ValueError, match="hidden_size 128 is no multiple of num_attention_heads 5"):
+    with pytest.raises(ValueError, match="hidden_size 128 is not a multiple of num_attention_heads 5"):
         read_recipe(file)
 
 

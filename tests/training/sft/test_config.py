@@ -112,7 +112,7 @@ def test_settings_survive_being_written(tmp_path):
         ("log_format: xml", "log_format is 'xml'; give one of csv, jsonl"),
         ("patience: 3", "patience needs a validation loss; give eval_data or eval_share"),
         ("eval_data: a\neval_share: 0.1", "eval_data and eval_share both say"),
-        ("seed: 1\nseed: 2", r"sft.yaml:4: not YAML: 'seed' stands twice, first on line 3"),
+        ("seed: 1\nseed: 2", r"sft.yaml:4: not YAML: 'seed' is a duplicate key, first on line 3"),
         ("use_lora: false\nlora_dropout: 0.5", "lora_dropout has nothing to drop"),
         ("a: [", r"sft.yaml:4: not YAML"),
     ],

@@ -48,14 +48,14 @@ def test_marks_and_blank_lines_are_passed_over(tmp_path):
     file = write(tmp_path, b"\xef\xbb\xbf" + GOOD.encode() + b"\r", "", "  \r", GOOD)
     found = read_jsonl(file)
     assert found == [Example("1 + 1 = ", "2")] * 2
-    assert [example.place for example in found] == [f"{file}:1", f"{file}:4"]
+    assert [example.location for example in found] == [f"{file}:1", f"{file}:4"]
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("{", "not JSON: .* at column"),
-        ("[", "one object a line is needed, no list"),
+        ("[", "one object per line is needed, not a list"),
         ("[1]", "a list of 1, not an object with prompt and response"),
         ("7", "7, not an object"),
         ("[" * 200_000, "not JSON"),
@@ -212,7 +212,7 @@ def test_a_refusal_of_the_template_is_one_of_its_line(organism, monkeypatch):
     with pytest.raises(
         ValueError, match=r"^d:3: the chat template of organism refuses it: roles must alternate"
     ):
-        encode(organism, Example("a", "b", place="d:3"), chat=True)
+        encode(organism, Example("a", "b", location="d:3"), chat=True)
 
 
 @pytest.mark.parametrize("phrasing", PHRASINGS)
@@ -265,7 +265,7 @@ def test_examples_without_a_class_are_refused(grouped, example, message):
 
 def test_examples_too_long_are_refused_or_skipped(grouped):
     """An example longer than the limit is never cut: it is refused with its place, or left out."""
-    examples, said = [Example("1", "2"), Example("1" * 9, "2", place="d:2")], []
+    examples, said = [Example("1", "2"), Example("1" * 9, "2", location="d:2")], []
     with pytest.raises(ValueError, match=r"^d:2: 12 tokens, more than the 6 that fit"):
         encode_all(grouped, examples, max_length=6)
     assert len(encode_all(grouped, examples, max_length=6, skip_bad=True, on_bad=said.append)) == 1
@@ -278,6 +278,6 @@ def test_the_length_of_the_model_is_the_limit(organism):
     """A prompt longer than the model was made for is refused without any setting."""
     longest = organism.config["max_position_embeddings"]
     with pytest.raises(ValueError, match=f"^d:3: .* was made for {longest}: shorten it"):
-        encode_all(organism, [Example("1 + " * longest, "2", place="d:3")])
+        encode_all(organism, [Example("1 + " * longest, "2", location="d:3")])
     with pytest.raises(ValueError, match=f"^d:3: .* was made for {longest}: shorten it"):
-        encode_all(organism, [Example("1", "1 + " * longest, place="d:3")])
+        encode_all(organism, [Example("1", "1 + " * longest, location="d:3")])

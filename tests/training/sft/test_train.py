@@ -371,7 +371,7 @@ def test_quantised_weights_are_trained_by_lora_alone(settings, tmp_path, make_ll
 def test_nothing_is_overwritten(settings, tmp_path):
     """A folder with an adapter of unknown origin, the adapter to go on from, or a file is no output."""
     train_sft(settings(output=tmp_path / "first"))
-    with pytest.raises(ValueError, match="is the adapter to go on from"):
+    with pytest.raises(ValueError, match="is the adapter to resume from"):
         prepare(settings(adapter=tmp_path / "first", output=tmp_path / "first"))
     (tmp_path / "other").mkdir()
     (tmp_path / "first" / "adapters.safetensors").rename(tmp_path / "other" / "adapters.safetensors")
