@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Seed
-from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, layer_of, parse_layers, parse_prompts
 from lazarus_probe.subject.relative_depth import layer_at
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
@@ -134,15 +135,20 @@ def _text(result: Commutativity, verdicts: Sequence[Mapping[str, Verdict]]) -> s
         "",
     ]
     if len(result.layers) == 1:
-        heads = ("Prompt A", "Prompt B", "Similarity", "Says A", "Says B")
+        columns = (
+            Column("Prompt A", width=12),
+            Column("Prompt B", width=12),
+            Column("Similarity", ".4f", width=11),
+            Column("Says A", width=9),
+            "Says B",
+        )
         rows = [
-            (swap.prompt_a, swap.prompt_b, f"{value:.4f}", *map(_short, completions))
+            (swap.prompt_a, swap.prompt_b, value, *map(_short, completions))
             for swap, value, completions in zip(
                 result.swaps, result.similarities[0], result.outputs, strict=True
             )
         ]
-        lines += [columns([heads], (12, 12, 11, 9)), "-" * 56]
-        lines += [*(columns([row], (12, 12, 11, 9)) for row in rows), ""]
+        lines += [Table(columns, rows).text(gap=1, rule=True), ""]
     for layer, values, measured, by_claim in zip(
         result.layers, result.similarities, result.measurements, verdicts, strict=True
     ):

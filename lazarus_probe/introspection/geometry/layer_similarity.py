@@ -20,13 +20,13 @@ from lazarus_probe.claims.judging import judge_declared, verdict_data
 from lazarus_probe.claims.verdict import Outcome, Verdict
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.geometry.similarity import Clusters, clusters, separation
 from lazarus_probe.statistics import group_permutations, max_statistic_p, paired_interval
 from lazarus_probe.statistics.cosines import cosine_matrix
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.model_spread import over_others
 from lazarus_probe.subject.control_models import COUNT, built, control_models, faced
+from lazarus_probe.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -74,7 +74,7 @@ class LayerSimilarity:
     def why_untestable(self) -> str | None:
         """Why nothing can be claimed about the groups; None where it can."""
         if self.labels is None:
-            return "no labels, so there are no groups to tell apart"
+            return "no labels, so there are no groups to separate"
         sizes = sorted(self.labels.count(label) for label in set(self.labels))
         if len(sizes) < 2:
             return "all prompts have one label; give at least two"
@@ -116,6 +116,20 @@ class LayerSimilarity:
             "missing": self.why_untestable(),
         }
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """(N,) what tables call the prompts: their labels, or their numbers."""
+        return self.labels or tuple(f"#{i}" for i in range(len(self.prompts)))
+
+    def table(self, index: int) -> Table:
+        """The cosines after a layer."""
+        rows = [
+            (Cell(name, prompt), *(Cell(float(value), shade=float(value)) for value in row))
+            for name, prompt, row in zip(self.names, self.prompts, self.matrices[index], strict=True)
+        ]
+        columns = (Column("", width=13), *(Column(name, ".4f", width=9) for name in self.names))
+        return Table(columns, rows, f"Layer {self.layers[index]}")
+
     def _gain(self, index: int) -> dict[str, float] | None:
         if self.measurements is None:
             return None
@@ -127,18 +141,7 @@ class LayerSimilarity:
         return None if verdict is None else verdict_data(declared(CLAIM), verdict)
 
     def _repr_html_(self) -> str:
-        names = self.labels or self.prompts
-        return "".join(
-            table(
-                f"Layer {layer}",
-                ("", *names),
-                [
-                    (name, *(Cell(f"{value:.2f}", shade=float(value)) for value in row))
-                    for name, row in zip(names, matrix, strict=True)
-                ],
-            )
-            for layer, matrix in zip(self.layers, self.matrices, strict=True)
-        )
+        return "".join(self.table(index).html() for index in range(len(self.layers)))
 
 
 def layer_similarity(
