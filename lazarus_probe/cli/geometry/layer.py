@@ -97,7 +97,8 @@ def layers_of(model: str, text: str | None) -> list[int]:
 def _text(result: LayerSimilarity) -> str:
     width = max(map(len, result.names))
     prompts = [
-        f"  {name.ljust(width)}  {prompt!r}" for name, prompt in zip(result.names, result.prompts, strict=True)
+        f"  {name.ljust(width)}  {prompt!r}"
+        for name, prompt in zip(result.names, result.prompts, strict=True)
     ]
     parts = [
         title("Layer representation analysis"),

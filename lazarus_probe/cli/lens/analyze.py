@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lazarus_probe.cli.lens.analyze_edits import Edits, answer_of, inject_of, override_of, steer_of
-from lazarus_probe.cli.lens.analyze_layers import STEP, Strategy, config_of
+from lazarus_probe.cli.lens.analyze_layers import config_of
 from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Prompt
 from lazarus_probe.cli.output import RULE, about, deliver
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_prompt
+from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.analysis import AnalysisResult
-    from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig
     from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
     from lazarus_probe.introspection.lens.answer_emergence import AnswerEmergence
 
@@ -36,12 +36,16 @@ def analyze(
     prompt: Prompt,
     adapter: Adapter = None,
     layer_strategy: Annotated[
-        Strategy | None, typer.Option(help="Which layers to read.", show_default="evenly_spaced")
+        LayerStrategy | None, typer.Option(help="Which layers to read.", show_default="evenly_spaced")
     ] = None,
     layer_step: Annotated[
         int | None,
         typer.Option(
-            "--layer-step", "-s", min=1, help="Read every Nth layer, and the last.", show_default=str(STEP)
+            "--layer-step",
+            "-s",
+            min=1,
+            help="Read every Nth layer, and the last.",
+            show_default=str(AnalysisConfig.layer_step),
         ),
     ] = None,
     all_layers: Annotated[bool, typer.Option("--all-layers", help="Read every layer.")] = False,
@@ -155,15 +159,21 @@ def analyze(
         override_of(compute_override, compute_layer, count),
     )
     from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
+    from lazarus_probe.subject.chat import in_chat
 
     analyzer = ModelAnalyzer.from_pretrained(model, embedding_scale, adapter)
-    inputs = [_input(analyzer, text, chat, prefix) for text in texts]
+    inputs = [(in_chat(analyzer.subject, text) if chat else text) + (prefix or "") for text in texts]
     analyses = _analyses(analyzer, texts, inputs, config, edits, answers, prefix or "")
-    data = [analysis.as_data() for analysis in analyses]
-    whole = data[0] if len(analyses) == 1 else {"results": data}
-    whole = whole | {"model_info": _info(analyzer), "chat": chat, "prefix": prefix, "edits": edits.lines}
+    results = [analysis.as_data() for analysis in analyses]
+    data = (results[0] if len(analyses) == 1 else {"results": results}) | {
+        "model_info": asdict(analyzer.model_info) | {"embedding_scale": analyzer.config.embedding_scale},
+        "chat": chat,
+        "prefix": prefix,
+        "edits": edits.lines,
+        "about": about(analyzer.subject),
+    }
     text = "\n\n".join([_header(analyzer, edits), f"\n\n{RULE}\n\n".join(map(_text, analyses))])
-    deliver(whole | {"about": about(analyzer.subject)}, text, as_json=as_json, output=output)
+    deliver(data, text, as_json=as_json, output=output)
 
 
 @dataclass(frozen=True)
@@ -176,7 +186,7 @@ class ExpectedAnswers:
 
 @dataclass(frozen=True)
 class PromptAnalysis:
-    """What is known of one prompt: read, read without the edits if there are any, and its answer if that was asked."""
+    """One prompt read with the lens, without the edits if there are any, and its answer if requested."""
 
     result: AnalysisResult
     unedited: AnalysisResult | None
@@ -193,9 +203,9 @@ class PromptAnalysis:
 
 
 def _answers(
-    wanted: bool | None, expected: str | None, gen_tokens: int | None, texts: Sequence[str]
+    find_answer: bool | None, expected: str | None, gen_tokens: int | None, texts: Sequence[str]
 ) -> ExpectedAnswers | None:
-    if not (expected is not None if wanted is None else wanted):
+    if not (expected is not None if find_answer is None else find_answer):
         for name, value in (("--expected", expected), ("--gen-tokens", gen_tokens)):
             if value is not None:
                 raise ValueError(f"{name} {value} applies to finding the answer; give --find-answer")
@@ -210,13 +220,6 @@ def _answers(
         else [expected]
     )
     return ExpectedAnswers(answers, gen_tokens or GENERATED)
-
-
-def _input(analyzer: ModelAnalyzer, text: str, chat: bool, prefix: str | None) -> str:
-    from lazarus_probe.subject.chat import in_chat
-
-    whole = in_chat(analyzer.subject, text) if chat else text
-    return whole + (prefix or "")
 
 
 def _analyses(
@@ -234,19 +237,15 @@ def _analyses(
     acting = [edits.of_prompt(analyzer, *pair) for pair in zip(inputs, texts, strict=True)]
     plain = analyzer.run_batch(inputs, config)
     analyses = []
-    for i, (whole, acts) in enumerate(zip(inputs, acting, strict=True)):
-        result = analyzer.run(whole, config, acts) if edits else plain[i]
+    for i, (prompt, interventions) in enumerate(zip(inputs, acting, strict=True)):
+        result = analyzer.run(prompt, config, interventions) if edits else plain[i]
         answer = (
-            answer_emergence(analyzer, whole, answers.expected[i], answers.max_tokens, acts, prefix)
+            answer_emergence(analyzer, prompt, answers.expected[i], answers.max_tokens, interventions, prefix)
             if answers
             else None
         )
         analyses.append(PromptAnalysis(result, plain[i] if edits else None, answer))
     return analyses
-
-
-def _info(analyzer: ModelAnalyzer) -> dict[str, Any]:
-    return asdict(analyzer.model_info) | {"embedding_scale": analyzer.config.embedding_scale}
 
 
 def _header(analyzer: ModelAnalyzer, edits: Edits) -> str:
