@@ -115,7 +115,7 @@ def described(
         layer_transitions=[_transition(*pair, chosen) for pair in pairwise(layers)]
         if config.compute_transitions
         else [],
-        token_evolutions=[evolution_of(tracked_token, chosen) for tracked_token in tracked],
+        token_evolutions=[evolution_of(text, chosen) for text in tracked],
         residual_contributions=contributions,
         model_id=subject.name,
     )
@@ -144,7 +144,7 @@ def _transition(before: int, after: int, log_probs: Mapping[int, NDArray[Any]]) 
 
 
 def evolution_of(tracked: Tracked, log_probs: Mapping[int, NDArray[Any]]) -> TokenEvolutionResult:
-    """A tracked token's way through the distributions (V,) of layers."""
+    """A tracked token's probability and rank in the distributions (V,) of layers."""
     token = tracked.token_id
     return TokenEvolutionResult(
         tracked.token,
