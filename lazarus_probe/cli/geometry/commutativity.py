@@ -85,14 +85,9 @@ def commutativity(
     data, levels = result.as_data(), [level_of(by_layer) for by_layer in verdicts]
     for row, level, by_layer in zip(data["layers"], levels, verdicts, strict=True):
         row |= {"level": level, "claim": ALIKE, "verdict": str(by_layer[ALIKE])}
-    text = _text(result, verdicts)
     first = {key: data["layers"][0][key] for key in ("level", "claim", "verdict")}
-    deliver(
-        {**data, **first, "about": about(subject, seed)},
-        text,
-        as_json=as_json,
-        output=output,
-    )
+    data = {**data, **first, "about": about(subject, seed)}
+    deliver(data, _text(result, verdicts), as_json=as_json, output=output)
 
 
 def judged(result: Commutativity) -> list[dict[str, Verdict]]:
@@ -161,9 +156,14 @@ def _text(result: Commutativity, verdicts: Sequence[Mapping[str, Verdict]]) -> s
                 f"[{control.low:+.4f}, {control.high:+.4f}]"
                 for control in measured.controls
             ),
-            *_verdict(by_claim[ALIKE]),
-            "",
         ]
+        if (verdict := by_claim[ALIKE]).outcome == "supported":
+            lines.append(
+                "Order does not matter to the state here: swapped pairs are closer than those of every control."
+            )
+            lines += [f"  {verdict}", ""]
+        else:
+            lines += [f"No finding ({verdict})", ""]
     same = result.same_answer
     lines.append(
         f"Both orders get one answer: {same.score:.2f} [{same.low:.2f}, {same.high:.2f}]; "
@@ -175,12 +175,3 @@ def _text(result: Commutativity, verdicts: Sequence[Mapping[str, Verdict]]) -> s
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 8 else f"{line[:7]}…"
-
-
-def _verdict(verdict: Verdict) -> list[str]:
-    if verdict.outcome == "supported":
-        return [
-            "Order does not matter to the state here: swapped pairs are closer than those of every control.",
-            f"  {verdict}",
-        ]
-    return [f"No finding ({verdict})"]

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lazarus_probe.cli.lens.analyze_edits import Edits, answer_of, inject_of, override_of, steer_of
+from lazarus_probe.cli.lens.analyze_edits import (
+    Edit,
+    answer_of,
+    inject_of,
+    interventions_of,
+    override_of,
+    steer_of,
+)
 from lazarus_probe.cli.lens.analyze_layers import config_of
 from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Prompt
 from lazarus_probe.cli.output import RULE, about, deliver
@@ -153,11 +160,12 @@ def analyze(
         raise ValueError(f"--embedding-scale {embedding_scale} is unusable; give a positive number")
     count = num_layers_of(model)
     config = config_of(layer_strategy, layer_step, all_layers, layers, count, top_k, tokens, residual)
-    edits = Edits(
+    requested = (
         steer_of(steer, steer_neuron, steer_layer, strength, count),
         inject_of(inject_layer, inject_token, inject_blend, count),
         override_of(compute_override, compute_layer, count),
     )
+    edits = [edit for edit in requested if edit]
     from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
     from lazarus_probe.subject.chat import in_chat
 
@@ -169,7 +177,7 @@ def analyze(
         "model_info": asdict(analyzer.model_info) | {"embedding_scale": analyzer.config.embedding_scale},
         "chat": chat,
         "prefix": prefix,
-        "edits": edits.lines,
+        "edits": list(map(str, edits)),
         "about": about(analyzer.subject),
     }
     text = "\n\n".join([_header(analyzer, edits), f"\n\n{RULE}\n\n".join(map(_text, analyses))])
@@ -227,14 +235,14 @@ def _analyses(
     texts: Sequence[str],
     inputs: Sequence[str],
     config: AnalysisConfig,
-    edits: Edits,
+    edits: Sequence[Edit],
     answers: ExpectedAnswers | None,
     prefix: str,
 ) -> list[PromptAnalysis]:
     """Every prompt read, in one run where nothing is edited: some edits are of one prompt."""
     from lazarus_probe.introspection.lens.answer_emergence import answer_emergence
 
-    acting = [edits.of_prompt(analyzer, *pair) for pair in zip(inputs, texts, strict=True)]
+    acting = [interventions_of(edits, analyzer, *pair) for pair in zip(inputs, texts, strict=True)]
     plain = analyzer.run_batch(inputs, config)
     analyses = []
     for i, (prompt, interventions) in enumerate(zip(inputs, acting, strict=True)):
@@ -248,7 +256,7 @@ def _analyses(
     return analyses
 
 
-def _header(analyzer: ModelAnalyzer, edits: Edits) -> str:
+def _header(analyzer: ModelAnalyzer, edits: Sequence[Edit]) -> str:
     info, scale = analyzer.model_info, analyzer.config.embedding_scale
     lines = [
         f"Model: {info.model_id}",
@@ -260,7 +268,7 @@ def _header(analyzer: ModelAnalyzer, edits: Edits) -> str:
     ]
     if scale is not None and scale != 1:
         lines.append(f"  Embedding scale: {scale:g}")
-    return "\n".join([*lines, *(f"  Edit: {line}" for line in edits.lines)])
+    return "\n".join([*lines, *(f"  Edit: {edit}" for edit in edits)])
 
 
 def _text(analysis: PromptAnalysis) -> str:

@@ -159,17 +159,7 @@ def damage(subject: Subject, edits: Edits, unrelated: Unrelated | None = None, *
 def damages(
     subject: Subject, edited: Sequence[Edited], unrelated: Unrelated | None = None, *, seed: int = 0
 ) -> list[Damage]:
-    """`damage` of several edits, compared with one run without any.
-
-    Args:
-        subject: the model.
-        edited: from row numbers of the prompts and their length in tokens to the context in which that batch runs.
-        unrelated: the prompts; by default those of all language tasks.
-        seed: of the intervals.
-
-    Raises:
-        ValueError: as `damage`.
-    """
+    """`damage` of several edits, compared with one run without any; other arguments and errors as in `damage`."""
     unrelated = unrelated_prompts() if unrelated is None else unrelated
     if len(set(unrelated.units)) < 2:
         raise ValueError(f"{len(set(unrelated.units))} units of unrelated prompts; give at least two")

@@ -96,20 +96,9 @@ class LayerSimilarity:
             "similarity_matrices": {
                 str(layer): matrix.tolist() for layer, matrix in zip(self.layers, self.matrices, strict=True)
             },
-            "clusters": {
-                str(layer): {
-                    "within": means.within,
-                    "between": means.between,
-                    "separation": means.separation,
-                    "p": None if self.p is None else self.p[i],
-                    "gain_over_untrained": self._gain(i),
-                    "distinguishes": self.distinguishes(i),
-                    "verdict": self._verdict(i),
-                }
-                for i, (layer, means) in enumerate(zip(self.layers, self.clusters, strict=True))
-            }
-            if self.labels is not None
-            else {},
+            "clusters": {}
+            if self.labels is None
+            else {str(layer): self._layer(index) for index, layer in enumerate(self.layers)},
             "n": len(self.prompts),
             "least_p": self.least_p,
             "untrained": self.untrained,
@@ -130,15 +119,20 @@ class LayerSimilarity:
         columns = (Column("", width=13), *(Column(name, ".4f", width=9) for name in self.names))
         return Table(columns, rows, f"Layer {self.layers[index]}")
 
-    def _gain(self, index: int) -> dict[str, float] | None:
-        if self.measurements is None:
-            return None
-        control = self.measurements[index].controls[0]
-        return {"gain": control.gain, "low": control.low, "high": control.high}
-
-    def _verdict(self, index: int) -> dict[str, Any] | None:
-        verdict = self.verdict(index)
-        return None if verdict is None else verdict_data(declared(CLAIM), verdict)
+    def _layer(self, index: int) -> dict[str, Any]:
+        means, verdict = self.clusters[index], self.verdict(index)
+        control = None if self.measurements is None else self.measurements[index].controls[0]
+        return {
+            "within": means.within,
+            "between": means.between,
+            "separation": means.separation,
+            "p": None if self.p is None else self.p[index],
+            "gain_over_untrained": None
+            if control is None
+            else {"gain": control.gain, "low": control.low, "high": control.high},
+            "distinguishes": self.distinguishes(index),
+            "verdict": None if verdict is None else verdict_data(declared(CLAIM), verdict),
+        }
 
     def _repr_html_(self) -> str:
         return "".join(self.table(index).html() for index in range(len(self.layers)))

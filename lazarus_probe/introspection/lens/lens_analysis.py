@@ -92,18 +92,7 @@ def described(
     config: AnalysisConfig,
     contributions: list[ResidualContribution],
 ) -> AnalysisResult:
-    """The analysis of one prompt.
-
-    Args:
-        subject: the model.
-        prompt: as text.
-        ids: its tokens.
-        layers: the requested ones.
-        log_probs: (V,) by layer, of those and of the last.
-        tracked: the texts to follow.
-        config: what was requested.
-        contributions: what the blocks write, if that was requested.
-    """
+    """The analysis of one prompt, from log probabilities (V,) by layer: the requested layers and the last."""
     chosen = {layer: log_probs[layer] for layer in layers}
     return AnalysisResult(
         prompt=prompt,
