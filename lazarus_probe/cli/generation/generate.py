@@ -160,7 +160,7 @@ def _tokens(completion: Completion) -> str:
 
 
 def _comparison(others: Sequence[Completion], show_tokens: bool) -> str:
-    """Every format in a row; those that are the same tokens to the model are said to be."""
+    """One row per format; those of the same tokens are marked."""
     rows = []
     by_tokens: dict[tuple[str, ...], Completion] = {}
     for completion in others:

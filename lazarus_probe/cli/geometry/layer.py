@@ -68,7 +68,7 @@ def labels_of(text: str, count: int) -> list[str]:
     """The labels of `a,b,a`.
 
     Raises:
-        ValueError: not one a prompt, or an empty one.
+        ValueError: not one per prompt, or an empty one.
     """
     labels = [label.strip() for label in checked_text(text, "--labels").split(",")]
     if "" in labels:

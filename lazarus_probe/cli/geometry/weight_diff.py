@@ -58,7 +58,7 @@ def weight_diff(
 
 
 def load_both(base: str, finetuned: str | None, adapter: Path | None) -> tuple[Subject, Subject]:
-    """The models before and after; an adapter's folder in place of the second stands for the base with it.
+    """The models before and after; an adapter's folder as the second is the base with that adapter.
 
     Raises:
         ValueError: neither a second model nor an adapter, two adapters, or one of the models cannot be loaded.

@@ -32,7 +32,7 @@ GENERATED = 30
 
 
 class Computed(StrEnum):
-    """What is computed exactly and put in."""
+    """What is computed exactly and written into the residual stream."""
 
     NONE = "none"
     ARITHMETIC = "arithmetic"
@@ -186,7 +186,7 @@ def analyze(
 
 @dataclass(frozen=True)
 class ExpectedAnswers:
-    """The answers to find, one a prompt, and in how many tokens."""
+    """The answers to find, one per prompt, and in how many tokens."""
 
     expected: Sequence[str]
     max_tokens: int

@@ -19,7 +19,7 @@ DEPTH = 0.8  # of --compute-layer, unless it is given
 
 @dataclass(frozen=True)
 class EditedPrompt:
-    """A prompt, the text in which its arithmetic stands, and the interventions on it so far."""
+    """A prompt, the text with its arithmetic, and the interventions on it so far."""
 
     analyzer: ModelAnalyzer
     prompt: str
@@ -29,7 +29,7 @@ class EditedPrompt:
 
 @dataclass(frozen=True)
 class Edit:
-    """An edit in words, and what makes it of a prompt."""
+    """An edit in words, and the function that makes its intervention on a prompt."""
 
     text: str
     of_prompt: Callable[[EditedPrompt], Intervention]
@@ -41,7 +41,7 @@ class Edit:
 def interventions_of(
     edits: Sequence[Edit], analyzer: ModelAnalyzer, prompt: str, question: str
 ) -> list[Intervention]:
-    """The interventions on one prompt, whose arithmetic stands in `question`.
+    """The interventions on one prompt, whose arithmetic is in `question`.
 
     Raises:
         ValueError: a direction, coordinate or token that the model does not have, or no arithmetic to override.
@@ -55,11 +55,11 @@ def interventions_of(
 def steer_of(
     spec: str | None, neuron: int | None, layer: int | None, strength: float | None, num_layers: int
 ) -> Edit | None:
-    """What --steer, --steer-neuron, --steer-layer and --strength ask for together.
+    """What --steer, --steer-neuron, --steer-layer and --strength request together.
 
     Raises:
         OSError: the file of the direction cannot be read.
-        ValueError: options that do not go together, a file that is no direction, or a layer that is not there.
+        ValueError: options that exclude each other, a file that is not a direction, or a layer the model does not have.
     """
     if spec is None and neuron is None:
         for name, value in (("--steer-layer", layer), ("--strength", strength)):
@@ -111,7 +111,7 @@ def _direction_edit(spec: str, layer: int | None, strength: float | None, num_la
 
 
 def inject_of(layer: int | None, token: str | None, blend: float | None, num_layers: int) -> Edit | None:
-    """What --inject-layer, --inject-token and --inject-blend ask for together.
+    """What --inject-layer, --inject-token and --inject-blend request together.
 
     Raises:
         ValueError: one of them is missing, or the layer is not there.
@@ -136,7 +136,7 @@ def inject_of(layer: int | None, token: str | None, blend: float | None, num_lay
 
 
 def override_of(kind: str, layer: int | None, num_layers: int) -> Edit | None:
-    """What --compute-override and --compute-layer ask for together.
+    """What --compute-override and --compute-layer request together.
 
     Raises:
         ValueError: a layer without an override, or one that is not there.

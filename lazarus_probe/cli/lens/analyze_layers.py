@@ -16,7 +16,7 @@ def config_of(
     track: list[str],
     residual: bool,
 ) -> AnalysisConfig:
-    """What the options of `analyze` ask to read.
+    """What the options of `analyze` request.
 
     Raises:
         ValueError: options that choose layers in two ways, or a layer that the model does not have.

@@ -131,7 +131,7 @@ def text(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterator[s
     names = ", ".join(result.operations)
     yield f"Model: {result.model}"
     yield f"Prompts: {result.num_arith_prompts} of arithmetic ({names}), {result.num_lang_prompts} of language"
-    yield "Probes are scored on templates, phrasings or operands they have not met; 95% intervals in brackets."
+    yield "Probes are scored on held-out templates, phrasings or operands; 95% intervals in brackets."
     yield "R2 is capped: an error counts for one standard deviation of the labels at most; --json has `plain_r2` too."
     yield from _test(result, "TEST 1: TASK TYPE DETECTION", "task", "Task type")
     yield from _test(
@@ -177,7 +177,7 @@ def _similarity(result: EmbeddingResult) -> Iterator[str]:
 
 
 def interpretation(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterator[str]:
-    """What the numbers carry, and where they do not, what stands in the way."""
+    """What the numbers support, and where they do not, which control prevents it."""
     yield from _task(result, verdicts["task_from_embedding"])
     yield ""
     yield from _answer(result, verdicts)
@@ -193,7 +193,7 @@ def _task(result: EmbeddingResult, verdict: Verdict) -> Iterator[str]:
     if verdict.outcome == "supported":
         yield f"Task type is BAKED INTO embeddings ({share} detection)"
         yield f"  -> {verdict.reason}"
-        yield "  -> Consistent with RLVF backprop hypothesis; the base model's result must stand below it"
+        yield "  -> Consistent with RLVF backprop hypothesis; the base model's result must be lower"
         return
     reached = rivals(claim_of(result, "task", EMBED), measured)
     yield f"Task type is NOT shown to be in embeddings: {verdict}"

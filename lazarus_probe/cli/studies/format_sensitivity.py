@@ -60,7 +60,7 @@ def format_sensitivity(
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
-    with watched("ask") as check:
+    with watched("generate") as check:
         result = analysis.format_sensitivity(
             subject, texts, chosen, max_tokens=max_tokens, seed=seed, check=check
         )

@@ -159,7 +159,7 @@ def tokens_of(subject: Subject, words: Mapping[str, str]) -> dict[str, int]:
     """The token of each operation's class word.
 
     Raises:
-        ValueError: a word is no single token; the message names one that is.
+        ValueError: a word is not a single token; the message names one that is.
     """
     from lazarus_probe.training.dual_reward import class_tokens
 
@@ -193,7 +193,7 @@ def _works(subject: Subject, word: str) -> bool:
 
 
 def _run(run: Run) -> dict[str, Any]:
-    """Train, evaluate and keep; what config.json says of it."""
+    """Train, evaluate and save; the content of config.json."""
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.training.class_words import read
     from lazarus_probe.training.lora.lora import attached, trainable_count
@@ -284,7 +284,7 @@ def _train(run: Run, subject: Subject, tokens: Mapping[str, int]) -> None:
 def _config(
     run: Run, layer: int, tokens: Mapping[str, int], steps: int, result: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What was trained, how, and what it came to: the content of config.json."""
+    """The model, the configuration and the result: the content of config.json."""
     return {
         "model": run.model,
         "classifier_layer": layer,

@@ -124,9 +124,9 @@ def expected_of(prompt: str) -> str | None:
 
 
 def onset(text: str, expected: str) -> tuple[int, int] | None:
-    """From which character to which an answer stands in a text, at the first place; None if it does not.
+    """The first span of characters of an answer in a text; None if it is not in there.
 
-    A number is compared by its value: `2,209` is 2209, which is not in `22091`. Another answer stands as whole words.
+    A number is compared by its value: `2,209` is 2209, which is not in `22091`. Others are matched as whole words.
     """
     if re.fullmatch(_NUMBER, expected.strip()):
         value = _value(expected.strip())
@@ -137,7 +137,7 @@ def onset(text: str, expected: str) -> tuple[int, int] | None:
 
 
 def _goes_back(before: str) -> bool:
-    """Whether what stands before `a op b` on its line is part of the expression."""
+    """Whether the text before `a op b` on its line is part of the expression."""
     left = before.rstrip(" \t")
     return bool(left) and (
         left[-1] in f"{_ADD}{_SUBTRACT}*{_MULTIPLY[2:]}{_DIVIDE}().^" or left[-1].isdigit()
@@ -166,7 +166,7 @@ def complete(
     seed: int = 0,
     check: Callable[[], None] = lambda: None,
 ) -> list[Completion]:
-    """What the model says to each prompt in its format, and where the answer begins.
+    """The completion of each prompt in its format, and where the answer begins.
 
     Args:
         subject: the model.

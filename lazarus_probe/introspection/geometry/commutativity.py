@@ -41,7 +41,7 @@ class Commutativity:
         layers: where states were read, after the block, at the last token.
         similarities: (layers, N).
         measurements: by layer, the mean and its controls.
-        outputs: (N, 2) what the model says to both orders.
+        outputs: (N, 2) the completions of both orders.
         same_answer: the rate at which it gives one answer to both, with the rate for random pairs; None where no
             operation commutes.
     """

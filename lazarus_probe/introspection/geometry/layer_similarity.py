@@ -79,12 +79,12 @@ class LayerSimilarity:
         if len(sizes) < 2:
             return "all prompts have one label; give at least two"
         if sizes[0] < 2:
-            return f"n = {', '.join(map(str, sizes))} prompts a label cannot show it; give at least 4 a label"
+            return f"n = {', '.join(map(str, sizes))} prompts per label cannot show it; give at least 4 per label"
         if len(set(self.prompts)) < len(self.prompts):
-            return "a prompt stands twice, and is no further evidence; give each once"
+            return "a prompt is given twice, which adds no evidence; give each once"
         alpha = declared(CLAIM).alpha
         if self.least_p is None or self.least_p > alpha:
-            return f"n = {len(self.prompts)} prompts cannot reach p = {alpha}; give at least 4 a label"
+            return f"n = {len(self.prompts)} prompts cannot reach p = {alpha}; give at least 4 per label"
         return None if self.untrained else "there are no untrained models to compare with"
 
     def as_data(self) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def layer_similarity(
     if len(prompts) < 2:
         raise ValueError("one prompt has nothing to be compared with; give at least two, as in 'one|two'")
     if labels is not None and len(labels) != len(prompts):
-        raise ValueError(f"{len(labels)} labels for {len(prompts)} prompts; give one a prompt")
+        raise ValueError(f"{len(labels)} labels for {len(prompts)} prompts; give one per prompt")
     if untrained in (1, 2):
         raise ValueError(f"{untrained} untrained models do not show their spread; give 0, or at least 3")
     matrices = cosines(subject, prompts, layers)

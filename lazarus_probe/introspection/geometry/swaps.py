@@ -24,7 +24,7 @@ class Swap:
         a: the first operand of `prompt_a`.
         b: the second.
         op: between them, with its spaces.
-        lead: what stands before.
+        lead: the text before.
         end: the sign of equality, with its spaces.
     """
 
@@ -95,7 +95,7 @@ def _swap(item: str, option: str) -> Swap:
     first_text, comma, second_text = item.partition(",")
     first, second = SIDE.fullmatch(first_text), SIDE.fullmatch(second_text)
     if not comma or first is None or second is None:
-        raise ValueError(f"{option}: {item!r} is no pair of expressions; write it as in '2*3,3*2'")
+        raise ValueError(f"{option}: {item!r} is not a pair of expressions; write it as in '2*3,3*2'")
     a, b, op = first["a"], first["b"], first["op"]
     if (a, b, op) != (second["b"], second["a"], second["op"]) or a == b:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What tuning changed: every prompt is put to a model and to the one it was tuned from, and the difference counts.
+"""What tuning changed: every prompt is run on a model and on the one it was tuned from, and the difference is measured.
 
 Two models differ in everything a little. So a change is compared with the change in something that the claim says
 nothing of: other prompts, or the difference between two untrained models of the same architecture.
@@ -71,7 +71,7 @@ class Change:
 def widest(values: Sequence[NDArray[Any]], units: NDArray[Any]) -> Change:
     """The largest difference between two of several peers, such as untrained models: what no tuning made.
 
-    One pair of peers is no yardstick, since its difference may happen to be small. Seven have a range that the
+    One pair of peers does not suffice, since its difference may happen to be small. Seven have a range that the
     difference of two further ones exceeds less than once in twenty times.
 
     Args:
@@ -109,7 +109,7 @@ def form_cosines(
     layer: int,
     store: ActivationStore | None = None,
 ) -> NDArray[Any]:
-    """(N,) the cosine, after a layer, of the last positions of two prompts that ask the same in two forms."""
+    """(N,) the cosine, after a layer, of the last positions of two prompts with the same question in two forms."""
     site = Site("resid_post", layer)
     states = (store or ActivationStore()).get(subject, [*first, *second], [site])[site]
     return paired_cosines(states[: len(first)], states[len(first) :])

@@ -1,6 +1,6 @@
 """How far apart the weights of two models are, weight by weight.
 
-Quantised weights are compared as the numbers they stand for, and adapters as part of the weights they are added to.
+Quantised weights are dequantised, and adapters are merged into their weights.
 """
 
 from __future__ import annotations

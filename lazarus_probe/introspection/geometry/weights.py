@@ -1,4 +1,4 @@
-"""Every weight of a model by name and component, as the numbers that it stands for."""
+"""Every weight of a model by name and component, dequantised."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Weight:
         name: its path in the model, as in `model.layers.0.mlp.down_proj.weight`.
         layer: the block it is in; None outside of them.
         component: what it is, as in `mlp_down`, `attn_o`, `embedding`.
-        shape: of its numbers, where quantised of those they stand for.
+        shape: of its numbers, dequantised.
         numbers: reads them, in float32.
     """
 

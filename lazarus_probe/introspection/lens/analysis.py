@@ -126,7 +126,7 @@ class AnalysisResult:
         return {**data, **{name: getattr(self, name) for name in names}}
 
     def save(self, path: str | Path) -> None:
-        """Write `as_data` to a JSON file, aside first, so that what stands under the name is whole.
+        """Write `as_data` to a JSON file that is whole or not there.
 
         Raises:
             OSError: the file cannot be written.

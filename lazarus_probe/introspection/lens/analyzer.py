@@ -217,7 +217,7 @@ class ModelAnalyzer:
         """Within, the model runs with the embedding scale that was given, and under these edits.
 
         Raises:
-            HookError: an edit met nothing.
+            HookError: an edit was never applied.
         """
         with hooked(self.subject, interventions=[*self._standing, *interventions]):
             yield

@@ -24,7 +24,7 @@ class AnswerEmergence:
     """Where an answer begins in a completion, and what the lens predicts there.
 
     Attributes:
-        expected: the answer looked for.
+        expected: the answer to find.
         generated: the greedy completion.
         generated_tokens: that, in tokens.
         onset: the generated token in which the answer begins, from 0; None if it begins in none.

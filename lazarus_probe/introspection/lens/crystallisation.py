@@ -84,7 +84,7 @@ def _reading(log_probs: Iterable[NDArray[np.float32]], targets: Sequence[Sequenc
     for row in (row for batch in log_probs for row in batch):
         tokens = list(next(left))
         if not tokens:
-            raise ValueError("a prompt has no tokens to look for; give at least one each")
+            raise ValueError("a prompt has no target tokens; give at least one per prompt")
         best = row[:, tokens].max(axis=1)
         mass = np.exp(row[:, tokens].astype(np.float64)).sum(axis=1)
         parts.append((np.minimum(mass, 1), (row > best[:, None]).sum(axis=1), row.argmax(axis=1)))

@@ -22,7 +22,7 @@ def kl_divergence(log_p: NDArray[Any], log_q: NDArray[Any]) -> float:
 
 
 def kl_of_logits(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
-    """KL(before || after) of the distributions (...) that logits (..., V) stand for."""
+    """KL(before || after) of distributions (...) given as logits (..., V), in nats."""
     from scipy.special import log_softmax
 
     log_p, log_q = (log_softmax(np.asarray(logits, np.float64), axis=-1) for logits in (before, after))

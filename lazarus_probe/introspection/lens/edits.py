@@ -69,7 +69,7 @@ def put_in(subject: Subject, token: int, layer: int, blend: float, position: int
 
 
 def answer_token(subject: Subject, prompt: str, answer: str) -> int:
-    """The first token, spaces apart, of an answer as it continues a prompt.
+    """The first token of an answer as it continues a prompt, spaces left out.
 
     Raises:
         ValueError: it cannot continue the prompt with tokens of its own.

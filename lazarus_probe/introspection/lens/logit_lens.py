@@ -33,11 +33,11 @@ class LensResult:
     layers: tuple[int, ...]
 
     def probability(self, token_id: int | Sequence[int]) -> np.ndarray:
-        """Probability (N, layers) of a token, or of one token a prompt."""
+        """Probability (N, layers) of a token, or of one token per prompt."""
         return np.exp(self._of(token_id))
 
     def rank(self, token_id: int | Sequence[int]) -> np.ndarray:
-        """How many tokens (N, layers) are more probable than a token, or one a prompt; 0 is the top."""
+        """How many tokens (N, layers) are more probable than a token, or than one per prompt; 0 is the top."""
         ranks: np.ndarray = (self.log_probs > self._of(token_id)[..., None]).sum(axis=-1)
         return ranks
 
@@ -49,7 +49,7 @@ class LensResult:
         count, _, vocab_size = self.log_probs.shape
         tokens = np.asarray(token_id)
         if tokens.ndim and tokens.shape != (count,):
-            raise ValueError(f"{tokens.size} tokens for {count} prompts; give one token, or one a prompt")
+            raise ValueError(f"{tokens.size} tokens for {count} prompts; give one token, or one per prompt")
         if tokens.min() < 0 or tokens.max() >= vocab_size:
             raise ValueError(f"token id {token_id} is outside the vocabulary, 0 to {vocab_size - 1}")
         picked: np.ndarray = self.log_probs[np.arange(count), :, np.broadcast_to(tokens, count)]
@@ -68,7 +68,7 @@ def logit_lens(
         subject: the model.
         prompts: N texts or token id sequences, of any lengths.
         layers: the layers after which to read; all of them by default. Negative ones count from the last.
-        position: "last", one position for all prompts, or one a prompt.
+        position: "last", one position for all prompts, or one per prompt.
 
     Raises:
         ValueError: no prompts, no layers, or "mean": a mean of residual streams is the state of no token.
@@ -99,7 +99,7 @@ def resid_after(
     Arguments and errors are those of `logit_lens`.
     """
     if position == "mean":
-        raise ValueError("the lens reads one position; give 'last', a position, or one position a prompt")
+        raise ValueError("the lens reads one position; give 'last', a position, or one position per prompt")
     requested = range(subject.num_layers) if layers is None else layers
     sites = [resolve(resid_post(layer), subject.anatomy) for layer in requested]
     if not sites:

@@ -70,7 +70,7 @@ class TunedLens:
     config: Mapping[str, Any]
 
     def translate(self, resid: mx.array, layer: int) -> mx.array:
-        """What stands for the last layer's residual stream (..., D) in that after a layer, counted from 0."""
+        """The last layer's residual stream (..., D) as predicted from that after a layer, counted from 0."""
         if layer >= len(self.weights):
             return resid
         moved = resid.astype(mx.float32)

@@ -1,4 +1,4 @@
-"""Systematic arithmetic: which questions a model answers, and from which layer on the lens says so.
+"""Systematic arithmetic: which questions a model answers, and from which layer on the lens predicts the answer.
 
 Answers are parsed to their end. The lens (nostalgebraist, 2020) reads where the answer begins, after every layer; what
 emerges is the first token of the right answer, which for large numbers is not yet the whole.
@@ -40,7 +40,7 @@ class ArithmeticTest:
         stable_layer: the first from which on it stays there up to the last, or None.
         peak_layer: where it is most probable.
         peak_probability: how probable it is there.
-        first_token: the token looked for.
+        first_token: the first token of the right answer.
         tokens: how many the right answer has.
     """
 
@@ -102,7 +102,7 @@ class ArithmeticResult:
     Attributes:
         model_id: the model's name.
         num_layers: its number of layers.
-        chat: whether it was asked through its chat template.
+        chat: whether its chat template was used.
         results: a test each.
         emerged: the share of questions whose right first token the lens has on top after some layer.
         other_emerged: the same for the first token of another question's answer: what emerges by chance.
@@ -175,7 +175,7 @@ def arithmetic(
     Args:
         subject: the model.
         chosen: the questions; the 156 of `questions` by default.
-        raw: whether to ask the plain text where the model has a chat template.
+        raw: whether to use the plain text where the model has a chat template.
         seed: of the questions and of the other answers that the right ones are compared with.
 
     Raises:

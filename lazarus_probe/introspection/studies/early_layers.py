@@ -1,6 +1,6 @@
 """What early layers carry of `7*8=`: how alike expressions look, and what a probe reads of operation, operands, answer.
 
-Every operation is asked of the same pairs of numbers, so that none can be told by the operands. Probes are scored on
+Every operation has the same pairs of numbers, so that the operands do not give it away. Probes are scored on
 held-out pairs (7*8, 8*7 and 7+8 stay together), and compared with a bag of tokens, the token embeddings, an untrained
 model and shuffled labels; the answer's probe also with the one that is given the operands themselves, for a product
 of digits is almost linear in them. The published analysis scored its probes on what they were fitted to.
@@ -52,7 +52,7 @@ class EarlyLayersResult:
         cosines: by layer, (P,) those cosines.
         mean_cosines: by layer, of all expressions with each other, of the model and of the untrained ones.
         probes: by layer and target (`op`, `a`, `b`, `answer`), at the last token.
-        positions: by what stands there (first operand, symbol, second operand, `=`), the same at each token; or empty.
+        positions: by piece (first operand, symbol, second operand, `=`), the same at each token; or empty.
         seed: of folds, shuffles and intervals.
     """
 
@@ -113,7 +113,7 @@ class EarlyLayersResult:
 
 
 def _scores(by: By) -> dict[str, dict[str, float | None]]:
-    """Every score, and None for that of the operation where only one is asked."""
+    """Every score; None for the operation where there is only one."""
     return {
         str(layer): {key: row[name].score if name in row else None for name, key in TARGETS.items()}
         for layer, row in by.items()
@@ -156,7 +156,7 @@ def early_layers(
         layers: to read after.
         operations: asked, by name.
         digits: whole numbers that the operands are made of.
-        positions: whether to probe every token besides the last.
+        positions: whether to probe every token, not only the last.
         seed: of folds, shuffles and intervals.
         progress: whether to show a bar on standard error.
 

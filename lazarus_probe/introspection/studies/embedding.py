@@ -63,7 +63,7 @@ class EmbeddingResult:
         layers: read after, from 0.
         operations: that the arithmetic prompts are of.
         tests: by `task`, `answer`, `operation` and `operand`, and by layer (-1 is the embedding), a held-out probe;
-            there is no `operation` where only one is asked.
+            there is no `operation` where there is only one.
         answer_absent: that the answer is not in the embeddings, with the operands' sum as positive control.
         similarity: cosines of mean embeddings within a task and across.
         num_arith_prompts: of the task test.

@@ -19,7 +19,7 @@ MOST = 1500  # expressions; a probe's cost grows with their square
 class Expression:
     """`7*8=`: an operation on two parts.
 
-    A quotient is asked as that of the parts' product, `56/8=`, so that it is whole; all else of the parts as they are.
+    A quotient is that of the parts' product, `56/8=`, so that it is whole; other operations take the parts as they are.
     """
 
     operation: str
@@ -28,7 +28,7 @@ class Expression:
 
     @property
     def operands(self) -> tuple[int, int]:
-        """The numbers as they stand in it."""
+        """The numbers as written."""
         return (self.a * self.b, self.b) if self.operation == "divide" else (self.a, self.b)
 
     @property

@@ -36,7 +36,7 @@ class FormatCompletion:
     """A prompt in one format.
 
     Attributes:
-        prompt: as it was asked.
+        prompt: in this format.
         tokens: it, in tokens.
         output: the model's completion.
         answer: the number that begins with, or None.
