@@ -48,40 +48,20 @@ def held_out_tables(rows: Sequence[Comparison]) -> str:
     """By operation: the class word on top of the lens, then the answers, before and after training."""
     columns = [Column("Operation", width=11), Column("n", width=5)]
     columns += [Column(name, width=17) for name in ("before", "after")]
-    words = Table(
-        [*columns, Column("before", ".4f", width=6), Column("after", ".4f")],
-        [
-            (
-                row.operation,
-                row.n,
-                share(row.named_before),
-                share(row.named_after),
-                row.probability_before,
-                row.probability_after,
-            )
-            for row in rows
-        ],
-    )
-    answers = Table(
-        [*columns, "change"],
-        [
-            (
-                row.operation,
-                row.n,
-                share(row.answered_before),
-                share(row.answered_after),
-                share(row.answers_change),
-            )
-            for row in rows
-        ],
-    )
+    words, answers = [], []
+    for row in rows:
+        named = share(row.named_before), share(row.named_after)
+        words.append((row.operation, row.n, *named, row.probability_before, row.probability_after))
+        answered = share(row.answered_before), share(row.answered_after)
+        answers.append((row.operation, row.n, *answered, share(row.answers_change)))
+    probabilities = (Column("before", ".4f", width=6), Column("after", ".4f"))
     return "\n".join(
         [
             "             Class word on top of the lens             its probability",
-            words.text(rule=True),
+            Table([*columns, *probabilities], words).text(rule=True),
             "",
             "             Answers right",
-            answers.text(rule=True),
+            Table([*columns, "change"], answers).text(rule=True),
         ]
     )
 

@@ -36,6 +36,18 @@ def joined(subject: Subject, prompt: str, text: str) -> tuple[list[int], int]:
     return tokens, start
 
 
+def answer_start(subject: Subject, prompt: str, answer: str) -> tuple[list[int], int]:
+    """The tokens of a prompt with its answer, and the position of the first that is more than spaces.
+
+    Raises:
+        ValueError: the tokenizer joins more of the prompt than spaces with the answer.
+    """
+    ids, start = joined(subject, prompt, answer)
+    while start < len(ids) - 1 and not subject.decode([ids[start]]).strip():
+        start += 1
+    return ids, start
+
+
 def before_answers(
     subject: Subject, prompts: Sequence[str], answers: Sequence[str]
 ) -> tuple[list[list[int]], list[int]]:

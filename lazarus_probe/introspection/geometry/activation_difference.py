@@ -74,7 +74,7 @@ class ActivationDifference:
                 for i, prompt in enumerate(self.prompts)
                 for layer in range(self.similarities.shape[1])
             ],
-            "by_layer": [self._layer(layer) for layer in range(self.similarities.shape[1])],
+            "by_layer": list(map(self._layer, range(self.similarities.shape[1]))),
             "position": self.position if isinstance(self.position, str) else str(self.position),
             "n": len(self.prompts),
             "kl": self.kl.tolist(),
@@ -104,20 +104,18 @@ class ActivationDifference:
             Column("Rel norm", ".4f", width=10),
             *(Column(HEADINGS[name], ".4f", width=13) for name in self.controls),
         )
-        rows = []
-        for layer, mean in enumerate(self.similarities.mean(axis=0).tolist()):
-            interval = None if self.intervals is None else self.intervals[layer]
-            rows.append(
-                (
-                    f"L{layer}",
-                    Cell(mean, shade=1 - mean),
-                    1 - mean,
-                    "***" if 1 - mean > DIVERGENT else "",
-                    None if interval is None else f"[{interval.low:.4f}, {interval.high:.4f}]",
-                    float(self.relative_norms[:, layer].mean()),
-                    *(float(values[layer]) for values in self.controls.values()),
-                )
+        rows = [
+            (
+                f"L{row['layer']}",
+                Cell(row["avg_cosine_similarity"], shade=row["divergence"]),
+                row["divergence"],
+                "***" if row["divergence"] > DIVERGENT else "",
+                None if row["interval"] is None else "[{:.4f}, {:.4f}]".format(*row["interval"]),
+                row["relative_norm"],
+                *row["controls"].values(),
             )
+            for row in map(self._layer, range(self.similarities.shape[1]))
+        ]
         return Table(columns, rows, f"{self.base} → {self.finetuned}")
 
     def _repr_html_(self) -> str:

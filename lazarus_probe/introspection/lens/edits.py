@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.interventions import Intervention, steer
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.generation.continuation import joined
+from lazarus_probe.introspection.generation.continuation import answer_start
 from lazarus_probe.introspection.lens.read_out import read_out
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def answer_token(subject: Subject, prompt: str, answer: str) -> int:
     Raises:
         ValueError: it cannot continue the prompt with tokens of its own.
     """
-    tokens, start = joined(subject, prompt, answer if prompt[-1:].isspace() else f" {answer}")
-    return next((token for token in tokens[start:] if subject.decode([token]).strip()), tokens[start])
+    tokens, start = answer_start(subject, prompt, answer if prompt[-1:].isspace() else f" {answer}")
+    return tokens[start]
 
 
 def say(subject: Subject, prompt: str, token: int, layer: int) -> Intervention:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.generation.continuation import joined
+from lazarus_probe.introspection.generation.continuation import answer_start
 from lazarus_probe.introspection.lens.crystallisation import read_tokens
 from lazarus_probe.introspection.studies.arithmetic_questions import Question, questions
 from lazarus_probe.statistics import wilson
@@ -219,18 +219,6 @@ def arithmetic(
         float(chance),
         seed,
     )
-
-
-def answer_start(subject: Subject, prompt: str, answer: str) -> tuple[list[int], int]:
-    """The tokens of a prompt with its answer, and the position of the first that is more than spaces.
-
-    Raises:
-        ValueError: the tokenizer joins more of the prompt than spaces with the answer.
-    """
-    ids, start = joined(subject, prompt, answer)
-    while start < len(ids) - 1 and not subject.decode([ids[start]]).strip():
-        start += 1
-    return ids, start
 
 
 def first_layer(on_top: NDArray[np.bool_]) -> int | None:

@@ -8,10 +8,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from lazarus_probe.introspection.generation.continuation import answer_start
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.introspection.studies.arithmetic import (
     ArithmeticResult,
-    answer_start,
     arithmetic,
     first_layer,
     share,
