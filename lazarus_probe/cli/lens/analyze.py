@@ -171,7 +171,9 @@ def analyze(
 
     analyzer = ModelAnalyzer.from_pretrained(model, embedding_scale, adapter)
     inputs = [(in_chat(analyzer.subject, text) if chat else text) + (prefix or "") for text in texts]
-    analyses = _analyses(analyzer, texts, inputs, config, edits, answers, prefix or "")
+    analyses = _analyses(
+        analyzer, texts, inputs, config, edits, answers, gen_tokens or GENERATED, prefix or ""
+    )
     results = [analysis.as_data() for analysis in analyses]
     data = (results[0] if len(analyses) == 1 else {"results": results}) | {
         "model_info": asdict(analyzer.model_info) | {"embedding_scale": analyzer.config.embedding_scale},
@@ -182,14 +184,6 @@ def analyze(
     }
     text = "\n\n".join([_header(analyzer, edits), f"\n\n{RULE}\n\n".join(map(_text, analyses))])
     deliver(data, text, as_json=as_json, output=output)
-
-
-@dataclass(frozen=True)
-class ExpectedAnswers:
-    """The answers to find, one per prompt, and in how many tokens."""
-
-    expected: Sequence[str]
-    max_tokens: int
 
 
 @dataclass(frozen=True)
@@ -212,7 +206,8 @@ class PromptAnalysis:
 
 def _answers(
     find_answer: bool | None, expected: str | None, gen_tokens: int | None, texts: Sequence[str]
-) -> ExpectedAnswers | None:
+) -> list[str] | None:
+    """The answers to find, one per prompt; None if none are requested."""
     if not (expected is not None if find_answer is None else find_answer):
         for name, value in (("--expected", expected), ("--gen-tokens", gen_tokens)):
             if value is not None:
@@ -222,12 +217,9 @@ def _answers(
         raise ValueError(f"--expected {expected!r} is one answer for {len(texts)} prompts; give one prompt")
     if expected is not None and not checked_text(expected, "--expected").strip():
         raise ValueError("--expected is empty; give a number or a word")
-    answers = (
-        [answer_of(text, "--find-answer needs --expected") for text in texts]
-        if expected is None
-        else [expected]
-    )
-    return ExpectedAnswers(answers, gen_tokens or GENERATED)
+    if expected is None:
+        return [answer_of(text, "--find-answer needs --expected") for text in texts]
+    return [expected]
 
 
 def _analyses(
@@ -236,7 +228,8 @@ def _analyses(
     inputs: Sequence[str],
     config: AnalysisConfig,
     edits: Sequence[Edit],
-    answers: ExpectedAnswers | None,
+    answers: Sequence[str] | None,
+    max_tokens: int,
     prefix: str,
 ) -> list[PromptAnalysis]:
     """Every prompt read, in one run where nothing is edited: some edits are of one prompt."""
@@ -248,7 +241,7 @@ def _analyses(
     for i, (prompt, interventions) in enumerate(zip(inputs, acting, strict=True)):
         result = analyzer.run(prompt, config, interventions) if edits else plain[i]
         answer = (
-            answer_emergence(analyzer, prompt, answers.expected[i], answers.max_tokens, interventions, prefix)
+            answer_emergence(analyzer, prompt, answers[i], max_tokens, interventions, prefix)
             if answers
             else None
         )
