@@ -108,7 +108,7 @@ class Commutativity:
             (f"L{layer}", measured.score, *(control.score for control in measured.controls))
             for layer, measured in zip(self.layers, self.measurements, strict=True)
         ]
-        columns = ("Layer", *(Column(name, ".4f") for name in names))
+        columns = [Column("Layer"), *(Column(name, ".4f") for name in names)]
         return Table(columns, rows, f"{UNIT}, n = {len(self.swaps)}").html()
 
 
