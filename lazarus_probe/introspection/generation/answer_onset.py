@@ -72,11 +72,21 @@ class Completion:
 
     def as_data(self) -> dict[str, Any]:
         """As plain data; `tokens` are texts, `token_details` have their ids and probabilities."""
-        data = asdict(self)
-        return data | {
+        return {
+            "generated_text": self.generated_text,
             "tokens": [token.token for token in self.tokens],
-            "token_details": data["tokens"],
+            "prompt": self.prompt,
+            "expected_answer": self.expected_answer,
+            "answer_found": self.answer_found,
+            "answer_onset": self.answer_onset,
+            "is_answer_first": self.is_answer_first,
             "has_trailing_space": self.prompt.endswith(" "),
+            "answer_cut": self.answer_cut,
+            "ended": self.ended,
+            "format": self.format,
+            "input": self.input,
+            "input_tokens": list(self.input_tokens),
+            "token_details": [asdict(token) for token in self.tokens],
         }
 
     @property

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 COMMUTATIVE = ("+", "*")
 UNIT = "cosine of a pair with its operands swapped"
+KEYS = ("layer", "num_pairs", "mean_similarity", "std_similarity", "min_similarity", "max_similarity")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +71,10 @@ class Commutativity:
 
     def as_data(self) -> dict[str, Any]:
         """Plain data of the first layer under the published keys, and of all layers next to it."""
+        first = self._layer(0)
         return {
             "model_id": self.model_id,
-            **self._layer(0),
+            **{key: first[key] for key in KEYS},
             "pairs": [
                 {
                     "prompt_a": swap.prompt_a,
@@ -85,6 +87,7 @@ class Commutativity:
                     self.swaps, self.similarities[0], self.outputs, strict=True
                 )
             ],
+            **{key: value for key, value in first.items() if key not in KEYS},
             "behaviour": {"same_answer": self.same_answer.as_dict(), "right": self.right()},
             "layers": [self._layer(row) for row in range(len(self.layers))],
         }
