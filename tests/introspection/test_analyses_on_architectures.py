@@ -62,7 +62,7 @@ def test_the_lens_ends_in_what_is_said(model):
     """The token on top after the last layer is the one that the model says."""
     found = read_tokens(model, PROMPTS, [[token] for token in range(3, 3 + len(PROMPTS))])
     said = greedy_completions(model, PROMPTS, max_tokens=1)
-    for token, text in zip(found.said[:, -1].tolist(), said, strict=True):
+    for token, text in zip(found.top_tokens[:, -1].tolist(), said, strict=True):
         assert token in model.eos_token_ids or model.decode([token]).strip() == text.strip()
     targets = [[token] for token in range(3, 3 + len(PROMPTS))]
     measured = crystallisation(model, control_models(model), PROMPTS, targets, PROMPTS, 1, before=0)

@@ -1,4 +1,4 @@
-"""`lazarus introspect generate`: what a model says to a prompt, and where in it the answer begins."""
+"""`lazarus introspect generate`: complete prompts, and find where the answer begins."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ def generate(
             seed=drawn,
             check=check,
         )
-    compared = _compared(completions[len(texts) :], [len(forms) for forms in formats])
+    others = iter(completions[len(texts) :])
+    compared = [[next(others) for _ in forms] for forms in formats]
     data = _data(completions[: len(texts)], compared) | {
         "max_tokens": max_tokens,
         "temperature": temperature,
@@ -93,7 +94,7 @@ def generate(
 
 
 def expected_answers(expected: str | None, prompts: Sequence[str]) -> list[str | None]:
-    """The right answer to each prompt: given, one for all or one a prompt, or computed.
+    """The right answer to each prompt: the one from --expected, one per prompt, or computed.
 
     Raises:
         ValueError: another number of answers than of prompts, or an empty one.
@@ -109,13 +110,7 @@ def expected_answers(expected: str | None, prompts: Sequence[str]) -> list[str |
         raise ValueError(
             f"--expected has {len(answers)} answers for {len(prompts)} prompts; give one, or one per prompt"
         )
-    return [*(answers * len(prompts) if len(answers) == 1 else answers)]
-
-
-def _compared(completions: Sequence[Completion], counts: Sequence[int]) -> list[list[Completion]]:
-    """What was said in every format, by prompt."""
-    rows = iter(completions)
-    return [[next(rows) for _ in range(count)] for count in counts]
+    return list(answers * len(prompts) if len(answers) == 1 else answers)
 
 
 def _data(completions: Sequence[Completion], compared: Sequence[Sequence[Completion]]) -> dict[str, Any]:
@@ -165,7 +160,7 @@ def _tokens(completion: Completion) -> str:
 
 
 def _comparison(others: Sequence[Completion], show_tokens: bool) -> str:
-    """Every format in a row; those that are the same tokens to the model are said to be."""
+    """One row per format; those of the same tokens are marked."""
     rows = []
     by_tokens: dict[tuple[str, ...], Completion] = {}
     for completion in others:

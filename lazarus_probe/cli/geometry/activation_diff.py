@@ -8,14 +8,11 @@ import typer
 
 from lazarus_probe.cli.geometry.weight_diff import Base, Finetuned, load_both
 from lazarus_probe.cli.options import Adapter, AsJson, Output, Prompts, Seed
-from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_position, parse_prompts
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.geometry.activation_difference import ActivationDifference
-
-WIDTHS = (7, 12, 11, 4, 18, 10)
-NAMES = {"untrained": "Untrained", "two_seeds": "Two seeds", "other_prompt": "Other prompt"}
 
 
 def activation_diff(
@@ -55,16 +52,12 @@ def _text(result: ActivationDifference) -> str:
         if count == 1 and "," in result.prompts[0]
         else ""
     )
-    heads = ("Layer", "Avg Cos Sim", "Divergence", "", "95% interval", "Rel norm")
-    width = [*WIDTHS, *(13 for _ in result.controls)]
     lines = [
         title(f"ACTIVATION DIFFERENCE: {result.base} → {result.finetuned}"),
         f"Prompts: {count}{note}",
         f"Position: {result.position}",
         "",
-        columns([(*heads, *(NAMES[name] for name in result.controls))], width),
-        "-" * (70 + 14 * len(result.controls)),
-        columns([_row(result, layer) for layer in range(result.similarities.shape[1])], width),
+        result.table.text(gap=1, rule=True),
         "",
         f"KL(base || finetuned) of the next token: mean {result.kl.mean():.4f} nats, max {result.kl.max():.4f}",
         "*** divergence (1 - average cosine) above 0.1. For scale, the average cosine of the base with an untrained",
@@ -73,19 +66,3 @@ def _text(result: ActivationDifference) -> str:
     if count == 1:
         lines.append("n = 1 prompt: there is no interval; give more with | between them.")
     return "\n".join(lines)
-
-
-def _row(result: ActivationDifference, layer: int) -> tuple[str, ...]:
-    from lazarus_probe.introspection.geometry.activation_difference import DIVERGENT
-
-    mean = float(result.similarities[:, layer].mean())
-    ends = None if result.intervals is None else result.intervals[layer]
-    return (
-        f"L{layer}",
-        f"{mean:.4f}",
-        f"{1 - mean:.4f}",
-        "***" if 1 - mean > DIVERGENT else "",
-        "-" if ends is None else f"[{ends.low:.4f}, {ends.high:.4f}]",
-        f"{result.relative_norms[:, layer].mean():.4f}",
-        *(f"{values[layer]:.4f}" for values in result.controls.values()),
-    )

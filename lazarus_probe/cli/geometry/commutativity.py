@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Seed
-from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, layer_of, parse_layers, parse_prompts
 from lazarus_probe.subject.relative_depth import layer_at
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
@@ -84,14 +85,9 @@ def commutativity(
     data, levels = result.as_data(), [level_of(by_layer) for by_layer in verdicts]
     for row, level, by_layer in zip(data["layers"], levels, verdicts, strict=True):
         row |= {"level": level, "claim": ALIKE, "verdict": str(by_layer[ALIKE])}
-    text = _text(result, verdicts)
     first = {key: data["layers"][0][key] for key in ("level", "claim", "verdict")}
-    deliver(
-        {**data, **first, "about": about(subject, seed)},
-        text,
-        as_json=as_json,
-        output=output,
-    )
+    data = {**data, **first, "about": about(subject, seed)}
+    deliver(data, _text(result, verdicts), as_json=as_json, output=output)
 
 
 def judged(result: Commutativity) -> list[dict[str, Verdict]]:
@@ -134,15 +130,20 @@ def _text(result: Commutativity, verdicts: Sequence[Mapping[str, Verdict]]) -> s
         "",
     ]
     if len(result.layers) == 1:
-        heads = ("Prompt A", "Prompt B", "Similarity", "Says A", "Says B")
+        columns = (
+            Column("Prompt A", width=12),
+            Column("Prompt B", width=12),
+            Column("Similarity", ".4f", width=11),
+            Column("Says A", width=9),
+            "Says B",
+        )
         rows = [
-            (swap.prompt_a, swap.prompt_b, f"{value:.4f}", *map(_short, completions))
+            (swap.prompt_a, swap.prompt_b, value, *map(_short, completions))
             for swap, value, completions in zip(
                 result.swaps, result.similarities[0], result.outputs, strict=True
             )
         ]
-        lines += [columns([heads], (12, 12, 11, 9)), "-" * 56]
-        lines += [*(columns([row], (12, 12, 11, 9)) for row in rows), ""]
+        lines += [Table(columns, rows).text(gap=1, rule=True), ""]
     for layer, values, measured, by_claim in zip(
         result.layers, result.similarities, result.measurements, verdicts, strict=True
     ):
@@ -155,9 +156,14 @@ def _text(result: Commutativity, verdicts: Sequence[Mapping[str, Verdict]]) -> s
                 f"[{control.low:+.4f}, {control.high:+.4f}]"
                 for control in measured.controls
             ),
-            *_verdict(by_claim[ALIKE]),
-            "",
         ]
+        if (verdict := by_claim[ALIKE]).outcome == "supported":
+            lines.append(
+                "Order does not matter to the state here: swapped pairs are closer than those of every control."
+            )
+            lines += [f"  {verdict}", ""]
+        else:
+            lines += [f"No finding ({verdict})", ""]
     same = result.same_answer
     lines.append(
         f"Both orders get one answer: {same.score:.2f} [{same.low:.2f}, {same.high:.2f}]; "
@@ -169,12 +175,3 @@ def _text(result: Commutativity, verdicts: Sequence[Mapping[str, Verdict]]) -> s
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 8 else f"{line[:7]}…"
-
-
-def _verdict(verdict: Verdict) -> list[str]:
-    if verdict.outcome == "supported":
-        return [
-            "Order does not matter to the state here: swapped pairs are closer than those of every control.",
-            f"  {verdict}",
-        ]
-    return [f"No finding ({verdict})"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from textwrap import indent
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompts, Seed
-from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_layers, parse_prompts
 from lazarus_probe.cli.watching import watched
 
@@ -67,7 +68,7 @@ def labels_of(text: str, count: int) -> list[str]:
     """The labels of `a,b,a`.
 
     Raises:
-        ValueError: not one a prompt, or an empty one.
+        ValueError: not one per prompt, or an empty one.
     """
     labels = [label.strip() for label in checked_text(text, "--labels").split(",")]
     if "" in labels:
@@ -94,12 +95,15 @@ def layers_of(model: str, text: str | None) -> list[int]:
 
 
 def _text(result: LayerSimilarity) -> str:
-    names = result.labels or tuple(f"#{i}" for i in range(len(result.prompts)))
-    prompts = [(f"  {name}", repr(prompt)) for name, prompt in zip(names, result.prompts, strict=True)]
+    width = max(map(len, result.names))
+    prompts = [
+        f"  {name.ljust(width)}  {prompt!r}"
+        for name, prompt in zip(result.names, result.prompts, strict=True)
+    ]
     parts = [
         title("Layer representation analysis"),
-        f"Prompts ({len(prompts)}):\n" + columns(prompts, (max(len(name) for name, _ in prompts) + 1,)),
-        *(_layer(result, index, names) for index in range(len(result.layers))),
+        "\n".join([f"Prompts ({len(prompts)}):", *prompts]),
+        *(_layer(result, index) for index in range(len(result.layers))),
     ]
     if reason := result.why_untestable():
         parts.append(f"Whether a layer distinguishes between groups is not shown: {reason}.")
@@ -108,14 +112,10 @@ def _text(result: LayerSimilarity) -> str:
     return "\n\n".join(parts)
 
 
-def _layer(result: LayerSimilarity, index: int, names: tuple[str, ...]) -> str:
+def _layer(result: LayerSimilarity, index: int) -> str:
     lines = [f"--- Layer {result.layers[index]} ---"]
-    if len(names) <= SHOWN:
-        rows = [
-            [f"  {name[:12]}", *(f"{value:.4f}" for value in row)]
-            for name, row in zip(names, result.matrices[index], strict=True)
-        ]
-        lines.append(columns([["", *(name[:8] for name in names)], *rows], (15, *[9] * len(names))))
+    if len(result.prompts) <= SHOWN:
+        lines.append(indent(result.table(index).text(gap=1), "  "))
     if result.labels is None:
         return "\n".join(lines)
     means = result.clusters[index]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Output, _bundled
-from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.files.paths import user_path
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.geometry.weight_difference import WeightDifference, WeightDifferences
+    from lazarus_probe.introspection.geometry.weight_difference import WeightDifferences
     from lazarus_probe.subject.subject import Subject
 
 Base = Annotated[
@@ -34,7 +34,6 @@ Finetuned = Annotated[
         show_default="the base with --adapter",
     ),
 ]
-WIDTHS = (6, 26, 10, 4, 9, 10, 12)
 
 
 def weight_diff(
@@ -59,13 +58,13 @@ def weight_diff(
 
 
 def load_both(base: str, finetuned: str | None, adapter: Path | None) -> tuple[Subject, Subject]:
-    """The models before and after; an adapter's folder in place of the second stands for the base with it.
+    """The models before and after; an adapter's folder as the second is the base with that adapter.
 
     Raises:
         ValueError: neither a second model nor an adapter, two adapters, or one of the models cannot be loaded.
     """
     from lazarus_probe.checkpoints.formats import is_adapter
-    from lazarus_probe.checkpoints.names import find
+    from lazarus_probe.checkpoints.names import find, untrained_name
 
     other = base if finetuned is None else finetuned
     if finetuned is None and adapter is None:
@@ -76,11 +75,9 @@ def load_both(base: str, finetuned: str | None, adapter: Path | None) -> tuple[S
                 f"--finetuned {finetuned} is an adapter, and so is --adapter {adapter}; give one"
             )
         other, adapter = base, Path(finetuned)
-    from lazarus_probe.checkpoints.names import untrained_name
-
     for name in (base, other):  # before the time that loading the first takes
-        twin = untrained_name(name)
-        find(twin[0] if twin else name, files=["config.json"])
+        untrained = untrained_name(name)
+        find(untrained[0] if untrained else name, files=["config.json"])
     from lazarus_probe.subject.subject import Subject
 
     before = Subject.load(base)
@@ -88,37 +85,19 @@ def load_both(base: str, finetuned: str | None, adapter: Path | None) -> tuple[S
 
 
 def _text(result: WeightDifferences) -> str:
-    heads = ("Layer", "Component", "Rel diff", "", "Cosine", "Max diff", "Stable rank", "Rank")
-    changed = sum(each.norm_diff > 0 for each in result.results)
     lines = [
         title(f"WEIGHT DIFFERENCE: {result.base} → {result.finetuned}"),
-        columns([heads], WIDTHS),
-        "-" * 86,
-        columns([_row(each) for each in result.results], WIDTHS),
+        result.table.text(gap=1, rule=True),
         "",
-        f"All weights together: {result.total:.4f}; changed are {changed} of {len(result.results)}",
+        f"All weights together: {result.total:.4f}; changed are {result.changed} of {len(result.results)}",
         "",
         "By component:",
         *(f"  {name.ljust(26)} {value:.4f}" for name, value in result.by_component().items()),
     ]
     if top := result.top():
         lines += ["", f"Top {len(top)} by relative difference:"]
-        lines += [f"  {each.name}: {_number(each.relative_diff)}" for each in top]
+        lines += [
+            f"  {weight.name}: {'-' if weight.relative_diff is None else f'{weight.relative_diff:.4f}'}"
+            for weight in top
+        ]
     return "\n".join(lines)
-
-
-def _row(each: WeightDifference) -> tuple[str, ...]:
-    return (
-        "-" if each.layer is None else str(each.layer),
-        each.component,
-        _number(each.relative_diff),
-        "***" if each.large else "",
-        _number(each.cosine),
-        f"{each.max_diff:.2e}",
-        "-" if each.stable_rank is None else f"{each.stable_rank:.1f}",
-        "-" if each.rank is None else str(each.rank),
-    )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

@@ -9,15 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lazarus_probe.cli.lens.analyze_edits import Edits, answer_of, inject_of, override_of, steer_of
-from lazarus_probe.cli.lens.analyze_layers import STEP, Strategy, config_of
+from lazarus_probe.cli.lens.analyze_edits import (
+    Edit,
+    answer_of,
+    inject_of,
+    interventions_of,
+    override_of,
+    steer_of,
+)
+from lazarus_probe.cli.lens.analyze_layers import config_of
 from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Prompt
 from lazarus_probe.cli.output import RULE, about, deliver
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_prompt
+from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.analysis import AnalysisResult
-    from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig
     from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
     from lazarus_probe.introspection.lens.answer_emergence import AnswerEmergence
 
@@ -25,7 +32,7 @@ GENERATED = 30
 
 
 class Computed(StrEnum):
-    """What is computed exactly and put in."""
+    """What is computed exactly and written into the residual stream."""
 
     NONE = "none"
     ARITHMETIC = "arithmetic"
@@ -36,12 +43,16 @@ def analyze(
     prompt: Prompt,
     adapter: Adapter = None,
     layer_strategy: Annotated[
-        Strategy | None, typer.Option(help="Which layers to read.", show_default="evenly_spaced")
+        LayerStrategy | None, typer.Option(help="Which layers to read.", show_default="evenly_spaced")
     ] = None,
     layer_step: Annotated[
         int | None,
         typer.Option(
-            "--layer-step", "-s", min=1, help="Read every Nth layer, and the last.", show_default=str(STEP)
+            "--layer-step",
+            "-s",
+            min=1,
+            help="Read every Nth layer, and the last.",
+            show_default=str(AnalysisConfig.layer_step),
         ),
     ] = None,
     all_layers: Annotated[bool, typer.Option("--all-layers", help="Read every layer.")] = False,
@@ -149,34 +160,35 @@ def analyze(
         raise ValueError(f"--embedding-scale {embedding_scale} is unusable; give a positive number")
     count = num_layers_of(model)
     config = config_of(layer_strategy, layer_step, all_layers, layers, count, top_k, tokens, residual)
-    edits = Edits(
+    requested = (
         steer_of(steer, steer_neuron, steer_layer, strength, count),
         inject_of(inject_layer, inject_token, inject_blend, count),
         override_of(compute_override, compute_layer, count),
     )
+    edits = [edit for edit in requested if edit]
     from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
+    from lazarus_probe.subject.chat import in_chat
 
     analyzer = ModelAnalyzer.from_pretrained(model, embedding_scale, adapter)
-    inputs = [_input(analyzer, text, chat, prefix) for text in texts]
-    analyses = _analyses(analyzer, texts, inputs, config, edits, answers, prefix or "")
-    data = [analysis.as_data() for analysis in analyses]
-    whole = data[0] if len(analyses) == 1 else {"results": data}
-    whole = whole | {"model_info": _info(analyzer), "chat": chat, "prefix": prefix, "edits": edits.lines}
+    inputs = [(in_chat(analyzer.subject, text) if chat else text) + (prefix or "") for text in texts]
+    analyses = _analyses(
+        analyzer, texts, inputs, config, edits, answers, gen_tokens or GENERATED, prefix or ""
+    )
+    results = [analysis.as_data() for analysis in analyses]
+    data = (results[0] if len(analyses) == 1 else {"results": results}) | {
+        "model_info": asdict(analyzer.model_info) | {"embedding_scale": analyzer.config.embedding_scale},
+        "chat": chat,
+        "prefix": prefix,
+        "edits": list(map(str, edits)),
+        "about": about(analyzer.subject),
+    }
     text = "\n\n".join([_header(analyzer, edits), f"\n\n{RULE}\n\n".join(map(_text, analyses))])
-    deliver(whole | {"about": about(analyzer.subject)}, text, as_json=as_json, output=output)
-
-
-@dataclass(frozen=True)
-class ExpectedAnswers:
-    """The answers to find, one a prompt, and in how many tokens."""
-
-    expected: Sequence[str]
-    max_tokens: int
+    deliver(data, text, as_json=as_json, output=output)
 
 
 @dataclass(frozen=True)
 class PromptAnalysis:
-    """What is known of one prompt: read, read without the edits if there are any, and its answer if that was asked."""
+    """One prompt read with the lens, without the edits if there are any, and its answer if requested."""
 
     result: AnalysisResult
     unedited: AnalysisResult | None
@@ -193,9 +205,10 @@ class PromptAnalysis:
 
 
 def _answers(
-    wanted: bool | None, expected: str | None, gen_tokens: int | None, texts: Sequence[str]
-) -> ExpectedAnswers | None:
-    if not (expected is not None if wanted is None else wanted):
+    find_answer: bool | None, expected: str | None, gen_tokens: int | None, texts: Sequence[str]
+) -> list[str] | None:
+    """The answers to find, one per prompt; None if none are requested."""
+    if not (expected is not None if find_answer is None else find_answer):
         for name, value in (("--expected", expected), ("--gen-tokens", gen_tokens)):
             if value is not None:
                 raise ValueError(f"{name} {value} applies to finding the answer; give --find-answer")
@@ -204,19 +217,9 @@ def _answers(
         raise ValueError(f"--expected {expected!r} is one answer for {len(texts)} prompts; give one prompt")
     if expected is not None and not checked_text(expected, "--expected").strip():
         raise ValueError("--expected is empty; give a number or a word")
-    answers = (
-        [answer_of(text, "--find-answer needs --expected") for text in texts]
-        if expected is None
-        else [expected]
-    )
-    return ExpectedAnswers(answers, gen_tokens or GENERATED)
-
-
-def _input(analyzer: ModelAnalyzer, text: str, chat: bool, prefix: str | None) -> str:
-    from lazarus_probe.subject.chat import in_chat
-
-    whole = in_chat(analyzer.subject, text) if chat else text
-    return whole + (prefix or "")
+    if expected is None:
+        return [answer_of(text, "--find-answer needs --expected") for text in texts]
+    return [expected]
 
 
 def _analyses(
@@ -224,20 +227,21 @@ def _analyses(
     texts: Sequence[str],
     inputs: Sequence[str],
     config: AnalysisConfig,
-    edits: Edits,
-    answers: ExpectedAnswers | None,
+    edits: Sequence[Edit],
+    answers: Sequence[str] | None,
+    max_tokens: int,
     prefix: str,
 ) -> list[PromptAnalysis]:
     """Every prompt read, in one run where nothing is edited: some edits are of one prompt."""
     from lazarus_probe.introspection.lens.answer_emergence import answer_emergence
 
-    acting = [edits.of_prompt(analyzer, *pair) for pair in zip(inputs, texts, strict=True)]
+    acting = [interventions_of(edits, analyzer, *pair) for pair in zip(inputs, texts, strict=True)]
     plain = analyzer.run_batch(inputs, config)
     analyses = []
-    for i, (whole, acts) in enumerate(zip(inputs, acting, strict=True)):
-        result = analyzer.run(whole, config, acts) if edits else plain[i]
+    for i, (prompt, interventions) in enumerate(zip(inputs, acting, strict=True)):
+        result = analyzer.run(prompt, config, interventions) if edits else plain[i]
         answer = (
-            answer_emergence(analyzer, whole, answers.expected[i], answers.max_tokens, acts, prefix)
+            answer_emergence(analyzer, prompt, answers[i], max_tokens, interventions, prefix)
             if answers
             else None
         )
@@ -245,11 +249,7 @@ def _analyses(
     return analyses
 
 
-def _info(analyzer: ModelAnalyzer) -> dict[str, Any]:
-    return asdict(analyzer.model_info) | {"embedding_scale": analyzer.config.embedding_scale}
-
-
-def _header(analyzer: ModelAnalyzer, edits: Edits) -> str:
+def _header(analyzer: ModelAnalyzer, edits: Sequence[Edit]) -> str:
     info, scale = analyzer.model_info, analyzer.config.embedding_scale
     lines = [
         f"Model: {info.model_id}",
@@ -261,7 +261,7 @@ def _header(analyzer: ModelAnalyzer, edits: Edits) -> str:
     ]
     if scale is not None and scale != 1:
         lines.append(f"  Embedding scale: {scale:g}")
-    return "\n".join([*lines, *(f"  Edit: {line}" for line in edits.lines)])
+    return "\n".join([*lines, *(f"  Edit: {edit}" for edit in edits)])
 
 
 def _text(analysis: PromptAnalysis) -> str:

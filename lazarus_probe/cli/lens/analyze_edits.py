@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,99 +12,54 @@ from lazarus_probe.subject.relative_depth import layer_at
 
 if TYPE_CHECKING:
     from lazarus_probe.hooks.interventions import Intervention
-    from lazarus_probe.introspection.directions.direction_file import Direction
     from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
 
 DEPTH = 0.8  # of --compute-layer, unless it is given
 
 
 @dataclass(frozen=True)
-class Steer:
-    """A push along a saved direction, or along one coordinate, after a layer."""
+class EditedPrompt:
+    """A prompt, the text with its arithmetic, and the interventions on it so far."""
 
-    source: str
-    layer: int
-    coefficient: float
-    direction: Direction | None = None
-    neuron: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.coefficient:g} times {self.source} added after layer {self.layer}"
+    analyzer: ModelAnalyzer
+    prompt: str
+    question: str
+    interventions: Sequence[Intervention]
 
 
 @dataclass(frozen=True)
-class Inject:
-    """A token's embedding put in after a layer at the last position of the prompt."""
+class Edit:
+    """An edit in words, and the function that makes its intervention on a prompt."""
 
-    token: str
-    layer: int
-    blend: float
-
-    def __str__(self) -> str:
-        return f"embedding of {self.token!r} put in after layer {self.layer} (blend {self.blend:g})"
-
-
-@dataclass(frozen=True)
-class Override:
-    """The exact answer of an arithmetic prompt put in after a layer at its last position."""
-
-    layer: int
+    text: str
+    of_prompt: Callable[[EditedPrompt], Intervention]
 
     def __str__(self) -> str:
-        return f"exact answer put in after layer {self.layer}"
+        return self.text
 
 
-@dataclass(frozen=True)
-class Edits:
-    """All that is to be done to the model while it runs."""
+def interventions_of(
+    edits: Sequence[Edit], analyzer: ModelAnalyzer, prompt: str, question: str
+) -> list[Intervention]:
+    """The interventions on one prompt, whose arithmetic is in `question`.
 
-    steer: Steer | None = None
-    inject: Inject | None = None
-    override: Override | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.steer or self.inject or self.override)
-
-    @property
-    def lines(self) -> list[str]:
-        """Each of them in words."""
-        return [str(edit) for edit in (self.steer, self.inject, self.override) if edit]
-
-    def of_prompt(self, analyzer: ModelAnalyzer, prompt: str, question: str) -> list[Intervention]:
-        """The interventions on one prompt, whose arithmetic stands in `question`.
-
-        Raises:
-            ValueError: a direction, coordinate or token that the model does not have, or no arithmetic to override.
-        """
-        from lazarus_probe.introspection.lens.edits import answer_token, push, push_coordinate, put_in, say
-
-        subject, interventions = analyzer.subject, []
-        if self.steer and self.steer.direction is not None:
-            direction = self.steer.direction
-            interventions.append(push(subject, direction.vector, self.steer.layer, self.steer.coefficient))
-        elif self.steer:
-            interventions.append(
-                push_coordinate(subject, self.steer.neuron, self.steer.layer, self.steer.coefficient)
-            )
-        if self.inject:
-            token, last = subject.single_token(self.inject.token), len(subject.encode(prompt)) - 1
-            interventions.append(put_in(subject, token, self.inject.layer, self.inject.blend, last))
-        if self.override:
-            token = answer_token(subject, prompt, answer_of(question, "--compute-override arithmetic"))
-            with analyzer.edited(interventions):
-                pushed = say(subject, prompt, token, self.override.layer)
-            interventions.append(pushed)
-        return interventions
+    Raises:
+        ValueError: a direction, coordinate or token that the model does not have, or no arithmetic to override.
+    """
+    interventions: list[Intervention] = []
+    for edit in edits:
+        interventions.append(edit.of_prompt(EditedPrompt(analyzer, prompt, question, interventions)))
+    return interventions
 
 
 def steer_of(
     spec: str | None, neuron: int | None, layer: int | None, strength: float | None, num_layers: int
-) -> Steer | None:
-    """What --steer, --steer-neuron, --steer-layer and --strength ask for together.
+) -> Edit | None:
+    """What --steer, --steer-neuron, --steer-layer and --strength request together.
 
     Raises:
         OSError: the file of the direction cannot be read.
-        ValueError: options that do not go together, a file that is no direction, or a layer that is not there.
+        ValueError: options that exclude each other, a file that is not a direction, or a layer the model does not have.
     """
     if spec is None and neuron is None:
         for name, value in (("--steer-layer", layer), ("--strength", strength)):
@@ -117,12 +73,22 @@ def steer_of(
     if neuron is not None:
         if layer is None:
             raise ValueError(f"--steer-neuron {neuron} needs --steer-layer")
-        at = layer_of(layer, num_layers, "--steer-layer")
-        return Steer(f"neuron {neuron}", at, 1.0 if strength is None else strength, neuron=neuron)
-    return _from_file(str(spec), layer, strength, num_layers)
+        return _neuron_edit(
+            neuron, layer_of(layer, num_layers, "--steer-layer"), 1.0 if strength is None else strength
+        )
+    return _direction_edit(str(spec), layer, strength, num_layers)
 
 
-def _from_file(spec: str, layer: int | None, strength: float | None, num_layers: int) -> Steer:
+def _neuron_edit(neuron: int, layer: int, strength: float) -> Edit:
+    def of_prompt(edited: EditedPrompt) -> Intervention:
+        from lazarus_probe.introspection.lens.edits import push_coordinate
+
+        return push_coordinate(edited.analyzer.subject, neuron, layer, strength)
+
+    return Edit(f"{strength:g} times neuron {neuron} added after layer {layer}", of_prompt)
+
+
+def _direction_edit(spec: str, layer: int | None, strength: float | None, num_layers: int) -> Edit:
     from lazarus_probe.introspection.directions.direction_file import read_direction, split_spec
 
     path, coefficient = split_spec(spec)
@@ -134,13 +100,18 @@ def _from_file(spec: str, layer: int | None, strength: float | None, num_layers:
             f"{path} belongs to layer {direction.layer}; the model has 0 to {num_layers - 1}: give --steer-layer"
         )
     at = direction.layer if layer is None else layer_of(layer, num_layers, "--steer-layer")
-    if coefficient is None:
-        coefficient = 1.0 if strength is None else strength
-    return Steer(str(path), at, coefficient, direction)
+    factor = next((number for number in (coefficient, strength) if number is not None), 1.0)
+
+    def of_prompt(edited: EditedPrompt) -> Intervention:
+        from lazarus_probe.introspection.lens.edits import push
+
+        return push(edited.analyzer.subject, direction.vector, at, factor)
+
+    return Edit(f"{factor:g} times {path} added after layer {at}", of_prompt)
 
 
-def inject_of(layer: int | None, token: str | None, blend: float | None, num_layers: int) -> Inject | None:
-    """What --inject-layer, --inject-token and --inject-blend ask for together.
+def inject_of(layer: int | None, token: str | None, blend: float | None, num_layers: int) -> Edit | None:
+    """What --inject-layer, --inject-token and --inject-blend request together.
 
     Raises:
         ValueError: one of them is missing, or the layer is not there.
@@ -151,12 +122,21 @@ def inject_of(layer: int | None, token: str | None, blend: float | None, num_lay
         return None
     if token is None or layer is None:
         raise ValueError("--inject-token and --inject-layer need each other; give both")
-    at = layer_of(layer, num_layers, "--inject-layer")
-    return Inject(checked_text(token, "--inject-token"), at, 1.0 if blend is None else blend)
+    at, share = layer_of(layer, num_layers, "--inject-layer"), 1.0 if blend is None else blend
+    text = checked_text(token, "--inject-token")
+
+    def of_prompt(edited: EditedPrompt) -> Intervention:
+        from lazarus_probe.introspection.lens.edits import put_in
+
+        subject = edited.analyzer.subject
+        last = len(subject.encode(edited.prompt)) - 1
+        return put_in(subject, subject.single_token(text), at, share, last)
+
+    return Edit(f"embedding of {text!r} put in after layer {at} (blend {share:g})", of_prompt)
 
 
-def override_of(kind: str, layer: int | None, num_layers: int) -> Override | None:
-    """What --compute-override and --compute-layer ask for together.
+def override_of(kind: str, layer: int | None, num_layers: int) -> Edit | None:
+    """What --compute-override and --compute-layer request together.
 
     Raises:
         ValueError: a layer without an override, or one that is not there.
@@ -165,9 +145,18 @@ def override_of(kind: str, layer: int | None, num_layers: int) -> Override | Non
         if layer is not None:
             raise ValueError(f"--compute-layer {layer} needs --compute-override arithmetic")
         return None
-    if layer is None:
-        return Override(layer_at(DEPTH, num_layers))
-    return Override(layer_of(layer, num_layers, "--compute-layer"))
+    at = layer_at(DEPTH, num_layers) if layer is None else layer_of(layer, num_layers, "--compute-layer")
+
+    def of_prompt(edited: EditedPrompt) -> Intervention:
+        from lazarus_probe.introspection.lens.edits import answer_token, say
+
+        subject = edited.analyzer.subject
+        answer = answer_of(edited.question, "--compute-override arithmetic")
+        token = answer_token(subject, edited.prompt, answer)
+        with edited.analyzer.edited(edited.interventions):
+            return say(subject, edited.prompt, token, at)
+
+    return Edit(f"exact answer put in after layer {at}", of_prompt)
 
 
 def answer_of(question: str, option: str) -> str:

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING
-
 from lazarus_probe.cli.parsing import parse_layers
-
-if TYPE_CHECKING:
-    from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig
-
-STEP = 4
-
-
-class Strategy(StrEnum):
-    """Which layers are read."""
-
-    ALL = "all"
-    EVENLY_SPACED = "evenly_spaced"
-    FIRST_LAST = "first_last"
-    CUSTOM = "custom"
+from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
 
 
 def config_of(
-    strategy: Strategy | None,
+    strategy: LayerStrategy | None,
     step: int | None,
     all_layers: bool,
     layers: str | None,
@@ -32,30 +16,28 @@ def config_of(
     track: list[str],
     residual: bool,
 ) -> AnalysisConfig:
-    """What the options of `analyze` ask to read.
+    """What the options of `analyze` request.
 
     Raises:
         ValueError: options that choose layers in two ways, or a layer that the model does not have.
     """
-    from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
-
     ways = {
         "--all-layers": all_layers,
         "--layers": layers is not None,
         "--layer-strategy": strategy is not None and not (strategy == "custom" and layers is not None),
     }
-    given = [name for name, used in ways.items() if used]
-    if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} choose layers in two ways; give one of them")
+    options = [name for name, used in ways.items() if used]
+    if len(options) > 1:
+        raise ValueError(f"{' and '.join(options)} choose layers in two ways; give one of them")
     if strategy == "custom" and layers is None:
         raise ValueError("--layer-strategy custom needs --layers")
-    chosen = LayerStrategy(strategy or "evenly_spaced")
+    chosen = strategy or LayerStrategy.EVENLY_SPACED
     chosen = LayerStrategy.ALL if all_layers else LayerStrategy.CUSTOM if layers is not None else chosen
     if step is not None and chosen != LayerStrategy.EVENLY_SPACED:
-        raise ValueError(f"--layer-step {step} spaces layers evenly; leave it out, or {given[0]}")
+        raise ValueError(f"--layer-step {step} spaces layers evenly; leave it out, or {options[0]}")
     return AnalysisConfig(
         layer_strategy=chosen,
-        layer_step=step or STEP,
+        layer_step=step or AnalysisConfig.layer_step,
         custom_layers=None if layers is None else parse_layers(layers, num_layers),
         top_k=top_k,
         track_tokens=track,

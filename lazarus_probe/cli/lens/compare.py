@@ -14,7 +14,6 @@ from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.comparison import ComparisonResult
-    from lazarus_probe.introspection.lens.predictions import TokenEvolutionResult
 
 NAMES = "Bundled model name, folder or Hub id."
 GAP = 3  # between columns
@@ -66,10 +65,10 @@ def compare(
     first = ModelAnalyzer.from_pretrained(model1, adapter_path=adapter1)
     second = ModelAnalyzer.from_pretrained(model2, adapter_path=adapter2)
     comparisons = compare_models(first, second, texts, config)
-    data = [each.as_data() for each in comparisons]
-    whole = data[0] if len(data) == 1 else {"results": data}
-    whole = whole | {"about": [about(each.subject) for each in (first, second)]}
-    deliver(whole, f"\n\n{RULE}\n\n".join(map(_text, comparisons)), as_json=as_json, output=output)
+    results = [comparison.as_data() for comparison in comparisons]
+    data = results[0] if len(results) == 1 else {"results": results}
+    data = data | {"about": [about(analyzer.subject) for analyzer in (first, second)]}
+    deliver(data, f"\n\n{RULE}\n\n".join(map(_text, comparisons)), as_json=as_json, output=output)
 
 
 def _layers(text: str, counts: list[int]) -> list[int]:
@@ -130,19 +129,9 @@ def _evolutions(comparison: ComparisonResult) -> str:
     for pair in zip(*(result.token_evolutions for result in comparison.results), strict=True):
         lines.append(f"Token {pair[0].token!r}:")
         for result, evolution in zip(comparison.results, pair, strict=True):
+            layer, count = evolution.emergence_layer, len(evolution.pieces)
+            emerges = "never on top" if layer is None else f"emerges at layer {layer}"
             final = next(reversed(evolution.layer_probabilities.values()))
-            lines.append(
-                f"  {result.model_id}: {_emerges(evolution)}, final prob {final:.4f}{_pieces(evolution)}"
-            )
+            pieces = f" (of {evolution.pieces[0]!r}, the first of {count} tokens)" if count > 1 else ""
+            lines.append(f"  {result.model_id}: {emerges}, final prob {final:.4f}{pieces}")
     return "\n".join(lines)
-
-
-def _emerges(evolution: TokenEvolutionResult) -> str:
-    if evolution.emergence_layer is None:
-        return "never on top"
-    return f"emerges at layer {evolution.emergence_layer}"
-
-
-def _pieces(evolution: TokenEvolutionResult) -> str:
-    count = len(evolution.pieces)
-    return f" (of {evolution.pieces[0]!r}, the first of {count} tokens)" if count > 1 else ""

@@ -66,18 +66,13 @@ def _text(lens: TargetLens) -> str:
         f"Model: {lens.model}",
         "",
     ]
-    return "\n".join([*head, lens.table.text(rule=True), *_counts(lens)])
-
-
-def _counts(lens: TargetLens) -> list[str]:
-    """On how many prompts each target is on top."""
-    lines = [] if not lens.targets else ["", "Summary"]
+    counts = ["", "Summary"] if lens.targets else []
     for target in lens.targets:
         count, interval = lens.on_top(target)
-        lines.append(
+        counts.append(
             f"  {target}: {count}/{len(lens.prompts)} prompts have this as top token, 95% {interval}"
         )
-    return lines
+    return "\n".join([*head, lens.table.text(rule=True), *counts])
 
 
 def _grid(lens: TargetLens) -> str:

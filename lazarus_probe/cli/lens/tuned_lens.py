@@ -235,7 +235,7 @@ def readings(
 
 
 def read_text(name: str, rows: Sequence[dict[str, Any]]) -> str:
-    """By prompt a line a layer: what both lenses put on top."""
+    """By prompt, one line per layer: the top tokens of both lenses."""
     columns = (Column("Layer"), Column("Tuned lens", width=41), "Plain lens")
     lines = [title(f"TUNED LENS: {name}")]
     for row in rows:

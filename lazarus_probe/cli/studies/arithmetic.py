@@ -124,7 +124,7 @@ def _wrong(result: ArithmeticResult) -> Iterator[str]:
     for test in shown:
         emerges = "never" if test.emergence_layer is None else f"L{test.emergence_layer}"
         yield (
-            f"  {test.question.prompt}{test.said.strip()!r}, expected {test.question.fact.answer}; "
+            f"  {test.question.prompt}{test.output.strip()!r}, expected {test.question.fact.answer}; "
             f"first token {test.first_token!r} emerges: {emerges}, "
             f"peak {test.peak_probability:.3f} at L{test.peak_layer}"
         )

@@ -120,7 +120,7 @@ def text(result: EarlyLayersResult, verdicts: Mapping[str, Verdict]) -> Iterator
     yield f"Prompts: {result.num_prompts} ({', '.join(result.operations)} of {numbers})"
     yield "\n" + title("PART 1: REPRESENTATION SIMILARITY (last token)")
     yield from _similarity(result)
-    yield "\n" + title("PART 2: WHAT CAN BE READ (pairs of operands not met, last token)")
+    yield "\n" + title("PART 2: WHAT CAN BE READ (held-out pairs of operands, last token)")
     yield "R2 is capped: an error counts for one standard deviation of the labels at most; --json has `plain_r2` too."
     for layer in result.layers:
         yield f"Layer {layer}:"
@@ -171,7 +171,7 @@ def _positions(result: EarlyLayersResult) -> Iterator[str]:
 
 
 def interpretation(result: EarlyLayersResult, verdicts: Mapping[str, Verdict]) -> Iterator[str]:
-    """What the numbers carry, and where they do not, what stands in the way."""
+    """What the numbers support, and where they do not, which control prevents it."""
     shown = [layer for layer in result.layers if verdicts[f"answer_r2_L{layer}"].outcome == "supported"]
     for layer in shown:
         yield f"Answer extractable after L{layer} (R2 {result.probes[layer]['answer'].score:.3f})"

@@ -88,7 +88,7 @@ def claim_of(result: EmbeddingResult, test: str, layer: int) -> Claim:
     from lazarus_probe.claims.declared import declared
     from lazarus_probe.tasks.arithmetic import OPERATIONS
 
-    if test == "answer" and result.asked != "multiply":
+    if test == "answer" and result.answer_operation != "multiply":
         test = "other answer"
     if test == "operation" and set(result.operations) != set(OPERATIONS):
         test = "some operations"
@@ -101,7 +101,9 @@ def absence_of(result: EmbeddingResult) -> Claim:
     from lazarus_probe.claims.declared import declared
 
     return declared(
-        "answer-not-in-embeddings" if result.asked == "multiply" else "other-answer-not-in-embeddings"
+        "answer-not-in-embeddings"
+        if result.answer_operation == "multiply"
+        else "other-answer-not-in-embeddings"
     )
 
 
@@ -129,15 +131,20 @@ def text(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterator[s
     names = ", ".join(result.operations)
     yield f"Model: {result.model}"
     yield f"Prompts: {result.num_arith_prompts} of arithmetic ({names}), {result.num_lang_prompts} of language"
-    yield "Probes are scored on templates, phrasings or operands they have not met; 95% intervals in brackets."
+    yield "Probes are scored on held-out templates, phrasings or operands; 95% intervals in brackets."
     yield "R2 is capped: an error counts for one standard deviation of the labels at most; --json has `plain_r2` too."
     yield from _test(result, "TEST 1: TASK TYPE DETECTION", "task", "Task type")
     yield from _test(
-        result, "TEST 2: ANSWER CORRELATION (arithmetic only)", "answer", f"Answer R2|{result.asked}"
+        result,
+        "TEST 2: ANSWER CORRELATION (arithmetic only)",
+        "answer",
+        f"Answer R2|{result.answer_operation}",
     )
     yield from _similarity(result)
     yield from _test(result, "TEST 4: OPERATION TYPE DETECTION", "operation", "Operation type")
-    yield from _test(result, "TEST 5: FIRST OPERAND", "operand", f"First operand R2|{result.asked}")
+    yield from _test(
+        result, "TEST 5: FIRST OPERAND", "operand", f"First operand R2|{result.answer_operation}"
+    )
     yield "\n" + title("INTERPRETATION")
     yield from interpretation(result, verdicts)
     yield ""
@@ -148,7 +155,8 @@ def _test(result: EmbeddingResult, heading: str, test: str, label: str) -> Itera
     yield f"\n{title(heading)}"
     name, _, operation = label.partition("|")
     if test not in result.tests:
-        yield f"Only {result.asked} is asked: there is no other operation to tell it from; give --operation all"
+        operation = result.answer_operation
+        yield f"Only {operation} is asked: there is no other operation to compare it with; give --operation all"
         return
     for layer, measured in result.tests[test].items():
         where = "from embeddings" if layer == EMBED else f"after L{layer}"
@@ -169,7 +177,7 @@ def _similarity(result: EmbeddingResult) -> Iterator[str]:
 
 
 def interpretation(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterator[str]:
-    """What the numbers carry, and where they do not, what stands in the way."""
+    """What the numbers support, and where they do not, which control prevents it."""
     yield from _task(result, verdicts["task_from_embedding"])
     yield ""
     yield from _answer(result, verdicts)
@@ -185,7 +193,7 @@ def _task(result: EmbeddingResult, verdict: Verdict) -> Iterator[str]:
     if verdict.outcome == "supported":
         yield f"Task type is BAKED INTO embeddings ({share} detection)"
         yield f"  -> {verdict.reason}"
-        yield "  -> Consistent with RLVF backprop hypothesis; the base model's result must stand below it"
+        yield "  -> Consistent with RLVF backprop hypothesis; the base model's result must be lower"
         return
     reached = rivals(claim_of(result, "task", EMBED), measured)
     yield f"Task type is NOT shown to be in embeddings: {verdict}"
@@ -202,8 +210,8 @@ def _answer(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterato
         yield f"Answer is in embeddings (R2 {measured.score:.3f})"
         yield f"  -> {present.reason}"
     else:
-        beside = f"R2 {measured.score:.3f}, {compared(measured)}"
-        yield f"Answer is NOT shown to be in embeddings, nor to be absent ({beside})"
+        comparison = f"R2 {measured.score:.3f}, {compared(measured)}"
+        yield f"Answer is NOT shown to be in embeddings, nor to be absent ({comparison})"
         yield f"  -> that it is there: {present}"
         yield f"  -> that it is not: {absent}"
     shown = [layer for layer in result.layers if verdicts[f"answer_r2_L{layer}"].outcome == "supported"]

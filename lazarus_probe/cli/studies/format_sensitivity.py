@@ -60,7 +60,7 @@ def format_sensitivity(
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
-    with watched("ask") as check:
+    with watched("generate") as check:
         result = analysis.format_sensitivity(
             subject, texts, chosen, max_tokens=max_tokens, seed=seed, check=check
         )
@@ -88,23 +88,25 @@ def verdict_of(result: FormatSensitivity) -> tuple[bool, str]:
     return verdict.outcome is Outcome.SUPPORTED, str(verdict)
 
 
-def _prompt(one: PromptFormats) -> str:
-    answers = {"with": one.with_space, "without": one.without, "leading": one.control}
+def _prompt(formats: PromptFormats) -> str:
+    answers = {"with": formats.with_space, "without": formats.without, "leading": formats.control}
     rows = [_row(name, answer) for name, answer in answers.items()]
     table = Table(("", "tokens", "output", Column("answer", "g"), "right"), rows)
-    kl = f"next-token KL {one.kl:.4f} nats; of the leading space {one.control_kl:.4f}"
-    changed = f"the space {'changes' if one.changed else 'does not change'} the answer"
-    ends = f"ends in {_end(one.with_space)} with the space, and in {_end(one.without)} without"
-    return "\n".join([f"Prompt: {one.without.prompt!r}", *table.lines(), f"  {ends}", f"  {changed}; {kl}"])
+    kl = f"next-token KL {formats.kl:.4f} nats; of the leading space {formats.control_kl:.4f}"
+    changed = f"the space {'changes' if formats.changed else 'does not change'} the answer"
+    ends = f"ends in {_end(formats.with_space)} with the space, and in {_end(formats.without)} without"
+    return "\n".join(
+        [f"Prompt: {formats.without.prompt!r}", *table.lines(), f"  {ends}", f"  {changed}; {kl}"]
+    )
 
 
-def _row(name: str, one: FormatCompletion) -> tuple[object, ...]:
-    right = None if one.right is None else "yes" if one.right else "no"
-    return f"  {name}", len(one.tokens), repr(one.output), one.answer, right
+def _row(name: str, completion: FormatCompletion) -> tuple[object, ...]:
+    right = None if completion.right is None else "yes" if completion.right else "no"
+    return f"  {name}", len(completion.tokens), repr(completion.output), completion.answer, right
 
 
-def _end(one: FormatCompletion) -> str:
-    return " ".join(map(repr, one.tokens[-2:]))
+def _end(completion: FormatCompletion) -> str:
+    return " ".join(map(repr, completion.tokens[-2:]))
 
 
 def _layers(result: FormatSensitivity) -> str:
@@ -120,11 +122,13 @@ def _summary(result: FormatSensitivity, sensitive: bool, reason: str) -> str:
     n = len(result.prompts)
     with_space, without, scored = result.right()
     measured = result.measurement()
+    changed = sum(prompt.changed for prompt in result.prompts)
+    control_changed = sum(prompt.control_changed for prompt in result.prompts)
     interval = "" if measured is None else f" [{measured.low:.2f}, {measured.high:.2f}]"
     lines = [
         "Summary:",
-        f"  Answers that the space changes: {sum(one.changed for one in result.prompts)}/{n}{interval}",
-        f"  Answers that a space before the prompt changes: {sum(one.control_changed for one in result.prompts)}/{n}",
+        f"  Answers that the space changes: {changed}/{n}{interval}",
+        f"  Answers that a space before the prompt changes: {control_changed}/{n}",
     ]
     if scored:
         lines.append(f"  Right answers: {with_space}/{scored} with the space, {without}/{scored} without")

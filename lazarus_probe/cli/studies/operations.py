@@ -9,7 +9,7 @@ def parse_operations(text: str, option: str) -> list[str]:
     """The operations of `all`, or of `*,+,-,/` or their names, each once and in the order given.
 
     Raises:
-        ValueError: one of them is no operation, or none is given.
+        ValueError: one of them is not an operation, or there is none.
     """
     from lazarus_probe.tasks.arithmetic import OPERATIONS
 

@@ -1,9 +1,11 @@
-"""The tables of `lazarus introspect dual-reward`, as lines of text."""
+"""The tables of `lazarus introspect dual-reward`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -15,16 +17,24 @@ WIDTH = 16
 
 def published_table(
     subject: Subject, questions: Sequence[Question], reading: Reading, words: Mapping[str, str]
-) -> Iterator[str]:
-    """The published prompts: the token on top of the lens, over the whole vocabulary, beside the class word."""
-    yield "Prompt               Predicted        Expected         Status  Probability"
-    yield "-" * 60
-    columns = (reading.top.tolist(), reading.named.tolist(), reading.probability.tolist())
-    for question, top, named, probability in zip(questions, *columns, strict=True):
+) -> str:
+    """The published prompts: the token on top of the lens, over the whole vocabulary, and the class word."""
+    columns = (
+        Column("Prompt", width=20),
+        Column("Predicted", width=WIDTH),
+        Column("Expected", width=WIDTH),
+        Column("Status", width=7),
+        Column("Probability", ".4f"),
+    )
+    values = (reading.top.tolist(), reading.named.tolist(), reading.probability.tolist())
+    rows = []
+    for question, top, named, probability in zip(questions, *values, strict=True):
         word = words[question.fact.operation].strip()
         predicted, status = (word, "[OK]") if named else (shown_token(subject, top), "[X]")
-        yield f"  {question.text:<19}{predicted:<17}{word:<17}{status:<8}{probability:.4f}"
-    yield "-" * 60
+        rows.append((f"  {question.text}", predicted, word, status, probability))
+    headings, *lines = Table(columns, rows).lines(gap=1)
+    rule = "-" * 60
+    return "\n".join([headings, rule, *lines, rule])
 
 
 def shown_token(subject: Subject, token: int) -> str:
@@ -34,22 +44,26 @@ def shown_token(subject: Subject, token: int) -> str:
     return text if len(text) <= WIDTH else text[: WIDTH - 3] + "..."
 
 
-def held_out_tables(rows: Sequence[Comparison]) -> Iterator[str]:
-    """Of each operation: the class word on top of the lens, then the answers, before and after training."""
-    yield "             Class word on top of the lens             its probability"
-    yield "Operation    n      before             after              before  after"
-    yield "-" * 72
+def held_out_tables(rows: Sequence[Comparison]) -> str:
+    """By operation: the class word on top of the lens, then the answers, before and after training."""
+    columns = [Column("Operation", width=11), Column("n", width=5)]
+    columns += [Column(name, width=17) for name in ("before", "after")]
+    words, answers = [], []
     for row in rows:
-        named = f"{share(row.named_before):<19}{share(row.named_after):<19}"
-        probability = f"{row.probability_before:.4f}  {row.probability_after:.4f}"
-        yield f"{row.operation:<13}{row.n:<7}{named}{probability}"
-    yield ""
-    yield "             Answers right"
-    yield "Operation    n      before             after              change"
-    yield "-" * 72
-    for row in rows:
-        answered = f"{share(row.answered_before):<19}{share(row.answered_after):<19}"
-        yield f"{row.operation:<13}{row.n:<7}{answered}{share(row.answers_change)}"
+        named = share(row.named_before), share(row.named_after)
+        words.append((row.operation, row.n, *named, row.probability_before, row.probability_after))
+        answered = share(row.answered_before), share(row.answered_after)
+        answers.append((row.operation, row.n, *answered, share(row.answers_change)))
+    probabilities = (Column("before", ".4f", width=6), Column("after", ".4f"))
+    return "\n".join(
+        [
+            "             Class word on top of the lens             its probability",
+            Table([*columns, *probabilities], words).text(rule=True),
+            "",
+            "             Answers right",
+            Table([*columns, "change"], answers).text(rule=True),
+        ]
+    )
 
 
 def share(value: Share) -> str:

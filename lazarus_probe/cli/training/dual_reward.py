@@ -89,14 +89,14 @@ def dual_reward(
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One call of the command: the model, the class words, how to train, on what, and what it is read on."""
+    """One call of the command: the model, class words, configuration, training questions and held-out questions."""
 
     model: str
     words: dict[str, str]
     config: DualReward
     lora: dict[str, Any]
     layers: str | None
-    asked: Sequence[Question]
+    training: Sequence[Question]
     held_out: Sequence[Question]
     output: Path | None
 
@@ -159,7 +159,7 @@ def tokens_of(subject: Subject, words: Mapping[str, str]) -> dict[str, int]:
     """The token of each operation's class word.
 
     Raises:
-        ValueError: a word is no single token; the message names one that is.
+        ValueError: a word is not a single token; the message names one that is.
     """
     from lazarus_probe.training.dual_reward import class_tokens
 
@@ -193,7 +193,7 @@ def _works(subject: Subject, word: str) -> bool:
 
 
 def _run(run: Run) -> dict[str, Any]:
-    """Train, evaluate and keep; what config.json says of it."""
+    """Train, evaluate and save; the content of config.json."""
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.training.class_words import read
     from lazarus_probe.training.lora.lora import attached, trainable_count
@@ -225,12 +225,12 @@ def _evaluate(
     published = published_questions()
     after = read(subject, published, tokens, layer)
     right = int(after.named.sum())
-    _lines(published_table(subject, published, after, run.words))
+    _say(published_table(subject, published, after, run.words))
     _say(f"\nAccuracy: {right}/{len(published)} ({right / len(published):.0%})")
     _say("Predicted is the top token of the whole vocabulary; none of these operands was trained on.\n")
     rows = compare(run.held_out, before, read(subject, run.held_out, tokens, layer))
     _say("Held-out operands, with 95% intervals over operand families:\n")
-    _lines(held_out_tables(rows))
+    _say(held_out_tables(rows))
     return {"final_accuracy": right / len(published), "held_out": [row.as_dict() for row in rows]}
 
 
@@ -240,7 +240,7 @@ def _describe(run: Run, num_layers: int, layer: int, tokens: Mapping[str, int], 
     _say(f"  Class tokens: {dict(tokens)}")
     _say(f"  LoRA rank: {run.lora['rank']}")
     _say(f"  Trainable params: {trainable:,}\n")
-    _say(f"  Training samples: {len(run.asked)}")
+    _say(f"  Training samples: {len(run.training)}")
     _say(f"  Classification weight: {run.config.cls_weight}")
     _say(f"  Learning rate: {run.config.learning_rate}")
     _say(f"  Steps: {run.config.steps}\n")
@@ -253,7 +253,7 @@ def _train(run: Run, subject: Subject, tokens: Mapping[str, int]) -> None:
     from lazarus_probe.training.sft.data import Example
     from lazarus_probe.training.state import state_step
 
-    examples = [Example(q.text, q.fact.response(q.phrasing), q.fact.operation) for q in run.asked]
+    examples = [Example(q.text, q.fact.response(q.phrasing), q.fact.operation) for q in run.training]
     start = state_step(run.output) if run.output else 0
     if start:
         _say(f"Going on after step {start} of {run.config.steps} in {run.output}")
@@ -284,7 +284,7 @@ def _train(run: Run, subject: Subject, tokens: Mapping[str, int]) -> None:
 def _config(
     run: Run, layer: int, tokens: Mapping[str, int], steps: int, result: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What was trained, how, and what it came to: the content of config.json."""
+    """The model, the configuration and the result: the content of config.json."""
     return {
         "model": run.model,
         "classifier_layer": layer,
@@ -294,7 +294,7 @@ def _config(
         **result,
         "learning_rate": run.config.learning_rate,
         "batch_size": run.config.batch_size,
-        "num_samples": len(run.asked),
+        "num_samples": len(run.training),
         "seed": run.config.seed,
         "class_words": run.words,
         "class_tokens": dict(tokens),
@@ -309,11 +309,6 @@ def _save(folder: Path, base: str, subject: Subject, config: dict[str, Any]) -> 
     save_adapter(subject, folder, base=base)
     save_lora_weights(subject, folder, config)
     (folder / FILE).unlink(missing_ok=True)
-
-
-def _lines(lines: Iterable[str]) -> None:
-    for line in lines:
-        _say(line)
 
 
 def _say(text: str, err: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Where in what a model says its answer begins: at once, after words, or not at all."""
+"""Where in a completion the answer begins: at once, after words, or not at all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 from lazarus_probe.introspection.generation.completions import Generated, generate
@@ -39,15 +40,15 @@ class Token:
 
 @dataclass(frozen=True)
 class Completion:
-    """What a model says to a prompt in one format.
+    """A model's completion of a prompt in one format.
 
     Attributes:
-        prompt: as it was given.
+        prompt: without the chat template.
         format: `raw` or `chat`.
-        input: the prompt as the model met it.
-        input_tokens: that, in tokens.
-        generated_text: what came out.
-        tokens: of it, one by one.
+        input: the prompt as the model reads it.
+        input_tokens: the input in tokens.
+        generated_text: the completion.
+        tokens: the tokens of the completion.
         ended: whether the model ended it itself.
         expected_answer: what would be right; None where that is not known.
         answer_found: whether it is in there; None where it is not known.
@@ -70,7 +71,7 @@ class Completion:
     answer_cut: bool
 
     def as_data(self) -> dict[str, Any]:
-        """As plain data; `tokens` is the texts, `token_details` what is known of each."""
+        """As plain data; `tokens` are texts, `token_details` have their ids and probabilities."""
         return {
             "generated_text": self.generated_text,
             "tokens": [token.token for token in self.tokens],
@@ -90,7 +91,7 @@ class Completion:
 
     @property
     def table(self) -> Table:
-        """The generated tokens, one a row."""
+        """One row per generated token."""
         columns = (
             Column("#", width=5, right=True),
             Column("id", width=6, right=True),
@@ -123,9 +124,9 @@ def expected_of(prompt: str) -> str | None:
 
 
 def onset(text: str, expected: str) -> tuple[int, int] | None:
-    """From which character to which an answer stands in a text, at the first place; None if it does not.
+    """The first span of characters of an answer in a text; None if it is not in there.
 
-    A number is compared by its value: `2,209` is 2209, which is not in `22091`. Another answer stands as whole words.
+    A number is compared by its value: `2,209` is 2209, which is not in `22091`. Others are matched as whole words.
     """
     if re.fullmatch(_NUMBER, expected.strip()):
         value = _value(expected.strip())
@@ -136,7 +137,7 @@ def onset(text: str, expected: str) -> tuple[int, int] | None:
 
 
 def _goes_back(before: str) -> bool:
-    """Whether what stands before `a op b` on its line is part of the expression."""
+    """Whether the text before `a op b` on its line is part of the expression."""
     left = before.rstrip(" \t")
     return bool(left) and (
         left[-1] in f"{_ADD}{_SUBTRACT}*{_MULTIPLY[2:]}{_DIVIDE}().^" or left[-1].isdigit()
@@ -165,7 +166,7 @@ def complete(
     seed: int = 0,
     check: Callable[[], None] = lambda: None,
 ) -> list[Completion]:
-    """What the model says to each prompt in its format, and where the answer begins.
+    """The completion of each prompt in its format, and where the answer begins.
 
     Args:
         subject: the model.
@@ -183,8 +184,8 @@ def complete(
     if any(answer is not None and not answer.strip() for answer in expected):
         raise ValueError("an expected answer is empty; give a number or a word")
     inputs = [
-        in_chat(subject, prompt) if how == "chat" else prompt
-        for prompt, how in zip(prompts, formats, strict=True)
+        in_chat(subject, prompt) if format_ == "chat" else prompt
+        for prompt, format_ in zip(prompts, formats, strict=True)
     ]
     generated = generate(
         subject,
@@ -208,21 +209,21 @@ def formats_of(prompt: str, chat: bool) -> list[tuple[str, str]]:
     bare = prompt.rstrip(" ")
     if not bare:
         raise ValueError(f"{prompt!r} is nothing but spaces, and empty without them; give some text")
-    return [(text, how) for how in (("raw", "chat") if chat else ("raw",)) for text in (bare, f"{bare} ")]
+    return [(text, form) for form in (("raw", "chat") if chat else ("raw",)) for text in (bare, f"{bare} ")]
 
 
 def _completion(
-    subject: Subject, prompt: str, how: str, whole: str, expected: str | None, generated: Generated
+    subject: Subject, prompt: str, format_: str, text: str, expected: str | None, generated: Generated
 ) -> Completion:
-    before = subject.encode(whole)
+    before = subject.encode(text)
     ends = _ends(subject, before, generated.tokens)
     span = None if expected is None else onset(generated.text, expected)
     at = None if span is None else next(i for i, end in enumerate(ends) if end > span[0])
     starts = [0, *ends]
     return Completion(
         prompt,
-        how,
-        whole,
+        format_,
+        text,
         tuple(subject.decode([token]) for token in before),
         generated.text,
         tuple(
@@ -242,16 +243,9 @@ def _completion(
 
 def _ends(subject: Subject, before: list[int], new: Sequence[int]) -> list[int]:
     """Where in the generated text each token ends; a part of a character ends where the whole one does."""
-    whole = continuation(subject, before, list(new)) if new else ""
+    generated = continuation(subject, before, list(new)) if new else ""
     ends = []
     for count in range(1, len(new) + 1):
         text = continuation(subject, before, list(new[:count]))
-        ends.append(len(text) if whole.startswith(text) else _common(whole, text))
+        ends.append(len(commonprefix([generated, text])))  # noqa: RUF071 - of characters, no paths
     return ends
-
-
-def _common(one: str, two: str) -> int:
-    """How many characters two texts begin with together."""
-    return next(
-        (i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two))
-    )

@@ -1,4 +1,4 @@
-"""What a model goes on to say: tokens with their probabilities, greedily or sampled, with an edit of each row's own."""
+"""Completions: tokens with their probabilities, greedily or sampled, with an edit of each row's own."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ class _Steps:
 
 def _draws(streams: Sequence[int], max_tokens: int, seed: int) -> NDArray[np.float64]:
     """(N, max_tokens) uniform numbers, a row of its own for every stream."""
-    by_stream = {one: np.random.default_rng((seed, one)).random(max_tokens) for one in set(streams)}
-    return np.stack([by_stream[one] for one in streams]) if len(streams) else np.empty((0, max_tokens))
+    by_stream = {stream: np.random.default_rng((seed, stream)).random(max_tokens) for stream in set(streams)}
+    return np.stack([by_stream[stream] for stream in streams]) if len(streams) else np.empty((0, max_tokens))
 
 
 def started(subject: Subject, tokens: mx.array, shared: bool) -> tuple[list[Any], mx.array]:
@@ -157,15 +157,15 @@ def _batch(
 
 
 def _chosen(
-    subject: Subject, whole: mx.array, tokens: mx.array, cache: list[Any], max_tokens: int, steps: _Steps
+    subject: Subject, prefix: mx.array, tokens: mx.array, cache: list[Any], max_tokens: int, steps: _Steps
 ) -> Iterator[tuple[list[int], list[float]]]:
-    """Each step's token of every row, and its probability, from what of the whole is not in the cache yet."""
+    """Each step's token of every row, and its probability; `tokens` are those of `prefix` not in the cache yet."""
     for step in range(max_tokens):
         logits = subject.model(tokens, cache=cache)[:, -1].astype(mx.float32)
         largest = peak(logits)
         mx.eval(logits, largest)
         if not is_finite(largest):
-            refuse(subject, whole)
+            refuse(subject, prefix)
         ids = (
             np.array(mx.argmax(logits, axis=-1))
             if steps.temperature == 0
@@ -175,7 +175,7 @@ def _chosen(
         yield ids.tolist(), _probabilities(logits, chosen) if steps.probabilities else [0.0] * len(ids)
         steps.check()
         tokens = chosen[:, None]
-        whole = mx.concatenate([whole, tokens], axis=1)
+        prefix = mx.concatenate([prefix, tokens], axis=1)
 
 
 def _drawn(logits: NDArray[np.float32], temperature: float, draws: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -206,7 +206,7 @@ def greedy_completions(
         return greedy(subject, prompts, max_tokens)
 
 
-def same_answer(one: str, two: str) -> bool:
+def same_answer(first: str, second: str) -> bool:
     """Whether two texts begin with the same number; where one begins with none, whether they are the same text."""
-    numbers = parse_number(one), parse_number(two)
-    return one.strip() == two.strip() if None in numbers else numbers[0] == numbers[1]
+    numbers = parse_number(first), parse_number(second)
+    return first.strip() == second.strip() if None in numbers else numbers[0] == numbers[1]

@@ -25,15 +25,27 @@ def joined(subject: Subject, prompt: str, text: str) -> tuple[list[int], int]:
     Raises:
         ValueError: the continuation is empty, or more of the prompt than spaces is joined with it.
     """
-    before, whole = subject.encode(prompt), subject.encode(prompt + text)
+    before, tokens = subject.encode(prompt), subject.encode(prompt + text)
     start = next(
-        (i for i, pair in enumerate(zip(before, whole, strict=False)) if pair[0] != pair[1]), len(before)
+        (i for i, pair in enumerate(zip(before, tokens, strict=False)) if pair[0] != pair[1]), len(before)
     )
-    if not text or start >= len(whole) or subject.decode(before[start:]).strip():
+    if not text or start >= len(tokens) or subject.decode(before[start:]).strip():
         raise ValueError(
             f"{text!r} does not continue {prompt!r} with tokens of its own; move its first space"
         )
-    return whole, start
+    return tokens, start
+
+
+def answer_start(subject: Subject, prompt: str, answer: str) -> tuple[list[int], int]:
+    """The tokens of a prompt with its answer, and the position of the first that is more than spaces.
+
+    Raises:
+        ValueError: the tokenizer joins more of the prompt than spaces with the answer.
+    """
+    ids, start = joined(subject, prompt, answer)
+    while start < len(ids) - 1 and not subject.decode([ids[start]]).strip():
+        start += 1
+    return ids, start
 
 
 def before_answers(
@@ -45,7 +57,7 @@ def before_answers(
         ValueError: as `joined`.
     """
     pairs = [joined(subject, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
-    return [whole[:start] for whole, start in pairs], [whole[start] for whole, start in pairs]
+    return [tokens[:start] for tokens, start in pairs], [tokens[start] for tokens, start in pairs]
 
 
 def continuation_probability(
@@ -53,14 +65,14 @@ def continuation_probability(
 ) -> NDArray[np.float64]:
     """(N,) the probability of each whole continuation after its prompt: the product over its tokens.
 
-    The continuation is tokenised after its prompt, as the model would meet it (`joined`).
+    The continuation is tokenised after its prompt, as the model reads it (`joined`).
 
     Raises:
         ValueError: no prompts, or as `joined`.
     """
     pairs = [joined(subject, prompt, text) for prompt, text in zip(prompts, continuations, strict=True)]
     probabilities = np.empty(len(pairs))
-    for indices, tokens in by_length([whole for whole, _ in pairs]):
+    for indices, tokens in by_length([joined_tokens for joined_tokens, _ in pairs]):
         log_probs = _log_probs(subject, tokens)
         for row, index in enumerate(indices):
             probabilities[index] = np.exp(log_probs[row, pairs[index][1] - 1 :].sum())

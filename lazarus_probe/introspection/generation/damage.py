@@ -5,8 +5,8 @@ prompts of other tasks, and how far it moves what the model would say next is re
 of facts calls the like specificity (Meng et al. 2022, arXiv:2202.05262).
 
 The measure is the total variation distance of the next token's two distributions, with the edit and without: 0 where
-nothing changes, 1 where they share nothing. It needs no right answer, so it is there for untrained models too, and no
-choice of the likeliest token, which changes for nothing where two are near a tie.
+nothing changes, 1 where they share nothing. It needs no right answer, so it is defined for untrained models too, and it
+does not depend on the most probable token, which flips easily where two are nearly tied.
 """
 
 from __future__ import annotations
@@ -79,12 +79,14 @@ def unrelated_prompts(without: Collection[str] = (), seed: int = 0) -> Unrelated
         if example.task not in without:
             by_phrasing.setdefault(example.phrasing, []).append(example.prompt)
     rng = np.random.default_rng(seed)
-    found = {phrasing: prompts[rng.integers(len(prompts))] for phrasing, prompts in by_phrasing.items()}
+    by_unit = {phrasing: prompts[rng.integers(len(prompts))] for phrasing, prompts in by_phrasing.items()}
     if "english" not in without:
-        found |= {sentence.response: sentence.response.rpartition(" ")[0] for sentence in sentences}
-    if len(found) < 2:
-        raise ValueError(f"{len(found)} phrasings are left without {', '.join(without)}; leave at least two")
-    return Unrelated(tuple(found.values()), tuple(found))
+        by_unit |= {sentence.response: sentence.response.rpartition(" ")[0] for sentence in sentences}
+    if len(by_unit) < 2:
+        raise ValueError(
+            f"{len(by_unit)} phrasings are left without {', '.join(without)}; leave at least two"
+        )
+    return Unrelated(tuple(by_unit.values()), tuple(by_unit))
 
 
 def damage_of_patch(
@@ -157,17 +159,7 @@ def damage(subject: Subject, edits: Edits, unrelated: Unrelated | None = None, *
 def damages(
     subject: Subject, edited: Sequence[Edited], unrelated: Unrelated | None = None, *, seed: int = 0
 ) -> list[Damage]:
-    """`damage` of several edits, compared with one run without any.
-
-    Args:
-        subject: the model.
-        edited: from row numbers of the prompts and their length in tokens to the context in which that batch runs.
-        unrelated: the prompts; by default those of all language tasks.
-        seed: of the intervals.
-
-    Raises:
-        ValueError: as `damage`.
-    """
+    """`damage` of several edits, compared with one run without any; other arguments and errors as in `damage`."""
     unrelated = unrelated_prompts() if unrelated is None else unrelated
     if len(set(unrelated.units)) < 2:
         raise ValueError(f"{len(set(unrelated.units))} units of unrelated prompts; give at least two")
@@ -178,12 +170,11 @@ def damages(
             with acting(rows, batch.shape[1]):
                 moved[number, rows] = total_variation(before, _next_token(subject, batch))
     moved = np.clip(moved, 0, 1)  # rounding puts the distance of two float32 distributions at up to 1 + 1e-6
-    return [_of_moved(shift, unrelated.units, seed) for shift in moved]
-
-
-def _of_moved(moved: NDArray[np.float64], units: Sequence[str], seed: int) -> Damage:
-    interval = bounded_mean_interval(moved, units, 0, 1, seed=seed)
-    return Damage(UNIT, float(moved.mean()), interval.low, interval.high, len(moved))
+    intervals = [bounded_mean_interval(row, unrelated.units, 0, 1, seed=seed) for row in moved]
+    return [
+        Damage(UNIT, float(row.mean()), interval.low, interval.high, len(row))
+        for row, interval in zip(moved, intervals, strict=True)
+    ]
 
 
 def total_variation(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:

@@ -16,18 +16,20 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import trace
-from lazarus_probe.introspection.display import Cell, table
+from lazarus_probe.introspection.lens.divergence import kl_of_logits
 from lazarus_probe.introspection.patching.prompt_pairs import quoted
 from lazarus_probe.statistics import paired_interval
 from lazarus_probe.statistics.cosines import paired_cosines
 from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.subject.batches import by_length, encode_all
+from lazarus_probe.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 At = Literal["last", "all"] | int
 DIVERGENT = 0.1
+HEADINGS = {"untrained": "Untrained", "two_seeds": "Two seeds", "other_prompt": "Other prompt"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,7 @@ class ActivationDifference:
                 for i, prompt in enumerate(self.prompts)
                 for layer in range(self.similarities.shape[1])
             ],
-            "by_layer": [self._layer(layer) for layer in range(self.similarities.shape[1])],
+            "by_layer": list(map(self._layer, range(self.similarities.shape[1]))),
             "position": self.position if isinstance(self.position, str) else str(self.position),
             "n": len(self.prompts),
             "kl": self.kl.tolist(),
@@ -90,16 +92,34 @@ class ActivationDifference:
             "controls": {name: float(values[layer]) for name, values in self.controls.items()},
         }
 
-    def _repr_html_(self) -> str:
+    @property
+    def table(self) -> Table:
+        """One row per layer, with the mean cosines of the controls; divergences above 0.1 are marked ***."""
+        columns = (
+            Column("Layer", width=7),
+            Column("Avg Cos Sim", ".4f", width=12),
+            Column("Divergence", ".4f", width=11),
+            Column("", width=4),
+            Column("95% interval", width=18),
+            Column("Rel norm", ".4f", width=10),
+            *(Column(HEADINGS[name], ".4f", width=13) for name in self.controls),
+        )
         rows = [
             (
-                f"L{layer}",
-                Cell(f"{row.mean():.4f}", shade=float(1 - row.mean())),
-                *(f"{values[layer]:.4f}" for values in self.controls.values()),
+                f"L{row['layer']}",
+                Cell(row["avg_cosine_similarity"], shade=row["divergence"]),
+                row["divergence"],
+                "***" if row["divergence"] > DIVERGENT else "",
+                None if row["interval"] is None else "[{:.4f}, {:.4f}]".format(*row["interval"]),
+                row["relative_norm"],
+                *row["controls"].values(),
             )
-            for layer, row in enumerate(self.similarities.T)
+            for row in map(self._layer, range(self.similarities.shape[1]))
         ]
-        return table(f"{self.base} and {self.finetuned}", ("Layer", "Avg Cos Sim", *self.controls), rows)
+        return Table(columns, rows, f"{self.base} → {self.finetuned}")
+
+    def _repr_html_(self) -> str:
+        return self.table.html()
 
 
 def activation_difference(
@@ -136,8 +156,8 @@ def activation_difference(
         tuple(prompts),
         position,
         similarities,
-        np.array([_relative(one, two) for one, two in zip(ours, theirs, strict=True)]),
-        _kl(logits, other_logits),
+        np.array([_relative_norms(before, after) for before, after in zip(ours, theirs, strict=True)]),
+        kl_of_logits(logits, other_logits),
         controls,
         _intervals(similarities, prompts, seed),
     )
@@ -145,15 +165,15 @@ def activation_difference(
 
 def _check_same(base: Subject, finetuned: Subject, prompts: Sequence[str]) -> list[list[int]]:
     """The prompts' token ids, which are the same in both models."""
-    for what, one, two in (
+    for name, first, second in (
         ("layers", base.num_layers, finetuned.num_layers),
         ("width", base.anatomy.hidden_size, finetuned.anatomy.hidden_size),
         ("vocabulary", base.anatomy.vocab_size, finetuned.anatomy.vocab_size),
     ):
-        if one != two:
+        if first != second:
             raise ValueError(
-                f"{base.name} and {finetuned.name} cannot be compared: {what} is {one} in the first and {two} in the "
-                "second"
+                f"{base.name} and {finetuned.name} cannot be compared: {name} is {first} in the first and {second} "
+                "in the second"
             )
     tokens, others = encode_all(base, prompts), encode_all(finetuned, prompts)
     for prompt, ours, theirs in zip(prompts, tokens, others, strict=True):
@@ -173,9 +193,9 @@ def _states(
     states: list[Any] = [None] * len(tokens)
     logits = np.empty((len(tokens), subject.anatomy.vocab_size))
     for indices, batch in by_length(tokens):
-        found = trace(subject, batch, sites, positions=position)
-        values = np.stack([np.array(found[site].astype(mx.float32), dtype=np.float64) for site in sites], 1)
-        ends = np.array(found.logits[:, -1].astype(mx.float32))
+        traced = trace(subject, batch, sites, positions=position)
+        values = np.stack([np.array(traced[site].astype(mx.float32), dtype=np.float64) for site in sites], 1)
+        ends = np.array(traced.logits[:, -1].astype(mx.float32))
         for row, index in enumerate(indices):
             # Where a model carries several streams, they are one long vector here.
             states[index] = values[row].reshape(*values.shape[1:3], -1)
@@ -187,24 +207,17 @@ def _similarity(first: Sequence[NDArray[Any]], second: Sequence[NDArray[Any]]) -
     """(N, layers) cosines, the mean over positions."""
     return np.array(
         [
-            [paired_cosines(*layer).mean() for layer in zip(one, two, strict=True)]
-            for one, two in zip(first, second, strict=True)
+            [paired_cosines(*layer).mean() for layer in zip(*states, strict=True)]
+            for states in zip(first, second, strict=True)
         ]
     )
 
 
-def _relative(one: NDArray[np.float64], two: NDArray[np.float64]) -> NDArray[np.float64]:
+def _relative_norms(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
     """(layers,) norm of the difference over the norm, the mean over positions."""
-    norms = np.linalg.norm(one, axis=-1)
-    away = np.linalg.norm(two - one, axis=-1)
-    return np.asarray(np.divide(away, norms, out=np.zeros_like(away), where=norms > 0).mean(axis=-1))
-
-
-def _kl(logits: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    from scipy.special import log_softmax
-
-    before, after = log_softmax(logits, axis=1), log_softmax(others, axis=1)
-    return np.asarray(np.maximum((np.exp(before) * (before - after)).sum(axis=1), 0.0))
+    norms = np.linalg.norm(before, axis=-1)
+    moved = np.linalg.norm(after - before, axis=-1)
+    return np.asarray(np.divide(moved, norms, out=np.zeros_like(moved), where=norms > 0).mean(axis=-1))
 
 
 def _intervals(

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site, resid_post
-from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.geometry.swaps import CONTROLS, Swap, drawn_pairs, value_of
 from lazarus_probe.statistics.cosines import paired_cosines
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.control_models import COUNT, built, control_models, faced
 from lazarus_probe.subject.generate import greedy
+from lazarus_probe.tables import Column, Table
 from lazarus_probe.tasks.arithmetic import is_answer, parse_number
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 COMMUTATIVE = ("+", "*")
 UNIT = "cosine of a pair with its operands swapped"
+KEYS = ("layer", "num_pairs", "mean_similarity", "std_similarity", "min_similarity", "max_similarity")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class Commutativity:
         layers: where states were read, after the block, at the last token.
         similarities: (layers, N).
         measurements: by layer, the mean and its controls.
-        outputs: (N, 2) what the model says to both orders.
+        outputs: (N, 2) the completions of both orders.
         same_answer: the rate at which it gives one answer to both, with the rate for random pairs; None where no
             operation commutes.
     """
@@ -105,15 +106,13 @@ class Commutativity:
         }
 
     def _repr_html_(self) -> str:
-        names = [control.name for control in self.measurements[0].controls]
+        names = ("Swapped", *(control.name for control in self.measurements[0].controls))
         rows = [
-            (f"L{layer}", f"{measured.score:.4f}", *(f"{control.score:.4f}" for control in measured.controls))
+            (f"L{layer}", measured.score, *(control.score for control in measured.controls))
             for layer, measured in zip(self.layers, self.measurements, strict=True)
         ]
-        return table(f"{UNIT}, n = {len(self.swaps)}", ("Layer", "Swapped", *names), rows)
-
-
-KEYS = ("layer", "num_pairs", "mean_similarity", "std_similarity", "min_similarity", "max_similarity")
+        columns = [Column("Layer"), *(Column(name, ".4f") for name in names)]
+        return Table(columns, rows, f"{UNIT}, n = {len(self.swaps)}").html()
 
 
 def commutativity(
@@ -151,8 +150,7 @@ def commutativity(
         measured.append(
             rate(UNIT, values, units, controls, bound=2, seed=seed, details={"layer": layers[row]})
         )
-    completions = greedy(subject, [prompt for pair in drawn["swapped"] for prompt in pair], 6)
-    outputs = tuple((completions[2 * i], completions[2 * i + 1]) for i in range(len(swaps)))
+    outputs = _completed(subject, drawn["swapped"])
     return Commutativity(
         model_id=subject.name,
         swaps=tuple(swaps),
@@ -160,22 +158,20 @@ def commutativity(
         similarities=cosines["swapped"],
         measurements=tuple(measured),
         outputs=outputs,
-        same_answer=_behaviour(subject, drawn["random"], outputs, units, seed),
+        same_answer=rate(
+            "rate of one answer to both orders",
+            [float(_agree(*pair)) for pair in outputs],
+            units,
+            {"random": [float(_agree(*pair)) for pair in _completed(subject, drawn["random"])]},
+            seed=seed,
+        ),
     )
 
 
-def _behaviour(
-    subject: Subject,
-    random: Sequence[tuple[str, str]],
-    outputs: Sequence[tuple[str, str]],
-    units: Sequence[str],
-    seed: int,
-) -> Measurement:
-    """How often both orders get one answer, a number; control: two prompts without an operand in common."""
-    completions = greedy(subject, [prompt for pair in random for prompt in pair], 6)
-    others = [(completions[2 * i], completions[2 * i + 1]) for i in range(len(random))]
-    same = [[float(_agree(*pair)) for pair in pairs] for pairs in (outputs, others)]
-    return rate("rate of one answer to both orders", same[0], units, {"random": same[1]}, seed=seed)
+def _completed(subject: Subject, pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """(N, 2) the completions of pairs of prompts."""
+    completions = greedy(subject, [prompt for pair in pairs for prompt in pair], 6)
+    return tuple(zip(completions[::2], completions[1::2], strict=True))
 
 
 def _agree(first: str, second: str) -> bool:

@@ -20,13 +20,13 @@ from lazarus_probe.claims.judging import judge_declared, verdict_data
 from lazarus_probe.claims.verdict import Outcome, Verdict
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.geometry.similarity import Clusters, clusters, separation
 from lazarus_probe.statistics import group_permutations, max_statistic_p, paired_interval
 from lazarus_probe.statistics.cosines import cosine_matrix
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.model_spread import over_others
 from lazarus_probe.subject.control_models import COUNT, built, control_models, faced
+from lazarus_probe.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -74,17 +74,17 @@ class LayerSimilarity:
     def why_untestable(self) -> str | None:
         """Why nothing can be claimed about the groups; None where it can."""
         if self.labels is None:
-            return "no labels, so there are no groups to tell apart"
+            return "no labels, so there are no groups to separate"
         sizes = sorted(self.labels.count(label) for label in set(self.labels))
         if len(sizes) < 2:
             return "all prompts have one label; give at least two"
         if sizes[0] < 2:
-            return f"n = {', '.join(map(str, sizes))} prompts a label cannot show it; give at least 4 a label"
+            return f"n = {', '.join(map(str, sizes))} prompts per label cannot show it; give at least 4 per label"
         if len(set(self.prompts)) < len(self.prompts):
-            return "a prompt stands twice, and is no further evidence; give each once"
+            return "a prompt is given twice, which adds no evidence; give each once"
         alpha = declared(CLAIM).alpha
         if self.least_p is None or self.least_p > alpha:
-            return f"n = {len(self.prompts)} prompts cannot reach p = {alpha}; give at least 4 a label"
+            return f"n = {len(self.prompts)} prompts cannot reach p = {alpha}; give at least 4 per label"
         return None if self.untrained else "there are no untrained models to compare with"
 
     def as_data(self) -> dict[str, Any]:
@@ -96,49 +96,46 @@ class LayerSimilarity:
             "similarity_matrices": {
                 str(layer): matrix.tolist() for layer, matrix in zip(self.layers, self.matrices, strict=True)
             },
-            "clusters": {
-                str(layer): {
-                    "within": means.within,
-                    "between": means.between,
-                    "separation": means.separation,
-                    "p": None if self.p is None else self.p[i],
-                    "gain_over_untrained": self._gain(i),
-                    "distinguishes": self.distinguishes(i),
-                    "verdict": self._verdict(i),
-                }
-                for i, (layer, means) in enumerate(zip(self.layers, self.clusters, strict=True))
-            }
-            if self.labels is not None
-            else {},
+            "clusters": {}
+            if self.labels is None
+            else {str(layer): self._layer(index) for index, layer in enumerate(self.layers)},
             "n": len(self.prompts),
             "least_p": self.least_p,
             "untrained": self.untrained,
             "missing": self.why_untestable(),
         }
 
-    def _gain(self, index: int) -> dict[str, float] | None:
-        if self.measurements is None:
-            return None
-        control = self.measurements[index].controls[0]
-        return {"gain": control.gain, "low": control.low, "high": control.high}
+    @property
+    def names(self) -> tuple[str, ...]:
+        """(N,) what tables call the prompts: their labels, or their numbers."""
+        return self.labels or tuple(f"#{i}" for i in range(len(self.prompts)))
 
-    def _verdict(self, index: int) -> dict[str, Any] | None:
-        verdict = self.verdict(index)
-        return None if verdict is None else verdict_data(declared(CLAIM), verdict)
+    def table(self, index: int) -> Table:
+        """The cosines after a layer."""
+        rows = [
+            (Cell(name, prompt), *(Cell(float(value), shade=float(value)) for value in row))
+            for name, prompt, row in zip(self.names, self.prompts, self.matrices[index], strict=True)
+        ]
+        columns = (Column("", width=13), *(Column(name, ".4f", width=9) for name in self.names))
+        return Table(columns, rows, f"Layer {self.layers[index]}")
+
+    def _layer(self, index: int) -> dict[str, Any]:
+        means, verdict = self.clusters[index], self.verdict(index)
+        control = None if self.measurements is None else self.measurements[index].controls[0]
+        return {
+            "within": means.within,
+            "between": means.between,
+            "separation": means.separation,
+            "p": None if self.p is None else self.p[index],
+            "gain_over_untrained": None
+            if control is None
+            else {"gain": control.gain, "low": control.low, "high": control.high},
+            "distinguishes": self.distinguishes(index),
+            "verdict": None if verdict is None else verdict_data(declared(CLAIM), verdict),
+        }
 
     def _repr_html_(self) -> str:
-        names = self.labels or self.prompts
-        return "".join(
-            table(
-                f"Layer {layer}",
-                ("", *names),
-                [
-                    (name, *(Cell(f"{value:.2f}", shade=float(value)) for value in row))
-                    for name, row in zip(names, matrix, strict=True)
-                ],
-            )
-            for layer, matrix in zip(self.layers, self.matrices, strict=True)
-        )
+        return "".join(self.table(index).html() for index in range(len(self.layers)))
 
 
 def layer_similarity(
@@ -169,7 +166,7 @@ def layer_similarity(
     if len(prompts) < 2:
         raise ValueError("one prompt has nothing to be compared with; give at least two, as in 'one|two'")
     if labels is not None and len(labels) != len(prompts):
-        raise ValueError(f"{len(labels)} labels for {len(prompts)} prompts; give one a prompt")
+        raise ValueError(f"{len(labels)} labels for {len(prompts)} prompts; give one per prompt")
     if untrained in (1, 2):
         raise ValueError(f"{untrained} untrained models do not show their spread; give 0, or at least 3")
     matrices = cosines(subject, prompts, layers)

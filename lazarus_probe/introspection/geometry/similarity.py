@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,9 +32,9 @@ DRAWS = 1000
 
 @dataclass(frozen=True)
 class Clusters:
-    """The mean cosine within each label, between every two, and the difference of the two means.
+    """The mean cosine within each label, between every two labels, and the difference of these two means.
 
-    What is not defined is None: a label of one row has no cosine within, and without any there is no separation.
+    None where undefined: a label of one row has no cosine within, and without any there is no separation.
     """
 
     within: dict[str, float | None]
@@ -103,10 +103,10 @@ def separation(table: NDArray[np.float64], kinds: ArrayLike) -> NDArray[np.float
             f"{len(counts)} kinds of at least {counts.min()} templates: give two kinds of two each"
         )
     same = (labels[:, None] == labels).astype(np.float64)
-    other = 1 - same
+    different = 1 - same
     np.fill_diagonal(same, 0)
     within = (table * same).sum(axis=-1) / same.sum(axis=-1)
-    return np.asarray(within - (table * other).sum(axis=-1) / other.sum(axis=-1))
+    return np.asarray(within - (table * different).sum(axis=-1) / different.sum(axis=-1))
 
 
 def similarity(
@@ -150,14 +150,12 @@ def similarity(
     if len({*zip(templates, kinds, strict=True)}) > len(kind_of):
         raise ValueError("a template has prompts of two kinds: name its templates by kind")
     labels = np.array([kind_of[name] for name in names.tolist()])
-    score, *of_untrained, of_bag = (np.clip(separation(one, labels), -1, 1) for _, one in tables)
+    score, *of_untrained, of_bag = (np.clip(separation(cosines, labels), -1, 1) for _, cosines in tables)
     named_kinds = sorted(set(labels.tolist()))
     means = mean_cosines(table, labels, named_kinds)
     levels = {
-        f"{one} and {two}": float(means[i, j])
-        for i, one in enumerate(named_kinds)
-        for j, two in enumerate(named_kinds)
-        if i <= j
+        f"{named_kinds[i]} and {named_kinds[j]}": float(means[i, j])
+        for i, j in combinations_with_replacement(range(len(named_kinds)), 2)
     }
     rng = np.random.default_rng(seed)
     null = np.stack([separation(table, rng.permutation(labels)) for _ in range(DRAWS)])

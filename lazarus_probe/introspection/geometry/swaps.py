@@ -1,4 +1,4 @@
-"""Pairs of expressions with their operands swapped, and the pairs that share less, which they are held against."""
+"""Pairs of expressions with their operands swapped, and the pairs that share less, which they are compared with."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Swap:
         a: the first operand of `prompt_a`.
         b: the second.
         op: between them, with its spaces.
-        lead: what stands before.
+        lead: the text before.
         end: the sign of equality, with its spaces.
     """
 
@@ -83,22 +83,25 @@ def parse_swaps(items: Iterable[str], option: str = "--pairs") -> list[Swap]:
         ValueError: an item that is not two expressions, of which the second is the first with its operands swapped; or
             fewer than two items.
     """
-    found = [_swap(item, option) for item in items]
-    if len({(*sorted((swap.a, swap.b)), swap.symbol) for swap in found}) < 2:
+    swaps = [_swap(item, option) for item in items]
+    if len({(*sorted((swap.a, swap.b)), swap.symbol) for swap in swaps}) < 2:
         raise ValueError(
-            f"{option} has {len(found)} different pairs; give at least 2, as in '2*3,3*2|4*7,7*4'"
+            f"{option} has {len(swaps)} different pairs; give at least 2, as in '2*3,3*2|4*7,7*4'"
         )
-    return found
+    return swaps
 
 
 def _swap(item: str, option: str) -> Swap:
-    first, comma, second = item.partition(",")
-    one, two = SIDE.fullmatch(first), SIDE.fullmatch(second)
-    if not comma or one is None or two is None:
-        raise ValueError(f"{option}: {item!r} is no pair of expressions; write it as in '2*3,3*2'")
-    if (one["a"], one["b"], one["op"]) != (two["b"], two["a"], two["op"]) or one["a"] == one["b"]:
-        raise ValueError(f"{option}: {second!r} is not {first!r} with two different operands swapped")
-    return Swap(int(one["a"]), int(one["b"]), one["op"], one["lead"], one["end"] or "=")
+    first_text, comma, second_text = item.partition(",")
+    first, second = SIDE.fullmatch(first_text), SIDE.fullmatch(second_text)
+    if not comma or first is None or second is None:
+        raise ValueError(f"{option}: {item!r} is not a pair of expressions; write it as in '2*3,3*2'")
+    a, b, op = first["a"], first["b"], first["op"]
+    if (a, b, op) != (second["b"], second["a"], second["op"]) or a == b:
+        raise ValueError(
+            f"{option}: {second_text!r} is not {first_text!r} with two different operands swapped"
+        )
+    return Swap(int(a), int(b), op, first["lead"], first["end"] or "=")
 
 
 def drawn_pairs(swaps: Sequence[Swap], seed: int) -> dict[str, list[tuple[str, str]]]:
@@ -106,19 +109,19 @@ def drawn_pairs(swaps: Sequence[Swap], seed: int) -> dict[str, list[tuple[str, s
     import numpy as np  # here, for arguments are read without it
 
     rng = np.random.default_rng(seed)
-    found: dict[str, list[tuple[str, str]]] = {name: [] for name in ("swapped", *CONTROLS)}
+    pairs: dict[str, list[tuple[str, str]]] = {name: [] for name in ("swapped", *CONTROLS)}
     for swap in swaps:
         a, b = swap.a, swap.b
         low, high = 10 ** (len(str(min(a, b))) - 1), 10 ** len(str(max(a, b)))
         others = [number for number in range(max(2, low), high) if number not in (a, b)][:1000]
         c, d = (int(number) for number in rng.choice(others, size=2, replace=False))
-        found["swapped"].append((swap.prompt_a, swap.prompt_b))
-        found["same_first"].append((swap.prompt_a, swap.write(a, c)))
-        found["same_answer"].append((swap.prompt_a, swap.write(*_same_result(swap, rng))))
-        found["random"].append((swap.prompt_a, swap.write(c, d)))
+        pairs["swapped"].append((swap.prompt_a, swap.prompt_b))
+        pairs["same_first"].append((swap.prompt_a, swap.write(a, c)))
+        pairs["same_answer"].append((swap.prompt_a, swap.write(*_same_result(swap, rng))))
+        pairs["random"].append((swap.prompt_a, swap.write(c, d)))
         minus = swap.op.replace(swap.symbol, "-")
-        found["non_commutative"].append((swap.write(a, b, minus), swap.write(b, a, minus)))
-    return found
+        pairs["non_commutative"].append((swap.write(a, b, minus), swap.write(b, a, minus)))
+    return pairs
 
 
 def _same_result(swap: Swap, rng: np.random.Generator) -> tuple[int, int]:
@@ -136,5 +139,5 @@ def _same_result(swap: Swap, rng: np.random.Generator) -> tuple[int, int]:
         pairs = [(a + shift, b + shift) for shift in range(1, 10)]
     else:
         pairs = [(a * times, b * times) for times in range(2, 6)]
-    left = [pair for pair in pairs if {*pair} != {a, b}] or [(a, b)]
-    return left[int(rng.integers(len(left)))]
+    candidates = [pair for pair in pairs if {*pair} != {a, b}] or [(a, b)]
+    return candidates[int(rng.integers(len(candidates)))]

@@ -1,4 +1,4 @@
-"""What tuning changed: every prompt is put to a model and to the one it was tuned from, and the difference counts.
+"""What tuning changed: every prompt is run on a model and on the one it was tuned from, and the difference is measured.
 
 Two models differ in everything a little. So a change is compared with the change in something that the claim says
 nothing of: other prompts, or the difference between two untrained models of the same architecture.
@@ -16,11 +16,7 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.probe import ProbeDataset
-from lazarus_probe.statistics import (
-    out_of_fold_classification,
-    paired_interval,
-    sign_flip,
-)
+from lazarus_probe.statistics import out_of_fold_classification, paired_interval, sign_flip
 from lazarus_probe.statistics.cosines import paired_cosines
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.measurement import Control, Example, Measurement
@@ -75,7 +71,7 @@ class Change:
 def widest(values: Sequence[NDArray[Any]], units: NDArray[Any]) -> Change:
     """The largest difference between two of several peers, such as untrained models: what no tuning made.
 
-    One pair of peers is no yardstick, since its difference may happen to be small. Seven have a range that the
+    One pair of peers does not suffice, since its difference may happen to be small. Seven have a range that the
     difference of two further ones exceeds less than once in twenty times.
 
     Args:
@@ -87,7 +83,7 @@ def widest(values: Sequence[NDArray[Any]], units: NDArray[Any]) -> Change:
     """
     if len(values) < 2:
         raise ValueError(f"{len(values)} peers; a difference needs at least two")
-    means = [float(np.mean(each)) for each in values]
+    means = [float(np.mean(scores)) for scores in values]
     return Change(values[int(np.argmax(means))], values[int(np.argmin(means))], units)
 
 
@@ -99,8 +95,8 @@ def probed(
     Raises:
         ValueError: no groups, or labels that no grouped split can be made of.
     """
-    found = (store or ActivationStore()).get(subject, labelled.prompts, [site], at=labelled.at)[site]
-    features = found.reshape(len(found), -1)
+    states = (store or ActivationStore()).get(subject, labelled.prompts, [site], at=labelled.at)[site]
+    features = states.reshape(len(states), -1)
     with one_thread():
         guesses = out_of_fold_classification(features, labelled.labels, labelled.groups, seed=seed)
     return np.asarray(guesses == labelled.labels)
@@ -113,7 +109,7 @@ def form_cosines(
     layer: int,
     store: ActivationStore | None = None,
 ) -> NDArray[Any]:
-    """(N,) the cosine, after a layer, of the last positions of two prompts that ask the same in two forms."""
+    """(N,) the cosine, after a layer, of the last positions of two prompts with the same question in two forms."""
     site = Site("resid_post", layer)
     states = (store or ActivationStore()).get(subject, [*first, *second], [site])[site]
     return paired_cosines(states[: len(first)], states[len(first) :])
@@ -147,23 +143,19 @@ def changed(
         examples: of the prompts.
     """
     sign = -1.0 if loss else 1.0
-    moved = sign * change.difference
-    interval = paired_interval(moved, change.units, seed=seed, bound=change.reach)
-    return Measurement(
-        score=float(moved.mean()),
-        low=interval.low,
-        high=interval.high,
-        n=len(moved),
-        groups=len(np.unique(change.units)),
+    controls_of_change = [_control(name, change, other, sign, seed) for name, other in controls.items()]
+    return _measurement(
+        subject,
+        base,
+        change,
+        controls_of_change,
+        sign,
         unit=unit,
-        controls=tuple(_control(name, change, other, sign, seed) for name, other in controls.items()),
-        p=sign_flip(moved, change.units, seed=seed, alternative="greater"),
+        p=sign_flip(sign * change.difference, change.units, seed=seed, alternative="greater"),
         seed=seed,
-        details={**_pair(subject, base, change), **(details or {})},
+        details=details or {},
         tokens=tokens,
         examples=tuple(examples),
-        floor=-change.reach,
-        ceiling=change.reach,
     )
 
 
@@ -171,41 +163,61 @@ def unchanged(
     subject: Subject,
     base: Subject,
     change: Change,
-    known: Mapping[str, Change],
+    positives: Mapping[str, Change],
     unit: str,
     *,
     seed: int = 0,
     tokens: int | None = None,
     examples: Sequence[Example] = (),
 ) -> Measurement:
-    """The mean change for a claim that there is none; `known` are changes that the instrument must see.
+    """The mean change for a claim that there is none; `positives` are changes that the instrument must see.
 
     Raises:
-        ValueError: a known change of other rows.
+        ValueError: a positive control on other rows.
     """
-    interval = paired_interval(change.difference, change.units, seed=seed, bound=change.reach)
-    return Measurement(
-        score=float(change.difference.mean()),
-        low=interval.low,
-        high=interval.high,
-        n=len(change.units),
-        groups=len(np.unique(change.units)),
+    controls = [_excess(name, change, other, seed) for name, other in positives.items()]
+    return _measurement(
+        subject,
+        base,
+        change,
+        controls,
         unit=unit,
-        controls=tuple(_reach(name, change, other, seed) for name, other in known.items()),
         seed=seed,
-        details=_pair(subject, base, change),
         tokens=tokens,
         examples=tuple(examples),
-        floor=-change.reach,
-        ceiling=change.reach,
     )
 
 
-def _pair(subject: Subject, base: Subject, change: Change) -> dict[str, Any]:
-    return {
+def _measurement(
+    subject: Subject,
+    base: Subject,
+    change: Change,
+    controls: Sequence[Control],
+    sign: float = 1.0,
+    *,
+    seed: int,
+    details: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Measurement:
+    moved = sign * change.difference
+    interval = paired_interval(moved, change.units, seed=seed, bound=change.reach)
+    models = {
         "tuned": {"name": subject.name, "score": float(change.tuned.mean())},
         "base": {"name": base.name, "fingerprint": base.fingerprint, "score": float(change.base.mean())},
     }
+    return Measurement(
+        score=float(moved.mean()),
+        low=interval.low,
+        high=interval.high,
+        n=len(moved),
+        groups=len(np.unique(change.units)),
+        controls=tuple(controls),
+        seed=seed,
+        details={**models, **(details or {})},
+        floor=-change.reach,
+        ceiling=change.reach,
+        **fields,
+    )
 
 
 def _control(name: str, change: Change, other: Change, sign: float, seed: int) -> Control:
@@ -215,20 +227,19 @@ def _control(name: str, change: Change, other: Change, sign: float, seed: int) -
         reach = change.reach + other.reach
         interval = paired_interval(score - theirs, change.units, seed=seed, bound=reach)
     else:
-        one, two = (
-            paired_interval(sign * each.difference, each.units, seed=seed, bound=each.reach)
-            for each in (change, other)
-        )
-        interval = difference_interval(float(score.mean()), one, float(theirs.mean()), two)
+        intervals = [
+            paired_interval(sign * part.difference, part.units, seed=seed, bound=part.reach)
+            for part in (change, other)
+        ]
+        interval = difference_interval(float(score.mean()), intervals[0], float(theirs.mean()), intervals[1])
     return Control(name, float(theirs.mean()), gain, interval.low, interval.high)
 
 
-def _reach(name: str, change: Change, other: Change, seed: int) -> Control:
-    """How much further a known change goes than the change of the claim, whatever the direction of either."""
-    if not np.array_equal(change.units, other.units):
+def _excess(name: str, change: Change, positive: Change, seed: int) -> Control:
+    """How much further a positive control goes than the change of the claim, whatever the direction of either."""
+    if not np.array_equal(change.units, positive.units):
         raise ValueError(f"the known change {name!r} is of other rows: give those of the claim")
-    score, known = change.difference, other.difference
-
-    excess = np.sign(known.mean()) * known - np.sign(score.mean()) * score
-    interval = paired_interval(excess, change.units, seed=seed, bound=change.reach + other.reach)
-    return Control(name, float(known.mean()), float(excess.mean()), interval.low, interval.high)
+    score, moved = change.difference, positive.difference
+    excess = np.sign(moved.mean()) * moved - np.sign(score.mean()) * score
+    interval = paired_interval(excess, change.units, seed=seed, bound=change.reach + positive.reach)
+    return Control(name, float(moved.mean()), float(excess.mean()), interval.low, interval.high)

@@ -1,6 +1,6 @@
 """How far apart the weights of two models are, weight by weight.
 
-Quantised weights are compared as the numbers they stand for, and adapters as part of the weights they are added to.
+Quantised weights are dequantised, and adapters are merged into their weights.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.geometry.weights import Weight, weights_of
+from lazarus_probe.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -72,22 +72,27 @@ class WeightDifferences:
     @property
     def total(self) -> float:
         """The relative difference of all weights as one vector."""
-        base = sum(each.norm_base**2 for each in self.results)
-        return float(np.sqrt(sum(each.norm_diff**2 for each in self.results) / base)) if base else 0.0
+        base = sum(weight.norm_base**2 for weight in self.results)
+        return float(np.sqrt(sum(weight.norm_diff**2 for weight in self.results) / base)) if base else 0.0
+
+    @property
+    def changed(self) -> int:
+        """How many weights differ."""
+        return sum(weight.norm_diff > 0 for weight in self.results)
 
     def top(self, count: int = 5) -> list[WeightDifference]:
         """The weights that differ most, relative to their size; none that do not differ."""
-        changed = [each for each in self.results if each.norm_diff > 0]
-        return sorted(changed, key=lambda each: -(each.relative_diff or np.inf))[:count]
+        changed = [weight for weight in self.results if weight.norm_diff > 0]
+        return sorted(changed, key=lambda weight: -(weight.relative_diff or np.inf))[:count]
 
     def by_component(self) -> dict[str, float]:
         """The relative difference of all weights of a kind together."""
-        found: dict[str, list[WeightDifference]] = {}
-        for each in self.results:
-            found.setdefault(each.component, []).append(each)
+        by_component: dict[str, list[WeightDifference]] = {}
+        for weight in self.results:
+            by_component.setdefault(weight.component, []).append(weight)
         return {
-            name: WeightDifferences(self.base, self.finetuned, tuple(rows)).total
-            for name, rows in found.items()
+            name: WeightDifferences(self.base, self.finetuned, tuple(weights)).total
+            for name, weights in by_component.items()
         }
 
     def as_data(self) -> dict[str, Any]:
@@ -95,27 +100,44 @@ class WeightDifferences:
         return {
             "base": self.base,
             "finetuned": self.finetuned,
-            "results": [asdict(each) for each in self.results],
+            "results": [asdict(weight) for weight in self.results],
             "n": len(self.results),
-            "changed": sum(each.norm_diff > 0 for each in self.results),
+            "changed": self.changed,
             "relative_diff": self.total,
             "by_component": self.by_component(),
-            "top": [each.name for each in self.top()],
+            "top": [weight.name for weight in self.top()],
         }
 
-    def _repr_html_(self) -> str:
+    @property
+    def table(self) -> Table:
+        """One row per weight; relative differences above 0.1 are marked ***."""
+        columns = (
+            Column("Layer", width=6),
+            Column("Component", width=26),
+            Column("Rel diff", ".4f", width=10),
+            Column("", width=4),
+            Column("Cosine", ".4f", width=9),
+            Column("Max diff", ".2e", width=10),
+            Column("Stable rank", ".1f", width=12),
+            "Rank",
+        )
         rows = [
             (
-                "" if each.layer is None else each.layer,
-                each.component,
-                _shaded(each),
-                _short(each.stable_rank),
+                weight.layer,
+                weight.component,
+                Cell(weight.relative_diff, shade=weight.relative_diff or 0.0),
+                "***" if weight.large else "",
+                weight.cosine,
+                weight.max_diff,
+                weight.stable_rank,
+                weight.rank,
             )
-            for each in self.results
+            for weight in self.results
         ]
-        return table(
-            f"{self.base} → {self.finetuned}", ("Layer", "Component", "Relative", "Stable rank"), rows
-        )
+        return Table(columns, rows, f"{self.base} → {self.finetuned}")
+
+    def _repr_html_(self) -> str:
+        return self.table.html()
 
 
 def weight_difference(base: Subject, finetuned: Subject) -> WeightDifferences:
@@ -124,17 +146,17 @@ def weight_difference(base: Subject, finetuned: Subject) -> WeightDifferences:
     Raises:
         ValueError: they differ in a setting or in the name or shape of a weight; the message names the first.
     """
-    for what, one, two in (
+    for name, first_value, second_value in (
         ("model_type", base.config.get("model_type"), finetuned.config.get("model_type")),
         ("layers", base.num_layers, finetuned.num_layers),
         ("width", base.anatomy.hidden_size, finetuned.anatomy.hidden_size),
     ):
-        if one != two:
+        if first_value != second_value:
             raise ValueError(
-                f"{base.name} and {finetuned.name} are of different architectures: {what} is {one} in the first "
-                f"and {two} in the second"
+                f"{base.name} and {finetuned.name} are of different architectures: {name} is {first_value} in the "
+                f"first and {second_value} in the second"
             )
-    first, second = ({weight.name: weight for weight in weights_of(one)} for one in (base, finetuned))
+    first, second = ({weight.name: weight for weight in weights_of(subject)} for subject in (base, finetuned))
     _check_same(base, finetuned, first, second)
     eps = max(float(mx.finfo(getattr(mx, dtype)).eps) for dtype in (base.dtype, finetuned.dtype))
     return WeightDifferences(
@@ -149,9 +171,9 @@ def _check_same(
 ) -> None:
     for name in [*first, *second]:
         if name not in first or name not in second:
-            there = base.name if name in first else finetuned.name
+            owner = base.name if name in first else finetuned.name
             raise ValueError(
-                f"{name} is only in {there}; compare models of one architecture ({base.name}, {finetuned.name})"
+                f"{name} is only in {owner}; compare models of one architecture ({base.name}, {finetuned.name})"
             )
         if first[name].shape != second[name].shape:
             raise ValueError(
@@ -161,34 +183,27 @@ def _check_same(
 
 
 def _compared(base: Weight, other: Weight, eps: float) -> WeightDifference:
-    one, two = base.numbers().astype(np.float64), other.numbers().astype(np.float64)
-    change = two - one
-    norms = float(np.linalg.norm(one)), float(np.linalg.norm(two))
-    size = float(np.linalg.norm(change))
-    stable, rank = _ranks(change, eps, norms[0])
+    before, after = base.numbers().astype(np.float64), other.numbers().astype(np.float64)
+    change = after - before
+    norm_base, norm_other = float(np.linalg.norm(before)), float(np.linalg.norm(after))
+    norm_diff = float(np.linalg.norm(change))
+    cosine = 1.0 if norm_diff == 0 else None
+    if norm_diff and norm_base and norm_other:
+        cosine = float(np.clip(np.vdot(before, after) / (norm_base * norm_other), -1, 1))
+    stable, rank = _ranks(change, eps, norm_base)
     return WeightDifference(
         layer=base.layer,
         component=base.component,
-        relative_diff=size / norms[0] if norms[0] else None if size else 0.0,
+        relative_diff=norm_diff / norm_base if norm_base else None if norm_diff else 0.0,
         name=base.name,
         shape=base.shape,
-        norm_base=norms[0],
-        norm_diff=size,
-        cosine=_cosine(one, two, norms, size),
+        norm_base=norm_base,
+        norm_diff=norm_diff,
+        cosine=cosine,
         max_diff=float(np.abs(change).max(initial=0.0)),
         stable_rank=stable,
         rank=rank,
     )
-
-
-def _cosine(
-    one: NDArray[np.float64], two: NDArray[np.float64], norms: tuple[float, float], size: float
-) -> float | None:
-    if size == 0:
-        return 1.0
-    if not all(norms):
-        return None
-    return float(np.clip(np.vdot(one, two) / (norms[0] * norms[1]), -1, 1))
 
 
 def _ranks(change: NDArray[np.float64], eps: float, norm_base: float) -> tuple[float | None, int | None]:
@@ -196,11 +211,11 @@ def _ranks(change: NDArray[np.float64], eps: float, norm_base: float) -> tuple[f
     if change.ndim < 2:
         return None, None
     stack = change.reshape(-1, *change.shape[-2:])
-    found = [_ranks_of(each, eps, norm_base / np.sqrt(len(stack))) for each in stack if each.any()]
-    if not found:
+    pairs = [_ranks_of(matrix, eps, norm_base / np.sqrt(len(stack))) for matrix in stack if matrix.any()]
+    if not pairs:
         return 0.0, 0
-    ranks = [rank for _, rank in found if rank is not None]
-    return float(np.mean([stable for stable, _ in found])), max(ranks, default=None)
+    ranks = [rank for _, rank in pairs if rank is not None]
+    return float(np.mean([stable for stable, _ in pairs])), max(ranks, default=None)
 
 
 def _ranks_of(change: NDArray[np.float64], eps: float, norm_base: float) -> tuple[float, int | None]:
@@ -224,12 +239,3 @@ def _spectral(change: NDArray[np.float64]) -> float:
         if abs(sizes[-1] - sizes[-2]) <= 1e-6 * sizes[-1]:
             break
     return sizes[-1]
-
-
-def _shaded(each: WeightDifference) -> Cell:
-    size = each.relative_diff
-    return Cell(_short(size), f"cosine {_short(each.cosine)}", min(1.0, size or 0.0))
-
-
-def _short(number: float | None) -> str:
-    return "-" if number is None else f"{number:.4f}"

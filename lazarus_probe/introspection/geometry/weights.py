@@ -1,8 +1,8 @@
-"""Every weight of a model by name and component, as the numbers that it stands for."""
+"""Every weight of a model by name and component, dequantised."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from lazarus_probe.anatomy.parts import Parts
     from lazarus_probe.subject.subject import Subject
 
-Numbers = Callable[[], NDArray[np.float32]]
-
 
 @dataclass(frozen=True, eq=False)
 class Weight:
@@ -28,7 +26,7 @@ class Weight:
         name: its path in the model, as in `model.layers.0.mlp.down_proj.weight`.
         layer: the block it is in; None outside of them.
         component: what it is, as in `mlp_down`, `attn_o`, `embedding`.
-        shape: of its numbers, where quantised of those they stand for.
+        shape: of its numbers, dequantised.
         numbers: reads them, in float32.
     """
 
@@ -36,15 +34,15 @@ class Weight:
     layer: int | None
     component: str
     shape: tuple[int, ...]
-    numbers: Numbers
+    numbers: Callable[[], NDArray[np.float32]]
 
 
-def weights_of(subject: Subject) -> Iterator[Weight]:
+def weights_of(subject: Subject) -> list[Weight]:
     """Every weight of a model, under the names and in the sizes it has without quantisation and adapters."""
     anatomy, model = subject.anatomy, subject.model
     paths = {id(module): path for path, module in model.named_modules()}
     blocks = {paths[id(block)]: layer for layer, block in enumerate(anatomy.blocks)}
-    found = []
+    weights = []
     for name, shape, read in plain_weights(model):
         inside = next((path for path in blocks if name.startswith(f"{path}.")), None)
         layer = None if inside is None else blocks[inside]
@@ -53,22 +51,22 @@ def weights_of(subject: Subject) -> Iterator[Weight]:
             if inside is None or layer is None
             else component_of(anatomy.parts[layer], name.removeprefix(f"{inside}."))
         )
-        found.append(Weight(name, layer, component, shape, partial(_float32, read)))
-    yield from sorted(found, key=_order)
+        weights.append(Weight(name, layer, component, shape, partial(_float32, read)))
+    return sorted(weights, key=_order)
 
 
 def _order(weight: Weight) -> tuple[int, int, str]:
-    place = 1 if weight.layer is not None else 0 if weight.component == "embedding" else 2
-    return place, weight.layer or 0, weight.name
+    part = 1 if weight.layer is not None else 0 if weight.component == "embedding" else 2
+    return part, weight.layer or 0, weight.name
 
 
 def component_of(parts: Parts, name: str) -> str:
     """What a weight of a block is: attn_q, mlp_down, experts_up, router, or else its own path with _ for dots."""
     path, _, kind = name.rpartition(".")
     suffix = "" if kind == "weight" else f"_{kind}"
-    known = {parts.o_proj: "attn_o", parts.down_proj: "mlp_down", parts.router: "router"}
-    if path and path in known:
-        return known[path] + suffix
+    special = {parts.o_proj: "attn_o", parts.down_proj: "mlp_down", parts.router: "router"}
+    if path and path in special:
+        return special[path] + suffix
     for part, label in (
         (parts.experts, "experts"),
         (parts.attention, "attn"),

@@ -1,4 +1,4 @@
-"""What an analysis of a prompt by the logit lens finds, as data, as text and as HTML."""
+"""The result of reading a prompt with the logit lens, as data, as text and as HTML."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class AnalysisResult:
         return {**data, **{name: getattr(self, name) for name in names}}
 
     def save(self, path: str | Path) -> None:
-        """Write `as_data` to a JSON file, aside first, so that what stands under the name is whole.
+        """Write `as_data` to a JSON file that is whole or not there.
 
         Raises:
             OSError: the file cannot be written.
@@ -138,7 +138,7 @@ class AnalysisResult:
         return "\n".join(_lines(self))
 
     def _repr_html_(self) -> str:
-        """A row a layer, its most probable tokens shaded by their probability."""
+        """One row per layer, its most probable tokens shaded by their probability."""
         rows = [
             [layer.layer_idx, *(_cell(prediction) for prediction in layer.predictions)]
             for layer in self.layer_predictions
@@ -169,7 +169,10 @@ def _lines(result: AnalysisResult) -> Iterator[str]:
     yield f"Tokens ({len(result.tokens)}): {result.tokens}"
     yield f"Captured layers: {result.captured_layers}"
     yield "\n=== Final Prediction ==="
-    yield from map(_prediction, result.final_prediction)
+    for prediction in result.final_prediction:
+        yield (
+            f"  {prediction.probability:.4f} {_bar(prediction.probability, FINAL_WIDTH)}{prediction.token!r}"
+        )
     yield "\n=== Logit Lens (top prediction at each layer) ==="
     yield from map(_layer, result.layer_predictions)
     if any(layer.entropy is not None for layer in result.layer_predictions):
@@ -182,10 +185,6 @@ def _lines(result: AnalysisResult) -> Iterator[str]:
         yield from _transitions(result)
     if result.residual_contributions:
         yield from _contributions(result)
-
-
-def _prediction(prediction: TokenPrediction) -> str:
-    return f"  {prediction.probability:.4f} {_bar(prediction.probability, FINAL_WIDTH)}{prediction.token!r}"
 
 
 def _layer(layer: LayerPredictionResult) -> str:

@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 MOST_SHOWN = 100
 
@@ -37,9 +33,9 @@ class AnalysisConfig:
         layer_strategy: every layer, every `layer_step`-th and the last, the first and the last, or `custom_layers`.
         layer_step: of the evenly spaced.
         custom_layers: the layers of `CUSTOM`, from 0; negative ones count from the last.
-        top_k: predictions a layer, 1 to 100.
+        top_k: predictions per layer, 1 to 100.
         track_tokens: texts, or token ids, whose probability and rank are followed; of a text that is several tokens
-            the first piece is, and the result says so in `pieces`.
+            the first piece is; the result has all of them in `pieces`.
         compute_entropy: whether each layer's entropy is computed; without it no layer counts as confident.
         compute_transitions: whether consecutive layers are compared.
         compute_residual_decomposition: whether to measure what attention and MLP write into the residual stream.

@@ -22,8 +22,8 @@ from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.lens.analysis import AnalysisResult
 from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig
-from lazarus_probe.introspection.lens.embedding_scale import own_scale, scale_in_place
 from lazarus_probe.introspection.lens.lens_analysis import described, log_probs_of, token_text, tracked_token
+from lazarus_probe.introspection.lens.read_out import own_scale, scale_in_place
 from lazarus_probe.introspection.lens.residual_contributions import decomposition
 from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.subject import Subject
@@ -43,7 +43,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model's configuration, read like a mapping, with what is known about the model.
+    """A model's configuration, read like a mapping, with its family and embedding scale.
 
     Attributes:
         family: mlx-lm's `model_type`.
@@ -217,7 +217,7 @@ class ModelAnalyzer:
         """Within, the model runs with the embedding scale that was given, and under these edits.
 
         Raises:
-            HookError: an edit met nothing.
+            HookError: an edit was never applied.
         """
         with hooked(self.subject, interventions=[*self._standing, *interventions]):
             yield

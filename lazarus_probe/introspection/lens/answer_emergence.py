@@ -1,4 +1,4 @@
-"""At which layer an answer shows, at the place where the model begins to give it."""
+"""At which layer an answer emerges, at the token where the model begins to generate it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from lazarus_probe.introspection.lens.predictions import TokenEvolutionResult
 
 @dataclass(frozen=True)
 class AnswerEmergence:
-    """Where an answer begins in what a model says, and what the lens says there.
+    """Where an answer begins in a completion, and what the lens predicts there.
 
     Attributes:
-        expected: the answer looked for.
+        expected: the answer to find.
         generated: the greedy completion.
         generated_tokens: that, in tokens.
         onset: the generated token in which the answer begins, from 0; None if it begins in none.
@@ -82,9 +82,9 @@ def answer_emergence(
     at, evolution = _token_at(completion, None if span is None else span[0] - len(prefix)), None
     if at is not None:
         # Every call of the model chose one token: what it saw at call `at` is where the answer begins.
-        seen = [np.array(captures.calls(site)[at].astype(mx.float32))[0] for site in sites]
+        resid = [np.array(captures.calls(site)[at].astype(mx.float32))[0] for site in sites]
         tracked = tracked_token(subject, completion.tokens[at].token_id)
-        evolution = evolution_of(tracked, dict(enumerate(log_probs_of(subject, np.stack(seen)))))
+        evolution = evolution_of(tracked, dict(enumerate(log_probs_of(subject, np.stack(resid)))))
     return AnswerEmergence(
         expected,
         completion.generated_text,

@@ -1,4 +1,4 @@
-"""What two models make of one prompt, side by side, layer by layer, and how far apart they are."""
+"""Two models on one prompt, layer by layer, and how far apart their predictions are."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ComparisonResult:
 
     Attributes:
         prompt: the text.
-        results: what each makes of it.
+        results: the analysis of each model.
         same_tokens: whether both have the same vocabulary, so that their distributions can be compared token by token.
         layer_divergences: by layer; empty where the tokens or the numbers of layers differ.
         final_kl: KL(model 1 || model 2) of their own predictions in nats; None where the tokens differ.
@@ -62,10 +62,10 @@ class ComparisonResult:
         """As plain data."""
         return {
             "prompt": self.prompt,
-            "models": [{"model": part.model_id, **part.as_data()} for part in self.results],
+            "models": [{"model": result.model_id, **result.as_data()} for result in self.results],
             "same_tokens": self.same_tokens,
             "same_top_token": self.same_top_token,
-            "layer_divergences": [asdict(part) for part in self.layer_divergences],
+            "layer_divergences": [asdict(divergence) for divergence in self.layer_divergences],
             "final_kl": self.final_kl,
             "final_js": self.final_js,
         }
@@ -106,18 +106,19 @@ def compare_models(
         IndexError: a layer that one of them does not have.
     """
     same = _same_tokens(first.subject, second.subject)
-    depth = first.subject.num_layers if first.subject.num_layers == second.subject.num_layers else None
+    same_depth = first.subject.num_layers == second.subject.num_layers
     pairs = zip(first.readings(prompts, config), second.readings(prompts, config), strict=True)
     comparisons = []
-    for (one, log_p), (other, log_q) in pairs:
-        layers = one.captured_layers if same and depth else []
+    for (result, log_p), (other_result, log_q) in pairs:
+        layers = result.captured_layers if same and same_depth else []
         by_layer = [LayerDivergence(layer, *_both(log_p[layer], log_q[layer])) for layer in layers]
         last_p, last_q = log_p[first.subject.num_layers - 1], log_q[second.subject.num_layers - 1]
         if same:
             final_kl, final_js = _both(last_p, last_q)
         else:
             final_kl, final_js = None, js_divergence(*_by_text(first.subject, second.subject, last_p, last_q))
-        comparisons.append(ComparisonResult(one.prompt, (one, other), same, by_layer, final_kl, final_js))
+        results = (result, other_result)
+        comparisons.append(ComparisonResult(result.prompt, results, same, by_layer, final_kl, final_js))
     return comparisons
 
 

@@ -31,17 +31,17 @@ AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Reading:
-    """What the lens says of the tokens in question, for N prompts after each layer.
+    """What the lens reads of the tokens in question, for N prompts after each layer.
 
     Attributes:
         probability: (N, layers) of all of a prompt's tokens together.
         rank: (N, layers) of the best of them; 0 is the top.
-        said: (N, layers) the token on top.
+        top_tokens: (N, layers) the most probable token.
     """
 
     probability: NDArray[np.float64]
     rank: NDArray[Any]
-    said: NDArray[Any]
+    top_tokens: NDArray[Any]
 
     def reached(self, score: Score, top: int) -> NDArray[np.float64]:
         """(N, layers) the probability, or whether the rank is below `top`."""
@@ -84,7 +84,7 @@ def _reading(log_probs: Iterable[NDArray[np.float32]], targets: Sequence[Sequenc
     for row in (row for batch in log_probs for row in batch):
         tokens = list(next(left))
         if not tokens:
-            raise ValueError("a prompt has no tokens to look for; give at least one each")
+            raise ValueError("a prompt has no target tokens; give at least one per prompt")
         best = row[:, tokens].max(axis=1)
         mass = np.exp(row[:, tokens].astype(np.float64)).sum(axis=1)
         parts.append((np.minimum(mass, 1), (row > best[:, None]).sum(axis=1), row.argmax(axis=1)))
@@ -106,7 +106,7 @@ def crystallisation(
     store: ActivationStore | None = None,
     seed: int = 0,
 ) -> Measurement:
-    """How often, or how surely, the lens after a layer says each prompt's token.
+    """How often, or with what probability, the lens after a layer predicts each prompt's token.
 
     Controls: `other_target`, the same of another prompt's token; `untrained`, `new_blocks` and `permuted_blocks`, the
     same in several models of each kind, whose interval holds for one more; and with `before`, `earlier_layer`, the same
@@ -131,8 +131,8 @@ def crystallisation(
     """
     wrong = _others(targets, np.random.default_rng(seed)) if others is None else others
     store = ActivationStore() if store is None else store
-    found, beside = (read_tokens(subject, prompts, tokens) for tokens in (targets, wrong))
-    reached = {"score": found.reached(score, top), "other_target": beside.reached(score, top)}
+    lens, other_lens = (read_tokens(subject, prompts, tokens) for tokens in (targets, wrong))
+    reached = {"score": lens.reached(score, top), "other_target": other_lens.reached(score, top)}
     controls = {"other_target": reached["other_target"][:, layer]}
     for kind, models in faced(subject, untrained).items():
         readings = [read_tokens_after(model, prompts, targets, layer, store) for model in models]
@@ -145,8 +145,8 @@ def crystallisation(
         controls,
         seed=seed,
         details={"layer": layer, "earlier_layer": before},
-        **_kept(subject, prompts, targets, found, layer),
-        curves=tuple(_curve(name, values) for name, values in reached.items()),
+        **_examples(subject, prompts, targets, lens, layer),
+        curves=tuple(layer_curve(name, values) for name, values in reached.items()),
     )
 
 
@@ -160,7 +160,7 @@ def not_yet(
     top: int = 1,
     seed: int = 0,
 ) -> Measurement:
-    """The same rate for a claim that the lens does not say it there yet; `last_layer` is the positive control.
+    """The same rate for a claim that the lens does not predict the token yet; `last_layer` is the positive control.
 
     Arguments are those of `crystallisation`.
     """
@@ -174,8 +174,8 @@ def not_yet(
         positive=["last_layer"],
         seed=seed,
         details={"layer": layer},
-        **_kept(subject, prompts, targets, lens, layer),
-        curves=(_curve("score", reached),),
+        **_examples(subject, prompts, targets, lens, layer),
+        curves=(layer_curve("score", reached),),
     )
 
 
@@ -184,23 +184,24 @@ def _others(targets: Sequence[Sequence[int]], rng: np.random.Generator) -> list[
     distinct = [list(tokens) for tokens in dict.fromkeys(tuple(tokens) for tokens in targets)]
     others: list[Sequence[int]] = []
     for tokens in targets:
-        free = [other for other in distinct if not set(other) & set(tokens)]
-        if not free:
+        disjoint = [candidate for candidate in distinct if not set(candidate) & set(tokens)]
+        if not disjoint:
             raise ValueError("every prompt has the same tokens: there is no other to compare them with")
-        others.append(free[rng.integers(len(free))])
+        others.append(disjoint[rng.integers(len(disjoint))])
     return others
 
 
-def _kept(
+def _examples(
     subject: Subject, prompts: Sequence[Prompt], targets: Sequence[Sequence[int]], lens: Reading, layer: int
 ) -> dict[str, Any]:
-    top_tokens = lens.said[:, layer]
-    right = [token in tokens for token, tokens in zip(top_tokens.tolist(), targets, strict=True)]
+    top_tokens = lens.top_tokens[:, layer].tolist()
+    right = [token in tokens for token, tokens in zip(top_tokens, targets, strict=True)]
     named = [subject.decode([tokens[0]]) for tokens in targets]
     texts = [prompt if isinstance(prompt, str) else subject.decode(prompt) for prompt in prompts]
-    shown = some_examples(texts, named, [subject.decode([token]) for token in top_tokens.tolist()], right)
+    shown = some_examples(texts, named, [subject.decode([token]) for token in top_tokens], right)
     return {"tokens": sum(map(len, encode_all(subject, prompts))), "examples": shown}
 
 
-def _curve(name: str, by_layer: NDArray[np.float64]) -> Curve:
+def layer_curve(name: str, by_layer: NDArray[np.float64]) -> Curve:
+    """The means of scores (N, layers), layer by layer."""
     return Curve(name, tuple(map(float, range(by_layer.shape[1]))), tuple(map(float, by_layer.mean(axis=0))))

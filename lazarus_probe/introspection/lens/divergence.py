@@ -21,6 +21,14 @@ def kl_divergence(log_p: NDArray[Any], log_q: NDArray[Any]) -> float:
         return max(0.0, _expected(log_p, log_p - log_q))
 
 
+def kl_of_logits(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
+    """KL(before || after) of distributions (...) given as logits (..., V), in nats."""
+    from scipy.special import log_softmax
+
+    log_p, log_q = (log_softmax(np.asarray(logits, np.float64), axis=-1) for logits in (before, after))
+    return np.asarray(np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=-1), 0.0))
+
+
 def js_divergence(log_p: NDArray[Any], log_q: NDArray[Any]) -> float:
     """Jensen-Shannon divergence of two distributions (V,): at most log 2 (Lin 1991)."""
     log_p, log_q = (np.asarray(values, np.float64) for values in (log_p, log_q))

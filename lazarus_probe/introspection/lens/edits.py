@@ -1,4 +1,4 @@
-"""Edits of the residual stream to look at through the lens: a steering vector, an injected token, an exact answer."""
+"""Edits of the residual stream to read through the lens: a steering vector, an injected token, an exact answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.interventions import Intervention, steer
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.generation.continuation import joined
+from lazarus_probe.introspection.generation.continuation import answer_start
 from lazarus_probe.introspection.lens.read_out import read_out
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def push_coordinate(subject: Subject, coordinate: int, layer: int, strength: flo
 
 
 def put_in(subject: Subject, token: int, layer: int, blend: float, position: int) -> Intervention:
-    """Blend a token's embedding, at the length of what stands there, into the residual stream after a layer.
+    """Blend a token's embedding, rescaled to the residual stream's norm, into the stream after a layer.
 
     Args:
         subject: the model.
@@ -69,26 +69,26 @@ def put_in(subject: Subject, token: int, layer: int, blend: float, position: int
 
 
 def answer_token(subject: Subject, prompt: str, answer: str) -> int:
-    """The first token, spaces apart, of an answer as it continues a prompt.
+    """The first token of an answer as it continues a prompt, spaces left out.
 
     Raises:
         ValueError: it cannot continue the prompt with tokens of its own.
     """
-    whole, start = joined(subject, prompt, answer if prompt[-1:].isspace() else f" {answer}")
-    return next((token for token in whole[start:] if subject.decode([token]).strip()), whole[start])
+    tokens, start = answer_start(subject, prompt, answer if prompt[-1:].isspace() else f" {answer}")
+    return tokens[start]
 
 
 def say(subject: Subject, prompt: str, token: int, layer: int) -> Intervention:
-    """Push the residual stream after a layer, at the last position, so that the lens says a token.
+    """Push the residual stream after a layer, at the last position, so that the lens predicts a token.
 
-    What is added has the length of what stands there, along the gradient of the token's log probability there: of the
-    token's unembedding less the mean one, as the final norm lets it through. Hooks of an enclosing `hooked` act on the
-    run in which the stream is read.
+    The vector added has the norm of the residual stream, along the gradient of the token's log probability: of the
+    token's unembedding less the mean one, through the final norm. Hooks of an enclosing `hooked` act on the run in
+    which the stream is read.
 
     Args:
         subject: the model.
         prompt: the text.
-        token: what the lens shall say.
+        token: what the lens shall predict.
         layer: after which block.
     """
     ids, site = subject.encode(prompt), resid_post(layer)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lazarus_probe.introspection.generation.continuation import joined
+from lazarus_probe.introspection.generation.continuation import before_answers
+from lazarus_probe.introspection.lens.crystallisation import layer_curve
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.statistics import paired_control, paired_interval, sign_flip
 from lazarus_probe.statistics.folds import halves_of_units
-from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
+from lazarus_probe.statistics.measurement import Measurement, some_examples
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -74,16 +75,15 @@ def late_loss(
         },
         tokens=sum(len(subject.encode(prompt)) for prompt in prompts),
         examples=some_examples(prompts, answers, outputs, ours[:, best] > ours[:, -1]),
-        curves=(_curve("score", ours[confirming]), _curve("base", theirs[confirming])),
+        curves=(layer_curve("score", ours[confirming]), layer_curve("base", theirs[confirming])),
         floor=-1.0,
     )
 
 
 def _answer_by_layer(model: Subject, prompts: Sequence[str], answers: Sequence[str]) -> NDArray[Any]:
     """(N, layers) the lens probability of each answer's first token."""
-    pairs = [joined(model, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
-    lens = logit_lens(model, [whole[:start] for whole, start in pairs])
-    return lens.probability([whole[start] for whole, start in pairs]).astype(np.float64)
+    contexts, first_tokens = before_answers(model, prompts, answers)
+    return logit_lens(model, contexts).probability(first_tokens).astype(np.float64)
 
 
 def _fall(
@@ -93,7 +93,3 @@ def _fall(
     best = int(by_layer[choosing, :-1].mean(0).argmax())
     rows = by_layer[confirming]
     return rows[:, best] - rows[:, -1], best
-
-
-def _curve(name: str, by_layer: NDArray[Any]) -> Curve:
-    return Curve(name, tuple(range(by_layer.shape[1])), tuple(map(float, by_layer.mean(0))))

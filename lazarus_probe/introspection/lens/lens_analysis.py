@@ -92,18 +92,7 @@ def described(
     config: AnalysisConfig,
     contributions: list[ResidualContribution],
 ) -> AnalysisResult:
-    """The analysis of one prompt.
-
-    Args:
-        subject: the model.
-        prompt: as text.
-        ids: its tokens.
-        layers: the requested ones.
-        log_probs: (V,) by layer, of those and of the last.
-        tracked: the texts to follow.
-        config: what was requested.
-        contributions: what the blocks write, if that was requested.
-    """
+    """The analysis of one prompt, from log probabilities (V,) by layer: the requested layers and the last."""
     chosen = {layer: log_probs[layer] for layer in layers}
     return AnalysisResult(
         prompt=prompt,
@@ -115,7 +104,7 @@ def described(
         layer_transitions=[_transition(*pair, chosen) for pair in pairwise(layers)]
         if config.compute_transitions
         else [],
-        token_evolutions=[evolution_of(tracked_token, chosen) for tracked_token in tracked],
+        token_evolutions=[evolution_of(text, chosen) for text in tracked],
         residual_contributions=contributions,
         model_id=subject.name,
     )
@@ -144,7 +133,7 @@ def _transition(before: int, after: int, log_probs: Mapping[int, NDArray[Any]]) 
 
 
 def evolution_of(tracked: Tracked, log_probs: Mapping[int, NDArray[Any]]) -> TokenEvolutionResult:
-    """A tracked token's way through the distributions (V,) of layers."""
+    """A tracked token's probability and rank in the distributions (V,) of layers."""
     token = tracked.token_id
     return TokenEvolutionResult(
         tracked.token,

@@ -1,4 +1,4 @@
-"""What the model would say if it stopped after each layer: the logit lens (nostalgebraist, 2020)."""
+"""What the model would predict if it stopped after each layer: the logit lens (nostalgebraist, 2020)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lazarus_probe.anatomy.forward_pass import log_softmax
 from lazarus_probe.hooks import collect, replay, resolve
 from lazarus_probe.hooks.replay import require_free_tail
-from lazarus_probe.sites import Site, resid_post
+from lazarus_probe.sites import resid_post
 from lazarus_probe.subject.batches import Prompt
 from lazarus_probe.subject.finite import refuse_state
 from lazarus_probe.subject.subject import Subject
@@ -33,11 +33,11 @@ class LensResult:
     layers: tuple[int, ...]
 
     def probability(self, token_id: int | Sequence[int]) -> np.ndarray:
-        """Probability (N, layers) of a token, or of one token a prompt."""
+        """Probability (N, layers) of a token, or of one token per prompt."""
         return np.exp(self._of(token_id))
 
     def rank(self, token_id: int | Sequence[int]) -> np.ndarray:
-        """How many tokens (N, layers) are more probable than a token, or one a prompt; 0 is the top."""
+        """How many tokens (N, layers) are more probable than a token, or than one per prompt; 0 is the top."""
         ranks: np.ndarray = (self.log_probs > self._of(token_id)[..., None]).sum(axis=-1)
         return ranks
 
@@ -49,7 +49,7 @@ class LensResult:
         count, _, vocab_size = self.log_probs.shape
         tokens = np.asarray(token_id)
         if tokens.ndim and tokens.shape != (count,):
-            raise ValueError(f"{tokens.size} tokens for {count} prompts; give one token, or one a prompt")
+            raise ValueError(f"{tokens.size} tokens for {count} prompts; give one token, or one per prompt")
         if tokens.min() < 0 or tokens.max() >= vocab_size:
             raise ValueError(f"token id {token_id} is outside the vocabulary, 0 to {vocab_size - 1}")
         picked: np.ndarray = self.log_probs[np.arange(count), :, np.broadcast_to(tokens, count)]
@@ -68,7 +68,7 @@ def logit_lens(
         subject: the model.
         prompts: N texts or token id sequences, of any lengths.
         layers: the layers after which to read; all of them by default. Negative ones count from the last.
-        position: "last", one position for all prompts, or one a prompt.
+        position: "last", one position for all prompts, or one per prompt.
 
     Raises:
         ValueError: no prompts, no layers, or "mean": a mean of residual streams is the state of no token.
@@ -82,17 +82,30 @@ def logit_lens(
         >>> subject.decode(lens.top_tokens()[0, -1])
         '56'
     """
+    resid, read_layers = resid_after(subject, prompts, layers, position)
+    count, depth, *width = resid.shape
+    log_probs = read_states(subject, resid.reshape(count * depth, *width)).reshape(count, depth, -1)
+    return LensResult(log_probs, read_layers)
+
+
+def resid_after(
+    subject: Subject,
+    prompts: Sequence[Prompt],
+    layers: Sequence[int] | None,
+    position: int | Sequence[int] | str,
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """What a lens reads: residual streams (N, layers, D) at a position, and the layers, counted from 0.
+
+    Arguments and errors are those of `logit_lens`.
+    """
     if position == "mean":
-        raise ValueError("the lens reads one position; give 'last', a position, or one position a prompt")
-    wanted = range(subject.num_layers) if layers is None else layers
-    sites = [resolve(resid_post(layer), subject.anatomy) for layer in wanted]
+        raise ValueError("the lens reads one position; give 'last', a position, or one position per prompt")
+    requested = range(subject.num_layers) if layers is None else layers
+    sites = [resolve(resid_post(layer), subject.anatomy) for layer in requested]
     if not sites:
         raise ValueError("no layers to read; leave `layers` out for all of them")
     activations = collect(subject, prompts, sites, at=position)  # type: ignore[arg-type]
-    resid = np.stack([activations[site] for site in sites], axis=1)
-    count, depth, *width = resid.shape
-    log_probs = read_states(subject, resid.reshape(count * depth, *width)).reshape(count, depth, -1)
-    return LensResult(log_probs, tuple(_layer(site) for site in sites))
+    return np.stack([activations[site] for site in sites], axis=1), tuple(site.layer or 0 for site in sites)
 
 
 def read_states(subject: Subject, states: np.ndarray) -> np.ndarray:
@@ -122,8 +135,3 @@ def tail_log_probs(subject: Subject, resid: mx.array) -> NDArray[np.float32]:
             refuse_state(subject, resid, start + int(np.argmin(np.isfinite(largest))))
         parts.append(np.array(log_softmax(logits)))
     return np.concatenate(parts)
-
-
-def _layer(site: Site) -> int:
-    assert site.layer is not None  # noqa: S101 - resid_post has a layer
-    return site.layer

@@ -1,4 +1,4 @@
-"""What the logit lens says of a prompt, layer by layer and token by token."""
+"""What the logit lens predicts for a prompt, layer by layer and token by token."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SIGNIFICANT = 0.1  # Jensen-Shannon divergence, in nats, above which a transitio
 
 @dataclass(frozen=True)
 class TokenPrediction:
-    """A token, how probable it is, and its place among all tokens; 1 is the top."""
+    """A token, its probability, and its rank among all tokens; 1 is the top."""
 
     token: str
     token_id: int
@@ -20,7 +20,7 @@ class TokenPrediction:
 
 @dataclass(frozen=True)
 class LayerPredictionResult:
-    """What the lens says after a layer.
+    """What the lens predicts after a layer.
 
     Attributes:
         layer_idx: the layer, from 0.
@@ -78,13 +78,13 @@ class LayerTransition:
 
 @dataclass(frozen=True)
 class TokenEvolutionResult:
-    """A tracked token's way through the layers.
+    """A tracked token's probability and rank, layer by layer.
 
     Attributes:
         token: the requested text.
         token_id: the token that was followed.
         layer_probabilities: its probability by captured layer.
-        layer_ranks: by captured layer, its exact place among all tokens; 1 is the top.
+        layer_ranks: by captured layer, its exact rank among all tokens; 1 is the top.
         pieces: the tokens that the text is; the first of them was followed.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from typing import Any
 
@@ -9,6 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from lazarus_probe.hooks.interventions import Intervention, scale
 from lazarus_probe.hooks.replay import replay, require_free_tail
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.subject.subject import Subject
@@ -47,6 +49,29 @@ def own_embedding_scale(subject: Subject) -> float:
     raise ValueError(
         f"the first layer of {subject.name} is given more than scaled embeddings; leave embedding_scale out"
     )
+
+
+def own_scale(subject: Subject) -> float | None:
+    """The factor between the embedding module's output and what enters the first block, as found by running both.
+
+    Gemma's is the square root of its width, as its code rounds it. None where there is no one factor, as when positions
+    are added to the embeddings.
+    """
+    try:
+        return round(own_embedding_scale(subject), 6)
+    except ValueError:
+        return None
+
+
+def scale_in_place(subject: Subject, factor: float) -> Intervention:
+    """An edit under which the model scales its embeddings by `factor` instead of by its own factor.
+
+    Raises:
+        ValueError: `factor` is not a positive finite number, or the model has no one factor to replace.
+    """
+    if not (math.isfinite(factor) and factor > 0):
+        raise ValueError(f"embedding scale {factor} is unusable; give a positive number")
+    return scale("resid_pre.0", factor / own_embedding_scale(subject))
 
 
 def _bypassed(subject: Subject) -> list[Tap]:

@@ -97,7 +97,7 @@ def decomposition(subject: Subject, layers: Sequence[int]) -> Decomposition:
     """The sums that some blocks make, fitted on a run of a dozen tokens.
 
     Raises:
-        ValueError: a block's output is no sum of its parts' outputs.
+        ValueError: a block's output is not the sum of its parts' outputs.
     """
     tokens = (7 * mx.arange(FITTED_ON)[None] + 1) % subject.anatomy.vocab_size
     sums = additivity(subject, tokens)

@@ -1,7 +1,7 @@
-"""Whether words are what a layer would say: the logit lens (nostalgebraist, 2020) read for given tokens.
+"""Whether words rank first after a layer: the logit lens (nostalgebraist, 2020) read for given tokens.
 
-A word on top of the lens at a layer is a property of the unembedding at that layer; it is no proof that the model uses
-it, and its absence is none that the model does not know.
+A word on top of the lens is a property of the residual stream under the unembedding. It does not prove that the model
+uses the word, and its absence does not prove that the model lacks it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DEPTH = 0.55
 
 @dataclass(frozen=True, eq=False)
 class TargetLens:
-    """What the lens says after some layers at the last token of N prompts.
+    """What the lens predicts after some layers at the last token of N prompts.
 
     Attributes:
         model: its name.

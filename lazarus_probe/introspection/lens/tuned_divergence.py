@@ -24,7 +24,7 @@ EVALUATED = 1024  # positions on each side at most
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Divergences on held-out texts, KL(final || reading) in nats, one number a layer.
+    """Divergences on held-out texts, KL(final || reading) in nats, one number per layer.
 
     Attributes:
         plain: of the plain logit lens.

@@ -26,11 +26,15 @@ from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.tensors import read_entries
 from lazarus_probe.files.weight_files import write_unfinished
 from lazarus_probe.files.whole_files import whole_file
-from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.replay import require_free_tail
-from lazarus_probe.hooks.sites import resid_post, resolve
+from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import hooked
-from lazarus_probe.introspection.lens.logit_lens import LOGITS_PER_BATCH, LensResult, tail_log_probs
+from lazarus_probe.introspection.lens.logit_lens import (
+    LOGITS_PER_BATCH,
+    LensResult,
+    resid_after,
+    tail_log_probs,
+)
 from lazarus_probe.subject.batches import Prompt, by_length
 from lazarus_probe.subject.finite import refuse
 
@@ -66,7 +70,7 @@ class TunedLens:
     config: Mapping[str, Any]
 
     def translate(self, resid: mx.array, layer: int) -> mx.array:
-        """What stands for the last layer's residual stream (..., D) in that after a layer, counted from 0."""
+        """The last layer's residual stream (..., D) as predicted from that after a layer, counted from 0."""
         if layer >= len(self.weights):
             return resid
         moved = resid.astype(mx.float32)
@@ -98,18 +102,13 @@ def tuned_lens(
         (2, 8)
     """
     check_lens(lens, subject)
-    if position == "mean":
-        raise ValueError("the lens reads one position; give 'last', a position, or one position a prompt")
-    wanted = range(subject.num_layers) if layers is None else layers
-    sites = [resolve(resid_post(layer), subject.anatomy) for layer in wanted]
-    if not sites:
-        raise ValueError("no layers to read; leave `layers` out for all of them")
-    activations, dtype = collect(subject, prompts, sites, at=position), getattr(mx, subject.dtype)  # type: ignore[arg-type]
-    columns = [
-        tail_log_probs(subject, lens.translate(mx.array(activations[site]).astype(dtype), site.layer or 0))
-        for site in sites
+    resid, read_layers = resid_after(subject, prompts, layers, position)
+    states = mx.array(resid).astype(getattr(mx, subject.dtype))
+    by_layer = [
+        tail_log_probs(subject, lens.translate(states[:, column], layer))
+        for column, layer in enumerate(read_layers)
     ]
-    return LensResult(np.stack(columns, axis=1), tuple(site.layer or 0 for site in sites))
+    return LensResult(np.stack(by_layer, axis=1), read_layers)
 
 
 def check_readable(subject: Subject) -> None:
@@ -132,10 +131,10 @@ def residuals(subject: Subject, encoded: Sequence[Sequence[int]]) -> tuple[mx.ar
     bos = getattr(subject.tokenizer, "bos_token_id", None)
     values, owners = [], []
     for indices, tokens in by_length(encoded):
-        with hooked(subject, sites) as seen:
+        with hooked(subject, sites) as captures:
             forward(subject.model, tokens)
         start = int(tokens.shape[1] > 1 and bos is not None and bool((tokens[:, 0] == bos).all().item()))
-        resid = mx.stack([seen[site] for site in sites], axis=2)[:, start:]
+        resid = mx.stack([captures[site] for site in sites], axis=2)[:, start:]
         mx.eval(resid)
         if not mx.isfinite(resid).all().item():
             refuse(subject, tokens, "residual streams")
@@ -200,7 +199,7 @@ def read_lens(folder: str | Path) -> TunedLens:
     wanted = {"weights": (depth, width, width), "biases": (depth, width)}
     shapes = {name: tuple(value.shape) for name, value in arrays.items()}
     if shapes != wanted:
-        raise LoadError(f"{path / WEIGHTS} holds {shapes}; {CONFIG} beside it announces {wanted}")
+        raise LoadError(f"{path / WEIGHTS} holds {shapes}; {CONFIG} announces {wanted}")
     weights, biases = arrays["weights"], arrays["biases"]
     if weights.dtype != np.float32 or biases.dtype != np.float32:
         raise LoadError(f"{path / WEIGHTS} holds {weights.dtype} and {biases.dtype}; float32 is needed")
@@ -244,7 +243,7 @@ def _config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise LoadError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(settings, dict) or settings.get("format") != FORMAT:
-        raise LoadError(f"{path} is no configuration of a tuned lens; its format is to be {FORMAT!r}")
+        raise LoadError(f"{path} is not the configuration of a tuned lens; its format must be {FORMAT!r}")
     wrong = [key for key, kind in REQUIRED.items() if not isinstance(settings.get(key), kind)]
     if wrong:
         raise LoadError(f"{path} has no usable {wrong[0]!r}; train the lens again")

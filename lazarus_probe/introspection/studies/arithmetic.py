@@ -1,4 +1,4 @@
-"""Systematic arithmetic: which questions a model answers, and from which layer on the lens says so.
+"""Systematic arithmetic: which questions a model answers, and from which layer on the lens predicts the answer.
 
 Answers are parsed to their end. The lens (nostalgebraist, 2020) reads where the answer begins, after every layer; what
 emerges is the first token of the right answer, which for large numbers is not yet the whole.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.generation.continuation import joined
+from lazarus_probe.introspection.generation.continuation import answer_start
 from lazarus_probe.introspection.lens.crystallisation import read_tokens
 from lazarus_probe.introspection.studies.arithmetic_questions import Question, questions
 from lazarus_probe.statistics import wilson
@@ -30,22 +30,22 @@ MAX_TOKENS = 8
 
 @dataclass(frozen=True)
 class ArithmeticTest:
-    """What a model made of a question.
+    """A model's answer to a question.
 
     Attributes:
-        question: what was asked.
-        said: the greedy answer.
+        question: the question.
+        output: the greedy completion.
         correct: whether it begins with the expected number.
         emergence_layer: the first layer after which the lens has the first token of the right answer on top, or None.
         stable_layer: the first from which on it stays there up to the last, or None.
         peak_layer: where it is most probable.
         peak_probability: how probable it is there.
-        first_token: the token looked for.
+        first_token: the first token of the right answer.
         tokens: how many the right answer has.
     """
 
     question: Question
-    said: str
+    output: str
     correct: bool
     emergence_layer: int | None
     stable_layer: int | None
@@ -62,7 +62,7 @@ class ArithmeticTest:
             "operation": self.question.fact.operation,
             "difficulty": self.question.difficulty,
             "magnitude": self.question.magnitude,
-            "final_prediction": self.said,
+            "final_prediction": self.output,
             "correct": self.correct,
             "emergence_layer": self.emergence_layer,
             "peak_layer": self.peak_layer,
@@ -101,8 +101,8 @@ class ArithmeticResult:
 
     Attributes:
         model_id: the model's name.
-        num_layers: that it has.
-        chat: whether it was asked through its chat template.
+        num_layers: its number of layers.
+        chat: whether its chat template was used.
         results: a test each.
         emerged: the share of questions whose right first token the lens has on top after some layer.
         other_emerged: the same for the first token of another question's answer: what emerges by chance.
@@ -154,7 +154,7 @@ class ArithmeticResult:
             (
                 test.question.prompt,
                 test.question.fact.answer,
-                Cell(test.said, shade=0.3 if test.correct else -0.3),
+                Cell(test.output, shade=0.3 if test.correct else -0.3),
                 test.emergence_layer,
                 test.stable_layer,
                 f"{test.peak_probability:.3f} (L{test.peak_layer})",
@@ -175,7 +175,7 @@ def arithmetic(
     Args:
         subject: the model.
         chosen: the questions; the 156 of `questions` by default.
-        raw: whether to ask the plain text where the model has a chat template.
+        raw: whether to use the plain text where the model has a chat template.
         seed: of the questions and of the other answers that the right ones are compared with.
 
     Raises:
@@ -183,7 +183,7 @@ def arithmetic(
     """
     chosen = questions(seed=seed) if chosen is None else chosen
     chat = not raw and has_chat_template(subject)
-    texts = [in_chat(subject, completion.prompt) if chat else completion.prompt for completion in chosen]
+    texts = [in_chat(subject, question.prompt) if chat else question.prompt for question in chosen]
     completions = greedy(subject, texts, MAX_TOKENS, stop="\n\n")
     begun = [
         answer_start(subject, text, _spaces(completion) + str(question.fact.answer))
@@ -191,7 +191,7 @@ def arithmetic(
     ]
     firsts = [ids[start] for ids, start in begun]
     lens = read_tokens(subject, [ids[:start] for ids, start in begun], [[token] for token in firsts])
-    on_top = lens.said == np.array(firsts)[:, None]
+    on_top = lens.top_tokens == np.array(firsts)[:, None]
     others = _others(firsts, np.random.default_rng(seed))
     tests = [
         ArithmeticTest(
@@ -209,7 +209,7 @@ def arithmetic(
             chosen, completions, begun, on_top, lens.probability, strict=True
         )
     ]
-    chance = (lens.said == np.array(others)[:, None]).any(axis=1).mean()
+    chance = (lens.top_tokens == np.array(others)[:, None]).any(axis=1).mean()
     return ArithmeticResult(
         subject.name,
         subject.num_layers,
@@ -219,18 +219,6 @@ def arithmetic(
         float(chance),
         seed,
     )
-
-
-def answer_start(subject: Subject, prompt: str, answer: str) -> tuple[list[int], int]:
-    """The tokens of a prompt with its answer, and the position of the first that is more than spaces.
-
-    Raises:
-        ValueError: the tokenizer joins more of the prompt than spaces with the answer.
-    """
-    ids, start = joined(subject, prompt, answer)
-    while start < len(ids) - 1 and not subject.decode([ids[start]]).strip():
-        start += 1
-    return ids, start
 
 
 def first_layer(on_top: NDArray[np.bool_]) -> int | None:
@@ -283,6 +271,6 @@ def _others(tokens: Sequence[int], rng: np.random.Generator) -> list[int]:
     """For each token another one, drawn among those of the other questions; -1 where all are the same."""
     others = []
     for token in tokens:
-        free = [other for other in tokens if other != token]
-        others.append(free[rng.integers(len(free))] if free else -1)
+        different = [candidate for candidate in tokens if candidate != token]
+        others.append(different[rng.integers(len(different))] if different else -1)
     return others

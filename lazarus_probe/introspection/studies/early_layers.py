@@ -1,6 +1,6 @@
 """What early layers carry of `7*8=`: how alike expressions look, and what a probe reads of operation, operands, answer.
 
-Every operation is asked of the same pairs of numbers, so that none can be told by the operands. Probes are scored on
+Every operation has the same pairs of numbers, so that the operands do not give it away. Probes are scored on
 held-out pairs (7*8, 8*7 and 7+8 stay together), and compared with a bag of tokens, the token embeddings, an untrained
 model and shuffled labels; the answer's probe also with the one that is given the operands themselves, for a product
 of digits is almost linear in them. The published analysis scored its probes on what they were fitted to.
@@ -20,7 +20,7 @@ from lazarus_probe.hooks import ActivationStore
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, site_of
 from lazarus_probe.introspection.probing.layer_scan import probe_layers
 from lazarus_probe.introspection.studies.embedding import controls_of
-from lazarus_probe.introspection.studies.expressions import LAST, Expression, expressions, token_places
+from lazarus_probe.introspection.studies.expressions import LAST, Expression, expressions, token_positions
 from lazarus_probe.statistics import Kind
 from lazarus_probe.statistics.cosines import mean_cosine, paired_cosines
 from lazarus_probe.statistics.intervals import estimate
@@ -52,7 +52,7 @@ class EarlyLayersResult:
         cosines: by layer, (P,) those cosines.
         mean_cosines: by layer, of all expressions with each other, of the model and of the untrained ones.
         probes: by layer and target (`op`, `a`, `b`, `answer`), at the last token.
-        positions: by what stands there (first operand, symbol, second operand, `=`), the same at each token; or empty.
+        positions: by piece (first operand, symbol, second operand, `=`), the same at each token; or empty.
         seed: of folds, shuffles and intervals.
     """
 
@@ -113,7 +113,7 @@ class EarlyLayersResult:
 
 
 def _scores(by: By) -> dict[str, dict[str, float | None]]:
-    """Every score, and None for that of the operation where only one is asked."""
+    """Every score; None for the operation where there is only one."""
     return {
         str(layer): {key: row[name].score if name in row else None for name, key in TARGETS.items()}
         for layer, row in by.items()
@@ -156,7 +156,7 @@ def early_layers(
         layers: to read after.
         operations: asked, by name.
         digits: whole numbers that the operands are made of.
-        positions: whether to probe every token besides the last.
+        positions: whether to probe every token, not only the last.
         seed: of folds, shuffles and intervals.
         progress: whether to show a bar on standard error.
 
@@ -164,18 +164,20 @@ def early_layers(
         ValueError: as `expressions`; or with positions, a tokenizer that joins operands with symbols.
         IndexError: a layer that does not exist.
     """
-    asked = expressions(operations, digits)
-    texts = [str(each) for each in asked]
+    problems = expressions(operations, digits)
+    texts = list(map(str, problems))
     tokens = encode_all(subject, texts)
-    places = token_places(subject, asked, tokens) if positions else {LAST: [len(ids) - 1 for ids in tokens]}
+    read_at = {LAST: [len(ids) - 1 for ids in tokens]}
+    if positions:
+        read_at = token_positions(subject, problems, tokens)
     untrained, store = control_models(subject), ActivationStore()
-    targets = _targets(asked)
-    families = np.array([each.family for each in asked])
-    with bar(len(places) * len(layers) * len(targets), progress) as step:
+    targets = _targets(problems)
+    families = np.array([problem.family for problem in problems])
+    with bar(len(read_at) * len(layers) * len(targets), progress) as step:
 
         def probed(name: str, target: str) -> dict[int, Measurement]:
             labels, kind, control_features = targets[target]
-            labelled = ProbeDataset(texts, labels, families, at=places[name])
+            labelled = ProbeDataset(texts, labels, families, at=read_at[name])
             measurements = probe_layers(
                 subject,
                 untrained,
@@ -188,40 +190,40 @@ def early_layers(
                 step=step,
             )
             return {
-                layer: replace(each, details={**each.details, "position": name})
-                for layer, each in measurements.items()
+                layer: replace(measured, details={**measured.details, "position": name})
+                for layer, measured in measurements.items()
             }
 
-        by_target = {name: {target: probed(name, target) for target in targets} for name in places}
-    found = {
+        by_target = {name: {target: probed(name, target) for target in targets} for name in read_at}
+    probes = {
         name: {layer: {target: by[target][layer] for target in targets} for layer in layers}
         for name, by in by_target.items()
     }
     sites = [site_of(layer) for layer in layers]
-    inside = store.get(subject, tokens, sites, at=places[LAST])
-    others = [store.get(model, tokens, sites, at=places[LAST]) for model in untrained]
-    shown = _some(asked)
+    states = store.get(subject, tokens, sites, at=read_at[LAST])
+    untrained_states = [store.get(model, tokens, sites, at=read_at[LAST]) for model in untrained]
+    shown = _shown_pairs(problems)
     first, second = map(list, zip(*shown, strict=True))
     return EarlyLayersResult(
         subject.name,
         tuple(layers),
         tuple(operations),
         tuple(digits),
-        len(asked),
+        len(problems),
         tuple((texts[i], texts[j]) for i, j in shown),
         {
-            layer: tuple(paired_cosines(states[first], states[second]).tolist())
-            for layer, states in ((layer, inside[site_of(layer)]) for layer in layers)
+            layer: tuple(paired_cosines(states[site][first], states[site][second]).tolist())
+            for layer, site in zip(layers, sites, strict=True)
         },
         {
             layer: (
-                mean_cosine(inside[site_of(layer)]),
-                float(np.mean([mean_cosine(each[site_of(layer)]) for each in others])),
+                mean_cosine(states[site]),
+                float(np.mean([mean_cosine(control[site]) for control in untrained_states])),
             )
-            for layer in layers
+            for layer, site in zip(layers, sites, strict=True)
         },
-        found[LAST],
-        found if positions else {},
+        probes[LAST],
+        probes if positions else {},
         seed,
     )
 
@@ -230,13 +232,13 @@ def _targets(
     problems: Sequence[Expression],
 ) -> dict[str, tuple[NDArray[Any], Kind, dict[str, NDArray[Any]]]]:
     """By name: the labels, their kind, and features that the probe is fitted to as a further control."""
-    names = [each.operation for each in problems]
-    numbers = np.array([each.operands for each in problems], dtype=float)
-    answers = np.array([each.answer for each in problems], dtype=float)
-    several: dict[str, tuple[NDArray[Any], Kind, dict[str, NDArray[Any]]]] = {}
+    names = [problem.operation for problem in problems]
+    numbers = np.array([problem.operands for problem in problems], dtype=float)
+    answers = np.array([problem.answer for problem in problems], dtype=float)
+    targets: dict[str, tuple[NDArray[Any], Kind, dict[str, NDArray[Any]]]] = {}
     if len(set(names)) > 1:
-        several["op"] = (np.array(names), "classification", {})
-    return several | {
+        targets["op"] = (np.array(names), "classification", {})
+    return targets | {
         "a": (numbers[:, 0], "regression", {}),
         "b": (numbers[:, 1], "regression", {}),
         "answer": (answers, "regression", {"operands": _linear(names, numbers)}),
@@ -251,9 +253,8 @@ def _linear(names: Sequence[str], numbers: NDArray[Any]) -> NDArray[Any]:
     )
 
 
-def _some(asked: Sequence[Expression]) -> list[tuple[int, int]]:
+def _shown_pairs(problems: Sequence[Expression]) -> list[tuple[int, int]]:
     """Pairs of expressions to show: those of the first and the last two numbers, in every operation."""
-    families = [each.family for each in asked if each.a < each.b]
-    families = [families[0], families[-1]]
-    rows = [row for row, each in enumerate(asked) if each.family in families and each.a < each.b]
-    return list(combinations(rows, 2))
+    ordered = [(row, problem.family) for row, problem in enumerate(problems) if problem.a < problem.b]
+    families = (ordered[0][1], ordered[-1][1])
+    return list(combinations([row for row, family in ordered if family in families], 2))

@@ -40,16 +40,14 @@ KEYS = {
     "operation": ("operation_from_embedding", "operation_after_L{}"),
     "operand": ("operand_r2_embedding", "operand_r2_L{}"),
 }
-
-
-# Operands, from 1 on: about 170 numbers tell the published .90 from the threshold of .80 in a family of 18 claims.
+# Operands, from 1 on: about 170 numbers separate the published .90 from the threshold of .80 in a family of 18 claims.
 # Of 50 numbers such a score has an interval of .2.
 NUMBERS = 200
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many prompts are asked: task prompts a template, questions an operation and phrasing, and answers."""
+    """Numbers of prompts: task prompts per template, questions per operation and phrasing, and answers."""
 
     per_template: int = 4
     per_cell: int = 2
@@ -64,8 +62,8 @@ class EmbeddingResult:
         model: its name.
         layers: read after, from 0.
         operations: that the arithmetic prompts are of.
-        tests: by `task`, `answer`, `operation` and `operand`, and by place (-1 is the embedding), a held-out probe;
-            there is no `operation` where only one is asked.
+        tests: by `task`, `answer`, `operation` and `operand`, and by layer (-1 is the embedding), a held-out probe;
+            there is no `operation` where there is only one.
         answer_absent: that the answer is not in the embeddings, with the operands' sum as positive control.
         similarity: cosines of mean embeddings within a task and across.
         num_arith_prompts: of the task test.
@@ -84,9 +82,9 @@ class EmbeddingResult:
     seed: int
 
     @property
-    def asked(self) -> str:
+    def answer_operation(self) -> str:
         """The operation that answers and operands are of."""
-        return asked_operation(self.operations)
+        return answer_operation(self.operations)
 
     @property
     def by_key(self) -> dict[str, Measurement]:
@@ -107,7 +105,7 @@ class EmbeddingResult:
             "layers_analyzed": list(self.layers),
             "results": {key: measurement.score for key, measurement in measurements.items()} | self.cosines,
             "operations": list(self.operations),
-            "answer_operation": self.asked,
+            "answer_operation": self.answer_operation,
             "intervals": {
                 key: [measurement.low, measurement.high] for key, measurement in measurements.items()
             },
@@ -166,7 +164,7 @@ def controls_of(measurement: Measurement) -> dict[str, dict[str, float]]:
     }
 
 
-def asked_operation(operations: Sequence[str]) -> str:
+def answer_operation(operations: Sequence[str]) -> str:
     """The operation that answers and operands are tested on: products, where they are among those requested."""
     return "multiply" if "multiply" in operations else operations[0]
 
@@ -199,29 +197,31 @@ def embedding(
     if not operations or set(operations) - set(ALL):
         raise ValueError(f"operations are {list(operations)}; give some of {', '.join(ALL)}")
     sizes, untrained, store = Sizes() if sizes is None else sizes, control_models(subject), ActivationStore()
-    places = [EMBED, *dict.fromkeys(layers)]
+    read_layers = [EMBED, *dict.fromkeys(layers)]
     task = task_types(np.random.default_rng(seed), sizes.per_template, operations)
-    with bar(len(places) * (4 if len(operations) > 1 else 3) + 2, progress) as step:
+    with bar(len(read_layers) * (4 if len(operations) > 1 else 3) + 2, progress) as step:
 
         def run(
-            labelled: ProbeDataset, where: Sequence[int] = places, **options: Any
+            labelled: ProbeDataset, where: Sequence[int] = read_layers, **options: Any
         ) -> dict[int, Measurement]:
             return probe_layers(
                 subject, untrained, labelled, where, store=store, seed=seed, step=step, **options
             )
 
         tests = {"task": run(task)}
-        tests["answer"], absent = _answers(run, places, asked_operation(operations), sizes.answers, seed)
+        tests["answer"], absent = _answers(
+            run, read_layers, answer_operation(operations), sizes.answers, seed
+        )
         if len(operations) > 1:
             per_cell = max(1, sizes.per_cell * len(ALL) // len(operations))
             tests["operation"] = run(operation_types(np.random.default_rng(seed), per_cell, operations))
-        read = first_operands(subject, np.random.default_rng(seed), asked_operation(operations))
+        read = first_operands(subject, np.random.default_rng(seed), answer_operation(operations))
         tests["operand"] = run(read, kind="regression")
         alike = _alike(subject, untrained, task, store, seed)
         step(1)
     return EmbeddingResult(
         subject.name,
-        tuple(places[1:]),
+        tuple(read_layers[1:]),
         tuple(operations),
         tests,
         absent,
@@ -236,10 +236,8 @@ def _alike(
     subject: Subject, untrained: ControlModels, task: ProbeDataset, store: ActivationStore, seed: int
 ) -> Measurement:
     """Cosines of the task test's prompts, at the embedding."""
-    texts, kinds, templates = map(str, task.prompts), task.labels.tolist(), task.groups.tolist()
-    return similarity(
-        subject, untrained, list(texts), kinds, templates, Site("embed"), store=store, seed=seed
-    )
+    texts, kinds, templates = list(map(str, task.prompts)), task.labels.tolist(), task.groups.tolist()
+    return similarity(subject, untrained, texts, kinds, templates, Site("embed"), store=store, seed=seed)
 
 
 def task_types(rng: np.random.Generator, per_template: int, operations: Sequence[str] = ALL) -> ProbeDataset:
@@ -281,7 +279,7 @@ def answer_questions(
 
 
 def _answers(
-    run: Any, places: Sequence[int], operation: str, count: int, seed: int
+    run: Any, read_layers: Sequence[int], operation: str, count: int, seed: int
 ) -> tuple[dict[int, Measurement], Measurement]:
     """Whether the answer is readable: from the whole prompt's embeddings, and after layers where it is to begin.
 
@@ -291,13 +289,16 @@ def _answers(
     texts = [question.text for question in questions]
     answers = np.array([float(question.fact.answer) for question in questions])
     operands = {"operands": np.array([[q.fact.a, q.fact.b] for q in questions], dtype=float)}
-    whole = ProbeDataset(texts, answers, families, at="mean")
-    measurements = run(whole, [EMBED], kind="regression", control_features=operands)
+    prompts_read = ProbeDataset(texts, answers, families, at="mean")
+    measurements = run(prompts_read, [EMBED], kind="regression", control_features=operands)
     sums = np.array([float(question.fact.a + question.fact.b) for question in questions])
-    positive = run(replace(whole, labels=sums), [EMBED], kind="regression")[EMBED]
-    if len(places) > 1:
+    positive = run(replace(prompts_read, labels=sums), [EMBED], kind="regression")[EMBED]
+    if len(read_layers) > 1:
         measurements |= run(
-            ProbeDataset(texts, answers, families), places[1:], kind="regression", control_features=operands
+            ProbeDataset(texts, answers, families),
+            read_layers[1:],
+            kind="regression",
+            control_features=operands,
         )
     return measurements, _absent(measurements[EMBED], positive)
 

@@ -19,7 +19,7 @@ MOST = 1500  # expressions; a probe's cost grows with their square
 class Expression:
     """`7*8=`: an operation on two parts.
 
-    A quotient is asked as that of the parts' product, `56/8=`, so that it is whole; all else of the parts as they are.
+    A quotient is that of the parts' product, `56/8=`, so that it is whole; other operations take the parts as they are.
     """
 
     operation: str
@@ -28,7 +28,7 @@ class Expression:
 
     @property
     def operands(self) -> tuple[int, int]:
-        """The numbers as they stand in it."""
+        """The numbers as written."""
         return (self.a * self.b, self.b) if self.operation == "divide" else (self.a, self.b)
 
     @property
@@ -73,23 +73,23 @@ def expressions(operations: Sequence[str], digits: Sequence[int]) -> list[Expres
     return [Expression(name, a, b) for name in operations for a in digits for b in digits]
 
 
-def token_places(
-    subject: Subject, asked: Sequence[Expression], tokens: Sequence[Sequence[int]]
+def token_positions(
+    subject: Subject, problems: Sequence[Expression], tokens: Sequence[Sequence[int]]
 ) -> dict[str, list[int]]:
-    """By what stands there, the last token of each piece of each expression.
+    """By piece, the position of its last token in each expression.
 
     Raises:
         ValueError: the tokenizer joins one piece with the next.
     """
     names = ("first operand", "symbol", "second operand", LAST)
     positions: dict[str, list[int]] = {name: [] for name in names}
-    for expression, ids in zip(asked, tokens, strict=True):
+    for expression, ids in zip(problems, tokens, strict=True):
         for count, name in enumerate(names, 1):
             start = subject.encode("".join(expression.pieces[:count]))
             if list(ids[: len(start)]) != start:
                 raise ValueError(
                     f"the tokenizer joins parts of {str(expression)!r}: its tokens are not those of its operands and "
-                    "symbols, so positions cannot be told apart"
+                    "symbols, so positions cannot be separated"
                 )
             positions[name].append(len(start) - 1)
     return positions

@@ -18,6 +18,7 @@ from lazarus_probe.hooks.sites import logits, resid_post
 from lazarus_probe.introspection.generation.answer_onset import expected_of, onset
 from lazarus_probe.introspection.generation.completions import generate, same_answer
 from lazarus_probe.introspection.geometry.similarity import Clusters, clusters
+from lazarus_probe.introspection.lens.divergence import kl_of_logits
 from lazarus_probe.statistics.cosines import cosine_matrix
 from lazarus_probe.statistics.measurement import Measurement, some_examples
 from lazarus_probe.statistics.rates import rate
@@ -35,7 +36,7 @@ class FormatCompletion:
     """A prompt in one format.
 
     Attributes:
-        prompt: as it was asked.
+        prompt: in this format.
         tokens: it, in tokens.
         output: the model's completion.
         answer: the number that begins with, or None.
@@ -103,9 +104,9 @@ class FormatSensitivity:
         """Why nothing can be measured; None where it can."""
         if len(self.prompts) < 2:
             return "one prompt cannot show it; give at least 5"
-        if all(one.with_space.tokens == one.without.tokens for one in self.prompts):
+        if all(prompt.with_space.tokens == prompt.without.tokens for prompt in self.prompts):
             return "the tokenizer drops the space at the end, so both formats are the same to the model"
-        if all(one.control.tokens == one.without.tokens for one in self.prompts):
+        if all(prompt.control.tokens == prompt.without.tokens for prompt in self.prompts):
             return "the tokenizer drops the space of the control, so there is nothing to compare with"
         return None
 
@@ -113,27 +114,31 @@ class FormatSensitivity:
         """The share of prompts whose answer the space changes, and that of a leading space; None if `lack`."""
         if self.lack() is not None:
             return None
-        changed = np.array([one.changed for one in self.prompts], dtype=np.float64)
+        changed = np.array([prompt.changed for prompt in self.prompts], dtype=np.float64)
         return rate(
             "share of answers changed",
             changed,
-            [one.without.prompt for one in self.prompts],
-            {"leading_space": np.array([one.control_changed for one in self.prompts], dtype=np.float64)},
+            [prompt.without.prompt for prompt in self.prompts],
+            {
+                "leading_space": np.array(
+                    [prompt.control_changed for prompt in self.prompts], dtype=np.float64
+                )
+            },
             seed=self.seed,
             examples=some_examples(
-                [one.with_space.prompt for one in self.prompts],
-                [one.without.output for one in self.prompts],
-                [one.with_space.output for one in self.prompts],
+                [prompt.with_space.prompt for prompt in self.prompts],
+                [prompt.without.output for prompt in self.prompts],
+                [prompt.with_space.output for prompt in self.prompts],
                 changed > 0,
             ),
         )
 
     def right(self) -> tuple[int, int, int]:
         """How many are answered right with the space, and without, of how many whose answer is known."""
-        scored = [one for one in self.prompts if one.without.right is not None]
+        scored = [prompt for prompt in self.prompts if prompt.without.right is not None]
         return (
-            sum(bool(one.with_space.right) for one in scored),
-            sum(bool(one.without.right) for one in scored),
+            sum(bool(prompt.with_space.right) for prompt in scored),
+            sum(bool(prompt.without.right) for prompt in scored),
             len(scored),
         )
 
@@ -142,22 +147,22 @@ class FormatSensitivity:
         with_space, without, scored = self.right()
         measured = self.measurement()
         return {
-            "prompts": [one.without.prompt for one in self.prompts],
+            "prompts": [prompt.without.prompt for prompt in self.prompts],
             "labels": list(LABELS),
-            "layers": [one.layer for one in self.layers],
+            "layers": [formats.layer for formats in self.layers],
             "n": len(self.prompts),
-            "results": [asdict(one) for one in self.prompts],
-            "layer_results": [asdict(one) for one in self.layers],
+            "results": [asdict(prompt) for prompt in self.prompts],
+            "layer_results": [asdict(formats) for formats in self.layers],
             "summary": {
-                "changed": sum(one.changed for one in self.prompts),
-                "control_changed": sum(one.control_changed for one in self.prompts),
+                "changed": sum(prompt.changed for prompt in self.prompts),
+                "control_changed": sum(prompt.control_changed for prompt in self.prompts),
                 "interval": None if measured is None else [measured.low, measured.high],
                 "gain_over_control": None if measured is None else asdict(measured.controls[0]),
                 "right_with_space": with_space,
                 "right_without": without,
                 "known_answers": scored,
-                "mean_kl": float(np.mean([one.kl for one in self.prompts])),
-                "control_mean_kl": float(np.mean([one.control_kl for one in self.prompts])),
+                "mean_kl": float(np.mean([prompt.kl for prompt in self.prompts])),
+                "control_mean_kl": float(np.mean([prompt.control_kl for prompt in self.prompts])),
                 "missing": self.lack(),
             },
         }
@@ -165,12 +170,12 @@ class FormatSensitivity:
     def _repr_html_(self) -> str:
         rows = [
             (
-                repr(one.without.prompt),
-                repr(one.without.output),
-                repr(one.with_space.output),
-                "yes" if one.changed else "no",
+                repr(prompt.without.prompt),
+                repr(prompt.without.output),
+                repr(prompt.with_space.output),
+                "yes" if prompt.changed else "no",
             )
-            for one in self.prompts
+            for prompt in self.prompts
         ]
         return Table(("prompt", "without", "with", "changed"), rows, "A space at the end of a prompt").html()
 
@@ -188,7 +193,7 @@ def format_sensitivity(
 
     Args:
         subject: the model.
-        prompts: N texts; spaces at their end are dropped, and those that are the same then are one.
+        prompts: N texts; spaces at their end are dropped, and those that are the same then are prompt.
         layers: after which blocks to compare states.
         max_tokens: of an answer.
         seed: of intervals.
@@ -202,7 +207,7 @@ def format_sensitivity(
         raise ValueError("a prompt is nothing but spaces, and empty without them; give some text")
     count = len(bare)
     texts = [*(f"{prompt} " for prompt in bare), *bare, *(f" {prompt}" for prompt in bare)]
-    outputs = [one.text for one in generate(subject, texts, max_tokens, check=check)]
+    outputs = [completion.text for completion in generate(subject, texts, max_tokens, check=check)]
     sites = [resid_post(layer) for layer in layers]
     activations = collect(subject, texts, [*sites, logits()])
     check()
@@ -237,17 +242,9 @@ def _formats(
         control,
         not same_answer(with_space.output, without.output),
         not same_answer(control.output, without.output),
-        _kl(scores[1], scores[0]),
-        _kl(scores[1], scores[2]),
+        float(kl_of_logits(scores[1], scores[0])),
+        float(kl_of_logits(scores[1], scores[2])),
     )
-
-
-def _kl(before: NDArray[Any], after: NDArray[Any]) -> float:
-    """KL(before || after) in nats, from logits (V,)."""
-    from scipy.special import log_softmax
-
-    one, two = (log_softmax(logits.astype(np.float64)) for logits in (before, after))
-    return max(0.0, float(np.exp(one) @ (one - two)))
 
 
 def _layer(layer: int, matrix: NDArray[np.float64]) -> LayerFormats:

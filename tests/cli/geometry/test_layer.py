@@ -27,7 +27,7 @@ def test_the_published_command_line_runs(capsys):
     assert "working  '100 - 37 = '\n  broken   '100 - 37 ='" in shown
     assert shown.count("--- Layer ") == 3
     assert "Within working: -" in shown
-    assert "is not shown: n = 1, 1 prompts a label cannot show it" in shown
+    assert "is not shown: n = 1, 1 prompts per label cannot show it" in shown
     assert "DOES" not in shown
 
 

@@ -116,7 +116,7 @@ def test_a_model_that_learnt_nothing_distinguishes_nothing(organism, kind):
     ("count", "labels", "why"),
     [
         (2, None, "no labels"),
-        (2, ["a", "b"], "n = 1, 1 prompts a label cannot show it"),
+        (2, ["a", "b"], "n = 1, 1 prompts per label cannot show it"),
         (3, ["a", "a", "a"], "all prompts have one label"),
         (4, ["a", "a", "b", "b"], "n = 4 prompts cannot reach p = 0.05"),
         (8, ["a", "a", "a", "a", "b", "b", "b", "b"], "no untrained models"),

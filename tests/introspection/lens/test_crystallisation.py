@@ -54,7 +54,7 @@ def test_reading_is_the_lens_by_hand(organism, asked):
             ties = of_logits(organism, logits)
             best = max(tokens[row], key=lambda token: logits[token])
             assert found.rank[row, layer] + 1 in possible_ranks(logits, best, ties)
-            assert in_order([found.said[row, layer]], logits, ties)
+            assert in_order([found.top_tokens[row, layer]], logits, ties)
 
 
 def test_rates_are_counted_by_hand(organism, asked):
@@ -100,7 +100,7 @@ def test_a_model_that_learnt_nothing_says_nothing(organism, asked, kind, score):
 def test_a_constant_answer_is_no_finding(organism):
     """A prompt whose answer is what the lens says of all prompts gains nothing over another's tokens."""
     texts = [f"{a}*{b}=" for a in range(2, 8) for b in range(2, 8)]
-    said = read_tokens(organism, texts, [[0]] * len(texts)).said[:, -1]
+    said = read_tokens(organism, texts, [[0]] * len(texts)).top_tokens[:, -1]
     common = int(np.bincount(said).argmax())
     both = [[common], [common, 5]]
     tokens = [both[i % 2] for i in range(len(texts))]

@@ -8,10 +8,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from lazarus_probe.introspection.generation.continuation import answer_start
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.introspection.studies.arithmetic import (
     ArithmeticResult,
-    answer_start,
     arithmetic,
     first_layer,
     share,
@@ -92,7 +92,7 @@ def test_layers_and_peaks_are_those_of_the_lens(organism, plain):
 
 def test_answers_are_scored_by_their_number(plain):
     """The organism answers all, as its text parsed to the end says, and the right answers emerge and stay."""
-    assert all(each.correct == is_answer(each.said, each.question.fact.answer) for each in plain.results)
+    assert all(each.correct == is_answer(each.output, each.question.fact.answer) for each in plain.results)
     assert plain.overall.accuracy == 1.0
     assert all(each.stable_layer is not None for each in plain.results)
     assert plain.emerged == 1.0

@@ -16,8 +16,8 @@ from lazarus_probe.introspection.probing.probe import probe
 from lazarus_probe.introspection.studies.embedding import (
     EmbeddingResult,
     Sizes,
+    answer_operation,
     answer_questions,
-    asked_operation,
     embedding,
     first_operands,
     operation_types,
@@ -112,8 +112,8 @@ def test_classes_stay_balanced(operations):
 
 def test_answers_are_products_where_products_are_asked():
     """The answer is that of one operation: multiplication if it is among them, else the first."""
-    assert asked_operation(["add", "multiply"]) == "multiply"
-    assert asked_operation(["subtract", "add"]) == "subtract"
+    assert answer_operation(["add", "multiply"]) == "multiply"
+    assert answer_operation(["subtract", "add"]) == "subtract"
 
 
 def test_unknown_operations_are_refused(organism):
