@@ -51,7 +51,7 @@ def train(
         settings = settings.model_copy(update={"steps": steps})
     start, curve = state_step(output), output / "curve.png"
     if 0 < start < settings.steps:
-        typer.echo(f"going on after step {start} of {settings.steps} in {output}", err=as_json)
+        typer.echo(f"resuming after step {start} of {settings.steps} in {output}", err=as_json)
     folder = output / "organism"
     # What was killed between its last step and its curve lacks the curve alone.
     if not (start == settings.steps and folder.exists() and not curve.exists()):
@@ -136,7 +136,7 @@ def _train_with_progress(recipe: Recipe, output: Path, start: int) -> Path:
             with interrupts_held() as check:
                 return pretrain(recipe, output, show)
         except KeyboardInterrupt:
-            typer.echo(f"interrupted: the same command goes on after step {state_step(output)}", err=True)
+            typer.echo(f"interrupted: the same command resumes after step {state_step(output)}", err=True)
             raise
 
 

@@ -63,7 +63,7 @@ def test_interrupted_run_goes_on(tmp_path: Path):
     step = interrupted([*command, str(output)], output)
     second = subprocess.run([*command, str(output)], capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stderr
-    assert f"going on after step {step} of 150" in second.stdout
+    assert f"resuming after step {step} of 150" in second.stdout
     subprocess.run([*command, str(unbroken)], capture_output=True, check=True)
     weights = [(folder / "organism" / "model.safetensors").read_bytes() for folder in (output, unbroken)]
     assert weights[0] == weights[1]
@@ -75,9 +75,9 @@ def test_an_interrupt_between_two_steps_loses_nothing(trained: Path, tmp_path: P
     command = ["organism", "train", "--recipe", str(recipe), "--output", str(output)]
     with interrupt_after(3):
         assert lazarus.main(command) == 130
-    assert capsys.readouterr().err.endswith("interrupted: the same command goes on after step 2\n")
+    assert capsys.readouterr().err.endswith("interrupted: the same command resumes after step 2\n")
     assert lazarus.main(command) == 0
-    assert "going on after step 2 of 6" in capsys.readouterr().out
+    assert "resuming after step 2 of 6" in capsys.readouterr().out
     weights = [(folder / "organism" / "model.safetensors").read_bytes() for folder in (output, trained)]
     assert weights[0] == weights[1]
 
@@ -93,7 +93,7 @@ def interrupted(command: list[str], output: Path) -> int:
     assert run.returncode == 130, said
     step = state_step(output)
     assert 0 < step < 150
-    assert said.endswith(f"interrupted: the same command goes on after step {step}\n")
+    assert said.endswith(f"interrupted: the same command resumes after step {step}\n")
     return step
 
 

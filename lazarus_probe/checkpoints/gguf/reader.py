@@ -186,7 +186,7 @@ class _Header:
         try:
             return self.take(length, what).decode()
         except UnicodeDecodeError:
-            raise self.damaged(f"{what} is no UTF-8") from None
+            raise self.damaged(f"{what} is not UTF-8") from None
 
     def value(self, kind: int, key: str) -> Any:
         if kind == STRING:

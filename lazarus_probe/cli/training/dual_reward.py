@@ -268,7 +268,7 @@ def _train(run: Run, subject: Subject, tokens: Mapping[str, int]) -> None:
     except KeyboardInterrupt:
         if run.output:
             after = state_step(run.output)
-            _say(f"interrupted: the same command goes on after step {after} of {run.config.steps}", err=True)
+            _say(f"interrupted: the same command resumes after step {after} of {run.config.steps}", err=True)
         raise
     except Diverged as error:
         if run.output is None or error.step == 1:

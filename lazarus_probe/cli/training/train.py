@@ -69,7 +69,7 @@ def _trained(training: Training) -> SftResult:
             return run(training, show_step)
     except KeyboardInterrupt:
         after = resumes_from(training)
-        typer.echo(f"interrupted: the same command goes on after step {after} of {total}", err=True)
+        typer.echo(f"interrupted: the same command resumes after step {after} of {total}", err=True)
         raise
 
 

@@ -43,7 +43,7 @@ def _trained(training: GrpoTraining) -> GrpoResult:
 
     total, start = training.config.max_steps, training.start
     if start:
-        typer.echo(f"going on after step {start} of {total} in {training.config.output}")
+        typer.echo(f"resuming after step {start} of {total} in {training.config.output}")
     try:
         with losses_shown(total, COLUMNS, start=start, every=training.config.log_interval) as show:
 
@@ -52,7 +52,7 @@ def _trained(training: GrpoTraining) -> GrpoResult:
 
             return run(training, show_step)
     except KeyboardInterrupt:
-        typer.echo(f"interrupted: the same command goes on after step {training.start} of {total}", err=True)
+        typer.echo(f"interrupted: the same command resumes after step {training.start} of {total}", err=True)
         raise
 
 

@@ -209,7 +209,7 @@ def test_an_interrupt_between_two_steps_loses_nothing(
     command = [*COMMAND, *SHORT, "-o", str(output)]
     with interrupt_after(2):
         assert lazarus.main(command) == 130
-    assert "interrupted: the same command goes on after step 2 of 3\n" in capsys.readouterr().err
+    assert "interrupted: the same command resumes after step 2 of 3\n" in capsys.readouterr().err
     assert lazarus.main(command) == 0
     assert "Going on after step 2 of 3" in capsys.readouterr().out
     adapters = [mx.load(str(folder / "adapters.safetensors")) for folder in (output, short[0])]
@@ -227,7 +227,7 @@ def interrupted(command: list[str], output: Path) -> int:
     assert run.returncode == 130, said
     step = state_step(output)
     assert 0 < step <= 200
-    assert said.endswith(f"interrupted: the same command goes on after step {step} of 200\n")
+    assert said.endswith(f"interrupted: the same command resumes after step {step} of 200\n")
     return step
 
 

@@ -253,10 +253,10 @@ def test_an_interrupt_between_two_steps_loses_nothing(small, tmp_path, interrupt
     output, unbroken = tmp_path / "run", tmp_path / "unbroken"
     with interrupt_after(3):
         assert lazarus.main([*command, str(output)]) == 130
-    assert "interrupted: the same command goes on after step 3 of 4\n" in capsys.readouterr().err
+    assert "interrupted: the same command resumes after step 3 of 4\n" in capsys.readouterr().err
     for folder in (output, unbroken):
         assert lazarus.main([*command, str(folder)]) == 0
-    assert "going on after step 3 of 4" in capsys.readouterr().out
+    assert "resuming after step 3 of 4" in capsys.readouterr().out
     for name in ("adapters.safetensors", "log.csv"):
         assert (output / name).read_bytes() == (unbroken / name).read_bytes()
 
@@ -277,7 +277,7 @@ def interrupted(command: list[str], output: Path) -> int:
     assert process.returncode == 130, said
     step = state_step(output / "checkpoints")
     assert 0 < step < 150
-    assert f"interrupted: the same command goes on after step {step} of 150\n" in said
+    assert f"interrupted: the same command resumes after step {step} of 150\n" in said
     return step
 
 

@@ -90,11 +90,11 @@ def test_interrupted_goes_on(
 
     monkeypatch.setattr(grpo_run, "train_grpo", interrupted)
     assert run("--output", tmp_path / "broken") == 130
-    assert "goes on after step 1 of 2" in capsys.readouterr().err
+    assert "resumes after step 1 of 2" in capsys.readouterr().err
     monkeypatch.setattr(grpo_run, "train_grpo", real)
     for name in ("broken", "unbroken"):
         assert run("--output", tmp_path / name) == 0
-    assert "going on after step 1 of 2" in capsys.readouterr().out
+    assert "resuming after step 1 of 2" in capsys.readouterr().out
     logs = [(tmp_path / name / "log.csv").read_text() for name in ("broken", "unbroken")]
     files = [(tmp_path / name / "adapters.safetensors").read_bytes() for name in ("broken", "unbroken")]
     assert logs[0] == logs[1]
