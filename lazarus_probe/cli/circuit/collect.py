@@ -87,8 +87,9 @@ def parse_at(text: str) -> At:
     Raises:
         ValueError: it is neither `last` nor `mean` nor a whole number.
     """
-    if text == "last" or text == "mean":
-        return text
+    named: dict[str, At] = {"last": "last", "mean": "mean"}
+    if text in named:
+        return named[text]
     try:
         return int(text)
     except ValueError:
