@@ -180,22 +180,13 @@ def stratigraphy(
         scan = Scan(inputs, seed=seed, draws=draws, keep_blocks=True)
         by_set[probe_set.name] = probe_layers(scan, claim if full else None)
     judged = _among_all(by_set, claim) if full else {name: (layers, None) for name, layers in by_set.items()}
-    return Stratigraphy(
-        subject.name,
-        subject.num_layers,
-        claim.threshold,
-        {
-            probe_set.name: SetProbes(
-                probe_set.name,
-                probe_set.category,
-                tuple(probe_set.classes),
-                *judged[probe_set.name],
-                emergence_of(judged[probe_set.name][0]),
-            )
-            for probe_set in sets
-        },
-        full,
-    )
+    probed = {}
+    for probe_set in sets:
+        probes, q = judged[probe_set.name]
+        probed[probe_set.name] = SetProbes(
+            probe_set.name, probe_set.category, tuple(probe_set.classes), probes, q, emergence_of(probes)
+        )
+    return Stratigraphy(subject.name, subject.num_layers, claim.threshold, probed, full)
 
 
 def _among_all(
