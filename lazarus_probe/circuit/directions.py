@@ -28,14 +28,10 @@ from lazarus_probe.introspection.directions.class_direction import (
 )
 from lazarus_probe.introspection.directions.direction_file import Direction, write_direction
 from lazarus_probe.spelling import one_of
-from lazarus_probe.statistics import (
-    group_permutations,
-    grouped_folds,
-    max_statistic_p,
-    paired_interval,
-    proportion_interval,
-)
+from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
+from lazarus_probe.statistics.folds import grouped_folds
 from lazarus_probe.statistics.measurement import Control
+from lazarus_probe.statistics.permutation import group_permutations, max_statistic_p
 from lazarus_probe.statistics.threads import one_thread
 
 DRAWS: dict[Method, int] = {"difference_of_means": 199, "lda": 199, "logistic": 99}

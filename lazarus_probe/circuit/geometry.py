@@ -15,7 +15,7 @@ from lazarus_probe.circuit.layer_probes import LayerProbe, probe_layers
 from lazarus_probe.claims.judging import beyond_largest_class
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs
 from lazarus_probe.introspection.probing.layer_scan import Scan
-from lazarus_probe.statistics import bag_of_tokens
+from lazarus_probe.statistics.controls import bag_of_tokens
 from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.probes.linear import standardise
 from lazarus_probe.tables import Column, Table

@@ -18,10 +18,10 @@ from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.judging import judge_together
 from lazarus_probe.claims.verdict import Outcome, Verdict
 from lazarus_probe.introspection.probing.layer_scan import Scan
-from lazarus_probe.statistics import grouped_folds, max_statistic_p
 from lazarus_probe.statistics.clusters import cluster_sums, index_clusters
-from lazarus_probe.statistics.folds import encode
+from lazarus_probe.statistics.folds import encode, grouped_folds
 from lazarus_probe.statistics.measurement import Control, Growth, Measurement
+from lazarus_probe.statistics.permutation import max_statistic_p
 from lazarus_probe.statistics.probes.held_out import (
     DRAWS,
     HeldOut,

@@ -16,29 +16,23 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.statistics import (
-    Codelength,
-    Interval,
-    Kind,
-    NumberErrors,
-    PermutationTest,
-    capped_gain_interval,
-    capped_r2_interval,
-    codelength,
-    majority_predictions,
-    mean_predictions,
-    memorable,
-    number_errors,
-    out_of_fold,
-    paired_control,
-    permutation_null,
-    proportion_interval,
-)
 from lazarus_probe.statistics.bounded import Units
+from lazarus_probe.statistics.clustered import proportion_interval
+from lazarus_probe.statistics.controls import majority_predictions, mean_predictions, paired_control
+from lazarus_probe.statistics.folds import Kind
+from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.measurement import Control, Growth
 from lazarus_probe.statistics.model_spread import one_more
-from lazarus_probe.statistics.null import LEVEL
-from lazarus_probe.statistics.probes.out_of_fold import TOLERANCE
+from lazarus_probe.statistics.null import LEVEL, PermutationTest, permutation_null
+from lazarus_probe.statistics.probes.capped import (
+    NumberErrors,
+    capped_gain_interval,
+    capped_r2_interval,
+    number_errors,
+)
+from lazarus_probe.statistics.probes.codelength import Codelength, codelength
+from lazarus_probe.statistics.probes.control_task import memorable
+from lazarus_probe.statistics.probes.out_of_fold import TOLERANCE, out_of_fold
 
 DRAWS = 1000
 # Results remembered, the oldest dropped first; the features that they came from are not.
