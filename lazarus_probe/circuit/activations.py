@@ -1,4 +1,4 @@
-"""Collected activations read back. The files are untrusted: what does not fit together is refused in one line."""
+"""Reads collected activations. The files are untrusted: what does not fit together is refused in one line."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ LISTS = {
 
 @dataclass(frozen=True, eq=False)
 class Collected:
-    """What a model computed on N prompts.
+    """The activations of a model on N prompts.
 
     Attributes:
         model_id: the model's name.
-        fingerprint: its identity, where the file says it.
+        fingerprint: its identity, if the file has it.
         num_layers: of the model.
         hidden_size: D.
         at: the position: `last`, `mean` or a number.
         prompts: the N prompts.
         hidden: by layer, (N, D) the residual stream after it.
-        attention: by layer, (N, D) what its attention put out, where it was kept.
-        mlp: by layer, (N, D) what its MLP put out, where it was kept.
-        patterns: by layer, (N, H, S) each head's attention to each token, where it was kept.
-        tokens: (N,) the tokens of each prompt as texts, where patterns were kept.
-        outputs: (N,) the model's continuations, where they were kept.
+        attention: by layer, (N, D) its attention output, if collected.
+        mlp: by layer, (N, D) its MLP output, if collected.
+        patterns: by layer, (N, H, S) each head's attention to each token, if collected.
+        tokens: (N,) the tokens of each prompt as texts, if patterns were collected.
+        outputs: (N,) the model's continuations, if collected.
     """
 
     model_id: str
@@ -80,7 +80,7 @@ class Collected:
 
 
 def read_activations(path: Path) -> Collected:
-    """Read a safetensors file and the description beside it; the suffix may be left out.
+    """Read a safetensors file and the description next to it; the suffix may be left out.
 
     Raises:
         OSError: one of the two cannot be read.
@@ -181,7 +181,7 @@ def _prompts(path: Path, about: Mapping[str, Any]) -> PromptSet:
 
 
 def _values(path: Path, about: Mapping[str, Any], key: str, count: int) -> tuple[Any, ...]:
-    """What is said of each prompt, as plain values; nothing where the description says nothing."""
+    """A plain value for each prompt; None for all if the description lacks the key."""
     values = about.get(key)
     if values is None:
         return (None,) * count

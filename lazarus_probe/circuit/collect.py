@@ -1,4 +1,4 @@
-"""Activations of a set of prompts, in a safetensors file with its description beside it."""
+"""Activations of a set of prompts, in a safetensors file with a JSON description next to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.subject.subject import Subject
 
-# By kind of site, what its tensors are called in the file, before the number of the layer.
+# By kind of site, the key of its tensors in the file, without the layer number.
 KEYS = {
     "resid_post": "hidden_states.layer_",
     "attn_out": "attention.layer_",
@@ -42,13 +42,13 @@ def collect_residuals(
     attention: bool = False,
     generate: int = 0,
 ) -> Path:
-    """Write the residual stream after some blocks, one vector a prompt.
+    """Write the residual stream after some blocks, one vector per prompt.
 
-    `output` gets a tensor `hidden_states.layer_{i}` (N, D) in float32 a layer, and the `.json` beside it the
-    model, its fingerprint and the prompts with their labels. With `attention` there are also, of the blocks that have
-    them, `attention.layer_{i}` and `mlp.layer_{i}` (N, D), what attention and MLP put out, and `pattern.layer_{i}`
-    (N, H, S), how much each head attends to each token from the position, with zeros past it. Both are written
-    aside first, so that what is found under their names is whole.
+    `output` gets a float32 tensor `hidden_states.layer_{i}` (N, D) for each layer, and the `.json` next to it the
+    model, its fingerprint and the prompts with their labels. With `attention` there are also, for blocks that have
+    them, `attention.layer_{i}` and `mlp.layer_{i}` (N, D), the outputs of attention and MLP, and `pattern.layer_{i}`
+    (N, H, S), the attention of each head from the position to each token, zero-padded. Both files are written under
+    temporary names first, so neither is ever half written.
 
     Args:
         subject: the model.
@@ -114,10 +114,10 @@ def _named(by_site: Mapping[Site, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 def _padded(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Rows stacked, zeros after those whose last axis is shorter."""
     longest = max(row.shape[-1] for row in rows)
-    whole = np.zeros((len(rows), *rows[0].shape[:-1], longest), dtype=np.float32)
-    for into, row in zip(whole, rows, strict=True):
+    stacked = np.zeros((len(rows), *rows[0].shape[:-1], longest), dtype=np.float32)
+    for into, row in zip(stacked, rows, strict=True):
         into[..., : row.shape[-1]] = row
-    return whole
+    return stacked
 
 
 def _description(subject: Subject, prompts: PromptSet, layers: Sequence[int], at: At) -> dict[str, Any]:

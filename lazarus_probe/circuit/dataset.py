@@ -18,15 +18,15 @@ ABOUT = ("label", "category", "label_name", "expected_output", "group")
 
 @dataclass(frozen=True)
 class PromptSet:
-    """N prompts, exactly as in the file, with the labels and names given for each; None where none are.
+    """N prompts, exactly as in the file, with the labels and names of each; None where there is none.
 
     Attributes:
         texts: (N,) prompts.
         labels: (N,) classes: texts or numbers.
         categories: (N,) finer classes, such as the tool that is wanted.
         label_names: (N,) what the label of each is called.
-        expected: (N,) what should follow each.
-        groups: (N,) what a split must keep together: the template of each.
+        expected: (N,) the expected continuation of each.
+        groups: (N,) the template of each; never split between train and test.
         name: of the set.
         names: by label, as text, what it is called in the set.
     """
@@ -41,21 +41,15 @@ class PromptSet:
     names: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for each in ("label_names", "expected", "groups"):
-            if not getattr(self, each):
-                object.__setattr__(self, each, (None,) * len(self.texts))
+        for name in ("label_names", "expected", "groups"):
+            if not getattr(self, name):
+                object.__setattr__(self, name, (None,) * len(self.texts))
 
     def called(self, label: Any) -> str:
         """What a label is called: by its prompts, else by the set, else itself."""
-        own = next(
-            (
-                name
-                for other, name in zip(self.labels, self.label_names, strict=True)
-                if other == label and name
-            ),
-            None,
-        )
-        return str(own or self.names.get(str(label), label))
+        pairs = zip(self.labels, self.label_names, strict=True)
+        name = next((name for labelled, name in pairs if labelled == label and name), None)
+        return str(name or self.names.get(str(label), label))
 
 
 def read_prompts(path: Path) -> PromptSet:
@@ -124,5 +118,5 @@ def _item(path: Path, number: int, item: Any) -> tuple[Any, ...]:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether it is text, a finite number, or nothing: what can be said of a prompt."""
+    """Whether it is text, a finite number, or None."""
     return isinstance(value, str | int | None) or (isinstance(value, float) and math.isfinite(value))

@@ -1,9 +1,8 @@
-"""Directions that separate two labels, scored on groups that had no part in them.
+"""Directions that separate two labels, scored on held-out groups.
 
-A direction of many dimensions separates the very prompts it was made of whatever they mean, so accuracy and separation
-are of held-out groups, compared with the same for shuffled labels, and for a bag of the prompts' words in place of the
-activations. Labels need not be as common as each other, so what is compared is balanced accuracy, the mean over the two
-labels, of which chance is one half.
+A direction of many dimensions separates the prompts it was fitted on whatever they mean, so accuracy and separation are
+of held-out groups, compared with shuffled labels, and with a bag of the prompts' words in place of the activations.
+Labels may be imbalanced, so the comparison is of balanced accuracy: the mean over the two labels, one half by chance.
 """
 
 from __future__ import annotations
@@ -29,14 +28,10 @@ from lazarus_probe.introspection.directions.class_direction import (
 )
 from lazarus_probe.introspection.directions.direction_file import Direction, write_direction
 from lazarus_probe.spelling import one_of
-from lazarus_probe.statistics import (
-    group_permutations,
-    grouped_folds,
-    max_statistic_p,
-    paired_interval,
-    proportion_interval,
-)
+from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
+from lazarus_probe.statistics.folds import grouped_folds
 from lazarus_probe.statistics.measurement import Control
+from lazarus_probe.statistics.permutation import group_permutations, max_statistic_p
 from lazarus_probe.statistics.threads import one_thread
 
 DRAWS: dict[Method, int] = {"difference_of_means": 199, "lda": 199, "logistic": 99}
@@ -133,8 +128,10 @@ def _extraction(
     weights, of_shuffled = balance(positive), [balance(labels) for labels in shuffled]
     observed = [float((of_true.hits * weights).mean()) for of_true, *_ in held_out.values()]
     null = {
-        layer: np.array([(one.hits * weight).mean() for one, weight in zip(others, of_shuffled, strict=True)])
-        for layer, (_, *others) in held_out.items()
+        layer: np.array(
+            [(scores.hits * weight).mean() for scores, weight in zip(null_scores, of_shuffled, strict=True)]
+        )
+        for layer, (_, *null_scores) in held_out.items()
     }
     p = max_statistic_p(observed, np.stack(list(null.values()), axis=1)).tolist()
     level = 1 - declared(CLAIM).alpha / len(wanted)
@@ -165,7 +162,7 @@ def _extraction(
             n_negative=int((~positive).sum()),
             groups=len(np.unique(groups)),
         )
-        # The p and every interval are corrected for the layers, so each verdict holds among all of them.
+        # p and every interval are corrected for the layers, so the verdicts hold together.
         directions[layer] = replace(extracted, verdict=judge_declared(CLAIM, extracted.measurement))
     return Extraction(name, collected.model_id, *names, directions)
 
@@ -182,17 +179,17 @@ def balance(positive: NDArray[np.bool_]) -> Floats:
 
 
 def _gain(
-    name: str, hits: Floats, other: Floats, weights: Floats, groups: NDArray[Any], level: float, seed: int
+    name: str, hits: Floats, control: Floats, weights: Floats, groups: NDArray[Any], level: float, seed: int
 ) -> Control:
-    differences = (hits - other) * weights
+    differences = (hits - control) * weights
     interval = paired_interval(differences, groups, level, seed=seed, bound=float(weights.max()))
     return Control(
-        name, float((other * weights).mean()), float(differences.mean()), interval.low, interval.high
+        name, float((control * weights).mean()), float(differences.mean()), interval.low, interval.high
     )
 
 
 def save(path: Path, extraction: Extraction) -> None:
-    """Write directions to an npz file: `layer_{L}` (D,) each, and the best as one that can be steered along.
+    """Write directions to an npz file: `layer_{L}` (D,) each, and the best as one to steer along.
 
     It has the keys of `introspection.directions.direction_file` for the layer of the best held-out accuracy, so that
     `lazarus introspect steer -d` takes the file as it is.
@@ -202,7 +199,9 @@ def save(path: Path, extraction: Extraction) -> None:
     """
     best = extraction.best
     numbers = best.as_data()
-    extra: dict[str, Any] = {f"layer_{layer}": one.vector for layer, one in extraction.directions.items()}
+    extra: dict[str, Any] = {
+        f"layer_{layer}": direction.vector for layer, direction in extraction.directions.items()
+    }
     extra |= {key: numbers[key] for key in ("norm", "low", "high", "majority", "null_accuracy", "p")}
     write_direction(
         path,

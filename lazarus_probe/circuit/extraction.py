@@ -1,4 +1,4 @@
-"""What an extraction of directions gives: a direction a layer, what it is worth, and the verdict on it."""
+"""The result of an extraction: a direction per layer, how well it separates held-out groups, and its verdict."""
 
 from __future__ import annotations
 
@@ -11,35 +11,36 @@ from numpy.typing import NDArray
 
 from lazarus_probe.claims.verdict import Outcome, Verdict
 from lazarus_probe.introspection.directions.class_direction import Method
-from lazarus_probe.introspection.display import table
+from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.tables import Column, Table
 
 CLAIM = "direction-separates-labels"
 
 
 @dataclass(frozen=True, eq=False)
 class Extracted:
-    """A direction at one layer, of all prompts, and what such directions are worth on groups not met.
+    """A direction at one layer, of all prompts, and how well such directions separate held-out groups.
 
     Attributes:
         name: as in `tool_vs_no_tool`.
         layer: from 0.
         method: how it was made.
         vector: (D,) in the units of the activations; of length 1 unless it is a difference of means.
-        accuracy: held out, with the threshold half way between the training means.
+        accuracy: held out, with the threshold halfway between the training means.
         low: lower end of its 95% interval over groups.
         high: upper end.
         separation: held out, of the two labels along the direction (Cohen's d); None where they have no spread.
         balanced: the held-out accuracy, each label counting one half.
-        majority: accuracy of the commoner label.
-        controls: a `constant` answer and a `bag_of_words`, with the gain of the balanced accuracy over them; its
-            interval is corrected for the layers looked at.
+        majority: accuracy of the majority label.
+        controls: a `constant` answer and a `bag_of_words`, with the gain of the balanced accuracy over each; the
+            intervals are corrected for the number of layers.
         null_accuracy: mean balanced accuracy with shuffled labels.
-        p: how often shuffled labels reach the balanced accuracy at the best of the layers looked at.
+        p: of the balanced accuracy against shuffled labels, corrected for the layers by the max statistic.
         n_positive: prompts of the positive label.
         n_negative: prompts of the negative label.
         groups: templates.
-        verdict: on the claim `direction-separates-labels`, among the layers looked at.
+        verdict: on the claim `direction-separates-labels`, corrected for the layers.
     """
 
     name: str
@@ -67,7 +68,7 @@ class Extracted:
 
     @property
     def measurement(self) -> Measurement:
-        """What the claim is judged by; a constant answer is always half right, so its gain gives the interval."""
+        """For the claim; a constant answer always scores one half, so the gain over it gives the interval."""
         constant = next(control for control in self.controls if control.name == "constant")
         return Measurement(
             self.balanced,
@@ -83,7 +84,7 @@ class Extracted:
 
     @property
     def beyond_controls(self) -> bool:
-        """Whether it separates groups not met better than shuffled labels, a constant, and the prompts' words."""
+        """Whether it separates held-out groups better than shuffled labels, a constant, and the prompts' words."""
         return self.verdict is not None and self.verdict.outcome is Outcome.SUPPORTED
 
     def as_data(self) -> dict[str, Any]:
@@ -139,7 +140,7 @@ class Extraction:
 
     @property
     def best(self) -> Extracted:
-        """The one that does best on groups not met; chosen among all, so p is corrected for their number."""
+        """The direction with the highest balanced accuracy on held-out groups."""
         return max(self.directions.values(), key=lambda direction: direction.balanced)
 
     def as_data(self) -> dict[str, Any]:
@@ -153,15 +154,37 @@ class Extraction:
             "directions": {str(layer): direction.as_data() for layer, direction in self.directions.items()},
         }
 
-    def _repr_html_(self) -> str:
+    @property
+    def table(self) -> Table:
+        """A row for each layer."""
+        columns = [
+            Column("layer", width=6),
+            Column("norm", ".3f", 8),
+            Column("separation", ".2f", 11),
+            Column("held out", ".2f", 9),
+            Column("interval", width=14),
+            Column("majority", ".2f", 9),
+            Column("balanced", ".2f", 9),
+            Column("bag_of_words", ".2f", 13),
+            Column("shuffled", ".2f", 9),
+            Column("p", ".3f"),
+        ]
         rows = [
-            [
-                layer,
-                f"{direction.balanced:.2f}",
-                "-" if direction.separation is None else f"{direction.separation:.2f}",
-                f"{direction.null_accuracy:.2f}",
-                f"{direction.p:.3f}",
-            ]
+            (
+                f"L{layer}",
+                direction.norm,
+                direction.separation,
+                direction.accuracy,
+                str(Interval(direction.low, direction.high)),
+                direction.majority,
+                direction.balanced,
+                direction.controls[-1].score,
+                direction.null_accuracy,
+                direction.p,
+            )
             for layer, direction in self.directions.items()
         ]
-        return table(self.name, ["layer", "held out, balanced", "separation", "shuffled", "p"], rows)
+        return Table(columns, rows, self.name)
+
+    def _repr_html_(self) -> str:
+        return self.table.html()

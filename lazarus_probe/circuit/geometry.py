@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from lazarus_probe.circuit.activations import Collected
 from lazarus_probe.circuit.layer_probes import LayerProbe, probe_layers
 from lazarus_probe.claims.judging import beyond_largest_class
-from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs
 from lazarus_probe.introspection.probing.layer_scan import Scan
-from lazarus_probe.statistics import bag_of_tokens
+from lazarus_probe.statistics.controls import bag_of_tokens
+from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.probes.linear import standardise
+from lazarus_probe.tables import Column, Table
 
 CLAIM = "collected-label-readable"
 COMPONENTS = 50
@@ -30,7 +31,7 @@ class Components:
     """Principal components of standardised activations.
 
     Attributes:
-        layer: where they were.
+        layer: from 0.
         points: (N, K) the prompts along the first K components, K at most 50.
         shares: (min(N - 1, D),) the share of the variance of every component, the largest first.
     """
@@ -75,17 +76,42 @@ class Probed:
             return None
         return {"layer": layer, "probe_type": self.name, **self.layers[layer].as_data(), "claim": CLAIM}
 
+    @property
+    def table(self) -> Table:
+        """A row for each layer; none where nothing was probed."""
+        names = [control.name for control in next(iter(self.layers.values())).controls] if self.layers else []
+        columns = [
+            Column("layer", width=6),
+            Column("held out", ".2f", 9),
+            Column("interval", width=14),
+            Column("in sample", ".2f", 10),
+            *(Column(name, ".2f", max(10, len(name) + 1)) for name in names),
+            Column("p", ".3f"),
+        ]
+        rows = [
+            (
+                f"L{layer}",
+                probe.accuracy,
+                str(Interval(probe.low, probe.high)),
+                probe.train_accuracy,
+                *(control.score for control in probe.controls),
+                probe.p,
+            )
+            for layer, probe in self.layers.items()
+        ]
+        return Table(columns, rows, f"{self.name} probe")
+
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """What `circuit analyze` finds.
+    """The result of `circuit analyze`.
 
     Attributes:
         model_id: the model.
         components: by layer.
         binary: the probes of the labels.
         category: the probes of the categories.
-        maps: by layer, (N, 2) of UMAP, where asked for.
+        maps: by layer, the (N, 2) UMAP layout, if requested.
     """
 
     model_id: str
@@ -99,25 +125,35 @@ class Geometry:
         layers = {
             str(layer): {
                 "layer": layer,
-                "pca": found.as_data(),
+                "pca": principal.as_data(),
                 "binary_probe": self.binary.as_data(layer),
                 "category_probe": self.category.as_data(layer),
                 **({"umap": self.maps[layer].tolist()} if layer in self.maps else {}),
             }
-            for layer, found in self.components.items()
+            for layer, principal in self.components.items()
         }
-        missing = {each.name: each.missing for each in (self.binary, self.category) if each.missing}
+        missing = {probed.name: probed.missing for probed in (self.binary, self.category) if probed.missing}
         return {"model_id": self.model_id, "layers": layers, "not_probed": missing}
 
+    @property
+    def table(self) -> Table:
+        """The principal components of each layer."""
+        columns = [
+            Column("layer", width=6),
+            Column("PC 1", ".3f", 7),
+            Column("PC 1-10", ".3f", 8),
+            Column("dims for 90%", width=13),
+            Column("for 95%"),
+        ]
+        rows = [
+            (f"L{layer}", parts.shares[0], parts.shares[:10].sum(), parts.dims(0.9), parts.dims(0.95))
+            for layer, parts in self.components.items()
+        ]
+        return Table(columns, rows, f"Geometry: {self.model_id}")
+
     def _repr_html_(self) -> str:
-        rows = []
-        for layer, found in self.components.items():
-            cells = [
-                f"{each.layers[layer].accuracy:.2f}" if each.layers else "-"
-                for each in (self.binary, self.category)
-            ]
-            rows.append([layer, found.dims(0.9), found.dims(0.95), *cells])
-        return table(f"Geometry: {self.model_id}", ["layer", "dim 90", "dim 95", "label", "category"], rows)
+        probed = [probed.table for probed in (self.binary, self.category) if probed.layers]
+        return "".join(table.html() for table in (self.table, *probed))
 
 
 def analyse(
@@ -130,13 +166,13 @@ def analyse(
 ) -> Geometry:
     """Principal components, and probes of labels and categories with their controls.
 
-    The probes are scored on templates they have not met. Their controls: the commonest class, a bag of the prompts'
-    words, shuffled labels. An untrained model is not among them: the file holds one model's activations.
+    The probes are scored on held-out templates. Their controls: the majority class, a bag of the prompts' words,
+    shuffled labels. An untrained model is not among them: the file holds one model's activations.
 
     Args:
         collected: the activations.
         layers: which; all that were collected, if left out.
-        umap: whether to lay the prompts out with UMAP as well.
+        umap: whether to compute a UMAP layout of the prompts as well.
         draws: shuffles of the labels, 1000 if left out.
         seed: of folds, shuffles, intervals and UMAP.
 

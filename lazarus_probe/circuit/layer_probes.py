@@ -18,10 +18,10 @@ from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.judging import judge_together
 from lazarus_probe.claims.verdict import Outcome, Verdict
 from lazarus_probe.introspection.probing.layer_scan import Scan
-from lazarus_probe.statistics import grouped_folds, max_statistic_p
 from lazarus_probe.statistics.clusters import cluster_sums, index_clusters
-from lazarus_probe.statistics.folds import encode
+from lazarus_probe.statistics.folds import encode, grouped_folds
 from lazarus_probe.statistics.measurement import Control, Growth, Measurement
+from lazarus_probe.statistics.permutation import max_statistic_p
 from lazarus_probe.statistics.probes.held_out import (
     DRAWS,
     HeldOut,
@@ -47,9 +47,9 @@ class LayerProbe:
         high: upper end.
         cv_mean: mean accuracy of the folds.
         cv_std: its deviation over the folds.
-        train_accuracy: on the very prompts that it was fitted on, which says nothing.
+        train_accuracy: on the prompts that it was fitted on; not evidence of anything.
         majority: accuracy of the majority class.
-        controls: what needs no model, or no training, and the gain over it with its 95% interval.
+        controls: the probe without the model or without training, and the gain over each with its 95% interval.
         gain_p: by control, the p of the gain, corrected for the layers; empty where nothing was drawn.
         p: of shuffled labels, corrected for the layers; None where none were drawn.
         shuffled: the 95% range (low, high) of shuffled labels, where they were drawn.
@@ -80,7 +80,7 @@ class LayerProbe:
 
     @property
     def measurement(self) -> Measurement:
-        """What a claim about the layer is judged by."""
+        """For a claim about the layer."""
         return Measurement(
             self.accuracy,
             min(self.low, self.accuracy),
@@ -101,7 +101,7 @@ class LayerProbe:
 
     @property
     def worst_p(self) -> float:
-        """The largest p of all that must be beaten; 1 where nothing was drawn."""
+        """The largest p, of shuffled labels and of every control; 1 where nothing was drawn."""
         return 1.0 if self.p is None else max(self.p, *self.gain_p.values())
 
     @property
@@ -123,14 +123,14 @@ class LayerProbe:
             "groups": self.groups,
             "majority": self.majority,
             "controls": {
-                each.name: {
-                    "accuracy": each.score,
-                    "gain": each.gain,
-                    "low": each.low,
-                    "high": each.high,
-                    "p": self.gain_p.get(each.name),
+                control.name: {
+                    "accuracy": control.score,
+                    "gain": control.gain,
+                    "low": control.low,
+                    "high": control.high,
+                    "p": self.gain_p.get(control.name),
                 }
-                for each in self.controls
+                for control in self.controls
             },
             "shuffled": self.shuffled,
             "p": self.p,
@@ -140,11 +140,11 @@ class LayerProbe:
 
 
 def probe_layers(scan: Scan, claim: Claim | None) -> dict[int, LayerProbe]:
-    """What a scan of classes shows at each layer.
+    """The probe of each layer of a scan, with its controls and its verdict.
 
     Args:
         scan: the probes.
-        claim: what is asked about each layer, of which all are one family; None for no p and no verdict.
+        claim: judged at each layer, all layers as one family; None for no p and no verdict.
 
     Raises:
         ValueError: as `grouped_folds`.
@@ -160,8 +160,8 @@ def probe_layers(scan: Scan, claim: Claim | None) -> dict[int, LayerProbe]:
         }
     if claim is None:
         return probes
-    verdicts = judge_together({str(layer): (claim, each.measurement) for layer, each in probes.items()})
-    return {layer: replace(each, verdict=verdicts[str(layer)]) for layer, each in probes.items()}
+    verdicts = judge_together({str(layer): (claim, probe.measurement) for layer, probe in probes.items()})
+    return {layer: replace(probe, verdict=verdicts[str(layer)]) for layer, probe in probes.items()}
 
 
 def _controls(scan: Scan, layer: int) -> dict[str, HeldOut]:
@@ -175,7 +175,7 @@ def _gain_p(scan: Scan, controls: Mapping[int, Mapping[str, HeldOut]]) -> dict[i
     """By layer and control, the p of a gain above 0, corrected for the layers."""
     groups, draws = scan.dataset.groups, DRAWS if scan.draws is None else scan.draws
     others = {
-        layer: {**controls[layer], **{kind: mean_of(each) for kind, each in scan.models(layer).items()}}
+        layer: {**controls[layer], **{kind: mean_of(models) for kind, models in scan.models(layer).items()}}
         for layer in scan.layers
     }
     by_control = {
@@ -193,7 +193,7 @@ def _gain_p(scan: Scan, controls: Mapping[int, Mapping[str, HeldOut]]) -> dict[i
 def max_sign_flip_p(
     gains: Mapping[int, NDArray[np.float64]], groups: NDArray[Any], draws: int, seed: int
 ) -> dict[int, float]:
-    """By layer, the corrected p of a mean gain (N,) above 0, when each group could as well have the other sign."""
+    """By layer, the corrected p of a mean gain (N,) above 0, by flipping the signs of whole groups."""
     index, count = index_clusters(groups, len(groups))
     sums = np.stack([cluster_sums(gain, index, count) for gain in gains.values()], axis=1)
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(draws, count))

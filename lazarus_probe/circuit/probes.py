@@ -1,4 +1,4 @@
-"""A battery of probe sets over all layers: which property is readable from where on, beyond its controls.
+"""A battery of probe sets over all layers: from which layer on each property can be read, beyond its controls.
 
 Stratigraphy, after the layers of a dig. A property emerges at the first layer where the declared claim
 `property-emerges` is supported: the whole interval of its held-out accuracy past a threshold and beyond every control,
@@ -18,10 +18,10 @@ from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import at_threshold, judge_together, q_values
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, layer_inputs
 from lazarus_probe.introspection.probing.layer_scan import Scan
 from lazarus_probe.subject.control_models import control_models
+from lazarus_probe.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -52,20 +52,20 @@ class SetProbes:
     @property
     def best(self) -> LayerProbe:
         """The layer with the highest accuracy."""
-        return max(self.layers.values(), key=lambda each: each.accuracy)
+        return max(self.layers.values(), key=lambda probe: probe.accuracy)
 
     def as_data(self) -> dict[str, Any]:
         """By layer, plain data with the published keys first."""
         return {
             str(layer): {
-                "accuracy": each.accuracy,
-                "cv_std": each.cv_std,
-                "baseline": each.majority,
-                "above_chance": each.accuracy - each.majority,
-                "n_samples": each.n,
-                **each.as_data(),
+                "accuracy": probe.accuracy,
+                "cv_std": probe.cv_std,
+                "baseline": probe.majority,
+                "above_chance": probe.accuracy - probe.majority,
+                "n_samples": probe.n,
+                **probe.as_data(),
             }
-            for layer, each in self.layers.items()
+            for layer, probe in self.layers.items()
         }
 
 
@@ -76,9 +76,9 @@ class Stratigraphy:
     Attributes:
         model_id: the model.
         num_layers: of the model.
-        threshold: the least accuracy of what emerges: the declared one, or the one given.
+        threshold: the least held-out accuracy of a property that emerges.
         sets: by name.
-        full: whether there are control models and shuffled labels, without which nothing is said to emerge.
+        full: whether control models and shuffled labels were run; without them there is no emergence.
     """
 
     model_id: str
@@ -92,28 +92,52 @@ class Stratigraphy:
         data: dict[str, Any] = {
             "model_id": self.model_id,
             "num_layers": self.num_layers,
-            "probes": {name: each.as_data() for name, each in self.sets.items()},
+            "probes": {name: probes.as_data() for name, probes in self.sets.items()},
             "threshold": self.threshold,
             "claim": CLAIM,
         }
         if self.full:
             data["emergence"] = {
-                name: {"layer": each.emergence, "q": each.q, "classes": list(each.classes)}
-                for name, each in self.sets.items()
+                name: {"layer": probes.emergence, "q": probes.q, "classes": list(probes.classes)}
+                for name, probes in self.sets.items()
             }
         return data
 
-    def _repr_html_(self) -> str:
-        layers = list(next(iter(self.sets.values())).layers)
-        rows = [
-            [
-                name,
-                *(Cell(f"{each.layers[n].accuracy:.2f}", shade=each.layers[n].accuracy / 2) for n in layers),
-                "-" if each.emergence is None else f"L{each.emergence}",
-            ]
-            for name, each in self.sets.items()
+    @property
+    def table(self) -> Table:
+        """The accuracy of each set by layer, and what the controls score at its best layer."""
+        layers = next(iter(self.sets.values())).layers
+        columns = [
+            Column("set", width=max(map(len, self.sets)) + 1),
+            *(Column(f"L{layer}", ".2f", 5) for layer in layers),
+            Column("| n", width=6),
+            Column("classes", width=8),
+            Column("majority", ".2f", 9),
+            Column("bag", ".2f", 5),
+            *((Column("untrained", ".2f", 10), Column("p", ".3f")) if self.full else ()),
         ]
-        return table(f"Stratigraphy: {self.model_id}", ["set", *(f"L{n}" for n in layers), "emerges"], rows)
+        rows = []
+        for name, probes in self.sets.items():
+            best = probes.best
+            scores = {control.name: control.score for control in best.controls}
+            accuracies = [Cell(probe.accuracy, shade=probe.accuracy / 2) for probe in probes.layers.values()]
+            row = [
+                name,
+                *accuracies,
+                f"| {best.n}",
+                best.classes,
+                scores["majority"],
+                scores["bag_of_tokens"],
+            ]
+            rows.append([*row, scores["untrained"], best.worst_p] if self.full else row)
+        return Table(columns, rows, f"Stratigraphy: {self.model_id}")
+
+    def _repr_html_(self) -> str:
+        emerges = [
+            None if probes.emergence is None else f"L{probes.emergence}" for probes in self.sets.values()
+        ]
+        rows = [[*row, layer] for row, layer in zip(self.table.rows, emerges, strict=True)]
+        return Table([*self.table.columns, "emerges"], rows, self.table.title).html()
 
 
 def stratigraphy(
@@ -131,10 +155,10 @@ def stratigraphy(
 
     Args:
         subject: the model.
-        sets: prompts with the property to be read.
+        sets: prompts of the classes to probe.
         layers: which; all layers, if left out.
-        threshold: the least held-out accuracy of what is said to emerge, in place of the declared one.
-        full: whether to run untrained and lesioned models and shuffle labels; without, nothing is said to emerge.
+        threshold: the least held-out accuracy of a property that emerges, in place of the declared one.
+        full: whether to run untrained and lesioned models and shuffle labels; without them there is no emergence.
         draws: shuffles of the labels, 1000 if left out.
         seed: of folds, shuffles and intervals.
         progress: called with the name of each set before it is probed.
@@ -148,21 +172,21 @@ def stratigraphy(
     claim = declared(CLAIM) if threshold is None else at_threshold(CLAIM, threshold)
     wanted = list(range(subject.num_layers)) if layers is None else list(layers)
     store, by_set = ActivationStore(), {}
-    for each in sets:
-        progress(each.name)
-        dataset = ProbeDataset(each.texts, each.labels, each.groups)
+    for probe_set in sets:
+        progress(probe_set.name)
+        dataset = ProbeDataset(probe_set.texts, probe_set.labels, probe_set.groups)
         models = control_models(subject) if full else None
         inputs = layer_inputs(subject, models, dataset, wanted, "classification", store)
         scan = Scan(inputs, seed=seed, draws=draws, keep_blocks=True)
-        by_set[each.name] = probe_layers(scan, claim if full else None)
+        by_set[probe_set.name] = probe_layers(scan, claim if full else None)
     judged = _among_all(by_set, claim) if full else {name: (layers, None) for name, layers in by_set.items()}
-    return Stratigraphy(
-        subject.name,
-        subject.num_layers,
-        claim.threshold,
-        {each.name: _described(each, *judged[each.name]) for each in sets},
-        full,
-    )
+    probed = {}
+    for probe_set in sets:
+        probes, q = judged[probe_set.name]
+        probed[probe_set.name] = SetProbes(
+            probe_set.name, probe_set.category, tuple(probe_set.classes), probes, q, emergence_of(probes)
+        )
+    return Stratigraphy(subject.name, subject.num_layers, claim.threshold, probed, full)
 
 
 def _among_all(
@@ -170,19 +194,15 @@ def _among_all(
 ) -> dict[str, tuple[dict[int, LayerProbe], float]]:
     """By set, its layers with their verdicts among all layers of all sets, and the least q of them."""
     tests = {
-        f"{layer} {name}": (claim, each.measurement)
+        f"{layer} {name}": (claim, probe.measurement)
         for name, layers in by_set.items()
-        for layer, each in layers.items()
+        for layer, probe in layers.items()
     }
     verdicts, q = judge_together(tests), q_values(tests)
     return {
         name: (
-            {layer: replace(each, verdict=verdicts[f"{layer} {name}"]) for layer, each in layers.items()},
+            {layer: replace(probe, verdict=verdicts[f"{layer} {name}"]) for layer, probe in layers.items()},
             min(q[f"{layer} {name}"] for layer in layers),
         )
         for name, layers in by_set.items()
     }
-
-
-def _described(probed: ProbeSet, layers: Mapping[int, LayerProbe], q: float | None) -> SetProbes:
-    return SetProbes(probed.name, probed.category, tuple(probed.classes), layers, q, emergence_of(layers))

@@ -1,4 +1,4 @@
-"""Probe sets: classes of prompts in groups, so that a probe is scored on groups it has not met.
+"""Probe sets: classes of prompts in groups, so that a probe is scored on held-out groups.
 
 A set is written as groups of templates. A group holds the templates of one class or of several; each template is
 filled with every combination of the words it asks for, and with the name of its group where it asks for {group}:
@@ -27,7 +27,7 @@ from lazarus_probe.files.whole_files import write_whole
 from lazarus_probe.spelling import one_of
 
 FOLDER = Path(__file__).parent / "probe_sets"
-# The order in which they are run: what stands in the words first, what is done with them last.
+# The order in which they are run: properties of the words first, what is done with them last.
 BUILT_IN = (
     "tool_decision",
     "tool_type",
@@ -103,7 +103,7 @@ def read_sets(path: Path) -> list[ProbeSet]:
     if not isinstance(document, dict) or not document:
         raise ValueError(f"{path} holds no sets by name; {FORM}")
     try:
-        return [as_set(str(name), each) for name, each in document.items()]
+        return [as_set(str(name), source) for name, source in document.items()]
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -119,10 +119,10 @@ def write_sets(path: Path, sets: Sequence[ProbeSet]) -> list[Path]:
     """
     if path.suffix not in (".yaml", ".yml", ".json"):
         path.mkdir(parents=True, exist_ok=True)
-        return [file for each in sets for file in write_sets(path / f"{each.name}.yaml", [each])]
+        return [file for item in sets for file in write_sets(path / f"{item.name}.yaml", [item])]
     import yaml
 
-    data = {each.name: dict(each.source) for each in sets}
+    data = {item.name: dict(item.source) for item in sets}
     if path.suffix == ".json":
         text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
     else:
@@ -151,18 +151,17 @@ def as_set(name: str, source: Any) -> ProbeSet:
     ]
     if len(rows) > MOST:
         raise ValueError(f"set {name} has {len(rows)} prompts; give at most {MOST}")
-    texts, labels, of = zip(*rows, strict=True)
+    texts, labels, names = zip(*rows, strict=True)
     if len(set(texts)) < len(texts):
         twice = next(text for text in texts if texts.count(text) > 1)
         raise ValueError(f"set {name} has the prompt {twice!r} twice; give each once")
     if len(set(labels)) < 2:
         raise ValueError(f"set {name} has one class only; give at least 2")
     for label in sorted(set(labels)):
-        count = len({group for group, other in zip(of, labels, strict=True) if other == label})
-        if count < 2:
+        if len({group for group, of in zip(names, labels, strict=True) if of == label}) < 2:
             raise ValueError(f"set {name}: class {label} is in one group only; give each at least 2")
     category, description = (str(source.get(key, "")) for key in ("category", "description"))
-    return ProbeSet(name, category, description, texts, labels, of, source)
+    return ProbeSet(name, category, description, texts, labels, names, source)
 
 
 def filled(name: str, template: str, words: Mapping[str, Sequence[str]]) -> list[str]:
@@ -195,9 +194,11 @@ def _document(path: Path) -> Any:
 
 
 def _words(name: str, words: Any) -> dict[str, list[str]]:
-    if not isinstance(words, dict) or not all(isinstance(each, list) and each for each in words.values()):
+    if not isinstance(words, dict) or not all(
+        isinstance(fillers, list) and fillers for fillers in words.values()
+    ):
         raise ValueError(f"set {name}: words must be lists by name, as in {{city: [Oslo, Rome]}}")
-    return {str(slot): [str(word) for word in each] for slot, each in words.items()}
+    return {str(slot): [str(word) for word in fillers] for slot, fillers in words.items()}
 
 
 def _classes(name: str, group: str, classes: Any) -> dict[str, list[str]]:
@@ -205,6 +206,6 @@ def _classes(name: str, group: str, classes: Any) -> dict[str, list[str]]:
         raise ValueError(f"set {name}, group {group}: {FORM}")
     for label, templates in classes.items():
         right = isinstance(templates, list) and templates
-        if not right or not all(isinstance(each, str) and each for each in templates):
+        if not right or not all(isinstance(template, str) and template for template in templates):
             raise ValueError(f"set {name}, group {group}: {label} must be a list of templates, none empty")
     return {str(label): templates for label, templates in classes.items()}

@@ -15,7 +15,7 @@ LABEL_NAMES = {"0": "no_tool", "1": "tool"}
 NO_TOOL = "none"
 TOOLS = ("weather", "time", "flights")
 
-# Beside the phrasings of `tasks.language`.
+# In addition to the phrasings of `tasks.language`.
 MORE = {
     "weather": (
         "How is the weather in {} today?",
@@ -148,12 +148,12 @@ def tool_dataset(
 
 def asking(tool: str) -> list[ToolPrompt]:
     """All prompts that ask for a tool."""
-    known = [
-        ToolPrompt(each.prompt, tool, each.phrasing, each.subject, each.response)
-        for each in language.tool_calls()
-        if f"get_{tool}(" in each.response and each.subject in language.CITIES
+    taught = [
+        ToolPrompt(call.prompt, tool, call.phrasing, call.subject, call.response)
+        for call in language.tool_calls()
+        if f"get_{tool}(" in call.response and call.subject in language.CITIES
     ]
-    return known + [
+    return taught + [
         ToolPrompt(
             template.format(city), tool, template, city, f" <function_call>get_{tool}({city})</function_call>"
         )
@@ -165,8 +165,8 @@ def asking(tool: str) -> list[ToolPrompt]:
 def neither() -> list[ToolPrompt]:
     """All prompts on other matters: capitals, opinions, harmless requests."""
     examples = [*language.capitals(), *language.sentiment()]
-    examples += [each for each in language.requests() if each.task == "help"]
-    return [ToolPrompt(each.prompt, NO_TOOL, each.phrasing, each.subject, each.response) for each in examples]
+    examples += [request for request in language.requests() if request.task == "help"]
+    return [ToolPrompt(item.prompt, NO_TOOL, item.phrasing, item.subject, item.response) for item in examples]
 
 
 def all_edges(tools: Sequence[str] = TOOLS) -> list[ToolPrompt]:
@@ -196,25 +196,22 @@ def draw(
     for prompt in by_text.values():
         by_template.setdefault(prompt.group, []).append(prompt)
     turns = [
-        (turn, place, prompts[i])
-        for place, prompts in enumerate(by_template.values())
+        (turn, number, prompts[i])
+        for number, prompts in enumerate(by_template.values())
         for turn, i in enumerate(rng.permutation(len(prompts)).tolist())
     ]
-    return [prompt for _, _, prompt in sorted(turns, key=lambda each: each[:2])[:count]]
+    return [prompt for _, _, prompt in sorted(turns, key=lambda turn: turn[:2])[:count]]
 
 
 def pairs(prompts: Sequence[ToolPrompt], rng: np.random.Generator) -> list[dict[str, str]]:
     """For each prompt that wants a tool, one of the same topic and city that does not."""
-    found = []
-    for prompt in prompts:
-        if prompt.category != NO_TOOL:
-            template = EDGES[prompt.category][int(rng.integers(len(EDGES[prompt.category])))]
-            found.append(
-                {
-                    "positive": prompt.text,
-                    "negative": template.format(prompt.subject),
-                    "category": prompt.category,
-                    "subject": prompt.subject,
-                }
-            )
-    return found
+    return [
+        {
+            "positive": prompt.text,
+            "negative": str(rng.choice(EDGES[prompt.category])).format(prompt.subject),
+            "category": prompt.category,
+            "subject": prompt.subject,
+        }
+        for prompt in prompts
+        if prompt.category != NO_TOOL
+    ]

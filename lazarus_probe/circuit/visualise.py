@@ -1,4 +1,4 @@
-"""Pictures of collected activations, of attention, and of what the logit lens reads along the layers."""
+"""Plots of collected activations, of attention, and of the logit lens across layers."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ NAMED = 64
 DRAWN = 256
 
 
-def draw_components(found: Components, labels: Sequence[str], path: Path) -> None:
-    """The prompts along the first two principal components, a colour a label."""
-    title = f"Layer {found.layer}: principal components, standardised"
-    names = [f"PC {i + 1} ({share:.0%} of the variance)" for i, share in enumerate(found.shares[:2])]
-    points = found.points[:, :2]
+def draw_components(principal: Components, labels: Sequence[str], path: Path) -> None:
+    """The prompts along the first two principal components, one colour per label."""
+    title = f"Layer {principal.layer}: principal components, standardised"
+    names = [f"PC {i + 1} ({share:.0%} of the variance)" for i, share in enumerate(principal.shares[:2])]
+    points = principal.points[:, :2]
     if points.shape[1] < 2:
         points, names = np.column_stack([points, np.zeros(len(points))]), [*names, ""]
     draw_points(points, labels, title, (names[0], names[1]), path)
@@ -42,10 +42,10 @@ def draw_components(found: Components, labels: Sequence[str], path: Path) -> Non
 def draw_points(
     points: NDArray[Any], labels: Sequence[str], title: str, names: tuple[str, str], path: Path
 ) -> None:
-    """Points (N, 2), a colour and a mark a label."""
+    """Points (N, 2), one colour and marker per label."""
     figure, axes = _figure(6.4, 4.8)
     for number, label in enumerate(dict.fromkeys(labels)):
-        rows = np.array([each == label for each in labels])
+        rows = np.array(labels) == label
         axes.scatter(
             points[rows, 0],
             points[rows, 1],
@@ -64,7 +64,7 @@ def draw_points(
 
 
 def draw_probes(probes: Sequence[Probed], path: Path) -> None:
-    """Held-out accuracy by layer with its interval, beside every control and the range of shuffled labels."""
+    """Held-out accuracy by layer with its interval, every control, and the range of shuffled labels."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4 * len(probes), 4.8), layout="constrained")
@@ -74,33 +74,33 @@ def draw_probes(probes: Sequence[Probed], path: Path) -> None:
 
 
 def _probe_lines(axes: Axes, probed: Probed) -> None:
-    layers, found = list(probed.layers), list(probed.layers.values())
-    axes.plot(layers, [each.accuracy for each in found], "o-", color="C0", label="held-out accuracy")
-    ends = [each.low for each in found], [each.high for each in found]
+    layers, probes = list(probed.layers), list(probed.layers.values())
+    axes.plot(layers, [probe.accuracy for probe in probes], "o-", color="C0", label="held-out accuracy")
+    ends = [probe.low for probe in probes], [probe.high for probe in probes]
     if len(layers) > 1:
         axes.fill_between(layers, *ends, color="C0", alpha=0.2, label="95% interval")
     else:
         axes.vlines(layers, *ends, color="C0", alpha=0.5, label="95% interval")
-    for number, control in enumerate(found[0].controls):
-        scores = [each.controls[number].score for each in found]
+    for number, control in enumerate(probes[0].controls):
+        scores = [probe.controls[number].score for probe in probes]
         style = CONTROL_STYLES[number % len(CONTROL_STYLES)] + ("" if len(layers) > 1 else "s")
         axes.plot(layers, scores, style, color=f"C{number + 1}", label=control.name)
-    shuffled = [each.shuffled for each in found if each.shuffled is not None]
+    shuffled = [probe.shuffled for probe in probes if probe.shuffled is not None]
     if len(shuffled) == len(layers) > 1:
         lows, highs = zip(*shuffled, strict=True)
         axes.fill_between(layers, lows, highs, color="grey", alpha=0.2, label="shuffled labels")
     axes.set_title(
-        f"{probed.name}: {found[0].classes} classes, {found[0].n} prompts, {found[0].groups} groups"
+        f"{probed.name}: {probes[0].classes} classes, {probes[0].n} prompts, {probes[0].groups} groups"
     )
     axes.set_xlabel("layer")
-    axes.set_ylabel("accuracy on groups not met")
+    axes.set_ylabel("accuracy on held-out groups")
     axes.set_xticks(layers)
     axes.set_ylim(0, 1.03)
     axes.legend(fontsize=8, loc="lower right")
 
 
 def draw_attention_from(weights: NDArray[Any], tokens: Sequence[str], title: str, path: Path) -> None:
-    """What each head (H, S) attends to from one position: a row a head, a column a token."""
+    """What each head (H, S) attends to from one position: one row per head, one column per token."""
     figure, axes = _figure(max(4.0, 1.8 + 0.45 * len(tokens)), max(2.4, 1.4 + 0.4 * len(weights)))
     _heatmap(axes, weights, [f"head {head}" for head in range(len(weights))], tokens)
     axes.set_title(title, parse_math=False, fontsize=9)
@@ -108,7 +108,7 @@ def draw_attention_from(weights: NDArray[Any], tokens: Sequence[str], title: str
 
 
 def draw_attention(pattern: NDArray[Any], tokens: Sequence[str], title: str, path: Path) -> None:
-    """Each head's attention (H, L, L) from every position to every other: a panel a head."""
+    """Each head's attention (H, L, L) from every position to every other: one panel per head."""
     from matplotlib.figure import Figure
 
     heads = len(pattern)
@@ -169,14 +169,15 @@ def patterns_of(
     from lazarus_probe.hooks.sites import kinds_at, pattern
     from lazarus_probe.hooks.trace import trace
 
-    there = [layer for layer in layers if "pattern" in kinds_at(subject.anatomy, layer)]
-    if not there:
+    attending = [layer for layer in layers if "pattern" in kinds_at(subject.anatomy, layer)]
+    if not attending:
         raise ValueError(f"{subject.name} has no attention at layer {', '.join(map(str, layers))}")
     if (count := len(subject.encode(prompt))) > DRAWN:
         raise ValueError(f"the prompt has {count} tokens; attention is drawn of at most {DRAWN}")
-    found = trace(subject, prompt, [pattern(layer) for layer in there])
-    tokens = [subject.decode([token]) for token in np.array(found.tokens)[0].tolist()]
-    return {layer: np.array(found[pattern(layer)])[0].astype(np.float32) for layer in there}, tokens
+    captured = trace(subject, prompt, [pattern(layer) for layer in attending])
+    tokens = [subject.decode([token]) for token in np.array(captured.tokens)[0].tolist()]
+    patterns = {layer: np.array(captured[pattern(layer)])[0].astype(np.float32) for layer in attending}
+    return patterns, tokens
 
 
 def _heatmap(

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from lazarus_probe.claims.claim import POSITIVE, Claim
-from lazarus_probe.statistics import Interval, paired_interval, proportion_interval, wilson
-from lazarus_probe.statistics.intervals import estimate
+from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
+from lazarus_probe.statistics.intervals import Interval, estimate, wilson
 from lazarus_probe.statistics.measurement import Counterexample, Damage, Measurement, Strata, some_examples
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.statistics.rows import NAME, numbers, present

@@ -13,7 +13,7 @@ from hypothesis import settings, target
 
 from lazarus_probe.claims.claim import Claim, ClaimError
 from lazarus_probe.claims.falsification import NO_ROWS, Rows, interval_of
-from lazarus_probe.statistics import Interval
+from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.tasks.strategies import Part
 
 PER_FORWARD = 64

@@ -22,9 +22,9 @@ from lazarus_probe.claims.claim import Claim, ClaimError
 from lazarus_probe.claims.falsification import Coverage, Rows, interval_of, joined
 from lazarus_probe.claims.search import PER_FORWARD, SCREENING, Search, Slice, Trial, items_of, slack
 from lazarus_probe.claims.stratum import LEAST, Stratum
-from lazarus_probe.statistics import Interval
 from lazarus_probe.statistics.betting import STRATEGIES, log_mean, log_wealth, most_failing, most_of_all
 from lazarus_probe.statistics.clusters import Floats
+from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.measurement import Strata
 
 FIRST = (4, 32)  # prompts of each slice in the first pass, at least and at most

@@ -1,4 +1,4 @@
-"""What an error of a command line says: what was wrong, what was probably meant, and where to read more."""
+"""Error messages of the command line: what was wrong, the likely intent, and where to read more."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from lazarus_probe.spelling import nearest
 
-# As typer words them; where it words them otherwise, there is no suggestion and its message stands.
+# As typer words them; where it words them differently, there is no suggestion and its message stands.
 NO_COMMAND = re.compile(r"No such command '(?P<name>[^']+)'")
 NO_CHOICE = re.compile(r"'(?P<name>[^']*)' is not one of (?P<choices>.+)")
 QUOTED = re.compile(r"'([^']*)'")
 
 
 def is_bare(error: Any, context: Any) -> bool:
-    """Whether a group was asked for without any of its commands."""
+    """Whether a group was called without a command."""
     missing = str(getattr(error, "message", "")).startswith("Missing command")
     return missing and context is not None and hasattr(context.command, "list_commands")
 

@@ -1,4 +1,4 @@
-"""A group whose commands are imported when one is asked for: help and errors must not wait for all of them."""
+"""A group that imports a command when it is used: help and errors must not wait for all of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 
 def lazy_group(table: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> type[TyperGroup]:
-    """A group of commands, and of groups, that lie in modules not imported yet; those added to it follow.
+    """A group of commands and groups in modules that are imported on use; commands added to it follow.
 
     Args:
         table: by command, its module in `lazarus_probe.cli`, in which a function or `typer.Typer` has the command's
@@ -20,18 +20,18 @@ def lazy_group(table: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> t
     """
 
     class Commands(TyperGroup):
-        known: ClassVar[Mapping[str, tuple[str, str]]] = table
+        lazy: ClassVar[Mapping[str, tuple[str, str]]] = table
 
         def list_commands(self, ctx: Any) -> list[str]:
-            return [*self.known, *super().list_commands(ctx)]
+            return [*self.lazy, *super().list_commands(ctx)]
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
-            if cmd_name not in self.known:
+            if cmd_name not in self.lazy:
                 return super().get_command(ctx, cmd_name)
-            return command_of(cmd_name, self.known[cmd_name][0])
+            return command_of(cmd_name, self.lazy[cmd_name][0])
 
         def format_commands(self, ctx: Any, formatter: Any) -> None:
-            lines = [(name, line) for name, (_, line) in self.known.items()]
+            lines = [(name, line) for name, (_, line) in self.lazy.items()]
             for name in super().list_commands(ctx):
                 command = super().get_command(ctx, name)
                 lines.append((name, command.get_short_help_str(1000) if command else ""))
@@ -43,11 +43,11 @@ def lazy_group(table: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> t
 
 def command_of(name: str, module: str) -> Any:
     """A command made of the function, or the group made of the `typer.Typer`, in its module."""
-    found = getattr(import_module(f"lazarus_probe.cli.{module}"), name.replace("-", "_"))
-    if isinstance(found, typer.Typer):
-        group = typer.main.get_group(found)
+    member = getattr(import_module(f"lazarus_probe.cli.{module}"), name.replace("-", "_"))
+    if isinstance(member, typer.Typer):
+        group = typer.main.get_group(member)
         group.name = name
         return group
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(name)(found)
+    app.command(name)(member)
     return typer.main.get_command(app)

@@ -15,6 +15,7 @@ from lazarus_probe.cli.options import AsJson, Model
 from lazarus_probe.cli.output import print_boxed, show_json, text_aside
 from lazarus_probe.cli.progress import bar, interrupts_held, losses_shown
 from lazarus_probe.cli.virtual_expert import virtual_expert
+from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.spelling import one_of
 from lazarus_probe.tables import Table
 
@@ -39,7 +40,7 @@ Size = Annotated[str, typer.Option(help="full, or smoke for a quick trial.")]
 Seeds = Annotated[int, typer.Option(min=2, help="Training runs per arm; claims need 5.")]
 Workers = Annotated[int, typer.Option(min=1, help="Parallel training runs, one thread each.")]
 FOLDER = Path("classifier_emergence")
-WIDTH = 160  # where nobody watches
+WIDTH = 160  # where standard output is not a terminal
 
 
 @experiment.callback()
@@ -150,11 +151,12 @@ def _phase(
     work: Callable[[Study], None],
     as_json: bool,
 ) -> None:
-    """Run a phase and show its file, if JSON was asked for."""
+    """Run a phase, and print its result file with --json."""
     with text_aside(as_json):
         study = _open(model, task, output, size)
         work(study)
-    show_json(_result(study, phase), as_json)
+    if as_json:
+        show_json(read_json(study.result(phase)), as_json)
 
 
 def _open(model: str, task: str, output: Path, size: str) -> Study:
@@ -162,32 +164,25 @@ def _open(model: str, task: str, output: Path, size: str) -> Study:
     from lazarus_probe.experiments.classifier_emergence.study import Study
     from lazarus_probe.experiments.study_tasks import TASKS
 
-    study = Study.open(model, _known("--task", TASKS, task), _known("--size", SIZES, size), output)
-    shown = f"{study.subject.name}, {task}, layer {study.layer} of {study.subject.num_layers}"
-    typer.echo(f"study of {shown}, in {output}")
+    study = Study.open(model, _chosen("--task", TASKS, task), _chosen("--size", SIZES, size), output)
+    typer.echo(
+        f"study of {study.subject.name}, {task}, layer {study.layer} of {study.subject.num_layers}, in {output}"
+    )
     return study
 
 
-def _known(option: str, choices: dict[str, Any], name: str) -> Any:
+def _chosen(option: str, choices: dict[str, Any], name: str) -> Any:
     if name not in choices:
         raise ValueError(f"{option} {name}: {one_of(name, choices)}")
     return choices[name]
 
 
-def _result(study: Study, phase: str) -> dict[str, Any]:
-    """What a phase left in its file."""
-    from lazarus_probe.files.plain_json import read_json
-
-    result: dict[str, Any] = read_json(study.result(phase))
-    return result
-
-
 def _generate(study: Study) -> dict[str, Any]:
     from lazarus_probe.experiments.classifier_emergence import phases
 
-    made = phases.generate(study)
+    ran = phases.generate(study)
     trained, held_out = len(study.material.trained), len(study.material.held_out)
-    _said("generate", made, f"{trained} items to train on in {study.data}, {held_out} held out")
+    _report("generate", ran, f"{trained} items to train on in {study.data}, {held_out} held out")
     return {"data": str(study.data), "trained": trained, "held_out": held_out}
 
 
@@ -196,9 +191,9 @@ def _baseline(study: Study) -> None:
     from lazarus_probe.experiments.classifier_emergence.verdicts import precondition
 
     with _stoppable("baseline"):
-        made = phases.baseline(study)
+        ran = phases.baseline(study)
     applies, answers = precondition(study)
-    _said("baseline", made, answers if applies else f"{answers}: the claims are not about this model")
+    _report("baseline", ran, answers if applies else f"{answers}: the claims are not about this model")
 
 
 def _train(study: Study, phase: str) -> None:
@@ -213,12 +208,12 @@ def _train(study: Study, phase: str) -> None:
         total, start = training.optimisation.steps, resumes_from(training)
         with _stoppable(phase), losses_shown(total, columns, start=start) as show:
 
-            def each(step: Step, _validation: float | None) -> None:
+            def on_step(step: Step, _validation: float | None) -> None:
                 parts = (step.parts["classification"], step.parts["answer"]) if both else ()
                 show(step.step, step.loss, *parts)
 
-            phases.train(study, phase, training, each)
-    _said(phase, training is not None, f"results in {study.result(phase)}")
+            phases.train(study, phase, training, on_step)
+    _report(phase, training is not None, f"results in {study.result(phase)}")
 
 
 def _verify(study: Study, seeds: int, workers: int) -> None:
@@ -230,10 +225,10 @@ def _verify(study: Study, seeds: int, workers: int) -> None:
     if precondition(study)[0] and (tasks := missing(study, numbers)):
         typer.echo(f"verify: {len(tasks)} trainings, {workers} at a time")
         with _stoppable("verify"), bar(len(tasks), label="arms") as show_bar, _held(workers) as check:
-            done = iter(range(1, len(tasks) + 1))
+            finished = iter(range(1, len(tasks) + 1))
 
             def on_run(run: Run) -> None:
-                show_bar(next(done), run.losses[-1] if run.losses else 0.0)
+                show_bar(next(finished), run.losses[-1] if run.losses else 0.0)
                 typer.echo(_line(run))
 
             compare(study, numbers, workers, on_run, lambda _step, _loss: check())
@@ -264,13 +259,13 @@ def _print(result: Verdicts) -> None:
             typer.echo(family.sentence)
 
 
-def _said(phase: str, made: bool, what: str) -> None:
-    typer.echo(f"{phase}: {what}" if made else f"{phase}: done before")
+def _report(phase: str, ran: bool, result: str) -> None:
+    typer.echo(f"{phase}: {result}" if ran else f"{phase}: done before")
 
 
 @contextmanager
 def _stoppable(phase: str) -> Iterator[None]:
-    """Say how to go on where a phase is interrupted."""
+    """Say how to resume when a phase is interrupted."""
     try:
         yield
     except KeyboardInterrupt:

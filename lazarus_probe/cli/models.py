@@ -9,7 +9,8 @@ import typer
 
 from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.options import AsJson
-from lazarus_probe.cli.output import columns, deliver
+from lazarus_probe.cli.output import deliver
+from lazarus_probe.tables import Column, Table
 
 models = typer.Typer(
     cls=lazy_group(),
@@ -18,7 +19,13 @@ models = typer.Typer(
     no_args_is_help=False,
     help="List the models on this machine, and fetch those that the index has.",
 )
-WIDTHS = (32, 9, 12, 10)
+COLUMNS = (
+    Column("Model", width=32),
+    Column("Source", width=9),
+    Column("Architecture", width=12),
+    Column("Size", width=10),
+    "Path",
+)
 
 
 @models.callback()
@@ -33,14 +40,13 @@ def list_models(as_json: AsJson = False) -> None:
     """List the models on this machine: bundled, fetched, of the Hub's cache, of LM Studio and of Ollama."""
     from lazarus_probe.checkpoints.local_models import local_models
 
-    found = local_models()
-    heads = ("Model", "Source", "Architecture", "Size", "Path")
+    result = local_models()
     rows = [
         (model.name, model.source, model.architecture or "unknown", f"{model.size / 1e6:,.1f} MB", model.path)
-        for model in found
+        for model in result
     ]
-    data = {"models": [{**asdict(model), "path": str(model.path)} for model in found]}
-    deliver(data, columns([heads, *rows], WIDTHS), as_json=as_json)
+    data = {"models": [{**asdict(model), "path": str(model.path)} for model in result]}
+    deliver(data, Table(COLUMNS, rows).text(gap=1), as_json=as_json)
 
 
 @models.command()

@@ -1,4 +1,4 @@
-"""How a command hands its result over: as text, as JSON, and in a file that is whole or not there."""
+"""How a command delivers its result: as text, as JSON, and in a file that is never half written."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ RULE = "=" * 70
 
 
 def deliver(data: Mapping[str, Any], text: str, *, as_json: bool = False, output: Path | None = None) -> None:
-    """Print a result as text, or as JSON if asked for, and save the same data if there is a file for it.
+    """Print a result as text or as JSON, and save the same data to a file if one is given.
 
     Args:
-        data: the result; arrays and NumPy numbers become lists and numbers, what is no number becomes null.
-        text: the result as it is read.
+        data: the result; arrays and NumPy numbers become lists and numbers, NaN and infinity become null.
+        text: the result as text.
         as_json: print the data instead of the text.
         output: the file to save the data to as well.
     """
@@ -38,19 +38,19 @@ def deliver(data: Mapping[str, Any], text: str, *, as_json: bool = False, output
 
 @contextmanager
 def text_aside(as_json: bool) -> Iterator[None]:
-    """What a command prints while it works goes to standard error where it ends in JSON."""
+    """With JSON output, what a command prints while it works goes to standard error."""
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         yield
 
 
 def show_json(data: Mapping[str, Any], as_json: bool) -> None:
-    """Print what a command came to as JSON, if that was asked for; its text was printed before."""
+    """Print the result of a command as JSON, if requested; its text was printed before."""
     if as_json:
         typer.echo(json_text(data))
 
 
 def about(subject: Subject, seed: int | None = None) -> dict[str, Any]:
-    """What a saved result says of how it came about: the model's identity, versions, and the seed if one was used."""
+    """The provenance of a saved result: the model's identity, versions, and the seed if one was used."""
     from lazarus_probe.reports.run import environment
 
     current = environment()

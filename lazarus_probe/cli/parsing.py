@@ -1,4 +1,4 @@
-"""What the words of a command line mean: layers, prompts, positions, files to write."""
+"""Parses the values of options: layers, prompts, positions, files to write."""
 
 from __future__ import annotations
 
@@ -63,15 +63,12 @@ def parse_prompts(text: str, option: str = "--prompts") -> list[str]:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: an empty prompt, text that is no Unicode, or a file that holds no prompts.
+        ValueError: an empty prompt, text that is not Unicode, or a file that holds no prompts.
     """
     if text.startswith("@"):
         from lazarus_probe.circuit.dataset import read_prompts
 
-        try:
-            return list(read_prompts(Path(text[1:])).texts)
-        except UnicodeDecodeError:
-            raise ValueError(f"{option} {text}: {text[1:]} is not UTF-8 text") from None
+        return list(read_prompts(Path(text[1:])).texts)
     prompts = [part.replace(r"\|", "|") for part in re.split(r"(?<!\\)\|", text)]
     if "" in prompts:
         raise ValueError(
@@ -85,7 +82,7 @@ def parse_prompt(text: str, option: str = "--prompt") -> list[str]:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: the prompt is empty or no Unicode, or a file holds no prompts.
+        ValueError: the prompt is empty or not Unicode, or a file holds no prompts.
     """
     if text.startswith("@"):
         return parse_prompts(text, option)
@@ -108,7 +105,7 @@ def checked_text(text: str, option: str) -> str:
 
 
 def parse_position(text: str, option: str = "--position") -> At:
-    """The position that `last`, `all` or a number means; -1 is the last.
+    """The position of `last`, `all` or a number; -1 is the last.
 
     Raises:
         ValueError: it is none of these.
@@ -122,7 +119,7 @@ def parse_position(text: str, option: str = "--position") -> At:
 
 
 def check_folder(folder: Path, option: str = "--output") -> None:
-    """Find out before the work whether a folder can be written to, or made.
+    """Check before the work that a folder can be written to, or made.
 
     Raises:
         ValueError: it is a file, or cannot be.
@@ -151,10 +148,10 @@ def seed_of(seed: int | None, draws: bool, why: str) -> int:
 
 
 def check_output(path: Path | None, option: str = "--output", suffix: str | None = None) -> None:
-    """Find out before the work whether its result can be kept in a file; folders that are missing will be made.
+    """Check before the work that its result can be saved to a file; missing folders will be made.
 
     Raises:
-        ValueError: another suffix, a folder's own name, or a place that cannot be written to.
+        ValueError: another suffix, the name of a folder, or a path that cannot be written to.
     """
     if path is None:
         return

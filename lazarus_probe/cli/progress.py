@@ -1,4 +1,4 @@
-"""What a training shows while it runs: the table of losses, a bar for those who watch, and interrupts held."""
+"""What a training shows while it runs: the table of losses, a progress bar on a terminal, and interrupts held."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ RULE = "-" * 40
 
 @contextmanager
 def interrupts_held() -> Iterator[Callable[[], None]]:
-    """Hold an interrupt until it is asked for between two steps: raised inside a call into mlx it can be lost.
+    """Hold an interrupt until it is checked for between two steps: raised inside a call into mlx it can be lost.
 
-    What is yielded raises `KeyboardInterrupt` if there was one; so does leaving, where it was not asked for. A second
-    interrupt is raised at once. Outside the main thread, where no signal arrives, nothing is held.
+    The function yielded raises `KeyboardInterrupt` if there was one; so does leaving the block, if it was not checked.
+    A second interrupt is raised at once. Outside the main thread, where no signal arrives, nothing is held.
     """
     held = False
 
@@ -72,15 +72,15 @@ def losses_shown(
 ) -> Iterator[Callable[..., None]]:
     """The published table of losses on standard output, a bar, and interrupts held, around one training.
 
-    What is yielded is called after each step as `show(step, *losses)`, one loss a column, the first of them on the bar;
-    it raises `KeyboardInterrupt` there if one came. A row is the mean of the losses since the row before; the last
-    step ends one too.
+    The function yielded is called after each step as `show(step, *losses)`, one loss per column, the first of them on
+    the bar; it raises `KeyboardInterrupt` there if one came. A row is the mean of the losses since the row before; the
+    last step ends one too.
 
     Args:
         total: steps in all.
         columns: what the losses are.
-        start: the step after which the training goes on.
-        every: steps a row.
+        start: the step after which the training resumes.
+        every: steps per row.
     """
     since: list[tuple[float, ...]] = []
     _line("  Step   " + columns[0].ljust(12) + "".join(name.ljust(11) for name in columns[1:]).rstrip())

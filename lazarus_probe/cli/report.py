@@ -94,8 +94,8 @@ def page(
     folder, result = find_run(run, reports)
     file = output or folder / "index.html"
     check_output(file)
-    beside = compare_runs(read_side(baseline, reports), run_side(result, folder.name)) if baseline else None
-    write_aside(file, page_html(result, beside))
+    changes = compare_runs(read_side(baseline, reports), run_side(result, folder.name)) if baseline else None
+    write_aside(file, page_html(result, changes))
     deliver({"page": file}, str(file), as_json=as_json)
 
 

@@ -18,7 +18,7 @@ from lazarus_probe.versions import version_of
 # typer may carry its own copy of click; what it exports leads to the right one.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
-# FloatingPointError: a loss that is no number; IndexError: a layer or position that does not exist.
+# FloatingPointError: a loss that is not a number; IndexError: a layer or position that does not exist.
 USER_ERRORS = (ValueError, OSError, IndexError, FloatingPointError)
 
 
@@ -48,7 +48,7 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> 
 
 
 def _print_anything() -> None:
-    """Have what the encoding of the output lacks spelled out: a path may hold bytes that are no text in it."""
+    """Escape what the encoding of the output lacks: a path may hold bytes that are not text in it."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
@@ -56,7 +56,7 @@ def _print_anything() -> None:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Warnings as they are read, without the place in the code that they come from."""
+    """One-line warnings, without the line of code that they come from."""
     before = warnings.formatwarning
 
     def formatted(message: Any, *_: Any, **__: Any) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lazarus_probe.training.loop import Step
 
 TIMED = 12
-WIDTH = 120  # where nobody watches
+WIDTH = 120  # where standard output is not a terminal
 COLUMNS = ("Total", "Cls Loss", "Ans Loss")
 
 
@@ -68,17 +68,17 @@ def virtual_expert(
     sizes = Sizes(per_kind=per_kind, arithmetic_only=arithmetic_only)
     subject = Subject.load(model)
     with text_aside(as_json):
-        result = {"seed": seed, **_found(subject, adapter, config, sizes, sides_of(sizes, seed))}
+        result = {"seed": seed, **_results(subject, adapter, config, sizes, sides_of(sizes, seed))}
     show_json(result, as_json)
     if output is not None:
         write_whole(output, json_text(result) + "\n")
         typer.echo(f"written: {output}", err=as_json)
 
 
-def _found(
+def _results(
     subject: Subject, adapter: Path | None, config: DualReward, sizes: Sizes, sides: Sides
 ) -> dict[str, Any]:
-    """Run the whole demonstration, print its tables, and return what is kept of it."""
+    """Run the demonstration, print its tables, and return the results."""
     from lazarus_probe.experiments.routing_scores import score
     from lazarus_probe.experiments.virtual_expert import compare, shown_by
 
@@ -107,7 +107,7 @@ def _found(
 
 @contextmanager
 def _tuned(subject: Subject, adapter: Path | None, config: DualReward, sizes: Sizes) -> Iterator[Subject]:
-    """The model with the signal: loaded anew with an adapter, or trained for as long as it is needed."""
+    """The model with the signal: reloaded with an adapter, or trained within the block."""
     if adapter is not None:
         yield type(subject).load(subject.path or subject.name, adapter)
         return
@@ -124,7 +124,7 @@ def _tuned(subject: Subject, adapter: Path | None, config: DualReward, sizes: Si
 
 
 def _timed(subject: Subject, signal: Routing, sides: Sides, layer: int) -> Latency | None:
-    """Time prompts that the calculator answers and others, if there are some of both."""
+    """Time prompts that the calculator answers and others, if there are both."""
     from lazarus_probe.experiments.calculator import operands
     from lazarus_probe.experiments.routing_scores import latency
     from lazarus_probe.experiments.virtual_expert import expert_of

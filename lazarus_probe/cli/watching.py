@@ -1,4 +1,4 @@
-"""What those who wait see of work whose steps cannot be counted beforehand, with interrupts held between them."""
+"""Progress of work whose number of steps is unknown, with interrupts held during each step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def watched(label: str) -> Iterator[Callable[[], None]]:
     """A function to call after each step: it counts on standard error, on a terminal only, and lets an interrupt in.
 
     Args:
-        label: what is being done.
+        label: of the work.
     """
     with interrupts_held() as check, _counted(label) as count:
 

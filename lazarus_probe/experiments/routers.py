@@ -19,7 +19,7 @@ from lazarus_probe.experiments.mixture import MixtureExample, is_right
 from lazarus_probe.hooks import collect, replay
 from lazarus_probe.hooks.replay import require_free_tail
 from lazarus_probe.sites import resid_post
-from lazarus_probe.statistics import bag_of_tokens
+from lazarus_probe.statistics.controls import bag_of_tokens
 from lazarus_probe.statistics.probes.linear import in_span, standardise
 from lazarus_probe.statistics.probes.logistic import fit_logistic
 from lazarus_probe.statistics.probes.out_of_fold import STRENGTHS

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.experiments.routers import NAMES, Routing, Sides, decided
 from lazarus_probe.experiments.virtual_expert import Expert, answer, class_words, own_answer, upto
-from lazarus_probe.statistics import paired_interval
+from lazarus_probe.statistics.clustered import paired_interval
 from lazarus_probe.training.sft.labels import operation_in
 
 if TYPE_CHECKING:

@@ -96,8 +96,8 @@ def weighted_sums(columns: Floats, units: Units, draws: int = DRAWS, seed: int =
         # An unseen unit of one kind has rows of the seen units of the others, at their usual weight.
         usual = [rows.mean(axis=1) for rows in by_kind]
         for kind, (weight, size) in enumerate(zip(weights, sizes, strict=True)):
-            others = [usual[other] for other in range(len(usual)) if other != kind]
-            unseen[block] += weight[block, -1] * size * np.prod(others, axis=0)
+            rest = usual[:kind] + usual[kind + 1 :]
+            unseen[block] += weight[block, -1] * size * np.prod(rest, axis=0)
     return sums, unseen
 
 
@@ -127,7 +127,7 @@ def take_units(units: Units, rows: NDArray[np.intp]) -> Units:
 
 
 def fewest_units(units: Units) -> int:
-    """How many units there are of the kind that has fewest: what an interval really rests on."""
+    """The number of units of the kind with the fewest: what an interval really rests on."""
     return min(count_units(units).values())
 
 

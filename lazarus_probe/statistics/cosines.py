@@ -35,10 +35,10 @@ def cosine_matrix(values: ArrayLike) -> Floats:
 
 def paired_cosines(first: ArrayLike, second: ArrayLike) -> Floats:
     """(N,) cosines of rows (N, ...), one pair at a time: exactly 1 for equal rows, 0 with a row of zeros."""
-    one, two = _flat(first), _flat(second)
-    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
-    cosines = np.divide((one * two).sum(axis=1), norms, out=np.zeros(len(one)), where=norms > 0)
-    return np.where((one == two).all(axis=1), 1.0, np.clip(cosines, -1, 1))
+    left, right = _flat(first), _flat(second)
+    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    cosines = np.divide((left * right).sum(axis=1), norms, out=np.zeros(len(left)), where=norms > 0)
+    return np.where((left == right).all(axis=1), 1.0, np.clip(cosines, -1, 1))
 
 
 def mean_cosine(values: ArrayLike) -> float:

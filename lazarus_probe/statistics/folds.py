@@ -16,7 +16,7 @@ Folds = list[tuple[Ints, Ints]]
 
 # Shuffles tried before a split that trains without one of the classes is given up on.
 ATTEMPTS = 20
-KEPT = 1024
+REMEMBERED = 1024  # splits
 
 
 def grouped_folds(
@@ -24,7 +24,7 @@ def grouped_folds(
 ) -> Folds:
     """Cross-validation splits in which no group is on both sides.
 
-    Rows of one group (a template, an operand family) share more than the label; a probe that has met the
+    Rows of one group (a template, an operand family) share more than the label; a probe that saw the
     group in training can score 1.00 on pure noise. Classes are spread evenly over the folds. There are at
     most as many folds as the rarest class has groups: with more, the class held out would be the rarer one in
     training, and the probe would lean against the right answer.
@@ -49,12 +49,12 @@ def grouped_folds(
     return list(_split(codes.tobytes(), index.tobytes(), k, seed, kind))
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=REMEMBERED)
 def _split(classes: bytes, clusters: bytes, k: int, seed: int, kind: Kind) -> Folds:
-    """The folds; kept, since a probe and all its controls are scored on the same ones."""
+    """The folds; cached, since a probe and all its controls are scored on the same ones."""
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-    codes, index = (np.frombuffer(each, dtype=np.intp) for each in (classes, clusters))
+    codes, index = (np.frombuffer(codes, dtype=np.intp) for codes in (classes, clusters))
     if kind == "regression":
         splitter = GroupKFold(min(k, int(index.max()) + 1), shuffle=True, random_state=seed)
         return list(splitter.split(index, None, index))
@@ -68,7 +68,7 @@ def _split(classes: bytes, clusters: bytes, k: int, seed: int, kind: Kind) -> Fo
 
 
 def check_split(labels: ArrayLike, groups: ArrayLike | None, kind: Kind) -> tuple[Ints, Ints]:
-    """Refuse rows that no honest split can be made of; number the classes and the groups of the others.
+    """Refuse rows that cannot be split honestly; number the classes and the groups of the others.
 
     Returns:
         The class of each row (N,), all 0 for a regression, and the group of each row (N,).
@@ -107,9 +107,8 @@ def halves(
 ) -> tuple[Ints, Ints]:
     """One half of the rows to discover on, and the other to confirm on.
 
-    What a search has chosen looks better where it was chosen than it is; on rows that had no part in the search it
-    does not. The independent units stay whole, classes are spread evenly, and each half can be cross-validated
-    by its groups.
+    The best of a search looks better than it is on the rows it was chosen on; on held-out rows it does not. The
+    independent units stay whole, classes are spread evenly, and each half can be cross-validated by its groups.
 
     Args:
         labels: (N,) classes, or numbers for a regression (not looked at).

@@ -43,7 +43,12 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
         ValueError: `n` below 1, `successes` outside 0..n, or `level` outside (0, 1).
     """
     _check_counts(successes, n)
-    return wilson_interval(successes / n, n, level)
+    share, z = successes / n, NORMAL.inv_cdf(0.5 + checked_level(level) / 2)
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    low = 0.0 if share == 0 else max(0.0, centre - half)
+    high = 1.0 if share == 1 else min(1.0, centre + half)
+    return Interval(float(low), float(high), level)
 
 
 def exact(successes: int, n: int, level: float = 0.95) -> Interval:
@@ -58,16 +63,6 @@ def exact(successes: int, n: int, level: float = 0.95) -> Interval:
     tail = (1 - checked_level(level)) / 2
     low = betaincinv(successes, n - successes + 1, tail) if successes else 0.0
     high = betaincinv(successes + 1, n - successes, 1 - tail) if successes < n else 1.0
-    return Interval(float(low), float(high), level)
-
-
-def wilson_interval(share: float, n: float, level: float) -> Interval:
-    """`wilson` of a share of `n` trials, where n need not be whole."""
-    z = NORMAL.inv_cdf(0.5 + checked_level(level) / 2)
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    low = 0.0 if share == 0 else max(0.0, centre - half)
-    high = 1.0 if share == 1 else min(1.0, centre + half)
     return Interval(float(low), float(high), level)
 
 

@@ -372,7 +372,7 @@ class Measurement:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain Python values only: a NumPy scalar on a report would stop a parallel run."""
-        fields = {each.name: getattr(self, each.name) for each in dataclass_fields(self)}
+        fields = {item.name: getattr(self, item.name) for item in dataclass_fields(self)}
         return {name: plain(_as_fields(value), name) for name, value in fields.items()}
 
 
@@ -398,5 +398,5 @@ def _check_finite(of: str, **numbers: float) -> None:
 def _as_fields(value: Any) -> Any:
     """Controls, curves and the like as dictionaries; on details `asdict` would recurse, however deep they are."""
     if isinstance(value, tuple):
-        return [_as_fields(each) for each in value]
+        return [_as_fields(item) for item in value]
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value

@@ -1,8 +1,8 @@
-"""Several models as one control: a score is held against where a further such model would fall.
+"""Several models as one control: a score is compared with where a further such model would fall.
 
-Models with random weights differ from each other, often by more than the prompts that one of them is asked can show:
-the R2 of one untrained model went from .10 to .71 by its seed alone. So the interval of a gain over them holds for one
-more model of their kind, as a handful of them tell.
+Models with random weights differ from each other, often by more than the prompts of one of them can show: the R2 of one
+untrained model went from .10 to .71 by its seed alone. So the interval of a gain over them holds for one more model of
+their kind, estimated from a handful.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def one_more(gain: Control, others: Sequence[float], level: float = 0.95) -> Con
     """A gain over the mean of several models, whose interval holds for one more model of their kind.
 
     The gain's own interval is joined, by square-and-add, with the prediction interval of a further model around the
-    mean of these: Student's t on their number less one. With a gain above 0 the score is beyond what chance weights
-    come to, not only what these came to.
+    mean of these: Student's t on their number less one. With a gain above 0 the score is beyond what random
+    weights reach in general, not only these.
 
     Args:
         gain: over the mean of the models, with the interval of the rows.

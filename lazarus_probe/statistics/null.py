@@ -103,10 +103,10 @@ def best_of(tests: Sequence[PermutationTest]) -> PermutationTest:
 
 def _hats(features: Floats, folds: Folds) -> Floats:
     """(N, N) what each row's label adds to the prediction of each other; 0 within a fold."""
-    whole = np.zeros((len(features), len(features)))
+    hats = np.zeros((len(features), len(features)))
     for train, test in folds:
-        whole[np.ix_(test, train)] = hat(*standardise(features[train], features[test]), USUAL_PENALTY)
-    return whole
+        hats[np.ix_(test, train)] = hat(*standardise(features[train], features[test]), USUAL_PENALTY)
+    return hats
 
 
 def _accuracies(codes: Ints, classes: int, hats: Floats) -> Floats:
@@ -133,5 +133,5 @@ def _capped_r2s(rows: Floats, folds: Folds, hats: Floats) -> Floats:
     for train, test in folds:
         means[test] = targets[train].mean(0)
     away = targets - means
-    lost, of = (capped_squares(each, variance).sum(0) for each in (away - hats @ targets, away))
+    lost, of = (capped_squares(errors, variance).sum(0) for errors in (away - hats @ targets, away))
     return np.asarray(1 - lost / of)

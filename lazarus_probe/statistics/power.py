@@ -17,7 +17,7 @@ from lazarus_probe.statistics.clusters import Floats
 SAMPLES, DRAWS = 240, 500
 # Beyond so many groups the interval is Student's, and its power the normal one.
 MANY = 300
-# More groups than this are not worth asking for by number.
+# Beyond so many groups the number is not worth reporting.
 MOST = 20_000
 
 
@@ -148,9 +148,9 @@ def _samples(groups: int, mean: float, spread: float) -> Floats:
     rng, size, sign = np.random.default_rng(groups), (groups, SAMPLES), -1.0 if mean < 0 else 1.0
     share = abs(mean)
     if spread > 1:
-        other = (spread - 1) * (1 - share) / 2
+        opposite = (spread - 1) * (1 - share) / 2
         signs = np.array([sign, 0.0, -sign])
-        return rng.choice(signs, p=[share + other, 1 - share - 2 * other, other], size=size)
+        return rng.choice(signs, p=[share + opposite, 1 - share - 2 * opposite, opposite], size=size)
     if spread <= 1e-3 or share in (0.0, 1.0):
         return np.full(size, mean)
     if spread >= 1 - 1e-3:

@@ -1,4 +1,4 @@
-"""A rate over prompts beside what its controls reach on the very same prompts."""
+"""A rate over prompts, compared with its controls on the same prompts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lazarus_probe.statistics import Interval, bounded_mean_interval, count_units, paired_control
-from lazarus_probe.statistics.bounded import Units
+from lazarus_probe.statistics.bounded import Units, bounded_mean_interval, count_units
+from lazarus_probe.statistics.controls import paired_control
 from lazarus_probe.statistics.difference import difference_interval
+from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.statistics.model_spread import one_more
 from lazarus_probe.statistics.rows import numbers, present_units
@@ -74,8 +75,8 @@ def rate(
         groups=min(counts.values()),
         unit=unit,
         controls=tuple(
-            _control(name, values, other, units, seed, positive=name in positive, bound=bound)
-            for name, other in controls.items()
+            _control(name, values, reached, units, seed, positive=name in positive, bound=bound)
+            for name, reached in controls.items()
         ),
         seed=seed,
         units=counts if isinstance(units, Mapping) else {},
@@ -87,7 +88,7 @@ def rate(
 def _control(
     name: str,
     score: NDArray[np.float64],
-    other: ArrayLike,
+    reached: ArrayLike,
     units: Units,
     seed: int,
     *,
@@ -95,27 +96,27 @@ def _control(
     bound: float,
 ) -> Control:
     paired = partial(paired_control, name, score, clusters=units, seed=seed, positive=positive, bound=bound)
-    if np.ndim(other) < 2:
-        return paired(other)
-    models = np.stack([numbers(row, f"control {name!r}") for row in np.asarray(other)])
+    if np.ndim(reached) < 2:
+        return paired(reached)
+    models = np.stack([numbers(row, f"control {name!r}") for row in np.asarray(reached)])
     return one_more(paired(models.mean(axis=0)), models.mean(axis=1).tolist())
 
 
 def unpaired_control(
     name: str,
     score: Measurement,
-    other: ArrayLike,
+    scores: ArrayLike,
     units: Units,
     seed: int = 0,
     *,
     positive: bool = False,
 ) -> Control:
-    """A control that is measured on other prompts than the score, and the score's gain over it.
+    """A control measured on other prompts than the score, and the score's gain over it.
 
     Args:
         name: of the control.
         score: measured, in [0, 1].
-        other: (N,) whether each of the control's prompts counts.
+        scores: (N,) whether each of the control's prompts counts.
         units: (N,) their independent units, or several kinds of them by name.
         seed: of the interval.
         positive: whether it is the positive control of an absence; the gain is then the control's over the score.
@@ -123,11 +124,9 @@ def unpaired_control(
     Raises:
         ValueError: as `bounded_mean_interval`; a row that is missing or not finite.
     """
-    values = numbers(other, f"control {name!r}")
-    reached, of_reached = (
-        float(values.mean()),
-        bounded_mean_interval(values, present_units(units), 0, 1, seed=seed),
-    )
+    values = numbers(scores, f"control {name!r}")
+    reached = float(values.mean())
+    of_reached = bounded_mean_interval(values, present_units(units), 0, 1, seed=seed)
     of_score = Interval(score.low, score.high, of_reached.level)
     gain = (
         difference_interval(reached, of_reached, score.score, of_score)

@@ -1,4 +1,4 @@
-"""What a row is given: labels and scores of which none is missing, checked where they come in.
+"""Checks that no row lacks its label, score or unit, where they enter.
 
 A NaN is taken for a class of its own, whose members no probe gets right; in a list with text NumPy writes it out as the
 class "nan". So what is missing is refused by name before anything is made of it.

@@ -36,10 +36,10 @@ def next_above(values: ArrayLike, level: float = 0.95) -> float:
     Raises:
         ValueError: fewer than three values, whose spread is unknown.
     """
-    known = np.asarray(values, dtype=np.float64)
-    if len(known) < 3:
-        raise ValueError(f"{len(known)} values; give at least 3, for their spread to be known")
-    return float(known.mean()) + prediction_reach(known, level)
+    sample = np.asarray(values, dtype=np.float64)
+    if len(sample) < 3:
+        raise ValueError(f"{len(sample)} values; give at least 3, for their spread to be known")
+    return float(sample.mean()) + prediction_reach(sample, level)
 
 
 def prediction_reach(values: ArrayLike, level: float = 0.95) -> float:

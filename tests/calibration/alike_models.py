@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from draws import Draw, claim
 
-from lazarus_probe.statistics import Kind, proportion_interval
+from lazarus_probe.statistics.clustered import proportion_interval
+from lazarus_probe.statistics.folds import Kind
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.probes.held_out import HeldOut, gain_over, over_models
 from lazarus_probe.subject.control_models import COUNT

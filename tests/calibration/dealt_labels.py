@@ -6,8 +6,9 @@ import numpy as np
 from draws import Draw, claim
 from numpy.typing import NDArray
 
-from lazarus_probe.statistics import permutation_null, proportion_interval
+from lazarus_probe.statistics.clustered import proportion_interval
 from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.null import permutation_null
 from lazarus_probe.statistics.probes.held_out import shuffled_control
 
 GROUPS, EACH, WIDTH, SHUFFLES = 12, 6, 8, 199

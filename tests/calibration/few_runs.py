@@ -13,7 +13,9 @@ from draws import Draw, claim
 from numpy.typing import NDArray
 
 from lazarus_probe.claims.claim import POSITIVE
-from lazarus_probe.statistics import Interval, bounded_mean_interval, cluster_bootstrap_means
+from lazarus_probe.statistics.bootstrap import cluster_bootstrap_means
+from lazarus_probe.statistics.bounded import bounded_mean_interval
+from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.statistics.student import mean_t_interval
 

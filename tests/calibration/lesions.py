@@ -19,7 +19,8 @@ from lazarus_probe.introspection.probing.emergence import Declared, emergence, f
 from lazarus_probe.introspection.probing.inputs import ProbeInputs, embedding_features, site_of
 from lazarus_probe.introspection.probing.layer_scan import Scan
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
-from lazarus_probe.statistics import bag_of_tokens, halves
+from lazarus_probe.statistics.controls import bag_of_tokens
+from lazarus_probe.statistics.folds import halves
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.batches import encode_all
 from lazarus_probe.subject.control_models import LESIONS, Lesion, control_models

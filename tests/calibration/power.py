@@ -15,8 +15,10 @@ import numpy as np
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, decide
-from lazarus_probe.statistics import Interval, paired_control, paired_interval, proportion_interval
+from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
+from lazarus_probe.statistics.controls import paired_control
 from lazarus_probe.statistics.difference import difference_interval
+from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.measurement import Control, Measurement
 
 DOCS = Path(__file__).parents[2] / "docs" / "power.md"

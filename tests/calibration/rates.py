@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lazarus_probe.statistics import Interval, exact
+from lazarus_probe.statistics.intervals import Interval, exact
 
 ALPHA = 0.05
 

@@ -6,7 +6,7 @@ import numpy as np
 from draws import claim
 
 from lazarus_probe.claims.verdict import Outcome, decide
-from lazarus_probe.statistics import Kind
+from lazarus_probe.statistics.folds import Kind
 from lazarus_probe.statistics.measurement import Growth, Measurement
 from lazarus_probe.statistics.probes.held_out import (
     Problem,

@@ -12,14 +12,10 @@ from functools import cache, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.statistics import (
-    Interval,
-    bounded_mean_interval,
-    capped_gain_interval,
-    capped_r2_interval,
-    mean_predictions,
-    number_errors,
-)
+from lazarus_probe.statistics.bounded import bounded_mean_interval
+from lazarus_probe.statistics.controls import mean_predictions
+from lazarus_probe.statistics.intervals import Interval
+from lazarus_probe.statistics.probes.capped import capped_gain_interval, capped_r2_interval, number_errors
 
 Floats = NDArray[np.float64]
 GROUPS = (5, 7, 10, 15, 20, 40, 60)

@@ -13,7 +13,7 @@ from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import at_threshold
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs
 from lazarus_probe.introspection.probing.layer_scan import Scan
-from lazarus_probe.statistics import sign_flip
+from lazarus_probe.statistics.permutation import sign_flip
 
 CLAIM = declared("collected-label-readable")
 

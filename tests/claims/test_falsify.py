@@ -18,7 +18,7 @@ from lazarus_probe.claims.claim import Claim, ClaimError
 from lazarus_probe.claims.falsification import Rows
 from lazarus_probe.claims.falsify import falsify
 from lazarus_probe.claims.verdict import judge
-from lazarus_probe.statistics import exact
+from lazarus_probe.statistics.intervals import exact
 from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.subject.subject import Subject

@@ -17,8 +17,8 @@ from lazarus_probe.claims.falsification import Falsification, Rows
 from lazarus_probe.claims.falsify import falsify
 from lazarus_probe.claims.strata import log_evidence
 from lazarus_probe.claims.verdict import judge
-from lazarus_probe.statistics import exact
 from lazarus_probe.statistics.betting import log_mean
+from lazarus_probe.statistics.intervals import exact
 from lazarus_probe.tasks.strategies import DIGITS, PairSlice, pair_slices
 from tests.cases import slow_except
 

@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from lazarus_probe.claims.claim import Claim, ClaimError
 from lazarus_probe.claims.verdict import Outcome, claim_p, decide, judge, refutation_p
-from lazarus_probe.statistics import paired_interval, proportion_interval
+from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
 from lazarus_probe.statistics.measurement import Control, Damage, Growth, Measurement, Strata
 
 FIELDS = {"id": "c", "statement": "s", "source": "a paper", "family": "all", "controls": ("first", "second")}

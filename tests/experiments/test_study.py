@@ -16,7 +16,7 @@ from lazarus_probe.experiments.classifier_emergence.measures import claims
 from lazarus_probe.experiments.classifier_emergence.study import Study, read_json, write_json
 from lazarus_probe.experiments.classifier_emergence.verdicts import precondition, verify
 from lazarus_probe.experiments.study_tasks import TASKS
-from lazarus_probe.statistics import bounded_mean_interval
+from lazarus_probe.statistics.bounded import bounded_mean_interval
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.training.sft.jsonl import read_jsonl
 

@@ -127,7 +127,7 @@ def test_broken_test_is_no_verdict(project):
             "test_claims.py:*: control 'majority' has score nan: give a finite number*",
         ),
         (
-            "from lazarus_probe.statistics import wilson; wilson(3, 2)",
+            "from lazarus_probe.statistics.intervals import wilson; wilson(3, 2)",
             "test_claims.py:*: successes is 3: it must lie in 0..2, the number of trials",
         ),
     ],
@@ -165,7 +165,7 @@ def test_tests_beside_claims_are_left_alone(project):
             assert subject.num_layers == 2
 
         def test_error(subject):
-            from lazarus_probe.statistics import wilson
+            from lazarus_probe.statistics.intervals import wilson
             wilson(3, 2)
     """)
     result = project.run()

@@ -8,7 +8,6 @@ from math import comb, exp, inf, log
 import numpy as np
 import pytest
 
-from lazarus_probe.statistics import exact
 from lazarus_probe.statistics.betting import (
     CASH,
     STAKES,
@@ -18,6 +17,7 @@ from lazarus_probe.statistics.betting import (
     most_failing,
     most_of_all,
 )
+from lazarus_probe.statistics.intervals import exact
 
 
 def naive_wealth(scores, least):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lazarus_probe.statistics import cluster_bootstrap_means
+from lazarus_probe.statistics.bootstrap import cluster_bootstrap_means
 
 
 def of_mean(values, clusters, **options):

@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lazarus_probe.statistics import (
-    bounded_mean_interval,
-    exact,
-    paired_interval,
-    proportion_interval,
-)
+from lazarus_probe.statistics.bounded import bounded_mean_interval
+from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
+from lazarus_probe.statistics.intervals import exact
 
 ROUNDING_OF_DRAWS = 0.012  # of a quantile that rests on 100 of 4,000 draws
 

@@ -5,15 +5,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lazarus_probe.statistics import (
+from lazarus_probe.statistics.clustered import paired_interval
+from lazarus_probe.statistics.controls import (
     bag_of_tokens,
-    grouped_folds,
     majority_predictions,
     mean_predictions,
-    out_of_fold_classification,
     paired_control,
-    paired_interval,
 )
+from lazarus_probe.statistics.folds import grouped_folds
+from lazarus_probe.statistics.probes.out_of_fold import out_of_fold_classification
 
 
 def test_the_majority_is_the_best_constant():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lazarus_probe.statistics import Interval, wilson
 from lazarus_probe.statistics.difference import difference_interval
+from lazarus_probe.statistics.intervals import Interval, wilson
 
 
 def of_counts(a, n, b, m):

@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lazarus_probe.statistics import grouped_folds, halves
-from lazarus_probe.statistics.folds import half_of_groups, halves_of_units
+from lazarus_probe.statistics.folds import grouped_folds, half_of_groups, halves, halves_of_units
 
 
 def test_no_group_is_on_both_sides():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from lazarus_probe.statistics import exact, wilson
+from lazarus_probe.statistics.intervals import exact, wilson
 
 
 @pytest.mark.parametrize("successes", [0, 1, 7, 15, 16])

@@ -9,7 +9,7 @@ import pytest
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
-from lazarus_probe.statistics import Interval
+from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.model_spread import model_spread, over_untrained
 from lazarus_probe.statistics.probes.held_out import (
     HeldOut,

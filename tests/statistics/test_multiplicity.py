@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lazarus_probe.statistics import benjamini_hochberg
+from lazarus_probe.statistics.multiplicity import benjamini_hochberg
 
 
 def test_q_agrees_with_scipy():

@@ -7,7 +7,9 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GroupKFold, permutation_test_score
 from sklearn.preprocessing import StandardScaler
 
-from lazarus_probe.statistics import group_permutations, grouped_folds, max_statistic_p, permutation_null
+from lazarus_probe.statistics.folds import grouped_folds
+from lazarus_probe.statistics.null import permutation_null
+from lazarus_probe.statistics.permutation import group_permutations, max_statistic_p
 from tests.cases import slow_except
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lazarus_probe.statistics import group_permutations, max_statistic_p, permutation_p, sign_flip
+from lazarus_probe.statistics.permutation import group_permutations, max_statistic_p, permutation_p, sign_flip
 
 
 def test_constant_labels_move_between_groups():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from lazarus_probe.statistics import bounded_mean_interval, implied_p, required_groups
+from lazarus_probe.statistics.bounded import bounded_mean_interval
+from lazarus_probe.statistics.power import implied_p, required_groups
 
 
 def test_p_is_read_off_the_interval():

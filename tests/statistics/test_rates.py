@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lazarus_probe.statistics import paired_control, paired_interval, proportion_interval
+from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
+from lazarus_probe.statistics.controls import paired_control
 from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.statistics.model_spread import model_spread
 from lazarus_probe.statistics.rates import rate

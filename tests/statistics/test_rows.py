@@ -10,18 +10,13 @@ import pytest
 
 from lazarus_probe.claims.falsification import Rows
 from lazarus_probe.introspection.probing.probe import ProbeDataset
-from lazarus_probe.statistics import (
-    control_task,
-    group_permutations,
-    grouped_folds,
-    halves,
-    majority_predictions,
-    out_of_fold_classification,
-    out_of_fold_regression,
-    paired_control,
-    permutation_null,
-)
+from lazarus_probe.statistics.controls import majority_predictions, paired_control
+from lazarus_probe.statistics.folds import grouped_folds, halves
+from lazarus_probe.statistics.null import permutation_null
+from lazarus_probe.statistics.permutation import group_permutations
+from lazarus_probe.statistics.probes.control_task import control_task
 from lazarus_probe.statistics.probes.held_out import Problem, held_out
+from lazarus_probe.statistics.probes.out_of_fold import out_of_fold_classification, out_of_fold_regression
 from lazarus_probe.statistics.rates import rate, unpaired_control
 from lazarus_probe.statistics.rows import numbers, present
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lazarus_probe.statistics import exact
+from lazarus_probe.statistics.intervals import exact
 from lazarus_probe.tasks import arithmetic
 from lazarus_probe.tasks.arithmetic import (
     ALL_PHRASINGS,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.organisms import corpus
-from lazarus_probe.statistics import paired_interval
+from lazarus_probe.statistics.clustered import paired_interval
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.tasks.rewards import arithmetic_reward
 from lazarus_probe.training.grpo.gain import Gain, greedy_rewards, held_out_arithmetic

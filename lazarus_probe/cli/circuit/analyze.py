@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lazarus_probe.cli.options import AsJson, Layers, Output, Seed
-from lazarus_probe.cli.output import columns, deliver, title
-from lazarus_probe.cli.parsing import check_output, parse_layers
+from lazarus_probe.cli.output import deliver, title
+from lazarus_probe.cli.parsing import check_output, layer_of, parse_layers
 
 if TYPE_CHECKING:
     from lazarus_probe.circuit.activations import Collected
@@ -46,9 +46,9 @@ def analyze(
     if umap:
         check_umap()
     collected = read_activations(activations)
-    found = analyse(collected, chosen(collected, layer, layers), umap=umap, seed=seed)
-    data = found.as_data() | {"about": about_file(collected, seed)}
-    deliver(data, as_read(found, collected), as_json=as_json, output=output)
+    geometry = analyse(collected, chosen(collected, layer, layers), umap=umap, seed=seed)
+    data = geometry.as_data() | {"about": about_file(collected, seed)}
+    deliver(data, as_text(geometry, collected), as_json=as_json, output=output)
 
 
 def chosen(collected: Collected, layer: int | None, layers: str | None = None) -> Sequence[int] | None:
@@ -60,8 +60,6 @@ def chosen(collected: Collected, layer: int | None, layers: str | None = None) -
     if layer is not None and layers is not None:
         raise ValueError("--layer and --layers were both given; give one of the two")
     if layer is not None:
-        from lazarus_probe.cli.parsing import layer_of
-
         return [layer_of(layer, collected.num_layers)]
     if layers is None or layers == "all":
         return None
@@ -69,7 +67,7 @@ def chosen(collected: Collected, layer: int | None, layers: str | None = None) -
 
 
 def about_file(collected: Collected, seed: int) -> dict[str, Any]:
-    """What a saved result says of how it came about."""
+    """The provenance of a saved result: model, position, versions, seed."""
     from lazarus_probe.reports.run import environment
 
     return {
@@ -81,28 +79,18 @@ def about_file(collected: Collected, seed: int) -> dict[str, Any]:
     }
 
 
-def as_read(found: Geometry, collected: Collected) -> str:
+def as_text(geometry: Geometry, collected: Collected) -> str:
     """The analysis as text."""
-    lines = [title(f"Circuit geometry: {found.model_id}")]
-    lines.append(
-        f"Prompts: {len(collected.prompts.texts)}, position: {collected.at}, width: {collected.hidden_size}"
-    )
-    rows = [["layer", "PC 1", "PC 1-10", "dims for 90%", "for 95%"]]
-    for layer, each in found.components.items():
-        data = each.as_data()
-        rows.append(
-            [
-                f"L{layer}",
-                f"{data['variance_1']:.3f}",
-                f"{data['variance_10']:.3f}",
-                data["dim_90"],
-                data["dim_95"],
-            ]
-        )
-    lines += ["", "PCA (standardised activations; shares of the variance):", columns(rows, [6, 7, 8, 13])]
-    for probed, name in ((found.binary, "Label"), (found.category, "Category")):
+    lines = [
+        title(f"Circuit geometry: {geometry.model_id}"),
+        f"Prompts: {len(collected.prompts.texts)}, position: {collected.at}, width: {collected.hidden_size}",
+        "",
+        "PCA (standardised activations; shares of the variance):",
+        geometry.table.text(gap=1),
+    ]
+    for probed, name in ((geometry.binary, "Label"), (geometry.category, "Category")):
         lines += ["", *probe_lines(probed, name)]
-    for layer, points in found.maps.items():
+    for layer, points in geometry.maps.items():
         low, high = points.min(axis=0), points.max(axis=0)
         lines.append(
             f"UMAP L{layer}: {len(points)} points, {low[0]:.1f} to {high[0]:.1f} by {low[1]:.1f} to {high[1]:.1f}"
@@ -111,34 +99,15 @@ def as_read(found: Geometry, collected: Collected) -> str:
 
 
 def probe_lines(probed: Probed, name: str) -> list[str]:
-    """A table of probes by layer, and what can be said of them."""
+    """A table of probes by layer, and the layers at which they are beyond their controls."""
     if not probed.layers:
         return [f"{name} probe: none; {probed.missing}"]
-    one = next(iter(probed.layers.values()))
-    heads = ["layer", "held out", "interval", "in sample", *(each.name for each in one.controls), "p"]
-    rows = [heads]
-    for layer, each in probed.layers.items():
-        controls = [f"{control.score:.2f}" for control in each.controls]
-        interval = f"[{each.low:.2f}, {each.high:.2f}]"
-        rows.append(
-            [
-                f"L{layer}",
-                f"{each.accuracy:.2f}",
-                interval,
-                f"{each.train_accuracy:.2f}",
-                *controls,
-                f"{each.p:.3f}",
-            ]
-        )
-    widths = [6, 9, 14, 10, *(max(10, len(each.name) + 1) for each in one.controls)]
-    about = f"{name} probe ({one.classes} classes, {one.n} prompts, {one.groups} templates):"
-    return [about, columns(rows, widths), said_of(probed)]
-
-
-def said_of(probed: Probed) -> str:
-    """In a line, at which layers the probe is beyond its controls."""
-    beyond = [f"L{layer}" for layer, each in probed.layers.items() if each.beyond_controls]
-    if beyond:
-        return f"Beyond the controls, corrected for the layers looked at: {', '.join(beyond)}"
-    best = max(probed.layers.values(), key=lambda each: each.accuracy)
-    return f"Beyond the controls: no layer (best L{best.layer}: {best.verdict})"
+    best = max(probed.layers.values(), key=lambda probe: probe.accuracy)
+    beyond = [f"L{layer}" for layer, probe in probed.layers.items() if probe.beyond_controls]
+    return [
+        f"{name} probe ({best.classes} classes, {best.n} prompts, {best.groups} templates):",
+        probed.table.text(gap=1),
+        f"Beyond the controls, corrected for the layers looked at: {', '.join(beyond)}"
+        if beyond
+        else f"Beyond the controls: no layer (best L{best.layer}: {best.verdict})",
+    ]

@@ -58,7 +58,7 @@ def collect(
 
     from lazarus_probe.circuit.collect import collect_residuals, decision_layers
 
-    wanted = decision_layers(count) if layers == "decision" else parse_layers(layers, count)
+    captured = decision_layers(count) if layers == "decision" else parse_layers(layers, count)
     from lazarus_probe.subject.subject import Subject
 
     with Console(stderr=True).status(f"collecting {len(prompts.texts)} prompts"):
@@ -66,7 +66,7 @@ def collect(
             Subject.load(model, adapter),
             prompts,
             file,
-            wanted,
+            captured,
             position,
             attention=attention,
             generate=generate,
@@ -75,14 +75,14 @@ def collect(
         "output": str(file),
         "description": str(file.with_suffix(".json")),
         "num_samples": len(prompts.texts),
-        "captured_layers": wanted,
+        "captured_layers": captured,
     }
     text = f"written: {file}, {file.with_suffix('.json').name} ({len(prompts.texts)} prompts)"
     deliver(data, text, as_json=as_json)
 
 
 def parse_at(text: str) -> At:
-    """The position that `--at` means.
+    """The position of `--at`.
 
     Raises:
         ValueError: it is neither `last` nor `mean` nor a whole number.
@@ -97,10 +97,10 @@ def parse_at(text: str) -> At:
 
 
 def output_file(path: Path) -> Path:
-    """The safetensors file that `--output` means; its suffix may be left out.
+    """The safetensors file of `--output`; its suffix may be left out.
 
     Raises:
-        ValueError: another suffix, or a place that cannot be written to.
+        ValueError: another suffix, or a path that cannot be written to.
     """
     if not path.name:
         raise ValueError(f"--output {path} is a folder; give a name in it")

@@ -1,4 +1,4 @@
-"""`circuit dataset`: sets of labelled prompts made, and looked at."""
+"""`circuit dataset`: creates sets of labelled prompts, and shows them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lazarus_probe.cli.options import AsJson
-from lazarus_probe.cli.output import columns, deliver, title
+from lazarus_probe.cli.output import deliver, title
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.files.whole_files import write_whole
 from lazarus_probe.plain import json_text
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.circuit.dataset import PromptSet
@@ -62,7 +63,6 @@ def show(
     from lazarus_probe.circuit.dataset import read_prompts
 
     prompts = read_prompts(file)
-    chosen = spread(len(prompts.texts), samples)
     rows = [
         {
             "text": prompts.texts[i],
@@ -70,12 +70,15 @@ def show(
             "category": prompts.categories[i],
             "group": prompts.groups[i],
         }
-        for i in chosen
+        for i in spread(len(prompts.texts), samples)
     ]
-    lines = [["label", "category", "prompt"]]
-    lines += [[named(prompts, row["label"]), str(row["category"] or "-"), repr(row["text"])] for row in rows]
     text = counts_text(prompts)
-    text += f"\n\nSamples ({len(rows)} of {len(prompts.texts)}):\n{columns(lines, [14, 12])}" if rows else ""
+    if rows:
+        shown = Table(
+            (Column("label", width=14), Column("category", width=12), "prompt"),
+            [(named(prompts, row["label"]), row["category"] or None, repr(row["text"])) for row in rows],
+        )
+        text += f"\n\nSamples ({len(rows)} of {len(prompts.texts)}):\n{shown.text(gap=1)}"
     deliver(summary(prompts) | {"samples": rows}, text, as_json=as_json)
 
 
@@ -97,33 +100,25 @@ def summary(prompts: PromptSet) -> dict[str, Any]:
         "name": prompts.name,
         "num_prompts": len(prompts.texts),
         "labels": dict(Counter(named(prompts, label) for label in prompts.labels)),
-        "categories": dict(Counter(str(each) for each in prompts.categories if each is not None)),
-        "templates": dict(Counter(str(each) for each in prompts.groups if each is not None)),
+        "categories": dict(Counter(str(name) for name in prompts.categories if name is not None)),
+        "templates": dict(Counter(str(name) for name in prompts.groups if name is not None)),
         "duplicates": {text: count for text, count in texts.items() if count > 1},
     }
 
 
 def counts_text(prompts: PromptSet) -> str:
-    """The counts as they are read."""
+    """The counts as text."""
     data = summary(prompts)
     lines = [title(f"Dataset: {data['name'] or 'without a name'}"), f"Prompts: {data['num_prompts']}"]
     for heading, key in (("By label", "labels"), ("By category", "categories")):
         if data[key]:
-            lines += [
-                f"{heading}:",
-                columns([[f"  {name}", count] for name, count in data[key].items()], [24]),
-            ]
-    templates = data["templates"]
-    if templates:
+            lines += [f"{heading}:", *(f"  {name:<22} {count}" for name, count in data[key].items())]
+    if templates := data["templates"]:
         lines += [f"By template ({len(templates)}):"]
-        lines += [columns([[f"  {count}", name] for name, count in templates.items()], [6])]
+        lines += [f"  {count:<4} {name}" for name, count in templates.items()]
     else:
         lines += ["No templates: give each prompt a `group`, else no probe can be scored on new ones."]
     repeated = data["duplicates"]
     lines += [f"Duplicates: {sum(repeated.values()) - len(repeated)}"]
-    lines += (
-        [columns([[f"  {count} x", repr(text)] for text, count in list(repeated.items())[:5]], [6])]
-        if repeated
-        else []
-    )
+    lines += [f"  {f'{count} x':<4} {text!r}" for text, count in list(repeated.items())[:5]]
     return "\n".join(lines)

@@ -12,23 +12,18 @@ import typer
 
 from lazarus_probe.cli.circuit.analyze import Activations, Layer, about_file, chosen
 from lazarus_probe.cli.options import AsJson, Layers, Seed
-from lazarus_probe.cli.output import columns, deliver, title
+from lazarus_probe.cli.output import deliver, title
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.files.whole_files import write_whole
 from lazarus_probe.plain import json_text
 
 if TYPE_CHECKING:
-    from lazarus_probe.circuit.extraction import Extracted, Extraction
+    from lazarus_probe.circuit.extraction import Extraction
     from lazarus_probe.introspection.directions.class_direction import Method as DirectionMethod
-
-HEADS = (
-    "layer", "norm", "separation", "held out", "interval", "majority", "balanced", "bag_of_words", "shuffled", "p"
-)  # fmt: skip
-WIDTHS = (6, 8, 11, 9, 14, 9, 9, 13, 9)
 
 
 class Method(StrEnum):
-    """How a direction is made."""
+    """How a direction is fitted."""
 
     DIFF_MEANS = "diff_means"
     LDA = "lda"
@@ -92,10 +87,10 @@ def directions(
 
 
 def npz_file(output: Path | None) -> Path | None:
-    """The npz file that `--output` means; its suffix may be left out.
+    """The npz file of `--output`; its suffix may be left out.
 
     Raises:
-        ValueError: another suffix, or a place that cannot be written to.
+        ValueError: another suffix, or a path that cannot be written to.
     """
     if output is None:
         return None
@@ -121,27 +116,14 @@ def _text(extractions: list[Extraction], method: str) -> str:
     lines = [title(f"Directions: {extractions[0].model_id}"), f"Method: {method}"]
     for extraction in extractions:
         best = extraction.best
-        supported = [f"L{layer}" for layer, one in extraction.directions.items() if one.beyond_controls]
+        supported = [
+            f"L{layer}" for layer, direction in extraction.directions.items() if direction.beyond_controls
+        ]
         where = ", ".join(supported) or f"no layer (best L{best.layer}: {best.verdict})"
         lines += [
             "",
             f"{extraction.positive} vs {extraction.negative} ({best.n_positive} and {best.n_negative} prompts):",
-            columns([HEADS, *map(_row, extraction.directions.values())], WIDTHS),
-            f"Separates templates not met beyond shuffled labels, a constant and the prompts' words: {where}",
+            extraction.table.text(gap=1),
+            f"Separates held-out templates beyond shuffled labels, a constant and the prompts' words: {where}",
         ]
     return "\n".join(lines)
-
-
-def _row(direction: Extracted) -> tuple[str, ...]:
-    return (
-        f"L{direction.layer}",
-        f"{direction.norm:.3f}",
-        "-" if direction.separation is None else f"{direction.separation:.2f}",
-        f"{direction.accuracy:.2f}",
-        f"[{direction.low:.2f}, {direction.high:.2f}]",
-        f"{direction.majority:.2f}",
-        f"{direction.balanced:.2f}",
-        f"{direction.controls[-1].score:.2f}",
-        f"{direction.null_accuracy:.2f}",
-        f"{direction.p:.3f}",
-    )

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Seed
-from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_layers
 from lazarus_probe.spelling import one_of
 
 if TYPE_CHECKING:
-    from lazarus_probe.circuit.probes import SetProbes, Stratigraphy
+    from lazarus_probe.circuit.probes import Stratigraphy
     from lazarus_probe.circuit.sets import ProbeSet
 
 probes = typer.Typer(
@@ -87,7 +87,7 @@ def run(
             progress=lambda name: status.update(f"probing {name}"),
         )
     data = battery.as_data() | {"about": about(subject, seed)}
-    deliver(data, as_read(battery), as_json=as_json, output=output)
+    deliver(data, as_text(battery), as_json=as_json, output=output)
 
 
 @probes.command()
@@ -110,10 +110,11 @@ def init(
         raise ValueError(f"--output {output}: give a name ending in .yaml or .json, or a folder")
     sets = chosen_sets(datasets, category)
     files = [str(file) for file in write_sets(output, sets)]
+    counts = {item.name: len(item.texts) for item in sets}
     text = "\n".join(
-        [*(f"{each.name}: {len(each.texts)} prompts" for each in sets), *(f"Saved to: {f}" for f in files)]
+        [*(f"{name}: {count} prompts" for name, count in counts.items()), *(f"Saved to: {f}" for f in files)]
     )
-    deliver({"files": files, "sets": {each.name: len(each.texts) for each in sets}}, text, as_json=as_json)
+    deliver({"files": files, "sets": counts}, text, as_json=as_json)
 
 
 def chosen_sets(datasets: str | None, category: str | None) -> list[ProbeSet]:
@@ -131,45 +132,34 @@ def chosen_sets(datasets: str | None, category: str | None) -> list[ProbeSet]:
         sets = read_sets(Path(datasets))
     else:
         sets = [built_in(name.strip()) for name in datasets.split(",")]
-    names = [each.name for each in sets]
+    names = [item.name for item in sets]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"--datasets {datasets}: the set {twice} is there twice; give each once")
     if category is None:
         return sets
-    categories = sorted({each.category for each in sets if each.category})
-    sets = [each for each in sets if each.category == category]
+    categories = sorted({item.category for item in sets if item.category})
+    sets = [item for item in sets if item.category == category]
     if not sets:
         raise ValueError(f"--category {category}: no set belongs to it; {one_of(category, categories)}")
     return sets
 
 
-def as_read(battery: Stratigraphy) -> str:
+def as_text(battery: Stratigraphy) -> str:
     """The battery as text: a line per set, and where properties emerge."""
-    lines = [title(f"Probe stratigraphy: {battery.model_id} ({battery.num_layers} layers)")]
-    layers = list(next(iter(battery.sets.values())).layers)
-    of_models = ["untrained", "p"] if battery.full else []
-    rows = [["set", *(f"L{layer}" for layer in layers), "| n", "classes", "majority", "bag", *of_models]]
-    rows += [row_of(probes, battery.full) for probes in battery.sets.values()]
-    width = max(len(name) for name in battery.sets) + 1
-    lines += ["Accuracy on groups not met; controls at the best layer:", ""]
-    lines += [columns(rows, [width, *[5] * len(layers), 6, 8, 9, 5, 10])]
+    lines = [
+        title(f"Probe stratigraphy: {battery.model_id} ({battery.num_layers} layers)"),
+        "Accuracy on held-out groups; controls at the best layer:",
+        "",
+        battery.table.text(gap=1),
+    ]
     if battery.full:
         lines += ["", *emergence_lines(battery)]
     return "\n".join(lines)
 
 
-def row_of(probes: SetProbes, full: bool) -> list[str]:
-    """The cells of a set."""
-    best = probes.best
-    scores = {control.name: f"{control.score:.2f}" for control in best.controls}
-    cells = [probes.name, *(f"{probe.accuracy:.2f}" for probe in probes.layers.values())]
-    cells += [f"| {best.n}", str(best.classes), scores["majority"], scores["bag_of_tokens"]]
-    return cells + ([scores["untrained"], f"{best.worst_p:.3f}"] if full else [])
-
-
 def emergence_lines(battery: Stratigraphy) -> list[str]:
-    """What emerges, the earliest first, and then what does not, with the verdict at its best layer."""
+    """The properties that emerge, earliest first, then the others with the verdict at their best layer."""
     from lazarus_probe.circuit.probes import CLAIM
     from lazarus_probe.claims.judging import by_option
 

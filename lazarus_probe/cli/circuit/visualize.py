@@ -1,4 +1,4 @@
-"""`circuit visualize`: pictures of collected activations."""
+"""`circuit visualize`: plots of collected activations."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ KINDS = ("pca", "umap", "probes", "attention", "logits")
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be drawn, and what was.
+    """What to plot, and what was plotted.
 
     Attributes:
         collected: the activations.
         layers: the requested layers.
-        folder: where to.
+        folder: of the plots.
         prompt: the prompt to run, or to look up in the file.
         subject: the model to run it on, if one was named.
         seed: of probes and UMAP.
-        files: what was written, in order.
-        left_out: by kind of picture, why it was not drawn.
+        files: the plots written, in order.
+        left_out: by kind of plot, why it was not drawn.
     """
 
     collected: Collected
@@ -45,9 +45,9 @@ class Task:
     files: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def draw(self, name: str, way: Callable[..., object], *values: object) -> None:
-        """Draw a picture of this name: `way` is called with the values and the path."""
-        way(*values, self.folder / name)
+    def draw(self, name: str, plot: Callable[..., object], *values: object) -> None:
+        """Call a plotting function with some values and the path of the plot."""
+        plot(*values, self.folder / name)
         self.files.append(str(self.folder / name))
 
     def labels(self) -> list[str]:
@@ -118,7 +118,7 @@ def visualize(
     task = Task(collected, drawn, output, prompt, subject, seed)
     for kind in wanted:
         try:
-            WAYS[kind](task)
+            PLOTS[kind](task)
         except ValueError as error:
             if not everything:
                 raise
@@ -134,7 +134,7 @@ def visualize(
 def check_options(
     wanted: Sequence[str], everything: bool, model: str | None, prompt: str | None, adapter: Path | None
 ) -> None:
-    """Refuse combinations that mean nothing, before anything is read.
+    """Refuse combinations without meaning, before any file is read.
 
     Raises:
         ValueError: nothing to draw, or options that need others or are of no use.
@@ -162,18 +162,18 @@ def check_options(
 
 
 def draw_pca(task: Task) -> None:
-    """A picture a layer."""
+    """One plot per layer."""
     from lazarus_probe.circuit.geometry import components
     from lazarus_probe.circuit.visualise import draw_components
 
-    # All before the first picture, so that a layer that has none leaves no pictures of others.
+    # All before the first plot, so that a layer without components leaves no plots of other layers.
     by_layer = {layer: components(task.collected.hidden[layer], layer) for layer in task.layers}
     for layer, principal in by_layer.items():
         task.draw(f"pca_layer{layer}.png", draw_components, principal, task.labels())
 
 
 def draw_umap(task: Task) -> None:
-    """A picture a layer."""
+    """One plot per layer."""
     from lazarus_probe.circuit.geometry import umap_points
     from lazarus_probe.circuit.visualise import draw_points
 
@@ -184,7 +184,7 @@ def draw_umap(task: Task) -> None:
 
 
 def draw_probes(task: Task) -> None:
-    """One picture, a panel for labels and one for categories."""
+    """One plot, with a panel for labels and one for categories."""
     from lazarus_probe.circuit import visualise
     from lazarus_probe.circuit.geometry import analyse
 
@@ -196,7 +196,7 @@ def draw_probes(task: Task) -> None:
 
 
 def draw_attention(task: Task) -> None:
-    """A picture a layer: of a run of the prompt, or of what the file kept."""
+    """One plot per layer: of a run of the prompt, or of the attention in the file."""
     from lazarus_probe.circuit import visualise
 
     if task.subject is not None and task.prompt is not None:
@@ -237,7 +237,7 @@ def row_of(collected: Collected, prompt: str | None) -> int:
 
 
 def draw_logits(task: Task) -> None:
-    """One picture, of the prompt on the model."""
+    """One plot, of the prompt on the model."""
     from lazarus_probe.circuit.visualise import draw_lens
 
     if task.subject is None or task.prompt is None:
@@ -245,7 +245,7 @@ def draw_logits(task: Task) -> None:
     task.draw("logit_evolution.png", draw_lens, task.subject, task.prompt)
 
 
-WAYS: dict[str, Callable[[Task], None]] = {
+PLOTS: dict[str, Callable[[Task], None]] = {
     "pca": draw_pca,
     "umap": draw_umap,
     "probes": draw_probes,

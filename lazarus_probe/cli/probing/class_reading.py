@@ -157,7 +157,7 @@ def _control_lines(probe: ClassProbe) -> Iterator[str]:
 
 def verdict_lines(probe: ClassProbe, verdict: Verdict) -> Iterator[str]:
     """What the numbers show, and what they cannot."""
-    from lazarus_probe.statistics import wilson
+    from lazarus_probe.statistics.intervals import wilson
 
     groups = probe.measurement.groups
     if probe.independent:

@@ -18,14 +18,10 @@ from lazarus_probe.files.whole_files import write_whole
 from lazarus_probe.hooks import collect
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.sites import resid_post
-from lazarus_probe.statistics import (
-    bag_of_tokens,
-    majority_predictions,
-    out_of_fold_classification,
-    paired_control,
-    permutation_null,
-    proportion_interval,
-)
+from lazarus_probe.statistics.clustered import proportion_interval
+from lazarus_probe.statistics.controls import bag_of_tokens, majority_predictions, paired_control
+from lazarus_probe.statistics.null import permutation_null
+from lazarus_probe.statistics.probes.out_of_fold import out_of_fold_classification
 from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.control_models import FIRST_SEED
 from lazarus_probe.training.settings import read_settings

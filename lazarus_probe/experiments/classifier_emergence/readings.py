@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks import collect
 from lazarus_probe.introspection.lens.logit_lens import read_states
 from lazarus_probe.sites import resid_post
-from lazarus_probe.statistics import out_of_fold_classification
+from lazarus_probe.statistics.probes.out_of_fold import out_of_fold_classification
 from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.generate import greedy
 

@@ -18,7 +18,7 @@ from lazarus_probe.experiments.classifier_emergence.measures import Runs, claims
 from lazarus_probe.experiments.classifier_emergence.phases import reading
 from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json
 from lazarus_probe.files.whole_files import write_whole
-from lazarus_probe.statistics import bounded_mean_interval
+from lazarus_probe.statistics.bounded import bounded_mean_interval
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.tables import Table
 

@@ -25,8 +25,9 @@ from lazarus_probe.introspection.ablation.methods import (
     replacement,
 )
 from lazarus_probe.introspection.generation.damage import Unrelated
-from lazarus_probe.statistics import Interval, paired_interval, proportion_interval
+from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
 from lazarus_probe.statistics.difference import difference_interval
+from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.measurement import Control, Curve, Example, Measurement, some_examples
 from lazarus_probe.tasks.arithmetic import is_answer
 

@@ -28,8 +28,8 @@ from lazarus_probe.hooks.sites import Site, kinds_at
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.attribution.repeated_tokens import Rows, repeated_tokens
 from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.statistics import max_statistic_p
 from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.statistics.permutation import max_statistic_p
 from lazarus_probe.statistics.student import Estimate, mean_t_interval, next_above
 from lazarus_probe.subject.control_models import COUNT, built, control_models, faced
 from lazarus_probe.subject.finite import require_finite

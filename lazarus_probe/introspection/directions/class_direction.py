@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.spelling import one_of
-from lazarus_probe.statistics import Folds, Interval, grouped_folds, proportion_interval
+from lazarus_probe.statistics.clustered import proportion_interval
 from lazarus_probe.statistics.effect_size import cohens_d
+from lazarus_probe.statistics.folds import Folds, grouped_folds
+from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.probes.linear import in_span, solve_shifted
 from lazarus_probe.statistics.probes.logistic import fit_logistic
 from lazarus_probe.statistics.probes.out_of_fold import USUAL_STRENGTH

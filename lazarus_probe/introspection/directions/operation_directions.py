@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.statistics import paired_control, paired_interval
+from lazarus_probe.statistics.clustered import paired_interval
+from lazarus_probe.statistics.controls import paired_control
 from lazarus_probe.statistics.measurement import Control, Example, Grid, Measurement, some_examples
 from lazarus_probe.statistics.model_spread import one_more
 from lazarus_probe.subject.batches import encode_all

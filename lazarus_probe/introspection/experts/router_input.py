@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from lazarus_probe.hooks.additivity import additivity
 from lazarus_probe.hooks.sites import Site, kinds_at
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.statistics import Interval, cluster_bootstrap_means
+from lazarus_probe.statistics.bootstrap import cluster_bootstrap_means
+from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.measurement import Curve, Example, Measurement, some_examples
 from lazarus_probe.statistics.model_spread import over_untrained
 from lazarus_probe.subject.batches import Prompt, encode_all

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.introspection.experts.routing import routed_layers
-from lazarus_probe.statistics import bounded_mean_interval, paired_interval
+from lazarus_probe.statistics.bounded import bounded_mean_interval
+from lazarus_probe.statistics.clustered import paired_interval
 from lazarus_probe.statistics.cosines import mean_cosine
 from lazarus_probe.statistics.measurement import Control, Curve, Measurement
 

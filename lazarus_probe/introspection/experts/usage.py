@@ -12,15 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.introspection.experts.routing import Routes
-from lazarus_probe.statistics import (
-    Folds,
-    Interval,
-    grouped_folds,
-    majority_predictions,
-    paired_control,
-    proportion_interval,
-)
+from lazarus_probe.statistics.clustered import proportion_interval
+from lazarus_probe.statistics.controls import majority_predictions, paired_control
 from lazarus_probe.statistics.difference import difference_interval
+from lazarus_probe.statistics.folds import Folds, grouped_folds
+from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.measurement import Control, Example, Grid, Measurement, some_examples
 from lazarus_probe.statistics.model_spread import over_untrained
 from lazarus_probe.statistics.rates import rate

@@ -26,7 +26,7 @@ from lazarus_probe.hooks.interventions import Intervention, fitted
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.generation.completions import Edits
-from lazarus_probe.statistics import bounded_mean_interval
+from lazarus_probe.statistics.bounded import bounded_mean_interval
 from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import require_finite

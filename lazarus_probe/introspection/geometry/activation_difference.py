@@ -18,7 +18,7 @@ from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.lens.divergence import kl_of_logits
 from lazarus_probe.introspection.patching.prompt_pairs import quoted
-from lazarus_probe.statistics import paired_interval
+from lazarus_probe.statistics.clustered import paired_interval
 from lazarus_probe.statistics.cosines import paired_cosines
 from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.subject.batches import by_length, encode_all

@@ -21,10 +21,11 @@ from lazarus_probe.claims.verdict import Outcome, Verdict
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.geometry.similarity import Clusters, clusters, separation
-from lazarus_probe.statistics import group_permutations, max_statistic_p, paired_interval
+from lazarus_probe.statistics.clustered import paired_interval
 from lazarus_probe.statistics.cosines import cosine_matrix
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.model_spread import over_others
+from lazarus_probe.statistics.permutation import group_permutations, max_statistic_p
 from lazarus_probe.subject.control_models import COUNT, built, control_models, faced
 from lazarus_probe.tables import Cell, Column, Table
 

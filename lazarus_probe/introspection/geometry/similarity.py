@@ -17,9 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.statistics import bag_of_tokens, permutation_p
+from lazarus_probe.statistics.controls import bag_of_tokens
 from lazarus_probe.statistics.cosines import unit_rows
 from lazarus_probe.statistics.measurement import Grid, Measurement, some_examples
+from lazarus_probe.statistics.permutation import permutation_p
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.batches import encode_all
 from lazarus_probe.subject.control_models import ControlModels, checked_models

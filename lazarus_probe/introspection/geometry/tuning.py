@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.probe import ProbeDataset
-from lazarus_probe.statistics import out_of_fold_classification, paired_interval, sign_flip
+from lazarus_probe.statistics.clustered import paired_interval
 from lazarus_probe.statistics.cosines import paired_cosines
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.measurement import Control, Example, Measurement
+from lazarus_probe.statistics.permutation import sign_flip
+from lazarus_probe.statistics.probes.out_of_fold import out_of_fold_classification
 from lazarus_probe.statistics.threads import one_thread
 
 if TYPE_CHECKING:

@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from lazarus_probe.introspection.generation.continuation import before_answers
 from lazarus_probe.introspection.lens.crystallisation import layer_curve
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
-from lazarus_probe.statistics import paired_control, paired_interval, sign_flip
+from lazarus_probe.statistics.clustered import paired_interval
+from lazarus_probe.statistics.controls import paired_control
 from lazarus_probe.statistics.folds import halves_of_units
 from lazarus_probe.statistics.measurement import Measurement, some_examples
+from lazarus_probe.statistics.permutation import sign_flip
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

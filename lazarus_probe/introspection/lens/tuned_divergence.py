@@ -11,11 +11,11 @@ import numpy as np
 
 from lazarus_probe.introspection.lens.logit_lens import tail_log_probs
 from lazarus_probe.introspection.lens.tuned_lens import TunedLens, divergences, residuals
-from lazarus_probe.statistics import cluster_bootstrap_means
+from lazarus_probe.statistics.bootstrap import cluster_bootstrap_means
 from lazarus_probe.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
-    from lazarus_probe.statistics import Interval
+    from lazarus_probe.statistics.intervals import Interval
     from lazarus_probe.subject.subject import Subject
 
 POOL_BYTES = 2**27  # of residual streams at one time

@@ -24,7 +24,7 @@ from lazarus_probe.introspection.patching.answered_pairs import AnsweredPair, un
 from lazarus_probe.introspection.patching.answers import Effect, says, shown
 from lazarus_probe.introspection.patching.encoded_pairs import EncodedPair
 from lazarus_probe.introspection.patching.prompt_pairs import quoted
-from lazarus_probe.statistics import exact
+from lazarus_probe.statistics.intervals import exact
 from lazarus_probe.statistics.measurement import Control, Measurement
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ from lazarus_probe.introspection.patching.layers import (
     At,
     other_positions,
 )
-from lazarus_probe.statistics import halves
+from lazarus_probe.statistics.folds import halves
 from lazarus_probe.statistics.measurement import Damage, Measurement
 from lazarus_probe.statistics.rates import rate
 

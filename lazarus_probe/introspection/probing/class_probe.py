@@ -20,8 +20,7 @@ from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, layer_inputs
 from lazarus_probe.introspection.probing.layer_scan import Scan, best_layer
 from lazarus_probe.introspection.probing.leaks import words
-from lazarus_probe.statistics import grouped_folds
-from lazarus_probe.statistics.folds import encode
+from lazarus_probe.statistics.folds import encode, grouped_folds
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.probes.held_out import interval_of, mean_of
 from lazarus_probe.statistics.probes.linear import in_span, standardise

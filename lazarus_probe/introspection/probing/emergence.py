@@ -16,7 +16,7 @@ from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, layer_inputs
 from lazarus_probe.introspection.probing.layer_scan import Scan
-from lazarus_probe.statistics import Kind, halves
+from lazarus_probe.statistics.folds import Kind, halves
 from lazarus_probe.statistics.measurement import Curve, Measurement
 from lazarus_probe.statistics.model_spread import model_spread
 from lazarus_probe.statistics.probes.held_out import HeldOut, gain_over, interval_of, mean_of

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.statistics import Interval, capped_r2_interval, number_errors, out_of_fold_regression
 from lazarus_probe.statistics.difference import difference_interval
+from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.measurement import Control, Measurement, some_examples
+from lazarus_probe.statistics.probes.capped import capped_r2_interval, number_errors
+from lazarus_probe.statistics.probes.out_of_fold import out_of_fold_regression
 from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.batches import encode_all
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.leaks import check_leaks
-from lazarus_probe.statistics import Kind, bag_of_tokens, take_units
-from lazarus_probe.statistics.bounded import Units
-from lazarus_probe.statistics.folds import check_split
+from lazarus_probe.statistics.bounded import Units, take_units
+from lazarus_probe.statistics.controls import bag_of_tokens
+from lazarus_probe.statistics.folds import Kind, check_split
 from lazarus_probe.statistics.probes.held_out import Problem
 from lazarus_probe.statistics.rows import LABEL, NAME, numbers, present
 from lazarus_probe.subject.batches import Prompt, encode_all

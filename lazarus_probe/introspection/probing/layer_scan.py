@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs, layer_inputs, site_of
 from lazarus_probe.introspection.probing.probe import control_scores, measure, measurement_of, model_scores
-from lazarus_probe.statistics import Kind, PermutationTest, grouped_folds, max_statistic_p
-from lazarus_probe.statistics.folds import encode, groups_per_class
+from lazarus_probe.statistics.folds import Kind, encode, grouped_folds, groups_per_class
 from lazarus_probe.statistics.measurement import Measurement
-from lazarus_probe.statistics.null import best_of
+from lazarus_probe.statistics.null import PermutationTest, best_of
+from lazarus_probe.statistics.permutation import max_statistic_p
 from lazarus_probe.statistics.probes.held_out import HeldOut, Problem, held_out, null_of
 from lazarus_probe.statistics.probes.linear import USUAL_PENALTY, hat, standardise
 from lazarus_probe.statistics.probes.logistic import indicate

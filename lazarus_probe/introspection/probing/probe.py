@@ -19,18 +19,11 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs, probe_inputs
-from lazarus_probe.statistics import (
-    Kind,
-    PermutationTest,
-    control_numbers,
-    control_task,
-    count_units,
-    fewest_units,
-    take_units,
-)
-from lazarus_probe.statistics.folds import encode, grouped_folds
+from lazarus_probe.statistics.bounded import count_units, fewest_units, take_units
+from lazarus_probe.statistics.folds import Kind, encode, grouped_folds
 from lazarus_probe.statistics.measurement import Control, Example, Measurement, some_examples
-from lazarus_probe.statistics.probes.control_task import enough_types
+from lazarus_probe.statistics.null import PermutationTest
+from lazarus_probe.statistics.probes.control_task import control_numbers, control_task, enough_types
 from lazarus_probe.statistics.probes.held_out import (
     HeldOut,
     Problem,

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lazarus_probe.statistics import bag_of_tokens, group_permutations, grouped_folds, majority_predictions
-from lazarus_probe.statistics.folds import encode, groups_per_class
+from lazarus_probe.statistics.controls import bag_of_tokens, majority_predictions
+from lazarus_probe.statistics.folds import encode, grouped_folds, groups_per_class
 from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.permutation import group_permutations
 from lazarus_probe.statistics.probes.held_out import HeldOut, control_gains, interval_of
 from lazarus_probe.subject.batches import encode_all
 

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, layer_inputs
 from lazarus_probe.introspection.probing.layer_scan import Scan
-from lazarus_probe.statistics import count_units, fewest_units, halves, paired_interval, sign_flip
-from lazarus_probe.statistics.bounded import kinds_of
+from lazarus_probe.statistics.bounded import count_units, fewest_units, kinds_of
+from lazarus_probe.statistics.clustered import paired_interval
+from lazarus_probe.statistics.folds import halves
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
 from lazarus_probe.statistics.model_spread import over_others
+from lazarus_probe.statistics.permutation import sign_flip
 from lazarus_probe.statistics.probes.held_out import HeldOut
 from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.control_models import control_models

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.statistics import Interval, max_statistic_p, paired_interval, proportion_interval
+from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
+from lazarus_probe.statistics.intervals import Interval
+from lazarus_probe.statistics.permutation import max_statistic_p
 from lazarus_probe.statistics.student import mean_t_interval
 
 

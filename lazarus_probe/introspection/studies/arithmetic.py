@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lazarus_probe.introspection.generation.continuation import answer_start
 from lazarus_probe.introspection.lens.crystallisation import read_tokens
 from lazarus_probe.introspection.studies.arithmetic_questions import Question, questions
-from lazarus_probe.statistics import wilson
+from lazarus_probe.statistics.intervals import wilson
 from lazarus_probe.subject.chat import has_chat_template, in_chat
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tables import Cell, Table

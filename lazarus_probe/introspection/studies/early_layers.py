@@ -21,8 +21,8 @@ from lazarus_probe.introspection.probing.inputs import ProbeDataset, site_of
 from lazarus_probe.introspection.probing.layer_scan import probe_layers
 from lazarus_probe.introspection.studies.embedding import controls_of
 from lazarus_probe.introspection.studies.expressions import LAST, Expression, expressions, token_positions
-from lazarus_probe.statistics import Kind
 from lazarus_probe.statistics.cosines import mean_cosine, paired_cosines
+from lazarus_probe.statistics.folds import Kind
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.subject.batches import encode_all

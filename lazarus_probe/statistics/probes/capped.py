@@ -177,8 +177,8 @@ def _reweighted(
     ]
     caps = np.geomspace(np.min(cap), np.max(cap), CAPS)
     tables = [
-        np.stack([capped_squares(each, cap).mean(axis=1) for cap in caps], axis=1)
-        for each in (probe.away[:, None], *predictions)
+        np.stack([capped_squares(errors, cap).mean(axis=1) for cap in caps], axis=1)
+        for errors in (probe.away[:, None], *predictions)
     ]
     columns, _ = _columns(np.concatenate(tables, axis=1), units, draws, seed)
     table = columns.reshape(len(tables), CAPS, draws)

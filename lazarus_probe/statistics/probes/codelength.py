@@ -65,7 +65,7 @@ def codelength(features: ArrayLike, labels: ArrayLike, groups: ArrayLike | None,
     features = as_features(features, len(codes))
     classes, blocks = int(codes.max()) + 1, _blocks(index, seed)
     bits = np.zeros(len(STRENGTHS))
-    for before, block in zip(np.cumsum([len(each) for each in blocks]), blocks[1:], strict=False):
+    for before, block in zip(np.cumsum([len(rows) for rows in blocks]), blocks[1:], strict=False):
         sent = np.concatenate(blocks)[:before]
         for i, probabilities in enumerate(_probabilities(features, codes, sent, block, classes)):
             mixed = (before * probabilities[np.arange(len(block)), codes[block]] + 1) / (before + classes)

@@ -1,6 +1,6 @@
 """The control task of Hewitt & Liang 2019 (arXiv:1909.03368): could the probe have memorised what it seems to read?
 
-A type is what memory could hang on, such as a token: something that recurs, and tells of the label wherever it does.
+A type is something to memorise by, such as a token: it recurs, and predicts the label wherever it does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def control_task(
     split; held out with its group, a type's class cannot be known.
 
     Args:
-        types: (N,) what memory could hang on: the token, or the operand pair.
+        types: (N,) what could be memorised: the token, or the operand pair.
         classes: how many classes the true task has.
         seed: of the assignment.
         shares: (classes,) the share of types that each class is dealt; equal ones, if left out.
@@ -118,13 +118,13 @@ def _table_gain(types: Ints, values: Floats, index: Ints, kind: Kind) -> float:
     """What a table of types, filled from other groups, scores above the best constant."""
     pairs = encode(types * (index.max() + 1) + index)[1]
     ones = np.ones((len(types), 1))
-    elsewhere = [_totals(each, types) - _totals(each, pairs) for each in (values, ones)]
+    elsewhere = [_totals(sums, types) - _totals(sums, pairs) for sums in (values, ones)]
     constant = values.mean(0)
     if kind == "classification":
         guesses = (elsewhere[0] + 1e-3 * constant).argmax(1)  # the share decides where the table does not
         return float((values[np.arange(len(types)), guesses]).mean() - constant.max())
     guess = elsewhere[0] / (elsewhere[1] + 1)  # drawn to the mean, 0, as by one row more of it
-    lost, of = (capped_squares(each, float(values.var())).sum() for each in (values - guess, values))
+    lost, of = (capped_squares(errors, float(values.var())).sum() for errors in (values - guess, values))
     return float(1 - lost / of)
 
 

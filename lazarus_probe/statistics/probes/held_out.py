@@ -1,8 +1,8 @@
-"""What a probe predicts of rows whose group is held out: one form for classes and for numbers.
+"""A probe's predictions of held-out groups: one form for classes and for numbers.
 
 A score is a ratio of two sums over rows: right answers over answers, or the error that a probe takes away from the
 mean's over the mean's, where no row's error counts for more than one standard deviation (`statistics.probes.capped`).
-Probes are known by their content, as layers of one claim share their controls.
+Results are cached by the content of a problem, as the layers of one claim share their controls.
 """
 
 from __future__ import annotations
@@ -16,29 +16,23 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.statistics import (
-    Codelength,
-    Interval,
-    Kind,
-    NumberErrors,
-    PermutationTest,
-    capped_gain_interval,
-    capped_r2_interval,
-    codelength,
-    majority_predictions,
-    mean_predictions,
-    memorable,
-    number_errors,
-    out_of_fold,
-    paired_control,
-    permutation_null,
-    proportion_interval,
-)
 from lazarus_probe.statistics.bounded import Units
+from lazarus_probe.statistics.clustered import proportion_interval
+from lazarus_probe.statistics.controls import majority_predictions, mean_predictions, paired_control
+from lazarus_probe.statistics.folds import Kind
+from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.measurement import Control, Growth
 from lazarus_probe.statistics.model_spread import one_more
-from lazarus_probe.statistics.null import LEVEL
-from lazarus_probe.statistics.probes.out_of_fold import TOLERANCE
+from lazarus_probe.statistics.null import LEVEL, PermutationTest, permutation_null
+from lazarus_probe.statistics.probes.capped import (
+    NumberErrors,
+    capped_gain_interval,
+    capped_r2_interval,
+    number_errors,
+)
+from lazarus_probe.statistics.probes.codelength import Codelength, codelength
+from lazarus_probe.statistics.probes.control_task import memorable
+from lazarus_probe.statistics.probes.out_of_fold import TOLERANCE, out_of_fold
 
 DRAWS = 1000
 # Results remembered, the oldest dropped first; the features that they came from are not.
@@ -89,7 +83,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Problem:
-    """A probe to fit, known by its content.
+    """A probe to fit, identified by its content.
 
     Attributes:
         digest: of the arrays.
@@ -170,19 +164,19 @@ def held_out_models(problems: Sequence[Problem]) -> list[HeldOut]:
     The models are of one kind and differ by chance alone, and choosing takes longer than fitting.
     """
     first = held_out(problems[0])
-    return [first, *(held_out(replace(each, penalties=first.penalties)) for each in problems[1:])]
+    return [first, *(held_out(replace(problem, penalties=first.penalties)) for problem in problems[1:])]
 
 
 def mean_of(models: Sequence[HeldOut]) -> HeldOut:
     """Several models as one: each row counts with its mean over them, so that the score is the mean of theirs."""
-    predictions = np.stack([each.predictions for each in models], axis=1)
-    errors = [each.errors.errors for each in models if each.errors is not None]
+    predictions = np.stack([model.predictions for model in models], axis=1)
+    errors = [model.errors.errors for model in models if model.errors is not None]
     if models[0].errors is not None:
         return _of_numbers(predictions, replace(models[0].errors, errors=np.concatenate(errors, axis=1)))
     return HeldOut(
         predictions,
-        np.mean([each.hits for each in models], axis=0),
-        np.mean([each.of for each in models], axis=0),
+        np.mean([model.hits for model in models], axis=0),
+        np.mean([model.of for model in models], axis=0),
     )
 
 
@@ -216,7 +210,7 @@ def code_of(problem: Problem) -> Codelength:
 
 @_remembered
 def column_of(problem: Problem) -> tuple[int, float] | None:
-    """Which of the problem's columns memory could hang on, and how much of the score it could explain."""
+    """The column of the problem that is best to memorise by, and how much of the score that could explain."""
     return memorable(problem.features, problem.labels, problem.groups, problem.kind)
 
 
@@ -252,7 +246,7 @@ def over_models(
         ValueError: fewer than three models.
     """
     return one_more(
-        gain_over(name, score, mean_of(models), units, kind, seed), [each.score for each in models]
+        gain_over(name, score, mean_of(models), units, kind, seed), [model.score for model in models]
     )
 
 

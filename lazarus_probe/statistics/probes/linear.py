@@ -124,7 +124,7 @@ def choose_penalty(features: Floats, targets: Floats, groups: NDArray[Any], seed
         return USUAL_PENALTY
     errors = np.zeros(len(PENALTIES))
     folds = grouped_folds(targets, groups, 3, seed, "regression")
-    paths = ridge_paths(features, targets[:, None], folds, [each * scale for each in PENALTIES])
+    paths = ridge_paths(features, targets[:, None], folds, [penalty * scale for penalty in PENALTIES])
     for (a, b), guesses in zip(folds, paths, strict=True):
         errors += ((targets[b] - targets[a].mean() - guesses[:, :, 0]) ** 2).sum(1)
     return PENALTIES[int(errors.argmin())]

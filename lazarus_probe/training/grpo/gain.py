@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.organisms import corpus
-from lazarus_probe.statistics import paired_interval
+from lazarus_probe.statistics.clustered import paired_interval
 from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.subject.chat import in_chat
 from lazarus_probe.subject.generate import greedy

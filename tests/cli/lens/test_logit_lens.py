@@ -12,7 +12,7 @@ import pytest
 from lazarus_probe.cli.lazarus import main
 from lazarus_probe.hooks import replay, trace
 from lazarus_probe.introspection.lens.targets import target_lens
-from lazarus_probe.statistics import wilson
+from lazarus_probe.statistics.intervals import wilson
 from lazarus_probe.subject import Subject
 from lazarus_probe.training.lora.adapter import save_lora_weights
 from lazarus_probe.training.lora.lora import attached

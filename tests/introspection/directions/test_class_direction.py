@@ -12,7 +12,7 @@ from lazarus_probe.introspection.directions.class_direction import (
     class_direction,
     fit_direction,
 )
-from lazarus_probe.statistics import grouped_folds
+from lazarus_probe.statistics.folds import grouped_folds
 
 
 def planted(shift: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from lazarus_probe.introspection.patching.encoded_pairs import encode_pairs, enc
 from lazarus_probe.introspection.patching.layers import _faded, other_positions, patch_prompts
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.introspection.patching.rates import patch_rates
-from lazarus_probe.statistics import halves
+from lazarus_probe.statistics.folds import halves
 from lazarus_probe.subject.subject import Subject
 from tests.tolerance import of_logits, sole_best
 

@@ -10,7 +10,7 @@ import pytest
 from lazarus_probe.cli.probing.class_reading import verdict_lines, verdict_of
 from lazarus_probe.hooks import trace
 from lazarus_probe.introspection.probing.class_probe import class_probe, labelled_classes, probabilities
-from lazarus_probe.statistics import grouped_folds
+from lazarus_probe.statistics.folds import grouped_folds
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.relative_depth import EMBED
 from tests.cases import slow_except

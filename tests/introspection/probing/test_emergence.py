@@ -14,7 +14,9 @@ from lazarus_probe.introspection.probing.emergence import Declared, emergence, f
 from lazarus_probe.introspection.probing.inputs import ProbeInputs
 from lazarus_probe.introspection.probing.layer_scan import Scan
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
-from lazarus_probe.statistics import PermutationTest, exact, halves
+from lazarus_probe.statistics.folds import halves
+from lazarus_probe.statistics.intervals import exact
+from lazarus_probe.statistics.null import PermutationTest
 from lazarus_probe.statistics.probes.held_out import HeldOut
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import control_models

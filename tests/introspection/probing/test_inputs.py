@@ -13,7 +13,7 @@ from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.inputs import embedding_features, probe_inputs
 from lazarus_probe.introspection.probing.leaks import check_leaks
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
-from lazarus_probe.statistics import exact
+from lazarus_probe.statistics.intervals import exact
 from lazarus_probe.subject.control_models import LESIONS, control_models
 from tests.cases import slow_except
 

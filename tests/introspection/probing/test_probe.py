@@ -14,18 +14,18 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.probe import CONSTANT, ProbeDataset, ProbeInputs, measure, probe
-from lazarus_probe.statistics import (
-    codelength,
-    control_task,
-    exact,
-    mean_predictions,
-    number_errors,
+from lazarus_probe.statistics.controls import mean_predictions
+from lazarus_probe.statistics.intervals import exact
+from lazarus_probe.statistics.measurement import Growth
+from lazarus_probe.statistics.probes.capped import number_errors
+from lazarus_probe.statistics.probes.codelength import codelength
+from lazarus_probe.statistics.probes.control_task import control_task
+from lazarus_probe.statistics.probes.held_out import Problem, growth_of, held_out
+from lazarus_probe.statistics.probes.out_of_fold import (
     out_of_fold,
     out_of_fold_classification,
     out_of_fold_regression,
 )
-from lazarus_probe.statistics.measurement import Growth
-from lazarus_probe.statistics.probes.held_out import Problem, growth_of, held_out
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import control_models
 from tests.cases import slow_except

@@ -72,7 +72,7 @@ def test_a_planted_loss_is_found(planted, labels):
 def test_the_curve_is_that_of_the_probe(planted, labels):
     """On the prompts tested, each layer's accuracy is what `probe` gives."""
     found = signal_loss(planted, asked(labels), seed=2)
-    from lazarus_probe.statistics import halves
+    from lazarus_probe.statistics.folds import halves
 
     rows = halves(asked(labels).labels, asked(labels).groups, None, 2)[1]
     plain = probe(

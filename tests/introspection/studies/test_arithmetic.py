@@ -18,7 +18,7 @@ from lazarus_probe.introspection.studies.arithmetic import (
     stable_layer,
 )
 from lazarus_probe.introspection.studies.arithmetic_questions import difficulty_of, questions
-from lazarus_probe.statistics import wilson
+from lazarus_probe.statistics.intervals import wilson
 from lazarus_probe.tasks.arithmetic import LARGEST_MINUEND, LARGEST_OPERAND, Fact, is_answer
 from tests.tolerance import in_order, of_logits, sole_best
 

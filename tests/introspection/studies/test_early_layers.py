@@ -15,7 +15,7 @@ from lazarus_probe.introspection.probing.inputs import ProbeInputs
 from lazarus_probe.introspection.probing.probe import ProbeDataset, measure, probe
 from lazarus_probe.introspection.studies.early_layers import EarlyLayersResult, early_layers
 from lazarus_probe.introspection.studies.expressions import LAST, Expression, expressions
-from lazarus_probe.statistics import bag_of_tokens
+from lazarus_probe.statistics.controls import bag_of_tokens
 from lazarus_probe.subject.control_models import LESIONS, control_models
 
 OPERATIONS = ("multiply", "add")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lazarus_probe.statistics import (
+from lazarus_probe.statistics.bounded import order_statistic, unit_weights
+from lazarus_probe.statistics.controls import mean_predictions
+from lazarus_probe.statistics.probes.capped import (
     NumberErrors,
     capped_gain_interval,
     capped_r2_interval,
-    mean_predictions,
     number_errors,
 )
-from lazarus_probe.statistics.bounded import order_statistic, unit_weights
 
 DRAWS = 100
 

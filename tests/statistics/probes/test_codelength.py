@@ -9,8 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from lazarus_probe.statistics import codelength
-from lazarus_probe.statistics.probes.codelength import STEPS, STRENGTHS
+from lazarus_probe.statistics.probes.codelength import STEPS, STRENGTHS, codelength
 
 
 def labelled(rng, gap, classes=3, groups=48, rows=4, width=10):

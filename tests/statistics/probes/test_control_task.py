@@ -5,13 +5,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lazarus_probe.statistics import (
+from lazarus_probe.statistics.probes.control_task import (
     control_numbers,
     control_task,
+    enough_types,
     memorable,
-    out_of_fold_classification,
+    recurring,
 )
-from lazarus_probe.statistics.probes.control_task import enough_types, recurring
+from lazarus_probe.statistics.probes.out_of_fold import out_of_fold_classification
 
 
 def test_control_task_is_one_class_a_type():

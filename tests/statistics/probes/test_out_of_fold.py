@@ -10,15 +10,14 @@ from sklearn.model_selection import GroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lazarus_probe.statistics import (
-    grouped_folds,
-    mean_predictions,
-    number_errors,
+from lazarus_probe.statistics.controls import mean_predictions
+from lazarus_probe.statistics.folds import grouped_folds, half_of_groups
+from lazarus_probe.statistics.probes.capped import number_errors
+from lazarus_probe.statistics.probes.out_of_fold import (
     out_of_fold,
     out_of_fold_classification,
     out_of_fold_regression,
 )
-from lazarus_probe.statistics.folds import half_of_groups
 
 
 def template_noise(rng, templates=16, rows=8, width=40):
