@@ -41,6 +41,7 @@ def test_every_command_has_both_names_of_help(name, capsys):
 def test_a_bare_group_shows_its_help_and_fails(name, capsys):
     """Without a command there is nothing to do: the help goes to standard error, and the exit code is an error's."""
     groups = [words for words, is_group in groups_and_commands(PROGRAMS[name]) if is_group]
+    groups = [words for words in groups if words != ["models"]]  # lists the models
     assert [] in groups
     for words in groups:
         assert PROGRAMS[name].main(words) == 2
