@@ -15,7 +15,7 @@ from mlx.utils import tree_flatten
 
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.probing.emergence import Declared, emergence, find
+from lazarus_probe.introspection.probing.emergence import emergence, find
 from lazarus_probe.introspection.probing.inputs import ProbeInputs, embedding_features, site_of
 from lazarus_probe.introspection.probing.layer_scan import Scan
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
@@ -38,7 +38,7 @@ LABELS = {
 BEFORE = ("mean", "bag_of_tokens", "untrained", "shuffled_labels")
 NOW = (*BEFORE, "token_embeddings", *LESIONS)
 STORE = ActivationStore()
-SOUGHT = Declared(threshold=0.6, margin=0.05, alpha=0.05)
+SOUGHT = {"threshold": 0.6, "margin": 0.05, "alpha": 0.05}
 
 
 @cache
@@ -79,13 +79,13 @@ def emergence_of_embeddings(seed: int, lesion: Lesion, label: str) -> Draw:
         subject,
         control_models(subject),
         labelled(seed, label),
-        threshold=SOUGHT.threshold,
-        margin=SOUGHT.margin,
+        threshold=SOUGHT["threshold"],
+        margin=SOUGHT["margin"],
         kind="regression",
         store=STORE,
         seed=seed,
     )
-    return Draw(claim("emergence", SOUGHT.threshold, *NOW, "layer_before", margin=SOUGHT.margin), found)
+    return Draw(claim("emergence", SOUGHT["threshold"], *NOW, "layer_before", margin=SOUGHT["margin"]), found)
 
 
 def emerges(seed: int, lesion: Lesion, label: str) -> bool:
@@ -101,8 +101,8 @@ def sought(seed: int, lesion: Lesion, label: str) -> int | None:
     """The layer that the search of `emergence` comes to, were there no control models."""
     asked_for, subject = labelled(seed, label), lesioned(lesion, seed)
     inputs = {layer: alone(subject, asked_for, layer) for layer in range(EMBED, subject.num_layers)}
-    first, _ = halves(asked_for.labels, asked_for.groups, asked_for.kept_whole, seed, "regression")
-    return find(Scan(inputs, "regression", seed).take(first), SOUGHT)
+    first, _ = halves(asked_for.labels, asked_for.groups, asked_for.half_units, seed, "regression")
+    return find(Scan(inputs, "regression", seed).take(first), **SOUGHT)
 
 
 def alone(subject: Subject, asked_for: ProbeDataset, layer: int) -> ProbeInputs:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 PLACEHOLDER = "x"
-WIDE = 6  # prompts that a matrix has columns for
+WIDE = 6  # most prompts in a matrix
 
 
 def ablate(
@@ -58,7 +58,7 @@ def ablate(
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
-    """Ablate components of layers and see whether a behaviour breaks.
+    """Ablate components of layers and test whether a behaviour breaks.
 
     Outputs are replaced at every position, generated ones included; means and resampled rows come from prompts of
     every kind in `lazarus_probe.tasks`. The control of each layer ablates as many coordinates, drawn at random over
@@ -77,6 +77,7 @@ def ablate(
     from lazarus_probe.cli.output import about, deliver
     from lazarus_probe.introspection.ablation.components import layers_with
     from lazarus_probe.introspection.ablation.runs import AblationRuns, reference_prompts
+    from lazarus_probe.introspection.ablation.text import matrix_text, sweep_text, together_text
     from lazarus_probe.introspection.generation.damage import unrelated_prompts
     from lazarus_probe.subject.chat import has_chat_template
     from lazarus_probe.subject.subject import Subject
@@ -101,7 +102,10 @@ def ablate(
     )
     mode = "CHAT" if chat else "RAW"
     data = results.as_data() | {"mode": mode, "multi": multi, "about": about(subject, seed)}
-    text = _text(results, multi, prompts is not None)
+    if prompts is not None and len(results.prompts) <= WIDE:
+        text = matrix_text(results)
+    else:
+        text = together_text(results) if multi else sweep_text(results)
     full = f"\n\n{_completions(results)}" if verbose else ""
     deliver(data, f"Model: {subject.name}\nMode: {mode}\n{text}{full}", as_json=as_json, output=output)
 
@@ -109,11 +113,6 @@ def ablate(
 def _prompts_with_criteria(
     prompt: str | None, criterion: str | None, prompts: str | None
 ) -> list[tuple[str, str]]:
-    """Prompts with their criteria.
-
-    Raises:
-        ValueError: a prompt without a criterion or the other way round, or none at all.
-    """
     pairs = [_pair(text) for text in parse_prompts(prompts)] if prompts is not None else []
     has_prompt, has_criterion = (text not in (None, PLACEHOLDER) for text in (prompt, criterion))
     if pairs and not has_prompt and not has_criterion:
@@ -128,11 +127,7 @@ def _prompts_with_criteria(
 
 
 def _pair(text: str) -> tuple[str, str]:
-    """`prompt:expected`, split at the last colon: prompts may hold colons.
-
-    Raises:
-        ValueError: there is no colon, or nothing on one side of it.
-    """
+    """`prompt:expected`, split at the last colon: prompts may contain colons."""
     prompt, colon, expected = text.rpartition(":")
     if not colon or not prompt or not expected:
         raise ValueError(
@@ -142,22 +137,13 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _formatted(subject: Subject, texts: Sequence[str], chat: bool) -> list[str]:
-    """Texts as the model gets them: in its chat template, or as they are."""
+    """Texts in the model's chat template, or unchanged."""
     from lazarus_probe.subject.chat import in_chat
 
     return [in_chat(subject, text) for text in texts] if chat else list(texts)
 
 
-def _text(results: Ablations, multi: bool, matrix: bool) -> str:
-    from lazarus_probe.introspection.ablation.text import matrix_text, sweep_text, together_text
-
-    if matrix and len(results.prompts) <= WIDE:
-        return matrix_text(results)
-    return together_text(results) if multi else sweep_text(results)
-
-
 def _completions(results: Ablations) -> str:
-    """Every completion in full."""
     lines = []
     for i, prompt in enumerate(results.prompts):
         lines += [f"{prompt!r}", f"  {'original':<18} {results.original[i]!r}"]

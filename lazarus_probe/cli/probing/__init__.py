@@ -1,1 +1,1 @@
-"""Commands that probe layers and look at neurons."""
+"""Commands that probe layers and read neurons."""

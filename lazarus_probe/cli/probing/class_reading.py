@@ -1,49 +1,44 @@
-"""What `probe` and `classifier` share: classes and groups from the command line, the table of layers, the verdict."""
+"""Shared by `probe` and `classifier`: classes and groups from the command line, the table of layers, the verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from lazarus_probe.cli.output import RULE
 from lazarus_probe.cli.parsing import checked_text, layer_of, parse_layers, parse_prompts
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.claim import Claim
     from lazarus_probe.claims.verdict import Verdict
     from lazarus_probe.introspection.probing.class_probe import ClassProbe
 
+Tests = Annotated[str | None, typer.Option("--test", "-t", help="Prompts to classify: a|b, or @FILE.")]
 CLAIM = "class-probe"
-# Groups up to which the text says how little they can tell.
+# Below so many groups the text says how little they show.
 FEW = 20
 BAR = 10
 
 
 def class_prompts(text: str, option: str) -> tuple[list[str], list[str] | None]:
-    """The prompts of `a|b` or `@FILE`, and their groups where a file gives each a category.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it holds no prompts, or an empty one.
-    """
+    """The prompts of `a|b` or `@FILE`, and their groups if the file gives each a category."""
     if not text.startswith("@"):
         return parse_prompts(text, option), None
     from lazarus_probe.circuit.dataset import read_prompts
 
     prompts = read_prompts(Path(text[1:]))
-    categories = [str(each) for each in prompts.categories if each is not None]
+    categories = [str(category) for category in prompts.categories if category is not None]
     return list(prompts.texts), categories if len(categories) == len(prompts.texts) else None
 
 
 def classes_and_groups(
     by_label: Mapping[str, tuple[list[str], list[str] | None]], groups: str | None
 ) -> tuple[dict[str, list[str]], list[str] | None]:
-    """The prompts of each class, and one group per prompt: those of `--groups`, or the categories of the files.
-
-    Raises:
-        OSError: a file cannot be read.
-        ValueError: what no probe can be tested on, as in `labelled_classes`; or categories in some files only.
-    """
+    """The prompts of each class, and one group per prompt: those of `--groups`, or the categories of the files."""
     from lazarus_probe.introspection.probing.class_probe import labelled_classes
 
     classes = {checked_text(label, "the label"): prompts for label, (prompts, _) in by_label.items()}
@@ -55,17 +50,13 @@ def classes_and_groups(
                 f"class {without[0]!r} has prompts without a category and another class has them; give all or none"
             )
         if not without:
-            units = [each for _, categories in by_label.values() for each in categories or ()]
+            units = [category for _, categories in by_label.values() for category in categories or ()]
     labelled_classes(classes, units)
     return classes, units
 
 
 def layers_asked(model: str, layers: str | None, layer: int | None) -> tuple[list[int] | None, int | None]:
-    """The layers of `--layers` and `--layer`, checked against the model's config before it is loaded.
-
-    Raises:
-        ValueError: the model does not have one of them.
-    """
+    """The layers of `--layers` and `--layer`, checked against the model's config before the model is loaded."""
     if layers is None and layer is None:
         return None, None
     from lazarus_probe.checkpoints.names import num_layers_of
@@ -85,7 +76,7 @@ def claim_of(probe: ClassProbe) -> Claim:
 
 
 def verdict_of(probe: ClassProbe) -> Verdict:
-    """Whether the classes are readable beyond every control, as the claim `class-probe` declares it."""
+    """The verdict on the claim `class-probe`: the classes are decodable beyond every control."""
     from lazarus_probe.claims.verdict import Outcome, Verdict, judge
 
     verdict = judge(claim_of(probe), probe.measurement)
@@ -111,7 +102,7 @@ def text_of(
     best: Sequence[str] = (),
     direction: Sequence[str] = (),
 ) -> str:
-    """The probe as text, with lines on the best layer or on a direction where the command has them."""
+    """The probe as text, with the lines that a command adds on the best layer or on a direction."""
     lines = [
         *heading,
         *(f"  {label}: {len(prompts)} prompts" for label, prompts in probe.classes.items()),
@@ -123,41 +114,47 @@ def text_of(
     return "\n".join([*lines, *verdict_lines(probe, verdict)])
 
 
-def _layer_lines(probe: ClassProbe) -> Iterator[str]:
-    """A line for the embedding and each layer; the best is marked."""
-    yield "Layer  Accuracy  Std    95% interval  Untrained  p"
-    yield "-" * 70
-    for score in probe.scores:
-        interval = f"[{score.low:.2f}, {score.high:.2f}]"
-        p = "-" if score.p is None else f"{score.p:.3f}"
-        line = (
-            f"{score.name:<6} {score.accuracy:.3f}     {score.std:.3f}  {interval:<13} {score.untrained:.3f}"
-            f"      {p:<6} {'#' * round(BAR * score.accuracy):<{BAR}}"
-        )
-        yield (line + ("  <- SELECTED" if score.layer == probe.best_layer else "")).rstrip()
-    yield "-" * 70
+def _layer_lines(probe: ClassProbe) -> list[str]:
+    """A line for the embedding and each layer, with a bar; the best is marked."""
+    table, rule = probe.table, "-" * len(RULE)
+    rows = [
+        [
+            *row,
+            "#" * round(BAR * score.accuracy),
+            "<- SELECTED" if score.layer == probe.best_layer else "",
+        ]
+        for row, score in zip(table.rows, probe.scores, strict=True)
+    ]
+    heading, *lines = Table([*table.columns, Column("", width=BAR), Column("")], rows).lines()
+    return [heading, rule, *lines, rule]
 
 
-def _control_lines(probe: ClassProbe) -> Iterator[str]:
-    """What the chosen layer is worth, compared with what needs no trained model."""
+def _control_lines(probe: ClassProbe) -> list[str]:
+    """The score of the chosen layer, and its gains over the controls."""
     from lazarus_probe.statistics.intervals import estimate
 
     measured = probe.measurement
-    how = {
+    choice = {
         "nested": "the layer chosen on each training side",
         "given": f"at L{probe.best_layer}",
-        "in search": f"at L{probe.best_layer}, the best of those seen, so too high",
+        "in search": f"at L{probe.best_layer}, the best of those searched, so too high",
     }[probe.chosen]
-    yield f"Held-out accuracy, {how}: {estimate(measured.score, measured.low, measured.high)}, n = {measured.n}"
-    yield "Control            Score  Gain over it"
-    for each in measured.controls:
-        yield f"  {each.name:<17}{each.score:.3f}  {estimate(each.gain, each.low, each.high)}"
-    yield f"  p under shuffled labels, over all layers searched: {measured.p:.3f}"
+    score = estimate(measured.score, measured.low, measured.high)
+    columns = [Column("Control", width=18), Column("Score", ".3f", width=6), Column("Gain over it")]
+    rows = [
+        [f"  {control.name}", control.score, estimate(control.gain, control.low, control.high)]
+        for control in measured.controls
+    ]
+    return [
+        f"Held-out accuracy, {choice}: {score}, n = {measured.n}",
+        *Table(columns, rows).lines(gap=1),
+        f"  p under shuffled labels, over all layers searched: {measured.p:.3f}",
+    ]
 
 
 def verdict_lines(probe: ClassProbe, verdict: Verdict) -> Iterator[str]:
-    """What the numbers show, and what they cannot."""
-    from lazarus_probe.statistics.intervals import wilson
+    """What the numbers show and what they do not, with the verdict."""
+    from lazarus_probe.statistics.intervals import shown, wilson
 
     groups = probe.measurement.groups
     if probe.independent:
@@ -172,9 +169,7 @@ def verdict_lines(probe: ClassProbe, verdict: Verdict) -> Iterator[str]:
             f"So few tell little: all {groups} of {groups} right would still only mean an accuracy "
             f"of at least {wilson(groups, groups).low:.2f}."
         )
-    from lazarus_probe.statistics.intervals import shown
-
-    controls = {each.name: each for each in probe.measurement.controls}
+    controls = {control.name: control for control in probe.measurement.controls}
     for name, model in (
         ("bag_of_tokens", "a bag of tokens, which needs no model"),
         ("untrained", "an untrained model of this shape"),
@@ -191,7 +186,7 @@ def verdict_lines(probe: ClassProbe, verdict: Verdict) -> Iterator[str]:
 def _prediction_lines(probe: ClassProbe) -> Iterator[str]:
     """The class of each test prompt, with its probability."""
     yield f"Test prompts, by the probe of L{probe.best_layer} on all prompts:"
-    for each in probe.predictions:
-        others = ", ".join(f"{label} {value:.3f}" for label, value in each.probabilities.items())
-        seen = "  (one that it was fitted on)" if each.seen else ""
-        yield f"  {each.prompt!r:<22} -> {each.predicted}  ({others}){seen}"
+    for test in probe.predictions:
+        probabilities = ", ".join(f"{label} {value:.3f}" for label, value in test.probabilities.items())
+        note = "  (one that it was fitted on)" if test.fitted_on else ""
+        yield f"  {test.prompt!r:<22} -> {test.predicted}  ({probabilities}){note}"

@@ -1,4 +1,4 @@
-"""`lazarus introspect classifier`: can classes of prompts be read at each layer?"""
+"""`lazarus introspect classifier`: are classes of prompts linearly decodable at each layer?"""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Se
 from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_prompts
 from lazarus_probe.cli.probing.class_reading import (
+    Tests,
     class_prompts,
     classes_and_groups,
     data_of,
@@ -30,9 +31,7 @@ def classifier(
             help="A class and its prompts; or LABEL:@FILE. Repeat for each class.",
         ),
     ],
-    test: Annotated[
-        str | None, typer.Option("--test", "-t", help="Prompts to classify: a|b, or @FILE.")
-    ] = None,
+    test: Tests = None,
     groups: Annotated[
         str | None,
         typer.Option(
@@ -70,16 +69,11 @@ def classifier(
     ]
     best = [f"Best layer: L{probe.best_layer} ({probe.best.accuracy:.1%})"]
     data = data_of(probe, verdict) | {"about": about(subject, seed)}
-    deliver(data, text_of(probe, verdict, heading, best), as_json=as_json, output=output)
+    deliver(data, text_of(probe, verdict, heading, best=best), as_json=as_json, output=output)
 
 
 def _classes(options: list[str]) -> dict[str, tuple[list[str], list[str] | None]]:
-    """The prompts of each label.
-
-    Raises:
-        OSError: a file cannot be read.
-        ValueError: no label, one given twice, or no prompts.
-    """
+    """The prompts of each label, with their groups."""
     classes: dict[str, tuple[list[str], list[str] | None]] = {}
     for text in options:
         label, colon, prompts = text.partition(":")

@@ -1,11 +1,12 @@
-"""The text of `lazarus introspect neurons`: maps of activations, their statistics, and what a search is worth."""
+"""The text of `lazarus introspect neurons`: activations, their statistics, and the test of the search."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from lazarus_probe.cli.output import columns, title
+from lazarus_probe.cli.output import title
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.claim import Claim
@@ -33,39 +34,27 @@ def verdict_of(result: NeuronMap) -> Verdict | None:
 
 
 def text_of(result: NeuronMap, verdict: Verdict | None) -> str:
-    """The map of each layer, its statistics, and what the separations are worth."""
-    what = {
+    """The activations and statistics at each layer, and the test of the separations."""
+    site = {
         "resid_post": "coordinates of the residual stream after the layer",
         "neurons": "activations of the layer's MLP",
     }[result.site]
-    lines = [title("NEURON ACTIVATIONS"), f"Model: {result.model}", f"Neurons: {what}, at the last token"]
+    lines = [title("NEURON ACTIVATIONS"), f"Model: {result.model}", f"Neurons: {site}, at the last token"]
     if result.push is not None:
         lines.append(
             f"Steered: {result.push['coefficient']:g} times {result.push['direction']!r} added after layer "
             f"{result.push['layer']}"
         )
     for layer in result.activations:
-        lines += ["", f"Layer {layer}", "-" * 70, *_map(result, layer), "", *_stats(result, layer)]
-    return "\n".join([*lines, *_discovery(result, verdict)])
-
-
-def _map(result: NeuronMap, layer: int) -> Iterator[str]:
-    """A row per prompt, a column per neuron; with steering, the value without it in brackets."""
-    width = max(10, *(len(name) + 1 for name in result.names))
-    width = max(width, 17) if result.unsteered else width
-    labels = result.labels or [""] * len(result.prompts)
-    rows: list[list[object]] = [["Prompt", *(["Label"] if result.labels else []), *result.names]]
-    for row, (prompt, label) in enumerate(zip(result.prompts, labels, strict=True)):
-        cells = [f"{value:+.3f}" for value in result.activations[layer][row].tolist()]
-        if result.unsteered:
-            before = result.unsteered[layer][row].tolist()
-            cells = [f"{cell} ({value:+.3f})" for cell, value in zip(cells, before, strict=True)]
-        rows.append([_short(prompt), *([label] if result.labels else []), *cells])
-    wide = max((len(label) for label in labels), default=0)
-    widths = [WIDTH, *([max(wide, 6)] if result.labels else []), *([width] * len(result.names))]
-    yield columns(rows, widths)
-    if result.unsteered:
-        yield "(in brackets: without steering)"
+        table = result.table(layer)
+        rows = [
+            [_short(prompt), *cells] for prompt, (_, *cells) in zip(result.prompts, table.rows, strict=True)
+        ]
+        table = Table([Column("Prompt", width=WIDTH), *table.columns[1:]], rows)
+        lines += ["", f"Layer {layer}", "-" * 70, *table.lines(gap=1)]
+        lines += ["(in brackets: without steering)"] if result.unsteered else []
+        lines += ["", *result.stats_table(layer).lines(gap=1)]
+    return "\n".join([*lines, *_separation_lines(result, verdict)])
 
 
 def _short(prompt: str) -> str:
@@ -73,29 +62,7 @@ def _short(prompt: str) -> str:
     return text if len(text) <= WIDTH else text[: WIDTH - 4] + "...'"
 
 
-def _stats(result: NeuronMap, layer: int) -> Iterator[str]:
-    """Minimum, maximum, mean and spread of each neuron, with its weight and separation where there are."""
-    stats = result.stats(layer)
-    extra = [name for name in ("weight", "separation", "p") if getattr(stats[0], name) is not None]
-    rows: list[list[object]] = [
-        [
-            "Neuron",
-            "Min",
-            "Max",
-            "Mean",
-            "Std",
-            *(name if name == "p" else name.capitalize() for name in extra),
-        ]
-    ]
-    for name, each in zip(result.names, stats, strict=True):
-        numbers = [each.min_val, each.max_val, each.mean_val]
-        more = [each.std_val, *(getattr(each, one) for one in extra)]
-        rows.append([name, *(f"{value:+.3f}" for value in numbers), *(f"{value:.3f}" for value in more)])
-    yield columns(rows, [max(10, *(len(name) for name in result.names)), *([10] * (len(rows[0]) - 1))])
-
-
-def _discovery(result: NeuronMap, verdict: Verdict | None) -> Iterator[str]:
-    """What the separations are worth."""
+def _separation_lines(result: NeuronMap, verdict: Verdict | None) -> Iterator[str]:
     if result.separation is None:
         return
     from lazarus_probe.statistics.intervals import estimate
@@ -112,7 +79,7 @@ def _discovery(result: NeuronMap, verdict: Verdict | None) -> Iterator[str]:
     if separation.least_p > declared(CLAIM).alpha:
         yield f"With so few prompts p cannot fall below {separation.least_p:.2g}: nothing can be found."
     if separation.measurement is None:
-        yield "A label has one group of prompts only: what was found cannot be tested on others. No finding."
+        yield "A label has one group of prompts only: the search cannot be tested on held-out prompts. No finding."
         return
     held_out = separation.measurement
     yield (

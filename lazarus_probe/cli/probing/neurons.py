@@ -1,4 +1,4 @@
-"""`lazarus introspect neurons`: what single neurons do over prompts, and which separate labels."""
+"""`lazarus introspect neurons`: activations of single neurons over prompts, and those that separate labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOP = 10
 
 
 class Site(StrEnum):
-    """What a neuron is."""
+    """Where neurons are read."""
 
     RESID_POST = "resid_post"
     NEURONS = "neurons"
@@ -31,7 +31,7 @@ def neurons(
     model: Model,
     prompts: Prompts,
     layer: Annotated[
-        int | None, typer.Option("--layer", "-l", help="Layer to look at.", show_default="the direction's")
+        int | None, typer.Option("--layer", "-l", help="Layer to read.", show_default="the direction's")
     ] = None,
     layers: Annotated[str | None, typer.Option(help="Several layers, as in 0,4-7, or all.")] = None,
     neurons: Annotated[
@@ -76,7 +76,7 @@ def neurons(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what single neurons do at the last token of each prompt, and find those that separate labels.
+    """Show activations of single neurons at the last token of each prompt, and find neurons that separate labels.
 
     A search among thousands of neurons always finds some: p is that of the best of all of them under shuffled labels,
     and the search is tested on held-out prompts, and compared with neurons of untrained and lesioned models and with
@@ -87,7 +87,7 @@ def neurons(
     chosen = None if neurons is None else _indices(neurons)
     label_of_prompt, group_of_prompt = _labels(labels, groups, texts)
     if chosen is None and from_direction is None and not auto_discover:
-        raise ValueError("no neurons to look at: give --neurons, --from-direction or --auto-discover")
+        raise ValueError("no neurons to read: give --neurons, --from-direction or --auto-discover")
     if auto_discover and chosen is not None:
         raise ValueError("--auto-discover searches all neurons: drop it or --neurons")
     if auto_discover and labels is None:
@@ -97,10 +97,8 @@ def neurons(
     names = None if neuron_names is None else _names(neuron_names, chosen)
     from lazarus_probe.introspection.directions.direction_file import read_direction
 
-    direction, push = (
-        None if from_direction is None else read_direction(from_direction),
-        _push(steer, strength),
-    )
+    direction = None if from_direction is None else read_direction(from_direction)
+    push = _push(steer, strength)
     numbers = _layers(model, layer, layers, direction)
     from lazarus_probe.introspection.probing.neuron_map import check_push, neuron_map
 
@@ -135,11 +133,6 @@ def neurons(
 
 
 def _names(text: str, chosen: list[int] | None) -> list[str]:
-    """The names of `--neuron-names`.
-
-    Raises:
-        ValueError: no neurons to name, or another number of them.
-    """
     names = parse_prompts(text, "--neuron-names")
     if chosen is None:
         raise ValueError("--neuron-names names the neurons of --neurons: give those as well")
@@ -153,11 +146,6 @@ def _names(text: str, chosen: list[int] | None) -> list[str]:
 def _labels(
     labels: str | None, groups: str | None, prompts: list[str]
 ) -> tuple[list[str] | None, list[str] | None]:
-    """The labels and the groups, one of each per prompt.
-
-    Raises:
-        ValueError: groups without labels, or labels or groups that are all the same.
-    """
     from lazarus_probe.introspection.probing.separating_neurons import check_labels
 
     if labels is None:
@@ -184,40 +172,30 @@ def _push(steer: str | None, strength: float | None) -> tuple[Direction, float] 
 
 
 def _indices(text: str) -> list[int]:
-    """The neurons of `3,17,100-110`, in the order given.
-
-    Raises:
-        ValueError: not of that form, or one given twice.
-    """
+    """The neurons of `3,17,100-110`, in that order."""
     numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         ends = (first, last if dash else first)
-        if not all(end.isascii() and end.isdigit() and len(end) < 7 for end in ends) or int(ends[0]) > int(
-            ends[1]
-        ):
+        digits = all(end.isascii() and end.isdigit() and len(end) < 7 for end in ends)
+        if not digits or int(ends[0]) > int(ends[1]):
             raise ValueError(
                 f"--neurons {text}: {part.strip()!r} is not a neuron or range; write them as in 3,17,100-110"
             )
         numbers += range(int(ends[0]), int(ends[1]) + 1)
     if len(set(numbers)) < len(numbers):
-        twice = Counter(numbers).most_common(1)[0][0]
-        raise ValueError(f"--neurons {text}: neuron {twice} is given twice")
+        repeated = Counter(numbers).most_common(1)[0][0]
+        raise ValueError(f"--neurons {text}: neuron {repeated} is given twice")
     return numbers
 
 
 def _layers(model: str, layer: int | None, layers: str | None, direction: Direction | None) -> list[int]:
-    """The layers to look at.
-
-    Raises:
-        ValueError: none, both options, or a layer that the model does not have.
-    """
     from lazarus_probe.checkpoints.names import num_layers_of
 
     if layer is not None and layers is not None:
-        raise ValueError("--layer and --layers both say where to look: drop one")
+        raise ValueError("--layer and --layers are both given: drop one")
     if layer is None and layers is None and direction is None:
-        raise ValueError("no layer to look at: give --layer N, or --layers as in 0,4-7")
+        raise ValueError("no layer to read: give --layer N, or --layers as in 0,4-7")
     count = num_layers_of(model)
     if layers is not None:
         return parse_layers(layers, count)

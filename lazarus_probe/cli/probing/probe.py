@@ -12,6 +12,7 @@ from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Seed
 from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_prompts
 from lazarus_probe.cli.probing.class_reading import (
+    Tests,
     class_prompts,
     classes_and_groups,
     data_of,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Method(StrEnum):
-    """How the direction is made."""
+    """How the direction is computed."""
 
     LOGISTIC = "logistic"
     DIFFERENCE = "difference"
@@ -46,9 +47,7 @@ def probe(
     class_b: Annotated[str, typer.Option(help="Prompts of the second class: a|b|c, or @FILE.")],
     label_a: Annotated[str, typer.Option(help="Name of the first class.")] = "class_a",
     label_b: Annotated[str, typer.Option(help="Name of the second class.")] = "class_b",
-    test: Annotated[
-        str | None, typer.Option("--test", "-t", help="Prompts to classify: a|b, or @FILE.")
-    ] = None,
+    test: Tests = None,
     layer: Annotated[
         int | None, typer.Option("--layer", "-l", help="The layer to select.", show_default="the best")
     ] = None,
@@ -117,7 +116,7 @@ def probe(
 
 
 def _saved(probed: ClassProbe, along: ClassDirection, subject: Subject) -> Direction:
-    """The direction with the published keys, and what it is worth."""
+    """The direction as it is saved, with the published keys and its held-out accuracy."""
     import numpy as np
 
     from lazarus_probe.introspection.directions.direction_file import Direction

@@ -1,4 +1,4 @@
-"""How probes are said in a line: the score, its interval, and the control that it gains least over."""
+"""Probes in a line of text: the score, its interval, and the best control."""
 
 from __future__ import annotations
 
@@ -37,25 +37,26 @@ def r2(measurement: Measurement) -> str:
 
 
 def rivals(claim: Claim, measurement: Measurement) -> str:
-    """The controls over which a gain past the claim's margin is not shown, in words; empty if there are none."""
+    """The controls over which a gain past the claim's margin is not shown; empty if there are none."""
     percent = measurement.unit == "held-out accuracy"
     close = sorted(
-        (each for each in measurement.controls if each.low < claim.margin), key=lambda each: each.gain
+        (control for control in measurement.controls if control.low < claim.margin),
+        key=lambda control: control.gain,
     )
     if not close:
         return ""
-    *rest, last = (_reached(each, percent) for each in close)
+    *rest, last = (_with_score(control, percent) for control in close)
     return f"{', '.join(rest)}{' and ' if rest else ''}{last}"
 
 
 def compared(measurement: Measurement) -> str:
-    """The control that a score gains least over, as it stands beside it."""
-    best = measurement.best_control
-    return "" if best is None else f"beside {_reached(best, measurement.unit == 'held-out accuracy')}"
+    """The control that the score gains least over."""
+    best, percent = measurement.best_control, measurement.unit == "held-out accuracy"
+    return "" if best is None else f"compared with {_with_score(best, percent)}"
 
 
 def verdict_lines(verdicts: Mapping[str, Verdict]) -> Iterator[str]:
-    """Every verdict with its reason, a line each."""
+    """A line per verdict, with its reason."""
     yield "Verdicts:"
     width = max(map(len, verdicts), default=0)
     for key, verdict in verdicts.items():
@@ -66,11 +67,11 @@ def _best(measurement: Measurement, percent: bool) -> str:
     best = measurement.best_control
     if best is None:
         return ""
-    scale, places = (100, 1) if percent else (1, 3)
-    gain, low, high = (f"{scale * each:+.{places}f}" for each in (best.gain, best.low, best.high))
-    return f"  best control: {_reached(best, percent)}, gain {gain} [{low}, {high}]"
+    scale, digits = (100, 1) if percent else (1, 3)
+    gain, low, high = (f"{scale * value:+.{digits}f}" for value in (best.gain, best.low, best.high))
+    return f"  best control: {_with_score(best, percent)}, gain {gain} [{low}, {high}]"
 
 
-def _reached(control: Control, percent: bool) -> str:
+def _with_score(control: Control, percent: bool) -> str:
     score = f"{100 * control.score:.1f}%" if percent else f"{control.score:.3f}"
     return f"{WORDS.get(control.name, control.name)} ({score})"

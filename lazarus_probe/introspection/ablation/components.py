@@ -1,4 +1,4 @@
-"""The components of a layer by their published names: which outputs of the model they are."""
+"""The components of a layer by their published names, and the outputs that they are."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lazarus_probe.subject.subject import Subject
 
 @dataclass(frozen=True)
 class LinearLayer:
-    """A linear layer within a block, whose output no `Site` names.
+    """A linear layer in a block, whose output is not a `Site`.
 
     Attributes:
         layer: the block.
-        path: where in the block, as in `mlp.gate_proj`.
+        path: in the block, as in `mlp.gate_proj`.
     """
 
     layer: int
@@ -40,7 +40,7 @@ SITES = {
     ComponentType.ATTN_V: ("values",),
     ComponentType.ATTN_O: ("attn_out",),
 }
-# What model files call the two projections that a gated MLP starts with.
+# Names in model files of the two input projections of a gated MLP.
 PROJECTIONS = {
     ComponentType.MLP_GATE: ("gate_proj", "w1"),
     ComponentType.MLP_UP: ("up_proj", "w3", "c_fc", "fc1", "dense_h_to_4h"),
@@ -48,10 +48,10 @@ PROJECTIONS = {
 
 
 def outputs_of(subject: Subject, component: ComponentType, layer: int) -> tuple[Output, ...]:
-    """The outputs that a component has in one layer.
+    """The outputs of a component in one layer.
 
     Raises:
-        ValueError: the layer has no such component; the message says what it has instead.
+        ValueError: the layer has no such component; the message lists those that it has.
     """
     if component in PROJECTIONS:
         return (_projection(subject, component, layer),)
@@ -68,10 +68,10 @@ def outputs_of(subject: Subject, component: ComponentType, layer: int) -> tuple[
 
 
 def layers_with(subject: Subject, component: ComponentType) -> list[int]:
-    """The layers that have a component; in some models not every layer has every one.
+    """The layers that have a component.
 
     Raises:
-        ValueError: none has; the message says what the first has instead.
+        ValueError: none has; the message lists those of the first layer.
     """
     layers = []
     for layer in range(subject.num_layers):
@@ -81,7 +81,7 @@ def layers_with(subject: Subject, component: ComponentType) -> list[int]:
             continue
         layers.append(layer)
     if not layers:
-        outputs_of(subject, component, 0)  # raises, and says what it has instead
+        outputs_of(subject, component, 0)  # raises, and lists what the layer has
     return layers
 
 
@@ -99,14 +99,16 @@ def output_shape(subject: Subject, output: Output) -> tuple[int, ...]:
 def _projection(subject: Subject, component: ComponentType, layer: int) -> LinearLayer:
     _refuse_mixture(subject, component, layer)
     mlp = f"{subject.anatomy.parts[layer].mlp}."
-    of_mlp = [one for one in projections(subject.anatomy, [layer]) if f"{one.path}.".startswith(mlp)]
+    linears = [
+        linear for linear in projections(subject.anatomy, [layer]) if f"{linear.path}.".startswith(mlp)
+    ]
     for name in PROJECTIONS[component]:
-        named = [one for one in of_mlp if one.matches(name)]
-        if len(named) == 1 and sizes(named[0].module)[0] == 1:
-            return LinearLayer(layer, named[0].path)
-    paths = ", ".join(one.path for one in of_mlp) or "none"
+        matches = [linear for linear in linears if linear.matches(name)]
+        if len(matches) == 1 and sizes(matches[0].module)[0] == 1:
+            return LinearLayer(layer, matches[0].path)
+    paths = ", ".join(linear.path for linear in linears) or "none"
     raise ValueError(
-        f"component {component} cannot be told apart in layer {layer} of {subject.name}: the linear layers of its MLP "
+        f"component {component} cannot be identified in layer {layer} of {subject.name}: the linear layers of its MLP "
         f"are {paths}; ablate mlp"
     )
 
@@ -114,6 +116,9 @@ def _projection(subject: Subject, component: ComponentType, layer: int) -> Linea
 def _refuse_mixture(subject: Subject, component: ComponentType, layer: int) -> None:
     parts = subject.anatomy.parts[layer]
     if parts.mlp is None or parts.num_experts is not None:
-        what = "has no MLP" if parts.mlp is None else "is a mixture of experts"
-        advice = "ablate attention" if parts.mlp is None else "ablate mlp, which is the whole of it"
-        raise ValueError(f"component {component}: layer {layer} of {subject.name} {what}; {advice}")
+        reason = (
+            "has no MLP; ablate attention"
+            if parts.mlp is None
+            else "is a mixture of experts; ablate mlp, which is the whole of it"
+        )
+        raise ValueError(f"component {component}: layer {layer} of {subject.name} {reason}")

@@ -1,4 +1,4 @@
-"""What is ablated, and by what it is replaced; light to import, for options of the command."""
+"""What is ablated, and what replaces it; light to import, for options of the command."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class ComponentType(StrEnum):
 
 
 class AblationType(StrEnum):
-    """What an output is replaced by.
+    """What replaces an output.
 
     | type | replacement |
     |---|---|
     | mean | the mean over reference prompts |
-    | zero | zeros, as in published numbers; seldom a value that the model meets |
+    | zero | zeros, as in published numbers; rarely a value that occurs in the model |
     | resample | at every position a random reference row, as in causal scrubbing |
     | noise | at every position a draw from the Gaussian with the reference rows' mean and deviation, by coordinate |
 
@@ -55,12 +55,12 @@ class AblationConfig:
     """How to ablate and generate.
 
     Attributes:
-        ablation_type: what outputs are replaced by. Zero is the published way; `mean` and `resample` use values that
-            occur in the model.
+        ablation_type: what replaces outputs. Zero is the published method; `mean` and `resample` use values that occur
+            in the model.
         component: what is ablated.
-        max_new_tokens: generated at most.
-        temperature: 0 for the most likely token at each step; above, tokens are drawn.
-        seed: of what is drawn: tokens, replacements and random controls.
+        max_new_tokens: most tokens to generate.
+        temperature: 0 for greedy decoding; above, tokens are sampled.
+        seed: of tokens, replacements and random controls.
 
     Raises:
         ValueError: fewer than one token, or a temperature below 0.

@@ -1,4 +1,4 @@
-"""What counts as the behaviour that an ablation should break: a test of a generated text."""
+"""The behaviour that an ablation should break, as a test of a generated text."""
 
 from __future__ import annotations
 
@@ -41,8 +41,7 @@ def criterion_of(condition: str | Callable[[str], bool]) -> Criterion:
         ValueError: it is empty.
     """
     if callable(condition):
-        name = getattr(condition, "__name__", "criterion")
-        return Criterion(name, condition)
+        return Criterion(getattr(condition, "__name__", "criterion"), condition)
     if not condition:
         raise ValueError(
             f"the criterion is empty; give {', '.join(PATTERNS)}, a number or a text to look for"
@@ -57,7 +56,7 @@ def criterion_of(condition: str | Callable[[str], bool]) -> Criterion:
 
 
 def is_coherent(text: str) -> bool:
-    """Whether a text looks like language and not like one thing over and over: a heuristic, for reports only."""
+    """Whether a text looks like language and not like repetition: a heuristic, for reports only."""
     words = text.split()
     if not words:
         return False

@@ -34,13 +34,13 @@ Component = tuple[Site, ...]
 
 @dataclass(frozen=True)
 class Task:
-    """Prompts that a model gets right, and what right means.
+    """Prompts that a model answers correctly, with the test of an answer.
 
     Attributes:
         prompts: (N,) texts.
-        expected: (N,) what right answers are, for a report.
-        units: (N,) the independent unit of each prompt.
-        right: whether a completion of the prompt with that number is right.
+        expected: (N,) correct answers, for a report.
+        units: (N,) independent units.
+        right: whether a completion of prompt i is correct.
         max_tokens: of a completion.
     """
 
@@ -51,15 +51,19 @@ class Task:
     max_tokens: int = 4
 
     def answered(self, subject: Subject) -> NDArray[np.bool_]:
-        """(N,) whether the unablated model is right."""
+        """(N,) whether the unablated model is correct."""
         return self.graded(ablated_completions(subject, self.prompts, {}, self.max_tokens))
 
     def graded(self, completions: Sequence[str]) -> NDArray[np.bool_]:
-        """(N,) whether each of N completions is right."""
+        """(N,) whether each of N completions is correct."""
         return np.array([self.right(i, completion) for i, completion in enumerate(completions)])
 
+    def tokens(self, subject: Subject) -> int:
+        """The number of tokens of all prompts."""
+        return sum(len(subject.encode(prompt)) for prompt in self.prompts)
+
     def take(self, rows: Sequence[int]) -> Task:
-        """Some of the prompts, by row number."""
+        """A subset of the prompts, by row number."""
         right = self.right
         return Task(
             [self.prompts[row] for row in rows],
@@ -72,12 +76,12 @@ class Task:
 
 @dataclass(frozen=True)
 class BrokenAnswers:
-    """What breaks without each of K components.
+    """The answers that break without each of K components.
 
     Attributes:
         broken: (K, N).
         completions: (K, N) of the ablated model.
-        edits: (K,) what each ablation was.
+        edits: (K,) the ablations.
     """
 
     broken: NDArray[np.bool_]
@@ -92,7 +96,7 @@ def ablate_each(
     method: AblationType = AblationType.MEAN,
     seed: int = 0,
 ) -> BrokenAnswers:
-    """Ablate one component after the other, on prompts that the model answers.
+    """Ablate one component at a time, on prompts that the model answers.
 
     Raises:
         ValueError: no prompts, or a site that the model does not have.
@@ -102,7 +106,7 @@ def ablate_each(
     edits: list[Edits] = [
         {site: replacement(method, rows[site], seed) for site in component} for component in components
     ]
-    completions = [ablated_completions(subject, task.prompts, one, task.max_tokens) for one in edits]
+    completions = [ablated_completions(subject, task.prompts, edit, task.max_tokens) for edit in edits]
     return BrokenAnswers(~np.stack([task.graded(texts) for texts in completions]), completions, edits)
 
 
@@ -117,19 +121,20 @@ def max_ablation_effect(
 ) -> Measurement:
     """The share broken without the component that breaks most, chosen on half of the units and tested on the others.
 
-    For an absence. `all_mlps` is the positive control: what breaks without `positive`, usually the MLPs of all layers.
+    For an absence. `all_mlps` is the positive control: the share broken without `positive`, usually the MLPs of all
+    layers.
 
     Args:
         subject: the model.
         task: prompts that it answers.
-        components: those to choose from.
+        components: to choose from.
         positive: of the positive control.
-        method: what outputs are replaced by.
+        method: what replaces outputs.
         seed: of the halves, drawn rows and intervals.
         unrelated: prompts to measure the damage on; by default those of all language tasks.
 
     Raises:
-        ValueError: as `ablate_each`, or units of which no two halves can be made.
+        ValueError: as `ablate_each`, or units that cannot be halved.
     """
     effects = ablate_each(subject, task, [*components, positive], method, seed)
     held_out = held_out_half(task.units, seed)
@@ -150,7 +155,7 @@ def max_ablation_effect(
             "method": str(method),
             "broken": dict(zip(map(_name, components), shares, strict=True)),
         },
-        tokens=_tokens(subject, task),
+        tokens=task.tokens(subject),
         examples=some_examples(
             tested.prompts,
             tested.expected,
@@ -177,7 +182,7 @@ def layers_ablation_effect(
     """The share broken without one kind of output in some layers.
 
     Controls: `other_layers`, the mean share broken without the same kind in each of `others`; for attention,
-    `random_heads`, as many heads as the layers have drawn over all layers; with `unaffected`, `other_task`, the share
+    `random_heads`, as many heads as the layers have, drawn over all layers; with `unaffected`, `other_task`, the share
     of another task's answers that the same ablation breaks.
 
     Args:
@@ -187,7 +192,7 @@ def layers_ablation_effect(
         layers: ablated together.
         others: sets of layers to compare with.
         unaffected: prompts of another task that the model answers, and should answer without the layers.
-        method: what outputs are replaced by.
+        method: what replaces outputs.
         seed: of drawn heads, rows and intervals.
         unrelated: prompts to measure the damage on; by default those of all language tasks.
 
@@ -209,20 +214,20 @@ def layers_ablation_effect(
         controls,
         seed=seed,
         details={"layers": list(layers), "kind": kind, "method": str(method)},
-        tokens=_tokens(subject, task),
+        tokens=task.tokens(subject),
         examples=some_examples(task.prompts, task.expected, effects.completions[0], broken[0] > 0),
         curves=_curves(components, broken.mean(axis=1).tolist()),
         damage=ablation_damages(subject, [effects.edits[0]], unrelated, seed)[0],
     )
     if unaffected is None:
         return measured
-    other = ablate_each(subject, unaffected, components[:1], method, seed).broken[0]
-    control = unpaired_control("other_task", measured, other, unaffected.units, seed)
+    broken_there = ablate_each(subject, unaffected, components[:1], method, seed).broken[0]
+    control = unpaired_control("other_task", measured, broken_there, unaffected.units, seed)
     return replace(measured, controls=(*measured.controls, control))
 
 
 def held_out_half(units: Sequence[str] | NDArray[Any], seed: int) -> NDArray[np.bool_]:
-    """(N,) which rows to test on, the others being those to choose on; no unit is in both.
+    """(N,) the rows to test on; a component is chosen on the others, and no unit is in both.
 
     Raises:
         ValueError: fewer than 4 units.
@@ -234,7 +239,7 @@ def held_out_half(units: Sequence[str] | NDArray[Any], seed: int) -> NDArray[np.
 
 
 def _random_heads(subject: Subject, layers: Sequence[int], seed: int) -> Component:
-    """As many heads as some layers have, over all layers."""
+    """As many heads as these layers have, drawn over all layers."""
     anatomy = subject.anatomy
     heads = {
         layer: head_count(anatomy, Site("head_out", layer))
@@ -248,7 +253,7 @@ def _random_heads(subject: Subject, layers: Sequence[int], seed: int) -> Compone
 
 
 def _curves(components: Sequence[Component], shares: Sequence[float]) -> tuple[Curve, ...]:
-    """The share broken, for each kind of site a curve over the first layer of each component."""
+    """The share broken by the first layer of each component, a curve per kind of site."""
     points: dict[str, list[tuple[float, float]]] = {}
     for (first, *_), share in zip(components, shares, strict=True):
         points.setdefault(first.kind, []).append((float(first.layer or 0), share))
@@ -261,7 +266,3 @@ def _curves(components: Sequence[Component], shares: Sequence[float]) -> tuple[C
 
 def _name(component: Component) -> str:
     return "+".join(map(str, component))
-
-
-def _tokens(subject: Subject, task: Task) -> int:
-    return sum(len(subject.encode(prompt)) for prompt in task.prompts)

@@ -1,13 +1,13 @@
-"""Ablation: outputs of a model replaced by zeros, means, resampled rows or noise, in the prompt and in what follows.
+"""Ablation: a model's outputs replaced by zeros, means, resampled rows or noise, in the prompt and the completion.
 
-Outputs are replaced, never weights: biases, mixtures of experts and quantised layers then need no special care. `mean`
+Outputs are replaced and not weights, so biases, mixtures of experts and quantised layers need no special cases. `mean`
 and `resample` use values that occur in the model; `zero` is for comparison with published numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -36,12 +36,12 @@ Edits = Mapping[Output, Edit]
 def reference_rows(
     subject: Subject, prompts: Sequence[Prompt], outputs: Sequence[Output]
 ) -> dict[Output, NDArray[Any]]:
-    """Values that outputs take on reference prompts, to draw replacements from.
+    """Outputs on reference prompts, from which replacements are made.
 
     The first token is left out: it is often the same in every prompt, and its values are unlike those at any other.
 
     Returns:
-        By output, rows (N, ...): one for every position but the first of every prompt.
+        Rows (N, ...) by output: one per position but the first of each prompt.
 
     Raises:
         ValueError: no prompts, or only prompts of a single token.
@@ -74,7 +74,7 @@ def replacement(method: AblationType, rows: NDArray[Any] | None, seed: int = 0) 
 
     Args:
         method: what replaces it.
-        rows: (N, ...) reference rows; None where zeros need none.
+        rows: (N, ...) reference rows; None for zeros.
         seed: of the rows drawn.
 
     Raises:
@@ -97,7 +97,7 @@ def replacement(method: AblationType, rows: NDArray[Any] | None, seed: int = 0) 
 
 
 def gaussian(rows: NDArray[Any], seed: int) -> NDArray[np.float32]:
-    """As many rows as `GAUSSIAN_ROWS`, drawn with the mean and the standard deviation of each coordinate of `rows`."""
+    """(GAUSSIAN_ROWS, ...) draws with the mean and the standard deviation of each coordinate of `rows`."""
     draws = np.random.default_rng(seed).standard_normal((GAUSSIAN_ROWS, *rows.shape[1:]))
     return np.asarray(rows.mean(axis=0) + rows.std(axis=0) * draws, dtype=np.float32)
 
@@ -105,12 +105,12 @@ def gaussian(rows: NDArray[Any], seed: int) -> NDArray[np.float32]:
 def random_coordinates(
     edits: Edits, shapes: Sequence[tuple[int, ...]], count: int, seed: int = 0
 ) -> dict[Output, Edit]:
-    """Edits of `count` coordinates drawn at random over several outputs: the control of an ablation as large.
+    """Edits of `count` coordinates drawn at random over several outputs: the control of an ablation of that size.
 
     Args:
-        edits: what replaces each output as a whole.
+        edits: what replaces each output.
         shapes: of each output at one position.
-        count: how many coordinates to replace.
+        count: of coordinates to replace.
         seed: of the coordinates.
     """
     masks = random_masks(shapes, count, seed)
@@ -122,7 +122,7 @@ def random_coordinates(
 
 
 def random_masks(shapes: Sequence[tuple[int, ...]], count: int, seed: int) -> list[NDArray[np.bool_]]:
-    """Masks of given shapes with `count` true coordinates in all, drawn at random over all of them."""
+    """Masks of these shapes with `count` true coordinates, drawn at random over all of them."""
     rng, sizes = np.random.default_rng(seed), [int(np.prod(shape)) for shape in shapes]
     owners = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))[:count]
     masks = []
@@ -140,7 +140,7 @@ def _masked(edit: Edit, mask: NDArray[np.bool_]) -> Edit:
 
 @contextmanager
 def ablated(subject: Subject, edits: Edits) -> Iterator[None]:
-    """Within, outputs are replaced by what the edits make of them, in prompts and in what is generated."""
+    """Replace outputs by their edits, in prompts and in generated tokens, within the context."""
     interventions = [
         Intervention(output, edit, "all", "ablation")
         for output, edit in edits.items()
@@ -163,18 +163,18 @@ def ablated_completions(
     temperature: float = 0.0,
     seed: int = 0,
 ) -> list[str]:
-    """What the model generates with outputs replaced.
+    """Completions with outputs replaced.
 
     Args:
         subject: the model.
         prompts: texts, or token ids.
-        edits: by output what replaces it; none for the unablated model.
-        max_tokens: generated at most.
-        temperature: 0 for the most likely token at each step; above, tokens are drawn.
-        seed: of the tokens drawn, the same for every prompt.
+        edits: what replaces each output; none for the unablated model.
+        max_tokens: most tokens to generate.
+        temperature: 0 for greedy decoding; above, tokens are sampled.
+        seed: of the sampled tokens, the same for every prompt.
 
     Raises:
-        ValueError: no prompts, an empty one, or logits that are not finite; the ablation is named with its site.
+        ValueError: no prompts, an empty one, or logits that are not finite; the message names the ablation's site.
     """
     with ablated(subject, edits):
         generated = generate(
@@ -186,16 +186,13 @@ def ablated_completions(
 def ablation_damages(
     subject: Subject, ablations: Sequence[Edits], unrelated: Unrelated | None = None, seed: int = 0
 ) -> list[Damage]:
-    """What each ablation does to unrelated prompts, by default those of all language tasks.
+    """The damage of each ablation on unrelated prompts, by default those of all language tasks.
 
     Raises:
-        ValueError: as `damages`; an ablation that leaves no finite logits is named with its site.
+        ValueError: as `damages`; logits that are not finite, and the message names the ablation's site.
     """
 
-    def running(edits: Edits) -> Edited:
-        def within(_rows: Sequence[int], _length: int) -> AbstractContextManager[None]:
-            return ablated(subject, edits)
+    def edited(edits: Edits) -> Edited:
+        return lambda _rows, _length: ablated(subject, edits)
 
-        return within
-
-    return damages(subject, [running(edits) for edits in ablations], unrelated, seed=seed)
+    return damages(subject, [edited(edits) for edits in ablations], unrelated, seed=seed)

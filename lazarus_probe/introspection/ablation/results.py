@@ -1,4 +1,4 @@
-"""Completions with and without components, and what that shows of each component."""
+"""Completions with and without components, and the conclusion on each component."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from lazarus_probe.introspection.ablation.conclusions import Conclusion, conclusions
 from lazarus_probe.introspection.ablation.config import AblationConfig, AblationType
 from lazarus_probe.introspection.ablation.criteria import is_coherent
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.statistics.measurement import Damage, Measurement
 from lazarus_probe.statistics.rates import rate
+from lazarus_probe.tables import Cell, Table
 
 CONTROL = "random_coordinates"
 
@@ -25,12 +25,12 @@ class Ablation:
 
     Attributes:
         name: as in `L3`, `L3+4` or `random 1`.
-        layers: those ablated together; empty for a random control.
-        method: what outputs were replaced by.
+        layers: ablated together; empty for a random control.
+        method: what replaced outputs.
         completions: (N,).
         passes: (N,) whether each passes its criterion.
-        coordinates: how many were replaced.
-        damage: what the same replacement does to unrelated prompts, where that was measured.
+        coordinates: number replaced.
+        damage: of the replacement on unrelated prompts, where it was measured.
     """
 
     name: str
@@ -48,18 +48,18 @@ class Finding:
 
     Attributes:
         name: of the layers, as in `L3+4`.
-        layers: those ablated together.
-        method: what outputs were replaced by.
+        layers: ablated together.
+        method: what replaced outputs.
         word: CAUSAL, PARTLY CAUSAL, INVERSE CAUSAL, NOT CAUSAL, NOT SPECIFIC, INCONCLUSIVE or BASELINE FAILS.
         reason: in one sentence.
-        n: outputs that could change: those that passed, or where none did, those that failed.
-        changed: how many did.
-        low: of the 95% interval of the share changed.
-        high: likewise.
+        n: outputs that could change: those that passed, or if none did, those that failed.
+        changed: number that did.
+        low: lower bound of the 95% interval of the share changed.
+        high: upper bound.
         control: the share changed by random controls.
-        q: false discovery rate over the layers tried, where a claim was judged.
-        claim: the declared claim that the word is a verdict on; None where none was judged.
-        damage: what the ablation does to unrelated prompts, where there are several prompts.
+        q: false discovery rate over the layers tried, if a claim was judged.
+        claim: the declared claim that the word is a verdict on, if any.
+        damage: of the ablation on unrelated prompts, where there are several prompts.
     """
 
     name: str
@@ -82,14 +82,14 @@ class Ablations:
     """Completions of the unablated model, and those without each of some components.
 
     Attributes:
-        task: what a report calls it.
-        config: how it was run.
-        prompts: (N,) as a report calls them.
-        criteria: (N,) the names of what passes.
+        task: its name in reports.
+        config: of the runs.
+        prompts: (N,) their names in reports.
+        criteria: (N,) names of the criteria.
         original: (N,) completions of the unablated model.
-        passes: (N,) whether that passes.
+        passes: (N,) whether those pass.
         rows: the ablations.
-        controls: as many coordinates drawn at random.
+        controls: ablations of as many coordinates drawn at random.
     """
 
     task: str
@@ -113,7 +113,7 @@ class Ablations:
 
     @property
     def causal_layers(self) -> list[int]:
-        """The layers that are causal by themselves by the first method, controls and layers tried considered."""
+        """The single layers that are CAUSAL by the first method."""
         return [
             finding.layers[0]
             for finding in self.findings
@@ -124,17 +124,38 @@ class Ablations:
 
     @property
     def changed_layers(self) -> list[int]:
-        """The layers without which some output passes that failed, or fails that passed."""
+        """The single layers without which some output changes from pass to fail, or back."""
         return sorted({row.layers[0] for row in self.rows if len(row.layers) == 1 and self.flips(row).any()})
 
     def flips(self, ablation: Ablation) -> NDArray[np.bool_]:
-        """(N,) whether an ablation changes if each output passes."""
+        """(N,) whether an ablation changes each output from pass to fail, or back."""
         return np.asarray(ablation.passes != self.passes)
 
-    def random_share(self, row: Ablation, passing: bool = True) -> float | None:
-        """The share of outputs that random controls of equal size change, of those that pass or that fail."""
-        drawn, eligible = self._drawn(row), self.passes == passing
-        return float(drawn[:, eligible].mean()) if len(drawn) and eligible.any() else None
+    def random_share(self, row: Ablation) -> float | None:
+        """The share of the outputs that could change that random controls of the same size change."""
+        drawn = self._drawn(row)[:, self._eligible]
+        return float(drawn.mean()) if drawn.size else None
+
+    @property
+    def table(self) -> Table:
+        """Ablations by prompts, with the completions; those that flip are shaded."""
+        rows = [
+            [
+                row.name,
+                str(row.method),
+                *(
+                    Cell(text, shade=-0.4 if flip else 0.0)
+                    for text, flip in zip(row.completions, self.flips(row), strict=True)
+                ),
+                finding.word,
+            ]
+            for row, finding in zip(self.rows, self.findings, strict=True)
+        ]
+        return Table(
+            ["layer", "method", *self.prompts, "finding"],
+            [["none", "", *self.original, ""], *rows],
+            f"ablation: {self.config.component}",
+        )
 
     def as_data(self) -> dict[str, Any]:
         """Plain data: the published keys first."""
@@ -152,24 +173,7 @@ class Ablations:
         }
 
     def _repr_html_(self) -> str:
-        rows = [
-            [
-                row.name,
-                str(row.method),
-                *(
-                    Cell(text, shade=-0.4 if flip else 0.0)
-                    for text, flip in zip(row.completions, self.flips(row), strict=True)
-                ),
-                finding.word,
-            ]
-            for row, finding in zip(self.rows, self.findings, strict=True)
-        ]
-        first = ["none", "", *self.original, ""]
-        return table(
-            f"ablation: {self.config.component}",
-            ["layer", "method", *self.prompts, "finding"],
-            [first, *rows],
-        )
+        return self.table.html()
 
     def _results(self, row: Ablation) -> list[dict[str, Any]]:
         return [
@@ -200,19 +204,27 @@ class Ablations:
 
     def _drawn(self, row: Ablation) -> NDArray[np.bool_]:
         """(draws, N) what random controls of an ablation's size and method change."""
-        size = (row.method, row.coordinates)
-        flips = [self.flips(one) for one in self.controls if (one.method, one.coordinates) == size]
+        flips = [
+            self.flips(control)
+            for control in self.controls
+            if (control.method, control.coordinates) == (row.method, row.coordinates)
+        ]
         return np.array(flips, dtype=bool).reshape(len(flips), len(self.prompts))
 
     @property
     def _inverse(self) -> bool:
-        """Whether it is about outputs that fail, and pass without a component: where none passes."""
+        """Whether no output passes, so that the question is which pass without a component."""
         return not self.passes.any()
+
+    @property
+    def _eligible(self) -> NDArray[np.bool_]:
+        """(N,) the outputs that could change: those that pass, or if none does, those that fail."""
+        return np.asarray(self.passes != self._inverse)
 
     def _measured(self, row: Ablation) -> Measurement | None:
         """The share of outputs that an ablation changes, compared with random controls, if it has an interval."""
-        eligible, drawn = self.passes != self._inverse, self._drawn(row)
-        units = [prompt for prompt, counts in zip(self.prompts, eligible, strict=True) if counts]
+        eligible, drawn = self._eligible, self._drawn(row)
+        units = [self.prompts[i] for i in np.flatnonzero(eligible)]
         if len(set(units)) < 2 or not len(drawn):
             return None
         kind = "failing outputs that pass" if self._inverse else "passing outputs that fail"
@@ -226,8 +238,7 @@ class Ablations:
         )
 
     def _finding(self, row: Ablation, measured: Measurement | None, conclusion: Conclusion | None) -> Finding:
-        eligible = self.passes != self._inverse
-        n, changed = int(eligible.sum()), int(self.flips(row)[eligible].sum())
+        n, changed = int(self._eligible.sum()), int(self.flips(row)[self._eligible].sum())
         conclusion = conclusion or Conclusion("INCONCLUSIVE", _why_untested(n, changed))
         if self._inverse and conclusion.word != "INVERSE CAUSAL":
             passed = f"; without {row.name} {changed} of {n} pass" if changed else ""
@@ -243,7 +254,7 @@ class Ablations:
             changed,
             low=None if measured is None else measured.low,
             high=None if measured is None else measured.high,
-            control=self.random_share(row, not self._inverse),
+            control=self.random_share(row),
             q=conclusion.q,
             claim=conclusion.claim,
             damage=row.damage,
@@ -251,8 +262,7 @@ class Ablations:
 
 
 def _why_untested(n: int, changed: int) -> str:
-    """One prompt, or no control."""
     if n != 1:
         return f"{changed} of {n} outputs changed; give different prompts for a finding"
-    what = "changed" if changed else "still passes"
-    return f"n=1 shows no more than that this output {what}; give many prompts for a finding"
+    outcome = "changed" if changed else "still passes"
+    return f"n=1 shows no more than that this output {outcome}; give many prompts for a finding"

@@ -1,6 +1,6 @@
 """Completions of a model without some of its components, and without as many coordinates drawn at random.
 
-Every run replaces outputs at all positions, those generated included.
+Every run replaces outputs at all positions, generated ones included.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ Layers = tuple[int, ...]
 
 @cache
 def reference_prompts() -> tuple[str, ...]:
-    """One prompt of every template of arithmetic and language: where replacements come from by default."""
+    """The default reference prompts: one of every template of arithmetic and language."""
     return tuple(task_type(np.random.default_rng(0), 1)[0])
 
 
 @dataclass(frozen=True, eq=False)
 class AblationRuns:
-    """What to run and how.
+    """Ablations of a model on N prompts.
 
     Attributes:
         subject: the model.
         prompts: (N,) exactly as the model gets them.
         criteria: (N,) what passes.
-        config: how.
-        reference: prompts that replacements come from; by default one of every template of arithmetic and language.
-        progress: whether to show a bar, where standard error is a terminal.
-        rows: reference rows, gathered where they are first needed.
+        config: of the runs.
+        reference: prompts that replacements come from.
+        progress: show a bar, where standard error is a terminal.
+        rows: reference rows by output, gathered lazily.
     """
 
     subject: Subject
@@ -68,7 +68,7 @@ class AblationRuns:
     rows: dict[Output, NDArray[Any]] = field(default_factory=dict)
 
     def without(self, layers: Layers) -> list[str]:
-        """(N,) completions without the component of some layers; of the unablated model without any layers."""
+        """(N,) completions without the component of these layers; with no layers, of the unablated model."""
         method, outputs = self.config.ablation_type, self._outputs(layers)
         self._gather(outputs, [method])
         return self._completions(self._edits(outputs, method))
@@ -84,13 +84,13 @@ class AblationRuns:
     ) -> Ablations:
         """Completions without each group of layers, and without as many coordinates drawn at random.
 
-        With more than one prompt, where something can be claimed, also what each ablation does to unrelated prompts.
+        With more than one prompt, the damage of each ablation on unrelated prompts is measured as well.
 
         Args:
             groups: layers that are ablated together.
-            methods: what outputs are replaced by; findings are about the first. That of the configuration by default.
-            names: (N,) what a report calls the prompts.
-            task: what a report calls it.
+            methods: what replaces outputs; findings are about the first. By default that of the configuration.
+            names: (N,) names of the prompts in reports.
+            task: its name in reports.
             unrelated: prompts to measure the damage on; by default those of all language tasks.
 
         Raises:
@@ -102,7 +102,7 @@ class AblationRuns:
         if not any(groups):
             raise ValueError("no layers to ablate; give at least one")
         methods = list(dict.fromkeys(methods)) or [self.config.ablation_type]
-        rows = self._by_layers(methods, groups)  # refuses what the model does not have before it generates
+        rows = self._by_layers(methods, groups)  # raises for components that are missing before it generates
         original = self.without(())
         return Ablations(
             task=task,
@@ -118,17 +118,17 @@ class AblationRuns:
     def with_damage(
         self, ablations: Sequence[Ablation], unrelated: Unrelated | None = None
     ) -> list[Ablation]:
-        """Ablations with what each does to unrelated prompts; by default those of all language tasks.
+        """Ablations with their damage on unrelated prompts; by default those of all language tasks.
 
         Raises:
             ValueError: as `ablation_damages`.
         """
-        edits = [self._edits(self._outputs(one.layers), one.method) for one in ablations]
+        edits = [self._edits(self._outputs(ablation.layers), ablation.method) for ablation in ablations]
         damages = ablation_damages(self.subject, edits, unrelated, self.config.seed)
-        return [replace(one, damage=damage) for one, damage in zip(ablations, damages, strict=True)]
+        return [replace(ablation, damage=damage) for ablation, damage in zip(ablations, damages, strict=True)]
 
     def _by_layers(self, methods: Sequence[AblationType], groups: Sequence[Layers]) -> list[Ablation]:
-        """Each group of layers ablated by each method: one sweep where a group is one site, else run by run."""
+        """Each group of layers ablated by each method: in one sweep if every group is one site, else run by run."""
         outputs = [self._outputs(group) for group in groups]
         self._gather([*(output for of_group in outputs for output in of_group), *self._pool()], methods)
         cells = list(product(methods, zip(groups, outputs, strict=True)))
@@ -144,7 +144,7 @@ class AblationRuns:
         ]
 
     def _controls(self, methods: Sequence[AblationType], groups: Sequence[Layers]) -> list[Ablation]:
-        """For each size of a group, as many coordinates of the same outputs drawn at random over all layers."""
+        """As many coordinates as each group has, drawn at random over all layers."""
         pool = self._pool()
         self._gather(pool, methods)
         shapes = [output_shape(self.subject, output) for output in pool]
@@ -170,7 +170,7 @@ class AblationRuns:
         return sum(int(np.prod(output_shape(self.subject, output))) for output in outputs)
 
     def _gather(self, outputs: Sequence[Output], methods: Sequence[AblationType]) -> None:
-        """One pass over the reference prompts for all rows that are missing; zeros need none."""
+        """Gather missing reference rows in one pass; zeros need none."""
         missing = [output for output in dict.fromkeys(outputs) if output not in self.rows]
         if missing and any(method != AblationType.ZERO for method in methods):
             self.rows.update(reference_rows(self.subject, self.reference, missing))
@@ -202,7 +202,7 @@ class AblationRuns:
         return Ablation(name, layers, method, tuple(completions), self._passes(completions), size)
 
     def _swept(self, methods: Sequence[AblationType], sites: Sequence[Site]) -> list[list[str]]:
-        """Completions by method and site, in batches that share what lies before the site."""
+        """Completions by method and site, in batches that share the forward pass up to the site."""
         table = sweep(
             self.subject,
             list(self.prompts),

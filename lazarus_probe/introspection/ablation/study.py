@@ -1,4 +1,4 @@
-"""Ablation studies: completions of a model when some of its components' outputs are replaced."""
+"""Ablation studies: completions of a model with outputs of some of its components replaced."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class AblationStudy:
 
     @classmethod
     def from_pretrained(cls, model_id: str | Path, adapter_path: str | Path | None = None) -> AblationStudy:
-        """Load a bundled model, a folder or a Hub id, with an adapter if one is given.
+        """Load a bundled model, a folder or a Hub id, optionally with an adapter.
 
         Raises:
             LoadError: as `Subject.load`.
@@ -75,13 +75,13 @@ class AblationStudy:
         component: ComponentType | str | None = None,
         config: AblationConfig | None = None,
     ) -> str:
-        """The completion with a component of some layers ablated together; no layers, no ablation.
+        """The completion with a component of some layers ablated together; without layers, of the unablated model.
 
         Args:
             prompt: exactly as the model gets it; no chat template is applied.
             layers: from 0; negative ones count from the last.
-            component: that of the configuration by default.
-            config: how; see `AblationConfig`.
+            component: by default that of the configuration.
+            config: see `AblationConfig`.
 
         Raises:
             IndexError: a layer that the model does not have.
@@ -99,15 +99,15 @@ class AblationStudy:
         task_name: str = "task",
         config: AblationConfig | None = None,
     ) -> Ablations:
-        """Ablate one layer after the other; with several prompts, findings are compared with random controls.
+        """Ablate one layer at a time; with several prompts, findings are compared with random controls.
 
         Args:
             prompt: one, or several that share a criterion.
-            criterion: a function of the output, or what `criterion_of` understands.
+            criterion: a function of the output, or a condition of `criterion_of`.
             layers: all by default.
-            component: that of the configuration by default.
-            task_name: what reports call it.
-            config: how; see `AblationConfig`.
+            component: by default that of the configuration.
+            task_name: its name in reports.
+            config: see `AblationConfig`.
 
         Raises:
             IndexError, ValueError: as `ablate_and_generate`.
@@ -129,12 +129,12 @@ class AblationStudy:
         Raises:
             ValueError: no tasks, two of one name, or as `run_layer_sweep`.
         """
-        chosen, tasks = None if layers is None else list(layers), list(tasks)
+        layers, tasks = None if layers is None else list(layers), list(tasks)
         names = [name for name, _, _ in tasks]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"tasks are named {names}; give at least one, and each its own name")
         return {
-            name: self.run_layer_sweep(prompt, criterion, chosen, component, name, config)
+            name: self.run_layer_sweep(prompt, criterion, layers, component, name, config)
             for name, prompt, criterion in tasks
         }
 
@@ -147,7 +147,7 @@ class AblationStudy:
         print(tasks_text(results))  # noqa: T201 - this is what it is for
 
     def save_results(self, results: Ablations | Mapping[str, Ablations], path: str | Path) -> None:
-        """Write sweeps to a JSON file, by task; it is there whole or not at all.
+        """Write sweeps to a JSON file, by task; the write is atomic.
 
         Raises:
             OSError: it cannot be written.

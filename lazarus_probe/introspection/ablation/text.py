@@ -1,35 +1,38 @@
-"""Ablations as they are read: a sweep over layers, layers together, and a matrix over prompts."""
+"""Ablations as text: a sweep over layers, layers together, and a matrix over prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 from lazarus_probe.introspection.ablation.results import Ablation, Ablations, Finding
+from lazarus_probe.tables import Column, Table
 
 RULE = "=" * 70
 WIDTH = 24
 
 
 def sweep_text(ablations: Ablations) -> str:
-    """Layer by layer: with one prompt the completion, with several how many flip, next to random controls."""
+    """Per layer, for one prompt the completion, for several the number that flip, compared with random controls."""
     head = [RULE, f"ABLATION SWEEP: {ablations.config.component}", RULE]
     table = _one_prompt(ablations) if len(ablations.prompts) == 1 else _many_prompts(ablations)
-    return "\n".join([*head, *_originals(ablations), "", *table, "", *_closing(ablations)])
+    return "\n".join([*head, *_originals(ablations), "", *table.lines(rule=True), "", *_closing(ablations)])
 
 
 def together_text(ablations: Ablations) -> str:
-    """Layers ablated together: completions before and after, and the result."""
+    """Layers ablated together: completions before and after, and the finding."""
     names = ", ".join(dict.fromkeys(row.name for row in ablations.rows))
-    lines = [
-        RULE,
-        f"ABLATION: {ablations.config.component} of {names} together",
-        RULE,
-        *_originals(ablations),
-    ]
+    head = [RULE, f"ABLATION: {ablations.config.component} of {names} together", RULE]
+    completions = []
     for row in (*ablations.rows, *_first_draws(ablations)):
-        lines += _ablated(ablations, row)
+        name = f"Ablated output ({_name(row)}, {row.method})"
+        if len(ablations.prompts) == 1:
+            completions.append(f"{name}: {row.completions[0]!r} ({_pass(row.passes[0])})")
+        else:
+            completions.append(f"{name}: {int(row.passes.sum())}/{len(row.completions)} pass")
     finding = ablations.findings[0]
-    return "\n".join([*lines, "", f"=> {finding.word}", f"   {finding.reason}"])
+    return "\n".join(
+        [*head, *_originals(ablations), *completions, "", f"=> {finding.word}", f"   {finding.reason}"]
+    )
 
 
 def matrix_text(ablations: Ablations) -> str:
@@ -38,56 +41,61 @@ def matrix_text(ablations: Ablations) -> str:
         f"{prompt}:{criterion}"
         for prompt, criterion in zip(ablations.prompts, ablations.criteria, strict=True)
     ]
-    rows = [["Ablation", *labels]]
-    rows.append(["baseline", *map(_cell, ablations.original, ablations.passes.tolist())])
+    rows = [["baseline", *map(_cell, ablations.original, ablations.passes.tolist())]]
     rows += [
         [f"{_name(row)} {row.method}", *map(_cell, row.completions, row.passes.tolist())]
         for row in (*ablations.rows, *_first_draws(ablations))
     ]
+    table = Table(["Ablation", *labels], rows)
     head = [RULE, f"ABLATION MATRIX: {ablations.config.component}", RULE]
-    return "\n".join([*head, *_columns(rows), "", *_reading(ablations), "", *_closing(ablations)])
+    return "\n".join(
+        [*head, *table.lines(rule=True), "", *_broken_prompts(ablations), "", *_closing(ablations)]
+    )
 
 
 def tasks_text(results: Mapping[str, Ablations]) -> str:
-    """Several tasks side by side: on how many outputs the criterion flips without each layer."""
+    """Several tasks: on how many outputs the criterion flips without each layer."""
     names = dict.fromkeys(row.name for ablations in results.values() for row in ablations.rows)
-    rows = [["Layer", *results]]
-    rows += [[name, *(_changed(ablations, name) for ablations in results.values())] for name in names]
-    return "\n".join([RULE, "ABLATION BY TASK: outputs whose criterion flips", RULE, *_columns(rows)])
+    rows = [[name, *(_changed(ablations, name) for ablations in results.values())] for name in names]
+    table = Table(["Layer", *results], rows)
+    return "\n".join([RULE, "ABLATION BY TASK: outputs whose criterion flips", RULE, *table.lines(rule=True)])
 
 
-def _one_prompt(ablations: Ablations) -> list[str]:
+def _one_prompt(ablations: Ablations) -> Table:
     methods = list(dict.fromkeys(row.method for row in ablations.rows))
-    rows = [["Layer", *(part for method in methods for part in (f"Ablated ({method})", "Flips"))]]
-    by_name: dict[str, list[Ablation]] = {}
+    columns = ["Layer", *(heading for method in methods for heading in (f"Ablated ({method})", "Flips"))]
+    by_name: dict[str, dict[str, Ablation]] = {}
     for row in (*ablations.rows, *_first_draws(ablations)):
-        by_name.setdefault(_name(row), []).append(row)
-    for name, of_name in by_name.items():
-        cells = [
-            part
-            for row in of_name
-            for part in (_shown(row.completions[0]), "yes" if ablations.flips(row)[0] else "-")
+        by_name.setdefault(_name(row), {})[row.method] = row
+    rows = [
+        [
+            name,
+            *(
+                text
+                for row in by_method.values()
+                for text in (_shown(row.completions[0]), "yes" if ablations.flips(row)[0] else "-")
+            ),
         ]
-        rows.append([name, *cells])
-    return _columns(rows)
+        for name, by_method in by_name.items()
+    ]
+    return Table(columns, rows)
 
 
-def _many_prompts(ablations: Ablations) -> list[str]:
-    rows = [["Layer", "Method", "Flips", "95%", "Random", "Damage", "Finding"]]
-    for finding in ablations.findings:
-        has_interval = finding.low is not None and finding.high is not None
-        rows.append(
-            [
-                finding.name,
-                finding.method,
-                f"{finding.changed}/{finding.n}",
-                f"[{finding.low:.2f}, {finding.high:.2f}]" if has_interval else "-",
-                "-" if finding.control is None else f"{finding.control:.2f}",
-                "-" if finding.damage is None else f"{finding.damage.score:.2f}",
-                finding.word,
-            ]
-        )
-    return _columns(rows)
+def _many_prompts(ablations: Ablations) -> Table:
+    numbers = [Column("Random", ".2f"), Column("Damage", ".2f")]
+    rows = [
+        [
+            finding.name,
+            finding.method,
+            f"{finding.changed}/{finding.n}",
+            None if finding.low is None else f"[{finding.low:.2f}, {finding.high:.2f}]",
+            finding.control,
+            None if finding.damage is None else finding.damage.score,
+            finding.word,
+        ]
+        for finding in ablations.findings
+    ]
+    return Table(["Layer", "Method", "Flips", "95%", *numbers, "Finding"], rows)
 
 
 def _originals(ablations: Ablations) -> list[str]:
@@ -101,15 +109,8 @@ def _originals(ablations: Ablations) -> list[str]:
     ]
 
 
-def _ablated(ablations: Ablations, row: Ablation) -> list[str]:
-    name = f"Ablated output ({_name(row)}, {row.method})"
-    if len(ablations.prompts) == 1:
-        return [f"{name}: {row.completions[0]!r} ({_pass(row.passes[0])})"]
-    return [f"{name}: {int(row.passes.sum())}/{len(row.completions)} pass"]
-
-
 def _closing(ablations: Ablations) -> list[str]:
-    """The result of the requested method's ablations, in words that the numbers support."""
+    """The findings of the first method."""
     method = str(ablations.rows[0].method)
     findings = [finding for finding in ablations.findings if finding.method == method]
     changed = ", ".join(finding.name for finding in findings if finding.changed)
@@ -132,28 +133,25 @@ def _closing(ablations: Ablations) -> list[str]:
     return lines
 
 
-def _reading(ablations: Ablations) -> list[str]:
-    """Which prompts each ablation breaks, as differential causality is read."""
+def _broken_prompts(ablations: Ablations) -> list[str]:
+    """The prompts that each ablation breaks."""
     total = int(ablations.passes.sum())
     if not total:
         return ["No prompt passes without an ablation"]
-    return [f"{row.name} {row.method}: {_broken(ablations, row, total)}" for row in ablations.rows]
-
-
-def _broken(ablations: Ablations, row: Ablation, total: int) -> str:
-    broken = [
-        prompt
-        for prompt, before, after in zip(ablations.prompts, ablations.passes, row.passes, strict=True)
-        if before and not after
-    ]
-    if not broken:
-        return f"none of {total} breaks"
-    random = ablations.random_share(row)
-    control = "" if random is None else f"; as much at random breaks {random:.0%}"
-    which = (
-        "all break" if len(broken) == total else f"breaks {', '.join(map(repr, broken))} and spares the rest"
-    )
-    return f"{which} ({len(broken)} of {total}{control})"
+    lines = []
+    for row in ablations.rows:
+        broken = [
+            prompt
+            for prompt, before, after in zip(ablations.prompts, ablations.passes, row.passes, strict=True)
+            if before and not after
+        ]
+        random = ablations.random_share(row)
+        control = "" if random is None else f"; as much at random breaks {random:.0%}"
+        names = "all break" if len(broken) == total else f"breaks {', '.join(map(repr, broken))}"
+        rest = "" if len(broken) == total else " and spares the rest"
+        counts = f"{names}{rest} ({len(broken)} of {total}{control})" if broken else f"none of {total} breaks"
+        lines.append(f"{row.name} {row.method}: {counts}")
+    return lines
 
 
 def _first_draws(ablations: Ablations) -> list[Ablation]:
@@ -166,7 +164,8 @@ def _name(row: Ablation) -> str:
 
 
 def _changed(ablations: Ablations, name: str) -> str:
-    finding = next((one for one in ablations.findings if one.name == name), None)
+    """How many outputs change without a layer; `-` where it was not ablated."""
+    finding = next((finding for finding in ablations.findings if finding.name == name), None)
     if finding is None:
         return "-"
     return f"{finding.changed}/{finding.n}{' CAUSAL' if finding.word == 'CAUSAL' else ''}"
@@ -183,13 +182,3 @@ def _shown(text: str) -> str:
 
 def _pass(passes: bool) -> str:
     return "PASS" if passes else "FAIL"
-
-
-def _columns(rows: Iterable[Sequence[str]]) -> list[str]:
-    rows = list(rows)
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
-        for row in rows
-    ]
-    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]

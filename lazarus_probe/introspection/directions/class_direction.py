@@ -1,9 +1,9 @@
-"""The direction from one class of activations to another, and how well such directions separate held-out groups.
+"""The direction from one class of activations to another, and how well it separates held-out groups.
 
 Three methods. `difference_of_means` is the difference of the classes' means (Marks & Tegmark 2023, arXiv:2310.06824).
 `lda` is Fisher's linear discriminant (1936), with the covariance shrunk. `logistic` is the coefficient of a logistic
-regression, in the units of the activations. All are brought to the distance of the classes along them: added once, each
-takes the mean of one class to that of the other, as seen along itself.
+regression, in the units of the activations. The norm of each is the distance of the class means along it: adding the
+direction once moves one mean to the other along it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lazarus_probe.statistics.threads import one_thread
 
 Method = Literal["difference_of_means", "lda", "logistic"]
 METHODS: tuple[Method, ...] = get_args(Method)
-# How far the covariance of LDA is shrunk to a multiple of the identity.
+# Shrinkage of the covariance of LDA to a multiple of the identity.
 SHRINKAGE = 0.1
 Floats = NDArray[np.float64]
 Labels = NDArray[np.bool_]
@@ -38,13 +38,13 @@ class ClassDirection:
     """A direction from class b to class a.
 
     Attributes:
-        vector: (D,) made from all prompts.
-        method: how.
-        accuracy: of naming the class of held-out prompts by the side of the midpoint that they lie on.
+        vector: (D,) fitted on all prompts.
+        method: of the fit.
+        accuracy: held out, of classifying by the side of the midpoint.
         interval: of the accuracy.
-        separation: of held-out prompts along it (Cohen's d); None where they have no spread.
-        class_a_mean_projection: of the prompts that it was made from, on the unit direction.
-        class_b_mean_projection: the same of class b.
+        separation: held out, Cohen's d along the direction; None without spread.
+        class_a_mean_projection: of the prompts that it was fitted on, on the unit direction.
+        class_b_mean_projection: likewise.
     """
 
     vector: Floats
@@ -57,22 +57,21 @@ class ClassDirection:
 
     @property
     def norm(self) -> float:
-        """The vector's length."""
+        """The norm of the vector."""
         return float(np.linalg.norm(self.vector))
 
     def top_neurons(self, count: int = 10) -> list[tuple[int, float]]:
         """The coordinates of the largest weights, either sign, with their weights."""
-        order = np.argsort(-np.abs(self.vector), kind="stable")[:count].tolist()
-        return [(neuron, float(self.vector[neuron])) for neuron in order]
+        return [(i, float(self.vector[i])) for i in top_coordinates(self.vector, count)]
 
 
 @dataclass(frozen=True, eq=False)
 class Separation:
-    """How directions made from other groups separate N held-out rows.
+    """How well directions fitted on other groups separate N held-out rows.
 
     Attributes:
         hits: (N,) 1.0 where a row lies on its class's side of the midpoint of the training classes.
-        cohens_d: of the two classes along the directions; None where they have no spread.
+        cohens_d: of the two classes along the directions; None without spread.
     """
 
     hits: Floats
@@ -110,11 +109,16 @@ def class_direction(
     )
 
 
+def top_coordinates(vector: NDArray[Any], count: int) -> list[int]:
+    """The coordinates of a vector (D,) with the largest absolute values."""
+    return [int(i) for i in np.argsort(-np.abs(vector), kind="stable")[:count]]
+
+
 def fit_direction(features: NDArray[Any], is_a: Labels, method: Method) -> Floats:
-    """(D,) the direction of activations (N, D) from class b to class a, as long as the class means are apart along it.
+    """(D,) the direction of activations (N, D) from class b to class a; its norm is the distance of the means along it.
 
     Raises:
-        ValueError: an unknown method, or classes that do not differ.
+        ValueError: an unknown method, or equal class means.
     """
     if method not in METHODS:
         raise ValueError(f"method {method!r} is unknown; {one_of(method, METHODS)}")
@@ -126,7 +130,7 @@ def fit_direction(features: NDArray[Any], is_a: Labels, method: Method) -> Float
         return gap
     rows, scale = _scaled(features, method)
     narrow = in_span(rows, rows)[0]
-    # The direction lies in the span of the rows, where its scores give it back.
+    # The direction lies in the span of the rows, so its scores determine it.
     weights = np.linalg.lstsq(rows, narrow @ _weights(narrow, is_a, method), rcond=None)[0] / scale
     unit = weights / np.linalg.norm(weights)
     return np.asarray(unit * float(gap @ unit))
@@ -135,17 +139,17 @@ def fit_direction(features: NDArray[Any], is_a: Labels, method: Method) -> Float
 def separations(
     features: NDArray[Any], labelings: Sequence[Labels], folds: Folds, method: Method
 ) -> list[Separation]:
-    """How well directions separate held-out groups, for each of several labelings of the same rows.
+    """How well directions separate held-out groups, for several labelings of the same rows.
 
     Args:
         features: (N, any) activations, or other features.
         labelings: which rows are of class a, (N,) each: the true labels, or shuffled ones.
-        folds: row numbers to train and to test on; of whole groups. With shuffled labels, not stratified: folds that
-            are balanced for the true labels alone would favour them.
+        folds: training and test rows, of whole groups. With shuffled labels, not stratified: folds that are balanced
+            for the true labels alone would favour them.
         method: `difference_of_means`, `lda` or `logistic`.
     """
     rows, _ = _scaled(np.asarray(features, dtype=np.float64), method)
-    # All directions lie in the span of the rows, which is as narrow as there are rows.
+    # All directions lie in the span of the rows, whose rank is at most N.
     narrow = in_span(rows, rows)[0]
     return [_separation(narrow, is_a, folds, method) for is_a in labelings]
 
@@ -166,7 +170,7 @@ def _separation(rows: Floats, is_a: Labels, folds: Folds, method: Method) -> Sep
 
 
 def _scaled(features: Floats, method: Method) -> tuple[Floats, Floats]:
-    """Rows less their mean, for a logistic regression over their deviation too; and what each was divided by (D,)."""
+    """Centred rows, for a logistic regression standardised; and the scale of each coordinate (D,)."""
     centred = features - features.mean(0)
     if method != "logistic":
         return centred, np.ones(features.shape[1])
@@ -176,7 +180,7 @@ def _scaled(features: Floats, method: Method) -> tuple[Floats, Floats]:
 
 
 def _weights(rows: Floats, is_a: Labels, method: Method) -> Floats:
-    """(K,) a direction of scaled rows (N, K) from class b to class a, of any length."""
+    """(K,) a direction of scaled rows (N, K) from class b to class a, of any norm."""
     gap = _gap(rows, is_a)
     if method == "difference_of_means":
         return gap

@@ -1,7 +1,7 @@
-"""How alike are directions, and is that more or less than chance?
+"""How similar are directions, compared with chance?
 
-In a space of thousands of dimensions any two vectors are nearly orthogonal: a small cosine alone shows nothing. Beside
-each stands what random vectors of that dimension have. Their squared cosine is Beta(1/2, (D-1)/2) distributed.
+In thousands of dimensions any two vectors are nearly orthogonal: a small cosine alone shows nothing. So each cosine is
+compared with that of random vectors of the dimension, whose square is Beta(1/2, (D-1)/2) distributed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import at_threshold
 from lazarus_probe.claims.verdict import Outcome, Verdict, judge
 from lazarus_probe.introspection.directions.direction_file import Direction
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.statistics.cosines import cosine_matrix
 from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.tables import Cell, Column, Table
 
 LEVEL = 0.95
 ORTHOGONAL, ALIKE = "directions-orthogonal", "directions-alike"
@@ -34,9 +34,9 @@ class RandomCosines:
     """The |cosine| of two random vectors.
 
     Attributes:
-        dim: how many numbers they have.
-        expected: its mean.
-        upper: what it stays below with probability `LEVEL`.
+        dim: of the vectors.
+        expected: mean.
+        upper: quantile at `LEVEL`.
     """
 
     dim: int
@@ -52,8 +52,8 @@ class Pair:
         name_a: of the first.
         name_b: of the second.
         cosine: of the angle between them.
-        p: how often random vectors are at least as parallel, either way; not corrected for the number of pairs.
-        verdicts: on the claims that the two are orthogonal, and that they are more alike than random vectors.
+        p: probability of at least that |cosine| of random vectors; not corrected for the number of pairs.
+        verdicts: on the claims that the two are orthogonal, and that they are more similar than random vectors.
     """
 
     name_a: str
@@ -78,13 +78,13 @@ class Cosines:
     """Directions compared.
 
     Attributes:
-        files: where they are from.
-        directions: as they were read.
+        files: of the directions.
+        directions: K of them.
         matrix: (K, K) cosines.
-        threshold: of |cosine|, up to which two are called orthogonal: the declared one, or the requested one.
-        pairs: each two of them.
+        threshold: largest |cosine| of orthogonal directions: the declared one, or the requested one.
+        pairs: of directions.
         null: of random vectors.
-        warnings: what speaks against comparing them.
+        warnings: reasons not to compare them.
     """
 
     files: Sequence[Path]
@@ -102,14 +102,25 @@ class Cosines:
 
     @property
     def beyond_chance(self) -> list[Pair]:
-        """Pairs more parallel than random vectors, with Bonferroni's correction for the number of pairs."""
+        """Pairs more similar than random vectors, with Bonferroni's correction for the number of pairs."""
         return [pair for pair in self.pairs if pair.alike]
+
+    @property
+    def table(self) -> Table:
+        """Directions by directions, with their cosines."""
+        names = [direction.name for direction in self.directions]
+        rows = [
+            [name, *(Cell(value, shade=float(value)) for value in row)]
+            for name, row in zip(names, self.matrix, strict=True)
+        ]
+        columns = [Column(""), *(Column(name, "+.3f") for name in names)]
+        return Table(columns, rows, f"cosines; random: |cosine| {self.null.expected:.3f}")
 
     def as_data(self) -> dict[str, Any]:
         """Plain data."""
         return {
             "files": [str(path) for path in self.files],
-            "names": [each.name for each in self.directions],
+            "names": [direction.name for direction in self.directions],
             "pairs": [
                 {
                     "name_a": pair.name_a,
@@ -125,13 +136,13 @@ class Cosines:
             "metadata": [
                 {
                     "file": str(path),
-                    "name": each.name,
-                    "layer": each.layer,
-                    "dim": len(each.vector),
-                    "accuracy": each.accuracy,
-                    "model_id": each.model_id,
+                    "name": direction.name,
+                    "layer": direction.layer,
+                    "dim": len(direction.vector),
+                    "accuracy": direction.accuracy,
+                    "model_id": direction.model_id,
                 }
-                for path, each in zip(self.files, self.directions, strict=True)
+                for path, direction in zip(self.files, self.directions, strict=True)
             ],
             "threshold": self.threshold,
             "matrix": self.matrix.tolist(),
@@ -145,16 +156,11 @@ class Cosines:
         }
 
     def _repr_html_(self) -> str:
-        names = [each.name for each in self.directions]
-        rows = [
-            [name, *(Cell(f"{value:+.3f}", shade=float(value)) for value in row)]
-            for name, row in zip(names, self.matrix, strict=True)
-        ]
-        return table(f"cosines; random: |cosine| {self.null.expected:.3f}", ["", *names], rows)
+        return self.table.html()
 
 
 def random_cosines(dim: int) -> RandomCosines:
-    """What two vectors with directions drawn evenly from `dim` dimensions have."""
+    """The |cosine| of two vectors drawn uniformly from the sphere in `dim` dimensions."""
     from scipy.special import betaincinv
 
     if dim == 1:
@@ -164,7 +170,7 @@ def random_cosines(dim: int) -> RandomCosines:
 
 
 def random_p(cosine: float, dim: int) -> float:
-    """How often two random vectors have at least that |cosine|."""
+    """The probability of at least that |cosine| of two random vectors."""
     from scipy.special import betaincc
 
     return 1.0 if dim == 1 else float(betaincc(0.5, (dim - 1) / 2, min(cosine * cosine, 1.0)))
@@ -173,43 +179,42 @@ def random_p(cosine: float, dim: int) -> float:
 def direction_cosines(
     directions: Sequence[Direction], files: Sequence[Path] | None = None, threshold: float | None = None
 ) -> Cosines:
-    """Compare directions, each with each.
+    """Compare all pairs of directions.
 
     Args:
         directions: two or more, of one dimension.
-        files: where they are from; their names, if left out.
-        threshold: of |cosine|, up to which two are called orthogonal, in place of the declared one.
+        files: of the directions; by default their names.
+        threshold: largest |cosine| of orthogonal directions, in place of the declared one.
 
     Raises:
         ValueError: fewer than two, different dimensions, or a threshold outside (0, 1].
     """
-    files = [Path(each.name) for each in directions] if files is None else files
+    files = [Path(direction.name) for direction in directions] if files is None else files
     if len(directions) < 2:
         raise ValueError(f"{len(directions)} direction given; give at least two to compare")
     if threshold is not None and not 0 < threshold <= 1:
         raise ValueError(f"threshold is {threshold:g}; give a |cosine| above 0 and at most 1")
-    sizes = [len(each.vector) for each in directions]
-    other = next((i for i, size in enumerate(sizes) if size != sizes[0]), None)
-    if other is not None:
-        raise ValueError(
-            f"{files[0]} has dimension {sizes[0]} and {files[other]} has {sizes[other]}; "
-            "compare directions of one width"
-        )
+    dims = [len(direction.vector) for direction in directions]
+    for path, dim in zip(files, dims, strict=True):
+        if dim != dims[0]:
+            raise ValueError(
+                f"{files[0]} has dimension {dims[0]} and {path} has {dim}; compare directions of one width"
+            )
     matrix = cosine_matrix(np.stack([direction.vector for direction in directions]))
-    null, places = random_cosines(sizes[0]), list(combinations(range(len(directions)), 2))
+    null, indices = random_cosines(dims[0]), list(combinations(range(len(directions)), 2))
     orthogonal = declared(ORTHOGONAL) if threshold is None else at_threshold(ORTHOGONAL, threshold)
     pairs = [
-        _pair(directions[i].name, directions[j].name, float(matrix[i, j]), null, len(places), orthogonal)
-        for i, j in places
+        _pair(directions[i].name, directions[j].name, float(matrix[i, j]), null, len(indices), orthogonal)
+        for i, j in indices
     ]
     return Cosines(files, directions, matrix, orthogonal.threshold, pairs, null, _warnings(directions, files))
 
 
 def _pair(first: str, second: str, cosine: float, null: RandomCosines, pairs: int, orthogonal: Claim) -> Pair:
-    """Two directions, judged; the p of random vectors is corrected for the number of pairs (Bonferroni)."""
+    """Two directions with their verdicts; p is corrected for the number of pairs (Bonferroni)."""
     size, p = abs(cosine), random_p(cosine, null.dim)
     itself = Control("itself", 1.0, 1 - size, 1 - size, 1 - size)
-    # A random vector's |cosine| is from 0 to `upper`, in 95 of 100.
+    # The |cosine| of 95% of random vectors is from 0 to `upper`.
     chance = Control("random_vectors", null.expected, size - null.expected, size - null.upper, size)
     signed = Measurement(cosine, cosine, cosine, 2, 2, "cosine", (itself,), floor=-1.0)
     parallel = Measurement(size, size, size, 2, 2, "|cosine|", (chance,), p=min(1.0, p * pairs))
@@ -223,18 +228,19 @@ def _pair(first: str, second: str, cosine: float, null: RandomCosines, pairs: in
 
 
 def _warnings(directions: Sequence[Direction], files: Sequence[Path]) -> list[str]:
-    """Where directions are of different models or layers, naming the first two that differ."""
-    found = []
-    for what, why in (
-        ("model_id", "their coordinates need not mean the same"),
-        ("layer", "cosines across layers compare different stages of the stream"),
+    """Warn of different models or layers, naming the first two files that differ."""
+    warnings = []
+    for name, attribute, reason in (
+        ("model", "model_id", "their coordinates need not mean the same"),
+        ("layer", "layer", "cosines across layers compare different stages of the stream"),
     ):
-        known = [(path, getattr(each, what)) for path, each in zip(files, directions, strict=True)]
-        known = [(path, value) for path, value in known if value != ""]
-        other = next(((path, value) for path, value in known if value != known[0][1]), None)
-        if other is not None:
-            name = what.removesuffix("_id")
-            found.append(
-                f"{known[0][0]} is of {name} {known[0][1]} and {other[0]} of {name} {other[1]}: {why}"
-            )
-    return found
+        values = [
+            (path, getattr(direction, attribute)) for path, direction in zip(files, directions, strict=True)
+        ]
+        values = [(path, value) for path, value in values if value != ""]
+        for path, value in values:
+            if value != values[0][1]:
+                first = f"{values[0][0]} is of {name} {values[0][1]}"
+                warnings.append(f"{first} and {path} of {name} {value}: {reason}")
+                break
+    return warnings

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 def difference_of_means(
     subject: Subject, first: Sequence[str], second: Sequence[str], site: Site
 ) -> NDArray[np.float64]:
-    """(D,) the mean state at the last position of some prompts minus that of others.
+    """(D,) the mean state of the first prompts at the last position minus that of the second.
 
     Raises:
         ValueError: no prompts on a side.
     """
-    one, other = (
+    means = [
         collect(subject, prompts, [site])[site].astype(np.float64).mean(axis=0) for prompts in (first, second)
-    )
-    return np.asarray(one - other)
+    ]
+    return np.asarray(means[0] - means[1])
 
 
 def contrast_direction(
@@ -40,7 +40,7 @@ def contrast_direction(
     label_positive: str = "positive",
     label_negative: str = "negative",
 ) -> Direction:
-    """The mean state of some prompts minus that of others, at their last positions after a block, as it is saved.
+    """The mean state of the positive prompts minus that of the negative ones, at the last position after a block.
 
     Args:
         subject: the model.
@@ -48,8 +48,8 @@ def contrast_direction(
         negative: those that it points away from.
         layer: the block.
         name: of the direction.
-        label_positive: what `positive` are.
-        label_negative: what `negative` are.
+        label_positive: label of `positive`.
+        label_negative: label of `negative`.
 
     Raises:
         ValueError: no prompts on a side, equal means, or a model with several residual streams.
@@ -59,7 +59,7 @@ def contrast_direction(
     site = resid_post(layer)
     states = collect(subject, [*positive, *negative], [site])[site].astype(np.float64)
     first, second = states[: len(positive)].mean(axis=0), states[len(positive) :].mean(axis=0)
-    # The same prompts may differ by rounding, as rows of one batch do: that is no direction.
+    # The same prompts may differ by rounding, as rows of one batch do: that is not a direction.
     same = sorted(map(str, positive)) == sorted(map(str, negative))
     if same or np.allclose(first, second, rtol=0, atol=1e-6 * np.abs(states).max()):
         raise ValueError(

@@ -1,6 +1,6 @@
-"""Directions of the residual stream in files, so that what one command finds another can steer, ablate or compare.
+"""Directions of the residual stream in files, so that one command can steer with, ablate or compare those of another.
 
-A file comes from anywhere: nothing in it is unpickled, no size that it claims is believed.
+Files are untrusted: nothing in them is unpickled, and the sizes that they claim are checked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lazarus_probe.files.reading import check_regular
 from lazarus_probe.files.whole_files import whole_file
 
 SUFFIXES = (".npz", ".json")
-# Bytes of a file, packed or not, that are read at most: a direction has a few thousand numbers.
+# Most bytes of a file, packed or not: a direction has a few thousand numbers.
 LARGEST = 2**28
 OWN = (
     "direction",
@@ -40,22 +40,22 @@ OWN = (
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """A direction of the residual stream, and where it came from.
+    """A direction of the residual stream, and its origin.
 
     Attributes:
         vector: (D,) float32, in the units of the activations, from the negative label to the positive.
         layer: the block after which it was read.
-        name: what it is called.
-        label_positive: what lies along it.
-        label_negative: what lies against it.
-        model_id: the model it was read in.
-        method: how.
-        accuracy: of telling the labels apart along it.
+        name: of the direction.
+        label_positive: the label that it points to.
+        label_negative: the label that it points away from.
+        model_id: the model that it was read in.
+        method: of the fit.
+        accuracy: of separating the labels along it.
         separation: of the labels along it, in standard deviations.
-        extra: all else that was saved: numbers, texts, or lists of either.
+        extra: further saved values: numbers, texts, or lists of either.
 
     Raises:
-        ValueError: a vector that is no direction, a layer below 0, or an extra key that is one of the others.
+        ValueError: a vector that is not a direction, a layer below 0, or an extra key that is one of the others.
 
     Example:
         >>> from lazarus_probe import collect
@@ -94,29 +94,29 @@ class Direction:
 
     @property
     def norm(self) -> float:
-        """The vector's length."""
+        """The norm of the vector."""
         return float(np.linalg.norm(self.vector.astype(np.float64)))
 
     @property
     def unit(self) -> NDArray[np.float32]:
-        """(D,) the direction at length 1."""
+        """(D,) the unit vector."""
         return np.asarray(self.vector.astype(np.float64) / self.norm, dtype=np.float32)
 
     def as_dict(self) -> dict[str, Any]:
-        """The keys of a file; what is not known is left out."""
-        known = {"direction": self.vector, **{key: getattr(self, key) for key in OWN[1:]}, **self.extra}
-        return {key: value for key, value in known.items() if value is not None}
+        """The keys of a file, without those that are None."""
+        values = {"direction": self.vector, **{key: getattr(self, key) for key in OWN[1:]}, **self.extra}
+        return {key: value for key, value in values.items() if value is not None}
 
 
 def read_direction(path: str | Path) -> Direction:
     """A direction from a `.npz` file, or from a `.json` file with the same keys.
 
-    It needs `direction` and `layer`. `positive_prompt` and `negative_prompt` stand in for labels, the file's name for
-    a name.
+    It needs `direction` and `layer`. `positive_prompt` and `negative_prompt` are the default labels, and the file's
+    name is the default name.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is damaged, too large, or no direction.
+        ValueError: it is damaged, too large, or not a direction.
 
     Example:
         >>> from lazarus_probe.introspection import Direction, read_direction, write_direction
@@ -127,22 +127,28 @@ def read_direction(path: str | Path) -> Direction:
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:
-        raise ValueError(f"{path} is no direction: its name must end in .npz or .json")
+        raise ValueError(f"{path} is not a direction: its name must end in .npz or .json")
     if check_regular(path) > LARGEST:
-        raise ValueError(f"{path} is no direction: it is larger than {LARGEST >> 20} MiB")
+        raise ValueError(f"{path} is not a direction: it is larger than {LARGEST >> 20} MiB")
     try:
-        found = _unpacked(path) if path.suffix == ".npz" else _parsed(path)
-        return _direction(found, path.stem)
+        if path.suffix == ".npz":
+            arrays = read_arrays(path, LARGEST)
+            values = {key: array if key == "direction" else array.tolist() for key, array in arrays.items()}
+        else:
+            values = read_json(path, LARGEST)
+        if not isinstance(values, dict):
+            raise ValueError("it holds no JSON object")
+        return _direction(values, path.stem)
     except DAMAGED as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"{path} is no direction: {reason}") from None
+        raise ValueError(f"{path} is not a direction: {reason}") from None
 
 
 def write_direction(path: str | Path, direction: Direction) -> None:
-    """Write a direction to a `.npz` or `.json` file, aside first, so that what stands under the name is whole.
+    """Write a direction to a `.npz` or `.json` file; the write is atomic.
 
-    Folders that are missing are made. What is None is left out, and a number that is not finite as well in JSON. NumPy
-    drops NULs at the end of a text.
+    Missing folders are created. None is left out, and in JSON numbers that are not finite as well. NumPy drops NULs at
+    the end of a text.
 
     Raises:
         OSError: the file cannot be written.
@@ -167,12 +173,12 @@ def write_direction(path: str | Path, direction: Direction) -> None:
 
 
 def split_spec(spec: str) -> tuple[Path, float | None]:
-    """The file and the coefficient of `FILE[:c]`; None where there is no coefficient.
+    """The file and the coefficient of `FILE[:c]`; None without a coefficient.
 
-    A colon belongs to the file's name where such a file is there, or where the part before it ends in no known suffix.
+    A colon belongs to the file's name if that file exists, or if the part before it does not end in a known suffix.
 
     Raises:
-        ValueError: no file, or a coefficient that is no finite number.
+        ValueError: no file, or a coefficient that is not a finite number.
     """
     name, colon, number = spec.rpartition(":")
     if not colon or Path(name).suffix not in SUFFIXES or Path(spec).is_file():
@@ -186,66 +192,54 @@ def split_spec(spec: str) -> tuple[Path, float | None]:
     except ValueError:
         coefficient = math.nan
     if not math.isfinite(coefficient):
-        raise ValueError(f"{spec!r}: {number!r} is no coefficient; give a number, as in {name}:1.5")
+        raise ValueError(f"{spec!r}: {number!r} is not a coefficient; give a number, as in {name}:1.5")
     return Path(name), coefficient
 
 
-def _direction(found: Mapping[str, Any], stem: str) -> Direction:
+def _direction(values: Mapping[str, Any], stem: str) -> Direction:
     for key in ("direction", "layer"):
-        if found.get(key) is None:
-            raise ValueError(f"it has no {key!r}; its keys are {', '.join(sorted(found)) or 'none'}")
-    vector = np.asarray(found["direction"])
+        if values.get(key) is None:
+            raise ValueError(f"it has no {key!r}; its keys are {', '.join(sorted(values)) or 'none'}")
+    vector = np.asarray(values["direction"])
     if vector.dtype.kind not in "fiu":
         raise ValueError(f"its direction is of type {vector.dtype}; numbers are needed")
     return Direction(
         vector,
-        _layer(found["layer"]),
-        _label(found, "name") or stem,
-        _label(found, "label_positive", "positive_prompt"),
-        _label(found, "label_negative", "negative_prompt"),
-        _label(found, "model_id"),
-        _label(found, "method"),
-        _number(found, "accuracy"),
-        _number(found, "separation"),
-        {key: value for key, value in found.items() if key not in OWN and value is not None},
+        _layer(values["layer"]),
+        _label(values, "name") or stem,
+        _label(values, "label_positive", "positive_prompt"),
+        _label(values, "label_negative", "negative_prompt"),
+        _label(values, "model_id"),
+        _label(values, "method"),
+        _number(values, "accuracy"),
+        _number(values, "separation"),
+        {key: value for key, value in values.items() if key not in OWN and value is not None},
     )
 
 
 def _layer(value: Any) -> int:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    if isinstance(value, bool) or not whole:
+    is_integer = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not is_integer:
         raise ValueError(f"its layer is {value!r}; a whole number is needed")
     return int(value)
 
 
-def _label(found: Mapping[str, Any], *keys: str) -> str:
-    value = next((found[key] for key in keys if found.get(key) is not None), "")
+def _label(values: Mapping[str, Any], *keys: str) -> str:
+    value = next((values[key] for key in keys if values.get(key) is not None), "")
     if not isinstance(value, str):
         raise ValueError(f"its {keys[0]} is {str(value)[:40]}; a text is needed")
     return value
 
 
-def _number(found: Mapping[str, Any], key: str) -> float | None:
-    value = found.get(key)
+def _number(values: Mapping[str, Any], key: str) -> float | None:
+    value = values.get(key)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"its {key} is {str(value)[:40]}; a number is needed")
     return float(value) if math.isfinite(value) else None
-
-
-def _unpacked(path: Path) -> dict[str, Any]:
-    arrays = read_arrays(path, LARGEST)
-    return {key: array if key == "direction" else array.tolist() for key, array in arrays.items()}
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    found = read_json(path, LARGEST)
-    if not isinstance(found, dict):
-        raise ValueError("it holds no JSON object")
-    return found
 
 
 def _array(key: str, value: Any) -> NDArray[Any]:
@@ -259,7 +253,7 @@ def _array(key: str, value: Any) -> NDArray[Any]:
 
 
 def _pack(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    # Not np.savez, whose own arguments could not be keys.
+    # Not np.savez, as its own arguments could not be keys.
     with zipfile.ZipFile(path, "w") as archive:
         for key, array in arrays.items():
             with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w") as file:

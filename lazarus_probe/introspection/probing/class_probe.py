@@ -1,8 +1,8 @@
-"""At which layers can classes of prompts be separated, and is that more than their words give away?
+"""At which layers can a linear probe separate classes of prompts, beyond what their words give away?
 
-A linear probe at the last token of every layer, scored on held-out groups of prompts, compared with what needs no
-model: the majority class, a bag of tokens, the token embeddings, the same layers of untrained and lesioned models, and
-shuffled labels under the best of all layers (max statistic, Westfall & Young 1993).
+A linear probe at the last token of every layer, scored on held-out groups of prompts, compared with the majority class,
+a bag of tokens, the token embeddings, the same layers of untrained and lesioned models, and shuffled labels under the
+best of all layers (max statistic, Westfall & Young 1993).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, layer_inputs
 from lazarus_probe.introspection.probing.layer_scan import Scan, best_layer
 from lazarus_probe.introspection.probing.leaks import words
@@ -29,6 +28,7 @@ from lazarus_probe.statistics.probes.out_of_fold import USUAL_STRENGTH
 from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.control_models import control_models
 from lazarus_probe.subject.relative_depth import EMBED
+from lazarus_probe.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -36,21 +36,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the probe of the best layer, fitted on all prompts, says of another.
+    """The prediction of the best layer's probe, fitted on all prompts, for a test prompt.
 
     Attributes:
         prompt: its text.
         probabilities: by class.
-        seen: whether the probe was fitted on this very prompt.
+        fitted_on: whether it is one of the prompts that the probe was fitted on.
     """
 
     prompt: str
     probabilities: Mapping[str, float]
-    seen: bool
+    fitted_on: bool
 
     @property
     def predicted(self) -> str:
-        """The likeliest class."""
+        """The most probable class."""
         return max(self.probabilities, key=lambda label: self.probabilities[label])
 
 
@@ -61,41 +61,39 @@ class LayerScore:
     Attributes:
         layer: -1 is the token embedding.
         accuracy: on held-out groups.
-        std: of the folds' accuracies.
-        low: lower end of the accuracy's interval.
-        high: upper end.
-        untrained: the mean accuracy in untrained models.
-        p: under shuffled labels, corrected for all layers searched; None where it is not searched.
+        std: of the accuracies of the folds.
+        interval: of the accuracy.
+        untrained: mean accuracy in untrained models.
+        p: under shuffled labels, corrected for all layers searched; None for other layers.
     """
 
     layer: int
     accuracy: float
     std: float
-    low: float
-    high: float
+    interval: tuple[float, float]
     untrained: float
     p: float | None
 
     @property
     def name(self) -> str:
-        """As it is called in tables."""
+        """Its name in tables."""
         return "embed" if self.layer == EMBED else f"L{self.layer}"
 
 
 @dataclass(frozen=True, eq=False)
 class ClassProbe:
-    """Probes at every place.
+    """Probes at the embedding and the layers.
 
     Attributes:
         model: its name.
-        num_layers: how many it has.
-        classes: by label, the prompts.
+        num_layers: of the model.
+        classes: prompts by label.
         scores: the embedding first, then the layers.
-        best_layer: of the highest accuracy, the first of ties; or the requested one.
-        chosen: how: `given`, `nested`, or `in search` where the prompts are too few to choose on some of them.
-        measurement: of the chosen layer; the score is of the whole procedure, choice included, where it is nested.
+        best_layer: the layer with the highest accuracy, the first of ties; or the requested one.
+        chosen: `given`, `nested`, or `in search` where there are too few groups for nested cross-validation.
+        measurement: of the chosen layer; if nested, the score includes the choice.
         predictions: of test prompts.
-        independent: whether each prompt was taken for a group of its own.
+        independent: whether no groups were given, and prompts of other words count as independent.
         features: (N, D) at the best layer.
         labelled: the N prompts.
         seed: of folds, shuffles and intervals.
@@ -117,95 +115,98 @@ class ClassProbe:
     @property
     def best(self) -> LayerScore:
         """The score of the best layer."""
-        return next(each for each in self.scores if each.layer == self.best_layer)
+        return next(score for score in self.scores if score.layer == self.best_layer)
+
+    @property
+    def table(self) -> Table:
+        """The embedding and the layers by their held-out accuracies."""
+        columns = [
+            Column("Layer"),
+            Column("Accuracy", ".3f"),
+            Column("Std", ".3f", width=5),
+            Column("95% interval"),
+            Column("Untrained", ".3f"),
+            Column("p", ".3f", width=5),
+        ]
+        rows = [
+            [
+                score.name,
+                Cell(score.accuracy, shade=score.accuracy),
+                score.std,
+                "[{:.2f}, {:.2f}]".format(*score.interval),
+                score.untrained,
+                score.p,
+            ]
+            for score in self.scores
+        ]
+        return Table(columns, rows, f"{self.model}: {', '.join(self.classes)}; best L{self.best_layer}")
 
     def as_data(self) -> dict[str, Any]:
         """Plain data."""
-        by_place = [
-            {
-                "layer": each.layer,
-                "accuracy": each.accuracy,
-                "std": each.std,
-                "interval": [each.low, each.high],
-                "untrained": each.untrained,
-                "p": each.p,
-            }
-            for each in self.scores
-        ]
+        embedding, *layers = (vars(score) | {"interval": list(score.interval)} for score in self.scores)
         return {
             "model": self.model,
             "num_layers": self.num_layers,
             "classes": {label: list(prompts) for label, prompts in self.classes.items()},
-            "layer_results": by_place[1:],
+            "layer_results": layers,
             "best_layer": self.best_layer,
             "best_accuracy": self.best.accuracy,
-            "embedding": by_place[0],
+            "embedding": embedding,
             "chosen": self.chosen,
             "measurement": self.measurement.as_dict(),
             "groups_given": not self.independent,
             "test_predictions": [
                 {
-                    "prompt": each.prompt,
-                    "predicted": each.predicted,
-                    "probability": each.probabilities[each.predicted],
-                    "probabilities": dict(each.probabilities),
-                    "seen": each.seen,
+                    "prompt": prediction.prompt,
+                    "predicted": prediction.predicted,
+                    "probability": prediction.probabilities[prediction.predicted],
+                    "probabilities": dict(prediction.probabilities),
+                    "seen": prediction.fitted_on,
                 }
-                for each in self.predictions
+                for prediction in self.predictions
             ],
         }
 
     def _repr_html_(self) -> str:
-        rows = [
-            [
-                each.name,
-                Cell(f"{each.accuracy:.3f}", f"[{each.low:.2f}, {each.high:.2f}]", each.accuracy),
-                f"{each.std:.3f}",
-                f"{each.untrained:.3f}",
-                "" if each.p is None else f"{each.p:.3f}",
-            ]
-            for each in self.scores
-        ]
-        columns = ("Layer", "Held-out accuracy", "Std", "Untrained", "p")
-        return table(f"{self.model}: {', '.join(self.classes)}; best L{self.best_layer}", columns, rows)
+        return self.table.html()
 
 
 def labelled_classes(
     classes: Mapping[str, Sequence[str]], groups: Sequence[str] | None = None
 ) -> ProbeDataset:
-    """Prompts of classes with what a split keeps together: the groups given, or only what has the same words.
+    """Prompts labelled by class, with groups; by default prompts of the same words are a group.
 
     Args:
-        classes: by label, the prompts.
-        groups: one for each prompt, class after class.
+        classes: prompts by label.
+        groups: one per prompt, class after class.
 
     Raises:
-        ValueError: fewer than two classes, a class in fewer than two groups, a prompt of two classes or two groups, or
-            groups of another number than the prompts.
+        ValueError: fewer than two classes, a class with fewer than two groups, a prompt in two classes or two groups,
+            or not one group per prompt.
     """
-    prompts = [prompt for each in classes.values() for prompt in each]
-    labels = [label for label, each in classes.items() for _ in each]
+    prompts = [prompt for of_class in classes.values() for prompt in of_class]
+    labels = [label for label, of_class in classes.items() for _ in of_class]
     if len(classes) < 2:
         raise ValueError(f"{len(classes)} class given; a probe needs at least two")
     if groups is not None and len(groups) != len(prompts):
         raise ValueError(
             f"{len(groups)} groups given for {len(prompts)} prompts; give one for each, in order"
         )
-    first_of: dict[tuple[Any, ...], str] = {}
-    alike = [first_of.setdefault(tuple(words(prompt, prompt)), prompt) for prompt in prompts]
-    units = alike if groups is None else list(groups)
-    for name, of_each in (("class", labels), ("group", units)):
+    same_words: dict[tuple[Any, ...], str] = {}
+    units = [same_words.setdefault(tuple(words(prompt, prompt)), prompt) for prompt in prompts]
+    units = units if groups is None else list(groups)
+    for name, values in (("class", labels), ("group", units)):
         first: dict[str, str] = {}
-        for prompt, value in zip(prompts, of_each, strict=True):
+        for prompt, value in zip(prompts, values, strict=True):
             if first.setdefault(prompt, value) != value:
                 raise ValueError(f"prompt {prompt!r} is in {name} {first[prompt]!r} and {value!r}; give one")
     for label in classes:
         count = len({unit for unit, of in zip(units, labels, strict=True) if of == label})
         if count < 2:
-            what = "distinct prompt" if groups is None else "group"
+            unit_name = "distinct prompt" if groups is None else "group"
             raise ValueError(
-                f"class {label!r} has {count} {what}; each needs at least 2 to be tested on prompts not trained on, "
-                "and 10 in all before anything can be found"
+                f"class {label!r} has {count} {unit_name}; each needs at least 2 to be tested on prompts not trained "
+                "on, and 10 in all before anything can be found"
             )
     return ProbeDataset(prompts, labels, units)
 
@@ -225,16 +226,16 @@ def class_probe(
 
     Args:
         subject: the model.
-        classes: by label, the prompts.
+        classes: prompts by label.
         layers: where to probe; all by default.
-        layer: the one that is asked about; without it, the best is searched for.
-        groups: one for each prompt, class after class; without them prompts of other words are taken as independent.
-        tests: prompts to name the class of.
+        layer: the layer to measure; by default the best is searched for.
+        groups: one per prompt, class after class; by default prompts of other words count as independent.
+        tests: prompts to classify.
         store: activations shared with other analyses.
         seed: of folds, shuffles and intervals.
 
     Raises:
-        ValueError: as `labelled_classes`, or no split that leaves every class on each training side.
+        ValueError: as `labelled_classes`, or no split with every class on each training side.
 
     Example:
         >>> from itertools import combinations
@@ -251,19 +252,20 @@ def class_probe(
         True
     """
     labelled, store = labelled_classes(classes, groups), store or ActivationStore()
-    wanted = sorted(
-        {*(range(subject.num_layers) if layers is None else layers), *([] if layer is None else [layer])}
-    )
+    chosen_layer = [] if layer is None else [layer]
+    probed = sorted({*(range(subject.num_layers) if layers is None else layers), *chosen_layer})
     inputs = layer_inputs(
-        subject, control_models(subject), labelled, [EMBED, *wanted], "classification", store
+        subject, control_models(subject), labelled, [EMBED, *probed], "classification", store
     )
-    scan, searched = Scan(inputs, seed=seed), wanted if layer is None else [layer]
+    scan, searched = Scan(inputs, seed=seed), chosen_layer or probed
     with one_thread():
         best, chosen, measurement = best_layer(scan, searched)
         p = scan.p(searched)
         scores = [_layer_score(scan, layer, p.get(layer)) for layer in inputs]
     features, site = inputs[best].features, resid_post(best)
-    unseen = store.get(subject, tests, [site])[site] if len(tests) else features[:0]
+    predictions = (
+        _predictions(features, labelled, store.get(subject, tests, [site])[site], tests) if len(tests) else []
+    )
     return ClassProbe(
         model=subject.name,
         num_layers=subject.num_layers,
@@ -272,7 +274,7 @@ def class_probe(
         best_layer=best,
         chosen=chosen,
         measurement=measurement,
-        predictions=_predictions(features, labelled, unseen.reshape(-1, features.shape[1]), tests),
+        predictions=predictions,
         independent=groups is None,
         features=features,
         labelled=labelled,
@@ -288,29 +290,25 @@ def _layer_score(scan: Scan, layer: int, p: float | None) -> LayerScore:
         layer=layer,
         accuracy=score.score,
         std=float(np.std([score.take(test).score for _, test in folds])),
-        low=interval.low,
-        high=interval.high,
+        interval=(interval.low, interval.high),
         untrained=mean_of(scan.models(layer)["untrained"]).score,
         p=p,
     )
 
 
 def probabilities(features: NDArray[Any], labels: NDArray[Any], unseen: NDArray[Any]) -> NDArray[np.float64]:
-    """(M, C) of each class, in sorted order, for rows (M, D), by a probe fitted on all of the others (N, D)."""
+    """(M, C) class probabilities, in sorted order, of unseen rows (M, D), by a probe fitted on features (N, D)."""
     codes = encode(labels)[1]
-    features, unseen = features.astype(np.float64), unseen.astype(np.float64)
-    seen, others = in_span(*standardise(features, unseen))
+    training, test = in_span(*standardise(features.astype(np.float64), unseen.astype(np.float64)))
     shares = np.bincount(codes) / len(codes)
-    return np.asarray(fit_logistic(seen, codes, USUAL_STRENGTH, shares).probabilities(others))
+    return np.asarray(fit_logistic(training, codes, USUAL_STRENGTH, shares).probabilities(test))
 
 
 def _predictions(
-    features: NDArray[Any], labelled: ProbeDataset, unseen: NDArray[Any], tests: Sequence[str]
+    features: NDArray[Any], labelled: ProbeDataset, states: NDArray[Any], tests: Sequence[str]
 ) -> list[Prediction]:
-    if not len(tests):
-        return []
     names, fitted_on = encode(labelled.labels)[0].tolist(), set(labelled.prompts)
-    rows = probabilities(features, labelled.labels, unseen).tolist()
+    rows = probabilities(features, labelled.labels, states.reshape(len(tests), -1)).tolist()
     return [
         Prediction(prompt, dict(zip(names, row, strict=True)), prompt in fitted_on)
         for prompt, row in zip(tests, rows, strict=True)

@@ -1,14 +1,14 @@
-"""From which layer on is something readable, and not before?
+"""From which layer on is a label decodable, and not before?
 
-The layer is searched for on one half of the prompts and confirmed on the other, for the best of many layers looks
-better than it is. Its probe has the controls of `probe`, and one more: the best of the layers before it.
+The layer is searched for on one half of the prompts and confirmed on the other, as the score of the best of many layers
+is too high. Its probe has the controls of `probe`, and one more: the best of the layers before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -27,20 +27,7 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.control_models import ControlModels
     from lazarus_probe.subject.subject import Subject
 
-
-@dataclass(frozen=True)
-class Declared:
-    """What a layer must show to be taken for the one.
-
-    Attributes:
-        threshold: the least score.
-        margin: the least gain over each control and over the best layer before.
-        alpha: the largest p, corrected for all layers.
-    """
-
-    threshold: float
-    margin: float
-    alpha: float
+T = TypeVar("T")
 
 
 def emergence(
@@ -56,13 +43,12 @@ def emergence(
     store: ActivationStore | None = None,
     seed: int = 0,
 ) -> Measurement:
-    """Probe the residual stream after every layer, and test that something becomes readable at one of them.
+    """Probe the residual stream after every layer, and test that a label becomes decodable at one of them.
 
     The layer is the first, on the discovery half, whose score is past the threshold, whose gain over every control and
     over the best layer before is past the margin, and whose p is small enough among all layers. The measurement is of
-    the confirmation half at that layer. Where none is found, p is 1, and the numbers are of the first
-    layer past the threshold, or else of the best. A layer that was published is not searched for, and is tested on
-    all prompts.
+    the confirmation half at that layer. If there is none, p is 1, and the numbers are of the first layer past the
+    threshold, or else of the best. A published layer is not searched for, and is tested on all prompts.
 
     Args:
         subject: the model.
@@ -71,7 +57,7 @@ def emergence(
         threshold: the least score that is claimed.
         margin: the least gain over each control.
         alpha: the largest p, corrected for all layers.
-        layer: where it was published to be; None searches.
+        layer: the published layer; None searches.
         kind: `classification` scores accuracy, `regression` capped R2 against the mean of the training side.
         store: activations shared with other claims.
         seed: of halves, folds, shuffles and intervals.
@@ -81,7 +67,7 @@ def emergence(
         the scores and p of the search by layer; the curves are of the prompts measured.
 
     Raises:
-        ValueError: as `probe`, prompts of which no two halves can be made, or a layer that the model lacks.
+        ValueError: as `probe`, prompts that cannot be halved, or a layer that the model does not have.
 
     Example:
         >>> from itertools import combinations
@@ -100,34 +86,39 @@ def emergence(
         >>> measurement.best_control.gain < 0.05  # the operation is in the prompt: it emerges at no layer
         True
     """
-    declared, layers = Declared(threshold, margin, alpha), subject.num_layers
+    layers = subject.num_layers
     if layer is not None and not 0 <= layer < layers:
         raise ValueError(f"layer {layer} does not exist: the model has layers 0 to {layers - 1}")
     store = ActivationStore() if store is None else store
     scan = Scan(layer_inputs(subject, untrained, labelled, range(EMBED, layers), kind, store), kind, seed)
     with one_thread():
         if layer is not None:
-            return _measured(scan, layer, _at(layer, layers))
-        first, second = halves(labelled.labels, labelled.groups, labelled.kept_whole, seed, kind)
-        search, rest = scan.take(first), scan.take(second)
-        layer = find(search, declared)
-        reported = _likeliest(search, declared) if layer is None else layer
-        details = _at(reported, layers) | _searched(search, layer is not None, len(first))
-        measured = _measured(rest, reported, details)
+            return _measured(scan, layer, {})
+        first, second = halves(labelled.labels, labelled.groups, labelled.half_units, seed, kind)
+        discovery, confirmation = scan.take(first), scan.take(second)
+        layer = find(discovery, threshold, margin, alpha)
+        details = {
+            "found": layer is not None,
+            "discovery_n": len(first),
+            "discovery_scores": [discovery.scores[layer].score for layer in discovery.layers],
+            "discovery_p": list(discovery.p().values()),
+        }
+        reported = _nearest(discovery, threshold) if layer is None else layer
+        measured = _measured(confirmation, reported, details)
     return replace(measured, p=1.0) if layer is None else measured
 
 
-def find(scan: Scan, declared: Declared) -> int | None:
-    """The first layer with all that is declared, if there is one."""
+def find(scan: Scan, threshold: float, margin: float, alpha: float) -> int | None:
+    """The first layer with such a score, such a gain over each control and the best layer before, and such a p."""
     p = scan.p()
 
     def beyond(layer: int, controls: Iterable[HeldOut]) -> bool:
-        return all(scan.scores[layer].score - control.score >= declared.margin for control in controls)
+        return all(scan.scores[layer].score - control.score >= margin for control in controls)
 
     for layer in scan.layers:
         if (
-            scan.scores[layer].score >= declared.threshold
-            and p[layer] <= declared.alpha
+            scan.scores[layer].score >= threshold
+            and p[layer] <= alpha
             and beyond(layer, [*scan.controls(layer).values(), scan.scores[scan.before(layer)]])
             and beyond(layer, map(mean_of, scan.models(layer).values()))
         ):
@@ -135,16 +126,17 @@ def find(scan: Scan, declared: Declared) -> int | None:
     return None
 
 
-def _likeliest(scan: Scan, declared: Declared) -> int:
-    """The layer to report on where none was found."""
+def _nearest(scan: Scan, threshold: float) -> int:
+    """The layer to report if `find` finds none."""
     scores = {layer: scan.scores[layer].score for layer in scan.layers}
-    past = [layer for layer, score in scores.items() if score >= declared.threshold]
+    past = [layer for layer, score in scores.items() if score >= threshold]
     return past[0] if past else max(scores, key=lambda layer: scores[layer])
 
 
 def _measured(scan: Scan, layer: int, details: Mapping[str, Any]) -> Measurement:
-    before = scan.before(layer)
-    measured = scan.measurement(layer, details)
+    before, depth = scan.before(layer), layer / len(scan.layers)
+    at = {"site": str(resid_post(layer)), "layer": layer, "relative_depth": depth}
+    measured = scan.measurement(layer, {**at, **details})
     gain = gain_over(
         "layer_before", scan.scores[layer], scan.scores[before], scan.dataset.units, scan.kind, scan.seed
     )
@@ -156,59 +148,36 @@ def _measured(scan: Scan, layer: int, details: Mapping[str, Any]) -> Measurement
     )
 
 
-def _at(layer: int, layers: int) -> dict[str, Any]:
-    return {"site": str(resid_post(layer)), "layer": layer, "relative_depth": layer / layers}
-
-
-def _searched(search: Scan, found: bool, n: int) -> dict[str, Any]:
-    return {
-        "found": found,
-        "discovery_n": n,
-        "discovery_scores": [search.scores[layer].score for layer in search.layers],
-        "discovery_p": list(search.p().values()),
-    }
-
-
 def _curves(scan: Scan) -> tuple[Curve, ...]:
-    """The score and each control by layer; the band of shuffled labels is that of the null itself."""
+    """The score and each control by layer: with intervals, the spread of control models, and the null's interval."""
+    last = scan.layers[-1]
     controls = {layer: scan.controls(layer) for layer in scan.inputs}
-    lines = {"score": scan.scores} | {
-        name: {layer: each[name] for layer, each in controls.items() if name in each}
-        for name in controls[scan.layers[-1]]
-    }
-    drawn = [_curve(name, line, scan) for name, line in lines.items()]
-    drawn += _model_curves({layer: scan.models(layer) for layer in scan.inputs})
-    tests = {layer: scan.null(layer) for layer in scan.inputs}
-    chance = Curve(
-        "shuffled_labels",
-        tuple(map(float, tests)),
-        tuple(float(test.null.mean()) for test in tests.values()),
-        tuple(test.interval[0] for test in tests.values()),
-        tuple(test.interval[1] for test in tests.values()),
-    )
-    return (*drawn, chance)
-
-
-def _curve(name: str, line: Mapping[int, HeldOut], scan: Scan) -> Curve:
-    intervals = [interval_of(each, scan.dataset.units, scan.kind, scan.seed) for each in line.values()]
-    return Curve(
-        name,
-        tuple(map(float, line)),
-        tuple(each.score for each in line.values()),
-        tuple(each.low for each in intervals),
-        tuple(each.high for each in intervals),
-    )
-
-
-def _model_curves(models: Mapping[int, Mapping[str, Sequence[HeldOut]]]) -> list[Curve]:
-    """By kind of control model, their mean, and where one more of them would fall."""
+    models = {layer: scan.models(layer) for layer in scan.inputs}
+    lines = {"score": scan.scores} | {name: _of_layers(controls, name) for name in controls[last]}
     curves = []
-    for name in models[max(models)]:
-        scores = {
-            layer: [model.score for model in each[name]] for layer, each in models.items() if name in each
-        }
-        means = np.array([np.mean(each) for each in scores.values()])
-        reach = np.array([model_spread(each) for each in scores.values()])
-        x, y, low, high = (tuple(map(float, each)) for each in (scores, means, means - reach, means + reach))
-        curves.append(Curve(name, x, y, low, high))
-    return curves
+    for name, scores in lines.items():
+        intervals = [
+            interval_of(score, scan.dataset.units, scan.kind, scan.seed) for score in scores.values()
+        ]
+        points = [(score.score, i.low, i.high) for score, i in zip(scores.values(), intervals, strict=True)]
+        curves.append(_curve(name, scores, points))
+    for kind in models[last]:
+        by_layer = _of_layers(models, kind)
+        of_models = [[model.score for model in at_layer] for at_layer in by_layer.values()]
+        means, spreads = [float(np.mean(scores)) for scores in of_models], map(model_spread, of_models)
+        points = [(mean, mean - spread, mean + spread) for mean, spread in zip(means, spreads, strict=True)]
+        curves.append(_curve(kind, by_layer, points))
+    tests = [scan.null(layer) for layer in scan.inputs]
+    points = [(float(test.null.mean()), *test.interval) for test in tests]
+    return (*curves, _curve("shuffled_labels", scan.inputs, points))
+
+
+def _of_layers(by_layer: Mapping[int, Mapping[str, T]], name: str) -> dict[int, T]:
+    """Those of one name, at the layers that have them."""
+    return {layer: by_name[name] for layer, by_name in by_layer.items() if name in by_name}
+
+
+def _curve(name: str, layers: Iterable[int], points: Iterable[Sequence[float]]) -> Curve:
+    """A curve of a score, and its lower and upper bound, by layer."""
+    y, low, high = (tuple(map(float, values)) for values in zip(*points, strict=True))
+    return Curve(name, tuple(map(float, layers)), y, low, high)

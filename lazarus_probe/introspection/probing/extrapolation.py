@@ -1,8 +1,8 @@
-"""Does a linear readout of a number hold beyond the numbers that it was taught?
+"""Does a linear readout of a number extrapolate beyond the range that it was trained on?
 
-A model that looks answers up has no line along which the next one lies. But a readout may fail beyond its range because
-it fails everywhere, or because no readout could do better: so it is compared with the same readout within its range,
-and with the readout of another number.
+A model that looks answers up has no line on which the next one lies. But a readout may also fail beyond its range
+because it fails everywhere, or because no readout does better: so it is compared with the same readout within its
+range, and with the readout of another number.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ PENALTIES = tuple(10.0**power for power in range(-2, 5))
 
 @dataclass(frozen=True)
 class Numbers:
-    """Prompts with the number to be read.
+    """Prompts with the number to read.
 
     Attributes:
         prompts: (N,) texts.
         numbers: (N,).
-        groups: (N,) what a split keeps together, and intervals rest on.
-        beyond: (N,) whether a prompt is beyond the range that is taught.
+        groups: (N,) what a split keeps together, and the units of intervals.
+        beyond: (N,) whether a prompt is beyond the training range.
     """
 
     prompts: Sequence[str]
@@ -49,11 +49,11 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Readout:
-    """The capped R2 of a readout on some prompts, with its interval.
+    """The capped R2 of a readout with its interval.
 
     Attributes:
-        score: capped R2 (`statistics.probes.capped`), against the mean of the prompts it is of.
-        interval: of it.
+        score: capped R2 (`statistics.probes.capped`), against the mean of its prompts.
+        interval: of the score.
         r2: the plain R2.
         predictions: (N,).
     """
@@ -65,7 +65,7 @@ class Readout:
 
 
 def extrapolate(features: NDArray[Any], dataset: Numbers, seed: int = 0) -> tuple[Readout, Readout]:
-    """Readouts beyond the range and within it, both taught within: the second one on groups held out.
+    """Readouts beyond the range and within it, both trained within; the second is scored on held-out groups.
 
     Args:
         features: (N, D).
@@ -77,21 +77,18 @@ def extrapolate(features: NDArray[Any], dataset: Numbers, seed: int = 0) -> tupl
     """
     from sklearn.linear_model import RidgeCV
 
-    numbers, groups, beyond = (
-        np.asarray(dataset.numbers, float),
-        np.asarray(dataset.groups),
-        np.asarray(dataset.beyond),
-    )
+    numbers, groups = np.asarray(dataset.numbers, float), np.asarray(dataset.groups)
+    beyond = np.asarray(dataset.beyond)
     if beyond.all() or not beyond.any():
         raise ValueError(
             f"{int(beyond.sum())} of {len(beyond)} prompts are beyond the range; give some of either"
         )
-    taught = features[~beyond].astype(np.float64)
-    center, spread = taught.mean(axis=0), taught.std(axis=0)
+    training = features[~beyond].astype(np.float64)
+    center, spread = training.mean(axis=0), training.std(axis=0)
     scaled = (features - center) / np.where(spread > 0, spread, 1)
     with one_thread():
         model = RidgeCV(PENALTIES).fit(scaled[~beyond], numbers[~beyond])
-        within = out_of_fold_regression(taught, numbers[~beyond], groups[~beyond], seed=seed)
+        within = out_of_fold_regression(training, numbers[~beyond], groups[~beyond], seed=seed)
     return (
         _scored(model.predict(scaled[beyond]), numbers[beyond], groups[beyond], seed),
         _scored(within, numbers[~beyond], groups[~beyond], seed),
@@ -115,13 +112,13 @@ def extrapolation(
 ) -> Measurement:
     """Capped R2 of the readout of a number beyond its range.
 
-    For an absence; the controls are positive: `in_range`, the readout within its range, on groups held out; and by
-    name, the readout beyond the range of each of `others`.
+    For an absence; the controls are positive: `in_range`, the readout within its range on held-out groups; and the
+    readout of each of `others` beyond its range.
 
     Args:
         subject: the model.
         dataset: the numbers.
-        others: numbers of other prompts.
+        others: numbers of other prompts, by name.
         site: where they are read, at the last position.
         store: activations shared with other claims.
         seed: of folds and intervals.
@@ -130,39 +127,39 @@ def extrapolation(
         ValueError: as `extrapolate`.
     """
     store = ActivationStore() if store is None else store
-    out, within = extrapolate(store.get(subject, dataset.prompts, [site])[site], dataset, seed)
-    reached = {"in_range": within}
-    for name, other in others.items():
-        reached[name] = extrapolate(store.get(subject, other.prompts, [site])[site], other, seed)[0]
+    beyond, within = extrapolate(store.get(subject, dataset.prompts, [site])[site], dataset, seed)
+    readouts = {"in_range": within}
+    for name, control in others.items():
+        readouts[name] = extrapolate(store.get(subject, control.prompts, [site])[site], control, seed)[0]
     rows = np.flatnonzero(dataset.beyond).tolist()
     numbers = [dataset.numbers[row] for row in rows]
-    close = np.abs(out.predictions - numbers) < 0.1 * np.abs(numbers)
+    errors = np.abs(beyond.predictions - numbers)
     return Measurement(
-        score=out.score,
-        low=out.interval.low,
-        high=out.interval.high,
+        score=beyond.score,
+        low=beyond.interval.low,
+        high=beyond.interval.high,
         n=len(rows),
         groups=len({dataset.groups[row] for row in rows}),
         unit="capped R2 beyond the range",
-        controls=tuple(_over(name, each, out) for name, each in reached.items()),
+        controls=tuple(_positive_control(name, readout, beyond) for name, readout in readouts.items()),
         seed=seed,
         details={
             "site": str(site),
-            "mean_absolute_error": float(np.abs(out.predictions - numbers).mean()),
-            "r2": out.r2,
-            "r2_of_controls": {name: each.r2 for name, each in reached.items()},
+            "mean_absolute_error": float(errors.mean()),
+            "r2": beyond.r2,
+            "r2_of_controls": {name: readout.r2 for name, readout in readouts.items()},
         },
         tokens=sum(map(len, encode_all(subject, dataset.prompts))),
         examples=some_examples(
             [dataset.prompts[row] for row in rows],
             [f"{number:g}" for number in numbers],
-            [f"{number:.0f}" for number in out.predictions],
-            close,
+            [f"{number:.0f}" for number in beyond.predictions],
+            errors < 0.1 * np.abs(numbers),
         ),
     )
 
 
-def _over(name: str, other: Readout, out: Readout) -> Control:
-    """A positive control's gain over the score; the two are of different prompts."""
-    gain = difference_interval(other.score, other.interval, out.score, out.interval)
-    return Control(name, other.score, other.score - out.score, gain.low, gain.high)
+def _positive_control(name: str, readout: Readout, beyond: Readout) -> Control:
+    """The gain of a readout on other prompts over the score."""
+    gain = difference_interval(readout.score, readout.interval, beyond.score, beyond.interval)
+    return Control(name, readout.score, readout.score - beyond.score, gain.low, gain.high)

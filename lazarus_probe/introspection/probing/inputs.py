@@ -1,4 +1,4 @@
-"""What a probe is given: prompts with labels, and the activations and other features that they are to be read from."""
+"""The inputs of a probe: prompts with labels, and the activations and other features that predict the labels."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.tasks.prompts import Question
 
-# Bytes up to which the residuals of all layers are collected in one pass, for the layers asked for later.
+# Most bytes of the residual streams of all layers that are collected in one pass, for later calls.
 TOGETHER = 2**26
 OF_ROWS = ("labels", "groups", "clusters", "types", "facts")
 
 
 @dataclass(frozen=True)
 class ProbeDataset:
-    """Prompts with what is to be read from them.
+    """Prompts with labels.
 
     Attributes:
         prompts: (N,) texts, or token ids.
         labels: (N,) classes, or numbers for a regression.
-        groups: (N,) what a split keeps together: template, operand family, token.
-        clusters: (N,) the independent units that intervals rest on; the groups, unless said otherwise. Or several kinds
-            of them by name, as in `{"phrasing": ..., "family": ...}`: what is read then generalises over all.
-        at: which position is read, as in `collect`.
-        facts: (N,) what each prompt is about, such as its sorted operands; the same fact in two groups is refused.
-        types: (N,) what a probe could memorise instead of reading, for the control task; unless given, the tokens at
-            that position, counted back from the one read, which tell most of the label in other groups, where that
-            could explain half of what is read.
+        groups: (N,) prompts that a split keeps together: template, operand family, token.
+        clusters: (N,) the independent units of intervals; the groups by default. Or several kinds of units by name, as
+            in `{"phrasing": ..., "family": ...}`: intervals then generalise over all of them.
+        at: the position that is read, as in `collect`.
+        facts: (N,) the content of each prompt, such as its sorted operands; one fact in two groups is an error.
+        types: (N,) what a probe could memorise, for the control task. By default the tokens at the position, counted
+            back from the one read, that predict the labels of other groups best, if they could explain half of the
+            score.
 
     Example:
         >>> from itertools import combinations
@@ -69,7 +69,7 @@ class ProbeDataset:
     facts: Any = None
 
     def __post_init__(self) -> None:
-        """Refuse rows of which something is missing."""
+        """Refuse missing values."""
         for name in OF_ROWS:
             values = getattr(self, name)
             if isinstance(values, Mapping):
@@ -81,18 +81,18 @@ class ProbeDataset:
 
     @property
     def units(self) -> Units:
-        """The clusters, or the groups where none are given."""
+        """The clusters, or by default the groups."""
         units: Units = self.groups if self.clusters is None else self.clusters
         return units
 
     @property
-    def kept_whole(self) -> NDArray[Any]:
-        """(N,) what no half of the prompts shares with the other: the units, or of several kinds of them the groups."""
-        whole: NDArray[Any] = np.asarray(self.groups if isinstance(self.clusters, Mapping) else self.units)
-        return whole
+    def half_units(self) -> NDArray[Any]:
+        """(N,) units that two halves of the prompts do not share; the groups where there are several kinds of units."""
+        units: NDArray[Any] = np.asarray(self.groups if isinstance(self.clusters, Mapping) else self.units)
+        return units
 
     def take(self, rows: NDArray[Any]) -> ProbeDataset:
-        """Some of the prompts, by row number."""
+        """A subset of the prompts, by row number."""
         columns = {
             name: None if getattr(self, name) is None else take_units(getattr(self, name), rows)
             for name in OF_ROWS
@@ -102,10 +102,7 @@ class ProbeDataset:
 
 
 def by_phrasing(questions: Sequence[Question], at: Any = "last") -> ProbeDataset:
-    """Questions with the operation to be read, in held-out phrasings.
-
-    What is read generalises over phrasings and over operand families, so both are independent units.
-    """
+    """Questions labelled by operation, in held-out phrasings; phrasings and operand families are independent units."""
     phrasings, families = (
         [getattr(question, name) for question in questions] for name in ("phrasing", "family")
     )
@@ -120,16 +117,16 @@ def by_phrasing(questions: Sequence[Question], at: Any = "last") -> ProbeDataset
 
 @dataclass(frozen=True)
 class ProbeInputs:
-    """What a probe is fitted to at one site, and what its controls are.
+    """The features of a probe at one site, and those of its controls.
 
     Attributes:
-        dataset: the prompts and labels, N of them.
-        tokens: (N, any) token ids of each prompt.
-        texts: (N,) each prompt as text.
-        features: (N, D) of the site.
-        control_features: by control, the features (N, any) that the same probe is fitted to instead.
-        embeddings: the token embeddings in several forms, each (N, any); the best of them is the control.
-        models: by kind of control model, at least three of it: the features (N, D) of the site in each.
+        dataset: the N prompts and labels.
+        tokens: (N, any) token ids.
+        texts: (N,) the prompts as text.
+        features: (N, D) activations at the site.
+        control_features: features (N, any) by control.
+        embeddings: token embeddings in several forms, each (N, any); the best is the control.
+        models: (N, D) activations at the site, by kind of control model, of at least three models each.
     """
 
     dataset: ProbeDataset
@@ -141,7 +138,7 @@ class ProbeInputs:
     models: Mapping[str, Sequence[NDArray[Any]]] = field(default_factory=dict)
 
     def take(self, rows: NDArray[Any]) -> ProbeInputs:
-        """Some of the prompts, by row number."""
+        """A subset of the prompts, by row number."""
         return ProbeInputs(
             self.dataset.take(rows),
             [self.tokens[row] for row in rows],
@@ -153,7 +150,7 @@ class ProbeInputs:
         )
 
     def problem(self, features: NDArray[Any], kind: Kind, seed: int) -> Problem:
-        """The labels to be predicted from these features."""
+        """The prediction of the labels from these features."""
         return Problem.of(features, self.dataset.labels, self.dataset.groups, kind, seed)
 
 
@@ -168,20 +165,20 @@ def probe_inputs(
     *,
     ahead: bool = False,
 ) -> dict[Site, ProbeInputs]:
-    """Collect what the probes at several sites are fitted to, from one pass over each model.
+    """Collect the inputs of the probes at several sites, in one pass over each model.
 
-    Above the embedding there are as many lesioned models of each kind as untrained ones, and the token embeddings as a
-    control; at the embedding there are neither, as lesioned models share it.
+    Above the embedding the controls include as many lesioned models of each kind as untrained ones, and the token
+    embeddings; at the embedding they do not, as lesioned models share it.
 
     Args:
         subject: the model.
-        untrained: at least three untrained models of its architecture; None for no controls that need a model.
+        untrained: at least three untrained models of its architecture; None for no control models.
         dataset: N prompts, labels and groups.
         sites: where to read.
         kind: whether the labels are classes or numbers.
-        store: where activations are kept.
-        control_features: by the name of a further control, its features (N, any).
-        ahead: whether to collect all layers of small datasets at once, for later calls with the same store.
+        store: caches activations.
+        control_features: features (N, any) of further controls, by name.
+        ahead: collect all layers of small datasets at once, for later calls with the same store.
 
     Raises:
         ValueError: as `probe`.
@@ -215,7 +212,11 @@ def probe_inputs(
             inside[site],
             of_controls,
             (inside[embed], *embeddings) if with_embeddings and site != embed else (),
-            {name: [each[site] for each in values] for name, values in by_model.items() if site in values[0]},
+            {
+                kind: [values[site] for values in models]
+                for kind, models in by_model.items()
+                if site in models[0]
+            },
         )
         for site in sites
     }
@@ -230,30 +231,30 @@ def layer_inputs(
     store: ActivationStore,
     control_features: Mapping[str, NDArray[Any]] | None = None,
 ) -> dict[int, ProbeInputs]:
-    """`probe_inputs` of the residual stream after some layers, by layer; -1 is the embedding."""
+    """`probe_inputs` of the residual stream, by layer; -1 is the embedding."""
     sites = {layer: site_of(layer) for layer in layers}
     by_site = probe_inputs(subject, untrained, dataset, list(sites.values()), kind, store, control_features)
     return {layer: by_site[site] for layer, site in sites.items()}
 
 
 def site_of(layer: int) -> Site:
-    """The residual stream after a layer, or for -1 the embedding."""
+    """The residual stream after a layer; for -1 the embedding."""
     return Site("embed") if layer == EMBED else resid_post(layer)
 
 
 def embedding_features(
     subject: Subject, tokens: Sequence[Sequence[int]], store: ActivationStore
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The embeddings of all tokens of each prompt: their mean (N, D), and all of them side by side (N, any).
+    """The token embeddings of each prompt: their mean (N, D), and concatenated (N, any).
 
-    Side by side they are aligned at the prompts' ends; shorter prompts have zeros in front. What is the same in all
-    prompts is left out. At the position that is read there may stand one token in all of them, whose embedding says
-    nothing; layers fetch from every position up to it, and so may the control.
+    Concatenated embeddings are aligned at the prompts' ends and padded in front with zeros; positions with the same
+    token in all prompts are left out. The token at the position that is read may be the same in all prompts and say
+    nothing, while layers attend to every position before it: so the control reads those as well.
 
     Args:
         subject: the model.
         tokens: (N, any) token ids up to the position that is read.
-        store: where the vocabulary's embeddings are kept.
+        store: caches the embeddings.
     """
     counts, vocabulary = bag_of_tokens(tokens), np.unique(np.concatenate([np.asarray(ids) for ids in tokens]))
     embed = Site("embed")

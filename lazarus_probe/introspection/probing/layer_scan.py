@@ -1,8 +1,8 @@
-"""Probes of the same prompts at many layers: scored, tested against chance, and the best of them chosen.
+"""Probes of the same prompts at many layers: scores, permutation tests, and the choice of the best layer.
 
-The best of many layers looks better than it is. So over the layers searched, chance is that of the best of them (max
-statistic, Westfall & Young 1993), and the score of a chosen layer is of nested cross-validation: in each fold the
-layer is chosen by cross-validated ridges within the training side, and so is that of each control model.
+The score of the best of many layers is too high. So p is that of the best layer under shuffled labels (max statistic,
+Westfall & Young 1993), and the score of a chosen layer is from nested cross-validation: in each fold the layer is
+chosen by cross-validated ridges on the training side, in each control model as well.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.control_models import ControlModels
     from lazarus_probe.subject.subject import Subject
 
-# Groups that each class needs, for the layer to be chosen on some of the training side and tested on the rest.
+# Groups per class, for the layer to be chosen on some of the training side and tested on the rest.
 TO_CHOOSE = 3
 # Folds within a training side.
 INNER = 3
@@ -40,13 +40,13 @@ INNER = 3
 
 @dataclass(frozen=True)
 class Scan:
-    """Probes at several layers. They are fitted when they are needed, and remembered by content.
+    """Probes at several layers, fitted lazily and cached by content.
 
     Attributes:
-        inputs: by layer, what the probe is fitted to; -1 is the embedding.
+        inputs: by layer; -1 is the embedding.
         kind: `classification` or `regression`.
         seed: of folds, shuffles and intervals.
-        draws: shuffles of the labels; as many as for `probe`, unless said otherwise.
+        draws: shuffles of the labels; by default as many as for `probe`.
         keep_blocks: how labels are shuffled, as in `group_permutations`.
     """
 
@@ -58,7 +58,7 @@ class Scan:
 
     @property
     def layers(self) -> list[int]:
-        """Without the embedding."""
+        """The layers without the embedding."""
         return [layer for layer in self.inputs if layer != EMBED]
 
     @property
@@ -68,7 +68,7 @@ class Scan:
 
     @cached_property
     def problems(self) -> Mapping[int, Problem]:
-        """By layer, the probe to fit."""
+        """The probe to fit, by layer."""
         return {
             layer: inputs.problem(inputs.features, self.kind, self.seed)
             for layer, inputs in self.inputs.items()
@@ -76,25 +76,23 @@ class Scan:
 
     @cached_property
     def scores(self) -> Mapping[int, HeldOut]:
-        """By layer, the predictions of held-out rows."""
+        """The held-out predictions, by layer."""
         return {layer: held_out(problem) for layer, problem in self.problems.items()}
 
     def controls(self, layer: int) -> Mapping[str, HeldOut]:
-        """The controls that are neither of other layers nor of other models."""
+        """The controls that need neither other layers nor other models."""
         return control_scores(self.inputs[layer], self.kind, self.seed)
 
     def models(self, layer: int) -> Mapping[str, Sequence[HeldOut]]:
-        """By kind of control model, the probe of the layer in each of them."""
+        """The probe of the layer in each control model, by kind of model."""
         return model_scores(self.inputs[layer], self.kind, self.seed)
 
     def each_model(self, layers: Sequence[int]) -> dict[str, list[dict[int, HeldOut]]]:
-        """By kind of control model, of each model its probes at some layers, by layer."""
+        """The probes of each control model by layer, by kind of model."""
         by_layer = {layer: self.models(layer) for layer in layers}
         return {
-            kind: [
-                {layer: by_layer[layer][kind][number] for layer in layers} for number in range(len(several))
-            ]
-            for kind, several in by_layer[layers[0]].items()
+            kind: [{layer: by_layer[layer][kind][i] for layer in layers} for i in range(len(models))]
+            for kind, models in by_layer[layers[0]].items()
         }
 
     def null(self, layer: int) -> PermutationTest:
@@ -102,14 +100,14 @@ class Scan:
         return null_of(self.problems[layer], self.draws, keep_blocks=self.keep_blocks)
 
     def p(self, layers: Sequence[int] | None = None) -> dict[int, float]:
-        """By layer, p corrected for all that are searched: every layer, unless said otherwise."""
+        """P by layer, corrected for the layers searched, by default all."""
         layers = self.layers if layers is None else layers
         tests = [self.null(layer) for layer in layers]
         values = max_statistic_p([t.observed for t in tests], np.stack([t.null for t in tests], axis=1))
         return dict(zip(layers, values.tolist(), strict=True))
 
     def before(self, layer: int) -> int:
-        """The layer with the best score below a layer, of all from the embedding on."""
+        """The layer with the best score before a layer, the embedding included."""
         return max(range(EMBED, layer), key=lambda lower: self.scores[lower].score)
 
     def measurement(self, layer: int, details: Mapping[str, Any]) -> Measurement:
@@ -117,7 +115,7 @@ class Scan:
         return measure(self.inputs[layer], self.kind, self.seed, details)
 
     def take(self, rows: NDArray[Any]) -> Scan:
-        """Some of the prompts, by row number."""
+        """A subset of the prompts, by row number."""
         return replace(self, inputs={layer: inputs.take(rows) for layer, inputs in self.inputs.items()})
 
 
@@ -133,15 +131,15 @@ def probe_layers(
     seed: int = 0,
     step: Callable[[int], None] = lambda _: None,
 ) -> dict[int, Measurement]:
-    """What `probe` measures at each of some layers, from one run of each model over the prompts.
+    """What `probe` measures, at several layers, from one run of each model over the prompts.
 
     Args:
         subject: the model.
-        untrained: at least three untrained models of its architecture, as for `probe`.
+        untrained: as for `probe`.
         dataset: N prompts, labels and groups.
         layers: from 0, and -1 for the embedding.
-        kind: `classification` scores accuracy, `regression` capped R2 against the mean of the training side.
-        control_features: by the name of a further control, features (N, any) that the same probe is fitted to.
+        kind: as for `probe`.
+        control_features: features (N, any) of further controls, by name.
         store: activations shared with other analyses.
         seed: of folds, shuffles and intervals.
         step: called with 1 after each layer.
@@ -160,10 +158,10 @@ def probe_layers(
 
 
 def best_layer(scan: Scan, searched: Sequence[int]) -> tuple[int, str, Measurement]:
-    """The layer with the highest accuracy, how it was chosen, and what the choice is worth.
+    """The layer with the highest accuracy, how it was chosen, and its measurement.
 
-    It is `given` where a single layer is searched; `nested` where each class has groups enough to choose the layer on
-    some of the training side; else `in search`, and the measurement is of the layer that looked best.
+    It is `given` where a single layer is searched; `nested` where each class has enough groups to choose the layer on
+    the training side; else `in search`, and the measurement is of the best layer, without a correction.
 
     Args:
         scan: of classes.
@@ -177,16 +175,16 @@ def best_layer(scan: Scan, searched: Sequence[int]) -> tuple[int, str, Measureme
         score = _nested(scan, {layer: scan.inputs[layer].features for layer in searched}, scan.scores)
         of_models = {
             kind: [
-                _nested(scan, {layer: scan.inputs[layer].models[kind][number] for layer in searched}, scores)
-                for number, scores in enumerate(several)
+                _nested(scan, {layer: scan.inputs[layer].models[kind][i] for layer in searched}, scores)
+                for i, scores in enumerate(by_model)
             ]
-            for kind, several in models.items()
+            for kind, by_model in models.items()
         }
     else:
         chosen = "given" if len(searched) == 1 else "in search"
         of_models = {
-            kind: [max(scores.values(), key=lambda each: each.score) for scores in several]
-            for kind, several in models.items()
+            kind: [max(scores.values(), key=lambda at_layer: at_layer.score) for scores in by_model]
+            for kind, by_model in models.items()
         }
     measurement = measurement_of(
         scan.inputs[best],
@@ -202,12 +200,12 @@ def best_layer(scan: Scan, searched: Sequence[int]) -> tuple[int, str, Measureme
 
 
 def _nested(scan: Scan, features: Mapping[int, NDArray[Any]], scores: Mapping[int, HeldOut]) -> HeldOut:
-    """In each fold, the predictions of the layer that does best within the training side."""
+    """In each fold, the predictions of the best layer on the training side."""
     labels, groups = scan.dataset.labels, scan.dataset.groups
     predictions = np.empty_like(labels)
     for train, test in grouped_folds(labels, groups, seed=scan.seed):
         within = {
-            layer: quick_accuracy(values[train], labels[train], groups[train], scan.seed)
+            layer: _ridge_accuracy(values[train], labels[train], groups[train], scan.seed)
             for layer, values in features.items()
         }
         chosen = max(within, key=lambda layer: within[layer])
@@ -215,16 +213,12 @@ def _nested(scan: Scan, features: Mapping[int, NDArray[Any]], scores: Mapping[in
     return HeldOut.of_classes(predictions, labels)
 
 
-def quick_accuracy(features: NDArray[Any], labels: NDArray[Any], groups: NDArray[Any], seed: int) -> float:
-    """The held-out accuracy of a ridge on the classes' indicators: many layers are ranked in the time of one fit.
-
-    Raises:
-        ValueError: as `grouped_folds`.
-    """
+def _ridge_accuracy(features: NDArray[Any], labels: NDArray[Any], groups: NDArray[Any], seed: int) -> float:
+    """The held-out accuracy of a ridge on the classes' indicators: it ranks many layers in the time of one fit."""
     codes, features = encode(labels)[1], features.astype(np.float64)
     correct = 0
     for train, test in grouped_folds(labels, groups, INNER, seed):
-        seen, unseen = standardise(features[train], features[test])
-        above_share = hat(seen, unseen, USUAL_PENALTY) @ indicate(codes[train])
+        fitted_on, held_out_rows = standardise(features[train], features[test])
+        above_share = hat(fitted_on, held_out_rows, USUAL_PENALTY) @ indicate(codes[train])
         correct += int((above_share.argmax(axis=1) == codes[test]).sum())
     return correct / len(codes)

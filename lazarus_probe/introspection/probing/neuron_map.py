@@ -1,7 +1,7 @@
-"""What single coordinates do over prompts: of the residual stream after a block, or of an MLP's activations.
+"""Activations of single neurons over prompts.
 
-"Neuron" is the published word for both. `resid_post` reads coordinates of the residual stream, whose axes no model has
-to use; `neurons` reads what an MLP's down projection reads, which is what the word means elsewhere.
+"Neuron" is the published word for two things. `resid_post` reads coordinates of the residual stream, whose axes are not
+privileged; `neurons` reads the input of an MLP's down projection, the usual meaning of the word.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from lazarus_probe.hooks.interventions import steer
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.hooks.trace import hooked
-from lazarus_probe.introspection.display import Cell, table
+from lazarus_probe.introspection.directions.class_direction import top_coordinates
 from lazarus_probe.introspection.probing.separating_neurons import Separation, separating
 from lazarus_probe.subject.control_models import built, control_models, faced
+from lazarus_probe.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.directions.direction_file import Direction
@@ -30,47 +31,22 @@ SITES: tuple[SiteKind, ...] = ("resid_post", "neurons")
 Layers = Mapping[int, NDArray[np.float32]]
 
 
-@dataclass(frozen=True)
-class NeuronStats:
-    """One neuron over the prompts.
-
-    Attributes:
-        neuron_idx: its coordinate.
-        min_val: over the prompts.
-        max_val: over the prompts.
-        mean_val: over the prompts.
-        std_val: over the prompts, of the population.
-        weight: in the direction that was given.
-        separation: of the labels, in pooled standard deviations.
-        p: of that separation under shuffled labels, corrected for all neurons and layers searched.
-    """
-
-    neuron_idx: int
-    min_val: float
-    max_val: float
-    mean_val: float
-    std_val: float
-    weight: float | None = None
-    separation: float | None = None
-    p: float | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class NeuronMap:
     """Neurons over prompts at some layers.
 
     Attributes:
         model: its name.
-        site: what a neuron is.
+        site: where neurons are read.
         neurons: K coordinates.
-        names: (K,) what they are called.
+        names: (K,) names of the neurons.
         prompts: N texts.
-        labels: (N,) their classes, if there are.
-        activations: by layer, (N, K) at the last token.
-        weights: by neuron, in the direction that was given.
+        labels: (N,) classes, if any.
+        activations: (N, K) at the last token, by layer.
+        weights: in the direction, by neuron.
         discovered: whether the neurons were searched for.
-        separation: of the labels, if there are.
-        unsteered: by layer, (N, K) without steering; None where there was none.
+        separation: of the labels, if any.
+        unsteered: (N, K) without steering, by layer; None without steering.
         push: name, layer and coefficient of the direction that was added.
     """
 
@@ -87,22 +63,65 @@ class NeuronMap:
     unsteered: Layers | None = None
     push: Mapping[str, Any] | None = None
 
-    def stats(self, layer: int) -> list[NeuronStats]:
-        """Of each neuron at a layer."""
+    def stats(self, layer: int) -> list[dict[str, float | None]]:
+        """Statistics of each neuron over the prompts, under the published keys.
+
+        `weight` is that in the direction, `separation` that of the labels in pooled standard deviations, and `p` is
+        under shuffled labels, corrected for all neurons and layers searched.
+        """
         values, separation = self.activations[layer].astype(np.float64), self.separation
         return [
-            NeuronStats(
-                neuron,
-                float(column.min()),
-                float(column.max()),
-                float(column.mean()),
-                float(column.std()),
-                self.weights.get(neuron),
-                None if separation is None else float(separation.values[layer][neuron]),
-                None if separation is None else float(separation.p[layer][neuron]),
-            )
+            {
+                "neuron_idx": neuron,
+                "min_val": float(column.min()),
+                "max_val": float(column.max()),
+                "mean_val": float(column.mean()),
+                "std_val": float(column.std()),
+                "weight": self.weights.get(neuron),
+                "separation": None if separation is None else float(separation.values[layer][neuron]),
+                "p": None if separation is None else float(separation.p[layer][neuron]),
+            }
             for neuron, column in zip(self.neurons, values.T, strict=True)
         ]
+
+    def table(self, layer: int) -> Table:
+        """Prompts by neurons at a layer; with steering, the value without it in brackets."""
+        values = self.activations[layer]
+        before = None if self.unsteered is None else self.unsteered[layer]
+        top = float(np.abs(values).max()) or 1.0
+
+        def cell(i: int, k: int) -> Cell:
+            unsteered = "" if before is None else f" ({before[i, k]:+.3f})"
+            return Cell(f"{values[i, k]:+.3f}{unsteered}", shade=float(values[i, k]) / top)
+
+        rows = [
+            [
+                prompt,
+                *([self.labels[i]] if self.labels else []),
+                *(cell(i, k) for k in range(len(self.names))),
+            ]
+            for i, prompt in enumerate(self.prompts)
+        ]
+        width = max(17 if self.unsteered else 10, *(len(name) + 1 for name in self.names))
+        columns = [Column("Prompt"), *([Column("Label", width=6)] if self.labels else [])]
+        columns += [Column(name, width=width) for name in self.names]
+        return Table(columns, rows, f"{self.model}: L{layer} {self.site}")
+
+    def stats_table(self, layer: int) -> Table:
+        """The statistics of each neuron at a layer, with its weight and separation where there are any."""
+        stats = self.stats(layer)
+        further = [name for name in ("weight", "separation", "p") if stats[0][name] is not None]
+        columns = [
+            Column("Neuron", width=10),
+            *(Column(name, "+.3f", width=10) for name in ("Min", "Max", "Mean")),
+            Column("Std", ".3f", width=10),
+            *(Column(name if name == "p" else name.capitalize(), ".3f", width=10) for name in further),
+        ]
+        rows = [
+            [name, *(neuron[key] for key in ("min_val", "max_val", "mean_val", "std_val", *further))]
+            for name, neuron in zip(self.names, stats, strict=True)
+        ]
+        return Table(columns, rows)
 
     def as_data(self) -> dict[str, Any]:
         """Plain data."""
@@ -113,9 +132,7 @@ class NeuronMap:
             "neuron_names": list(self.names),
             "prompts": list(self.prompts),
             "labels": None if self.labels is None else list(self.labels),
-            "by_layer": {
-                str(layer): [vars(each) for each in self.stats(layer)] for layer in self.activations
-            },
+            "by_layer": {str(layer): self.stats(layer) for layer in self.activations},
             "neuron_weights": {str(neuron): weight for neuron, weight in self.weights.items()},
             "auto_discovered": self.discovered,
             "site": self.site,
@@ -126,15 +143,7 @@ class NeuronMap:
         }
 
     def _repr_html_(self) -> str:
-        parts = []
-        for layer, values in self.activations.items():
-            top = float(np.abs(values).max()) or 1.0
-            rows = [
-                [prompt, *(Cell(f"{value:+.3f}", shade=float(value) / top) for value in row)]
-                for prompt, row in zip(self.prompts, values, strict=True)
-            ]
-            parts.append(table(f"{self.model}: L{layer} {self.site}", ["prompt", *self.names], rows))
-        return "".join(parts)
+        return "".join(self.table(layer).html() for layer in self.activations)
 
 
 def neuron_map(
@@ -153,21 +162,21 @@ def neuron_map(
     push: tuple[Direction, float] | None = None,
     seed: int = 0,
 ) -> NeuronMap:
-    """What some neurons do at the last token of each prompt, and how well they separate the prompts' labels.
+    """Read neurons at the last token of each prompt, and how well they separate the prompts' labels.
 
     Args:
         subject: the model.
         prompts: N texts.
         layers: blocks, from 0.
         site: `resid_post` or `neurons`.
-        neurons: which to show; without them the `top` ones of the direction, or of a search.
-        names: what the neurons are called.
+        neurons: which to show; by default the `top` ones of the direction, or of a search.
+        names: of the neurons.
         direction: whose weights are shown.
-        discover: whether to search all neurons for those that separate the labels.
-        top: how many neurons to show of a direction or a search.
-        labels: (N,) classes of the prompts, to be separated.
+        discover: search all neurons for those that separate the labels.
+        top: number of neurons to show of a direction or a search.
+        labels: (N,) classes of the prompts.
         groups: (N,) what splits and shuffles of the labels keep together.
-        push: a direction and how often it is added, at the last token after its layer.
+        push: a direction and its coefficient, added at the last token after its layer.
         seed: of shuffles, folds and intervals.
 
     Raises:
@@ -176,7 +185,7 @@ def neuron_map(
     store = ActivationStore()
     unsteered = read_neurons(subject, prompts, layers, site, store)
     values = unsteered if push is None else read_neurons(subject, prompts, layers, site, store, push)
-    width = min(each.shape[1] for each in values.values())
+    width = min(at_layer.shape[1] for at_layer in values.values())
     if neurons and max(neurons) >= width:
         raise ValueError(f"there is no neuron {max(neurons)}; there are 0 to {width - 1} here")
     if direction is not None and len(direction.vector) != width:
@@ -184,12 +193,14 @@ def neuron_map(
             f"direction {direction.name!r} has dimension {len(direction.vector)}, and there are {width} neurons here; "
             "give a direction of this model and site"
         )
-    chosen = list(neurons or []) if direction is None or neurons is not None else top_weights(direction, top)
+    chosen = list(neurons or [])
+    if direction is not None and neurons is None:
+        chosen = top_coordinates(direction.vector, top)
     separation = None
     if labels is not None:
         models = {
-            kind: [read_neurons(built(model), prompts, layers, site) for model in several]
-            for kind, several in faced(subject, control_models(subject)).items()
+            kind: [read_neurons(built(model), prompts, layers, site) for model in of_kind]
+            for kind, of_kind in faced(subject, control_models(subject)).items()
         }
         only = None if discover else chosen
         separation = separating(subject, prompts, labels, values, models, seed, only, groups)
@@ -202,11 +213,13 @@ def neuron_map(
         names=names or [f"N{neuron}" for neuron in chosen],
         prompts=prompts,
         labels=labels,
-        activations={layer: each[:, chosen] for layer, each in values.items()},
+        activations={layer: at_layer[:, chosen] for layer, at_layer in values.items()},
         weights={} if direction is None else {neuron: float(direction.vector[neuron]) for neuron in chosen},
         discovered=discover,
         separation=separation,
-        unsteered=None if push is None else {layer: each[:, chosen] for layer, each in unsteered.items()},
+        unsteered=None
+        if push is None
+        else {layer: at_layer[:, chosen] for layer, at_layer in unsteered.items()},
         push=None
         if push is None
         else {"direction": push[0].name, "layer": push[0].layer, "coefficient": push[1]},
@@ -221,18 +234,10 @@ def read_neurons(
     store: ActivationStore | None = None,
     push: tuple[Direction, float] | None = None,
 ) -> dict[int, NDArray[np.float32]]:
-    """All neurons (N, D) of some layers at the last token, from one pass.
-
-    Args:
-        subject: the model.
-        prompts: N texts.
-        layers: blocks, from 0.
-        site: `resid_post` or `neurons`.
-        store: activations shared with other analyses.
-        push: a direction and how often it is added, at the last token after its layer.
+    """All neurons (N, D) at the last token by layer, from one pass; the arguments are those of `neuron_map`.
 
     Raises:
-        ValueError: a block without such a site, a direction of another width, or layers that all lie before it.
+        ValueError: a block without such a site, a direction of another width, or only layers before it.
     """
     sites, store = [Site(site, layer) for layer in layers], store or ActivationStore()
     if push is None:
@@ -243,14 +248,14 @@ def read_neurons(
         edit = steer(resid_post(direction.layer), direction.vector, coefficient, positions="last")
         with hooked(subject, interventions=[edit]):
             values = store.get(subject, prompts, sites)
-    return {each.layer: values[each].reshape(len(prompts), -1) for each in sites if each.layer is not None}
+    return {layer: values[at].reshape(len(prompts), -1) for layer, at in zip(layers, sites, strict=True)}
 
 
 def check_push(direction: Direction, layers: Sequence[int], site: SiteKind, width: int) -> None:
-    """Refuse a direction of another width, or one added after every layer shown.
+    """Refuse a direction of another width, or one that is added after all layers shown.
 
     Raises:
-        ValueError: it is of another width, or all layers lie before it.
+        ValueError: either.
     """
     if len(direction.vector) != width:
         raise ValueError(
@@ -264,11 +269,5 @@ def check_push(direction: Direction, layers: Sequence[int], site: SiteKind, widt
         )
 
 
-def top_weights(direction: Direction, count: int) -> list[int]:
-    """The coordinates of a direction's largest weights, either sign."""
-    order = np.argsort(-np.abs(direction.vector), kind="stable")
-    return [int(neuron) for neuron in order[:count]]
-
-
 def _lists(values: Layers) -> dict[str, Any]:
-    return {str(layer): each.tolist() for layer, each in values.items()}
+    return {str(layer): at_layer.tolist() for layer, at_layer in values.items()}

@@ -1,10 +1,9 @@
-"""Is something linearly readable at a site, beyond what needs no model? A probe with its controls.
+"""Is a label linearly decodable at a site, beyond what the prompts alone give away? A probe with its controls.
 
-The score is of prompts whose group is held out. Its controls, on the same splits, are: the majority class or
-the mean; the same probe on a bag of tokens; on the token embeddings of the whole prompt; on the same site of untrained
-models (random-weight nulls: arXiv:2512.18792), and of models with the trained embeddings whose blocks hold nothing
-learnt; taught random classes by type (control task: arXiv:1909.03368); and shuffled labels. What those reach too is no
-finding about the model, or none about its layers.
+The score is on held-out groups. The controls, on the same splits, are the majority class or the mean; the same probe on
+a bag of tokens, on the token embeddings of the whole prompt, on the same site of untrained models (random-weight nulls:
+arXiv:2512.18792), and of models with the trained embeddings and untrained blocks; random classes by type (control task:
+arXiv:1909.03368); and shuffled labels. A score that they reach as well says nothing about the model or its layers.
 """
 
 from __future__ import annotations
@@ -66,9 +65,9 @@ def probe(
 
     They are `majority` (or `mean`), `bag_of_tokens`, `untrained`, `shuffled_labels`; above the embedding
     `token_embeddings`, `new_blocks` and `permuted_blocks`; and `control_task` where there are types to memorise, else
-    the details say why not. Over `untrained`, `new_blocks` and `permuted_blocks`, which are several models each, the
-    interval of the gain holds for one more such model. For classes, the details also have the labels' online code
-    length. `growth` is the end of the probe's learning curve; where it has none, it says why, and nothing is refuted.
+    the details say why not. `untrained`, `new_blocks` and `permuted_blocks` are several models each, and the interval
+    of the gain over them is for one more such model. For classes, the details also have the labels' online code
+    length. `growth` is the end of the probe's learning curve, or why there is none; then nothing is refuted.
 
     Args:
         subject: the model.
@@ -78,13 +77,13 @@ def probe(
         site: where to read.
         kind: `classification` scores accuracy, `regression` capped R2 against the mean of the training side
             (`statistics.probes.capped`: an error counts for one standard deviation of the labels at most); the details
-            then have the plain `r2` as well, and that of the controls.
+            then also have the plain `r2`, and that of the controls.
         store: activations shared with other claims.
         seed: of folds, shuffles and intervals.
 
     Raises:
-        ValueError: no prompts, no groups, labels that no grouped split can be made of, prompts of one content in
-            different groups, or untrained models that are fewer than three, alike, or of another architecture.
+        ValueError: no prompts, no groups, labels without a grouped split, prompts of one content in different groups,
+            or untrained models that are fewer than three, alike, or of another architecture.
 
     Example:
         >>> from itertools import combinations
@@ -103,7 +102,7 @@ def probe(
         >>> measurement.best_control.gain < 0.05  # the operation is in the prompt: some control reads it, too
         True
     """
-    # The other claims that share a store read the other layers next.
+    # Claims that share a store read the other layers next.
     shared = store is not None
     store = ActivationStore() if store is None else store
     inputs = probe_inputs(subject, untrained, labelled, [site], kind, store, ahead=shared)[site]
@@ -112,25 +111,31 @@ def probe(
 
 
 def measure(inputs: ProbeInputs, kind: Kind, seed: int, details: Mapping[str, Any]) -> Measurement:
-    """The probe of some inputs, with all of its controls, its learning curve and its code length."""
-    units = inputs.dataset.units
+    """The probe of these inputs, with all of its controls, its learning curve and its code length."""
     problem = inputs.problem(inputs.features, kind, seed)
     score = held_out(problem)
     controls, models = control_scores(inputs, kind, seed), model_scores(inputs, kind, seed)
     task = _control_task(inputs, score, kind, seed)
-    further = [task] if isinstance(task, Control) else []
     measured = measurement_of(
-        inputs, score, controls, models, null_of(problem), kind, seed, details, further=further
+        inputs,
+        score,
+        controls,
+        models,
+        null_of(problem),
+        kind,
+        seed,
+        details,
+        further=[task] if isinstance(task, Control) else [],
     )
     return replace(
         measured,
         details={
             **measured.details,
-            **_about_task(task),
-            **_about_code(inputs, kind, seed),
-            **_about_r2(score, controls | {name: mean_of(each) for name, each in models.items()}),
+            **({"selectivity": task.gain} if isinstance(task, Control) else {"control_task": task}),
+            **_code_details(inputs, kind, seed),
+            **_r2_details(score, controls | {kind: mean_of(scores) for kind, scores in models.items()}),
         },
-        growth=growth_of(problem, score, units),
+        growth=growth_of(problem, score, inputs.dataset.units),
     )
 
 
@@ -146,18 +151,9 @@ def measurement_of(
     *,
     further: Sequence[Control] = (),
 ) -> Measurement:
-    """A held-out score with its interval, the gains over its controls, and its p.
+    """A held-out score with its interval, its gains over controls and over control models by kind, and its p.
 
-    Args:
-        inputs: what was probed.
-        score: the predictions of held-out rows.
-        controls: by name, those of the controls.
-        models: by kind of control model, those of each model.
-        null: the test against shuffled labels.
-        kind: whether the labels are classes or numbers.
-        seed: of the intervals.
-        details: to be kept.
-        further: controls that were scored otherwise.
+    `further` are controls whose gain is known.
     """
     units = inputs.dataset.units
     interval = interval_of(score, units, kind, seed)
@@ -178,7 +174,7 @@ def measurement_of(
         details={
             **details,
             "permutations": len(null.null),
-            "models": {name: [each.score for each in scores] for name, scores in models.items()},
+            "models": {kind: [model.score for model in scores] for kind, scores in models.items()},
         },
         tokens=sum(map(len, inputs.tokens)),
         examples=_examples(inputs, score, kind),
@@ -187,7 +183,7 @@ def measurement_of(
 
 
 def control_scores(inputs: ProbeInputs, kind: Kind, seed: int) -> dict[str, HeldOut]:
-    """By name, the controls that need no other model: the constant answer, and the probe of other features."""
+    """The controls that need no other model, by name: the constant answer, and the probe of other features."""
     scores = {CONSTANT[kind]: constant(inputs.problem(inputs.features, kind, seed))}
     scores |= {
         name: held_out(inputs.problem(features, kind, seed))
@@ -200,20 +196,18 @@ def control_scores(inputs: ProbeInputs, kind: Kind, seed: int) -> dict[str, Held
 
 
 def model_scores(inputs: ProbeInputs, kind: Kind, seed: int) -> dict[str, list[HeldOut]]:
-    """By kind of control model, the probe of the site in each of them."""
+    """The probe of the site in each control model, by kind of model."""
     return {
-        name: held_out_models([inputs.problem(each, kind, seed) for each in models])
+        name: held_out_models([inputs.problem(features, kind, seed) for features in models])
         for name, models in inputs.models.items()
     }
 
 
 def _control_task(inputs: ProbeInputs, score: HeldOut, kind: Kind, seed: int) -> Control | str:
-    """The control, of the prompts whose type recurs in other groups; or why it is not measured."""
+    """The control task on the prompts whose type recurs in other groups; or why it is not measured."""
     dataset = inputs.dataset
     classes = len(np.unique(dataset.labels)) if kind == "classification" else None
-    types = dataset.types
-    if types is None:
-        types = _tokens_to_memorise(inputs, score, kind, classes)
+    types = _tokens_to_memorise(inputs, score, kind, classes) if dataset.types is None else dataset.types
     if types is None:
         return "not measured: no token of enough types could explain half of what is read, were it memorised"
     enough = enough_types(types, dataset.groups, classes)
@@ -223,24 +217,24 @@ def _control_task(inputs: ProbeInputs, score: HeldOut, kind: Kind, seed: int) ->
     groups, labels = dataset.groups[rows], dataset.labels[rows]
     if kind == "classification":
         codes = encode(labels)[1]
-        taught: NDArray[Any] = control_task(types[rows], int(codes.max()) + 1, seed, np.bincount(codes))
+        targets: NDArray[Any] = control_task(types[rows], int(codes.max()) + 1, seed, np.bincount(codes))
     else:
-        taught = control_numbers(types[rows], labels, seed)
+        targets = control_numbers(types[rows], labels, seed)
     try:
-        grouped_folds(taught, groups, seed=seed, kind=kind)
+        grouped_folds(targets, groups, seed=seed, kind=kind)
     except ValueError as error:
         return f"not measured: {error}"
-    memorised = held_out(Problem.of(inputs.features[rows], taught, groups, kind, seed))
+    memorised = held_out(Problem.of(inputs.features[rows], targets, groups, kind, seed))
     return gain_over("control_task", score.take(rows), memorised, take_units(dataset.units, rows), kind, seed)
 
 
 def _tokens_to_memorise(
     inputs: ProbeInputs, score: HeldOut, kind: Kind, classes: int | None
 ) -> NDArray[Any] | None:
-    """The tokens (N,) at the position, counted back from the one read, that tell most of the label in other groups.
+    """The tokens (N,) at the position, counted back from the one read, that predict other groups' labels best.
 
-    A probe of a wide residual learns random classes of any token that it can tell. That speaks against what is read
-    only where knowing the token would explain it: so there are none if a table of them gains less than half.
+    A probe of a wide residual stream learns random classes of any token that is decodable. That speaks against the
+    score only if the token explains it: None if a lookup table of the tokens gains less than half of the score.
     """
     at, tokens, groups = inputs.dataset.at, inputs.tokens, inputs.dataset.groups
     positions = [-1] * len(tokens) if isinstance(at, str) else np.broadcast_to(at, len(tokens)).tolist()
@@ -254,12 +248,8 @@ def _tokens_to_memorise(
     return None if best is None or best[1] < gain / 2 else columns[:, best[0]]
 
 
-def _about_task(task: Control | str) -> dict[str, Any]:
-    return {"control_task": task} if isinstance(task, str) else {"selectivity": task.gain}
-
-
-def _about_code(inputs: ProbeInputs, kind: Kind, seed: int) -> dict[str, Any]:
-    """What sending the labels costs with the site, and with that of the first untrained model."""
+def _code_details(inputs: ProbeInputs, kind: Kind, seed: int) -> dict[str, Any]:
+    """The code length of the labels from the site, and from that of the first untrained model."""
     if kind == "regression":
         return {}
     code, untrained = (
@@ -275,11 +265,11 @@ def _about_code(inputs: ProbeInputs, kind: Kind, seed: int) -> dict[str, Any]:
     }
 
 
-def _about_r2(score: HeldOut, others: Mapping[str, HeldOut]) -> dict[str, Any]:
-    """The plain R2 of numbers and of their controls, for comparison with what was published."""
+def _r2_details(score: HeldOut, controls: Mapping[str, HeldOut]) -> dict[str, Any]:
+    """The plain R2 of a regression and of its controls, to compare with published numbers."""
     if score.errors is None:
         return {}
-    plain = {name: each.errors.r2 for name, each in others.items() if each.errors is not None}
+    plain = {name: control.errors.r2 for name, control in controls.items() if control.errors is not None}
     return {"r2": score.errors.r2, "r2_of_controls": plain}
 
 

@@ -1,9 +1,8 @@
-"""Which single neurons separate labels? A search among thousands always finds some, so chance searches as well.
+"""Which single neurons separate labels? A search among thousands always finds some, so the null searches as well.
 
 Each neuron's separation is compared with the largest of all neurons and layers under shuffled labels (max statistic,
-Westfall & Young 1993). And the search is held out: the neuron that separates best among some groups of prompts names
-the label of others, compared with the same search among the neurons of untrained and lesioned models and
-among the counts of tokens.
+Westfall & Young 1993). And the search is tested on held-out groups: the neuron that separates the training groups best
+predicts their labels, compared with the same search over untrained and lesioned models and over token counts.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 DRAWS = 1000
-# Numbers held at once while shuffles are scored.
+# Numbers in memory at once while shuffles are scored.
 BLOCK = 4_000_000
-# The least spread within labels, as a share of that of all prompts: what repeats exactly separates by no more.
+# The least spread within labels, as a share of that of all prompts: it bounds the separation of exact repeats.
 FLOOR = 1e-3
 Floats = NDArray[np.float64]
 ByLayer = Mapping[int, NDArray[np.float32]]
@@ -38,15 +37,15 @@ ByLayer = Mapping[int, NDArray[np.float32]]
 
 @dataclass(frozen=True, eq=False)
 class Separation:
-    """How far apart the neurons hold the labels, and what chance and other features do.
+    """How well neurons separate labels, with the null and the held-out test.
 
     Attributes:
-        values: by layer, (D,) the largest difference of two labels' means in pooled standard deviations.
-        p: by layer, (D,) corrected for all neurons and layers searched.
+        values: (D,) largest difference of two labels' means in pooled standard deviations, by layer.
+        p: (D,) corrected for all neurons and layers searched, by layer.
         null: (draws,) the largest separation under shuffled labels.
-        searched: how many neurons and layers there were to choose from.
-        least_p: what p cannot fall below with so few prompts.
-        measurement: of the best neuron, chosen on some groups and tested on others; None with labels of one group.
+        searched: number of neurons searched, over all layers.
+        least_p: the smallest p that so few prompts can give.
+        measurement: of the best neuron on held-out groups; None if a label has a single group.
     """
 
     values: Mapping[int, Floats]
@@ -57,7 +56,7 @@ class Separation:
     measurement: Measurement | None
 
     def top(self, count: int) -> list[int]:
-        """The neurons of the largest separation at any layer."""
+        """The neurons with the largest separation at any layer."""
         best = np.max(list(self.values.values()), axis=0)
         return [int(neuron) for neuron in np.argsort(-best, kind="stable")[:count]]
 
@@ -85,17 +84,15 @@ def separating(
 ) -> Separation:
     """Score every neuron by how well it separates labels of prompts, with its controls.
 
-    Without groups, only prompts of the same text are kept together.
-
     Args:
         subject: the model, for its tokens.
         prompts: N texts.
         labels: (N,) their classes.
-        activations: by layer, (N, D).
-        models: by kind of control model, the same of at least three of them.
+        activations: (N, D) by layer.
+        models: the same of at least three control models, by kind.
         seed: of shuffles, folds and intervals.
-        only: the neurons that were chosen beforehand; without it all are searched, by chance as well.
-        groups: (N,) what splits and shuffles keep together.
+        only: neurons chosen beforehand; by default all are searched, in the null as well.
+        groups: (N,) what splits and shuffles keep together; by default prompts of the same text.
 
     Raises:
         ValueError: as `check_labels` and `one_more`.
@@ -104,26 +101,26 @@ def separating(
     names, units = np.asarray(labels), np.asarray(prompts if groups is None else groups)
     codes = encode(names)[1]
     neurons = _stacked(activations, only)
-    of_models = {name: [_stacked(each, only) for each in several] for name, several in models.items()}
+    of_models = {kind: [_stacked(model, only) for model in of_kind] for kind, of_kind in models.items()}
     null = null_separations(neurons, codes, units, seed)
     best = max_statistic(separation(neurons, codes).max(keepdims=True), null)[0]
-    values = {layer: separation(each, codes) for layer, each in activations.items()}
+    values = {layer: separation(at_layer, codes) for layer, at_layer in activations.items()}
     bag = bag_of_tokens(encode_all(subject, prompts))
     return Separation(
         values=values,
-        p={layer: max_statistic(each, null) for layer, each in values.items()},
+        p={layer: max_statistic(at_layer, null) for layer, at_layer in values.items()},
         null=null,
         searched=neurons.shape[1],
         least_p=least_p(codes),
-        measurement=_held_out(neurons, {"bag_of_tokens": bag}, of_models, names, units, float(best), seed),
+        measurement=_held_out(neurons, bag, of_models, names, units, float(best), seed),
     )
 
 
 def check_labels(prompts: Sequence[str], labels: Sequence[str], groups: Sequence[str] | None = None) -> None:
-    """Refuse labels that separate nothing.
+    """Refuse labels that cannot be separated.
 
     Raises:
-        ValueError: another number of labels or groups than prompts, one label only, or one group.
+        ValueError: not one label and group per prompt, or fewer than two labels or groups.
     """
     for name, values in (("labels", labels), ("groups", prompts if groups is None else groups)):
         if len(values) != len(prompts):
@@ -131,15 +128,15 @@ def check_labels(prompts: Sequence[str], labels: Sequence[str], groups: Sequence
                 f"{len(values)} {name} given for {len(prompts)} prompts; give one for each, in order"
             )
     if len(set(labels)) < 2:
-        raise ValueError(f"all labels are {labels[0]!r}; give at least two to tell apart")
+        raise ValueError(f"all labels are {labels[0]!r}; give at least two")
     if len(set(prompts if groups is None else groups)) < 2:
-        raise ValueError("all prompts are of one text or group; give at least two to tell apart")
+        raise ValueError("all prompts are of one text or group; give at least two")
 
 
 def separation(values: ArrayLike, codes: NDArray[np.intp]) -> Floats:
     """(D,) the largest difference of two classes' means, in standard deviations pooled over those two.
 
-    Classes of one row have no spread of their own: two of them are held against that of all rows.
+    Classes of one row have no spread: two of them are scaled by that of all rows.
 
     Args:
         values: (N, D).
@@ -161,14 +158,14 @@ def null_separations(values: Floats, codes: NDArray[np.intp], groups: NDArray[An
 
 
 def max_statistic(values: Floats, null: Floats) -> Floats:
-    """(D,) how often the largest of a shuffle is at least each value."""
+    """(D,) p of each value: how often the largest separation of a shuffle reaches it."""
     ordered = np.sort(null)
     above = len(null) - np.searchsorted(ordered, values * (1 - 1e-9))
     return np.asarray((1 + above) / (len(null) + 1))
 
 
 def least_p(codes: NDArray[np.intp]) -> float:
-    """What p cannot fall below: so many arrangements of the labels give the same result."""
+    """The smallest p that shuffles of these labels can give, as some arrangements give the same result."""
     sizes = np.bincount(codes)
     same = prod(factorial(int(count)) for count in np.bincount(sizes))
     arrangements = factorial(len(codes)) // prod(factorial(int(size)) for size in sizes)
@@ -176,7 +173,7 @@ def least_p(codes: NDArray[np.intp]) -> float:
 
 
 def best_neuron(features: Floats, labels: NDArray[Any], groups: NDArray[Any], seed: int) -> HeldOut:
-    """The label of held-out rows by the column that separates best among the others: the class of the nearest mean.
+    """Predict held-out labels by the nearest class mean in the column that separates the training rows best.
 
     Raises:
         ValueError: as `grouped_folds`.
@@ -185,30 +182,32 @@ def best_neuron(features: Floats, labels: NDArray[Any], groups: NDArray[Any], se
     predictions = np.empty_like(labels)
     for train, test in grouped_folds(labels, groups, seed=seed):
         column = int(separation(features[train], codes[train]).argmax())
-        seen = features[train, column]
-        means = np.array([seen[codes[train] == number].mean() for number in range(len(classes))])
+        training = features[train, column]
+        means = np.array([training[codes[train] == code].mean() for code in range(len(classes))])
         predictions[test] = classes[np.abs(features[test, column, None] - means).argmin(axis=1)]
     return HeldOut.of_classes(predictions, labels)
 
 
 def _held_out(
     neurons: Floats,
-    others: Mapping[str, Floats],
+    bag: Floats,
     models: Mapping[str, Sequence[Floats]],
     labels: NDArray[Any],
     groups: NDArray[Any],
     p: float,
     seed: int,
 ) -> Measurement | None:
-    """The search as a whole with its controls; None where a class has no second group to be tested on."""
+    """The search on held-out groups with its controls; None where a class has a single group."""
     if groups_per_class(encode(labels)[1], encode(groups)[1]).min() < 2:
         return None
     score = best_neuron(neurons, labels, groups, seed)
-    controls = {"majority": HeldOut.of_classes(majority_predictions(labels), labels)}
-    controls |= {name: best_neuron(each, labels, groups, seed) for name, each in others.items()}
+    controls = {
+        "majority": HeldOut.of_classes(majority_predictions(labels), labels),
+        "bag_of_tokens": best_neuron(bag, labels, groups, seed),
+    }
     of_models = {
-        name: [best_neuron(each, labels, groups, seed) for each in several]
-        for name, several in models.items()
+        kind: [best_neuron(model, labels, groups, seed) for model in of_kind]
+        for kind, of_kind in models.items()
     }
     interval = interval_of(score, groups, "classification", seed)
     return Measurement(
@@ -226,7 +225,7 @@ def _held_out(
 
 def _stacked(layers: ByLayer, only: Sequence[int] | None) -> Floats:
     """(N, layers * D) the neurons searched, of all layers."""
-    stacked = [each if only is None else each[:, list(only)] for each in layers.values()]
+    stacked = [at_layer if only is None else at_layer[:, list(only)] for at_layer in layers.values()]
     return np.concatenate(stacked, axis=1).astype(np.float64)
 
 

@@ -1,8 +1,7 @@
-"""Does a model make something readable in its middle layers and lose it again before the end?
+"""Is a label decodable in the middle layers and lost again before the end?
 
-The best layer is the best of many, and falls short of itself on other prompts; so it is chosen on one half of the
-prompts and the fall is measured on the other. What any network mixes away with depth, untrained and lesioned ones do
-too.
+The best of many layers scores lower on other prompts; so it is chosen on one half of the prompts and the fall is
+measured on the other. A fall that any network shows with depth, untrained and lesioned models show as well.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ def signal_loss(
 ) -> Measurement:
     """How far the held-out accuracy of a probe falls from its best layer to the last one.
 
-    The controls are `untrained`, `new_blocks` and `permuted_blocks`: the same fall in five models each, from the layer
-    that is best there, and where that of a further one would lie.
+    The controls are `untrained`, `new_blocks` and `permuted_blocks`: the same fall in five models each, from the best
+    layer of each, with a prediction interval for one more model.
 
     Args:
         subject: the model.
@@ -42,7 +41,7 @@ def signal_loss(
         seed: of halves, folds and intervals.
 
     Raises:
-        ValueError: a model of one layer, or prompts of which no two halves can be made.
+        ValueError: a model with one layer, or prompts that cannot be halved.
     """
     if subject.num_layers < 2:
         raise ValueError(f"{subject.name} has one layer: there is none to lose a signal after")
@@ -50,19 +49,19 @@ def signal_loss(
     layers = range(subject.num_layers)
     inputs = layer_inputs(subject, control_models(subject), labelled, layers, "classification", store)
     scan = Scan(inputs, seed=seed)
-    first, second = halves(labelled.labels, labelled.groups, labelled.kept_whole, seed)
+    first, second = halves(labelled.labels, labelled.groups, labelled.half_units, seed)
     choosing, testing = scan.take(first), scan.take(second)
     with one_thread():
         best, tested = _best(choosing.scores), testing.scores
         tested_models = testing.each_model(layers)
         falls = {
             kind: [
-                rest[_best(chosen)].score - rest[layers[-1]].score
-                for chosen, rest in zip(models, tested_models[kind], strict=True)
+                test_scores[_best(scores)].score - test_scores[layers[-1]].score
+                for scores, test_scores in zip(models, tested_models[kind], strict=True)
             ]
             for kind, models in choosing.each_model(layers).items()
         }
-    rest, last, units = testing.inputs[best], tested[layers[-1]], testing.dataset.units
+    last, dataset, units = tested[layers[-1]], testing.dataset, testing.dataset.units
     fall = tested[best].hits - last.hits
     interval, score = paired_interval(fall, units, seed=seed), float(fall.mean())
     return Measurement(
@@ -77,15 +76,10 @@ def signal_loss(
             sign_flip(fall, of_kind, seed=seed, alternative="greater") for of_kind in kinds_of(units).values()
         ),
         seed=seed,
-        details={
-            "layer": best,
-            "best": tested[best].score,
-            "last": last.score,
-            "models": falls,
-        },
+        details={"layer": best, "best": tested[best].score, "last": last.score, "models": falls},
         tokens=sum(map(len, inputs[best].tokens)),
         examples=some_examples(
-            rest.texts, rest.dataset.labels.tolist(), last.predictions.tolist(), last.hits > 0
+            testing.inputs[best].texts, dataset.labels.tolist(), last.predictions.tolist(), last.hits > 0
         ),
         curves=(Curve("score", tuple(map(float, tested)), tuple(layer.score for layer in tested.values())),),
         units=count_units(units) if isinstance(units, Mapping) else {},
@@ -94,6 +88,6 @@ def signal_loss(
 
 
 def _best(scores: Mapping[int, HeldOut]) -> int:
-    """The layer with the highest score, of all but the last; the first of ties."""
+    """The layer with the highest score before the last; the first of ties."""
     *layers, _ = scores
     return max(layers, key=lambda layer: scores[layer].score)

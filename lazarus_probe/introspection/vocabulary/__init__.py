@@ -1,1 +1,1 @@
-"""Whether a layer's logit lens says the word of a class."""
+"""Does a layer's logit lens read a class word?"""

@@ -1,8 +1,8 @@
-"""Positive controls of a lens that says no class word: a word put there by hand, and answers that models have.
+"""Positive controls of a lens that reads no class word: an injected word, and answers that models know.
 
-An absence is worth what the instrument can find. A word is put into the residual stream at the very layer and position
-that is read, along the direction that its unembedding gives it, and the same lens must read it. And the lens at the
-last layer must read answers that models of any size have: capitals, not sums.
+An absence means something only if the lens can read at all. So a word is injected into the residual stream at the layer
+and position that is read, along its direction, and the same lens must read it. And the lens at the last layer must read
+answers that models of any size know: capitals, not sums.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from lazarus_probe.tasks import language
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-# In lengths of the state, as `lens_edits.say` puts a token in: the word weighs as much there as all else together.
+# In norms of the state, as in `lens_edits.say`: the word has as large a norm as the rest of the state.
 STRENGTH = 1.0
-# Of the ascent to a word's direction, and the first of its steps, which shrink to 0: radians, nearly, on the sphere.
+# Steps of the ascent to a word's direction, and the size of the first, about in radians; sizes shrink to 0.
 STEPS, STEP = 64, 0.3
 CAPITAL_PHRASINGS = ("The capital of {} is", "The capital city of {} is", "In {}, the capital is")
 
 
 @dataclass(frozen=True)
 class Readable:
-    """Prompts whose answers a model may be expected to have, for the lens to read at the last layer.
+    """Prompts whose answers a model should know, for the lens at the last layer.
 
     Attributes:
         name: of the control.
-        contexts: (N,) prompts up to where the answer begins.
-        firsts: (N,) the token that it begins with.
-        units: (N,) the independent unit of each.
+        contexts: (N,) prompts up to the answer.
+        firsts: (N,) first tokens of the answers.
+        units: (N,) independent units.
     """
 
     name: str
@@ -57,11 +57,11 @@ class Readable:
 
 
 def capitals(subject: Subject, *, chat: bool = False) -> Readable:
-    """`The capital of France is` for 40 countries in three phrasings that the answer ends; the unit is the country.
+    """`The capital of France is` for 40 countries in three phrasings that end in the answer; the unit is the country.
 
     Args:
         subject: the model, for its tokens.
-        chat: whether they are asked through the model's chat template, and the answer begun in the model's place.
+        chat: ask in the model's chat template, with the phrasing as the start of the reply.
 
     Raises:
         ValueError: `chat` of a model without a chat template.
@@ -81,47 +81,46 @@ def word_read(
     layer: int,
     strength: float = STRENGTH,
 ) -> NDArray[np.bool_]:
-    """(N,) whether the lens at a layer says a word that was put there, at the last position.
+    """(N,) whether the lens at a layer reads an injected word, at the last position.
 
-    What is put there is the word's direction (`word_direction`), one for all prompts that have the word, `strength`
-    times as long as the state that it is added to.
+    The word's direction (`word_direction`), one for all prompts with the word, is added to the state.
 
     Args:
         subject: the model.
         contexts: (N,) prompts.
-        words: (N, any) the tokens that are spellings of each prompt's word.
-        layer: where, after the block.
-        strength: in lengths of the state.
+        words: (N, any) spellings of each prompt's word, as tokens.
+        layer: the block.
+        strength: in norms of the state.
 
     Raises:
         ValueError: no prompts, or a word without tokens.
     """
     site = resid_post(layer)
     states = collect(subject, contexts, [site])[site]
-    size = float(_lengths(states).mean())
-    along = {
-        word: word_direction(subject, states.mean(axis=0), word, size) for word in set(map(tuple, words))
+    norms = _norms(states)
+    directions = {
+        word: word_direction(subject, states.mean(axis=0), word, float(norms.mean()))
+        for word in set(map(tuple, words))
     }
-    put_in = np.stack([along[tuple(word)] for word in words])
-    tops = read_states(subject, states + strength * _lengths(states) * put_in).argmax(axis=-1)
+    injected = strength * norms * np.stack([directions[tuple(word)] for word in words])
+    tops = read_states(subject, states + injected).argmax(axis=-1)
     return np.array([token in word for token, word in zip(tops.tolist(), words, strict=True)])
 
 
 def word_direction(
-    subject: Subject, start: NDArray[np.float32], word: Sequence[int], size: float
+    subject: Subject, start: NDArray[np.float32], word: Sequence[int], norm: float
 ) -> NDArray[np.float32]:
-    """The unit vector, of the shape of a state, from which alone the lens reads a word best.
+    """The unit vector, of the shape of a state, from which the lens reads a word with the highest probability.
 
-    A row of the unembedding is not that: where rows are longer or lie together, the lens reads another token from it
-    (from the organism's row of ` Multiply` a number). So the log probability of all spellings of the word is climbed on
-    the sphere, first along its gradient at `start`: the word's rows less the mean row, as the final norm lets them
-    through.
+    A row of the unembedding is not that: where other rows are longer or correlated, the lens reads another token from
+    it (from the organism's row of ` Multiply` a number). So the log probability of all spellings of the word is
+    maximised on the sphere by gradient ascent, first along its gradient at `start`.
 
     Args:
         subject: the model.
-        start: the state at which the first gradient is taken.
-        word: the tokens that are its spellings.
-        size: the length at which the lens reads the vector.
+        start: the state of the first gradient.
+        word: its spellings, as tokens.
+        norm: at which the lens reads the vector.
     """
     tokens, dtype = mx.array(list(word)), getattr(mx, subject.dtype)
 
@@ -135,12 +134,12 @@ def word_direction(
     gradient = mx.grad(log_probability)
     along = unit(gradient(mx.array(start)))
     for step in range(STEPS):
-        along = unit(along + STEP * (1 - step / STEPS) * unit(gradient(size * along)))
+        along = unit(along + STEP * (1 - step / STEPS) * unit(gradient(norm * along)))
         mx.eval(along)
     return np.array(along, dtype=np.float32)
 
 
-def _lengths(states: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The length of each of N states, of a shape that divides them."""
-    lengths = np.linalg.norm(states.reshape(len(states), -1), axis=-1)
-    return np.asarray(lengths.reshape(-1, *[1] * (states.ndim - 1)), dtype=np.float32)
+def _norms(states: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, 1, ...) the norm of each state."""
+    norms = np.linalg.norm(states.reshape(len(states), -1), axis=-1)
+    return np.asarray(norms.reshape(-1, *[1] * (states.ndim - 1)), dtype=np.float32)

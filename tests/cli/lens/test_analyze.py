@@ -356,7 +356,7 @@ def test_untrained_model_states_nothing(analyze: Any):
         ([*SUM, "-n", "4"], "--gen-tokens 4 applies to finding the answer"),
         ([*SUM, "--expected", " "], "--expected is empty"),
         ([*SUM, "--steer", "nowhere.npz"], "nowhere.npz: No such file"),
-        ([*SUM, "--steer", "x.npz:y"], "'y' is no coefficient"),
+        ([*SUM, "--steer", "x.npz:y"], "'y' is not a coefficient"),
         ([*SUM, "--strength", "2"], "--strength 2.0 says how to steer"),
         ([*SUM, "--steer-layer", "2"], "--steer-layer 2 says how to steer"),
         ([*SUM, "--steer-neuron", "2"], "--steer-neuron 2 needs --steer-layer"),
@@ -398,4 +398,4 @@ def test_directions_that_do_not_fit_are_refused(refused: Any, direction: Path, t
     write_direction(tmp_path / "narrow.npz", Direction(np.ones(64), 2))
     assert "64 numbers, and organism a width of 128" in refused(*run, str(tmp_path / "narrow.npz"))
     (tmp_path / "damaged.npz").write_bytes(direction.read_bytes()[:200])
-    assert "damaged.npz is no direction" in refused(*run, str(tmp_path / "damaged.npz"))
+    assert "damaged.npz is not a direction" in refused(*run, str(tmp_path / "damaged.npz"))

@@ -74,7 +74,7 @@ def test_wrong_input_is_one_line(
     cases = {
         (saved[0],): "at least two",
         (saved[0], f"{tmp_path}/small.json"): "small.json has 3",
-        (saved[0], f"{tmp_path}/bad.npz"): "bad.npz is no direction",
+        (saved[0], f"{tmp_path}/bad.npz"): "bad.npz is not a direction",
         (saved[0], f"{tmp_path}/none.npz"): "none.npz: No such file",
         (*saved, "--threshold", "2"): "threshold is 2",
     }

@@ -250,7 +250,7 @@ def test_an_untrained_model_is_not_said_to_be_steered(capsys, tmp_path):
         (["-d", "/no/where.npz", "-p", "a"], "No such file"),
         (["-d", "WIDE", "-p", "a"], "the direction has 3 numbers and organism has a width of 128"),
         (["-d", "DEEP", "-p", "a"], "--direction: its layer 99: there is no layer 99"),
-        (["-d", "BROKEN", "-p", "a"], "is no direction"),
+        (["-d", "BROKEN", "-p", "a"], "is not a direction"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, direction, capsys, tmp_path):

@@ -13,7 +13,7 @@ from tests.architectures.zoo import build
 @pytest.mark.parametrize(
     ("model", "component", "message"),
     [
-        ("phi3", "mlp_gate", "cannot be told apart in layer 0.*mlp.gate_up_proj.*; ablate mlp"),
+        ("phi3", "mlp_gate", "cannot be identified in layer 0.*mlp.gate_up_proj.*; ablate mlp"),
         ("mamba2", "attention", "layer 0 of model has no attn_out; it has"),
         ("mamba2", "mlp_up", "layer 0 of model has no MLP; ablate attention"),
         ("mamba2", "attn_k", "layer 0 of model has no keys"),

@@ -34,13 +34,14 @@ def graded(organism, facts):
 
 def test_grades_are_the_models_answers(organism, facts, graded):
     """What counts as right is what the unablated model answers, parsed."""
-    texts = greedy_completions(organism, graded.prompts)
-    assert graded.right.tolist() == [is_answer(t, a) for t, a in zip(texts, graded.answers, strict=True)]
+    texts = greedy_completions(organism, graded.task.prompts)
+    answers = graded.task.expected
+    assert graded.right.tolist() == [is_answer(t, a) for t, a in zip(texts, answers, strict=True)]
 
 
 def test_families_are_in_one_half(graded):
     """No operand family is in both halves, so the layer is tested on products it was not chosen on."""
-    chosen, confirmed = (set(graded.families[graded.confirming == half]) for half in (False, True))
+    chosen, confirmed = (set(graded.families(graded.confirming == half)) for half in (False, True))
     assert chosen
     assert confirmed
     assert not chosen & confirmed
@@ -53,8 +54,8 @@ def test_shares_are_counted(organism, graded):
     )
     broken = []
     for layer in range(organism.num_layers):
-        texts = greedy_completions(organism, graded.prompts, [zero(f"mlp_out.{layer}")])
-        now = np.array([is_answer(t, a) for t, a in zip(texts, graded.answers, strict=True)])
+        texts = greedy_completions(organism, graded.task.prompts, [zero(f"mlp_out.{layer}")])
+        now = np.array([is_answer(t, a) for t, a in zip(texts, graded.task.expected, strict=True)])
         broken.append(graded.right & ~now)
 
     def share(layer: int, kind: str, halves: tuple[bool, ...]) -> float:

@@ -11,6 +11,7 @@ from lazarus_probe.introspection.directions.class_direction import (
     Method,
     class_direction,
     fit_direction,
+    top_coordinates,
 )
 from lazarus_probe.statistics.folds import grouped_folds
 
@@ -119,3 +120,8 @@ def test_what_has_no_direction_is_refused() -> None:
         class_direction(np.ones((8, 3)), np.arange(8) < 4, np.arange(8), "difference_of_means")
     with pytest.raises(ValueError, match="'pca' is unknown"):
         fit_direction(np.eye(4), np.arange(4) < 2, "pca")  # type: ignore[arg-type]
+
+
+def test_the_largest_weights_of_either_sign_come_first() -> None:
+    """A direction's neurons are in the order of the size of their weights."""
+    assert top_coordinates(np.array([0.1, -3, 2, 0]), 3) == [1, 2, 0]

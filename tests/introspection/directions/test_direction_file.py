@@ -1,4 +1,4 @@
-"""Directions in files: what is written is read back, and what is no direction is refused in one line."""
+"""Directions in files: what is written is read back, and what is not a direction is refused in one line."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_cut_archive_is_refused(cut: int, tmp_path: Path) -> None:
     path = tmp_path / "cut.npz"
     write_direction(path, Direction(np.ones(64, np.float32), 1))
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(ValueError, match=r"cut.npz is no direction: "):
+    with pytest.raises(ValueError, match=r"cut.npz is not a direction: "):
         read_direction(path)
 
 
@@ -115,7 +115,7 @@ def test_damaged_bytes_never_surprise(data: st.DataObject, tmp_path_factory: pyt
         read_direction(path)
     except ValueError as refused:
         error = str(refused)
-    assert not error or re.fullmatch(r".* is no direction: .*", error)
+    assert not error or re.fullmatch(r".* is not a direction: .*", error)
 
 
 def packed(**members: bytes) -> bytes:
@@ -159,7 +159,7 @@ def test_what_is_no_direction_is_refused(case: str, tmp_path: Path) -> None:
     content, reason = BAD[case]
     path = tmp_path / "bad.npz"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"bad.npz is no direction: .*({reason})"):
+    with pytest.raises(ValueError, match=rf"bad.npz is not a direction: .*({reason})"):
         read_direction(path)
 
 
@@ -180,7 +180,7 @@ def test_what_is_no_direction_is_refused(case: str, tmp_path: Path) -> None:
 def test_json_of_another_shape_is_refused(text: str, reason: str, tmp_path: Path) -> None:
     """JSON that is damaged or holds something else is refused with the reason."""
     (tmp_path / "bad.json").write_text(text)
-    with pytest.raises(ValueError, match=rf"bad.json is no direction: .*{reason}"):
+    with pytest.raises(ValueError, match=rf"bad.json is not a direction: .*{reason}"):
         read_direction(tmp_path / "bad.json")
 
 
@@ -194,7 +194,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(
     with pytest.raises(ValueError, match="unpacked it is larger"):
         read_direction(tmp_path / "bomb.npz")
     (tmp_path / "long.json").write_text(json.dumps({"direction": [1.0] * 1000, "layer": 0}))
-    with pytest.raises(ValueError, match=r"long.json is no direction: it is larger"):
+    with pytest.raises(ValueError, match=r"long.json is not a direction: it is larger"):
         read_direction(tmp_path / "long.json")
 
 
@@ -230,7 +230,7 @@ def test_a_file_and_its_coefficient(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     Path("d.npz:2").touch()
     assert split_spec("d.npz:2") == (Path("d.npz:2"), None)
     for spec, reason in {
-        "d.npz:x": "'x' is no coefficient",
+        "d.npz:x": "'x' is not a coefficient",
         "d.npz:inf": "'inf'",
         "": "names no file",
     }.items():

@@ -47,7 +47,7 @@ def test_what_the_model_computes_is_found(probed: Any) -> None:
 def test_tests_are_named_with_probabilities(probed: Any) -> None:
     """Test prompts are given a class and probabilities that sum to 1; one that was trained on is said to be."""
     assert [each.predicted for each in probed.predictions[:2]] == ["even", "odd"]
-    assert [each.seen for each in probed.predictions] == [False, False, True]
+    assert [each.fitted_on for each in probed.predictions] == [False, False, True]
     for each in probed.predictions:
         assert sum(each.probabilities.values()) == pytest.approx(1)
 

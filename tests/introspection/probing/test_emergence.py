@@ -10,7 +10,7 @@ from mlx.utils import tree_map_with_path
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.introspection.probing.emergence import Declared, emergence, find
+from lazarus_probe.introspection.probing.emergence import emergence, find
 from lazarus_probe.introspection.probing.inputs import ProbeInputs
 from lazarus_probe.introspection.probing.layer_scan import Scan
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
@@ -214,7 +214,7 @@ def scan_of(scores, controls, p):
 )
 def test_a_layer_needs_all_that_is_declared(scores, control, p, found):
     """Score, gain over controls, gain over every place before and p must all pass, at the first such layer."""
-    assert find(scan_of(scores, control, p), Declared(0.8, 0.1, 0.05)) == found
+    assert find(scan_of(scores, control, p), 0.8, 0.1, 0.05) == found
 
 
 def scan_layers(layers, labels, groups):
@@ -234,7 +234,7 @@ def test_random_layers_are_no_finding(draws):
     for _ in range(draws):
         layers = rng.normal(size=(3, 24, 4))[:, groups] + 0.3 * rng.normal(size=(3, 48, 4))
         search = scan_layers(layers[:, first], labels[first], groups[first])
-        if (layer := find(search, Declared(0.5, 0.01, 0.05))) is not None:
+        if (layer := find(search, 0.5, 0.01, 0.05)) is not None:
             searched += 1
             rest = scan_layers(layers[:, second], labels[second], groups[second])
             confirmed += rest.null(layer).p <= 0.05

@@ -9,7 +9,7 @@ import pytest
 
 from lazarus_probe.hooks import ActivationStore, trace
 from lazarus_probe.introspection.directions.direction_file import Direction
-from lazarus_probe.introspection.probing.neuron_map import NeuronMap, read_neurons, top_weights
+from lazarus_probe.introspection.probing.neuron_map import NeuronMap, read_neurons
 from lazarus_probe.subject import Subject
 
 PROMPTS = ["7 * 8 = ", "12 + 5 = ", "3 - 1 = "]
@@ -59,13 +59,8 @@ def test_statistics_are_those_of_numpy(organism: Subject) -> None:
     values = read_neurons(organism, PROMPTS, [2])[2][:, [5, 9]]
     found = NeuronMap("m", "resid_post", [5, 9], ["N5", "N9"], PROMPTS, None, {2: values}, {5: 0.5})
     for each, column in zip(found.stats(2), values.astype(np.float64).T, strict=True):
-        assert (each.min_val, each.max_val) == (column.min(), column.max())
-        assert (each.mean_val, each.std_val) == pytest.approx((column.mean(), column.std()))
-    assert [each.weight for each in found.stats(2)] == [0.5, None]
+        assert (each["min_val"], each["max_val"]) == (column.min(), column.max())
+        assert (each["mean_val"], each["std_val"]) == pytest.approx((column.mean(), column.std()))
+    assert [each["weight"] for each in found.stats(2)] == [0.5, None]
     assert found.as_data()["activations"]["2"] == values.tolist()
     assert "N9" in found._repr_html_()
-
-
-def test_the_largest_weights_of_either_sign_come_first() -> None:
-    """A direction's neurons are in the order of the size of their weights."""
-    assert top_weights(Direction(np.array([0.1, -3, 2, 0], np.float32), 0), 3) == [1, 2, 0]
