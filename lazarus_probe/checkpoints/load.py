@@ -28,12 +28,12 @@ def load_parts(name: str | Path) -> Parts:
     Raises:
         LoadError: see `Subject.load`.
     """
-    folder = find(name)
+    folder, label = find(name), label_of(name)
     if folder.is_file():
         from lazarus_probe.checkpoints.gguf.load import load_gguf
 
         model, config, tokenizer = load_gguf(folder)
-        return Parts(label_of(name), model, tokenizer, config, folder)
+        return Parts(label, model, tokenizer, config, folder)
     read_config(folder)
     model, config = load_checkpoint(folder, check_files(folder))
-    return Parts(label_of(name), model, load_tokenizer(folder, config), config, folder)
+    return Parts(label, model, load_tokenizer(folder, config), config, folder)

@@ -17,6 +17,11 @@ class Estimate(NamedTuple):
     high: NDArray[Any]
 
 
+def signed_estimate(mean: float, low: float, high: float) -> str:
+    """A mean with its interval, as in `+1.480 [+1.065, +2.704]`; the mean alone where the bounds are NaN."""
+    return f"{mean:+.3f}" if low != low else f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
 def mean_t_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
     """The mean of independent rows (N, ...) and its t interval (Student 1908); NaN bounds for a single row."""
     from scipy.special import stdtrit

@@ -28,7 +28,7 @@ from lazarus_probe.sweep.grid import ALL, NOWHERE, Cell, Grid, Positions, make_g
 from lazarus_probe.sweep.metrics import Metric, Reader, reader
 from lazarus_probe.sweep.record import record
 from lazarus_probe.sweep.result import Sweep, names_of
-from lazarus_probe.sweep.sources import Donors
+from lazarus_probe.sweep.sources import Donors, SiteValues
 from lazarus_probe.taps import Tap, tapped
 
 # Tokens in one backward pass, which holds all of their activations.
@@ -46,13 +46,12 @@ def attribution(
 ) -> Sweep:
     """Estimate every cell of a patching sweep: the metric, plus its gradient times (donor - target) at the cell.
 
-    One forward of the donors, and one forward and backward of the targets with respect to activations alone, give all
-    sites and positions at once.
+    One forward of the donors, and one forward and backward of the targets, give all sites and positions at once.
 
     Args:
         subject: the model.
         targets: P prompts.
-        donors: one for each target, with as many tokens.
+        donors: one per target, with as many tokens.
         sites: where to patch.
         metric: what to estimate; `logit_diff` is closest to linear.
         positions: as in `sweep`; "all" is the sum over the positions.
@@ -61,8 +60,8 @@ def attribution(
         What `sweep` returns with these donors as the source "donor": estimated values, exact `baseline` and `donors`.
 
     Raises:
-        ValueError: see `sweep`.
-        IndexError: see `sweep`.
+        ValueError: as `sweep`.
+        IndexError: as `sweep`.
 
     Example:
         >>> from lazarus_probe.sites import attn_out
@@ -75,29 +74,29 @@ def attribution(
     encoded = encode_all(subject, targets)
     if not encoded:
         raise ValueError("no targets; give at least one prompt")
-    given = donors_of(subject, SOURCE, Donors(donors), encoded)
+    sources = donors_of(subject, SOURCE, Donors(donors), encoded)
     grid = make_grid(subject.anatomy, sites, positions, None, [len(ids) for ids in encoded])
     read = reader(subject, [metric], len(encoded))
     values = np.full((len(encoded), 1, *grid.wanted.shape), np.nan, np.float32)
-    baseline, other = (
+    baseline, donor = (
         np.full(len(encoded), np.nan, np.float32),
         np.full((len(encoded), 1), np.nan, np.float32),
     )
     for indices, tokens in by_length(encoded, TOKENS):
-        source = mx.array([list(given[index]) for index in indices])
+        source = mx.array([list(sources[index]) for index in indices])
         before, after, parts = _batch(subject, tokens, source, grid.sites, read, np.array(indices))
-        baseline[indices], other[indices, 0] = before, after
+        baseline[indices], donor[indices, 0] = before, after
         values[indices, 0] = before[:, None, None] + _cells(grid, parts)
     name = metric.name
     return Sweep(
-        names_of(targets),
-        (SOURCE,),
-        grid.sites,
-        grid.positions,
-        {name: values},
-        {name: baseline},
-        {name: other},
-        ("gradient",) * len(grid.sites),
+        prompts=names_of(targets),
+        sources=(SOURCE,),
+        sites=grid.sites,
+        positions=grid.positions,
+        values={name: values},
+        baseline={name: baseline},
+        donors={name: donor},
+        routes=("gradient",) * len(grid.sites),
     )
 
 
@@ -121,18 +120,18 @@ def correlation(estimate: Sweep, exact: Sweep, metric: str) -> float:
         raise ValueError("the two are of different prompts; sweep the prompts of the attribution")
     sites = [site for site in estimate.sites if site in exact.sites]
     positions = [position for position in estimate.positions if position in exact.positions]
-    found = [
+    effects = [
         _effects(result, metric)[:, 0][:, [result.sites.index(site) for site in sites]][
             :, :, [result.positions.index(position) for position in positions]
         ]
         for result in (estimate, exact)
     ]
-    known = np.isfinite(found[0]) & np.isfinite(found[1])
-    if known.sum() < 2:
+    defined = np.isfinite(effects).all(axis=0)
+    if defined.sum() < 2:
         raise ValueError(
             "the two share fewer than two cells; sweep the sites and positions of the attribution"
         )
-    return float(np.corrcoef(found[0][known], found[1][known])[0, 1])
+    return float(np.corrcoef(effects[0][defined], effects[1][defined])[0, 1])
 
 
 def screen(result: Sweep, top: int, metric: str | None = None) -> list[Cell]:
@@ -155,14 +154,13 @@ def screen(result: Sweep, top: int, metric: str | None = None) -> list[Cell]:
     if top < 1:
         raise ValueError(f"top is {top}; at least 1 is needed")
     effects = np.abs(_effects(result, metric or next(iter(result.values))))
-    known = np.isfinite(effects)
-    counts = known.sum(axis=(0, 1))
-    mean = np.where(known, effects, 0).sum(axis=(0, 1)) / np.maximum(counts, 1)
+    defined = np.isfinite(effects)
+    counts = defined.sum(axis=(0, 1))
+    mean = np.where(defined, effects, 0).sum(axis=(0, 1)) / np.maximum(counts, 1)
     order = np.argsort(-np.where(counts, mean, -np.inf), axis=None, kind="stable")[:top]
-    places = zip(*np.unravel_index(order, mean.shape), strict=True)
     return [
         Cell(result.sites[site], result.positions[position])
-        for site, position in places
+        for site, position in zip(*np.unravel_index(order, mean.shape), strict=True)
         if counts[site, position]
     ]
 
@@ -181,18 +179,17 @@ def _batch(
 ) -> tuple[NDArray[Any], NDArray[Any], dict[Site, NDArray[Any]]]:
     """Metrics of targets and donors (B,), and by site the estimated effect at each position (B, T)."""
     anatomy, name = subject.anatomy, read.metrics[0].name
-    wholes = list(dict.fromkeys(Site(site.kind, site.layer) for site in sites))
-    source = record(anatomy, donors, wholes, (), own=False, tail=False)
+    source = record(anatomy, donors, sites, (), own=False, tail=False)
 
     def total(added: dict[str, mx.array]) -> tuple[mx.array, mx.array, dict[str, mx.array]]:
-        logits, seen = _run(anatomy, targets, wholes, added)
+        logits, values = _run(anatomy, targets, list(source.values), added)
         numbers = read.read(logits, mx.stop_gradient(logits), prompts)[name]
-        return numbers.sum(), numbers, seen
+        return numbers.sum(), numbers, values
 
-    zeros = {str(site): mx.zeros_like(source.values[site].values) for site in wholes}
-    (_, before, seen), slopes = mx.value_and_grad(total)(zeros)
+    zeros = {str(site): mx.zeros_like(donor.values) for site, donor in source.values.items()}
+    (_, before, values), gradients = mx.value_and_grad(total)(zeros)
     after = read.read(source.logits, source.logits, prompts)[name]
-    parts = {site: _summed(site, source.values, seen, slopes) for site in sites}
+    parts = {site: _summed(site, source.values, values, gradients) for site in sites}
     mx.eval(before, after, parts)
     for tokens, numbers in ((targets, before), (donors, after)):
         if not mx.isfinite(numbers).all().item():
@@ -204,37 +201,37 @@ def _run(
     anatomy: Anatomy, tokens: mx.array, sites: Sequence[Site], added: Mapping[str, mx.array]
 ) -> tuple[mx.array, dict[str, mx.array]]:
     """Logits (B, V) at the last position with something added at every site, and the values (B, L, ...) there."""
-    seen: dict[str, mx.array] = {}
+    values: dict[str, mx.array] = {}
 
     def visitor(site: Site) -> Callable[[mx.array], mx.array]:
         axis = position_axis(site)
 
         def visit(value: mx.array) -> mx.array:
             moved = mx.moveaxis(value, axis, 1) + added[str(site)]
-            seen[str(site)] = moved
+            values[str(site)] = moved
             return mx.moveaxis(moved, 1, axis)
 
         return visit
 
-    def last(output: mx.array) -> mx.array:
-        return output[:, -1:]
-
     taps = [tap_at(anatomy, site, visitor(site)) for site in sites]
-    whole = anatomy.stream_axis is not None or any(site.kind == "logits" for site in sites)
-    taps += [] if whole else [Tap(anatomy.blocks[-1], after=last)]
+    if anatomy.stream_axis is None and not any(site.kind == "logits" for site in sites):
+        taps.append(Tap(anatomy.blocks[-1], after=lambda output: output[:, -1:]))
     with tapped(taps):
         logits = anatomy.model(tokens, cache=new_cache(anatomy.model))[:, -1]
-    return logits, seen
+    return logits, values
 
 
 def _summed(
-    site: Site, donors: Mapping[Site, Any], seen: Mapping[str, mx.array], slopes: Mapping[str, mx.array]
+    site: Site,
+    donors: Mapping[Site, SiteValues],
+    targets: Mapping[str, mx.array],
+    gradients: Mapping[str, mx.array],
 ) -> mx.array:
-    """(B, L) of gradient times difference."""
-    whole = Site(site.kind, site.layer)
-    donor, target, slope = donors[whole].values, seen[str(whole)], slopes[str(whole)]
-    # Masked scores are equal, and their difference may be one of infinities.
-    product = slope * mx.where(donor == target, 0, donor - target)
+    """(B, L) gradient times (donor - target), summed over the value's own axes."""
+    all_heads = Site(site.kind, site.layer)
+    donor, target, gradient = donors[all_heads].values, targets[str(all_heads)], gradients[str(all_heads)]
+    # Masked scores are equal, and their difference would be one of infinities.
+    product = gradient * mx.where(donor == target, 0, donor - target)
     product = product if site.head is None else product[:, :, site.head]
     return product.reshape(*product.shape[:2], -1).sum(axis=-1)
 

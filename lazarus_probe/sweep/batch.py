@@ -14,16 +14,14 @@ from numpy.typing import NDArray
 
 from lazarus_probe.subject.batches import by_length
 from lazarus_probe.subject.finite import NotFinite, refuse, require_finite
-from lazarus_probe.sweep.branch import Batch, run_branch
+from lazarus_probe.sweep.branch import Batch, run_branch, run_full
 from lazarus_probe.sweep.edits import edit_taps, edits_of
-from lazarus_probe.sweep.full import run_full
 from lazarus_probe.sweep.generate import completed, continued, text_of
 from lazarus_probe.sweep.grid import ALL, Jobs, grouped, make_jobs
-from lazarus_probe.sweep.metrics import Answer
 from lazarus_probe.sweep.plan import Plan
 from lazarus_probe.sweep.record import Recorded
 from lazarus_probe.sweep.sources import Values
-from lazarus_probe.sweep.table import Table
+from lazarus_probe.sweep.table import CellTable
 from lazarus_probe.taps import tapped
 
 # Tokens in a batch: matrix products gain little beyond, and more rows would start earlier than they have to.
@@ -31,11 +29,11 @@ TOKENS = 512
 # A batch that generates runs once for every new token, so more rows share that.
 TOKENS_GENERATING = 4096
 
-# Beside the metrics, the largest logit of every row: finite exactly where the logits say something.
+# Read along with the metrics: the largest logit of every row, which is finite exactly where its logits are usable.
 PEAK = "largest logit"
 
 Advance = Callable[[int], None]
-# By the name of a source, the token ids of its prompt for each prompt of a bucket.
+# By source, the token ids of its prompt for each prompt of a bucket.
 Donated = Mapping[str, Sequence[Sequence[int]]]
 
 
@@ -56,69 +54,70 @@ class Bucket:
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """A bucket whose prompts have been run untouched."""
+    """A bucket with the unpatched runs of its prompts."""
 
     plan: Plan
     bucket: Bucket
-    table: Table
+    table: CellTable
     base: Recorded
     values: Sequence[Values]
 
 
-def computed(plan: Plan, bucket: Bucket, table: Table, advance: Advance) -> None:
-    """Fill a bucket's part of the table."""
+def compute(plan: Plan, bucket: Bucket, table: CellTable, advance: Advance) -> None:
+    """Compute a bucket's cells and store them in the table."""
+    T = bucket.tokens.shape[1]
     donors = {
-        name: [given[index] for index in bucket.prompts]
-        for name, given in plan.donors.items()
-        if given is not None
+        name: [prompts[index] for index in bucket.prompts]
+        for name, prompts in plan.donors.items()
+        if prompts is not None
     }
-    equal = {name: mx.array(ids) for name, ids in donors.items() if _lengths(ids) == {bucket.tokens.shape[1]}}
+    equal = {name: mx.array(ids) for name, ids in donors.items() if {len(row) for row in ids} == {T}}
     base, runs = plan.record(bucket.tokens, equal)
     runs |= {name: plan.record_unequal(ids) for name, ids in donors.items() if name not in equal}
     mx.eval(base.arrays(), *(run.arrays() for run in runs.values()))
-    values = [_values(plan, bucket, name, runs.get(name)) for name in plan.sources]
+    values = [
+        Values(
+            source,
+            plan.tables[name],
+            bucket.prompts,
+            T,
+            runs[name].values if name in runs else {},
+            plan.blend,
+        )
+        for name, source in plan.sources.items()
+    ]
     work = _Work(plan, bucket, table, base, values)
     jobs, idle = make_jobs(
         plan.grid,
-        bucket.tokens.shape[1],
+        T,
         plan.taken(bucket.prompts),
         _differs(work, equal),
         plan.entries.tolist(),
         plan.ends,
     )
-    _read_untouched(work, donors, runs)
+    _read_unpatched(work, donors, runs)
     _run_all(work, jobs, advance)
-    if plan.answer:
-        _answer_donors(work, plan.answer, donors)
-    _copy_untouched(work, idle)
+    _answer_donors(work, donors)
+    cells = _cells(work, idle)
+    for name, numbers in table.values.items():
+        numbers[cells] = table.baseline[name][cells[0]]
     advance(len(idle))
-
-
-def _lengths(prompts: Sequence[Sequence[int]]) -> set[int]:
-    return {len(ids) for ids in prompts}
-
-
-def _values(plan: Plan, bucket: Bucket, name: str, run: Recorded | None) -> Values:
-    found = run.values if run else {}
-    return Values(
-        plan.sources[name], plan.tables[name], bucket.prompts, bucket.tokens.shape[1], found, plan.blend
-    )
 
 
 def _differs(work: _Work, equal: Mapping[str, mx.array]) -> NDArray[np.intp]:
     """(B, S) the first position where a source's prompt of equal length differs from the target; 0 for others."""
     targets = np.array(work.bucket.tokens)
     B, T = targets.shape
-    found = np.zeros((B, len(work.plan.sources)), dtype=np.intp)
+    first = np.zeros((B, len(work.plan.sources)), dtype=np.intp)
     for column, name in enumerate(work.plan.sources):
         if name in equal and work.plan.route.causal:
             unequal = np.array(equal[name]) != targets
-            found[:, column] = np.where(unequal.any(axis=1), unequal.argmax(axis=1), T)
-    return found
+            first[:, column] = np.where(unequal.any(axis=1), unequal.argmax(axis=1), T)
+    return first
 
 
-def _read_untouched(work: _Work, donors: Donated, runs: Mapping[str, Recorded]) -> None:
-    """Metrics of the targets and of the donors, as they are."""
+def _read_unpatched(work: _Work, donors: Donated, runs: Mapping[str, Recorded]) -> None:
+    """Store the metrics of the targets and of the donors."""
     prompts, base = work.bucket.prompts, work.base.logits
     require_finite(work.plan.subject, work.bucket.tokens, base)
     for name, numbers in work.plan.reader.read(base, base, prompts).items():
@@ -133,36 +132,32 @@ def _read_untouched(work: _Work, donors: Donated, runs: Mapping[str, Recorded]) 
 
 def _run_all(work: _Work, jobs: Jobs, advance: Advance) -> None:
     plan, T = work.plan, work.bucket.tokens.shape[1]
-    full = np.array([_is_full(plan, site) for site in range(len(plan.grid.sites))])[jobs.site]
-    parts = [(False, jobs.chosen(~full)), (True, jobs.chosen(full))]
+    whole_forwards = plan.answer is not None and not plan.route.own
+    full = np.array([whole_forwards or plan.route.of(site) == "full" for site in plan.grid.sites])[jobs.site]
+    parts = {False: jobs.chosen(~full), True: jobs.chosen(full)}
     if plan.answer:
-        rest = Jobs.untouched(np.arange(len(work.bucket.prompts)), plan.subject.num_layers, T)
-        parts[not plan.route.own] = (not plan.route.own, Jobs.joined([parts[not plan.route.own][1], rest]))
-    waiting: list[tuple[Jobs, dict[str, mx.array]]] = []
-    for whole, part in parts:
+        unpatched = Jobs.unpatched(np.arange(len(work.bucket.prompts)), plan.subject.num_layers, T)
+        parts[whole_forwards] = Jobs.joined([parts[whole_forwards], unpatched])
+    waiting: tuple[Jobs, dict[str, mx.array]] | None = None
+    for is_full, part in parts.items():
         for rows in grouped(part, T, TOKENS_GENERATING if plan.answer else TOKENS, work.bucket.rows):
             group = part.chosen(rows)
-            waiting.append((group, _run(work, group, whole)))
+            running = group, _run(work, group, is_full)
             # While mlx computes one group, the graph of the next is built.
-            for done, numbers in waiting[:-1]:
-                _store(work, done, numbers, advance)
-            del waiting[:-1]
-    for done, numbers in waiting:
-        _store(work, done, numbers, advance)
+            if waiting:
+                _store(work, *waiting, advance)
+            waiting = running
+    if waiting:
+        _store(work, *waiting, advance)
 
 
-def _is_full(plan: Plan, site: int) -> bool:
-    generates = plan.answer is not None and not plan.route.own
-    return generates or plan.route.of(plan.grid.sites[site]) == "full"
-
-
-def _run(work: _Work, jobs: Jobs, whole: bool) -> dict[str, mx.array]:
-    """Metrics of a group's rows, on their way; the answers are stored at once."""
+def _run(work: _Work, jobs: Jobs, is_full: bool) -> dict[str, mx.array]:
+    """Metrics of a group's rows, still being computed; the answers are stored at once."""
     plan, own, anatomy = work.plan, work.plan.route.own, work.plan.subject.anatomy
     edits = edits_of(jobs, plan.grid.sites, work.values)
     batch = Batch(jobs, edits, work.bucket.tokens, plan.route.adds_mlp)
     caches: Sequence[Any]
-    if whole:
+    if is_full:
         logits, caches = run_full(anatomy, batch)
     else:
         logits, caches = run_branch(anatomy, work.base, batch, own=own, tail=plan.route.tail)
@@ -173,19 +168,21 @@ def _run(work: _Work, jobs: Jobs, whole: bool) -> dict[str, mx.array]:
     mx.async_eval(numbers)  # type: ignore[no-untyped-call]
     if plan.answer:
         _require_finite(work, jobs, numbers)
-        caches = caches if whole else completed(work.base, batch, caches)
-        _store_answers(work, batch, continued(plan.subject, logits, caches, batch, plan.answer))
+        caches = caches if is_full else completed(work.base, batch, caches)
+        texts = np.array(_answers(plan, logits, caches, batch), dtype=object)
+        patched, name = jobs.site >= 0, plan.answer.name
+        work.table.values[name][_cells(work, jobs.chosen(patched))] = texts[patched]
+        work.table.baseline[name][work.bucket.prompts[jobs.prompt[~patched]]] = texts[~patched]
     return numbers
 
 
 def _store(work: _Work, jobs: Jobs, numbers: Mapping[str, mx.array], advance: Advance) -> None:
-    touched = jobs.site >= 0
+    patched = jobs.site >= 0
     _require_finite(work, jobs, numbers)
     for name, array in numbers.items():
-        if name == PEAK:
-            continue
-        work.table.values[name][_places(work, jobs.chosen(touched))] = np.array(array)[touched]
-    advance(int(touched.sum()))
+        if name != PEAK:
+            work.table.values[name][_cells(work, jobs.chosen(patched))] = np.array(array)[patched]
+    advance(int(patched.sum()))
 
 
 def _require_finite(work: _Work, jobs: Jobs, numbers: Mapping[str, mx.array]) -> None:
@@ -195,7 +192,7 @@ def _require_finite(work: _Work, jobs: Jobs, numbers: Mapping[str, mx.array]) ->
 
 
 def _refuse(work: _Work, job: Jobs) -> NoReturn:
-    """Run one cell again and say where in it the first value is that is not finite."""
+    """Run one cell again to report the first value in it that is not finite."""
     plan, (prompt,), (site,), (at,) = work.plan, job.prompt, job.site, job.at
     tokens = work.bucket.tokens[mx.array([int(prompt)])]
     edits = edits_of(job, plan.grid.sites, work.values)
@@ -205,44 +202,33 @@ def _refuse(work: _Work, job: Jobs) -> NoReturn:
     except NotFinite as error:
         if site >= 0:
             source = list(plan.sources)[int(job.source[0])]
-            place = "all positions" if at == ALL else f"position {at}"
-            error.edits.append(f"source {source!r} at {plan.grid.sites[site]}, {place}")
+            position = "all positions" if at == ALL else f"position {at}"
+            error.edits.append(f"source {source!r} at {plan.grid.sites[site]}, {position}")
         raise
 
 
-def _places(work: _Work, jobs: Jobs) -> tuple[NDArray[np.intp], ...]:
+def _cells(work: _Work, jobs: Jobs) -> tuple[NDArray[np.intp], ...]:
     return (work.bucket.prompts[jobs.prompt], jobs.source, jobs.site, jobs.column)
 
 
-def _store_answers(work: _Work, batch: Batch, new: Sequence[list[int]]) -> None:
-    plan, jobs = work.plan, batch.jobs
-    assert plan.answer  # noqa: S101 - there is something to store
-    texts = np.array(_texts(plan, plan.answer, batch.tokens, jobs.prompt, new), dtype=object)
-    touched, name = jobs.site >= 0, plan.answer.name
-    work.table.values[name][_places(work, jobs.chosen(touched))] = texts[touched]
-    work.table.baseline[name][work.bucket.prompts[jobs.prompt[~touched]]] = texts[~touched]
+def _answers(plan: Plan, logits: mx.array, caches: Sequence[Any], batch: Batch) -> list[str]:
+    assert plan.answer  # noqa: S101 - called only where a sweep has an answer
+    new = continued(plan.subject, logits, caches, batch, plan.answer)
+    ids: Any = batch.tokens.tolist()
+    return [
+        text_of(plan.subject, ids[prompt], row, plan.answer)
+        for prompt, row in zip(batch.jobs.prompt, new, strict=True)
+    ]
 
 
-def _texts(
-    plan: Plan, answer: Answer, tokens: mx.array, prompts: NDArray[np.intp], new: Sequence[list[int]]
-) -> list[str]:
-    ids: Any = tokens.tolist()
-    return [text_of(plan.subject, ids[prompt], row, answer) for prompt, row in zip(prompts, new, strict=True)]
-
-
-def _answer_donors(work: _Work, answer: Answer, donors: Donated) -> None:
-    plan, table = work.plan, work.table.donors[answer.name]
+def _answer_donors(work: _Work, donors: Donated) -> None:
+    """Store the donors' own answers, if the sweep has an answer."""
+    plan = work.plan
+    if plan.answer is None:
+        return
     for column, name in enumerate(plan.sources):
         for rows, tokens in by_length(donors[name]) if name in donors else ():
-            prompts = np.arange(len(rows))
-            jobs = Jobs.untouched(prompts, plan.subject.num_layers, tokens.shape[1])
+            jobs = Jobs.unpatched(np.arange(len(rows)), plan.subject.num_layers, tokens.shape[1])
             batch = Batch(jobs, [], tokens)
-            logits, caches = run_full(plan.subject.anatomy, batch)
-            new = continued(plan.subject, logits, caches, batch, answer)
-            table[work.bucket.prompts[rows], column] = _texts(plan, answer, tokens, prompts, new)
-
-
-def _copy_untouched(work: _Work, idle: Jobs) -> None:
-    places = _places(work, idle)
-    for name, values in work.table.values.items():
-        values[places] = work.table.baseline[name][places[0]]
+            texts = _answers(plan, *run_full(plan.subject.anatomy, batch), batch)
+            work.table.donors[plan.answer.name][work.bucket.prompts[rows], column] = texts

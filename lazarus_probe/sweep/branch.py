@@ -1,4 +1,4 @@
-"""A batch that grows from block to block: each row joins where its run starts to differ from the untouched one."""
+"""Running a batch: whole, or growing from block to block as each row joins where it starts to differ."""
 
 # ruff: noqa: N806 - T is the name that the field gives to the length
 
@@ -61,16 +61,24 @@ def entry_of(site: Site, layers: int, adds_mlp: bool) -> int:
     return (site.layer or 0) + after
 
 
+def run_full(anatomy: Anatomy, batch: Batch) -> tuple[mx.array, list[Any]]:
+    """Logits (R, V) at the last position from whole forwards, and the model's own caches after them."""
+    caches = new_cache(anatomy.model)
+    with tapped(edit_taps(anatomy, batch.edits, batch.tokens.shape[1])):
+        logits = anatomy.model(chosen(batch.tokens, batch.jobs.prompt), cache=caches)
+    return logits[:, -1], caches
+
+
 def run_branch(
     anatomy: Anatomy, base: Recorded, batch: Batch, *, own: bool, tail: bool
 ) -> tuple[mx.array, list[Past]]:
-    """Logits (R, V) at the last position of the rows, and the caches of the layers they passed.
+    """Logits (R, V) at the last position of the rows, and the caches of the layers that they ran through.
 
     Args:
         anatomy: of the model.
-        base: the untouched run of the prompts.
+        base: the unpatched run of the prompts.
         batch: the rows.
-        own: start at the first position that differs, with the keys and values of the untouched run before it.
+        own: start at the first position that differs, with the keys and values of the unpatched run before it.
         tail: compute the last block for the last position only.
     """
     T = batch.tokens.shape[1]
@@ -87,7 +95,7 @@ def run_branch(
 def _prefixes(base: Recorded, jobs: Jobs, begin: int) -> list[Past]:
     assert base.caches is not None  # noqa: S101 - own caches were recorded
     counts = np.searchsorted(jobs.entry, np.arange(len(base.caches)), side="right")
-    # Layers that no row passes have none, but their caches still tell the model where the call starts.
+    # Layers that no row runs through have no keys, but their caches still tell the model where the call starts.
     return [
         cache.before(begin, jobs.prompt[:count]) for cache, count in zip(base.caches, counts, strict=True)
     ]
@@ -96,26 +104,24 @@ def _prefixes(base: Recorded, jobs: Jobs, begin: int) -> list[Past]:
 def _entering(base: Recorded, batch: Batch, begin: int) -> dict[int, mx.array]:
     """By block, the rows (n, L, D) that join the batch at its input, already edited."""
     T = batch.tokens.shape[1]
-    found = {}
+    entering = {}
     for entry in np.unique(batch.jobs.entry).tolist():
         low, high = np.searchsorted(batch.jobs.entry, [entry, entry + 1])
         prompts = batch.jobs.prompt[low:high]
-        rows = _from(base.entering[entry], prompts, T - begin)
+        rows = _last(base.entering[entry], prompts, T - begin)
         for edit in batch.edits:
             if batch.made_before(edit) == entry:
-                rows = _edited(base, edit.shifted(low), rows, prompts, T)
-        found[entry] = rows
-    return found
+                shifted = edit.shifted(low)
+                if edit.site.kind == "mlp_out":
+                    before = _last(base.values[edit.site].values, prompts, rows.shape[1])
+                    rows = rows + (shifted(before, T) - before)
+                else:
+                    rows = shifted(rows, T)
+        entering[entry] = rows
+    return entering
 
 
-def _edited(base: Recorded, edit: Edit, rows: mx.array, prompts: NDArray[np.intp], T: int) -> mx.array:  # noqa: N803
-    if edit.site.kind != "mlp_out":
-        return edit(rows, T)
-    before = _from(base.values[edit.site].values, prompts, rows.shape[1])
-    return rows + (edit(before, T) - before)
-
-
-def _from(values: mx.array, prompts: NDArray[np.intp], length: int) -> mx.array:
+def _last(values: mx.array, prompts: NDArray[np.intp], length: int) -> mx.array:
     """The last `length` positions, or as many as are kept, of some prompts."""
     return chosen(values[:, -min(length, values.shape[1]) :], prompts)
 

@@ -1,4 +1,4 @@
-"""A cache of keys and values that a sweep can start anywhere in a sequence, and read back."""
+"""A cache of keys and values that a sweep can start anywhere in a sequence, and read."""
 
 # ruff: noqa: N803 - B, N and T are the names that the field gives to these sizes
 
@@ -54,7 +54,7 @@ class Past:
         return self.keys is None
 
     def before(self, length: int, rows: NDArray[np.intp]) -> Past:
-        """A cache that holds the first `length` positions of some rows; a row may be named several times."""
+        """A cache with the first `length` positions of some rows; a row may occur several times."""
         if length == 0 or self.keys is None or self.values is None:
             return Past(self.window, offset=length)
         keys, values = self.keys[:, :, :length], self.values[:, :, :length]
@@ -66,20 +66,10 @@ class Past:
             return Past(self.window, offset=self.offset)
         return Past(self.window, self.keys[part], self.values[part])
 
-    def chosen(self, rows: NDArray[np.intp]) -> Past:
-        """A cache of some of the rows."""
-        return self.before(self.offset, rows)
-
-
-class Last:
-    """The cache for running a block a second time, on the last position alone, with the keys of the first time."""
-
-    def __init__(self, full: Past) -> None:
-        self.full, self.offset = full, full.offset - 1
-
-    def update_and_fetch(self, _keys: mx.array, _values: mx.array) -> tuple[mx.array, mx.array]:
-        """The keys and values of the first time."""
-        return self.full.keys, self.full.values  # type: ignore[return-value]
+    def joined(self, more: Past) -> Past:
+        """A cache of these rows and those of another, both with keys and values."""
+        pairs = (self.keys, more.keys), (self.values, more.values)
+        return Past(self.window, *(mx.concatenate(list(pair)) for pair in pairs))  # type: ignore[arg-type]
 
 
 def chosen(values: mx.array, rows: NDArray[np.intp]) -> mx.array:

@@ -1,4 +1,4 @@
-"""Edits of some rows of a batch, each row at its own position."""
+"""Edits of some rows of a batch, each at its own position."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from lazarus_probe.anatomy.anatomy import Anatomy
 from lazarus_probe.hooks.places import place_of, tap_at
 from lazarus_probe.hooks.sites import Site, position_axis
 from lazarus_probe.sweep.grid import ALL, Jobs
-from lazarus_probe.sweep.sources import Values
+from lazarus_probe.sweep.sources import Values, indices
 from lazarus_probe.taps import Tap
 
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """What one site's value is replaced by in some rows of a batch.
+    """The replacement of one site's value in some rows of a batch.
 
     Attributes:
         site: where.
         rows: (n,) which rows of the batch.
         prompts: (n,) the prompt of each row, for `values`.
         at: (n,) the position of each row, or None for all of them.
-        taken: (n,) the position in the source's prompt whose value goes there; with `at` None it is the same.
-        values: what goes there.
+        taken: (n,) the position in the source's prompt whose value goes there; the same where `at` is None.
+        values: the new values.
     """
 
     site: Site
@@ -49,18 +49,20 @@ class Edit:
         inside = (self.at >= offset) & (self.at < end)
         if not inside.any():
             return value
-        return self._put(value, inside, (_index(self.at[inside] - offset),), self.taken[inside])
+        return self._put(value, inside, (indices(self.at[inside] - offset),), self.taken[inside])
 
     def _put(
-        self, value: mx.array, chosen: Any, places: tuple[Any, ...], taken: NDArray[np.intp]
+        self, value: mx.array, chosen: Any, positions: tuple[Any, ...], taken: NDArray[np.intp]
     ) -> mx.array:
         new = self.values.at(self.site, self.prompts[chosen], taken)
-        where: tuple[Any, ...] = (_index(self.rows[chosen]), *places)
+        where: tuple[Any, ...] = (indices(self.rows[chosen]), *positions)
         if self.site.head is not None:
             where = (*where, self.site.head)
         copy = mx.array(value)  # assignment changes the array for everyone who holds it
-        if self.values.blend != 1:
-            new = _blended(new, value[where], self.values.blend)
+        if (blend := self.values.blend) != 1:
+            new, own = new.astype(mx.float32), value[where].astype(mx.float32)
+            # Masked scores are equal, and 0 times their minus infinity is NaN.
+            new = mx.where(new == own, own, blend * new + (1 - blend) * own)
         copy[where] = new.astype(value.dtype)
         return copy
 
@@ -70,20 +72,22 @@ class Edit:
 
 
 def edits_of(jobs: Jobs, sites: Sequence[Site], values: Sequence[Values]) -> list[Edit]:
-    """The edits of a batch whose rows are `jobs`, one for each site, source and way of giving positions."""
+    """The edits of a batch whose rows are `jobs`: one per site and source, and apart for all positions."""
     key = (jobs.at == ALL, jobs.source, jobs.site)
     order = np.lexsort(key)
     order = order[jobs.site[order] >= 0]
-    found = []
-    for (whole, source, site), rows in groupby(order, key=lambda row: tuple(int(part[row]) for part in key)):
+    edits = []
+    for (everywhere, source, site), rows in groupby(
+        order, key=lambda row: tuple(int(part[row]) for part in key)
+    ):
         chosen = np.fromiter(rows, dtype=np.intp)
-        at = None if whole else jobs.at[chosen]
-        found.append(Edit(sites[site], chosen, jobs.prompt[chosen], at, jobs.taken[chosen], values[source]))
-    return found
+        at = None if everywhere else jobs.at[chosen]
+        edits.append(Edit(sites[site], chosen, jobs.prompt[chosen], at, jobs.taken[chosen], values[source]))
+    return edits
 
 
 def edit_taps(anatomy: Anatomy, edits: Iterable[Edit], end: int) -> list[Tap]:
-    """Taps that make the edits in a call which ends at position `end` of the sequence; one a place."""
+    """Taps that make the edits in a call that ends at position `end` of the sequence; one per place."""
     ordered = sorted(edits, key=lambda edit: place_of(edit.site))
     groups = groupby(ordered, key=lambda edit: place_of(edit.site))
     return [_tap(anatomy, list(group), end) for _, group in groups]
@@ -97,20 +101,7 @@ def _tap(anatomy: Anatomy, edits: list[Edit], end: int) -> Tap:
         before = moved = mx.moveaxis(value, axis, 1) if axis != 1 else value
         for edit in edits:
             moved = edit(moved, end)
-        if (
-            moved is before
-        ):  # no edit acts on positions computed now; one that acts returns an array of its own
-            return None
-        return mx.moveaxis(moved, 1, axis) if axis != 1 else moved
+        # An edit that acts on a position computed now returns a new array.
+        return None if moved is before else mx.moveaxis(moved, 1, axis)
 
     return tap_at(anatomy, site, visit)
-
-
-def _blended(new: mx.array, own: mx.array, blend: float) -> mx.array:
-    new, own = new.astype(mx.float32), own.astype(mx.float32)
-    # Masked scores are equal, and 0 times their minus infinity is no number.
-    return mx.where(new == own, own, blend * new + (1 - blend) * own)
-
-
-def _index(numbers: NDArray[np.intp]) -> mx.array:
-    return mx.array(numbers.astype(np.int32))

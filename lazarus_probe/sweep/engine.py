@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.subject import Subject
-from lazarus_probe.sweep.batch import Bucket, computed
+from lazarus_probe.sweep.batch import Bucket, compute
 from lazarus_probe.sweep.grid import Grid, Position, Positions, make_grid
-from lazarus_probe.sweep.memory import parse_bytes
+from lazarus_probe.sweep.memory import bucket_limits, parse_bytes
 from lazarus_probe.sweep.metrics import Answer, Metric, check_names, reader
-from lazarus_probe.sweep.plan import Plan, bucket_limits
+from lazarus_probe.sweep.plan import Plan
 from lazarus_probe.sweep.progress import bar
 from lazarus_probe.sweep.result import Sweep, names_of
 from lazarus_probe.sweep.routes import route_of
 from lazarus_probe.sweep.sources import Donors, Mean, Resample, Source, tables
-from lazarus_probe.sweep.table import Table, digest
+from lazarus_probe.sweep.table import CellTable, digest
 
 
 def sweep(
@@ -39,28 +39,28 @@ def sweep(
     progress: bool = False,
     resume: str | Path | None = None,
 ) -> Sweep:
-    """Replace each site at each position by each source, one at a time, and measure what the model then says.
+    """Patch each site at each position with each source, one at a time, and measure the model's output.
 
-    Equal to one whole forward a cell, at a fraction of the cost: rows join a growing batch at the block where their run
-    starts to differ, positions before that come from the untouched run, and cells that cannot differ are copied from
-    it. `routes` tries on the model at hand which of this is right for it.
+    Equal to one whole forward per cell, at a fraction of the cost: rows join a growing batch at the block where their
+    run starts to differ, earlier positions come from the unpatched run, and cells that cannot differ are copied from
+    it. `routes` tests which of these shortcuts hold for the model.
 
     Args:
         subject: the model.
         targets: P prompts of any lengths.
-        sites: where to intervene; see `Site`.
-        sources: by name, what to put there. `Donors` take prompts of other lengths with `equal_lengths=False`.
-        metrics: what to read off.
+        sites: where to patch; see `Site`.
+        sources: by name, what to patch in. `Donors` take prompts of other lengths with `equal_lengths=False`.
+        metrics: what to measure.
         positions: "each" for a cell at every position; "last"; integers, of which negative ones count from each
-            prompt's end and the others from its start; or "all" for one cell that acts on all positions at once, and
-            on those that are generated for an `answer`.
+            prompt's end and the others from its start; or "all" for one cell that acts on all positions at once,
+            those generated for an `answer` included.
         cells: (site, position) pairs instead of `sites` and `positions`, as `screen` picks them.
-        blend: share of the source's value in what is put in; the rest is the value that the run itself has there. With
-            0 nothing changes, with 1 the value is replaced.
+        blend: share of the source's value in the patched value; the rest is the run's own. With 0 nothing changes,
+            with 1 the value is replaced.
         memory: bytes, or a text such as "2GB", that the sweep may use above the model's own.
         progress: show a bar, where standard error is a terminal.
-        resume: a file that is kept up to date while the sweep runs, from which the same sweep goes on after an
-            interruption. It stays when the sweep is done.
+        resume: a file, kept up to date while the sweep runs, from which the same sweep resumes after an interruption.
+            It stays when the sweep is done.
 
     Raises:
         ValueError: an empty grid, an unknown site or position, donors of other lengths than their targets, a token
@@ -90,18 +90,18 @@ def sweep(
     try:
         with bar(plan.cells(), progress) as advance:
             for bucket in _buckets(plan, cap, table.done):
-                computed(plan, bucket, table, advance)
+                compute(plan, bucket, table, advance)
                 table.finished(bucket.prompts.tolist())
     finally:
         table.write()
     return Sweep(
+        values=table.texts("values"),
+        baseline=table.texts("baseline"),
+        donors=table.texts("donors"),
         prompts=names_of(targets),
         sources=tuple(plan.sources),
         sites=plan.grid.sites,
         positions=plan.grid.positions,
-        values=table.texts("values"),
-        baseline=table.texts("baseline"),
-        donors=table.texts("donors"),
         routes=tuple(plan.route.of(site) for site in plan.grid.sites),
     )
 
@@ -127,8 +127,8 @@ def _plan(
     if answers and answers[0].stop and subject.tokenizer is None:
         raise ValueError(f"{subject.name} has no tokenizer to find stop strings with; leave stop= out")
     donors = {
-        name: donors_of(subject, name, given, encoded) if isinstance(given, Donors) else None
-        for name, given in sources.items()
+        name: donors_of(subject, name, source, encoded) if isinstance(source, Donors) else None
+        for name, source in sources.items()
     }
     _check_lengths(grid, donors, encoded)
     return Plan(
@@ -137,8 +137,8 @@ def _plan(
         grid=grid,
         sources=dict(sources),
         donors=donors,
-        tables={name: tables(given, name, grid.sites, subject.anatomy) for name, given in sources.items()},
-        reader=reader(subject, [one for one in metrics if isinstance(one, Metric)], len(encoded)),
+        tables={name: tables(source, name, grid.sites, subject.anatomy) for name, source in sources.items()},
+        reader=reader(subject, [metric for metric in metrics if isinstance(metric, Metric)], len(encoded)),
         answer=answers[0] if answers else None,
         route=route_of(subject),
         blend=blend,
@@ -151,34 +151,34 @@ def donors_of(
     """Token ids of a source's prompts.
 
     Raises:
-        ValueError: they are not one for each target, or of other lengths than the targets where that is refused.
+        ValueError: they are not one per target, or of other lengths than the targets where that is refused.
     """
-    found = encode_all(subject, source.prompts)
-    if len(found) != len(targets):
+    donors = encode_all(subject, source.prompts)
+    if len(donors) != len(targets):
         raise ValueError(
-            f"source {name!r} has {len(found)} donors for {len(targets)} targets; give one a target"
+            f"source {name!r} has {len(donors)} donors for {len(targets)} targets; give one per target"
         )
-    for index, (donor, target) in enumerate(zip(found, targets, strict=True)):
+    for index, (donor, target) in enumerate(zip(donors, targets, strict=True)):
         if source.equal_lengths and len(donor) != len(target):
             raise ValueError(
                 f"pair {index} of source {name!r}: the donor has {len(donor)} tokens and the target "
                 f"{len(target)}; patch between prompts of equal length"
             )
-    return found
+    return donors
 
 
 def _check_lengths(
     grid: Grid, donors: Mapping[str, Sequence[Sequence[int]] | None], targets: Sequence[Sequence[int]]
 ) -> None:
-    """Refuse cells whose values have the length of their prompt, where a donor has another length than its target."""
-    whole = ["positions 'all'"] if "all" in grid.positions else []
-    whole += [str(site) for site in grid.sites if site.kind in ("scores", "pattern")]
-    for name, prompts in donors.items() if whole else ():
+    """Refuse cells that need donors as long as their targets, where one is not."""
+    strict = ["positions 'all'"] if "all" in grid.positions else []
+    strict += [str(site) for site in grid.sites if site.kind in ("scores", "pattern")]
+    for name, prompts in donors.items() if strict else ():
         for index, (donor, target) in enumerate(zip(prompts or (), targets, strict=False)):
             if len(donor) != len(target):
                 raise ValueError(
                     f"pair {index} of source {name!r}: the donor has {len(donor)} tokens and the target {len(target)}; "
-                    f"{whole[0]} can be patched between prompts of equal length only"
+                    f"{strict[0]} can be patched between prompts of equal length only"
                 )
 
 
@@ -187,28 +187,30 @@ def _buckets(plan: Plan, cap: int, done: NDArray[np.bool_]) -> Iterator[Bucket]:
     todo = np.flatnonzero(~done)
     if not len(todo):
         return
-    for places, tokens in by_length([plan.targets[index] for index in todo.tolist()]):
-        found = bucket_limits(plan, tokens, cap)
-        for begin in range(0, len(places), found.prompts):
-            part = slice(begin, begin + found.prompts)
-            yield Bucket(todo[places[part]], tokens[part], found.rows)
+    for indices, tokens in by_length([plan.targets[index] for index in todo.tolist()]):
+        limits = bucket_limits(plan, tokens, cap)
+        for begin in range(0, len(indices), limits.prompts):
+            part = slice(begin, begin + limits.prompts)
+            yield Bucket(todo[indices[part]], tokens[part], limits.rows)
 
 
-def _table(plan: Plan, path: Path | None) -> Table:
-    """An empty table, or one with what a file already holds."""
+def _table(plan: Plan, path: Path | None) -> CellTable:
+    """An empty table, or one filled from a file of an interrupted sweep."""
     shape = (len(plan.targets), len(plan.sources), *plan.grid.wanted.shape)
     names = [metric.name for metric in plan.reader.metrics]
     answers = [plan.answer.name] if plan.answer else []
-    table = Table.empty(shape, names, answers, path=path, key=_key(plan) if path else {})
+    table = CellTable.empty(shape, names, answers, path=path, key=_key(plan) if path else {})
     table.read()
     return table
 
 
 def _key(plan: Plan) -> dict[str, str]:
-    sources: list[Any] = [
-        [name, type(given).__name__, getattr(given, "seed", 0), _held(given), plan.donors[name] or []]
-        for name, given in plan.sources.items()
-    ]
+    sources: list[Any] = []
+    for name, source in plan.sources.items():
+        values = source.values if isinstance(source, Mean | Resample) else {}
+        arrays = {str(site): np.array(mx.array(value).astype(mx.float32)) for site, value in values.items()}
+        seed = getattr(source, "seed", 0)
+        sources.append([name, type(source).__name__, seed, arrays, plan.donors[name] or []])
     metrics = [[metric.name, *ids] for metric, ids in zip(plan.reader.metrics, plan.reader.ids, strict=True)]
     return {
         "subject": plan.subject.fingerprint,
@@ -219,9 +221,3 @@ def _key(plan: Plan) -> dict[str, str]:
         "metrics": digest(metrics, repr(plan.answer)),
         "blend": digest(plan.blend),
     }
-
-
-def _held(source: Source) -> dict[str, Any]:
-    """The values that a source was given, for a digest of them."""
-    given = source.values if isinstance(source, Mean | Resample) else {}
-    return {str(site): np.array(mx.array(value).astype(mx.float32)) for site, value in given.items()}

@@ -1,4 +1,4 @@
-"""Letting all rows of a batch go on greedily, each with its intervention."""
+"""Greedy generation for all rows of a batch, each with its intervention."""
 
 # ruff: noqa: N806 - T is the name that the field gives to the length
 
@@ -27,28 +27,23 @@ REREAD = ("keys", "values")
 
 
 def completed(base: Recorded, batch: Batch, caches: Sequence[Past]) -> list[Past]:
-    """Caches in which every row has all layers: where a row had not entered yet, those of the untouched run."""
+    """Caches with all layers of every row: those of the unpatched run where a row had not entered yet."""
     assert base.caches is not None  # noqa: S101 - own caches were recorded
     T = batch.tokens.shape[1]
     counts = np.searchsorted(batch.jobs.entry, np.arange(len(caches)), side="right")
-    found = []
+    complete = []
     for cache, clean, count in zip(caches, base.caches, counts, strict=True):
         missing = clean.before(T, batch.jobs.prompt[count:])
-        found.append(_joined(cache, missing) if 0 < count < len(batch.jobs) else cache if count else missing)
-    return found
-
-
-def _joined(cache: Past, more: Past) -> Past:
-    keys, values = ([getattr(one, name) for one in (cache, more)] for name in ("keys", "values"))
-    return Past(cache.window, mx.concatenate(keys), mx.concatenate(values))
+        complete.append(cache.joined(missing) if 0 < count < len(batch.jobs) else cache if count else missing)
+    return complete
 
 
 def continued(
     subject: Subject, logits: mx.array, caches: Sequence[Any], batch: Batch, answer: Answer
 ) -> list[list[int]]:
-    """New tokens of every row, the one that the logits (R, V) choose first; edits of all positions go on acting.
+    """New tokens of every row, beginning with the top of the logits (R, V); edits of all positions act on them too.
 
-    A row ends at an end-of-sequence token, which is left out, or with a stop string. Rows that ended leave the batch
+    A row ends at an end-of-sequence token, which is left out, or with a stop string. Rows that have ended are dropped
     where the caches are the sweep's own.
     """
     end, caches = batch.tokens.shape[1], list(caches)
@@ -66,8 +61,8 @@ def continued(
         if not left or not going.any():
             break
         if 2 * going.sum() <= len(rows) and all(isinstance(cache, Past) for cache in caches):
-            caches = [cache.chosen(np.flatnonzero(going)) for cache in caches]
-            edits = [kept for edit in edits if (kept := _of_rows(edit, going))]
+            caches = [cache.before(cache.offset, np.flatnonzero(going)) for cache in caches]
+            edits = [remaining for edit in edits if (remaining := _of_rows(edit, going))]
             rows, ids = rows[going], ids[going]
         end += 1
         with tapped(edit_taps(subject.anatomy, edits, end)):
@@ -82,7 +77,7 @@ def _append(
     ended: NDArray[np.bool_],
     chosen: Iterable[tuple[int, int]],
 ) -> None:
-    """Append each row's token unless the row has ended, and mark the rows that end with it."""
+    """Append a token to each row that has not ended, and mark the rows that end with it."""
     for row, token in chosen:
         ended[row] = ended[row] or token in subject.eos_token_ids
         if not ended[row]:
@@ -91,14 +86,13 @@ def _append(
 
 
 def _of_rows(edit: Edit, going: NDArray[np.bool_]) -> Edit | None:
-    """An edit in a batch of which only some rows are left."""
-    kept = going[edit.rows]
-    if not kept.any():
+    """An edit of only those rows of a batch that go on, numbered among themselves."""
+    remaining = going[edit.rows]
+    if not remaining.any():
         return None
-    place = np.cumsum(going) - 1
-    at = None if edit.at is None else edit.at[kept]
-    rows, prompts = place[edit.rows[kept]], edit.prompts[kept]
-    return replace(edit, rows=rows, prompts=prompts, at=at, taken=edit.taken[kept])
+    at = None if edit.at is None else edit.at[remaining]
+    rows = (np.cumsum(going) - 1)[edit.rows[remaining]]
+    return replace(edit, rows=rows, prompts=edit.prompts[remaining], at=at, taken=edit.taken[remaining])
 
 
 def text_of(subject: Subject, prompt: list[int], new: list[int], answer: Answer) -> str:

@@ -34,7 +34,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Grid:
-    """What a sweep covers besides prompts and sources.
+    """The sites and positions of a sweep.
 
     Attributes:
         sites: counted from 0, without repeats.
@@ -48,7 +48,7 @@ class Grid:
 
     def at(self, length: int) -> NDArray[np.intp]:
         """(positions,) where each lies in a prompt of `length` tokens; ALL for "all", NOWHERE where it has none."""
-        return np.array([_place(position, length) for position in self.positions], dtype=np.intp)
+        return np.array([_index(position, length) for position in self.positions], dtype=np.intp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +58,11 @@ class Jobs:
     Attributes:
         prompt: which prompt of the batch.
         source: which source.
-        site: which site of the grid; -1 for an untouched row.
+        site: which site of the grid; -1 for an unpatched row.
         column: which position of the grid.
         at: that position in the prompt, or ALL.
         taken: that position in the source's prompt, which may have another length; or ALL.
-        start: the first position that can differ from the untouched run.
+        start: the first position that can differ from the unpatched run.
         entry: the block whose input is the first thing to differ; the number of layers for what leaves the last.
     """
 
@@ -80,19 +80,18 @@ class Jobs:
 
     def chosen(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Jobs:
         """Some of the rows, in the order asked for."""
-        return Jobs(*(getattr(self, one.name)[rows] for one in fields(self)))
+        return Jobs(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @classmethod
-    def untouched(cls, prompts: NDArray[np.intp], layers: int, length: int) -> Jobs:
+    def unpatched(cls, prompts: NDArray[np.intp], layers: int, length: int) -> Jobs:
         """Rows without an intervention."""
-        one = np.ones_like(prompts)
-        last = (length - 1) * one
-        return cls(prompts, -one, -one, -one, last, last, last, layers * one)
+        none, last = np.full_like(prompts, -1), np.full_like(prompts, length - 1)
+        return cls(prompts, none, none, none, last, last, last, np.full_like(prompts, layers))
 
     @classmethod
     def joined(cls, parts: Sequence[Jobs]) -> Jobs:
         """Rows of several, one after the other."""
-        return cls(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(cls)))
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 def make_grid(
@@ -114,9 +113,9 @@ def make_grid(
         raise TypeError(f"sites is one site, {sites}; give a list of sites")
     if not sites:
         raise ValueError("no sites to sweep; give at least one, such as 'resid_post.0'")
-    found = tuple(dict.fromkeys(resolve(site, anatomy) for site in sites))
+    resolved = tuple(dict.fromkeys(resolve(site, anatomy) for site in sites))
     labels = _labels(positions, lengths)
-    return Grid(found, labels, np.ones((len(found), len(labels)), dtype=bool))
+    return Grid(resolved, labels, np.ones((len(resolved), len(labels)), dtype=bool))
 
 
 def _of_cells(anatomy: Anatomy, cells: Sequence[tuple[Site | str, Position]], lengths: Sequence[int]) -> Grid:
@@ -156,11 +155,11 @@ def _check(label: Position, lengths: Sequence[int]) -> None:
         raise IndexError(f"position {label} is out of range: the longest prompt has {max(lengths)} tokens")
 
 
-def _place(position: Position, length: int) -> int:
+def _index(position: Position, length: int) -> int:
     if isinstance(position, str):
         return ALL if position == "all" else length - 1
-    place = position + length if position < 0 else position
-    return place if 0 <= place < length else NOWHERE
+    index = position + length if position < 0 else position
+    return index if 0 <= index < length else NOWHERE
 
 
 def make_jobs(
@@ -171,7 +170,7 @@ def make_jobs(
     entries: Sequence[int],
     ends: NDArray[np.bool_],
 ) -> tuple[Jobs, Jobs]:
-    """The rows of a batch of prompts of equal length: those to compute, and those that equal the untouched run.
+    """The rows of a batch of prompts of equal length: those to compute, and those that equal the unpatched run.
 
     Args:
         grid: the cells.
@@ -183,14 +182,11 @@ def make_jobs(
         ends: (sites,) whether a site can act on the last position's logits only from the last position.
     """
     B, S = differs.shape  # noqa: N806
-    places = grid.at(length)
-    exists = grid.wanted & (places != NOWHERE)[None]
-    site, column = np.nonzero(exists)
-    cells = len(site)
-    shape = (B, S, cells)
-    prompt, source, cell = (index.reshape(-1) for index in np.indices(shape))
+    positions = grid.at(length)
+    site, column = np.nonzero(grid.wanted & (positions != NOWHERE)[None])
+    prompt, source, cell = (index.reshape(-1) for index in np.indices((B, S, len(site))))
     site, column = site[cell], column[cell]
-    at, taken = places[column], taken[prompt, source, column]
+    at, taken = positions[column], taken[prompt, source, column]
     first = differs[prompt, source]
     start = np.where(at == ALL, first, np.maximum(at, 0))
     idle = (first > np.where(at == ALL, length - 1, at)) | (ends[site] & (at != ALL) & (at < length - 1))

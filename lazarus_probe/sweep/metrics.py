@@ -1,4 +1,4 @@
-"""What is read off the last position's logits, or off the greedy continuation."""
+"""Metrics of the last position's logits, or of the greedy continuation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Metric:
         name: its label in the result.
         read: from logits (R, V) in float32, the unpatched targets' logits (R, V), and the token ids (R,) of each
             argument, to numbers (R,).
-        tokens: the arguments: one token, or one a prompt; a word stands for the one token that spells it.
+        tokens: the arguments: one token, or one per prompt; a word stands for the one token that spells it.
     """
 
     name: str
@@ -112,9 +112,9 @@ def rank(token: Tokens, name: str = "rank") -> Metric:
 
 
 def answer(max_tokens: int = 8, stop: str | Sequence[str] = (), name: str = "answer") -> Answer:
-    """What the model goes on to say, greedily, until a stop string or an end-of-sequence token.
+    """The greedy continuation, up to a stop string or an end-of-sequence token.
 
-    With positions "all" an ablation acts on what is generated too; any other cell acts on the prompt. A subject
+    With positions "all" an ablation acts on generated tokens too; any other cell acts on the prompt. A subject
     without a tokenizer answers with token ids, separated by spaces.
 
     Raises:
@@ -140,10 +140,10 @@ class Reader:
     ids: tuple[tuple[NDArray[np.int32], ...], ...]
 
     def read(self, logits: mx.array, baseline: mx.array, prompts: NDArray[np.intp]) -> dict[str, mx.array]:
-        """Each metric's numbers (R,) for logits (R, V) of the prompts whose numbers are given."""
+        """By metric its numbers (R,) for logits (R, V), where `prompts` (R,) are indices."""
         logits, baseline = logits.astype(mx.float32), baseline.astype(mx.float32)
         return {
-            metric.name: metric.read(logits, baseline, [mx.array(given[prompts]) for given in ids])
+            metric.name: metric.read(logits, baseline, [mx.array(tokens[prompts]) for tokens in ids])
             for metric, ids in zip(self.metrics, self.ids, strict=True)
         }
 
@@ -152,9 +152,9 @@ def reader(subject: Subject, metrics: Sequence[Metric], count: int) -> Reader:
     """Look up the metrics' tokens for `count` prompts.
 
     Raises:
-        ValueError: a token outside the vocabulary, a word that is not one token, or not one token a prompt.
+        ValueError: a token outside the vocabulary, a word that is not one token, or not one token per prompt.
     """
-    ids = [tuple(_ids(subject, metric.name, given, count) for given in metric.tokens) for metric in metrics]
+    ids = [tuple(_ids(subject, metric.name, tokens, count) for tokens in metric.tokens) for metric in metrics]
     return Reader(tuple(metrics), tuple(ids))
 
 
@@ -174,14 +174,14 @@ def check_names(metrics: Sequence[Metric | Answer]) -> None:
         raise ValueError("two metrics are answers; give one, with the larger max_tokens")
 
 
-def _ids(subject: Subject, name: str, given: Tokens, count: int) -> NDArray[np.int32]:
-    tokens = [given] * count if isinstance(given, int | str | np.integer) else list(given)
-    if len(tokens) != count:
+def _ids(subject: Subject, name: str, tokens: Tokens, count: int) -> NDArray[np.int32]:
+    by_prompt = [tokens] * count if isinstance(tokens, int | str | np.integer) else list(tokens)
+    if len(by_prompt) != count:
         raise ValueError(
-            f"metric {name!r} has {len(tokens)} tokens for {count} prompts; give one, or one a prompt"
+            f"metric {name!r} has {len(by_prompt)} tokens for {count} prompts; give one, or one per prompt"
         )
-    known = {word: subject.single_token(word) for word in set(tokens) if isinstance(word, str)}
-    ids = np.array([known[token] if isinstance(token, str) else int(token) for token in tokens], np.int32)
+    words = {word: subject.single_token(word) for word in set(by_prompt) if isinstance(word, str)}
+    ids = np.array([words[token] if isinstance(token, str) else int(token) for token in by_prompt], np.int32)
     size = subject.anatomy.vocab_size
     outside = ids[(ids < 0) | (ids >= size)]
     if len(outside):

@@ -1,6 +1,4 @@
-"""Everything about a sweep that is settled before it runs."""
-
-# ruff: noqa: N806 - T is the name that the field gives to the length
+"""Everything about a sweep that is decided before it runs."""
 
 from __future__ import annotations
 
@@ -12,19 +10,17 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject.batches import by_length
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep.branch import entry_of
 from lazarus_probe.sweep.grid import ALL, NOWHERE, Grid
-from lazarus_probe.sweep.memory import WIDTHS, Limits, limits
 from lazarus_probe.sweep.metrics import Answer, Reader
 from lazarus_probe.sweep.record import Recorded, record
 from lazarus_probe.sweep.routes import Route
-from lazarus_probe.sweep.sources import Kept, Source
+from lazarus_probe.sweep.sources import SiteValues, Source
 
-# Up to here a forward costs more by its number of steps than by their size.
+# Up to here the cost of a forward is in its number of steps rather than in their size.
 JOINT_TOKENS = 256
 
 
@@ -36,13 +32,13 @@ class Plan:
         subject: the model.
         targets: token ids of every prompt.
         grid: the cells.
-        sources: by name, as given.
+        sources: by name.
         donors: by source, token ids of its prompts; None for a source without.
         tables: by source, the values or rows that it holds for each site.
         reader: metrics of the logits.
-        answer: the metric of what is generated, if any.
+        answer: the metric of the generated text, if any.
         route: how this model is swept.
-        blend: share of the source's value in what is put in.
+        blend: share of the source's value in the patched value.
     """
 
     subject: Subject
@@ -66,27 +62,22 @@ class Plan:
     def ends(self) -> NDArray[np.bool_]:
         """For each site whether it reaches the last position's logits only from the last position."""
         last = self.subject.num_layers - 1
-        found = [
+        ends = [
             site.kind == "logits" or (site.layer == last and site.kind in self.route.ends)
             for site in self.grid.sites
         ]
-        return np.array(found, dtype=bool)
-
-    @property
-    def wholes(self) -> list[Site]:
-        """The sites without their heads."""
-        return list(dict.fromkeys(Site(site.kind, site.layer) for site in self.grid.sites))
+        return np.array(ends, dtype=bool)
 
     @cached_property
     def at(self) -> Mapping[int, NDArray[np.intp]]:
-        """By the length of a prompt, where each position of the grid lies in it (positions,)."""
+        """By prompt length (positions,), each grid position as an index into the prompt."""
         prompts = [*self.targets, *(ids for donors in self.donors.values() for ids in donors or ())]
         return {length: self.grid.at(length) for length in {len(ids) for ids in prompts}}
 
     def taken(self, prompts: NDArray[np.intp]) -> NDArray[np.intp]:
-        """(B, sources, positions) where each position lies in each source's prompt."""
-        given = [self.targets if donors is None else donors for donors in self.donors.values()]
-        return np.array([[self.at[len(ids[prompt])] for ids in given] for prompt in prompts])
+        """(B, sources, positions) each grid position as an index into each source's prompt."""
+        sources = [self.targets if donors is None else donors for donors in self.donors.values()]
+        return np.array([[self.at[len(ids[prompt])] for ids in sources] for prompt in prompts])
 
     def cells(self) -> int:
         """How many cells there are, over all prompts and sources."""
@@ -96,51 +87,51 @@ class Plan:
         return int((exist * self.grid.wanted.sum(axis=0)).sum())
 
     def first(self, length: int) -> int:
-        """The first position of a prompt at which anything is done."""
-        places = self.at[length]
-        return 0 if ALL in places else int(places[places != NOWHERE].min(initial=length - 1))
+        """The first position of a prompt that is patched."""
+        positions = self.at[length]
+        return 0 if ALL in positions else int(positions[positions != NOWHERE].min(initial=length - 1))
 
     def record(
         self, targets: mx.array, donors: Mapping[str, mx.array]
     ) -> tuple[Recorded, dict[str, Recorded]]:
-        """The untouched runs of targets (B, T) and of every source's prompts, in one forward where that is small."""
+        """The unpatched runs of targets (B, T) and of every source's prompts, in one forward where that is small."""
         if not donors or (1 + len(donors)) * targets.size > JOINT_TOKENS:
-            return self.record_targets(targets), {
-                name: self.record_donors(ids) for name, ids in donors.items()
-            }
-        own, tail = self.route.own, self._donor_tail
-        sites = list(dict.fromkeys([*self._target_sites, *self.wholes]))
-        tokens, start = mx.concatenate([targets, *donors.values()]), self.first(targets.shape[1])
-        anatomy, blocks = self.subject.anatomy, self._blocks
-        joint = record(anatomy, tokens, sites, blocks, own=own, tail=tail, start=start if own else 0)
+            runs = {name: self.record_donors(ids) for name, ids in donors.items()}
+            return self.record_targets(targets), runs
+        tokens = mx.concatenate([targets, *donors.values()])
+        joint = self._record(tokens, self.grid.sites, self.route.own, self._donor_tail, self._blocks)
         parts = [joint.rows(begin, begin + len(targets)) for begin in range(0, len(tokens), len(targets))]
         return parts[0], dict(zip(donors, parts[1:], strict=True))
 
     def record_targets(self, tokens: mx.array) -> Recorded:
-        """The untouched run of targets (B, T), with what rows start from."""
-        own, tail = self.route.own, self.route.tail
-        start = self.first(tokens.shape[1]) if own else 0
-        anatomy = self.subject.anatomy
-        return record(anatomy, tokens, self._target_sites, self._blocks, own=own, tail=tail, start=start)
+        """The unpatched run of targets (B, T), with the inputs that rows start from."""
+        sites = [site for site in self.grid.sites if site.kind == "mlp_out" and self.route.adds_mlp]
+        return self._record(tokens, sites, self.route.own, self.route.tail, self._blocks)
 
     def record_donors(self, tokens: mx.array) -> Recorded:
-        """The untouched run of donors (B, T), with the values that are put into the targets."""
+        """The unpatched run of donors (B, T), with the values that are patched into the targets."""
         tail, start = self._donor_tail, self.first(tokens.shape[1])
-        return record(self.subject.anatomy, tokens, self.wholes, (), own=tail, tail=tail, start=start)
+        return record(self.subject.anatomy, tokens, self.grid.sites, (), own=tail, tail=tail, start=start)
+
+    def _record(
+        self, tokens: mx.array, sites: Sequence[Site], own: bool, tail: bool, blocks: Sequence[int]
+    ) -> Recorded:
+        start = self.first(tokens.shape[1]) if own else 0
+        return record(self.subject.anatomy, tokens, sites, blocks, own=own, tail=tail, start=start)
 
     def record_unequal(self, prompts: Sequence[Sequence[int]]) -> Recorded:
-        """The untouched runs of donors of several lengths; values of the shorter ones are padded at their end."""
+        """The unpatched runs of donors of several lengths; values of the shorter ones are padded at their end."""
         longest, order, logits = max(map(len, prompts)), list[int](), list[mx.array]()
-        values: dict[Site, list[mx.array]] = {site: [] for site in self.wholes}
+        values: dict[Site, list[mx.array]] = {}
         for rows, tokens in by_length(prompts):
-            run = record(self.subject.anatomy, tokens, self.wholes, (), own=False, tail=False)
+            run = record(self.subject.anatomy, tokens, self.grid.sites, (), own=False, tail=False)
             order += rows
             logits.append(run.logits)
-            for site, kept in run.values.items():
-                widths = [(0, 0), (0, longest - tokens.shape[1]), *[(0, 0)] * (kept.values.ndim - 2)]
-                values[site].append(mx.pad(kept.values, widths))
+            for site, value in run.values.items():
+                widths = [(0, 0), (0, longest - tokens.shape[1]), *[(0, 0)] * (value.values.ndim - 2)]
+                values.setdefault(site, []).append(mx.pad(value.values, widths))
         back = mx.array(np.argsort(order))
-        joined = {site: Kept(mx.concatenate(parts)[back]) for site, parts in values.items()}
+        joined = {site: SiteValues(mx.concatenate(parts)[back]) for site, parts in values.items()}
         return Recorded(mx.concatenate(logits)[back], {}, joined, None)
 
     @property
@@ -151,33 +142,3 @@ class Plan:
     @cached_property
     def _blocks(self) -> list[int]:
         return [] if self.route.name == "full" else sorted(set(self.entries.tolist()))
-
-    @cached_property
-    def _target_sites(self) -> list[Site]:
-        return [site for site in self.wholes if site.kind == "mlp_out" and self.route.adds_mlp]
-
-
-def bucket_limits(plan: Plan, tokens: mx.array, cap: int) -> Limits:
-    """How many of some prompts (B, T) of equal length fit under a cap on memory."""
-    one, T = tokens[:1], tokens.shape[1]
-    width = plan.subject.anatomy.hidden_size
-    jobs = int(plan.grid.wanted.sum()) * len(plan.sources)
-    rough = 4 * T * width * (WIDTHS * (jobs + 1) + plan.subject.num_layers * len(plan.grid.sites) * 8)
-    if len(tokens) * rough < cap // 8:
-        return Limits(len(tokens), len(tokens) * (jobs + 1))
-    targets = plan.record_targets(one)
-    prompts = sum(donors is not None for donors in plan.donors.values())
-    values = plan.record_donors(one).values.values() if prompts else ()
-    kept = _bytes(targets.arrays()) + prompts * _bytes([value.values for value in values])
-    past = _bytes(array for cache in targets.caches or [] for array in (cache.keys, cache.values))
-    generated = (past or 2 * kept) if plan.answer else 0
-
-    def run() -> list[mx.array]:
-        model = plan.subject.model
-        return [forward(model, one)] if plan.route.name == "full" else plan.record_targets(one).arrays()
-
-    return limits(cap, kept, generated, width, T, jobs, run)
-
-
-def _bytes(arrays: object) -> int:
-    return sum(array.nbytes for array in arrays)  # type: ignore[attr-defined]

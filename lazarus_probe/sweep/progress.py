@@ -1,4 +1,4 @@
-"""A bar for those who watch."""
+"""A progress bar of cells."""
 
 from __future__ import annotations
 

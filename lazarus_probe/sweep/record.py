@@ -1,10 +1,10 @@
-"""One run of prompts, of which everything is kept that a sweep starts from."""
+"""Running prompts and recording all that a sweep starts from."""
 
 # ruff: noqa: N806 - T is the name that the field gives to the length
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,10 @@ from lazarus_probe.hooks.places import tap_at
 from lazarus_probe.hooks.sites import PER_LAYER, Site, position_axis
 from lazarus_probe.sweep.blocks import BlockCall
 from lazarus_probe.sweep.caches import Past, own_caches
-from lazarus_probe.sweep.sources import Kept
+from lazarus_probe.sweep.sources import SiteValues
 from lazarus_probe.taps import Around, Tap, held, tapped
 
-# What a value of these kinds at one position does to the rest of its own block, it does at that position.
+# Within its block, a value of these kinds affects only its own position.
 LOCAL_KINDS = tuple(kind for kind in PER_LAYER if kind not in ("resid_pre", "keys", "values"))
 
 
@@ -29,16 +29,16 @@ class Recorded:
 
     Attributes:
         logits: (B, V) at the last position.
-        entering: by block, the residual (B, L, D) at its input; at the number of layers, what left the last block, at
-            its last position only (B, 1, D).
-        values: by site without its head, what was captured.
-        caches: keys and values of every layer; None if the model used caches of its own.
+        entering: by block, the residual stream (B, L, D) at its input; at the number of layers, the output of the last
+            block, at the last position only (B, 1, D).
+        values: by site without its head.
+        caches: keys and values of every layer; None if the model used its own caches.
         start: the position at which `entering` starts.
     """
 
     logits: mx.array
     entering: dict[int, mx.array]
-    values: dict[Site, Kept]
+    values: dict[Site, SiteValues]
     caches: list[Past] | None
     start: int = 0
 
@@ -47,56 +47,66 @@ class Recorded:
         part = slice(begin, end)
         return Recorded(
             self.logits[part],
-            {block: value[part] for block, value in self.entering.items()},
-            {site: Kept(kept.values[part], kept.start) for site, kept in self.values.items()},
+            {block: resid[part] for block, resid in self.entering.items()},
+            {site: SiteValues(value.values[part], value.start) for site, value in self.values.items()},
             None if self.caches is None else [cache.rows(part) for cache in self.caches],
             self.start,
         )
 
     def arrays(self) -> list[mx.array]:
-        """All that is kept, for evaluation and for counting bytes."""
-        kept = [array for cache in self.caches or [] for array in (cache.keys, cache.values)]
-        found = [self.logits, *self.entering.values(), *(value.values for value in self.values.values())]
-        return [*found, *(array for array in kept if array is not None)]
+        """All recorded arrays, to evaluate them and to count bytes."""
+        cached = [array for cache in self.caches or [] for array in (cache.keys, cache.values)]
+        values = [value.values for value in self.values.values()]
+        return [
+            self.logits,
+            *self.entering.values(),
+            *values,
+            *(array for array in cached if array is not None),
+        ]
 
 
 def record(
     anatomy: Anatomy,
     tokens: mx.array,
-    sites: Collection[Site],
+    sites: Iterable[Site],
     blocks: Collection[int],
     *,
     own: bool,
     tail: bool,
     start: int = 0,
 ) -> Recorded:
-    """Run tokens (B, T) and keep what is asked for; nothing is evaluated yet.
+    """Run tokens (B, T) and record values; nothing is evaluated yet.
 
     Args:
         anatomy: of the model.
         tokens: prompts.
-        sites: whose values to keep; heads are not singled out.
-        blocks: whose inputs to keep.
-        own: give the model caches that can be read, and keep them.
-        tail: compute the last block beyond its keys and values for the last position only. Sites of LOCAL_KINDS there
-            are then kept at that position.
-        start: the first position of which inputs and values are kept.
+        sites: whose values to record, of all heads together.
+        blocks: whose inputs to record.
+        own: run the model on the sweep's caches, and record them.
+        tail: run the last block beyond its keys and values for the last position only. Sites of LOCAL_KINDS there
+            are then recorded at that position only.
+        start: the first position to record.
     """
     caches: list[Any] = new_cache(anatomy.model)
     caches = list(own_caches(caches)) if own else caches
-    kept: dict[int, mx.array] = {}
-    seen: dict[Site, list[mx.array]] = {site: [] for site in sites}
-    around = _keep_inputs(anatomy, frozenset(blocks), kept, tail, start)
+    entering: dict[int, mx.array] = {}
+    captures: dict[Site, list[mx.array]] = {Site(site.kind, site.layer): [] for site in sites}
+    around = _record_inputs(anatomy, frozenset(blocks), entering, tail, start)
     taps = [Tap(block, around=around(layer)) for layer, block in enumerate(anatomy.blocks)]
-    with tapped([*taps, *(_capture(anatomy, site, values) for site, values in seen.items())]):
+    with tapped([*taps, *(_capture(anatomy, site, values) for site, values in captures.items())]):
         logits = anatomy.model(tokens, cache=caches)[:, -1]
     T = tokens.shape[1]
-    values = {site: _kept(site, found, T, start) for site, found in seen.items()}
-    return Recorded(logits, kept, values, caches if own else None, start)
+    values = {}
+    for site, calls in captures.items():
+        # Of two calls of the last block, the first has all positions, and the second is used by the rest of the block.
+        value = mx.moveaxis(calls[-1 if site.kind in LOCAL_KINDS else 0], position_axis(site), 1)
+        begin = T - value.shape[1]
+        values[site] = SiteValues(value[:, max(start - begin, 0) :], max(start, begin))
+    return Recorded(logits, entering, values, caches if own else None, start)
 
 
-def _keep_inputs(
-    anatomy: Anatomy, blocks: Collection[int], kept: dict[int, mx.array], tail: bool, start: int
+def _record_inputs(
+    anatomy: Anatomy, blocks: Collection[int], entering: dict[int, mx.array], tail: bool, start: int
 ) -> Callable[[int], Around]:
     last = anatomy.num_layers
 
@@ -104,10 +114,10 @@ def _keep_inputs(
         def run(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             block = BlockCall(call, args, kwargs, anatomy.resid_argument)
             if layer in blocks:
-                kept[layer] = held(block.resid[:, start:])
+                entering[layer] = held(block.resid[:, start:])
             out = block.last_position() if tail and layer == last - 1 else block.run()
             if layer == last - 1 and isinstance(out, mx.array) and anatomy.stream_axis != 0:
-                out = kept[last] = out[:, -1:]
+                out = entering[last] = out[:, -1:]
             return out
 
         return run
@@ -115,17 +125,8 @@ def _keep_inputs(
     return around
 
 
-def _capture(anatomy: Anatomy, site: Site, seen: list[mx.array]) -> Tap:
+def _capture(anatomy: Anatomy, site: Site, calls: list[mx.array]) -> Tap:
     def visit(value: mx.array) -> None:
-        seen.append(held(value))
+        calls.append(held(value))
 
     return tap_at(anatomy, site, visit)
-
-
-def _kept(site: Site, seen: Sequence[mx.array], length: int, start: int) -> Kept:
-    """The captured value with its positions on axis 1; of two calls of the last block the one that counts."""
-    value = seen[-1 if site.kind in LOCAL_KINDS else 0]
-    axis = position_axis(site)
-    value = mx.moveaxis(value, axis, 1) if axis != 1 else value
-    begin = length - value.shape[1]
-    return Kept(value[:, max(start - begin, 0) :], max(start, begin))

@@ -1,4 +1,4 @@
-"""What a sweep found: arrays with labels."""
+"""The result of a sweep: labelled arrays."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Sweep:
     """Metrics of every cell of a sweep.
 
     Attributes:
-        prompts: the targets, as given; token ids as their numbers separated by spaces.
-        sources: names of what was put in.
-        sites: where.
-        positions: at which positions: integers, of which negative ones count from each prompt's end and the others from
-            its start, or "last" or "all".
+        prompts: the targets; token ids as numbers separated by spaces.
+        sources: their names.
+        sites: that were patched.
+        positions: integers, of which negative ones count from each prompt's end and the others from its start, or
+            "last" or "all".
         values: by metric (prompts, sources, sites, positions); NaN, or an empty answer, where a prompt has no such
-            position or the cell was not asked for.
-        baseline: by metric (prompts,), of the untouched targets.
-        donors: by metric (prompts, sources), of the untouched donors; NaN or empty for sources that are no prompts.
-        routes: for each site how it was computed: "suffix", "layers" or "full"; see `routes`.
+            position or the cell was not requested.
+        baseline: by metric (prompts,), of the unpatched targets.
+        donors: by metric (prompts, sources), of the unpatched donors; NaN or empty for sources without prompts.
+        routes: by site how it was computed: "suffix", "layers" or "full"; see `routes`.
 
     Example:
         >>> from lazarus_probe.sweep import Donors, Sweep, logit_diff, sweep
@@ -87,17 +87,17 @@ class Sweep:
         site: Site | str | None = None,
         position: Position | None = None,
     ) -> Any:
-        """A metric's values at labels; an axis whose label is not given is kept. A prompt may be a number.
+        """A metric's values at labels; an axis without a label is kept. A prompt may be given by its index.
 
         Raises:
             KeyError: an unknown metric or label.
         """
-        chosen = (prompt, source, None if site is None else Site.parse(site), position)
-        places = [
+        labels = (prompt, source, None if site is None else Site.parse(site), position)
+        indices = tuple(
             slice(None) if label is None else self._index(axis, label)
-            for axis, label in zip(DIMS, chosen, strict=True)
-        ]
-        return self._metric(metric)[tuple(places)]
+            for axis, label in zip(DIMS, labels, strict=True)
+        )
+        return self._metric(metric)[indices]
 
     def grid(
         self,
@@ -110,10 +110,10 @@ class Sweep:
         """Layers by positions of one kind of site: the mean over prompts that have the position, or one prompt's.
 
         Args:
-            metric: which; an answer needs a prompt.
-            source: which; may be left out if there is one.
+            metric: its name; an answer needs a prompt.
+            source: its name; may be left out if there is one.
             kind: of the sites, as in "resid_post"; may be left out if there is one.
-            prompt: its number.
+            prompt: its index.
             head: for sites of single heads.
 
         Raises:
@@ -126,19 +126,23 @@ class Sweep:
             raise KeyError(f"no site of kind {kind!r} and head {head}; the sites are {_names(self.sites)}")
         rows.sort(key=lambda row: self.sites[row].layer or 0)
         values = self._metric(metric)[:, self._index("source", source)][:, rows]
-        return np.asarray(_mean(values) if prompt is None else values[prompt])
+        if prompt is not None:
+            return np.asarray(values[prompt])
+        if values.dtype.kind not in "fiu":
+            raise KeyError("answers have no mean; give prompt=")
+        return mean_defined(values)
 
     def normalised(self, metric: str) -> Numbers:
         """(value - baseline) / (donor - baseline): 0 for no effect, 1 where the patch carries the whole difference.
 
-        The array has the shape of `values`; it is NaN for sources that are no prompts.
+        The array has the shape of `values`; it is NaN for sources without prompts.
         """
         values, base = self._metric(metric), self.baseline[metric][:, None, None, None]
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray((values - base) / (self.donors[metric][:, :, None, None] - base))
 
     def save(self, path: str | Path) -> None:
-        """Write everything to one .npz file, without pickle; it is there whole or not at all."""
+        """Write one .npz file, whole or not at all and without pickle."""
         labels = {
             "prompts": self.prompts,
             "sources": self.sources,
@@ -160,7 +164,7 @@ class Sweep:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is damaged, or no sweep.
+            ValueError: it is damaged, or not a sweep.
         """
         parts: dict[str, dict[str, Numbers]] = {"values": {}, "baseline": {}, "donors": {}}
         try:
@@ -171,12 +175,12 @@ class Sweep:
                 if metric:
                     parts[part][metric] = array
             labels["sites"] = [Site.parse(site) for site in labels["sites"]]
-            fields: dict[str, Any] = {name: tuple(given) for name, given in labels.items()} | parts
+            fields: dict[str, Any] = {name: tuple(values) for name, values in labels.items()} | parts
             return cls(**fields)
         except FileNotFoundError:
             raise
         except DAMAGED as error:
-            raise ValueError(f"{path} is no file that a sweep was saved to ({error})") from None
+            raise ValueError(f"{path} is not a saved sweep ({error})") from None
 
     def _metric(self, name: str) -> Numbers:
         if name not in self.values:
@@ -197,9 +201,9 @@ def names_of(prompts: Sequence[Prompt]) -> tuple[str, ...]:
     return tuple(prompt if isinstance(prompt, str) else " ".join(map(str, prompt)) for prompt in prompts)
 
 
-def _only(what: str, labels: tuple[str, ...]) -> str:
+def _only(parameter: str, labels: tuple[str, ...]) -> str:
     if len(labels) != 1:
-        raise KeyError(f"the sweep has several: give {what}=, one of {', '.join(sorted(labels))}")
+        raise KeyError(f"the sweep has several: give {parameter}=, one of {', '.join(sorted(labels))}")
     return labels[0]
 
 
@@ -208,9 +212,8 @@ def _names(labels: tuple[Any, ...]) -> str:
     return f"{shown}, ... ({len(labels)} in all)" if len(labels) > 8 else shown
 
 
-def _mean(values: Numbers) -> Numbers:
-    if values.dtype.kind not in "fiu":
-        raise KeyError("answers have no mean; give prompt=")
-    known = ~np.isnan(values)
+def mean_defined(values: Numbers, axis: int = 0) -> Numbers:
+    """The mean along an axis of the values that are not NaN; NaN where there is none."""
+    defined = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, values, 0).sum(axis=0) / known.sum(axis=0))
+        return np.asarray(np.where(defined, values, 0).sum(axis=axis) / defined.sum(axis=axis))

@@ -1,10 +1,10 @@
-"""Which shortcut of a sweep is right for a model, found out by trying it against whole forwards.
+"""Which shortcuts of a sweep are exact for a model, tested against whole forwards.
 
 | route | what a cell costs |
 |---|---|
 | suffix | blocks from the one that differs, positions from the first that differs |
 | layers | blocks from the one that differs, all positions: for recurrent models and caches that cannot be replaced |
-| full | everything: for models whose blocks hand each other more than the residual |
+| full | everything: for models whose blocks pass each other more than the residual stream |
 """
 
 # ruff: noqa: N806 - B, L and T are the names that the field gives to these sizes
@@ -18,17 +18,15 @@ from weakref import WeakKeyDictionary
 
 import mlx.core as mx
 import numpy as np
-from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.forward_pass import forward, new_cache
-from lazarus_probe.hooks.sites import Site, resolve
+from lazarus_probe.hooks.sites import Site, kinds_at
 from lazarus_probe.subject.subject import Subject
-from lazarus_probe.sweep.branch import Batch, entry_of, run_branch
+from lazarus_probe.sweep.branch import Batch, entry_of, run_branch, run_full
 from lazarus_probe.sweep.caches import replaceable
 from lazarus_probe.sweep.edits import edits_of
-from lazarus_probe.sweep.full import run_full
 from lazarus_probe.sweep.grid import Jobs
-from lazarus_probe.sweep.record import record
+from lazarus_probe.sweep.record import Recorded, record
 from lazarus_probe.sweep.sources import Donors, Values
 
 Name = Literal["suffix", "layers", "full"]
@@ -48,16 +46,16 @@ PARTS_OF = {
 
 @dataclass(frozen=True)
 class Route:
-    """How a model is swept, and what was found to hold for it.
+    """How a model is swept, and what holds for it.
 
     Attributes:
         name: see the table above.
         tail: whether the last block may run for the last position only.
         adds_mlp: whether every MLP's output is added to the residual as it is.
         causal: whether no position depends on later ones.
-        whole: kinds of sites that need whole forwards all the same.
+        whole: kinds of sites that need whole forwards on any route.
         ends: kinds of sites through which the last block acts on its own position only.
-        why: what spoke against the faster routes; empty for the fastest.
+        why: why the faster routes do not hold; empty for the fastest.
 
     Example:
         >>> from lazarus_probe.sites import embed, head_out
@@ -87,28 +85,28 @@ class Route:
         return "full" if site.kind in self.whole else self.name
 
 
-_known: WeakKeyDictionary[Subject, Route] = WeakKeyDictionary()
+_routes: WeakKeyDictionary[Subject, Route] = WeakKeyDictionary()
 
 
 def route_of(subject: Subject) -> Route:
-    """The fastest route that gives what whole forwards give, on trial prompts; found once a subject.
+    """The fastest route that agrees with whole forwards on trial prompts; tested once per subject.
 
-    The largest difference allowed is 1e-5 of the largest logit, or four times what merely running prompts in one batch
-    rather than alone changes, where the arithmetic is coarser than float32.
+    The largest difference allowed is 1e-5 of the largest logit, or four times the difference between running prompts
+    in one batch and alone, where the arithmetic is coarser than float32.
 
     Example:
         >>> from lazarus_probe.sweep import route_of
         >>> route_of(subject).name
         'suffix'
     """
-    if subject not in _known:
-        _known[subject] = _find(subject)
-    return _known[subject]
+    if subject not in _routes:
+        _routes[subject] = _fastest(subject)
+    return _routes[subject]
 
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
-    """Two prompts, cells between them, and what whole forwards give: logits (2, V) and (R, V)."""
+    """Two prompts, cells between them, and the logits (2, V) and (R, V) of whole forwards."""
 
     subject: Subject
     tokens: mx.array
@@ -119,7 +117,7 @@ class _Trial:
     tolerance: float
 
 
-def _find(subject: Subject) -> Route:
+def _fastest(subject: Subject) -> Route:
     trial = _trial(subject, _sites(subject, ("resid_pre", *PARTS_OF)))
     base = Route("full", causal=_is_causal(trial), ends=_ends(trial))
     obstacle = _obstacle(trial)
@@ -139,7 +137,7 @@ def _find(subject: Subject) -> Route:
 
 
 def _whole(subject: Subject, route: Route) -> frozenset[str]:
-    """Kinds of sites that a route does not reach in this model: the steps of attention all or none."""
+    """Kinds of sites that need whole forwards on a route: the steps of attention all or none."""
     sites = _sites(subject, STEPS)
     reached = not sites or _problem(_trial(subject, sites), route) is None
     return frozenset(WHOLE_MODEL if reached else (*WHOLE_MODEL, *STEPS))
@@ -154,9 +152,8 @@ def _trial(subject: Subject, sites: list[Site]) -> _Trial:
     plain = forward(anatomy.model, tokens)[:, -1]
     alone = forward(anatomy.model, tokens[:1])[:, -1]
     jobs = _cells(sites, T)
-    donors = record(anatomy, tokens, _wholes(sites), (), own=False, tail=False).values
-    values = Values(Donors(()), {}, np.arange(2), T, donors)
-    patched, _ = run_full(anatomy, _batch(jobs, sites, values, tokens))
+    donors = record(anatomy, tokens, sites, (), own=False, tail=False)
+    patched, _ = run_full(anatomy, _batch(jobs, sites, donors, tokens))
     tolerance = max(TOLERANCE, 4 * _difference(alone, plain[:1]))
     return _Trial(subject, tokens, sites, jobs, plain, patched, tolerance)
 
@@ -164,20 +161,9 @@ def _trial(subject: Subject, sites: list[Site]) -> _Trial:
 def _sites(subject: Subject, kinds: Sequence[str]) -> list[Site]:
     """Sites of some kinds in the middle and at the end, and every MLP."""
     last = subject.num_layers - 1
-    places = [
-        (kind, layer)
-        for kind in kinds
-        for layer in (range(last + 1) if kind == "mlp_out" else sorted({last // 2, last}))
-    ]
-    return [Site(*place) for place in dict.fromkeys(places) if _has(subject, Site(*place))]
-
-
-def _has(subject: Subject, site: Site) -> bool:
-    try:
-        resolve(site, subject.anatomy)
-    except (ValueError, LookupError):
-        return False
-    return True
+    layers = {kind: range(last + 1) if kind == "mlp_out" else sorted({last // 2, last}) for kind in kinds}
+    sites = [Site(kind, layer) for kind in kinds for layer in layers[kind]]
+    return [site for site in sites if site.kind in kinds_at(subject.anatomy, site.layer or 0)]
 
 
 def _cells(sites: list[Site], T: int) -> Jobs:  # noqa: N803
@@ -188,50 +174,37 @@ def _cells(sites: list[Site], T: int) -> Jobs:  # noqa: N803
     return Jobs(np.arange(len(site)) % 2, zero, site, zero, at, at, at, zero)
 
 
-def _batch(jobs: Jobs, sites: list[Site], values: Values, tokens: mx.array, adds_mlp: bool = False) -> Batch:
-    # A patch of a prompt with its own values would change nothing, so prompts and donors are swapped.
-    swapped = Values(
-        values.source,
-        {},
-        values.prompts,
-        values.length,
-        {site: replace(kept, values=kept.values[::-1]) for site, kept in values.donors.items()},
-    )
-    return Batch(jobs, edits_of(jobs, sites, [swapped]), tokens, adds_mlp)
-
-
-def _wholes(sites: list[Site]) -> list[Site]:
-    return list(dict.fromkeys(Site(site.kind, site.layer) for site in sites))
+def _batch(jobs: Jobs, sites: list[Site], run: Recorded, tokens: mx.array, adds_mlp: bool = False) -> Batch:
+    # Patching a prompt with its own values changes nothing, so each of the two is the other's donor.
+    donors = {site: replace(value, values=value.values[::-1]) for site, value in run.values.items()}
+    values = Values(Donors(()), {}, np.arange(2), tokens.shape[1], donors)
+    return Batch(jobs, edits_of(jobs, sites, [values]), tokens, adds_mlp)
 
 
 def _is_causal(trial: _Trial) -> bool:
     model, tokens = trial.subject.model, trial.tokens
-    other = mx.concatenate([tokens[:, :-1], tokens[::-1, -1:]], axis=1)
+    changed = mx.concatenate([tokens[:, :-1], tokens[::-1, -1:]], axis=1)
     before = forward(model, tokens)[:, :-1]
-    return _difference(forward(model, other)[:, :-1], before) <= trial.tolerance
+    return _difference(forward(model, changed)[:, :-1], before) <= trial.tolerance
 
 
 def _ends(trial: _Trial) -> frozenset[str]:
     last, T = trial.subject.num_layers - 1, trial.tokens.shape[1]
-    found: set[str] = set()
+    ends: set[str] = set()
     for kind, parts in PARTS_OF.items():
         rows = [
             row
             for row, site in enumerate(trial.jobs.site)
             if trial.sites[site] == Site(kind, last) and trial.jobs.at[row] < T - 1
         ]
-        prompts = trial.jobs.prompt[rows].tolist()
-        same = [
-            _difference(trial.patched[row], trial.plain[prompt])
-            for row, prompt in zip(rows, prompts, strict=True)
-        ]
-        if same and max(same) <= trial.tolerance:
-            found.update(parts)
-    return frozenset(found)
+        errors = [_difference(trial.patched[row], trial.plain[int(trial.jobs.prompt[row])]) for row in rows]
+        if errors and max(errors) <= trial.tolerance:
+            ends.update(parts)
+    return frozenset(ends)
 
 
 def _obstacle(trial: _Trial) -> str | None:
-    """What leaves nothing but whole forwards."""
+    """Why only whole forwards are possible, if so."""
     anatomy = trial.subject.anatomy
     if not anatomy.skippable:
         return "its blocks hand each other more than the residual"
@@ -241,10 +214,11 @@ def _obstacle(trial: _Trial) -> str | None:
 
 
 def _problem(trial: _Trial, route: Route) -> str | None:
-    """What speaks against a route; None if it gives what whole forwards give."""
-    strangers = [type(one).__name__ for one in new_cache(trial.subject.model) if not replaceable(one)]
-    if route.own and strangers:
-        return f"the model keeps a {strangers[0]}"
+    """Why a route does not hold; None if it agrees with whole forwards."""
+    entries = new_cache(trial.subject.model)
+    unknown = [type(entry).__name__ for entry in entries if not replaceable(entry)]
+    if route.own and unknown:
+        return f"the model keeps a {unknown[0]}"
     try:
         error = _error(trial, route)
     except Exception as problem:  # noqa: BLE001, RUF100 - a model's own code may fail in any way on foreign caches
@@ -255,30 +229,23 @@ def _problem(trial: _Trial, route: Route) -> str | None:
 def _error(trial: _Trial, route: Route) -> float:
     """The largest difference between a route's logits and those of whole forwards."""
     anatomy, layers = trial.subject.anatomy, trial.subject.num_layers
-    wholes = _wholes(trial.sites)
-    base = record(anatomy, trial.tokens, wholes, range(layers), own=route.own, tail=route.tail)
+    base = record(anatomy, trial.tokens, trial.sites, range(layers), own=route.own, tail=route.tail)
     if layers not in base.entering:
         raise TypeError("its blocks return more than the residual")
-    rows = _computed(trial, route)
+    # The trial's cells that a sweep would compute; with a tail, the others have no values.
+    ended = np.array([site.kind in route.ends and site.layer == layers - 1 for site in trial.sites])
+    rows = np.flatnonzero(~ended[trial.jobs.site] | (trial.jobs.at == trial.tokens.shape[1] - 1))
     entries = np.array([entry_of(site, layers, route.adds_mlp) for site in trial.sites])[trial.jobs.site]
     rows = rows[np.argsort(entries[rows], kind="stable")]
     jobs = replace(trial.jobs, entry=entries).chosen(rows)
-    values = Values(Donors(()), {}, np.arange(2), trial.tokens.shape[1], base.values)
-    batch = _batch(jobs, trial.sites, values, trial.tokens, route.adds_mlp)
+    batch = _batch(jobs, trial.sites, base, trial.tokens, route.adds_mlp)
     patched, _ = run_branch(anatomy, base, batch, own=route.own, tail=route.tail)
     wanted = mx.take(trial.patched, mx.array(rows.astype(np.int32)), axis=0)
     return max(_difference(base.logits, trial.plain), _difference(patched, wanted))
 
 
-def _computed(trial: _Trial, route: Route) -> NDArray[np.intp]:
-    """The trial's cells that a sweep would compute; with a tail, the others have no values."""
-    last, T = trial.subject.num_layers - 1, trial.tokens.shape[1]
-    ended = np.array([site.kind in route.ends and site.layer == last for site in trial.sites])
-    return np.flatnonzero(~ended[trial.jobs.site] | (trial.jobs.at == T - 1))
-
-
-def _difference(found: mx.array, wanted: mx.array) -> float:
-    """The largest difference, in units of the largest value; infinite where something is not finite."""
-    found, wanted = found.astype(mx.float32), wanted.astype(mx.float32)
-    error: Any = (mx.abs(found - wanted).max() / mx.abs(wanted).max()).item()
+def _difference(values: mx.array, reference: mx.array) -> float:
+    """The largest difference, relative to the largest value; infinite where something is not finite."""
+    values, reference = values.astype(mx.float32), reference.astype(mx.float32)
+    error: Any = (mx.abs(values - reference).max() / mx.abs(reference).max()).item()
     return float(error) if np.isfinite(error) else float("inf")

@@ -1,4 +1,4 @@
-"""Where the values come from that a sweep puts into a run."""
+"""Sources of the values that a sweep patches in."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ Source = Zero | Mean | Resample | Donors
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class SiteValues:
     """Values (B, L, ...) of a site in a recorded run, of the positions from `start` on."""
 
     values: mx.array
@@ -128,7 +128,7 @@ class Values:
     tables: Mapping[Site, mx.array]
     prompts: NDArray[np.intp]
     length: int
-    donors: Mapping[Site, Kept] = field(default_factory=dict)
+    donors: Mapping[Site, SiteValues] = field(default_factory=dict)
     blend: float = 1.0
 
     def until(self, end: int) -> int:
@@ -147,10 +147,10 @@ class Values:
         rows = rows.reshape(-1, *[1] * (positions.ndim - 1))
         if isinstance(self.source, Resample):
             table = self.tables[site]
-            return table[_index(self._draw(site, rows, positions, table.shape[0]))]
-        kept = self.donors[Site(site.kind, site.layer)]
-        at = (_index(rows), _index(positions - kept.start))
-        return kept.values[at] if site.head is None else kept.values[(*at, site.head)]
+            return table[indices(self._draw(site, rows, positions, table.shape[0]))]
+        recorded = self.donors[Site(site.kind, site.layer)]
+        at = (indices(rows), indices(positions - recorded.start))
+        return recorded.values[at] if site.head is None else recorded.values[(*at, site.head)]
 
     def _draw(
         self, site: Site, rows: NDArray[np.intp], positions: NDArray[np.intp], count: int
@@ -169,18 +169,18 @@ def tables(source: Source, name: str, sites: Sequence[Site], anatomy: Anatomy) -
     """
     if not isinstance(source, Mean | Resample):
         return {}
-    given = {resolve(site, anatomy): value for site, value in source.values.items()}
-    return {site: _table(given, site, name, isinstance(source, Resample)) for site in sites}
+    values = {resolve(site, anatomy): value for site, value in source.values.items()}
+    return {site: _table(values, site, name, isinstance(source, Resample)) for site in sites}
 
 
-def _table(given: Mapping[Site, Any], site: Site, name: str, rows: bool) -> mx.array:
-    whole = Site(site.kind, site.layer)
-    if site not in given and whole not in given:
+def _table(values: Mapping[Site, Any], site: Site, name: str, rows: bool) -> mx.array:
+    all_heads = Site(site.kind, site.layer)
+    if site not in values and all_heads not in values:
         raise ValueError(f"source {name!r} has no value for {site}; give one for every site of the sweep")
-    value = mx.array(given.get(site, given.get(whole)))
+    value = mx.array(values.get(site, values.get(all_heads)))
     if rows and (value.ndim == 0 or value.shape[0] == 0):
         raise ValueError(f"source {name!r} has no rows for {site}; give an array (N, ...)")
-    if site not in given:
+    if site not in values:
         value = value[:, site.head] if rows else value[site.head]
     return finite.whole(value, site.kind)
 
@@ -201,5 +201,6 @@ def _mixed(number: Any) -> Any:
         return number ^ (number >> np.uint64(31))
 
 
-def _index(numbers: NDArray[np.intp]) -> mx.array:
+def indices(numbers: NDArray[np.intp]) -> mx.array:
+    """Numbers with which mlx can index."""
     return mx.array(numbers.astype(np.int32))

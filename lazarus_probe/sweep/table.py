@@ -1,4 +1,4 @@
-"""The arrays of a sweep while they fill, and the file from which an interrupted sweep goes on."""
+"""The arrays of a running sweep, and the file from which an interrupted sweep resumes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,10 @@ Numbers = NDArray[Any]
 PARTS = ("values", "baseline", "donors")
 SECONDS_BETWEEN_WRITES = 2.0
 
-# What reading a file that is cut short, or is another's, may raise.
-
 
 @dataclass(eq=False)
-class Table:
-    """Metrics of cells, of untouched targets and of donors, and which prompts are done.
+class CellTable:
+    """Metrics of cells, of unpatched targets and of donors, and which prompts are done.
 
     Attributes:
         values: by metric (P, sources, sites, positions).
@@ -35,7 +33,7 @@ class Table:
         donors: by metric (P, sources).
         done: (P,).
         path: the file kept while the sweep runs; None for none.
-        key: by name of an argument, a digest of it; a file with others is refused.
+        key: digests of the sweep's arguments by name; a file with other digests is refused.
     """
 
     values: dict[str, Numbers]
@@ -48,37 +46,39 @@ class Table:
 
     @classmethod
     def empty(
-        cls, shape: tuple[int, ...], numbers: Sequence[str], texts: Sequence[str], **kept: Any
-    ) -> Table:
+        cls, shape: tuple[int, ...], numbers: Sequence[str], texts: Sequence[str], **fields: Any
+    ) -> CellTable:
         """A table of NaN and empty texts."""
 
         def arrays(size: tuple[int, ...]) -> dict[str, Numbers]:
-            found: dict[str, Numbers] = {name: np.full(size, np.nan, np.float32) for name in numbers}
-            return found | {name: np.full(size, "", dtype=object) for name in texts}
+            empty: dict[str, Numbers] = {name: np.full(size, np.nan, np.float32) for name in numbers}
+            return empty | {name: np.full(size, "", dtype=object) for name in texts}
 
         done = np.zeros(shape[0], dtype=bool)
-        return cls(arrays(shape), arrays(shape[:1]), arrays(shape[:2]), done, **kept)
+        return cls(arrays(shape), arrays(shape[:1]), arrays(shape[:2]), done, **fields)
 
     def finished(self, prompts: Sequence[int]) -> None:
-        """Mark prompts as done, and write the file if the last time was a while ago."""
+        """Mark prompts as done, and write the file if the last write was a while ago."""
         self.done[list(prompts)] = True
         if time.monotonic() - self.written > SECONDS_BETWEEN_WRITES:
             self.write()
 
     def write(self) -> None:
-        """Write the file, aside and renamed, so that it is never half of one."""
+        """Write the file whole or not at all."""
         if self.path is None:
             return
+        arrays: dict[str, Any] = {
+            f"{part}:{name}": array for part in PARTS for name, array in self.texts(part).items()
+        }
         with whole_file(self.path) as aside, aside.open("wb") as file:
-            arrays: dict[str, Any] = self._flat()
             np.savez(file, key=np.array(json.dumps(dict(self.key))), done=self.done, **arrays)
         self.written = time.monotonic()
 
     def read(self) -> None:
-        """Take over what the file holds, if there is one.
+        """Fill the arrays from the file, if there is one.
 
         Raises:
-            ValueError: it is no such file, or was written by a sweep with other arguments.
+            ValueError: it is not such a file, or was written by a sweep with other arguments.
         """
         if self.path is None or not self.path.exists():
             return
@@ -86,11 +86,11 @@ class Table:
             arrays = read_arrays(self.path)
             key = parse_json(str(arrays["key"]))
         except DAMAGED:
-            raise ValueError(f"{self.path} is no file of an interrupted sweep; name another") from None
-        other = [name for name, digest in self.key.items() if key.get(name) != digest]
-        if other:
+            raise ValueError(f"{self.path} is not the file of an interrupted sweep; name another") from None
+        changed = [name for name, digest in self.key.items() if key.get(name) != digest]
+        if changed:
             raise ValueError(
-                f"{self.path} is of a sweep with other {', '.join(other)}; name another file, or delete it"
+                f"{self.path} is of a sweep with other {', '.join(changed)}; name another file, or delete it"
             )
         try:
             for part in PARTS:
@@ -101,29 +101,23 @@ class Table:
             raise ValueError(f"{self.path} is damaged; delete it, and the sweep starts anew") from None
 
     def texts(self, part: str) -> dict[str, Numbers]:
-        """A part whose answers are arrays of text of a fixed width."""
+        """The arrays of a part, answers as text of fixed width."""
         return {
             name: array.astype(str) if array.dtype == object else array
             for name, array in getattr(self, part).items()
         }
 
-    def _flat(self) -> dict[str, Numbers]:
-        return {f"{part}:{name}": array for part in PARTS for name, array in self.texts(part).items()}
-
 
 def digest(*parts: Any) -> str:
     """A digest of numbers, texts, arrays, and lists and dicts of them."""
-    found = hashlib.sha256()
-    for part in parts:
-        found.update(_bytes(part))
-    return found.hexdigest()[:16]
+    return hashlib.sha256(b"".join(map(_bytes, parts))).hexdigest()[:16]
 
 
 def _bytes(part: Any) -> bytes:
     if isinstance(part, Mapping):
         part = [[str(key), value] for key, value in part.items()]
     if isinstance(part, list | tuple):
-        return b"[" + b",".join(_bytes(one) for one in part) + b"]"
+        return b"[" + b",".join(map(_bytes, part)) + b"]"
     if isinstance(part, str | int | float | bool | None):
         return repr(part).encode()
     array = np.asarray(part)

@@ -23,7 +23,7 @@ def some_sites(subject, *names):
 @pytest.fixture
 def routed(monkeypatch, grouped, request):
     """The grouped Llama on another route."""
-    monkeypatch.setitem(routes._known, grouped, replace(route_of(grouped), **request.param))
+    monkeypatch.setitem(routes._routes, grouped, replace(route_of(grouped), **request.param))
     return grouped
 
 

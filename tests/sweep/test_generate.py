@@ -54,7 +54,7 @@ def check(subject, result, targets, sources, tokens, stop=()):
 )
 def test_ablation_with_generation_equals_the_naive_loop(grouped, monkeypatch, changes):
     """With positions "all" every component is ablated in the prompt and in what is generated, on every route."""
-    monkeypatch.setitem(routes._known, grouped, replace(route_of(grouped), **changes))
+    monkeypatch.setitem(routes._routes, grouped, replace(route_of(grouped), **changes))
     sites, sources = naive.sites_of(grouped, *KINDS), {"zero": Zero()}
     result = sweep(grouped, TARGETS, sites, sources=sources, metrics=[answer(5), kl()], positions="all")
     assert check(grouped, result, TARGETS, sources, 5) > 10

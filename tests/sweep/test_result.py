@@ -94,7 +94,7 @@ class Interrupted(Exception):  # noqa: N818 - what a user does, not an error
 
 def interrupted(monkeypatch, after: int) -> None:
     """Stop the next sweep before its bucket number `after`."""
-    seen, run = [], engine.computed
+    seen, run = [], engine.compute
 
     def stopping(*args):
         seen.append(args)
@@ -102,7 +102,7 @@ def interrupted(monkeypatch, after: int) -> None:
             raise Interrupted
         run(*args)
 
-    monkeypatch.setattr(engine, "computed", stopping)
+    monkeypatch.setattr(engine, "compute", stopping)
 
 
 def test_an_interrupted_sweep_goes_on_where_it_stopped(grouped, tmp_path, monkeypatch):
@@ -115,8 +115,8 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(grouped, tmp_path, monkey
         interrupted(patched, 1)
         with pytest.raises(Interrupted):
             sweep(grouped, TARGETS, sites, resume=path, **options)
-    buckets, run = [], engine.computed
-    monkeypatch.setattr(engine, "computed", lambda *args: (buckets.append(args), run(*args)))
+    buckets, run = [], engine.compute
+    monkeypatch.setattr(engine, "compute", lambda *args: (buckets.append(args), run(*args)))
     result = sweep(grouped, TARGETS, sites, resume=path, **options)
     assert len(buckets) == 1
     for part in ("values", "baseline", "donors"):
@@ -159,7 +159,7 @@ def test_a_file_that_is_something_else_is_refused(grouped, tmp_path):
     """A text is no interrupted sweep."""
     path = tmp_path / "notes.txt"
     path.write_text("notes")
-    with pytest.raises(ValueError, match="is no file of an interrupted sweep"):
+    with pytest.raises(ValueError, match="is not the file of an interrupted sweep"):
         sweep(grouped, TARGETS, ["attn_out.1"], sources={"zero": Zero()}, metrics=[kl()], resume=path)
 
 

@@ -45,7 +45,7 @@ def by_route(monkeypatch, grouped):
 
     def force(**changes):
         changed = replace(route_of(grouped), **changes)
-        monkeypatch.setitem(routes._known, grouped, changed)
+        monkeypatch.setitem(routes._routes, grouped, changed)
         return changed
 
     return force
@@ -299,7 +299,7 @@ def test_nothing_of_the_sweep_stays_on_the_model(grouped):
         ({"positions": []}, "positions is empty"),
         ({"positions": [1, 1]}, "given twice"),
         ({"cells": []}, "cells is empty"),
-        ({"memory": "2 pounds"}, "is no amount"),
+        ({"memory": "2 pounds"}, "is not an amount"),
         ({"sources": {"d": Donors(DONORS[:2])}}, "2 donors for 4 targets"),
         (
             {"sources": {"d": Donors([*DONORS[:3], [1, 2]])}},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from lazarus_probe.cli.parsing import check_output
 if TYPE_CHECKING:
     from lazarus_probe.introspection.attribution.head_scores import HeadScores, Kind
 
-PLACES = {
+POSITIONS = {
     "induction": "attention to the token after the first occurrence",
     "duplicate": "attention to the first occurrence",
     "previous": "attention to the token before",
@@ -66,63 +66,59 @@ def heads(
     limit = subject.context_length
     if limit is not None and 2 * length + 1 > limit:
         raise ValueError(f"--length {length}: 2 * {length} + 1 tokens do not fit into {limit}; give fewer")
-    found = head_scores(subject, length, rows, threshold=threshold, untrained=untrained, seed=seed)
-    deliver(
-        found.as_data() | {"about": about(subject, seed)},
-        as_text(subject.name, found, top),
-        as_json=as_json,
-        output=output,
-    )
+    result = head_scores(subject, length, rows, threshold=threshold, untrained=untrained, seed=seed)
+    data = result.as_data() | {"about": about(subject, seed)}
+    deliver(data, as_text(subject.name, result, top), as_json=as_json, output=output)
 
 
-def as_text(name: str, found: HeadScores, top: int) -> str:
-    """The best heads of each kind beside their controls, and what the repetition gains."""
+def as_text(name: str, result: HeadScores, top: int) -> str:
+    """The best heads of each kind compared with their controls, and the gain from the repetition."""
     lines = [title(f"ATTENTION HEADS: {name}")]
-    lines.append(f"{found.rows} rows of {found.length} random tokens that come twice (seed {found.seed})")
-    for kind, scores in found.kinds.items():
-        lines += ["", *_kind_lines(kind, scores, top, found.threshold)]
-    loss = found.loss
+    lines.append(f"{result.rows} rows of {result.length} random tokens that come twice (seed {result.seed})")
+    for kind, scores in result.kinds.items():
+        lines += ["", *_kind_lines(kind, scores, top, result.threshold)]
+    loss = result.loss
     lines += ["", "Loss on the repetition, nats a token:"]
     lines.append(f"  first half                    {loss['first_half']:.3f}")
     lines.append(f"  second half                   {loss['second_half']:.3f}")
     lines.append(f"  second half in another order  {loss['second_half_in_another_order']:.3f}")
-    lines.append(f"  gain over the first half      {_estimate(found.loss_gain)}")
-    lines.append(f"  gain over another order       {_estimate(found.copying_gain)}")
+    lines.append(f"  gain over the first half      {_estimate(*result.loss_gain)}")
+    lines.append(f"  gain over another order       {_estimate(*result.copying_gain)}")
     return "\n".join(lines)
-
-
-def _by(threshold: float) -> str:
-    """That a threshold is not the declared one, if it is not."""
-    from lazarus_probe.claims.judging import by_option
-    from lazarus_probe.introspection.attribution.head_scores import CLAIM
-
-    return by_option(CLAIM, threshold, "--threshold")
 
 
 def _kind_lines(name: str, kind: Kind, top: int, threshold: float) -> list[str]:
     import numpy as np
 
-    from lazarus_probe.introspection.attribution.head_scores import NAMES
+    from lazarus_probe.claims.judging import by_option
+    from lazarus_probe.introspection.attribution.head_scores import CLAIM, NAMES
+    from lazarus_probe.tables import Column, Table
 
     order = np.argsort(-np.nan_to_num(kind.gain.mean, nan=-np.inf), axis=None, kind="stable")[:top]
-    lines = [f"{name.capitalize()}: {PLACES[name]} (control: {CONTROLS[name]})"]
-    lines.append("  Head      Score  Control  Gain [95%]             p")
-    for layer, head in zip(*np.unravel_index(order, kind.score.shape), strict=True):
-        place = (int(layer), int(head))
-        gain = _estimate((kind.gain.mean[place], kind.gain.low[place], kind.gain.high[place]))
-        label = f"  {NAMES[name]}" if place in kind.named else ""
-        lines.append(
-            f"  L{place[0]}.H{place[1]}".ljust(12)
-            + f"{kind.score[place]:.3f}  {kind.control[place]:.3f}    {gain:<22} {kind.p[place]:.4f}{label}"
-        )
+    columns = (
+        Column("Head", width=8),
+        Column("Score", ".3f"),
+        Column("Control", ".3f"),
+        Column("Gain [95%]", width=21),
+        Column("p", ".4f"),
+        Column(""),
+    )
+    rows = []
+    for layer, number in zip(*np.unravel_index(order, kind.score.shape), strict=True):
+        head = (int(layer), int(number))
+        gain = _estimate(*(values[head] for values in kind.gain))
+        label = NAMES[name] if head in kind.named else ""
+        rows.append((f"L{layer}.H{number}", kind.score[head], kind.control[head], gain, kind.p[head], label))
+    lines = [f"{name.capitalize()}: {POSITIONS[name]} (control: {CONTROLS[name]})"]
+    lines += [f"  {line}" for line in Table(columns, rows).lines()]
     for model, best in kind.models.items():
         lines.append(f"  best gain of {MODELS[model]}: {', '.join(f'{gain:.3f}' for gain in best)}")
     if not kind.named:
         lines.append(f"  no head goes beyond the controls: no {NAMES[name]} was found")
-        lines.append(f"  best L{kind.best[0]}.H{kind.best[1]}: {kind.verdicts[kind.best]}{_by(threshold)}")
+        verdict = f"{kind.verdicts[kind.best]}{by_option(CLAIM, threshold, '--threshold')}"
+        lines.append(f"  best L{kind.best[0]}.H{kind.best[1]}: {verdict}")
     return lines
 
 
-def _estimate(found: tuple[float, float, float]) -> str:
-    mean, low, high = found
+def _estimate(mean: Any, low: Any, high: Any) -> str:
     return f"{mean:.3f} [{low:.3f}, {high:.3f}]"

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompt
-from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_prompt
-from lazarus_probe.cli.patching.pairs import estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lazarus_probe.introspection.attribution.logit_attribution import LogitAttribution
-
-BAR = 24
 
 
 def logit_attribution(
@@ -54,44 +51,24 @@ def logit_attribution(
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
-    found = analysis.logit_attribution(subject, prompts, answer, other, heads)
-    data = {"prompts": prompts, **found.as_data(), "about": about(subject)}
-    deliver(data, as_text(subject.name, prompts, found, top), as_json=as_json, output=output)
+    result = analysis.logit_attribution(subject, prompts, answer, other, heads)
+    data = {"prompts": prompts, **result.as_data(), "about": about(subject)}
+    deliver(data, as_text(subject.name, prompts, result, top), as_json=as_json, output=output)
 
 
-def as_text(name: str, prompts: Sequence[str], found: LogitAttribution, top: int | None) -> str:
+def as_text(name: str, prompts: Sequence[str], result: LogitAttribution, top: int | None) -> str:
     """The parts in order or by size, with bars."""
-    data = found.as_data()
     lines = [title(f"DIRECT LOGIT ATTRIBUTION: {name}")]
     lines.append(
         f"Prompt: {prompts[0]!r}" if len(prompts) == 1 else f"{len(prompts)} prompts: means over them"
     )
-    lines += [_metric(found), ""]
-    parts = data["parts"]
-    largest = max(abs(part["contribution"]) for part in parts) or 1.0
-    if top is not None:
-        parts = sorted(parts, key=lambda part: -abs(part["contribution"]))[:top]
-    rows = [
-        (
-            part["part"],
-            ("+" if part["contribution"] >= 0 else "-") * round(BAR * abs(part["contribution"]) / largest),
-            estimate(part["contribution"], part["low"], part["high"]),
-        )
-        for part in parts
-    ]
-    lines.append(columns([("Part", "", "Contribution"), *rows], (16, BAR)))
-    total, sum_ = (sum(data[key]) / len(prompts) for key in ("total", "sum"))
+    other = "" if result.other_texts is None else f" minus logit of {_names(result.other_texts)}"
+    lines += [f"Logit of {_names(result.answer_texts)}{other}", "", result.table(top).text(gap=1)]
+    total, sum_ = (values.sum() / len(prompts) for values in (result.total, result.values))
     lines.append(f"\nSum of all parts {sum_:+.4f}; the model's own {total:+.4f}")
-    lines.append(f"Largest error of a sum: {found.residual_error:.1e} of the logit")
+    lines.append(f"Largest error of a sum: {result.residual_error:.1e} of the logit")
     lines.append("What a part adds directly is not all it does: patch it to see what later parts make of it.")
     return "\n".join(lines)
-
-
-def _metric(found: LogitAttribution) -> str:
-    answers = _names(found.answer_texts)
-    if found.other_texts is None:
-        return f"Logit of {answers}"
-    return f"Logit of {answers} minus logit of {_names(found.other_texts)}"
 
 
 def _names(texts: Sequence[str]) -> str:

@@ -7,19 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, ChosenSeed, Layers, Model, Output
-from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_layers, seed_of
-from lazarus_probe.cli.patching.pairs import (
-    Answer,
-    Other,
-    Pairs,
-    Source,
-    Target,
-    described,
-    estimate,
-    pairs_of,
-)
+from lazarus_probe.cli.patching.pairs import Answer, Other, Pairs, Source, Target, described, pairs_of
 from lazarus_probe.spelling import one_of
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.patching.attribution_patching import AttributionPatch
@@ -53,53 +45,49 @@ def attribution_patch(
     if site not in SITES:
         raise ValueError(f"--site {site} is unknown; {one_of(site, SITES)}")
     drawn = seed_of(seed, not check, "with --check, which patches the whole grid")
-    given = pairs_of(source, target, pairs, answer, other)
+    prompt_pairs = pairs_of(source, target, pairs, answer, other)
     from lazarus_probe.checkpoints.names import num_layers_of
 
-    wanted = None if layers is None else parse_layers(layers, num_layers_of(model))
+    chosen = None if layers is None else parse_layers(layers, num_layers_of(model))
     from lazarus_probe.introspection.patching import attribution_patching
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
-    found = attribution_patching.attribution_patch(
-        subject, given, site, wanted, top=top, check=check, seed=drawn, progress=True
+    result = attribution_patching.attribution_patch(
+        subject, prompt_pairs, site, chosen, top=top, check=check, seed=drawn, progress=True
     )
-    deliver(
-        found.as_data() | {"about": about(subject, None if check else drawn)},
-        as_text(subject, found),
-        as_json=as_json,
-        output=output,
-    )
+    data = result.as_data() | {"about": about(subject, None if check else drawn)}
+    deliver(data, as_text(subject, result), as_json=as_json, output=output)
 
 
-def as_text(subject: Subject, found: AttributionPatch) -> str:
+def as_text(subject: Subject, result: AttributionPatch) -> str:
     """The chosen cells with estimate and exact effect, and how well the two agree."""
-    data = found.as_data()
+    from lazarus_probe.statistics.student import signed_estimate
+
+    data = result.as_data()
     lines = [title(f"ATTRIBUTION PATCHING: {subject.name}")]
-    lines.append(described(subject, found.pairs, found.tokens))
+    lines.append(described(subject, result.pairs, result.tokens))
     lines.append(f"Target {data['target']:+.3f}, source {data['source']:+.3f}\n")
-    rows = [
-        (
-            str(cell.site),
-            _position(subject, found, cell.position),
-            f"{cell.estimate:+.3f}",
-            f"{cell.share:.0%}",
-            estimate(float(cell.exact.mean), float(cell.exact.low), float(cell.exact.high)),
-        )
-        for cell in found.cells
-    ]
-    lines.append(columns([("Site", "Position", "Estimate", "Share", "Exact"), *rows], (16, 16, 10, 7)))
+    columns = (
+        Column("Site", width=16),
+        Column("Position", width=16),
+        Column("Estimate", "+.3f", 10),
+        Column("Share", ".0%", 7),
+        Column("Exact"),
+    )
+    rows = []
+    for cell in result.cells:
+        position = str(cell.position)
+        if len(result.pairs) == 1:
+            position += f" {subject.decode([result.pairs[0].target.ids[cell.position]])!r}"
+        exact = signed_estimate(*map(float, cell.exact))
+        rows.append((str(cell.site), position, cell.estimate, cell.share, exact))
+    lines.append(Table(columns, rows).text(gap=1))
     lines.append("\nShare is of the difference between source and target that the exact patch carries over.")
-    if found.others == found.others:
-        which = "all other cells" if found.checked else "as many other cells, drawn at random"
-        lines.append(f"Mean size of the exact effect of {which}: {found.others:.3f}")
-    scope = "the whole grid" if found.checked else "the cells patched"
-    if found.correlation == found.correlation:
-        lines.append(f"Correlation of estimate and exact patch over {scope}: {found.correlation:.3f}")
+    if result.others == result.others:
+        cells = "all other cells" if result.checked else "as many other cells, drawn at random"
+        lines.append(f"Mean size of the exact effect of {cells}: {result.others:.3f}")
+    scope = "the whole grid" if result.checked else "the cells patched"
+    if result.correlation == result.correlation:
+        lines.append(f"Correlation of estimate and exact patch over {scope}: {result.correlation:.3f}")
     return "\n".join(lines)
-
-
-def _position(subject: Subject, found: AttributionPatch, position: int) -> str:
-    if len(found.pairs) > 1:
-        return str(position)
-    return f"{position} {subject.decode([found.pairs[0].target.ids[position]])!r}"

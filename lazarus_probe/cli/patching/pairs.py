@@ -1,4 +1,4 @@
-"""The pairs of prompts of a patching command: two options, two files side by side, or one file of pairs."""
+"""The pairs of prompts of a patching command: from two options, two files of prompts, or one file of pairs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Other = Annotated[
 def pairs_of(
     source: str | None, target: str | None, pairs: Path | None, answer: str | None, other: str | None
 ) -> list[PromptPair]:
-    """The pairs that the options mean.
+    """The pairs that the options give.
 
     Raises:
         OSError: a file cannot be read.
@@ -66,7 +66,7 @@ def pairs_of(
 
 
 def described(subject: Subject, pairs: Sequence[EncodedPair], tokens: Tokens) -> str:
-    """Which pairs these are, and between which tokens the metric tells."""
+    """A line or more on the pairs and the tokens of the metric."""
     if len(pairs) > 1:
         return f"{len(pairs)} pairs; metric: logit of the source's token minus that of the target's"
     words = [repr(subject.decode([token])) for token in (tokens.answers[0], tokens.others[0])]
@@ -74,8 +74,3 @@ def described(subject: Subject, pairs: Sequence[EncodedPair], tokens: Tokens) ->
         f"Source: {pairs[0].source.text!r}\nTarget: {pairs[0].target.text!r}\n"
         f"Metric: logit of {words[0]} minus logit of {words[1]}, at the last position"
     )
-
-
-def estimate(mean: float, low: float, high: float) -> str:
-    """A mean with its interval, where there is one."""
-    return f"{mean:+.3f}" if low != low else f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"

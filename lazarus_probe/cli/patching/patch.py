@@ -15,9 +15,7 @@ from lazarus_probe.cli.patching.patch_text import rates_text, single_text, sweep
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
-    from lazarus_probe.introspection.patching.layers import PatchResult
     from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
-    from lazarus_probe.introspection.patching.rates import PatchRates
     from lazarus_probe.statistics.measurement import Measurement
 
 CLAIM = "patch-carries-the-answer"
@@ -70,7 +68,7 @@ def patch(
     if layer is not None and layers is not None:
         raise ValueError("--layer and --layers are both given; give one of them")
     count = num_layers_of(model)
-    wanted = parse_layers(layers or "all", count) if layer is None else [layer_of(layer, count)]
+    chosen = parse_layers(layers or "all", count) if layer is None else [layer_of(layer, count)]
     from lazarus_probe.introspection.patching.prompt_pairs import PromptPair, read_pairs
 
     prompt_pairs = [PromptPair(source or "", target or "", expected_source, expected_target)]
@@ -86,16 +84,19 @@ def patch(
     if pairs is None:
         from lazarus_probe.introspection.patching.layers import patch_prompts
 
-        result = patch_prompts(subject, answered_pairs[0], wanted, at, **settings)
+        result = patch_prompts(subject, answered_pairs[0], chosen, at, **settings)
         verdict = _verdict(result.measurement())
         text = single_text(result, verdict) if layer is not None else sweep_text(result, verdict)
-        data = _pair_data(result, verdict)
+        data = result.as_data()
     else:
         from lazarus_probe.introspection.patching.rates import patch_rates
 
-        rates = patch_rates(subject, answered_pairs, wanted, at, **settings)
+        rates = patch_rates(subject, answered_pairs, chosen, at, **settings)
         verdict = _verdict(None if rates.doubt else rates.confirmed)
-        text, data = rates_text(rates, verdict), _rates_data(rates, verdict)
+        supported = verdict is not None and verdict.outcome == "supported"
+        text = rates_text(rates, verdict)
+        data = rates.as_data() | {"critical_layer": rates.chosen if supported else None}
+    data |= {"claim": CLAIM, "verdict": None if verdict is None else str(verdict)}
     deliver(data | {"about": about(subject, seed)}, text, as_json=as_json, output=output)
 
 
@@ -106,15 +107,15 @@ def _check_prompts(
         {"--source": source, "--target": target},
         {"--expected-source": first, "--expected-target": second},
     )
-    for option, given in {**prompts, **answers}.items():
-        if pairs is not None and given is not None:
+    for option, value in {**prompts, **answers}.items():
+        if pairs is not None and value is not None:
             raise ValueError(f"{option} is given together with --pairs {pairs}; give it in that file")
-        if pairs is None and option in prompts and not given:
-            state = "missing" if given is None else "empty"
+        if pairs is None and option in prompts and not value:
+            state = "missing" if value is None else "empty"
             raise ValueError(f"{option} is {state}; give a prompt, or --pairs FILE")
-        if option in answers and given is not None and not given.strip():
+        if option in answers and value is not None and not value.strip():
             raise ValueError(f"{option} is empty; give the answer, or leave it out")
-        checked_text(given or "", option)
+        checked_text(value or "", option)
 
 
 def _check_texts(pairs: Sequence[PromptPair]) -> None:
@@ -130,17 +131,3 @@ def _verdict(measured: Measurement | None) -> Verdict | None:
     from lazarus_probe.claims.judging import judge_declared
 
     return judge_declared(CLAIM, measured)
-
-
-def _pair_data(result: PatchResult, verdict: Verdict | None) -> dict[str, Any]:
-    return {**result.as_data(), "claim": CLAIM, "verdict": None if verdict is None else str(verdict)}
-
-
-def _rates_data(rates: PatchRates, verdict: Verdict | None) -> dict[str, Any]:
-    supported = verdict is not None and verdict.outcome == "supported"
-    return {
-        **rates.as_data(),
-        "critical_layer": rates.chosen if supported else None,
-        "claim": CLAIM,
-        "verdict": None if verdict is None else str(verdict),
-    }

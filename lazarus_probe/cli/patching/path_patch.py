@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output
-from lazarus_probe.cli.output import about, columns, deliver, title
+from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output
-from lazarus_probe.cli.patching.pairs import (
-    Answer,
-    Other,
-    Pairs,
-    Source,
-    Target,
-    described,
-    estimate,
-    pairs_of,
-)
+from lazarus_probe.cli.patching.pairs import Answer, Other, Pairs, Source, Target, described, pairs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lazarus_probe.hooks.sites import Site
     from lazarus_probe.introspection.patching.encoded_pairs import EncodedPair, Tokens
     from lazarus_probe.introspection.patching.path_patching import PathEffects
     from lazarus_probe.subject.subject import Subject
 
 
 class Mlps(StrEnum):
-    """What becomes of the MLPs between sender and receiver."""
+    """Treatment of the MLPs between sender and receiver."""
 
     recomputed = "recomputed"
     frozen = "frozen"
@@ -72,17 +62,20 @@ def path_patch(
     target.
     """
     check_output(output)
-    given = pairs_of(source, target, pairs, answer, other)
-    end, senders = _parsed(receiver, sender)
+    prompt_pairs = pairs_of(source, target, pairs, answer, other)
+    from lazarus_probe.hooks.sites import Site
+
+    senders = None if sender == "all" else [Site.parse(name.strip()) for name in sender.split(",")]
+    end = Site.parse(receiver)
     from lazarus_probe.introspection.patching import path_patching
     from lazarus_probe.introspection.patching.encoded_pairs import encode_pairs, tokens_of
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.sweep.metrics import logit_diff
 
     subject = Subject.load(model, adapter)
-    encoded = encode_pairs(subject, given)
+    encoded = encode_pairs(subject, prompt_pairs)
     tokens = tokens_of(subject, encoded)
-    found = path_patching.path_patch(
+    result = path_patching.path_patch(
         subject,
         [pair.target.ids for pair in encoded],
         [pair.source.ids for pair in encoded],
@@ -93,50 +86,33 @@ def path_patch(
         position=position,
     )
     data = {
-        "pairs": [{"source": pair.source, "target": pair.target} for pair in given],
+        "pairs": [{"source": pair.source, "target": pair.target} for pair in prompt_pairs],
         "answer_id": list(tokens.answers),
         "other_id": list(tokens.others),
         "position": position,
     }
-    text = as_text(subject, found, encoded, tokens, top)
-    deliver(found.as_data() | data | {"about": about(subject)}, text, as_json=as_json, output=output)
-
-
-def _parsed(receiver: str, sender: str) -> tuple[Site, list[Site] | None]:
-    from lazarus_probe.hooks.sites import Site
-
-    names = None if sender == "all" else [Site.parse(name.strip()) for name in sender.split(",")]
-    return Site.parse(receiver), names
+    text = as_text(subject, result, encoded, tokens, top)
+    deliver(result.as_data() | data | {"about": about(subject)}, text, as_json=as_json, output=output)
 
 
 def as_text(
-    subject: Subject, found: PathEffects, pairs: Sequence[EncodedPair], tokens: Tokens, top: int
+    subject: Subject, result: PathEffects, pairs: Sequence[EncodedPair], tokens: Tokens, top: int
 ) -> str:
     """The senders by the size of their effect."""
-    data = found.as_data()
-    lines = [title(f"PATH PATCHING to {found.receiver}: {subject.name}")]
+    data, table = result.as_data(), result.table(top)
+    lines = [title(f"PATH PATCHING to {result.receiver}: {subject.name}")]
     lines.append(described(subject, pairs, tokens))
     lines.append(
         f"Target {data['target']:+.3f}, source {data['source']:+.3f}; MLPs between: {data['mlps']}\n"
     )
-    rows = [
-        (one["site"], f"{one['share']:.1%}", *_control(one), estimate(one["effect"], one["low"], one["high"]))
-        for one in data["senders"][:top]
-    ]
-    control = ("Other source",) if rows and len(rows[0]) > 3 else ()
-    lines.append(columns([("Sender", "Share", *control, "Effect"), *rows], (16, 9, *(13 for _ in control))))
+    lines.append(table.text(gap=1))
     if len(data["senders"]) > top:
         lines.append(f"... and {len(data['senders']) - top} more with smaller effects")
     lines.append("\nShare is of the difference between source and target.")
-    if control:
+    if "Other source" in table.headings:
         lines.append(
             "Other source: the effect with another pair's source; what goes beyond it is of the pair's own."
         )
     if len(pairs) < 2:
         lines.append("One pair shows no more than that pair; give several with --pairs for an interval.")
     return "\n".join(lines)
-
-
-def _control(one: dict[str, Any]) -> tuple[str, ...]:
-    effect = one["other_source"]
-    return () if effect != effect else (f"{effect:+.3f}",)

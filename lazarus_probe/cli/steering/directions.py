@@ -10,6 +10,7 @@ import typer
 from lazarus_probe.cli.options import AsJson, Output
 from lazarus_probe.cli.output import deliver, title
 from lazarus_probe.cli.parsing import check_output
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.directions.cosines import Cosines
@@ -68,18 +69,16 @@ def _metadata(cosines: Cosines) -> list[str]:
     for path, direction in zip(cosines.files, cosines.directions, strict=True):
         accuracy = "" if direction.accuracy is None else f", accuracy {direction.accuracy:.3f}"
         model = f", {direction.model_id}" if direction.model_id else ""
-        place = f"L{direction.layer}, dim {len(direction.vector)}"
-        lines.append(f"  {direction.name}: {path} ({place}{accuracy}{model})")
+        shape = f"L{direction.layer}, dim {len(direction.vector)}"
+        lines.append(f"  {direction.name}: {path} ({shape}{accuracy}{model})")
     return lines
 
 
 def _matrix(cosines: Cosines) -> list[str]:
-    names = [direction.name[: WIDTH - 2].ljust(WIDTH) for direction in cosines.directions]
-    rows = ["".join(f"{value:+.3f}".ljust(WIDTH) for value in row) for row in cosines.matrix]
-    return [
-        (" " * (WIDTH + 2) + "".join(names)).rstrip(),
-        *(f"  {name}{row}".rstrip() for name, row in zip(names, rows, strict=True)),
-    ]
+    names = [direction.name[: WIDTH - 2] for direction in cosines.directions]
+    columns = [Column("", width=WIDTH), *(Column(name, "+.3f", WIDTH) for name in names)]
+    rows = [(name, *row) for name, row in zip(names, cosines.matrix, strict=True)]
+    return [f"  {line}" for line in Table(columns, rows).lines(gap=0)]
 
 
 def _pairs(cosines: Cosines) -> list[str]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lazarus_probe.cli.output import about, columns, deliver
-from lazarus_probe.cli.steering.steering import Steering, chat_prompts, heading, load, signed, vector_of
+from lazarus_probe.cli.output import about, deliver
+from lazarus_probe.cli.steering.steering import Steering, chat_prompts, heading, load, vector_of
 from lazarus_probe.cli.watching import watched
 
 if TYPE_CHECKING:
@@ -59,7 +59,10 @@ def measure_doses(
         "plot": dose.plot,
         "about": about(subject, steering.seed),
     }
-    lines = [*heading(steering, response.norm), *_tables(response), "", _sentence(response, steers, reason)]
+    lines = heading(steering, response.norm)
+    for table in response.tables():
+        lines += ["", table.title, *table.lines(gap=1)]
+    lines += ["", _sentence(response, steers, reason)]
     lines += [] if dose.plot is None else [f"Drawn to: {dose.plot}"]
     deliver(data, "\n".join(lines), as_json=as_json, output=output)
 
@@ -79,40 +82,6 @@ def verdict_of(response: DoseResponse) -> tuple[bool, str]:
         return False, f"{missing} cannot show it; give at least {least} prompts and 19 random directions"
     verdict = judge_declared(CLAIM, measurement)
     return verdict.outcome is Outcome.SUPPORTED, str(verdict)
-
-
-def _tables(response: DoseResponse) -> list[str]:
-    rows = response.rows()
-    lines = []
-    for name in response.effects:
-        cells: list[tuple[object, ...]] = [("Coef", "mean", "95% interval", "random", "range", "p")]
-        for row in rows:
-            effect = row[name]
-            cells.append(
-                (
-                    signed(row["coefficient"]),
-                    f"{effect['mean']:.4f}",
-                    _span(effect["low"], effect["high"]),
-                    "-" if effect["random_mean"] is None else f"{effect['random_mean']:.4f}",
-                    _span(effect["random_low"], effect["random_high"]),
-                    "-" if effect["p"] is None else f"{effect['p']:.3f}",
-                )
-            )
-        lines += ["", f"{TITLES[name]} (n = {len(response.prompts)})", columns(cells, (8, 10, 20, 10, 20))]
-    return lines
-
-
-TITLES = {
-    "kl": "KL from unsteered, nats",
-    "changed": "Share of prompts answered otherwise",
-    "target_probability": "Probability of the target",
-    "target_logit_diff": "Logit of the target minus its likeliest rival's",
-    "target_answered": "Share of prompts that answer the target",
-}
-
-
-def _span(low: float | None, high: float | None) -> str:
-    return "-" if low is None or high is None else f"[{low:.4f}, {high:.4f}]"
 
 
 def _sentence(response: DoseResponse, steers: bool, reason: str) -> str:

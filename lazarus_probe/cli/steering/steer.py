@@ -177,13 +177,17 @@ def refuse(options: Mapping[str, Any], why: str) -> None:
             raise ValueError(f"{option} has no effect {why}; leave it out")
 
 
-def coefficients(one: float | None, several: str | None, dose: str | None) -> list[float]:
+def coefficients(coefficient: float | None, compare: str | None, dose: str | None) -> list[float]:
     """The numbers of one of --coefficient, --compare and --dose; 1 by default.
 
     Raises:
         ValueError: more than one of them, or no finite, different numbers with commas between them.
     """
-    texts = {"--coefficient": None if one is None else repr(one), "--compare": several, "--dose": dose}
+    texts = {
+        "--coefficient": None if coefficient is None else repr(coefficient),
+        "--compare": compare,
+        "--dose": dose,
+    }
     options = {option: text for option, text in texts.items() if text is not None}
     if len(options) > 1:
         raise ValueError(f"{' and '.join(options)} exclude each other; give one of them")

@@ -1,4 +1,4 @@
-"""Extract a direction, or steer along one: what `lazarus introspect steer` does and prints."""
+"""Extracting a direction and steering along one, for `lazarus introspect steer`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Steering:
 
 
 def vector_of(steering: Steering, subject: Subject) -> Any:
-    """(D,) what a coefficient of 1 adds.
+    """(D,) the vector that a coefficient of 1 adds.
 
     Raises:
         ValueError: a coordinate that the model does not have.
@@ -67,10 +67,11 @@ def vector_of(steering: Steering, subject: Subject) -> Any:
 
 def heading(steering: Steering, norm: float) -> list[str]:
     """The lines that describe the direction and how it is added."""
-    what = f"neuron {steering.source}" if isinstance(steering.source, int) else repr(steering.source.name)
+    source = steering.source
+    name = f"neuron {source}" if isinstance(source, int) else repr(source.name)
     return [
         title("Activation steering"),
-        f"Direction: {what} ({label(steering, 1)} against {label(steering, -1)})",
+        f"Direction: {name} ({label(steering, 1)} against {label(steering, -1)})",
         f"Layer: {steering.layer}",
         f"Norm: {norm:.4f} (what a coefficient of 1 adds)",
         f"Position: {steering.position}",
@@ -78,7 +79,7 @@ def heading(steering: Steering, norm: float) -> list[str]:
 
 
 def label(steering: Steering, sign: float) -> str:
-    """What lies on a side of the direction."""
+    """The label of a side of the direction."""
     saved = (
         ("", "")
         if isinstance(steering.source, int)
@@ -93,12 +94,6 @@ def chat_prompts(subject: Subject, prompts: Sequence[str], chat: bool) -> list[s
     from lazarus_probe.subject.chat import in_chat
 
     return [in_chat(subject, prompt) for prompt in prompts] if chat else list(prompts)
-
-
-def signed(coefficient: float) -> str:
-    """A coefficient as the published outputs have it: `+1.0`, and in full where that would round it."""
-    short = f"{coefficient:+.1f}"
-    return short if float(short) == coefficient else f"{coefficient:+g}"
 
 
 def load(steering: Steering, model: str, adapter: Path | None) -> Subject:
@@ -178,13 +173,13 @@ def compare_coefficients(
         "results": [
             {
                 "prompt": prompt,
-                "output": one.text,
+                "output": completion.text,
                 "layer": steering.layer,
                 "coefficient": coefficient,
-                "ended": one.ended,
+                "ended": completion.ended,
             }
             for prompt, row in zip(steering.prompts, completions, strict=True)
-            for coefficient, one in zip(steering.coefficients, row[1:], strict=True)
+            for coefficient, completion in zip(steering.coefficients, row[1:], strict=True)
         ],
         "unsteered": [
             {"prompt": prompt, "output": row[0].text}
@@ -199,10 +194,12 @@ def compare_coefficients(
 
 
 def _completions_text(steering: Steering, norm: float, completions: Sequence[Sequence[Generated]]) -> str:
+    from lazarus_probe.introspection.steering.vectors import signed
+
     lines = heading(steering, norm)
     for prompt, row in zip(steering.prompts, completions, strict=True):
         lines += ["", f"Prompt: {prompt!r}", "Unsteered:", f"  {row[0].text!r}"]
-        for coefficient, one in zip(steering.coefficients, row[1:], strict=True):
+        for coefficient, completion in zip(steering.coefficients, row[1:], strict=True):
             arrow = f"-> {label(steering, coefficient)}" if coefficient else "no push"
-            lines += [f"Coef {signed(coefficient)} ({arrow}):", f"  {one.text!r}"]
+            lines += [f"Coef {signed(coefficient)} ({arrow}):", f"  {completion.text!r}"]
     return "\n".join(lines)

@@ -1,13 +1,11 @@
-"""Norms as linear maps: what a norm does to each of the terms of a sum, with its scale held at what it is for the sum.
+"""Norms as linear maps on the terms of a sum, with the scale frozen at its value for the sum.
 
-A norm divides by a number that all of its input makes. With that number held, what it returns is a sum of what it
-makes of each term (Elhage et al. 2021). The map is read off the module itself, whatever its kind, and checked.
+With the scale frozen, a norm's output is the sum of its outputs for each term (Elhage et al. 2021). The map is measured
+on the module itself, whatever its kind, and checked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.taps import Tap, original, tapped
 
 if TYPE_CHECKING:
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class FrozenNorm:
-    """A norm of rows (N, D) with their scales held: `terms * weight`, less their mean if it centres, plus a bias.
+    """A norm of rows (N, D) with frozen scales: `terms * weight`, minus their mean if it centres, plus a bias.
 
     Attributes:
-        weight: (N, D) what each value is multiplied by.
-        bias: (D,) what is added whatever the input.
-        centred: whether the mean is taken away first, as a LayerNorm does.
-        error: largest difference from what the module returns, relative to the largest value.
+        weight: (N, D) factor of each value.
+        bias: (D,) added to any input.
+        centred: whether the mean is subtracted first, as in a LayerNorm.
+        error: largest difference from the module's output, relative to the largest value.
     """
 
     weight: NDArray[np.float64]
@@ -40,7 +39,7 @@ class FrozenNorm:
     error: float
 
     def of(self, terms: NDArray[Any]) -> NDArray[np.float64]:
-        """What the norm makes of terms (..., N, D), without its bias."""
+        """The norm of terms (..., N, D), without its bias."""
         values = np.asarray(terms, dtype=np.float64)
         if self.centred:
             values = values - values.mean(axis=-1, keepdims=True)
@@ -48,13 +47,13 @@ class FrozenNorm:
 
 
 def frozen_norm(norm: nn.Module, inputs: NDArray[Any], dtype: Any, tolerance: float) -> FrozenNorm | None:
-    """The linear map that a norm is on rows (N, D) whose scales are held; None if it is no RMSNorm or LayerNorm.
+    """A norm as a linear map on rows (N, D) with frozen scales; None if it is not an RMSNorm or LayerNorm.
 
     Args:
         norm: the module.
-        inputs: (N, D) the rows, as the norm is given them.
+        inputs: (N, D) its input.
         dtype: the type in which the model computes.
-        tolerance: relative error up to which the map is taken for the module.
+        tolerance: relative error up to which the map counts as equal to the module.
     """
     run, width = original(norm), inputs.shape[-1]
 
@@ -63,29 +62,29 @@ def frozen_norm(norm: nn.Module, inputs: NDArray[Any], dtype: Any, tolerance: fl
         return np.array(value[0].astype(mx.float32), dtype=np.float64)
 
     rows = np.asarray(inputs, dtype=np.float64)
-    # Plus and minus one in turns has mean 0 and mean square 1, so that both kinds of norm return their weights.
+    # Alternating plus and minus one has mean 0 and mean square 1, so that both kinds of norm return their weights.
     turns = np.resize([1.0, -1.0], width)
     bias = returned(np.zeros((1, width)))[0]
     gain = (returned(turns[None])[0] - bias) / turns
-    wanted = returned(rows)
+    normed = returned(rows)
     for centred in (False, True):
         if centred and width % 2:
             continue
         plain = (rows - rows.mean(axis=-1, keepdims=True) if centred else rows) * gain
-        scale = ((wanted - bias) * plain).sum(axis=-1) / (plain**2).sum(axis=-1)
-        error = float(np.abs(plain * scale[:, None] + bias - wanted).max() / np.abs(wanted).max())
+        scale = ((normed - bias) * plain).sum(axis=-1) / (plain**2).sum(axis=-1)
+        error = float(np.abs(plain * scale[:, None] + bias - normed).max() / np.abs(normed).max())
         if error <= tolerance:
             return FrozenNorm(scale[:, None] * gain, bias, centred, error)
     return None
 
 
 def final_norm(subject: Subject, tokens: mx.array) -> nn.Module:
-    """The module that is given what the last block returns.
+    """The module that reads the output of the last block.
 
     Raises:
         UnsupportedArchitecture: there is none, or several.
     """
-    anatomy, last, found = subject.anatomy, list[mx.array](), list[nn.Module]()
+    anatomy, last, readers = subject.anatomy, list[mx.array](), list[nn.Module]()
     inside = {id(module) for block in anatomy.blocks for module in block.modules()}
 
     def keep(value: mx.array) -> mx.array:
@@ -94,32 +93,25 @@ def final_norm(subject: Subject, tokens: mx.array) -> nn.Module:
 
     def watcher(module: nn.Module) -> Any:
         def watch(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if any(value is one for value in (*args, *kwargs.values()) for one in last):
-                found.append(module)
+            if any(value is output for value in (*args, *kwargs.values()) for output in last):
+                readers.append(module)
 
         return watch
 
     others = [module for module in anatomy.model.modules() if id(module) not in inside]
-    with tapped([Tap(anatomy.blocks[-1], after=keep), *(Tap(one, watch=watcher(one)) for one in others)]):
-        from lazarus_probe.anatomy.forward_pass import forward
-
+    with tapped(
+        [Tap(anatomy.blocks[-1], after=keep), *(Tap(module, watch=watcher(module)) for module in others)]
+    ):
         forward(anatomy.model, tokens)
-    if len(found) != 1:
+    if len(readers) != 1:
         raise UnsupportedArchitecture(
-            f"{subject.name} has {len(found)} modules that read the last block's output; "
+            f"{subject.name} has {len(readers)} modules that read the last block's output; "
             "a single final norm is needed to split the logits into a sum"
         )
-    return found[0]
+    return readers[0]
 
 
-@contextmanager
-def given_after(norm: nn.Module, value: mx.array) -> Iterator[None]:
-    """Within, a norm returns a value that is given."""
-    with tapped([Tap(norm, after=lambda _: value)]):
-        yield
-
-
-def relative_error(found: Sequence[float] | NDArray[Any], wanted: Sequence[float] | NDArray[Any]) -> float:
+def relative_error(values: NDArray[Any], reference: NDArray[Any]) -> float:
     """Largest difference of two arrays, relative to the largest value of the second."""
-    left, right = np.asarray(found, dtype=np.float64), np.asarray(wanted, dtype=np.float64)
-    return float(np.abs(left - right).max() / (np.abs(right).max() or 1.0))
+    values, reference = np.asarray(values, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    return float(np.abs(values - reference).max() / (np.abs(reference).max() or 1.0))

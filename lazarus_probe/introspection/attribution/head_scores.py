@@ -1,9 +1,9 @@
 """What heads attend to on repeated random tokens: induction, duplicate-token and previous-token heads.
 
-Olsson et al. 2022 (arXiv:2209.11895). Random tokens that come twice have no meaning to go by: a head that finds, from
-a token's second occurrence, the token after its first one does so by matching. What a head does anyway is its score
-on controls: the same places where the second half is in another order (position alone, or a liking for these tokens),
-and the best head of several untrained and lesioned models.
+Olsson et al. 2022 (arXiv:2209.11895). Repeated random tokens have no meaning: a head that attends, from a token's
+second occurrence, to the token after its first one does so by matching. Controls: the same positions where the second
+half is in another order (position alone, or a preference for these tokens), and the best head of several untrained
+and lesioned models.
 """
 
 # ruff: noqa: N806 - H, L and T are the names that the field gives to these sizes
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -27,16 +27,13 @@ from lazarus_probe.claims.verdict import Outcome, Verdict, judge
 from lazarus_probe.hooks.sites import Site, kinds_at
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.attribution.repeated_tokens import Rows, repeated_tokens
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.statistics.permutation import max_statistic_p
 from lazarus_probe.statistics.student import Estimate, mean_t_interval, next_above
 from lazarus_probe.subject.control_models import COUNT, built, control_models, faced
 from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.subject import Subject
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from lazarus_probe.tables import Cell, Column, Table
 
 KINDS = ("induction", "duplicate", "previous")
 NAMES = {
@@ -55,12 +52,12 @@ class Kind:
     """Scores of one kind, of all heads; NaN where a layer has no attention.
 
     Attributes:
-        score: (layers, H) mean attention to the place in question, from 0 to 1.
-        control: (layers, H) the same under the control: for `induction` and `duplicate` the same places of rows whose
-            second half is in another order; for `previous` what attention spread evenly would give.
+        score: (layers, H) mean attention to the position in question, from 0 to 1.
+        control: (layers, H) for `induction` and `duplicate` the attention to the same positions in rows whose second
+            half is in another order; for `previous` that of evenly spread attention.
         gain: (layers, H) score minus control, with its interval over rows.
         p: (layers, H) of a gain as large by chance, corrected for all heads: sign flips of rows, max statistic.
-        models: by kind of control model, of each the largest gain of its heads.
+        models: by kind of control model, each model's largest gain.
         verdicts: by layer and head, whether it has the name of its kind, as the claim `head-has-a-name` declares it.
     """
 
@@ -74,9 +71,7 @@ class Kind:
     @property
     def named(self) -> tuple[tuple[int, int], ...]:
         """The heads whose claim is supported."""
-        return tuple(
-            place for place, verdict in self.verdicts.items() if verdict.outcome is Outcome.SUPPORTED
-        )
+        return tuple(head for head, verdict in self.verdicts.items() if verdict.outcome is Outcome.SUPPORTED)
 
     @property
     def best(self) -> tuple[int, int]:
@@ -105,8 +100,8 @@ class HeadScores:
     rows: int
     threshold: float
     loss: Mapping[str, float]
-    loss_gain: tuple[float, float, float]
-    copying_gain: tuple[float, float, float]
+    loss_gain: Estimate
+    copying_gain: Estimate
     seed: int
 
     def as_data(self) -> dict[str, Any]:
@@ -117,8 +112,8 @@ class HeadScores:
             "threshold": self.threshold,
             "seed": self.seed,
             "loss": dict(self.loss),
-            "loss_gain": _interval(self.loss_gain),
-            "copying_gain": _interval(self.copying_gain),
+            "loss_gain": {end: float(value) for end, value in self.loss_gain._asdict().items()},
+            "copying_gain": {end: float(value) for end, value in self.copying_gain._asdict().items()},
             **{name: _kind_data(name, kind) for name, kind in self.kinds.items()},
         }
 
@@ -171,7 +166,7 @@ def head_scores(
         for kind, models in faced(subject, control_models(subject, count=untrained)).items()
     }
     kinds = {name: _scored(name, own, others, claim, seed) for name in KINDS}
-    first, second, other = own.losses
+    first, second, shuffled = own.losses
     return HeadScores(
         kinds,
         length,
@@ -180,16 +175,16 @@ def head_scores(
         {
             "first_half": float(first.mean()),
             "second_half": float(second.mean()),
-            "second_half_in_another_order": float(other.mean()),
+            "second_half_in_another_order": float(shuffled.mean()),
         },
-        _three(mean_t_interval(first - second)),
-        _three(mean_t_interval(other - second)),
+        mean_t_interval(first - second),
+        mean_t_interval(shuffled - second),
         seed,
     )
 
 
 def attention_to(pattern: NDArray[Any], start: int, length: int) -> dict[str, NDArray[Any]]:
-    """Mean attention (R, H) to the place of each kind, from patterns (R, H, L, S) of rows that `repeated_tokens` draws.
+    """By kind mean attention (R, H) to its position, from patterns (R, H, L, S) of rows of `repeated_tokens`.
 
     `induction`: from each token of the second half but its first, to the token after its first occurrence, T - 1 back
     (from the first too: it is in the first half). `duplicate`: to its first occurrence, T back. `previous`: to the
@@ -197,12 +192,12 @@ def attention_to(pattern: NDArray[Any], start: int, length: int) -> dict[str, ND
     """
     second = np.arange(start + length, start + 2 * length)
     every = np.arange(max(1, start), start + 2 * length)
-    places = {
+    positions = {
         "induction": (second, second - length + 1),
         "duplicate": (second, second - length),
         "previous": (every, every - 1),
     }
-    return {name: pattern[:, :, at, to].mean(axis=-1) for name, (at, to) in places.items()}
+    return {name: pattern[:, :, at, to].mean(axis=-1) for name, (at, to) in positions.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,9 +217,9 @@ def _measure(subject: Subject, drawn: Rows) -> _Measured:
     controls["previous"][np.isnan(scores["previous"])] = np.nan
     middle = drawn.start + drawn.length - 1
     first = repeated[:, max(0, drawn.start - 1) : middle].mean(axis=1)
-    # From the second token of the second half on: the first one cannot be foreseen.
-    second, other = (losses[:, middle + 1 :].mean(axis=1) for losses in (repeated, shuffled))
-    return _Measured(scores, controls, np.stack([first, second, other]))
+    # From the second token of the second half on: the first one cannot be predicted.
+    halves = [losses[:, middle + 1 :].mean(axis=1) for losses in (repeated, shuffled)]
+    return _Measured(scores, controls, np.stack([first, *halves]))
 
 
 def _run(
@@ -232,48 +227,36 @@ def _run(
 ) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
     """By kind scores (R, layers, H), and the loss (R, L - 1) of every token but the first, in nats."""
     anatomy = subject.anatomy
-    sites = [Site("pattern", layer) for layer in range(anatomy.num_layers) if _has_pattern(subject, layer)]
+    layers = [layer for layer in range(anatomy.num_layers) if "pattern" in kinds_at(anatomy, layer)]
+    sites = [Site("pattern", layer) for layer in layers]
     if not sites:
         raise UnsupportedArchitecture(f"{subject.name} has no attention patterns, so no heads to score")
-    heads = max(anatomy.parts[site.layer or 0].heads.num_heads for site in sites)  # type: ignore[union-attr]
+    heads = max(anatomy.parts[layer].heads.num_heads for layer in layers)  # type: ignore[union-attr]
     R, L = tokens.shape
     scores = {name: np.full((R, anatomy.num_layers, heads), np.nan) for name in KINDS}
     losses = np.empty((R, L - 1))
-    for part in _batches(R, len(sites) * heads * L * L * 4):
-        with hooked(subject, sites) as seen:
+    size = max(1, PATTERN_BYTES // (len(sites) * heads * L * L * 4))
+    for part in (slice(begin, begin + size) for begin in range(0, R, size)):
+        with hooked(subject, sites) as captured:
             logits = forward(subject.model, mx.array(tokens[part]))
         require_finite(subject, mx.array(tokens[part]), logits)
         losses[part] = _losses(logits, tokens[part])
         for site in sites:
-            pattern = np.array(seen[site].astype(mx.float32))
-            _check_square(subject, site, pattern, L)
-            for name, found in attention_to(pattern, drawn.start, drawn.length).items():
-                scores[name][part, site.layer, : found.shape[1]] = found
+            pattern = np.array(captured[site].astype(mx.float32))
+            if pattern.shape[2:] != (L, L):
+                raise UnsupportedArchitecture(
+                    f"{site} of {subject.name} is {pattern.shape[2:]}, not {L} by {L} positions; "
+                    "give a smaller length, that its window holds"
+                )
+            for name, attention in attention_to(pattern, drawn.start, drawn.length).items():
+                scores[name][part, site.layer, : attention.shape[1]] = attention
     return scores, losses
-
-
-def _has_pattern(subject: Subject, layer: int) -> bool:
-    return "pattern" in kinds_at(subject.anatomy, layer)
-
-
-def _batches(rows: int, bytes_per_row: int) -> Iterator[slice]:
-    size = max(1, PATTERN_BYTES // bytes_per_row)
-    for begin in range(0, rows, size):
-        yield slice(begin, begin + size)
 
 
 def _losses(logits: mx.array, tokens: NDArray[np.int32]) -> NDArray[Any]:
     rows = logits[:, :-1].astype(mx.float32)
     picked = mx.take_along_axis(rows, mx.array(tokens[:, 1:])[..., None], axis=-1)[..., 0]
     return np.array(mx.logsumexp(rows, axis=-1) - picked)
-
-
-def _check_square(subject: Subject, site: Site, pattern: NDArray[Any], length: int) -> None:
-    if pattern.shape[2:] != (length, length):
-        raise UnsupportedArchitecture(
-            f"{site} of {subject.name} is {pattern.shape[2:]}, not {length} by {length} positions; "
-            "give a smaller length, that its window holds"
-        )
 
 
 def _scored(
@@ -283,14 +266,12 @@ def _scored(
     gain, p = mean_t_interval(gains), _max_p(gains, seed)
     others = {
         kind: tuple(
-            float(np.nanmax((each.scores[name] - each.controls[name]).mean(axis=0))) for each in several
+            float(np.nanmax((model.scores[name] - model.controls[name]).mean(axis=0))) for model in of_kind
         )
-        for kind, several in models.items()
+        for kind, of_kind in models.items()
     }
-    places = [(int(layer), int(head)) for layer, head in np.argwhere(~np.isnan(p))]
-    verdicts = {
-        place: judge(claim, _measurement(name, gain, p, others, place, len(gains))) for place in places
-    }
+    heads = [(int(layer), int(head)) for layer, head in np.argwhere(~np.isnan(p))]
+    verdicts = {head: judge(claim, _measurement(name, gain, p, others, head, len(gains))) for head in heads}
     return Kind(own.scores[name].mean(axis=0), own.controls[name].mean(axis=0), gain, p, others, verdicts)
 
 
@@ -299,11 +280,11 @@ def _measurement(
     gain: Estimate,
     p: NDArray[Any],
     others: Mapping[str, Sequence[float]],
-    place: tuple[int, int],
+    head: tuple[int, int],
     rows: int,
 ) -> Measurement:
     """A head's gain compared with the best heads of control models."""
-    score, low, high = (float(each[place]) for each in (gain.mean, gain.low, gain.high))
+    score, low, high = (float(values[head]) for values in gain)
     return Measurement(
         score,
         low,
@@ -312,8 +293,8 @@ def _measurement(
         groups=rows,
         unit=f"{name} attention over the control",
         controls=tuple(_over_best(kind, (score, low, high), best) for kind, best in others.items()),
-        p=float(p[place]),
-        details={"layer": place[0], "head": place[1]},
+        p=float(p[head]),
+        details={"layer": head[0], "head": head[1]},
         floor=-1.0,
     )
 
@@ -327,20 +308,12 @@ def _over_best(kind: str, gain: tuple[float, float, float], best: Sequence[float
 
 def _max_p(gains: NDArray[Any], seed: int) -> NDArray[Any]:
     """The p (layers, H) of mean gains (R, layers, H) against rows whose signs are flipped: max statistic over heads."""
-    known = ~np.isnan(gains[0])
-    values = gains[:, known]
+    defined = ~np.isnan(gains[0])
+    values = gains[:, defined]
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(DRAWS, len(values)))
-    found = np.full(known.shape, np.nan)
-    found[known] = max_statistic_p(values.mean(axis=0), signs @ values / len(values))
-    return found
-
-
-def _three(found: Estimate) -> tuple[float, float, float]:
-    return float(found.mean), float(found.low), float(found.high)
-
-
-def _interval(found: tuple[float, float, float]) -> dict[str, float]:
-    return dict(zip(("mean", "low", "high"), found, strict=True))
+    p = np.full(defined.shape, np.nan)
+    p[defined] = max_statistic_p(values.mean(axis=0), signs @ values / len(values))
+    return p
 
 
 def _kind_data(name: str, kind: Kind) -> dict[str, Any]:
@@ -359,19 +332,20 @@ def _kind_data(name: str, kind: Kind) -> dict[str, Any]:
 
 
 def _heat_map(name: str, kind: Kind) -> str:
-    columns = ["layer", *(f"H{head}" for head in range(kind.score.shape[1]))]
+    heads = range(kind.score.shape[1])
     rows = [
         [
             f"L{layer}",
             *(
                 Cell(
-                    f"{kind.score[layer, head]:.2f}",
+                    kind.score[layer, head],
                     f"control {kind.control[layer, head]:.2f}, p {kind.p[layer, head]:.3g}",
                     float(np.nan_to_num(kind.gain.mean[layer, head])),
                 )
-                for head in range(kind.score.shape[1])
+                for head in heads
             ),
         ]
         for layer in range(len(kind.score))
     ]
-    return table(f"{name} score by head", columns, rows)
+    columns = [Column("layer"), *(Column(f"H{head}", ".2f") for head in heads)]
+    return Table(columns, rows, f"{name} score by head").html()

@@ -1,8 +1,8 @@
-"""Direct logit attribution: how much each component adds by itself to a logit, or to the difference of two.
+"""Direct logit attribution: the direct contribution of each component to a logit, or to the difference of two.
 
-Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Nanda's TransformerLens made it common
-practice. The residual stream is a sum, the unembedding is linear, and so is the final norm with its scale held. So the
-logit is a sum of one number for each component, which is checked here on every prompt.
+Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; made common practice by Nanda's
+TransformerLens. The residual stream is a sum, the unembedding is linear, and so is the final norm with its scale
+frozen. So the logit is the sum of one number per component, which is checked on every prompt.
 """
 
 # ruff: noqa: N806 - B, D, H and V are the names that the field gives to these sizes
@@ -26,17 +26,18 @@ from lazarus_probe.introspection.attribution.frozen_norm import (
     FrozenNorm,
     final_norm,
     frozen_norm,
-    given_after,
     relative_error,
 )
-from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.statistics.student import Estimate, mean_t_interval
+from lazarus_probe.statistics.student import Estimate, mean_t_interval, signed_estimate
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.tables import Cell, Column, Table
+from lazarus_probe.taps import Tap, tapped
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 LENGTH = 12
+BAR = 24  # characters of the longest bar
 PART_OF = {kind: part for part, kind in PARTS.items()}
 Floats = NDArray[np.float64]
 Terms = dict[str, Floats]
@@ -48,9 +49,9 @@ class LogitAttribution:
 
     Attributes:
         parts: names of the components: `embed`, `attn_out.L` or `head_out.L.H` and `attn_bias.L`, `mixer_out.L`,
-            `mlp_out.L`, and `bias` for what the final norm and the unembedding add whatever comes.
+            `mlp_out.L`, and `bias` for the constants of the final norm and the unembedding.
         values: (P, parts) contributions, in logits.
-        total: (P,) the logit, or difference, that the model has.
+        total: (P,) the model's own logit, or difference.
         answers: (P,) token ids.
         others: (P,) token ids, or None for the logit of the answers alone.
         answer_texts: (P,) the tokens as text.
@@ -67,7 +68,7 @@ class LogitAttribution:
 
     @property
     def residual_error(self) -> float:
-        """Largest difference of the sum of the parts from what the model has, relative to the largest total."""
+        """Largest difference of the sum of the parts from the model's own, relative to the largest total."""
         return relative_error(self.values.sum(axis=1), self.total)
 
     @property
@@ -77,7 +78,7 @@ class LogitAttribution:
 
     def as_data(self) -> dict[str, Any]:
         """Everything, as plain data."""
-        found = self.estimate
+        estimate = self.estimate
         return {
             "n": len(self.total),
             "answer": list(self.answer_texts),
@@ -90,23 +91,32 @@ class LogitAttribution:
             "parts": [
                 {
                     "part": part,
-                    "contribution": float(found.mean[index]),
-                    "low": float(found.low[index]),
-                    "high": float(found.high[index]),
+                    "contribution": float(estimate.mean[index]),
+                    "low": float(estimate.low[index]),
+                    "high": float(estimate.high[index]),
                     "contributions": self.values[:, index].tolist(),
                 }
                 for index, part in enumerate(self.parts)
             ],
         }
 
+    def table(self, top: int | None = None) -> Table:
+        """Each part with a bar and its contribution: all in order, or the `top` largest."""
+        estimate, sizes = self.estimate, np.abs(self.estimate.mean)
+        largest = float(sizes.max()) or 1.0
+        order = range(len(sizes)) if top is None else np.argsort(-sizes, kind="stable")[:top]
+        rows = []
+        for index in order:
+            mean, low, high = (float(values[index]) for values in estimate)
+            bar = ("+" if mean >= 0 else "-") * round(BAR * abs(mean) / largest)
+            rows.append(
+                (self.parts[index], bar, Cell(signed_estimate(mean, low, high), shade=mean / largest))
+            )
+        columns = (Column("Part", width=16), Column("", width=BAR), Column("Contribution"))
+        return Table(columns, rows, f"direct contributions, {self.total.mean():.3f} in all")
+
     def _repr_html_(self) -> str:
-        means = self.estimate.mean
-        largest = float(np.abs(means).max()) or 1.0
-        rows = [
-            [part, Cell(f"{mean:+.3f}", shade=mean / largest)]
-            for part, mean in zip(self.parts, means.tolist(), strict=True)
-        ]
-        return table(f"direct contributions, {self.total.mean():.3f} in all", ["part", "logits"], rows)
+        return self.table().html()
 
 
 def logit_attribution(
@@ -116,17 +126,17 @@ def logit_attribution(
     other: int | str | Sequence[int | str] | None = None,
     heads: bool = False,
 ) -> LogitAttribution:
-    """Split the logit of an answer, or its difference from another's, into what each component adds directly.
+    """Split the logit of an answer, or its difference from another's, into the components' direct contributions.
 
     Args:
         subject: the model.
         prompts: P texts or token id sequences.
-        answer: a token or a word that is one, or one a prompt; by default the token that the model puts on top.
-        other: what the answer is compared with; None for the logit of the answer alone.
+        answer: a token or a word that is one, or one per prompt; the model's top token by default.
+        other: compared with the answer; None for the logit of the answer alone.
         heads: split each attention output into its heads.
 
     Raises:
-        UnsupportedArchitecture: the model's logits are no such sum; the message says where it fails.
+        UnsupportedArchitecture: the model's logits are not such a sum; the message says where it fails.
         ValueError: no prompts, or a word that is not one token.
 
     Example:
@@ -145,17 +155,17 @@ def logit_attribution(
         raise ValueError("no prompts; give at least one")
     others = None if other is None else _ids(subject, other, len(encoded))
     answers = None if answer is None else _ids(subject, answer, len(encoded))
-    found: list[Any] = [None] * len(encoded)
+    rows: list[Any] = [None] * len(encoded)
     for indices, tokens in by_length(encoded):
-        asked = [None if ids is None else [ids[index] for index in indices] for ids in (answers, others)]
-        for index, row in zip(indices, split.rows(tokens, *asked), strict=True):
-            found[index] = row
-    parts = tuple(found[0].terms)
-    tops = tuple(row.answer for row in found)
+        pair = [None if ids is None else [ids[index] for index in indices] for ids in (answers, others)]
+        for index, row in zip(indices, split.rows(tokens, *pair), strict=True):
+            rows[index] = row
+    parts = tuple(rows[0].terms)
+    tops = tuple(row.answer for row in rows)
     return LogitAttribution(
         parts,
-        np.array([[row.terms[part] for part in parts] for row in found]),
-        np.array([row.total for row in found]),
+        np.array([[row.terms[part] for part in parts] for row in rows]),
+        np.array([row.total for row in rows]),
         tops,
         None if others is None else tuple(others),
         tuple(_text(subject, token) for token in tops),
@@ -171,7 +181,7 @@ class _Row:
 
 
 class _Split:
-    """A model whose blocks add up, its final norm, and what it takes to split the logits of a batch."""
+    """Splits the logits of batches, for a model whose blocks add to the residual stream."""
 
     def __init__(self, subject: Subject, heads: bool) -> None:
         anatomy = subject.anatomy
@@ -200,16 +210,16 @@ class _Split:
         answers = logits.argmax(axis=-1).tolist() if answers is None else answers
         total = logits[rows, answers] - (0 if others is None else logits[rows, others])
         slopes, constant = self._direction(final, end, answers, others)
-        found = {name: (final.of(value) * slopes).sum(axis=-1) for name, value in terms.items()}
-        found["bias"] = constant + (final.bias * slopes).sum(axis=-1)
-        error = relative_error(np.sum(list(found.values()), axis=0), total)
+        parts = {name: (final.of(value) * slopes).sum(axis=-1) for name, value in terms.items()}
+        parts["bias"] = constant + (final.bias * slopes).sum(axis=-1)
+        error = relative_error(np.sum(list(parts.values()), axis=0), total)
         if error > 3 * self.tolerance:
             raise UnsupportedArchitecture(
                 f"the parts of {subject.name} do not add up to its logits on this prompt (error {error:.1g})"
             )
         return [
             _Row(
-                {name: float(value[row]) for name, value in found.items()},
+                {name: float(value[row]) for name, value in parts.items()},
                 float(total[row]),
                 int(answers[row]),
             )
@@ -231,81 +241,80 @@ class _Split:
         at = {str(site): _last(run[site]) for site in run.captures}
         terms = {"embed": at["resid_pre.0"]}
         for layer in layers:
-            terms = {name: self._factor(layer, "resid_pre") * value for name, value in terms.items()}
+            factor = self.sums[layer].terms["resid_pre"]
+            terms = {name: factor * value for name, value in terms.items()}
             for kind in kinds[layer]:
                 terms |= self._added(layer, kind, at)
         return terms, at[f"resid_post.{layers[-1]}"], _last(run.logits[:, -1:])
 
-    def _factor(self, layer: int, name: str) -> float:
-        return self.sums[layer].terms[name]
-
     def _added(self, layer: int, kind: str, at: Mapping[str, Floats]) -> Terms:
-        """What a part of a block adds to the stream, normalised first where the block does so."""
-        value, name = at[f"{kind}.{layer}"], f"{kind}.{layer}"
+        """The terms that a part of a block adds to the stream, normalised first where the block does so."""
+        factors, value, name = self.sums[layer].terms, at[f"{kind}.{layer}"], f"{kind}.{layer}"
         parts: Terms = {name: value}
         if self.heads and kind == "attn_out" and f"head_out.{layer}" in at:
             parts = self._by_head(layer, at[f"head_out.{layer}"], value)
-        if f"norm({kind})" not in self.sums[layer].terms:
-            return {each: self._factor(layer, kind) * term for each, term in parts.items()}
+        if f"norm({kind})" not in factors:
+            return {part: factors[kind] * term for part, term in parts.items()}
         norm = self.subject.anatomy.part(f"{PART_OF[kind]}_norm", layer)
         frozen = self._frozen(norm, value, f"the norm after {name}")
-        factor = self._factor(layer, f"norm({kind})")
-        found = {each: factor * frozen.of(term) for each, term in parts.items()}
+        factor = factors[f"norm({kind})"]
+        normed = {part: factor * frozen.of(term) for part, term in parts.items()}
         if frozen.bias.any():
-            found[f"norm_bias.{layer}"] = np.broadcast_to(factor * frozen.bias, value.shape)
-        return found
+            normed[f"norm_bias.{layer}"] = np.broadcast_to(factor * frozen.bias, value.shape)
+        return normed
 
-    def _by_head(self, layer: int, heads: Floats, whole: Floats) -> Terms:
-        """What each head's (B, H, Dh) output is after the output projection, and that projection's bias."""
+    def _by_head(self, layer: int, heads: Floats, attn_out: Floats) -> Terms:
+        """Each head's output (B, H, Dh) after the output projection, and that projection's bias."""
         B, H, _ = heads.shape
         project = self.subject.anatomy.part("o_proj", layer)
         alone = heads[:, None] * np.eye(H)[None, :, :, None]
-        given = np.concatenate([alone, np.zeros_like(heads)[:, None]], axis=1).reshape(B, H + 1, -1)
-        out = project(mx.array(given.astype(np.float32)).astype(getattr(mx, self.subject.dtype)))
-        each = np.array(out.astype(mx.float32), dtype=np.float64)
-        bias = each[:, H]
-        terms = {f"head_out.{layer}.{head}": each[:, head] - bias for head in range(H)}
+        rows = np.concatenate([alone, np.zeros_like(heads)[:, None]], axis=1).reshape(B, H + 1, -1)
+        out = project(mx.array(rows.astype(np.float32)).astype(getattr(mx, self.subject.dtype)))
+        projected = np.array(out.astype(mx.float32), dtype=np.float64)
+        bias = projected[:, H]
+        terms = {f"head_out.{layer}.{head}": projected[:, head] - bias for head in range(H)}
         if bias.any():
             terms[f"attn_bias.{layer}"] = bias
-        if relative_error(np.sum(list(terms.values()), axis=0), whole) > self.tolerance:
+        if relative_error(np.sum(list(terms.values()), axis=0), attn_out) > self.tolerance:
             raise UnsupportedArchitecture(
                 f"attn_out.{layer} of {self.subject.name} is not the sum of its heads; leave heads out"
             )
         return terms
 
-    def _frozen(self, norm: Any, rows: Floats, what: str) -> FrozenNorm:
-        found = frozen_norm(norm, rows, getattr(mx, self.subject.dtype), self.tolerance)
-        if found is None:
+    def _frozen(self, norm: Any, rows: Floats, name: str) -> FrozenNorm:
+        frozen = frozen_norm(norm, rows, getattr(mx, self.subject.dtype), self.tolerance)
+        if frozen is None:
             raise UnsupportedArchitecture(
-                f"{what} of {self.subject.name}, a {type(norm).__name__}, is no RMSNorm or LayerNorm; "
+                f"{name} of {self.subject.name}, a {type(norm).__name__}, is not an RMSNorm or LayerNorm; "
                 "its logits cannot be split into parts"
             )
-        return found
+        return frozen
 
     def _direction(
         self, final: FrozenNorm, end: Floats, answers: Sequence[int], others: Sequence[int] | None
     ) -> tuple[Floats, Floats]:
-        """Slopes (B, D) of the requested logits by what the final norm returns, and their value (B,) at zero."""
+        """Gradients (B, D) of the requested logits by the final norm's output, and the logits (B,) at zero."""
         dtype = getattr(mx, self.subject.dtype)
         normed = mx.array((final.of(end) + final.bias).astype(np.float32)).astype(dtype)[:, None]
         stream = mx.array(end.astype(np.float32)).astype(dtype)[:, None]
 
-        def asked(value: mx.array) -> mx.array:
-            with given_after(self.norm, value):
+        def requested(value: mx.array) -> mx.array:
+            with tapped([Tap(self.norm, after=lambda _: value)]):
                 logits = replay(self.subject, stream)[:, 0].astype(mx.float32)
             picked = _picked(logits, answers)
             return picked if others is None else picked - _picked(logits, others)
 
-        slopes = mx.grad(lambda value: asked(value).sum())(normed)
-        there, zero = asked(normed), asked(mx.zeros_like(normed))
-        found, constant = _last(slopes), np.array(zero, dtype=np.float64)
-        linear = constant + (_last(normed) * found).sum(axis=-1)
-        if relative_error(linear, np.array(there)) > 3 * self.tolerance:
+        slopes = _last(mx.grad(lambda value: requested(value).sum())(normed))
+        logits, constant = (
+            np.array(requested(value), np.float64) for value in (normed, mx.zeros_like(normed))
+        )
+        linear = constant + (_last(normed) * slopes).sum(axis=-1)
+        if relative_error(linear, logits) > 3 * self.tolerance:
             raise UnsupportedArchitecture(
                 f"the logits of {self.subject.name} are not linear in what its final norm returns, as with a soft "
                 "cap; they cannot be split into parts"
             )
-        return found, constant
+        return slopes, constant
 
 
 def _picked(logits: mx.array, ids: Sequence[int]) -> mx.array:
@@ -316,17 +325,15 @@ def _last(value: mx.array) -> Floats:
     return np.array(value[:, 0].astype(mx.float32), dtype=np.float64)
 
 
-def _ids(subject: Subject, given: int | str | Sequence[int | str], count: int) -> list[int]:
-    tokens = [given] * count if isinstance(given, int | str) else list(given)
-    if len(tokens) != count:
-        raise ValueError(f"{len(tokens)} tokens for {count} prompts; give one, or one a prompt")
-    found = [subject.single_token(token) if isinstance(token, str) else int(token) for token in tokens]
-    outside = [token for token in found if not 0 <= token < subject.anatomy.vocab_size]
-    if outside:
-        raise ValueError(
-            f"token {outside[0]} is outside the vocabulary, 0 to {subject.anatomy.vocab_size - 1}"
-        )
-    return found
+def _ids(subject: Subject, tokens: int | str | Sequence[int | str], count: int) -> list[int]:
+    by_prompt = [tokens] * count if isinstance(tokens, int | str) else list(tokens)
+    if len(by_prompt) != count:
+        raise ValueError(f"{len(by_prompt)} tokens for {count} prompts; give one, or one per prompt")
+    ids = [subject.single_token(token) if isinstance(token, str) else int(token) for token in by_prompt]
+    size = subject.anatomy.vocab_size
+    if outside := [token for token in ids if not 0 <= token < size]:
+        raise ValueError(f"token {outside[0]} is outside the vocabulary, 0 to {size - 1}")
+    return ids
 
 
 def _text(subject: Subject, token: int) -> str:

@@ -1,4 +1,4 @@
-"""Random tokens that come twice, and a second time in another order."""
+"""Repeated random tokens, and the same with the second half in another order."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ class Rows:
 def repeated_tokens(
     subject: Subject, length: int, rows: int, vocabulary: Sequence[int] | None = None, seed: int = 0
 ) -> Rows:
-    """Rows of `length` different random tokens that come twice, and rows with the second half in another order.
+    """Rows of `length` different random tokens, repeated once, and rows with the second half in another order.
 
-    In another order no token stands where it would be after the first half, nor after the token it came after there.
+    In the other order, no token has its position of the first half, nor the token before it.
 
     Raises:
         ValueError: a length below 4, or fewer tokens to draw from.
     """
     if length < 4:
         raise ValueError(f"length is {length}; give at least 4 tokens, so that there is another order")
-    known = _ordinary(subject) if vocabulary is None else np.unique(np.asarray(vocabulary, dtype=np.int32))
-    if len(known) < length:
-        raise ValueError(f"length is {length}, and there are {len(known)} tokens to draw from; give fewer")
+    ordinary = _ordinary(subject) if vocabulary is None else np.unique(np.asarray(vocabulary, dtype=np.int32))
+    if len(ordinary) < length:
+        raise ValueError(f"length is {length}, and there are {len(ordinary)} tokens to draw from; give fewer")
     rng = np.random.default_rng(seed)
     bos = getattr(subject.tokenizer, "bos_token_id", None)
     before = np.array([] if bos is None else [bos], dtype=np.int32)
-    halves = [rng.choice(known, size=length, replace=False).astype(np.int32) for _ in range(rows)]
+    halves = [rng.choice(ordinary, size=length, replace=False).astype(np.int32) for _ in range(rows)]
     others = [half[_other_order(length, rng)] for half in halves]
     return Rows(
         np.stack([np.concatenate([before, half, half]) for half in halves]),
@@ -60,7 +60,7 @@ def _ordinary(subject: Subject) -> NDArray[np.int32]:
 
 
 def _other_order(length: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """An order in which no place is its own and none follows the one it follows in the first half."""
+    """A permutation without fixed points and without pairs of neighbours in their first order."""
     while True:
         order = rng.permutation(length)
         if (order != np.arange(length)).all() and (np.diff(order) != 1).all():

@@ -1,4 +1,4 @@
-"""What `ModelHooks` captures on a prompt, in numbers: shapes, norms, where attention goes, and the lens."""
+"""A summary of what `ModelHooks` captures on a prompt: shapes, norms, attention, and the logit lens."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Attended:
 
     Attributes:
         shape: (B, H, L, S) of the weights that were captured.
-        entropies: (H,) in nats; the logarithm of the number of positions is the most there can be.
-        positions: the three that get most, on average over heads.
-        tokens: those there.
-        weights: how much they get.
+        entropies: (H,) in nats, at most the logarithm of the number of positions.
+        positions: the three with the largest weights, on average over heads.
+        tokens: at those positions.
+        weights: of those positions.
     """
 
     shape: tuple[int, ...]
@@ -37,7 +37,7 @@ class Attended:
 
     @property
     def entropy(self) -> float:
-        """The mean over heads."""
+        """Mean entropy over heads."""
         return float(np.mean(self.entropies))
 
 
@@ -62,7 +62,7 @@ class CapturedLayer:
 
 @dataclass(frozen=True)
 class CaptureReport:
-    """What was captured on one prompt.
+    """The captures on one prompt.
 
     Attributes:
         prompt: the text.
@@ -70,7 +70,7 @@ class CaptureReport:
         positions: those captured.
         logits_shape: (B, L, V).
         layers: by layer.
-        lens: the most probable tokens after each, or empty.
+        lens: the most probable tokens after each layer, or empty.
     """
 
     prompt: str
@@ -116,7 +116,7 @@ def capture_report(
     lens: bool = True,
     top_k: int = 5,
 ) -> CaptureReport:
-    """Run a prompt once and describe what was captured.
+    """Run a prompt once and summarise the captures.
 
     Args:
         subject: the model.
@@ -125,7 +125,7 @@ def capture_report(
         attention: whether to capture attention weights.
         last_only: whether to capture the last position only.
         lens: whether to read the last position by the logit lens.
-        top_k: tokens of the lens a layer.
+        top_k: tokens of the lens per layer.
 
     Raises:
         ValueError: an empty prompt, or no attention in the layers.

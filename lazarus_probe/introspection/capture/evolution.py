@@ -1,4 +1,4 @@
-"""The logit lens (nostalgebraist, 2020) over what `ModelHooks` kept: what each layer would say."""
+"""The logit lens (nostalgebraist, 2020) on the hidden states that `ModelHooks` captured."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class TokenEvolution:
 
 
 class LogitLens:
-    """Reads the hidden states that a forward kept, by the model's own tail.
+    """Predictions from captured hidden states, by the model's own final norm and unembedding.
 
     Positions are those of the prompt: -1 is its last token, also where only that one was captured.
 
@@ -179,7 +179,7 @@ class LogitLens:
         print(self.evolution(position, top_k))  # noqa: T201 - this is what it is for
 
     def evolution(self, position: int = -1, top_k: int = 5) -> str:
-        """What `print_evolution` prints."""
+        """The text that `print_evolution` prints."""
         predictions = self.get_layer_predictions(position, top_k)
         lines = [f"=== Logit lens at position {predictions[0].position} ==="]
         for prediction in predictions:
@@ -214,19 +214,16 @@ class LogitLens:
         state = self.hooks.state
         if not state.hidden_states:
             raise ValueError("no hidden states were captured; run hooks.forward(input_ids) first")
-        place, index = _place(position, state.positions, state.length)
+        number = position + state.length if position < 0 else position
+        if number not in state.positions:
+            captured = ", ".join(map(str, state.positions[:8])) + (
+                ", ..." if len(state.positions) > 8 else ""
+            )
+            raise IndexError(f"position {position} was not captured; captured: {captured}")
+        index = state.positions.index(number)
         rows = state.hidden_states[self.layers[0]].shape[0]
         if not -rows <= self.row < rows:
             raise IndexError(f"row {self.row} is out of range: the batch has rows 0 to {rows - 1}")
         hidden = mx.stack([state.hidden_states[layer][self.row, index] for layer in self.layers])[:, None]
         logits = read_out(self.subject, hidden, normalize)[:, 0].astype(mx.float32)
-        return place, np.array(log_softmax(logits))
-
-
-def _place(position: int, kept: tuple[int, ...], length: int) -> tuple[int, int]:
-    """A position of the prompt counted from 0, and where in what was kept it lies."""
-    place = position + length if position < 0 else position
-    if place not in kept:
-        shown = ", ".join(map(str, kept[:8])) + (", ..." if len(kept) > 8 else "")
-        raise IndexError(f"position {position} was not captured; captured: {shown}")
-    return place, kept.index(place)
+        return number, np.array(log_softmax(logits))

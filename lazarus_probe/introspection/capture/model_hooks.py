@@ -1,7 +1,7 @@
 """Capturing what passes through a model's layers, on any mlx-lm model as `mlx_lm.load` returns it.
 
 Everything here is `lazarus_probe.hooks` under the names of a published interface: the model's own code runs, with its
-own masks, scales and caches, and is watched at sites.
+own masks, scales and caches, and is observed at sites.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ KINDS = {
 
 
 class PositionSelection(StrEnum):
-    """Which positions are kept: all of them, or the last of what one call of the model computes.
+    """Which positions are captured: all of them, or the last one that a call of the model computes.
 
     Example:
         >>> from lazarus_probe.introspection import ModelHooks, PositionSelection
@@ -52,7 +52,7 @@ class PositionSelection(StrEnum):
 
 @dataclass(frozen=True)
 class CaptureConfig:
-    """What `ModelHooks.forward` keeps.
+    """What `ModelHooks.forward` captures.
 
     Attributes:
         layers: from 0, negative ones from the last; or "all", which leaves out layers without what is requested.
@@ -84,7 +84,7 @@ class CaptureConfig:
 
 @dataclass
 class CapturedState:
-    """What the last forward kept, by layer where it is by layer; L stands for the requested positions.
+    """The captures of the last forward, by layer where there are several; L stands for the requested positions.
 
     Attributes:
         hidden_states: (B, L, D) residual stream after each layer.
@@ -163,25 +163,25 @@ class ModelHooks:
         return self.subject.num_layers
 
     def configure(self, config: CaptureConfig) -> ModelHooks:
-        """Set what the next forwards keep.
+        """Set what the next forwards capture.
 
         Raises:
             IndexError: a layer that the model does not have.
             ValueError: a layer without what is requested, or positions that do not exist.
         """
-        _asked(self.subject, config)
+        _requested(self.subject, config)
         _positions(config)
         self.config = config
         return self
 
-    def capture_layers(self, layers: Sequence[int] | Literal["all"] = "all", **kept: Any) -> ModelHooks:
+    def capture_layers(self, layers: Sequence[int] | Literal["all"] = "all", **fields: Any) -> ModelHooks:
         """`configure` in short: some layers, and other fields of `CaptureConfig` by name."""
-        return self.configure(CaptureConfig(layers=layers, **kept))
+        return self.configure(CaptureConfig(layers=layers, **fields))
 
     def forward(
         self, input_ids: mx.array, cache: list[Any] | None = None, return_logits: bool = True
     ) -> mx.array | None:
-        """Run tokens (B, T) and keep in `state` what was configured.
+        """Run tokens (B, T), and put the captures into `state`.
 
         Args:
             input_ids: the tokens.
@@ -193,30 +193,36 @@ class ModelHooks:
             IndexError: a position that the tokens do not have.
         """
         tokens = _tokens(self.subject, input_ids)
-        wanted = _asked(self.subject, self.config)
+        requested = _requested(self.subject, self.config)
         last = Site("resid_post", self.num_layers - 1)
         before = next((entry.offset for entry in cache or () if hasattr(entry, "offset")), 0)
         length = tokens.shape[1] + int(before)
         positions = _positions(self.config)
         check_range(positions, length)
         embedded: list[mx.array] = []
-        edits = [*self._edits, Intervention("embed", _copied(embedded), positions, "look")]
-        with hooked(self.subject, [last, *chain.from_iterable(wanted.values())], edits, positions) as seen:
+        edits = [*self._edits, Intervention("embed", _copied(embedded), positions, "capture")]
+        with hooked(
+            self.subject, [last, *chain.from_iterable(requested.values())], edits, positions
+        ) as captured:
             entries = new_cache(self.model) if cache is None else cache
             logits = self.model(tokens, cache=entries)
             if return_logits:
                 require_finite(self.subject, tokens, logits)
-        keep = mx.stop_gradient if self.config.detach else _same
+        detached = mx.stop_gradient if self.config.detach else lambda value: value
+        by_layer: dict[str, Any] = {
+            name: {site.layer: detached(captured[site]) for site in sites}
+            for name, sites in requested.items()
+        }
         self.state = CapturedState(
-            **{name: {_layer(site): keep(seen[site]) for site in sites} for name, sites in wanted.items()},
+            **by_layer,
             input_ids=tokens,
-            embeddings=keep(embedded[0]),
-            final_hidden=keep(seen[last]),
+            embeddings=detached(embedded[0]),
+            final_hidden=detached(captured[last]),
             logits=logits if return_logits else None,
             positions=_named(positions, int(before), length),
             length=length,
         )
-        mx.eval(embedded, *(seen[site] for site in seen), *([logits] if return_logits else []))
+        mx.eval(embedded, *(captured[site] for site in captured), *([logits] if return_logits else []))
         return logits if return_logits else None
 
     def forward_to_layer(self, input_ids: mx.array, layer: int) -> mx.array:
@@ -227,10 +233,10 @@ class ModelHooks:
             ValueError: as `forward`.
         """
         site = Site("resid_post", layer_of(self.subject, layer))
-        with hooked(self.subject, site, self._edits) as seen:
+        with hooked(self.subject, site, self._edits) as captured:
             forward(self.model, _tokens(self.subject, input_ids))
-        mx.eval(seen[site])  # and nothing above it
-        return seen[site]
+        mx.eval(captured[site])  # and nothing above it
+        return captured[site]
 
     def get_layer_logits(self, layer: int, normalize: bool = True) -> mx.array:
         """Logits (B, L, V) that the model's own tail reads from a layer whose hidden states were kept.
@@ -249,8 +255,8 @@ class ModelHooks:
             captured = ", ".join(map(str, self.state.captured_layers)) or "none; run `forward` first"
             raise KeyError(f"layer {number} was not captured; captured: {captured}")
         hidden, ids = self.state.hidden_states[number], self.state.input_ids
-        whole = ids is not None and hidden.shape[1] == ids.shape[1]
-        return read_out(self.subject, hidden, normalize, ids if whole else None)
+        all_positions = ids is not None and hidden.shape[1] == ids.shape[1]
+        return read_out(self.subject, hidden, normalize, ids if all_positions else None)
 
 
 def layer_of(subject: Subject, layer: int) -> int:
@@ -265,23 +271,23 @@ def layer_of(subject: Subject, layer: int) -> int:
     return layer % count
 
 
-def _asked(subject: Subject, config: CaptureConfig) -> dict[str, list[Site]]:
+def _requested(subject: Subject, config: CaptureConfig) -> dict[str, list[Site]]:
     """The sites to watch, by the field of the state that they fill."""
     every = config.layers == "all"
     layers = range(subject.num_layers) if every else [layer_of(subject, int(n)) for n in config.layers]
     sites: dict[str, list[Site]] = {}
-    for wish, (name, kind) in KINDS.items():
-        if getattr(config, wish):
-            sites[name] = [Site(kind, n) for n in layers if _has(subject, wish, kind, n, every)]
+    for option, (name, kind) in KINDS.items():
+        if getattr(config, option):
+            sites[name] = [Site(kind, n) for n in layers if _has(subject, option, kind, n, every)]
     if not any(sites.values()):
         raise ValueError("nothing to capture; set at least one capture_ field, and give at least one layer")
     return sites
 
 
-def _has(subject: Subject, wish: str, kind: str, layer: int, every: bool) -> bool:
+def _has(subject: Subject, option: str, kind: str, layer: int, every: bool) -> bool:
     kinds = kinds_at(subject.anatomy, layer)
     if kind not in kinds and not every:
-        raise ValueError(f"{wish}: layer {layer} has no {kind}; it has {', '.join(kinds)}")
+        raise ValueError(f"{option}: layer {layer} has no {kind}; it has {', '.join(kinds)}")
     return kind in kinds
 
 
@@ -308,20 +314,11 @@ def _tokens(subject: Subject, input_ids: Any) -> mx.array:
     return tokens
 
 
-def _copied(seen: list[mx.array]) -> Edit:
-    """Keeps what the embedding returns as an array of its own: some models scale theirs in place."""
+def _copied(embedded: list[mx.array]) -> Edit:
+    """Captures a copy of the embedding's output, which some models scale in place."""
 
-    def look(value: mx.array) -> mx.array:
-        seen.append(mx.array(value))
+    def capture(value: mx.array) -> mx.array:
+        embedded.append(mx.array(value))
         return value
 
-    return look
-
-
-def _layer(site: Site) -> int:
-    assert site.layer is not None  # noqa: S101 - only sites of layers are asked for
-    return site.layer
-
-
-def _same(value: mx.array) -> mx.array:
-    return value
+    return capture

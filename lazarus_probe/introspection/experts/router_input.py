@@ -1,4 +1,4 @@
-"""What a router reads: how much of its input attention has written."""
+"""The share of a router's input that attention has written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def is_plain_sum(subject: Subject, prompt: Prompt) -> bool:
-    """Whether every block adds what its attention and its MLP say to the stream, as shares of it need."""
+    """Whether every block adds the outputs of its attention and its MLP unchanged, as `written_by_attention` needs."""
     tokens = encode_all(subject, [prompt])
     sums = additivity(subject, tokens)
     plain = {"resid_pre": 1.0, "attn_out": 1.0, "mlp_out": 1.0}
@@ -43,7 +43,7 @@ def written_by_attention(
     layers = range(subject.num_layers)
     missing = [i for i in layers if not {"attn_out", "mlp_out"} <= set(kinds_at(subject.anatomy, i))]
     if missing:
-        raise ValueError(f"block {missing[0]} of {subject.name} has no attention and MLP to tell apart")
+        raise ValueError(f"block {missing[0]} of {subject.name} has no attention and MLP to separate")
     sites = [Site("resid_pre", 0), *(Site(kind, i) for i in layers for kind in ("attn_out", "mlp_out"))]
     activations = (store or ActivationStore()).get(subject, prompts, sites)
     stream = activations[Site("resid_pre", 0)].astype(np.float64)
@@ -70,7 +70,7 @@ def attention_share(
 
     Args:
         subject: the model, whose blocks are plain sums (`is_plain_sum`).
-        untrained: at least three models of the same architecture; how the share grows with depth, they show too.
+        untrained: at least three models of the same architecture, in which the share grows with depth too.
         prompts: N texts or token ids, read at their last token.
         groups: (N,) the independent unit of each prompt.
         layer: whose input.
@@ -105,11 +105,11 @@ def _examples(
     subject: Subject, encoded: Sequence[Sequence[int]], ours: NDArray[Any], theirs: NDArray[Any]
 ) -> tuple[Example, ...]:
     texts = [subject.decode(ids) for ids in encoded]
-    shares, other = ([f"share {value:.2f}" for value in values] for values in (ours, theirs))
-    return some_examples(texts, [f"untrained {each}" for each in other], shares, ours > theirs)
+    shares = [f"share {value:.2f}" for value in ours]
+    return some_examples(texts, [f"untrained share {value:.2f}" for value in theirs], shares, ours > theirs)
 
 
 def _curve(name: str, values: NDArray[Any], intervals: Sequence[Interval] = ()) -> Curve:
-    low, high = (tuple(getattr(each, end) for each in intervals) or None for end in ("low", "high"))
+    low, high = (tuple(getattr(interval, end) for interval in intervals) or None for end in ("low", "high"))
     means = tuple(map(float, values.mean(axis=0)))
     return Curve(name, tuple(range(len(means))), means, low, high)

@@ -1,4 +1,4 @@
-"""The rows of a mixture's routers, one an expert: how many directions they span, and how alike they are."""
+"""The rows of a mixture's routers, one per expert: how many directions they span, and how similar they are."""
 
 from __future__ import annotations
 
@@ -34,17 +34,16 @@ def router_rows(subject: Subject, layer: int) -> Floats:
     router = subject.anatomy.part("router", layer)
     axes = mx.eye(subject.anatomy.hidden_size)  # in float32, whatever the weights are in
 
-    def said(scale: float) -> Floats:
-        return np.array(router(scale * axes).astype(mx.float32), dtype=np.float64)
-
-    once, twice, nothing = said(1.0), said(2.0), said(0.0)
-    if not np.allclose(twice - once, once - nothing, rtol=1e-3, atol=1e-4):
+    zero, one, two = (
+        np.array(router(scale * axes).astype(mx.float32), dtype=np.float64) for scale in (0.0, 1.0, 2.0)
+    )
+    if not np.allclose(two - one, one - zero, rtol=1e-3, atol=1e-4):
         raise ValueError(f"the router of block {layer} is not linear; its rows cannot be read")
-    return np.asarray((once - nothing).T)
+    return np.asarray((one - zero).T)
 
 
 def spared_rank(rows: Floats) -> float:
-    """The share of the rows' directions that 95% of their energy does without: 0 for orthogonal rows of one length."""
+    """The share of the rows' directions not needed for 95% of their energy: 0 for orthogonal rows of one length."""
     energy = np.linalg.svd(rows, compute_uv=False) ** 2
     needed = int(np.searchsorted(np.cumsum(energy), ENERGY * energy.sum()) + 1)
     return 1 - needed / len(energy)

@@ -59,7 +59,7 @@ def routed_layers(subject: Subject) -> tuple[int, ...]:
 
 
 def routes(subject: Subject, prompts: Sequence[Prompt], layers: Sequence[int] | None = None) -> Routes:
-    """Run prompts and keep which experts are chosen: those with the k largest router logits.
+    """The experts chosen on prompts: those with the k largest router logits.
 
     Models that add a bias to the logits to choose by (DeepSeek-V3) may choose others of near-equal logits.
 
@@ -71,13 +71,13 @@ def routes(subject: Subject, prompts: Sequence[Prompt], layers: Sequence[int] | 
     Raises:
         ValueError: no prompts, or no layer that routes.
     """
-    wanted = tuple(routed_layers(subject) if layers is None else layers)
-    if not wanted:
+    routed = tuple(routed_layers(subject) if layers is None else layers)
+    if not routed:
         raise ValueError(f"{subject.name} has no layer with experts; give a mixture of experts")
     encoded = encode_all(subject, prompts)
-    count = {layer: _chosen_at_once(subject, encoded[0], layer) for layer in wanted}
-    sites = {layer: Site("router_logits", layer) for layer in wanted}
-    logits: dict[int, list[Any]] = {layer: [None] * len(encoded) for layer in wanted}
+    count = {layer: _chosen_at_once(subject, encoded[0], layer) for layer in routed}
+    sites = {layer: Site("router_logits", layer) for layer in routed}
+    logits: dict[int, list[Any]] = {layer: [None] * len(encoded) for layer in routed}
     for indices, tokens in by_length(encoded):
         traced = trace(subject, tokens, list(sites.values()))
         for layer, site in sites.items():
@@ -88,7 +88,7 @@ def routes(subject: Subject, prompts: Sequence[Prompt], layers: Sequence[int] | 
 
 
 def _chosen_at_once(subject: Subject, tokens: Sequence[int], layer: int) -> int:
-    """How many experts one position uses."""
+    """How many experts are chosen at one position."""
     return int(trace(subject, list(tokens[:2]), Site("expert_out", layer))[f"expert_out.{layer}"].shape[2])
 
 
@@ -97,7 +97,7 @@ def _rows(
 ) -> Routes:
     starts = [_start(subject, ids) for ids in encoded]
     lengths = [len(ids) - start for ids, start in zip(encoded, starts, strict=True)]
-    kept = {
+    by_layer = {
         layer: np.concatenate([rows[start:] for rows, start in zip(of_layer, starts, strict=True)])
         for layer, of_layer in logits.items()
     }
@@ -106,10 +106,10 @@ def _rows(
         np.repeat(np.arange(len(encoded)), lengths),
         np.concatenate([np.arange(length) for length in lengths]),
         np.concatenate([ids[start:] for ids, start in zip(encoded, starts, strict=True)]).astype(np.intp),
-        {layer: values.shape[-1] for layer, values in kept.items()},
+        {layer: values.shape[-1] for layer, values in by_layer.items()},
         {
             layer: np.argsort(-values, axis=1, kind="stable")[:, : count[layer]]
-            for layer, values in kept.items()
+            for layer, values in by_layer.items()
         },
     )
 

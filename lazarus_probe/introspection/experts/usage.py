@@ -1,6 +1,6 @@
-"""What a mixture's experts are used for: experts that idle, later choices known from early ones, a special expert.
+"""How a mixture uses its experts: cold experts, later choices predicted from early ones, a specialised expert.
 
-Each number is compared with what routes by token or position alone would show, and with an untrained router.
+Each number is compared with routing by token or position alone, and with an untrained router.
 """
 
 from __future__ import annotations
@@ -99,11 +99,11 @@ def predicted_experts(
     late: int,
     seed: int = 0,
 ) -> Measurement:
-    """How often the first expert of a late layer is known from the experts of an early one.
+    """How often the first expert of a late layer is predicted from the experts of an early one.
 
     A ridge classifier reads the late expert from the set of early ones, on prompts of held-out groups.
-    Controls, on the same splits: `majority`, the most frequent expert; `token`, the same classifier on which token
-    stands there; `untrained`, an untrained model's late expert from its early ones, the mean of several models.
+    Controls, on the same splits: `majority`, the most frequent expert; `token`, the same classifier on the token at
+    the position; `untrained`, an untrained model's late expert from its early ones, the mean of several models.
 
     Args:
         subject: the model, to show prompts.
@@ -120,18 +120,18 @@ def predicted_experts(
     units = np.asarray(groups)[routes.prompts]
     folds = grouped_folds(routes.tokens, units, seed=seed, kind="regression")
 
-    def guessed(by: Routes) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The late experts, and those told from the early ones."""
-        there = by.chosen[late][:, 0]
-        return there, _classified(by.uses(early), there, folds)
+    def predicted(model: Routes) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The late experts, and those predicted from the early ones."""
+        experts = model.chosen[late][:, 0]
+        return experts, _classified(model.uses(early), experts, folds)
 
-    labels, guesses = guessed(routes)
+    labels, guesses = predicted(routes)
     which = np.unique(routes.tokens, return_inverse=True)[1]
     right = guesses == labels
     others = {
         "majority": majority_predictions(labels) == labels,
         "token": _classified(np.eye(which.max() + 1)[which], labels, folds) == labels,
-        "untrained": np.mean([there == told for there, told in map(guessed, untrained)], axis=0),
+        "untrained": np.mean([experts == guessed for experts, guessed in map(predicted, untrained)], axis=0),
     }
     return rate(
         "accuracy on the later layer's first expert",
@@ -151,9 +151,9 @@ def _classified(features: NDArray[Any], labels: NDArray[Any], folds: Folds) -> N
 
     guesses = np.empty_like(labels)
     for train, test in folds:
-        seen = np.unique(labels[train])
-        if len(seen) == 1:
-            guesses[test] = seen[0]
+        classes = np.unique(labels[train])
+        if len(classes) == 1:
+            guesses[test] = classes[0]
         else:
             model = RidgeClassifier().fit(features[train].astype(float), labels[train])
             guesses[test] = model.predict(features[test].astype(float))
@@ -169,11 +169,11 @@ def specialised_expert(
     least: int = 20,
     seed: int = 0,
 ) -> Measurement:
-    """How much of the most specialised expert's work is at the first two tokens, a trigram with the beginning.
+    """The share of the most specialised expert's uses at the first two tokens, a trigram with the beginning.
 
-    The expert is chosen on one half of the prompts and counted on the other. Controls: `base_rate`, the share of
-    all positions that are such; `shuffled_tokens`, the same expert on prompts with their tokens in random order,
-    where position is all there is to go by; `untrained`, the most specialised experts of several untrained models.
+    The expert is chosen on one half of the prompts and measured on the other. Controls: `base_rate`, the share of
+    all positions that are among the first two; `shuffled_tokens`, the same expert on prompts with their tokens in
+    random order, which leaves only position; `untrained`, the most specialised experts of several untrained models.
 
     Args:
         subject: the model, to show prompts.
@@ -194,7 +194,8 @@ def specialised_expert(
     expert = _most_at_start(routes, layer, ~confirming, least)
     score, interval, rows = _share_at_start(routes, layer, expert, confirming, seed)
     base = float((routes.positions < START)[confirming[routes.prompts]].mean())
-    other, of_other, _ = _share_at_start(shuffled, layer, expert, confirming, seed)
+    control, of_control, _ = _share_at_start(shuffled, layer, expert, confirming, seed)
+    gain = difference_interval(score, interval, control, of_control)
     theirs = [
         _share_at_start(model, layer, _most_at_start(model, layer, ~confirming, least), confirming, seed)[0]
         for model in untrained
@@ -208,7 +209,7 @@ def specialised_expert(
         unit="share of the expert's uses at the start",
         controls=(
             Control("base_rate", base, score - base, interval.low - base, interval.high - base),
-            _over("shuffled_tokens", score, interval, other, of_other),
+            Control("shuffled_tokens", control, score - control, gain.low, gain.high),
             over_untrained(score, interval, theirs),
         ),
         seed=seed,
@@ -233,14 +234,9 @@ def _share_at_start(
     """The share of an expert's uses at the start, its interval over prompts, and the rows of those uses."""
     rows = np.flatnonzero(routes.uses(layer)[:, expert] & prompts[routes.prompts])
     at_start = routes.positions[rows] < START
-    if len(np.unique(routes.prompts[rows])) < 2:  # as good as never used: nothing is known
+    if len(np.unique(routes.prompts[rows])) < 2:  # hardly used: no evidence
         return float(at_start.mean()) if len(rows) else 0.0, Interval(0.0, 1.0), rows
     return float(at_start.mean()), proportion_interval(at_start, routes.prompts[rows], seed=seed), rows
-
-
-def _over(name: str, score: float, interval: Interval, other: float, of_other: Interval) -> Control:
-    gain = difference_interval(score, interval, other, of_other)
-    return Control(name, other, score - other, gain.low, gain.high)
 
 
 def _choices(subject: Subject, routes: Routes, layer: int, most: int = 6) -> tuple[Example, ...]:
@@ -252,14 +248,14 @@ def _choices(subject: Subject, routes: Routes, layer: int, most: int = 6) -> tup
 
 
 def _guessed(
-    subject: Subject, routes: Routes, labels: NDArray[Any], guesses: NDArray[Any], looked_at: int = 60
+    subject: Subject, routes: Routes, labels: NDArray[Any], guesses: NDArray[Any], most: int = 60
 ) -> tuple[Example, ...]:
     """Some positions, each as the text up to it, with the expert there and the one that was guessed."""
-    rows = np.unique(np.linspace(0, len(routes) - 1, looked_at).astype(int))
+    rows = np.unique(np.linspace(0, len(routes) - 1, most).astype(int))
     texts = []
     for row in rows:
         ids = routes.encoded[routes.prompts[row]]
         after = int((routes.prompts == routes.prompts[row]).sum() - routes.positions[row] - 1)
         texts.append(subject.decode(ids[: len(ids) - after]))
-    there, guessed = labels[rows], guesses[rows]
-    return some_examples(texts, there.tolist(), guessed.tolist(), there == guessed)
+    experts, predicted = labels[rows], guesses[rows]
+    return some_examples(texts, experts.tolist(), predicted.tolist(), experts == predicted)

@@ -27,12 +27,11 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 Positions = Sequence[int] | Literal["all"]
-NUMBERS = ("logit_diff", "probability", "kl")
 
 
 @dataclass(frozen=True, eq=False)
 class PatchEffects:
-    """What patching did to N targets, by layer and position.
+    """The effects of patching N targets, by layer and position.
 
     Attributes:
         layers: patched, after the block.
@@ -53,11 +52,11 @@ class PatchEffects:
     unpatched_metrics: Mapping[str, NDArray[Any]]
 
     def transferred(self, layer: int, position: int) -> NDArray[Any]:
-        """(N,) whether the source's answer came out."""
+        """(N,) whether the patched model gives the source's answer."""
         return np.asarray(self.effects[self._cell(layer, position)] == "full_transfer")
 
     def completions_at(self, layer: int, position: int) -> list[str]:
-        """(N,) what came out."""
+        """(N,) the patched model's completions."""
         return [str(text) for text in self.completions[self._cell(layer, position)]]
 
     def rates(self, effect: Effect = "full_transfer") -> NDArray[Any]:
@@ -90,7 +89,7 @@ def patch_residual(
     max_tokens: int = 4,
     progress: bool = False,
 ) -> dict[str, PatchEffects]:
-    """Patch `resid_post` of the targets at each layer and position, and let the model go on by itself.
+    """Patch `resid_post` of the targets at each layer and position, and let the model generate.
 
     Args:
         subject: the model.
@@ -98,13 +97,13 @@ def patch_residual(
         layers: blocks whose output is patched.
         positions: of the prompts, negative from their end; or "all" of them at once, generated ones left alone.
         sources: by name, N prompts to patch from.
-        metrics: read from the next token's logits, besides the completions.
+        metrics: of the next token's logits, in addition to the completions.
         blend: share of the source's state in the patched state; the rest is the target's own.
         max_tokens: generated at most.
         progress: show a bar, where standard error is a terminal.
 
     Returns:
-        By name of a source, what it did.
+        The effects by source.
 
     Raises:
         ValueError: as `sweep`.
@@ -150,11 +149,11 @@ def patch_answered(
     max_tokens: int = 8,
     progress: bool = False,
 ) -> dict[str, PatchEffects]:
-    """`patch_residual` with prompts of any lengths, and the metrics of `NUMBERS`.
+    """`patch_residual` with prompts of any lengths and three metrics.
 
     They are logit_diff (the source's answer against the target's), probability (of the source's answer) and kl (in
-    nats); NaN where the answers have no tokens to tell them by. A position counts from the start, or if negative from
-    the end, of either prompt.
+    nats); NaN where the answers do not begin with tokens of their own. A position counts from the start, or if
+    negative from the end, of either prompt.
 
     Raises:
         ValueError: "all" with prompts of different lengths.
@@ -194,7 +193,7 @@ def patch_answered(
 def _defined(
     metrics: Mapping[str, NDArray[Any]], defined: Mapping[str, Sequence[bool]]
 ) -> dict[str, NDArray[Any]]:
-    """Metrics (..., N), NaN where the answers have no tokens to tell them by."""
+    """Metrics (..., N), NaN for pairs for which they are not defined."""
     return {name: np.where(defined.get(name, True), values, np.nan) for name, values in metrics.items()}
 
 

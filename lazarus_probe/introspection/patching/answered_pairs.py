@@ -29,33 +29,23 @@ from lazarus_probe.subject.generate import greedy
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-# Prompts whose states stand in for any unrelated donor, where a source is no sum to vary.
-FOREIGN_COUNTRIES = (
-    "Italy",
-    "Japan",
-    "Egypt",
-    "Canada",
-    "Norway",
-    "Peru",
-    "Greece",
-    "Kenya",
-    "Cuba",
-    "India",
-)
+# For unrelated donors, where the source is not a calculation to vary.
+FOREIGN_COUNTRIES = ("Italy", "Japan", "Egypt", "Canada", "Norway", "Peru", "Greece", "Kenya", "Cuba",
+                     "India")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class AnsweredPair(EncodedPair):
-    """A pair with all of its answers, and what the unpatched model makes of it.
+    """A pair with both answers, and the unpatched model's completions.
 
     Attributes:
         group: the independent unit.
-        source_completion: what the model goes on to say to the source.
-        target_completion: and to the target.
-        source_given: whether the source's answer is known apart from the model: computed, or given.
+        source_completion: the model's completion of the source.
+        target_completion: and of the target.
+        source_given: whether the source's answer is independent of the model: computed, or given.
         target_given: whether the target's is.
         source_token: id of the token that begins the source's answer; None where there is no answer to predict.
-        target_token: the same of the target's.
+        target_token: the same for the target's.
     """
 
     group: str
@@ -68,12 +58,12 @@ class AnsweredPair(EncodedPair):
 
     @property
     def answers_given(self) -> bool:
-        """Whether both answers are known apart from the model."""
+        """Whether both answers are independent of the model."""
         return self.source_given and self.target_given
 
     @property
     def can_transfer(self) -> bool:
-        """Whether the model gives both answers by itself, and they differ: else nothing can be transferred."""
+        """Whether the model gives both answers by itself, and they differ: otherwise nothing can be transferred."""
         pair = self.pair
         right = says(self.source_completion, pair.source_answer) and says(
             self.target_completion, pair.target_answer
@@ -82,12 +72,12 @@ class AnsweredPair(EncodedPair):
 
     @property
     def tokens_differ(self) -> bool:
-        """Whether the two answers can be told by their first tokens."""
+        """Whether the two answers begin with different tokens."""
         return None not in (self.source_token, self.target_token) and self.source_token != self.target_token
 
 
 def answered(subject: Subject, pairs: Sequence[PromptPair], max_tokens: int) -> list[AnsweredPair]:
-    """Each pair with its answers: given, else computed, else the model's own completion up to the first stop.
+    """Pairs with their answers: given, or else computed, or else the model's own completion up to the first stop.
 
     Raises:
         ValueError: no pairs.
@@ -108,11 +98,13 @@ def _answered(
     pair = encoded.pair
     source, source_given = _answer(pair.source, pair.source_answer, source_completion)
     target, target_given = _answer(pair.target, pair.target_answer, target_completion)
+    match = EXPRESSION.fullmatch(pair.source)
+    operands = "" if match is None else " and ".join(sorted((match["a"], match["b"]), key=int))
     return AnsweredPair(
         pair=replace(pair, source_answer=source, target_answer=target),
         source=encoded.source,
         target=encoded.target,
-        group=pair.group or _operands(pair) or f"pair {number}",
+        group=pair.group or operands or f"pair {number}",
         source_completion=source_completion,
         target_completion=target_completion,
         source_given=source_given,
@@ -123,7 +115,7 @@ def _answered(
 
 
 def _answer(prompt: str, answer: Answer | None, completion: str) -> tuple[Answer, bool]:
-    """The answer of a prompt, and whether it is known apart from the model."""
+    """The answer of a prompt, and whether it is independent of the model."""
     if answer is not None:
         return as_answer(answer) if isinstance(answer, str) else answer, True
     computed = exact_answer(prompt)
@@ -135,22 +127,17 @@ def _answer(prompt: str, answer: Answer | None, completion: str) -> tuple[Answer
     return re.split(r"[\n.!?;,]", completion.strip(), maxsplit=1)[0].strip(), False
 
 
-def _operands(pair: PromptPair) -> str | None:
-    match = EXPRESSION.fullmatch(pair.source)
-    return None if match is None else " and ".join(sorted((match["a"], match["b"]), key=int))
-
-
 def _first_token(
     subject: Subject, target: EncodedPrompt, answer: Answer, completion: str, target_completion: str
 ) -> int | None:
-    """The token that begins an answer after the target, spelt as the model spells it where it gives it."""
+    """The token that begins an answer after the target, in the model's own spelling where it gives the answer."""
     lead = " " if target_completion.startswith(" ") else ""
     text = completion if says(completion, answer) and completion.strip() else f"{lead}{shown(answer)}"
     if not text.strip():
         return min(subject.eos_token_ids, default=None)
-    before, whole = list(target.ids), subject.encode(target.text + text)
-    if whole[: len(before)] == before and len(whole) > len(before):
-        return whole[len(before)]
+    before, extended = list(target.ids), subject.encode(target.text + text)
+    if extended[: len(before)] == before and len(extended) > len(before):
+        return extended[len(before)]
     ids = subject.pieces(text)
     return ids[0] if ids else None
 
@@ -158,9 +145,9 @@ def _first_token(
 def unrelated_donors(
     subject: Subject, answered_pair: AnsweredPair, count: int, max_tokens: int, seed: int
 ) -> list[EncodedPrompt]:
-    """Prompts like a pair's source whose answers are neither of the pair's, of its token length where there are any.
+    """Prompts like a pair's source with neither of the pair's answers, of equal token length where there are any.
 
-    A sum is drawn with other operands of as many digits; for other sources they are questions for capitals.
+    A calculation gets other operands of as many digits; for other sources they are questions for capitals.
     """
     pair, match = answered_pair.pair, EXPRESSION.fullmatch(answered_pair.pair.source)
     own = (pair.source_answer, pair.target_answer)
@@ -193,10 +180,10 @@ def _varied(match: re.Match[str], rng: np.random.Generator, count: int) -> list[
 def other_sources(
     pairs: Sequence[AnsweredPair], seed: int, equal_lengths: bool = False
 ) -> list[EncodedPrompt]:
-    """For each pair the source of another with another answer, of equal token length where there is one.
+    """By pair another pair's source with another answer, of equal token length where there is one.
 
     Raises:
-        ValueError: all sources have one answer; or with `equal_lengths`, no other of a pair's length has another.
+        ValueError: all sources have one answer; or with `equal_lengths`, all of a pair's length do.
     """
     rng, donors = np.random.default_rng(seed), []
     for pair in pairs:

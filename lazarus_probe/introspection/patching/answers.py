@@ -1,4 +1,4 @@
-"""Answers of prompts: what they are, whether a completion gives one, and what a patch did to a completion."""
+"""Answers of prompts: their value, whether a completion gives one, and how a patch changed a completion."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": opera
 
 
 def classify(before: str, after: str, pair: PromptPair) -> Effect:
-    """What patching did to the target's output; numbers are parsed, so `2,209` is 2209, and words are whole.
+    """The effect of a patch on the target's completion; numbers are parsed (`2,209` is 2209), words compared whole.
 
-    `full_transfer`: the source's answer, which was not there before. `no_effect`: the same answer as before.
-    `partial_transfer`: another number, or words that hold the source's answer further on. `corruption`: no number
-    any more, or neither answer.
+    `full_transfer`: the source's answer, not given before. `no_effect`: the same answer as before.
+    `partial_transfer`: another number, or words that contain the source's answer further on. `corruption`: no number
+    any more, or words of neither answer.
     """
     same = _same(before, after, pair)
     if says(after, pair.source_answer) and not (same and says(before, pair.source_answer)):
@@ -31,8 +31,8 @@ def classify(before: str, after: str, pair: PromptPair) -> Effect:
     if same:
         return "no_effect"
     if isinstance(pair.source_answer, str) or isinstance(pair.target_answer, str):
-        words = words_of(shown(pair.source_answer))
-        return "partial_transfer" if words and f" {' '.join(words)} " in _spaced(after) else "corruption"
+        words, completion = (" ".join(words_of(text)) for text in (shown(pair.source_answer), after))
+        return "partial_transfer" if words and f" {words} " in f" {completion} " else "corruption"
     return "corruption" if parse_number(after) is None else "partial_transfer"
 
 
@@ -47,23 +47,27 @@ def says(text: str, answer: Answer | None) -> bool:
 
 
 def shown(answer: Answer | None) -> str:
-    """An answer as it is written; nothing for one that is not known."""
+    """An answer as text; empty for an unknown one."""
     if answer is None or isinstance(answer, str):
         return answer or ""
     return str(int(answer)) if answer == int(answer) else str(answer)
 
 
+def one_line(text: str, most: int = 40) -> str:
+    """A completion in one line of at most `most` characters; of a number, only the number."""
+    line = " ".join(text.split())
+    if parse_number(line) is not None:
+        line = line.split()[0]
+    return (line if len(line) <= most else f"{line[: most - 1]}…") or "(ends)"
+
+
 def words_of(text: str) -> list[str]:
-    """The words of a text in lower case, without what lies between them."""
+    """The words of a text in lower case, without spaces and punctuation."""
     return re.findall(r"\w+", text.casefold())
 
 
-def _spaced(text: str) -> str:
-    return f" {' '.join(words_of(text))} "
-
-
 def _same(before: str, after: str, pair: PromptPair) -> bool:
-    """Whether two completions give one answer, right or wrong: as many words as the target's answer has count."""
+    """Whether two completions give the same answer, right or wrong; as many words count as the target's answer has."""
     if before == after:
         return True
     if not isinstance(pair.target_answer, str):
@@ -75,7 +79,7 @@ def _same(before: str, after: str, pair: PromptPair) -> bool:
 
 
 def exact_answer(prompt: str) -> float | None:
-    """The result of a prompt `a op b =`, in any spacing; None for other prompts, and for what has no short decimal."""
+    """The result of a prompt `a op b =`, in any spacing; None for other prompts and results without a short decimal."""
     match = EXPRESSION.fullmatch(prompt)
     if match is None or (match["op"] == "/" and int(match["b"]) == 0):
         return None
@@ -84,12 +88,12 @@ def exact_answer(prompt: str) -> float | None:
 
 
 def as_answer(text: str) -> Answer:
-    """A number where the whole text is one, else the text."""
+    """The number that a text consists of, else the text."""
     number = number_of(text)
     return number if number is not None and re.fullmatch(r"[\s\d.,\u202f\u00a0-]+", text) else text
 
 
 def number_of(text: str) -> float | None:
-    """The number that a text begins with, unless it has more digits than a float can resolve."""
+    """The number at the beginning of a text, unless it has more digits than a float can resolve."""
     number = parse_number(text)
     return number if number is not None and abs(number) < 1e15 else None

@@ -1,7 +1,7 @@
-"""Attribution patching with its confirmation: cells chosen by their gradient, then patched exactly.
+"""Attribution patching with confirmation: cells chosen by their gradient, then patched exactly.
 
 Nanda 2023; Syed et al. 2023 (arXiv:2310.10348). The estimates are those of `lazarus_probe.sweep.attribution`. They are
-first-order, so what they pick out is patched by the exact sweep, next to as many cells drawn at random.
+first-order, so the chosen cells are patched by the exact sweep, and as many cells drawn at random for comparison.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site, kinds_at
-from lazarus_probe.introspection.display import Cell as Shown
-from lazarus_probe.introspection.display import table
 from lazarus_probe.introspection.patching.encoded_pairs import EncodedPair, Tokens, encode_pairs, tokens_of
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.spelling import one_of
 from lazarus_probe.statistics.student import Estimate, mean_t_interval
 from lazarus_probe.sweep import Cell, Donors, Sweep, attribution, correlation, logit_diff, screen, sweep
+from lazarus_probe.sweep.result import mean_defined
+from lazarus_probe.tables import Cell as Shaded
+from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -31,10 +32,10 @@ METRIC = "logit_diff"
 
 @dataclass(frozen=True, eq=False)
 class Confirmed:
-    """One cell: what the gradient says of it and what the patch does, on pairs that have its position.
+    """One cell: the gradient's estimate and the effect of the patch, on pairs that have its position.
 
     Attributes:
-        site: where.
+        site: that was patched.
         position: in the prompt, from its start.
         estimate: mean effect on the metric to first order.
         exact: mean effect of the patch, with its interval over pairs.
@@ -57,11 +58,11 @@ class AttributionPatch:
     Attributes:
         kind: of the sites.
         pairs: P pairs.
-        tokens: whose logits' difference is the metric.
+        tokens: the metric is the difference of their logits.
         estimate: the whole grid to first order, with the exact metric of targets and sources.
-        exact: the cells that were patched: the chosen and as many drawn ones, or the whole grid.
+        exact: the patched cells: the chosen and as many drawn ones, or the whole grid.
         cells: the chosen, by the size of their estimate.
-        others: mean size of the exact effect of the cells that were patched and not chosen; NaN where there are none.
+        others: mean size of the exact effect of the patched cells that were not chosen; NaN without such cells.
         correlation: of estimate and exact effect over the cells patched; NaN where they do not vary.
         checked: whether the whole grid was patched.
     """
@@ -104,23 +105,19 @@ class AttributionPatch:
             ],
             "sites": [str(site) for site in self.estimate.sites],
             "positions": list(self.estimate.positions),
-            "estimates": _means(effects(self.estimate)).tolist(),
-            "exact": _means(effects(self.exact)).tolist() if self.checked else None,
+            "estimates": mean_defined(effects(self.estimate)).tolist(),
+            "exact": mean_defined(effects(self.exact)).tolist() if self.checked else None,
         }
 
     def _repr_html_(self) -> str:
-        means = _means(effects(self.estimate))
-        largest = float(np.nanmax(np.abs(means))) or 1.0
+        means = mean_defined(effects(self.estimate))
+        shades = np.nan_to_num(means / (np.nanmax(np.abs(means)) or 1.0))
         rows = [
-            [
-                str(site),
-                *(Shown(f"{value:+.2f}", shade=float(np.nan_to_num(value / largest))) for value in row),
-            ]
-            for site, row in zip(self.estimate.sites, means, strict=True)
+            [str(site), *(Shaded(value, shade=shade) for value, shade in zip(*pair, strict=True))]
+            for site, *pair in zip(self.estimate.sites, means.tolist(), shades.tolist(), strict=True)
         ]
-        return table(
-            "estimated effect by site and position", ["site", *map(str, self.estimate.positions)], rows
-        )
+        columns = [Column("site"), *(Column(str(position), "+.2f") for position in self.estimate.positions)]
+        return Table(columns, rows, "estimated effect by site and position").html()
 
 
 def attribution_patch(
@@ -140,9 +137,9 @@ def attribution_patch(
         subject: the model.
         pairs: P pairs, the prompts of each with equally many tokens.
         kind: of the sites: one of `KINDS`; `head_out` is every head by itself, `neurons` all of a layer.
-        layers: where; all by default.
-        top: cells that are patched exactly.
-        check: patch the whole grid exactly, to see how far the estimates hold.
+        layers: all by default.
+        top: how many cells are patched exactly.
+        check: patch the whole grid exactly, to test the estimates.
         seed: of the drawn cells.
         progress: show a bar, where standard error is a terminal.
 
@@ -177,15 +174,15 @@ def attribution_patch(
         progress=progress,
     )
     return AttributionPatch(
-        kind,
-        tuple(encoded),
-        tokens,
-        estimate,
-        exact,
-        tuple(_confirmed(cell, estimate, exact) for cell in chosen),
-        _others(exact, chosen),
-        _correlation(estimate, exact),
-        check,
+        kind=kind,
+        pairs=tuple(encoded),
+        tokens=tokens,
+        estimate=estimate,
+        exact=exact,
+        cells=tuple(_confirmed(cell, estimate, exact) for cell in chosen),
+        others=_others(exact, chosen),
+        correlation=_correlation(estimate, exact),
+        checked=check,
     )
 
 
@@ -197,75 +194,64 @@ def sites_of(subject: Subject, kind: str, layers: Sequence[int]) -> list[Site]:
     """
     if kind not in KINDS:
         raise ValueError(f"site {kind!r} is unknown; {one_of(kind, KINDS)}")
-    found = []
+    sites = []
     for layer in layers:
-        heads = subject.anatomy.parts[layer].heads
-        if kind not in kinds_at(subject.anatomy, layer):
-            continue
-        many = kind == "head_out" and heads is not None
-        found += [Site(kind, layer, head) for head in range(heads.num_heads if heads and many else 0)]
-        found += [] if many else [Site(kind, layer)]
-    if not found:
+        if kind in kinds_at(subject.anatomy, layer):
+            heads = subject.anatomy.parts[layer].heads if kind == "head_out" else None
+            sites += [Site(kind, layer, head) for head in (range(heads.num_heads) if heads else [None])]
+    if not sites:
         raise ValueError(f"none of the layers of {subject.name} asked for has {kind}; give another site")
-    return found
+    return sites
 
 
-def effects(found: Sweep) -> NDArray[Any]:
-    """(P, sites, positions) the metric less that of the untouched target."""
-    return np.asarray(found.values[METRIC][:, 0] - found.baseline[METRIC][:, None, None], dtype=np.float64)
-
-
-def _means(values: NDArray[Any]) -> NDArray[Any]:
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, values, 0).sum(axis=0) / known.sum(axis=0))
+def effects(result: Sweep) -> NDArray[Any]:
+    """(P, sites, positions) the metric minus that of the unpatched target."""
+    return np.asarray(result.values[METRIC][:, 0] - result.baseline[METRIC][:, None, None], dtype=np.float64)
 
 
 def _drawn(estimate: Sweep, chosen: Sequence[Cell], seed: int) -> list[Cell]:
     """As many other cells as were chosen, or all there are."""
-    known = np.isfinite(effects(estimate)).any(axis=0)
-    every = [
+    defined = np.isfinite(effects(estimate)).any(axis=0)
+    others = [
         Cell(site, position)
         for row, site in enumerate(estimate.sites)
         for column, position in enumerate(estimate.positions)
-        if known[row, column] and Cell(site, position) not in chosen
+        if defined[row, column] and Cell(site, position) not in chosen
     ]
-    count = min(len(chosen), len(every))
-    picked = np.random.default_rng(seed).permutation(len(every))[:count]
-    return [every[index] for index in picked.tolist()]
+    drawn = np.random.default_rng(seed).permutation(len(others))[: len(chosen)]
+    return [others[index] for index in drawn.tolist()]
 
 
-def _place(found: Sweep, cell: Cell) -> tuple[int, int]:
-    return found.sites.index(Site.parse(cell.site)), found.positions.index(cell.position)
+def _index(result: Sweep, cell: Cell) -> tuple[int, int]:
+    return result.sites.index(Site.parse(cell.site)), result.positions.index(cell.position)
 
 
 def _confirmed(cell: Cell, estimate: Sweep, exact: Sweep) -> Confirmed:
-    row, column = _place(exact, cell)
-    values = effects(exact)[:, row, column]
-    known = np.isfinite(values)
-    whole = float((exact.donors[METRIC][:, 0] - exact.baseline[METRIC])[known].mean())
-    found = mean_t_interval(values[known])
+    values = effects(exact)[:, *_index(exact, cell)]
+    defined = np.isfinite(values)
+    difference = float((exact.donors[METRIC][:, 0] - exact.baseline[METRIC])[defined].mean())
+    effect = mean_t_interval(values[defined])
     return Confirmed(
-        Site.parse(cell.site),
-        int(cell.position),
-        float(_means(effects(estimate))[_place(estimate, cell)]),
-        found,
-        float(found.mean) / whole if whole else float("nan"),
-        int(known.sum()),
+        site=Site.parse(cell.site),
+        position=int(cell.position),
+        estimate=float(mean_defined(effects(estimate))[_index(estimate, cell)]),
+        exact=effect,
+        share=float(effect.mean) / difference if difference else float("nan"),
+        n=int(defined.sum()),
     )
 
 
 def _others(exact: Sweep, chosen: Sequence[Cell]) -> float:
     values = np.abs(effects(exact))
     for cell in chosen:
-        values[:, *_place(exact, cell)] = np.nan
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else float("nan")
+        values[:, *_index(exact, cell)] = np.nan
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def _correlation(estimate: Sweep, exact: Sweep) -> float:
-    pairs = effects(exact)
-    if np.isfinite(pairs).sum() < 2 or np.nanstd(pairs) == 0:
+    values = effects(exact)
+    if np.isfinite(values).sum() < 2 or np.nanstd(values) == 0:
         return float("nan")
     with np.errstate(divide="ignore", invalid="ignore"):
         return correlation(estimate, exact, METRIC)

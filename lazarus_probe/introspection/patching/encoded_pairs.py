@@ -1,4 +1,4 @@
-"""Pairs as token ids, each prompt encoded once; and the two tokens whose logits tell a pair's answers apart."""
+"""Pairs as token ids, each prompt encoded once; and the two tokens whose logits separate a pair's answers."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def encode_pairs(subject: Subject, pairs: Sequence[PromptPair]) -> list[EncodedP
 
 @dataclass(frozen=True)
 class Tokens:
-    """Of each pair the token that begins the source's answer, and that of the target's."""
+    """By pair the token that begins the source's answer, and the one that begins the target's."""
 
     answers: tuple[int, ...]
     others: tuple[int, ...]
 
 
 def tokens_of(subject: Subject, pairs: Sequence[EncodedPair]) -> Tokens:
-    """The tokens of each pair: its answers, else the model's own next token after the source and after the target.
+    """By pair the tokens of its answers, or else the model's next tokens after the source and after the target.
 
     Raises:
-        ValueError: an answer that is no single token, a pair of unequal token lengths, or one whose two tokens are
-            equal.
+        ValueError: no pairs, an answer that is not a single token, a pair of unequal token lengths, or one with two
+            equal tokens.
     """
     if not pairs:
         raise ValueError("no pairs; give at least one source and target")
@@ -71,10 +71,10 @@ def tokens_of(subject: Subject, pairs: Sequence[EncodedPair]) -> Tokens:
                 f"pair {number}: the source has {lengths[0]} tokens and the target {lengths[1]}; "
                 "patch between prompts of equal length"
             )
-    answers = _tokens(subject, [(one.pair.source_answer, one.source) for one in pairs])
-    others = _tokens(subject, [(one.pair.target_answer, one.target) for one in pairs])
-    for number, (answer, other) in enumerate(zip(answers, others, strict=True)):
-        if answer == other:
+    answers = _tokens(subject, [(pair.pair.source_answer, pair.source) for pair in pairs])
+    others = _tokens(subject, [(pair.pair.target_answer, pair.target) for pair in pairs])
+    for number, (answer, alternative) in enumerate(zip(answers, others, strict=True)):
+        if answer == alternative:
             raise ValueError(
                 f"pair {number}: source and target both lead to {subject.decode([answer])!r}; "
                 "give two tokens with --answer and --other, or other prompts"
@@ -100,10 +100,6 @@ def next_tokens(subject: Subject, prompts: Sequence[Prompt]) -> list[int]:
 
 
 def _tokens(subject: Subject, answers: Sequence[tuple[Answer | None, EncodedPrompt]]) -> list[int]:
-    own: Sequence[int | None] = [None] * len(answers)
-    if any(answer is None for answer, _ in answers):
-        own = next_tokens(subject, [prompt.ids for _, prompt in answers])
-    return [
-        subject.single_token(shown(answer)) if answer is not None or top is None else top
-        for (answer, _), top in zip(answers, own, strict=True)
-    ]
+    unanswered = [prompt.ids for answer, prompt in answers if answer is None]
+    tops = iter(next_tokens(subject, unanswered) if unanswered else ())
+    return [next(tops) if answer is None else subject.single_token(shown(answer)) for answer, _ in answers]

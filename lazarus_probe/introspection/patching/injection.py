@@ -35,14 +35,14 @@ def inject(
     back: int = 1,
     max_tokens: int = 4,
 ) -> list[str]:
-    """What the model says when each prompt's own state is replaced at one position.
+    """Completions of prompts, each with its state replaced at one position.
 
     Args:
         subject: the model.
         prompts: N texts.
-        states: (N, D).
-        site: where they are put.
-        back: which position, from the end: 1 is the last.
+        states: (N, D) the new states.
+        site: that is patched.
+        back: the position, from the end: 1 is the last.
         max_tokens: of a completion.
 
     Raises:
@@ -56,8 +56,8 @@ def inject(
     for indices, tokens in by_length(encoded):
         rows = mx.array(states[indices])[:, None]
         edit = patch(site, rows, positions=tokens.shape[1] - back)
-        said = greedy_completions(subject, [encoded[index] for index in indices], [edit], max_tokens)
-        for index, text in zip(indices, said, strict=True):
+        completions = greedy_completions(subject, [encoded[index] for index in indices], [edit], max_tokens)
+        for index, text in zip(indices, completions, strict=True):
             texts[index] = text
     return texts
 
@@ -72,10 +72,10 @@ def injection(
     seed: int = 0,
     unrelated: Unrelated | None = None,
 ) -> Measurement:
-    """How often the answer of a source comes out of another question when the source's last state is patched in.
+    """How often another question gets the answer of a source whose last state is patched in.
 
-    Controls: `random_state`, a random state of equal norm; `other_position`, the same state one position before; and
-    `other_state`, whether this answer comes out when the state of another source is patched in.
+    Controls: `random_state`, a random state of equal norm; `other_position`, the same state one position earlier; and
+    `other_state`, whether the state of another source gives this answer.
 
     Args:
         subject: the model.
@@ -85,7 +85,7 @@ def injection(
         units: (N,) the independent unit of each.
         layer: where states are taken and patched in, after the block.
         seed: of random states and the intervals.
-        unrelated: prompts to tell the damage on; by default those of all language tasks.
+        unrelated: prompts to measure the damage on; by default those of all language tasks.
 
     Raises:
         ValueError: as `inject`.
@@ -98,20 +98,20 @@ def injection(
     foreign = np.empty_like(states)
     foreign[order] = states[np.roll(order, 1)]
 
-    def brought(given: NDArray[Any], back: int = 1) -> tuple[list[str], NDArray[np.float64]]:
-        said = inject(subject, prompts, given.astype(np.float32), site, back)
-        hits = [float(is_answer(text, answer)) for text, answer in zip(said, answers, strict=True)]
-        return said, np.array(hits)
+    def patched(new: NDArray[Any], back: int = 1) -> tuple[list[str], NDArray[np.float64]]:
+        completions = inject(subject, prompts, new.astype(np.float32), site, back)
+        hits = [float(is_answer(text, answer)) for text, answer in zip(completions, answers, strict=True)]
+        return completions, np.array(hits)
 
-    said, score = brought(states)
+    completions, score = patched(states)
     return rate(
         "rate of the answer put in",
         score,
         units,
         {
-            "random_state": brought(random)[1],
-            "other_position": brought(states, 2)[1],
-            "other_state": brought(foreign)[1],
+            "random_state": patched(random)[1],
+            "other_position": patched(states, 2)[1],
+            "other_state": patched(foreign)[1],
         },
         seed=seed,
         details={"layer": layer},
@@ -120,7 +120,7 @@ def injection(
         examples=some_examples(
             [f"{prompt} (with {source})" for prompt, source in zip(prompts, sources, strict=True)],
             [f"{answer:g}" for answer in answers],
-            said,
+            completions,
             score > 0,
         ),
     )

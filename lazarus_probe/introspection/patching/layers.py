@@ -1,7 +1,7 @@
 """Activation patching of one pair of prompts at several layers, with unrelated donors and other positions as controls.
 
-Heimersheim & Nanda 2024 (arXiv:2404.15255), Zhang & Nanda 2024 (arXiv:2309.16042): answers in words, and next to them
-logit difference, probability and KL. One pair shows that a transfer can happen, not how often: see `patch_rates`.
+Heimersheim & Nanda 2024 (arXiv:2404.15255), Zhang & Nanda 2024 (arXiv:2309.16042): completions, and next to them logit
+difference, probability and KL. One pair shows that a transfer can happen, not how often: see `patch_rates`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.display import Cell, table
-from lazarus_probe.introspection.patching.activation_patching import (
-    NUMBERS,
-    PatchEffects,
-    Positions,
-    patch_answered,
-)
+from lazarus_probe.introspection.patching.activation_patching import PatchEffects, Positions, patch_answered
 from lazarus_probe.introspection.patching.answered_pairs import AnsweredPair, unrelated_donors
-from lazarus_probe.introspection.patching.answers import Effect, says, shown
+from lazarus_probe.introspection.patching.answers import Effect, one_line, says, shown
 from lazarus_probe.introspection.patching.encoded_pairs import EncodedPair
 from lazarus_probe.introspection.patching.prompt_pairs import quoted
 from lazarus_probe.statistics.intervals import exact
 from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -34,27 +29,33 @@ if TYPE_CHECKING:
 At = Literal["last", "all"] | int
 OWN_ANSWERS = "the answers are what the model says: give the expected ones of source and target"
 UNIT = "rate of full transfer"
+EFFECT_NAMES: dict[Effect, str] = {
+    "no_effect": "No effect",
+    "partial_transfer": "Partial transfer",
+    "full_transfer": "FULL TRANSFER",
+    "corruption": "Corruption",
+}
 WHOLE_SOURCE = "with all positions replaced the model runs the source, at any layer; give --position last"
 
 
 @dataclass(frozen=True)
 class LayerPatch:
-    """What patching one layer did.
+    """The effect of patching one layer.
 
     Attributes:
         layer: counted from 0.
         original_output: of the target, unpatched.
         patched_output: of the target with the source's state.
         effect: see `classify`.
-        source_answer_found: whether the source's answer came out.
-        fades: whether the effect is gone again, after a full transfer further down.
+        source_answer_found: whether the patched output gives the source's answer.
+        fades: whether there is no effect, above a layer with full transfer.
         logit_diff: logit of the source's answer minus that of the target's; None where first tokens are equal.
         logit_diff_before: the same, unpatched.
         probability: of the source's answer.
         probability_before: the same, unpatched.
         kl: KL(unpatched || patched) of the next token, in nats.
-        random_donor: of unrelated donors, how many brought the source's answer, how many changed the target's, and n.
-        random_position: of other positions, how many brought the source's answer, and n.
+        random_donor: how many unrelated donors gave the source's answer, how many changed the target's, and n.
+        random_position: how many other positions gave the source's answer, and n.
     """
 
     layer: int
@@ -73,7 +74,7 @@ class LayerPatch:
 
     @property
     def controlled(self) -> bool:
-        """Whether this source brought its answer where unrelated donors were tried, and none of them did."""
+        """Whether the source's answer was transferred, and by none of at least one unrelated donor."""
         return self.source_answer_found and self.random_donor["n"] > 0 and not self.random_donor["found"]
 
 
@@ -86,9 +87,9 @@ class PatchResult:
         pair: the pair with its answers.
         position: "last", "all", or a number.
         blend: share of the source's state in the patched state.
-        results: one for each layer, in order.
+        results: one per layer, in order.
         donors: the unrelated donors.
-        other_positions: the other positions that were patched, negative from the end.
+        other_positions: patched for comparison, negative from the end.
         num_layers: of the model.
     """
 
@@ -104,7 +105,7 @@ class PatchResult:
     @property
     def full_transfer_layer(self) -> int | None:
         """The first layer with full transfer."""
-        return next((one.layer for one in self.results if one.effect == "full_transfer"), None)
+        return next((result.layer for result in self.results if result.effect == "full_transfer"), None)
 
     @property
     def critical_layer(self) -> int | None:
@@ -112,11 +113,11 @@ class PatchResult:
         return None if self.doubt else self.full_transfer_layer
 
     def measurement(self) -> Measurement | None:
-        """What one pair says of the critical layer, against unrelated donors; None where there is no such layer."""
+        """The transfer at the critical layer, compared with unrelated donors; None without such a layer."""
         layer = self.critical_layer
         if layer is None:
             return None
-        donors = next(one for one in self.results if one.layer == layer).random_donor
+        donors = self._at(layer).random_donor
         own, foreign = exact(1, 1), exact(donors["found"], donors["n"])
         share = donors["found"] / donors["n"]
         gain = Control("random_donor", share, 1 - share, own.low - foreign.high, own.high - foreign.low)
@@ -124,7 +125,7 @@ class PatchResult:
 
     @property
     def doubt(self) -> str:
-        """Why a full transfer here would show nothing; empty if it would."""
+        """Why a full transfer here would not be evidence; empty if it would be."""
         pair, first = self.pair.pair, self.full_transfer_layer
         if pair.source_answer == pair.target_answer:
             return f"source and target have one answer, {shown(pair.source_answer)}: no transfer can be seen"
@@ -140,8 +141,7 @@ class PatchResult:
             return ""
         if self.position == "all" and self.blend == 1:
             return WHOLE_SOURCE
-        at = next(one for one in self.results if one.layer == first)
-        if not at.controlled:
+        if not self._at(first).controlled:
             return (
                 f"at layer {first} foreign sources bring {shown(pair.source_answer)} too, or none was tried"
             )
@@ -149,9 +149,12 @@ class PatchResult:
             return f"layer {first} is the last: its state at the last position is the source's next token by itself"
         return ""
 
+    def _at(self, layer: int) -> LayerPatch:
+        return next(result for result in self.results if result.layer == layer)
+
     def as_data(self) -> dict[str, Any]:
-        """Plain data: the published keys, and ours."""
-        pair, effects = self.pair.pair, [one for one in self.results if one.effect != "no_effect"]
+        """Plain data: the published keys, and more."""
+        pair, effects = self.pair.pair, [result for result in self.results if result.effect != "no_effect"]
         return {
             "model_id": self.model_id,
             "source_prompt": pair.source,
@@ -159,12 +162,12 @@ class PatchResult:
             "target_prompt": pair.target,
             "target_expected": shown(pair.target_answer),
             "position": self.position if isinstance(self.position, str) else str(self.position),
-            "results": [asdict(one) for one in self.results],
+            "results": [asdict(result) for result in self.results],
             "critical_layer": self.critical_layer,
             "summary": {
                 "first_effect_layer": effects[0].layer if effects else None,
                 "full_transfer_layer": self.full_transfer_layer,
-                "effect_fade_layer": next((one.layer for one in self.results if one.fades), None),
+                "effect_fade_layer": next((result.layer for result in self.results if result.fades), None),
             },
             "n": 1,
             "blend": self.blend,
@@ -174,19 +177,45 @@ class PatchResult:
             "controls": {"random_donor": self.donors, "random_position": self.other_positions},
         }
 
-    def _repr_html_(self) -> str:
-        rows = [
-            (
-                f"L{one.layer}",
-                one.patched_output.strip(),
-                Cell(one.effect.replace("_", " "), shade=float(one.effect == "full_transfer")),
-                "" if one.logit_diff is None else f"{one.logit_diff:+.2f}",
-                f"{one.random_donor['found']}/{one.random_donor['n']}",
-            )
-            for one in self.results
+    @property
+    def table(self) -> Table:
+        """The unpatched output, and below it the effect of each layer."""
+        columns = (
+            Column("Layer", width=8),
+            Column("Target Output", width=16),
+            Column("Effect", width=18),
+            Column("Logit diff", "+.2f", width=11),
+            Column("P(source)", ".4f", width=10),
+            Column("KL", ".3f", width=8),
+            Column("Foreign", width=13),
+            Column("Elsewhere"),
+        )
+        first, doubt = self.results[0], self.doubt
+        before = first.logit_diff_before, first.probability_before
+        rows: list[Sequence[object]] = [
+            ("before", one_line(first.original_output, 16), "", *before, "", "", "")
         ]
-        heads = ("Layer", "Target Output", "Effect", "Logit diff", "Foreign")
-        return table(f"{self.pair.pair.source} → {self.pair.pair.target}", heads, rows)
+        for result in self.results:
+            name = EFFECT_NAMES[result.effect]
+            # In capitals only where it is evidence.
+            name = "Effect fades" if result.fades else name.capitalize() if doubt else name
+            donor, position = result.random_donor, result.random_position
+            rows.append(
+                (
+                    f"L{result.layer}",
+                    one_line(result.patched_output, 16),
+                    Cell(name, shade=float(result.effect == "full_transfer")),
+                    result.logit_diff,
+                    result.probability,
+                    max(result.kl, 0.0),
+                    f"{donor['found']}/{donor['n']}",
+                    f"{position['found']}/{position['n']}",
+                )
+            )
+        return Table(columns, rows, f"{self.pair.pair.source} → {self.pair.pair.target}")
+
+    def _repr_html_(self) -> str:
+        return self.table.html()
 
 
 def patch_prompts(
@@ -203,8 +232,8 @@ def patch_prompts(
 ) -> PatchResult:
     """Patch one pair at some layers, with two controls.
 
-    Controls: `random_donor`, the same patch from unrelated donors, which must not bring this source's answer; and
-    `random_position`, the same layer at other positions from where the prompts differ on. There are none with "all".
+    Controls: `random_donor`, the same patch from unrelated donors, which must not give this source's answer; and
+    `random_position`, the same layer at other positions after which the prompts differ (not with "all").
 
     Args:
         subject: the model.
@@ -213,7 +242,7 @@ def patch_prompts(
         position: "last", "all", or a position of both prompts.
         blend: share of the source's state in the patched state.
         max_tokens: generated at most.
-        donors: unrelated donors.
+        donors: how many unrelated donors.
         seed: of the unrelated donors and of the other positions.
         progress: show a bar, where standard error is a terminal.
 
@@ -221,24 +250,19 @@ def patch_prompts(
         ValueError: as `patch_answered`.
         IndexError: as `patch_answered`.
     """
+    positions: Positions = "all" if position == "all" else [-1 if position == "last" else position]
+    others = [] if positions == "all" else other_positions([pair], positions[0], seed)
     unrelated = unrelated_donors(subject, pair, donors, max_tokens, seed)
-    others: list[int] = []
-    positions: Positions = "all"
-    if position == "all":
+    if positions == "all":
         unrelated = [donor for donor in unrelated if len(donor.ids) == len(pair.target.ids)]
-    else:
-        positions = [-1 if position == "last" else position]
-        others = other_positions([pair], positions[0], seed)
     settings: dict[str, Any] = {"blend": blend, "max_tokens": max_tokens, "progress": progress}
     sources = [pair.source, *unrelated]
-    effects = patch_answered(
-        subject, [pair] * len(sources), layers, positions, {"source": sources}, **settings
-    )["source"]
+    patched = patch_answered(subject, [pair] * len(sources), layers, positions, {"": sources}, **settings)[""]
     elsewhere = np.empty((len(layers), 0))
     if others:
-        away = patch_answered(subject, [pair], layers, others, {"source": [pair.source]}, **settings)
-        elsewhere = away["source"].effects[..., 0]
-    results = [_layer(pair, effects, elsewhere[row], row) for row in range(len(layers))]
+        effects = patch_answered(subject, [pair], layers, others, {"": [pair.source]}, **settings)[""].effects
+        elsewhere = effects[..., 0]
+    results = [_layer(pair, patched, elsewhere[row], row) for row in range(len(layers))]
     return PatchResult(
         model_id=subject.name,
         pair=pair,
@@ -252,16 +276,14 @@ def patch_prompts(
 
 
 def other_positions(pairs: Sequence[EncodedPair], position: int, seed: int, count: int = 3) -> list[int]:
-    """Some positions other than the one patched, from the end, at which patching any of the pairs can do something."""
+    """Some other positions, from the end, at which patching can have an effect on every pair."""
     reach = []
     for pair in pairs:
         source, target = pair.source.ids, pair.target.ids
         shortest = min(len(source), len(target))
         start = next((i for i in range(shortest) if source[i] != target[i]), shortest)
         own = position if position < 0 else position - len(target)
-        reach.append(
-            {other for other in range(start - len(target), 0) if other != own and other >= -shortest}
-        )
+        reach.append({other for other in range(max(start - len(target), -shortest), 0) if other != own})
     shared = sorted(set.intersection(*reach))
     drawn: list[int] = np.random.default_rng(seed).permutation(shared)[:count].tolist() if shared else []
     return sorted(drawn)
@@ -269,9 +291,14 @@ def other_positions(pairs: Sequence[EncodedPair], position: int, seed: int, coun
 
 def _layer(pair: AnsweredPair, patched: PatchEffects, elsewhere: NDArray[Any], row: int) -> LayerPatch:
     completion = str(patched.completions[row, 0, 0])
-    effects, other = patched.effects[row, 0].tolist(), elsewhere.tolist()
-    numbers = {name: _number(patched.metrics[name][row, 0, 0]) for name in NUMBERS}
-    before = {name: _number(patched.unpatched_metrics[name][0]) for name in NUMBERS}
+    effects, at_others = patched.effects[row, 0].tolist(), elsewhere.tolist()
+    after, before = (
+        {name: None if np.isnan(values[0]) else float(values[0]) for name, values in metrics.items()}
+        for metrics in (
+            {name: values[row, 0] for name, values in patched.metrics.items()},
+            patched.unpatched_metrics,
+        )
+    )
     return LayerPatch(
         layer=patched.layers[row],
         original_output=str(patched.unpatched[0]),
@@ -279,26 +306,22 @@ def _layer(pair: AnsweredPair, patched: PatchEffects, elsewhere: NDArray[Any], r
         effect=effects[0],
         source_answer_found=says(completion, pair.pair.source_answer),
         fades=False,
-        logit_diff=numbers["logit_diff"],
+        logit_diff=after["logit_diff"],
         logit_diff_before=before["logit_diff"],
-        probability=numbers["probability"],
+        probability=after["probability"],
         probability_before=before["probability"],
-        kl=numbers["kl"] or 0.0,
+        kl=after["kl"] or 0.0,
         random_donor={
             "found": effects[1:].count("full_transfer"),
             "changed": len(effects[1:]) - effects[1:].count("no_effect"),
             "n": len(effects) - 1,
         },
-        random_position={"found": other.count("full_transfer"), "n": len(other)},
+        random_position={"found": at_others.count("full_transfer"), "n": len(at_others)},
     )
 
 
-def _number(value: Any) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
 def _faded(results: Sequence[LayerPatch]) -> tuple[LayerPatch, ...]:
-    """The layers without effect after one with full transfer are marked."""
+    """Mark the layers without effect above one with full transfer."""
     transferred, marked = False, []
     for result in results:
         marked.append(replace(result, fades=transferred and result.effect == "no_effect"))

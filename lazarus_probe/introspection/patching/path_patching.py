@@ -1,9 +1,9 @@
-"""Path patching: what one component tells another, with every other way between them cut.
+"""Path patching: the effect of one component on another along their direct path, with all other paths frozen.
 
-Wang et al. 2022 (arXiv:2211.00593), Goldowsky-Dill et al. 2023 (arXiv:2304.05969). Four runs: the source, the target,
-the target with the sender's output from the source and all other attention outputs after it held at their values on
-the target, from which what reaches the receiver is read, and the target with that put into the receiver and nothing
-else held. MLPs between the two are computed anew, so that a way through them counts as direct; or they are held too.
+Wang et al. 2022 (arXiv:2211.00593), Goldowsky-Dill et al. 2023 (arXiv:2304.05969). Four runs: the source; the target;
+the target with the sender's output from the source and all later attention outputs frozen at their values on the
+target, from which the receiver's input is read; and the target with that input patched into the receiver and nothing
+else frozen. MLPs in between are recomputed, so that paths through them count as direct, or are frozen too.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site, kinds_at, resolve
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.patching.path_runs import Paths, place_of
-from lazarus_probe.statistics.student import Estimate, mean_t_interval
+from lazarus_probe.statistics.student import Estimate, mean_t_interval, signed_estimate
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.sweep.engine import donors_of
 from lazarus_probe.sweep.metrics import Metric, Reader, reader
 from lazarus_probe.sweep.sources import Donors
+from lazarus_probe.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -49,13 +49,13 @@ class PathEffects:
 
     Attributes:
         senders: S sites.
-        receiver: what the way leads to.
-        metric: the name of what was measured.
+        receiver: the end of the path.
+        metric: its name.
         values: (P, S) the metric in the last of the four runs.
-        target: (P,) the metric of the untouched targets.
+        target: (P,) the metric of the unpatched targets.
         source: (P,) the metric of the sources.
         foreign: (P, S) as `values`, with the source of another pair of that length; NaN where there is none.
-        mlps_held: whether MLPs between sender and receiver were held, too.
+        mlps_held: whether MLPs between sender and receiver were frozen too.
     """
 
     senders: tuple[Site, ...]
@@ -80,21 +80,21 @@ class PathEffects:
     @property
     def control(self) -> NDArray[Any]:
         """(S,) mean effect when the sender's output comes from another pair's source; NaN without such pairs."""
-        known = np.isfinite(self.foreign).all(axis=1)
-        if not known.any():
+        defined = np.isfinite(self.foreign).all(axis=1)
+        if not defined.any():
             return np.full(len(self.senders), np.nan)
-        return np.asarray((self.foreign - self.target[:, None])[known].mean(axis=0))
+        return np.asarray((self.foreign - self.target[:, None])[defined].mean(axis=0))
 
     @property
     def shares(self) -> NDArray[Any]:
         """(S,) mean effect as a share of the mean difference of source and target; NaN where there is none."""
-        whole = float((self.source - self.target).mean())
-        return self.estimate.mean / whole if whole else np.full(len(self.senders), np.nan)
+        difference = float((self.source - self.target).mean())
+        return self.estimate.mean / difference if difference else np.full(len(self.senders), np.nan)
 
     def as_data(self) -> dict[str, Any]:
-        """Everything, as plain data; the senders in the order of the size of their effect."""
-        found, shares, control = self.estimate, self.shares, self.control
-        order = np.argsort(-np.abs(found.mean), kind="stable")
+        """Everything, as plain data; the senders by the size of their effect."""
+        estimate, shares, control = self.estimate, self.shares, self.control
+        order = np.argsort(-np.abs(estimate.mean), kind="stable")
         return {
             "receiver": str(self.receiver),
             "metric": self.metric,
@@ -105,9 +105,9 @@ class PathEffects:
             "senders": [
                 {
                     "site": str(self.senders[index]),
-                    "effect": float(found.mean[index]),
-                    "low": float(found.low[index]),
-                    "high": float(found.high[index]),
+                    "effect": float(estimate.mean[index]),
+                    "low": float(estimate.low[index]),
+                    "high": float(estimate.high[index]),
                     "share": float(shares[index]),
                     "other_source": float(control[index]),
                     "effects": self.effects[:, index].tolist(),
@@ -116,19 +116,28 @@ class PathEffects:
             ],
         }
 
-    def _repr_html_(self) -> str:
+    def table(self, top: int | None = None) -> Table:
+        """The senders by the size of their effect: all of them, or the `top` largest."""
+        controlled = bool(np.isfinite(self.control).all())
+        other = [Column("Other source", "+.3f", 13)] if controlled else []
+        columns = [Column("Sender", width=16), Column("Share", ".1%", 9), *other, Column("Effect")]
         largest = float(np.abs(self.estimate.mean).max()) or 1.0
         rows = [
             [
-                one["site"],
+                sender["site"],
+                sender["share"],
+                *([sender["other_source"]] if controlled else []),
                 Cell(
-                    f"{one['effect']:+.3f}", f"{one['low']:.3f} to {one['high']:.3f}", one["effect"] / largest
+                    signed_estimate(sender["effect"], sender["low"], sender["high"]),
+                    shade=sender["effect"] / largest,
                 ),
-                f"{one['share']:.1%}",
             ]
-            for one in self.as_data()["senders"]
+            for sender in self.as_data()["senders"][:top]
         ]
-        return table(f"paths to {self.receiver}", ["sender", f"effect on {self.metric}", "share"], rows)
+        return Table(columns, rows, f"paths to {self.receiver}: effect on {self.metric}")
+
+    def _repr_html_(self) -> str:
+        return self.table().html()
 
 
 def path_patch(
@@ -142,19 +151,19 @@ def path_patch(
     hold_mlps: bool = False,
     position: int | None = None,
 ) -> PathEffects:
-    """The effect on a metric of what each sender tells one receiver.
+    """The effect of each sender on a metric along its direct path to one receiver.
 
     Args:
         subject: the model.
         targets: P prompts.
-        sources: one for each target, with as many tokens.
+        sources: one per target, with as many tokens.
         senders: outputs that are taken from the source, one at a time: `embed`, `head_out.L.H`, `attn_out.L`,
             `mixer_out.L`, `mlp_out.L`.
-        receiver: what hears of it alone: `queries.L.H`, `keys.L.G` or `values.L.G` (a head's input; grouped heads share
+        receiver: the end of the path: `queries.L.H`, `keys.L.G` or `values.L.G` (a head's input; grouped heads share
             keys and values), `head_out.L.H` (all three inputs of a head), `attn_out.L`, `mlp_out.L`, `resid_pre.L`,
             `resid_post.L`, or `logits` for the direct effect.
-        metric: what to measure at the last position, such as `logit_diff`.
-        hold_mlps: hold the MLPs between sender and receiver as well: only the way along the residual stream is left.
+        metric: measured at the last position, such as `logit_diff`.
+        hold_mlps: freeze the MLPs between sender and receiver as well, which leaves only the residual stream.
         position: where the sender is patched, negative from each prompt's end; everywhere by default.
 
     Raises:
@@ -172,38 +181,35 @@ def path_patch(
         >>> result.effects.shape  # (pairs, senders)
         (2, 4)
     """
-    given = [resolve(site, subject.anatomy) for site in senders]
+    starts = [resolve(site, subject.anatomy) for site in senders]
     end = resolve(receiver, subject.anatomy)
-    check_path(given, end)
+    check_path(starts, end)
     encoded = encode_all(subject, targets)
     if not encoded:
         raise ValueError("no targets; give at least one prompt")
     donors = donors_of(subject, "source", Donors(sources), encoded)
     read = reader(subject, [metric], len(encoded))
-    values, foreign = (np.full((len(encoded), len(given)), np.nan) for _ in range(2))
+    values, foreign = (np.full((len(encoded), len(starts)), np.nan) for _ in range(2))
     target, source = np.full(len(encoded), np.nan), np.full(len(encoded), np.nan)
     for indices, tokens in by_length(encoded):
-        batch = Paths(
-            subject, tokens, mx.array([donors[index] for index in indices]), end, hold_mlps, position
-        )
-        numbers = _reading(read, np.array(indices))
+        prompts = mx.array([donors[index] for index in indices])
+        batch = Paths(subject, tokens, prompts, end, hold_mlps, position)
+        numbers = _numbers(read, np.array(indices))
         target[indices] = numbers(batch.logits)
         source[indices] = numbers(batch.source_logits)
-        for column, logits in batch.patched(given, batch.donors):
+        for column, logits in batch.patched(starts, prompts):
             values[indices, column] = numbers(logits)
         if len(indices) > 1:
-            for column, logits in batch.patched(
-                given, mx.concatenate([batch.donors[-1:], batch.donors[:-1]])
-            ):
+            for column, logits in batch.patched(starts, mx.concatenate([prompts[-1:], prompts[:-1]])):
                 foreign[indices, column] = numbers(logits)
-    return PathEffects(tuple(given), end, metric.name, values, target, source, foreign, hold_mlps)
+    return PathEffects(tuple(starts), end, metric.name, values, target, source, foreign, hold_mlps)
 
 
 def check_path(senders: Sequence[Site], receiver: Site) -> None:
-    """Whether each sender can send, and the receiver hear of it.
+    """Refuse sites that cannot be senders, or a receiver of them.
 
     Raises:
-        ValueError: it cannot; the message says what can.
+        ValueError: there is one; the message names sites that can be.
     """
     if receiver.kind not in RECEIVERS:
         raise ValueError(f"{receiver} cannot receive; these can: {', '.join(RECEIVERS)}")
@@ -220,18 +226,18 @@ def check_path(senders: Sequence[Site], receiver: Site) -> None:
 
 def senders_below(subject: Subject, receiver: Site | str, heads: bool = True) -> list[Site]:
     """Every head (or every attention) and every MLP that comes before a receiver."""
-    end, found = resolve(receiver, subject.anatomy), []
+    end, sites = resolve(receiver, subject.anatomy), list[Site]()
     for layer, parts in enumerate(subject.anatomy.parts):
         kinds = kinds_at(subject.anatomy, layer)
         if heads and "head_out" in kinds and parts.heads:
-            found += [Site("head_out", layer, head) for head in range(parts.heads.num_heads)]
+            sites += [Site("head_out", layer, head) for head in range(parts.heads.num_heads)]
         else:
-            found += [Site("attn_out", layer)] if "attn_out" in kinds else []
-        found += [Site(kind, layer) for kind in ("mixer_out", "mlp_out") if kind in kinds]
-    return [site for site in found if place_of(site) < place_of(end)]
+            sites += [Site("attn_out", layer)] if "attn_out" in kinds else []
+        sites += [Site(kind, layer) for kind in ("mixer_out", "mlp_out") if kind in kinds]
+    return [site for site in sites if place_of(site) < place_of(end)]
 
 
-def _reading(read: Reader, prompts: NDArray[np.intp]) -> Callable[[mx.array], NDArray[Any]]:
+def _numbers(read: Reader, prompts: NDArray[np.intp]) -> Callable[[mx.array], NDArray[Any]]:
     def numbers(logits: mx.array) -> NDArray[Any]:
         return np.array(read.read(logits, logits, prompts)[read.metrics[0].name])
 

@@ -1,9 +1,10 @@
-"""The four runs of path patching, of all senders in one batch."""
+"""The four runs of path patching, with all senders in one batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import mlx.core as mx
@@ -19,13 +20,13 @@ from lazarus_probe.subject.finite import require_finite
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-# The order of the parts of a block: what a component at one place hears from.
+# The order of the parts of a block: a component reads the output of earlier ones.
 BEFORE, ATTENTION, MLP, AFTER = range(4)
 STAGE = {"embed": BEFORE, "resid_pre": BEFORE, "mlp_out": MLP, "resid_post": AFTER, "logits": AFTER}
 
 
 def place_of(site: Site) -> tuple[float, int]:
-    """Where in the order of computation a site lies: its block, and the part of it."""
+    """A site's position in the order of computation: its block, and the part of the block."""
     if site.kind == "embed":
         return -1, BEFORE
     layer = float("inf") if site.layer is None else site.layer
@@ -34,7 +35,7 @@ def place_of(site: Site) -> tuple[float, int]:
 
 @dataclass(eq=False)
 class Paths:
-    """Pairs of one length with the two runs that all paths share."""
+    """Pairs of one length, with the runs of source and target that all paths share."""
 
     subject: Subject
     tokens: mx.array
@@ -58,13 +59,18 @@ class Paths:
         self.source_logits = forward(self.subject.model, self.donors)[:, -1]
 
     def patched(self, senders: Sequence[Site], donors: mx.array) -> Iterator[tuple[int, mx.array]]:
-        """For each sender its number, and the logits (B, V) at the last position of the last run."""
+        """By sender its index, and the logits (B, V) at the last position of the last run."""
         size = max(1, TOKENS_PER_BATCH // self.tokens.size)
-        wholes = list(dict.fromkeys(Site(site.kind, site.layer) for site in senders))
-        source = trace(self.subject, donors, wholes)
+        sites = list(dict.fromkeys(Site(sender.kind, sender.layer) for sender in senders))
+        source = trace(self.subject, donors, sites)
+
+        def value(sender: Site) -> mx.array:
+            of_site: mx.array = source[Site(sender.kind, sender.layer)]
+            return of_site if sender.head is None else of_site[:, :, sender.head]
+
         for begin in range(0, len(senders), size):
             part = senders[begin : begin + size]
-            logits = self._runs(part, [_of(source[Site(one.kind, one.layer)], one) for one in part])
+            logits = self._runs(part, [value(sender) for sender in part])
             rows = mx.split(logits, len(part), axis=0)
             mx.eval(rows)
             yield from zip(range(begin, begin + len(part)), rows, strict=True)
@@ -80,10 +86,10 @@ class Paths:
         if self.receiver.kind == "logits":
             with hooked(self.subject, (), edits):
                 return self._logits(tokens)
-        with hooked(self.subject, self.receiver, edits) as seen:
+        with hooked(self.subject, self.receiver, edits) as captured:
             forward(self.subject.model, tokens)
-        heard = seen[self.receiver]
-        with hooked(self.subject, (), Intervention(self.receiver, lambda _: heard, label="path patch")):
+        received = captured[self.receiver]
+        with hooked(self.subject, (), Intervention(self.receiver, lambda _: received, label="path patch")):
             return self._logits(tokens)
 
     def _logits(self, tokens: mx.array) -> mx.array:
@@ -106,27 +112,25 @@ class Paths:
         return Intervention(site, edit, label="path patch")
 
     def _holds(self, senders: Sequence[Site]) -> list[Intervention]:
-        """Hold each attention (and MLP) after a sender in that sender's rows."""
-        found = []
+        """Freeze each attention (and MLP) after a sender, in that sender's rows."""
+        holds = []
         for site in self.held:
             rows = [row for row, sender in enumerate(senders) if place_of(sender) < place_of(site)]
             if rows:
-                found.append(Intervention(site, self._hold(rows, self.run[site]), label="hold"))
-        return found
+                holds.append(Intervention(site, partial(self._held, rows, self.run[site]), label="hold"))
+        return holds
 
-    def _hold(self, senders: Sequence[int], value: mx.array) -> Callable[[mx.array], mx.array]:
-        def edit(old: mx.array) -> mx.array:
-            new = mx.array(old)
-            for sender in senders:
-                new[self._rows(sender)] = value
-            return new
-
-        return edit
+    def _held(self, senders: Sequence[int], value: mx.array, old: mx.array) -> mx.array:
+        """A site's output, with that of the target in the rows of some senders."""
+        new = mx.array(old)
+        for sender in senders:
+            new[self._rows(sender)] = value
+        return new
 
 
 def held_sites(subject: Subject, mlps: bool) -> list[Site]:
-    """What is held at its value on the target: what mixes positions, and MLPs if requested."""
-    found = []
+    """The sites that are frozen at their values on the target: those that mix positions, and MLPs if requested."""
+    sites = []
     for layer in range(subject.num_layers):
         kinds = kinds_at(subject.anatomy, layer)
         mixing = [kind for kind in ("attn_out", "mixer_out") if kind in kinds]
@@ -134,11 +138,7 @@ def held_sites(subject: Subject, mlps: bool) -> list[Site]:
             raise UnsupportedArchitecture(
                 f"block {layer} of {subject.name} has no attention to hold; it cannot be path patched"
             )
-        found += [
-            Site(kind, layer) for kind in (*mixing, *(["mlp_out"] if mlps and "mlp_out" in kinds else []))
+        sites += [
+            Site(kind, layer) for kind in (*mixing, "mlp_out") if kind in mixing or (mlps and kind in kinds)
         ]
-    return found
-
-
-def _of(values: mx.array, site: Site) -> mx.array:
-    return values if site.head is None else values[:, :, site.head]
+    return sites

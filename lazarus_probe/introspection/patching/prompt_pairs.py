@@ -26,8 +26,8 @@ class PromptPair:
     Attributes:
         source: the prompt that is patched from.
         target: the prompt that is patched into.
-        source_answer: how the source should be completed, a number or words; None to take the model's own completion.
-        target_answer: the same of the target.
+        source_answer: the expected completion of the source, a number or words; None for the model's own.
+        target_answer: the same for the target.
         group: the independent unit that the pair belongs to, such as its operands; None for the pair itself.
 
     Example:
@@ -52,21 +52,21 @@ def quoted(prompt: str) -> str:
 def read_pairs(path: Path, answers: tuple[str, str] = SPELT) -> list[PromptPair]:
     """The pairs in a file: lines `source => target`, or `.jsonl`, or `.json` with a list (or one under "pairs").
 
-    Each is an object with source, target and, optionally, any other of `KEYS`. Prompts keep their spaces: only the one
-    on either side of `=>` is left out.
+    Each is an object with source, target and, optionally, any other of `KEYS`. Prompts keep their spaces, except the
+    one on either side of `=>`.
 
     Args:
         path: the file.
-        answers: the keys that hold the answers, `SPELT` or `SINGLE_TOKENS`; the other two may be there and are ignored.
+        answers: the keys of the answers, `SPELT` or `SINGLE_TOKENS`; the other two are ignored.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is of none of these forms, or holds no pairs; the message says which pair is wrong.
+        ValueError: it has none of these forms, or no pairs; the message names the wrong pair.
     """
     try:
         text = read_text(path)
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is no text in UTF-8; {FORMS}") from None
+        raise ValueError(f"{path} is not UTF-8 text; {FORMS}") from None
     items = _json_items(path, text) if path.suffix in (".json", ".jsonl") else _line_items(text)
     if not items:
         raise ValueError(f"{path} holds no pairs; {FORMS}")

@@ -1,4 +1,4 @@
-"""How often a patch carries the source's answer over, by layer, over many pairs; and where it first does.
+"""How often a patch transfers the source's answer, by layer, over many pairs; and the first layer where it does.
 
 The layer is chosen on one half of the pairs and confirmed on the other, which had no part in choosing it.
 """
@@ -15,14 +15,8 @@ from numpy.typing import NDArray
 
 from lazarus_probe.claims.declared import declared
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.generation.damage import Unrelated, damage_of_patch, unrelated_prompts
-from lazarus_probe.introspection.patching.activation_patching import (
-    NUMBERS,
-    PatchEffects,
-    Positions,
-    patch_answered,
-)
+from lazarus_probe.introspection.patching.activation_patching import Positions, patch_answered
 from lazarus_probe.introspection.patching.answered_pairs import AnsweredPair, other_sources
 from lazarus_probe.introspection.patching.answers import says, shown
 from lazarus_probe.introspection.patching.encoded_pairs import EncodedPrompt
@@ -34,8 +28,11 @@ from lazarus_probe.introspection.patching.layers import (
     other_positions,
 )
 from lazarus_probe.statistics.folds import halves
+from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Damage, Measurement
 from lazarus_probe.statistics.rates import rate
+from lazarus_probe.sweep.result import mean_defined
+from lazarus_probe.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -49,8 +46,8 @@ class PatchRates:
 
     Attributes:
         model_id: the model.
-        pairs: N pairs whose two answers differ and are the model's own, which are those that count.
-        left_out: pairs that were not patched, for the model does not give both answers, or they are one.
+        pairs: the N pairs that count: their answers differ, and the model itself gives both.
+        left_out: the others, which were not patched.
         position: "last", "all", or a number.
         blend: share of the source's state in the patched state.
         layers: that were patched.
@@ -60,7 +57,7 @@ class PatchRates:
         numbers: by metric (layers,), the mean over pairs.
         chosen: the layer chosen on one half of the pairs; None if none transfers often there.
         confirmed: the rate at that layer on the other half, with the damage of the same patch: the other half's
-            sources put into unrelated prompts, at the same position and with the same blend. No damage where all
+            sources patched into unrelated prompts, at the same position and with the same blend. No damage where all
             positions are patched, or unrelated prompts are too short for the position; see `damage_not_measured`.
         other_positions: of the control, negative from the end.
     """
@@ -81,14 +78,14 @@ class PatchRates:
 
     @property
     def doubt(self) -> str:
-        """Why full transfers here would show nothing; empty if they would."""
+        """Why full transfers here would not be evidence; empty if they would be."""
         if not all(pair.answers_given for pair in self.pairs):
             return OWN_ANSWERS
         return WHOLE_SOURCE if self.position == "all" and self.blend == 1 else ""
 
     @property
     def damage_not_measured(self) -> str:
-        """Why the confirmed layer's damage was not measured; empty if it was, or if there is no such layer."""
+        """Why the confirmed layer's damage was not measured; empty if it was, or without such a layer."""
         if self.confirmed is None or self.confirmed.damage is not None:
             return ""
         if self.position == "all":
@@ -96,7 +93,7 @@ class PatchRates:
         return f"unrelated prompts are too short for position {self.position}"
 
     def as_data(self) -> dict[str, Any]:
-        """Plain data; `critical_layer` is for whoever judges `confirmed` to add."""
+        """Plain data; `critical_layer` is added by the caller, which judges `confirmed`."""
         return {
             "model_id": self.model_id,
             "position": self.position if isinstance(self.position, str) else str(self.position),
@@ -151,13 +148,35 @@ class PatchRates:
             ],
         }
 
-    def _repr_html_(self) -> str:
+    @property
+    def table(self) -> Table:
+        """By layer the rate of full transfer, those of its controls and of the other effects, and the mean KL."""
+        columns = (
+            Column("Layer", width=6),
+            Column("Full transfer", width=20),
+            *(Column(control.name.replace("_", " "), ".2f", 16) for control in self.rates[0].controls),
+            *(
+                Column(name, ".2f", width)
+                for name, width in (("Partial", 8), ("Corrupt", 8), ("No effect", 10))
+            ),
+            Column("KL", ".3f"),
+        )
         rows = [
-            (f"L{layer}", Cell(f"{one.score:.2f}", str(one), one.score), *map(str, one.controls))
-            for layer, one in zip(self.layers, self.rates, strict=True)
+            (
+                f"L{layer}",
+                Cell(estimate(rate.score, rate.low, rate.high), shade=rate.score),
+                *(Cell(control.score, str(control)) for control in rate.controls),
+                *((effects == name).mean() for name in ("partial_transfer", "corruption", "no_effect")),
+                kl,
+            )
+            for layer, rate, effects, kl in zip(
+                self.layers, self.rates, self.effects, self.numbers["kl"], strict=True
+            )
         ]
-        names = [control.name for control in self.rates[0].controls]
-        return table(f"{UNIT}, n = {len(self.pairs)}", ("Layer", "Full transfer", *names), rows)
+        return Table(columns, rows, f"{UNIT}, n = {len(self.pairs)}")
+
+    def _repr_html_(self) -> str:
+        return self.table.html()
 
 
 def patch_rates(
@@ -174,19 +193,19 @@ def patch_rates(
 ) -> PatchRates:
     """Patch many pairs, with two controls on the same pairs.
 
-    Controls: `random_donor`, whether another pair's source brings this source's answer; `random_position`, whether
+    Controls: `random_donor`, whether another pair's source gives this source's answer; `random_position`, whether
     the source's state at another position does (not with "all").
 
     Args:
         subject: the model.
-        pairs: those of which the model does not itself give both answers are left out.
+        pairs: those whose two answers the model does not give by itself are left out.
         layers: patched, after the block.
         position: "last", "all", or a position of all prompts.
         blend: share of the source's state in the patched state.
         max_tokens: generated at most.
         seed: of donors, positions, halves and intervals.
         progress: show a bar, where standard error is a terminal.
-        unrelated: prompts to tell the damage on; by default those of all language tasks.
+        unrelated: prompts to measure the damage on; by default those of all language tasks.
 
     Raises:
         ValueError: fewer than two groups of pairs to count; as `patch_answered`; as `damage_of_patch`.
@@ -205,11 +224,14 @@ def patch_rates(
     positions: Positions = "all" if position == "all" else [-1 if position == "last" else position]
     others = [] if positions == "all" else other_positions(counted, positions[0], seed)
     effects = patch_answered(subject, counted, layers, positions, donors, **settings)
-    moved = {name: found.effects[:, 0] == "full_transfer" for name, found in effects.items()}
+    moved = {name: patched.effects[:, 0] == "full_transfer" for name, patched in effects.items()}
     if others:
-        elsewhere = patch_answered(subject, counted, layers, others, {"source": sources}, **settings)
-        moved["random_position"] = _at_random_positions(elsewhere["source"], seed)
-    # The state after the last block at the last position is the next token by itself: no layer to be found there.
+        elsewhere = patch_answered(subject, counted, layers, others, {"source": sources}, **settings)[
+            "source"
+        ]
+        drawn = np.random.default_rng(seed).integers(len(others), size=len(counted))
+        moved["random_position"] = elsewhere.effects[:, drawn, np.arange(len(counted))] == "full_transfer"
+    # The state after the last block at the last position is the next token itself, so it localises nothing.
     trivial = subject.num_layers - 1 if position in ("last", "all", -1) else None
     chosen, second_half = _chosen(moved["source"], layers, groups, trivial, seed)
     confirmed = None
@@ -239,24 +261,17 @@ def patch_rates(
         rates=tuple(_rate(moved, row, np.arange(len(counted)), groups, seed) for row in range(len(layers))),
         effects=patched.effects[:, 0],
         outputs=patched.completions[:, 0],
-        numbers={name: _means(patched.metrics[name][:, 0]) for name in NUMBERS},
+        numbers={name: mean_defined(values[:, 0], axis=1) for name, values in patched.metrics.items()},
         chosen=chosen,
         confirmed=confirmed,
         other_positions=tuple(others),
     )
 
 
-def _at_random_positions(patched: PatchEffects, seed: int) -> NDArray[np.bool_]:
-    """(layers, N) whether the answer came out at a position drawn for each pair."""
-    _, positions, count = patched.effects.shape
-    drawn = np.random.default_rng(seed).integers(positions, size=count)
-    return np.asarray(patched.effects[:, drawn, np.arange(count)] == "full_transfer")
-
-
 def _chosen(
     moved: NDArray[np.bool_], layers: Sequence[int], groups: NDArray[Any], trivial: int | None, seed: int
 ) -> tuple[int | None, NDArray[Any]]:
-    """The first layer at which as many of one half transfer as is claimed, and the rows of the other half."""
+    """The first layer at which the claimed share of one half transfers, and the rows of the other half."""
     threshold = declared(CLAIM).threshold
     try:
         first, second = halves(np.arange(len(groups), dtype=float), groups, seed=seed, kind="regression")
@@ -286,16 +301,9 @@ def _damage(
     unrelated: Unrelated,
     seed: int,
 ) -> Damage | None:
-    """What the sources' states do to unrelated prompts; None where too few of these have the position."""
+    """The damage of the sources' states in unrelated prompts; None where too few of these have the position."""
     reached = unrelated.with_position(subject, position)
     if len(set(reached.units)) < 2:
         return None
     ids = [source.ids for source in sources]
     return damage_of_patch(subject, ids, resid_post(layer), position, reached, seed, blend=blend)
-
-
-def _means(values: NDArray[Any]) -> NDArray[Any]:
-    """(layers,) of (layers, N), over the pairs that have the number; NaN where none has."""
-    defined = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(defined, values, 0).sum(axis=1) / defined.sum(axis=1))

@@ -1,4 +1,4 @@
-"""How often a patch brings the source's answer, next to a sweep over all layers and positions, with its controls.
+"""How often a patch transfers the source's answer, with controls and a sweep over all layers and positions.
 
 The prompts of a pair have equally many tokens, so a position means the same in both.
 """
@@ -67,11 +67,11 @@ def transfer(
     unrelated: Unrelated | None = None,
     seed: int = 0,
 ) -> Measurement:
-    """The rate at which one patch brings the source's answer, next to a sweep over all layers and positions.
+    """The rate at which one patch transfers the source's answer, with a sweep over all layers and positions.
 
     Controls: `random_position`, the same layer at another position drawn for each pair; `other_pair`, the same patch
-    from another pair's source, which must not bring this source's answer; and for each of `parts` the same layer at all
-    of its positions at once, for an answer may go with what it is made of.
+    from another pair's source, which must not give this source's answer; and for each of `parts` the same layer at all
+    of its positions at once, as the operands alone may determine the answer.
 
     Args:
         subject: the model.
@@ -79,8 +79,8 @@ def transfer(
         layer: patched, after the block.
         position: patched, from the start.
         families: (N,) the operand family of each pair.
-        parts: by the name of a control, positions that are patched together, such as those of the operands.
-        unrelated: prompts to tell the damage on; by default those of all language tasks.
+        parts: by control, positions that are patched together, such as those of the operands.
+        unrelated: prompts to measure the damage on; by default those of all language tasks.
         seed: of the drawn positions and donors.
 
     Raises:
@@ -137,7 +137,7 @@ def transfer(
 def patched_together(
     subject: Subject, pairs: Sequence[EncodedPair], layer: int, positions: Sequence[int], max_tokens: int = 4
 ) -> NDArray[np.bool_]:
-    """(N,) whether the source's answer comes out when `resid_post` is patched at several positions at once.
+    """(N,) whether patching `resid_post` at several positions at once gives the source's answer.
 
     Args:
         subject: the model.

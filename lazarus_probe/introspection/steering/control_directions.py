@@ -22,10 +22,10 @@ def random_directions(direction: ArrayLike, count: int, seed: int = 0) -> NDArra
 def shuffled_directions(
     states: Sequence[ArrayLike], units: Sequence[Sequence[str]], norm: float, count: int, seed: int = 0
 ) -> Floats:
-    """(count, D) directions between halves of the same prompts, of the given norm: labels that say nothing.
+    """(count, D) directions of a norm between random halves of the same prompts: shuffled labels.
 
-    Each kind's units are dealt to two halves, and the kinds' differences of means are averaged. So what tells the kinds
-    apart cancels, also where there are more prompts of one, and what else prompts differ in is left.
+    Each kind's units are split into two halves, and the kinds' differences of means are averaged. So the difference
+    between the kinds cancels, also where one has more prompts, and other differences between prompts remain.
 
     Args:
         states: by kind, (N, D).
@@ -44,7 +44,7 @@ def shuffled_directions(
 
 
 def rescaled(directions: Floats, norm: float) -> Floats:
-    """Directions (K, D), each with a norm; one of no length stays as it is."""
+    """Directions (K, D), each scaled to a norm; zero vectors stay zero."""
     lengths = np.linalg.norm(directions, axis=1, keepdims=True)
     return np.asarray(directions / np.where(lengths > 0, lengths, 1) * norm)
 

@@ -24,7 +24,7 @@ class Effect:
         values: (K, P) under the direction.
         random: (R, K, P) under each random direction.
         unsteered: (P,) without steering.
-        prompts: (P,) that it is on.
+        prompts: (P,) texts.
         doses: (K,) coefficients.
     """
 
@@ -37,7 +37,7 @@ class Effect:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The range that it lies in."""
+        """Its smallest and largest possible value."""
         return {"kl": (0.0, inf), "target_logit_diff": (-inf, inf)}.get(self.name, (0.0, 1.0))
 
     @property
@@ -51,10 +51,10 @@ class Effect:
         return np.asarray(self.random.mean(axis=2))
 
     def interval(self, dose: int) -> Interval | None:
-        """Of the mean over prompts, which are the units; None for a single one.
+        """Of the mean over prompts, which are the units; None for a single prompt.
 
-        Shares and probabilities by `proportion_interval` and `paired_interval`, which know that such a mean of few may
-        be extreme by chance; others by Student's t.
+        Shares and probabilities have `proportion_interval` or `paired_interval`, which hold for extreme means of few
+        prompts; others Student's t.
         """
         values, units = self.values[dose], np.asarray(self.prompts)
         if len(set(self.prompts)) < 2:
@@ -64,15 +64,15 @@ class Effect:
                 return proportion_interval(values, units)
             interval = paired_interval(values, units)
         else:
-            _, low, high = mean_t_interval([values[units == one].mean() for one in np.unique(units)])
+            _, low, high = mean_t_interval([values[units == prompt].mean() for prompt in np.unique(units)])
             interval = Interval(float(low), float(high))
         return Interval(max(interval.low, self.bounds[0]), min(interval.high, self.bounds[1]))
 
     def p(self) -> list[float | None]:
-        """Of each dose: how often one of as many random directions would do as much at any of them.
+        """By dose, how often a random direction would have as large an effect at any of the doses.
 
-        Doses are brought to one scale by the spread over all the directions, this one among them. None for a dose of
-        0, for one that does the same in all directions, and where there are no random ones.
+        Doses are scaled by the spread over all directions, this one included. None for a dose of 0, for one with the
+        same effect in all directions, and without random directions.
         """
         curves = np.concatenate([self.means[None], self.random_means])
         spread = curves.std(axis=0)

@@ -1,7 +1,7 @@
-"""How much a direction does at each dose, compared with random directions of equal norm.
+"""The effect of a direction at each dose, compared with random directions of equal norm.
 
-Any steering vector of some size moves what a model says. So the curve of a direction is compared with those of random
-directions: under the hypothesis that it is one of them, every order of the curves is as likely, whatever the doses do.
+Any large steering vector changes the output. So the curve of a direction is compared with those of random directions:
+under the null hypothesis that it is one of them, every order of the curves is equally likely.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.files.whole_files import whole_file
-from lazarus_probe.introspection.display import Cell, table
 from lazarus_probe.introspection.generation.completions import same_answer
 from lazarus_probe.introspection.generation.damage import Unrelated, damage, unrelated_prompts
 from lazarus_probe.introspection.steering.control_directions import random_directions
@@ -26,11 +25,13 @@ from lazarus_probe.introspection.steering.vectors import (
     Position,
     SteeringVectors,
     multiples,
+    signed,
     steered_completions,
     steered_next_tokens,
 )
 from lazarus_probe.statistics.measurement import Curve, Damage, Measurement, some_examples
 from lazarus_probe.statistics.rates import rate
+from lazarus_probe.tables import Column, Table
 from lazarus_probe.tasks.arithmetic import is_answer, parse_number
 
 if TYPE_CHECKING:
@@ -38,19 +39,26 @@ if TYPE_CHECKING:
 
 # (1 + 0) / (19 + 1): with fewer, no result is rarer than one in twenty.
 RANDOM = 19
+TITLES = {
+    "kl": "KL from unsteered, nats",
+    "changed": "Share of prompts answered otherwise",
+    "target_probability": "Probability of the target",
+    "target_logit_diff": "Logit of the target minus its likeliest rival's",
+    "target_answered": "Share of prompts that answer the target",
+}
 
 
 @dataclass(frozen=True, eq=False)
 class DoseResponse:
-    """What a direction does at K doses to P prompts, and R random ones.
+    """The effect of a direction at K doses on P prompts, compared with R random ones.
 
     Attributes:
         prompts: P texts.
         doses: in lengths of the direction.
         layer: steered after the block.
-        position: where; see `SteeringVectors`.
+        position: see `SteeringVectors`.
         norm: of the direction.
-        target: what it should make the model say; None where nothing was named.
+        target: the answer to steer to; None without one.
         effects: by name; see `dose_response`.
         answers: (K, P) the steered model's completions.
         seed: of the random directions and of intervals.
@@ -70,19 +78,19 @@ class DoseResponse:
 
     @property
     def primary(self) -> str:
-        """The effect that a verdict is about: the completion, if the target is a number; else its probability."""
+        """The effect that is judged: the completion, if the target is a number; else its probability."""
         names = ("target_answered", "target_probability", "kl")
         return next(name for name in names if name in self.effects)
 
     @property
     def can_be_claimed(self) -> bool:
-        """Whether there is something to be steered to, several prompts, as one has no interval, and controls."""
+        """Whether there are a target, several prompts (one has no interval), and controls."""
         several = len(set(self.prompts)) > 1
         return self.target is not None and several and len(self.effects[self.primary].random) > 0
 
     @property
     def best(self) -> int:
-        """Which dose has the largest primary effect."""
+        """The index of the dose with the largest primary effect."""
         return int(np.argmax(self.effects[self.primary].means))
 
     def measurement(self) -> Measurement | None:
@@ -124,7 +132,7 @@ class DoseResponse:
         return tuple(curves)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Of each dose, by effect: mean, interval, n, the random directions' mean and range, and p."""
+        """By dose and effect: mean, interval, n, the random directions' mean and range, and p."""
         tests = {name: effect.p() for name, effect in self.effects.items()}
         return [
             {"coefficient": dose}
@@ -147,20 +155,41 @@ class DoseResponse:
             "damage": None if self.damage is None else asdict(self.damage),
         }
 
-    def _repr_html_(self) -> str:
-        names = list(self.effects)
-        rows = [
-            [f"{row['coefficient']:+g}"]
-            + [
-                Cell(f"{row[name]['mean']:.3f}", f"random {row[name]['random_mean']}, p {row[name]['p']}")
-                for name in names
-            ]
-            for row in self.rows()
+    def tables(self) -> list[Table]:
+        """A table per effect: by dose its mean and interval, the random directions' mean and range, and p."""
+        columns = (
+            Column("Coef", width=8),
+            Column("mean", ".4f", 10),
+            Column("95% interval", width=20),
+            Column("random", ".4f", 10),
+            Column("range", width=20),
+            Column("p", ".3f"),
+        )
+        rows = self.rows()
+        return [
+            Table(
+                columns,
+                [
+                    (
+                        signed(row["coefficient"]),
+                        row[name]["mean"],
+                        _span(row[name]["low"], row[name]["high"]),
+                        row[name]["random_mean"],
+                        _span(row[name]["random_low"], row[name]["random_high"]),
+                        row[name]["p"],
+                    )
+                    for row in rows
+                ],
+                f"{TITLES[name]} (n = {len(self.prompts)})",
+            )
+            for name in self.effects
         ]
-        return table(f"Dose and response, layer {self.layer}", ["coefficient", *names], rows)
+
+    def _repr_html_(self) -> str:
+        return "".join(table.html() for table in self.tables())
 
     def draw(self, image: Path) -> Path:
-        """Draw each effect against the dose, with the range of the random directions; the suffix says how."""
+        """Plot each effect against the dose, with the range of the random directions; the suffix sets the format."""
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(4.5 * len(self.effects), 3.4), layout="constrained")
@@ -202,7 +231,7 @@ def dose_response(
     check: Callable[[], None] = lambda: None,
     unrelated: Unrelated | None = None,
 ) -> DoseResponse:
-    """Push prompts along a direction by each dose, and along random directions of equal norm.
+    """Steer prompts along a direction by each dose, and along random directions of equal norm.
 
     The effects are `kl`, KL(unsteered || steered) of the next token in nats, and `changed`, the share of prompts that
     are answered otherwise, numbers parsed. With a target that is one token, `target_probability` as well, and
@@ -216,12 +245,12 @@ def dose_response(
         layer: steered after the block.
         doses: K coefficients.
         target: a token, or a number.
-        position: where; see `SteeringVectors`.
+        position: see `SteeringVectors`.
         random: how many random directions.
         max_tokens: of an answer.
         seed: of the random directions.
         check: called between two steps.
-        unrelated: prompts to tell the damage on; by default those of all language tasks.
+        unrelated: prompts to measure the damage on; by default those of all language tasks.
 
     Raises:
         ValueError: no prompts or doses, a width that does not fit, a target that is neither a token nor a number, or
@@ -245,7 +274,10 @@ def dose_response(
     token, number = target_of(subject, target)
     directions = [np.asarray(vector, dtype=np.float64), *random_directions(vector, random, seed)]
     vectors = np.concatenate(
-        [np.zeros((1, len(directions[0])), np.float32), *(multiples(one, doses) for one in directions)]
+        [
+            np.zeros((1, len(directions[0])), np.float32),
+            *(multiples(direction, doses) for direction in directions),
+        ]
     )
     steering = SteeringVectors(layer, vectors, position)
     values = steered_next_tokens(subject, prompts, steering, _metrics(token), check=check)
@@ -276,6 +308,10 @@ def dose_response(
     return replace(result, damage=damage(subject, best, unrelated, seed=seed))
 
 
+def _span(low: float | None, high: float | None) -> str | None:
+    return None if low is None or high is None else f"[{low:.4f}, {high:.4f}]"
+
+
 def target_of(subject: Subject, target: str | None) -> tuple[int | None, float | None]:
     """The token and the number that a target is; either may be None.
 
@@ -295,7 +331,7 @@ def target_of(subject: Subject, target: str | None) -> tuple[int | None, float |
 
 def _metrics(token: int | None) -> NextTokenMetrics:
     def metrics(after: mx.array, before: mx.array) -> dict[str, mx.array]:
-        # No token so improbable counts: in float32 its difference would be rounding.
+        # Rounding of very improbable tokens may make the sum negative.
         values = {"kl": mx.maximum((mx.exp(before) * (before - after)).sum(axis=-1), 0)}
         if token is not None:
             others = mx.where(mx.arange(before.shape[-1]) == token, -mx.inf, before)

@@ -1,10 +1,10 @@
-"""Does a direction that separates two kinds of prompts also turn what the model does from one to the other?
+"""Does a direction that separates two kinds of prompts also steer the model from one behaviour to the other?
 
 The direction is the difference of the two kinds' mean states (Marks & Tegmark 2023, arXiv:2310.06824; Arditi et al.
-2024, arXiv:2406.11717), taken on some prompts and added on others. A steering vector of that size may break a
-behaviour whatever its direction. So it is compared with others of equal norm: drawn at random, which in a wide residual
-stream leave most of what prompts differ in alone; between halves of the same prompts that hold as many of
-either kind, which do not; and between kinds of prompts that the claim is not about.
+2024, arXiv:2406.11717), taken on some prompts and added on held-out ones. A steering vector of that size may break a
+behaviour whatever its direction. So it is compared with others of equal norm: random ones, which in a wide residual
+stream hardly overlap with the differences between prompts; ones between balanced halves of the same prompts, which do;
+and ones between kinds of prompts that the claim is not about.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Behaviour:
-    """Two kinds of prompts that a model answers in two ways.
+    """Two kinds of prompts with different behaviour.
 
     Attributes:
-        positive: prompts that it answers in the way to bring about.
-        negative: prompts that it answers in another way.
+        positive: prompts with the behaviour to steer to.
+        negative: prompts without it.
         positive_units: the independent unit of each of `positive`.
         negative_units: the independent unit of each of `negative`.
-        is_positive: whether a completion is of that way.
+        is_positive: whether a completion shows the behaviour.
         max_tokens: of a completion.
-        others: pairs of other kinds of prompts, for directions that the behaviour has nothing to do with.
+        others: pairs of other kinds of prompts, for directions unrelated to the behaviour.
     """
 
     positive: Sequence[str]
@@ -63,7 +63,7 @@ class Behaviour:
     others: Sequence[tuple[Sequence[str], Sequence[str]]] = ()
 
     def rates(self, subject: Subject) -> tuple[float, float]:
-        """How often each kind is answered in the way to bring about."""
+        """The share of each kind's prompts that show the behaviour."""
         both = (
             greedy_completions(subject, texts, max_tokens=self.max_tokens)
             for texts in (self.positive, self.negative)
@@ -80,16 +80,16 @@ def steering(
     seed: int = 0,
     unrelated: Unrelated | None = None,
 ) -> Measurement:
-    """The share of negative prompts that are answered in the other way when its direction is added.
+    """The share of negative prompts that show the behaviour when its direction is added.
 
-    The direction is taken on half of the units of either kind, and added for the negative prompts of the other half,
-    where it was taken: at the last position of the prompt. Controls, of equal norm: `random_direction`;
-    `shuffled_labels`, between balanced halves of the prompts that the direction was taken on; `other_classes`, between
-    the behaviour's other kinds, either way, if it has any. The intervals of their gains hold for one more direction of
-    the kind, so that a kind of which some turn everything and others nothing cannot be beaten by luck. And
-    `unsteered`, the share that is answered so anyway.
+    The direction is taken on half of the units of either kind, and added to the negative prompts of the other half, at
+    the last position of the prompt. Controls of equal norm: `random_direction`; `shuffled_labels`, between balanced
+    halves of the prompts that the direction was taken on; `other_classes`, between the behaviour's other kinds, in
+    either direction, if it has any. The intervals of their gains hold for one further direction of the kind, so that
+    a kind in which some directions turn everything and others nothing cannot be beaten by luck. And `unsteered`, the
+    share without steering.
 
-    How far the steered states come is in the details and, where it is past the other kind's mean, in the unit.
+    How far the steered states get is in the details and, where it is beyond the other kind's mean, in the unit.
 
     Args:
         subject: the model.
@@ -97,7 +97,7 @@ def steering(
         layer: steered after the block.
         strength: in lengths of the direction.
         seed: of the halves, random directions and intervals.
-        unrelated: prompts to tell the damage on; by default those of all language tasks.
+        unrelated: prompts to measure the damage on; by default those of all language tasks.
 
     Raises:
         ValueError: fewer than four units of a kind, or logits that are not finite.
@@ -166,11 +166,11 @@ def _states(subject: Subject, prompts: Sequence[str], site: Site) -> Floats:
 
 
 def _way(states: Floats, origin: Floats, between: Floats) -> float:
-    """How far states (N, D) are on the way from one mean to another, on average: 0 at the first, 1 at the other."""
+    """The mean position of states (N, D) along the line from one mean (0) to another (1)."""
     length = float(between @ between)
     return float(((states - origin) @ between).mean() / length) if length else 0.0
 
 
 def _beyond(way: float) -> str:
-    """What a verdict must say of a steering vector that goes further than the other kind's own prompts are."""
+    """The note in a verdict on a steering vector that goes beyond the other kind's mean."""
     return f"pushes {way:.1f} times as far as the other class's mean" if round(way, 1) > 1 else ""

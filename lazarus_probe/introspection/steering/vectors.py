@@ -137,6 +137,12 @@ def multiples(vector: ArrayLike, coefficients: Sequence[float]) -> NDArray[np.fl
     return np.outer(np.asarray(coefficients), np.asarray(vector, dtype=np.float64)).astype(np.float32)
 
 
+def signed(coefficient: float) -> str:
+    """A coefficient with its sign: `+1.0`, or with more digits where that would round it."""
+    short = f"{coefficient:+.1f}"
+    return short if float(short) == coefficient else f"{coefficient:+g}"
+
+
 def _checked(subject: Subject, steering: SteeringVectors) -> int:
     """The number of steering vectors, if they fit the model."""
     vectors, width = steering.vectors, subject.anatomy.hidden_size

@@ -138,7 +138,7 @@ def test_pairs_are_read_in_three_forms(tmp_path: Path):
         ("p.txt", b"", "holds no pairs"),
         ("p.txt", b"7*8= -> 7+8=\n", "pair 0 is '7*8= -> 7+8='"),
         ("p.txt", b" => b\n", "source of pair 0 is empty"),
-        ("p.txt", b"\xff\xfe", "is no text in UTF-8"),
+        ("p.txt", b"\xff\xfe", "is not UTF-8 text"),
         ("p.json", b"{", "is not JSON"),
         ("p.json", b"[" * 100_000, "is not JSON"),
         ("p.json", b'{"rows": []}', "has no list of pairs"),

@@ -118,7 +118,7 @@ def test_pairs_are_read_from_json_and_from_lines(tmp_path):
         (b'[{"source": "a", "target": "b", "other": ""}]', "other of pair 0 is empty"),
         (b'[{"source": "a", "target": [3]}]', r"target of pair 0 is \[3\]"),
         (b"{", "is not JSON"),
-        (b"\xff\xfe", "is no text in UTF-8"),
+        (b"\xff\xfe", "is not UTF-8 text"),
         (b"[" * 100_000, "is not JSON"),
     ],
 )

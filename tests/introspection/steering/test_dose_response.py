@@ -196,7 +196,7 @@ def test_curves_are_in_order_of_the_dose(found):
     assert curve.x == random.x == (-1.0, 0.0, 0.5, 1.0)
     assert curve.y[1] == pytest.approx(0, abs=1e-6)
     assert all(low <= y <= high for low, y, high in zip(random.low, random.y, random.high, strict=True))
-    assert "target_probability" in found._repr_html_()
+    assert "Probability of the target" in found._repr_html_()
 
 
 def test_no_doses_is_refused(planted):
