@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,11 +87,3 @@ def print_boxed(*tables: Table, width: int | None = None) -> None:
 def title(text: str) -> str:
     """A heading between two rules."""
     return f"{RULE}\n{text}\n{RULE}"
-
-
-def columns(rows: Sequence[Sequence[object]], widths: Sequence[int]) -> str:
-    """Rows of cells, each padded to the width of its column; the last is not padded."""
-    return "\n".join(
-        " ".join(str(cell).ljust(width) for cell, width in zip(row, [*widths, 0], strict=False)).rstrip()
-        for row in rows
-    )
