@@ -9,7 +9,7 @@ from tests.paths_crossed import PATHS, Counts, Step, counts, path_of
 # What each path has now. A longer one is a reason to look at it with `python tests/paths_crossed.py PATH`.
 MOST = {
     "load": Counts(24, 42),
-    "probe": Counts(46, 97),
+    "probe": Counts(48, 106),
     "sweep": Counts(26, 64),
     "introspect patch": Counts(78, 157),
     "train sft": Counts(50, 94),

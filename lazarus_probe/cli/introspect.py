@@ -38,7 +38,7 @@ COMMANDS = {
     ),
     "neurons": (
         "probing.neurons",
-        "Show what single neurons do at the last token of each prompt, and find those that separate labels.",
+        "Show activations of single neurons at the last token of each prompt, and find neurons that separate labels.",
     ),
     "directions": (
         "steering.directions",
@@ -78,7 +78,7 @@ COMMANDS = {
     ),
     "ablate": (
         "ablation.ablate",
-        "Ablate components of layers and see whether a behaviour breaks.",
+        "Ablate components of layers and test whether a behaviour breaks.",
     ),
     "patch": (
         "patching.patch",

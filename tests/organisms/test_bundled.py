@@ -14,7 +14,7 @@ from lazarus_probe.subject.subject import Subject
 from lazarus_probe.tasks.arithmetic import is_answer
 from lazarus_probe.tasks.rewards import arithmetic_reward
 from lazarus_probe.training.grpo.config import SETTINGS, GrpoConfig
-from lazarus_probe.training.grpo.gain import Asked, Gain, greedy_rewards, held_out_arithmetic
+from lazarus_probe.training.grpo.gain import Gain, HeldOutQuestions, greedy_rewards, held_out_arithmetic
 from lazarus_probe.training.grpo.prompts import arithmetic_prompts
 from lazarus_probe.training.settings import read_settings
 
@@ -127,11 +127,11 @@ def test_rewards_raise_the_accuracy_on_held_out_facts():
     Over operand families of any distribution the interval of the gain reaches to 0, [-0.002, 0.079].
     """
     symbolic, verbal = held_out_arithmetic(700)
-    asked = Asked("both", symbolic.prompts + verbal.prompts, symbolic.units + verbal.units)
+    questions = HeldOutQuestions("both", symbolic.prompts + verbal.prompts, symbolic.units + verbal.units)
     before, after = (
-        greedy_rewards(Subject.load(name), asked.prompts, arithmetic_reward, 4)
+        greedy_rewards(Subject.load(name), questions.prompts, arithmetic_reward, 4)
         for name in ("organism-early", "organism-rlvf")
     )
-    gain = Gain(asked, before, after)
+    gain = Gain(questions, before, after)
     assert (after - before).mean() > 0.03
     assert gain.interval.low > -0.01

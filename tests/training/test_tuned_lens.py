@@ -151,7 +151,7 @@ def test_a_saved_lens_is_the_same_and_of_its_model_alone(organism, trained, tmp_
         (CONFIG, None, "is missing"),
         (WEIGHTS, None, "is missing"),
         (CONFIG, b"{", "cannot be read"),
-        (CONFIG, b"[]", "no configuration"),
+        (CONFIG, b"[]", "not the configuration"),
         (CONFIG, b'{"format": "lazarus_probe tuned lens 1", "model": "m"}', "no usable 'base'"),
         (WEIGHTS, b"", "damaged"),
         (WEIGHTS, b"\x00" * 40, "damaged"),

@@ -101,11 +101,11 @@ def test_pairs_are_read_as_written():
 @pytest.mark.parametrize(
     ("items", "said"),
     [
-        (["2*3"], "'2\\*3' is no pair of expressions"),
+        (["2*3"], "'2\\*3' is not a pair of expressions"),
         (["2*3,3*4"], "'3\\*4' is not '2\\*3' with two different operands swapped"),
         (["2*2,2*2"], "with two different operands swapped"),
         (["2*3,3+2"], "is not '2\\*3' with"),
-        (["a*b,b*a"], "is no pair of expressions"),
+        (["a*b,b*a"], "is not a pair of expressions"),
         (["2*3,3*2", "3*2,2*3"], "has 2 different pairs|give at least 2"),
         (["2*3,3*2"], "--pairs has 1 different pair"),
     ],

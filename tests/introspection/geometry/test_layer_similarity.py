@@ -129,7 +129,7 @@ def test_what_cannot_be_shown_is_said(grouped, count, labels, why):
     assert why in found.why_untestable()
     assert not found.distinguishes(0)
     twice = layer_similarity(grouped, ["a", "a", "b", "c"], ["x", "x", "y", "y"], [1], untrained=0)
-    assert "stands twice" in twice.why_untestable()
+    assert "given twice" in twice.why_untestable()
 
 
 def test_wrong_shapes_are_named(grouped):
