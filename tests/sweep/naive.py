@@ -140,11 +140,13 @@ def worst(
     return _furthest(cells)
 
 
-def worst_by_site(subject: Subject, results: list[Sweep], targets: Any, sources: dict[str, Any]) -> float:
-    """The same where targets have one length, with one forward a site whose rows are its cells in all the sweeps.
+def worst_by_site(
+    subject: Subject, results: list[Sweep], targets: Any, sources: dict[str, Any], *, alone: bool = True
+) -> float:
+    """The same where targets have one length, with one forward per site whose rows are its cells in all the sweeps.
 
     The rows of a batch are what each prompt gives alone, as `self_check` holds of every architecture; one cell
-    of each site is run alone here as well.
+    of each site is run alone here as well, or of the first site only.
     """
     cells: list[tuple[Any, mx.array]] = []
     tokens, sites = [ids_of(subject, target) for target in targets], tuple(results[0].sites)
@@ -165,10 +167,13 @@ def worst_by_site(subject: Subject, results: list[Sweep], targets: Any, sources:
         with hooked(subject, interventions=[_of_rows(site, edits)]):
             wanted = forward(subject.model, batch)[:, -1][:, mx.array(list(LOGITS))]
         got = [every[sweep][number, source, turn, place] for sweep, number, _, source, place, _ in at]
-        row = turn % len(at)
-        alone = _logits(subject, targets[at[row][1]], edits[row])[mx.array(list(LOGITS))]
-        cells += [*zip(got, wanted, strict=True), (got[row], alone)]
-        mx.eval(wanted, alone)
+        cells += zip(got, wanted, strict=True)
+        if alone or turn == 0:
+            row = turn % len(at)
+            cells.append(
+                (got[row], _logits(subject, targets[at[row][1]], edits[row])[mx.array(list(LOGITS))])
+            )
+        mx.eval(wanted, cells[-1][1])
     return _furthest(cells)
 
 
