@@ -2,9 +2,9 @@
 
     python tests/benchmarks/two_checkouts.py OTHER_CHECKOUT --rounds 5
 
-Both checkouts run every command in turns, each round in the other order, on one core. What is compared is processor time
-(user and system) of the whole process, so that other work on the machine counts little. The ratio of the medians is below
-1 where this checkout is faster.
+Both checkouts run every command in turns, each round in the other order, on one core. What is compared is processor
+time (user and system) of the whole process, so that other work on the machine counts little. The ratio of the medians
+is below 1 where this checkout is faster.
 """
 
 from __future__ import annotations
