@@ -117,13 +117,9 @@ def _of_folder(name: str, source: str, folder: Path) -> LocalModel:
 
 
 def _of_file(name: str, source: str, path: Path) -> LocalModel:
-    from lazarus_probe.checkpoints.gguf.reader import architecture_in
+    from lazarus_probe.checkpoints.gguf.reader import architecture_in, part_paths
 
-    parts = [
-        path.with_name(path.name.replace(FIRST_PART, f"-{number:05d}-of-"))
-        for number in range(2, MOST_MODELS)
-    ]
-    size = _size(path) + sum(map(_size, parts if FIRST_PART in path.name else []))
+    size = sum(map(_size, part_paths(path)[:MOST_MODELS]))
     try:
         return LocalModel(name, source, path, size, architecture_in(path))
     except LoadError:

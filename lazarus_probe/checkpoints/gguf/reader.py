@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -87,7 +87,13 @@ def _read(path: Path, size: int, changed: int) -> GgufFile:  # noqa: ARG001 - of
     if not isinstance(count, int) or count < 2:
         return file
     tensors = dict(file.tensors)
-    for part in _other_parts(path, count):
+    parts = part_paths(path)
+    if len(parts) != count or count > MOST_PARTS:
+        raise LoadError(
+            f"{path} is one of {count} parts; give the first of them, NAME-00001-of-{count:05d}.gguf, with the others "
+            "beside it"
+        )
+    for part in parts[1:]:
         for name, entry in _read_part(part).tensors.items():
             if name in tensors:
                 raise LoadError(f"{part} is damaged: the tensor {_short(name)} is in another part, too")
@@ -104,15 +110,13 @@ def architecture_in(path: Path) -> str:
     return _opened(path, lambda header: header.read(until="general.architecture")).architecture
 
 
-def _other_parts(path: Path, count: int) -> Iterator[Path]:
+def part_paths(path: Path) -> list[Path]:
+    """The files of a model by the name of its first part, `NAME-00001-of-00003.gguf`; else the file alone."""
     match = PART.fullmatch(path.name)
-    if match is None or int(match["number"]) != 1 or int(match["count"]) != count or count > MOST_PARTS:
-        raise LoadError(
-            f"{path} is one of {count} parts; give the first of them, NAME-00001-of-{count:05d}.gguf, with the others "
-            "beside it"
-        )
-    for number in range(2, count + 1):
-        yield path.with_name(f"{match['stem']}-{number:05d}-of-{count:05d}.gguf")
+    if match is None or int(match["number"]) != 1:
+        return [path]
+    stem, count = match["stem"], int(match["count"])
+    return [path.with_name(f"{stem}-{number:05d}-of-{count:05d}.gguf") for number in range(1, count + 1)]
 
 
 def _read_part(path: Path) -> GgufFile:

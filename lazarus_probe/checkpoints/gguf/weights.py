@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import mlx.core as mx
@@ -101,6 +102,8 @@ class _Source:
     missing: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        # A weight and a bias that several parameters are cut from are dequantised once.
+        self.joint_tensor = lru_cache(maxsize=2)(self.tensor)
         self.heads = self.config["num_attention_heads"]
         self.kv_heads = self.config["num_key_value_heads"]
         self.head_dim = self.config["head_dim"]
@@ -166,7 +169,7 @@ class _Source:
 
     def split(self, name: str) -> list[Array]:
         """Queries, keys and values of one tensor."""
-        rows: Any = self.tensor(name)
+        rows: Any = self.joint_tensor(name)
         sizes = [heads * self.head_dim for heads in (self.heads, self.kv_heads, self.kv_heads)]
         if len(rows) != sum(sizes):
             raise LoadError(
@@ -204,7 +207,7 @@ class _Source:
             and entry.shape[0] == 2 * size
             and not self.joins_gates
         ):
-            both: Any = self.tensor(up)
+            both: Any = self.joint_tensor(up)
             return both[:size] if part == "ffn_gate" else both[size:]
         if self.joins_gates and gate in self.file.tensors and entry is not None:
             return np.concatenate([read for name in (gate, up) if (read := self.tensor(name)) is not None])
