@@ -65,7 +65,7 @@ class Collected:
         return sorted(self.hidden)
 
     def layer_or_all(self, layers: Sequence[int] | None) -> list[int]:
-        """The layers asked for, or all that were kept.
+        """The requested layers, or all in the file.
 
         Raises:
             ValueError: one that was not kept.

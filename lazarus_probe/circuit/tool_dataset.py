@@ -118,7 +118,7 @@ def tool_dataset(
         Plain data: name, version, label_names, metadata, prompts, contrastive_pairs.
 
     Raises:
-        ValueError: more prompts asked for than there are different ones, or none.
+        ValueError: more prompts requested than there are different ones, or none.
     """
     rng = np.random.default_rng(seed)
     drawn = [

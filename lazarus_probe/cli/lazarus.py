@@ -1,4 +1,4 @@
-"""The command `lazarus`: all of its commands, each imported when it is asked for."""
+"""The command `lazarus`: all of its commands, each imported when it is called."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def collect(
             prompt's end.
 
     Returns:
-        By site, as it was asked for, an array (N, ...) in float32: the site's shape without its position
+        By site, as requested, an array (N, ...) in float32: the site's shape without its position
         axis.
 
     Raises:

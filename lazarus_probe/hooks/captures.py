@@ -12,7 +12,7 @@ from lazarus_probe.hooks.sites import Site, position_axis, resolve
 
 
 class HookError(RuntimeError):
-    """A hook that met nothing, or was asked for what it did not see.
+    """A hook whose site never ran, or a value that was not captured.
 
     Example:
         >>> from lazarus_probe import hooked
@@ -29,7 +29,7 @@ class HookError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Captures(Mapping[Site, mx.array]):
-    """What was seen at the sites asked for, after the interventions of the same context.
+    """The values captured at the requested sites, after the interventions of the same context.
 
     Values are lazy: mlx computes what is evaluated, and nothing above the highest site that is.
 

@@ -220,7 +220,7 @@ def _edited_at(
     if chunk is None:
         # A copy with memory of its own: what the edit writes must reach nobody who holds the value before it.
         return change(mx.array(value))
-    # In the order asked for, as captures are: a patch of positions [3, 1] has the value of position 3 first.
+    # In the requested order, as captures are: a patch of positions [3, 1] has the value of position 3 first.
     indices = list(dict.fromkeys(chunk.values()))
     return put(value, indices, axis, change(take(value, indices, axis)))
 

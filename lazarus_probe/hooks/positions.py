@@ -87,7 +87,7 @@ def check_range(positions: Positions, length: int) -> None:
 
 
 def in_chunk(positions: Positions, frame: Frame) -> dict[int, int] | None:
-    """Where in a chunk the positions lie: index in it by position asked for; None stands for all of it.
+    """Where in a chunk the positions lie: index in it by requested position; None stands for all of it.
 
     Positions count from the start of the whole sequence, cached part included; negative ones from its end as
     it stands at this call. Positions outside the chunk are left out.

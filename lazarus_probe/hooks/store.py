@@ -57,7 +57,7 @@ class ActivationStore:
 
     Attributes:
         passes: runs over a set of prompts that this store had to make.
-        hits: values that were asked for and found, in memory or on disk.
+        hits: requested values that were in memory or on disk.
         nbytes: bytes kept in memory now.
 
     Raises:

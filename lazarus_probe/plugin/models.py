@@ -19,7 +19,7 @@ Definitions = Mapping[str, Sequence[pytest.FixtureDef[Any]]]
 
 
 def models(config: pytest.Config) -> list[str]:
-    """The models asked for, each once, in order; with `--probe-adapter`, each with that adapter on."""
+    """The requested models, each once, in order; with `--probe-adapter`, each with that adapter on."""
     names = list(dict.fromkeys(asked_for(config) or [DEFAULT_MODEL]))
     adapter = config.getoption("probe_adapter")
     if adapter is None:
@@ -29,7 +29,7 @@ def models(config: pytest.Config) -> list[str]:
 
 
 def parts(name: str) -> tuple[str, str | None]:
-    """A model asked for as what `Subject.load` takes: its name, and the folder of its adapter if it has one."""
+    """A requested model as what `Subject.load` takes: its name, and the folder of its adapter if it has one."""
     model, _, adapter = name.partition(WITH)
     return model, adapter or None
 
@@ -68,7 +68,7 @@ def identifier(config: pytest.Config, name: str) -> str:
 
 
 def problem_with(config: pytest.Config) -> str | None:
-    """Why the models asked for cannot be tested, in one line; weights are looked at, not loaded."""
+    """Why the requested models cannot be tested, in one line; weights are looked at, not loaded."""
     labels: dict[str, str] = {}
     for base in config.getoption("probe_base") or []:
         if wrong := _problem(base):

@@ -23,10 +23,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before Hypothesis loads the profile that it was given
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the profiles where one of them is asked for, and load `probe-hunt` for `--probe-hunt`.
+    """Register the profiles where one of them is requested, and load `probe-hunt` for `--probe-hunt`.
 
     Raises:
-        pytest.UsageError: two profiles were asked for.
+        pytest.UsageError: two profiles were requested.
     """
     hunts, named = config.getoption("probe_hunt"), config.getoption("--hypothesis-profile", default=None)
     if hunts and named not in (None, HUNT):

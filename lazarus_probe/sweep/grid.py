@@ -79,7 +79,7 @@ class Jobs:
         return len(self.prompt)
 
     def chosen(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Jobs:
-        """Some of the rows, in the order asked for."""
+        """Some of the rows, in the requested order."""
         return Jobs(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @classmethod

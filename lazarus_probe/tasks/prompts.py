@@ -154,7 +154,7 @@ def products(difficulty: str, count: int, rng: np.random.Generator) -> list[Fact
     `prime` two primes above ten.
 
     Raises:
-        ValueError: an unknown difficulty, or more asked for than there are.
+        ValueError: an unknown difficulty, or more requested than there are.
     """
     conditions: dict[str, Callable[[Fact], bool]] = {
         "trivial": lambda fact: any(n == 1 or n % 10 == 0 for n in (fact.a, fact.b)),
@@ -172,7 +172,7 @@ def digit_pairs(rng: np.random.Generator, count: int) -> list[tuple[int, int]]:
     """Different pairs of digits 2..9 whose product is not their sum; prompts made of them all have one length.
 
     Raises:
-        ValueError: more asked for than there are.
+        ValueError: more requested than there are.
     """
     pool = [(a, b) for a in range(2, 10) for b in range(2, 10) if a * b != a + b]
     if count > len(pool):
