@@ -112,7 +112,7 @@ class ActivationStore:
     def _computed(
         self, subject: Subject | ControlModel, prompts: Sequence[Prompt], sites: Sequence[Site], at: At
     ) -> Activations:
-        activations = collect(built(subject), prompts, sites, at)
+        activations = collect(built(subject, _depth(sites)), prompts, sites, at)
         self.passes += 1
         return {site: read_only(values) for site, values in activations.items()}
 
@@ -163,6 +163,12 @@ class ActivationStore:
         # Only now: where warnings are errors, the damaged file is replaced already and the next run is well.
         while self._folder and self._folder.problems:
             warn(self._folder.problems.pop(0))
+
+
+def _depth(sites: Sequence[Site]) -> int | None:
+    """How many blocks are computed for sites; None for all of them, as for logits."""
+    layers = [-1 if site.kind == "embed" else site.layer for site in sites]
+    return None if None in layers else 1 + max((layer for layer in layers if layer is not None), default=-1)
 
 
 def _content(fingerprint: str, subject: Subject, encoded: Sequence[Sequence[int]], at: At) -> dict[str, str]:

@@ -225,7 +225,8 @@ class Subject:
     def untrained(self, seed: int = 0) -> Subject:
         """A twin of the same architecture and data type, newly initialised by mlx from `seed`.
 
-        The global random state is left as it was found. Adapters and quantisation are not carried over.
+        The global random state is left as it was found. Adapters and quantisation are not carried over. Weights are
+        computed where they are first used: a reader of the first layers pays for those alone.
         """
         with random_state(seed):
             model = type(self.model)(arguments(self.model))
@@ -233,7 +234,6 @@ class Subject:
             if getattr(model, "tie_word_embeddings", True) is False and "lm_head" not in self.model:
                 model.tie_word_embeddings = True
                 model.pop("lm_head", None)
-            mx.eval(model.parameters())
         model.set_dtype(_float_type(self.model))
         model.eval()
         suffix = f"-{seed}" if seed else ""

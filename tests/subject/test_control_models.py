@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
@@ -9,8 +11,10 @@ import pytest
 from mlx.utils import tree_flatten
 
 from lazarus_probe.anatomy.forward_pass import forward
+from lazarus_probe.hooks.activations import collect
+from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.subject import Subject
-from lazarus_probe.subject.control_models import LESIONS, ControlModel, lesioned
+from lazarus_probe.subject.control_models import LESIONS, ControlModel, lesioned, random_order
 
 
 def weights(subject):
@@ -84,3 +88,39 @@ def test_it_builds_what_its_kind_says(grouped, kind):
     expected = grouped.untrained(2) if kind == "untrained" else lesioned(grouped, kind, 2)
     assert control.build().fingerprint == expected.fingerprint
     assert control.build() is control.build()
+
+
+@pytest.mark.parametrize("kind", ["untrained", *LESIONS])
+def test_fewer_layers_are_the_same_layers(grouped, kind):
+    """A model built for its first layers has the values of the whole one there."""
+    control, site = ControlModel(grouped, kind, 2), resid_post(1)
+    whole, shallow = (
+        collect(model, [[1, 2, 3]], [site])[site] for model in (control.build(), control.build(2))
+    )
+    assert np.array_equal(whole, shallow)
+
+
+def test_a_block_that_shares_its_weights_is_permuted(make_llama, tokenizer):
+    """A weight that a later block shares is permuted wherever the first of its blocks is used."""
+    model = make_llama()
+    model.layers[-1].mlp.up_proj = model.layers[0].mlp.up_proj
+    control = ControlModel(Subject.from_model(model, tokenizer), "permuted_blocks", 0)
+    shallow, whole = (
+        weights(control.build(layers))["model.layers.0.mlp.up_proj.weight"] for layers in (1, None)
+    )
+    assert np.array_equal(shallow, whole)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 1000])
+def test_a_random_order_has_every_index_once(count):
+    """It is a permutation."""
+    order = random_order(count, np.random.default_rng(0))
+    assert np.array_equal(np.sort(order), np.arange(count))
+
+
+def test_random_orders_are_equally_likely():
+    """Of 24,000 orders of four each of the 24 comes as often as the others, within five standard deviations."""
+    rng = np.random.default_rng(0)
+    orders = Counter(tuple(random_order(4, rng).tolist()) for _ in range(24_000))
+    assert len(orders) == 24
+    assert max(abs(count - 1000) for count in orders.values()) < 5 * np.sqrt(1000)
