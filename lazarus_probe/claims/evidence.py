@@ -27,6 +27,7 @@ class Evidence:
         claim: what was pre-registered.
         seed: derived from the claim's id and the run's seed; use it for every random choice.
         measurement: what `record` was given.
+        pooled: whether several seeds are measured and pooled.
 
     Example:
         >>> from pathlib import Path
@@ -44,6 +45,15 @@ class Evidence:
     seed: int
     measurement: Measurement | None = None
     requirements: list[str] = field(default_factory=list)
+    pooled: bool = False
+
+    @property
+    def settles(self) -> Claim | None:
+        """The claim, for a measurement to leave out controls that cannot change its outcome, as `probe(claim=)` does.
+
+        None where several seeds are pooled, for which all of them need the same controls.
+        """
+        return None if self.pooled else self.claim
 
     def require(self, holds: bool, precondition: str) -> None:
         """State a precondition of the claim; where it fails, the claim is not applicable and the test ends.

@@ -144,6 +144,7 @@ class MeasurementRecord(BaseModel):
     strata: StrataRecord | None = None
     damage: DamageRecord | None = None
     place: str = ""
+    unmeasured: list[str] = []
 
     @property
     def counted(self) -> str:

@@ -76,6 +76,8 @@ def judge(claim: Claim, measurement: Measurement) -> Verdict:
     """
     verdict = decide(claim, measurement)
     more = advice(claim, measurement) if verdict.lacks_groups else ""
+    if measurement.unmeasured:
+        more += f"; not run, since that stands without them: {', '.join(measurement.unmeasured)}"
     if measurement.damage and measurement.groups >= claim.minimum_groups:
         more += f"; damage: {measurement.damage}"
     return replace(verdict, reason=verdict.reason + more)
@@ -99,22 +101,40 @@ def decide(claim: Claim, measurement: Measurement) -> Verdict:
     An absence or invariance rests on the interval alone: that p is large shows no absence. Its interval within the
     threshold is a pair of one-sided tests (Schuirmann 1987), each at half of what the interval misses.
 
+    The first three stand whatever further controls would show, so a measurement may leave those out there
+    (`unmeasured`), and nowhere else.
+
     Raises:
         ClaimError: a declared control, kind of unit or the strata were not measured.
     """
     _check_measured(claim, measurement)
+    if verdict := _settled(claim, measurement):
+        return verdict
+    if measurement.unmeasured:
+        raise ClaimError(
+            f"claim {claim.id!r} depends on controls that were not measured: {', '.join(measurement.unmeasured)}"
+        )
+    if claim.misses(measurement.low, measurement.high):
+        reason = f"{_scored(measurement)} misses the threshold, {_wanted(claim)}, but more rows may help"
+        return Verdict(Outcome.INCONCLUSIVE, f"{reason}: {_rising(measurement)}")
+    return _supported_or_not(claim, measurement)
+
+
+def settled(claim: Claim, measurement: Measurement) -> bool:
+    """Whether no further control can change the outcome: too few groups, refuted, or confounded by one measured."""
+    return _settled(claim, measurement) is not None
+
+
+def _settled(claim: Claim, measurement: Measurement) -> Verdict | None:
+    """The verdict that further controls cannot change, if it is there already."""
     if measurement.groups < claim.minimum_groups:
         return _lacking(f"{_fewest(measurement)}, {claim.minimum_groups} are needed")
-    missed = claim.misses(measurement.low, measurement.high)
-    if missed and not _still_rises(claim, measurement):
+    if claim.misses(measurement.low, measurement.high) and not _still_rises(claim, measurement):
         return Verdict(Outcome.REFUTED, f"{_scored(measurement)}, {_wanted(claim)} was claimed")
     best_control = min(measurement.controls, key=lambda control: _possible_gain(claim, measurement, control))
     if _possible_gain(claim, measurement, best_control) < claim.margin:
         return Verdict(Outcome.CONFOUNDED, _explained(claim, measurement, best_control))
-    if missed:
-        reason = f"{_scored(measurement)} misses the threshold, {_wanted(claim)}, but more rows may help"
-        return Verdict(Outcome.INCONCLUSIVE, f"{reason}: {_rising(measurement)}")
-    return _supported_or_not(claim, measurement)
+    return None
 
 
 def claim_p(claim: Claim, measurement: Measurement) -> float:
@@ -151,7 +171,7 @@ def refutation_p(claim: Claim, measurement: Measurement) -> float:
 
 
 def _check_measured(claim: Claim, measurement: Measurement) -> None:
-    names = {control.name for control in measurement.controls}
+    names = {control.name for control in measurement.controls} | set(measurement.unmeasured)
     for noun, declared, measured in (
         ("controls", claim.controls, names),
         ("kinds of units to generalise over", claim.generalises_over, set(measurement.units)),

@@ -196,7 +196,8 @@ def evidence(request: pytest.FixtureRequest, subject: Subject) -> Evidence:
 
     claim = claim_of(request.node)
     baseline_of(request.config, subject.name)  # a damaged one is found before the work, not after
-    evidence = Evidence(claim, derived_seed(claim.id, seed_of(request.node)))
+    seed, pooled = derived_seed(claim.id, seed_of(request.node)), len(seeds_of(request.config)) > 1
+    evidence = Evidence(claim, seed, pooled=pooled)
     model = ModelRecord(
         name=subject.name, fingerprint=subject.fingerprint, num_layers=subject.num_layers, dtype=subject.dtype
     )

@@ -283,6 +283,7 @@ class Measurement:
         strata: how much of a universal claim's domain was measured.
         damage: what the edit of a causal claim does to unrelated prompts.
         place: on what part of the claim's domain, or how far a push went; it may be another with another seed.
+        unmeasured: controls that were left out, since the outcome is settled without them.
 
     Raises:
         ValueError: a number that is not finite, an interval that does not hold its score, no prompts, groups or
@@ -330,6 +331,7 @@ class Measurement:
     strata: Strata | None = None
     damage: Damage | None = None
     place: str = ""
+    unmeasured: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what no verdict can rest on, where it was made."""
@@ -358,6 +360,8 @@ class Measurement:
         names = [control.name for control in self.controls]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"the controls are {names}: give at least one, each under a name of its own")
+        if both := set(names) & set(self.unmeasured):
+            raise ValueError(f"the control {min(both)!r} is measured and unmeasured: give it as one of both")
         self.as_dict()
 
     @property

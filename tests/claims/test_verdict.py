@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from lazarus_probe.claims.claim import Claim, ClaimError
-from lazarus_probe.claims.verdict import Outcome, claim_p, decide, judge, refutation_p
+from lazarus_probe.claims.verdict import Outcome, claim_p, decide, judge, refutation_p, settled
 from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
 from lazarus_probe.statistics.measurement import Control, Damage, Growth, Measurement, Strata
 
@@ -419,3 +419,17 @@ def test_a_gain_above_the_range_is_advised_on():
         controls=("shuffled_labels",),
     )
     assert judge(claim, found).outcome == "inconclusive"
+
+
+@given(claims(), measurements(), st.data())
+def test_unmeasured_controls_never_change_a_verdict(claim, measurement, data):
+    """Without a control the outcome is the same where it is settled, and is refused everywhere else."""
+    control = data.draw(st.sampled_from(measurement.controls))
+    others = tuple(other for other in measurement.controls if other != control)
+    part = replace(measurement, controls=others, unmeasured=(control.name,))
+    if settled(claim, part):
+        assert decide(claim, part).outcome is decide(claim, measurement).outcome
+        assert decide(claim, part).outcome is not Outcome.SUPPORTED
+    else:
+        with pytest.raises(ClaimError, match=f"depends on controls that were not measured: {control.name}"):
+            decide(claim, part)

@@ -164,6 +164,7 @@ def probe_inputs(
     control_features: Mapping[str, NDArray[Any]] | None = None,
     *,
     ahead: bool = False,
+    with_models: bool = True,
 ) -> dict[Site, ProbeInputs]:
     """Collect the inputs of the probes at several sites, in one pass over each model.
 
@@ -179,6 +180,7 @@ def probe_inputs(
         store: caches activations.
         control_features: features (N, any) of further controls, by name.
         ahead: collect all layers of small datasets at once, for later calls with the same store.
+        with_models: run the control models; else only what needs no other model is collected.
 
     Raises:
         ValueError: as `probe`.
@@ -200,7 +202,7 @@ def probe_inputs(
     by_model = {
         name: [collected(model, sites if name == "untrained" else above) for model in models]
         for name, models in control_models.items()
-        if above or name == "untrained"
+        if with_models and (above or name == "untrained")
     }
     embeddings = embedding_features(subject, _until(tokens, dataset.at), store) if with_embeddings else ()
     of_controls = {"bag_of_tokens": bag_of_tokens(tokens), **(control_features or {})}

@@ -328,3 +328,58 @@ def test_a_curve_that_cannot_be_halved_says_why():
     problem = Problem.of(features, rows % 2, rows % 4, "classification", 0)
     reason = growth_of(problem, held_out(problem), rows % 4)
     assert reason == "2 training groups cannot be halved; give at least 4"
+
+
+def unbuilt(monkeypatch):
+    """Let no control model be built."""
+
+    def refuse(*_):
+        raise AssertionError("a control model was built")
+
+    monkeypatch.setattr("lazarus_probe.subject.control_models.ControlModel.build", refuse)
+
+
+def sums() -> list[str]:
+    """Sums of which no two have the same numbers."""
+    return [f"{a}+{b}=" for a in range(12, 42) for b in range(2, 12)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "threshold", "margin", "outcome"),
+    [
+        (np.random.default_rng(0).integers(2, size=30).repeat(10), 0.9, 0.1, Outcome.REFUTED),
+        (np.tile(np.arange(2, 12) > 6, 30), 0.5, 0.05, Outcome.CONFOUNDED),
+    ],
+)
+def test_control_models_are_left_out_where_nothing_depends_on_them(
+    subject, monkeypatch, labels, threshold, margin, outcome
+):
+    """A claim that is refuted, or confounded by a bag of tokens, has the verdict that it has with control models."""
+    dataset = ProbeDataset(sums(), labels, np.arange(30).repeat(10), at="mean")
+    claim = CLAIM.model_copy(update={"threshold": threshold, "margin": margin})
+    models, site = control_models(subject, count=3), Site("resid_post", 1)
+    whole = probe(subject, models, dataset, site)
+    unbuilt(monkeypatch)
+    short = probe(subject, models, dataset, site, claim=claim)
+    assert short.unmeasured == ("untrained", "new_blocks", "permuted_blocks")
+    assert judge(claim, short).outcome is judge(claim, whole).outcome is outcome
+    assert "not run, since that stands without them: untrained, new_blocks" in judge(claim, short).reason
+    without = [control for control in whole.controls if control.name not in short.unmeasured]
+    assert (short.score, short.low, short.high, list(short.controls)) == (
+        whole.score,
+        whole.low,
+        whole.high,
+        without,
+    )
+
+
+def test_a_claim_that_may_be_supported_faces_all_control_models(grouped):
+    """Where the outcome depends on the control models, the measurement is the same as without a claim."""
+    texts, labels, groups = letters(0)
+    dataset, models = ProbeDataset(texts, labels, groups), control_models(grouped, count=3)
+    claim = CLAIM.model_copy(update={"threshold": 0.0, "margin": -1.0})
+    whole, with_claim = (
+        probe(grouped, models, dataset, Site("resid_post", 1), claim=each) for each in (None, claim)
+    )
+    assert whole == with_claim
+    assert not whole.unmeasured
