@@ -347,7 +347,7 @@ def sums() -> list[str]:
 @pytest.mark.parametrize(
     ("labels", "threshold", "margin", "outcome"),
     [
-        (np.random.default_rng(0).integers(2, size=30).repeat(10), 0.9, 0.1, Outcome.REFUTED),
+        (np.random.default_rng(0).integers(2, size=30).repeat(10), 0.9, 0.5, Outcome.REFUTED),
         (np.tile(np.arange(2, 12) > 6, 30), 0.5, 0.05, Outcome.CONFOUNDED),
     ],
 )
