@@ -17,6 +17,7 @@ from lazarus_probe.checkpoints.differences import CheckpointWarning, differences
 from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.checkpoints.library_errors import in_words
 from lazarus_probe.checkpoints.limits import bounded_chat
+from lazarus_probe.checkpoints.quantised import for_cpu
 from lazarus_probe.checkpoints.saved_names import reads_saved_names
 from lazarus_probe.checkpoints.settings_check import (
     Shaped,
@@ -48,7 +49,10 @@ def load_checkpoint(
         folder: of the checkpoint.
         entries: the tensors of its weights, if their headers were read already.
 
-    Warns (`CheckpointWarning`) of each known difference from transformers; see `differences`.
+    On a CPU weights are float32, those of a quantised model too if they fit; see `quantised.for_cpu`.
+
+    Warns (`CheckpointWarning`) of each known difference from transformers, see `differences`, and of quantised weights
+    that are used as float32.
 
     Raises:
         LoadError: mlx-lm cannot build it, or would build something other than the configuration says.
@@ -83,7 +87,9 @@ def load_checkpoint(
     _check_floating(folder, model)
     if mx.default_device() == mx.cpu:
         warn_if_slow()
-        if not config.get("quantization"):
+        if config.get("quantization"):
+            config = or_load_error(failure, lambda: for_cpu(folder.name, model, config))
+        else:
             model.set_dtype(mx.float32)
     or_load_error(f"the weights in {folder} cannot be read", lambda: mx.eval(model.parameters()))
     return model, config

@@ -85,7 +85,8 @@ class Subject:
 
         Ollama's models are loaded by their names, as `llama3.2:1b`. `<bundled>-untrained` and
         `<bundled>-untrained-<seed>` are the same architecture newly initialised. On the CPU, 16-bit weights are cast to
-        float32, since 16-bit products are very slow there, and the quantised weights of a GGUF file are float32, too.
+        float32, since 16-bit products are very slow there, and so are quantised weights, if as float32 they fit into
+        half of the machine's memory.
 
         Args:
             name: what to load.

@@ -15,6 +15,7 @@ import numpy as np
 from lazarus_probe.adapters.adapter_files import read_settings
 from lazarus_probe.anatomy.projections import adapted, rank_of
 from lazarus_probe.checkpoints.formats import MLX_CONFIG, MLX_WEIGHTS
+from lazarus_probe.checkpoints.quantised import WAS
 from lazarus_probe.files.paths import check_utf8, real_path
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.batches import Sample
@@ -218,7 +219,8 @@ def unfreeze(subject: Subject, frozen: Sequence[int]) -> None:
     So the output of frozen layers 0 to n stays unchanged.
     """
     model = subject.model
-    if any(isinstance(module, nn.QuantizedLinear) for module in model.modules()):
+    # What is trained from a dequantised model would fit no quantised one, which the checkpoint is on other devices.
+    if WAS in subject.config or any(isinstance(module, nn.QuantizedLinear) for module in model.modules()):
         raise ValueError(f"{subject.name} is quantised; its weights cannot be trained, so set use_lora: true")
     model.unfreeze()
     for layer in frozen:

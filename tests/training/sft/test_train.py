@@ -356,6 +356,7 @@ def test_settings_that_do_not_fit_are_refused(settings, tmp_path, change, messag
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*quantised weights are used as float32")
 def test_quantised_weights_are_trained_by_lora_alone(settings, tmp_path, make_llama, save_checkpoint):
     """Quantised weights cannot be moved, which is said; LoRA on them trains."""
     model = make_llama(intermediate_size=64)
