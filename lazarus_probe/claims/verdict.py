@@ -131,8 +131,9 @@ def _settled(claim: Claim, measurement: Measurement) -> Verdict | None:
         return _lacking(f"{_fewest(measurement)}, {claim.minimum_groups} are needed")
     if claim.misses(measurement.low, measurement.high) and not _still_rises(claim, measurement):
         return Verdict(Outcome.REFUTED, f"{_scored(measurement)}, {_wanted(claim)} was claimed")
-    best_control = min(measurement.controls, key=lambda control: _possible_gain(claim, measurement, control))
-    if _possible_gain(claim, measurement, best_control) < claim.margin:
+    gains = {control: _possible_gain(claim, measurement, control) for control in measurement.controls}
+    best_control = min(gains, key=lambda control: gains[control], default=None)
+    if best_control is not None and gains[best_control] < claim.margin:
         return Verdict(Outcome.CONFOUNDED, _explained(claim, measurement, best_control))
     return None
 

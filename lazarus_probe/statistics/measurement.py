@@ -266,7 +266,7 @@ class Measurement:
         n: prompts (or runs) measured.
         groups: independent units among them; what an interval really rests on.
         unit: what is counted, as in `accuracy` or `rate of full transfer`.
-        controls: at least one, each with a name of its own.
+        controls: at least one, each with a name of its own, where `unmeasured` names none.
         p: permutation p of the score under its null, where there is one.
         seed: the seed of every random choice in it.
         details: plain numbers, strings, lists and dicts to keep beside it.
@@ -358,7 +358,7 @@ class Measurement:
                     f"the controls hold {control!r}: give a Control for each, with a name and scores"
                 )
         names = [control.name for control in self.controls]
-        if not names or len(set(names)) < len(names):
+        if not (names or self.unmeasured) or len(set(names)) < len(names):
             raise ValueError(f"the controls are {names}: give at least one, each under a name of its own")
         if both := set(names) & set(self.unmeasured):
             raise ValueError(f"the control {min(both)!r} is measured and unmeasured: give it as one of both")

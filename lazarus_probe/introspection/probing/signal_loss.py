@@ -7,8 +7,10 @@ measured on the other. A fall that any network shows with depth, untrained and l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, get_args
 
+from lazarus_probe.claims.verdict import settled
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, layer_inputs
 from lazarus_probe.introspection.probing.layer_scan import Scan
@@ -20,14 +22,20 @@ from lazarus_probe.statistics.model_spread import over_others
 from lazarus_probe.statistics.permutation import sign_flip
 from lazarus_probe.statistics.probes.held_out import HeldOut
 from lazarus_probe.statistics.threads import one_thread
-from lazarus_probe.subject.control_models import control_models
+from lazarus_probe.subject.control_models import ControlKind, control_models
 
 if TYPE_CHECKING:
+    from lazarus_probe.claims.claim import Claim
     from lazarus_probe.subject.subject import Subject
 
 
 def signal_loss(
-    subject: Subject, labelled: ProbeDataset, *, store: ActivationStore | None = None, seed: int = 0
+    subject: Subject,
+    labelled: ProbeDataset,
+    *,
+    store: ActivationStore | None = None,
+    seed: int = 0,
+    claim: Claim | None = None,
 ) -> Measurement:
     """How far the held-out accuracy of a probe falls from its best layer to the last one.
 
@@ -39,6 +47,8 @@ def signal_loss(
         labelled: prompts, classes and groups.
         store: activations shared with other claims.
         seed: of halves, folds and intervals.
+        claim: what the measurement is judged by; where its outcome is settled without the control models, they are not
+            run.
 
     Raises:
         ValueError: a model with one layer, or prompts that cannot be halved.
@@ -47,8 +57,17 @@ def signal_loss(
         raise ValueError(f"{subject.name} has one layer: there is none to lose a signal after")
     store = ActivationStore() if store is None else store
     layers = range(subject.num_layers)
-    inputs = layer_inputs(subject, control_models(subject), labelled, layers, "classification", store)
-    scan = Scan(inputs, seed=seed)
+    read = partial(layer_inputs, dataset=labelled, layers=layers, kind="classification", store=store)
+    if claim is not None:
+        measured = _fall(Scan(read(subject, None), seed=seed), labelled, seed)
+        if settled(claim, measured):
+            return measured
+    return _fall(Scan(read(subject, control_models(subject)), seed=seed), labelled, seed)
+
+
+def _fall(scan: Scan, labelled: ProbeDataset, seed: int) -> Measurement:
+    """The fall in the subject, and in the control models where these were run."""
+    layers = list(scan.inputs)
     first, second = halves(labelled.labels, labelled.groups, labelled.half_units, seed)
     choosing, testing = scan.take(first), scan.take(second)
     with one_thread():
@@ -77,13 +96,14 @@ def signal_loss(
         ),
         seed=seed,
         details={"layer": best, "best": tested[best].score, "last": last.score, "models": falls},
-        tokens=sum(map(len, inputs[best].tokens)),
+        tokens=sum(map(len, scan.inputs[best].tokens)),
         examples=some_examples(
             testing.inputs[best].texts, dataset.labels.tolist(), last.predictions.tolist(), last.hits > 0
         ),
         curves=(Curve("score", tuple(map(float, tested)), tuple(layer.score for layer in tested.values())),),
         units=count_units(units) if isinstance(units, Mapping) else {},
         floor=-1.0,
+        unmeasured=() if falls else get_args(ControlKind),
     )
 
 

@@ -94,3 +94,18 @@ def test_one_layer_has_none_to_lose(make_llama, tokenizer, labels):
     subject = Subject.from_model(make_llama(0, num_hidden_layers=1), tokenizer, "shallow")
     with pytest.raises(ValueError, match="shallow has one layer"):
         signal_loss(subject, asked(labels))
+
+
+def test_no_control_model_is_run_where_the_claim_is_settled(planted, labels, monkeypatch):
+    """A fall that misses the threshold is refuted without any control model, with the number that it has with them."""
+    claim = CLAIM.model_copy(update={"kind": "causal_necessity", "threshold": 0.99})
+    whole = signal_loss(planted, asked(labels))
+
+    def refuse(*_):
+        raise AssertionError("a control model was built")
+
+    monkeypatch.setattr("lazarus_probe.subject.control_models.ControlModel.build", refuse)
+    short = signal_loss(planted, asked(labels), claim=claim)
+    assert (short.score, short.low, short.high, short.p) == (whole.score, whole.low, whole.high, whole.p)
+    assert (short.controls, short.unmeasured) == ((), ("untrained", "new_blocks", "permuted_blocks"))
+    assert judge(claim, short).outcome is judge(claim, whole).outcome is Outcome.REFUTED
