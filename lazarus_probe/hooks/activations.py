@@ -14,16 +14,18 @@ from lazarus_probe.hooks.sites import Site, position_axis, resolve
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import finite_at, refuse
+from lazarus_probe.subject.spans import Span
 from lazarus_probe.subject.subject import Subject
 
-At = Literal["last", "mean"] | int | Sequence[int]
+At = Literal["last", "mean"] | int | Sequence[int] | Sequence[Span] | Sequence[Sequence[int]]
+Places = list[int] | list[list[int]] | list[Span]
 Activations = dict[Site, np.ndarray]
 
 
 def collect(
     subject: Subject, prompts: Sequence[Prompt], sites: Sequence[Site | str], at: At = "last"
 ) -> Activations:
-    """Values at sites for prompts of any lengths: one position a prompt, or the mean over its positions.
+    """Values at sites for prompts of any lengths: one position a prompt, several, or the mean over some or all.
 
     Prompts run in batches of equal length, nothing is padded.
 
@@ -33,15 +35,16 @@ def collect(
         sites: where to look; only the blocks below the highest are computed.
         at: "last" position, "mean" over positions (the beginning-of-sequence token left out), one position
             for all prompts, or a sequence of N positions, one a prompt. Negative positions count from each
-            prompt's end.
+            prompt's end. Or N spans (`subject.span`), each read as the mean over its tokens; or N sequences of K
+            positions, as many a prompt, each of which is kept.
 
     Returns:
         By site, as requested, an array (N, ...) in float32: the site's shape without its position
-        axis.
+        axis; with K positions a prompt (N, K, ...).
 
     Raises:
-        ValueError: no prompts or sites, an unknown `at`, or values whose shape depends on the prompt's
-            length.
+        ValueError: no prompts or sites, an unknown `at`, positions that are more for one prompt than for another, or
+            values whose shape depends on the prompt's length.
         IndexError: a layer that does not exist, or a position that some prompt does not have.
         NotFinite: a value is not finite; the error names the weight or the site where that begins.
 
@@ -61,40 +64,79 @@ def collect(
     positions = _positions(encoded, at)
     rows: dict[Site, list[Any]] = {site: [None] * len(encoded) for site in wanted}
     for indices, tokens in by_length(encoded):
-        weights = _weights(
-            subject, tokens, None if positions is None else [positions[index] for index in indices]
-        )
+        places: Any = None if positions is None else [positions[index] for index in indices]
+        weights = _weights(subject, tokens, places)
         for site, values in _batch(subject, tokens, wanted, weights).items():
             for index, value in zip(indices, values, strict=True):
                 rows[site][index] = value
     return {site: _stacked(site, rows[resolve(site, subject.anatomy)]) for site in requested}
 
 
-def _positions(encoded: Sequence[Sequence[int]], at: At) -> list[int] | None:
-    """The position of each prompt, from its start; None for the mean."""
+def plain_at(at: At) -> Any:
+    """`at` as plain data that determines it; spans of one token each are positions."""
+    if isinstance(at, str):
+        return at
+    if isinstance(at, int | np.integer):
+        return int(at)
+    places: list[Any] = list(at)
+    if not any(isinstance(place, Span) for place in places):
+        return [list(map(int, place)) if np.ndim(place) else int(place) for place in places]
+    if all(isinstance(place, Span) and len(place) == 1 for place in places):
+        return [place.first for place in places]
+    return [str(place) for place in places]
+
+
+def _positions(encoded: Sequence[Sequence[int]], at: At) -> Places | None:
+    """The positions of each prompt, from its start; None for the mean over all."""
     if isinstance(at, str):
         if at not in ("last", "mean"):
             raise ValueError(
                 f"at {at!r} is unknown; give 'last', 'mean', a position, or one position a prompt"
             )
         return [len(ids) - 1 for ids in encoded] if at == "last" else None
-    positions = (
-        [int(at)] * len(encoded) if isinstance(at, int | np.integer) else [int(position) for position in at]
-    )
-    if len(positions) != len(encoded):
-        raise ValueError(f"at has {len(positions)} positions for {len(encoded)} prompts; give one a prompt")
-    for index, (ids, position) in enumerate(zip(encoded, positions, strict=True)):
+    places: list[Any] = [at] * len(encoded) if isinstance(at, int | np.integer) else list(at)
+    if len(places) != len(encoded):
+        raise ValueError(f"at has {len(places)} positions for {len(encoded)} prompts; give one a prompt")
+    kinds = {_kind(place) for place in places}
+    if len(kinds) > 1:
+        raise ValueError(f"at mixes {' and '.join(sorted(kinds))}; give all prompts the same")
+    counts = {len(place) for place in places} if kinds == {"several positions"} else {1}
+    if len(counts) > 1 or counts == {0}:
+        raise ValueError(f"at has {min(counts)} to {max(counts)} positions a prompt; give as many for each")
+    for index, (ids, place) in enumerate(zip(encoded, places, strict=True)):
         try:
-            check_range((position,), len(ids))
+            check_range(_numbers(place), len(ids))
         except IndexError as error:
             raise IndexError(f"prompt {index}: {error}") from None
-    return [position % len(ids) for ids, position in zip(encoded, positions, strict=True)]
+    if kinds == {"spans"}:
+        return places
+    if kinds == {"several positions"}:
+        return [[int(p) % len(ids) for p in place] for ids, place in zip(encoded, places, strict=True)]
+    return [int(place) % len(ids) for ids, place in zip(encoded, places, strict=True)]
 
 
-def _weights(subject: Subject, tokens: mx.array, positions: list[int] | None) -> mx.array | list[int]:
-    """The position of each row, or for the mean the weight (B, L) of each of its positions."""
-    if positions is not None:
-        return positions
+def _kind(place: Any) -> str:
+    if isinstance(place, Span):
+        return "spans"
+    return "several positions" if isinstance(place, Sequence | np.ndarray) else "positions"
+
+
+def _numbers(place: Any) -> tuple[int, ...]:
+    if isinstance(place, Span):
+        return place.first, place.last
+    return tuple(map(int, place)) if isinstance(place, Sequence | np.ndarray) else (int(place),)
+
+
+def _weights(subject: Subject, tokens: mx.array, places: Places | None) -> mx.array | Places:
+    """The positions of each row, or for a mean the weight (B, L) of each of its positions."""
+    if places is not None and not isinstance(places[0], Span):
+        return places
+    if places is not None:
+        spans: Any = places
+        weights = np.zeros(tokens.shape, np.float32)
+        for row, place in enumerate(spans):
+            weights[row, place.start : place.stop] = 1 / len(place)
+        return mx.array(weights)
     bos = getattr(subject.tokenizer, "bos_token_id", None)
     starts = mx.zeros(tokens.shape[:1]) if bos is None else (tokens[:, 0] == bos).astype(mx.float32)
     counted = put(mx.ones(tokens.shape), [0], 1, 1 - starts[:, None])
@@ -105,7 +147,7 @@ def _weights(subject: Subject, tokens: mx.array, positions: list[int] | None) ->
 
 
 def _batch(
-    subject: Subject, tokens: mx.array, wanted: Sequence[Site], weights: mx.array | list[int]
+    subject: Subject, tokens: mx.array, wanted: Sequence[Site], weights: mx.array | Places
 ) -> dict[Site, np.ndarray]:
     values = _lazy_batch(subject, tokens, wanted, weights)
     good = {site: finite_at(value, site.kind) for site, value in values.items()}
@@ -117,7 +159,7 @@ def _batch(
 
 
 def _lazy_batch(
-    subject: Subject, tokens: mx.array, wanted: Sequence[Site], weights: mx.array | list[int]
+    subject: Subject, tokens: mx.array, wanted: Sequence[Site], weights: mx.array | Places
 ) -> dict[Site, mx.array]:
     # Returns before anything is evaluated: no value at all positions is held while the others are computed.
     with hooked(subject, wanted) as captures:
@@ -125,10 +167,12 @@ def _lazy_batch(
     return {site: _reduced(captures[site], position_axis(site), weights) for site in wanted}
 
 
-def _reduced(value: mx.array, axis: int, weights: mx.array | list[int]) -> mx.array:
+def _reduced(value: mx.array, axis: int, weights: mx.array | Places) -> mx.array:
     value = mx.moveaxis(value, axis, 1).astype(mx.float32)
     if isinstance(weights, list):
-        return value[mx.arange(value.shape[0]), mx.array(weights)]
+        places: Any = mx.array(weights)
+        rows = mx.arange(value.shape[0])
+        return value[rows if places.ndim == 1 else rows[:, None], places]
     return (value * weights.reshape(*weights.shape, *[1] * (value.ndim - 2))).sum(axis=1)
 
 

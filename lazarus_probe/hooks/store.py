@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from lazarus_probe.backend import choose_blas
-from lazarus_probe.hooks.activations import Activations, At, collect
+from lazarus_probe.hooks.activations import Activations, At, collect, plain_at
 from lazarus_probe.hooks.entries import Entry, Folder, digest, read_only
 from lazarus_probe.hooks.sites import Site, resolve
 from lazarus_probe.subject.batches import Prompt, encode_all
@@ -173,15 +173,13 @@ def _depth(sites: Sequence[Site]) -> int | None:
 
 def _content(fingerprint: str, subject: Subject, encoded: Sequence[Sequence[int]], at: At) -> dict[str, str]:
     """All that determines a pass; with its site, all that determines an entry."""
-    if not isinstance(at, str):
-        at = int(at) if isinstance(at, int | np.integer) else [int(position) for position in at]
     return {
         "format": FORMAT,
         "computed_by": f"{_versions()} on {mx.default_device().type}, {_kernels()}",
         "fingerprint": fingerprint,
         "prompts": digest(encoded),
         "n": str(len(encoded)),
-        "at": json.dumps(at),
+        "at": json.dumps(plain_at(at)),
         "bos": str(getattr(subject.tokenizer, "bos_token_id", None)),  # which a mean leaves out
     }
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.encoding import PromptWarning
     from lazarus_probe.subject.finite import NotFinite
     from lazarus_probe.subject.generate import greedy
+    from lazarus_probe.subject.spans import Span, span
+    from lazarus_probe.subject.spellings import word_of
     from lazarus_probe.subject.subject import Subject
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "LoadError",
     "NotFinite",
     "PromptWarning",
+    "Span",
     "Subject",
     "UnsupportedArchitecture",
     "as_tokens",
@@ -36,7 +39,9 @@ __all__ = [
     "forward",
     "greedy",
     "num_layers_of",
+    "span",
     "untrained_models",
+    "word_of",
 ]
 
 _HOMES = {
@@ -45,6 +50,7 @@ _HOMES = {
     "LoadError": "checkpoints.errors",
     "NotFinite": "subject.finite",
     "PromptWarning": "subject.encoding",
+    "Span": "subject.spans",
     "Subject": "subject.subject",
     "UnsupportedArchitecture": "anatomy.anatomy",
     "as_tokens": "subject.batches",
@@ -52,7 +58,9 @@ _HOMES = {
     "forward": "anatomy.forward_pass",
     "greedy": "subject.generate",
     "num_layers_of": "checkpoints.names",
+    "span": "subject.spans",
     "untrained_models": "subject.control_models",
+    "word_of": "subject.spellings",
 }
 
 if not TYPE_CHECKING:

@@ -23,6 +23,7 @@ from lazarus_probe.subject.encoding import (
     added_tokens,
     checked,
     encoded,
+    offsets,
     pieces,
 )
 from lazarus_probe.subject.identity import Identity
@@ -194,6 +195,18 @@ class Subject:
                 "shorten it"
             )
         return ids
+
+    def offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids as `encode` gives them, and the characters (start, end) of the text that each token covers.
+
+        Raises:
+            ValueError: as `encode`; or the tokenizer changes the text and does not say what its tokens cover.
+        """
+        ids = self.encode(text)
+        again, covered = offsets(self._require_tokenizer(), text, self._added_tokens)
+        if again != ids:
+            raise ValueError(f"the tokenizer of {self.name} gives {text[:40]!r} other tokens each time")
+        return ids, covered
 
     def pieces(self, text: str) -> list[int]:
         """Token ids of a text alone, as of an answer, without any special token around it; of none for an empty one.

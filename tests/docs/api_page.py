@@ -112,7 +112,7 @@ GROUPS = (
     Group(
         "Running a model",
         "Prompts are grouped by length and never padded.",
-        "subject.greedy subject.forward subject.as_tokens subject.by_length",
+        "subject.greedy subject.forward subject.as_tokens subject.by_length subject.span subject.Span subject.word_of",
     ),
     Group(
         "Sites",

@@ -21,6 +21,7 @@ from lazarus_probe.statistics.rows import LABEL, NAME, numbers, present
 from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.control_models import ControlModel, ControlModels, faced
 from lazarus_probe.subject.relative_depth import EMBED
+from lazarus_probe.subject.spans import Span
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -41,7 +42,8 @@ class ProbeDataset:
         groups: (N,) prompts that a split keeps together: template, operand family, token.
         clusters: (N,) the independent units of intervals; the groups by default. Or several kinds of units by name, as
             in `{"phrasing": ..., "family": ...}`: intervals then generalise over all of them.
-        at: the position that is read, as in `collect`.
+        at: what is read, as in `collect`: a position; a span of tokens (`subject.span`), as its mean; or as many
+            positions of each prompt, one after the other.
         facts: (N,) the content of each prompt, such as its sorted operands; one fact in two groups is an error.
         types: (N,) what a probe could memorise, for the control task. By default the tokens at the position, counted
             back from the one read, that predict the labels of other groups best, if they could explain half of the
@@ -280,11 +282,17 @@ def embedding_features(
     return mean.astype(np.float32), np.concatenate(by_position or [mean], axis=1).astype(np.float32)
 
 
-def _until(tokens: Sequence[Sequence[int]], at: Any) -> list[Sequence[int]]:
-    """The tokens of each prompt up to the position that is read."""
+def last_read(at: Any, count: int) -> list[int]:
+    """The last position of each of `count` prompts that is read."""
     if isinstance(at, str):
-        return list(tokens)
-    positions = np.broadcast_to(at, len(tokens)).tolist()
+        return [-1] * count
+    places = [at] * count if isinstance(at, int | np.integer) else at
+    return [place.last if isinstance(place, Span) else int(np.max(place)) for place in places]
+
+
+def _until(tokens: Sequence[Sequence[int]], at: Any) -> list[Sequence[int]]:
+    """The tokens of each prompt up to the last position that is read."""
+    positions = last_read(at, len(tokens))
     return [ids[: position % len(ids) + 1] for ids, position in zip(tokens, positions, strict=True)]
 
 

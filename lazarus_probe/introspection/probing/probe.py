@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lazarus_probe.claims.verdict import settled
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs, probe_inputs
+from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs, last_read, probe_inputs
 from lazarus_probe.statistics.bounded import count_units, fewest_units, take_units
 from lazarus_probe.statistics.folds import Kind, encode, grouped_folds
 from lazarus_probe.statistics.measurement import Control, Example, Measurement, some_examples
@@ -271,7 +271,7 @@ def _tokens_to_memorise(
     score only if the token explains it: None if a lookup table of the tokens gains less than half of the score.
     """
     at, tokens, groups = inputs.dataset.at, inputs.tokens, inputs.dataset.groups
-    positions = [-1] * len(tokens) if isinstance(at, str) else np.broadcast_to(at, len(tokens)).tolist()
+    positions = last_read(at, len(tokens))
     read = [position % len(ids) for position, ids in zip(positions, tokens, strict=True)]
     back = range(min(read) + 1)
     columns = np.array([[ids[end - step] for step in back] for ids, end in zip(tokens, read, strict=True)])
