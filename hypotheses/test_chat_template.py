@@ -9,9 +9,10 @@ import pytest
 
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
-from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_alignment
+from lazarus_probe.introspection.vocabulary.alignment import vocabulary_alignment
 from lazarus_probe.introspection.vocabulary.positive_controls import capitals
 from lazarus_probe.subject.chat import has_chat_template, in_chat
+from lazarus_probe.subject.spellings import spellings
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS, SYMBOLIC
 

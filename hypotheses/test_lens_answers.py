@@ -7,11 +7,11 @@ and is compared with another prompt's answer, and with untrained and lesioned mo
 import numpy as np
 import pytest
 
-from lazarus_probe.introspection.generation.continuation import before_answers
+from lazarus_probe.introspection.generation.continuation import with_answers
 from lazarus_probe.introspection.lens.crystallisation import crystallisation, not_yet
-from lazarus_probe.introspection.vocabulary.alignment import spellings
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.subject.relative_depth import layer_at
+from lazarus_probe.subject.spellings import spellings
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS, SYMBOLIC, Fact, is_answer
 
@@ -25,9 +25,9 @@ def digits(*operations):
 
 
 def targets(subject, questions):
-    """The tokens before each answer, and the first token of the answer."""
-    contexts, firsts = before_answers(subject, *prompts.texts_and_answers(questions))
-    return contexts, [[token] for token in firsts]
+    """The tokens before each answer, and those of the answer: all of its digits, where each is a token."""
+    contexts, answers = with_answers(subject, *prompts.texts_and_answers(questions))
+    return contexts, [[answer] for answer in answers]
 
 
 def require_answers(subject, evidence, questions):
@@ -74,12 +74,14 @@ def test_among_five(subject, untrained_models, activations, evidence):
 
 
 @pytest.mark.claim("facts-not-yet-on-top")
-def test_not_yet(subject, evidence):
+def test_not_yet(subject, activations, evidence):
     questions = digits("multiply")
     require_answers(subject, evidence, questions)
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     families = [q.family for q in questions]
-    evidence.record(not_yet(subject, *targets(subject, questions), families, layer, seed=evidence.seed))
+    evidence.record(
+        not_yet(subject, *targets(subject, questions), families, layer, store=activations, seed=evidence.seed)
+    )
 
 
 @pytest.mark.claim("answer-probable-before-the-end")

@@ -12,10 +12,11 @@ from lazarus_probe.introspection.experts.router_input import attention_share, is
 from lazarus_probe.introspection.experts.router_rows import router_geometry
 from lazarus_probe.introspection.experts.routing import routed_layers, routes
 from lazarus_probe.introspection.experts.usage import cold_experts, predicted_experts, specialised_expert
-from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_scan
+from lazarus_probe.introspection.vocabulary.alignment import vocabulary_scan
 from lazarus_probe.introspection.vocabulary.positive_controls import capitals
 from lazarus_probe.subject.control_models import untrained_models
 from lazarus_probe.subject.relative_depth import layer_at
+from lazarus_probe.subject.spellings import spellings
 from lazarus_probe.tasks import language, prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 

@@ -7,8 +7,9 @@ injected, and at the last layer the capitals of countries. Every spelling of the
 
 import pytest
 
-from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_alignment
+from lazarus_probe.introspection.vocabulary.alignment import vocabulary_alignment
 from lazarus_probe.introspection.vocabulary.positive_controls import capitals
+from lazarus_probe.subject.spellings import spellings
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS, SYMBOLIC
 

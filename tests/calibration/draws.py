@@ -27,13 +27,14 @@ from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.introspection.patching.transfer import transfer
 from lazarus_probe.introspection.probing.emergence import emergence
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
-from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_alignment
+from lazarus_probe.introspection.vocabulary.alignment import vocabulary_alignment
 from lazarus_probe.introspection.vocabulary.positive_controls import Readable
 from lazarus_probe.organisms import planted
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import ControlModel, control_models
 from lazarus_probe.subject.generate import greedy
+from lazarus_probe.subject.spellings import spellings
 from lazarus_probe.tasks.arithmetic import Fact, is_answer
 from lazarus_probe.tasks.prompts import Question, texts_and_answers
 from lazarus_probe.training.dual_reward import train

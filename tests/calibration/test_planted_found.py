@@ -18,11 +18,12 @@ from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.introspection.patching.transfer import transfer
 from lazarus_probe.introspection.probing.emergence import emergence
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
-from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_alignment
+from lazarus_probe.introspection.vocabulary.alignment import vocabulary_alignment
 from lazarus_probe.organisms import planted
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import ControlModels, control_models
+from lazarus_probe.subject.spellings import spellings
 from lazarus_probe.sweep import Donors, answer, sweep
 from lazarus_probe.tasks.arithmetic import Fact
 from lazarus_probe.tasks.prompts import Question

@@ -48,6 +48,18 @@ def answer_start(subject: Subject, prompt: str, answer: str) -> tuple[list[int],
     return ids, start
 
 
+def with_answers(
+    subject: Subject, prompts: Sequence[str], answers: Sequence[str]
+) -> tuple[list[list[int]], list[list[int]]]:
+    """The tokens of each prompt up to where its answer begins, and those of the whole answer.
+
+    Raises:
+        ValueError: as `joined`.
+    """
+    pairs = [joined(subject, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    return [tokens[:start] for tokens, start in pairs], [tokens[start:] for tokens, start in pairs]
+
+
 def before_answers(
     subject: Subject, prompts: Sequence[str], answers: Sequence[str]
 ) -> tuple[list[list[int]], list[int]]:
@@ -56,8 +68,8 @@ def before_answers(
     Raises:
         ValueError: as `joined`.
     """
-    pairs = [joined(subject, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
-    return [tokens[:start] for tokens, start in pairs], [tokens[start] for tokens, start in pairs]
+    contexts, whole = with_answers(subject, prompts, answers)
+    return contexts, [tokens[0] for tokens in whole]
 
 
 def continuation_probability(

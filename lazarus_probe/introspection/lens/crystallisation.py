@@ -7,108 +7,49 @@ with an earlier layer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lazarus_probe.hooks.sites import resid_post
+from lazarus_probe.hooks.sites import resid_post, resolve
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.lens.logit_lens import logit_lens, read_states
+from lazarus_probe.introspection.lens.readings import Reading, Score, Target, read_sets
+from lazarus_probe.introspection.lens.readings import read_tokens as read_tokens
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.batches import Prompt, encode_all
-from lazarus_probe.subject.control_models import ControlModel, ControlModels, built, faced
+from lazarus_probe.subject.control_models import ControlModels, faced
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-Score = Literal["rank", "probability"]
-AT_ONCE = 32
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What the lens reads of the tokens in question, for N prompts after each layer.
-
-    Attributes:
-        probability: (N, layers) of all of a prompt's tokens together.
-        rank: (N, layers) of the best of them; 0 is the top.
-        top_tokens: (N, layers) the most probable token.
-    """
-
-    probability: NDArray[np.float64]
-    rank: NDArray[Any]
-    top_tokens: NDArray[Any]
-
-    def reached(self, score: Score, top: int) -> NDArray[np.float64]:
-        """(N, layers) the probability, or whether the rank is below `top`."""
-        return self.probability if score == "probability" else (self.rank < top).astype(np.float64)
-
-
-def read_tokens(subject: Subject, prompts: Sequence[Prompt], targets: Sequence[Sequence[int]]) -> Reading:
-    """The lens at the last position of each prompt, after every layer.
-
-    Args:
-        subject: the model.
-        prompts: N texts, or token ids.
-        targets: N sets of tokens, such as the spellings of a word.
-
-    Raises:
-        ValueError: no prompts, or a prompt without tokens.
-    """
-    lenses = (logit_lens(subject, prompts[at : at + AT_ONCE]) for at in range(0, len(prompts), AT_ONCE))
-    return _reading((lens.log_probs for lens in lenses), targets)
-
-
-def read_tokens_after(
-    model: ControlModel | Subject,
-    prompts: Sequence[Prompt],
-    targets: Sequence[Sequence[int]],
-    layer: int,
-    store: ActivationStore,
-) -> Reading:
-    """The same after one layer, (N, 1), from states that a store may hold already."""
-    site = resid_post(layer)
-    states = store.get(model, prompts, [site])[site]
-    made = built(model)
-    parts = (states[at : at + AT_ONCE] for at in range(0, len(states), AT_ONCE))
-    return _reading((read_states(made, part)[:, None] for part in parts), targets)
-
-
-def _reading(log_probs: Iterable[NDArray[np.float32]], targets: Sequence[Sequence[int]]) -> Reading:
-    """From log probabilities (any, layers, V), some prompts at a time: over a vocabulary they are large."""
-    parts, left = [], iter(targets)
-    for row in (row for batch in log_probs for row in batch):
-        tokens = list(next(left))
-        if not tokens:
-            raise ValueError("a prompt has no target tokens; give at least one per prompt")
-        best = row[:, tokens].max(axis=1)
-        mass = np.exp(row[:, tokens].astype(np.float64)).sum(axis=1)
-        parts.append((np.minimum(mass, 1), (row > best[:, None]).sum(axis=1), row.argmax(axis=1)))
-    return Reading(*(np.stack(arrays) for arrays in zip(*parts, strict=True)))
+# At most so many layers make the curve of a report, evenly spaced: over a vocabulary a layer costs much to read.
+CURVE = 9
 
 
 def crystallisation(
     subject: Subject,
     untrained: ControlModels,
     prompts: Sequence[Prompt],
-    targets: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[Target]],
     units: ArrayLike,
     layer: int,
     *,
     score: Score = "rank",
     top: int = 1,
     before: int | None = None,
-    others: Sequence[Sequence[int]] | None = None,
+    others: Sequence[Sequence[Target]] | None = None,
     store: ActivationStore | None = None,
     seed: int = 0,
 ) -> Measurement:
-    """How often, or with what probability, the lens after a layer predicts each prompt's token.
+    """How often, or with what probability, the lens after a layer predicts each prompt's target.
 
-    Controls: `other_target`, the same of another prompt's token; `untrained`, `new_blocks` and `permuted_blocks`, the
+    A target is a token, or an answer of several. Of an answer all tokens are read, each given the ones before it: all
+    of them must be among the `top`, and its probability is their product.
+
+    Controls: `other_target`, the same of another prompt's target; `untrained`, `new_blocks` and `permuted_blocks`, the
     same in several models of each kind, whose interval holds for one more; and with `before`, `earlier_layer`, the same
     lens there.
 
@@ -116,13 +57,13 @@ def crystallisation(
         subject: the model.
         untrained: at least three untrained models of its architecture; as many lesioned ones of each kind are made.
         prompts: N texts, or token ids.
-        targets: N sets of tokens.
+        targets: N sets of targets: tokens, or answers of several tokens.
         units: (N,) the independent unit of each prompt.
         layer: where the lens reads, after the block.
-        score: `rank` counts the prompts whose token is among the `top`, `probability` is the mean.
+        score: `rank` counts the prompts whose target is among the `top`, `probability` is the mean.
         top: how many of the top tokens count.
         before: an earlier layer.
-        others: N sets of tokens that would be wrong; those of other prompts unless given.
+        others: N sets of targets that would be wrong; those of other prompts unless given.
         store: activations shared with other claims.
         seed: of the others and the intervals.
 
@@ -131,77 +72,108 @@ def crystallisation(
     """
     wrong = _others(targets, np.random.default_rng(seed)) if others is None else others
     store = ActivationStore() if store is None else store
-    lens, other_lens = (read_tokens(subject, prompts, tokens) for tokens in (targets, wrong))
+    layer, before = _block(subject, layer), None if before is None else _block(subject, before)
+    read = sorted({*curve_layers(subject.num_layers), layer, *([] if before is None else [before])})
+    lens, other_lens = read_sets(subject, prompts, [targets, wrong], read, store=store)
     reached = {"score": lens.reached(score, top), "other_target": other_lens.reached(score, top)}
-    controls = {"other_target": reached["other_target"][:, layer]}
+    controls = {"other_target": reached["other_target"][:, lens.at(layer)]}
     for kind, models in faced(subject, untrained).items():
-        readings = [read_tokens_after(model, prompts, targets, layer, store) for model in models]
+        readings = [read_tokens(model, prompts, targets, [layer], store=store) for model in models]
         controls[kind] = np.stack([reading.reached(score, top)[:, 0] for reading in readings])
-    controls |= {} if before is None else {"earlier_layer": reached["score"][:, before]}
+    controls |= {} if before is None else {"earlier_layer": reached["score"][:, lens.at(before)]}
     return rate(
         f"top-{top} rate of the lens" if score == "rank" else "lens probability",
-        reached["score"][:, layer],
+        reached["score"][:, lens.at(layer)],
         units,
         controls,
         seed=seed,
-        details={"layer": layer, "earlier_layer": before},
+        details={"layer": layer, "earlier_layer": before, **_read(targets)},
         **_examples(subject, prompts, targets, lens, layer),
-        curves=tuple(layer_curve(name, values) for name, values in reached.items()),
+        curves=tuple(layer_curve(name, values, lens.layers) for name, values in reached.items()),
     )
 
 
 def not_yet(
     subject: Subject,
     prompts: Sequence[Prompt],
-    targets: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[Target]],
     units: ArrayLike,
     layer: int,
     *,
     top: int = 1,
+    store: ActivationStore | None = None,
     seed: int = 0,
 ) -> Measurement:
     """The same rate for a claim that the lens does not predict the token yet; `last_layer` is the positive control.
 
-    Arguments are those of `crystallisation`.
+    Arguments are those of `crystallisation`; the curve is of at most nine layers, evenly spaced, and the one claimed.
     """
-    lens = read_tokens(subject, prompts, targets)
+    layer, last = _block(subject, layer), subject.num_layers - 1
+    read = sorted({*curve_layers(subject.num_layers), layer, last})
+    lens = read_tokens(subject, prompts, targets, read, store=store)
     reached = lens.reached("rank", top)
     return rate(
         f"top-{top} rate of the lens",
-        reached[:, layer],
+        reached[:, lens.at(layer)],
         units,
-        {"last_layer": reached[:, -1]},
+        {"last_layer": reached[:, lens.at(last)]},
         positive=["last_layer"],
         seed=seed,
-        details={"layer": layer},
+        details={"layer": layer, **_read(targets)},
         **_examples(subject, prompts, targets, lens, layer),
-        curves=(layer_curve("score", reached),),
+        curves=(layer_curve("score", reached, lens.layers),),
     )
 
 
-def _others(targets: Sequence[Sequence[int]], rng: np.random.Generator) -> list[Sequence[int]]:
-    """For each prompt the tokens of another one, drawn among those that share none with its own."""
-    distinct = [list(tokens) for tokens in dict.fromkeys(tuple(tokens) for tokens in targets)]
-    others: list[Sequence[int]] = []
-    for tokens in targets:
-        disjoint = [candidate for candidate in distinct if not set(candidate) & set(tokens)]
+def _block(subject: Subject, layer: int) -> int:
+    """A layer counted from 0; a negative one counts from the last."""
+    return resolve(resid_post(layer), subject.anatomy).layer or 0
+
+
+def curve_layers(num_layers: int) -> list[int]:
+    """The layers of a curve: all of a model, or some of a deep one."""
+    return sorted(set(np.linspace(0, num_layers - 1, min(num_layers, CURVE)).round().astype(int).tolist()))
+
+
+def layer_curve(name: str, by_layer: NDArray[np.float64], layers: Sequence[int] | None = None) -> Curve:
+    """The means of scores (N, K), layer by layer; by default these are all of the model."""
+    x = range(by_layer.shape[1]) if layers is None else layers
+    return Curve(name, tuple(map(float, x)), tuple(map(float, by_layer.mean(axis=0))))
+
+
+def _others(targets: Sequence[Sequence[Target]], rng: np.random.Generator) -> list[Sequence[Target]]:
+    """For each prompt the targets of another one, drawn among those that share none with its own."""
+    sets = [[_tokens(target) for target in some] for some in targets]
+    distinct = [list(some) for some in dict.fromkeys(map(tuple, sets))]
+    others: list[Sequence[Target]] = []
+    for some in sets:
+        disjoint = [candidate for candidate in distinct if not set(candidate) & set(some)]
         if not disjoint:
             raise ValueError("every prompt has the same tokens: there is no other to compare them with")
         others.append(disjoint[rng.integers(len(disjoint))])
     return others
 
 
+def _tokens(target: Target) -> tuple[int, ...]:
+    return tuple(map(int, target)) if isinstance(target, Sequence) else (int(target),)
+
+
+def _read(targets: Sequence[Sequence[Target]]) -> dict[str, Any]:
+    """How many tokens the targets have, all of which are read."""
+    counts = [len(_tokens(target)) for some in targets for target in some]
+    return {} if max(counts) == 1 else {"tokens_read": {"fewest": min(counts), "most": max(counts)}}
+
+
 def _examples(
-    subject: Subject, prompts: Sequence[Prompt], targets: Sequence[Sequence[int]], lens: Reading, layer: int
+    subject: Subject,
+    prompts: Sequence[Prompt],
+    targets: Sequence[Sequence[Target]],
+    lens: Reading,
+    layer: int,
 ) -> dict[str, Any]:
-    top_tokens = lens.top_tokens[:, layer].tolist()
-    right = [token in tokens for token, tokens in zip(top_tokens, targets, strict=True)]
-    named = [subject.decode([tokens[0]]) for tokens in targets]
+    tops = [[token for token in row.tolist() if token >= 0] for row in lens.tops[:, lens.at(layer)]]
+    right = [tuple(top) in map(_tokens, some) for top, some in zip(tops, targets, strict=True)]
+    named = [subject.decode(_tokens(some[0])) for some in targets]
     texts = [prompt if isinstance(prompt, str) else subject.decode(prompt) for prompt in prompts]
-    shown = some_examples(texts, named, [subject.decode([token]) for token in top_tokens], right)
+    shown = some_examples(texts, named, [subject.decode(top) for top in tops], right)
     return {"tokens": sum(map(len, encode_all(subject, prompts))), "examples": shown}
-
-
-def layer_curve(name: str, by_layer: NDArray[np.float64]) -> Curve:
-    """The means of scores (N, layers), layer by layer."""
-    return Curve(name, tuple(map(float, range(by_layer.shape[1]))), tuple(map(float, by_layer.mean(axis=0))))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lazarus_probe.introspection.generation.continuation import before_answers
+from lazarus_probe.introspection.generation.continuation import with_answers
 from lazarus_probe.introspection.lens.crystallisation import layer_curve
-from lazarus_probe.introspection.lens.logit_lens import logit_lens
+from lazarus_probe.introspection.lens.readings import read_tokens
 from lazarus_probe.statistics.clustered import paired_interval
 from lazarus_probe.statistics.controls import paired_control
 from lazarus_probe.statistics.folds import halves_of_units
@@ -39,7 +39,7 @@ def late_loss(
         subject: the tuned model.
         base: what it was tuned from.
         prompts: N texts.
-        answers: N texts that continue them; their first tokens are read.
+        answers: N texts that continue them; all of their tokens are read, each given the ones before it.
         units: (N,) the independent unit of each prompt.
         seed: of the halves, the other answers and the intervals.
 
@@ -83,9 +83,9 @@ def late_loss(
 
 
 def _answer_by_layer(model: Subject, prompts: Sequence[str], answers: Sequence[str]) -> NDArray[Any]:
-    """(N, layers) the lens probability of each answer's first token."""
-    contexts, first_tokens = before_answers(model, prompts, answers)
-    return logit_lens(model, contexts).probability(first_tokens).astype(np.float64)
+    """(N, layers) the lens probability of each answer: of several tokens, the product over them."""
+    contexts, tokens = with_answers(model, prompts, answers)
+    return read_tokens(model, contexts, [[answer] for answer in tokens]).probability
 
 
 def _fall(

@@ -20,17 +20,6 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 
-def spellings(subject: Subject, word: str) -> list[int]:
-    """The single tokens of a word: with or without a space, lower case or capitalised."""
-    tokens = []
-    for form in (word, f" {word}", word.capitalize(), f" {word.capitalize()}"):
-        try:
-            tokens.append(subject.single_token(form))
-        except ValueError:  # not one token in this spelling
-            continue
-    return tokens
-
-
 @dataclass(frozen=True, eq=False)
 class Naming:
     """The lens at the position before each question's answer.

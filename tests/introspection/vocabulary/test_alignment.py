@@ -11,7 +11,7 @@ from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.interventions import steer
 from lazarus_probe.hooks.replay import replay
 from lazarus_probe.hooks.trace import trace
-from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_alignment
+from lazarus_probe.introspection.vocabulary.alignment import vocabulary_alignment
 from lazarus_probe.introspection.vocabulary.positive_controls import (
     Readable,
     capitals,
@@ -19,6 +19,7 @@ from lazarus_probe.introspection.vocabulary.positive_controls import (
     word_read,
 )
 from lazarus_probe.subject import Subject
+from lazarus_probe.subject.spellings import spellings
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 from tests.tolerance import of_logits, sole_best

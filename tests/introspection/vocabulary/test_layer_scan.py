@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lazarus_probe.introspection.vocabulary.alignment import spellings, vocabulary_alignment, vocabulary_scan
+from lazarus_probe.introspection.vocabulary.alignment import vocabulary_alignment, vocabulary_scan
 from lazarus_probe.introspection.vocabulary.positive_controls import Readable, capitals
+from lazarus_probe.subject.spellings import spellings
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 
