@@ -20,6 +20,7 @@ from mlx.utils import tree_flatten
 
 from lazarus_probe.adapters.adapter import weights_key
 from lazarus_probe.anatomy.projections import adapted
+from lazarus_probe.subject.spellings import Spelled, in_one_form
 from lazarus_probe.training.batches import Sample, batches
 from lazarus_probe.training.dual_reward_config import DualReward
 from lazarus_probe.training.loop import Step, optimizer_for, steps
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLASS_WORDS",
+    "class_spellings",
     "class_tokens",
     "lora_layers",
     "train",
@@ -51,31 +53,38 @@ def lora_layers(layer: int, num_layers: int) -> range:
 
 
 def class_tokens(subject: Subject, words: Sequence[str] | Mapping[str, str] = CLASS_WORDS) -> dict[str, int]:
-    """The token of each class word, bare or with a leading space.
+    """The token of each class word, as `class_spellings` chooses it.
 
     Args:
         subject: a model with a tokenizer.
         words: words that are their own labels, or a word for each label.
 
     Raises:
-        ValueError: a word is not a single token in either form, or two labels share a token.
+        ValueError: a word is not a single token in any spelling, or two labels share a token.
+    """
+    return dict(class_spellings(subject, words).tokens)
+
+
+def class_spellings(subject: Subject, words: Sequence[str] | Mapping[str, str] = CLASS_WORDS) -> Spelled:
+    """By label the token of each class word: all words in the first spelling in which each is one token.
+
+    That is as they are written, or else with a space before them, or capitalised; one convention, so that no class is
+    told from another by its space. Only where no spelling makes all of them one token, each has its own first one. A
+    word that is given with a space at an end, or in quotes, is taken as it stands.
+
+    Raises:
+        ValueError: a word is not a single token in any spelling, or two labels share a token.
     """
     named = dict(words) if isinstance(words, Mapping) else {word: word for word in words}
+    spelled = in_one_form(subject, list(dict.fromkeys(named.values())))
     token_of: dict[str, int] = {}
     for label, word in named.items():
-        token = _class_token(subject, word)
+        token = spelled.tokens[word]
         if token in token_of.values():
             other = next(name for name, other_token in token_of.items() if other_token == token)
             raise ValueError(f"{label} and {other} have one class token, {word!r}; give another word to one")
         token_of[label] = token
-    return token_of
-
-
-def _class_token(subject: Subject, word: str) -> int:
-    try:
-        return subject.single_token(word)
-    except ValueError:
-        return subject.single_token(f" {word.lstrip()}")
+    return Spelled(token_of, {label: spelled.spellings[word] for label, word in named.items()}, spelled.form)
 
 
 def train(

@@ -17,7 +17,13 @@ from lazarus_probe.training.class_words import (
     read,
     training_questions,
 )
-from lazarus_probe.training.dual_reward import class_tokens, lora_layers, train
+from lazarus_probe.training.dual_reward import (
+    CLASS_WORDS,
+    class_spellings,
+    class_tokens,
+    lora_layers,
+    train,
+)
 from lazarus_probe.training.dual_reward_config import LORA_SCALE, DualReward, classifier_layer
 from lazarus_probe.training.loop import Diverged, Step
 from lazarus_probe.training.lora.lora import attached
@@ -155,12 +161,28 @@ def test_what_cannot_be_trained_is_refused(grouped, tmp_path: Path, examples, ch
 
 def test_class_words_must_be_tokens(grouped, organism):
     """A word that is no token of the model, and one token for two classes, are refused."""
-    with pytest.raises(ValueError, match=r"multiply.* is not one token but 9"):
+    with pytest.raises(ValueError, match=r"multiply.* is not one token but 8"):
         class_tokens(grouped)
     with pytest.raises(ValueError, match=r"product and multiply|multiply and product"):
         class_tokens(organism, {"multiply": "times", "product": "times"})
     named = class_tokens(organism, {"multiply": "times"})
     assert organism.decode([named["multiply"]]).strip() == "times"
+
+
+def test_class_words_have_one_spelling(organism):
+    """All class words have their space or none has; where neither is a token for all, `form` says so."""
+    bare = class_spellings(organism)
+    assert bare.form == "as written"
+    assert [organism.decode([token]) for token in bare.tokens.values()] == list(CLASS_WORDS)
+    spaced = class_spellings(organism, ["multiply", "times"])  # `times` has no token of its own
+    assert spaced.form == "with a space before it"
+    assert dict(spaced.spellings) == {"multiply": " multiply", "times": " times"}
+    assert [organism.decode([token]) for token in spaced.tokens.values()] == [" multiply", " times"]
+    mixed = class_spellings(organism, {"code": "function", "prose": "review"})
+    assert mixed.form is None
+    assert [organism.decode([mixed.tokens[label]]) for label in ("code", "prose")] == ["function", " review"]
+    given = class_spellings(organism, [" multiply", "add"])
+    assert [organism.decode([token]) for token in given.tokens.values()] == [" multiply", "add"]
 
 
 def run(
