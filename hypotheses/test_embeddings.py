@@ -13,7 +13,8 @@ import pytest
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.probing.inputs import by_phrasing
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
-from lazarus_probe.introspection.studies.embedding import answer_questions, first_operands
+from lazarus_probe.introspection.studies.embedding import answer_questions
+from lazarus_probe.introspection.studies.operands import first_operands, why_no_operands
 from lazarus_probe.statistics.measurement import Control
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS
@@ -87,9 +88,16 @@ def test_operation_after(subject, untrained_models, activations, evidence, famil
     )
 
 
+def operands_of(subject, evidence, rng):
+    """The first operands of products; the claims about them apply where numbers are tokens of their own."""
+    reason = why_no_operands(subject)
+    evidence.require(reason is None, reason or "numbers are one token each")
+    return first_operands(subject, rng)
+
+
 @pytest.mark.claim("operand-in-embeddings")
 def test_operand(subject, untrained_models, activations, evidence, rng):
-    operands = first_operands(subject, rng)
+    operands = operands_of(subject, evidence, rng)
     measurement = probe(
         subject,
         untrained_models,
@@ -105,7 +113,7 @@ def test_operand(subject, untrained_models, activations, evidence, rng):
 @pytest.mark.claim("operand-after-layers")
 @pytest.mark.parametrize("where", EARLY)
 def test_operand_after(subject, untrained_models, activations, evidence, rng, where):
-    operands, site = first_operands(subject, rng), residual(where, subject)
+    operands, site = operands_of(subject, evidence, rng), residual(where, subject)
     evidence.record(
         probe(
             subject,

@@ -7,6 +7,7 @@ Whether this generalises beyond patching products of digits into sums is measure
 operations, in both formats and all sizes of numbers, 72 in total.
 """
 
+import re
 from functools import partial
 
 import numpy as np
@@ -19,6 +20,7 @@ from lazarus_probe.introspection.patching.encoded_pairs import encode_pairs
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.introspection.patching.transfer import patch_pairs, transfer
 from lazarus_probe.subject.generate import greedy
+from lazarus_probe.subject.spans import spans
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import is_answer
 from lazarus_probe.tasks.strategies import pair_slices
@@ -52,15 +54,19 @@ def answered_pairs(subject, evidence, rng):
 
 
 def operand_positions(subject, evidence, pair):
-    """The positions of operands, operator and `=` of a pair, which must be separate tokens in both prompts."""
-    ends = [
-        [len(subject.encode(text[:count])) - 1 for count in range(1, len(text) + 1)]
-        for text in (pair.source, pair.target)
-    ]
-    apart = ends[0] == ends[1] and len(set(ends[0])) == 4
+    """The positions of operands, operator and `=` of a pair; an operand may be several tokens.
+
+    In both prompts, none of them may share a token with another, and all must be at the same positions.
+    """
+    parts = [match.span() for match in re.finditer(r"\d+|\D", pair.target)]
+    try:
+        source, target = (spans(subject, text, parts) for text in (pair.source, pair.target))
+    except ValueError:
+        source, target = [], []
+    apart = source == target != [] and len(target[1]) == len(target[3]) == 1
     evidence.require(apart, f"operands, operator and = are {'' if apart else 'not '}tokens of their own")
-    first, operator, second, last = ends[0]
-    return [first, second], operator, last
+    first, operator, second, last = target
+    return [*first.positions, *second.positions], operator.last, last.last
 
 
 @pytest.mark.claim("patching-transfers-answer")

@@ -154,6 +154,9 @@ def text(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterator[s
 def _test(result: EmbeddingResult, heading: str, test: str, label: str) -> Iterator[str]:
     yield f"\n{title(heading)}"
     name, _, operation = label.partition("|")
+    if test in result.left_out:
+        yield f"Not applicable: {result.left_out[test]}"
+        return
     if test not in result.tests:
         operation = result.answer_operation
         yield f"Only {operation} is asked: there is no other operation to compare it with; give --operation all"

@@ -9,7 +9,7 @@ class and shuffled labels. It is the implementation of the claims about embeddin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from lazarus_probe.hooks import ActivationStore
 from lazarus_probe.introspection.geometry.similarity import similarity
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, by_phrasing
 from lazarus_probe.introspection.probing.layer_scan import probe_layers
+from lazarus_probe.introspection.studies.operands import first_operands, why_no_operands
 from lazarus_probe.sites import Site
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Control, Measurement
@@ -40,9 +41,6 @@ KEYS = {
     "operation": ("operation_from_embedding", "operation_after_L{}"),
     "operand": ("operand_r2_embedding", "operand_r2_L{}"),
 }
-# Operands, from 1 on: about 170 numbers separate the published .90 from the threshold of .80 in a family of 18 claims.
-# Of 50 numbers such a score has an interval of .2.
-NUMBERS = 200
 
 
 @dataclass(frozen=True)
@@ -63,12 +61,13 @@ class EmbeddingResult:
         layers: read after, from 0.
         operations: that the arithmetic prompts are of.
         tests: by `task`, `answer`, `operation` and `operand`, and by layer (-1 is the embedding), a held-out probe;
-            there is no `operation` where there is only one.
+            there is no `operation` where there is only one, nor what is `left_out`.
         answer_absent: that the answer is not in the embeddings, with the operands' sum as positive control.
         similarity: cosines of mean embeddings within a task and across.
         num_arith_prompts: of the task test.
         num_lang_prompts: of the task test.
         seed: of prompts, folds, shuffles and intervals.
+        left_out: by test that does not apply to the model, why.
     """
 
     model: str
@@ -80,6 +79,7 @@ class EmbeddingResult:
     num_arith_prompts: int
     num_lang_prompts: int
     seed: int
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def answer_operation(self) -> str:
@@ -123,6 +123,7 @@ class EmbeddingResult:
             "n": {key: measurement.n for key, measurement in measurements.items()},
             "groups": {key: measurement.groups for key, measurement in measurements.items()},
             "seed": self.seed,
+            "left_out": dict(self.left_out),
         }
 
     @property
@@ -199,7 +200,9 @@ def embedding(
     sizes, untrained, store = Sizes() if sizes is None else sizes, control_models(subject), ActivationStore()
     read_layers = [EMBED, *dict.fromkeys(layers)]
     task = task_types(np.random.default_rng(seed), sizes.per_template, operations)
-    with bar(len(read_layers) * (4 if len(operations) > 1 else 3) + 2, progress) as step:
+    no_operands = why_no_operands(subject, answer_operation(operations))
+    probed = 2 + (len(operations) > 1) + (no_operands is None)
+    with bar(len(read_layers) * probed + 2, progress) as step:
 
         def run(
             labelled: ProbeDataset, where: Sequence[int] = read_layers, **options: Any
@@ -215,8 +218,9 @@ def embedding(
         if len(operations) > 1:
             per_cell = max(1, sizes.per_cell * len(ALL) // len(operations))
             tests["operation"] = run(operation_types(np.random.default_rng(seed), per_cell, operations))
-        read = first_operands(subject, np.random.default_rng(seed), answer_operation(operations))
-        tests["operand"] = run(read, kind="regression")
+        if no_operands is None:
+            read = first_operands(subject, np.random.default_rng(seed), answer_operation(operations))
+            tests["operand"] = run(read, kind="regression")
         alike = _alike(subject, untrained, task, store, seed)
         step(1)
     return EmbeddingResult(
@@ -229,6 +233,7 @@ def embedding(
         int((task.labels == "arithmetic").sum()),
         int((task.labels == "language").sum()),
         seed,
+        {} if no_operands is None else {"operand": no_operands},
     )
 
 
@@ -259,14 +264,6 @@ def task_types(rng: np.random.Generator, per_template: int, operations: Sequence
 def operation_types(rng: np.random.Generator, per_cell: int, operations: Sequence[str] = ALL) -> ProbeDataset:
     """Which operation, in a held-out phrasing."""
     return by_phrasing(prompts.questions(rng, per_cell, tuple(ALL_PHRASINGS), operations), at="mean")
-
-
-def first_operands(subject: Subject, rng: np.random.Generator, operation: str = "multiply") -> ProbeDataset:
-    """The first operand, read at its own (last) token; each number leads in one prompt."""
-    numbers, symbol = np.arange(1, NUMBERS + 1), OPERATIONS[operation].symbol
-    texts = [f"{a} {symbol} {b} = " for a, b in zip(numbers, prompts.cyclic(numbers, rng), strict=True)]
-    read = [len(subject.encode(str(number))) - 1 for number in numbers]
-    return ProbeDataset(texts, numbers.astype(float), groups=numbers, at=read)
 
 
 def answer_questions(

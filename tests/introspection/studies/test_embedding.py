@@ -19,10 +19,10 @@ from lazarus_probe.introspection.studies.embedding import (
     answer_operation,
     answer_questions,
     embedding,
-    first_operands,
     operation_types,
     task_types,
 )
+from lazarus_probe.introspection.studies.operands import first_operands
 from lazarus_probe.subject.control_models import control_models
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 
