@@ -8,11 +8,14 @@ with an earlier layer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lazarus_probe.claims.verdict import settled
 from lazarus_probe.hooks.sites import resid_post, resolve
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.lens.readings import Reading, Score, Target, read_sets
@@ -23,6 +26,7 @@ from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.control_models import ControlModels, faced
 
 if TYPE_CHECKING:
+    from lazarus_probe.claims.claim import Claim
     from lazarus_probe.subject.subject import Subject
 
 # At most so many layers make the curve of a report, evenly spaced: over a vocabulary a layer costs much to read.
@@ -43,6 +47,7 @@ def crystallisation(
     others: Sequence[Sequence[Target]] | None = None,
     store: ActivationStore | None = None,
     seed: int = 0,
+    claim: Claim | None = None,
 ) -> Measurement:
     """How often, or with what probability, the lens after a layer predicts each prompt's target.
 
@@ -66,6 +71,8 @@ def crystallisation(
         others: N sets of targets that would be wrong; those of other prompts unless given.
         store: activations shared with other claims.
         seed: of the others and the intervals.
+        claim: what the measurement is judged by; where its outcome is settled without the control models, they are not
+            run, as in `probe`.
 
     Raises:
         ValueError: as `read_tokens` and `checked_models`, or every prompt has the same tokens.
@@ -77,20 +84,24 @@ def crystallisation(
     lens, other_lens = read_sets(subject, prompts, [targets, wrong], read, store=store)
     reached = {"score": lens.reached(score, top), "other_target": other_lens.reached(score, top)}
     controls = {"other_target": reached["other_target"][:, lens.at(layer)]}
-    for kind, models in faced(subject, untrained).items():
-        readings = [read_tokens(model, prompts, targets, [layer], store=store) for model in models]
-        controls[kind] = np.stack([reading.reached(score, top)[:, 0] for reading in readings])
     controls |= {} if before is None else {"earlier_layer": reached["score"][:, lens.at(before)]}
-    return rate(
+    measured = partial(
+        rate,
         f"top-{top} rate of the lens" if score == "rank" else "lens probability",
         reached["score"][:, lens.at(layer)],
         units,
-        controls,
         seed=seed,
         details={"layer": layer, "earlier_layer": before, **_read(targets)},
         **_examples(subject, prompts, targets, lens, layer),
         curves=tuple(layer_curve(name, values, lens.layers) for name, values in reached.items()),
     )
+    compared = faced(subject, untrained)
+    if claim is not None and settled(claim, without := measured(controls=controls)):
+        return replace(without, unmeasured=tuple(compared))
+    for kind, models in compared.items():
+        readings = [read_tokens(model, prompts, targets, [layer], store=store) for model in models]
+        controls[kind] = np.stack([reading.reached(score, top)[:, 0] for reading in readings])
+    return measured(controls=controls)
 
 
 def not_yet(

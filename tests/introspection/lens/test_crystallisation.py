@@ -64,10 +64,29 @@ def test_rates_are_counted_by_hand(organism, asked):
     found = crystallisation(organism, untrained, texts, tokens, families, last, before=1, top=3)
     rank = read_tokens(organism, texts, tokens).rank
     assert found.score == pytest.approx((rank[:, last] < 3).mean())
-    assert found.controls[-1].score == pytest.approx((rank[:, 1] < 3).mean())
+    earlier = next(control for control in found.controls if control.name == "earlier_layer")
+    assert earlier.score == pytest.approx((rank[:, 1] < 3).mean())
     assert found.curves[0].y[last] == pytest.approx(found.score)
     plain = crystallisation(organism, untrained, texts, tokens, families, last)
     assert judge(CLAIM, plain).outcome is Outcome.SUPPORTED
+
+
+def test_no_control_model_is_run_where_the_claim_is_settled(organism, asked, monkeypatch):
+    """Where the lens does not show the answer, the claim is refuted by the subject alone; else all models are read."""
+    texts, tokens, families = parts(organism, asked)
+    untrained, last = control_models(organism), organism.num_layers - 1
+    arguments = (organism, untrained, texts, tokens, families)
+    assert crystallisation(*arguments, last, claim=CLAIM) == crystallisation(*arguments, last)
+    whole = crystallisation(*arguments, 0)
+
+    def refuse(*_):
+        raise AssertionError("a control model was built")
+
+    monkeypatch.setattr("lazarus_probe.subject.control_models.ControlModel.build", refuse)
+    short = crystallisation(*arguments, 0, claim=CLAIM)
+    assert short.unmeasured == ("untrained", *LESIONS)
+    assert (short.score, short.low, short.high) == (whole.score, whole.low, whole.high)
+    assert judge(CLAIM, short).outcome is judge(CLAIM, whole).outcome is Outcome.REFUTED
 
 
 def test_control_models_are_read_one_by_one(organism, asked):
