@@ -14,6 +14,9 @@ from lazarus_probe.experiments.classifier_emergence.measures import arms_of, mea
 from lazarus_probe.experiments.classifier_emergence.readings import answered
 from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json
 from lazarus_probe.experiments.study_tasks import TASKS
+from lazarus_probe.introspection.probing.probe import probe
+from lazarus_probe.tasks import prompts
+from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS
 
 # The other tasks have two classes instead of four: half the items, half the steps, half the batch size.
 BRIEF = replace(
@@ -60,6 +63,32 @@ def trained_runs(tmp_path_factory):
         return [run for start in starts for run in groups[start]]
 
     return runs
+
+
+@pytest.fixture
+def probed(subject, untrained_models, activations, evidence):
+    """`probed(dataset, site, kind=...)`: the probe of the subject, with the control models that this claim needs."""
+
+    def run(dataset, site, kind="classification"):
+        return probe(
+            subject,
+            untrained_models,
+            dataset,
+            site,
+            kind=kind,
+            store=activations,
+            seed=evidence.seed,
+            claim=evidence.settles,
+        )
+
+    return run
+
+
+@pytest.fixture
+def operation_questions(probe_seed):
+    """Two questions of every operation in every phrasing: one draw, so that claims about them share a pass."""
+    rng = np.random.default_rng(probe_seed)
+    return prompts.questions(rng, per_cell=2, phrasings=tuple(ALL_PHRASINGS))
 
 
 @cache

@@ -17,7 +17,6 @@ from lazarus_probe.introspection.studies.embedding import answer_questions
 from lazarus_probe.introspection.studies.operands import first_operands, why_no_operands
 from lazarus_probe.statistics.measurement import Control
 from lazarus_probe.tasks import prompts
-from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS
 
 EARLY = ("L0", "L1", "L2")
 LATER = ("L0", "L1", "L2", "half", "last")
@@ -37,55 +36,28 @@ def task_types(rng):
     return ProbeDataset(texts, np.array(labels), np.array(templates), at="mean")
 
 
-def operations(rng):
-    """The operation; the probe is tested on a held-out phrasing."""
-    return by_phrasing(prompts.questions(rng, per_cell=2, phrasings=tuple(ALL_PHRASINGS)), at="mean")
-
-
 @pytest.mark.claim("task-type-in-embeddings")
-def test_task_type(subject, untrained_models, activations, evidence, family_rng):
-    evidence.record(
-        probe(
-            subject,
-            untrained_models,
-            task_types(family_rng),
-            Site("embed"),
-            store=activations,
-            seed=evidence.seed,
-        )
-    )
+def test_task_type(evidence, probed, family_rng):
+    evidence.record(probed(task_types(family_rng), Site("embed")))
 
 
 @pytest.mark.claim("task-type-after-layers")
 @pytest.mark.parametrize("where", EARLY)
-def test_task_type_after(subject, untrained_models, activations, evidence, family_rng, where):
+def test_task_type_after(subject, evidence, probed, family_rng, where):
     site = residual(where, subject)
-    evidence.record(
-        probe(subject, untrained_models, task_types(family_rng), site, store=activations, seed=evidence.seed)
-    )
+    evidence.record(probed(task_types(family_rng), site))
 
 
 @pytest.mark.claim("operation-in-embeddings")
-def test_operation(subject, untrained_models, activations, evidence, family_rng):
-    evidence.record(
-        probe(
-            subject,
-            untrained_models,
-            operations(family_rng),
-            Site("embed"),
-            store=activations,
-            seed=evidence.seed,
-        )
-    )
+def test_operation(evidence, probed, operation_questions):
+    evidence.record(probed(by_phrasing(operation_questions, at="mean"), Site("embed")))
 
 
 @pytest.mark.claim("operation-after-layers")
 @pytest.mark.parametrize("where", EARLY)
-def test_operation_after(subject, untrained_models, activations, evidence, family_rng, where):
+def test_operation_after(subject, evidence, probed, operation_questions, where):
     site = residual(where, subject)
-    evidence.record(
-        probe(subject, untrained_models, operations(family_rng), site, store=activations, seed=evidence.seed)
-    )
+    evidence.record(probed(by_phrasing(operation_questions, at="mean"), site))
 
 
 def operands_of(subject, evidence, rng):
@@ -96,35 +68,16 @@ def operands_of(subject, evidence, rng):
 
 
 @pytest.mark.claim("operand-in-embeddings")
-def test_operand(subject, untrained_models, activations, evidence, rng):
+def test_operand(subject, evidence, probed, rng):
     operands = operands_of(subject, evidence, rng)
-    measurement = probe(
-        subject,
-        untrained_models,
-        operands,
-        Site("embed"),
-        kind="regression",
-        store=activations,
-        seed=evidence.seed,
-    )
-    evidence.record(measurement)
+    evidence.record(probed(operands, Site("embed"), kind="regression"))
 
 
 @pytest.mark.claim("operand-after-layers")
 @pytest.mark.parametrize("where", EARLY)
-def test_operand_after(subject, untrained_models, activations, evidence, rng, where):
+def test_operand_after(subject, evidence, probed, rng, where):
     operands, site = operands_of(subject, evidence, rng), residual(where, subject)
-    evidence.record(
-        probe(
-            subject,
-            untrained_models,
-            operands,
-            site,
-            kind="regression",
-            store=activations,
-            seed=evidence.seed,
-        )
-    )
+    evidence.record(probed(operands, site, kind="regression"))
 
 
 @pytest.mark.claim("answer-not-in-embeddings")
@@ -158,19 +111,9 @@ def test_answer_absent(subject, untrained_models, activations, evidence, family_
 
 @pytest.mark.claim("answer-after-layers")
 @pytest.mark.parametrize("where", LATER)
-def test_answer(subject, untrained_models, activations, evidence, family_rng, where):
+def test_answer(subject, evidence, probed, family_rng, where):
     questions, families = answer_questions(family_rng, QUESTIONS)
     answers = np.array([float(question.fact.answer) for question in questions])
     labelled = ProbeDataset([question.text for question in questions], answers, families)
     site = residual(where, subject)
-    evidence.record(
-        probe(
-            subject,
-            untrained_models,
-            labelled,
-            site,
-            kind="regression",
-            store=activations,
-            seed=evidence.seed,
-        )
-    )
+    evidence.record(probed(labelled, site, kind="regression"))

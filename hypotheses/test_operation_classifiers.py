@@ -9,27 +9,19 @@ import pytest
 
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.probing.inputs import by_phrasing
-from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
+from lazarus_probe.introspection.probing.probe import ProbeDataset
 from lazarus_probe.tasks import prompts
-from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS
 
 
 @pytest.mark.claim("operation-in-hidden-space")
-def test_same_phrasing(subject, untrained_models, activations, evidence, rng, layer):
+def test_same_phrasing(evidence, probed, rng, layer):
     questions = prompts.matched_questions(rng, families=40)
     labels = np.array([question.fact.operation for question in questions])
     families = np.array([question.family for question in questions])
     labelled = ProbeDataset([question.text for question in questions], labels, families)
-    measurement = probe(
-        subject, untrained_models, labelled, resid_post(layer), store=activations, seed=evidence.seed
-    )
-    evidence.record(measurement)
+    evidence.record(probed(labelled, resid_post(layer)))
 
 
 @pytest.mark.claim("operation-across-phrasings")
-def test_unmet_phrasing(subject, untrained_models, activations, evidence, rng, layer):
-    labelled = by_phrasing(prompts.questions(rng, per_cell=2, phrasings=tuple(ALL_PHRASINGS)))
-    measurement = probe(
-        subject, untrained_models, labelled, resid_post(layer), store=activations, seed=evidence.seed
-    )
-    evidence.record(measurement)
+def test_unmet_phrasing(evidence, probed, operation_questions, layer):
+    evidence.record(probed(by_phrasing(operation_questions), resid_post(layer)))
