@@ -7,6 +7,16 @@ from typing import Annotated
 
 import typer
 
+# How a word on the command line becomes tokens; `subject.spellings` is the engine.
+EVERY_SPELLING = (
+    "Every spelling counts: with a space before it, without, and capitalised. ' Paris' with its space, or a word in "
+    "quotes, counts alone."
+)
+ONE_SPELLING = (
+    "The likeliest spelling is taken, with a space before it, without, or capitalised; ' Paris' with its space, or a "
+    "word in quotes, as it stands."
+)
+
 
 def _bundled(incomplete: str) -> list[str]:
     """The bundled models whose names begin so, for a shell's completion."""

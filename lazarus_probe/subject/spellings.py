@@ -104,7 +104,7 @@ def word_of(subject: Subject, text: str) -> Word:
     if not text:
         subject.single_token(text)  # says that it is empty
     for spelling in written(text):
-        token = _token(subject, spelling)
+        token = token_of(subject, spelling)
         if token is None:
             longer.append(spelling)
         elif token not in tokens.values():
@@ -139,7 +139,7 @@ def in_one_form(subject: Subject, words: Sequence[str]) -> Spelled:
     free = [word for word in words if exact(word) is None]
     fixed = {word: word_of(subject, word) for word in words if exact(word) is not None}
     for name, form in FORMS.items():
-        tokens = {word: _token(subject, form(word)) for word in free}
+        tokens = {word: token_of(subject, form(word)) for word in free}
         if None not in tokens.values():
             texts = {word: form(word) for word in free} | {w: next(iter(fixed[w].tokens)) for w in fixed}
             return Spelled(
@@ -155,7 +155,7 @@ def in_one_form(subject: Subject, words: Sequence[str]) -> Spelled:
     )
 
 
-def _token(subject: Subject, spelling: str) -> int | None:
+def token_of(subject: Subject, spelling: str) -> int | None:
     """The token that is a spelling where a text goes on with it; None where that is several."""
     before = subject.pieces(ANCHOR)
     anchored = subject.pieces(ANCHOR + spelling)

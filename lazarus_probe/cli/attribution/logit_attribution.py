@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompt
+from lazarus_probe.cli.options import ONE_SPELLING, Adapter, AsJson, Model, Output, Prompt
 from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_prompt
 
@@ -21,12 +21,14 @@ def logit_attribution(
     prompt: Prompt,
     adapter: Adapter = None,
     answer: Annotated[
-        str | None, typer.Option(help="The token to explain.", show_default="the model's own prediction")
+        str | None,
+        typer.Option(help=f"The token to explain. {ONE_SPELLING}", show_default="the model's own prediction"),
     ] = None,
     other: Annotated[
         str | None,
         typer.Option(
-            help="A second token, to explain the logit difference.", show_default="none: explain the logit"
+            help="A second token, spelled alike, to explain the logit difference.",
+            show_default="none: explain the logit",
         ),
     ] = None,
     heads: Annotated[bool, typer.Option("--heads", help="Split attention by head.")] = False,
@@ -48,10 +50,15 @@ def logit_attribution(
     check_output(output)
     prompts = parse_prompt(prompt)
     from lazarus_probe.introspection.attribution import logit_attribution as analysis
+    from lazarus_probe.introspection.generation.spelled import spelled_after
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
-    result = analysis.logit_attribution(subject, prompts, answer, other, heads)
+    words = [word for word in (answer, other) if word is not None]
+    spelled = spelled_after(subject, prompts * len(words), [word for word in words for _ in prompts])
+    tokens = [spelled.tokens[i * len(prompts) : (i + 1) * len(prompts)] for i in range(len(words))]
+    first = None if answer is None else tokens[0]
+    result = analysis.logit_attribution(subject, prompts, first, None if other is None else tokens[-1], heads)
     data = {"prompts": prompts, **result.as_data(), "about": about(subject)}
     deliver(data, as_text(subject.name, prompts, result, top), as_json=as_json, output=output)
 

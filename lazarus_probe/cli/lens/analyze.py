@@ -18,7 +18,16 @@ from lazarus_probe.cli.lens.analyze_edits import (
     steer_of,
 )
 from lazarus_probe.cli.lens.analyze_layers import config_of
-from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Prompt
+from lazarus_probe.cli.options import (
+    EVERY_SPELLING,
+    ONE_SPELLING,
+    Adapter,
+    AsJson,
+    Layers,
+    Model,
+    Output,
+    Prompt,
+)
 from lazarus_probe.cli.output import RULE, about, deliver
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_prompt
 from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
@@ -61,7 +70,9 @@ def analyze(
     track: Annotated[
         list[str] | None,
         typer.Option(
-            "--track", "-t", help="Token to track; of a text of several tokens, the first. Repeatable."
+            "--track",
+            "-t",
+            help=f"Token to track; of a text of several tokens, the first. Repeatable. {EVERY_SPELLING}",
         ),
     ] = None,
     embedding_scale: Annotated[
@@ -117,7 +128,8 @@ def analyze(
     inject_token: Annotated[
         str | None,
         typer.Option(
-            help="Token whose embedding is injected at the last position, rescaled to the residual stream's norm."
+            help="Token whose embedding is injected at the last position, rescaled to the residual stream's norm. "
+            f"{ONE_SPELLING}"
         ),
     ] = None,
     inject_blend: Annotated[

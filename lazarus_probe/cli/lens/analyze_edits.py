@@ -126,11 +126,13 @@ def inject_of(layer: int | None, token: str | None, blend: float | None, num_lay
     text = checked_text(token, "--inject-token")
 
     def of_prompt(edited: EditedPrompt) -> Intervention:
+        from lazarus_probe.introspection.generation.spelled import spelled_after
         from lazarus_probe.introspection.lens.edits import put_in
 
         subject = edited.analyzer.subject
         last = len(subject.encode(edited.prompt)) - 1
-        return put_in(subject, subject.single_token(text), at, share, last)
+        [token] = spelled_after(subject, [edited.prompt], [text]).tokens
+        return put_in(subject, token, at, share, last)
 
     return Edit(f"embedding of {text!r} put in after layer {at} (blend {share:g})", of_prompt)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lazarus_probe.cli.options import AsJson, Output, Prompt
+from lazarus_probe.cli.options import EVERY_SPELLING, AsJson, Output, Prompt
 from lazarus_probe.cli.output import RULE, about, deliver
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_layers, parse_prompt
 from lazarus_probe.tables import Column, Table
@@ -37,7 +37,9 @@ def compare(
     top_k: Annotated[int, typer.Option(min=1, max=100, help="Predictions to show per model.")] = 5,
     track: Annotated[
         str | None,
-        typer.Option(help="Tokens to track, separated by commas; of a text of several tokens, the first."),
+        typer.Option(
+            help=f"Tokens to track, separated by commas; of a text of several tokens, the first. {EVERY_SPELLING}"
+        ),
     ] = None,
     output: Output = None,
     as_json: AsJson = False,
@@ -133,5 +135,7 @@ def _evolutions(comparison: ComparisonResult) -> str:
             emerges = "never on top" if layer is None else f"emerges at layer {layer}"
             final = next(reversed(evolution.layer_probabilities.values()))
             pieces = f" (of {evolution.pieces[0]!r}, the first of {count} tokens)" if count > 1 else ""
+            if evolution.spellings and list(evolution.spellings) != [evolution.token]:
+                pieces = f" (of {len(evolution.spellings)} spellings, mostly {evolution.spelling!r})"
             lines.append(f"  {result.model_id}: {emerges}, final prob {final:.4f}{pieces}")
     return "\n".join(lines)

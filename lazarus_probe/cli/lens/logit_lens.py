@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompts
+from lazarus_probe.cli.options import EVERY_SPELLING, Adapter, AsJson, Model, Output, Prompts
 from lazarus_probe.cli.parsing import check_output, checked_text, layer_of, parse_layers, parse_prompts
 from lazarus_probe.tables import Table
 
@@ -25,7 +25,7 @@ def logit_lens(
     ] = None,
     targets: Annotated[
         list[str] | None,
-        typer.Option("--targets", "-t", help="Word to look for, a single token; repeatable."),
+        typer.Option("--targets", "-t", help=f"Word to look for; repeatable. {EVERY_SPELLING}"),
     ] = None,
     layers: Annotated[
         str | None, typer.Option("--layers", help="Also show a grid over these layers, as in 0,4-7, or all.")
@@ -67,11 +67,18 @@ def _text(lens: TargetLens) -> str:
         "",
     ]
     counts = ["", "Summary"] if lens.targets else []
-    for target in lens.targets:
+    for target, spellings in zip(lens.targets, lens.spellings, strict=True):
         count, interval = lens.on_top(target)
         counts.append(
             f"  {target}: {count}/{len(lens.prompts)} prompts have this as top token, 95% {interval}"
         )
+        mostly = lens.mostly(target)
+        if not spellings:
+            counts.append(
+                f"    several tokens, all read, each after the ones before; likeliest as {mostly!r}"
+            )
+        elif list(spellings) != [target]:
+            counts.append(f"    counted as {', '.join(map(repr, spellings))}; likeliest as {mostly!r}")
     return "\n".join([*head, lens.table.text(rule=True), *counts])
 
 

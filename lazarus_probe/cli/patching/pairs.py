@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lazarus_probe.cli.options import ONE_SPELLING
 from lazarus_probe.cli.parsing import parse_prompt
 
 if TYPE_CHECKING:
@@ -30,11 +31,15 @@ Pairs = Annotated[
 ]
 Answer = Annotated[
     str | None,
-    typer.Option(help="Answer token of the source.", show_default="the model's own prediction"),
+    typer.Option(
+        help=f"Answer token of the source. {ONE_SPELLING}", show_default="the model's own prediction"
+    ),
 ]
 Other = Annotated[
     str | None,
-    typer.Option(help="Answer token of the target.", show_default="the model's own prediction"),
+    typer.Option(
+        help="Answer token of the target, spelled alike.", show_default="the model's own prediction"
+    ),
 ]
 
 
@@ -68,7 +73,8 @@ def pairs_of(
 def described(subject: Subject, pairs: Sequence[EncodedPair], tokens: Tokens) -> str:
     """A line or more on the pairs and the tokens of the metric."""
     if len(pairs) > 1:
-        return f"{len(pairs)} pairs; metric: logit of the source's token minus that of the target's"
+        written = f"; answers {tokens.form}" if tokens.form else ""
+        return f"{len(pairs)} pairs; metric: logit of the source's token minus that of the target's{written}"
     words = [repr(subject.decode([token])) for token in (tokens.answers[0], tokens.others[0])]
     return (
         f"Source: {pairs[0].source.text!r}\nTarget: {pairs[0].target.text!r}\n"

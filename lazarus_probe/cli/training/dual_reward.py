@@ -17,6 +17,7 @@ from lazarus_probe.cli.training.class_tables import held_out_tables, published_t
 from lazarus_probe.training.dual_reward_config import DEPTH, LORA_SCALE, DualReward
 
 if TYPE_CHECKING:
+    from lazarus_probe.subject.spellings import Spelled
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.tasks.prompts import Question
     from lazarus_probe.training.class_words import Reading
@@ -57,7 +58,9 @@ def dual_reward(
     class_word: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="OPERATION:WORD", help="Class word for an operation, instead of its name; repeatable."
+            metavar="OPERATION:WORD",
+            help="Class word for an operation, instead of its name; repeatable. All are spelled alike: as they are "
+            "written, with a space before them, or capitalised, whichever first makes each one token.",
         ),
     ] = None,
     held_out: Annotated[int, typer.Option(help="Held-out questions per operation, for evaluation.")] = 100,
@@ -196,17 +199,20 @@ def _run(run: Run) -> dict[str, Any]:
     """Train, evaluate and save; the content of config.json."""
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.training.class_words import read
+    from lazarus_probe.training.dual_reward import class_spellings
     from lazarus_probe.training.lora.lora import attached, trainable_count
 
     _say(f"Loading model: {run.model}")
     subject = Subject.load(run.model)
     tokens = tokens_of(subject, run.words)
+    spelled = class_spellings(subject, run.words)
     layer = run.config.layer(subject.num_layers)
     with attached(subject, **run.lora, layers=layers_of(run.layers, layer, subject.num_layers)) as trained:
-        _describe(run, subject.num_layers, layer, tokens, trainable_count(trained))
+        _describe(run, subject.num_layers, layer, spelled, trainable_count(trained))
         before = read(subject, run.held_out, tokens, layer)  # new LoRA changes nothing
         _train(run, subject, tokens)
         result = _config(run, layer, tokens, run.config.steps, _evaluate(run, subject, tokens, layer, before))
+        result |= {"class_spellings": dict(spelled.spellings), "class_form": spelled.form}
         if run.output is None:
             _say("\nNothing is kept; give --output DIR for the adapter")
         else:
@@ -234,10 +240,17 @@ def _evaluate(
     return {"final_accuracy": right / len(published), "held_out": [row.as_dict() for row in rows]}
 
 
-def _describe(run: Run, num_layers: int, layer: int, tokens: Mapping[str, int], trainable: int) -> None:
+def written(spelled: Spelled) -> str:
+    """How the class words are spelled."""
+    if spelled.form is not None:
+        return f"words {spelled.form}"
+    return f"words {', '.join(map(repr, spelled.spellings.values()))}: in no one spelling all are a token"
+
+
+def _describe(run: Run, num_layers: int, layer: int, spelled: Spelled, trainable: int) -> None:
     _say(f"  Layers: {num_layers}")
     _say(f"  Classifier layer: L{layer} ({layer / num_layers:.0%} depth)")
-    _say(f"  Class tokens: {dict(tokens)}")
+    _say(f"  Class tokens: {dict(spelled.tokens)}, {written(spelled)}")
     _say(f"  LoRA rank: {run.lora['rank']}")
     _say(f"  Trainable params: {trainable:,}\n")
     _say(f"  Training samples: {len(run.training)}")

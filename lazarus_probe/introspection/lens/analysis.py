@@ -207,6 +207,9 @@ def _evolution(evolution: TokenEvolutionResult) -> Iterator[str]:
         pieces = ", ".join(map(repr, evolution.pieces))
         yield f"  {len(evolution.pieces)} tokens ({pieces}); followed is the first, {evolution.pieces[0]!r}"
         name = f"{evolution.pieces[0]!r} becomes"
+    if evolution.spellings and list(evolution.spellings) != [evolution.token]:
+        spellings = ", ".join(map(repr, evolution.spellings))
+        yield f"  every spelling counts: {spellings}; at the end {evolution.spelling!r} is likeliest"
     for layer, probability in evolution.layer_probabilities.items():
         bar = _bar(probability, EVOLUTION_WIDTH) or " "
         yield f"  Layer {layer:>2}: {probability:.4f} {bar}(rank {evolution.layer_ranks[layer]})"

@@ -23,6 +23,7 @@ from lazarus_probe.introspection.lens.predictions import (
 )
 from lazarus_probe.introspection.lens.read_out import read_out
 from lazarus_probe.introspection.lens.residual_contributions import ResidualContribution
+from lazarus_probe.subject.spellings import exact, word_of
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -30,15 +31,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tracked:
-    """A text to follow: its tokens, the first of which is followed."""
+    """A text to follow: the tokens of its spellings, or else its pieces, the first of which is followed."""
 
     token: str
-    token_id: int
+    token_ids: tuple[int, ...]
     pieces: tuple[str, ...]
+    spellings: Mapping[str, int]
 
 
 def tracked_token(subject: Subject, text: str | int) -> Tracked:
-    """The token to follow for a text, the one that it is or the first of several, or for a token id.
+    """The tokens to follow for a word, in all its spellings; of a text of several tokens the first; or a token id.
+
+    A text with white space at an end, or in quotes, is that spelling alone (`subject.spellings`).
 
     Raises:
         ValueError: the text is empty, the tokenizer cannot spell it, or the vocabulary has no such id.
@@ -48,19 +52,20 @@ def tracked_token(subject: Subject, text: str | int) -> Tracked:
         if not 0 <= text < size:
             raise ValueError(f"token id {text} is outside the vocabulary, 0 to {size - 1}")
         name = token_text(subject, [text])
-        return Tracked(name, int(text), (name,))
+        return Tracked(name, (int(text),), (name,), {})
     try:
-        token = subject.single_token(text)
-        return Tracked(text, token, (subject.decode([token]),))
+        word = word_of(subject, text)
+        return Tracked(text, tuple(word.ids), (subject.decode(word.ids[:1]),), word.tokens)
     except ValueError:
         if not text or subject.tokenizer is None:
             raise
-    ids = subject.pieces(text)
-    if len(ids) < 2 or subject.decode(ids).strip() != text.strip():
+    alone = exact(text) or text
+    ids = subject.pieces(alone)
+    if len(ids) < 2 or subject.decode(ids).strip() != alone.strip():
         raise ValueError(
             f"{text!r} cannot be followed: the tokenizer of {subject.name} cannot spell it"
         ) from None
-    return Tracked(text, ids[0], tuple(subject.decode([token]) for token in ids))
+    return Tracked(text, tuple(ids[:1]), tuple(subject.decode([token]) for token in ids), {})
 
 
 def log_probs_of(subject: Subject, resid: NDArray[Any]) -> NDArray[Any]:
@@ -133,14 +138,17 @@ def _transition(before: int, after: int, log_probs: Mapping[int, NDArray[Any]]) 
 
 
 def evolution_of(tracked: Tracked, log_probs: Mapping[int, NDArray[Any]]) -> TokenEvolutionResult:
-    """A tracked token's probability and rank in the distributions (V,) of layers."""
-    token = tracked.token_id
+    """A tracked text's probability and rank in the distributions (V,) of layers."""
+    ids = list(tracked.token_ids)
+    last = list(log_probs.values())[-1]
+    likeliest = ids[int(last[ids].argmax())]
     return TokenEvolutionResult(
         tracked.token,
-        token,
-        {layer: float(np.exp(read[token])) for layer, read in log_probs.items()},
-        {layer: 1 + int((read > read[token]).sum()) for layer, read in log_probs.items()},
+        likeliest,
+        {layer: float(np.exp(read[ids]).sum()) for layer, read in log_probs.items()},
+        {layer: 1 + int((read > read[ids].max()).sum()) for layer, read in log_probs.items()},
         tracked.pieces,
+        dict(tracked.spellings),
     )
 
 

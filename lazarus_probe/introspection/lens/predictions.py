@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 CONFIDENT = 0.3  # normalised entropy below which a layer is called confident
 SIGNIFICANT = 0.1  # Jensen-Shannon divergence, in nats, above which a transition is called significant
@@ -78,14 +78,15 @@ class LayerTransition:
 
 @dataclass(frozen=True)
 class TokenEvolutionResult:
-    """A tracked token's probability and rank, layer by layer.
+    """A tracked text's probability and rank, layer by layer.
 
     Attributes:
         token: the requested text.
-        token_id: the token that was followed.
-        layer_probabilities: its probability by captured layer.
-        layer_ranks: by captured layer, its exact rank among all tokens; 1 is the top.
+        token_id: the token that was followed; of several spellings, the likeliest after the last captured layer.
+        layer_probabilities: its probability by captured layer; of several spellings, that of all together.
+        layer_ranks: by captured layer, its exact rank among all tokens, of several spellings the best; 1 is the top.
         pieces: the tokens that the text is; the first of them was followed.
+        spellings: the tokens that were followed, by how they are written, where the text is a word in any spelling.
     """
 
     token: str
@@ -93,6 +94,12 @@ class TokenEvolutionResult:
     layer_probabilities: dict[int, float]
     layer_ranks: dict[int, int]
     pieces: tuple[str, ...] = ()
+    spellings: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def spelling(self) -> str | None:
+        """The likeliest spelling after the last captured layer, if the text is a word."""
+        return next((text for text, token in self.spellings.items() if token == self.token_id), None)
 
     @property
     def emergence_layer(self) -> int | None:

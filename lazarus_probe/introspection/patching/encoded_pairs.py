@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lazarus_probe.introspection.generation.spelled import spelled_after
 from lazarus_probe.introspection.patching.answers import shown
 from lazarus_probe.introspection.patching.prompt_pairs import Answer, PromptPair
 
@@ -49,18 +50,29 @@ def encode_pairs(subject: Subject, pairs: Sequence[PromptPair]) -> list[EncodedP
 
 @dataclass(frozen=True)
 class Tokens:
-    """By pair the token that begins the source's answer, and the one that begins the target's."""
+    """By pair the token that begins the source's answer, and the one that begins the target's.
+
+    Attributes:
+        answers: of the sources.
+        others: of the targets.
+        form: how the answers that were given are written, one of `subject.spellings.FORMS`; None where they are not
+            written in one.
+    """
 
     answers: tuple[int, ...]
     others: tuple[int, ...]
+    form: str | None = None
 
 
 def tokens_of(subject: Subject, pairs: Sequence[EncodedPair]) -> Tokens:
     """By pair the tokens of its answers, or else the model's next tokens after the source and after the target.
 
+    Answers are words in any spelling: all of them are taken in one that makes each a token, the likeliest after the
+    prompts (`spelled_after`); one with a space before it, or in quotes, as it stands.
+
     Raises:
-        ValueError: no pairs, an answer that is not a single token, a pair of unequal token lengths, or one with two
-            equal tokens.
+        ValueError: no pairs, an answer that is a single token in no spelling, a pair of unequal token lengths, or one
+            with two equal tokens.
     """
     if not pairs:
         raise ValueError("no pairs; give at least one source and target")
@@ -71,15 +83,17 @@ def tokens_of(subject: Subject, pairs: Sequence[EncodedPair]) -> Tokens:
                 f"pair {number}: the source has {lengths[0]} tokens and the target {lengths[1]}; "
                 "patch between prompts of equal length"
             )
-    answers = _tokens(subject, [(pair.pair.source_answer, pair.source) for pair in pairs])
-    others = _tokens(subject, [(pair.pair.target_answer, pair.target) for pair in pairs])
+    sides = [(pair.pair.source_answer, pair.source) for pair in pairs]
+    sides += [(pair.pair.target_answer, pair.target) for pair in pairs]
+    tokens, form = _tokens(subject, sides)
+    answers, others = tokens[: len(pairs)], tokens[len(pairs) :]
     for number, (answer, alternative) in enumerate(zip(answers, others, strict=True)):
         if answer == alternative:
             raise ValueError(
                 f"pair {number}: source and target both lead to {subject.decode([answer])!r}; "
                 "give two tokens with --answer and --other, or other prompts"
             )
-    return Tokens(tuple(answers), tuple(others))
+    return Tokens(tuple(answers), tuple(others), form)
 
 
 def next_tokens(subject: Subject, prompts: Sequence[Prompt]) -> list[int]:
@@ -99,7 +113,16 @@ def next_tokens(subject: Subject, prompts: Sequence[Prompt]) -> list[int]:
     return tokens
 
 
-def _tokens(subject: Subject, answers: Sequence[tuple[Answer | None, EncodedPrompt]]) -> list[int]:
+def _tokens(
+    subject: Subject, answers: Sequence[tuple[Answer | None, EncodedPrompt]]
+) -> tuple[list[int], str | None]:
+    """The token of each answer after its prompt, and how the given ones are written."""
     unanswered = [prompt.ids for answer, prompt in answers if answer is None]
+    given = [(shown(answer), prompt.ids) for answer, prompt in answers if answer is not None]
     tops = iter(next_tokens(subject, unanswered) if unanswered else ())
-    return [next(tops) if answer is None else subject.single_token(shown(answer)) for answer, _ in answers]
+    spelled = (
+        spelled_after(subject, [ids for _, ids in given], [word for word, _ in given]) if given else None
+    )
+    words = iter(spelled.tokens if spelled else ())
+    tokens = [next(tops) if answer is None else next(words) for answer, _ in answers]
+    return tokens, spelled.form if spelled else None

@@ -108,6 +108,13 @@ def test_pieces_of_a_tracked_text_are_told(analyze: Any):
     assert text.count("(rank ") == 6
 
 
+def test_a_token_is_injected_in_its_likeliest_spelling(analyze: Any):
+    """A word without its space is injected as the token that the model has for it."""
+    options = [*PARIS, "--inject-layer", "2", "--inject-token"]
+    with_space, without = (analyze(*options, word) for word in (" Oslo", "Oslo"))
+    assert without.replace("of 'Oslo'", "of ' Oslo'") == with_space
+
+
 def test_a_file_of_prompts_gives_results(analysed: Any, analyze: Any, tmp_path: Path):
     """Each prompt of a file is read as it is alone, its spaces kept."""
     file = tmp_path / "prompts.txt"
@@ -366,7 +373,7 @@ def test_untrained_model_states_nothing(analyze: Any):
         ([*SUM, "--inject-token", " Oslo"], "need each other"),
         ([*SUM, "--inject-layer", "2"], "need each other"),
         ([*SUM, "--inject-blend", "0.5"], "--inject-blend 0.5 needs --inject-token"),
-        ([*SUM, "--inject-token", "Oslo", "--inject-layer", "2"], "' Oslo' is one token"),
+        ([*SUM, "--inject-token", "'Oslo'", "--inject-layer", "2"], "' Oslo' is one token"),
         ([*SUM, "--inject-token", " Oslo", "--inject-layer", "8"], "there is no layer 8"),
         ([*SUM, "--inject-token", " Oslo", "--inject-layer", "2", "--inject-blend", "2"], "--inject-blend"),
         ([*SUM, "--compute-layer", "2"], "--compute-layer 2 needs --compute-override arithmetic"),

@@ -33,6 +33,11 @@ def data_of(capsys: pytest.CaptureFixture[str], *options: str, model: str = "org
     return found
 
 
+def spelled(word: str) -> list[str]:
+    """The four spellings that count."""
+    return [word, f" {word}", word.capitalize(), f" {word.capitalize()}"]
+
+
 def test_the_published_line(capsys, tmp_path, organism):
     """The published line reads the layer at 55% of the depth and saves the published keys, with n and intervals."""
     output = tmp_path / "logit_lens.json"
@@ -52,9 +57,15 @@ def test_the_published_line(capsys, tmp_path, organism):
         ties = of_logits(organism, logits)
         assert result["top_token"] == organism.decode([sole_best(logits, ties)])
         for word in WORDS:
-            token = organism.single_token(word)
-            assert result["target_probs"][word] == pytest.approx(expected[token], rel=1e-3)
-            assert result["target_ranks"][word] in possible_ranks(logits, token, ties)
+            tokens = [organism.single_token(form) for form in spelled(word)]
+            best = max(tokens, key=lambda token: logits[token])
+            assert result["target_probs"][word] == pytest.approx(expected[tokens].sum(), rel=1e-3)
+            assert result["target_ranks"][word] in possible_ranks(logits, best, ties)
+            assert expected[organism.single_token(result["target_spellings"][word])] == pytest.approx(
+                expected[best], rel=1e-3
+            )
+    assert "counted as 'multiply', ' multiply', 'Multiply', ' Multiply'; likeliest as " in text
+    assert data["spellings"]["add"] == {form: organism.single_token(form) for form in spelled("add")}
 
 
 def test_an_adapter_of_the_published_form(capsys, organism, tmp_path):
@@ -77,6 +88,38 @@ def test_a_target_on_top_is_counted(capsys):
     assert "  63: 1/2 prompts have this as top token" in text
     assert text.count("56: ") == 1
     assert "LOGIT LENS AFTER L7" in text
+
+
+def test_a_word_is_found_however_it_is_spelled(capsys):
+    """Case C1: `Paris` counts where ` Paris` is on top, and the output names that spelling; quotes mean it alone."""
+    prompt = ["-p", "The capital of France is", "-l", "-1"]
+    text = shown(capsys, *prompt, "-t", "Paris")
+    assert "  Paris: 1/1 prompts have this as top token" in text
+    assert "    counted as ' Paris'; likeliest as ' Paris'" in text
+    data = data_of(capsys, *prompt, "-t", "Paris", "-t", " Paris")
+    assert data["summary"]["Paris"] == data["summary"][" Paris"]
+    assert data["targets"]["Paris"] == data["targets"][" Paris"]
+    text = shown(capsys, *prompt, "-t", " Paris")
+    assert "counted as" not in text
+    both = data_of(capsys, *prompt, "-t", "multiply", "-t", "'multiply'")
+    assert list(both["spellings"]["'multiply'"]) == ["multiply"]
+    assert both["summary"]["'multiply'"]["mean_prob"] < both["summary"]["multiply"]["mean_prob"]
+
+
+def test_a_word_of_several_tokens_is_read_whole(capsys, organism):
+    """Its probability is the product over its tokens, each after the ones before, in every spelling together."""
+    data = data_of(capsys, "-p", "7 * 8 =", "-t", "London", "-l", "-1")
+    expected = 0.0
+    for spelling in spelled("London")[:2]:
+        ids, tokens = organism.encode("7 * 8 ="), organism.pieces(spelling)
+        assert organism.encode(f"7 * 8 ={spelling}") == [*ids, *tokens]
+        logits = np.array(organism.model(mx.array([[*ids, *tokens]]))[0].astype(mx.float32), np.float64)
+        log_probs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        expected += np.exp(sum(log_probs[len(ids) - 1 + i, token] for i, token in enumerate(tokens)))
+    assert data["results"][0]["target_probs"]["London"] == pytest.approx(expected, rel=1e-2)
+    assert data["targets"]["London"] is None
+    text = shown(capsys, "-p", "7 * 8 =", "-t", "London", "-l", "-1")
+    assert "several tokens, all read, each after the ones before; likeliest as" in text
 
 
 def test_a_grid_of_layers(capsys):
@@ -126,11 +169,8 @@ def test_as_html(organism):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            ["-p", "a", "-t", "Paris"],
-            "'Paris' is not one token but 3 ('P', 'ar', 'is'); ' Paris' is one token",
-        ),
         (["-p", "a", "-t", ""], "is not one token"),
+        (["-p", "The capital of France is", "-t", "'Paris'"], "\"'Paris'\" cannot follow all prompts"),
         (["-p", "a||b"], "prompt 1 is empty"),
         (["-p", "a", "-l", "8"], "--layer 8: there is no layer 8; the model has 0 to 7"),
         (["-p", "a", "--layers", "3-1"], "'3-1' is not a layer or range"),

@@ -46,7 +46,7 @@ def test_output_is_laid_out_as_published(short: tuple[Path, str]):
         "Loading model: organism",
         "  Layers: 8",
         "  Classifier layer: L4 (50% depth)",
-        "  Class tokens: {'multiply': N, 'add': N, 'subtract': N, 'divide': N}",
+        "  Class tokens: {'multiply': N, 'add': N, 'subtract': N, 'divide': N}, words as written",
         "  LoRA rank: 2",
         f"  Trainable params: {trainable:,}",
         "",

@@ -37,7 +37,7 @@ def result(analyzer: ModelAnalyzer) -> AnalysisResult:
     """Every layer of one prompt, with all that can be computed."""
     config = AnalysisConfig(
         LayerStrategy.ALL,
-        track_tokens=[" Paris", "Paris", " Oslo", " is"],
+        track_tokens=[" Paris", "London", " Oslo", " is", "Paris", "multiply"],
         compute_residual_decomposition=True,
     )
     return analyzer.run(PROMPT, config)
@@ -176,8 +176,26 @@ def test_evolutions_agree_with_predictions(result: AnalysisResult):
 def test_pieces_are_told(result: AnalysisResult):
     """Of a text that is several tokens the first is followed, and the result and its text say so."""
     found = result.token_evolutions[1]
-    assert (found.token, found.pieces) == ("Paris", ("P", "ar", "is"))
-    assert "3 tokens ('P', 'ar', 'is'); followed is the first, 'P'" in result.to_display()
+    assert (found.token, found.pieces) == ("London", ("L", "on", "d", "on"))
+    assert "4 tokens ('L', 'on', 'd', 'on'); followed is the first, 'L'" in result.to_display()
+
+
+def test_every_spelling_is_followed(organism: Subject, result: AnalysisResult):
+    """A word's probability is that of all its spellings, its rank the best of theirs, and the text names them."""
+    exact, word, multiply = (result.token_evolutions[i] for i in (0, 4, 5))
+    assert (word.token, word.spelling) == ("Paris", " Paris")
+    assert word.layer_probabilities == exact.layer_probabilities
+    assert word.layer_ranks == exact.layer_ranks
+    forms = ["multiply", " multiply", "Multiply", " Multiply"]
+    tokens = [organism.single_token(form) for form in forms]
+    assert multiply.spellings == dict(zip(forms, tokens, strict=True))
+    own = last_log_probs(organism, organism.encode(PROMPT))
+    last = organism.num_layers - 1
+    assert multiply.layer_probabilities[last] == pytest.approx(np.exp(own[tokens]).sum(), rel=1e-2)
+    assert multiply.token_id == tokens[int(own[tokens].argmax())]
+    shown = result.to_display()
+    assert "Token 'Paris':\n  every spelling counts: ' Paris'; at the end ' Paris' is likeliest" in shown
+    assert "Token ' Paris':\n  Layer" in shown
 
 
 def test_texts_without_tokens_are_refused(grouped: Subject, analyzer: ModelAnalyzer):
