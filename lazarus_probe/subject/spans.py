@@ -21,11 +21,12 @@ class Span:
 
     Example:
         >>> from lazarus_probe import collect
+        >>> from lazarus_probe.sites import resid_post
         >>> from lazarus_probe.subject import Span
         >>> span = Span(1, 3)
         >>> span.first, span.last, span.positions
         (1, 2, (1, 2))
-        >>> collect(subject, ["12*34="], ["embed"], at=[span])["embed"].shape  # the mean over the span
+        >>> collect(subject, ["12*34="], [resid_post(0)], at=[span])[resid_post(0)].shape  # the mean over the span
         (1, 128)
     """
 

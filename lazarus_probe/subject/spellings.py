@@ -69,6 +69,13 @@ class Spelled:
     spellings: Mapping[str, str]
     form: str | None
 
+    @property
+    def convention(self) -> str:
+        """How the words are written, in words."""
+        if self.form is not None:
+            return f"words {self.form}"
+        return f"words {', '.join(map(repr, self.spellings.values()))}: in no one spelling all are a token"
+
 
 def exact(text: str) -> str | None:
     """The one spelling that a text stands for, if it says so by white space at an end, or by quotes around it."""

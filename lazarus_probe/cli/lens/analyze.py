@@ -290,14 +290,19 @@ def _answer_text(answer: AnswerEmergence) -> str:
     lines = ["=== Answer ===", f"  Generated: {answer.generated!r}"]
     if answer.in_prefix:
         return "\n".join([*lines, f"  Expected {answer.expected}: begins in the prefix that was given"])
-    if answer.onset is None or answer.evolution is None:
+    whole = answer.whole
+    if answer.onset is None or answer.evolution is None or whole is None:
         return "\n".join([*lines, f"  Expected {answer.expected}: not found"])
     cut = "; cut off by --gen-tokens, it may go on" if answer.cut else ""
-    evolution = answer.evolution
     lines.append(
-        f"  Expected {answer.expected}: begins in generated token {answer.onset}, {evolution.token!r}{cut}"
+        f"  Expected {answer.expected}: begins in generated token {answer.onset}, {answer.evolution.token!r}{cut}"
     )
-    layer, stable = evolution.emergence_layer, evolution.stable_layer
+    if len(whole.pieces) > 1:
+        tokens = ", ".join(map(repr, whole.pieces))
+        lines.append(
+            f"  All of its {len(whole.pieces)} tokens are read, each after the ones before: {tokens}"
+        )
+    layer, stable = whole.emergence_layer, whole.stable_layer
     if layer is None:
         return "\n".join([*lines, "  --> Never top-1 there"])
     stays = "" if stable == layer else f", and stays so from {stable}"

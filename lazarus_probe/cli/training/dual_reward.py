@@ -240,17 +240,10 @@ def _evaluate(
     return {"final_accuracy": right / len(published), "held_out": [row.as_dict() for row in rows]}
 
 
-def written(spelled: Spelled) -> str:
-    """How the class words are spelled."""
-    if spelled.form is not None:
-        return f"words {spelled.form}"
-    return f"words {', '.join(map(repr, spelled.spellings.values()))}: in no one spelling all are a token"
-
-
 def _describe(run: Run, num_layers: int, layer: int, spelled: Spelled, trainable: int) -> None:
     _say(f"  Layers: {num_layers}")
     _say(f"  Classifier layer: L{layer} ({layer / num_layers:.0%} depth)")
-    _say(f"  Class tokens: {dict(spelled.tokens)}, {written(spelled)}")
+    _say(f"  Class tokens: {dict(spelled.tokens)}, {spelled.convention}")
     _say(f"  LoRA rank: {run.lora['rank']}")
     _say(f"  Trainable params: {trainable:,}\n")
     _say(f"  Training samples: {len(run.training)}")

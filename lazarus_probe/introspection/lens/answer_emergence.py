@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -30,7 +31,7 @@ class AnswerEmergence:
         onset: the generated token in which the answer begins, from 0; None if it begins in none.
         in_prefix: whether it begins in what the answer was forced to begin with.
         cut: whether it reaches the end of what was generated, so that it might have gone on.
-        evolution: that token's probability and rank after every layer, read where it was chosen.
+        evolutions: the probability and rank after every layer of each token of the answer, read where it was chosen.
     """
 
     expected: str
@@ -39,16 +40,43 @@ class AnswerEmergence:
     onset: int | None
     in_prefix: bool
     cut: bool
-    evolution: TokenEvolutionResult | None
+    evolutions: tuple[TokenEvolutionResult, ...]
+
+    @property
+    def evolution(self) -> TokenEvolutionResult | None:
+        """That of the token in which the answer begins."""
+        return self.evolutions[0] if self.evolutions else None
+
+    @property
+    def whole(self) -> TokenEvolutionResult | None:
+        """That of the whole answer: after each layer the product over its tokens, and the worst of their ranks."""
+        if not self.evolutions:
+            return None
+        first = self.evolutions[0]
+        return TokenEvolutionResult(
+            self.expected,
+            first.token_id,
+            {
+                layer: math.prod(token.layer_probabilities[layer] for token in self.evolutions)
+                for layer in first.layer_probabilities
+            },
+            {
+                layer: max(token.layer_ranks[layer] for token in self.evolutions)
+                for layer in first.layer_ranks
+            },
+            tuple(token.token for token in self.evolutions),
+        )
 
     def as_data(self) -> dict[str, Any]:
         """As plain data."""
         data = asdict(self) | {"found": self.onset is not None or self.in_prefix}
-        if self.evolution is not None:
-            data["evolution"] |= {
-                "emergence_layer": self.evolution.emergence_layer,
-                "stable_layer": self.evolution.stable_layer,
-            }
+        for name, evolution in (("evolution", self.evolution), ("whole", self.whole)):
+            data[name] = None
+            if evolution is not None:
+                data[name] = asdict(evolution) | {
+                    "emergence_layer": evolution.emergence_layer,
+                    "stable_layer": evolution.stable_layer,
+                }
         return data
 
 
@@ -60,7 +88,7 @@ def answer_emergence(
     interventions: Sequence[Intervention] = (),
     prefix: str = "",
 ) -> AnswerEmergence:
-    """Let the model continue a prompt, find the answer by parsing, and read the lens where it begins.
+    """Let the model continue a prompt, find the answer by parsing, and read the lens at each of its tokens.
 
     Args:
         analyzer: of the model.
@@ -79,26 +107,29 @@ def answer_emergence(
         [completion] = complete(subject, [prompt], ["raw"], [None], max_tokens=max_tokens)
     # Looked for in the whole answer: a number may begin in the prefix and go on after it.
     span = onset(prefix + completion.generated_text, expected)
-    at, evolution = _token_at(completion, None if span is None else span[0] - len(prefix)), None
-    if at is not None:
-        # Every call of the model chose one token: what it saw at call `at` is where the answer begins.
+    covering = _covering(completion, None if span is None else (span[0] - len(prefix), span[1] - len(prefix)))
+    evolutions = []
+    for at in covering:
+        # Every call of the model chose one token: what it saw at call `at` is where that token was chosen.
         resid = [np.array(captures.calls(site)[at].astype(mx.float32))[0] for site in sites]
         tracked = tracked_token(subject, completion.tokens[at].token_id)
-        evolution = evolution_of(tracked, dict(enumerate(log_probs_of(subject, np.stack(resid)))))
+        evolutions.append(evolution_of(tracked, dict(enumerate(log_probs_of(subject, np.stack(resid))))))
     return AnswerEmergence(
         expected,
         completion.generated_text,
         tuple(token.token for token in completion.tokens),
-        at,
-        span is not None and at is None,
+        covering[0] if covering else None,
+        span is not None and not covering,
         span is not None and span[1] == len(prefix + completion.generated_text) and not completion.ended,
-        evolution,
+        tuple(evolutions),
     )
 
 
-def _token_at(completion: Completion, character: int | None) -> int | None:
-    """The generated token that a character of the generated text is in; None for one before it."""
-    if character is None or character < 0:
-        return None
-    ends = accumulate(len(token.token) for token in completion.tokens)
-    return next((index for index, end in enumerate(ends) if end > character), None)
+def _covering(completion: Completion, characters: tuple[int, int] | None) -> list[int]:
+    """The generated tokens that some characters of the generated text are in; none if they begin before it."""
+    if characters is None or characters[0] < 0:
+        return []
+    ends = list(accumulate(len(token.token) for token in completion.tokens))
+    first = next((index for index, end in enumerate(ends) if end > characters[0]), len(ends))
+    last = next((index for index, end in enumerate(ends) if end >= characters[1]), len(ends) - 1)
+    return list(range(first, last + 1))

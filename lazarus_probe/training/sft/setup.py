@@ -17,9 +17,10 @@ from lazarus_probe.anatomy.projections import adapted, rank_of
 from lazarus_probe.checkpoints.formats import MLX_CONFIG, MLX_WEIGHTS
 from lazarus_probe.checkpoints.quantised import WAS
 from lazarus_probe.files.paths import check_utf8, real_path
+from lazarus_probe.subject.spellings import Spelled
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.batches import Sample
-from lazarus_probe.training.dual_reward import class_tokens
+from lazarus_probe.training.dual_reward import class_spellings
 from lazarus_probe.training.dual_reward_config import DualReward
 from lazarus_probe.training.loop import Optimisation
 from lazarus_probe.training.lora.lora import attach, trainable_count
@@ -91,7 +92,10 @@ def prepare(config: SftConfig, on_note: Note = lambda _line: None) -> Training:
     _check_adapter(config)
     subject = Subject.load(config.model, config.adapter)
     fingerprint = subject.fingerprint
-    tokens, layer = _classes(config, subject)
+    spelled, layer = _classes(config, subject)
+    tokens = None if spelled is None else dict(spelled.tokens)
+    if spelled is not None:
+        on_note(f"Class tokens: {tokens}, {spelled.convention}")
 
     def encoded(some: Sequence[Example]) -> list[Sample]:
         turns = by_turn(some) if config.mask_prompt else some
@@ -175,13 +179,13 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Ex
     return training, [example for example, key in zip(examples, keys, strict=True) if key in held_out]
 
 
-def _classes(config: SftConfig, subject: Subject) -> tuple[dict[str, int] | None, int | None]:
+def _classes(config: SftConfig, subject: Subject) -> tuple[Spelled | None, int | None]:
     """The class tokens and the classifier layer, if there is a classification loss."""
     wanted = config.classifies
     if wanted is None:
         return None, None
     layer = DualReward(classifier_layer=wanted.layer).layer(subject.num_layers)
-    return class_tokens(subject, wanted.targets), layer
+    return class_spellings(subject, wanted.targets), layer
 
 
 def _choose(config: SftConfig, subject: Subject) -> tuple[int, ...]:

@@ -205,8 +205,12 @@ def test_answers_are_found_by_parsing(analysed: Any, analyze: Any):
     )
     text = analyze("-p", "45 * 45 = ", "--find-answer")
     assert (
-        "  Expected 2025: begins in generated token 0, '202'\n  --> There it becomes top-1 at layer 6\n"
-        in text
+        "  Expected 2025: begins in generated token 0, '202'\n"
+        "  All of its 2 tokens are read, each after the ones before: '202', '5'\n"
+        f"  --> There it becomes top-1 at layer {answer['whole']['emergence_layer']}"
+    ) in text
+    assert answer["whole"]["emergence_layer"] == min(
+        int(layer) for layer, rank in answer["whole"]["layer_ranks"].items() if rank == 1
     )
 
 

@@ -37,6 +37,29 @@ def test_the_lens_is_read_where_the_answer_begins(analyzer: ModelAnalyzer, promp
     )
 
 
+def test_all_tokens_of_an_answer_are_read(analyzer: ModelAnalyzer):
+    """The whole answer is on top where all of its tokens are, each after the ones before; its probability is theirs."""
+    subject = analyzer.subject
+    found = answer_emergence(analyzer, "45 * 45 = ", "2025")
+    whole = found.whole
+    assert whole.pieces == tuple(token.token for token in found.evolutions) == ("202", "5")
+    ids = subject.encode("45 * 45 = ")
+    tokens = subject.pieces("2025")
+    lens = logit_lens(subject, [ids, [*ids, tokens[0]]]).log_probs
+    for layer in range(subject.num_layers):
+        chances = [float(np.exp(lens[i, layer, token])) for i, token in enumerate(tokens)]
+        assert whole.layer_probabilities[layer] == pytest.approx(np.prod(chances), abs=1e-4)
+        ranks = [
+            possible_ranks(lens[i, layer], token, of_logits(subject, lens[i, layer]))
+            for i, token in enumerate(tokens)
+        ]
+        assert any(whole.layer_ranks[layer] == max(a, b) for a in ranks[0] for b in ranks[1])
+    assert whole.emergence_layer >= found.evolution.emergence_layer
+    assert found.as_data()["whole"]["emergence_layer"] == whole.emergence_layer
+    one = answer_emergence(analyzer, "7 * 8 = ", "56")
+    assert (one.whole.layer_ranks, len(one.evolutions)) == (one.evolution.layer_ranks, 1)
+
+
 def test_edits_act_while_it_answers(analyzer: ModelAnalyzer):
     """What is said under a push is what greedy generation says under it, and its chosen token is on top at the end."""
     organism = analyzer.subject
