@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import mlx.core as mx
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lazarus_probe.anatomy.forward_pass import log_softmax
 from lazarus_probe.introspection.capture.model_hooks import ModelHooks
 from lazarus_probe.introspection.lens.read_out import read_out
+from lazarus_probe.subject.spellings import word_of
 from lazarus_probe.tables import Cell, Column, Table
 
 
@@ -47,15 +48,16 @@ class LayerPrediction:
 
 @dataclass(frozen=True)
 class TokenEvolution:
-    """One token's probability after each layer.
+    """One token's probability after each layer, or that of a word in all its spellings.
 
     Attributes:
         token: as text.
-        token_id: its id.
+        token_id: its id; of several spellings, that of the likeliest after the last layer.
         position: the position in the prompt.
         layers: those that were captured.
-        probabilities: after each of them.
-        ranks: 1 for the most probable token; None beyond the requested rank.
+        probabilities: after each of them, of all spellings together.
+        ranks: 1 for the most probable token, of several spellings the best; None beyond the requested rank.
+        spellings: of a word, the tokens that count by how they are written.
     """
 
     token: str
@@ -64,6 +66,7 @@ class TokenEvolution:
     layers: tuple[int, ...]
     probabilities: tuple[float, ...]
     ranks: tuple[int | None, ...]
+    spellings: dict[str, int] = field(default_factory=dict)
 
     @property
     def emergence_layer(self) -> int | None:
@@ -135,21 +138,24 @@ class LogitLens:
         normalize: bool = True,
         top_k_for_rank: int | None = None,
     ) -> TokenEvolution:
-        """One token's probability and rank after each captured layer.
+        """One token's probability and rank after each captured layer, or those of a word in all its spellings.
 
         Args:
-            token: a text that is one token, or its id.
+            token: a word, which counts with a space before it, without, and capitalised; a text with white space at an
+                end, or in quotes, as it stands; or a token id.
             position: in the prompt.
             normalize: whether the final norm is applied.
             top_k_for_rank: ranks beyond it are None; by default every rank is given.
 
         Raises:
-            ValueError: a text that is not one token (the message names a form that is), or an unknown id.
+            ValueError: a text that is one token in no spelling, or an unknown id.
             IndexError: as `get_layer_predictions`.
         """
-        token_id = self._id(token)
+        spellings = dict(word_of(self.subject, token).tokens) if isinstance(token, str) else {}
+        ids = list(spellings.values()) or [self._id(int(token))]
         index, log_probs = self._read(position, normalize)
-        own = log_probs[:, token_id]
+        own = log_probs[:, ids].max(axis=-1)
+        token_id = ids[int(log_probs[-1, ids].argmax())]
         ranks = (1 + (log_probs > own[:, None]).sum(axis=-1)).tolist()
         limit = top_k_for_rank or log_probs.shape[-1]
         return TokenEvolution(
@@ -157,8 +163,9 @@ class LogitLens:
             token_id=token_id,
             position=index,
             layers=self.layers,
-            probabilities=tuple(np.exp(own).tolist()),
+            probabilities=tuple(np.exp(log_probs[:, ids]).sum(axis=-1).tolist()),
             ranks=tuple(rank if rank <= limit else None for rank in ranks),
+            spellings=spellings,
         )
 
     def find_emergence_point(
@@ -201,9 +208,7 @@ class LogitLens:
         """The layers that can be read."""
         return tuple(self.hooks.state.captured_layers)
 
-    def _id(self, token: str | int) -> int:
-        if isinstance(token, str):
-            return self.subject.single_token(token)
+    def _id(self, token: int) -> int:
         size = self.subject.anatomy.vocab_size
         if not 0 <= token < size:
             raise ValueError(f"token id {token} is outside the vocabulary, 0 to {size - 1}")

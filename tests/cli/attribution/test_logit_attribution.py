@@ -52,6 +52,19 @@ def test_every_option_changes_what_comes_out(capsys, tmp_path):
     assert text.count("_out.") == 3
 
 
+def test_words_are_taken_in_one_spelling(capsys):
+    """`Paris` and `Oslo` are the tokens with their spaces, which the output says, as if these had been given."""
+    prompt = ["-p", "The capital of France is"]
+    assert main([*COMMAND, *prompt, "--answer", "Paris", "--other", "Oslo"]) == 0
+    assert "Logit of ' Paris' minus logit of ' Oslo'" in capsys.readouterr().out
+    words, spaced = (
+        run(capsys, *prompt, "--answer", f"{space}Paris", "--other", f"{space}Oslo") for space in ("", " ")
+    )
+    assert words == spaced
+    only = run(capsys, *prompt, "--other", "Oslo")
+    assert only["total"] == pytest.approx(spaced["total"])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -306,6 +306,20 @@ def test_positions_are_those_of_the_prompt(organism, hooks):
         LogitLens(part, organism.tokenizer).track_token("56")
 
 
+def test_a_word_is_tracked_in_all_its_spellings(organism, hooks):
+    """Probabilities of the spellings add up and the best rank counts; a word in quotes is itself alone."""
+    lens = LogitLens(hooks, organism.tokenizer)
+    word = lens.track_token("multiply")
+    alone = [lens.track_token(token) for token in word.spellings.values()]
+    assert list(word.spellings) == ["multiply", " multiply", "Multiply", " Multiply"]
+    sums = np.sum([each.probabilities for each in alone], axis=0)
+    np.testing.assert_allclose(word.probabilities, sums, rtol=1e-5)
+    assert word.ranks == tuple(np.min([each.ranks for each in alone], axis=0).tolist())
+    assert word.token_id == max(alone, key=lambda each: each.probabilities[-1]).token_id
+    assert lens.track_token("'multiply'").probabilities == alone[0].probabilities
+    assert lens.track_token(" multiply").probabilities == alone[1].probabilities
+
+
 def test_emergence(organism, hooks):
     """The emergence point is the first layer whose probability reaches the threshold; a higher one comes later."""
     lens = LogitLens(hooks, organism.tokenizer)

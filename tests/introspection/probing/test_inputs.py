@@ -16,12 +16,33 @@ from lazarus_probe.introspection.probing.inputs import embedding_features, probe
 from lazarus_probe.introspection.probing.leaks import check_leaks
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.statistics.intervals import exact
+from lazarus_probe.subject import span
 from lazarus_probe.subject.control_models import LESIONS, control_models
 from tests.cases import slow_except
 
 PAIRS = [(a, b) for a in range(2, 9) for b in range(a + 1, 9)]
 BOTH = [f"{a} * {b} = " for pair in PAIRS for a, b in (pair, pair[::-1])]
 EMBED = Site("embed")
+
+
+def test_spans_and_several_positions_are_read(organism):
+    """A span is read as its mean and several positions side by side; embeddings are those up to the last one read."""
+    numbers = [1000 + 37 * i for i in range(12)]
+    texts = [f"x {number} + {i + 2} = " for i, number in enumerate(numbers)]
+    where = [span(organism, text, str(number)) for text, number in zip(texts, numbers, strict=True)]
+    assert {len(place) for place in where} == {2}
+    site, store = resid_post(1), ActivationStore()
+    for at in (where, [place.positions for place in where], [place.last for place in where]):
+        dataset = ProbeDataset(texts, np.array(numbers, float), numbers, at=at)
+        inputs = probe_inputs(organism, control_models(organism), dataset, [site], "regression", store)[site]
+        expected = collect(organism, texts, [site], at=at)[site].reshape(len(texts), -1)
+        np.testing.assert_allclose(inputs.features, expected, atol=1e-5)
+        until = [organism.encode(text)[: place.stop] for text, place in zip(texts, where, strict=True)]
+        for ours, theirs in zip(
+            inputs.embeddings[1:], embedding_features(organism, until, store), strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, atol=1e-6)
+        assert dataset.take(np.array([3, 1])).at == [at[3], at[1]]
 
 
 def leaks(texts, groups, facts=None):
