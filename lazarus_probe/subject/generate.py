@@ -10,6 +10,7 @@ import mlx.core as mx
 from lazarus_probe.anatomy.forward_pass import new_cache
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import is_finite, peak, refuse
+from lazarus_probe.tasks.numbers import CutText
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -30,7 +31,8 @@ def greedy(
             the tokenizer always end one.
 
     Returns:
-        The new text of each prompt, in the order of `prompts`.
+        The new text of each prompt, in the order of `prompts`; one that `max_tokens` ended is a `CutText`, so that a
+        number at its end is not taken for a whole one.
 
     Raises:
         ValueError: no prompts, an empty prompt, or `max_tokens` below 1.
@@ -73,7 +75,10 @@ def _greedy_batch(subject: Subject, tokens: mx.array, max_tokens: int, stops: tu
             break
         tokens = chosen[:, None]
         tokens_so_far.append(tokens)
-    return [cut_at_stop(continuation(subject, *pair), stops) for pair in zip(prompts, new, strict=True)]
+    return [
+        cut_at_stop(continuation(subject, *pair), stops, cut=going)
+        for *pair, going in zip(prompts, new, running, strict=True)
+    ]
 
 
 def _ints(tokens: mx.array) -> list[int]:
@@ -93,7 +98,9 @@ def has_stop(text: str, stops: tuple[str, ...]) -> bool:
     return any(stop in text for stop in stops)
 
 
-def cut_at_stop(text: str, stops: tuple[str, ...]) -> str:
-    """A text up to the first of the strings that end it."""
-    found = [text.index(stop) for stop in stops if stop in text]
-    return text[: min(found)] if found else text
+def cut_at_stop(text: str, stops: tuple[str, ...], *, cut: bool = False) -> str:
+    """A text up to the first of the strings that end it; a `CutText` where none does and the limit `cut` it."""
+    ends = [text.index(stop) for stop in stops if stop in text]
+    if ends:
+        return text[: min(ends)]
+    return CutText(text) if cut else text

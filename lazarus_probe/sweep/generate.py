@@ -96,7 +96,7 @@ def _of_rows(edit: Edit, going: NDArray[np.bool_]) -> Edit | None:
 
 
 def text_of(subject: Subject, prompt: list[int], new: list[int], answer: Answer) -> str:
-    """The text of new tokens, up to the first stop string."""
+    """The text of new tokens, up to the first stop string; a `CutText` where the limit ended it."""
     if subject.tokenizer is None:
         return " ".join(map(str, new))
-    return cut_at_stop(continuation(subject, prompt, new), answer.stop)
+    return cut_at_stop(continuation(subject, prompt, new), answer.stop, cut=len(new) == answer.max_tokens)

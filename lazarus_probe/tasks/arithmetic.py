@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cache
 
 from lazarus_probe.spelling import one_of
+from lazarus_probe.tasks.numbers import answer_number, first_number
 
 LARGEST_OPERAND = 50
 LARGEST_MINUEND = 100
@@ -215,32 +215,35 @@ def number_words(number: int) -> str:
     return "one hundred" if number == 100 else str(number)
 
 
-_NUMBER = re.compile(r"\s*(-?\d{1,3}(?:[,\u202f\u00a0]\d{3})+(?!\d)|-?\d+)(\.\d+)?")
-
-
 def parse_number(text: str) -> float | None:
     """The number that a completion begins with, or None.
 
     A thousands separator is part of the number and digits are read to their end: `2,209` is 2209 and `1000`
-    is not 100. Text before the number is not skipped: a completion that begins with words has not answered.
+    is not 100. Text before the number is not skipped: a completion that begins with words has not answered at once.
+    Nor is one a number that the limit of tokens may have cut off (`greedy` marks such completions).
 
     Example:
         >>> from lazarus_probe.tasks import parse_number
         >>> parse_number(" 56."), parse_number("fifty-six")
         (56.0, None)
     """
-    match = _NUMBER.match(text)
-    if match is None:
-        return None
-    return float(re.sub(r"[,\u202f\u00a0]", "", match[1]) + (match[2] or ""))
+    return first_number(text)
 
 
-def is_answer(text: str, expected: float) -> bool:
-    """Whether a completion begins with the expected number, written in any usual way.
+def is_answer(text: str, expected: float, question: str = "") -> bool:
+    """Whether a completion answers with the expected number, wherever that comes and in any usual writing.
+
+    The first number counts that is no operand of a calculation; one that the limit of tokens may have cut off is none.
+
+    Args:
+        text: the completion.
+        expected: the right number.
+        question: the prompt; two of its numbers that the completion repeats, as in `the sum of 7 and 8 is 15`, are
+            not its answer.
 
     Example:
         >>> from lazarus_probe.tasks import is_answer
-        >>> is_answer("2,209 apples", 2209), is_answer("The answer is 2209", 2209)
-        (True, False)
+        >>> is_answer("2,209 apples", 2209), is_answer("47 * 47 is 2209.", 2209), is_answer("22090", 2209)
+        (True, True, False)
     """
-    return parse_number(text) == expected
+    return answer_number(text, question) == expected

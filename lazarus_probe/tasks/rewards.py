@@ -11,8 +11,8 @@ from lazarus_probe.tasks.arithmetic import (
     PHRASINGS,
     Fact,
     Operation,
-    is_answer,
     number_words,
+    parse_number,
 )
 
 
@@ -36,7 +36,7 @@ def arithmetic_reward(prompt: str, response: str) -> float:
         raise ValueError(
             f"{prompt!r} is no question of tasks.arithmetic, such as '7 * 8 = ' or 'What is seven times eight?'"
         )
-    return float(is_answer(response, _exact(fact)))
+    return float(parse_number(response) == _exact(fact))
 
 
 def parse_question(prompt: str) -> Fact | None:

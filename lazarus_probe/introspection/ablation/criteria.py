@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lazarus_probe.tasks.arithmetic import is_answer, parse_number
+from lazarus_probe.tasks.arithmetic import parse_number
 
 PATTERNS = {
     "function_call": r'<(?:start_)?function_call>|\bget_\w+\(|\{\s*"name"\s*:',
@@ -51,7 +51,7 @@ def criterion_of(condition: str | Callable[[str], bool]) -> Criterion:
         return Criterion(condition, lambda text: pattern.search(text) is not None)
     number = parse_number(condition) if _NUMBER.fullmatch(condition) else None
     if number is not None:
-        return Criterion(condition, lambda text: is_answer(text, number))
+        return Criterion(condition, lambda text: parse_number(text) == number)
     return Criterion(condition, lambda text: condition in text)
 
 

@@ -13,18 +13,16 @@ from lazarus_probe.introspection.generation.completions import Generated, genera
 from lazarus_probe.subject.chat import in_chat
 from lazarus_probe.subject.generate import continuation
 from lazarus_probe.tables import Column, Table
+from lazarus_probe.tasks.numbers import NUMBER, numbers_in, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lazarus_probe.subject.subject import Subject
 
-# At most as many digits as no float overflows at; a sign after a digit or a letter is an operator.
-_NUMBER = r"(?:(?<!\w)-)?(?:\d{1,3}(?:[,\u202f\u00a0]\d{3})+(?!\d)|\d{1,200})(?:\.\d{1,200})?"
-_ANYWHERE = re.compile(rf"(?<![\d.])(?<!\d,){_NUMBER}(?!\d)")
 _ADD, _SUBTRACT, _MULTIPLY, _DIVIDE = "+", "-\u2212", "*x\u00d7", "/\u00f7"
 _QUESTION = re.compile(
-    rf"({_NUMBER})\s*([{_ADD}{_MULTIPLY}{_DIVIDE}{_SUBTRACT[::-1]}])\s*({_NUMBER})\s*(?:[=?]\s*)?$"
+    rf"({NUMBER})\s*([{_ADD}{_MULTIPLY}{_DIVIDE}{_SUBTRACT[::-1]}])\s*({NUMBER})\s*(?:[=?]\s*)?$"
 )
 
 
@@ -113,7 +111,7 @@ def expected_of(prompt: str) -> str | None:
     match = _QUESTION.search(prompt)
     if match is None or _goes_back(prompt[: match.start()]):
         return None
-    a, b = _value(match[1]), _value(match[3])
+    a, b = value_of(match[1]), value_of(match[3])
     if match[2] in _DIVIDE:
         value = a / b if b else None
     elif match[2] in _SUBTRACT:
@@ -128,10 +126,10 @@ def onset(text: str, expected: str) -> tuple[int, int] | None:
 
     A number is compared by its value: `2,209` is 2209, which is not in `22091`. Others are matched as whole words.
     """
-    if re.fullmatch(_NUMBER, expected.strip()):
-        value = _value(expected.strip())
-        number = next((match for match in _ANYWHERE.finditer(text) if _value(match[0]) == value), None)
-        return None if number is None else number.span()
+    if re.fullmatch(NUMBER, expected.strip()):
+        value = value_of(expected.strip())
+        number = next((number for number in numbers_in(text) if number.value == value), None)
+        return None if number is None else (number.start, number.end)
     word = re.search(rf"(?<!\w){re.escape(expected.strip())}(?!\w)", text)
     return None if word is None else word.span()
 
@@ -142,10 +140,6 @@ def _goes_back(before: str) -> bool:
     return bool(left) and (
         left[-1] in f"{_ADD}{_SUBTRACT}*{_MULTIPLY[2:]}{_DIVIDE}().^" or left[-1].isdigit()
     )
-
-
-def _value(text: str) -> Fraction:
-    return Fraction(re.sub(r"[,\u202f\u00a0]", "", text))
 
 
 def _written(value: Fraction) -> str | None:

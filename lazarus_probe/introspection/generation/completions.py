@@ -16,7 +16,7 @@ from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import is_finite, peak, refuse
-from lazarus_probe.subject.generate import continuation, greedy
+from lazarus_probe.subject.generate import continuation, cut_at_stop, greedy
 from lazarus_probe.sweep.caches import chosen as of_rows
 from lazarus_probe.sweep.caches import replaceable
 from lazarus_probe.tasks.arithmetic import parse_number
@@ -33,7 +33,7 @@ class Generated:
     """What came after one prompt.
 
     Attributes:
-        text: decoded after the prompt, special tokens included.
+        text: decoded after the prompt, special tokens included; a `CutText` where the limit ended it.
         tokens: T ids; an end-of-sequence token is left out.
         probabilities: (T,) of each token under the model at temperature 1, None where they were not requested.
         ended: whether the model ended it, rather than the limit.
@@ -147,7 +147,7 @@ def _batch(
             break
     return [
         Generated(
-            continuation(subject, prompt, ids) if ids else "",
+            cut_at_stop(continuation(subject, prompt, ids), (), cut=not end) if ids else "",
             tuple(ids),
             tuple(chance) if steps.probabilities else None,
             end,

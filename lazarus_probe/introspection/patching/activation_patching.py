@@ -123,7 +123,7 @@ def patch_residual(
     completions, unpatched = values.pop("answer"), result.baseline["answer"]
     effects = np.empty(completions.shape, dtype="<U16")
     for cell in np.ndindex(effects.shape):
-        effects[cell] = classify(str(unpatched[cell[-1]]), str(completions[cell]), pairs[cell[-1]].pair)
+        effects[cell] = classify(unpatched[cell[-1]], completions[cell], pairs[cell[-1]].pair)
     return {
         name: PatchEffects(
             tuple(layers),

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Literal
 
 from lazarus_probe.introspection.patching.prompt_pairs import Answer, PromptPair
-from lazarus_probe.tasks.arithmetic import is_answer, parse_number
+from lazarus_probe.tasks.arithmetic import parse_number
 
 Effect = Literal["no_effect", "full_transfer", "partial_transfer", "corruption"]
 EFFECTS: tuple[Effect, ...] = ("no_effect", "full_transfer", "partial_transfer", "corruption")
@@ -41,7 +41,7 @@ def says(text: str, answer: Answer | None) -> bool:
     if answer is None:
         return False
     if not isinstance(answer, str):
-        return is_answer(text, answer)
+        return parse_number(text) == answer
     words = words_of(answer)
     return words_of(text)[: len(words)] == words if words else text.strip() == answer.strip()
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import logits, resid_post
-from lazarus_probe.introspection.generation.answer_onset import expected_of, onset
+from lazarus_probe.introspection.generation.answer_onset import expected_of
 from lazarus_probe.introspection.generation.completions import generate, same_answer
 from lazarus_probe.introspection.geometry.similarity import Clusters, clusters
 from lazarus_probe.introspection.lens.divergence import kl_of_logits
@@ -227,10 +227,10 @@ def format_sensitivity(
 
 def _completion(subject: Subject, prompt: str, output: str) -> FormatCompletion:
     expected = expected_of(prompt)
-    span = None if expected is None else onset(output, expected)
-    right = None if expected is None else span is not None and not output[: span[0]].strip()
+    number = parse_number(output)
+    right = None if expected is None else number is not None and number == float(expected)
     tokens = tuple(subject.decode([token]) for token in subject.encode(prompt))
-    return FormatCompletion(prompt, tokens, output, parse_number(output), right)
+    return FormatCompletion(prompt, tokens, output, number, right)
 
 
 def _formats(
