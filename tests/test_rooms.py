@@ -27,7 +27,7 @@ ROOMS = (
         "hooks",
     ),
     *("sites", "interventions", "sweep", "claims"),
-    *("introspection.generation", "introspection.directions", "introspection.lens"),
+    *("introspection.generation", "asking", "introspection.directions", "introspection.lens"),
     *("introspection.capture", "introspection.vocabulary", "introspection.probing", "introspection.ablation"),
     *(
         "introspection.patching",

@@ -2,8 +2,10 @@
 
 from lazarus_probe.plugin.collection import pytest_collection_modifyitems
 from lazarus_probe.plugin.fixtures import (
+    ability,
     activations,
     base,
+    completions,
     evidence,
     family_rng,
     hooks,
@@ -23,8 +25,10 @@ from lazarus_probe.plugin.pooled import pytest_runtest_call, pytest_runtest_setu
 pytest_plugins = ["lazarus_probe.plugin.profiles", "lazarus_probe.plugin.watching"]
 
 __all__ = [
+    "ability",
     "activations",
     "base",
+    "completions",
     "evidence",
     "family_rng",
     "hooks",

@@ -21,6 +21,8 @@ from lazarus_probe.plugin.settings import activations_folder
 if TYPE_CHECKING:
     import numpy as np
 
+    from lazarus_probe.asking.ability import Ability, Completions
+    from lazarus_probe.asking.exams import Exam
     from lazarus_probe.claims.evidence import Evidence
     from lazarus_probe.hooks.store import ActivationStore
     from lazarus_probe.hooks.trace import Trace
@@ -169,6 +171,31 @@ def _store(folder: Path | None, disk: int) -> ActivationStore | str:
         return ActivationStore(folder=folder, disk=disk)
     except OSError as error:
         return f"--probe-activations {error}"
+
+
+@pytest.fixture(scope="session")
+def completions() -> Completions:
+    """What models answered in this session: claims that ask the same prompts in the same form share it."""
+    from lazarus_probe.asking.ability import Completions
+
+    return Completions()
+
+
+@pytest.fixture
+def ability(subject: Subject, evidence: Evidence, completions: Completions) -> Callable[..., Ability]:
+    """`ability(exam, what)`: what the model answers of an exam, in the form that it answers best.
+
+    The claim is not applicable to a model that answers less than its parameter `answered`, or `needed`, in every form.
+    """
+    from lazarus_probe.asking.ability import ability
+
+    def asking(exam: Exam, what: str, needed: float | None = None) -> Ability:
+        least = float(evidence.claim.parameters["answered"]) if needed is None else needed
+        answers = ability(subject, exam, least, completions)
+        evidence.require(answers.reached, f"{answers.says(what)}; {least:.2f} needed")
+        return answers
+
+    return asking
 
 
 @pytest.fixture

@@ -247,3 +247,8 @@ def is_answer(text: str, expected: float, question: str = "") -> bool:
         (True, True, False)
     """
     return answer_number(text, question) == expected
+
+
+def answers_at_once(text: str, expected: float) -> bool:
+    """Whether a completion begins with the expected number: the state before it is then where its answer begins."""
+    return parse_number(text) == expected

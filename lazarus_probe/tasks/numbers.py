@@ -99,12 +99,19 @@ def _operands(text: str, numbers: list[Number], of_question: list[Fraction]) -> 
             unfinished = _WORDED.match(between) if "\n" not in between else None
             if unfinished or _UNFINISHED.fullmatch(between):
                 used.add(index)
-        elif _OPERATOR.fullmatch(between) or _signed(text, between, after) or _WORDED.fullmatch(between):
+        elif (
+            _OPERATOR.fullmatch(between)
+            or _signed(text, between, after)
+            or _WORDED.fullmatch(between)
+            or (frozenset((number.value, after.value)) in pairs and _repeats(between))
+        ):
             used |= {index, index + 1}
-        elif frozenset((number.value, after.value)) in pairs and len(between) < 40:
-            if _BETWEEN.fullmatch(between) and not _CLAIMS.search(between):
-                used |= {index, index + 1}
     return used
+
+
+def _repeats(between: str) -> bool:
+    """Whether two numbers of the question are put side by side, rather than one given as the other's result."""
+    return len(between) < 40 and bool(_BETWEEN.fullmatch(between)) and not _CLAIMS.search(between)
 
 
 def _signed(text: str, between: str, after: Number) -> bool:

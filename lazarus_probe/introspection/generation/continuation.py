@@ -16,6 +16,8 @@ from lazarus_probe.subject.finite import require_finite
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
+ROWS = 32  # of a run; their logits over the vocabulary are held at once
+
 
 def joined(subject: Subject, prompt: str, text: str) -> tuple[list[int], int]:
     """The tokens of a prompt with what continues it, and the position at which the continuation begins.
@@ -83,16 +85,43 @@ def continuation_probability(
         ValueError: no prompts, or as `joined`.
     """
     pairs = [joined(subject, prompt, text) for prompt, text in zip(prompts, continuations, strict=True)]
-    probabilities = np.empty(len(pairs))
-    for indices, tokens in by_length([joined_tokens for joined_tokens, _ in pairs]):
-        log_probs = _log_probs(subject, tokens)
-        for row, index in enumerate(indices):
-            probabilities[index] = np.exp(log_probs[row, pairs[index][1] - 1 :].sum())
-    return probabilities
+    return np.exp(log_probabilities(subject, pairs))
 
 
-def _log_probs(subject: Subject, tokens: mx.array) -> NDArray[Any]:
-    """(B, L - 1) the log probability of each token but the first."""
-    logits = require_finite(subject, tokens, forward(subject.model, tokens)[:, :-1].astype(mx.float32))
-    scores = mx.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
-    return np.array(scores - mx.logsumexp(logits, axis=-1), dtype=np.float64)
+def log_probabilities(
+    subject: Subject, sequences: Sequence[tuple[Sequence[int], int]]
+) -> NDArray[np.float64]:
+    """(N,) the log probability of what each sequence of tokens goes on with from a position on.
+
+    Sequences that differ in their last token alone share one run of the model.
+
+    Args:
+        subject: the model.
+        sequences: N sequences of tokens, each with the position that its continuation begins at, from 1.
+
+    Raises:
+        ValueError: no sequences.
+    """
+    contexts = list(dict.fromkeys(tuple(tokens[:-1]) for tokens, _ in sequences))
+    members: dict[tuple[int, ...], list[int]] = {}
+    for number, (tokens, _) in enumerate(sequences):
+        members.setdefault(tuple(tokens[:-1]), []).append(number)
+    values = np.empty(len(sequences))
+    for indices, batch in by_length([list(context) for context in contexts]):
+        for first in range(0, len(indices), ROWS):
+            rows = indices[first : first + ROWS]
+            numbers = [members[contexts[row]] for row in rows]
+            start = min(sequences[number][1] for of_row in numbers for number in of_row)
+            log_probs = _log_probs(subject, batch[first : first + ROWS], start - 1)
+            for row, of_row in enumerate(numbers):
+                for number in of_row:
+                    tokens, begin = sequences[number]
+                    at = np.arange(begin - start, len(tokens) - start)
+                    values[number] = log_probs[row, at, np.array(tokens[begin:])].sum()
+    return values
+
+
+def _log_probs(subject: Subject, tokens: mx.array, start: int) -> NDArray[Any]:
+    """(B, L - start, V) the log probabilities of the token after each position from `start` on."""
+    logits = require_finite(subject, tokens, forward(subject.model, tokens)[:, start:].astype(mx.float32))
+    return np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True), dtype=np.float64)
