@@ -7,6 +7,7 @@ of them and tested on the other.
 
 import pytest
 
+from lazarus_probe.asking.exams import question_exam
 from lazarus_probe.introspection.ablation.config import AblationType
 from lazarus_probe.introspection.ablation.differential import differential_ablation, grade
 from lazarus_probe.tasks import prompts
@@ -16,25 +17,23 @@ METHODS = (AblationType.MEAN, AblationType.RESAMPLE, AblationType.ZERO)
 
 @pytest.mark.claim("difficulty-gate")
 @pytest.mark.parametrize("method", METHODS)
-def test_gate(subject, evidence, rng, method):
+def test_gate(subject, evidence, rng, method, ability):
     declared = evidence.claim.parameters
     facts = {kind: prompts.products(kind, declared["per_difficulty"], rng) for kind in prompts.DIFFICULTIES}
+    drawn = [fact for of_kind in facts.values() for fact in of_kind]
+    kinds = [kind for kind in facts for _ in facts[kind]]
+    exam = question_exam([prompts.Question(fact.prompt(), fact, "spaced") for fact in drawn], classes=kinds)
+    answers = ability(exam, "the products of each kind")
     graded = grade(
         subject,
-        [fact.prompt() for kind in facts for fact in facts[kind]],
-        [fact.answer for kind in facts for fact in facts[kind]],
-        [kind for kind in facts for _ in facts[kind]],
-        [str(fact.family) for kind in facts for fact in facts[kind]],
+        answers.prompts,
+        [drawn[row].answer for row in answers.rows],
+        [kinds[row] for row in answers.rows],
+        [str(drawn[row].family) for row in answers.rows],
         evidence.seed,
+        answers.max_tokens,
     )
-    for kind in facts:
-        share = graded.share(kind)
-        evidence.require(
-            share >= declared["answered"],
-            f"answers {share:.2f} of the {kind} products; {declared['answered']:.2f} needed",
-        )
-    evidence.record(
-        differential_ablation(
-            subject, graded, "prime", "trivial", "factorisable", method=method, seed=evidence.seed
-        )
+    measurement = differential_ablation(
+        subject, graded, "prime", "trivial", "factorisable", method=method, seed=evidence.seed
     )
+    evidence.record(answers.noted(measurement))

@@ -7,37 +7,39 @@ Here each question gets the state of another product; controls are random states
 import numpy as np
 import pytest
 
+from lazarus_probe.asking.exams import question_exam
 from lazarus_probe.introspection.patching.injection import injection
-from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks import prompts
-from lazarus_probe.tasks.arithmetic import is_answer
 
 
 @pytest.mark.claim("injected-state-overrides-answer")
 @pytest.mark.parametrize("phrasing", ["compact", "what_is"])
-def test_injected(subject, evidence, rng, phrasing):
+def test_injected(subject, evidence, rng, phrasing, ability):
     declared = evidence.claim.parameters
-    count, needed = declared["questions"], declared["answered"]
+    count = declared["questions"]
     facts = prompts.sample_facts("multiply", 2 * count, rng, lambda fact: fact.a > 1 and fact.b > 1)
     pairs = [
         pair for pair in zip(facts[:count], facts[count:], strict=True) if pair[0].answer != pair[1].answer
     ]
-    completions = greedy(subject, [source.prompt("compact") for source, _ in pairs], 4)
-    answered = np.array(
-        [is_answer(text, pair[0].answer) for text, pair in zip(completions, pairs, strict=True)]
+    sources, targets = (
+        [prompts.Question(pair[side].prompt(form), pair[side], form) for pair in pairs]
+        for side, form in ((0, "compact"), (1, phrasing))
     )
-    evidence.require(
-        answered.mean() >= needed, f"answers {answered.mean():.2f} of the sources; {needed:.2f} needed"
+    among = [question.family for question in (*sources, *targets)]
+    answers = ability(question_exam(sources, at_once=True, among=among), "the sources")
+    of_targets = question_exam(targets, at_once=True, among=among)  # with worked examples in their own phrasing
+    rows, right = answers.rows, np.flatnonzero(answers.right)
+    measurement = injection(
+        subject,
+        [answers.prompts[i] for i in right],
+        [
+            answers.written(targets[row].text, of_targets.shots[row] if of_targets.shots else ())
+            for row in rows[right]
+        ],
+        [sources[row].fact.answer for row in rows[right]],
+        [str(sources[row].fact.family) for row in rows[right]],
+        evidence.claim.layer_for(subject.name, subject.num_layers),
+        evidence.seed,
+        max_tokens=answers.max_tokens,
     )
-    answered_pairs = [pairs[i] for i in np.flatnonzero(answered)]
-    evidence.record(
-        injection(
-            subject,
-            [source.prompt("compact") for source, _ in answered_pairs],
-            [target.prompt(phrasing) for _, target in answered_pairs],
-            [source.answer for source, _ in answered_pairs],
-            [str(source.family) for source, _ in answered_pairs],
-            evidence.claim.layer_for(subject.name, subject.num_layers),
-            evidence.seed,
-        )
-    )
+    evidence.record(answers.noted(measurement))

@@ -4,16 +4,15 @@ The published tables read single prompts. Here the lens reads all products of tw
 and is compared with another prompt's answer, and with untrained and lesioned models.
 """
 
-import numpy as np
 import pytest
 
+from lazarus_probe.asking.exams import in_form, question_exam
 from lazarus_probe.introspection.generation.continuation import with_answers
 from lazarus_probe.introspection.lens.crystallisation import crystallisation, not_yet
-from lazarus_probe.subject.generate import greedy
 from lazarus_probe.subject.relative_depth import layer_at
 from lazarus_probe.subject.spellings import spellings
 from lazarus_probe.tasks import prompts
-from lazarus_probe.tasks.arithmetic import OPERATIONS, SYMBOLIC, Fact, is_answer
+from lazarus_probe.tasks.arithmetic import OPERATIONS, SYMBOLIC, Fact
 
 DIGITS = range(2, 10)
 
@@ -30,22 +29,18 @@ def targets(subject, questions):
     return contexts, [[answer] for answer in answers]
 
 
-def require_answers(subject, evidence, questions):
-    """The claim applies if the model answers."""
-    completions = greedy(subject, [q.text for q in questions], 4)
-    share = np.mean([is_answer(text, q.fact.answer) for text, q in zip(completions, questions, strict=True)])
-    needed = evidence.claim.parameters["answered"]
-    evidence.require(
-        share >= needed, f"answers {share:.2f} of the {len(questions)} questions; {needed:.2f} needed"
-    )
+def answered(ability, questions):
+    """The claim applies if the model answers at once; the questions in the form in which it does so best."""
+    answers = ability(question_exam(questions, at_once=True), f"the {len(questions)} questions")
+    return answers, in_form([questions[row] for row in answers.rows], answers.prompts)
 
 
-def read(subject, models, store, evidence, questions, **options):
+def read(subject, models, store, evidence, ability, questions, **options):
     """The lens on the questions' answers, at the layer of the claim."""
-    require_answers(subject, evidence, questions)
+    answers, questions = answered(ability, questions)
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     families = [q.family for q in questions]
-    return crystallisation(
+    measurement = crystallisation(
         subject,
         models,
         *targets(subject, questions),
@@ -55,40 +50,43 @@ def read(subject, models, store, evidence, questions, **options):
         seed=evidence.seed,
         **options,
     )
+    return answers.noted(measurement)
 
 
 @pytest.mark.claim("answer-crystallises-late")
-def test_crystallises(subject, untrained_models, activations, evidence):
+def test_crystallises(subject, untrained_models, activations, evidence, ability):
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     earlier = min(layer_at(evidence.claim.parameters["earlier"], subject.num_layers), layer - 1)
     evidence.require(
         earlier >= 0, f"L{layer} of {subject.num_layers} is where it is read; one before is needed"
     )
     questions = digits("multiply", "add")
-    evidence.record(read(subject, untrained_models, activations, evidence, questions, before=earlier))
+    evidence.record(read(subject, untrained_models, activations, evidence, ability, questions, before=earlier))
 
 
 @pytest.mark.claim("facts-in-the-lens")
-def test_among_five(subject, untrained_models, activations, evidence):
-    evidence.record(read(subject, untrained_models, activations, evidence, digits("multiply"), top=5))
+def test_among_five(subject, untrained_models, activations, evidence, ability):
+    products = digits("multiply")
+    evidence.record(read(subject, untrained_models, activations, evidence, ability, products, top=5))
 
 
 @pytest.mark.claim("facts-not-yet-on-top")
-def test_not_yet(subject, activations, evidence):
-    questions = digits("multiply")
-    require_answers(subject, evidence, questions)
+def test_not_yet(subject, activations, evidence, ability):
+    answers, questions = answered(ability, digits("multiply"))
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     families = [q.family for q in questions]
-    evidence.record(
-        not_yet(subject, *targets(subject, questions), families, layer, store=activations, seed=evidence.seed)
+    measurement = not_yet(
+        subject, *targets(subject, questions), families, layer, store=activations, seed=evidence.seed
     )
+    evidence.record(answers.noted(measurement))
 
 
 @pytest.mark.claim("answer-probable-before-the-end")
-def test_probable(subject, untrained_models, activations, evidence, rng):
+def test_probable(subject, untrained_models, activations, evidence, rng, ability):
     facts = prompts.sample_facts("multiply", evidence.claim.parameters["questions"], rng)
     questions = [prompts.Question(fact.prompt(), fact, "spaced") for fact in facts]
-    evidence.record(read(subject, untrained_models, activations, evidence, questions, score="probability"))
+    store, models = activations, untrained_models
+    evidence.record(read(subject, models, store, evidence, ability, questions, score="probability"))
 
 
 @pytest.mark.claim("lens-announces-operation")

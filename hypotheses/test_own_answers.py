@@ -7,6 +7,7 @@ questions; published centroids were tested on the prompts that they were compute
 import numpy as np
 import pytest
 
+from lazarus_probe.asking.exams import in_form, question_exam
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.probing.emergence import emergence
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
@@ -14,40 +15,45 @@ from lazarus_probe.statistics.measurement import some_examples
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks import prompts
-from lazarus_probe.tasks.arithmetic import VERBAL, is_answer
+from lazarus_probe.tasks.arithmetic import VERBAL
 
 
 def products(evidence, rng):
     """Products in the spaced form."""
     facts = prompts.sample_facts("multiply", evidence.claim.parameters["questions"], rng)
-    return [fact.prompt() for fact in facts], [fact.answer for fact in facts], [str(f.family) for f in facts]
-
-
-def right(completions, answers):
-    """Whether each completion gives its answer."""
-    return np.array([is_answer(text, answer) for text, answer in zip(completions, answers, strict=True)])
+    return [prompts.Question(fact.prompt(), fact, "spaced") for fact in facts]
 
 
 @pytest.mark.claim("products-answered")
-def test_answered(subject, untrained_models, evidence, rng):
-    texts, answers, families = products(evidence, rng)
-    completions = greedy(subject, texts, 4)
-    score = right(completions, answers)
+def test_answered(subject, untrained_models, evidence, rng, ability):
+    exam = question_exam(products(evidence, rng))
+    answers = ability(exam, "the products", needed=0)
+    texts, rows, score = answers.prompts, answers.rows, answers.right
+    others = np.roll(rows, 1)
+
+    def marked(completions, of=rows):
+        return np.array([exam.is_right(row, text) for row, text in zip(of, completions, strict=True)])
+
     controls = {
-        "untrained": [right(greedy(model.build(), texts, 4), answers) for model in untrained_models],
-        "other_answer": right(completions, np.roll(answers, 1).tolist()),
+        "untrained": [
+            marked(greedy(model.build(), texts, answers.max_tokens, answers.form.stops))
+            for model in untrained_models
+        ],
+        "other_answer": marked(answers.completions, others),
     }
-    shown = some_examples(texts, answers, completions, score)
+    shown = some_examples(texts, [exam.answers[row] for row in rows], answers.completions, score)
     tokens = sum(len(subject.encode(text)) for text in texts)
-    evidence.record(
-        rate("accuracy", score, families, controls, seed=evidence.seed, tokens=tokens, examples=shown)
-    )
+    families = [exam.families[row] for row in rows]
+    measurement = rate("accuracy", score, families, controls, seed=evidence.seed, tokens=tokens, examples=shown)
+    evidence.record(answers.noted(measurement))
 
 
 @pytest.mark.claim("product-emerges")
-def test_emerges(subject, untrained_models, activations, evidence, rng):
-    texts, answers, families = products(evidence, rng)
-    claim = evidence.claim
+def test_emerges(subject, untrained_models, activations, evidence, rng, ability):
+    questions, claim = products(evidence, rng), evidence.claim
+    model_answers = ability(question_exam(questions, at_once=True), "the products")
+    texts, rows = model_answers.prompts, model_answers.rows
+    answers, families = ([questions[row].fact.answer for row in rows], [questions[row].family for row in rows])
     measurement = emergence(
         subject,
         untrained_models,
@@ -59,16 +65,17 @@ def test_emerges(subject, untrained_models, activations, evidence, rng):
         store=activations,
         seed=evidence.seed,
     )
-    evidence.record(measurement)
+    evidence.record(model_answers.noted(measurement))
 
 
 @pytest.mark.claim("error-readable-before-answer")
-def test_error(subject, untrained_models, activations, evidence, rng):
+def test_error(subject, untrained_models, activations, evidence, rng, ability):
     declared = evidence.claim.parameters
-    questions = prompts.questions(rng, declared["per_cell"], VERBAL)
-    hits = right(greedy(subject, [q.text for q in questions], 4), [q.fact.answer for q in questions])
+    questions, needed = prompts.questions(rng, declared["per_cell"], VERBAL), declared["kept"]
+    answers = ability(question_exam(questions), "the questions", needed / len(questions))
+    questions = in_form([questions[row] for row in answers.rows], answers.prompts)
+    hits = answers.right
     sides = [np.flatnonzero(hits), np.flatnonzero(~hits)]
-    needed = declared["kept"]
     evidence.require(
         min(map(len, sides)) >= needed,
         f"answers {len(sides[0])} of {len(questions)} questions; {needed} right and {needed} wrong needed",
@@ -81,4 +88,5 @@ def test_error(subject, untrained_models, activations, evidence, rng):
         groups=np.array([question.family for question in balanced]),
     )
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    evidence.record(probe(subject, untrained_models, labelled, site, store=activations, seed=evidence.seed))
+    measurement = probe(subject, untrained_models, labelled, site, store=activations, seed=evidence.seed)
+    evidence.record(answers.noted(measurement))

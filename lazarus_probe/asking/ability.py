@@ -13,7 +13,7 @@ form in which it reaches it is among those that are cut.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from lazarus_probe.asking.exams import Exam
 from lazarus_probe.asking.forms import Form, Shots, forms_of, longest
 from lazarus_probe.statistics.intervals import exact
+from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.subject.chat_prompt import ChatPrompt
 from lazarus_probe.subject.generate import greedy
 
@@ -126,13 +127,11 @@ class Ability:
         tried = ", ".join(f"{name} {right} of {total}" for name, (right, total) in self.trials.items())
         return f"answers {self.share:.2f} of {where}{count}, asked as {self.form.name} (tried: {tried})"
 
-    def details(self) -> dict[str, Any]:
-        """For a measurement: the form, and how often each was right in the trial."""
-        return {
-            "form": self.form.name,
-            "answered": self.share,
-            "trial_of_forms": {name: f"{right} of {count}" for name, (right, count) in self.trials.items()},
-        }
+    def noted(self, measurement: Measurement) -> Measurement:
+        """The measurement with the form in its details, and how often each form was right in the trial."""
+        trials = {name: f"{right} of {count}" for name, (right, count) in self.trials.items()}
+        form = {"form": self.form.name, "answered": self.share, "trial_of_forms": trials}
+        return replace(measurement, details={**measurement.details, **form})
 
 
 def ability(subject: Subject, exam: Exam, needed: float, store: Completions | None = None) -> Ability:

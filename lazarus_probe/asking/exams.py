@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 from lazarus_probe.asking.forms import Shots
@@ -100,6 +100,11 @@ def question_exam(
         together,
         at_once,
     )
+
+
+def in_form(questions: Sequence[Question], prompts: Sequence[str]) -> list[Question]:
+    """The questions with the text of their prompts in a form that a model is asked in."""
+    return [replace(question, text=prompt) for question, prompt in zip(questions, prompts, strict=True)]
 
 
 def worked_examples(

@@ -74,6 +74,7 @@ def grade(
     kinds: Sequence[str],
     families: Sequence[str],
     seed: int = 0,
+    max_tokens: int = MAX_TOKENS,
 ) -> Graded:
     """Which questions the model answers, and two halves of them that share no family.
 
@@ -81,7 +82,7 @@ def grade(
         ValueError: no prompts, or fewer than 4 families.
     """
     confirming = held_out_half(families, seed)
-    task = Task(prompts, expected, families, lambda i, text: is_answer(text, expected[i]), MAX_TOKENS)
+    task = Task(prompts, expected, families, lambda i, text: is_answer(text, expected[i]), max_tokens)
     return Graded(task, np.array(kinds), task.answered(subject), confirming)
 
 
@@ -123,7 +124,7 @@ def differential_ablation(
     means: Edits = {site: replacement(AblationType.MEAN, rows[site]) for site in inner}
     shapes = [rows[site].shape[1:] for site in inner]
     random_edits = random_coordinates(means, shapes, shapes[gate][0], seed)
-    texts = ablated_completions(subject, graded.task.prompts, random_edits, MAX_TOKENS)
+    texts = ablated_completions(subject, graded.task.prompts, random_edits, graded.task.max_tokens)
     random = graded.right & ~graded.task.graded(texts)
 
     score, interval = _gap(graded, broken[gate], hard, easy)

@@ -71,6 +71,7 @@ def injection(
     layer: int,
     seed: int = 0,
     unrelated: Unrelated | None = None,
+    max_tokens: int = 4,
 ) -> Measurement:
     """How often another question gets the answer of a source whose last state is patched in.
 
@@ -86,6 +87,7 @@ def injection(
         layer: where states are taken and patched in, after the block.
         seed: of random states and the intervals.
         unrelated: prompts to measure the damage on; by default those of all language tasks.
+        max_tokens: of a completion; a number that the limit cuts off is none.
 
     Raises:
         ValueError: as `inject`.
@@ -99,7 +101,7 @@ def injection(
     foreign[order] = states[np.roll(order, 1)]
 
     def patched(new: NDArray[Any], back: int = 1) -> tuple[list[str], NDArray[np.float64]]:
-        completions = inject(subject, prompts, new.astype(np.float32), site, back)
+        completions = inject(subject, prompts, new.astype(np.float32), site, back, max_tokens)
         hits = [float(is_answer(text, answer)) for text, answer in zip(completions, answers, strict=True)]
         return completions, np.array(hits)
 
