@@ -27,7 +27,9 @@ def test_injected(subject, evidence, rng, phrasing, ability):
     )
     among = [question.family for question in (*sources, *targets)]
     answers = ability(question_exam(sources, at_once=True, among=among), "the sources")
-    of_targets = question_exam(targets, at_once=True, among=among)  # with worked examples in their own phrasing
+    of_targets = question_exam(
+        targets, at_once=True, among=among
+    )  # with worked examples in their own phrasing
     rows, right = answers.rows, np.flatnonzero(answers.right)
     measurement = injection(
         subject,

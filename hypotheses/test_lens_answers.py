@@ -61,7 +61,9 @@ def test_crystallises(subject, untrained_models, activations, evidence, ability)
         earlier >= 0, f"L{layer} of {subject.num_layers} is where it is read; one before is needed"
     )
     questions = digits("multiply", "add")
-    evidence.record(read(subject, untrained_models, activations, evidence, ability, questions, before=earlier))
+    evidence.record(
+        read(subject, untrained_models, activations, evidence, ability, questions, before=earlier)
+    )
 
 
 @pytest.mark.claim("facts-in-the-lens")

@@ -44,7 +44,9 @@ def test_answered(subject, untrained_models, evidence, rng, ability):
     shown = some_examples(texts, [exam.answers[row] for row in rows], answers.completions, score)
     tokens = sum(len(subject.encode(text)) for text in texts)
     families = [exam.families[row] for row in rows]
-    measurement = rate("accuracy", score, families, controls, seed=evidence.seed, tokens=tokens, examples=shown)
+    measurement = rate(
+        "accuracy", score, families, controls, seed=evidence.seed, tokens=tokens, examples=shown
+    )
     evidence.record(answers.noted(measurement))
 
 
@@ -53,7 +55,10 @@ def test_emerges(subject, untrained_models, activations, evidence, rng, ability)
     questions, claim = products(evidence, rng), evidence.claim
     model_answers = ability(question_exam(questions, at_once=True), "the products")
     texts, rows = model_answers.prompts, model_answers.rows
-    answers, families = ([questions[row].fact.answer for row in rows], [questions[row].family for row in rows])
+    answers, families = (
+        [questions[row].fact.answer for row in rows],
+        [questions[row].family for row in rows],
+    )
     measurement = emergence(
         subject,
         untrained_models,

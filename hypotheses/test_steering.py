@@ -6,16 +6,22 @@ ones between random halves of the same requests, and ones between kinds of promp
 tool.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from lazarus_probe.asking.behaviours import calls_tool, refuses
+from lazarus_probe.asking.exams import Exam
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.generation.damage import unrelated_prompts
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.introspection.steering.steer import Behaviour, steering
 from lazarus_probe.tasks import language, prompts
 
-CALL = "<function_call>"
+BEHAVIOUR_TOKENS = 9  # of an answer, up to where it refuses or calls a tool in any format
+REFUSALS = ("harmful requests by refusing", "harmless ones by granting")
+CALLS = ("requests by a tool call", "questions without one")
 OF_EACH = 24  # prompts per kind for the directions between unrelated kinds
 
 
@@ -52,8 +58,8 @@ def refusing(rng):
         texts["help"],
         units["refusal"],
         units["help"],
-        lambda text: text.lstrip().startswith("Sorry"),
-        max_tokens=3,
+        refuses,
+        max_tokens=BEHAVIOUR_TOKENS,
         others=unlike(
             rng, ("positive", "negative"), ("tool", "capital"), ("multiply", "add"), ("subtract", "divide")
         ),
@@ -70,50 +76,67 @@ def calling(rng, count):
     others = unlike(
         rng, ("positive", "negative"), ("refusal", "help"), ("multiply", "add"), ("subtract", "divide")
     )
-    return Behaviour(*texts, *units, lambda text: text.lstrip().startswith(CALL), others=others)
+    return Behaviour(*texts, *units, calls_tool, max_tokens=BEHAVIOUR_TOKENS, others=others)
 
 
-def require_behaviour(subject, evidence, behaviour, verb):
-    """The model must show the behaviour for one kind of prompt and not for the other."""
-    shown, plain = behaviour.rates(subject)
-    needed = evidence.claim.parameters["answered"]
-    evidence.require(
-        shown >= needed and 1 - plain >= needed,
-        f"it {verb} in {shown:.2f} of the cases it should and in {plain:.2f} of those it should not; "
-        f"at least {needed:.2f} and at most {1 - needed:.2f} needed",
+def shown(ability, behaviour, names):
+    """The behaviour in the form in which the model shows it best, for one kind of prompt and not for the other.
+
+    The two kinds are classes of one exam, each of which the model must answer in its way.
+    """
+    first, prompts = len(behaviour.positive), [*behaviour.positive, *behaviour.negative]
+    exam = Exam(
+        prompts,
+        [""] * len(prompts),
+        [*behaviour.positive_units, *behaviour.negative_units],
+        lambda i, text: behaviour.is_positive(text) == (i < first),
+        classes=[names[i >= first] for i in range(len(prompts))],
+        max_tokens=behaviour.max_tokens,
     )
+    answers = ability(exam, " and ".join(names))
+    sides = [answers.rows < first, answers.rows >= first]
+    texts = [[answers.prompts[i] for i in np.flatnonzero(side)] for side in sides]
+    units = [[exam.families[row] for row in answers.rows[side]] for side in sides]
+    others = [tuple(list(map(answers.written, kind)) for kind in pair) for pair in behaviour.others]
+    in_best_form = replace(
+        behaviour,
+        positive=texts[0],
+        negative=texts[1],
+        positive_units=units[0],
+        negative_units=units[1],
+        max_tokens=answers.max_tokens,
+        others=others,
+    )
+    return answers, in_best_form
 
 
 @pytest.mark.claim("refusal-readable-early")
-def test_refusal_readable(subject, untrained_models, activations, evidence, rng):
-    behaviour = refusing(rng)
-    require_behaviour(subject, evidence, behaviour, "refuses")
+def test_refusal_readable(subject, untrained_models, activations, evidence, rng, ability):
+    answers, behaviour = shown(ability, refusing(rng), REFUSALS)
     labels = ["refused"] * len(behaviour.positive) + ["granted"] * len(behaviour.negative)
     units = np.array([*behaviour.positive_units, *behaviour.negative_units])
     labelled = ProbeDataset([*behaviour.positive, *behaviour.negative], labels, groups=units)
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
-    evidence.record(
-        probe(subject, untrained_models, labelled, resid_post(layer), store=activations, seed=evidence.seed)
-    )
+    site = resid_post(layer)
+    measurement = probe(subject, untrained_models, labelled, site, store=activations, seed=evidence.seed)
+    evidence.record(answers.noted(measurement))
 
 
-def steer(subject, evidence, behaviour, tasks):
+def steer(subject, evidence, answers, behaviour, tasks):
     """Steering at the claim's layer; the damage is measured on prompts of unrelated tasks."""
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     unrelated = unrelated_prompts(tasks, evidence.seed)
     strength = evidence.claim.parameters["strength"]
-    evidence.record(steering(subject, behaviour, layer, strength, evidence.seed, unrelated))
+    measurement = steering(subject, behaviour, layer, strength, evidence.seed, unrelated)
+    evidence.record(answers.noted(measurement))
 
 
 @pytest.mark.claim("steering-makes-it-refuse")
-def test_refusal(subject, evidence, rng):
-    behaviour = refusing(rng)
-    require_behaviour(subject, evidence, behaviour, "refuses")
-    steer(subject, evidence, behaviour, ("refusal", "help"))
+def test_refusal(subject, evidence, rng, ability):
+    steer(subject, evidence, *shown(ability, refusing(rng), REFUSALS), ("refusal", "help"))
 
 
 @pytest.mark.claim("steering-makes-tool-calls")
-def test_tool_calls(subject, evidence, rng):
+def test_tool_calls(subject, evidence, rng, ability):
     behaviour = calling(rng, evidence.claim.parameters["questions"])
-    require_behaviour(subject, evidence, behaviour, "calls a tool")
-    steer(subject, evidence, behaviour, ("tool", "capital"))
+    steer(subject, evidence, *shown(ability, behaviour, CALLS), ("tool", "capital"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from zlib import crc32
 
 from lazarus_probe.asking.forms import Shots
@@ -28,6 +28,8 @@ class Exam:
         together: this many consecutive prompts are marked as one, which is right if all of them are.
         at_once: whether the answer must come first, as where a claim reads the state before it.
         max_tokens: of a completion, where answers do not tell; 0 for as many as the longest answer needs.
+        shots_by_name: the worked examples by phrasing, for further prompts of a claim.
+        shown: families of the worked examples, which further prompts must not have.
     """
 
     prompts: Sequence[str]
@@ -39,6 +41,8 @@ class Exam:
     together: int = 1
     at_once: bool = False
     max_tokens: int = 0
+    shots_by_name: Mapping[str, Shots] = field(default_factory=dict)
+    shown: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Refuse columns that do not belong together."""
@@ -74,15 +78,13 @@ def question_exam(
     tested = {question.family for question in questions} | set(among)
     largest = max(max(question.fact.family) for question in questions)
     phrasings = dict.fromkeys(question.phrasing for question in questions)
-    shots = {
-        phrasing: worked_examples(
-            dict.fromkeys(q.fact.operation for q in questions if q.phrasing == phrasing),
-            phrasing,
-            tested,
-            largest,
+    chosen = {
+        phrasing: worked_facts(
+            dict.fromkeys(q.fact.operation for q in questions if q.phrasing == phrasing), tested, largest
         )
         for phrasing in phrasings
     }
+    shots = {name: shots_of(facts_shown, name) for name, facts_shown in chosen.items()}
 
     def is_right(index: int, text: str) -> bool:
         question = questions[index]
@@ -99,6 +101,8 @@ def question_exam(
         classes,
         together,
         at_once,
+        shots_by_name=shots,
+        shown=frozenset("{},{}".format(*fact.family) for of_one in chosen.values() for fact in of_one),
     )
 
 
@@ -107,17 +111,16 @@ def in_form(questions: Sequence[Question], prompts: Sequence[str]) -> list[Quest
     return [replace(question, text=prompt) for question, prompt in zip(questions, prompts, strict=True)]
 
 
-def worked_examples(
-    operations: Iterable[str], phrasing: str, tested: Collection[str], largest: int = 50, count: int = SHOTS
-) -> Shots:
-    """Facts of other families with their answers, in one phrasing, in an order that no draw changes.
+def worked_facts(
+    operations: Iterable[str], tested: Collection[str], largest: int = 50, count: int = SHOTS
+) -> tuple[Fact, ...]:
+    """Facts of other families for worked examples, in an order that no draw changes.
 
     They are at most about as large as what is tested, and never of a family in `tested`. At least one is of each
     operation. Nothing is returned where there are not so many.
 
     Args:
         operations: of the questions.
-        phrasing: of the questions.
         tested: families, as `7,8`.
         largest: number in those families.
         count: of examples.
@@ -132,7 +135,12 @@ def worked_examples(
         if fact is None:
             return ()
         chosen.append(fact)
-    return tuple((fact.prompt(phrasing), fact.response(phrasing)) for fact in chosen)
+    return tuple(chosen)
+
+
+def shots_of(shown: Iterable[Fact], phrasing: str) -> Shots:
+    """Facts with their answers, in one phrasing."""
+    return tuple((fact.prompt(phrasing), fact.response(phrasing)) for fact in shown)
 
 
 def _pool(operation: str, tested: Collection[str], largest: int) -> list[Fact]:

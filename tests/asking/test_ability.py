@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.asking.ability import Completions, _halves, ability
-from lazarus_probe.asking.exams import Exam, question_exam, worked_examples
+from lazarus_probe.asking.exams import Exam, question_exam, worked_facts
 from lazarus_probe.asking.forms import CHAT, FEW_SHOT, LONG_RAW, RAW, REPLY, forms_of
 from lazarus_probe.subject.chat import in_chat
 from lazarus_probe.tasks import prompts
@@ -164,9 +164,8 @@ def test_no_tested_family_is_among_the_examples(phrasing):
 
 def test_all_products_of_two_digits_leave_examples_near_them():
     """Where every family of a size is tested, the examples are of the next size."""
-    shots = worked_examples(["multiply"], "compact", {q.family for q in products()}, 9)
-    operands = [parse_question(prompt).family for prompt, _ in shots]
-    assert len(shots) == 3
+    operands = [fact.family for fact in worked_facts(["multiply"], {q.family for q in products()}, 9)]
+    assert len(operands) == 3
     assert all(low > 1 and 9 < high <= 12 for low, high in operands)
 
 

@@ -66,6 +66,7 @@ def transfer(
     parts: Mapping[str, Sequence[int]] | None = None,
     unrelated: Unrelated | None = None,
     seed: int = 0,
+    max_tokens: int = 4,
 ) -> Measurement:
     """The rate at which one patch transfers the source's answer, with a sweep over all layers and positions.
 
@@ -82,6 +83,7 @@ def transfer(
         parts: by control, positions that are patched together, such as those of the operands.
         unrelated: prompts to measure the damage on; by default those of all language tasks.
         seed: of the drawn positions and donors.
+        max_tokens: of a completion; a number that the limit cuts off is none.
 
     Raises:
         ValueError: a part without positions, or with the position that is claimed about.
@@ -94,12 +96,12 @@ def transfer(
             )
     rng, encoded = np.random.default_rng(seed), encode_pairs(subject, pairs)
     tokens = encoded[0].target.ids
-    positions = range(1, len(tokens))  # the first token is the same in every prompt
-    swept = patch_pairs(subject, encoded, range(subject.num_layers), positions)
+    positions = range(_in_common(encoded), len(tokens))
+    swept = patch_pairs(subject, encoded, range(subject.num_layers), positions, max_tokens=max_tokens)
     transferred = swept.transferred(layer, position)
     others = rng.choice([other for other in positions if other != position], size=len(pairs))
     donors = np.roll(rng.permutation(len(pairs)), 1).tolist()
-    foreign = patch_pairs(subject, encoded, [layer], [position], donors=donors)
+    foreign = patch_pairs(subject, encoded, [layer], [position], donors=donors, max_tokens=max_tokens)
     controls = {
         "random_position": np.array([swept.transferred(layer, other)[i] for i, other in enumerate(others)]),
         "other_pair": foreign.transferred(layer, position),
@@ -108,7 +110,8 @@ def transfer(
         "rate of full transfer",
         transferred,
         families,
-        controls | {name: patched_together(subject, encoded, layer, part) for name, part in parts.items()},
+        controls
+        | {name: patched_together(subject, encoded, layer, part, max_tokens) for name, part in parts.items()},
         seed=seed,
         details={
             "layer": layer,
@@ -132,6 +135,13 @@ def transfer(
             seed,
         ),
     )
+
+
+def _in_common(pairs: Sequence[EncodedPair]) -> int:
+    """How many tokens all prompts begin with, the first at least: patching one of them changes nothing."""
+    prompts = [prompt.ids for pair in pairs for prompt in (pair.source, pair.target)]
+    differ = (len(set(tokens)) > 1 for tokens in zip(*prompts, strict=False))
+    return max(1, next((at for at, other in enumerate(differ) if other), 0))
 
 
 def patched_together(
