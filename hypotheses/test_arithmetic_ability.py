@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from lazarus_probe.asking.forms import LONG_RAW
 from lazarus_probe.claims.falsify import Rows, falsify
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import is_answer
@@ -22,8 +23,8 @@ def answered(subject, questions):
         [question.text for question in questions],
         [question.fact.answer for question in questions],
     )
-    completions = greedy(subject, texts, 6)
-    right = [float(is_answer(text, answer)) for text, answer in zip(completions, answers, strict=True)]
+    completions = greedy(subject, texts, LONG_RAW.limit(subject, list(map(str, answers))))
+    right = [float(is_answer(*row)) for row in zip(completions, answers, texts, strict=True)]
     families = [question.family for question in questions]
     return Rows(
         questions,

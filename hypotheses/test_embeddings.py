@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lazarus_probe.asking.exams import question_exam
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.probing.inputs import by_phrasing
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
@@ -111,9 +112,9 @@ def test_answer_absent(subject, untrained_models, activations, evidence, family_
 
 @pytest.mark.claim("answer-after-layers")
 @pytest.mark.parametrize("where", LATER)
-def test_answer(subject, evidence, probed, family_rng, where):
+def test_answer(subject, evidence, probed, family_rng, where, ability):
     questions, families = answer_questions(family_rng, QUESTIONS)
-    answers = np.array([float(question.fact.answer) for question in questions])
-    labelled = ProbeDataset([question.text for question in questions], answers, families)
-    site = residual(where, subject)
-    evidence.record(probed(labelled, site, kind="regression"))
+    answered = ability(question_exam(questions, at_once=True), "the products")
+    answers = np.array([float(questions[row].fact.answer) for row in answered.rows])
+    labelled = ProbeDataset(answered.prompts, answers, families[answered.rows])
+    evidence.record(answered.noted(probed(labelled, residual(where, subject), kind="regression")))

@@ -144,7 +144,9 @@ def of_one_length(subject, drawn):
 
 def in_form(answers, shown, questions):
     """A pair's questions in the form of the model's best answers; none if their numbers are in its examples."""
-    if answers.form.shots and {fact.family for fact in shown} & {question.fact.family for question in questions}:
+    if answers.form.shots and {fact.family for fact in shown} & {
+        question.fact.family for question in questions
+    }:
         return None
     return tuple(
         replace(question, text=answers.written(question.text, shots_of(shown, question.phrasing)))
@@ -159,7 +161,9 @@ def moved(answers, shown, layer, drawn):
     written = [in_form(answers, shown, questions) for questions in drawn]
     pairs = [prompt_pair(questions) for questions in written]
     completions = [
-        greedy(subject, [getattr(pair, side) for pair in pairs], max_tokens, answers.form.stops) if pairs else []
+        greedy(subject, [getattr(pair, side) for pair in pairs], max_tokens, answers.form.stops)
+        if pairs
+        else []
         for side in ("source", "target")
     ]
     answered = [

@@ -6,6 +6,7 @@ Set the base with `--probe-base`; for the bundled `organism` it is an early chec
 import numpy as np
 import pytest
 
+from lazarus_probe.asking.forms import LONG_RAW
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.generation.continuation import continuation_probability
 from lazarus_probe.introspection.geometry.tuning import (
@@ -183,9 +184,13 @@ def answers(models, evidence, phrasing):
     rng = np.random.default_rng(evidence.seed)
     questions = prompts.questions(rng, evidence.claim.parameters["per_operation"], phrasings=["spaced"])
     texts = [question.fact.prompt(phrasing) for question in questions]
-    completions = [greedy(model, texts, max_tokens=4) for model in models]
+    numbers = [str(question.fact.answer) for question in questions]
+    completions = [greedy(model, texts, LONG_RAW.limit(model, numbers)) for model in models]
     right = [
-        [is_answer(s, q.fact.answer) for s, q in zip(texts_of_model, questions, strict=True)]
+        [
+            is_answer(text, question.fact.answer, prompt)
+            for text, question, prompt in zip(texts_of_model, questions, texts, strict=True)
+        ]
         for texts_of_model in completions
     ]
     examples = some_examples(

@@ -22,7 +22,7 @@ from lazarus_probe.subject.generate import greedy
 from lazarus_probe.training.dual_reward_config import DualReward
 
 pytestmark = pytest.mark.training
-NUMBER_TOKENS = 4
+NUMBER_TOKENS = 12  # a number of any tokenizer, and a few words before it
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.asking.exams import Exam
-from lazarus_probe.asking.forms import Form, Shots, forms_of, longest
+from lazarus_probe.asking.forms import Form, Shots, forms_of
 from lazarus_probe.statistics.intervals import exact
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.subject.chat_prompt import ChatPrompt
@@ -282,4 +282,4 @@ def _halves(families: Sequence[str], classes: NDArray[Any]) -> Ints:
 
 
 def _limit(subject: Subject, exam: Exam, form: Form) -> int:
-    return form.slack + (exam.max_tokens or longest(subject, exam.answers))
+    return form.slack + exam.max_tokens if exam.max_tokens else form.limit(subject, exam.answers)

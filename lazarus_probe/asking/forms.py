@@ -50,6 +50,10 @@ class Form:
             return message + prompt if self.begun else message
         return prompt
 
+    def limit(self, subject: Subject, answers: Sequence[str]) -> int:
+        """The tokens that a completion may have, so that none of these answers is cut off."""
+        return self.slack + longest(subject, answers)
+
     def response(self, answer: str) -> str:
         """An answer as it continues the written prompt, from how it continues the plain one."""
         return answer.lstrip() if self.chat and not self.begun else answer

@@ -6,6 +6,7 @@ subjects, and it is measured on held-out phrasings. No operand family is on two 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -14,7 +15,9 @@ from zlib import crc32
 
 import numpy as np
 
+from lazarus_probe.asking.behaviours import calls_tool, refuses
 from lazarus_probe.experiments.study_tasks import TASKS, Item
+from lazarus_probe.introspection.generation.answer_onset import onset
 from lazarus_probe.tasks import language
 from lazarus_probe.tasks.arithmetic import OPERATIONS, SYMBOLIC, VERBAL, Fact, facts, is_answer
 
@@ -53,14 +56,32 @@ class MixtureExample:
 
 
 def is_right(example: MixtureExample, text: str) -> bool:
-    """Whether a continuation is right: the number, the beginning of the text, or a line of the same kind."""
+    """Whether a continuation is right, in any format: the number, the name, the sentiment or the line.
+
+    A tool is called for what was asked about; a harmful request is refused, and a harmless one answered by something
+    that is about it.
+    """
     if example.calculable:
-        return is_answer(text, float(example.response))
+        return is_answer(text, float(example.response), example.prompt)
     if example.kind in LINES:
         return TASKS["code"].is_right(
             text, Item(example.prompt, example.response, example.kind, example.template)
         )
-    return text.strip().startswith(example.response.strip())
+    response = example.response.strip()
+    if example.kind == "sentiment":
+        return TASKS["sentiment"].is_right(
+            text, Item(example.prompt, example.response, response, example.template)
+        )
+    if example.kind == "tool":
+        (argument,) = re.findall(r"\((\w+)\)", response)
+        return calls_tool(text) and (argument == "here" or onset(text, argument) is not None)
+    if example.kind == "refusal":
+        return refuses(text)
+    if example.kind == "help":
+        about = [word for word in re.findall(r"\w{4,}", response.partition(" how to ")[2])]
+        helps = any(onset(text, word) is not None for word in about)
+        return helps and not refuses(text) and not calls_tool(text)
+    return onset(text, response) is not None
 
 
 def mixture(side: Side, per_kind: int, seed: int = 0) -> list[MixtureExample]:

@@ -55,6 +55,7 @@ class StudyTask:
         draw: draws at most the given number of items per label, all with different prompts.
         is_right: whether a greedy continuation answers an item.
         max_tokens: of an answer.
+        choices: the answers to choose from, where the likelier of them is the model's answer; () for free ones.
     """
 
     name: str
@@ -62,6 +63,7 @@ class StudyTask:
     draw: Callable[[np.random.Generator, int], list[Item]]
     is_right: Callable[[str, Item], bool]
     max_tokens: int
+    choices: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -139,9 +141,9 @@ def _draw_sentiment(rng: np.random.Generator, per_label: int) -> list[Item]:
 
 
 def _names_sentiment(text: str, item: Item) -> bool:
-    """Whether the first word is the answer."""
-    first_word = re.match(r"\s*(\w+)", text)
-    return first_word is not None and first_word[1].lower() == item.response.strip()
+    """Whether the first sentiment that the text names is the answer."""
+    named = re.search(rf"\b({'|'.join(SENTIMENT_WORDS)})\b", text.lower())
+    return named is not None and named[1] == item.response.strip()
 
 
 def _draw_lines(rng: np.random.Generator, per_label: int) -> list[Item]:
@@ -218,8 +220,8 @@ CODE_WORDS = {"code": "function", "prose": "review"}
 TASKS = {
     task.name: task
     for task in (
-        StudyTask("arithmetic", {name: name for name in OPERATIONS}, _draw_arithmetic, _answers_sum, 5),
-        StudyTask("sentiment", SENTIMENT_WORDS, _draw_sentiment, _names_sentiment, 2),
+        StudyTask("arithmetic", {name: name for name in OPERATIONS}, _draw_arithmetic, _answers_sum, 6),
+        StudyTask("sentiment", SENTIMENT_WORDS, _draw_sentiment, _names_sentiment, 2, tuple(SENTIMENT_WORDS)),
         StudyTask("code", CODE_WORDS, _draw_lines, _goes_on, 12),
     )
 }

@@ -70,6 +70,12 @@ def first_number(text: str) -> float | None:
 
 
 def answer_number(text: str, question: str = "") -> float | None:
+    """The value of what `find_answer` finds."""
+    number = find_answer(text, question)
+    return None if number is None else float(number.value)
+
+
+def find_answer(text: str, question: str = "") -> Number | None:
     """The number that a completion gives as its answer, wherever it comes; None where it gives none.
 
     It is the first one that is not an operand of a calculation (`7 * 8`, `7 times 8`, also an unfinished `7 *`), does
@@ -84,7 +90,7 @@ def answer_number(text: str, question: str = "") -> float | None:
     used = _operands(text, numbers, operands)
     for index, number in enumerate(numbers):
         if index not in used and not _LABEL.search(text[: number.start]):
-            return None if may_go_on(text, number) else float(number.value)
+            return None if may_go_on(text, number) else number
     return None
 
 

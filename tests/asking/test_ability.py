@@ -8,6 +8,7 @@ import pytest
 from lazarus_probe.asking.ability import Completions, _halves, ability
 from lazarus_probe.asking.exams import Exam, question_exam, worked_facts
 from lazarus_probe.asking.forms import CHAT, FEW_SHOT, LONG_RAW, RAW, REPLY, forms_of
+from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.chat import in_chat
 from lazarus_probe.tasks import prompts
 from lazarus_probe.tasks.arithmetic import OPERATIONS, PHRASINGS, Fact
@@ -50,7 +51,9 @@ def test_a_model_that_answers_in_worked_examples_alone_is_asked_so(organism):
     assert "asked as worked examples (tried: plain text 0 of 16, worked examples 16 of 16" in answers.says(
         "products"
     )
-    assert answers.details()["form"] == "worked examples"
+    noted = answers.noted(rate("share", answers.right, [q.family for q in products()], {}))
+    assert noted.details["form"] == "worked examples"
+    assert noted.details["trial_of_forms"]["worked examples"] == "16 of 16"
     assert {prompt.partition("\n")[0] for prompt in answers.prompts} == {answers.prefix().partition("\n")[0]}
     assert all(
         prompt == answers.prefix() + question.text

@@ -41,8 +41,9 @@ def arithmetic(
 ) -> None:
     """Ask 156 arithmetic questions, and find the layer at which each answer emerges.
 
-    Four operations at three difficulties, 13 questions each, on operands from 2 to 50. Answers are parsed to their
-    end. After every layer the logit lens reads the first token of the correct answer, where the model's answer
+    Four operations at three difficulties, 13 questions each, on operands from 2 to 50, asked in the model's chat
+    template if it has one. The answer is the first number that is no operand of the question repeated; one that the
+    limit of tokens cut off is none. After every layer the logit lens reads the first token of the correct answer, where the model's answer
     begins.
     """
     if easy_only and hard_only:

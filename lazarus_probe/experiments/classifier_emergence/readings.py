@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.asking.choice import choose
 from lazarus_probe.hooks import collect
 from lazarus_probe.introspection.lens.logit_lens import read_states
 from lazarus_probe.sites import resid_post
@@ -36,7 +37,7 @@ class Reading:
     Attributes:
         named: (N,) whether the class word is the lens's top token, over the full vocabulary.
         probability: (N,) of the class word by the lens.
-        answered: (N,) whether the greedy answer is right.
+        answered: (N,) whether the greedy answer is right, or the choice where the task is one.
         decoded: (N,) whether a linear probe, fitted on other families, reads the class at the same site.
         others: (M,) whether the prompts of other tasks are answered.
 
@@ -92,7 +93,15 @@ def _prompts(material: Material) -> list[str]:
 
 
 def answered(subject: Subject, material: Material) -> Bools:
-    """(N,) whether the greedy answer to each held-out item is right."""
+    """(N,) whether the greedy answer to each held-out item is right.
+
+    Where the task has choices, it is whether the likelier of them is right (`asking.choice`): a model may well tell
+    positive from negative reviews that goes on with something else.
+    """
+    if material.task.choices:
+        chosen = choose(subject, _prompts(material), material.task.choices)
+        right = [item.response.strip() for item in material.held_out]
+        return np.array([pick == answer for pick, answer in zip(chosen, right, strict=True)])
     completions = _answers(subject, _prompts(material), material.task.max_tokens)
     return np.array(
         [material.task.is_right(*pair) for pair in zip(completions, material.held_out, strict=True)]

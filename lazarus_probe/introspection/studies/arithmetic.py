@@ -1,6 +1,7 @@
 """Systematic arithmetic: which questions a model answers, and from which layer on the lens predicts the answer.
 
-Answers are parsed to their end. The lens (nostalgebraist, 2020) reads where the answer begins, after every layer; what
+Answers are read wherever they come in a completion and to their end; one that the limit of tokens cut off is none. The
+lens (nostalgebraist, 2020) reads where the answer begins, after every layer; what
 emerges is the first token of the right answer, which for large numbers is not yet the whole.
 """
 
@@ -13,19 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.asking.forms import CHAT, LONG_RAW
 from lazarus_probe.introspection.generation.continuation import answer_start
 from lazarus_probe.introspection.lens.crystallisation import read_tokens
 from lazarus_probe.introspection.studies.arithmetic_questions import Question, questions
 from lazarus_probe.statistics.intervals import wilson
-from lazarus_probe.subject.chat import has_chat_template, in_chat
+from lazarus_probe.subject.chat import has_chat_template
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tables import Cell, Table
-from lazarus_probe.tasks.arithmetic import is_answer
+from lazarus_probe.tasks.numbers import find_answer
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
-
-MAX_TOKENS = 8
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ArithmeticTest:
     Attributes:
         question: the question.
         output: the greedy completion.
-        correct: whether it begins with the expected number.
+        correct: whether the expected number is what it answers with.
         emergence_layer: the first layer after which the lens has the first token of the right answer on top, or None.
         stable_layer: the first from which on it stays there up to the last, or None.
         peak_layer: where it is most probable.
@@ -183,11 +183,13 @@ def arithmetic(
     """
     chosen = questions(seed=seed) if chosen is None else chosen
     chat = not raw and has_chat_template(subject)
-    texts = [in_chat(subject, question.prompt) if chat else question.prompt for question in chosen]
-    completions = greedy(subject, texts, MAX_TOKENS, stop="\n\n")
+    form = CHAT if chat else LONG_RAW
+    texts = [form.written(subject, question.prompt) for question in chosen]
+    completions = greedy(subject, texts, form.limit(subject, [str(q.fact.answer) for q in chosen]))
+    answers = [find_answer(text, question.prompt) for text, question in zip(completions, chosen, strict=True)]
     begun = [
-        answer_start(subject, text, _spaces(completion) + str(question.fact.answer))
-        for text, completion, question in zip(texts, completions, chosen, strict=True)
+        _begun(subject, text, completion[: answer.start] if answer else _spaces(completion), question)
+        for text, completion, answer, question in zip(texts, completions, answers, chosen, strict=True)
     ]
     firsts = [ids[start] for ids, start in begun]
     lens = read_tokens(subject, [ids[:start] for ids, start in begun], [[token] for token in firsts])
@@ -197,7 +199,7 @@ def arithmetic(
         ArithmeticTest(
             question,
             text,
-            is_answer(text, question.fact.answer),
+            answer is not None and answer.value == question.fact.answer,
             first_layer(top),
             stable_layer(top),
             int(probability.argmax()),
@@ -205,8 +207,8 @@ def arithmetic(
             subject.decode([ids[start]]),
             len(ids) - start,
         )
-        for question, text, (ids, start), top, probability in zip(
-            chosen, completions, begun, on_top, lens.probability, strict=True
+        for question, text, answer, (ids, start), top, probability in zip(
+            chosen, completions, answers, begun, on_top, lens.probability, strict=True
         )
     ]
     chance = (lens.top_tokens == np.array(others)[:, None]).any(axis=1).mean()
@@ -219,6 +221,15 @@ def arithmetic(
         float(chance),
         seed,
     )
+
+
+def _begun(subject: Subject, text: str, before: str, question: Question) -> tuple[list[int], int]:
+    """The tokens up to the right answer's end, where the model's own begins: after what it wrote before that."""
+    expected = str(question.fact.answer)
+    try:
+        return answer_start(subject, text + before, expected)
+    except ValueError:  # joined with the words before it
+        return answer_start(subject, text, _spaces(before) + expected)
 
 
 def first_layer(on_top: NDArray[np.bool_]) -> int | None:
