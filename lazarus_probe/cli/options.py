@@ -58,3 +58,9 @@ Seed = Annotated[
 ]
 # Of commands that draw nothing at all under some of their options: there it is refused.
 ChosenSeed = Annotated[int | None, typer.Option("--seed", min=0, help="Random seed.", show_default="0")]
+KeepOutliers = Annotated[
+    bool,
+    typer.Option(
+        "--keep-outliers", help="Keep outliers: raw cosines of all dimensions, averages over all positions."
+    ),
+]

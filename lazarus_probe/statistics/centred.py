@@ -73,11 +73,17 @@ def outlier_dimensions(values: ArrayLike) -> tuple[OutlierDimension, ...]:
     median = float(np.median(sizes))
     if median == 0:
         return ()
-    above = [int(dimension) for dimension in np.argsort(-sizes, kind="stable") if sizes[dimension] > OUTLIER * median]
+    above = [
+        int(dimension)
+        for dimension in np.argsort(-sizes, kind="stable")
+        if sizes[dimension] > OUTLIER * median
+    ]
     return tuple(OutlierDimension(dimension, float(sizes[dimension] / median)) for dimension in above)
 
 
-def state_cosines(values: ArrayLike, references: ArrayLike | None = None, *, keep_outliers: bool = False) -> StateCosines:
+def state_cosines(
+    values: ArrayLike, references: ArrayLike | None = None, *, keep_outliers: bool = False
+) -> StateCosines:
     """Cosines between states (N, ...), centred and without outlier dimensions.
 
     Args:
@@ -97,7 +103,9 @@ def state_cosines(values: ArrayLike, references: ArrayLike | None = None, *, kee
     rest = np.delete(rows, columns, axis=1)
     others = None
     if references is not None:
-        others = np.delete(np.asarray(references, dtype=np.float64).reshape(-1, rows.shape[1]), columns, axis=1)
+        others = np.delete(
+            np.asarray(references, dtype=np.float64).reshape(-1, rows.shape[1]), columns, axis=1
+        )
     return StateCosines(centred_cosines(rest, others), raw, left_out)
 
 

@@ -71,7 +71,9 @@ def test_equal_rows_have_one_and_opposite_ones_minus_one():
     assert centred_cosines(rows)[0, 1] == pytest.approx(1)
     mean, away = rows.mean(axis=0), rng.normal(size=50)
     references = np.stack([mean + 0.001 * rng.normal(size=50) for _ in range(4)])
-    assert centred_cosines(np.stack([mean + away, mean - away]), references)[0, 1] == pytest.approx(-1, abs=1e-4)
+    assert centred_cosines(np.stack([mean + away, mean - away]), references)[0, 1] == pytest.approx(
+        -1, abs=1e-4
+    )
 
 
 def test_rows_at_the_mean_have_no_cosine():

@@ -143,7 +143,8 @@ def sweep_text(result: PatchResult, verdict: Verdict | None) -> str:
     effects = {texts[2].casefold() for texts in table.texts}
     critical = f"none ({result.doubt or 'no full transfer'})"
     if result.critical_layer is not None:
-        critical = f"{result.critical_layer} (first full transfer)"
+        own = "" if result.pair.answers_given else ", of what the model itself says"
+        critical = f"{result.critical_layer} (first full transfer{own})"
     return "\n".join(
         [
             title(f"LAYER SWEEP: {_prompt(pair.source)} → {_prompt(pair.target)}"),
@@ -183,7 +184,12 @@ def rates_text(rates: PatchRates, verdict: Verdict | None) -> str:
 
 def _conclusion(rates: PatchRates, verdict: Verdict | None) -> list[str]:
     if rates.doubt:
-        return [f"Critical layer: none ({rates.doubt})"]
+        first = (
+            f"first full transfer of half the pairs: layer {rates.chosen}; "
+            if rates.chosen is not None
+            else ""
+        )
+        return [f"Critical layer: none ({first}{rates.doubt})"]
     if rates.chosen is None or verdict is None or rates.confirmed is None:
         return [
             "Critical layer: none (on one half of the pairs no layer below the last transfers as many as is claimed)"

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import mlx.core as mx
 import numpy as np
 
+from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.patching.answers import (
     EXPRESSION,
     as_answer,
@@ -29,6 +31,8 @@ from lazarus_probe.subject.generate import greedy
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
+# Least probability of the first token of an answer that is taken from the model itself.
+LEAST_CERTAIN = 0.1
 # For unrelated donors, where the source is not a calculation to vary.
 FOREIGN_COUNTRIES = ("Italy", "Japan", "Egypt", "Canada", "Norway", "Peru", "Greece", "Kenya", "Cuba",
                      "India")  # fmt: skip
@@ -46,6 +50,9 @@ class AnsweredPair(EncodedPair):
         target_given: whether the target's is.
         source_token: id of the token that begins the source's answer; None where there is no answer to predict.
         target_token: the same for the target's.
+        source_certainty: probability that the model begins its own answer to the source with, from 0 to 1; None where
+            the answer is independent of the model.
+        target_certainty: the same for the target's.
     """
 
     group: str
@@ -55,11 +62,30 @@ class AnsweredPair(EncodedPair):
     target_given: bool
     source_token: int | None
     target_token: int | None
+    source_certainty: float | None = None
+    target_certainty: float | None = None
 
     @property
     def answers_given(self) -> bool:
         """Whether both answers are independent of the model."""
         return self.source_given and self.target_given
+
+    @property
+    def uncertain(self) -> str:
+        """Why an answer of the model's own is none: it hardly prefers the token that begins it; empty if it does.
+
+        An untrained model also says something, of which every next token is about as probable as any other.
+        """
+        for prompt, certainty in (
+            (self.pair.source, self.source_certainty),
+            (self.pair.target, self.target_certainty),
+        ):
+            if certainty is not None and certainty < LEAST_CERTAIN:
+                return (
+                    f"the model says what follows {quoted(prompt)} with probability {certainty:.3f} only, and below "
+                    f"{LEAST_CERTAIN:g} that is no answer: give the expected ones of source and target"
+                )
+        return ""
 
     @property
     def can_transfer(self) -> bool:
@@ -86,10 +112,23 @@ def answered(subject: Subject, pairs: Sequence[PromptPair], max_tokens: int) -> 
     completions = greedy(
         subject, [prompt.ids for pair in encoded for prompt in (pair.source, pair.target)], max_tokens
     )
-    return [
+    with_answers = [
         _answered(subject, pair, completions[2 * i], completions[2 * i + 1], i)
         for i, pair in enumerate(encoded)
     ]
+    return [pair if pair.answers_given else _with_certainty(subject, pair) for pair in with_answers]
+
+
+def _with_certainty(subject: Subject, pair: AnsweredPair) -> AnsweredPair:
+    """The pair, with how sure the model is of the token that begins each answer of its own."""
+    run = trace(subject, [pair.source.ids, pair.target.ids])
+    logits = np.stack([np.array(rows[-1].astype(mx.float32)) for rows in run.logits_of()])
+    highest = np.exp(logits.max(axis=1) - np.logaddexp.reduce(logits.astype(np.float64), axis=1))
+    return replace(
+        pair,
+        source_certainty=None if pair.source_given else float(highest[0]),
+        target_certainty=None if pair.target_given else float(highest[1]),
+    )
 
 
 def _answered(

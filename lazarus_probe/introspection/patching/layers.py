@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 
 At = Literal["last", "all"] | int
-OWN_ANSWERS = "the answers are what the model says: give the expected ones of source and target"
+OWN_ANSWERS = (
+    "the answers are what the model says, which nothing confirms: give the expected ones in the file"
+)
 UNIT = "rate of full transfer"
 EFFECT_NAMES: dict[Effect, str] = {
     "no_effect": "No effect",
@@ -129,8 +131,8 @@ class PatchResult:
         pair, first = self.pair.pair, self.full_transfer_layer
         if pair.source_answer == pair.target_answer:
             return f"source and target have one answer, {shown(pair.source_answer)}: no transfer can be seen"
-        if not self.pair.answers_given:
-            return OWN_ANSWERS
+        if self.pair.uncertain:
+            return self.pair.uncertain
         for prompt, completion, answer in (
             (pair.source, self.pair.source_completion, pair.source_answer),
             (pair.target, self.pair.target_completion, pair.target_answer),
@@ -173,6 +175,7 @@ class PatchResult:
             "blend": self.blend,
             "source_output": self.pair.source_completion,
             "answers_given": self.pair.answers_given,
+            "certainty": {"source": self.pair.source_certainty, "target": self.pair.target_certainty},
             "doubt": self.doubt,
             "controls": {"random_donor": self.donors, "random_position": self.other_positions},
         }

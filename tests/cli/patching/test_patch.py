@@ -118,9 +118,12 @@ def test_pairs_give_rates_and_a_layer(capsys: pytest.CaptureFixture[str], tmp_pa
     words = [("France", "Germany"), ("Spain", "Italy"), ("Norway", "Peru"), ("Cuba", "Kenya")]
     rows = [{"source": f"The capital of {a} is", "target": f"The capital of {b} is"} for a, b in words]
     few.write_text(json.dumps({"pairs": rows}))
-    assert "Critical layer: none (the answers are what the model says" in run(
+    assert "(first full transfer of half the pairs: layer 2; the answers are what the model says" in run(
         capsys, "--pairs", str(few), "-l", "2", "-n", "2"
     )
+    one = run(capsys, "-s", rows[0]["source"], "-t", rows[0]["target"], "--layers", "2,3", "-n", "2")
+    assert "Critical layer: 2 (first full transfer, of what the model itself says)" in one
+    assert "Verdict on the layer: inconclusive" in one
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from lazarus_probe.hooks.interventions import patch
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.generation.damage import Unrelated
 from lazarus_probe.introspection.patching.activation_patching import PatchEffects, patch_answered
-from lazarus_probe.introspection.patching.answered_pairs import AnsweredPair, answered
+from lazarus_probe.introspection.patching.answered_pairs import LEAST_CERTAIN, AnsweredPair, answered
 from lazarus_probe.introspection.patching.answers import classify
 from lazarus_probe.introspection.patching.encoded_pairs import encode_pairs, encode_prompts
 from lazarus_probe.introspection.patching.layers import _faded, other_positions, patch_prompts
@@ -164,7 +164,7 @@ def test_organism_carries_the_product_over(organism: Subject):
 
 
 def test_what_is_so_by_construction_is_no_finding(organism: Subject):
-    """The last layer alone, all positions at once, one answer for both, and the model's own answers show nothing."""
+    """The last layer alone, all positions at once, and one answer for both show nothing."""
     pair = answered(organism, [EQUAL], 4)[0]
     settings: dict[str, Any] = {"max_tokens": 2, "donors": 2}
     last = patch_prompts(organism, pair, [7], **settings)
@@ -175,11 +175,32 @@ def test_what_is_so_by_construction_is_no_finding(organism: Subject):
     found = patch_prompts(organism, equal, [3], **settings)
     assert found.results[0].effect == "no_effect"
     assert "source and target have one answer, 4" in found.doubt
+
+
+def test_without_expected_answers_the_models_own_are_compared(organism: Subject):
+    """The first layer that puts the source's own completion into the target's run is critical, below the last."""
     own = answered(organism, [PromptPair("The capital of France is", "The capital of Germany is")], 4)[0]
-    found = patch_prompts(organism, own, [3], **settings)
-    assert found.results[0].effect == "full_transfer"
-    assert "the answers are what the model says" in found.doubt
-    assert found.critical_layer is None
+    assert (own.pair.source_answer, own.pair.target_answer) == ("Paris", "Berlin")
+    logits = np.array(trace(organism, "The capital of France is").logits)[0, -1].astype(np.float64)
+    assert own.source_certainty == pytest.approx(np.exp(logits.max() - np.logaddexp.reduce(logits)), rel=1e-4)
+    found = patch_prompts(organism, own, [3, 4], max_tokens=2, donors=2)
+    assert [result.effect for result in found.results] == ["full_transfer"] * 2
+    assert (found.doubt, found.critical_layer) == ("", 3)
+    measured = found.measurement()
+    assert measured is not None
+    assert measured.n == 1
+    assert "layer 7 is the last" in patch_prompts(organism, own, [7], max_tokens=2, donors=2).doubt
+
+
+def test_what_a_model_hardly_prefers_is_no_answer_of_its_own(organism: Subject):
+    """An untrained model says something too, at a probability near that of any token: no layer is critical."""
+    for seed in range(3):
+        model = organism.untrained(seed)
+        own = answered(model, [PromptPair("The capital of France is", "In Germany the")], 4)[0]
+        assert max(own.source_certainty or 1, own.target_certainty or 1) < LEAST_CERTAIN
+        found = patch_prompts(model, own, range(8), max_tokens=2, donors=2)
+        assert "that is no answer: give the expected ones" in found.doubt
+        assert found.critical_layer is None
 
 
 def test_effect_that_is_gone_again_fades(organism: Subject):
