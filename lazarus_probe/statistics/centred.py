@@ -82,88 +82,84 @@ def outlier_dimensions(values: ArrayLike) -> tuple[OutlierDimension, ...]:
 
 
 def state_cosines(
-    values: ArrayLike, references: ArrayLike | None = None, *, keep_outliers: bool = False
+    values: ArrayLike,
+    references: ArrayLike | None = None,
+    *,
+    among: ArrayLike | None = None,
+    keep_outliers: bool = False,
 ) -> StateCosines:
     """Cosines between states (N, ...), centred and without outlier dimensions.
 
     Args:
         values: (N, ...) states.
-        references: (R, ...) states that the mean is estimated from; by default, for every pair, the other rows.
+        references: (R, ...) other states that the mean is estimated from; by default it is from the states.
+        among: (N,) from which of the states, where there are no others; by default from all.
         keep_outliers: give the raw cosines.
 
     Raises:
         ValueError: a row of zeros, or as `centred_cosines`.
     """
-    rows = np.asarray(values, dtype=np.float64).reshape(len(np.asarray(values)), -1)
+    states = np.asarray(values, dtype=np.float64)
+    rows = states.reshape(len(states), -1)
     raw = cosine_matrix(rows)
     if keep_outliers:
         return StateCosines(raw, raw, ())
     left_out = outlier_dimensions(rows)
-    columns = [outlier.dimension for outlier in left_out]
-    rest = np.delete(rows, columns, axis=1)
-    others = None
     if references is not None:
-        others = np.delete(
-            np.asarray(references, dtype=np.float64).reshape(-1, rows.shape[1]), columns, axis=1
-        )
-    return StateCosines(centred_cosines(rest, others), raw, left_out)
+        others = np.asarray(references, dtype=np.float64).reshape(-1, rows.shape[1])
+        rows, among = np.concatenate([rows, others]), np.repeat([False, True], [len(rows), len(others)])
+    rest = np.delete(rows, [outlier.dimension for outlier in left_out], axis=1)
+    return StateCosines(_centred(rest, among, len(states)), raw, left_out)
 
 
-def centred_cosines(values: ArrayLike, references: ArrayLike | None = None) -> Floats:
+def centred_cosines(values: ArrayLike, among: ArrayLike | None = None) -> Floats:
     """(N, N) cosines of rows (N, D) about their mean; of rows that have nothing but the mean in common 0 on average.
 
-    Inner products and squared distances are means over all pairs of different reference rows, without bias. A row
-    that lies at the mean, as far as float32 tells, has a cosine of 0 with all others.
+    Inner products and squared distances are means over all pairs of different reference rows, without bias. The two
+    rows of a cosine are no references of it. A row that lies at the mean, as far as float32 tells, has a cosine of 0
+    with all others.
 
     Args:
         values: the rows.
-        references: (R, D) rows to estimate the mean from; by default, for every pair, all rows but these two.
+        among: (N,) which rows are references; by default all.
 
     Raises:
-        ValueError: fewer than two reference rows: four rows at least, without others.
+        ValueError: fewer than two references for a pair: four rows at least, where all are references.
     """
     rows = np.asarray(values, dtype=np.float64)
-    others = rows if references is None else np.asarray(references, dtype=np.float64)
-    count = len(others) - (2 if references is None else 0)
-    if count < REFERENCES:
+    return _centred(rows, among, len(rows))
+
+
+def _centred(rows: Floats, among: ArrayLike | None, compared: int) -> Floats:
+    """(compared, compared) the cosines of the first rows; the others (N, D) serve as references alone."""
+    is_reference = np.ones(len(rows)) if among is None else np.asarray(among, dtype=np.float64)
+    # (N, N) for every pair: of its two rows those that are references, and how many others there are.
+    first, second = np.broadcast_arrays(is_reference[:, None], is_reference[None, :])
+    count = is_reference.sum() - first - second
+    of_pairs = count[:compared, :compared][~np.eye(compared, dtype=bool)]
+    if (fewest := int(of_pairs.min(initial=REFERENCES))) < REFERENCES:
         raise ValueError(
-            f"{len(others)} rows leave {max(count, 0)} to centre a pair on; give at least {REFERENCES} more than the pair"
+            f"{int(is_reference.sum())} rows leave {max(fewest, 0)} to centre a pair on; give at least "
+            f"{REFERENCES - fewest} more"
         )
-    largest = np.linalg.norm(rows, axis=1)
-    shift = others.mean(axis=0)
-    rows, others = rows - shift, others - shift
-    gram, with_others, among = rows @ rows.T, rows @ others.T, others @ others.T
-    own = gram.diagonal()
-    # Of row i in the pair (i, j): its sum of inner products with the references, and the references' with each other.
-    total = np.repeat(with_others.sum(axis=1)[:, None], len(rows), axis=1)
-    between = np.full(gram.shape, among.sum() - np.trace(among))
-    if references is None:
-        total = total - own[:, None] - gram
-        sums = with_others.sum(axis=1)
-        between = between - 2 * (sums[:, None] + sums[None, :]) + 2 * (own[:, None] + own[None, :]) + 2 * gram
-    mean_of_pairs = between / (count * (count - 1))
-    inner = gram - (total + total.T) / count + mean_of_pairs
-    squared = own[:, None] - 2 * total / count + mean_of_pairs  # (i, j): of row i about the mean for the pair
-    # The same with the references' own errors in it: never negative.
-    plain = squared + _spread(own, gram, among, with_others, references is None, count, mean_of_pairs)
-    resolved = plain > (RESOLVED * largest[:, None]) ** 2
-    squared = np.where(resolved, np.maximum(squared, LEAST * plain), np.inf)
-    cosines = np.clip(inner / np.sqrt(squared * squared.T), -1, 1)
+    count = np.where(count < REFERENCES, np.inf, count)  # of the diagonal, and of pairs that are not compared
+    norms = np.linalg.norm(rows, axis=1)
+    rows = rows - is_reference @ rows / is_reference.sum()
+    gram = rows @ rows.T
+    own, sums = gram.diagonal(), gram @ is_reference
+    # Over the pair's references: the inner products of row i, the squared norms, and the products of different ones.
+    of_row = sums[:, None] - first * own[:, None] - second * gram
+    squares = is_reference @ own - first * own[:, None] - second * own[None, :]
+    everything = is_reference @ sums - 2 * (first * sums[:, None] + second * sums[None, :])
+    everything = everything + first * own[:, None] + second * own[None, :] + 2 * first * second * gram
+    mean_of_pairs = (everything - squares) / (count * (count - 1))
+    inner = gram - (of_row + of_row.T) / count + mean_of_pairs
+    to_mean = own[:, None] - 2 * of_row / count
+    plain = (
+        to_mean + everything / count**2
+    )  # the squared distance from the references' mean, with its own error
+    resolved = plain > (RESOLVED * norms[:, None]) ** 2
+    squared = np.where(resolved, np.maximum(to_mean + mean_of_pairs, LEAST * plain), np.inf)
+    cosines = np.clip(inner / np.sqrt(squared * squared.T), -1, 1)[:compared, :compared]
     np.fill_diagonal(cosines, 1)
     return np.asarray((cosines + cosines.T) / 2)
-
-
-def _spread(
-    own: Floats,
-    gram: Floats,
-    among: Floats,
-    with_others: Floats,
-    leave_out: bool,
-    count: int,
-    mean_of_pairs: Floats,
-) -> Floats:
-    """(N, N) by how much the squared norm of the references' mean exceeds its unbiased estimate, for each pair."""
-    squares = np.full(gram.shape, np.trace(among))
-    if leave_out:
-        squares = squares - own[:, None] - own[None, :]
-    return (squares + count * (count - 1) * mean_of_pairs) / count**2 - mean_of_pairs

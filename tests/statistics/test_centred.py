@@ -16,14 +16,14 @@ def off_diagonal(matrix):
     return matrix[np.triu_indices(len(matrix), 1)]
 
 
-@pytest.mark.parametrize("apart", [False, True], ids=["other rows", "reference rows"])
-def test_a_cosine_is_the_mean_over_two_references(apart):
+@pytest.mark.parametrize("among", [None, [1, 1, 1, 1, 0, 0, 0], [0, 1, 1, 0, 1, 1, 1]])
+def test_a_cosine_is_the_mean_over_two_references(among):
     """Inner products and squared distances are plain means over all ordered pairs of different references."""
-    rng = np.random.default_rng(0)
-    rows, references = rng.normal(3, 1, (6, 40)), rng.normal(3, 1, (5, 40))
-    matrix = centred_cosines(rows, references if apart else None)
-    for i, j in combinations(range(6), 2):
-        others = references if apart else np.delete(rows, [i, j], axis=0)
+    rows = np.random.default_rng(0).normal(3, 1, (7, 40))
+    references = np.ones(7, dtype=bool) if among is None else np.array(among, dtype=bool)
+    matrix = centred_cosines(rows, among)
+    for i, j in combinations(range(7), 2):
+        others = rows[[k for k in range(7) if references[k] and k not in (i, j)]]
         inner, first, second = np.mean(
             [
                 ((rows[i] - r) @ (rows[j] - s), (rows[i] - r) @ (rows[i] - s), (rows[j] - r) @ (rows[j] - s))
@@ -59,7 +59,8 @@ def test_a_planted_cosine_is_estimated(truth, count):
         second = truth * first + np.sqrt(1 - truth**2) * noise
         references = rng.normal(size=(count, 400))
         mean = rng.normal(0, 10, 400)
-        estimates.append(centred_cosines(np.stack([first, second]) + mean, references + mean)[0, 1])
+        states = state_cosines(np.stack([first, second]) + mean, references + mean)
+        estimates.append(states.matrix[0, 1])
     assert np.mean(estimates) == pytest.approx(truth, abs=0.03)
 
 
@@ -88,8 +89,9 @@ def test_too_few_rows_are_refused():
     for count in (2, 3):
         with pytest.raises(ValueError, match=f"{count} rows leave {count - 2} to centre a pair on"):
             centred_cosines(np.random.default_rng(0).normal(size=(count, 5)))
-    with pytest.raises(ValueError, match="1 rows leave 1"):
-        centred_cosines(np.eye(2), np.ones((1, 2)))
+    with pytest.raises(ValueError, match="1 rows leave 1 to centre a pair on; give at least 1 more"):
+        state_cosines(np.eye(2), np.ones((1, 2)))
+    assert centred_cosines(np.ones((1, 3))).tolist() == [[1]]
 
 
 @pytest.mark.parametrize("width", [16, 128, 576, 4096])

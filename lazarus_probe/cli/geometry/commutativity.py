@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Seed
+from lazarus_probe.cli.options import Adapter, AsJson, KeepOutliers, Model, Output, Seed
 from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, layer_of, parse_layers, parse_prompts
 from lazarus_probe.subject.relative_depth import layer_at
@@ -52,6 +52,7 @@ def commutativity(
         ),
     ] = None,
     layers: Annotated[str | None, typer.Option(help="Several layers instead, as in 0,4-7, or all.")] = None,
+    keep_outliers: KeepOutliers = False,
     adapter: Adapter = None,
     output: Output = None,
     as_json: AsJson = False,
@@ -59,9 +60,9 @@ def commutativity(
 ) -> None:
     """Compare the states of a*b and b*a, and of pairs that share less or do not commute.
 
-    Cosine similarities at the last token. A high one means little by itself: it must exceed those of pairs that share
-    an operand or the answer, of random pairs, of a-b with b-a, and of the same pairs in untrained and lesioned
-    models.
+    Cosine similarities at the last token, centred on the other prompts of the operation and without outlier
+    dimensions. A high one means little by itself: it must exceed those of pairs that share an operand or the answer,
+    of random pairs, of a-b with b-a, and of the same pairs in untrained and lesioned models.
     """
     from lazarus_probe.checkpoints.names import num_layers_of
 
@@ -80,7 +81,7 @@ def commutativity(
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
-    result = analysis.commutativity(subject, swaps, wanted, seed)
+    result = analysis.commutativity(subject, swaps, wanted, seed, keep_outliers=keep_outliers)
     verdicts = judged(result)
     data, levels = result.as_data(), [level_of(by_layer) for by_layer in verdicts]
     for row, level, by_layer in zip(data["layers"], levels, verdicts, strict=True):
@@ -127,6 +128,7 @@ def _text(result: Commutativity, verdicts: Sequence[Mapping[str, Verdict]]) -> s
         title("COMMUTATIVITY: a*b AND b*a"),
         f"Model: {result.model_id}",
         f"Pairs: {len(result.swaps)}",
+        *result.notes(),
         "",
     ]
     if len(result.layers) == 1:
@@ -144,12 +146,13 @@ def _text(result: Commutativity, verdicts: Sequence[Mapping[str, Verdict]]) -> s
             )
         ]
         lines += [Table(columns, rows).text(gap=1, rule=True), ""]
-    for layer, values, measured, by_claim in zip(
-        result.layers, result.similarities, result.measurements, verdicts, strict=True
+    for layer, values, raw, measured, by_claim in zip(
+        result.layers, result.similarities, result.raw, result.measurements, verdicts, strict=True
     ):
         lines += [
             f"Layer {layer}: mean {values.mean():.4f} [{measured.low:.4f}, {measured.high:.4f}], "
-            f"std {values.std():.4f}, min {values.min():.4f}, max {values.max():.4f}, n = {measured.n}",
+            f"std {values.std():.4f}, min {values.min():.4f}, max {values.max():.4f}, n = {measured.n}"
+            + (f"; raw mean {raw.mean():.4f}" if result.centre else ""),
             f"Level: {level_of(by_claim)}",
             *(
                 f"  {NAMES[control.name].ljust(28)} {control.score:.4f}   gain {control.gain:+.4f} "

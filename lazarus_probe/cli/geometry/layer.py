@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompts, Seed
+from lazarus_probe.cli.options import Adapter, AsJson, KeepOutliers, Model, Output, Prompts, Seed
 from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_layers, parse_prompts
 from lazarus_probe.cli.watching import watched
@@ -33,6 +33,7 @@ def layer(
     untrained: Annotated[
         int, typer.Option(min=0, help="Number of untrained models to compare groups with: 0, or at least 3.")
     ] = 5,
+    keep_outliers: KeepOutliers = False,
     adapter: Adapter = None,
     seed: Seed = 0,
     output: Output = None,
@@ -40,7 +41,8 @@ def layer(
 ) -> None:
     """Compare prompts at each layer, and find the layers that separate groups of them.
 
-    Cosine similarities are between states at the last token. A layer distinguishes groups only if their separation,
+    Cosine similarities are between states at the last token, centred on the other prompts and without outlier
+    dimensions: raw ones of a trained model are all near 1. A layer distinguishes groups only if their separation,
     within minus between, is larger than with shuffled labels at all layers at once, and than in untrained models of
     the same architecture.
     """
@@ -59,7 +61,16 @@ def layer(
         raise ValueError(f"--untrained {untrained}: too few to estimate their spread; give 0, or at least 3")
     subject = Subject.load(model, adapter)
     with watched("compare") as check:
-        result = layer_similarity(subject, texts, groups, chosen, untrained=untrained, seed=seed, check=check)
+        result = layer_similarity(
+            subject,
+            texts,
+            groups,
+            chosen,
+            untrained=untrained,
+            keep_outliers=keep_outliers,
+            seed=seed,
+            check=check,
+        )
     data = result.as_data() | {"about": about(subject, seed)}
     deliver(data, _text(result), as_json=as_json, output=output)
 
@@ -103,6 +114,7 @@ def _text(result: LayerSimilarity) -> str:
     parts = [
         title("Layer representation analysis"),
         "\n".join([f"Prompts ({len(prompts)}):", *prompts]),
+        "\n".join(result.notes()),
         *(_layer(result, index) for index in range(len(result.layers))),
     ]
     if reason := result.why_untestable():

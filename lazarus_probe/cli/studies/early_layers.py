@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Seed
+from lazarus_probe.cli.options import Adapter, AsJson, KeepOutliers, Model, Output, Seed
 from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_layers
 from lazarus_probe.cli.probing.probe_text import accuracy, compared, r2, verdict_lines
@@ -39,6 +39,7 @@ def early_layers(
     analyze_positions: Annotated[
         bool, typer.Option("--analyze-positions", help="Probe every token, not only the last.")
     ] = False,
+    keep_outliers: KeepOutliers = False,
     adapter: Adapter = None,
     output: Output = None,
     as_json: AsJson = False,
@@ -64,7 +65,16 @@ def early_layers(
     except ValueError as error:
         raise ValueError(f"--digits {digits}: {error}") from None
     subject = Subject.load(model, adapter)
-    result = analyse(subject, read, chosen, numbers, positions=analyze_positions, seed=seed, progress=True)
+    result = analyse(
+        subject,
+        read,
+        chosen,
+        numbers,
+        positions=analyze_positions,
+        keep_outliers=keep_outliers,
+        seed=seed,
+        progress=True,
+    )
     from lazarus_probe.claims.declared import declared
     from lazarus_probe.claims.judging import verdict_data
 
@@ -139,10 +149,11 @@ def _similarity(result: EarlyLayersResult) -> Iterator[str]:
         (f"{a} {b}", *(result.cosines[layer][index] for layer in result.layers))
         for index, (a, b) in enumerate(result.pairs)
     ]
-    for index, name in enumerate(("all pairs", "untrained model")):
+    for index, name in enumerate(("all pairs, raw", "the same, untrained")):
         rows.append((name, *(result.mean_cosines[layer][index] for layer in result.layers)))
     layers = [Column(f"L{layer}", ".3f", width=6) for layer in result.layers]
     yield Table(["", *layers], rows).text()
+    yield from result.notes()
 
 
 def _probes(result: EarlyLayersResult, layer: int) -> Iterator[str]:
@@ -181,7 +192,7 @@ def interpretation(result: EarlyLayersResult, verdicts: Mapping[str, Verdict]) -
         yield f"Computation mostly complete by L{done[0]} (R2 {result.probes[done[0]]['answer'].score:.3f})"
     if done:
         model, untrained = result.mean_cosines[done[0]]
-        yield f"Mean cosine of all expressions after L{done[0]}: {model:.3f}; in an untrained model {untrained:.3f}"
+        yield f"Mean raw cosine of all expressions after L{done[0]}: {model:.3f}; in an untrained model {untrained:.3f}"
     else:
         best = max(result.layers, key=lambda layer: result.probes[layer]["answer"].score)
         measured = result.probes[best]["answer"]

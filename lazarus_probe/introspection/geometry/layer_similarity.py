@@ -1,8 +1,9 @@
 """Which layers separate groups of prompts: cosines between their states at the last token.
 
-Cosines are high or low by the architecture, and any model separates prompts of different words. So groups are said to
-be apart only where the declared claim `layer-distinguishes-groups` is supported: beyond shuffled labels at every layer
-at once, and beyond what untrained and lesioned models of the same architecture do.
+States are centred on the other prompts and compared without outlier dimensions, since raw cosines of a trained model
+are all near 1. Any model separates prompts of different words. So groups are said to be apart only where the declared
+claim `layer-distinguishes-groups` is supported: beyond shuffled labels at every layer at once, and beyond what
+untrained and lesioned models of the same architecture do.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from numpy.typing import NDArray
 from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import judge_declared, verdict_data
 from lazarus_probe.claims.verdict import Outcome, Verdict
-from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.geometry.similarity import Clusters, clusters, separation
+from lazarus_probe.introspection.geometry.states import centred_on, compared, outlier_data, outlier_lines
+from lazarus_probe.statistics.centred import StateCosines
 from lazarus_probe.statistics.clustered import paired_interval
-from lazarus_probe.statistics.cosines import cosine_matrix
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.model_spread import over_others
 from lazarus_probe.statistics.permutation import group_permutations, max_statistic_p
@@ -45,6 +46,8 @@ class LayerSimilarity:
         labels: (N,) the group of each; None without groups.
         layers: after which blocks.
         matrices: (L, N, N) cosines of the states at the last token.
+        cosines: (L,) the same with the raw ones, and with the dimensions that were left out.
+        centre: what states were centred on, in words; empty for raw cosines.
         clusters: (L,) their means within and between groups.
         p: (L,) of the separation, labels shuffled, corrected for the number of layers; None where there is none.
         measurements: (L,) the separation and that of untrained models, with p; their intervals hold for all layers
@@ -57,6 +60,8 @@ class LayerSimilarity:
     labels: tuple[str, ...] | None
     layers: tuple[int, ...]
     matrices: NDArray[np.float64]
+    cosines: tuple[StateCosines, ...]
+    centre: str
     clusters: tuple[Clusters, ...]
     p: tuple[float, ...] | None
     measurements: tuple[Measurement, ...] | None
@@ -104,7 +109,23 @@ class LayerSimilarity:
             "least_p": self.least_p,
             "untrained": self.untrained,
             "missing": self.why_untestable(),
+            "centred_on": self.centre or None,
+            "raw_similarity_matrices": {
+                str(layer): values.raw.tolist() for layer, values in self._by_layer().items()
+            },
+            "outlier_dimensions": {
+                str(layer): outlier_data(values.left_out) for layer, values in self._by_layer().items()
+            },
         }
+
+    def _by_layer(self) -> dict[int, StateCosines]:
+        return dict(zip(self.layers, self.cosines, strict=True))
+
+    def notes(self) -> list[str]:
+        """What was done to the states before they were compared."""
+        return outlier_lines(
+            {layer: values.left_out for layer, values in self._by_layer().items()}, self.centre
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -146,6 +167,7 @@ def layer_similarity(
     layers: Sequence[int],
     *,
     untrained: int = COUNT,
+    keep_outliers: bool = False,
     seed: int = 0,
     check: Callable[[], None] = lambda: None,
 ) -> LayerSimilarity:
@@ -158,6 +180,7 @@ def layer_similarity(
         layers: after which blocks.
         untrained: how many untrained models of the same architecture to compare with, and lesioned ones of each
             kind; 0 for none, and then no separation is claimed.
+        keep_outliers: compare raw states: not centred, with all dimensions.
         seed: of the shuffles and intervals.
         check: called after each model.
 
@@ -170,7 +193,8 @@ def layer_similarity(
         raise ValueError(f"{len(labels)} labels for {len(prompts)} prompts; give one per prompt")
     if untrained in (1, 2):
         raise ValueError(f"{untrained} untrained models do not show their spread; give 0, or at least 3")
-    matrices = cosines(subject, prompts, layers)
+    of_subject = cosines(subject, prompts, layers, keep_outliers)
+    matrices = np.stack([values.matrix for values in of_subject])
     check()
     groups = None if labels is None else np.asarray(labels, dtype=np.str_)
     p = None if groups is None or len(set(prompts)) < len(prompts) else _p(matrices, groups, seed)
@@ -179,7 +203,8 @@ def layer_similarity(
         control_matrices: dict[str, list[NDArray[np.float64]]] = {}
         for kind, models in faced(subject, control_models(subject, count=untrained)).items():
             for model in models:
-                control_matrices.setdefault(kind, []).append(cosines(built(model), prompts, layers))
+                of_model = cosines(built(model), prompts, layers, keep_outliers)
+                control_matrices.setdefault(kind, []).append(np.stack([values.matrix for values in of_model]))
                 check()
         measurements = _measured(prompts, groups, matrices, control_matrices, p, layers, seed)
     return LayerSimilarity(
@@ -187,6 +212,8 @@ def layer_similarity(
         None if labels is None else tuple(labels),
         tuple(layers),
         matrices,
+        of_subject,
+        centred_on(len(prompts), keep_outliers),
         tuple(Clusters({}, {}, None) if groups is None else clusters(matrix, groups) for matrix in matrices),
         p,
         measurements,
@@ -195,11 +222,13 @@ def layer_similarity(
     )
 
 
-def cosines(subject: Subject, prompts: Sequence[str], layers: Sequence[int]) -> NDArray[np.float64]:
-    """(L, N, N) cosines between the states of prompts at their last token, after each of some blocks."""
+def cosines(
+    subject: Subject, prompts: Sequence[str], layers: Sequence[int], keep_outliers: bool = False
+) -> tuple[StateCosines, ...]:
+    """(L,) cosines between the states of prompts at their last token, after each of some blocks."""
     sites = [resid_post(layer) for layer in layers]
-    states = collect(subject, prompts, sites)
-    return np.stack([cosine_matrix(states[site]) for site in sites])
+    by_site = compared(subject, prompts, sites, keep_outliers=keep_outliers)
+    return tuple(by_site[site] for site in sites)
 
 
 def _p(matrices: NDArray[np.float64], groups: NDArray[np.str_], seed: int) -> tuple[float, ...] | None:

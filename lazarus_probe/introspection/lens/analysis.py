@@ -79,7 +79,7 @@ class AnalysisResult:
         layers = (
             layer.layer_idx
             for layer in self.layer_predictions
-            if layer.is_confident and layer.predictions[0].token_id == final
+            if layer.is_sharp and layer.predictions[0].token_id == final
         )
         return next(layers, None)
 

@@ -45,9 +45,23 @@ class LayerPredictionResult:
         return self.predictions[0].probability
 
     @property
-    def is_confident(self) -> bool:
-        """Whether normalised entropy is below 0.3."""
+    def is_sharp(self) -> bool:
+        """Whether normalised entropy is below 0.3, whatever the token on top."""
         return self.entropy_normalized is not None and self.entropy_normalized < CONFIDENT
+
+    @property
+    def is_confident(self) -> bool:
+        """Whether normalised entropy is below 0.3, with more than a space or punctuation on top.
+
+        In the middle of a real model the lens puts a space or a full stop on top of most prompts, with a probability
+        near 1: that is the frequency of these tokens, and nothing that the model decided about the prompt.
+        """
+        return self.is_sharp and holds_a_word(self.top_token)
+
+
+def holds_a_word(token: str) -> bool:
+    """Whether a token has a letter or a digit, or is a part of a character, rather than spaces and signs alone."""
+    return any(char.isalnum() or char == "\ufffd" for char in token)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks import ActivationStore
+from lazarus_probe.introspection.geometry.states import centred_on, outlier_data, outlier_lines
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, site_of
 from lazarus_probe.introspection.probing.layer_scan import probe_layers
 from lazarus_probe.introspection.studies.embedding import controls_of
 from lazarus_probe.introspection.studies.expressions import LAST, Expression, expressions, token_positions
-from lazarus_probe.statistics.cosines import mean_cosine, paired_cosines
+from lazarus_probe.statistics.centred import OutlierDimension, state_cosines
+from lazarus_probe.statistics.cosines import mean_cosine
 from lazarus_probe.statistics.folds import Kind
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.statistics.measurement import Measurement
@@ -49,8 +51,12 @@ class EarlyLayersResult:
         digits: the numbers that operands are made of.
         num_prompts: every operation on every pair of them.
         pairs: the expressions whose cosines are given.
-        cosines: by layer, (P,) those cosines.
-        mean_cosines: by layer, of all expressions with each other, of the model and of the untrained ones.
+        cosines: by layer, (P,) those cosines, centred on the other expressions and without outlier dimensions.
+        raw_cosines: by layer, (P,) those of the states as they are.
+        left_out: by layer, the dimensions that were left out.
+        centre: what states were centred on, in words; empty for raw cosines.
+        mean_cosines: by layer, the mean raw cosine of all expressions with each other, of the model and of the
+            untrained ones: how much all states share.
         probes: by layer and target (`op`, `a`, `b`, `answer`), at the last token.
         positions: by piece (first operand, symbol, second operand, `=`), the same at each token; or empty.
         seed: of folds, shuffles and intervals.
@@ -63,6 +69,9 @@ class EarlyLayersResult:
     num_prompts: int
     pairs: tuple[tuple[str, str], ...]
     cosines: Mapping[int, tuple[float, ...]]
+    raw_cosines: Mapping[int, tuple[float, ...]]
+    left_out: Mapping[int, tuple[OutlierDimension, ...]]
+    centre: str
     mean_cosines: Mapping[int, tuple[float, float]]
     probes: By
     positions: Mapping[str, By]
@@ -78,8 +87,8 @@ class EarlyLayersResult:
             "num_prompts": self.num_prompts,
             "similarity_results": {
                 str(layer): [
-                    {"expression_a": a, "expression_b": b, "similarity": value}
-                    for (a, b), value in zip(self.pairs, values, strict=True)
+                    {"expression_a": a, "expression_b": b, "similarity": value, "raw_similarity": raw}
+                    for (a, b), value, raw in zip(self.pairs, values, self.raw_cosines[layer], strict=True)
                 ]
                 for layer, values in self.cosines.items()
             },
@@ -88,6 +97,8 @@ class EarlyLayersResult:
                 str(layer): {"model": model, "untrained": untrained}
                 for layer, (model, untrained) in self.mean_cosines.items()
             },
+            "centred_on": self.centre or None,
+            "outlier_dimensions": {str(layer): outlier_data(out) for layer, out in self.left_out.items()},
             **_details(self.probes),
             "seed": self.seed,
         }
@@ -96,6 +107,10 @@ class EarlyLayersResult:
                 name: {"probe_results": _scores(by), **_details(by)} for name, by in self.positions.items()
             }
         return data
+
+    def notes(self) -> list[str]:
+        """What was done to the states before they were compared."""
+        return outlier_lines(self.left_out, self.centre)
 
     def _repr_html_(self) -> str:
         rows = [
@@ -144,6 +159,7 @@ def early_layers(
     digits: Sequence[int] = range(2, 9),
     *,
     positions: bool = False,
+    keep_outliers: bool = False,
     seed: int = 0,
     progress: bool = False,
 ) -> EarlyLayersResult:
@@ -157,6 +173,7 @@ def early_layers(
         operations: asked, by name.
         digits: whole numbers that the operands are made of.
         positions: whether to probe every token, not only the last.
+        keep_outliers: give raw cosines: not centred, with all dimensions.
         seed: of folds, shuffles and intervals.
         progress: whether to show a bar on standard error.
 
@@ -204,6 +221,10 @@ def early_layers(
     untrained_states = [store.get(model, tokens, sites, at=read_at[LAST]) for model in untrained]
     shown = _shown_pairs(problems)
     first, second = map(list, zip(*shown, strict=True))
+    compared = {
+        layer: state_cosines(states[site], keep_outliers=keep_outliers)
+        for layer, site in zip(layers, sites, strict=True)
+    }
     return EarlyLayersResult(
         subject.name,
         tuple(layers),
@@ -211,10 +232,10 @@ def early_layers(
         tuple(digits),
         len(problems),
         tuple((texts[i], texts[j]) for i, j in shown),
-        {
-            layer: tuple(paired_cosines(states[site][first], states[site][second]).tolist())
-            for layer, site in zip(layers, sites, strict=True)
-        },
+        {layer: tuple(cosines.matrix[first, second].tolist()) for layer, cosines in compared.items()},
+        {layer: tuple(cosines.raw[first, second].tolist()) for layer, cosines in compared.items()},
+        {layer: cosines.left_out for layer, cosines in compared.items()},
+        centred_on(len(problems), keep_outliers),
         {
             layer: (
                 mean_cosine(states[site]),

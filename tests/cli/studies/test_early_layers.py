@@ -48,7 +48,7 @@ def test_words_need_the_gain_over_controls(result):
     beyond = words(with_answer(result, 1, gain=0.1, alike=0.97))
     assert "Answer extractable after L1 (R2 0.990)" in beyond
     assert "Computation mostly complete by L1" in beyond
-    assert "Mean cosine of all expressions after L1: 0.970; in an untrained model 0.970" in beyond
+    assert "Mean raw cosine of all expressions after L1: 0.970; in an untrained model 0.970" in beyond
     explained = words(with_answer(result, 1, gain=0.0, alike=0.97))
     assert not any(word in explained for word in WORDS)
     assert "Answer not shown to be computed" in explained
@@ -59,7 +59,8 @@ def test_text_has_every_part(result):
     shown = "\n".join(text(result, judged(result, EXTRACTABLE)))
     assert "PART 1: REPRESENTATION SIMILARITY" in shown
     assert f"  Answer R2: {result.probes[1]['answer'].score:.3f}  [" in shown
-    assert "untrained model" in shown
+    assert "the same, untrained" in shown
+    assert "Cosines are centred on the other prompts of the run" in shown
     assert "second operand  L1" in shown
 
 

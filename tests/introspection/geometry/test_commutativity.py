@@ -13,6 +13,7 @@ from lazarus_probe.cli.geometry.commutativity import ALIKE, LEVELS, judged, leve
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.introspection.geometry.commutativity import commutativity
 from lazarus_probe.introspection.geometry.swaps import Swap, default_swaps, drawn_pairs, parse_swaps, value_of
+from lazarus_probe.statistics.centred import centred_cosines
 from lazarus_probe.subject.subject import Subject
 
 
@@ -49,25 +50,42 @@ def test_sums_of_different_sign_do_not_commute(organism: Subject):
 
 
 def test_an_untrained_model_has_no_level(organism: Subject):
-    """Its cosines are as high as any, and are called by no name: nothing beyond its controls is shown."""
+    """Its raw cosines are as high as any; centred they are those of its controls, and called by no level's name."""
     found = commutativity(organism.untrained(7), default_swaps(), [1, 4])
-    assert max(measured.score for measured in found.measurements) > 0.9
-    assert [level_of(verdicts) for verdicts in judged(found)] == ["not shown", "not shown"]
+    assert found.raw.mean(axis=1).max() > 0.9
+    assert max(measured.score for measured in found.measurements) < 0.9
+    assert {level_of(verdicts) for verdicts in judged(found)} <= {"not shown", "LOW"}
+    raw = commutativity(organism.untrained(7), default_swaps(), [1, 4], keep_outliers=True)
+    np.testing.assert_array_equal(raw.similarities, found.raw)
+    assert [level_of(verdicts) for verdicts in judged(raw)] == ["not shown", "not shown"]
 
 
 def test_similarities_are_those_of_the_states(grouped: Subject):
-    """Each is the cosine, in NumPy, of two states that were collected by themselves."""
+    """Each is the cosine, in NumPy, of two states collected by themselves, about the pairs of its operation."""
     swaps = [Swap(2, 3), Swap(4, 7, " + ", "", " = "), Swap(6, 9)]
     found = commutativity(grouped, swaps, [2, 0], models=3)
+    drawn = drawn_pairs(swaps, 0).values()
+    prompts = list(dict.fromkeys(prompt for pairs in drawn for pair in pairs for prompt in pair))
     for row, layer in enumerate([2, 0]):
         for column, swap in enumerate(swaps):
-            one, two = (
-                collect(grouped, [prompt], [f"resid_post.{layer}"]).popitem()[1][0].astype(float)
-                for prompt in (swap.prompt_a, swap.prompt_b)
-            )
+            alike = [prompt for prompt in prompts if swap.symbol in prompt]
+            states = {
+                prompt: collect(grouped, [prompt], [f"resid_post.{layer}"]).popitem()[1][0].astype(float)
+                for prompt in alike
+            }
+            one, two = states[swap.prompt_a], states[swap.prompt_b]
             expected = one @ two / np.sqrt((one @ one) * (two @ two))
-            assert found.similarities[row, column] == pytest.approx(expected, abs=1e-6)
-    assert [row["layer"] for row in found.as_data()["layers"]] == [2, 0]
+            assert found.raw[row, column] == pytest.approx(expected, abs=1e-6)
+            # The one sum has no other pair to be centred on, only the sums that it is compared with.
+            pairs = [prompt for other in swaps for prompt in (other.prompt_a, other.prompt_b)]
+            among = [swap.symbol == "+" or prompt in pairs for prompt in alike]
+            centred = centred_cosines(np.stack(list(states.values())), among)
+            cell = alike.index(swap.prompt_a), alike.index(swap.prompt_b)
+            assert found.similarities[row, column] == pytest.approx(centred[cell], abs=1e-4)
+    rows = found.as_data()["layers"]
+    assert [row["layer"] for row in rows] == [2, 0]
+    assert rows[0]["raw_mean_similarity"] == pytest.approx(found.raw[0].mean())
+    assert found.notes()[0].startswith("Cosines are centred on the other pairs of the same operation; ")
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,17 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks.trace import trace
+from lazarus_probe.hooks.activations import collect
+from lazarus_probe.hooks.interventions import steer
+from lazarus_probe.hooks.trace import hooked, trace
+from lazarus_probe.introspection.generation.damage import unrelated_prompts
 from lazarus_probe.introspection.geometry.layer_similarity import (
     _least_p,
     cosines,
     layer_similarity,
 )
 from lazarus_probe.introspection.geometry.similarity import clusters, separation
+from lazarus_probe.statistics.centred import centred_cosines
 from lazarus_probe.subject.control_models import LESIONS, ControlModel
 from lazarus_probe.tasks.arithmetic import Fact
 from tests.cases import slow_except
@@ -22,23 +26,60 @@ CAPITALS = [f"The capital of {country} is" for country in ("France", "Italy", "S
 SUMS = ["2 + 3 = ", "15 + 8 = ", "9 + 17 = ", "22 + 4 = "]
 
 
-def facts(operation):
-    """Twenty facts of an operation, of the same numbers for each operation."""
-    return [Fact(operation, a, 3).prompt() for a in range(2, 22)]
+def sums(answer):
+    """Twenty sums with one answer."""
+    return [Fact("add", a, answer - a).prompt() for a in range(2, 22)]
 
 
 def test_cosines_are_those_of_single_runs(grouped):
-    """Each cell is the cosine of two prompts' states at their last tokens, run one by one; spaces count."""
+    """Raw cells are cosines of two prompts' states at their last tokens, run one by one; spaces count."""
     prompts = ["a b", "a b ", "cat", "12 + 3 ="]
-    found = cosines(grouped, prompts, [0, 3])
-    for index, layer in enumerate((0, 3)):
-        site = f"resid_post.{layer}"
-        states = [np.array(trace(grouped, prompt, site)[site][0, -1]) for prompt in prompts]
-        for i, j in combinations(range(4), 2):
-            expected = states[i] @ states[j] / np.linalg.norm(states[i]) / np.linalg.norm(states[j])
-            assert found[index, i, j] == found[index, j, i] == pytest.approx(expected, abs=1e-5)
-        assert (np.diag(found[index]) == 1).all()
-    assert found[0, 0, 1] < 0.999
+    for keep_outliers in (False, True):
+        found = cosines(grouped, prompts, [0, 3], keep_outliers)
+        for index, layer in enumerate((0, 3)):
+            site = f"resid_post.{layer}"
+            states = np.stack([np.array(trace(grouped, prompt, site)[site][0, -1]) for prompt in prompts])
+            for i, j in combinations(range(4), 2):
+                expected = states[i] @ states[j] / np.linalg.norm(states[i]) / np.linalg.norm(states[j])
+                assert found[index].raw[i, j] == found[index].raw[j, i] == pytest.approx(expected, abs=1e-5)
+            matrix = found[index].raw if keep_outliers else centred_cosines(states)
+            np.testing.assert_allclose(found[index].matrix, matrix, atol=1e-3)
+            assert (np.diag(found[index].matrix) == 1).all()
+        assert found[0].raw[0, 1] < 0.999
+
+
+def test_few_prompts_are_centred_on_unrelated_ones(grouped):
+    """Two or three prompts leave no mean, which is then that of the unrelated prompts; the result says so."""
+    prompts, unrelated = ["a b", "cat", "12 + 3 ="], unrelated_prompts().prompts
+    for count in (2, 3):
+        found = layer_similarity(grouped, prompts[:count], None, [2], untrained=0)
+        states = collect(grouped, [*prompts[:count], *unrelated], ["resid_post.2"]).popitem()[1]
+        expected = centred_cosines(states[:count], states[count:])
+        np.testing.assert_allclose(found.matrices[0], expected, atol=1e-4)
+        assert found.notes()[0].startswith(f"Cosines are centred on 48 unrelated prompts, as {count} are too")
+        assert found.as_data()["centred_on"] == found.centre
+    four = layer_similarity(grouped, [*prompts, "a"], None, [2], untrained=0)
+    assert four.centre == "the other prompts of the run"
+    raw = layer_similarity(grouped, prompts, None, [2], untrained=0, keep_outliers=True)
+    assert raw.notes() == ["Cosines are raw: of all dimensions, and not centred."]
+    assert raw.as_data()["centred_on"] is None
+
+
+def test_an_outlier_dimension_is_named_and_left_out(grouped):
+    """A dimension that a block writes to every token makes raw cosines 1, and changes nothing once left out."""
+    prompts = ["a b", "cat", "12 + 3 =", "a", "9 + 3"]
+    plain = layer_similarity(grouped, prompts, None, [2], untrained=0)
+    assert plain.as_data()["outlier_dimensions"] == {"2": []}
+    push = np.zeros(grouped.anatomy.hidden_size)
+    push[5] = 500 * np.abs(collect(grouped, prompts, ["resid_post.2"]).popitem()[1]).max()
+    with hooked(grouped, interventions=[steer("resid_post.2", push, 1.0)]):
+        found = layer_similarity(grouped, prompts, None, [2], untrained=0)
+    assert [outlier["dimension"] for outlier in found.as_data()["outlier_dimensions"]["2"]] == [5]
+    assert "Left out: dimension 5, an outlier (L2 " in found.notes()[1]
+    assert found.cosines[0].raw.min() > 0.999
+    states = collect(grouped, prompts, ["resid_post.2"]).popitem()[1]
+    expected = centred_cosines(np.delete(states, 5, axis=1))
+    np.testing.assert_allclose(found.matrices[0], expected, atol=1e-4)
 
 
 def test_clusters_are_means_over_pairs():
@@ -86,9 +127,13 @@ def test_the_least_p_counts_arrangements():
         assert _least_p(labels) == pytest.approx(1 / len(groupings))
 
 
-def test_operations_that_a_model_learnt_are_apart(organism):
-    """Products and sums of the same numbers lie apart beyond shuffled labels and untrained models."""
-    found = layer_similarity(organism, facts("multiply") + facts("add"), ["times"] * 20 + ["plus"] * 20, [3])
+def test_sums_that_a_model_computes_are_apart(organism):
+    """Questions with one answer lie together before it is said, and apart from those of the next number.
+
+    Untrained and lesioned models do not know the answers; the operands are the same in both groups.
+    """
+    labels = ["24"] * 20 + ["25"] * 20
+    found = layer_similarity(organism, sums(24) + sums(25), labels, [7])
     assert found.why_untestable() is None
     assert found.distinguishes(0)
     assert found.p[0] <= 0.05
@@ -96,9 +141,12 @@ def test_operations_that_a_model_learnt_are_apart(organism):
     assert str(found.verdict(0)).startswith("supported: ")
     data = found.as_data()
     assert list(data)[:5] == ["prompts", "labels", "layers", "similarity_matrices", "clusters"]
-    assert np.shape(data["similarity_matrices"]["3"]) == (40, 40)
-    assert data["clusters"]["3"]["separation"] == found.clusters[0].separation
-    assert "times" in found._repr_html_()
+    assert np.shape(data["similarity_matrices"]["7"]) == (40, 40)
+    assert data["clusters"]["7"]["separation"] == found.clusters[0].separation
+    assert "24" in found._repr_html_()
+    assert not layer_similarity(
+        organism.untrained(9), sums(24) + sums(25), labels, [7], untrained=3
+    ).distinguishes(0)
 
 
 @pytest.mark.parametrize("kind", slow_except(["untrained", *LESIONS], "untrained"))

@@ -20,6 +20,7 @@ from lazarus_probe.hooks import trace
 from lazarus_probe.introspection.lens.analysis import AnalysisResult
 from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
 from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
+from lazarus_probe.introspection.lens.predictions import LayerPredictionResult, TokenPrediction
 from lazarus_probe.subject import Subject
 from tests.tolerance import in_order, of_logits, possible_ranks, sole_best
 
@@ -240,6 +241,24 @@ def test_decisions_and_transitions_follow_their_definitions(result: AnalysisResu
     assert [each.entropy_delta for each in result.layer_transitions] == pytest.approx(
         np.diff(entropies).tolist()
     )
+
+
+@pytest.mark.parametrize(
+    ("token", "confident"),
+    [(" Paris", True), ("7", True), ("é", True), ("東", True), ("\ufffd", True), (" ", False), ("\n\n", False),
+     (".", False), (" (", False), ("...", False), ("", False)],
+)  # fmt: skip
+def test_spaces_and_punctuation_are_not_called_confident(token: str, confident: bool):
+    """What a real model's middle layers put on top of any prompt is no decision, unless the model ends with it."""
+    sharp = LayerPredictionResult(3, [TokenPrediction(token, 5, 0.97, 1)], 0.1, 0.02)
+    assert (sharp.is_sharp, sharp.is_confident) == (True, confident)
+    flat = LayerPredictionResult(3, [TokenPrediction(token, 5, 0.97, 1)], 5.0, 0.5)
+    assert not flat.is_sharp
+    assert not flat.is_confident
+    final = [TokenPrediction(token, 5, 0.9, 1)]
+    found = AnalysisResult("a", ["a"], 4, [3], final, [sharp])
+    assert found.decision_layer == 3
+    assert ("[confident]" in found.to_display()) == confident
 
 
 def test_what_is_not_asked_for_is_left_out(analyzer: ModelAnalyzer):

@@ -15,6 +15,7 @@ from lazarus_probe.introspection.probing.inputs import ProbeInputs
 from lazarus_probe.introspection.probing.probe import ProbeDataset, measure, probe
 from lazarus_probe.introspection.studies.early_layers import EarlyLayersResult, early_layers
 from lazarus_probe.introspection.studies.expressions import LAST, Expression, expressions
+from lazarus_probe.statistics.centred import centred_cosines
 from lazarus_probe.statistics.controls import bag_of_tokens
 from lazarus_probe.subject.control_models import LESIONS, control_models
 
@@ -60,13 +61,20 @@ def test_probes_at_the_last_token_are_plain_decode(organism, small):
 
 
 def test_cosines_are_those_of_the_residual_stream(organism, small):
-    """Each pair's cosine is computed by hand, and so is the mean over all pairs of different expressions."""
+    """Each pair's raw cosine is computed by hand, and so is the mean over all pairs; others are centred on the run."""
     texts = [str(each) for each in expressions(OPERATIONS, DIGITS)]
     values = collect(organism, texts, [resid_post(3)])[resid_post(3)].astype(np.float64)
     unit = values / np.linalg.norm(values, axis=1, keepdims=True)
     table = unit @ unit.T
     expected = [table[texts.index(a), texts.index(b)] for a, b in small.pairs]
-    np.testing.assert_allclose(small.cosines[3], expected, atol=1e-6)
+    np.testing.assert_allclose(small.raw_cosines[3], expected, atol=1e-6)
+    centred = centred_cosines(values)
+    np.testing.assert_allclose(
+        small.cosines[3], [centred[texts.index(a), texts.index(b)] for a, b in small.pairs], atol=1e-6
+    )
+    assert small.notes() == [
+        "Cosines are centred on the other prompts of the run; --keep-outliers gives the raw ones."
+    ]
     mean = table[~np.eye(len(texts), dtype=bool)].mean()
     assert small.mean_cosines[3][0] == pytest.approx(mean, abs=1e-6)
 
