@@ -124,7 +124,8 @@ def centred_cosines(values: ArrayLike, among: ArrayLike | None = None) -> Floats
         among: (N,) which rows are references; by default all.
 
     Raises:
-        ValueError: fewer than two references for a pair: four rows at least, where all are references.
+        ValueError: fewer than two references for a pair: four rows at least, where all are references; or not one
+            value of `among` for each row.
     """
     rows = np.asarray(values, dtype=np.float64)
     return _centred(rows, among, len(rows))
@@ -133,6 +134,8 @@ def centred_cosines(values: ArrayLike, among: ArrayLike | None = None) -> Floats
 def _centred(rows: Floats, among: ArrayLike | None, compared: int) -> Floats:
     """(compared, compared) the cosines of the first rows; the others (N, D) serve as references alone."""
     is_reference = np.ones(len(rows)) if among is None else np.asarray(among, dtype=np.float64)
+    if is_reference.shape != (len(rows),):
+        raise ValueError(f"among has {is_reference.size} values for {len(rows)} rows; give one for each")
     # (N, N) for every pair: of its two rows those that are references, and how many others there are.
     first, second = np.broadcast_arrays(is_reference[:, None], is_reference[None, :])
     count = is_reference.sum() - first - second

@@ -72,9 +72,8 @@ def test_equal_rows_have_one_and_opposite_ones_minus_one():
     assert centred_cosines(rows)[0, 1] == pytest.approx(1)
     mean, away = rows.mean(axis=0), rng.normal(size=50)
     references = np.stack([mean + 0.001 * rng.normal(size=50) for _ in range(4)])
-    assert centred_cosines(np.stack([mean + away, mean - away]), references)[0, 1] == pytest.approx(
-        -1, abs=1e-4
-    )
+    states = np.stack([mean + away, mean - away])
+    assert state_cosines(states, references).matrix[0, 1] == pytest.approx(-1, abs=1e-4)
 
 
 def test_rows_at_the_mean_have_no_cosine():
@@ -92,6 +91,8 @@ def test_too_few_rows_are_refused():
     with pytest.raises(ValueError, match="1 rows leave 1 to centre a pair on; give at least 1 more"):
         state_cosines(np.eye(2), np.ones((1, 2)))
     assert centred_cosines(np.ones((1, 3))).tolist() == [[1]]
+    with pytest.raises(ValueError, match="among has 3 values for 5 rows"):
+        centred_cosines(np.eye(5), [True] * 3)
 
 
 @pytest.mark.parametrize("width", [16, 128, 576, 4096])

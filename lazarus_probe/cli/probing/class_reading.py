@@ -80,6 +80,11 @@ def verdict_of(probe: ClassProbe) -> Verdict:
     from lazarus_probe.claims.verdict import Outcome, Verdict, judge
 
     verdict = judge(claim_of(probe), probe.measurement)
+    if verdict.outcome is Outcome.REFUTED and "probe" in probe.below_chance():
+        return Verdict(
+            Outcome.INCONCLUSIVE,
+            "a held-out accuracy below chance: the splits separate prompts that belong together",
+        )
     if probe.chosen == "in search" and verdict.outcome is Outcome.SUPPORTED:
         return Verdict(
             Outcome.INCONCLUSIVE,
@@ -157,7 +162,12 @@ def verdict_lines(probe: ClassProbe, verdict: Verdict) -> Iterator[str]:
     from lazarus_probe.statistics.intervals import shown, wilson
 
     groups = probe.measurement.groups
-    if probe.independent:
+    if probe.matched:
+        yield (
+            f"{probe.matched} prompts are matched across classes, as they differ in few words: each is kept with its "
+            f"match on one side of every split, which leaves {groups} groups. --groups gives others."
+        )
+    elif probe.independent:
         yield (
             f"{groups} distinct prompts are taken as independent; "
             "give --groups where several are made from one template or share operands."
@@ -168,6 +178,15 @@ def verdict_lines(probe: ClassProbe, verdict: Verdict) -> Iterator[str]:
         yield (
             f"So few tell little: all {groups} of {groups} right would still only mean an accuracy "
             f"of at least {wilson(groups, groups).low:.2f}."
+        )
+    if below := probe.below_chance():
+        from lazarus_probe.cli.probing.probe_text import WORDS
+
+        named = ", ".join("the probe" if name == "probe" else WORDS.get(name, name) for name in below)
+        yield (
+            f"Below chance ({1 / len(probe.classes):.2f}) on held-out prompts: {named}. So it is where a prompt and "
+            "its counterpart of another class lie on different sides of a split, and gains over such controls mean "
+            "little. Give --groups that keep them together."
         )
     controls = {control.name: control for control in probe.measurement.controls}
     for name, model in (

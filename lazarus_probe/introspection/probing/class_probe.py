@@ -18,7 +18,7 @@ from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, layer_inputs
 from lazarus_probe.introspection.probing.layer_scan import Scan, best_layer
-from lazarus_probe.introspection.probing.leaks import words
+from lazarus_probe.introspection.probing.leaks import matched, words
 from lazarus_probe.statistics.folds import encode, grouped_folds
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.probes.held_out import interval_of, mean_of
@@ -32,6 +32,10 @@ from lazarus_probe.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
+
+OF_SIZES = ("majority", "shuffled_labels")
+# Level at which an accuracy is below chance.
+BELOW = 0.01
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,10 @@ class ClassProbe:
         chosen: `given`, `nested`, or `in search` where there are too few groups for nested cross-validation.
         measurement: of the chosen layer; if nested, the score includes the choice.
         predictions: of test prompts.
-        independent: whether no groups were given, and prompts of other words count as independent.
+        independent: whether no groups were given, and prompts count as independent that are neither of the same words
+            nor matched across classes.
+        matched: how many prompts a split keeps together with one of another class, for they differ in few words; 0
+            with groups.
         features: (N, D) at the best layer.
         labelled: the N prompts.
         seed: of folds, shuffles and intervals.
@@ -108,6 +115,7 @@ class ClassProbe:
     measurement: Measurement
     predictions: Sequence[Prediction]
     independent: bool
+    matched: int
     features: NDArray[Any]
     labelled: ProbeDataset
     seed: int
@@ -141,6 +149,25 @@ class ClassProbe:
         ]
         return Table(columns, rows, f"{self.model}: {', '.join(self.classes)}; best L{self.best_layer}")
 
+    def below_chance(self) -> list[str]:
+        """What is right less often than chance allows: `probe`, or the names of controls; empty if nothing is.
+
+        A held-out accuracy below chance shows that splits separated prompts that belong together: those that were
+        learnt say of those that are tested the opposite of the truth. Chance is an even guess for every group, at a
+        level of .01. The controls that learn nothing but the size of the classes are not looked at.
+        """
+        from scipy.stats import binomtest
+
+        measured, even = self.measurement, 1 / len(self.classes)
+        scores = {"probe": measured.score} | {
+            control.name: control.score for control in measured.controls if control.name not in OF_SIZES
+        }
+        return [
+            name
+            for name, score in scores.items()
+            if binomtest(round(score * measured.groups), measured.groups, even, "less").pvalue <= BELOW
+        ]
+
     def as_data(self) -> dict[str, Any]:
         """Plain data."""
         embedding, *layers = (vars(score) | {"interval": list(score.interval)} for score in self.scores)
@@ -155,6 +182,8 @@ class ClassProbe:
             "chosen": self.chosen,
             "measurement": self.measurement.as_dict(),
             "groups_given": not self.independent,
+            "matched_prompts": self.matched,
+            "below_chance": self.below_chance(),
             "test_predictions": [
                 {
                     "prompt": prediction.prompt,
@@ -174,7 +203,7 @@ class ClassProbe:
 def labelled_classes(
     classes: Mapping[str, Sequence[str]], groups: Sequence[str] | None = None
 ) -> ProbeDataset:
-    """Prompts labelled by class, with groups; by default prompts of the same words are a group.
+    """Prompts labelled by class, with groups: by default prompts of the same words, and pairs matched across classes.
 
     Args:
         classes: prompts by label.
@@ -192,9 +221,7 @@ def labelled_classes(
         raise ValueError(
             f"{len(groups)} groups given for {len(prompts)} prompts; give one for each, in order"
         )
-    same_words: dict[tuple[Any, ...], str] = {}
-    units = [same_words.setdefault(tuple(words(prompt, prompt)), prompt) for prompt in prompts]
-    units = units if groups is None else list(groups)
+    units = default_units(prompts, labels) if groups is None else list(groups)
     for name, values in (("class", labels), ("group", units)):
         first: dict[str, str] = {}
         for prompt, value in zip(prompts, values, strict=True):
@@ -209,6 +236,30 @@ def labelled_classes(
                 "on, and 10 in all before anything can be found"
             )
     return ProbeDataset(prompts, labels, units)
+
+
+def default_units(prompts: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """(N,) for each prompt the first that a split keeps it together with: of the same words, or matched.
+
+    Matches that would leave a class with fewer than two groups are not made.
+    """
+    same_words: dict[tuple[Any, ...], str] = {}
+    alone = [same_words.setdefault(tuple(words(prompt, prompt)), prompt) for prompt in prompts]
+    if len(set(labels)) > 1 and len(set(zip(prompts, labels, strict=True))) > len(set(prompts)):
+        return alone  # a prompt in two classes, which is an error
+    together = [prompts[number] for number in matched(prompts, labels)]
+    of_class: dict[str, set[str]] = {}
+    for label, unit in zip(labels, together, strict=True):
+        of_class.setdefault(label, set()).add(unit)
+    return together if min(map(len, of_class.values())) > 1 else alone
+
+
+def _matched(labelled: ProbeDataset) -> int:
+    """How many prompts are in a group with one of another class."""
+    classes: dict[str, set[str]] = {}
+    for unit, label in zip(labelled.groups.tolist(), labelled.labels.tolist(), strict=True):
+        classes.setdefault(unit, set()).add(label)
+    return sum(len(classes[unit]) > 1 for unit in labelled.groups.tolist())
 
 
 def class_probe(
@@ -229,7 +280,8 @@ def class_probe(
         classes: prompts by label.
         layers: where to probe; all by default.
         layer: the layer to measure; by default the best is searched for.
-        groups: one per prompt, class after class; by default prompts of other words count as independent.
+        groups: one per prompt, class after class; by default prompts count as independent that are neither of the
+            same words nor matched across classes.
         tests: prompts to classify.
         store: activations shared with other analyses.
         seed: of folds, shuffles and intervals.
@@ -276,6 +328,7 @@ def class_probe(
         measurement=measurement,
         predictions=predictions,
         independent=groups is None,
+        matched=_matched(labelled) if groups is None else 0,
         features=features,
         labelled=labelled,
         seed=seed,

@@ -1,11 +1,18 @@
-"""Leaks from the training side of a split to the test side: prompts of one content in two groups."""
+"""Leaks from the training side of a split to the test side: prompts of one content in two groups.
+
+Prompts of two classes may be made in pairs that differ in a word, as `I loved the film` and `I hated the film`. A probe
+that is trained on one of a pair and tested on the other takes it for the nearest prompt it knows, which has the other
+class: the score falls below chance, of the probe as of its controls, and gains over these look good.
+"""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.subject.batches import Prompt
@@ -42,6 +49,53 @@ def check_leaks(
                     f"{groups[row]} have the same {name}: a probe would be trained on what it is tested "
                     "on; give them one group, such as their sorted operands"
                 )
+
+
+def matched(prompts: Sequence[str], labels: Sequence[str]) -> list[int]:
+    """(N,) which prompts belong together, as numbers: those matched across classes, and those of the same words.
+
+    Two prompts are matched if each is as close to the other as to any prompt of another class, and less than half of
+    their words differ; spaces do not count. That is so by chance as well where prompts share words. So matches count
+    if they are a design: half of the prompts have one, and each set of matches has as many prompts of every class.
+
+    Args:
+        prompts: (N,) texts.
+        labels: (N,) the class of each.
+    """
+    bags = [Counter(word for word in words(prompt, prompt) if not word.isspace()) for prompt in prompts]
+    columns = {
+        word: column for column, word in enumerate(dict.fromkeys(word for bag in bags for word in bag))
+    }
+    counts = np.zeros((len(bags), len(columns)))
+    for row, bag in enumerate(bags):
+        counts[row, [columns[word] for word in bag]] = list(bag.values())
+    sizes, shared = counts.sum(axis=1), np.zeros((len(bags), len(bags)))
+    for times in range(1, int(counts.max(initial=0)) + 1):
+        shared += (counts >= times).astype(float) @ (counts >= times).T.astype(float)
+    differing = np.maximum(sizes[:, None], sizes[None, :]) - shared
+    names = np.array(labels)
+    apart = np.where(names[:, None] == names[None, :], np.inf, differing)
+    nearest = apart.min(axis=1, initial=np.inf)
+    pairs = (apart == nearest[:, None]) & (apart == nearest[None, :])
+    pairs &= 2 * differing < np.maximum(sizes[:, None], sizes[None, :])
+    same = (differing == 0) & (names[:, None] == names[None, :])
+    numbers = _components(same | pairs)
+    sets: dict[int, Counter[str]] = {}
+    for number, label in zip(numbers, labels, strict=True):
+        sets.setdefault(number, Counter())[label] += 1
+    across = [classes for classes in sets.values() if len(classes) > 1]
+    balanced = all(len(classes) == len(set(labels)) and len(set(classes.values())) == 1 for classes in across)
+    designed = balanced and len(across) > 1 and 2 * sum(classes.total() for classes in across) >= len(prompts)
+    return numbers if designed else _components(same)
+
+
+def _components(linked: NDArray[np.bool_]) -> list[int]:
+    """(N,) the lowest number among all that are linked, directly or not, (N, N)."""
+    numbers = list(range(len(linked)))
+    for first, second in zip(*np.nonzero(linked), strict=True):
+        low, high = sorted((numbers[first], numbers[second]))
+        numbers = [low if number == high else number for number in numbers]
+    return numbers
 
 
 def words(prompt: Prompt, text: str) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -152,3 +153,35 @@ def test_what_no_probe_can_be_tested_on_is_refused(classes: Any, groups: Any, re
     """Too few prompts, prompts of two classes and groups that do not fit are named in one line."""
     with pytest.raises(ValueError, match=reason):
         labelled_classes(classes, groups)
+
+
+GOOD = ["The film was good", "My sister liked the soup", "They won the match", "The weather is lovely",
+        "He passed his exam", "We enjoyed the concert"]  # fmt: skip
+BAD = ["The film was bad", "My sister disliked the soup", "They lost the match", "The weather is awful",
+       "He failed his exam", "We hated the concert"]  # fmt: skip
+
+
+def test_matched_sentences_are_split_in_pairs(organism: Subject) -> None:
+    """Twelve sentences in pairs that differ in a word: by default no score is below chance, and the text says why."""
+    found = class_probe(organism, {"good": GOOD, "bad": BAD}, layers=[2], layer=2)
+    assert (found.matched, found.measurement.groups, found.below_chance()) == (12, 6, [])
+    text = "\n".join(verdict_lines(found, verdict_of(found)))
+    assert "12 prompts are matched across classes" in text
+    assert "which leaves 6 groups" in text
+    assert "Below chance" not in text
+    data = found.as_data()
+    assert (data["matched_prompts"], data["groups_given"], data["below_chance"]) == (12, False, [])
+
+
+def test_matched_sentences_on_both_sides_of_splits_are_noticed(organism: Subject) -> None:
+    """With each in a group of its own the bag of words falls far below chance: gains over it are called little."""
+    found = class_probe(organism, {"good": GOOD, "bad": BAD}, layers=[2], layer=2, groups=[*"abcdefghijkl"])
+    assert "bag_of_tokens" in found.below_chance()
+    assert found.matched == 0
+    text = "\n".join(verdict_lines(found, verdict_of(found)))
+    assert "Below chance (0.50) on held-out prompts: " in text
+    assert "a bag of tokens" in text
+    assert "Give --groups that keep them together" in text
+    assert verdict_of(found).outcome != "supported"
+    low = replace(found.measurement, score=0.0, low=0.0, high=0.1)
+    assert verdict_of(replace(found, measurement=low)).reason.startswith("a held-out accuracy below chance")
