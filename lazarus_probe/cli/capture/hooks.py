@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Prompt
+from lazarus_probe.cli.options import Adapter, AsJson, KeepOutliers, Layers, Model, Output, Prompt
 from lazarus_probe.cli.parsing import check_output, parse_layers, parse_prompt
 
 if TYPE_CHECKING:
@@ -26,13 +26,15 @@ def hooks(
     top_k: Annotated[
         int, typer.Option("--top-k", min=1, help="Logit-lens predictions to show per layer.")
     ] = 5,
+    keep_outliers: KeepOutliers = False,
     adapter: Adapter = None,
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
     """Capture hidden states and attention of layers on a prompt, and summarise them.
 
-    The model's own code runs once per prompt, observed by hooks. By default layers are evenly spaced over the model.
+    The model's own code runs, observed by hooks. By default layers are evenly spaced over the model. Attention sinks
+    and positions with massive activations are named, and left out of averages.
     """
     from lazarus_probe.checkpoints.names import num_layers_of
 
@@ -53,6 +55,7 @@ def hooks(
             last_only=last_only,
             lens=not no_logit_lens,
             top_k=top_k,
+            keep_outliers=keep_outliers,
         )
         for text in texts
     ]
@@ -73,11 +76,14 @@ def _lines(report: CaptureReport) -> Iterator[str]:
     yield f"Tokens ({len(report.tokens)}): {list(report.tokens)}"
     yield f"Captured layers: {[captured.layer for captured in report.layers]}"
     yield f"Logits: {report.logits_shape}"
+    if notes := report.notes():
+        yield "\n=== Outliers (--keep-outliers keeps them) ==="
+        yield from (f"  {note}" for note in notes)
     yield "\n=== Hidden states ==="
     for captured in report.layers:
         yield (
             f"  Layer {captured.layer:2d}: shape {captured.shape}, norm {captured.norm:.3f} at the last position, "
-            f"{captured.mean_norm:.3f} on average"
+            f"{captured.mean_norm:.3f} on average, {captured.median_norm:.3f} at the median position"
         )
     attended = [(captured.layer, captured.attention) for captured in report.layers if captured.attention]
     if attended:
@@ -94,4 +100,5 @@ def _lines(report: CaptureReport) -> Iterator[str]:
 def _attention(attention: Attended) -> str:
     top = zip(attention.tokens, attention.positions, attention.weights, strict=True)
     named = ", ".join(f"{token!r} at {position} ({weight:.2f})" for token, position, weight in top)
-    return f"shape {attention.shape}, entropy {attention.entropy:.3f} nats; most to {named}"
+    most = f"{attention.outliers:.2f} to outliers, then" if attention.outliers else "most"
+    return f"shape {attention.shape}, entropy {attention.entropy:.3f} nats; {most} to {named or 'no other position'}"

@@ -1,15 +1,20 @@
-"""A summary of what `ModelHooks` captures on a prompt: shapes, norms, attention, and the logit lens."""
+"""A summary of what `ModelHooks` captures on a prompt: shapes, norms, attention, and the logit lens.
+
+Averages leave out attention sinks and positions with massive activations, which in a trained model exceed all others a
+hundred times, and would be the average.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.hooks.outliers import Outliers, outliers
 from lazarus_probe.hooks.sites import kinds_at
 from lazarus_probe.introspection.capture.evolution import LayerPrediction, LogitLens
 from lazarus_probe.introspection.capture.model_hooks import CaptureConfig, ModelHooks, PositionSelection
@@ -24,9 +29,10 @@ class Attended:
     Attributes:
         shape: (B, H, L, S) of the weights that were captured.
         entropies: (H,) in nats, at most the logarithm of the number of positions.
-        positions: the three with the largest weights, on average over heads.
+        positions: the three with the largest weights, on average over heads, outlier positions left out.
         tokens: at those positions.
         weights: of those positions.
+        outliers: what the positions left out take together, on average over heads.
     """
 
     shape: tuple[int, ...]
@@ -34,6 +40,7 @@ class Attended:
     positions: tuple[int, ...]
     tokens: tuple[str, ...]
     weights: tuple[float, ...]
+    outliers: float
 
     @property
     def entropy(self) -> float:
@@ -49,7 +56,8 @@ class CapturedLayer:
         layer: from 0.
         shape: (B, L, D) of the hidden states.
         norm: of the hidden state at the last position.
-        mean_norm: the mean over the positions that were captured.
+        mean_norm: the mean over the positions that were captured, outliers left out.
+        median_norm: the median over all of them.
         attention: where it was captured.
     """
 
@@ -57,6 +65,7 @@ class CapturedLayer:
     shape: tuple[int, ...]
     norm: float
     mean_norm: float
+    median_norm: float
     attention: Attended | None
 
 
@@ -71,6 +80,7 @@ class CaptureReport:
         logits_shape: (B, L, V).
         layers: by layer.
         lens: the most probable tokens after each layer, or empty.
+        outliers: the sinks and massive activations of the prompt; None where they were not looked for.
     """
 
     prompt: str
@@ -79,10 +89,21 @@ class CaptureReport:
     logits_shape: tuple[int, ...]
     layers: tuple[CapturedLayer, ...]
     lens: tuple[LayerPrediction, ...] = ()
+    outliers: Outliers | None = None
 
     def as_data(self) -> dict[str, Any]:
         """Plain data."""
-        return asdict(self)
+        data = asdict(replace(self, outliers=None))
+        return data | {"outliers": None if self.outliers is None else self.outliers.as_data()}
+
+    def notes(self) -> list[str]:
+        """The positions left out of averages, each with the reason."""
+        if self.outliers is None:
+            return []
+        return [
+            f"Left out of averages: position {at} ({self.tokens[at]!r}), {self.outliers.described(at)}"
+            for at in self.outliers.positions
+        ]
 
     def _repr_html_(self) -> str:
         tops = {layer.layer_idx: f"{layer.top_token!r} ({layer.top_prob:.4f})" for layer in self.lens}
@@ -115,6 +136,7 @@ def capture_report(
     last_only: bool = False,
     lens: bool = True,
     top_k: int = 5,
+    keep_outliers: bool = False,
 ) -> CaptureReport:
     """Run a prompt once and summarise the captures.
 
@@ -126,6 +148,7 @@ def capture_report(
         last_only: whether to capture the last position only.
         lens: whether to read the last position by the logit lens.
         top_k: tokens of the lens per layer.
+        keep_outliers: average over all positions, and do not look for sinks and massive activations.
 
     Raises:
         ValueError: an empty prompt, or no attention in the layers.
@@ -141,34 +164,47 @@ def capture_report(
     ids = subject.encode(prompt)
     logits = hooks.forward(mx.array([ids]))
     tokens = tuple(subject.decode([token]) for token in ids)
+    outlying = None if keep_outliers else outliers(subject, ids)
     read = LogitLens(hooks, subject.tokenizer).get_layer_predictions(top_k=top_k) if lens else ()
     return CaptureReport(
         prompt,
         tokens,
         hooks.state.positions,
         tuple(logits.shape) if logits is not None else (),
-        tuple(_layer(hooks, layer, tokens) for layer in hooks.state.captured_layers),
+        tuple(
+            _layer(hooks, layer, tokens, () if outlying is None else outlying.positions)
+            for layer in hooks.state.captured_layers
+        ),
         tuple(read),
+        outlying,
     )
 
 
-def _layer(hooks: ModelHooks, layer: int, tokens: Sequence[str]) -> CapturedLayer:
+def _layer(hooks: ModelHooks, layer: int, tokens: Sequence[str], left_out: Sequence[int]) -> CapturedLayer:
     hidden = hooks.state.hidden_states[layer]
     norms = np.linalg.norm(np.array(hidden.astype(mx.float32)).reshape(hidden.shape[1], -1), axis=-1)
+    usual = norms[[position not in left_out for position in hooks.state.positions]]
     weights = hooks.state.attention_weights.get(layer)
-    attended = None if weights is None else _attended(weights, tokens)
-    return CapturedLayer(layer, tuple(hidden.shape), float(norms[-1]), float(norms.mean()), attended)
+    return CapturedLayer(
+        layer,
+        tuple(hidden.shape),
+        float(norms[-1]),
+        float((usual if len(usual) else norms).mean()),
+        float(np.median(norms)),
+        None if weights is None else _attended(weights, tokens, left_out),
+    )
 
 
-def _attended(weights: mx.array, tokens: Sequence[str]) -> Attended:
+def _attended(weights: mx.array, tokens: Sequence[str], left_out: Sequence[int]) -> Attended:
     last: NDArray[Any] = np.array(weights.astype(mx.float32))[0, :, -1].astype(np.float64)  # (H, S)
     logs = np.log(np.where(last > 0, last, 1.0))
     mean = last.mean(axis=0)
-    best = np.argsort(-mean, kind="stable")[:3].tolist()
+    best = [at for at in np.argsort(-mean, kind="stable").tolist() if at not in left_out][:3]
     return Attended(
         tuple(weights.shape),
         tuple((-(last * logs).sum(axis=-1)).tolist()),
         tuple(best),
         tuple(tokens[position] for position in best),
         tuple(mean[best].tolist()),
+        float(mean[list(left_out)].sum()),
     )
