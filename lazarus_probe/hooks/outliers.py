@@ -3,8 +3,9 @@
 A few activations of a trained model are thousands of times the others, mostly at the first token or a delimiter, at
 the same dimensions for any prompt (Sun et al. 2024, arXiv:2402.17762, whose definition this is: a magnitude above 100,
 and 1,000 times the median of the hidden state). The same positions take most of the attention, whatever they say: they
-are sinks (Xiao et al. 2023, arXiv:2309.17453). A head sinks into a position with more than .3 of its attention (as in
-Gu et al. 2024, arXiv:2410.10781); here of what it could give beyond an even share, as short prompts have few positions.
+are sinks (Xiao et al. 2023, arXiv:2309.17453). What a head gives a position is the mean over later queries (Gu et al.
+2024, arXiv:2410.10781); it sinks into the position with more than .3 of what it could give beyond an even share, as
+short prompts leave few positions to attend to.
 """
 
 from __future__ import annotations

@@ -64,12 +64,10 @@ class StateCosines:
 def outlier_dimensions(values: ArrayLike) -> tuple[OutlierDimension, ...]:
     """The dimensions of rows (N, D) with more than `OUTLIER` times the median root mean square, the largest first.
 
-    Rows are scaled to length 1 first, so that no row outweighs the others.
-
-    Raises:
-        ValueError: a row of zeros.
+    Rows are scaled to length 1 first, so that no row outweighs the others; rows of zeros are passed over.
     """
-    sizes = np.sqrt((unit_rows(values) ** 2).mean(axis=0))
+    rows = np.asarray(values, dtype=np.float64)
+    sizes = np.sqrt((unit_rows(rows[rows.any(axis=1)]) ** 2).mean(axis=0)) if rows.any() else np.zeros(1)
     median = float(np.median(sizes))
     if median == 0:
         return ()

@@ -95,6 +95,14 @@ def test_too_few_rows_are_refused():
         centred_cosines(np.eye(5), [True] * 3)
 
 
+def test_rows_of_zeros_have_no_outliers():
+    """Zeros alone have none, and among other rows they change nothing."""
+    assert outlier_dimensions(np.zeros((3, 8))) == ()
+    rows = np.random.default_rng(0).normal(size=(4, 50))
+    rows[:, 3] = 90
+    assert outlier_dimensions(np.concatenate([rows, np.zeros((2, 50))])) == outlier_dimensions(rows) != ()
+
+
 @pytest.mark.parametrize("width", [16, 128, 576, 4096])
 def test_random_rows_have_no_outlier_dimension(width):
     """In normal rows of any width, a single one included, no dimension outweighs the others."""

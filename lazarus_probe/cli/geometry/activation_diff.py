@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lazarus_probe.cli.geometry.weight_diff import Base, Finetuned, load_both
-from lazarus_probe.cli.options import Adapter, AsJson, Output, Prompts, Seed
+from lazarus_probe.cli.options import Adapter, AsJson, KeepOutliers, Output, Prompts, Seed
 from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_position, parse_prompts
 
@@ -23,6 +23,7 @@ def activation_diff(
         str,
         typer.Option(help="Token position to compare: last, all (their mean), or a number; -1 is the last."),
     ] = "last",
+    keep_outliers: KeepOutliers = False,
     adapter: Adapter = None,
     output: Output = None,
     as_json: AsJson = False,
@@ -31,8 +32,8 @@ def activation_diff(
     """Compare the residual streams of a model before and after training, prompt by prompt.
 
     Shows cosine similarity and relative norm after every layer, and the KL divergence of the next token. For scale:
-    the cosine of the base with an untrained model, of two untrained models, and of two prompts in the base. Commas
-    are part of a prompt; | separates prompts.
+    the cosine of the base with an untrained model, of two untrained models, and of two prompts in the base. Outlier
+    dimensions and positions with massive activations are left out. Commas are part of a prompt; | separates prompts.
     """
     check_output(output)
     texts = [checked_text(prompt, "--prompts") for prompt in parse_prompts(prompts)]
@@ -40,7 +41,7 @@ def activation_diff(
     before, after = load_both(base, finetuned, adapter)
     from lazarus_probe.introspection.geometry.activation_difference import activation_difference
 
-    result = activation_difference(before, after, texts, at, seed)
+    result = activation_difference(before, after, texts, at, seed, keep_outliers=keep_outliers)
     data = result.as_data() | {"about": about(before, seed), "about_finetuned": about(after)}
     deliver(data, _text(result), as_json=as_json, output=output)
 
@@ -56,6 +57,7 @@ def _text(result: ActivationDifference) -> str:
         title(f"ACTIVATION DIFFERENCE: {result.base} → {result.finetuned}"),
         f"Prompts: {count}{note}",
         f"Position: {result.position}",
+        *result.notes(),
         "",
         result.table.text(gap=1, rule=True),
         "",

@@ -45,6 +45,7 @@ def text_of(result: NeuronMap, verdict: Verdict | None) -> str:
             f"Steered: {result.push['coefficient']:g} times {result.push['direction']!r} added after layer "
             f"{result.push['layer']}"
         )
+    lines += [*result.notes()]
     for layer in result.activations:
         table = result.table(layer)
         rows = [
@@ -78,6 +79,11 @@ def _separation_lines(result: NeuronMap, verdict: Verdict | None) -> Iterator[st
 
     if separation.least_p > declared(CLAIM).alpha:
         yield f"With so few prompts p cannot fall below {separation.least_p:.2g}: nothing can be found."
+    if separation.matched:
+        yield (
+            f"{separation.matched} prompts are matched across labels, as they differ in few words: each is kept with "
+            "its match on one side of every split."
+        )
     if separation.measurement is None:
         yield "A label has one group of prompts only: the search cannot be tested on held-out prompts. No finding."
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Prompts, Seed
+from lazarus_probe.cli.options import Adapter, AsJson, KeepOutliers, Model, Output, Prompts, Seed
 from lazarus_probe.cli.output import about, deliver
 from lazarus_probe.cli.parsing import check_output, layer_of, parse_layers, parse_prompts
 from lazarus_probe.cli.probing.neuron_text import claim_of, text_of, verdict_of
@@ -71,6 +71,7 @@ def neurons(
     strength: Annotated[
         float | None, typer.Option(help="Steering strength, if --steer has no :C.", show_default="1")
     ] = None,
+    keep_outliers: KeepOutliers = False,
     adapter: Adapter = None,
     seed: Seed = 0,
     output: Output = None,
@@ -80,7 +81,8 @@ def neurons(
 
     A search among thousands of neurons always finds some: p is that of the best of all of them under shuffled labels,
     and the search is tested on held-out prompts, and compared with neurons of untrained and lesioned models and with
-    token counts.
+    token counts. Coordinates of the residual stream that are large in any prompt are named, and left out of what is
+    shown of a direction.
     """
     check_output(output)
     texts = parse_prompts(prompts)
@@ -120,6 +122,7 @@ def neurons(
         labels=label_of_prompt,
         groups=group_of_prompt,
         push=push,
+        keep_outliers=keep_outliers,
         seed=seed,
     )
     from lazarus_probe.claims.judging import verdict_data

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lazarus_probe.cli.options import AsJson, Output
+from lazarus_probe.cli.options import AsJson, KeepOutliers, Output
 from lazarus_probe.cli.output import deliver, title
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.tables import Column, Table
@@ -27,19 +27,23 @@ def directions(
             show_default="the threshold of the claim directions-orthogonal",
         ),
     ] = None,
+    keep_outliers: KeepOutliers = False,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare saved directions by cosine similarity, with random vectors as the control.
 
     In many dimensions random vectors are nearly orthogonal as well: a small cosine does not show independence, only a
-    large one shows something. Directions of different widths are refused; those of different models raise a warning.
+    large one shows something. A dimension that outweighs the others in several directions is left out. Directions of
+    different widths are refused; those of different models raise a warning.
     """
     check_output(output)
     from lazarus_probe.introspection.directions.cosines import direction_cosines
     from lazarus_probe.introspection.directions.direction_file import read_direction
 
-    cosines = direction_cosines([read_direction(path) for path in files], files, threshold)
+    cosines = direction_cosines(
+        [read_direction(path) for path in files], files, threshold, keep_outliers=keep_outliers
+    )
     deliver(cosines.as_data(), _text(cosines), as_json=as_json, output=output)
 
 
@@ -48,6 +52,10 @@ def _text(cosines: Cosines) -> str:
         [
             title("DIRECTION COMPARISON"),
             *_metadata(cosines),
+            *(
+                f"Left out, as an outlier in several: {outlier} of a direction"
+                for outlier in cosines.left_out
+            ),
             "",
             "Cosine similarity matrix:",
             *_matrix(cosines),

@@ -2,6 +2,9 @@
 
 In thousands of dimensions any two vectors are nearly orthogonal: a small cosine alone shows nothing. So each cosine is
 compared with that of random vectors of the dimension, whose square is Beta(1/2, (D-1)/2) distributed.
+
+A few dimensions of a trained model's states are large in any prompt, and any two directions that are made of states
+are alike for these alone. So a dimension that is an outlier in several of the directions is left out.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import at_threshold
 from lazarus_probe.claims.verdict import Outcome, Verdict, judge
 from lazarus_probe.introspection.directions.direction_file import Direction
+from lazarus_probe.statistics.centred import OutlierDimension, outlier_dimensions
 from lazarus_probe.statistics.cosines import cosine_matrix
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.tables import Cell, Column, Table
@@ -85,6 +89,7 @@ class Cosines:
         pairs: of directions.
         null: of random vectors.
         warnings: reasons not to compare them.
+        left_out: outlier dimensions that several directions share, with the most that one exceeds its median.
     """
 
     files: Sequence[Path]
@@ -94,6 +99,7 @@ class Cosines:
     pairs: Sequence[Pair]
     null: RandomCosines
     warnings: Sequence[str]
+    left_out: Sequence[OutlierDimension] = ()
 
     @property
     def mean(self) -> float:
@@ -153,6 +159,9 @@ class Cosines:
             },
             "beyond_chance": [[pair.name_a, pair.name_b] for pair in self.beyond_chance],
             "warnings": list(self.warnings),
+            "outlier_dimensions": [
+                {"dimension": outlier.dimension, "ratio": outlier.ratio} for outlier in self.left_out
+            ],
         }
 
     def _repr_html_(self) -> str:
@@ -177,7 +186,11 @@ def random_p(cosine: float, dim: int) -> float:
 
 
 def direction_cosines(
-    directions: Sequence[Direction], files: Sequence[Path] | None = None, threshold: float | None = None
+    directions: Sequence[Direction],
+    files: Sequence[Path] | None = None,
+    threshold: float | None = None,
+    *,
+    keep_outliers: bool = False,
 ) -> Cosines:
     """Compare all pairs of directions.
 
@@ -185,6 +198,7 @@ def direction_cosines(
         directions: two or more, of one dimension.
         files: of the directions; by default their names.
         threshold: largest |cosine| of orthogonal directions, in place of the declared one.
+        keep_outliers: compare all dimensions.
 
     Raises:
         ValueError: fewer than two, different dimensions, or a threshold outside (0, 1].
@@ -200,14 +214,31 @@ def direction_cosines(
             raise ValueError(
                 f"{files[0]} has dimension {dims[0]} and {path} has {dim}; compare directions of one width"
             )
-    matrix = cosine_matrix(np.stack([direction.vector for direction in directions]))
-    null, indices = random_cosines(dims[0]), list(combinations(range(len(directions)), 2))
+    vectors = np.stack([direction.vector for direction in directions])
+    left_out = () if keep_outliers else shared_outliers(vectors)
+    rest = np.delete(vectors, [outlier.dimension for outlier in left_out], axis=1)
+    matrix = cosine_matrix(rest)
+    null, indices = random_cosines(rest.shape[1]), list(combinations(range(len(directions)), 2))
     orthogonal = declared(ORTHOGONAL) if threshold is None else at_threshold(ORTHOGONAL, threshold)
     pairs = [
         _pair(directions[i].name, directions[j].name, float(matrix[i, j]), null, len(indices), orthogonal)
         for i, j in indices
     ]
-    return Cosines(files, directions, matrix, orthogonal.threshold, pairs, null, _warnings(directions, files))
+    warnings = _warnings(directions, files)
+    return Cosines(files, directions, matrix, orthogonal.threshold, pairs, null, warnings, left_out)
+
+
+def shared_outliers(vectors: NDArray[Any]) -> tuple[OutlierDimension, ...]:
+    """The dimensions that are outliers in at least two of some vectors (K, D), the largest first.
+
+    What is an outlier in one alone, as in a direction along one neuron, makes no two directions alike.
+    """
+    ratios: dict[int, list[float]] = {}
+    for vector in vectors:
+        for outlier in outlier_dimensions(vector[None]):
+            ratios.setdefault(outlier.dimension, []).append(outlier.ratio)
+    shared = [OutlierDimension(dimension, max(of)) for dimension, of in ratios.items() if len(of) > 1]
+    return tuple(sorted(shared, key=lambda outlier: -outlier.ratio))
 
 
 def _pair(first: str, second: str, cosine: float, null: RandomCosines, pairs: int, orthogonal: Claim) -> Pair:

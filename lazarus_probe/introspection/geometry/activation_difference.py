@@ -1,12 +1,13 @@
 """How far apart the residual streams of two models are on the same prompts, layer by layer.
 
 A cosine has no scale of its own. So each is compared with that of an untrained model of the same architecture, of two
-untrained ones with each other, and of two different prompts in the base.
+untrained ones with each other, and of two different prompts in the base. Outlier dimensions of the base, which would be
+most of any cosine and norm, are left out of all of them; of a mean over positions, positions with massive activations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,10 +15,12 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.hooks.outliers import massive_activations
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.lens.divergence import kl_of_logits
 from lazarus_probe.introspection.patching.prompt_pairs import quoted
+from lazarus_probe.statistics.centred import OutlierDimension, outlier_dimensions
 from lazarus_probe.statistics.clustered import paired_interval
 from lazarus_probe.statistics.cosines import paired_cosines
 from lazarus_probe.statistics.intervals import Interval
@@ -47,6 +50,8 @@ class ActivationDifference:
         controls: by name (layers,) the mean cosine: `untrained`, the base with an untrained model; `two_seeds`, two
             untrained models; `other_prompt`, the base's states of one prompt with those of another, if there are two.
         intervals: of the mean cosine of each layer, over prompts; None of a single prompt.
+        left_out: by layer, the outlier dimensions that were left out.
+        positions_left_out: by prompt, the positions that its mean leaves out.
     """
 
     base: str
@@ -58,6 +63,25 @@ class ActivationDifference:
     kl: NDArray[np.float64]
     controls: dict[str, NDArray[np.float64]]
     intervals: tuple[Interval, ...] | None
+    left_out: Mapping[int, tuple[OutlierDimension, ...]]
+    positions_left_out: tuple[tuple[int, ...], ...]
+
+    def notes(self) -> list[str]:
+        """What was left out of cosines and norms."""
+        layers_of: dict[int, list[int]] = {}
+        for layer, outlying in self.left_out.items():
+            for outlier in outlying:
+                layers_of.setdefault(outlier.dimension, []).append(layer)
+        lines = [
+            f"Left out: dimension {dimension}, an outlier at {len(layers)} of {len(self.left_out)} layers"
+            for dimension, layers in layers_of.items()
+        ]
+        return lines + [
+            f"Left out of the mean over positions: {', '.join(map(str, positions))} of {quoted(prompt)}, with massive "
+            "activations"
+            for prompt, positions in zip(self.prompts, self.positions_left_out, strict=True)
+            if positions
+        ]
 
     def as_data(self) -> dict[str, Any]:
         """Plain data: the published keys, and ours."""
@@ -78,6 +102,11 @@ class ActivationDifference:
             "position": self.position if isinstance(self.position, str) else str(self.position),
             "n": len(self.prompts),
             "kl": self.kl.tolist(),
+            "outlier_dimensions": {
+                str(layer): [{"dimension": of.dimension, "ratio": of.ratio} for of in outlying]
+                for layer, outlying in self.left_out.items()
+            },
+            "positions_left_out": [list(positions) for positions in self.positions_left_out],
         }
 
     def _layer(self, layer: int) -> dict[str, Any]:
@@ -123,7 +152,13 @@ class ActivationDifference:
 
 
 def activation_difference(
-    base: Subject, finetuned: Subject, prompts: Sequence[str], position: At = "last", seed: int = 0
+    base: Subject,
+    finetuned: Subject,
+    prompts: Sequence[str],
+    position: At = "last",
+    seed: int = 0,
+    *,
+    keep_outliers: bool = False,
 ) -> ActivationDifference:
     """Compare `resid_post` of two models on the same prompts, in one pass of each.
 
@@ -133,6 +168,7 @@ def activation_difference(
         prompts: N texts of any lengths.
         position: which position is compared; "all" is the mean over a prompt's.
         seed: of the untrained models and the intervals.
+        keep_outliers: compare all dimensions and positions.
 
     Raises:
         ValueError: other tokens, layers, widths or vocabularies, or no prompts.
@@ -142,6 +178,18 @@ def activation_difference(
     ours, logits = _states(base, tokens, position)
     theirs, other_logits = _states(finetuned, tokens, position)
     untrained = [_states(base.untrained(seed + step), tokens, position)[0] for step in (1, 2)]
+    dropped = tuple(_massive(states) if position == "all" and not keep_outliers else () for states in ours)
+    ours, theirs, *untrained = (
+        [
+            np.delete(states, list(positions), axis=1)
+            for states, positions in zip(of_model, dropped, strict=True)
+        ]
+        for of_model in (ours, theirs, *untrained)
+    )
+    left_out = {layer: () if keep_outliers else _outliers(ours, layer) for layer in range(base.num_layers)}
+    for states in (*ours, *theirs, *(of_prompt for of_model in untrained for of_prompt in of_model)):
+        for layer, outlying in left_out.items():
+            states[layer][:, [outlier.dimension for outlier in outlying]] = 0
     similarities = _similarity(ours, theirs)
     controls = {
         "untrained": _similarity(ours, untrained[0]).mean(axis=0),
@@ -160,7 +208,23 @@ def activation_difference(
         kl_of_logits(logits, other_logits),
         controls,
         _intervals(similarities, prompts, seed),
+        left_out,
+        dropped,
     )
+
+
+def _outliers(states: Sequence[NDArray[np.float64]], layer: int) -> tuple[OutlierDimension, ...]:
+    return outlier_dimensions(np.concatenate([of_prompt[layer] for of_prompt in states]))
+
+
+def _massive(states: NDArray[np.float64]) -> tuple[int, ...]:
+    """The positions of a prompt's states (layers, L, D) with a massive activation; none if that were all."""
+    positions = {
+        activation.position
+        for layer, of_layer in enumerate(states)
+        for activation in massive_activations(of_layer, layer)
+    }
+    return () if len(positions) == states.shape[1] else tuple(sorted(positions))
 
 
 def _check_same(base: Subject, finetuned: Subject, prompts: Sequence[str]) -> list[list[int]]:

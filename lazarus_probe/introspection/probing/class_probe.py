@@ -18,7 +18,7 @@ from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, layer_inputs
 from lazarus_probe.introspection.probing.layer_scan import Scan, best_layer
-from lazarus_probe.introspection.probing.leaks import matched, words
+from lazarus_probe.introspection.probing.leaks import across, default_units
 from lazarus_probe.statistics.folds import encode, grouped_folds
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.probes.held_out import interval_of, mean_of
@@ -238,30 +238,6 @@ def labelled_classes(
     return ProbeDataset(prompts, labels, units)
 
 
-def default_units(prompts: Sequence[str], labels: Sequence[str]) -> list[str]:
-    """(N,) for each prompt the first that a split keeps it together with: of the same words, or matched.
-
-    Matches that would leave a class with fewer than two groups are not made.
-    """
-    same_words: dict[tuple[Any, ...], str] = {}
-    alone = [same_words.setdefault(tuple(words(prompt, prompt)), prompt) for prompt in prompts]
-    if len(set(labels)) > 1 and len(set(zip(prompts, labels, strict=True))) > len(set(prompts)):
-        return alone  # a prompt in two classes, which is an error
-    together = [prompts[number] for number in matched(prompts, labels)]
-    of_class: dict[str, set[str]] = {}
-    for label, unit in zip(labels, together, strict=True):
-        of_class.setdefault(label, set()).add(unit)
-    return together if min(map(len, of_class.values())) > 1 else alone
-
-
-def _matched(labelled: ProbeDataset) -> int:
-    """How many prompts are in a group with one of another class."""
-    classes: dict[str, set[str]] = {}
-    for unit, label in zip(labelled.groups.tolist(), labelled.labels.tolist(), strict=True):
-        classes.setdefault(unit, set()).add(label)
-    return sum(len(classes[unit]) > 1 for unit in labelled.groups.tolist())
-
-
 def class_probe(
     subject: Subject,
     classes: Mapping[str, Sequence[str]],
@@ -328,7 +304,7 @@ def class_probe(
         measurement=measurement,
         predictions=predictions,
         independent=groups is None,
-        matched=_matched(labelled) if groups is None else 0,
+        matched=across(labelled.groups, labelled.labels) if groups is None else 0,
         features=features,
         labelled=labelled,
         seed=seed,

@@ -89,6 +89,30 @@ def matched(prompts: Sequence[str], labels: Sequence[str]) -> list[int]:
     return numbers if designed else _components(same)
 
 
+def default_units(prompts: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """(N,) for each prompt the first that a split keeps it together with: of the same words, or matched.
+
+    Matches that would leave a class with fewer than two groups are not made.
+    """
+    same_words: dict[tuple[Any, ...], str] = {}
+    alone = [same_words.setdefault(tuple(words(prompt, prompt)), prompt) for prompt in prompts]
+    if len(set(labels)) > 1 and len(set(zip(prompts, labels, strict=True))) > len(set(prompts)):
+        return alone  # a prompt in two classes, which is an error
+    together = [prompts[number] for number in matched(prompts, labels)]
+    of_class: dict[str, set[str]] = {}
+    for label, unit in zip(labels, together, strict=True):
+        of_class.setdefault(label, set()).add(unit)
+    return together if min(map(len, of_class.values())) > 1 else alone
+
+
+def across(units: NDArray[Any], labels: NDArray[Any]) -> int:
+    """How many prompts share a unit (N,) with a prompt of another label (N,)."""
+    classes: dict[str, set[str]] = {}
+    for unit, label in zip(units.tolist(), labels.tolist(), strict=True):
+        classes.setdefault(unit, set()).add(label)
+    return sum(len(classes[unit]) > 1 for unit in units.tolist())
+
+
 def _components(linked: NDArray[np.bool_]) -> list[int]:
     """(N,) the lowest number among all that are linked, directly or not, (N, N)."""
     numbers = list(range(len(linked)))

@@ -2,6 +2,9 @@
 
 "Neuron" is the published word for two things. `resid_post` reads coordinates of the residual stream, whose axes are not
 privileged; `neurons` reads the input of an MLP's down projection, the usual meaning of the word.
+
+A few coordinates of a trained model's residual stream are large in any prompt, and so in any direction that is made of
+states. These outliers are named, and not shown as what a direction is made of.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.directions.class_direction import top_coordinates
 from lazarus_probe.introspection.probing.separating_neurons import Separation, separating
+from lazarus_probe.statistics.centred import OutlierDimension, outlier_dimensions
 from lazarus_probe.subject.control_models import built, control_models, faced
 from lazarus_probe.tables import Cell, Column, Table
 
@@ -48,6 +52,8 @@ class NeuronMap:
         separation: of the labels, if any.
         unsteered: (N, K) without steering, by layer; None without steering.
         push: name, layer and coefficient of the direction that was added.
+        outliers: the outlier dimensions of the residual stream over the prompts, by layer.
+        left_out: those that a direction's neurons would have been, and were left out.
     """
 
     model: str
@@ -62,6 +68,21 @@ class NeuronMap:
     separation: Separation | None = None
     unsteered: Layers | None = None
     push: Mapping[str, Any] | None = None
+    outliers: Mapping[int, Sequence[OutlierDimension]] = field(default_factory=dict)
+    left_out: Sequence[int] = ()
+
+    def notes(self) -> list[str]:
+        """The outlier dimensions that are shown, and those left out."""
+        ratios: dict[int, float] = {}
+        for of_layer in self.outliers.values():
+            for outlier in of_layer:
+                ratios[outlier.dimension] = max(outlier.ratio, ratios.get(outlier.dimension, 0.0))
+        return [
+            f"{'Left out: ' if neuron in self.left_out else ''}N{neuron} is an outlier dimension, large in any prompt "
+            f"({ratio:.0f} x the median dimension)"
+            for neuron, ratio in ratios.items()
+            if neuron in self.neurons or neuron in self.left_out
+        ]
 
     def stats(self, layer: int) -> list[dict[str, float | None]]:
         """Statistics of each neuron over the prompts, under the published keys.
@@ -137,6 +158,11 @@ class NeuronMap:
             "auto_discovered": self.discovered,
             "site": self.site,
             "activations": _lists(self.activations),
+            "outlier_dimensions": {
+                str(layer): [{"dimension": outlier.dimension, "ratio": outlier.ratio} for outlier in of_layer]
+                for layer, of_layer in self.outliers.items()
+            },
+            "outliers_left_out": list(self.left_out),
             "null": None if self.separation is None else self.separation.as_data(),
             **({} if self.push is None else {"steer": dict(self.push)}),
             **({} if self.unsteered is None else {"unsteered": _lists(self.unsteered)}),
@@ -160,6 +186,7 @@ def neuron_map(
     labels: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
     push: tuple[Direction, float] | None = None,
+    keep_outliers: bool = False,
     seed: int = 0,
 ) -> NeuronMap:
     """Read neurons at the last token of each prompt, and how well they separate the prompts' labels.
@@ -177,6 +204,7 @@ def neuron_map(
         labels: (N,) classes of the prompts.
         groups: (N,) what splits and shuffles of the labels keep together.
         push: a direction and its coefficient, added at the last token after its layer.
+        keep_outliers: show a direction's largest neurons also where they are outlier dimensions.
         seed: of shuffles, folds and intervals.
 
     Raises:
@@ -194,8 +222,15 @@ def neuron_map(
             "give a direction of this model and site"
         )
     chosen = list(neurons or [])
+    outliers = {}
+    if site == "resid_post":
+        outliers = {layer: outlier_dimensions(at_layer) for layer, at_layer in unsteered.items()}
+    left_out: list[int] = []
     if direction is not None and neurons is None:
-        chosen = top_coordinates(direction.vector, top)
+        outlying = {outlier.dimension for of_layer in outliers.values() for outlier in of_layer}
+        largest = top_coordinates(direction.vector, top + len(outlying))
+        left_out = [] if keep_outliers else [neuron for neuron in largest[:top] if neuron in outlying]
+        chosen = [neuron for neuron in largest if neuron not in left_out][:top]
     separation = None
     if labels is not None:
         models = {
@@ -223,6 +258,8 @@ def neuron_map(
         push=None
         if push is None
         else {"direction": push[0].name, "layer": push[0].layer, "coefficient": push[1]},
+        outliers=outliers,
+        left_out=left_out,
     )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lazarus_probe.introspection.probing.leaks import across, default_units
 from lazarus_probe.statistics.controls import bag_of_tokens, majority_predictions
 from lazarus_probe.statistics.folds import encode, grouped_folds, groups_per_class
 from lazarus_probe.statistics.measurement import Measurement
@@ -46,6 +47,7 @@ class Separation:
         searched: number of neurons searched, over all layers.
         least_p: the smallest p that so few prompts can give.
         measurement: of the best neuron on held-out groups; None if a label has a single group.
+        matched: how many prompts were kept together with one of another label, for they differ in few words.
     """
 
     values: Mapping[int, Floats]
@@ -54,6 +56,7 @@ class Separation:
     searched: int
     least_p: float
     measurement: Measurement | None
+    matched: int = 0
 
     def top(self, count: int) -> list[int]:
         """The neurons with the largest separation at any layer."""
@@ -68,6 +71,7 @@ class Separation:
             "mean_max_separation": float(self.null.mean()),
             "upper_95": float(np.quantile(self.null, 0.95)),
             "least_p": self.least_p,
+            "matched_prompts": self.matched,
             "held_out": None if self.measurement is None else self.measurement.as_dict(),
         }
 
@@ -92,13 +96,14 @@ def separating(
         models: the same of at least three control models, by kind.
         seed: of shuffles, folds and intervals.
         only: neurons chosen beforehand; by default all are searched, in the null as well.
-        groups: (N,) what splits and shuffles keep together; by default prompts of the same text.
+        groups: (N,) what splits and shuffles keep together; by default prompts of the same words, and those that are
+            matched across labels.
 
     Raises:
         ValueError: as `check_labels` and `one_more`.
     """
     check_labels(prompts, labels, groups)
-    names, units = np.asarray(labels), np.asarray(prompts if groups is None else groups)
+    names, units = np.asarray(labels), np.asarray(groups if groups is not None else _units(prompts, labels))
     codes = encode(names)[1]
     neurons = _stacked(activations, only)
     of_models = {kind: [_stacked(model, only) for model in of_kind] for kind, of_kind in models.items()}
@@ -113,7 +118,14 @@ def separating(
         searched=neurons.shape[1],
         least_p=least_p(codes),
         measurement=_held_out(neurons, bag, of_models, names, units, float(best), seed),
+        matched=across(units, names) if groups is None else 0,
     )
+
+
+def _units(prompts: Sequence[str], labels: Sequence[str]) -> Sequence[str]:
+    """(N,) what is kept together without groups; prompts of the same text, where all have the same words."""
+    units = default_units(prompts, labels)
+    return units if len(set(units)) > 1 else prompts
 
 
 def check_labels(prompts: Sequence[str], labels: Sequence[str], groups: Sequence[str] | None = None) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from lazarus_probe.introspection.directions.cosines import direction_cosines, random_cosines, random_p
 from lazarus_probe.introspection.directions.direction_file import Direction
+from lazarus_probe.statistics.cosines import cosine_matrix
 
 
 def drawn(count: int, dim: int, seed: int = 0) -> list[Direction]:
@@ -72,3 +73,23 @@ def test_what_cannot_be_compared_is_refused_or_warned_of() -> None:
     warnings = direction_cosines([one, two], files).warnings
     assert "a.npz is of model m and b.npz of model n" in warnings[0]
     assert "a.npz is of layer 1 and b.npz of layer 2" in warnings[1]
+
+
+def test_a_dimension_that_several_directions_share_as_an_outlier_is_left_out() -> None:
+    """Random directions with one huge dimension in common are alike for it alone; the null has one dimension less."""
+    plain = drawn(3, 200)
+    rows = [direction.vector.copy() for direction in plain]
+    for row, size in zip(rows, (90.0, 120.0, -100.0), strict=True):
+        row[17] = size
+    planted = [Direction(row, 3, f"d{i}") for i, row in enumerate(rows)]
+    compared = direction_cosines(planted)
+    assert [outlier.dimension for outlier in compared.left_out] == [17]
+    assert compared.null.dim == 199
+    assert not compared.beyond_chance
+    np.testing.assert_allclose(compared.matrix, cosine_matrix(np.delete(np.stack(rows), 17, axis=1)))
+    kept = direction_cosines(planted, keep_outliers=True)
+    assert (len(kept.beyond_chance), kept.null.dim, kept.left_out) == (3, 200, ())
+    alone = direction_cosines([planted[0], *plain[1:]])
+    assert alone.left_out == ()
+    assert compared.as_data()["outlier_dimensions"][0]["dimension"] == 17
+    assert direction_cosines(plain).left_out == ()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks.trace import trace
+from lazarus_probe.hooks.interventions import Intervention
+from lazarus_probe.hooks.trace import hooked, trace
 from lazarus_probe.introspection.geometry.activation_difference import activation_difference
 from lazarus_probe.subject.subject import Subject
 
@@ -100,3 +102,37 @@ def test_other_tokenizers_are_refused(grouped: Subject, make_llama: Any, tokeniz
     )
     with pytest.raises(ValueError, match=r"grouped and other have different tokens for '7\*8=' \(5 and 5\)"):
         activation_difference(grouped, other, ["7*8="])
+
+
+def push(state: mx.array) -> mx.array:
+    """One dimension out of proportion."""
+    return mx.where(mx.arange(state.shape[-1]) == 5, 1e5, state)
+
+
+@pytest.mark.parametrize(("position", "at"), [("all", [0]), ("last", "all")])
+def test_outliers_are_left_out_of_both_models(grouped: Subject, other: Subject, position: Any, at: Any):
+    """One huge dimension in common makes cosines 1: its position is no part of a mean, or else it is left out."""
+    assert activation_difference(grouped, other, PROMPTS, position).notes() == []
+    edit = Intervention("resid_post.3", push, at, "plant")
+    with hooked(grouped, interventions=[edit]), hooked(other, interventions=[edit]):
+        found = activation_difference(grouped, other, PROMPTS, position)
+        kept = activation_difference(grouped, other, PROMPTS, position, keep_outliers=True)
+        states = [
+            np.array(trace(model, PROMPTS[0], "resid_post.3")["resid_post.3"][0], dtype=float)
+            for model in (grouped, other)
+        ]
+    if position == "all":
+        one, two = (rows[1:] for rows in states)
+        assert found.positions_left_out == ((0,),) * 3
+        assert found.notes()[0].startswith("Left out of the mean over positions: 0 of '7*8='")
+    else:
+        one, two = (np.delete(rows[-1:], 5, axis=1) for rows in states)
+        assert [outlier.dimension for outlier in found.left_out[3]] == [5]
+        assert found.notes() == ["Left out: dimension 5, an outlier at 1 of 4 layers"]
+        assert found.as_data()["outlier_dimensions"]["3"][0]["dimension"] == 5
+    expected = (one * two).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(two, axis=1)
+    assert found.similarities[0, 3] == pytest.approx(expected.mean(), abs=1e-6)
+    away = np.linalg.norm(two - one, axis=1) / np.linalg.norm(one, axis=1)
+    assert found.relative_norms[0, 3] == pytest.approx(away.mean(), rel=1e-5)
+    assert kept.similarities[0, 3] > found.similarities[0, 3] + 0.1
+    assert (kept.notes(), kept.as_data()["positions_left_out"]) == ([], [[]] * 3)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lazarus_probe.introspection.probing.class_probe import default_units
-from lazarus_probe.introspection.probing.leaks import matched
+from lazarus_probe.introspection.probing.leaks import across, default_units, matched
 
 THINGS = ["film", "book", "meal", "song", "trip", "game"]
 
@@ -62,3 +61,8 @@ def test_no_class_is_left_with_one_group():
     """Matches that would leave nothing to split are not made; neither is anything of a prompt in two classes."""
     assert default_units(["a b c", "a b d"], ["x", "y"]) == ["a b c", "a b d"]
     assert default_units(["a", "b", "a"], ["x", "x", "y"]) == ["a", "b", "a"]
+
+
+def test_prompts_of_a_unit_with_two_labels_are_counted():
+    """Only units of more than one label count, each with all of its prompts."""
+    assert across(np.array([*"aabbcd"]), np.array([*"xyxxyx"])) == 2

@@ -7,9 +7,10 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from lazarus_probe.hooks import ActivationStore, trace
+from lazarus_probe.hooks import ActivationStore, hooked, trace
+from lazarus_probe.hooks.interventions import steer
 from lazarus_probe.introspection.directions.direction_file import Direction
-from lazarus_probe.introspection.probing.neuron_map import NeuronMap, read_neurons
+from lazarus_probe.introspection.probing.neuron_map import NeuronMap, neuron_map, read_neurons
 from lazarus_probe.subject import Subject
 
 PROMPTS = ["7 * 8 = ", "12 + 5 = ", "3 - 1 = "]
@@ -64,3 +65,23 @@ def test_statistics_are_those_of_numpy(organism: Subject) -> None:
     assert [each["weight"] for each in found.stats(2)] == [0.5, None]
     assert found.as_data()["activations"]["2"] == values.tolist()
     assert "N9" in found._repr_html_()
+
+
+def test_outlier_dimensions_are_no_part_of_what_a_direction_shows(organism: Subject) -> None:
+    """A coordinate that is huge in any prompt is named, and left out of a direction's largest; not of those asked."""
+    push, shown = np.zeros(128), direction(3)
+    push[7], shown.vector[7], shown.vector[9] = 9000.0, 50.0, 40.0
+    plain = neuron_map(organism, PROMPTS, [3], direction=shown, top=3)
+    assert (plain.neurons[:2], plain.notes(), plain.left_out) == ([7, 9], [], [])
+    with hooked(organism, interventions=[steer("resid_post.3", push, 1.0)]):
+        result = neuron_map(organism, PROMPTS, [3], direction=shown, top=3)
+        kept = neuron_map(organism, PROMPTS, [3], direction=shown, top=3, keep_outliers=True)
+        asked = neuron_map(organism, PROMPTS, [3], neurons=[7, 8])
+    assert result.neurons == [9, *plain.neurons[2:], result.neurons[-1]]
+    assert 7 not in result.neurons
+    assert result.notes()[0].startswith("Left out: N7 is an outlier dimension, large in any prompt (")
+    assert result.as_data()["outliers_left_out"] == [7]
+    assert kept.neurons == plain.neurons
+    assert kept.notes()[0].startswith("N7 is an outlier dimension")
+    assert asked.neurons == [7, 8]
+    assert asked.notes() == kept.notes()
