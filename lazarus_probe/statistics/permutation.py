@@ -105,6 +105,39 @@ def max_statistic_p(observed: ArrayLike, null: ArrayLike) -> Floats:
     Raises:
         ValueError: shapes that do not match, no draws, or numbers that are not finite.
     """
+    scores, chance = _statistics(observed, null)
+    at_least = chance.max(1)[:, None] >= scores - _rounding(scores)
+    return np.asarray((1 + at_least.sum(0)) / (len(chance) + 1), dtype=np.float64)
+
+
+def step_down_p(observed: ArrayLike, null: ArrayLike) -> Floats:
+    """As `max_statistic_p`, but each statistic is compared only with those that are no larger than itself.
+
+    The free step-down maximum of Westfall & Young 1993 (Algorithm 2.8): the largest statistic is compared with the
+    largest of all K in every draw, the second with the largest of the rest, and so on; no p is below the one before.
+    So a few real effects, whose chance values are large too, do not hide the others. The family-wise false-alarm rate
+    is kept whichever of the K nulls hold: the largest statistic whose null holds is compared with a maximum over all
+    of them.
+
+    Args, return value and errors are those of `max_statistic_p`.
+    """
+    scores, chance = _statistics(observed, null)
+    order = np.argsort(-scores, kind="stable")
+    # In every draw the largest of the statistics from this one down.
+    rest = np.maximum.accumulate(chance[:, order[::-1]], axis=1)[:, ::-1]
+    at_least = rest >= scores[order] - _rounding(scores[order])
+    p = np.empty(len(scores))
+    p[order] = np.maximum.accumulate((1 + at_least.sum(0)) / (len(chance) + 1))
+    return p
+
+
+def _rounding(scores: Floats) -> Floats:
+    """How far a draw may fall short of a score and still count as a tie."""
+    return np.asarray(1e-9 * np.maximum(1e-3, np.abs(scores)))
+
+
+def _statistics(observed: ArrayLike, null: ArrayLike) -> tuple[Floats, Floats]:
+    """(K,) statistics and (draws, K) of chance, if they match and are finite."""
     scores, chance = as_values(observed, "observed"), np.asarray(null, dtype=np.float64)
     if chance.ndim != 2 or not len(chance) or chance.shape[1] != len(scores):
         raise ValueError(
@@ -112,9 +145,20 @@ def max_statistic_p(observed: ArrayLike, null: ArrayLike) -> Floats:
         )
     if not np.isfinite(chance).all():
         raise ValueError("null holds numbers that are not finite: a score must be defined for every draw")
-    rounding = 1e-9 * np.maximum(1e-3, np.abs(scores))
-    at_least = chance.max(1)[:, None] >= scores - rounding
-    return np.asarray((1 + at_least.sum(0)) / (len(chance) + 1), dtype=np.float64)
+    return scores, chance
+
+
+def other_signs(rows: int, draws: int = 9999, seed: int = 0) -> Floats:
+    """Sign patterns (S, rows) of +1 and -1 for a null of sign flips: all but the observed one, or as many draws.
+
+    All `2 ** rows - 1` of them where they are no more than `draws`, so that p is exact.
+
+    Raises:
+        ValueError: no rows.
+    """
+    if rows < 1:
+        raise ValueError(f"rows is {rows}; give at least 1 whose sign can change")
+    return _all_signs(rows)[1:] if 2**rows <= draws + 1 else _drawn_signs(rows, draws, seed)[1:]
 
 
 def sign_flip(

@@ -1,4 +1,4 @@
-"""A progress bar of cells."""
+"""The progress bar of whatever takes long, on standard error."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def bar(total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
-    """A function to call with the number of cells that are done; nothing is shown where nobody would see it."""
+def bar(
+    total: int, wanted: bool, label: str = "sweep", unit: str = "cells"
+) -> Iterator[Callable[[int], None]]:
+    """A function to call with the number of units that are done; nothing is shown where nobody would see it.
+
+    Args:
+        total: units in all.
+        wanted: whether to show the bar, on a terminal.
+        label: what is being done.
+        unit: what is counted.
+    """
     if not wanted:
         yield lambda _: None
         return
@@ -17,12 +26,12 @@ def bar(total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("sweep"),
+        TextColumn(label),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("cells"),
+        TextColumn(unit),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as shown:
-        task = shown.add_task("sweep", total=total)
+        task = shown.add_task(label, total=total)
         yield lambda cells: shown.advance(task, cells)

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lazarus_probe.statistics.permutation import group_permutations, max_statistic_p, permutation_p, sign_flip
+from lazarus_probe.statistics.permutation import (
+    group_permutations,
+    max_statistic_p,
+    other_signs,
+    permutation_p,
+    sign_flip,
+    step_down_p,
+)
 
 
 def test_constant_labels_move_between_groups():
@@ -136,6 +143,44 @@ def test_max_statistic_keeps_the_family_wise_rate():
         uncorrected += min(permutation_p(scores[0, k], scores[1:, k]) for k in range(20)) <= 0.05
     assert stats.binomtest(corrected, 300, 0.05).pvalue > 0.01
     assert uncorrected > 120
+
+
+def test_step_down_agrees_with_a_loop():
+    """Each p counts the draws in which the best of the statistics from this one down reaches it; none falls again."""
+    rng = np.random.default_rng(6)
+    observed, null = np.array([0.3, 2.0, -0.4, 1.1, 1.1]), rng.normal(size=(199, 5))
+    expected, least = {}, 0.0
+    for k in sorted(range(5), key=lambda k: -observed[k]):
+        rest = [j for j in range(5) if j not in expected]
+        least = max(least, (1 + sum(max(row[rest]) >= observed[k] for row in null)) / 200)
+        expected[k] = least
+    assert step_down_p(observed, null).tolist() == pytest.approx([expected[k] for k in range(5)])
+    assert (step_down_p(observed, null) <= max_statistic_p(observed, null)).all()
+
+
+@pytest.mark.parametrize("rows", [5, 8, 16])
+@pytest.mark.parametrize("tails", ["light", "heavy"])
+def test_step_down_keeps_the_family_wise_rate_among_real_effects(rows, tails):
+    """Few rows, statistics that depend on each other, tails without a variance: a null is called real in 5% at most."""
+    rng = np.random.default_rng(rows)
+    signs, alarms, missed = other_signs(rows, 500), 0, 0
+    for _ in range(400):
+        draw = rng.normal if tails == "light" else lambda size: rng.standard_t(2, size=size)
+        values = draw(size=(rows, 30)) + draw(size=(rows, 3))[:, rng.integers(3, size=30)]
+        values[:, :4] = 40 + rng.normal(size=(rows, 4))  # real ones, larger than the nulls in every row
+        p = step_down_p(values.mean(0), signs @ values / rows)
+        alarms += (p[4:] <= 0.05).any()
+        missed += (p[:4] > 0.05).any()
+    assert stats.binomtest(alarms, 400, 0.05, alternative="greater").pvalue > 0.01
+    assert missed <= (0 if tails == "light" else 40)
+
+
+def test_all_other_signs_are_counted_where_they_are_few():
+    """Each pattern but the observed one once; among too many, as many as are wanted."""
+    assert {tuple(row) for row in other_signs(3)} == set(itertools.product((1, -1), repeat=3)) - {(1, 1, 1)}
+    assert other_signs(20, 50).shape == (50, 20)
+    with pytest.raises(ValueError, match="rows is 0"):
+        other_signs(0)
 
 
 def test_shapes_of_the_null_are_checked():

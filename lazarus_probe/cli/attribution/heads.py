@@ -55,8 +55,8 @@ def heads(
     """Score heads on repeated random tokens: induction, duplicate-token and previous-token heads.
 
     Olsson et al. 2022 (arXiv:2209.11895). A head is named where its attention exceeds the control's by the threshold,
-    beyond chance over sequences (max statistic over all heads) and beyond the best head of untrained and of lesioned
-    models.
+    beyond chance over sequences (step-down maximum over all heads of all kinds) and beyond the best head of untrained
+    and of lesioned models.
     """
     check_output(output)
     from lazarus_probe.introspection.attribution.head_scores import head_scores
@@ -66,7 +66,9 @@ def heads(
     limit = subject.context_length
     if limit is not None and 2 * length + 1 > limit:
         raise ValueError(f"--length {length}: 2 * {length} + 1 tokens do not fit into {limit}; give fewer")
-    result = head_scores(subject, length, rows, threshold=threshold, untrained=untrained, seed=seed)
+    result = head_scores(
+        subject, length, rows, threshold=threshold, untrained=untrained, seed=seed, progress=True
+    )
     data = result.as_data() | {"about": about(subject, seed)}
     deliver(data, as_text(subject.name, result, top), as_json=as_json, output=output)
 

@@ -20,64 +20,28 @@ from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.anatomy.forward_pass import forward
-from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import at_threshold
-from lazarus_probe.claims.verdict import Outcome, Verdict, judge
 from lazarus_probe.hooks.sites import Site, kinds_at
 from lazarus_probe.hooks.trace import hooked
+from lazarus_probe.introspection.attribution.named_heads import (
+    CLAIM,
+    KINDS,
+    Kind,
+    Measured,
+    heat_map,
+    judged,
+    kind_data,
+)
 from lazarus_probe.introspection.attribution.repeated_tokens import Rows, repeated_tokens
-from lazarus_probe.statistics.measurement import Control, Measurement
-from lazarus_probe.statistics.permutation import max_statistic_p
-from lazarus_probe.statistics.student import Estimate, mean_t_interval, next_above
+from lazarus_probe.statistics.student import Estimate, mean_t_interval
 from lazarus_probe.subject.control_models import COUNT, built, control_models, faced
 from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.subject import Subject
-from lazarus_probe.tables import Cell, Column, Table
+from lazarus_probe.sweep.progress import bar
 
-KINDS = ("induction", "duplicate", "previous")
-NAMES = {
-    "induction": "induction head",
-    "duplicate": "duplicate-token head",
-    "previous": "previous-token head",
-}
-CLAIM = "head-has-a-name"
-DRAWS = 2000
 FEWEST_ROWS = 5  # 5 signs have 32 patterns
 PATTERN_BYTES = 2**27
-
-
-@dataclass(frozen=True, eq=False)
-class Kind:
-    """Scores of one kind, of all heads; NaN where a layer has no attention.
-
-    Attributes:
-        score: (layers, H) mean attention to the position in question, from 0 to 1.
-        control: (layers, H) for `induction` and `duplicate` the attention to the same positions in rows whose second
-            half is in another order; for `previous` that of evenly spread attention.
-        gain: (layers, H) score minus control, with its interval over rows.
-        p: (layers, H) of a gain as large by chance, corrected for all heads: sign flips of rows, max statistic.
-        models: by kind of control model, each model's largest gain.
-        verdicts: by layer and head, whether it has the name of its kind, as the claim `head-has-a-name` declares it.
-    """
-
-    score: NDArray[Any]
-    control: NDArray[Any]
-    gain: Estimate
-    p: NDArray[Any]
-    models: Mapping[str, tuple[float, ...]]
-    verdicts: Mapping[tuple[int, int], Verdict]
-
-    @property
-    def named(self) -> tuple[tuple[int, int], ...]:
-        """The heads whose claim is supported."""
-        return tuple(head for head, verdict in self.verdicts.items() if verdict.outcome is Outcome.SUPPORTED)
-
-    @property
-    def best(self) -> tuple[int, int]:
-        """Layer and head of the largest gain."""
-        layer, head = np.unravel_index(np.nanargmax(self.gain.mean), self.gain.mean.shape)
-        return int(layer), int(head)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +78,11 @@ class HeadScores:
             "loss": dict(self.loss),
             "loss_gain": {end: float(value) for end, value in self.loss_gain._asdict().items()},
             "copying_gain": {end: float(value) for end, value in self.copying_gain._asdict().items()},
-            **{name: _kind_data(name, kind) for name, kind in self.kinds.items()},
+            **{name: kind_data(name, kind) for name, kind in self.kinds.items()},
         }
 
     def _repr_html_(self) -> str:
-        return "".join(_heat_map(name, kind) for name, kind in self.kinds.items())
+        return "".join(heat_map(name, kind) for name, kind in self.kinds.items())
 
 
 def head_scores(
@@ -130,6 +94,7 @@ def head_scores(
     threshold: float | None = None,
     untrained: int = COUNT,
     seed: int = 0,
+    progress: bool = False,
 ) -> HeadScores:
     """Score every head on rows of random tokens that come twice.
 
@@ -141,6 +106,7 @@ def head_scores(
         threshold: the least gain of a head that is given a name, in place of the declared one.
         untrained: how many untrained models to compare with, and lesioned ones of each kind; at least 3.
         seed: of the tokens.
+        progress: show a bar, where standard error is a terminal.
 
     Raises:
         ValueError: too few rows, untrained models or tokens, a model without attention patterns, or a threshold
@@ -160,12 +126,16 @@ def head_scores(
         raise ValueError(f"{untrained} untrained models; give at least 3, for their spread to be known")
     claim = declared(CLAIM) if threshold is None else at_threshold(CLAIM, threshold)
     drawn = repeated_tokens(subject, length, rows, vocabulary, seed)
-    own = _measure(subject, drawn)
-    others = {
-        kind: [_measure(built(model), drawn) for model in models]
-        for kind, models in faced(subject, control_models(subject, count=untrained)).items()
-    }
-    kinds = {name: _scored(name, own, others, claim, seed) for name in KINDS}
+    controls = faced(subject, control_models(subject, count=untrained))
+    with bar(1 + sum(map(len, controls.values())), progress, "heads", "models") as step:
+        own = _measure(subject, drawn)
+        step(1)
+        others: dict[str, list[Measured]] = {kind: [] for kind in controls}
+        for kind, models in controls.items():
+            for model in models:
+                others[kind].append(_measure(built(model), drawn))
+                step(1)
+    kinds = judged(own, others, claim, seed)
     first, second, shuffled = own.losses
     return HeadScores(
         kinds,
@@ -200,16 +170,7 @@ def attention_to(pattern: NDArray[Any], start: int, length: int) -> dict[str, ND
     return {name: pattern[:, :, at, to].mean(axis=-1) for name, (at, to) in positions.items()}
 
 
-@dataclass(frozen=True, eq=False)
-class _Measured:
-    """By kind (R, layers, H) scores and controls, and losses (3, R)."""
-
-    scores: dict[str, NDArray[Any]]
-    controls: dict[str, NDArray[Any]]
-    losses: NDArray[Any]
-
-
-def _measure(subject: Subject, drawn: Rows) -> _Measured:
+def _measure(subject: Subject, drawn: Rows) -> Measured:
     scores, repeated = _run(subject, drawn.repeated, drawn)
     controls, shuffled = _run(subject, drawn.shuffled, drawn)
     every = np.arange(max(1, drawn.start), drawn.start + 2 * drawn.length)
@@ -219,7 +180,7 @@ def _measure(subject: Subject, drawn: Rows) -> _Measured:
     first = repeated[:, max(0, drawn.start - 1) : middle].mean(axis=1)
     # From the second token of the second half on: the first one cannot be predicted.
     halves = [losses[:, middle + 1 :].mean(axis=1) for losses in (repeated, shuffled)]
-    return _Measured(scores, controls, np.stack([first, *halves]))
+    return Measured(scores, controls, np.stack([first, *halves]))
 
 
 def _run(
@@ -257,95 +218,3 @@ def _losses(logits: mx.array, tokens: NDArray[np.int32]) -> NDArray[Any]:
     rows = logits[:, :-1].astype(mx.float32)
     picked = mx.take_along_axis(rows, mx.array(tokens[:, 1:])[..., None], axis=-1)[..., 0]
     return np.array(mx.logsumexp(rows, axis=-1) - picked)
-
-
-def _scored(
-    name: str, own: _Measured, models: Mapping[str, Sequence[_Measured]], claim: Claim, seed: int
-) -> Kind:
-    gains = own.scores[name] - own.controls[name]
-    gain, p = mean_t_interval(gains), _max_p(gains, seed)
-    others = {
-        kind: tuple(
-            float(np.nanmax((model.scores[name] - model.controls[name]).mean(axis=0))) for model in of_kind
-        )
-        for kind, of_kind in models.items()
-    }
-    heads = [(int(layer), int(head)) for layer, head in np.argwhere(~np.isnan(p))]
-    verdicts = {head: judge(claim, _measurement(name, gain, p, others, head, len(gains))) for head in heads}
-    return Kind(own.scores[name].mean(axis=0), own.controls[name].mean(axis=0), gain, p, others, verdicts)
-
-
-def _measurement(
-    name: str,
-    gain: Estimate,
-    p: NDArray[Any],
-    others: Mapping[str, Sequence[float]],
-    head: tuple[int, int],
-    rows: int,
-) -> Measurement:
-    """A head's gain compared with the best heads of control models."""
-    score, low, high = (float(values[head]) for values in gain)
-    return Measurement(
-        score,
-        low,
-        high,
-        n=rows,
-        groups=rows,
-        unit=f"{name} attention over the control",
-        controls=tuple(_over_best(kind, (score, low, high), best) for kind, best in others.items()),
-        p=float(p[head]),
-        details={"layer": head[0], "head": head[1]},
-        floor=-1.0,
-    )
-
-
-def _over_best(kind: str, gain: tuple[float, float, float], best: Sequence[float]) -> Control:
-    """A head's gain over the best heads of models of one kind, whose further one would lie within `reach` of them."""
-    (score, low, high), middle = gain, float(np.mean(best))
-    reach = next_above(best) - middle
-    return Control(kind, middle, score - middle, low - middle - reach, high - middle + reach, reach)
-
-
-def _max_p(gains: NDArray[Any], seed: int) -> NDArray[Any]:
-    """The p (layers, H) of mean gains (R, layers, H) against rows whose signs are flipped: max statistic over heads."""
-    defined = ~np.isnan(gains[0])
-    values = gains[:, defined]
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(DRAWS, len(values)))
-    p = np.full(defined.shape, np.nan)
-    p[defined] = max_statistic_p(values.mean(axis=0), signs @ values / len(values))
-    return p
-
-
-def _kind_data(name: str, kind: Kind) -> dict[str, Any]:
-    return {
-        "scores": kind.score.tolist(),
-        "control": kind.control.tolist(),
-        "gain": kind.gain.mean.tolist(),
-        "low": kind.gain.low.tolist(),
-        "high": kind.gain.high.tolist(),
-        "p": kind.p.tolist(),
-        "untrained": list(kind.models["untrained"]),
-        "best_of_models": {name: list(best) for name, best in kind.models.items()},
-        "claim": CLAIM,
-        "named": [{"layer": layer, "head": head, "name": NAMES[name]} for layer, head in kind.named],
-    }
-
-
-def _heat_map(name: str, kind: Kind) -> str:
-    heads = range(kind.score.shape[1])
-    rows = [
-        [
-            f"L{layer}",
-            *(
-                Cell(
-                    kind.score[layer, head],
-                    f"control {kind.control[layer, head]:.2f}, p {kind.p[layer, head]:.3g}",
-                    float(np.nan_to_num(kind.gain.mean[layer, head])),
-                )
-                for head in heads
-            ),
-        ]
-        for layer in range(len(kind.score))
-    ]
-    columns = [Column("layer"), *(Column(f"H{head}", ".2f") for head in heads)]
-    return Table(columns, rows, f"{name} score by head").html()

@@ -9,9 +9,12 @@ from math import sqrt
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
+from lazarus_probe.claims.verdict import decide
 from lazarus_probe.hooks import trace
 from lazarus_probe.introspection.attribution import head_scores as module
+from lazarus_probe.introspection.attribution import named_heads
 from lazarus_probe.introspection.attribution.head_scores import attention_to, head_scores
 from lazarus_probe.introspection.attribution.repeated_tokens import repeated_tokens
 from lazarus_probe.organisms.planted import weights as by_hand
@@ -78,10 +81,60 @@ def test_the_planted_heads_are_named_and_no_others(planted):
     assert "control 0." in found._repr_html_()
 
 
-def test_untrained_models_have_no_such_heads(organism):
-    """The null: nothing is named in an untrained model."""
-    found = head_scores(organism.untrained(), 8, 5, untrained=3)
-    assert all(kind.named == () for kind in found.kinds.values())
+@pytest.mark.parametrize("seed", range(2))
+def test_untrained_models_have_no_such_heads(organism, make_llama, tokenizer, seed):
+    """The null: nothing is named in an untrained model, nor in one with grouped heads, at several seeds."""
+    for model in (
+        organism.untrained(seed),
+        Subject.from_model(make_llama(seed, num_attention_heads=8, num_key_value_heads=2), tokenizer),
+    ):
+        scores = head_scores(model, 8, 5, untrained=3, seed=seed)
+        assert all(kind.named == () for kind in scores.kinds.values())
+        assert all(np.nanmin(kind.p) >= 1 / 32 for kind in scores.kinds.values())
+
+
+def _measured(gains):
+    """What a model with those gains (R, kinds, layers, H) over controls of 0 is measured to do."""
+    by_kind = dict(zip(module.KINDS, np.moveaxis(gains, 1, 0), strict=True))
+    return module.Measured(
+        by_kind, {name: 0 * value for name, value in by_kind.items()}, np.zeros((3, len(gains)))
+    )
+
+
+@pytest.mark.parametrize("rows", [5, 8, 16])
+def test_real_heads_are_named_beside_larger_ones(rows):
+    """A head of .3 is named whether or not there are heads of .9, and heads that depend on each other are not."""
+    rng = np.random.default_rng(rows)
+    models = {
+        kind: [_measured(rng.normal(0, 0.002, size=(rows, 3, 4, 9))) for _ in range(3)]
+        for kind in ("untrained", "new_blocks", "permuted_blocks")
+    }
+    gains = rng.normal(0, 0.01, size=(rows, 3, 4, 9)) + rng.normal(0, 0.05, size=(rows, 1, 1, 1))
+    real = {(0, 0, 0): 0.9, (0, 1, 4): 0.8, (0, 3, 8): 0.3, (1, 2, 2): 0.3, (2, 1, 1): 0.85, (2, 0, 3): 0.31}
+    for at, size in real.items():
+        gains[(slice(None), *at)] = size + rng.normal(0, 0.02, size=rows)
+    kinds = module.judged(_measured(gains), models, module.declared(module.CLAIM), seed=0)
+    named = {(number, *head) for number, kind in enumerate(kinds.values()) for head in kind.named}
+    assert named == set(real)
+
+
+@pytest.mark.parametrize("rows", [5, 16])
+def test_heads_are_named_by_chance_in_five_of_a_hundred_at_most(rows, monkeypatch):
+    """Heads without an effect, whose large gains change sign together and have heavy tails, are hardly ever named."""
+    monkeypatch.setattr(
+        named_heads, "judge", decide
+    )  # the same outcome, without advice on the number of rows
+    rng, alarms, signs = np.random.default_rng(rows), 0, 0
+    still = _measured(np.zeros((rows, 3, 2, 6)) + rng.normal(0, 1e-4, size=(rows, 1, 1, 1)))
+    models = dict.fromkeys(("untrained", "new_blocks", "permuted_blocks"), [still] * 3)
+    for _ in range(150):
+        shared = rng.standard_t(2, size=(rows, 1, 1, 2))[..., rng.integers(2, size=6)]
+        gains = 0.3 * np.tanh(shared + rng.standard_t(2, size=(rows, 3, 2, 6)))
+        kinds = module.judged(_measured(gains), models, module.declared(module.CLAIM), seed=0)
+        alarms += any(kind.named for kind in kinds.values())
+        signs += any(np.nanmin(kind.p) <= 0.05 for kind in kinds.values())
+    for count in (alarms, signs):
+        assert binomtest(count, 150, 0.05, alternative="greater").pvalue > 0.01
 
 
 def test_scores_are_those_of_a_naive_loop(grouped):
