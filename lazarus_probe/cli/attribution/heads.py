@@ -11,7 +11,8 @@ from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.attribution.head_scores import HeadScores, Kind
+    from lazarus_probe.introspection.attribution.head_scores import HeadScores
+    from lazarus_probe.introspection.attribution.named_heads import Kind
 
 POSITIONS = {
     "induction": "attention to the token after the first occurrence",
@@ -78,7 +79,7 @@ def as_text(name: str, result: HeadScores, top: int) -> str:
     lines = [title(f"ATTENTION HEADS: {name}")]
     lines.append(f"{result.rows} rows of {result.length} random tokens that come twice (seed {result.seed})")
     for kind, scores in result.kinds.items():
-        lines += ["", *_kind_lines(kind, scores, top, result.threshold)]
+        lines += ["", *kind_lines(kind, scores, top, result.threshold)]
     loss = result.loss
     lines += ["", "Loss on the repetition, nats a token:"]
     lines.append(f"  first half                    {loss['first_half']:.3f}")
@@ -89,11 +90,12 @@ def as_text(name: str, result: HeadScores, top: int) -> str:
     return "\n".join(lines)
 
 
-def _kind_lines(name: str, kind: Kind, top: int, threshold: float) -> list[str]:
+def kind_lines(name: str, kind: Kind, top: int, threshold: float) -> list[str]:
+    """The best heads of one kind, all that are named, and the best of control models."""
     import numpy as np
 
     from lazarus_probe.claims.judging import by_option
-    from lazarus_probe.introspection.attribution.head_scores import CLAIM, NAMES
+    from lazarus_probe.introspection.attribution.named_heads import CLAIM, NAMES
     from lazarus_probe.tables import Column, Table
 
     order = np.argsort(-np.nan_to_num(kind.gain.mean, nan=-np.inf), axis=None, kind="stable")[:top]
@@ -113,6 +115,9 @@ def _kind_lines(name: str, kind: Kind, top: int, threshold: float) -> list[str]:
         rows.append((f"L{layer}.H{number}", kind.score[head], kind.control[head], gain, kind.p[head], label))
     lines = [f"{name.capitalize()}: {POSITIONS[name]} (control: {CONTROLS[name]})"]
     lines += [f"  {line}" for line in Table(columns, rows).lines()]
+    if hidden := [head for head in kind.named if np.ravel_multi_index(head, kind.score.shape) not in order]:
+        more = ", ".join(f"L{layer}.H{head} {kind.gain.mean[layer, head]:.3f}" for layer, head in hidden)
+        lines.append(f"  named as well, by their gain: {more}")
     for model, best in kind.models.items():
         lines.append(f"  best gain of {MODELS[model]}: {', '.join(f'{gain:.3f}' for gain in best)}")
     if not kind.named:

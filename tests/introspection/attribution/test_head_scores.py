@@ -12,6 +12,7 @@ import pytest
 from scipy.stats import binomtest
 
 from lazarus_probe.claims.verdict import decide
+from lazarus_probe.cli.attribution.heads import kind_lines
 from lazarus_probe.hooks import trace
 from lazarus_probe.introspection.attribution import head_scores as module
 from lazarus_probe.introspection.attribution import named_heads
@@ -116,6 +117,8 @@ def test_real_heads_are_named_beside_larger_ones(rows):
     kinds = module.judged(_measured(gains), models, module.declared(module.CLAIM), seed=0)
     named = {(number, *head) for number, kind in enumerate(kinds.values()) for head in kind.named}
     assert named == set(real)
+    lines = kind_lines("induction", kinds["induction"], 1, 0.2)
+    assert next(line for line in lines if "named as well" in line).count("L") == 2, "all named heads are printed"
 
 
 @pytest.mark.parametrize("rows", [5, 16])
