@@ -1,7 +1,8 @@
 """Training a tuned lens (Belrose et al. 2023, arXiv:2303.08112), and evaluating it on held-out texts.
 
 The loss is the divergence of each layer's lens from the model's final distribution, KL(final || lens) in nats, summed
-over layers. The model's weights are not trained. Applying and saving lenses is in `introspection.lens.tuned_lens`.
+over layers. The model's weights are not trained. A map begins where least squares puts it (`training.lens_start`), or
+as the plain lens, where that reads better. Applying and saving lenses is in `introspection.lens.tuned_lens`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+from numpy.typing import NDArray
 
-from lazarus_probe.hooks.replay import replay
+from lazarus_probe.introspection.lens.tail_divergence import divergences_and_slopes, final_distributions
 from lazarus_probe.introspection.lens.tuned_divergence import POOL_BYTES, HeldOut, bytes_of, evaluate
 from lazarus_probe.introspection.lens.tuned_lens import FORMAT, TunedLens, check_readable, residuals
 from lazarus_probe.subject.batches import encode_all
-from lazarus_probe.training import fast_exp
-from lazarus_probe.training.forward import on_cpu
+from lazarus_probe.training.lens_start import least_squares_start
 from lazarus_probe.training.loop import Optimisation, Step, steps
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from lazarus_probe.training.losses import Loss
 
 Texts = Sequence[str] | Sequence[Sequence[int]]
-LOGITS_PER_STEP = 2**26
+LOGITS_PER_STEP = 2**24
 FEWEST_TEXTS = 10
+MOST_COMPARED = 64  # texts
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class LensTraining:
     Attributes:
         steps: number of training steps.
         learning_rate: peak learning rate of AdamW.
-        batch_size: positions per step, each read at all layers.
+        batch_size: positions per step at most, drawn at random among those of the texts, each read at all layers;
+            fewer where their logits at all layers are more than 2**24.
         held_out: the share of the texts that is held out for evaluation.
         seed: of the split, the order and the intervals.
 
@@ -103,15 +106,16 @@ def train_lens(
             f"{subject.name} has one layer, after which the plain lens is exact; nothing to train"
         )
     trained, held_out = split_texts(subject, texts, training)
-    maps = _Maps(subject.num_layers - 1, subject.anatomy.hidden_size)
-    batches = _batches(subject, trained, _size(subject, training), training.seed)
+    start = _start(subject, trained, training.seed)
+    maps = _Maps(*start)
+    batches = _sloped(subject, maps, _batches(subject, trained, _size(subject, training), training.seed))
     how = Optimisation(training.learning_rate, training.steps, weight_decay=0.0)
-    for step in steps(maps, _loss(subject, maps), batches, how):
+    for step in steps(maps, _loss(maps), batches, how):
         on_step(step)
     lens = TunedLens(np.array(maps.weights), np.array(maps.biases), {})
     evaluation = evaluate(subject, lens, trained, held_out, training.seed)
     return TrainedLens(
-        TunedLens(lens.weights, lens.biases, _config(subject, training, evaluation)), evaluation
+        TunedLens(lens.weights, lens.biases, _config(subject, training, evaluation, start[0])), evaluation
     )
 
 
@@ -136,62 +140,58 @@ def split_texts(
 
 
 class _Maps(nn.Module):
-    """The maps of all layers as one trainable module, initialised to the identity."""
+    """The maps of all layers as one trainable module: what is added to the identity."""
 
-    def __init__(self, layers: int, width: int) -> None:
+    def __init__(self, weights: NDArray[np.float32], biases: NDArray[np.float32]) -> None:
         super().__init__()
-        self.weights = mx.zeros((layers, width, width))
-        self.biases = mx.zeros((layers, width))
+        self.weights = mx.array(weights)
+        self.biases = mx.array(biases)
 
 
-def _loss(subject: Subject, maps: _Maps) -> Loss:
-    """A loss of residual streams (N, layers, D): the divergence of each layer's lens, summed over layers."""
-    dtype = getattr(mx, subject.dtype)
+def _start(
+    subject: Subject, trained: Sequence[list[int]], seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Where the maps begin: fitted on four fifths of the training texts, and compared on the rest."""
+    compared = max(1, len(trained) // 5)
+    pools = (residuals(subject, pool)[0] for pool in _pools(subject, trained[compared:]))
+    return least_squares_start(subject, pools, trained[:compared][:MOST_COMPARED], seed)
 
-    def tail(resid: mx.array) -> mx.array:
-        return replay(subject, resid.astype(dtype)[:, None])[:, 0].astype(mx.float32)
 
-    def loss(resid: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
-        count, layers, width = resid.shape
+def _moved(maps: _Maps, below: mx.array) -> mx.array:
+    """What the maps make of the residual streams (layers - 1, N, D) after all layers but the last."""
+    return below + below @ mx.swapaxes(maps.weights, 1, 2) + maps.biases[:, None]
+
+
+def _sloped(
+    subject: Subject, maps: _Maps, batches: Iterator[mx.array]
+) -> Iterator[list[tuple[mx.array, mx.array, mx.array]]]:
+    """Of each batch (N, layers, D) the states below the last layer, and what the maps as they are now make of them.
+
+    That is the divergences (layers - 1, N), and their slopes (layers - 1, N, D). A compiled step cannot hold NumPy's
+    exponentials, so they are taken before it.
+    """
+    for resid in batches:
         below = mx.swapaxes(resid[:, :-1], 0, 1).astype(mx.float32)
-        moved = below + below @ mx.swapaxes(maps.weights, 1, 2) + maps.biases[:, None]
-        final = mx.stop_gradient(tail(resid[:, -1]))
-        logits = tail(moved.reshape(-1, width)).reshape(layers - 1, count, -1)
-        by_layer: Any = divergence(final, logits).mean(axis=1)
-        return by_layer.sum(), {"mean": by_layer.mean()}
+        final = final_distributions(subject, resid[:, -1])
+        kl, slopes = divergences_and_slopes(final, subject, _moved(maps, below))
+        yield [(below, mx.array(kl.astype(np.float32)), mx.array(slopes))]
+
+
+def _loss(maps: _Maps) -> Loss:
+    """A loss of what `_sloped` yields: the divergence of each layer's lens, summed over layers.
+
+    Its value is that of the divergences, and its derivative goes through their slopes by the maps' output.
+    """
+
+    def loss(below: mx.array, kl: mx.array, slopes: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
+        by_layer = kl.mean(axis=1)
+        along = (_moved(maps, below) * slopes).sum() / below.shape[1]
+        return by_layer.sum() + along - mx.stop_gradient(along), {"mean": by_layer.mean()}
 
     return loss
 
 
-def divergence(final: mx.array, logits: mx.array) -> mx.array:
-    """KL(softmax(final) || softmax(logits)) in nats over the last axis; differentiable in `logits` only."""
-    total: Any = _log_sum(final)
-    before = mx.stop_gradient(final - total[..., None])
-    weight = mx.stop_gradient(_exp(before))
-    # The weights sum to one, so the sum over the vocabulary needs no exponential of its own.
-    reached: Any = _log_sum(logits)
-    return reached - (weight * logits).sum(axis=-1) + (weight * before).sum(axis=-1)
-
-
-@mx.custom_function
-def _log_sum(logits: mx.array) -> mx.array:
-    """Log of the sum of exponentials over the last axis."""
-    peak = logits.max(axis=-1, keepdims=True)
-    return mx.log(_exp(logits - peak).sum(axis=-1)) + peak[..., 0]
-
-
-@_log_sum.vjp
-def _log_sum_vjp(logits: Any, cotangent: Any, output: Any) -> mx.array:
-    return cotangent[..., None] * _exp(logits - output[..., None])
-
-
-def _exp(values: mx.array) -> mx.array:
-    return fast_exp.exp(values) if on_cpu() else mx.exp(values)
-
-
-def _batches(
-    subject: Subject, texts: Sequence[Sequence[int]], size: int, seed: int
-) -> Iterator[list[tuple[mx.array]]]:
+def _batches(subject: Subject, texts: Sequence[Sequence[int]], size: int, seed: int) -> Iterator[mx.array]:
     """Infinite batches of residual streams (N, layers, D); the model is rerun where not all fit into memory."""
     rng, pools = np.random.default_rng(seed), _pools(subject, texts)
     cached = residuals(subject, pools[0])[0] if len(pools) == 1 else None
@@ -200,7 +200,7 @@ def _batches(
             resid = residuals(subject, pool)[0] if cached is None else cached
             order = rng.permutation(max(size, len(resid))) % len(resid)
             for begin in range(0, len(order) - size + 1, size):
-                yield [(resid[mx.array(order[begin : begin + size].astype(np.int32))],)]
+                yield resid[mx.array(order[begin : begin + size].astype(np.int32))]
 
 
 def _pools(subject: Subject, texts: Sequence[Sequence[int]]) -> list[Sequence[Sequence[int]]]:
@@ -229,7 +229,9 @@ def _check(training: LensTraining) -> None:
         raise ValueError(f"held_out is {training.held_out}; give a share between 0 and 1")
 
 
-def _config(subject: Subject, training: LensTraining, evaluation: HeldOut) -> dict[str, Any]:
+def _config(
+    subject: Subject, training: LensTraining, evaluation: HeldOut, start: NDArray[np.float32]
+) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "model": subject.name,
@@ -237,6 +239,8 @@ def _config(subject: Subject, training: LensTraining, evaluation: HeldOut) -> di
         "layers": list(range(subject.num_layers - 1)),
         "hidden_size": subject.anatomy.hidden_size,
         **asdict(training),
+        "positions_per_step": _size(subject, training),
+        "begun_by_least_squares": [int(layer) for layer in np.flatnonzero(start.any(axis=(1, 2)))],
         "held_out_share": training.held_out,
         "held_out": evaluation.as_data(),
     }

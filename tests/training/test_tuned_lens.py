@@ -8,9 +8,11 @@ import random
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx import nn
 
 from lazarus_probe.checkpoints.errors import LoadError
-from lazarus_probe.hooks import trace
+from lazarus_probe.hooks import replay, trace
+from lazarus_probe.introspection.lens import tail_divergence
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.introspection.lens.tuned_lens import (
     CONFIG,
@@ -23,8 +25,12 @@ from lazarus_probe.introspection.lens.tuned_lens import (
     write_lens,
 )
 from lazarus_probe.organisms.corpus import sample
+from lazarus_probe.subject import Subject
+from lazarus_probe.training import lens_start
 from lazarus_probe.training import tuned_lens as module
-from lazarus_probe.training.tuned_lens import LensTraining, divergence, split_texts, train_lens
+from lazarus_probe.training.lens_start import least_squares_start
+from lazarus_probe.training.own_texts import own_texts
+from lazarus_probe.training.tuned_lens import LensTraining, split_texts, train_lens
 
 TEXTS = [line.prompt + line.response for line in sample(random.Random(0), 60)]
 SHORT = LensTraining(steps=25, batch_size=16)
@@ -70,27 +76,120 @@ def test_texts_that_do_not_fit_into_memory_are_run_in_parts(organism, monkeypatc
     assert [text for pool in pools for text in pool] == ours
     assert max(sum(map(len, pool)) for pool in pools) < 100 + max(map(len, ours))
     batches = module._batches(organism, ours, 16, 0)
-    shapes = {next(batches)[0][0].shape for _ in range(12)}
+    shapes = {next(batches).shape for _ in range(12)}
     assert shapes == {(16, 8, 128)}
 
 
-def test_the_divergence_is_that_of_numpy():
-    """Values and slopes are those of KL(final || lens) written out in float64, also for logits far apart."""
+def test_divergences_and_slopes_are_those_of_a_plain_gradient(organism, monkeypatch):
+    """KL(final || tail) and its slope by each state are those of mlx's own gradient, whatever fits into memory."""
+    resid = residuals(organism, [organism.encode(text) for text in TEXTS[:2]])[0][:9]
+    states = mx.swapaxes(resid, 0, 1)
+
+    def kl(below):
+        final, logits = (replay(organism, value[..., None, :])[..., 0, :] for value in (states[-1], below))
+        p = mx.softmax(final, axis=-1)
+        q = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+        return (p * (mx.log(p) - q)).sum()
+
+    for most in (2**24, 3 * organism.anatomy.vocab_size, 1):
+        monkeypatch.setattr(tail_divergence, "LOGITS_AT_ONCE", most)
+        final = tail_divergence.final_distributions(organism, states[-1])
+        values, slopes = tail_divergence.divergences_and_slopes(final, organism, states[2:4])
+        np.testing.assert_allclose(values, tail_divergence.divergences_from(final, organism, states[2:4]))
+        for row, layer in enumerate((2, 3)):
+            expected, slope = mx.value_and_grad(kl)(states[layer])
+            assert values[row].sum() == pytest.approx(expected.item(), rel=1e-4)
+            np.testing.assert_allclose(slopes[row], np.array(slope), atol=1e-5)
+        np.testing.assert_allclose(final.weight.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_the_loss_has_the_slope_of_a_plain_loss(organism):
+    """The gradient by the maps' weights is that of the mean divergence, summed over layers, written out."""
+    resid = residuals(organism, [organism.encode(text) for text in TEXTS[:1]])[0][:5]
     rng = np.random.default_rng(0)
-    final, logits = rng.normal(size=(2, 5, 11)) * 6
-
-    def softmax(values):
-        weights = np.exp(values - values.max(-1, keepdims=True))
-        return weights / weights.sum(-1, keepdims=True)
-
-    p, q = softmax(final), softmax(logits)
-    found, slopes = mx.value_and_grad(lambda value: divergence(mx.array(final), value).sum())(
-        mx.array(logits)
+    maps = module._Maps(
+        *(0.05 * rng.normal(size=shape).astype(np.float32) for shape in ((7, 128, 128), (7, 128)))
     )
-    assert found.item() == pytest.approx((p * np.log(p / q)).sum(), rel=1e-4)
-    np.testing.assert_allclose(np.array(slopes), q - p, atol=1e-5)
-    each = divergence(mx.array(final[None]), mx.array(logits[None]))
-    assert each.shape == (1, 5)
+    [(below, kl, slopes)] = next(module._sloped(organism, maps, iter([resid])))
+    _, gradient = nn.value_and_grad(maps, module._loss(maps))(below, kl, slopes)
+
+    def plain(weights):
+        moved = below + below @ mx.swapaxes(weights, 1, 2) + maps.biases[:, None]
+        final, logits = replay(organism, resid[:, -1:])[:, 0], replay(organism, moved)
+        p = mx.softmax(final, axis=-1)
+        q = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+        return (p * (mx.log(p) - q)).sum(axis=-1).mean(axis=1).sum()
+
+    value, expected = mx.value_and_grad(plain)(maps.weights)
+    assert kl.mean(axis=1).sum().item() == pytest.approx(value.item(), rel=1e-4)
+    np.testing.assert_allclose(np.array(gradient["weights"]), np.array(expected), atol=2e-4)
+
+
+def test_a_map_begins_at_least_squares_where_that_reads_better(organism):
+    """The fit is that of NumPy's weighted least squares; where it reads worse than the plain lens, the map is zero."""
+    ours, theirs = split_texts(organism, TEXTS, SHORT)
+    resid = residuals(organism, ours)[0]
+    pools = [resid[:50], resid[50:]]
+    weights, biases = least_squares_start(organism, pools, theirs)
+    assert weights.any(axis=(1, 2)).all()
+    sums = lens_start._Sums.of(np.array(pools[0])).joined(lens_start._Sums.of(np.array(pools[1])))
+    values = np.array(resid, dtype=np.float64)
+    x, y = values[:, 3], values[:, -1] - values[:, 3]
+    root = 1 / np.sqrt(np.square(values[:, -1]).mean(axis=1, keepdims=True))
+    center = (root**2 * x).sum(0) / (root**2).sum()
+    scale = np.sqrt((root**2 * (x - center) ** 2).sum(0) / (root**2).sum())
+    design = root * np.hstack([(x - center) / scale, np.ones((len(x), 1))])
+    penalty = np.hstack([np.eye(128) * np.sqrt(0.1 * (root**2).sum()), np.zeros((128, 1))])
+    solved = np.linalg.lstsq(
+        np.vstack([design, penalty]), np.vstack([root * y, np.zeros((128, 128))]), rcond=None
+    )
+    expected = (solved[0][:-1] / scale[:, None]).T
+    np.testing.assert_allclose(sums.maps(0.1)[0][3], expected, atol=1e-4)
+    # Fitted to what is not there, it reads worse than the plain lens, which the map then begins as.
+    wrong = mx.concatenate([resid[:, :-1], -resid[:, -1:]], axis=1)
+    weights, biases = least_squares_start(organism, [wrong], theirs)
+    assert not weights.any()
+    assert not biases.any()
+
+
+def test_own_texts_are_sampled_from_the_model(organism, make_llama, tokenizer):
+    """They begin with BOS where the tokenizer puts one, depend on the seed, and are as many as are wanted."""
+    drawn = own_texts(organism, 12, seed=3)
+    assert len(drawn.ids) == 12
+    assert {ids[0] for ids in drawn.ids} == {organism.tokenizer.bos_token_id}
+    assert drawn == own_texts(organism, 12, seed=3) != own_texts(organism, 12, seed=4)
+    assert max(map(len, drawn.ids)) <= 33
+    assert drawn.as_data()["count"] == 12
+    assert "12 sampled from the model at temperature 1" in str(drawn)
+    # The organism's own distribution: its samples are likelier than texts in another order.
+    shuffled = [[ids[0], *reversed(ids[1:])] for ids in drawn.ids]
+    assert _loss_of(organism, drawn.ids) < _loss_of(organism, shuffled) - 1
+    monkey = Subject.from_model(make_llama(vocab_size=64), _WithoutStart(tokenizer))
+    drawn = own_texts(monkey, 40, seed=0)
+    assert len({ids[0] for ids in drawn.ids}) > 10
+    assert drawn.start == "one token drawn from its vocabulary"
+
+
+def _loss_of(subject, texts):
+    losses = []
+    for ids in texts:
+        logits = trace(subject, mx.array([list(ids)])).logits[0, :-1]
+        picked = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+        losses.append(-picked[mx.arange(len(ids) - 1), mx.array(list(ids[1:]))].mean().item())
+    return np.mean(losses)
+
+
+class _WithoutStart:
+    """A tokenizer that puts nothing before a text."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+
+    def __getattr__(self, name):
+        return None if name == "bos_token_id" else getattr(self.tokenizer, name)
+
+    def __call__(self, *arguments, **options):
+        return self.tokenizer(*arguments, **options)
 
 
 def test_a_lens_that_was_not_trained_is_the_plain_lens(organism):
@@ -189,8 +288,6 @@ def test_maps_of_another_shape_or_not_finite_are_refused(trained, tmp_path):
 
 def test_what_cannot_be_trained_is_refused(organism, make_llama):
     """Settings out of range, too few texts, one layer: the message says what is needed."""
-    from lazarus_probe.subject import Subject
-
     for training, message in [
         (LensTraining(steps=0), "steps is 0"),
         (LensTraining(batch_size=0), "batch_size is 0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ from lazarus_probe.cli.parsing import (
     parse_prompts,
 )
 from lazarus_probe.cli.progress import bar, interrupts_held
+from lazarus_probe.cli.watching import watched
 from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -36,7 +38,6 @@ FILES = (
     "adapter_model.safetensors",
     "lora_weights.npz",
 )
-SAMPLES = 600
 
 tuned_lens = typer.Typer(
     add_completion=False,
@@ -54,7 +55,7 @@ def train(
         str | None,
         typer.Option(
             help="Texts: FILE.jsonl as for training, or @FILE with one per line.",
-            show_default="the organism's corpus",
+            show_default="sampled from the model itself",
         ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 200,
@@ -64,7 +65,9 @@ def train(
     samples: Annotated[
         int | None,
         typer.Option(
-            min=10, help="Number of texts sampled from the organism's corpus.", show_default=str(SAMPLES)
+            min=10,
+            help="Number of texts to sample from the model, without --data.",
+            show_default="as many as hold 4,096 tokens",
         ),
     ] = None,
     untrained: Annotated[
@@ -75,18 +78,20 @@ def train(
 ) -> None:
     """Train a tuned lens: for each layer, an affine map whose prediction is close to the final one.
 
-    Belrose et al. 2023 (arXiv:2303.08112). Divergences are measured on held-out texts, and compared with the plain
-    logit lens, one constant distribution, and the same on an untrained model.
+    Belrose et al. 2023 (arXiv:2303.08112). Each map begins at a least-squares fit. Divergences are measured on held-out
+    texts, and compared with the plain logit lens, one constant distribution, and the same on an untrained model.
     """
     check_lens_folder(output)
-    texts = texts_of(data, samples, seed)
+    given = None if data is None else texts_of(data, samples)
     from lazarus_probe.introspection.lens.tuned_lens import write_lens
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.training.tuned_lens import LensTraining
 
     how = LensTraining(steps, learning_rate, batch_size, held_out, seed)
     subject = Subject.load(model, adapter)
+    texts, source, described = _texts(subject, data, given, samples, seed)
     trained = _trained(subject, texts, how, subject.name)
+    trained = replace(trained, lens=replace(trained.lens, config={**trained.lens.config, "texts": source}))
     folder = write_lens(output, trained.lens)
     control = (
         _trained(subject.untrained(seed + 1000), texts, how, "untrained").held_out if untrained else None
@@ -96,7 +101,8 @@ def train(
         "untrained": None if control is None else control.as_data(),
         "about": about(subject, seed),
     }
-    deliver(result, train_text(subject.name, trained.held_out, control, folder), as_json=as_json)
+    text = train_text(subject.name, trained.held_out, control, folder, described)
+    deliver(result, text, as_json=as_json)
 
 
 @tuned_lens.command()
@@ -152,22 +158,17 @@ def check_lens_folder(folder: Path) -> None:
         raise ValueError(f"--output {folder} holds {present[0]}; give a folder of its own")
 
 
-def texts_of(data: str | None, samples: int | None, seed: int) -> list[str]:
-    """The texts of a file, or lines drawn from the organism's corpus.
+def texts_of(data: str, samples: int | None) -> list[str]:
+    """The texts of a file.
 
     Raises:
         OSError: the file cannot be read.
         ValueError: it holds no texts, or a number of samples is given as well.
     """
-    if data is None:
-        import random
-
-        from lazarus_probe.organisms.corpus import sample
-
-        drawn = sample(random.Random(seed), samples or SAMPLES)  # noqa: S311 - a draw, not a secret
-        return [line.prompt + line.response for line in drawn]
     if samples is not None:
-        raise ValueError("--samples applies to the organism's corpus, not to --data; leave one out")
+        raise ValueError(
+            "--samples is a number of texts of the model's own, and --data gives others; leave one out"
+        )
     if data.startswith("@"):
         return parse_prompts(data, "--data")
     from lazarus_probe.training.sft.jsonl import read_jsonl
@@ -175,7 +176,22 @@ def texts_of(data: str | None, samples: int | None, seed: int) -> list[str]:
     return [example.prompt + example.response for example in read_jsonl(Path(data))]
 
 
-def _trained(subject: Subject, texts: Sequence[str], how: LensTraining, label: str) -> TrainedLens:
+def _texts(
+    subject: Subject, data: str | None, given: Sequence[str] | None, samples: int | None, seed: int
+) -> tuple[Sequence[str] | list[list[int]], dict[str, Any], str]:
+    """The texts to train on, where they come from as data, and the same in words."""
+    if given is not None:
+        return given, {"source": data, "count": len(given)}, f"{len(given)} of {data}"
+    from lazarus_probe.training.own_texts import own_texts
+
+    with watched("sample texts") as check:
+        own = own_texts(subject, samples, seed, check)
+    return [list(ids) for ids in own.ids], own.as_data(), str(own)
+
+
+def _trained(
+    subject: Subject, texts: Sequence[str] | list[list[int]], how: LensTraining, label: str
+) -> TrainedLens:
     from lazarus_probe.training.loop import Step
     from lazarus_probe.training.tuned_lens import train_lens
 
@@ -188,12 +204,13 @@ def _trained(subject: Subject, texts: Sequence[str], how: LensTraining, label: s
         return train_lens(subject, texts, how, on_step)
 
 
-def train_text(name: str, held_out: HeldOut, untrained: HeldOut | None, folder: Path) -> str:
+def train_text(name: str, held_out: HeldOut, untrained: HeldOut | None, folder: Path, texts: str) -> str:
     """Divergences by layer: plain and tuned lens, and both on an untrained model."""
     constant = f", untrained {untrained.constant:.3f}" if untrained else ""
     return "\n".join(
         [
             title(f"TUNED LENS: {name}"),
+            f"Texts: {texts}",
             f"KL(final || lens) in nats on {held_out.positions} positions of {held_out.texts} texts held out",
             "",
             *held_out.table(untrained).lines(),

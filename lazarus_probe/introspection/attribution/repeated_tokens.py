@@ -35,7 +35,9 @@ def repeated_tokens(
     """
     if length < 4:
         raise ValueError(f"length is {length}; give at least 4 tokens, so that there is another order")
-    ordinary = _ordinary(subject) if vocabulary is None else np.unique(np.asarray(vocabulary, dtype=np.int32))
+    ordinary = (
+        ordinary_tokens(subject) if vocabulary is None else np.unique(np.asarray(vocabulary, dtype=np.int32))
+    )
     if len(ordinary) < length:
         raise ValueError(f"length is {length}, and there are {len(ordinary)} tokens to draw from; give fewer")
     rng = np.random.default_rng(seed)
@@ -51,7 +53,8 @@ def repeated_tokens(
     )
 
 
-def _ordinary(subject: Subject) -> NDArray[np.int32]:
+def ordinary_tokens(subject: Subject) -> NDArray[np.int32]:
+    """The ids of all tokens but the special ones."""
     special = set(getattr(subject.tokenizer, "all_special_ids", ()) or ()) | set(subject.eos_token_ids)
     size = subject.anatomy.vocab_size
     if subject.tokenizer is not None:

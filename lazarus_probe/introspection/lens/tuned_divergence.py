@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
-from lazarus_probe.introspection.lens.logit_lens import tail_log_probs
+from lazarus_probe.introspection.lens.tail_divergence import final_distributions
 from lazarus_probe.introspection.lens.tuned_lens import TunedLens, divergences, residuals
 from lazarus_probe.statistics.bootstrap import cluster_bootstrap_means
 from lazarus_probe.tables import Cell, Column, Table
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from lazarus_probe.statistics.intervals import Interval
     from lazarus_probe.subject.subject import Subject
 
-POOL_BYTES = 2**27  # of residual streams at one time
+POOL_BYTES = 2**28  # of residual streams at one time
 EVALUATED = 1024  # positions on each side at most
+LOGITS = 2**29  # of all layers at the positions evaluated, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,13 +107,13 @@ def evaluate(
     seed: int = 0,
 ) -> HeldOut:
     """Divergences of the plain and the tuned lens on held-out texts, and of what the trained ones say on average."""
-    resid, owners = residuals(subject, held_out[: _texts_in(subject, held_out)])
+    resid, owners = _positions(subject, held_out, seed)
     plain, tuned = divergences(subject, resid), divergences(subject, resid, lens)
     gains = plain - tuned
     return HeldOut(
         tuple(plain.mean(axis=0).tolist()),
         tuple(tuned.mean(axis=0).tolist()),
-        _constant(subject, trained, resid),
+        _constant(subject, _positions(subject, trained, seed)[0], resid),
         cluster_bootstrap_means(plain, owners, seed=seed),
         cluster_bootstrap_means(tuned, owners, seed=seed),
         tuple(gains.mean(axis=0).tolist()),
@@ -126,16 +128,26 @@ def bytes_of(subject: Subject) -> int:
     return 4 * subject.num_layers * subject.anatomy.hidden_size
 
 
-def _texts_in(subject: Subject, texts: Sequence[Sequence[int]]) -> int:
-    """How many texts are evaluated, two at least: as many positions as are wanted and fit into memory."""
+def _positions(
+    subject: Subject, texts: Sequence[Sequence[int]], seed: int
+) -> tuple[mx.array, NDArray[np.intp]]:
+    """Residual streams (N, layers, D) at positions drawn from those of the texts, and the text (N,) of each.
+
+    All positions of as many texts as fit into memory, two at least, or as many as are evaluated, each with one chance.
+    """
     ends = np.cumsum([len(text) for text in texts])
-    return max(2, int((ends <= min(EVALUATED, POOL_BYTES // bytes_of(subject))).sum()))
+    fitting = max(2, int((ends <= POOL_BYTES // bytes_of(subject)).sum()))
+    resid, owners = residuals(subject, texts[:fitting])
+    most = min(EVALUATED, max(2, LOGITS // (subject.num_layers * subject.anatomy.vocab_size)))
+    if len(resid) <= most:
+        return resid, owners
+    rows = np.sort(np.random.default_rng(seed).permutation(len(resid))[:most])
+    return resid[mx.array(rows.astype(np.int32))], owners[rows]
 
 
-def _constant(subject: Subject, trained: Sequence[Sequence[int]], held_out: mx.array) -> float:
+def _constant(subject: Subject, trained: mx.array, held_out: mx.array) -> float:
     """Divergence of the mean distribution over positions of the trained texts, at the positions held out."""
-    resid = residuals(subject, trained[: _texts_in(subject, trained)])[0][:, -1]
-    mean = np.exp(tail_log_probs(subject, resid).astype(np.float64)).mean(axis=0)
-    final = tail_log_probs(subject, held_out[:, -1]).astype(np.float64)
-    divergence = (np.exp(final) * (final - np.log(np.maximum(mean, 1e-30)))).sum(axis=-1)
-    return float(divergence.mean())
+    mean = final_distributions(subject, trained[:, -1]).weight.mean(axis=0, dtype=np.float64)
+    final = final_distributions(subject, held_out[:, -1])
+    cross = final.weight @ np.log(np.maximum(mean, 1e-30)).astype(np.float32)
+    return float((final.negative_entropy - cross).mean())

@@ -29,12 +29,8 @@ from lazarus_probe.files.whole_files import whole_file
 from lazarus_probe.hooks.replay import require_free_tail
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import hooked
-from lazarus_probe.introspection.lens.logit_lens import (
-    LOGITS_PER_BATCH,
-    LensResult,
-    resid_after,
-    tail_log_probs,
-)
+from lazarus_probe.introspection.lens.logit_lens import LensResult, resid_after, tail_log_probs
+from lazarus_probe.introspection.lens.tail_divergence import divergences_from, final_distributions
 from lazarus_probe.subject.batches import Prompt, by_length
 from lazarus_probe.subject.finite import refuse
 
@@ -145,17 +141,12 @@ def residuals(subject: Subject, encoded: Sequence[Sequence[int]]) -> tuple[mx.ar
 
 def divergences(subject: Subject, resid: mx.array, lens: TunedLens | None = None) -> NDArray[np.float64]:
     """KL(final || lens) in nats (N, layers), of residual streams (N, layers, D); without a lens, of the plain one."""
-    count, layers = resid.shape[:2]
-    kl = np.empty((count, layers))
-    size = max(1, LOGITS_PER_BATCH // (4 * subject.anatomy.vocab_size))
-    for start in range(0, count, size):
-        rows = resid[start : start + size]
-        final = tail_log_probs(subject, rows[:, -1])
-        weight = np.exp(final)
-        for layer in range(layers):
-            value = rows[:, layer] if lens is None else lens.translate(rows[:, layer], layer)
-            kl[start : start + size, layer] = (weight * (final - tail_log_probs(subject, value))).sum(axis=-1)
-    return kl
+    by_layer = [
+        resid[:, layer] if lens is None else lens.translate(resid[:, layer], layer)
+        for layer in range(resid.shape[1])
+    ]
+    final = final_distributions(subject, resid[:, -1])
+    return divergences_from(final, subject, mx.stack(by_layer)).T
 
 
 def write_lens(folder: Path, lens: TunedLens) -> Path:

@@ -37,10 +37,11 @@ def test_training_prints_the_divergences_beside_the_controls(trained, capsys, tm
     assert main([*TRAIN, "--data", f"@{trained[1]}", "-o", str(tmp_path / "lens")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "TUNED LENS: organism"
-    assert lines[5].split() == [
+    assert lines[3].startswith("Texts: 16 of @")
+    assert lines[6].split() == [
         "Layer", "Plain", "Tuned", "[95%]", "Plain", "-", "tuned", "[95%]", "Untrained:", "plain", "tuned",
     ]  # fmt: skip
-    assert [line.split()[0] for line in lines[6:14]] == [f"L{layer}" for layer in range(8)]
+    assert [line.split()[0] for line in lines[7:15]] == [f"L{layer}" for layer in range(8)]
     assert any(line.startswith("One constant distribution") and "untrained" in line for line in lines)
     assert lines[-1] == f"Lens saved to: {tmp_path / 'lens'}"
 
@@ -71,6 +72,8 @@ def test_options_of_training_change_the_lens(trained, capsys, tmp_path):
     assert saved["held_out"]["texts"] == 6 > first["held_out"]["texts"]
     drawn = run(capsys, *TRAIN, "--samples", "12", "--no-untrained", "-o", str(tmp_path / "b"))
     assert drawn["held_out"]["layers"] != found["held_out"]["layers"]
+    assert (drawn["texts"]["source"], drawn["texts"]["count"]) == ("sampled from the model", 12)
+    assert json.loads((tmp_path / "b" / "tuned_lens.json").read_text())["texts"] == drawn["texts"]
 
 
 def test_reading_shows_both_lenses(trained, capsys, tmp_path):
