@@ -18,11 +18,12 @@ CLAIM = "steers"
 
 @dataclass(frozen=True)
 class Dose:
-    """How the effect of a dose is measured: the target, the number of random directions, and the plot."""
+    """How a dose is measured and judged: target, number of random directions, plot, and the user's threshold."""
 
     target: str | None
     random: int
     plot: Path | None
+    threshold: float | None = None
 
 
 def measure_doses(
@@ -53,13 +54,16 @@ def measure_doses(
         )
     if dose.plot is not None:
         response.draw(dose.plot)
-    steers, reason = verdict_of(response)
+    steers, reason = verdict_of(response, dose.threshold)
     data = response.as_data() | {
-        "verdict": {"claim": CLAIM, "steers": steers, "reason": reason},
+        "verdict": {"claim": CLAIM, "steers": steers, "reason": reason, "threshold": dose.threshold},
         "plot": dose.plot,
         "about": about(subject, steering.seed),
     }
     lines = heading(steering, response.norm)
+    if response.target_tokens:
+        spelt = ", ".join(map(repr, response.target_tokens))
+        lines.append(f"Target: {response.target!r}, counted as the tokens {spelt}")
     for table in response.tables():
         lines += ["", table.title, *table.lines(gap=1)]
     lines += ["", _sentence(response, steers, reason)]
@@ -67,13 +71,16 @@ def measure_doses(
     deliver(data, "\n".join(lines), as_json=as_json, output=output)
 
 
-def verdict_of(response: DoseResponse) -> tuple[bool, str]:
-    """Whether a direction steers to its target, as the claim `steers` declares it; and why or why not."""
+def verdict_of(response: DoseResponse, threshold: float | None = None) -> tuple[bool, str]:
+    """Whether a direction steers to its target, as the claim `steers` declares it; and why or why not.
+
+    With a threshold, its probability, or the share of prompts that answer a number, must reach that as well.
+    """
     if response.target is None:
         return False, "there is no --target to be steered to"
     from lazarus_probe.claims.declared import declared
-    from lazarus_probe.claims.judging import judge_declared
-    from lazarus_probe.claims.verdict import Outcome
+    from lazarus_probe.claims.judging import at_threshold, judge_declared
+    from lazarus_probe.claims.verdict import Outcome, judge
 
     measurement = response.measurement()
     if measurement is None:
@@ -81,6 +88,9 @@ def verdict_of(response: DoseResponse) -> tuple[bool, str]:
         least = declared(CLAIM).minimum_groups
         return False, f"{missing} cannot show it; give at least {least} prompts and 19 random directions"
     verdict = judge_declared(CLAIM, measurement)
+    level = response.measurement(level=True)
+    if threshold is not None and level is not None and verdict.outcome is Outcome.SUPPORTED:
+        verdict = judge(at_threshold(CLAIM, threshold), level)
     return verdict.outcome is Outcome.SUPPORTED, str(verdict)
 
 

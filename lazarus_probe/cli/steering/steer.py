@@ -61,7 +61,20 @@ def steer(
         str | None, typer.Option(help="Measure the effect of several coefficients, as in 0,0.5,1,2,4.")
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="With --dose: the token or number to steer towards.")
+        str | None,
+        typer.Option(
+            help="With --dose: the word or number to steer towards; several words with commas between them. "
+            "A word counts in every spelling that is one token."
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="With --dose: least probability of the target, or share of prompts that answer it, to steer.",
+            show_default="none: only controls are to be beaten",
+        ),
     ] = None,
     random_directions: Annotated[
         int | None,
@@ -116,7 +129,12 @@ def steer(
     """
     labels = [_checked(positive_label, "--positive-label"), _checked(negative_label, "--negative-label")]
     extracting = {"--positive": positive, "--negative": negative, "--name": name}
-    dose_options = {"--target": target, "--random-directions": random_directions, "--plot": plot}
+    dose_options = {
+        "--target": target,
+        "--threshold": threshold,
+        "--random-directions": random_directions,
+        "--plot": plot,
+    }
     steering_options = {
         "--prompts": prompts,
         "--direction": direction,
@@ -163,7 +181,9 @@ def steer(
 
     check_suffix(plot, "--plot", PICTURE)
     count = 19 if random_directions is None else random_directions
-    measure_doses(model, adapter, steering, Dose(_checked(target, "--target"), count, plot), output, as_json)
+    measure_doses(
+        model, adapter, steering, Dose(_checked(target, "--target"), count, plot, threshold), output, as_json
+    )
 
 
 def refuse(options: Mapping[str, Any], why: str) -> None:

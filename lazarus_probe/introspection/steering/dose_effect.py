@@ -38,7 +38,8 @@ class Effect:
     @property
     def bounds(self) -> tuple[float, float]:
         """Its smallest and largest possible value."""
-        return {"kl": (0.0, inf), "target_logit_diff": (-inf, inf)}.get(self.name, (0.0, 1.0))
+        unbounded = {"kl": (0.0, inf), "target_logit_diff": (-inf, inf), "target_log_odds": (-inf, inf)}
+        return unbounded.get(self.name, (0.0, 1.0))
 
     @property
     def means(self) -> NDArray[np.float64]:

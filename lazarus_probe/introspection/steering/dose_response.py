@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mlx.core as mx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -20,8 +19,9 @@ from lazarus_probe.introspection.generation.completions import same_answer
 from lazarus_probe.introspection.generation.damage import Unrelated, damage, unrelated_prompts
 from lazarus_probe.introspection.steering.control_directions import random_directions
 from lazarus_probe.introspection.steering.dose_effect import Effect
+from lazarus_probe.introspection.steering.log_odds import gained
+from lazarus_probe.introspection.steering.targets import target_metrics, target_of
 from lazarus_probe.introspection.steering.vectors import (
-    NextTokenMetrics,
     Position,
     SteeringVectors,
     multiples,
@@ -30,9 +30,10 @@ from lazarus_probe.introspection.steering.vectors import (
     steered_next_tokens,
 )
 from lazarus_probe.statistics.measurement import Curve, Damage, Measurement, some_examples
+from lazarus_probe.statistics.model_spread import FEWEST
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.tables import Column, Table
-from lazarus_probe.tasks.arithmetic import is_answer, parse_number
+from lazarus_probe.tasks.arithmetic import is_answer
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -42,6 +43,7 @@ RANDOM = 19
 TITLES = {
     "kl": "KL from unsteered, nats",
     "changed": "Share of prompts answered otherwise",
+    "target_log_odds": "Log-odds of the target, nats",
     "target_probability": "Probability of the target",
     "target_logit_diff": "Logit of the target minus its likeliest rival's",
     "target_answered": "Share of prompts that answer the target",
@@ -59,6 +61,7 @@ class DoseResponse:
         position: see `SteeringVectors`.
         norm: of the direction.
         target: the answer to steer to; None without one.
+        target_tokens: the texts of all tokens that count as the target; none where it is a number.
         effects: by name; see `dose_response`.
         answers: (K, P) the steered model's completions.
         seed: of the random directions and of intervals.
@@ -75,11 +78,12 @@ class DoseResponse:
     answers: tuple[tuple[str, ...], ...]
     seed: int
     damage: Damage | None = None
+    target_tokens: tuple[str, ...] = ()
 
     @property
     def primary(self) -> str:
-        """The effect that is judged: the completion, if the target is a number; else its probability."""
-        names = ("target_answered", "target_probability", "kl")
+        """The effect that is judged: the completion, if the target is a number; else its log-odds."""
+        names = ("target_answered", "target_log_odds", "kl")
         return next(name for name in names if name in self.effects)
 
     @property
@@ -93,29 +97,58 @@ class DoseResponse:
         """The index of the dose with the largest primary effect."""
         return int(np.argmax(self.effects[self.primary].means))
 
-    def measurement(self) -> Measurement | None:
+    def measurement(self, *, level: bool = False) -> Measurement | None:
         """The primary effect at its best dose with its controls; p accounts for the choice of the dose.
 
-        None where nothing can be claimed.
+        Of log-odds it is what they gain, in nats, over the same prompts unsteered.
+
+        Args:
+            level: of a target that is a word, measure its probability instead, which a threshold can be put on.
+
+        Returns:
+            None where nothing can be claimed.
         """
         if not self.can_be_claimed:
             return None
-        effect, best = self.effects[self.primary], self.best
-        p = effect.p()
-        controls = {"random_direction": effect.random[:, best].mean(axis=0), "unsteered": effect.unsteered}
+        name = "target_probability" if level and self.primary == "target_log_odds" else self.primary
+        effect, best = self.effects[name], self.best
+        p = self.effects[self.primary].p()
+        kept: dict[str, Any] = {
+            "seed": self.seed,
+            "p": 1.0 if p[best] is None else p[best],
+            "details": {
+                "coefficient": self.doses[best],
+                "layer": self.layer,
+                "norm": self.norm,
+                "target_tokens": list(self.target_tokens),
+            },
+            "examples": some_examples(
+                self.prompts, [self.target] * len(self.prompts), self.answers[best], self._counted(best)
+            ),
+            "curves": self.curves(name),
+            "damage": self.damage,
+        }
+        if name == "target_log_odds":
+            unit = f"log-odds of {self.target!r} gained, in nats"
+            gains = effect.values[best] - effect.unsteered
+            random = effect.random[:, best] - effect.unsteered
+            return gained(unit, gains, self.prompts, random, **kept)
+        controls = {"random_direction": effect.random[:, best], "unsteered": effect.unsteered}
+        if len(effect.random) < FEWEST:  # of so few the spread is not known
+            controls["random_direction"] = effect.random[:, best].mean(axis=0)
         return rate(
-            f"{self.primary.replace('_', ' ')} of {self.target!r}",
+            f"{name.replace('_', ' ')} of {self.target!r}",
             effect.values[best],
             self.prompts,
             controls,
-            seed=self.seed,
-            p=1.0 if p[best] is None else p[best],
-            details={"coefficient": self.doses[best], "layer": self.layer, "norm": self.norm},
-            examples=some_examples(
-                self.prompts, [self.target] * len(self.prompts), self.answers[best], effect.values[best] > 0.5
-            ),
-            curves=self.curves(self.primary),
-            damage=self.damage,
+            **kept,
+        )
+
+    def _counted(self, dose: int) -> NDArray[np.bool_]:
+        """(P,) whether a prompt is steered to the target, rather than not, at a dose."""
+        effect = self.effects[self.primary]
+        return np.asarray(
+            effect.values[dose] > (0.5 if self.primary == "target_answered" else effect.unsteered)
         )
 
     def curves(self, name: str) -> tuple[Curve, ...]:
@@ -147,6 +180,7 @@ class DoseResponse:
             "position": self.position,
             "norm": self.norm,
             "target": self.target,
+            "target_tokens": list(self.target_tokens),
             "prompts": list(self.prompts),
             "n": len(self.prompts),
             "random_directions": len(self.effects["kl"].random),
@@ -234,9 +268,10 @@ def dose_response(
     """Steer prompts along a direction by each dose, and along random directions of equal norm.
 
     The effects are `kl`, KL(unsteered || steered) of the next token in nats, and `changed`, the share of prompts that
-    are answered otherwise, numbers parsed. With a target that is one token, `target_probability` as well, and
-    `target_logit_diff`, its logit minus that of the likeliest other token unsteered. With a target that is a number,
-    `target_answered`, the share that answers it.
+    are answered otherwise, numbers parsed. With a target that is a word, or several, `target_log_odds` as well, the
+    logarithm of their probability over that of all else; `target_probability`; and `target_logit_diff`, their logit
+    minus that of the likeliest other token unsteered. A word counts in each spelling that is one token. With a target
+    that is a number, `target_answered`, the share that answers it.
 
     Args:
         subject: the model.
@@ -244,7 +279,7 @@ def dose_response(
         vector: (D,) the direction, in the units of the residual stream.
         layer: steered after the block.
         doses: K coefficients.
-        target: a token, or a number.
+        target: a word, several with commas between them, or a number.
         position: see `SteeringVectors`.
         random: how many random directions.
         max_tokens: of an answer.
@@ -253,8 +288,8 @@ def dose_response(
         unrelated: prompts to measure the damage on; by default those of all language tasks.
 
     Raises:
-        ValueError: no prompts or doses, a width that does not fit, a target that is neither a token nor a number, or
-            logits that are not finite.
+        ValueError: no prompts or doses, a width that does not fit, a target that is neither a word of one token nor a
+            number, or logits that are not finite.
 
     Example:
         >>> from lazarus_probe import collect, dose_response
@@ -271,7 +306,7 @@ def dose_response(
     """
     if not doses:
         raise ValueError("no doses; give at least one coefficient, as in 0,0.5,1,2")
-    token, number = target_of(subject, target)
+    tokens, number = target_of(subject, target)
     directions = [np.asarray(vector, dtype=np.float64), *random_directions(vector, random, seed)]
     vectors = np.concatenate(
         [
@@ -280,7 +315,7 @@ def dose_response(
         ]
     )
     steering = SteeringVectors(layer, vectors, position)
-    values = steered_next_tokens(subject, prompts, steering, _metrics(token), check=check)
+    values = steered_next_tokens(subject, prompts, steering, target_metrics(tokens), check=check)
     completions = steered_completions(subject, prompts, steering, max_tokens, check=check)
     texts = [[completion.text for completion in row] for row in completions]
     values["changed"] = np.array(
@@ -300,6 +335,7 @@ def dose_response(
         {name: _effect(name, numbers, doses, prompts) for name, numbers in values.items()},
         tuple(tuple(row[1 + i] for row in texts) for i in range(len(doses))),
         seed,
+        target_tokens=tuple(subject.decode([token]) for token in tokens),
     )
     if not result.can_be_claimed:
         return result
@@ -310,37 +346,6 @@ def dose_response(
 
 def _span(low: float | None, high: float | None) -> str | None:
     return None if low is None or high is None else f"[{low:.4f}, {high:.4f}]"
-
-
-def target_of(subject: Subject, target: str | None) -> tuple[int | None, float | None]:
-    """The token and the number that a target is; either may be None.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if target is None:
-        return None, None
-    number = parse_number(target)
-    try:
-        return subject.single_token(target), number
-    except ValueError as error:
-        if number is None:
-            raise ValueError(f"target {error}") from None
-        return None, number
-
-
-def _metrics(token: int | None) -> NextTokenMetrics:
-    def metrics(after: mx.array, before: mx.array) -> dict[str, mx.array]:
-        # Rounding of very improbable tokens may make the sum negative.
-        values = {"kl": mx.maximum((mx.exp(before) * (before - after)).sum(axis=-1), 0)}
-        if token is not None:
-            others = mx.where(mx.arange(before.shape[-1]) == token, -mx.inf, before)
-            rival = mx.argmax(others, axis=-1)[:, None]
-            values["target_probability"] = mx.exp(after[:, token])
-            values["target_logit_diff"] = after[:, token] - mx.take_along_axis(after, rival, axis=-1)[:, 0]
-        return values
-
-    return metrics
 
 
 def _effect(name: str, values: NDArray[np.float64], doses: Sequence[float], prompts: Sequence[str]) -> Effect:

@@ -118,7 +118,9 @@ def test_real_heads_are_named_beside_larger_ones(rows):
     named = {(number, *head) for number, kind in enumerate(kinds.values()) for head in kind.named}
     assert named == set(real)
     lines = kind_lines("induction", kinds["induction"], 1, 0.2)
-    assert next(line for line in lines if "named as well" in line).count("L") == 2, "all named heads are printed"
+    assert next(line for line in lines if "named as well" in line).count("L") == 2, (
+        "all named heads are printed"
+    )
 
 
 @pytest.mark.parametrize("rows", [5, 16])

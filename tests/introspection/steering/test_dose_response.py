@@ -15,7 +15,10 @@ from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.generation.damage import Unrelated
 from lazarus_probe.introspection.steering.control_directions import random_directions
 from lazarus_probe.introspection.steering.dose_effect import Effect
-from lazarus_probe.introspection.steering.dose_response import dose_response, target_of
+from lazarus_probe.introspection.steering.dose_response import dose_response
+from lazarus_probe.introspection.steering.log_odds import gained
+from lazarus_probe.introspection.steering.targets import target_metrics, target_of
+from lazarus_probe.introspection.vocabulary.alignment import spellings
 from lazarus_probe.subject import Subject
 
 LETTERS = "nopqrstuvwxyz"
@@ -85,7 +88,8 @@ def test_effects_are_those_of_single_runs(planted, found):
     """KL, probability, logit difference and changed answers of a cell are those of one run by itself."""
     p, dose = 3, 1
     prompt = LETTERS[p]
-    b = planted.single_token("b")
+    b = spellings(planted, "b")
+    others = np.setdiff1d(np.arange(64), b)
     push = steer(resid_post(1), 4 * DOSES[dose] * np.eye(32)[0].astype(np.float32), positions="last")
     before, after = (
         np.array(mx.softmax(trace(planted, prompt, interventions=edits).logits[0, -1]), dtype=np.float64)
@@ -93,13 +97,15 @@ def test_effects_are_those_of_single_runs(planted, found):
     )
     effects = {name: effect.values[dose, p] for name, effect in found.effects.items()}
     assert effects["kl"] == pytest.approx(rel_entr(before, after).sum(), rel=1e-3)
-    assert effects["target_probability"] == pytest.approx(after[b], rel=1e-3)
-    rival = np.argmax(np.where(np.arange(64) == b, 0, before))
-    assert effects["target_logit_diff"] == pytest.approx(np.log(after[b] / after[rival]), rel=1e-3)
+    assert effects["target_probability"] == pytest.approx(after[b].sum(), rel=1e-3)
+    log_odds = np.log(after[b].sum() / after[others].sum())
+    assert effects["target_log_odds"] == pytest.approx(log_odds, abs=1e-3)
+    rival = others[np.argmax(before[others])]
+    assert effects["target_logit_diff"] == pytest.approx(np.log(after[b].sum() / after[rival]), rel=1e-3)
     assert effects["changed"] == float(after.argmax() != before.argmax())
     random = random_directions(4 * np.eye(32)[0], 19, 0)[7] * DOSES[dose]
     push = steer(resid_post(1), random.astype(np.float32), positions="last")
-    probability = mx.softmax(trace(planted, prompt, interventions=[push]).logits[0, -1])[b].item()
+    probability = np.array(mx.softmax(trace(planted, prompt, interventions=[push]).logits[0, -1]))[b].sum()
     assert found.effects["target_probability"].random[7, dose, p] == pytest.approx(probability, rel=1e-3)
 
 
@@ -177,10 +183,13 @@ def test_intervals_stay_within_what_an_effect_can_be():
 
 
 def test_a_target_is_a_token_or_a_number(organism):
-    """Numbers of several tokens are scored by what is said, words by their token, all else is refused."""
-    assert target_of(organism, None) == (None, None)
-    assert target_of(organism, " Paris") == (organism.single_token(" Paris"), None)
-    assert target_of(organism, "2209") == (None, 2209.0)
+    """Numbers of several tokens are scored by what is said, words by their spellings, all else is refused."""
+    assert target_of(organism, None) == ((), None)
+    paris, rome = (list(dict.fromkeys(spellings(organism, word))) for word in ("Paris", "Rome"))
+    assert organism.single_token(" Paris") in paris
+    assert target_of(organism, " Paris") == target_of(organism, "Paris") == (tuple(paris), None)
+    assert target_of(organism, "Paris, Rome,Paris") == ((*paris, *rome), None)
+    assert target_of(organism, "2209") == ((), 2209.0)
     with pytest.raises(ValueError, match=r"target 'zugzwang' is not one token"):
         target_of(organism, "zugzwang")
     result = dose_response(
@@ -203,3 +212,61 @@ def test_no_doses_is_refused(planted):
     """There is nothing to measure without a coefficient."""
     with pytest.raises(ValueError, match="no doses"):
         dose_response(planted, ["a"], np.ones(32), 1, [])
+
+
+def test_a_small_probability_is_moved_far_in_log_odds(planted):
+    """Judged against controls alone, a direction from .001 to .01 steers; with a threshold on the probability not."""
+    weak = 1.2 * np.eye(32)[0]
+    result = dose_response(planted, list(LETTERS), weak, 1, [1.0], target="b", max_tokens=1)
+    row = result.rows()[0]
+    assert row["target_probability"]["mean"] < 0.1
+    assert row["target_log_odds"]["mean"] > row["target_log_odds"]["random_high"]
+    steers, reason = verdict_of(result)
+    assert steers, reason
+    assert "in nats" in reason
+    steers, reason = verdict_of(result, threshold=0.1)
+    assert not steers
+    assert "at least 0.1" in reason
+    strong = dose_response(planted, list(LETTERS), 4 * np.eye(32)[0], 1, [1.0], target="b", max_tokens=1)
+    assert verdict_of(strong, threshold=0.5)[0]
+
+
+def test_the_tokens_of_a_target_count_together():
+    """Log-odds, probability and logit difference of several tokens are those of their sum."""
+    logits = np.random.default_rng(0).normal(size=(2, 3, 9)) * 3
+    before, after = np.log(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
+    values = target_metrics([2, 7])(mx.array(after), mx.array(before))
+    p, rest = np.exp(after[:, [2, 7]]).sum(1), np.delete(after, [2, 7], axis=1)
+    rival = np.take_along_axis(rest, np.delete(before, [2, 7], axis=1).argmax(1)[:, None], axis=1)[:, 0]
+    np.testing.assert_allclose(np.array(values["target_probability"]), p, rtol=1e-4)
+    np.testing.assert_allclose(np.array(values["target_log_odds"]), np.log(p / (1 - p)), atol=1e-4)
+    np.testing.assert_allclose(np.array(values["target_logit_diff"]), np.log(p) - rival, atol=1e-4)
+
+
+def test_gains_in_log_odds_are_those_of_student():
+    """The gain over random directions holds for one more of them, by hand; a repeated prompt counts once."""
+    gains, random = np.array([2.0, 3.0, 2.5, 2.5]), np.arange(20.0).reshape(5, 4) / 20
+    measured = gained("gain", gains, ["a", "b", "c", "c"], random, p=0.05)
+    by_prompt = np.array([2.0, 3.0, 2.5])
+    reach = stdtrit(2, 0.975) * by_prompt.std(ddof=1) / np.sqrt(3)
+    assert (measured.score, measured.groups) == (pytest.approx(2.5), 3)
+    assert (measured.low, measured.high) == pytest.approx((2.5 - reach, 2.5 + reach))
+    by_direction, unsteered = random.mean(axis=1), measured.controls[1]
+    over = gains - random.mean(axis=0)
+    over = np.array([over[0], over[1], over[2:].mean()])
+    of_prompts = stdtrit(2, 0.975) * over.std(ddof=1) / np.sqrt(3)
+    of_directions = stdtrit(4, 0.975) * by_direction.std(ddof=1) * np.sqrt(1 + 1 / 5)
+    assert measured.controls[0].low == pytest.approx(over.mean() - np.hypot(of_prompts, of_directions))
+    assert (unsteered.name, unsteered.score, unsteered.low) == ("unsteered", 0.0, pytest.approx(measured.low))
+
+
+def test_a_random_direction_is_rarely_said_to_steer(planted):
+    """Of directions drawn like the controls one in twenty is said to steer, at most."""
+    alarms = 0
+    for seed in range(12):
+        drawn = random_directions(4 * np.eye(32)[0], 1, seed=100 + seed)[0]
+        result = dose_response(
+            planted, list(LETTERS), drawn, 1, [-1.0, 1.0], target="b", max_tokens=1, seed=seed
+        )
+        alarms += verdict_of(result)[0]
+    assert alarms <= 2
