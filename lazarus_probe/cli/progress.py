@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from lazarus_probe.clock import replaced
+
 EVERY = 100
 RULE = "-" * 40
 
@@ -61,7 +63,7 @@ def bar(total: int, start: int = 0, label: str = "") -> Iterator[Callable[[int, 
         TimeRemainingColumn(),
     )
     # Only a terminal's lines would break the bar; what is piped away must not be sent to standard error.
-    with Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty()) as progress:
+    with replaced(), Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty()) as progress:
         task = progress.add_task("train", total=total, completed=start, loss="-")
         yield lambda step, loss: progress.update(task, completed=step, loss=f"{loss:.3f}")
 

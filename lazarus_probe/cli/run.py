@@ -13,6 +13,7 @@ import typer
 
 from lazarus_probe.checkpoints.packages import fetched_when_used
 from lazarus_probe.cli.advice import advised, is_bare
+from lazarus_probe.clock import running
 from lazarus_probe.versions import version_of
 
 # typer may carry its own copy of click; what it exports leads to the right one.
@@ -33,7 +34,7 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> 
         arguments: its arguments; those of the process by default.
     """
     _print_anything()
-    with _plain_warnings(), fetched_when_used():
+    with _plain_warnings(), fetched_when_used(), running("working"):
         try:
             code = app(args=arguments, prog_name=name, standalone_mode=False)
         except _ClickError as error:

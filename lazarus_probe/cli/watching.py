@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from lazarus_probe.cli.progress import interrupts_held
+from lazarus_probe.clock import replaced
 
 
 @contextmanager
@@ -35,6 +36,6 @@ def _counted(label: str) -> Iterator[Callable[[], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn(label), BarColumn(), TextColumn("{task.completed} steps"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as shown:
+    with replaced(), Progress(*columns, console=console, transient=True) as shown:
         task = shown.add_task(label, total=None)
         yield lambda: shown.advance(task)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from lazarus_probe.clock import replaced
+
 
 @contextmanager
 def bar(
@@ -32,6 +34,9 @@ def bar(
         TextColumn(unit),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as shown:
+    with (
+        replaced(),
+        Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as shown,
+    ):
         task = shown.add_task(label, total=total)
         yield lambda cells: shown.advance(task, cells)
