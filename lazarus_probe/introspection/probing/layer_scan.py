@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs, layer_inputs, site_of
-from lazarus_probe.introspection.probing.probe import control_scores, measure, measurement_of, model_scores
+from lazarus_probe.introspection.probing.probe import (
+    compared_with,
+    control_scores,
+    measure,
+    measurement_of,
+    model_scores,
+)
 from lazarus_probe.statistics.folds import Kind, encode, grouped_folds, groups_per_class
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.null import PermutationTest, best_of
@@ -186,10 +192,10 @@ def best_layer(scan: Scan, searched: Sequence[int]) -> tuple[int, str, Measureme
             kind: [max(scores.values(), key=lambda at_layer: at_layer.score) for scores in by_model]
             for kind, by_model in models.items()
         }
+    inputs = scan.inputs[best]
     measurement = measurement_of(
-        scan.inputs[best],
-        score,
-        scan.controls(best),
+        inputs,
+        compared_with(inputs, score, scan.controls(best), scan.kind, scan.seed),
         of_models,
         best_of([scan.null(layer) for layer in searched]),
         scan.kind,

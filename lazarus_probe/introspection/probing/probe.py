@@ -9,7 +9,7 @@ arXiv:1909.03368); and shuffled labels. A score that they reach as well says not
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -22,7 +22,8 @@ from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs, last_read, probe_inputs
 from lazarus_probe.statistics.bounded import count_units, fewest_units, take_units
 from lazarus_probe.statistics.folds import Kind, encode, grouped_folds
-from lazarus_probe.statistics.measurement import Control, Example, Measurement, some_examples
+from lazarus_probe.statistics.intervals import Interval
+from lazarus_probe.statistics.measurement import Control, Example, Growth, Measurement, some_examples
 from lazarus_probe.statistics.null import PermutationTest
 from lazarus_probe.statistics.probes.control_task import control_numbers, control_task, enough_types
 from lazarus_probe.statistics.probes.held_out import (
@@ -115,30 +116,70 @@ def probe(
     store = ActivationStore() if store is None else store
     read = partial(probe_inputs, subject, untrained, labelled, [site], kind, store, ahead=ahead)
     details = {"site": str(site)}
+    own = None
     if claim is not None:
         inputs = read(with_models=False)[site]
-        names = ("untrained",) if site == Site("embed") else get_args(ControlKind)
         with one_thread():
-            score = held_out(inputs.problem(inputs.features, kind, seed))
-            if settled(claim, _without_models(inputs, score, kind, seed)):
-                return replace(measure(inputs, kind, seed, details), unmeasured=names)
+            own = own_scores(inputs, kind, seed)
+            if settled(claim, _without_models(inputs, own, kind)):
+                names = ("untrained",) if site == Site("embed") else get_args(ControlKind)
+                return replace(measure(inputs, kind, seed, details, own), unmeasured=names)
     inputs = read()[site]
     with one_thread():
-        return measure(inputs, kind, seed, details)
+        return measure(inputs, kind, seed, details, own)
 
 
-def measure(inputs: ProbeInputs, kind: Kind, seed: int, details: Mapping[str, Any]) -> Measurement:
-    """The probe of these inputs, with all of its controls, its learning curve and its code length."""
+@dataclass(frozen=True, eq=False)
+class OwnScores:
+    """What a probe comes to without any control model.
+
+    Attributes:
+        score: of the site.
+        controls: those that need no other model, by name.
+        interval: of the score.
+        gains: over the controls.
+        growth: the end of the learning curve, or why there is none.
+    """
+
+    score: HeldOut
+    controls: Mapping[str, HeldOut]
+    interval: Interval
+    gains: tuple[Control, ...]
+    growth: Growth | str | None = None
+
+
+def own_scores(inputs: ProbeInputs, kind: Kind, seed: int) -> OwnScores:
+    """The probe of these inputs, the controls that need no other model, and the learning curve."""
     problem = inputs.problem(inputs.features, kind, seed)
     score = held_out(problem)
-    controls, models = control_scores(inputs, kind, seed), model_scores(inputs, kind, seed)
+    compared = compared_with(inputs, score, control_scores(inputs, kind, seed), kind, seed)
+    return replace(compared, growth=growth_of(problem, score, inputs.dataset.units))
+
+
+def compared_with(
+    inputs: ProbeInputs, score: HeldOut, controls: Mapping[str, HeldOut], kind: Kind, seed: int
+) -> OwnScores:
+    """A score with its interval, and its gains over controls."""
+    units = inputs.dataset.units
+    gains = control_gains(score, controls, {}, units, kind, seed)
+    return OwnScores(score, controls, interval_of(score, units, kind, seed), gains)
+
+
+def measure(
+    inputs: ProbeInputs, kind: Kind, seed: int, details: Mapping[str, Any], own: OwnScores | None = None
+) -> Measurement:
+    """The probe of these inputs, with all of its controls, its learning curve and its code length.
+
+    `own` is what was computed of it already.
+    """
+    own = own_scores(inputs, kind, seed) if own is None else own
+    score, models = own.score, model_scores(inputs, kind, seed)
     task = _control_task(inputs, score, kind, seed)
     measured = measurement_of(
         inputs,
-        score,
-        controls,
+        own,
         models,
-        null_of(problem),
+        null_of(inputs.problem(inputs.features, kind, seed)),
         kind,
         seed,
         details,
@@ -150,33 +191,32 @@ def measure(inputs: ProbeInputs, kind: Kind, seed: int, details: Mapping[str, An
             **measured.details,
             **({"selectivity": task.gain} if isinstance(task, Control) else {"control_task": task}),
             **_code_details(inputs, kind, seed),
-            **_r2_details(score, controls | {kind: mean_of(scores) for kind, scores in models.items()}),
+            **_r2_details(
+                score, {**own.controls, **{kind: mean_of(scores) for kind, scores in models.items()}}
+            ),
         },
-        growth=growth_of(problem, score, inputs.dataset.units),
     )
 
 
-def _without_models(inputs: ProbeInputs, score: HeldOut, kind: Kind, seed: int) -> Measurement:
-    """The score, the controls that need no other model, and the learning curve: what a claim may be settled by."""
+def _without_models(inputs: ProbeInputs, own: OwnScores, kind: Kind) -> Measurement:
+    """What a claim may be settled by: the score, its gains over what needs no other model, and the learning curve."""
     units = inputs.dataset.units
-    interval = interval_of(score, units, kind, seed)
     return Measurement(
-        score=score.score,
-        low=interval.low,
-        high=interval.high,
-        n=len(score.hits),
+        score=own.score.score,
+        low=own.interval.low,
+        high=own.interval.high,
+        n=len(own.score.hits),
         groups=fewest_units(units),
         unit=UNIT[kind],
-        controls=control_gains(score, control_scores(inputs, kind, seed), {}, units, kind, seed),
+        controls=own.gains,
         units=count_units(units) if isinstance(units, Mapping) else {},
-        growth=growth_of(inputs.problem(inputs.features, kind, seed), score, units),
+        growth=own.growth,
     )
 
 
 def measurement_of(
     inputs: ProbeInputs,
-    score: HeldOut,
-    controls: Mapping[str, HeldOut],
+    own: OwnScores,
     models: Mapping[str, Sequence[HeldOut]],
     null: PermutationTest,
     kind: Kind,
@@ -189,17 +229,12 @@ def measurement_of(
 
     `further` are controls whose gain is known.
     """
-    units = inputs.dataset.units
-    interval = interval_of(score, units, kind, seed)
-    return Measurement(
-        score=score.score,
-        low=interval.low,
-        high=interval.high,
-        n=len(score.hits),
-        groups=fewest_units(units),
-        unit=UNIT[kind],
+    units, score = inputs.dataset.units, own.score
+    return replace(
+        _without_models(inputs, own, kind),
         controls=(
-            *control_gains(score, controls, models, units, kind, seed),
+            *own.gains,
+            *control_gains(score, {}, models, units, kind, seed),
             *further,
             shuffled_control(null),
         ),
@@ -212,7 +247,6 @@ def measurement_of(
         },
         tokens=sum(map(len, inputs.tokens)),
         examples=_examples(inputs, score, kind),
-        units=count_units(units) if isinstance(units, Mapping) else {},
     )
 
 
