@@ -34,7 +34,7 @@ def render() -> str:
     rows = [
         row(claim, baseline) for claim in sorted(claims.values(), key=lambda claim: (claim.family, claim.id))
     ]
-    return HEAD + "\n".join([_line(COLUMNS), _line(["---"] * len(COLUMNS)), *map(_line, rows), ""])
+    return HEAD + "\n".join([line(COLUMNS), line(["---"] * len(COLUMNS)), *map(line, rows), ""])
 
 
 def row(claim: Claim, baseline: Mapping[str, Mapping[str, object]]) -> list[str]:
@@ -42,7 +42,7 @@ def row(claim: Claim, baseline: Mapping[str, Mapping[str, object]]) -> list[str]
     return [
         f"`{claim.id}`",
         claim.statement,
-        "; ".join(_published(name, value) for name, value in claim.published.items()) or claim.source,
+        published(claim) or claim.source,
         claim.kind.replace("_", " "),
         ", ".join(claim.needs),
         claim.family,
@@ -61,13 +61,19 @@ def verdicts(name: str, baseline: Mapping[str, Mapping[str, object]]) -> str:
     )
 
 
+def published(claim: Claim) -> str:
+    """The published numbers of a claim, by model."""
+    return "; ".join(_published(name, value) for name, value in claim.published.items())
+
+
 def _published(model: str, published: Published) -> str:
     number = "" if published.value is None else f" {published.value:g}"
     where = "" if published.layer is None else f" at L{published.layer} of {published.layers}"
     return f"{model}{number}{where}"
 
 
-def _line(cells: object) -> str:
+def line(cells: object) -> str:
+    """One line of a Markdown table."""
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"  # type: ignore[attr-defined]
 
 
