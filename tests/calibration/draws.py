@@ -21,7 +21,7 @@ from lazarus_probe.experiments.classifier_emergence.readings import read
 from lazarus_probe.experiments.study_tasks import Item, StudyTask
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.ablation.differential import Graded, differential_ablation, grade
-from lazarus_probe.introspection.generation.continuation import before_answers
+from lazarus_probe.introspection.generation.continuation import with_answers
 from lazarus_probe.introspection.geometry.tuning import Change, unchanged
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.introspection.patching.transfer import transfer
@@ -243,8 +243,8 @@ OF_A_LENS = ("word_put_in", "answer_at_last_layer")
 
 def own_answers(subject: Subject, questions: list[Question]) -> Readable:
     """What a planted model has in place of capitals: the answers to its own questions."""
-    contexts, firsts = before_answers(subject, *texts_and_answers(questions))
-    return Readable("answer_at_last_layer", contexts, firsts, [question.family for question in questions])
+    contexts, answers = with_answers(subject, *texts_and_answers(questions))
+    return Readable("answer_at_last_layer", contexts, answers, [question.family for question in questions])
 
 
 def absence(seed: int, prompts: int = 60) -> Draw:

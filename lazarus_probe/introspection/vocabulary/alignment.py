@@ -74,7 +74,7 @@ def vocabulary_alignment(
 
     The controls are positive, as a lens that reads nothing cannot show an absence: `word_put_in`, the rate at which the
     same lens at the same layer and position reads the word after it is injected (`word_read`); and that of `readable`,
-    the rate at which the lens at the last layer puts the first token of answers that models know on top.
+    the rate at which the lens at the last layer puts all tokens of answers that models know on top.
 
     Args:
         subject: the model.

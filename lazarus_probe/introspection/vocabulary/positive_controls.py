@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.generation.continuation import before_answers
-from lazarus_probe.introspection.lens.logit_lens import logit_lens, read_states
+from lazarus_probe.introspection.generation.continuation import with_answers
+from lazarus_probe.introspection.lens.logit_lens import read_states
 from lazarus_probe.introspection.lens.read_out import read_out
+from lazarus_probe.introspection.lens.readings import read_tokens
 from lazarus_probe.subject.batches import Prompt
 from lazarus_probe.subject.chat import in_chat
 from lazarus_probe.tasks import language
@@ -41,19 +42,19 @@ class Readable:
     Attributes:
         name: of the control.
         contexts: (N,) prompts up to the answer.
-        firsts: (N,) first tokens of the answers.
+        answers: (N, any) tokens of the answers.
         units: (N,) independent units.
     """
 
     name: str
     contexts: Sequence[Prompt]
-    firsts: Sequence[int]
+    answers: Sequence[Sequence[int]]
     units: Sequence[str]
 
     def read(self, subject: Subject) -> NDArray[np.bool_]:
-        """(N,) whether the lens puts the answer's first token on top at the last layer."""
-        tops = logit_lens(subject, self.contexts, [subject.num_layers - 1]).top_tokens()[:, 0, 0]
-        return np.asarray(tops == np.asarray(self.firsts))
+        """(N,) whether the lens at the last layer puts all tokens of the answer on top, each after the ones before."""
+        last, targets = subject.num_layers - 1, [[answer] for answer in self.answers]
+        return np.asarray(read_tokens(subject, self.contexts, targets, [last]).rank[:, 0] == 0)
 
 
 def capitals(subject: Subject, *, chat: bool = False) -> Readable:
@@ -70,8 +71,8 @@ def capitals(subject: Subject, *, chat: bool = False) -> Readable:
     texts = [fact.prompt for fact in facts]
     if chat:
         texts = [in_chat(subject, f"What is the capital of {fact.subject}?") + fact.prompt for fact in facts]
-    contexts, firsts = before_answers(subject, texts, [fact.response for fact in facts])
-    return Readable("capital_at_last_layer", contexts, firsts, [fact.subject for fact in facts])
+    contexts, answers = with_answers(subject, texts, [fact.response for fact in facts])
+    return Readable("capital_at_last_layer", contexts, answers, [fact.subject for fact in facts])
 
 
 def word_read(

@@ -72,8 +72,8 @@ def test_rates_are_the_lens(organism, words):
         named.append(top(organism, middle) in tokens)
         probabilities.append(float(mx.softmax(middle)[mx.array(tokens)].sum().item()))
     answered = [
-        top(organism, trace(organism, ids).logits[0, -1]) == first
-        for ids, first in zip(readable.contexts, readable.firsts, strict=True)
+        top(organism, trace(organism, ids).logits[0, -1]) == answer[0]
+        for ids, answer in zip(readable.contexts, readable.answers, strict=True)
     ]
     assert found.score == pytest.approx(np.mean(named))
     assert found.controls[1].name == "capital_at_last_layer"
@@ -161,10 +161,25 @@ def test_capitals_are_those_of_countries(organism):
     """Each country three times, as a unit, with the token that begins its capital; in a chat the answer is begun."""
     plain, chat = capitals(organism), capitals(organism, chat=True)
     assert len(plain.contexts) == 3 * len(set(plain.units)) == 120
-    assert organism.decode([plain.firsts[plain.units.index("France")]]).strip() == "Paris"
-    assert plain.firsts == chat.firsts
+    assert organism.decode(plain.answers[plain.units.index("France")]).strip() == "Paris"
+    assert plain.answers == chat.answers
+
     assert len(chat.contexts[0]) > len(plain.contexts[0])
     assert isinstance(plain, Readable)
+
+
+def test_a_capital_of_several_tokens_is_read_whole(grouped):
+    """Every token of an answer must be on top where it is to come next; one wrong token at its end is enough to fail."""
+    contexts = [grouped.encode("the cat "), grouped.encode("Paris is ")]
+    greedy_tokens = []
+    for ids in contexts:
+        tokens: list[int] = []
+        for _ in range(3):
+            tokens.append(top(grouped, grouped.model(mx.array([[*ids, *tokens]]))[0, -1]))
+        greedy_tokens.append(tokens)
+    wrong = [*greedy_tokens[1][:2], (greedy_tokens[1][2] + 1) % 60]
+    readable = Readable("two", contexts, [greedy_tokens[0], wrong], ["a", "b"])
+    assert readable.read(grouped).tolist() == [True, False]
 
 
 def test_a_missing_class_word_is_named(organism):

@@ -21,7 +21,7 @@ def asked() -> list[prompts.Question]:
 def few(organism) -> Readable:
     """A dozen capitals."""
     every = capitals(organism)
-    return Readable(every.name, every.contexts[:12], every.firsts[:12], every.units[:12])
+    return Readable(every.name, every.contexts[:12], every.answers[:12], every.units[:12])
 
 
 @pytest.mark.slow
