@@ -8,9 +8,14 @@ import pytest
 
 from lazarus_probe.checkpoints.packages import installed_file
 from lazarus_probe.hooks import trace
-from lazarus_probe.subject import Subject
+from lazarus_probe.introspection.generation.continuation import with_answers
+from lazarus_probe.introspection.lens.readings import read_tokens
+from lazarus_probe.introspection.lens.targets import target_lens
+from lazarus_probe.introspection.studies.operands import why_no_operands
+from lazarus_probe.subject import Subject, span
 from lazarus_probe.subject.chat import in_chat
 from lazarus_probe.subject.generate import greedy
+from lazarus_probe.training.dual_reward import CLASS_WORDS, class_spellings
 
 # `make test` runs these where `lazarus models fetch smollm2` was run before; CI does.
 pytestmark = pytest.mark.skipif(
@@ -77,3 +82,33 @@ def test_it_answers_in_its_chat_template(smollm2):
     assert greedy(smollm2, [in_chat(smollm2, "What is the capital of France?")], 20) == [
         "The capital of France is Paris."
     ]
+
+
+def test_words_are_found_in_all_their_spellings(smollm2):
+    """Cases C1 and C9: Paris is on top of the lens at the end as ` Paris`, and class words all have their space."""
+    lens = target_lens(smollm2, ["The capital of France is"], ["Paris"], layer=29)
+    assert (lens.on_top("Paris")[0], lens.mostly("Paris")) == (1, " Paris")
+    assert lens.probs[0, 0, 0] == pytest.approx(0.770, abs=0.003)
+    words = class_spellings(smollm2)
+    assert words.form == "with a space before it"
+    assert list(words.spellings.values()) == [f" {word}" for word in CLASS_WORDS]
+
+
+def test_numbers_of_several_tokens(smollm2):
+    """A number is the span of its digits, also in a chat; nothing is claimed of operands; an answer is read whole."""
+    prompt = in_chat(smollm2, "What is 123 times 45?")
+    ids = smollm2.encode(prompt)
+    for number in ("123", "45"):
+        where = span(smollm2, prompt, number)
+        assert [smollm2.decode([ids[position]]) for position in where.positions] == list(number)
+    assert (why_no_operands(smollm2) or "").startswith("9 of the numbers below 1000 are one token")
+    [context], [answer] = with_answers(smollm2, ["2+2="], ["11"])
+    reading = read_tokens(smollm2, [context], [[answer]], [29])
+    logits = np.array(smollm2.model(mx.array([[*context, *answer]])))[0].astype(np.float64)
+    log_probs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    chances = [log_probs[len(context) - 1 + i, token] for i, token in enumerate(answer)]
+    assert reading.probability[0, 0] == pytest.approx(np.exp(sum(chances)), rel=1e-2)
+    assert len(answer) == 2
+    assert (reading.rank[0, 0] == 0) == all(
+        log_probs[len(context) - 1 + i].argmax() == token for i, token in enumerate(answer)
+    )

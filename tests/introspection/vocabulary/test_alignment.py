@@ -163,13 +163,12 @@ def test_capitals_are_those_of_countries(organism):
     assert len(plain.contexts) == 3 * len(set(plain.units)) == 120
     assert organism.decode(plain.answers[plain.units.index("France")]).strip() == "Paris"
     assert plain.answers == chat.answers
-
     assert len(chat.contexts[0]) > len(plain.contexts[0])
     assert isinstance(plain, Readable)
 
 
 def test_a_capital_of_several_tokens_is_read_whole(grouped):
-    """Every token of an answer must be on top where it is to come next; one wrong token at its end is enough to fail."""
+    """Every token of an answer must be on top where it is to come next; one wrong token at its end fails."""
     contexts = [grouped.encode("the cat "), grouped.encode("Paris is ")]
     greedy_tokens = []
     for ids in contexts:
