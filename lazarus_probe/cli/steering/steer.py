@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lazarus_probe.cli.options import Adapter, AsJson, ChosenSeed, Model
+from lazarus_probe.cli.options import EVERY_SPELLING, Adapter, AsJson, ChosenSeed, Model
 from lazarus_probe.cli.parsing import check_output, checked_text, layer_of, parse_prompts, seed_of
 from lazarus_probe.cli.steering.steering import Extraction, Steering, compare_coefficients, extract_direction
 
@@ -64,7 +64,7 @@ def steer(
         str | None,
         typer.Option(
             help="With --dose: the word or number to steer towards; several words with commas between them. "
-            "A word counts in every spelling that is one token."
+            f"{EVERY_SPELLING}"
         ),
     ] = None,
     threshold: Annotated[

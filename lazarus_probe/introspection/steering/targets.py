@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import mlx.core as mx
 
 from lazarus_probe.introspection.steering.vectors import NextTokenMetrics
-from lazarus_probe.introspection.vocabulary.alignment import spellings
+from lazarus_probe.subject.spellings import spellings
 from lazarus_probe.tasks.arithmetic import parse_number
 
 if TYPE_CHECKING:
@@ -18,35 +18,28 @@ if TYPE_CHECKING:
 def target_of(subject: Subject, target: str | None) -> tuple[tuple[int, ...], float | None]:
     """The tokens and the number that a target is; either may be missing.
 
+    A word counts in all its spellings (`subject.word_of`). One with its space, or in quotes, counts alone; of words
+    separated by commas the space after a comma is none of theirs.
+
     Raises:
         ValueError: it is neither a number nor words of which each is one token in some spelling.
     """
     if target is None:
         return (), None
     number = parse_number(target)
-    words = [word for word in target.split(",") if word.strip()] or [target]
-    if number is not None:
-        words = [target]
+    words = [target]
+    if number is None and "," in target:
+        words = [word.strip() for word in target.split(",") if word.strip()] or words
     tokens: list[int] = []
     for word in words:
-        spelt = _tokens_of(subject, word)
+        spelt = spellings(subject, word)
         if not spelt and number is None:
             raise ValueError(
                 f"target {word!r} is not one token of {subject.name} in any spelling; give a word that is, or a number"
             )
         tokens += spelt
-    # A capitalised word has one spelling twice, and two words may share one.
+    # Two words may share a spelling.
     return tuple(dict.fromkeys(tokens)), number
-
-
-def _tokens_of(subject: Subject, word: str) -> list[int]:
-    """The tokens of a word in all its spellings; of what is no word, its own alone."""
-    if word.strip().isalpha():
-        return spellings(subject, word.strip())
-    try:
-        return [subject.single_token(word)]
-    except ValueError:
-        return []
 
 
 def target_metrics(tokens: Sequence[int]) -> NextTokenMetrics:

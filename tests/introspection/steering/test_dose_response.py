@@ -18,8 +18,8 @@ from lazarus_probe.introspection.steering.dose_effect import Effect
 from lazarus_probe.introspection.steering.dose_response import dose_response
 from lazarus_probe.introspection.steering.log_odds import gained
 from lazarus_probe.introspection.steering.targets import target_metrics, target_of
-from lazarus_probe.introspection.vocabulary.alignment import spellings
 from lazarus_probe.subject import Subject
+from lazarus_probe.subject.spellings import spellings
 
 LETTERS = "nopqrstuvwxyz"
 DOSES = [0.0, 0.5, 1.0, -1.0]
@@ -190,6 +190,12 @@ def test_a_target_is_a_token_or_a_number(organism):
     assert target_of(organism, " Paris") == target_of(organism, "Paris") == (tuple(paris), None)
     assert target_of(organism, "Paris, Rome,Paris") == ((*paris, *rome), None)
     assert target_of(organism, "2209") == ((), 2209.0)
+    assert target_of(organism, "multiply")[0] == tuple(spellings(organism, "multiply"))
+    assert target_of(organism, " multiply") == ((organism.single_token(" multiply"),), None)
+    assert target_of(organism, "'multiply', add")[0] == (
+        organism.single_token("multiply"),
+        *spellings(organism, "add"),
+    )
     with pytest.raises(ValueError, match=r"target 'zugzwang' is not one token"):
         target_of(organism, "zugzwang")
     result = dose_response(
