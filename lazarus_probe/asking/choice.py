@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.introspection.generation.continuation import joined, log_probabilities
+from lazarus_probe.subject.spellings import written
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -30,9 +31,7 @@ def spellings_of(word: str) -> tuple[str, ...]:
     bare = word.strip()
     if not bare:
         raise ValueError(f"{word!r} is no candidate; give a word")
-    return tuple(
-        dict.fromkeys((bare, f" {bare}", bare[:1].upper() + bare[1:], f" {bare[:1].upper()}{bare[1:]}"))
-    )
+    return tuple(written(bare))
 
 
 def choice_log_probabilities(
