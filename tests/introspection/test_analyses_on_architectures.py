@@ -67,7 +67,7 @@ def test_the_lens_ends_in_what_is_said(model):
     targets = [[token] for token in range(3, 3 + len(PROMPTS))]
     measured = crystallisation(model, control_models(model), PROMPTS, targets, PROMPTS, 1, before=0)
     assert len(measured.curves) == 2
-    kinds = ["other_target", "untrained", "new_blocks", "permuted_blocks", "earlier_layer"]
+    kinds = ["other_target", "earlier_layer", "untrained", "new_blocks", "permuted_blocks"]
     assert [control.name for control in measured.controls] == kinds
 
 
