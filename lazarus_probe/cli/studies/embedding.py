@@ -176,7 +176,7 @@ def _similarity(result: EmbeddingResult) -> Iterator[str]:
     yield f"Within language similarity: {cosines['within_lang_sim']:.4f}"
     yield f"Between task similarity: {cosines['between_task_sim']:.4f}"
     yield f"Within minus between: {r2(difference)}"
-    yield f"  (n = {difference.n} templates)"
+    yield f"  (n = {difference.n} templates; raw cosines of mean embeddings, compared with untrained models)"
 
 
 def interpretation(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterator[str]:

@@ -3,6 +3,9 @@
 Cosines are high or low by the architecture, by words in common and by a common mean; so what counts is the difference
 between cosines within a kind and across, compared with untrained models, counts of tokens and shuffled
 kinds. Prompts of one template are never compared with each other.
+
+These cosines are raw, as they were published: of token embeddings, which have neither massive activations nor outlier
+dimensions (of SmolLM2 .65 and .51 within kinds and .40 across), so that centring is not needed to tell kinds apart.
 """
 
 from __future__ import annotations

@@ -111,7 +111,10 @@ def form_cosines(
     layer: int,
     store: ActivationStore | None = None,
 ) -> NDArray[Any]:
-    """(N,) the cosine, after a layer, of the last positions of two prompts with the same question in two forms."""
+    """(N,) the cosine, after a layer, of the last positions of two prompts with the same question in two forms.
+
+    Raw, as it was published. What all states share changes with tuning too, which the claim's unrelated pairs show.
+    """
     site = Site("resid_post", layer)
     states = (store or ActivationStore()).get(subject, [*first, *second], [site])[site]
     return paired_cosines(states[: len(first)], states[len(first) :])
