@@ -123,7 +123,9 @@ def patch_residual(
     completions, unpatched = values.pop("answer"), result.baseline["answer"]
     effects = np.empty(completions.shape, dtype="<U16")
     for cell in np.ndindex(effects.shape):
-        effects[cell] = classify(unpatched[cell[-1]], completions[cell], pairs[cell[-1]].pair)
+        before: Any = unpatched[cell[-1]]
+        after: Any = completions[cell]  # a `CutText` stays one
+        effects[cell] = classify(before, after, pairs[cell[-1]].pair)
     return {
         name: PatchEffects(
             tuple(layers),
