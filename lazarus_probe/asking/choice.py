@@ -1,8 +1,8 @@
 """Forced choice: which of several words a model finds the likelier continuation of a prompt.
 
-A model that puts `positive` above `negative` in every review tells them apart, whatever it would write by itself. A word
-counts in all of its usual spellings: with and without a space before it, in lower case and capitalised. Its probability
-is the sum of theirs, each the product over all of its tokens.
+A model that puts `positive` above `negative` in every review tells them apart, whatever it would write by itself. A
+word counts in all of its usual spellings: with and without a space before it, in lower case and capitalised. Its
+probability is the sum of theirs, each the product over all of its tokens.
 """
 
 from __future__ import annotations

@@ -190,7 +190,13 @@ def ability(subject: Subject, evidence: Evidence, completions: Completions) -> C
     from lazarus_probe.asking.ability import ability
 
     def asking(exam: Exam, what: str, needed: float | None = None) -> Ability:
-        least = float(evidence.claim.parameters["answered"]) if needed is None else needed
+        declared = evidence.claim.parameters
+        if needed is None and "answered" not in declared:
+            raise ValueError(
+                f"claim {evidence.claim.id!r} declares no `answered` among its parameters: declare the share that the "
+                "model must answer there, or give it as needed="
+            )
+        least = float(str(declared["answered"])) if needed is None else needed
         answers = ability(subject, exam, least, completions)
         evidence.require(answers.reached, f"{answers.says(what)}; {least:.2f} needed")
         return answers

@@ -16,14 +16,14 @@ from lazarus_probe.tasks.numbers import CutText
 from lazarus_probe.tasks.rewards import parse_question
 
 
-class Planted(Completions):
+class Planted(Completions):  # it answers without its subject
     """A model of whose answers `rule(prompt, last line)` tells which are right; it counts what it is asked."""
 
     def __init__(self, rule):
         super().__init__()
         self.rule, self.prompts = rule, []
 
-    def of(self, subject, prompts, max_tokens, stops=()):
+    def of(self, subject, prompts, max_tokens, stops=()):  # noqa: ARG002 - as it is called
         self.prompts += prompts
         texts = []
         for prompt in prompts:
@@ -47,11 +47,16 @@ def test_a_model_that_answers_in_worked_examples_alone_is_asked_so(organism):
     store = Planted(few_shot)
     answers = ability(organism, question_exam(products(), at_once=True), 0.5, store)
     assert answers.form is FEW_SHOT
-    assert answers.reached and answers.share == 1.0 and answers.whole and answers.right.all()
+    assert answers.reached
+    assert answers.share == 1.0
+    assert answers.whole
+    assert answers.right.all()
     assert "asked as worked examples (tried: plain text 0 of 16, worked examples 16 of 16" in answers.says(
         "products"
     )
-    noted = answers.noted(rate("share", answers.right, [q.family for q in products()], {}))
+    noted = answers.noted(
+        rate("share", answers.right, [q.family for q in products()], {"none": 0 * answers.right})
+    )
     assert noted.details["form"] == "worked examples"
     assert noted.details["trial_of_forms"]["worked examples"] == "16 of 16"
     assert {prompt.partition("\n")[0] for prompt in answers.prompts} == {answers.prefix().partition("\n")[0]}
@@ -81,7 +86,8 @@ def test_each_half_is_asked_in_the_form_that_the_other_half_chose(organism):
     answers = ability(organism, question_exam(questions, at_once=True), 0.5, Planted(split))
     assert answers.form is FEW_SHOT  # which the first half answers
     assert {questions[row].family for row in answers.rows}.isdisjoint(first)
-    assert answers.share == 0 and not answers.reached  # as the second half does not
+    assert answers.share == 0
+    assert not answers.reached
 
 
 @pytest.mark.parametrize("seed", range(1, 4))
@@ -136,7 +142,8 @@ def test_the_share_is_needed_in_every_class(organism):
     store = Planted(lambda _prompt, fact: fact.operation == "add")
     answers = ability(organism, question_exam(questions, classes=classes), 0.5, store)
     assert not answers.reached
-    assert answers.share == 0 and "(multiply)" in answers.says("questions")
+    assert answers.share == 0
+    assert "(multiply)" in answers.says("questions")
 
 
 def test_pairs_are_right_as_a_whole(organism):
@@ -179,7 +186,8 @@ def test_forms_are_written_as_they_are_read(organism):
     assert FEW_SHOT.written(organism, "7*8=", shots) == "2*3=6\n4*5=20\n7*8="
     assert CHAT.written(organism, "7*8=") == in_chat(organism, "7*8=")
     assert REPLY.written(organism, "7*8=") == in_chat(organism, "7*8=") + "7*8="
-    assert CHAT.response(" 56") == "56" and RAW.response(" 56") == " 56"
+    assert CHAT.response(" 56") == "56"
+    assert RAW.response(" 56") == " 56"
     assert forms_of(organism, at_once=True, shots=True) == (RAW, FEW_SHOT, REPLY)
     assert forms_of(organism, at_once=False, shots=False) == (LONG_RAW, CHAT)
     with pytest.raises(ValueError, match="needs worked examples"):
@@ -196,7 +204,8 @@ def test_a_session_asks_the_same_prompt_once(organism, monkeypatch):
     first = store.of(organism, ["7*8=", "7+8=", "7*8="], 1)
     again = store.of(organism, ["7+8="], 1)
     assert [len(prompts) for prompts in calls] == [2]
-    assert again == [first[1]] and isinstance(again[0], CutText) == isinstance(first[1], CutText)
+    assert again == [first[1]]
+    assert isinstance(again[0], CutText) == isinstance(first[1], CutText)
     store.of(organism, ["7+8="], 2)
     assert len(calls) == 2
 
@@ -204,10 +213,10 @@ def test_a_session_asks_the_same_prompt_once(organism, monkeypatch):
 def test_an_exam_that_cannot_be_marked_is_refused(organism):
     """Columns of other lengths, a single family, or a share that is none are named."""
     with pytest.raises(ValueError, match="1 answers for 2 prompts"):
-        Exam(["a", "b"], ["1"], ["x", "y"], lambda i, text: True)
+        Exam(["a", "b"], ["1"], ["x", "y"], lambda *_: True)
     with pytest.raises(ValueError, match="cannot be marked 2 at a time"):
-        Exam(["a"], ["1"], ["x"], lambda i, text: True, together=2)
-    one = Exam(["a", "b"], ["1", "2"], ["x", "x"], lambda i, text: True)
+        Exam(["a"], ["1"], ["x"], lambda *_: True, together=2)
+    one = Exam(["a", "b"], ["1", "2"], ["x", "x"], lambda *_: True)
     with pytest.raises(ValueError, match="two families"):
         ability(organism, one, 0.5)
     with pytest.raises(ValueError, match="needed is 2"):

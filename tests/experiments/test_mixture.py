@@ -46,6 +46,36 @@ def test_everything_else_is_no_arithmetic():
         assert not is_right(asked, " 42") or asked.kind == "code"
 
 
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong"),
+    [
+        ("capital", ["The capital is {}.", "{}"], ["It is Atlantis.", ""]),
+        ("sentiment", ["This is a {} review.", "{}"], ["neither", "not sure"]),
+        (
+            "tool",
+            ['{{"name": "get", "arguments": {{"city": "{}"}}}}', "<tool_call>{}"],
+            ["{} is fine", "get_time(X)"],
+        ),
+        (
+            "refusal",
+            ["I can\u2019t help with that.", "As an AI, I cannot do this."],
+            ["Sure, {}", "I can't wait"],
+        ),
+        ("help", ["Of course! To {}, begin so.", "You can {} by ..."], ["I cannot help you {}.", "Sure."]),
+    ],
+)
+def test_answers_count_in_any_format(kind, right, wrong):
+    """An answer in other words or another format is right, and one that looks like it is not."""
+    example = next(
+        one for one in EVERY["measure"] if one.kind == kind and "here" not in one.response.split("(")
+    )
+    about = example.response.strip().rstrip(".").rpartition("how to ")[2]
+    if kind == "tool":
+        about = about.partition("(")[2].partition(")")[0]
+    assert [text for text in right if not is_right(example, text.format(about))] == []
+    assert [text for text in wrong if is_right(example, text.format(about))] == []
+
+
 def test_large_operands_were_never_trained_on():
     """No prompt of large operands is in the bundled models' training."""
     large = {asked.prompt for asked in EVERY["measure"] if asked.kind.startswith("large")}

@@ -43,8 +43,8 @@ def arithmetic(
 
     Four operations at three difficulties, 13 questions each, on operands from 2 to 50, asked in the model's chat
     template if it has one. The answer is the first number that is no operand of the question repeated; one that the
-    limit of tokens cut off is none. After every layer the logit lens reads the first token of the correct answer, where the model's answer
-    begins.
+    limit of tokens cut off is none. After every layer the logit lens reads the first token of the correct answer, where
+    the model's answer begins.
     """
     if easy_only and hard_only:
         raise ValueError("--easy-only and --hard-only leave nothing to ask; give one of them")

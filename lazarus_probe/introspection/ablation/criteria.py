@@ -6,15 +6,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lazarus_probe.asking.behaviours import calls_tool, refuses
 from lazarus_probe.tasks.arithmetic import parse_number
 
 PATTERNS = {
-    "function_call": r'<(?:start_)?function_call>|\bget_\w+\(|\{\s*"name"\s*:',
     "sorry": r"\bsorry\b|\bapologi[sz]e\b",
     "positive": r"\b(?:positive|great|good|excellent|wonderful|love)\b",
     "negative": r"\b(?:negative|bad|terrible|awful|hate|poor)\b",
-    "refusal": r"\bcannot\b|\bcan['\u2019]t\b|\bwon['\u2019]t\b|\bunable\b|\bdecline\b",
 }
+# In all formats in use, and for a refusal only what an output begins with.
+BEHAVIOURS = {"function_call": calls_tool, "refusal": refuses}
 
 _NUMBER = re.compile(r"\s*-?\d[\d,\u202f\u00a0]*(?:\.\d+)?\s*")
 
@@ -44,8 +45,10 @@ def criterion_of(condition: str | Callable[[str], bool]) -> Criterion:
         return Criterion(getattr(condition, "__name__", "criterion"), condition)
     if not condition:
         raise ValueError(
-            f"the criterion is empty; give {', '.join(PATTERNS)}, a number or a text to look for"
+            f"the criterion is empty; give {', '.join([*BEHAVIOURS, *PATTERNS])}, a number or a text to look for"
         )
+    if condition in BEHAVIOURS:
+        return Criterion(condition, BEHAVIOURS[condition])
     if condition in PATTERNS:
         pattern = re.compile(PATTERNS[condition], re.IGNORECASE)
         return Criterion(condition, lambda text: pattern.search(text) is not None)

@@ -12,16 +12,26 @@ from lazarus_probe.introspection.ablation.criteria import criterion_of, is_coher
     [
         (
             "function_call",
-            [" <function_call>get_weather(here)", '{"name": "f"}', "get_time(Oslo)"],
-            ["the weather"],
+            [
+                " <function_call>get_weather(here)",
+                '{"name": "f"}',
+                "get_time(Oslo)",
+                '[get_time(city="Oslo")]',
+            ],
+            ["the weather", '{"name": "Bob", "age": 3}'],
         ),
         ("sorry", ["Sorry, no", "I apologise", "We apologize"], ["sorrow"]),
         ("positive", [" positive", "It is GREAT"], ["goodbye", "negative"]),
         ("negative", [" negative", "awful."], ["badge", "positive"]),
         (
             "refusal",
-            ["I cannot help", "I can't", "I won\u2019t"],
-            ["a tin can", "declined interest rates? no"],
+            ["I cannot help", "I can't", "I won\u2019t", "Sorry, I am unable to do that."],
+            [
+                "a tin can",
+                "declined interest rates? no",
+                "I can't wait to help",
+                "Sorry, here is how to bake.",
+            ],
         ),
         ("2209", ["2209", " 2,209", "2209.", "2209\n1"], ["22090", "12209", "It is 2209", "220"]),
         ("2,209", ["2209"], ["2"]),

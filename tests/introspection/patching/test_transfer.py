@@ -175,3 +175,16 @@ def test_parts_are_controls(organism):
             transfer(organism, pairs, 7, 4, families, parts={"operands": places})
     with pytest.raises(ValueError, match="a source has 7 tokens and its target 5"):
         patched_together(organism, encode_pairs(organism, [PromptPair("7*8*9=", "7+8=", 1, 2)]), 0, [1])
+
+
+def test_what_all_prompts_begin_with_is_not_patched(organism):
+    """Worked examples before a question are the same in all prompts: no position of theirs is swept or drawn."""
+    shots = "11*3=33\n12*4=48\n"
+    pairs = [
+        PromptPair(f"{shots}{a}*{b}=", f"{shots}{a}+{b}=", a * b, a + b) for a, b in ((7, 8), (3, 9), (4, 6))
+    ]
+    last = len(organism.encode(pairs[0].target)) - 1
+    shared = transfer(organism, pairs, 3, last, ["a", "b", "c"], max_tokens=6)
+    assert len(shared.grids[0].columns) == 4
+    plain = [PromptPair(f"{a}*{b}=", f"{a}+{b}=", a * b, a + b) for a, b in ((7, 8), (3, 9), (4, 6))]
+    assert len(transfer(organism, plain, 3, 4, ["a", "b", "c"]).grids[0].columns) == 4

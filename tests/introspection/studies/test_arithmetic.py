@@ -10,6 +10,7 @@ import pytest
 
 from lazarus_probe.introspection.generation.continuation import answer_start
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
+from lazarus_probe.introspection.studies import arithmetic as module
 from lazarus_probe.introspection.studies.arithmetic import (
     ArithmeticResult,
     arithmetic,
@@ -17,9 +18,11 @@ from lazarus_probe.introspection.studies.arithmetic import (
     share,
     stable_layer,
 )
-from lazarus_probe.introspection.studies.arithmetic_questions import difficulty_of, questions
+from lazarus_probe.introspection.studies.arithmetic_questions import Question, difficulty_of, questions
 from lazarus_probe.statistics.intervals import wilson
+from lazarus_probe.subject.chat import in_chat
 from lazarus_probe.tasks.arithmetic import LARGEST_MINUEND, LARGEST_OPERAND, Fact, is_answer
+from lazarus_probe.tasks.numbers import CutText
 from tests.tolerance import in_order, of_logits, sole_best
 
 
@@ -135,3 +138,29 @@ def test_spaces_before_an_answer_are_passed_over(grouped):
     ids, start = answer_start(grouped, "7 * 8 =", " 56")
     assert grouped.decode(ids[start:]) == "56"
     assert grouped.decode(ids[:start]).endswith("= ")
+
+
+def test_in_a_chat_answers_are_read_wherever_they_come(organism, monkeypatch):
+    """Words and the question before a number are skipped, a cut one is none, and the lens reads where it begins."""
+    chosen = [
+        Question(Fact("multiply", 7, 8), "easy", "medium"),
+        Question(Fact("multiply", 6, 9), "easy", "medium"),
+    ] * 2
+    outputs = ["7 * 8 is 56", CutText("The answer is: 6 *"), CutText("It is 56"), "6 times 9 equals 54."]
+    monkeypatch.setattr(module, "greedy", lambda *_: outputs)
+    tests = arithmetic(organism, chosen).results
+    assert [test.correct for test in tests] == [True, False, False, True]
+    written = in_chat(organism, chosen[0].prompt)
+    ids, start = answer_start(organism, written + "7 * 8 is ", "56")
+    lens = logit_lens(organism, [ids[:start]])
+    assert tests[0].peak_probability == pytest.approx(lens.probability(ids[start])[0].max(), rel=1e-4)
+
+
+def test_a_limit_leaves_room_for_an_answer_in_words(organism, monkeypatch):
+    """In a chat a model has at least 24 tokens beside those of the longest answer."""
+    limits, real = [], module.greedy
+    monkeypatch.setattr(module, "greedy", lambda *args: limits.append(args[2]) or real(*args))
+    question = [Question(Fact("multiply", 47, 47), "hard", "large")]
+    arithmetic(organism, question)
+    arithmetic(organism, question, raw=True)
+    assert limits[0] >= 24 + len(organism.pieces("2209")) > limits[1] >= 12
