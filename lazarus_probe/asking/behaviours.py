@@ -1,7 +1,7 @@
 """Whether a completion refuses, or calls a tool, in the formats in use.
 
 Both are read from a text alone, whatever model wrote it; a completion that the limit of tokens cut is read as far as
-it goes. Only what an answer begins with makes it a refusal: a good one may say further on that something cannot be done.
+it goes. Only what an answer begins with makes it a refusal: a good one may say further on what cannot be done.
 """
 
 from __future__ import annotations
