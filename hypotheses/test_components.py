@@ -14,7 +14,7 @@ from lazarus_probe.introspection.ablation.effects import Task, layers_ablation_e
 from lazarus_probe.introspection.generation.answer_onset import onset
 from lazarus_probe.introspection.generation.damage import unrelated_prompts
 from lazarus_probe.tasks import language, prompts
-from lazarus_probe.tasks.arithmetic import Fact
+from lazarus_probe.tasks.arithmetic import SYMBOLIC, Fact
 
 CALL_TOKENS = 12  # of a tool call, up to where it is one in any format
 
@@ -40,7 +40,7 @@ def language_exam(examples, rng, count, right, max_tokens=0):
 def answered(ability, exam, description):
     """The prompts that the unablated model answers, in the form in which it does so best; the claim is about those."""
     answers = ability(exam, description)
-    rows = answers.rows.tolist()
+    exam, rows = answers.exam, answers.rows.tolist()
     task = Task(
         answers.prompts,
         [exam.answers[row].strip() for row in rows],
@@ -53,8 +53,9 @@ def answered(ability, exam, description):
 
 @pytest.mark.claim("no-single-layer-holds-digit-products")
 def test_digit_products(subject, evidence, ability):
-    exam = arithmetic([Fact("multiply", a, b) for a in range(2, 10) for b in range(2, 10)])
-    answers, task = answered(ability, exam, "the products of two digits")
+    facts = [Fact("multiply", a, b) for a in range(2, 10) for b in range(2, 10)]
+    exams = [arithmetic(facts, phrasing) for phrasing in SYMBOLIC[::-1]]
+    answers, task = answered(ability, exams, "the products of two digits")
     layers = range(subject.num_layers)
     first = evidence.claim.layer_for(subject.name, subject.num_layers)
     single = [(Site(kind, layer),) for layer in layers[first:] for kind in ("attn_out", "mlp_out")]
@@ -67,7 +68,8 @@ def test_digit_products(subject, evidence, ability):
 def test_binding(subject, evidence, rng, ability):
     declared, count = evidence.claim.parameters, subject.num_layers
     facts = prompts.sample_facts("multiply", declared["questions"], rng, lambda f: f.a > 10 and f.b > 10)
-    answers, task = answered(ability, arithmetic(facts), "the products")
+    exams = [arithmetic(facts, phrasing) for phrasing in SYMBOLIC[::-1]]
+    answers, task = answered(ability, exams, "the products")
     first = evidence.claim.layer_for(subject.name, count)
     wide = min(max(1, round(declared["share"] * count)), count - first)
     windows = [range(start, start + wide) for start in range(count - wide + 1)]

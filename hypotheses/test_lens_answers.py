@@ -18,9 +18,11 @@ DIGITS = range(2, 10)
 
 
 def digits(*operations):
-    """Every fact of two digits, in the compact form."""
+    """Every fact of two digits, in the compact form and in the spaced one."""
     facts = [Fact(operation, a, b) for operation in operations for a in DIGITS for b in DIGITS]
-    return [prompts.Question(fact.prompt("compact"), fact, "compact") for fact in facts]
+    return [
+        [prompts.Question(fact.prompt(form), fact, form) for fact in facts] for form in ("compact", "spaced")
+    ]
 
 
 def targets(subject, questions):
@@ -29,9 +31,11 @@ def targets(subject, questions):
     return contexts, [[answer] for answer in answers]
 
 
-def answered(ability, questions):
-    """The claim applies if the model answers at once; the questions in the form in which it does so best."""
-    answers = ability(question_exam(questions, at_once=True), f"the {len(questions)} questions")
+def answered(ability, wordings):
+    """The claim applies if the model answers at once; the questions in the wording and form that it answers best."""
+    exams = [question_exam(questions, at_once=True) for questions in wordings]
+    answers = ability(exams, f"the {len(wordings[0])} questions")
+    questions = wordings[exams.index(answers.exam)]
     return answers, in_form([questions[row] for row in answers.rows], answers.prompts)
 
 
@@ -88,7 +92,7 @@ def test_probable(subject, untrained_models, activations, evidence, rng, ability
     facts = prompts.sample_facts("multiply", evidence.claim.parameters["questions"], rng)
     questions = [prompts.Question(fact.prompt(), fact, "spaced") for fact in facts]
     store, models = activations, untrained_models
-    evidence.record(read(subject, models, store, evidence, ability, questions, score="probability"))
+    evidence.record(read(subject, models, store, evidence, ability, [questions], score="probability"))
 
 
 @pytest.mark.claim("lens-announces-operation")

@@ -65,7 +65,7 @@ class Ability:
 
     Attributes:
         subject: the model.
-        exam: the prompts.
+        exam: the prompts, in the wording that it answers best where there are several.
         form: the form.
         rows: (M,) the prompts that were asked in it; all of them, unless the two halves disagreed on the form, or no
             form can reach the share that is needed.
@@ -74,6 +74,7 @@ class Ability:
         shares: by class the share that is right, of what is marked together.
         trials: by form, how many of the first questions were right, and of how many.
         reached: whether every class reaches the needed share.
+        name: of the form, with the wording where there are several.
     """
 
     subject: Subject
@@ -85,6 +86,7 @@ class Ability:
     shares: dict[str, float]
     trials: dict[str, tuple[int, int]]
     reached: bool
+    name: str = ""
 
     @property
     def share(self) -> float:
@@ -125,38 +127,61 @@ class Ability:
         marked = len(self.rows) // self.exam.together
         count = f", the first {marked} of them" if not self.whole else ""
         tried = ", ".join(f"{name} {right} of {total}" for name, (right, total) in self.trials.items())
-        return f"answers {self.share:.2f} of {where}{count}, asked as {self.form.name} (tried: {tried})"
+        return f"answers {self.share:.2f} of {where}{count}, asked as {self.name} (tried: {tried})"
 
     def noted(self, measurement: Measurement) -> Measurement:
         """The measurement with the form in its details, and how often each form was right in the trial."""
         trials = {name: f"{right} of {count}" for name, (right, count) in self.trials.items()}
-        form = {"form": self.form.name, "answered": self.share, "trial_of_forms": trials}
+        form = {"form": self.name, "answered": self.share, "trial_of_forms": trials}
         return replace(measurement, details={**measurement.details, **form})
 
 
-def ability(subject: Subject, exam: Exam, needed: float, store: Completions | None = None) -> Ability:
+def ability(
+    subject: Subject, exam: Exam | Sequence[Exam], needed: float, store: Completions | None = None
+) -> Ability:
     """Ask an exam in the form that a model answers best.
 
     Args:
         subject: the model.
-        exam: the prompts.
+        exam: the prompts; or the same questions in several wordings, of which the best is chosen along with the form.
         needed: the share that a claim needs, in each class; what cannot reach it is not asked to the end.
         store: completions of the session.
 
     Raises:
-        ValueError: `needed` outside 0..1; a class with prompts of one family alone; as `greedy`.
+        ValueError: `needed` outside 0..1; a class with prompts of one family alone; wordings of different questions; as
+            `greedy`.
     """
     if not 0 <= needed <= 1:
         raise ValueError(f"needed is {needed}; it is a share, from 0 to 1")
-    return _Asking(subject, exam, needed, Completions() if store is None else store).result()
+    exams = [exam] if isinstance(exam, Exam) else list(exam)
+    alike = {(tuple(one.families), tuple(one.classes), one.together, one.at_once) for one in exams}
+    if len(alike) != 1:
+        raise ValueError(
+            f"{len(exams)} exams are no wordings of one: their families, classes or marks differ"
+        )
+    return _Asking(subject, exams, needed, Completions() if store is None else store).result()
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """A form, and the wording that is asked in it."""
+
+    name: str
+    form: Form
+    exam: Exam
 
 
 class _Asking:
     """The marks of an exam's cells, by form, as far as they have been asked."""
 
-    def __init__(self, subject: Subject, exam: Exam, needed: float, store: Completions) -> None:
-        self.subject, self.exam, self.needed, self.store = subject, exam, needed, store
-        self.forms = forms_of(subject, at_once=exam.at_once, shots=bool(exam.shots))
+    def __init__(self, subject: Subject, exams: Sequence[Exam], needed: float, store: Completions) -> None:
+        exam = self.exam = exams[0]
+        self.subject, self.needed, self.store = subject, needed, store
+        self.forms = [
+            _Way(f"{form.name} as in {one.prompts[0]!r}" if len(exams) > 1 else form.name, form, one)
+            for one in exams
+            for form in forms_of(subject, at_once=one.at_once, shots=bool(one.shots))
+        ]
         count = len(exam.prompts) // exam.together
         self.classes = np.array(
             [exam.classes[i * exam.together] if exam.classes else "" for i in range(count)]
@@ -169,7 +194,7 @@ class _Asking:
         self.order = np.array(
             sorted(range(count), key=lambda i: crc32(exam.prompts[i * exam.together].encode())), dtype=np.intp
         )
-        self.marks: dict[Form, Marks] = {form: np.full(count, np.nan) for form in self.forms}
+        self.marks: dict[_Way, Marks] = {form: np.full(count, np.nan) for form in self.forms}
 
     def result(self) -> Ability:
         trial = self.first_of_halves(TRIAL // 2)
@@ -208,7 +233,7 @@ class _Asking:
         ]
         return np.concatenate(parts)
 
-    def ask(self, form: Form, cells: Ints) -> None:
+    def ask(self, form: _Way, cells: Ints) -> None:
         """Ask what has not been asked in a form yet."""
         new = [int(cell) for cell in cells if np.isnan(self.marks[form][cell])]
         if new:
@@ -219,13 +244,13 @@ class _Asking:
         step = self.exam.together
         return [int(cell) * step + part for cell in cells for part in range(step)]
 
-    def right(self, form: Form, rows: Sequence[int]) -> tuple[list[str], list[bool]]:
-        exam = self.exam
+    def right(self, form: _Way, rows: Sequence[int]) -> tuple[list[str], list[bool]]:
+        exam = form.exam
         prompts = [
-            form.written(self.subject, exam.prompts[row], exam.shots[row] if exam.shots else ())
+            form.form.written(self.subject, exam.prompts[row], exam.shots[row] if exam.shots else ())
             for row in rows
         ]
-        texts = self.store.of(self.subject, prompts, _limit(self.subject, exam, form), form.stops)
+        texts = self.store.of(self.subject, prompts, _limit(self.subject, exam, form.form), form.form.stops)
         return texts, [bool(exam.is_right(row, text)) for row, text in zip(rows, texts, strict=True)]
 
     def asked_of(self, half: int) -> Ints:
@@ -233,17 +258,17 @@ class _Asking:
         everywhere = ~np.isnan(np.stack(list(self.marks.values()))).any(axis=0)
         return np.flatnonzero(everywhere & (self.half == half))
 
-    def best(self, cells: Ints, forms: Sequence[Form] | None = None) -> Form:
+    def best(self, cells: Ints, forms: Sequence[_Way] | None = None) -> _Way:
         """The form with the highest mean share of the classes; the plainest among equals."""
         return max(
             forms or self.forms, key=lambda form: float(np.mean(list(self.shares(form, cells).values())))
         )
 
-    def shares(self, form: Form, cells: Ints) -> dict[str, float]:
+    def shares(self, form: _Way, cells: Ints) -> dict[str, float]:
         of_cells, marks = self.classes[cells], self.marks[form][cells]
         return {name: float(marks[of_cells == name].mean()) for name in sorted(set(of_cells))}
 
-    def hopeless(self, form: Form, names: Sequence[str], looks: int) -> bool:
+    def hopeless(self, form: _Way, names: Sequence[str], looks: int) -> bool:
         """Whether a class is surely below the needed share, by what has been asked in a form."""
         marks = self.marks[form]
         for name in names:
@@ -257,15 +282,16 @@ class _Asking:
         return False
 
     def ability(
-        self, form: Form, cells: Ints, trials: dict[str, tuple[int, int]], reached: bool | None
+        self, form: _Way, cells: Ints, trials: dict[str, tuple[int, int]], reached: bool | None
     ) -> Ability:
         rows = np.array(sorted(self.rows_of(cells)), dtype=np.intp)
         texts, right = self.right(form, rows.tolist())
         shares = self.shares(form, cells)
         if reached is None:
             reached = min(shares.values()) >= self.needed
+        marks = np.array(right, dtype=bool)
         return Ability(
-            self.subject, self.exam, form, rows, texts, np.array(right, dtype=bool), shares, trials, reached
+            self.subject, form.exam, form.form, rows, texts, marks, shares, trials, reached, form.name
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -183,13 +183,13 @@ def completions() -> Completions:
 
 @pytest.fixture
 def ability(subject: Subject, evidence: Evidence, completions: Completions) -> Callable[..., Ability]:
-    """`ability(exam, what)`: what the model answers of an exam, in the form that it answers best.
+    """`ability(exam, what)`: what the model answers of an exam, in the form (and of several wordings) it answers best.
 
     The claim is not applicable to a model that answers less than its parameter `answered`, or `needed`, in every form.
     """
     from lazarus_probe.asking.ability import ability
 
-    def asking(exam: Exam, what: str, needed: float | None = None) -> Ability:
+    def asking(exam: Exam | Sequence[Exam], what: str, needed: float | None = None) -> Ability:
         declared = evidence.claim.parameters
         if needed is None and "answered" not in declared:
             raise ValueError(

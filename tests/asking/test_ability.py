@@ -146,6 +146,20 @@ def test_the_share_is_needed_in_every_class(organism):
     assert "(multiply)" in answers.says("questions")
 
 
+def test_the_best_wording_is_chosen_with_the_form(organism):
+    """Of two wordings of the same questions the planted model's own is chosen, and named by its first prompt."""
+    exams = [question_exam(products(phrasing), at_once=True) for phrasing in ("compact", "spaced")]
+    store = Planted(lambda prompt, _fact: "\n" in prompt and " * " in prompt)
+    answers = ability(organism, exams, 0.5, store)
+    assert answers.exam is exams[1]
+    assert answers.form is FEW_SHOT
+    assert answers.whole
+    assert "asked as worked examples as in '2 * 2 = '" in answers.says("products")
+    assert ability(organism, exams, 0.5).exam is exams[0]
+    with pytest.raises(ValueError, match="no wordings of one"):
+        ability(organism, [exams[0], question_exam(products(count=32), at_once=True)], 0.5)
+
+
 def test_pairs_are_right_as_a_whole(organism):
     """What is marked together is right if both are."""
     questions = [
