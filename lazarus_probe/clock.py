@@ -32,7 +32,7 @@ def running(label: str, after: float = AFTER) -> Iterator[None]:
     out, err = sys.stdout, sys.stderr
     clock = _Clock(label, after, err)
     _running.append(clock)
-    sys.stdout, sys.stderr = _Watched(out, clock), _Watched(err, clock)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = _Watched(out, clock), _Watched(err, clock)
     clock.wait()
     try:
         yield

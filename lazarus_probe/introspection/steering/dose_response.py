@@ -315,7 +315,9 @@ def dose_response(
         ]
     )
     steering = SteeringVectors(layer, vectors, position)
-    values = steered_next_tokens(subject, prompts, steering, target_metrics(tokens), check=check)
+    values = steered_next_tokens(
+        subject, prompts, steering, target_metrics(list(tokens.values())), check=check
+    )
     completions = steered_completions(subject, prompts, steering, max_tokens, check=check)
     texts = [[completion.text for completion in row] for row in completions]
     values["changed"] = np.array(
@@ -335,7 +337,7 @@ def dose_response(
         {name: _effect(name, numbers, doses, prompts) for name, numbers in values.items()},
         tuple(tuple(row[1 + i] for row in texts) for i in range(len(doses))),
         seed,
-        target_tokens=tuple(subject.decode([token]) for token in tokens),
+        target_tokens=tuple(tokens),
     )
     if not result.can_be_claimed:
         return result

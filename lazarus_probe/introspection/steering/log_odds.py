@@ -37,12 +37,15 @@ def gained(
     if len(random) >= FEWEST:
         control = one_more(control, random.mean(axis=1).tolist())
     reach = max(REACH, *np.abs(score), *np.abs(gains))
+    mean, low, high = map(float, score)
     return Measurement(
-        *map(float, score),
+        mean,
+        low,
+        high,
         n=len(units),
         groups=len(np.unique(units)),
         unit=unit,
-        controls=(control, Control("unsteered", 0.0, *map(float, score))),
+        controls=(control, Control("unsteered", 0.0, mean, low, high)),
         floor=-reach,
         ceiling=reach,
         **kept,

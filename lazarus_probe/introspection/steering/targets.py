@@ -8,38 +8,35 @@ from typing import TYPE_CHECKING
 import mlx.core as mx
 
 from lazarus_probe.introspection.steering.vectors import NextTokenMetrics
-from lazarus_probe.subject.spellings import spellings
+from lazarus_probe.subject.spellings import word_of
 from lazarus_probe.tasks.arithmetic import parse_number
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 
-def target_of(subject: Subject, target: str | None) -> tuple[tuple[int, ...], float | None]:
-    """The tokens and the number that a target is; either may be missing.
+def target_of(subject: Subject, target: str | None) -> tuple[dict[str, int], float | None]:
+    """The tokens by spelling, and the number, that a target is; either may be missing.
 
-    A word counts in all its spellings (`subject.word_of`). One with its space, or in quotes, counts alone; of words
-    separated by commas the space after a comma is none of theirs.
+    A word is all of its spellings that are one token, as `word_of` finds them; several have commas between them.
 
     Raises:
         ValueError: it is neither a number nor words of which each is one token in some spelling.
     """
     if target is None:
-        return (), None
+        return {}, None
     number = parse_number(target)
-    words = [target]
-    if number is None and "," in target:
-        words = [word.strip() for word in target.split(",") if word.strip()] or words
-    tokens: list[int] = []
+    words = [word.strip() for word in target.split(",") if word.strip()]
+    if number is not None or len(words) < 2:
+        words = [target]
+    tokens: dict[str, int] = {}
     for word in words:
-        spelt = spellings(subject, word)
-        if not spelt and number is None:
-            raise ValueError(
-                f"target {word!r} is not one token of {subject.name} in any spelling; give a word that is, or a number"
-            )
-        tokens += spelt
-    # Two words may share a spelling.
-    return tuple(dict.fromkeys(tokens)), number
+        try:
+            tokens |= word_of(subject, word).tokens
+        except ValueError as error:
+            if number is None:
+                raise ValueError(f"target {error}") from None
+    return tokens, number
 
 
 def target_metrics(tokens: Sequence[int]) -> NextTokenMetrics:
