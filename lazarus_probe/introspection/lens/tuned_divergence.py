@@ -133,12 +133,13 @@ def _positions(
 ) -> tuple[mx.array, NDArray[np.intp]]:
     """Residual streams (N, layers, D) at positions drawn from those of the texts, and the text (N,) of each.
 
-    All positions of as many texts as fit into memory, two at least, or as many as are evaluated, each with one chance.
+    They are drawn from the first texts, which come in random order: from two at least, from three times as many
+    positions as are evaluated, and from no more than fit into memory.
     """
-    ends = np.cumsum([len(text) for text in texts])
-    fitting = max(2, int((ends <= POOL_BYTES // bytes_of(subject)).sum()))
-    resid, owners = residuals(subject, texts[:fitting])
     most = min(EVALUATED, max(2, LOGITS // (subject.num_layers * subject.anatomy.vocab_size)))
+    ends = np.cumsum([len(text) for text in texts])
+    fitting = max(2, int((ends <= min(3 * most, POOL_BYTES // bytes_of(subject))).sum()))
+    resid, owners = residuals(subject, texts[:fitting])
     if len(resid) <= most:
         return resid, owners
     rows = np.sort(np.random.default_rng(seed).permutation(len(resid))[:most])
