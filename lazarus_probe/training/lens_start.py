@@ -42,23 +42,41 @@ def least_squares_start(
     for pool in pools:
         part = _Sums.of(np.array(pool.astype(mx.float32)))
         sums = part if sums is None else sums.joined(part)
-    resid = residuals(subject, compared)[0].astype(mx.float32)
-    if sums is None or not len(resid):
-        raise ValueError("no texts to start a lens from; give at least one on either side")
+    if sums is None:
+        raise ValueError("no texts to start a lens from; give at least one")
+    zeros = np.zeros_like(sums.xx, dtype=np.float32), np.zeros_like(sums.x, dtype=np.float32)
+    return nearest(subject, [zeros, *(sums.maps(ridge) for ridge in RIDGES)], compared, seed)
+
+
+def nearest(
+    subject: Subject, candidates: Sequence[Maps], compared: Sequence[Sequence[int]], seed: int = 0
+) -> Maps:
+    """By layer the maps among several that come nearest to the final distribution on some texts; of equals the first.
+
+    Raises:
+        ValueError: no texts.
+    """
+    resid = residuals(subject, compared)[0].astype(mx.float32) if compared else mx.zeros((0, 1, 1))
+    if not len(resid):
+        raise ValueError("no texts to compare lenses on; give at least one")
     rows = np.random.default_rng(seed).permutation(len(resid))[:COMPARED]
     resid = mx.swapaxes(resid[mx.array(rows.astype(np.int32))], 0, 1)
     final, below = final_distributions(subject, resid[-1]), resid[:-1]
-    layers, width = below.shape[0], below.shape[2]
-    best: Maps = np.zeros((layers, width, width), np.float32), np.zeros((layers, width), np.float32)
-    least = divergences_from(final, subject, below).mean(axis=1)
-    for ridge in RIDGES:
-        weights, biases = sums.maps(ridge)
-        moved = below + below @ mx.swapaxes(mx.array(weights), 1, 2) + mx.array(biases)[:, None]
-        reached = divergences_from(final, subject, moved).mean(axis=1)
-        better = reached < least
-        least = np.where(better, reached, least)
-        best[0][better], best[1][better] = weights[better], biases[better]
-    return best
+    reached = np.stack(
+        [
+            divergences_from(
+                final,
+                subject,
+                below + below @ mx.swapaxes(mx.array(weights), 1, 2) + mx.array(biases)[:, None],
+            ).mean(axis=1)
+            for weights, biases in candidates
+        ]
+    )
+    best = reached.argmin(axis=0)
+    return (
+        np.stack([candidates[number][0][layer] for layer, number in enumerate(best)]),
+        np.stack([candidates[number][1][layer] for layer, number in enumerate(best)]),
+    )
 
 
 class _Sums:

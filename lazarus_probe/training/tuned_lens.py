@@ -21,7 +21,7 @@ from lazarus_probe.introspection.lens.tail_divergence import divergences_and_slo
 from lazarus_probe.introspection.lens.tuned_divergence import POOL_BYTES, HeldOut, bytes_of, evaluate
 from lazarus_probe.introspection.lens.tuned_lens import FORMAT, TunedLens, check_readable, residuals
 from lazarus_probe.subject.batches import encode_all
-from lazarus_probe.training.lens_start import least_squares_start
+from lazarus_probe.training.lens_start import least_squares_start, nearest
 from lazarus_probe.training.loop import Optimisation, Step, steps
 
 if TYPE_CHECKING:
@@ -106,13 +106,19 @@ def train_lens(
             f"{subject.name} has one layer, after which the plain lens is exact; nothing to train"
         )
     trained, held_out = split_texts(subject, texts, training)
-    start = _start(subject, trained, training.seed)
+    # A fifth of the training texts is not trained on: by it each layer's start is chosen, and what it ends with.
+    compared = trained[: max(1, len(trained) // 5)]
+    fitted, compared = trained[len(compared) :], compared[:MOST_COMPARED]
+    pools = (residuals(subject, pool)[0] for pool in _pools(subject, fitted))
+    start = least_squares_start(subject, pools, compared, training.seed)
     maps = _Maps(*start)
-    batches = _sloped(subject, maps, _batches(subject, trained, _size(subject, training), training.seed))
+    batches = _sloped(subject, maps, _batches(subject, fitted, _size(subject, training), training.seed))
     how = Optimisation(training.learning_rate, training.steps, weight_decay=0.0)
     for step in steps(maps, _loss(maps), batches, how):
         on_step(step)
-    lens = TunedLens(np.array(maps.weights), np.array(maps.biases), {})
+    # Few positions a step make a noisy path: where least squares is nearly exact, it may lead away from it.
+    end = np.array(maps.weights), np.array(maps.biases)
+    lens = TunedLens(*nearest(subject, [end, start], compared, training.seed), {})
     evaluation = evaluate(subject, lens, trained, held_out, training.seed)
     return TrainedLens(
         TunedLens(lens.weights, lens.biases, _config(subject, training, evaluation, start[0])), evaluation
@@ -146,15 +152,6 @@ class _Maps(nn.Module):
         super().__init__()
         self.weights = mx.array(weights)
         self.biases = mx.array(biases)
-
-
-def _start(
-    subject: Subject, trained: Sequence[list[int]], seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Where the maps begin: fitted on four fifths of the training texts, and compared on the rest."""
-    compared = max(1, len(trained) // 5)
-    pools = (residuals(subject, pool)[0] for pool in _pools(subject, trained[compared:]))
-    return least_squares_start(subject, pools, trained[:compared][:MOST_COMPARED], seed)
 
 
 def _moved(maps: _Maps, below: mx.array) -> mx.array:
