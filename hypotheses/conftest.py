@@ -15,8 +15,7 @@ from lazarus_probe.experiments.classifier_emergence.readings import answered
 from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json
 from lazarus_probe.experiments.study_tasks import TASKS
 from lazarus_probe.introspection.probing.probe import probe
-from lazarus_probe.tasks import prompts
-from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS
+from lazarus_probe.tasks.wordings import worded
 
 # The other tasks have two classes instead of four: half the items, half the steps, half the batch size.
 BRIEF = replace(
@@ -27,6 +26,7 @@ BRIEF = replace(
     batch_size=SMOKE.batch_size // 2,
     others=1,
 )
+PER_WORDING = 2  # questions
 APART = 1000  # spacing of the first runs of consecutive probe seeds
 
 
@@ -86,9 +86,13 @@ def probed(subject, untrained_models, activations, evidence):
 
 @pytest.fixture
 def operation_questions(probe_seed):
-    """Two questions of every operation in every phrasing: one draw, so that claims about them share a pass."""
-    rng = np.random.default_rng(probe_seed)
-    return prompts.questions(rng, per_cell=2, phrasings=tuple(ALL_PHRASINGS))
+    """Two questions in every wording of an operation: one draw, so that claims about them share a pass."""
+    return questions_in_words(probe_seed)
+
+
+def questions_in_words(seed):
+    """The questions of `operation_questions`."""
+    return worded(np.random.default_rng(seed), PER_WORDING)
 
 
 @cache

@@ -1,6 +1,8 @@
 """The same questions in the model's own chat template, as a user asks them.
 
 The last position is then the start of the assistant's turn for every question, so its token carries no information.
+Of the signs and the words of reckoning none recurs, and the sentences around them are the same, so that a bag of tokens
+does not tell a held-out question in symbols from one in words.
 """
 
 from dataclasses import replace
@@ -14,7 +16,8 @@ from lazarus_probe.introspection.vocabulary.positive_controls import capitals
 from lazarus_probe.subject.chat import has_chat_template, in_chat
 from lazarus_probe.subject.spellings import spellings
 from lazarus_probe.tasks import prompts
-from lazarus_probe.tasks.arithmetic import OPERATIONS, SYMBOLIC
+from lazarus_probe.tasks.arithmetic import OPERATIONS
+from lazarus_probe.tasks.notations import notations
 
 
 def chatting(subject, evidence):
@@ -23,17 +26,23 @@ def chatting(subject, evidence):
     evidence.require(has, f"its tokenizer has {'a' if has else 'no'} chat template")
 
 
-@pytest.mark.claim("chat-form-readable-early")
-def test_form(subject, untrained_models, activations, evidence, rng):
-    chatting(subject, evidence)
-    questions = prompts.questions(rng, evidence.claim.parameters["per_cell"])
-    labelled = ProbeDataset(
-        [in_chat(subject, question.text) for question in questions],
-        ["symbols" if question.phrasing in SYMBOLIC else "words" for question in questions],
-        groups=[f"{question.phrasing} {question.fact.operation}" for question in questions],
+def forms(subject):
+    """Questions in symbols or in words, in the chat template; each expression is a group."""
+    questions = list(notations())
+    return ProbeDataset(
+        [in_chat(subject, question.prompt) for question in questions],
+        [question.task for question in questions],
+        groups=[question.subject for question in questions],
     )
+
+
+@pytest.mark.claim("chat-form-readable-early")
+def test_form(subject, untrained_models, activations, evidence):
+    chatting(subject, evidence)
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    evidence.record(probe(subject, untrained_models, labelled, site, store=activations, seed=evidence.seed))
+    evidence.record(
+        probe(subject, untrained_models, forms(subject), site, store=activations, seed=evidence.seed)
+    )
 
 
 @pytest.mark.claim("chat-no-vocabulary-alignment")

@@ -5,8 +5,6 @@ the mean over all positions is read, or the token in question, and probes are te
 numbers.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -14,14 +12,18 @@ from lazarus_probe.asking.exams import question_exam
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.probing.inputs import by_phrasing
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
-from lazarus_probe.introspection.studies.embedding import answer_questions
+from lazarus_probe.introspection.studies.embedding import (
+    absent,
+    answer_questions,
+    beyond_operands,
+    task_types,
+)
 from lazarus_probe.introspection.studies.operands import first_operands, why_no_operands
-from lazarus_probe.statistics.measurement import Control
-from lazarus_probe.tasks import prompts
 
 EARLY = ("L0", "L1", "L2")
 LATER = ("L0", "L1", "L2", "half", "last")
 QUESTIONS = 500
+PER_TEMPLATE = 1  # prompts, of the task type
 
 
 def residual(where, subject):
@@ -31,22 +33,16 @@ def residual(where, subject):
     return Site("resid_post", named[where] if where in named else min(last, int(where[1:])))
 
 
-def task_types(rng):
-    """Arithmetic or language; a template is never split between train and test."""
-    texts, labels, templates = prompts.task_type(rng, per_template=4)
-    return ProbeDataset(texts, np.array(labels), np.array(templates), at="mean")
-
-
 @pytest.mark.claim("task-type-in-embeddings")
 def test_task_type(evidence, probed, family_rng):
-    evidence.record(probed(task_types(family_rng), Site("embed")))
+    evidence.record(probed(task_types(family_rng, PER_TEMPLATE), Site("embed")))
 
 
 @pytest.mark.claim("task-type-after-layers")
 @pytest.mark.parametrize("where", EARLY)
 def test_task_type_after(subject, evidence, probed, family_rng, where):
     site = residual(where, subject)
-    evidence.record(probed(task_types(family_rng), site))
+    evidence.record(probed(task_types(family_rng, PER_TEMPLATE), site))
 
 
 @pytest.mark.claim("operation-in-embeddings")
@@ -86,7 +82,7 @@ def test_answer_absent(subject, untrained_models, activations, evidence, family_
     questions, families = answer_questions(family_rng, QUESTIONS)
     texts = [question.text for question in questions]
     read = {}
-    for name, number in (("product", lambda fact: fact.answer), ("sum", lambda fact: fact.a + fact.b)):
+    for name, number in (("product", beyond_operands), ("sum", lambda fact: fact.a + fact.b)):
         labels = np.array([float(number(question.fact)) for question in questions])
         labelled = ProbeDataset(texts, labels, families, at="mean")
         measurement = probe(
@@ -99,15 +95,7 @@ def test_answer_absent(subject, untrained_models, activations, evidence, family_
             seed=evidence.seed,
         )
         read[name] = measurement
-    product, operand_sum = read["product"], read["sum"]
-    gain = Control(
-        "operand_sum",
-        operand_sum.score,
-        operand_sum.score - product.score,
-        operand_sum.low - product.high,
-        operand_sum.high - product.low,
-    )
-    evidence.record(replace(product, controls=(gain,), p=None))
+    evidence.record(absent(read["product"], read["sum"]))
 
 
 @pytest.mark.claim("answer-after-layers")

@@ -13,13 +13,17 @@ from lazarus_probe.introspection.probing.probe import ProbeDataset
 from lazarus_probe.tasks import prompts
 
 
-@pytest.mark.claim("operation-in-hidden-space")
-def test_same_phrasing(evidence, probed, rng, layer):
+def in_one_phrasing(rng):
+    """The four operations on the same operands, by operation; an operand family is never split."""
     questions = prompts.matched_questions(rng, families=40)
     labels = np.array([question.fact.operation for question in questions])
     families = np.array([question.family for question in questions])
-    labelled = ProbeDataset([question.text for question in questions], labels, families)
-    evidence.record(probed(labelled, resid_post(layer)))
+    return ProbeDataset([question.text for question in questions], labels, families)
+
+
+@pytest.mark.claim("operation-in-hidden-space")
+def test_same_phrasing(evidence, probed, rng, layer):
+    evidence.record(probed(in_one_phrasing(rng), resid_post(layer)))
 
 
 @pytest.mark.claim("operation-across-phrasings")

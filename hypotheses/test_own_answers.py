@@ -24,6 +24,12 @@ def products(evidence, rng):
     return [prompts.Question(fact.prompt(), fact, "spaced") for fact in facts]
 
 
+def of_all_magnitudes(evidence, rng):
+    """Products of small and large numbers, which are less of a sum of their operands."""
+    facts = prompts.spread_products(evidence.claim.parameters["questions"], rng)
+    return [prompts.Question(fact.prompt(), fact, "spaced") for fact in facts]
+
+
 @pytest.mark.claim("products-answered")
 def test_answered(subject, untrained_models, evidence, rng, ability):
     exam = question_exam(products(evidence, rng))
@@ -52,7 +58,7 @@ def test_answered(subject, untrained_models, evidence, rng, ability):
 
 @pytest.mark.claim("product-emerges")
 def test_emerges(subject, untrained_models, activations, evidence, rng, ability):
-    questions, claim = products(evidence, rng), evidence.claim
+    questions, claim = of_all_magnitudes(evidence, rng), evidence.claim
     model_answers = ability(question_exam(questions, at_once=True), "the products")
     texts, rows = model_answers.prompts, model_answers.rows
     answers, families = (

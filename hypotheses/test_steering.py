@@ -17,7 +17,7 @@ from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.generation.damage import unrelated_prompts
 from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
 from lazarus_probe.introspection.steering.steer import Behaviour, steering
-from lazarus_probe.tasks import language, prompts
+from lazarus_probe.tasks import further_language, language, prompts
 
 BEHAVIOUR_TOKENS = 9  # of an answer, up to where it refuses or calls a tool in any format
 REFUSALS = ("harmful requests by refusing", "harmless ones by granting")
@@ -110,12 +110,20 @@ def shown(ability, behaviour, names):
     return answers, in_best_form
 
 
+def requests(rng, written=str):
+    """Requests by whether they are to be refused; each has a verb and a thing of its own, and the verb is the group."""
+    drawn = further_language.further_requests(rng, per_verb=2)
+    return ProbeDataset(
+        [written(request.prompt) for request in drawn],
+        ["refused" if request.task == "refusal" else "granted" for request in drawn],
+        groups=[request.subject for request in drawn],
+    )
+
+
 @pytest.mark.claim("refusal-readable-early")
 def test_refusal_readable(subject, untrained_models, activations, evidence, rng, ability):
-    answers, behaviour = shown(ability, refusing(rng), REFUSALS)
-    labels = ["refused"] * len(behaviour.positive) + ["granted"] * len(behaviour.negative)
-    units = np.array([*behaviour.positive_units, *behaviour.negative_units])
-    labelled = ProbeDataset([*behaviour.positive, *behaviour.negative], labels, groups=units)
+    answers, _ = shown(ability, refusing(rng), REFUSALS)
+    labelled = requests(rng, answers.written)
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     site = resid_post(layer)
     measurement = probe(subject, untrained_models, labelled, site, store=activations, seed=evidence.seed)

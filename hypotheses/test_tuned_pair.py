@@ -117,14 +117,19 @@ def test_forms(subject, base, activations, evidence, rng):
     )  # fmt: skip
 
 
+def in_small_numbers(fact):
+    """Whether a fact is in the table of 2 to 15, which models answer best."""
+    return 1 < fact.a <= 15 and 1 < fact.b <= 15
+
+
 @pytest.mark.claim("tuned-model-loses-answer-late")
 def test_late_loss(subject, base, evidence, rng):
     evidence.require(
         subject.num_layers > 1, f"{subject.num_layers} layers, so that there is a last and one before"
     )
-    pairs = prompts.digit_pairs(rng, evidence.claim.parameters["facts"])
-    texts, answers = [f"{a} * {b} = " for a, b in pairs], [str(a * b) for a, b in pairs]
-    units = [str(sorted(pair)) for pair in pairs]
+    facts = prompts.sample_facts("multiply", evidence.claim.parameters["facts"], rng, in_small_numbers)
+    texts, answers = [fact.prompt() for fact in facts], [str(fact.answer) for fact in facts]
+    units = [str(fact.family) for fact in facts]
     evidence.record(late_loss(subject, base, texts, answers, units, evidence.seed))
 
 

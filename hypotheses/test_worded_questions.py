@@ -4,39 +4,30 @@ The published probe was tested on its training prompts, or on four of 16. Here i
 intervals are clustered by phrasing and operand family.
 """
 
-from dataclasses import replace
-
 import pytest
 
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.probing.inputs import by_phrasing
 from lazarus_probe.introspection.probing.signal_loss import signal_loss
-from lazarus_probe.tasks.arithmetic import ALL_VERBAL
-
-
-def worded(questions):
-    """The verbal ones labelled by operation; a phrasing is never split between train and test."""
-    verbal = [question for question in questions if question.phrasing in ALL_VERBAL]
-    return replace(by_phrasing(verbal), within=[question.text for question in questions])
 
 
 @pytest.mark.claim("operation-in-words")
 def test_early(subject, evidence, probed, operation_questions):
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    evidence.record(probed(worded(operation_questions), site))
+    evidence.record(probed(by_phrasing(operation_questions), site))
 
 
 @pytest.mark.claim("operation-in-words-partly")
 def test_partly(subject, evidence, probed, operation_questions):
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    evidence.record(probed(worded(operation_questions), site))
+    evidence.record(probed(by_phrasing(operation_questions), site))
 
 
 @pytest.mark.claim("operation-in-words-lost-late")
 def test_lost(subject, activations, evidence, operation_questions):
     count = subject.num_layers
     evidence.require(count > 1, f"has {count} layers; one before the last is needed")
-    dataset = worded(operation_questions)
+    dataset = by_phrasing(operation_questions)
     evidence.record(
         signal_loss(subject, dataset, store=activations, seed=evidence.seed, claim=evidence.settles)
     )

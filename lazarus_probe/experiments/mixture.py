@@ -29,6 +29,9 @@ HELD_OUT_PHRASINGS = tuple(name for name in VERBAL if name not in TRAINED_PHRASI
 LARGE = (101, 999)
 LARGE_FACTOR = (51, 99)
 LINES = ("code", "prose")
+# Prompts measured of one phrasing of a task that is no arithmetic: with many of a few phrasings an interval would rest
+# on those few.
+PER_TEMPLATE = 3
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,8 @@ def _others(side: Side, per_kind: int, rng: np.random.Generator) -> Iterator[Mix
             if (example.template in measured) == (side == "measure")
             and (side == "measure" or (_third(example.prompt) == "calibrate") == (side == "calibrate"))
         ]
-        yield from _evenly([of_side[i] for i in rng.permutation(len(of_side))], per_kind)
+        shuffled = [of_side[i] for i in rng.permutation(len(of_side))]
+        yield from _evenly(shuffled, per_kind, PER_TEMPLATE if side == "measure" else per_kind)
 
 
 @cache
@@ -188,11 +192,11 @@ def _lines() -> Iterator[MixtureExample]:
         yield MixtureExample(item.prompt, item.response, item.label, item.family)
 
 
-def _evenly(examples: Sequence[MixtureExample], count: int) -> list[MixtureExample]:
-    """At most `count`, taking one of each phrasing in turn."""
+def _evenly(examples: Sequence[MixtureExample], count: int, per_template: int) -> list[MixtureExample]:
+    """At most `count`, taking one of each phrasing in turn, and at most so many of each."""
     turn: dict[str, int] = {}
     order = []
     for index, example in enumerate(examples):
         turn[example.template] = turn.get(example.template, -1) + 1
         order.append((turn[example.template], index))
-    return [examples[index] for _, index in sorted(order)[:count]]
+    return [examples[index] for turn_of, index in sorted(order)[:count] if turn_of < per_template]

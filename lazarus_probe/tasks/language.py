@@ -40,7 +40,7 @@ _CAPITAL_PHRASINGS = (
 
 POSITIVE = ("great", "good", "excellent", "wonderful", "lovely", "brilliant", "charming", "superb")
 NEGATIVE = ("bad", "terrible", "awful", "poor", "dull", "boring", "dreadful", "horrible")
-_THINGS = ("film", "book", "meal", "hotel", "song", "game", "show", "play")
+THINGS = ("film", "book", "meal", "hotel", "song", "game", "show", "play")
 _SENTIMENT_PHRASINGS = (
     "Review: the {thing} was {word}. Sentiment:",
     "Review: what a {word} {thing}! Sentiment:",
@@ -72,7 +72,7 @@ _HARMLESS = {
     "plant": ("a tree", "a rose", "tomatoes", "a garden", "seeds"),
     "repair": ("a bike", "a door", "the roof", "a chair", "a phone"),
 }
-_REQUEST_PHRASINGS = (
+REQUEST_PHRASINGS = (
     "How do I {} {}?",
     "Tell me how to {} {}.",
     "Can you help me {} {}?",
@@ -135,7 +135,7 @@ def capitals() -> Iterator[Example]:
 
 def sentiment() -> Iterator[Example]:
     """`Review: the film was great. Sentiment:` -> ` positive`."""
-    for phrasing, thing, word in product(_SENTIMENT_PHRASINGS, _THINGS, POSITIVE + NEGATIVE):
+    for phrasing, thing, word in product(_SENTIMENT_PHRASINGS, THINGS, POSITIVE + NEGATIVE):
         label = "positive" if word in POSITIVE else "negative"
         prompt = phrasing.format(thing=thing, word=word)
         yield Example("sentiment", phrasing, f"{word} {thing}", prompt, f" {label}")
@@ -157,7 +157,7 @@ def tool_calls() -> Iterator[Example]:
 
 def requests() -> Iterator[Example]:
     """Harmful requests are refused and harmless ones are granted, in the same phrasings."""
-    for phrasing in _REQUEST_PHRASINGS:
+    for phrasing in REQUEST_PHRASINGS:
         for table, task in ((_HARMFUL, "refusal"), (_HARMLESS, "help")):
             for verb, things in table.items():
                 for thing in things:

@@ -28,7 +28,9 @@ from lazarus_probe.subject.relative_depth import EMBED
 from lazarus_probe.sweep.progress import bar
 from lazarus_probe.tables import Table
 from lazarus_probe.tasks import prompts
-from lazarus_probe.tasks.arithmetic import ALL_PHRASINGS, OPERATIONS
+from lazarus_probe.tasks.arithmetic import LARGEST_OPERAND, OPERATIONS, Fact
+from lazarus_probe.tasks.further_language import plain_prompts
+from lazarus_probe.tasks.wordings import worded
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -45,9 +47,9 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of prompts: task prompts per template, questions per operation and phrasing, and answers."""
+    """Numbers of prompts: task prompts per wording, questions per wording of an operation, and answers."""
 
-    per_template: int = 4
+    per_template: int = 1
     per_cell: int = 2
     answers: int = 300
 
@@ -202,7 +204,8 @@ def embedding(
     task = task_types(np.random.default_rng(seed), sizes.per_template, operations)
     no_operands = why_no_operands(subject, answer_operation(operations))
     probed = 2 + (len(operations) > 1) + (no_operands is None)
-    with bar(len(read_layers) * probed + 2, progress) as step:
+    beyond = answer_operation(operations) == "multiply"
+    with bar(len(read_layers) * probed + 2 + beyond, progress) as step:
 
         def run(
             labelled: ProbeDataset, where: Sequence[int] = read_layers, **options: Any
@@ -246,24 +249,24 @@ def _alike(
 
 
 def task_types(rng: np.random.Generator, per_template: int, operations: Sequence[str] = ALL) -> ProbeDataset:
-    """Arithmetic or language, read from the whole prompt; a split keeps each template together.
+    """Arithmetic or language, read from the whole prompt; a split keeps each wording together.
 
-    With fewer operations there are more questions of each, so that the classes stay balanced.
+    Of the prompts of language most have numbers too. With fewer operations there are fewer of them, so that the classes
+    stay balanced.
     """
-    drawn = prompts.task_type(rng, per_template)
-    if set(operations) != set(ALL):
-        more = max(1, per_template * len(ALL) // len(operations))
-        questions = prompts.questions(rng, more, operations=operations)
-        arithmetic = [(q.text, "arithmetic", f"{q.fact.operation} {q.phrasing}") for q in questions]
-        rest = [row for row in zip(*drawn, strict=True) if row[1] != "arithmetic"]
-        drawn = tuple(map(list, zip(*arithmetic, *rest, strict=True)))  # type: ignore[assignment]
-    texts, labels, templates = drawn
-    return ProbeDataset(texts, np.array(labels), np.array(templates), at="mean")
+    arithmetic = [(question.text, question.phrasing) for question in worded(rng, per_template, operations)]
+    plain = [(example.prompt, example.phrasing) for example in plain_prompts(rng, per_template)]
+    language = [plain[row] for row in rng.permutation(len(plain))[: len(arithmetic)]]
+    texts, wordings = zip(*arithmetic, *language, strict=True)
+    labels = np.repeat(["arithmetic", "language"], [len(arithmetic), len(language)])
+    return ProbeDataset(texts, labels, groups=wordings, at="mean")
 
 
-def operation_types(rng: np.random.Generator, per_cell: int, operations: Sequence[str] = ALL) -> ProbeDataset:
-    """Which operation, in a held-out phrasing."""
-    return by_phrasing(prompts.questions(rng, per_cell, tuple(ALL_PHRASINGS), operations), at="mean")
+def operation_types(
+    rng: np.random.Generator, per_wording: int, operations: Sequence[str] = ALL
+) -> ProbeDataset:
+    """Which operation, in a held-out wording."""
+    return by_phrasing(worded(rng, per_wording, operations), at="mean")
 
 
 def answer_questions(
@@ -273,6 +276,16 @@ def answer_questions(
     facts = prompts.sample_facts(operation, count, rng)
     questions = [prompts.Question(fact.prompt(), fact, "spaced") for fact in facts]
     return questions, np.array([question.family for question in questions])
+
+
+def beyond_operands(fact: Fact) -> float:
+    """What a product has that no sum of a function of either operand has, over all operands from 1 to 50.
+
+    Of such products .86 of the variance is such a sum, which any embedding of numbers holds. The rest is the product of
+    the operands' distances from their mean.
+    """
+    mean = (1 + LARGEST_OPERAND) / 2
+    return (fact.a - mean) * (fact.b - mean)
 
 
 def _answers(
@@ -290,6 +303,10 @@ def _answers(
     measurements = run(prompts_read, [EMBED], kind="regression", control_features=operands)
     sums = np.array([float(question.fact.a + question.fact.b) for question in questions])
     positive = run(replace(prompts_read, labels=sums), [EMBED], kind="regression")[EMBED]
+    none = measurements[EMBED]
+    if operation == "multiply":
+        beyond = np.array([beyond_operands(question.fact) for question in questions])
+        none = run(replace(prompts_read, labels=beyond), [EMBED], kind="regression")[EMBED]
     if len(read_layers) > 1:
         measurements |= run(
             ProbeDataset(texts, answers, families),
@@ -297,10 +314,10 @@ def _answers(
             kind="regression",
             control_features=operands,
         )
-    return measurements, _absent(measurements[EMBED], positive)
+    return measurements, absent(none, positive)
 
 
-def _absent(answer: Measurement, operand_sum: Measurement) -> Measurement:
+def absent(answer: Measurement, operand_sum: Measurement) -> Measurement:
     """The answer's score as that of an absence; the same probe on the operands' sum is its positive control."""
     gain = Control(
         "operand_sum",

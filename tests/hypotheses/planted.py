@@ -1,0 +1,100 @@
+"""A subject whose activations are made up: they hold the labels of a dataset, or nothing, and no model runs.
+
+Tokens are whole words, as common ones are for the models of today, so that the bag of tokens is what a real one is.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.hooks.sites import Site
+from lazarus_probe.introspection.probing.inputs import ProbeDataset
+from lazarus_probe.subject import Subject
+from lazarus_probe.subject.control_models import ControlModel
+
+WIDTH = 64
+NOISE = 0.01
+EMBED = Site("embed")
+
+
+class Reader(Subject):
+    """The organism with another tokenizer, of words, digits and signs."""
+
+    words: dict[str, int]
+    number: str
+
+    def encode(self, text: str) -> list[int]:
+        """One token a word, with the space before it, a number or a digit, and a sign."""
+        pieces = re.findall(rf" ?[^\W\d_]+|{self.number}| ?[^\w\s]|\s", text)
+        return [self.words.setdefault(piece, len(self.words)) for piece in pieces]
+
+
+def reader(organism: Subject, number: str = r"\d") -> Reader:
+    """The organism as a `Reader`; the pattern of a number's tokens is a digit or a whole number."""
+    read = copy.copy(organism)
+    object.__setattr__(read, "__class__", Reader)
+    object.__setattr__(read, "words", {})
+    object.__setattr__(read, "number", number)
+    return read  # type: ignore[return-value]
+
+
+class Planted:
+    """Stands for an `ActivationStore`: what a site holds is planted, and what a control model holds is chance.
+
+    Token embeddings are random vectors, one a token; a control model's states are means of other random vectors of the
+    tokens, so that it has what words there are and nothing else.
+
+    Args:
+        states: (N, K) what the subject holds at a prompt, by the site.
+        seed: of the random vectors.
+    """
+
+    def __init__(self, states: Mapping[Site, NDArray[np.float64]], seed: int = 0) -> None:
+        self.states, self.seed = states, seed
+
+    def get(
+        self, model: Any, prompts: Sequence[Any], sites: Sequence[Site], at: Any = "last"
+    ) -> dict[Site, NDArray[np.float32]]:
+        """(N, D) by site."""
+        subject = model.origin if isinstance(model, ControlModel) else model
+        tokens = [subject.encode(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
+        control = f"{model.kind} {model.seed}" if isinstance(model, ControlModel) else ""
+        values = {}
+        for site in sites:
+            if control or site not in self.states or len(tokens) != len(self.states[site]):
+                values[site] = self._of_tokens(tokens, "" if site == EMBED else f"{control} {site}", at)
+            else:
+                noise = np.random.default_rng(self.seed).normal(0, NOISE, self.states[site].shape)
+                values[site] = (self.states[site] + noise).astype(np.float32)
+        return values
+
+    def _of_tokens(self, tokens: Sequence[Sequence[int]], table: str, at: Any) -> NDArray[np.float32]:
+        seed = [self.seed, *table.encode()]
+        largest = max(map(max, tokens)) + 1
+        vectors = np.random.default_rng(seed).normal(size=(max(largest, 4096), WIDTH))
+        if isinstance(at, str) and at == "last" and not table:
+            return np.stack([vectors[ids[-1]] for ids in tokens]).astype(np.float32)
+        if not isinstance(at, str):
+            return np.stack([vectors[ids[place]] for ids, place in zip(tokens, at, strict=True)]).astype(
+                np.float32
+            )
+        return np.stack([vectors[list(ids)].mean(axis=0) for ids in tokens]).astype(np.float32)
+
+
+def held(labelled: ProbeDataset) -> NDArray[np.float64]:
+    """(N, K) the labels themselves: one-hot classes, or one column of numbers."""
+    labels = np.asarray(labelled.labels)
+    if labels.dtype.kind == "f":
+        return ((labels - labels.mean()) / labels.std())[:, None]
+    return np.eye(len(set(labels.tolist())))[np.unique(labels, return_inverse=True)[1]]
+
+
+def nothing(labelled: ProbeDataset) -> NDArray[np.float64]:
+    """(N, K) as many columns of noise."""
+    return np.random.default_rng(1).normal(size=(len(labelled.prompts), WIDTH))
