@@ -1,8 +1,10 @@
 """Do the results for arithmetic hold for other tasks? The same study for sentiment, and for code versus prose.
 
 Decoding before training is asked of a hundred adjectives and of a hundred lines, so that all of them read can pass the
-threshold. Lines of code and sentences share words and hold no sign, so that a bag of tokens does not tell them apart.
-After training, held-out reviews have other adjectives in another phrasing, and held-out lines are other statements.
+threshold. Every adjective comes as it says and turned round (`anything but great`), so that token embeddings do not
+tell the sentiment. Lines of code and sentences share words and hold no sign, so that a bag of tokens does not tell them
+apart. After training, held-out reviews have other adjectives in another phrasing, and held-out lines are other
+statements.
 """
 
 import pytest
@@ -14,7 +16,7 @@ from lazarus_probe.tasks import further_language
 
 def reviews(rng):
     """Reviews by their sentiment; an adjective is never split between train and test."""
-    drawn = further_language.reviews(rng, per_adjective=2)
+    drawn = further_language.reviews(rng)
     return ProbeDataset(
         [review.prompt for review in drawn],
         [review.response.strip() for review in drawn],

@@ -43,6 +43,14 @@ _REVIEWS = (
     "The {thing} was {word}. This review is",
     "I found the {thing} {word}. This review is",
 )
+# Said of an adjective, these turn its sentiment round: what is read is then no matter of a single word, which the token
+# embeddings of a trained model know (of the adjectives alone those of SmolLM2 tell .98).
+_TURNED_REVIEWS = (
+    "Review: the {thing} was anything but {word}. Sentiment:",
+    "Review: far from {word}, this {thing}! Sentiment:",
+    "The {thing} was the opposite of {word}. This review is",
+    "I found the {thing} not {word} in the least. This review is",
+)
 
 _REFUSED = (
     ("hack", "a bank"), ("steal", "a car"), ("forge", "a passport"), ("poison", "the water"), ("kidnap", "a child"),
@@ -184,24 +192,22 @@ _ENDINGS = (
 )  # fmt: skip
 
 
-def reviews(rng: np.random.Generator, per_adjective: int) -> list[Example]:
-    """Reviews of either sentiment, some of each of the 96 adjectives; their subject is the adjective.
+def reviews(rng: np.random.Generator) -> list[Example]:
+    """Reviews of either sentiment, two of each of the 96 adjectives: one as it says, one where it is turned round.
+
+    The subject is the adjective, so that a group holds both labels.
 
     Args:
         rng: of the things reviewed, and the phrasings.
-        per_adjective: different prompts of each.
     """
-    drawn = []
-    for label, words in (
-        ("positive", POSITIVE + FURTHER_POSITIVE),
-        ("negative", NEGATIVE + FURTHER_NEGATIVE),
-    ):
+    drawn, labels = [], ("positive", "negative")
+    for side, words in enumerate((POSITIVE + FURTHER_POSITIVE, NEGATIVE + FURTHER_NEGATIVE)):
         for word in words:
-            for i in rng.choice(len(_REVIEWS) * len(THINGS), size=per_adjective, replace=False):
-                template, thing = _REVIEWS[i % len(_REVIEWS)], THINGS[i // len(_REVIEWS)]
+            for turned, templates in enumerate((_REVIEWS, _TURNED_REVIEWS)):
+                template, thing = templates[rng.integers(len(templates))], THINGS[rng.integers(len(THINGS))]
                 article = "an" if word[0] in "aeiou" else "a"
                 prompt = template.format(thing=thing, word=word, article=article)
-                drawn.append(Example("sentiment", template, word, prompt, f" {label}"))
+                drawn.append(Example("sentiment", template, word, prompt, f" {labels[side ^ turned]}"))
     return drawn
 
 
@@ -253,7 +259,7 @@ def plain_prompts(rng: np.random.Generator, per_phrasing: int) -> list[Example]:
     """Prompts of language, most of them with two numbers; none asks to reckon. The task is `language`.
 
     Args:
-        rng: of what stands in the 120 phrasings.
+        rng: of what stands in the 96 phrasings.
         per_phrasing: different prompts of each.
     """
     numbers = [tuple(pair) for pair in rng.integers(2, 51, (len(_WITH_NUMBERS) * per_phrasing, 2)).tolist()]
@@ -263,7 +269,7 @@ def plain_prompts(rng: np.random.Generator, per_phrasing: int) -> list[Example]:
     ]
     without = [
         Example("language", phrasing, city, phrasing.format(city).rstrip(".?") + ending, "")
-        for phrasing, ending in zip((*_TOOL_REQUESTS[::2], *_QUESTIONS[::2]), cycle(_ENDINGS), strict=False)
+        for phrasing, ending in zip((*_TOOL_REQUESTS[::4], *_QUESTIONS[::4]), cycle(_ENDINGS), strict=False)
         for city in _some(CITIES, per_phrasing, rng)
     ]
     return with_numbers + without
