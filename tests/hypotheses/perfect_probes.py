@@ -145,8 +145,8 @@ PROBES: Mapping[str, Any] = {
         lambda _, rng, __: embedding.task_types(rng, PER_TEMPLATE), EMBED
     ),
     "task-type-after-layers": perfect_probe(lambda _, rng, __: embedding.task_types(rng, PER_TEMPLATE)),
-    "operation-in-embeddings": perfect_probe(lambda _, rng, __: in_words("mean"), EMBED),
-    "operation-after-layers": perfect_probe(lambda _, rng, __: in_words("mean")),
+    "operation-in-embeddings": perfect_probe(lambda *_: in_words("mean"), EMBED),
+    "operation-after-layers": perfect_probe(lambda *_: in_words("mean")),
     "operand-in-embeddings": perfect_probe(
         lambda _, rng, read: operands.first_operands(read, rng), EMBED, r"\d+"
     ),
@@ -158,7 +158,7 @@ PROBES: Mapping[str, Any] = {
     "operation-in-hidden-space": perfect_probe(
         lambda _, rng, __: hypothesis("operation_classifiers").in_one_phrasing(rng)
     ),
-    "operation-across-phrasings": perfect_probe(lambda _, rng, __: in_words()),
+    "operation-across-phrasings": perfect_probe(lambda *_: in_words()),
     "operation-in-words": perfect_probe(worded),
     "operation-in-words-partly": perfect_probe(worded),
     "operation-in-words-lost-late": lost,

@@ -31,8 +31,13 @@ class Reader(Subject):
 
     def encode(self, text: str) -> list[int]:
         """One token a word, with the space before it, a number or a digit, and a sign."""
-        pieces = re.findall(rf" ?[^\W\d_]+|{self.number}| ?[^\w\s]|\s", text)
-        return [self.words.setdefault(piece, len(self.words)) for piece in pieces]
+        return self.offsets(text)[0]
+
+    def offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The tokens, and the characters that each covers."""
+        pieces = list(re.finditer(rf" ?[^\W\d_]+|{self.number}| ?[^\w\s]|\s", text))
+        ids = [self.words.setdefault(piece[0], len(self.words)) for piece in pieces]
+        return ids, [piece.span() for piece in pieces]
 
 
 def reader(organism: Subject, number: str = r"\d") -> Reader:
