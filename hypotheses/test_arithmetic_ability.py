@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.asking.forms import LONG_RAW
+from lazarus_probe.claims.as_needed import as_needed
 from lazarus_probe.claims.falsify import Rows, falsify
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import is_answer
@@ -42,5 +43,11 @@ def test_every_form(subject, untrained_models, evidence):
     budget = evidence.claim.parameters["budget"]
     measure = partial(answered, subject)
     search = falsify(evidence.claim, measure, arithmetic_slices(), seed=evidence.seed, budget=budget)
-    untrained = [answered(model.build(), search.rows.items).scores for model in untrained_models]
-    evidence.record(search.measurement("accuracy", untrained=np.array(untrained)))
+
+    def untrained():
+        return np.array([answered(model.build(), search.rows.items).scores for model in untrained_models])
+
+    def measurement(controls, left_out):
+        return search.measurement("accuracy", unmeasured=left_out, **controls)
+
+    evidence.record(as_needed(evidence.settles, measurement, {"untrained": untrained}))

@@ -10,7 +10,7 @@ statements.
 import pytest
 
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
+from lazarus_probe.introspection.probing.probe import ProbeDataset
 from lazarus_probe.tasks import further_language
 
 
@@ -34,20 +34,16 @@ def lines():
     )
 
 
-def decoded(subject, untrained_models, labelled, store, evidence):
-    """A probe of the classes at 55% depth, tested on held-out groups."""
-    site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    return probe(subject, untrained_models, labelled, site, store=store, seed=evidence.seed)
-
-
 @pytest.mark.claim("sentiment-in-hidden-space")
-def test_sentiment_in_hidden_space(subject, untrained_models, activations, evidence, rng):
-    evidence.record(decoded(subject, untrained_models, reviews(rng), activations, evidence))
+def test_sentiment_in_hidden_space(subject, evidence, probed, rng):
+    layer = evidence.claim.layer_for(subject.name, subject.num_layers)
+    evidence.record(probed(reviews(rng), resid_post(layer)))
 
 
 @pytest.mark.claim("code-in-hidden-space")
-def test_code_in_hidden_space(subject, untrained_models, activations, evidence):
-    evidence.record(decoded(subject, untrained_models, lines(), activations, evidence))
+def test_code_in_hidden_space(subject, evidence, probed):
+    layer = evidence.claim.layer_for(subject.name, subject.num_layers)
+    evidence.record(probed(lines(), resid_post(layer)))
 
 
 @pytest.mark.training

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
+from lazarus_probe.introspection.probing.probe import ProbeDataset
 from lazarus_probe.introspection.vocabulary.alignment import vocabulary_alignment
 from lazarus_probe.introspection.vocabulary.positive_controls import capitals
 from lazarus_probe.subject.chat import has_chat_template, in_chat
@@ -37,12 +37,10 @@ def forms(subject):
 
 
 @pytest.mark.claim("chat-form-readable-early")
-def test_form(subject, untrained_models, activations, evidence):
+def test_form(subject, evidence, probed):
     chatting(subject, evidence)
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    evidence.record(
-        probe(subject, untrained_models, forms(subject), site, store=activations, seed=evidence.seed)
-    )
+    evidence.record(probed(forms(subject), site))
 
 
 @pytest.mark.claim("chat-no-vocabulary-alignment")

@@ -52,6 +52,7 @@ def read(subject, models, store, evidence, ability, questions, **options):
         layer,
         store=store,
         seed=evidence.seed,
+        claim=evidence.settles,
         **options,
     )
     return answers.noted(measurement)
@@ -116,5 +117,6 @@ def test_announces(subject, untrained_models, activations, evidence, rng, phrasi
             score="probability",
             store=activations,
             seed=evidence.seed,
+            claim=evidence.settles,
         )
     )

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from lazarus_probe.asking.exams import in_form, question_exam
+from lazarus_probe.claims.as_needed import as_needed
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.probing.emergence import emergence
-from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
+from lazarus_probe.introspection.probing.probe import ProbeDataset
 from lazarus_probe.statistics.measurement import some_examples
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.generate import greedy
@@ -40,19 +41,24 @@ def test_answered(subject, untrained_models, evidence, rng, ability):
     def marked(completions, of=rows):
         return np.array([exam.is_right(row, text) for row, text in zip(of, completions, strict=True)])
 
-    controls = {
-        "untrained": [
+    def untrained():
+        return [
             marked(greedy(model.build(), texts, answers.max_tokens, answers.form.stops))
             for model in untrained_models
-        ],
-        "other_answer": marked(answers.completions, others),
-    }
-    shown = some_examples(texts, [exam.answers[row] for row in rows], answers.completions, score)
-    tokens = sum(len(subject.encode(text)) for text in texts)
+        ]
+
     families = [exam.families[row] for row in rows]
-    measurement = rate(
-        "accuracy", score, families, controls, seed=evidence.seed, tokens=tokens, examples=shown
-    )
+    kept = {
+        "seed": evidence.seed,
+        "tokens": sum(len(subject.encode(text)) for text in texts),
+        "examples": some_examples(texts, [exam.answers[row] for row in rows], answers.completions, score),
+    }
+
+    def measure(controls, left_out):
+        return rate("accuracy", score, families, controls, unmeasured=left_out, **kept)
+
+    controls = {"other_answer": marked(answers.completions, others)}
+    measurement = as_needed(evidence.settles, measure, {"untrained": untrained}, controls)
     evidence.record(answers.noted(measurement))
 
 
@@ -80,7 +86,7 @@ def test_emerges(subject, untrained_models, activations, evidence, rng, ability)
 
 
 @pytest.mark.claim("error-readable-before-answer")
-def test_error(subject, untrained_models, activations, evidence, rng, ability):
+def test_error(subject, evidence, probed, rng, ability):
     declared = evidence.claim.parameters
     questions, needed = prompts.questions(rng, declared["per_cell"], VERBAL), declared["kept"]
     answers = ability(question_exam(questions), "the questions", needed / len(questions))
@@ -99,5 +105,4 @@ def test_error(subject, untrained_models, activations, evidence, rng, ability):
         groups=np.array([question.family for question in balanced]),
     )
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    measurement = probe(subject, untrained_models, labelled, site, store=activations, seed=evidence.seed)
-    evidence.record(answers.noted(measurement))
+    evidence.record(answers.noted(probed(labelled, site)))

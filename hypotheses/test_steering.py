@@ -15,7 +15,7 @@ from lazarus_probe.asking.behaviours import calls_tool, refuses
 from lazarus_probe.asking.exams import Exam
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.generation.damage import unrelated_prompts
-from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
+from lazarus_probe.introspection.probing.probe import ProbeDataset
 from lazarus_probe.introspection.steering.steer import Behaviour, steering
 from lazarus_probe.tasks import further_language, language, prompts
 
@@ -121,13 +121,11 @@ def requests(rng, written=str):
 
 
 @pytest.mark.claim("refusal-readable-early")
-def test_refusal_readable(subject, untrained_models, activations, evidence, rng, ability):
+def test_refusal_readable(subject, evidence, probed, rng, ability):
     answers, _ = shown(ability, refusing(rng), REFUSALS)
     labelled = requests(rng, answers.written)
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
-    site = resid_post(layer)
-    measurement = probe(subject, untrained_models, labelled, site, store=activations, seed=evidence.seed)
-    evidence.record(answers.noted(measurement))
+    evidence.record(answers.noted(probed(labelled, resid_post(layer))))
 
 
 def steer(subject, evidence, answers, behaviour, tasks):

@@ -7,7 +7,7 @@ held-out phrasings.
 import pytest
 
 from lazarus_probe.hooks.sites import Site, resid_post
-from lazarus_probe.introspection.probing.probe import ProbeDataset, probe
+from lazarus_probe.introspection.probing.probe import ProbeDataset
 from lazarus_probe.tasks.further_language import tool_requests
 
 
@@ -23,24 +23,12 @@ def requests(evidence, rng):
 
 
 @pytest.mark.claim("tool-call-in-embeddings")
-def test_embeddings(subject, untrained_models, activations, evidence, family_rng):
-    labelled = requests(evidence, family_rng)
-    evidence.record(
-        probe(subject, untrained_models, labelled, Site("embed"), store=activations, seed=evidence.seed)
-    )
+def test_embeddings(evidence, probed, family_rng):
+    evidence.record(probed(requests(evidence, family_rng), Site("embed")))
 
 
 @pytest.mark.claim("tool-call-after-layers")
 @pytest.mark.parametrize("where", [0, 1])
-def test_after_layers(subject, untrained_models, activations, evidence, family_rng, where):
+def test_after_layers(subject, evidence, probed, family_rng, where):
     site = resid_post(min(where, subject.num_layers - 1))
-    evidence.record(
-        probe(
-            subject,
-            untrained_models,
-            requests(evidence, family_rng),
-            site,
-            store=activations,
-            seed=evidence.seed,
-        )
-    )
+    evidence.record(probed(requests(evidence, family_rng), site))

@@ -200,13 +200,19 @@ class Falsification:
         return Counterexample(str(self.failed), self.failing.examples(), *numbers)
 
     def measurement(
-        self, unit: str, *, damage: Damage | None = None, **controls: Sequence[float] | np.ndarray[Any, Any]
+        self,
+        unit: str,
+        *,
+        damage: Damage | None = None,
+        unmeasured: Sequence[str] = (),
+        **controls: Sequence[float] | np.ndarray[Any, Any],
     ) -> Measurement:
         """The score on the fresh prompts, against what controls reach on the same ones.
 
         Args:
             unit: what is counted, as in `accuracy`; where and among how many is added.
             damage: what the edit of a causal claim does to unrelated prompts.
+            unmeasured: controls that are left out, since the outcome is settled without them.
             controls: (N,) scores of each control on `rows.items`, by name, or (M, N) of M models of one kind; for an
                 absence or an invariance it is a positive one.
 
@@ -229,6 +235,7 @@ class Falsification:
             strata=self.coverage.strata if self.coverage else None,
             damage=damage,
             place=self._place(),
+            unmeasured=tuple(unmeasured),
         )
 
     def details(self) -> dict[str, Any]:

@@ -7,15 +7,14 @@ with an earlier layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lazarus_probe.claims.verdict import settled
+from lazarus_probe.claims.as_needed import as_needed
 from lazarus_probe.hooks.sites import resid_post, resolve
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.lens.readings import Reading, Score, Target, read_sets
@@ -23,7 +22,7 @@ from lazarus_probe.introspection.lens.readings import read_tokens as read_tokens
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.batches import Prompt, encode_all
-from lazarus_probe.subject.control_models import ControlModels, faced
+from lazarus_probe.subject.control_models import ControlModel, ControlModels, faced
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.claim import Claim
@@ -85,23 +84,26 @@ def crystallisation(
     reached = {"score": lens.reached(score, top), "other_target": other_lens.reached(score, top)}
     controls = {"other_target": reached["other_target"][:, lens.at(layer)]}
     controls |= {} if before is None else {"earlier_layer": reached["score"][:, lens.at(before)]}
-    measured = partial(
-        rate,
-        f"top-{top} rate of the lens" if score == "rank" else "lens probability",
-        reached["score"][:, lens.at(layer)],
-        units,
-        seed=seed,
-        details={"layer": layer, "earlier_layer": before, **_read(targets)},
-        **_examples(subject, prompts, targets, lens, layer),
-        curves=tuple(layer_curve(name, values, lens.layers) for name, values in reached.items()),
-    )
-    compared = faced(subject, untrained)
-    if claim is not None and settled(claim, without := measured(controls=controls)):
-        return replace(without, unmeasured=tuple(compared))
-    for kind, models in compared.items():
+
+    def measure(controls: Mapping[str, ArrayLike], left_out: tuple[str, ...]) -> Measurement:
+        return rate(
+            f"top-{top} rate of the lens" if score == "rank" else "lens probability",
+            reached["score"][:, lens.at(layer)],
+            units,
+            controls,
+            seed=seed,
+            details={"layer": layer, "earlier_layer": before, **_read(targets)},
+            **_examples(subject, prompts, targets, lens, layer),
+            curves=tuple(layer_curve(name, values, lens.layers) for name, values in reached.items()),
+            unmeasured=left_out,
+        )
+
+    def in_models(models: Sequence[ControlModel | Subject]) -> NDArray[np.float64]:
         readings = [read_tokens(model, prompts, targets, [layer], store=store) for model in models]
-        controls[kind] = np.stack([reading.reached(score, top)[:, 0] for reading in readings])
-    return measured(controls=controls)
+        return np.stack([reading.reached(score, top)[:, 0] for reading in readings])
+
+    costly = {kind: partial(in_models, models) for kind, models in faced(subject, untrained).items()}
+    return as_needed(claim, measure, costly, controls)
 
 
 def not_yet(

@@ -1,0 +1,34 @@
+"""Controls that cost a model's run each, measured only where a verdict can depend on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.verdict import settled
+from lazarus_probe.statistics.measurement import Measurement
+
+Controls = Mapping[str, Any]
+
+
+def as_needed(
+    claim: Claim | None,
+    measure: Callable[[Controls, tuple[str, ...]], Measurement],
+    costly: Mapping[str, Callable[[], Any]],
+    controls: Controls | None = None,
+) -> Measurement:
+    """A measurement with all controls, or without the costly ones where its outcome is settled without them.
+
+    Args:
+        claim: what the measurement is judged by; None measures all controls.
+        measure: makes the measurement of controls by name, and of the names of those that are left out.
+        costly: by name, what computes a control.
+        controls: those that cost nothing more.
+    """
+    at_hand = dict(controls or {})
+    if claim is not None:
+        measurement = measure(at_hand, tuple(costly))
+        if settled(claim, measurement):
+            return measurement
+    return measure(at_hand | {name: compute() for name, compute in costly.items()}, ())

@@ -1,0 +1,50 @@
+"""Costly controls are measured where a verdict can depend on them, and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lazarus_probe.claims.as_needed import as_needed
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.verdict import Outcome, judge
+from lazarus_probe.statistics.rates import rate
+
+CLAIM = Claim(
+    id="c",
+    statement="s",
+    source="p",
+    family="f",
+    kind="decodability",
+    threshold=0.7,
+    margin=0.3,
+    controls=("untrained",),
+)
+
+
+def measured(score, claim, compute):
+    """A rate of twenty prompts, with a control of three models that `compute` gives."""
+
+    def measure(controls, left_out):
+        return rate("accuracy", np.full(20, score), range(20), controls, unmeasured=left_out)
+
+    return as_needed(claim, measure, {"untrained": compute})
+
+
+def test_a_refuted_claim_takes_no_costly_control():
+    """What misses the threshold is refuted without the control, which is named."""
+
+    def compute():
+        raise AssertionError("computed")
+
+    measurement = measured(0.0, CLAIM, compute)
+    assert measurement.unmeasured == ("untrained",)
+    assert judge(CLAIM, measurement).outcome is Outcome.REFUTED
+
+
+@pytest.mark.parametrize(("score", "claim"), [(1.0, CLAIM), (0.0, None)])
+def test_all_else_is_measured(score, claim):
+    """Where the control decides, or no claim is given, it is measured."""
+    measurement = measured(score, claim, lambda: np.zeros((3, 20)))
+    assert [control.name for control in measurement.controls] == ["untrained"]
+    assert not measurement.unmeasured
