@@ -39,6 +39,13 @@ def cache_entries(cache: Iterable[Any]) -> Iterator[Any]:
             yield from cache_entries(getattr(entry, "caches", ()))
 
 
+def keeps_keys(entry: Any) -> bool:
+    """Whether all that a cache entry keeps are keys and values by position, whose rows can be repeated or replaced."""
+    from mlx_lm.models.cache import KVCache, RotatingKVCache
+
+    return type(entry) is KVCache or (type(entry) is RotatingKVCache and entry.keep == 0)
+
+
 def log_softmax(logits: mx.array) -> mx.array:
     """Log probabilities of logits (..., V), in the type that they have."""
     return logits - mx.logsumexp(logits, axis=-1, keepdims=True)

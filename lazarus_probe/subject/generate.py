@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
-from lazarus_probe.anatomy.forward_pass import new_cache
+from lazarus_probe.anatomy.forward_pass import keeps_keys, new_cache
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import is_finite, peak, refuse
+from lazarus_probe.taps import is_tapped
 from lazarus_probe.tasks.numbers import CutText
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
+
+SHARED = 8  # tokens that prompts begin with alike, from which on running them once is worth a second call
 
 
 def greedy(
@@ -55,8 +58,8 @@ def greedy(
 
 
 def _greedy_batch(subject: Subject, tokens: mx.array, max_tokens: int, stops: tuple[str, ...]) -> list[str]:
-    cache, tokens_so_far = new_cache(subject.model), [tokens]
-    prompts: Any = tokens.tolist()
+    tokens_so_far, prompts = [tokens], _lists(tokens)
+    cache, tokens = _started(subject, tokens, prompts)
     new: list[list[int]] = [[] for _ in prompts]
     running = [True] * len(prompts)
     for _ in range(max_tokens):
@@ -81,7 +84,38 @@ def _greedy_batch(subject: Subject, tokens: mx.array, max_tokens: int, stops: tu
     ]
 
 
+def _started(
+    subject: Subject, tokens: mx.array, prompts: Sequence[Sequence[int]]
+) -> tuple[list[Any], mx.array]:
+    """A cache with the tokens that all rows begin with, run once, and the tokens of the rows (B, L) after those.
+
+    Worked examples before a question, or the start of a chat, are most of a prompt. Hooks act on whole prompts.
+    """
+    cache, (first, *others) = new_cache(subject.model), prompts
+    length = min((_alike(first, other) for other in others), default=0)
+    length = min(length, len(first) - 1)
+    if length < SHARED or is_tapped(subject.model) or not all(map(keeps_keys, cache)):
+        return cache, tokens
+    subject.model(tokens[:1, :length], cache=cache)
+    for entry in cache:
+        if entry.keys is not None:  # a layer that reads the keys of another one keeps none
+            entry.keys, entry.values = (
+                mx.repeat(array, len(prompts), axis=0) for array in (entry.keys, entry.values)
+            )
+    return cache, tokens[:, length:]
+
+
+def _alike(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two prompts begin with alike."""
+    return next((i for i, (a, b) in enumerate(zip(first, second, strict=True)) if a != b), len(first))
+
+
 def _ints(tokens: mx.array) -> list[int]:
+    values: Any = tokens.tolist()
+    return list(values)
+
+
+def _lists(tokens: mx.array) -> list[list[int]]:
     values: Any = tokens.tolist()
     return list(values)
 

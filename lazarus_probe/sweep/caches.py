@@ -81,13 +81,6 @@ def chosen(values: mx.array, rows: NDArray[np.intp]) -> mx.array:
     return mx.take(values, mx.array(rows.astype(np.int32)), axis=0)
 
 
-def replaceable(entry: Any) -> bool:
-    """Whether `Past` can take the place of one of the model's own cache entries."""
-    from mlx_lm.models.cache import KVCache, RotatingKVCache
-
-    return type(entry) is KVCache or (type(entry) is RotatingKVCache and entry.keep == 0)
-
-
 def own_caches(entries: Sequence[Any]) -> list[Past]:
     """Empty caches of the sweep's own, with the windows of the model's."""
     return [Past(getattr(entry, "max_size", None)) for entry in entries]

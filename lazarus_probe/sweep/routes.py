@@ -19,11 +19,10 @@ from weakref import WeakKeyDictionary
 import mlx.core as mx
 import numpy as np
 
-from lazarus_probe.anatomy.forward_pass import forward, new_cache
+from lazarus_probe.anatomy.forward_pass import forward, keeps_keys, new_cache
 from lazarus_probe.hooks.sites import Site, kinds_at
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep.branch import Batch, entry_of, run_branch, run_full
-from lazarus_probe.sweep.caches import replaceable
 from lazarus_probe.sweep.edits import edits_of
 from lazarus_probe.sweep.grid import Jobs
 from lazarus_probe.sweep.record import Recorded, record
@@ -216,7 +215,7 @@ def _obstacle(trial: _Trial) -> str | None:
 def _problem(trial: _Trial, route: Route) -> str | None:
     """Why a route does not hold; None if it agrees with whole forwards."""
     entries = new_cache(trial.subject.model)
-    unknown = [type(entry).__name__ for entry in entries if not replaceable(entry)]
+    unknown = [type(entry).__name__ for entry in entries if not keeps_keys(entry)]
     if route.own and unknown:
         return f"the model keeps a {unknown[0]}"
     try:

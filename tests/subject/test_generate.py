@@ -36,6 +36,25 @@ def test_greedy_is_the_loop_of_full_forwards(subject, naive):
     assert len(set(expected)) > 3
 
 
+def test_a_common_start_is_run_once(subject, naive, monkeypatch):
+    """Prompts that begin alike continue as each would alone, and their beginning is run for one row."""
+    start = "7 * 8 = 56. 3 * 4 = 12. "
+    prompts = [f"{start}{a} * {b} = " for a, b in ((2, 3), (4, 5), (9, 9), (2, 3))]
+    rows, lengths = [], []
+    call = type(subject.model).__call__
+
+    def counted(model, tokens, **options):
+        rows.append(tokens.shape[0])
+        lengths.append(tokens.shape[1])
+        return call(model, tokens, **options)
+
+    monkeypatch.setattr(type(subject.model), "__call__", counted)
+    completions = greedy(subject, prompts, 8)
+    assert rows[:2] == [1, 4]
+    assert lengths[0] >= len(start)
+    assert completions == [by_hand(subject, naive, prompt, 8) for prompt in prompts]
+
+
 @pytest.mark.parametrize("stop", slow_except(["a", ("4", "q"), "\n"], ("4", "q")))
 def test_stop_strings_end_a_row_before_themselves(subject, naive, stop):
     """A row's text is cut before a stop string, and the other rows go on."""

@@ -11,14 +11,13 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.forward_pass import new_cache
+from lazarus_probe.anatomy.forward_pass import keeps_keys, new_cache
 from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import is_finite, peak, refuse
 from lazarus_probe.subject.generate import continuation, cut_at_stop, greedy
 from lazarus_probe.sweep.caches import chosen as of_rows
-from lazarus_probe.sweep.caches import replaceable
 from lazarus_probe.tasks.arithmetic import parse_number
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ def started(subject: Subject, tokens: mx.array, shared: bool) -> tuple[list[Any]
     keeps is keys and values, whose rows can be repeated; else none.
     """
     cache = new_cache(subject.model)
-    if not shared or tokens.shape[1] == 1 or not all(map(replaceable, cache)):
+    if not shared or tokens.shape[1] == 1 or not all(map(keeps_keys, cache)):
         return cache, tokens
     different, rows = np.unique(np.array(tokens), axis=0, return_inverse=True)
     subject.model(mx.array(different[:, :-1]), cache=cache)

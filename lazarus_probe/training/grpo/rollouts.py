@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
-from lazarus_probe.anatomy.forward_pass import forward, new_cache
-from lazarus_probe.sweep.caches import Past, own_caches, replaceable
+from lazarus_probe.anatomy.forward_pass import forward, keeps_keys, new_cache
+from lazarus_probe.sweep.caches import Past, own_caches
 from lazarus_probe.training.losses import cross_entropy
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Rollout:
 
 def shares_prefix(model: Any) -> bool:
     """Whether a model's cache holds keys and values only, which can be repeated for a group."""
-    return all(replaceable(entry) for entry in new_cache(model))
+    return all(keeps_keys(entry) for entry in new_cache(model))
 
 
 def sample(
