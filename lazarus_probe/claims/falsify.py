@@ -60,7 +60,8 @@ def falsify(
     any number of them (`claims.strata.log_evidence`), and so does the bound on the share of slices that may fail,
     `coverage.strata.upper`, which is too low at most alpha of the time. A slice of which fewer than two groups
     apply counts in it as failing, and stands in `untestable`. If the budget does not reach all slices, those
-    that it reaches are drawn at random, and the bound allows for the others.
+    that it reaches are drawn at random, and the bound allows for the others. Once more slices fail than the claim
+    allows (`failing_share`), nothing can support it, and what is left of the budget is only spent on confirming.
 
     A slice fails in the search if the whole interval of its score, on at most 64 prompts, misses the claim's
     threshold; a single prompt if its score does. The simplest that fails is measured anew on prompts of the half

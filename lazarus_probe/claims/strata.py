@@ -74,6 +74,12 @@ class Survey:
         """Whether its prompts tell by themselves that the claim fails there."""
         return log_mean(self.evidence(stratum)[1]) >= log(1 / self.claim.alpha)
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether more strata fail already than the claim allows, so that no further prompt can support it."""
+        allowed = self.claim.failing_share
+        return allowed is not None and sum(map(self.fails, self.strata)) > allowed * len(self.strata)
+
     def upper(self) -> int:
         """How many strata may fail at most: what was not measured may, unless it was left out at random.
 
@@ -237,7 +243,10 @@ def _checked(claim: Claim, slices: Sequence[Slice]) -> Sequence[Slice]:
 
 
 def _first_pass(surveyed: Survey) -> None:
-    """A few prompts of every stratum, from half of the budget; of as many as it allows, drawn at random, if not."""
+    """A few prompts of every stratum, from half of the budget; of as many as it allows, drawn at random, if not.
+
+    The fewest come first: a model that fails nearly everywhere is known by those.
+    """
     search, strata = surveyed.search, [stratum for stratum in surveyed.strata if not stratum.sent]
     if not strata:
         return
@@ -247,13 +256,22 @@ def _first_pass(surveyed: Survey) -> None:
         order = np.random.default_rng([search.seed, crc32(b"strata")]).permutation(len(strata))
         strata = [strata[index] for index in order[: prompts // count]]
         search.cut = True
-    _send(surveyed, [(stratum, stratum.take(count, count, search.seed)) for stratum in strata])
+    # Whole forwards, so that looking after the first few costs nothing where the rest is sent as well.
+    padded = -FIRST[0] * len(strata) % PER_FORWARD
+    fewest = [min(FIRST[0] + (index < padded), count) for index in range(len(strata))]
+    _send(surveyed, [(s, s.take(few, few, search.seed)) for s, few in zip(strata, fewest, strict=True)])
+    rest = [(s, count - few) for s, few in zip(strata, fewest, strict=True) if s.waiting and few < count]
+    if rest and not surveyed.hopeless:
+        _send(surveyed, [(stratum, stratum.take(more, more, search.seed)) for stratum, more in rest])
 
 
 def _refine(surveyed: Survey) -> None:
-    """Twice as many prompts for what is not told, the likeliest to fail first, until all is or the budget is spent."""
+    """Twice as many prompts for what is not told, the likeliest to fail first, until all is or the budget is spent.
+
+    Where more strata fail than the claim allows, no more are sent: which of them is the simplest is known.
+    """
     search = surveyed.search
-    while True:
+    while not surveyed.hopeless:
         waiting = [stratum for stratum in surveyed.strata if stratum.sent and surveyed.wants_more(stratum)]
         waiting.sort(key=lambda stratum: log_mean(surveyed.evidence(stratum)[0]))
         room = min(search.affordable, ROUND)
