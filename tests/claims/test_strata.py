@@ -357,7 +357,7 @@ def test_every_pair_of_operations_can_be_told(everywhere):
 
 
 def test_no_more_is_sent_once_too_many_fail(a_claim):
-    """Where most slices fail, a few prompts of each and a confirmation are all that is spent, and nothing is supported."""
+    """Where most slices fail, a few prompts of each and a confirmation are all that is spent, and it is refuted."""
     bad, everywhere = set(pair_slices()[8:]), a_claim(threshold=0.9, failing_share=SHARE)
     search = partial(
         falsify, everywhere, partial(transferred, bad), pair_slices(), seed=0, budget=60, passes=4
