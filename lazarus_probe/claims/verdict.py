@@ -75,7 +75,8 @@ def judge(claim: Claim, measurement: Measurement) -> Verdict:
         'supported'
     """
     verdict = decide(claim, measurement)
-    more = advice(claim, measurement) if verdict.lacks_groups else ""
+    # How many groups would do depends on all controls.
+    more = advice(claim, measurement) if verdict.lacks_groups and not measurement.unmeasured else ""
     if measurement.unmeasured:
         more += f"; not run, since that stands without them: {', '.join(measurement.unmeasured)}"
     if measurement.damage and measurement.groups >= claim.minimum_groups:

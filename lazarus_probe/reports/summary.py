@@ -47,9 +47,10 @@ def _row(record: ClaimRecord) -> tuple[str, ...]:
     measurement = record.measurement
     if measurement is None:
         return record.key, record.model.name, verdict, "", "", ""
-    best = min(measurement.controls, key=lambda control: control.gain)
+    best = min(measurement.controls, key=lambda control: control.gain, default=None)
     interval = str(Interval(measurement.low, measurement.high))
-    return record.key, record.model.name, verdict, shown(measurement.score), interval, _control(best)
+    control = _control(best) if best else ""
+    return record.key, record.model.name, verdict, shown(measurement.score), interval, control
 
 
 def _control(control: ControlRecord) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from lazarus_probe.reports.card import card_markdown
+from lazarus_probe.reports.page import page_html
 from lazarus_probe.reports.run import make_run
 from lazarus_probe.reports.summary import HEADINGS, summary_markdown
 
@@ -37,3 +39,15 @@ def test_errors_are_escaped(make_full_run, hostile):
     assert "<script" not in text
     assert "\u202e" not in text
     assert "\\u202e" in text
+
+
+def test_a_measurement_without_controls_is_reported(make_record):
+    """Where all controls were left out, since the verdict stands without them, every report says which."""
+    record = make_record()
+    bare = record.measurement.model_copy(update={"controls": [], "unmeasured": ["untrained"]})
+    run = make_run(
+        [record.model_copy(update={"measurement": bare, "outcome": "supported"})], [0], [], partial=False
+    )
+    assert f"| {record.key} |" in summary_markdown(run).replace("\\", "")
+    assert record.key in page_html(run)
+    assert "untrained" in card_markdown(run)
