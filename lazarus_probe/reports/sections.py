@@ -208,7 +208,7 @@ def thresholds(claim: Claim) -> tuple[float, ...]:
 
 def _scale(values: Sequence[float], least: float) -> tuple[float, float]:
     """From 0 to `least` where all is in there, else a little further than the values."""
-    low, high = min(0.0, *values), max(least, *values)
+    low, high = min([0.0, *values]), max([least, *values])
     room = 0.04 * (high - low)
     return (low - room if low < 0 else low), (high + room if high > least else high)
 
