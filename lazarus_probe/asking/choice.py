@@ -19,8 +19,6 @@ from lazarus_probe.subject.spellings import written
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-CONVENTION = "with and without a space, in lower case and capitalised"
-
 
 def spellings_of(word: str) -> tuple[str, ...]:
     """The spellings of a word that count as it; its own case is kept where it has capitals already.

@@ -48,8 +48,6 @@ class ProbeDataset:
         types: (N,) what a probe could memorise, for the control task. By default the tokens at the position, counted
             back from the one read, that predict the labels of other groups best, if they could explain half of the
             score.
-        within: more prompts, these among them, that activations are collected on, so that claims on parts of one draw
-            share a pass over each model; `at` is then one position for all.
 
     Example:
         >>> from itertools import combinations
@@ -71,7 +69,6 @@ class ProbeDataset:
     at: Any = "last"
     types: Any = None
     facts: Any = None
-    within: Sequence[Prompt] | None = None
 
     def __post_init__(self) -> None:
         """Refuse missing values."""
@@ -202,10 +199,7 @@ def probe_inputs(
     embed = Site("embed")
     above = [site for site in sites if site != embed]
     with_embeddings = untrained is not None and bool(above)
-    pool = tokens if dataset.within is None else encode_all(subject, dataset.within)
-    collected = partial(
-        _collected, store, pool=pool, rows=_rows(tokens, pool, texts), at=dataset.at, ahead=ahead
-    )
+    collected = partial(_collected, store, tokens=tokens, at=dataset.at, ahead=ahead)
     inside = collected(subject, list(dict.fromkeys([*sites, embed])) if with_embeddings else sites)
     by_model = {
         name: [collected(model, sites if name == "untrained" else above) for model in models]
@@ -302,32 +296,19 @@ def _text(subject: Subject, prompt: Prompt) -> str:
     return " ".join(map(str, prompt)) if subject.tokenizer is None else subject.decode(prompt)
 
 
-def _rows(tokens: Sequence[Sequence[int]], pool: Sequence[Sequence[int]], texts: Sequence[str]) -> list[int]:
-    """Where each prompt is in the pool."""
-    if pool is tokens:
-        return list(range(len(tokens)))
-    row_of = {tuple(ids): row for row, ids in enumerate(pool)}
-    if missing := [text for ids, text in zip(tokens, texts, strict=True) if tuple(ids) not in row_of]:
-        raise ValueError(f"the prompt {missing[0]!r} is not among those of `within`; give all of them there")
-    return [row_of[tuple(ids)] for ids in tokens]
-
-
 def _collected(
     store: ActivationStore,
     model: ControlModel | Subject,
     sites: Sequence[Site],
-    pool: Sequence[Prompt],
-    rows: Sequence[int],
+    tokens: Sequence[Prompt],
     at: Any,
     ahead: bool,
 ) -> dict[Site, NDArray[Any]]:
-    """Each site's values (N, D) in some rows of the prompts that are run."""
-    if len(rows) != len(pool) and not isinstance(at, str | int | np.integer):
-        raise ValueError("`within` needs one position for all prompts, such as 'last'; `at` has one each")
+    """Each site's values (N, D)."""
     origin = model.origin if isinstance(model, ControlModel) else model
     collected, layers = list(sites), range(origin.num_layers)
-    size = len(pool) * origin.anatomy.hidden_size * 4 * len(layers)
+    size = len(tokens) * origin.anatomy.hidden_size * 4 * len(layers)
     if ahead and size <= TOGETHER and any(site.kind == "resid_post" for site in sites):
         collected = list(dict.fromkeys([*sites, Site("embed"), *map(resid_post, layers)]))
-    values = store.get(model, pool, collected, at=at)
-    return {site: values[site].reshape(len(pool), -1)[rows] for site in sites}
+    values = store.get(model, tokens, collected, at=at)
+    return {site: values[site].reshape(len(tokens), -1) for site in sites}

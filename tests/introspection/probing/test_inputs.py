@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -155,37 +153,3 @@ def test_models_are_read_where_the_subject_is(grouped):
         for values, model in zip(features, control_models(grouped, kind, 3), strict=True):
             expected = collect(model.build(), texts, [resid_post(2)])[resid_post(2)]
             np.testing.assert_array_equal(values, expected)
-
-
-def test_parts_of_one_draw_share_a_pass(subject):
-    """Features of prompts within a larger draw are those of a pass over them alone, and take no further pass."""
-    texts = [f"{a}+{b}=" for a in range(12, 18) for b in range(2, 5)]
-    store, models = ActivationStore(), control_models(subject, count=3)
-    labels, groups = np.arange(18) % 2, np.arange(18) // 3
-    whole = ProbeDataset(texts, labels, groups)
-    rows = np.arange(0, 18, 2)[::-1]
-    part = replace(whole.take(rows), within=texts, labels=labels[::-1][:9])
-    site = resid_post(1)
-    probe_inputs(subject, models, replace(whole, within=texts), [site], "classification", store)
-    passes = store.passes
-    shared = probe_inputs(subject, models, part, [site], "classification", store)[site]
-    alone = probe_inputs(
-        subject, models, replace(part, within=None), [site], "classification", ActivationStore()
-    )[site]
-    np.testing.assert_allclose(shared.features, alone.features, atol=1e-5)
-    for ours, theirs in zip(shared.models["new_blocks"], alone.models["new_blocks"], strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-5)
-    # The embeddings of single tokens are another set of prompts.
-    assert store.passes - passes <= 1
-
-
-def test_a_prompt_outside_the_draw_is_refused(subject):
-    """A prompt that is not in `within` is named, and positions by prompt are refused there."""
-    dataset = ProbeDataset(
-        ["1+2=", "2+3=", "3+4=", "4+5="], [0, 1, 0, 1], [0, 1, 2, 3], within=["1+2=", "2+3=", "3+4="]
-    )
-    with pytest.raises(ValueError, match="'4\\+5=' is not among those of `within`"):
-        probe_inputs(subject, None, dataset, [resid_post(0)], "classification", ActivationStore())
-    several = replace(dataset, within=["9+9=", *dataset.prompts], at=[1, 1, 1, 1])
-    with pytest.raises(ValueError, match="`within` needs one position for all prompts"):
-        probe_inputs(subject, None, several, [resid_post(0)], "classification", ActivationStore())
