@@ -7,10 +7,13 @@ measured on the other. A fall that any network shows with depth, untrained and l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
-from typing import TYPE_CHECKING, get_args
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, get_args
 
-from lazarus_probe.claims.verdict import settled
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.claims.as_needed import as_needed
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, layer_inputs
 from lazarus_probe.introspection.probing.layer_scan import Scan
@@ -58,53 +61,63 @@ def signal_loss(
     store = ActivationStore() if store is None else store
     layers = range(subject.num_layers)
     read = partial(layer_inputs, dataset=labelled, layers=layers, kind="classification", store=store)
-    if claim is not None:
-        measured = _fall(Scan(read(subject, None), seed=seed), labelled, seed)
-        if settled(claim, measured):
-            return measured
-    return _fall(Scan(read(subject, control_models(subject)), seed=seed), labelled, seed)
-
-
-def _fall(scan: Scan, labelled: ProbeDataset, seed: int) -> Measurement:
-    """The fall in the subject, and in the control models where these were run."""
-    layers = list(scan.inputs)
-    first, second = halves(labelled.labels, labelled.groups, labelled.half_units, seed)
-    choosing, testing = scan.take(first), scan.take(second)
+    halved = halves(labelled.labels, labelled.groups, labelled.half_units, seed)
+    scan = Scan(read(subject, None), seed=seed)
+    choosing, testing = _taken(scan, halved)
     with one_thread():
         best, tested = _best(choosing.scores), testing.scores
-        tested_models = testing.each_model(layers)
-        falls = {
-            kind: [
-                test_scores[_best(scores)].score - test_scores[layers[-1]].score
-                for scores, test_scores in zip(models, tested_models[kind], strict=True)
-            ]
-            for kind, models in choosing.each_model(layers).items()
-        }
     last, dataset, units = tested[layers[-1]], testing.dataset, testing.dataset.units
     fall = tested[best].hits - last.hits
     interval, score = paired_interval(fall, units, seed=seed), float(fall.mean())
-    return Measurement(
-        score=score,
-        low=interval.low,
-        high=interval.high,
-        n=len(fall),
-        groups=fewest_units(units),
-        unit="accuracy lost by the last layer",
-        controls=tuple(over_others(kind, score, interval, fall_of) for kind, fall_of in falls.items()),
-        p=max(
-            sign_flip(fall, of_kind, seed=seed, alternative="greater") for of_kind in kinds_of(units).values()
-        ),
-        seed=seed,
-        details={"layer": best, "best": tested[best].score, "last": last.score, "models": falls},
-        tokens=sum(map(len, scan.inputs[best].tokens)),
-        examples=some_examples(
-            testing.inputs[best].texts, dataset.labels.tolist(), last.predictions.tolist(), last.hits > 0
-        ),
-        curves=(Curve("score", tuple(map(float, tested)), tuple(layer.score for layer in tested.values())),),
-        units=count_units(units) if isinstance(units, Mapping) else {},
-        floor=-1.0,
-        unmeasured=() if falls else get_args(ControlKind),
-    )
+
+    def measure(falls: Mapping[str, Any], left_out: tuple[str, ...]) -> Measurement:
+        return Measurement(
+            score=score,
+            low=interval.low,
+            high=interval.high,
+            n=len(fall),
+            groups=fewest_units(units),
+            unit="accuracy lost by the last layer",
+            controls=tuple(over_others(kind, score, interval, of_kind) for kind, of_kind in falls.items()),
+            p=max(
+                sign_flip(fall, of_kind, seed=seed, alternative="greater")
+                for of_kind in kinds_of(units).values()
+            ),
+            seed=seed,
+            details={"layer": best, "best": tested[best].score, "last": last.score, "models": dict(falls)},
+            tokens=sum(map(len, scan.inputs[best].tokens)),
+            examples=some_examples(
+                testing.inputs[best].texts, dataset.labels.tolist(), last.predictions.tolist(), last.hits > 0
+            ),
+            curves=(
+                Curve("score", tuple(map(float, tested)), tuple(layer.score for layer in tested.values())),
+            ),
+            units=count_units(units) if isinstance(units, Mapping) else {},
+            floor=-1.0,
+            unmeasured=left_out,
+        )
+
+    @cache
+    def in_models() -> dict[str, list[float]]:
+        scans = _taken(Scan(read(subject, control_models(subject)), seed=seed), halved)
+        with one_thread():
+            chosen, then = (scan.each_model(layers) for scan in scans)
+        return {
+            kind: [
+                test_scores[_best(scores)].score - test_scores[layers[-1]].score
+                for scores, test_scores in zip(models, then[kind], strict=True)
+            ]
+            for kind, models in chosen.items()
+        }
+
+    costly = {kind: partial(lambda of: in_models()[of], kind) for kind in get_args(ControlKind)}
+    return as_needed(claim, measure, costly)
+
+
+def _taken(scan: Scan, halved: tuple[NDArray[np.intp], NDArray[np.intp]]) -> tuple[Scan, Scan]:
+    """The scan of the half that chooses a layer, and of the one that tests it."""
+    first, second = halved
+    return scan.take(first), scan.take(second)
 
 
 def _best(scores: Mapping[int, HeldOut]) -> int:
