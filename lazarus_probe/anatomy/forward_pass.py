@@ -7,6 +7,8 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
+from numpy.typing import NDArray
 
 
 def forward(model: nn.Module, tokens: mx.array) -> mx.array:
@@ -44,6 +46,22 @@ def keeps_keys(entry: Any) -> bool:
     from mlx_lm.models.cache import KVCache, RotatingKVCache
 
     return type(entry) is KVCache or (type(entry) is RotatingKVCache and entry.keep == 0)
+
+
+def chosen_rows(values: mx.array, rows: NDArray[np.intp]) -> mx.array:
+    """Rows of an array (B, ...) by their numbers, without a copy where it has only one row."""
+    if values.shape[0] == 1:
+        return values if len(rows) == 1 else mx.broadcast_to(values, (len(rows), *values.shape[1:]))
+    if len(rows) == values.shape[0] and (rows == np.arange(len(rows))).all():
+        return values
+    return mx.take(values, mx.array(rows.astype(np.int32)), axis=0)
+
+
+def repeat_rows(cache: Iterable[Any], rows: NDArray[np.intp]) -> None:
+    """Let a cache of keys and values (`keeps_keys`) go on with some of its rows, each as often as it is listed."""
+    for entry in cache:
+        if entry.keys is not None:  # a layer that reads the keys of another one keeps none
+            entry.keys, entry.values = (chosen_rows(array, rows) for array in (entry.keys, entry.values))
 
 
 def log_softmax(logits: mx.array) -> mx.array:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
+import numpy as np
 
-from lazarus_probe.anatomy.forward_pass import keeps_keys, new_cache
+from lazarus_probe.anatomy.forward_pass import keeps_keys, new_cache, repeat_rows
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import is_finite, peak, refuse
 from lazarus_probe.taps import is_tapped
@@ -97,11 +98,7 @@ def _started(
     if length < SHARED or is_tapped(subject.model) or not all(map(keeps_keys, cache)):
         return cache, tokens
     subject.model(tokens[:1, :length], cache=cache)
-    for entry in cache:
-        if entry.keys is not None:  # a layer that reads the keys of another one keeps none
-            entry.keys, entry.values = (
-                mx.repeat(array, len(prompts), axis=0) for array in (entry.keys, entry.values)
-            )
+    repeat_rows(cache, np.zeros(len(prompts), np.intp))
     return cache, tokens[:, length:]
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import Anatomy
-from lazarus_probe.anatomy.forward_pass import new_cache
+from lazarus_probe.anatomy.forward_pass import chosen_rows, new_cache
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.sweep.blocks import BlockCall
-from lazarus_probe.sweep.caches import Past, chosen
+from lazarus_probe.sweep.caches import Past
 from lazarus_probe.sweep.edits import Edit, edit_taps
 from lazarus_probe.sweep.grid import Jobs
 from lazarus_probe.sweep.record import Recorded
@@ -65,7 +65,7 @@ def run_full(anatomy: Anatomy, batch: Batch) -> tuple[mx.array, list[Any]]:
     """Logits (R, V) at the last position from whole forwards, and the model's own caches after them."""
     caches = new_cache(anatomy.model)
     with tapped(edit_taps(anatomy, batch.edits, batch.tokens.shape[1])):
-        logits = anatomy.model(chosen(batch.tokens, batch.jobs.prompt), cache=caches)
+        logits = anatomy.model(chosen_rows(batch.tokens, batch.jobs.prompt), cache=caches)
     return logits[:, -1], caches
 
 
@@ -123,7 +123,7 @@ def _entering(base: Recorded, batch: Batch, begin: int) -> dict[int, mx.array]:
 
 def _last(values: mx.array, prompts: NDArray[np.intp], length: int) -> mx.array:
     """The last `length` positions, or as many as are kept, of some prompts."""
-    return chosen(values[:, -min(length, values.shape[1]) :], prompts)
+    return chosen_rows(values[:, -min(length, values.shape[1]) :], prompts)
 
 
 def _grow(

@@ -11,6 +11,8 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import chosen_rows
+
 
 class Past:
     """Keys and values of one layer: those before a call, and after it also those that the call computed.
@@ -58,7 +60,7 @@ class Past:
         if length == 0 or self.keys is None or self.values is None:
             return Past(self.window, offset=length)
         keys, values = self.keys[:, :, :length], self.values[:, :, :length]
-        return Past(self.window, chosen(keys, rows), chosen(values, rows))
+        return Past(self.window, chosen_rows(keys, rows), chosen_rows(values, rows))
 
     def rows(self, part: slice) -> Past:
         """A cache of neighbouring rows."""
@@ -70,15 +72,6 @@ class Past:
         """A cache of these rows and those of another, both with keys and values."""
         pairs = (self.keys, more.keys), (self.values, more.values)
         return Past(self.window, *(mx.concatenate(list(pair)) for pair in pairs))  # type: ignore[arg-type]
-
-
-def chosen(values: mx.array, rows: NDArray[np.intp]) -> mx.array:
-    """Rows of an array (B, ...) by their numbers, without a copy where it has only one row."""
-    if values.shape[0] == 1:
-        return values if len(rows) == 1 else mx.broadcast_to(values, (len(rows), *values.shape[1:]))
-    if len(rows) == values.shape[0] and (rows == np.arange(len(rows))).all():
-        return values
-    return mx.take(values, mx.array(rows.astype(np.int32)), axis=0)
 
 
 def own_caches(entries: Sequence[Any]) -> list[Past]:

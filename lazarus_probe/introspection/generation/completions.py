@@ -11,13 +11,12 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.forward_pass import keeps_keys, new_cache
+from lazarus_probe.anatomy.forward_pass import keeps_keys, new_cache, repeat_rows
 from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import is_finite, peak, refuse
 from lazarus_probe.subject.generate import continuation, cut_at_stop, greedy
-from lazarus_probe.sweep.caches import chosen as of_rows
 from lazarus_probe.tasks.arithmetic import parse_number
 
 if TYPE_CHECKING:
@@ -121,11 +120,7 @@ def started(subject: Subject, tokens: mx.array, shared: bool) -> tuple[list[Any]
         return cache, tokens
     different, rows = np.unique(np.array(tokens), axis=0, return_inverse=True)
     subject.model(mx.array(different[:, :-1]), cache=cache)
-    for entry in cache:
-        if entry.keys is not None:  # a layer that reads the keys of another one keeps none
-            entry.keys, entry.values = (
-                of_rows(array, rows.reshape(-1)) for array in (entry.keys, entry.values)
-            )
+    repeat_rows(cache, rows.reshape(-1))
     return cache, tokens[:, -1:]
 
 
