@@ -201,11 +201,9 @@ def probe_inputs(
     with_embeddings = untrained is not None and bool(above)
     collected = partial(_collected, store, tokens=tokens, at=dataset.at, ahead=ahead)
     inside = collected(subject, list(dict.fromkeys([*sites, embed])) if with_embeddings else sites)
-    by_model = {
-        name: [collected(model, sites if name == "untrained" else above) for model in models]
-        for name, models in control_models.items()
-        if with_models and (above or name == "untrained")
-    }
+    by_model = model_features(
+        control_models if with_models else {}, tokens, dataset.at, sites, store, ahead=ahead
+    )
     embeddings = embedding_features(subject, _until(tokens, dataset.at), store) if with_embeddings else ()
     of_controls = {"bag_of_tokens": bag_of_tokens(tokens), **(control_features or {})}
     return {
@@ -216,14 +214,40 @@ def probe_inputs(
             inside[site],
             of_controls,
             (inside[embed], *embeddings) if with_embeddings and site != embed else (),
-            {
-                kind: [values[site] for values in models]
-                for kind, models in by_model.items()
-                if site in models[0]
-            },
+            by_model[site],
         )
         for site in sites
     }
+
+
+def model_features(
+    models: Mapping[str, Sequence[ControlModel | Subject]],
+    tokens: Sequence[Sequence[int]],
+    at: Any,
+    sites: Sequence[Site],
+    store: ActivationStore,
+    *,
+    ahead: bool = False,
+) -> dict[Site, dict[str, list[NDArray[Any]]]]:
+    """Features (N, D) at each site in the control models of each kind, in one pass over each model.
+
+    Lesioned models have the subject's embeddings, so of the embedding there are those of untrained models alone.
+
+    Args:
+        models: by kind, as `faced` gives them.
+        tokens: (N, any) token ids.
+        at: the positions that are read, as in `collect`.
+        sites: where to read.
+        store: caches activations.
+        ahead: as in `probe_inputs`.
+    """
+    features: dict[Site, dict[str, list[NDArray[Any]]]] = {site: {} for site in sites}
+    for kind, of_kind in models.items():
+        read = [site for site in sites if kind == "untrained" or site != Site("embed")]
+        passes = [_collected(store, model, read, tokens, at, ahead) for model in of_kind] if read else []
+        for site in read:
+            features[site][kind] = [values[site] for values in passes]
+    return features
 
 
 def layer_inputs(

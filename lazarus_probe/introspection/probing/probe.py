@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,13 @@ from numpy.typing import NDArray
 from lazarus_probe.claims.verdict import settled
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs, last_read, probe_inputs
+from lazarus_probe.introspection.probing.inputs import (
+    ProbeDataset,
+    ProbeInputs,
+    last_read,
+    model_features,
+    probe_inputs,
+)
 from lazarus_probe.statistics.bounded import count_units, fewest_units, take_units
 from lazarus_probe.statistics.folds import Kind, encode, grouped_folds
 from lazarus_probe.statistics.intervals import Interval
@@ -43,7 +48,7 @@ from lazarus_probe.statistics.probes.held_out import (
     shuffled_control,
 )
 from lazarus_probe.statistics.threads import one_thread
-from lazarus_probe.subject.control_models import ControlKind
+from lazarus_probe.subject.control_models import faced
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.claim import Claim
@@ -114,19 +119,18 @@ def probe(
     # Claims that share a store read the other layers next.
     ahead = store is not None and (claim is None or claim.cases == "layers")
     store = ActivationStore() if store is None else store
-    read = partial(probe_inputs, subject, untrained, labelled, [site], kind, store, ahead=ahead)
-    details = {"site": str(site)}
-    own = None
-    if claim is not None:
-        inputs = read(with_models=False)[site]
-        with one_thread():
-            own = own_scores(inputs, kind, seed)
-            if settled(claim, _without_models(inputs, own, kind)):
-                names = ("untrained",) if site == Site("embed") else get_args(ControlKind)
-                return replace(measure(inputs, kind, seed, details, own), unmeasured=names)
-    inputs = read()[site]
+    models, details = faced(subject, untrained), {"site": str(site)}
+    inputs = probe_inputs(
+        subject, models["untrained"], labelled, [site], kind, store, ahead=ahead, with_models=False
+    )[site]
     with one_thread():
-        return measure(inputs, kind, seed, details, own)
+        own = own_scores(inputs, kind, seed)
+        if claim is not None and settled(claim, _without_models(inputs, own, kind)):
+            names = ("untrained",) if site == Site("embed") else tuple(models)
+            return replace(measure(inputs, kind, seed, details, own), unmeasured=names)
+    features = model_features(models, inputs.tokens, labelled.at, [site], store, ahead=ahead)[site]
+    with one_thread():
+        return measure(replace(inputs, models=features), kind, seed, details, own)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ from lazarus_probe.statistics.probes.out_of_fold import (
     out_of_fold_regression,
 )
 from lazarus_probe.subject import Subject
-from lazarus_probe.subject.control_models import control_models
+from lazarus_probe.subject.control_models import control_models, untrained_models
 from tests.cases import slow_except
 
 CLAIM = Claim(
@@ -383,3 +383,12 @@ def test_a_claim_that_may_be_supported_faces_all_control_models(grouped):
     )
     assert whole == with_claim
     assert not whole.unmeasured
+
+
+def test_models_that_are_made_one_by_one_serve_a_claim(grouped):
+    """Untrained models that come one at a time are not used up by the look whether the claim is settled."""
+    texts, labels, groups = letters(0)
+    dataset, site = ProbeDataset(texts, labels, groups), Site("resid_post", 1)
+    claim = CLAIM.model_copy(update={"threshold": 0.0, "margin": -1.0})
+    found = probe(grouped, untrained_models(grouped, count=3), dataset, site, claim=claim)
+    assert len(found.details["models"]["untrained"]) == 3
