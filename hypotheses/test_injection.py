@@ -34,10 +34,7 @@ def test_injected(subject, evidence, rng, phrasing, ability):
     measurement = injection(
         subject,
         [answers.prompts[i] for i in right],
-        [
-            answers.written(targets[row].text, of_targets.shots[row] if of_targets.shots else ())
-            for row in rows[right]
-        ],
+        [answers.written(targets[row].text, of_targets.shots_of(row)) for row in rows[right]],
         [sources[row].fact.answer for row in rows[right]],
         [str(sources[row].fact.family) for row in rows[right]],
         evidence.claim.layer_for(subject.name, subject.num_layers),

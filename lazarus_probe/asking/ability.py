@@ -106,19 +106,16 @@ class Ability:
     @property
     def prompts(self) -> list[str]:
         """(M,) the prompts as they were asked."""
-        return [self.written(self.exam.prompts[row], self._shots(row)) for row in self.rows]
+        return [self.written(self.exam.prompts[row], self.exam.shots_of(row)) for row in self.rows]
 
     def written(self, prompt: str, shots: Shots | None = None) -> str:
         """Another prompt in the same form; with the examples of the exam's first prompt by default."""
-        return self.form.written(self.subject, prompt, self._shots(0) if shots is None else shots)
+        return self.form.written(self.subject, prompt, self.exam.shots_of(0) if shots is None else shots)
 
     def prefix(self, row: int = 0) -> str:
         """What the form puts before the plain text of a prompt; the part that a claim's prompts have in common."""
-        written = self.written(self.exam.prompts[row], self._shots(row))
+        written = self.written(self.exam.prompts[row], self.exam.shots_of(row))
         return written[: written.rindex(self.exam.prompts[row])]
-
-    def _shots(self, row: int) -> Shots:
-        return self.exam.shots[row] if self.exam.shots else ()
 
     def says(self, what: str) -> str:
         """In words for a requirement: the share of `what`, the form, and how all forms did in the trial."""
@@ -246,10 +243,7 @@ class _Asking:
 
     def right(self, form: _Way, rows: Sequence[int]) -> tuple[list[str], list[bool]]:
         exam = form.exam
-        prompts = [
-            form.form.written(self.subject, exam.prompts[row], exam.shots[row] if exam.shots else ())
-            for row in rows
-        ]
+        prompts = [form.form.written(self.subject, exam.prompts[row], exam.shots_of(row)) for row in rows]
         texts = self.store.of(self.subject, prompts, _limit(self.subject, exam, form.form), form.form.stops)
         return texts, [bool(exam.is_right(row, text)) for row, text in zip(rows, texts, strict=True)]
 

@@ -54,6 +54,10 @@ class Exam:
         if not count or self.together < 1 or count % self.together:
             raise ValueError(f"{count} prompts cannot be marked {self.together} at a time")
 
+    def shots_of(self, row: int) -> Shots:
+        """The worked examples for a prompt; () where there are none."""
+        return self.shots[row] if self.shots else ()
+
 
 def question_exam(
     questions: Sequence[Question],
