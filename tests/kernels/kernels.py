@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -53,7 +54,7 @@ class Loaded:
 # MKL loads one module for each instruction set: the one that is there is the one that multiplies.
 MKL_MODULES = {"SSE4_2": "libmkl_mc3.", "AVX2": "libmkl_avx2.", "AVX512": "libmkl_avx512."}
 OPENBLAS_CORES = {"SSE4_2": "Nehalem", "AVX2": "Haswell", "AVX512": "SkylakeX"}
-NAMES = (*MKL_MODULES, "openblas", "off")
+NAMES = (*MKL_MODULES, "mkl", "openblas", "off")
 
 
 def kernel(name: str) -> Kernel:
@@ -66,6 +67,10 @@ def kernel(name: str) -> Kernel:
     if name in MKL_MODULES:
         settings = {"MKL_ENABLE_INSTRUCTIONS": name, "OPENBLAS_CORETYPE": OPENBLAS_CORES[name]}
         return Kernel(name, settings, MKL_MODULES[name])
+    if (
+        name == "mkl"
+    ):  # as MKL chooses by itself; on AMD's processors it does not take an instruction set's name
+        return Kernel(name, {}, "libmkl_")
     if name == "openblas":
         library = system_openblas()
         return Kernel(name, {"LAZARUS_BLAS": str(library)}, library.resolve().name)
@@ -101,11 +106,14 @@ def loaded(of: Kernel) -> Loaded:
     """Multiply once in a process under a kernel, and say with what.
 
     Raises:
-        LookupError: the process multiplied with something else; the message says with what.
+        LookupError: the processor lacks the instructions, or the process multiplied with something else; the message
+            says with what.
         RuntimeError: the process failed.
     """
     command = [sys.executable, str(Path(__file__).with_name("loaded.py"))]
     done = subprocess.run(command, env=environment(of), capture_output=True, text=True, check=False)
+    if done.returncode == -signal.SIGILL:
+        raise LookupError(f"this processor does not have the instructions of {of.name}")
     if done.returncode:
         raise RuntimeError(f"a product under {of.name} failed: {done.stderr.strip()[-500:]}")
     answer = json.loads(done.stdout.splitlines()[-1])

@@ -114,8 +114,8 @@ def pytest(under: Kernel, log: Path, *arguments: str) -> int:
     return done.returncode
 
 
-def run_tests(under: Kernel, paths: Sequence[str], folder: Path, workers: int) -> Tests:
-    """The package's own tests under a kernel.
+def run_tests(under: Kernel, paths: Sequence[str], folder: Path, workers: int, *, slow: bool = True) -> Tests:
+    """The package's own tests under a kernel, those marked slow too or those of `make test` alone.
 
     Raises:
         ValueError: pytest did not come to its end.
@@ -124,7 +124,7 @@ def run_tests(under: Kernel, paths: Sequence[str], folder: Path, workers: int) -
     report.unlink(missing_ok=True)
     # Tests that record properties refuse to be written in pytest's own dialect of JUnit.
     options = [
-        *("-m", "not long"),
+        *("-m", "not long" if slow else "not slow and not long"),
         "--benchmark-skip",
         f"--junitxml={report}",
         "--override-ini=junit_family=xunit1",
@@ -191,7 +191,7 @@ def measure(name: str, options: argparse.Namespace) -> Line:
     broken = ""
     try:
         if options.tests:
-            tests = run_tests(under, options.tests, folder, options.workers)
+            tests = run_tests(under, options.tests, folder, options.workers, slow=not options.fast)
         if options.hypotheses:
             models = options.models.split(",")
             verdicts = run_hypotheses(under, options.hypotheses, models, folder, options.workers)
@@ -225,6 +225,7 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
         "--hypotheses", nargs="*", default=EVERY_CLAIM, metavar="PATH", help="none: none are run"
     )
     parser.add_argument("--models", default="organism,organism-rlvf", help="each has a baseline")
+    parser.add_argument("--fast", action="store_true", help="leave out the tests that `make test` leaves out")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--output", default="build/kernels", help="where pytest's output goes")
     chosen = parser.parse_args(arguments)
