@@ -41,14 +41,22 @@ Adapter = Annotated[
     ),
 ]
 Prompt = Annotated[
-    str, typer.Option("--prompt", "-p", help="The prompt; or @FILE with many, one per line or as JSON.")
+    str,
+    typer.Option(
+        "--prompt", "--prompts", "-p", help="The prompt; or @FILE with many, one per line or as JSON."
+    ),
 ]
 Prompts = Annotated[
-    str, typer.Option("--prompts", "-p", help="Prompts separated by |; or @FILE, one per line or as JSON.")
+    str,
+    typer.Option(
+        "--prompts", "--prompt", "-p", help="Prompts separated by |; or @FILE, one per line or as JSON."
+    ),
 ]
 Layers = Annotated[
     str | None,
-    typer.Option("--layers", "-l", help="Layers, counted from 0, as in 0,4-7; -1 is the last; or all."),
+    typer.Option(
+        "--layers", "--layer", "-l", help="Layers, counted from 0, as in 0,4-7; -1 is the last; or all."
+    ),
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="Use the plain prompt, without the chat template.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also save the data to this JSON file.")]

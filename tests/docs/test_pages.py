@@ -76,3 +76,12 @@ def test_every_option_that_the_documents_name_is_there():
 def test_api_page_is_of_the_names_as_they_are():
     """The reference has every public name with its present signature and docstring."""
     assert api_page.DOCS.read_text(encoding="utf-8") == api_page.render(), "run `make docs`"
+
+
+@pytest.mark.parametrize(("one", "many"), [("--prompt", "--prompts"), ("--layer", "--layers")])
+def test_one_and_many_are_one_option(one: str, many: str):
+    """An option that takes several and has a letter is spelt either way."""
+    for command in COMMANDS:
+        names = {name for option in command.options for name in option.names}
+        if any({many, many[1:3]} <= {*option.names} for option in command.options):
+            assert one in names, f"{command.name} has {many} and not {one}"

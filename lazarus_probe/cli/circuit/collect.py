@@ -28,6 +28,7 @@ def collect(
         str,
         typer.Option(
             "--layers",
+            "--layer",
             "-l",
             help="Layers, as in 0,2-5; all; or decision: those from 1/2 to 3/4 of the depth.",
         ),

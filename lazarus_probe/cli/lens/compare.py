@@ -29,6 +29,7 @@ def compare(
         str | None,
         typer.Option(
             "--layers",
+            "--layer",
             "-l",
             help="Layers, counted from 0, as in 0,4-7; -1 is the last; or all.",
             show_default="every 4th and the last",

@@ -30,7 +30,7 @@ def steer(
     negative: Annotated[str | None, typer.Option(help="Prompts separated by |, or @FILE.")] = None,
     prompts: Annotated[
         str | None,
-        typer.Option("--prompts", "-p", help="Prompts to steer, separated by |, or @FILE."),
+        typer.Option("--prompts", "--prompt", "-p", help="Prompts to steer, separated by |, or @FILE."),
     ] = None,
     direction: Annotated[
         Path | None, typer.Option("--direction", "-d", help="A saved direction, .npz or .json.")
@@ -45,7 +45,11 @@ def steer(
     layer: Annotated[
         int | None,
         typer.Option(
-            "--layer", "-l", help="Layer after which to act.", show_default="the file's, else the middle one"
+            "--layer",
+            "--layers",
+            "-l",
+            help="Layer after which to act.",
+            show_default="the file's, else the middle one",
         ),
     ] = None,
     coefficient: Annotated[

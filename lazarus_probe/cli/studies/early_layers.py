@@ -29,7 +29,11 @@ def early_layers(
     layers: Annotated[
         str | None,
         typer.Option(
-            "--layers", "-l", help="Layers, counted from 0, as in 0,4-7; or all.", show_default="0,1,2,4,8"
+            "--layers",
+            "--layer",
+            "-l",
+            help="Layers, counted from 0, as in 0,4-7; or all.",
+            show_default="0,1,2,4,8",
         ),
     ] = None,
     operations: Annotated[

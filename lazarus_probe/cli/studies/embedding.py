@@ -38,7 +38,11 @@ def embedding(
     layers: Annotated[
         str | None,
         typer.Option(
-            "--layers", "-l", help="Layers to compare with, as in 0,4-7; or all.", show_default="0,1,2"
+            "--layers",
+            "--layer",
+            "-l",
+            help="Layers to compare with, as in 0,4-7; or all.",
+            show_default="0,1,2",
         ),
     ] = None,
     operation: Annotated[

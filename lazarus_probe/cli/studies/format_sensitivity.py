@@ -30,6 +30,7 @@ def format_sensitivity(
         str | None,
         typer.Option(
             "--layers",
+            "--layer",
             "-l",
             help="Layers, counted from 0, as in 0,4-7; -1 is the last; or all.",
             show_default="six layers",
