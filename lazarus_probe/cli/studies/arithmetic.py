@@ -43,8 +43,8 @@ def arithmetic(
 
     Four operations at three difficulties, 13 questions each, on operands from 2 to 50, asked in the model's chat
     template if it has one. The answer is the first number that is no operand of the question repeated; one that the
-    limit of tokens cut off is none. After every layer the logit lens reads the first token of the correct answer, where
-    the model's answer begins.
+    limit of tokens cut off is none. After every layer the logit lens reads all tokens of the right answer, each given
+    the ones before it, from where the model's own answer begins.
     """
     if easy_only and hard_only:
         raise ValueError("--easy-only and --hard-only leave nothing to ask; give one of them")
@@ -83,8 +83,8 @@ def _overall(result: ArithmeticResult) -> Iterator[str]:
     whole = result.overall
     yield f"Accuracy: {whole.accuracy:.1%} {_interval(whole)}"
     yield (
-        f"Right first token on top of the lens after some layer: {result.emerged:.1%}; "
-        f"that of another question's answer: {result.other_emerged:.1%}"
+        f"Right answer on top of the lens after some layer: {result.emerged:.1%}; "
+        f"another question's: {result.other_emerged:.1%}"
     )
     if whole.avg_emergence is None:
         yield "Emergence: no right answer emerges at any layer"
@@ -126,7 +126,7 @@ def _wrong(result: ArithmeticResult) -> Iterator[str]:
         emerges = "never" if test.emergence_layer is None else f"L{test.emergence_layer}"
         yield (
             f"  {test.question.prompt}{test.output.strip()!r}, expected {test.question.fact.answer}; "
-            f"first token {test.first_token!r} emerges: {emerges}, "
+            f"the right answer emerges: {emerges}, "
             f"peak {test.peak_probability:.3f} at L{test.peak_layer}"
         )
 

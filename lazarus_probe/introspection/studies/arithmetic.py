@@ -1,8 +1,8 @@
 """Systematic arithmetic: which questions a model answers, and from which layer on the lens predicts the answer.
 
 Answers are read wherever they come in a completion and to their end; one that the limit of tokens cut off is none. The
-lens (nostalgebraist, 2020) reads where the answer begins, after every layer; what
-emerges is the first token of the right answer, which for large numbers is not yet the whole.
+lens (nostalgebraist, 2020) reads all tokens of the right answer after every layer, each given the ones before it, from
+where the model's own answer begins.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.asking.forms import CHAT, LONG_RAW
 from lazarus_probe.introspection.generation.continuation import answer_start
-from lazarus_probe.introspection.lens.crystallisation import read_tokens
+from lazarus_probe.introspection.lens.readings import read_sets
 from lazarus_probe.introspection.studies.arithmetic_questions import Question, questions
 from lazarus_probe.statistics.intervals import wilson
 from lazarus_probe.subject.chat import has_chat_template
@@ -36,11 +36,10 @@ class ArithmeticTest:
         question: the question.
         output: the greedy completion.
         correct: whether the expected number is what it answers with.
-        emergence_layer: the first layer after which the lens has the first token of the right answer on top, or None.
+        emergence_layer: the first layer after which the lens has every token of the right answer on top, or None.
         stable_layer: the first from which on it stays there up to the last, or None.
-        peak_layer: where it is most probable.
+        peak_layer: after which the answer is most probable, as the product over its tokens.
         peak_probability: how probable it is there.
-        first_token: the first token of the right answer.
         tokens: how many the right answer has.
     """
 
@@ -51,7 +50,6 @@ class ArithmeticTest:
     stable_layer: int | None
     peak_layer: int
     peak_probability: float
-    first_token: str
     tokens: int
 
     def as_data(self) -> dict[str, Any]:
@@ -68,7 +66,6 @@ class ArithmeticTest:
             "peak_layer": self.peak_layer,
             "peak_probability": self.peak_probability,
             "stable_layer": self.stable_layer,
-            "first_token": self.first_token,
             "answer_tokens": self.tokens,
         }
 
@@ -104,8 +101,8 @@ class ArithmeticResult:
         num_layers: its number of layers.
         chat: whether its chat template was used.
         results: a test each.
-        emerged: the share of questions whose right first token the lens has on top after some layer.
-        other_emerged: the same for the first token of another question's answer: what emerges by chance.
+        emerged: the share of questions whose right answer the lens has on top after some layer.
+        other_emerged: the same for another question's answer: what emerges by chance.
         seed: of the questions and of the other answers.
     """
 
@@ -168,9 +165,9 @@ class ArithmeticResult:
 def arithmetic(
     subject: Subject, chosen: Sequence[Question] | None = None, *, raw: bool = False, seed: int = 0
 ) -> ArithmeticResult:
-    """Ask a model arithmetic, and read the logit lens after every layer where its answer begins.
+    """Ask a model arithmetic, and read the right answers through the logit lens after every layer.
 
-    The prompts are answered in batches of equal length, and read in one more run of the model.
+    The prompts are answered in batches of equal length, and read in one more run of the model for each kind of answer.
 
     Args:
         subject: the model.
@@ -191,10 +188,13 @@ def arithmetic(
         _begun(subject, text, completion[: answer.start] if answer else _spaces(completion), question)
         for text, completion, answer, question in zip(texts, completions, answers, chosen, strict=True)
     ]
-    firsts = [ids[start] for ids, start in begun]
-    lens = read_tokens(subject, [ids[:start] for ids, start in begun], [[token] for token in firsts])
-    on_top = lens.top_tokens == np.array(firsts)[:, None]
-    others = _others(firsts, np.random.default_rng(seed))
+    expected = [tuple(ids[start:]) for ids, start in begun]
+    others = _others(expected, np.random.default_rng(seed))
+    differs = np.array([other != answer for other, answer in zip(others, expected, strict=True)])
+    before = [ids[:start] for ids, start in begun]
+    lens, other_lens = read_sets(
+        subject, before, [[[tokens] for tokens in expected], [[tokens] for tokens in others]]
+    )
     tests = [
         ArithmeticTest(
             question,
@@ -204,21 +204,19 @@ def arithmetic(
             stable_layer(top),
             int(probability.argmax()),
             float(probability.max()),
-            subject.decode([ids[start]]),
-            len(ids) - start,
+            len(tokens),
         )
-        for question, text, answer, (ids, start), top, probability in zip(
-            chosen, completions, answers, begun, on_top, lens.probability, strict=True
+        for question, text, answer, tokens, top, probability in zip(
+            chosen, completions, answers, expected, lens.rank == 0, lens.probability, strict=True
         )
     ]
-    chance = (lens.top_tokens == np.array(others)[:, None]).any(axis=1).mean()
     return ArithmeticResult(
         subject.name,
         subject.num_layers,
         chat,
         tuple(tests),
-        float(on_top.any(axis=1).mean()),
-        float(chance),
+        float((lens.rank == 0).any(axis=1).mean()),
+        float(((other_lens.rank == 0).any(axis=1) & differs).mean()),
         seed,
     )
 
@@ -278,10 +276,10 @@ def _spaces(text: str) -> str:
     return text[: len(text) - len(text.lstrip())]
 
 
-def _others(tokens: Sequence[int], rng: np.random.Generator) -> list[int]:
-    """For each token another one, drawn among those of the other questions; -1 where all are the same."""
+def _others(answers: Sequence[tuple[int, ...]], rng: np.random.Generator) -> list[tuple[int, ...]]:
+    """For each answer another one, drawn among those of the other questions; itself where all are the same."""
     others = []
-    for token in tokens:
-        different = [candidate for candidate in tokens if candidate != token]
-        others.append(different[rng.integers(len(different))] if different else -1)
+    for answer in answers:
+        different = [candidate for candidate in answers if candidate != answer]
+        others.append(different[rng.integers(len(different))] if different else answer)
     return others
