@@ -34,6 +34,13 @@ Model = Annotated[
         autocompletion=_bundled,
     ),
 ]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="WORDS", help="Only claims whose id, statement or source holds all of these words."
+    ),
+]
+Topic = Annotated[list[str] | None, typer.Option(help="Only claims of this topic; repeatable.")]
 Adapter = Annotated[
     Path | None,
     typer.Option(

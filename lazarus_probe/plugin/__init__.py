@@ -22,7 +22,11 @@ from lazarus_probe.plugin.outcomes import pytest_runtest_makereport
 from lazarus_probe.plugin.parallel import pytest_cmdline_main, pytest_xdist_make_scheduler
 from lazarus_probe.plugin.pooled import pytest_runtest_call, pytest_runtest_setup
 
-pytest_plugins = ["lazarus_probe.plugin.profiles", "lazarus_probe.plugin.watching"]
+pytest_plugins = [
+    "lazarus_probe.plugin.profiles",
+    "lazarus_probe.plugin.watching",
+    "lazarus_probe.plugin.claim_lines",
+]
 
 __all__ = [
     "ability",

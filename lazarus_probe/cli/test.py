@@ -1,0 +1,56 @@
+"""`lazarus test`: the claims that come with the package, on a model."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, Model, Topic, Words
+
+QUICK = 10.0  # seconds that a claim of `--quick` took when it was measured
+
+
+def test(
+    model: Model,
+    words: Words = None,
+    topic: Topic = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", "-q", help="Leave out claims that train the model or take long.")
+    ] = False,
+    adapter: Adapter = None,
+    reports: Annotated[Path, typer.Option(help="Folder to write the run to.")] = Path("reports"),
+) -> None:
+    """Test the claims that come with the package on a model.
+
+    pytest runs them, with a line for each claim as it is decided, and a table at the end. The exit code is pytest's: 1
+    where a claim is refuted or confounded, and this is not what the model's baseline in the folder of reports says. All
+    of pytest's options are there with `pytest --pyargs lazarus_probe.hypotheses --probe-model MODEL`.
+    """
+    from lazarus_probe.checkpoints.names import num_layers_of
+    from lazarus_probe.claims.library import chosen_claims, library_folder, measured_costs
+    from lazarus_probe.plugin.claim_lines import duration
+
+    num_layers_of(model)
+    chosen, costs = chosen_claims(words or (), topic or ()), measured_costs()
+    if quick:
+        chosen = tuple(item for item in chosen if not item.trains and costs.get(item.claim.id, 0) <= QUICK)
+    if not chosen:
+        raise ValueError("all of these claims train the model or take long: leave --quick out")
+    known = [costs[item.claim.id] for item in chosen if item.claim.id in costs]
+    expected = f"; about {duration(sum(known))} on SmolLM2 and two cores" if known else ""
+    typer.echo(f"{len(chosen)} {'claim' if len(chosen) == 1 else 'claims'} on {model}{expected}")
+    options = [
+        *(f"{item.file}::{item.test}" for item in chosen),
+        *("-q", "--no-header", "--probe-progress", "--tb=no", "-rN", "-p", "no:cacheprovider"),
+        # What the folder at hand says of its own tests is not for these.
+        *("-c", os.devnull, f"--rootdir={Path.cwd()}", "-o", "console_output_style=classic"),
+        *("--import-mode=importlib", "--probe-model", model, "--probe-report", str(reports)),
+        *(("--probe-adapter", str(adapter)) if adapter else ()),
+    ]
+    command = [sys.executable, "-m", "pytest", f"--confcutdir={library_folder()}", *options]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - the interpreter at hand
