@@ -6,6 +6,7 @@ on the module itself, whatever its kind, and checked.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.anatomy.forward_pass import forward
+from lazarus_probe.hooks.replay import replay
 from lazarus_probe.taps import Tap, original, tapped
 
 if TYPE_CHECKING:
@@ -109,6 +111,44 @@ def final_norm(subject: Subject, tokens: mx.array) -> nn.Module:
             "a single final norm is needed to split the logits into a sum"
         )
     return readers[0]
+
+
+@dataclass(frozen=True, eq=False)
+class ReadOut:
+    """Numbers of the logits as a function of what the final norm returns, at N rows.
+
+    Attributes:
+        slopes: (N, D) gradient at the rows.
+        values: (N,) the numbers at the rows.
+        constants: (N,) the numbers at zero.
+    """
+
+    slopes: NDArray[np.float64]
+    values: NDArray[np.float64]
+    constants: NDArray[np.float64]
+
+
+def read_out(
+    subject: Subject, norm: nn.Module, normed: NDArray[Any], pick: Callable[[mx.array], mx.array]
+) -> ReadOut:
+    """What the unembedding makes of rows (N, D) that the final norm returns, with its gradient.
+
+    Args:
+        subject: the model.
+        norm: its final norm.
+        normed: (N, D) rows put in place of what the norm returns.
+        pick: from logits (N, V) to one number a row.
+    """
+    dtype = getattr(mx, subject.dtype)
+    rows = mx.array(np.asarray(normed, dtype=np.float32)).astype(dtype)[:, None]
+
+    def picked(value: mx.array) -> mx.array:
+        with tapped([Tap(norm, after=lambda _: value)]):
+            return pick(replay(subject, mx.ones_like(rows))[:, 0].astype(mx.float32))
+
+    slopes = mx.grad(lambda value: picked(value).sum())(rows)[:, 0]
+    values = (picked(value) for value in (rows, mx.zeros_like(rows)))
+    return ReadOut(*(np.array(value.astype(mx.float32), dtype=np.float64) for value in (slopes, *values)))
 
 
 def relative_error(values: NDArray[Any], reference: NDArray[Any]) -> float:

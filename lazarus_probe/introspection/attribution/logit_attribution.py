@@ -5,8 +5,6 @@ TransformerLens. The residual stream is a sum, the unembedding is linear, and so
 frozen. So the logit is the sum of one number per component, which is checked on every prompt.
 """
 
-# ruff: noqa: N806 - B, D, H and V are the names that the field gives to these sizes
-
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -20,18 +18,19 @@ from numpy.typing import NDArray
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.hooks.additivity import PARTS, additivity
 from lazarus_probe.hooks.check import TOLERANCE
-from lazarus_probe.hooks.replay import replay, require_free_tail
+from lazarus_probe.hooks.replay import require_free_tail
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.attribution.frozen_norm import (
     FrozenNorm,
     final_norm,
     frozen_norm,
+    read_out,
     relative_error,
 )
+from lazarus_probe.introspection.attribution.head_terms import projected_heads
 from lazarus_probe.statistics.student import Estimate, mean_t_interval, signed_estimate
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.tables import Cell, Column, Table
-from lazarus_probe.taps import Tap, tapped
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -265,14 +264,8 @@ class _Split:
 
     def _by_head(self, layer: int, heads: Floats, attn_out: Floats) -> Terms:
         """Each head's output (B, H, Dh) after the output projection, and that projection's bias."""
-        B, H, _ = heads.shape
-        project = self.subject.anatomy.part("o_proj", layer)
-        alone = heads[:, None] * np.eye(H)[None, :, :, None]
-        rows = np.concatenate([alone, np.zeros_like(heads)[:, None]], axis=1).reshape(B, H + 1, -1)
-        out = project(mx.array(rows.astype(np.float32)).astype(getattr(mx, self.subject.dtype)))
-        projected = np.array(out.astype(mx.float32), dtype=np.float64)
-        bias = projected[:, H]
-        terms = {f"head_out.{layer}.{head}": projected[:, head] - bias for head in range(H)}
+        projected, bias = projected_heads(self.subject, layer, heads)
+        terms = {f"head_out.{layer}.{head}": projected[:, head] for head in range(heads.shape[1])}
         if bias.any():
             terms[f"attn_bias.{layer}"] = bias
         if relative_error(np.sum(list(terms.values()), axis=0), attn_out) > self.tolerance:
@@ -294,27 +287,20 @@ class _Split:
         self, final: FrozenNorm, end: Floats, answers: Sequence[int], others: Sequence[int] | None
     ) -> tuple[Floats, Floats]:
         """Gradients (B, D) of the requested logits by the final norm's output, and the logits (B,) at zero."""
-        dtype = getattr(mx, self.subject.dtype)
-        normed = mx.array((final.of(end) + final.bias).astype(np.float32)).astype(dtype)[:, None]
-        stream = mx.array(end.astype(np.float32)).astype(dtype)[:, None]
+        normed = final.of(end) + final.bias
 
-        def requested(value: mx.array) -> mx.array:
-            with tapped([Tap(self.norm, after=lambda _: value)]):
-                logits = replay(self.subject, stream)[:, 0].astype(mx.float32)
+        def requested(logits: mx.array) -> mx.array:
             picked = _picked(logits, answers)
             return picked if others is None else picked - _picked(logits, others)
 
-        slopes = _last(mx.grad(lambda value: requested(value).sum())(normed))
-        logits, constant = (
-            np.array(requested(value), np.float64) for value in (normed, mx.zeros_like(normed))
-        )
-        linear = constant + (_last(normed) * slopes).sum(axis=-1)
-        if relative_error(linear, logits) > 3 * self.tolerance:
+        out = read_out(self.subject, self.norm, normed, requested)
+        linear = out.constants + (normed * out.slopes).sum(axis=-1)
+        if relative_error(linear, out.values) > 3 * self.tolerance:
             raise UnsupportedArchitecture(
                 f"the logits of {self.subject.name} are not linear in what its final norm returns, as with a soft "
                 "cap; they cannot be split into parts"
             )
-        return slopes, constant
+        return out.slopes, out.constants
 
 
 def _picked(logits: mx.array, ids: Sequence[int]) -> mx.array:
