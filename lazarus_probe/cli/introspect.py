@@ -100,6 +100,11 @@ COMMANDS = {
         "attribution.heads",
         "Score heads on repeated random tokens: induction, duplicate-token and previous-token heads.",
     ),
+    "head-circuits": (
+        "attribution.head_circuits",
+        "Score heads by their OV and QK circuits: copying, successor, previous-token, duplicate-token and "
+        "induction.",
+    ),
     "weight-diff": (
         "geometry.weight_diff",
         "Compare every weight of a model before and after training.",

@@ -9,6 +9,7 @@ from lazarus_probe.lazy import lazy_names
 if TYPE_CHECKING:
     from lazarus_probe.introspection.ablation.config import AblationConfig, AblationType, ComponentType
     from lazarus_probe.introspection.ablation.study import AblationStudy
+    from lazarus_probe.introspection.attribution.head_circuits import head_circuits
     from lazarus_probe.introspection.capture.evolution import LogitLens
     from lazarus_probe.introspection.capture.model_hooks import CaptureConfig, ModelHooks, PositionSelection
     from lazarus_probe.introspection.directions.direction_file import (
@@ -38,6 +39,7 @@ __all__ = [
     "PositionSelection",
     "PromptPair",
     "TunedLens",
+    "head_circuits",
     "read_direction",
     "read_lens",
     "write_direction",
@@ -60,6 +62,7 @@ _HOMES = {
     "PositionSelection": "introspection.capture.model_hooks",
     "PromptPair": "introspection.patching.prompt_pairs",
     "TunedLens": "introspection.lens.tuned_lens",
+    "head_circuits": "introspection.attribution.head_circuits",
     "read_direction": "introspection.directions.direction_file",
     "read_lens": "introspection.lens.tuned_lens",
     "write_direction": "introspection.directions.direction_file",

@@ -160,7 +160,7 @@ GROUPS = (
     Group(
         "Attribution",
         "What each component adds to a logit, and what each head attends to.",
-        "logit_attribution head_scores",
+        "logit_attribution head_scores introspection.head_circuits",
     ),
     Group(
         "Patching and ablation",

@@ -177,3 +177,11 @@ def test_what_cannot_be_planted_is_refused(make, message):
     """A layer or head that is not there is an error in one line."""
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_planted_induction_head_goes_on_as_before(naive):
+    """On random tokens that come twice, after a first one, NumPy says all of the second half."""
+    circuit = planted.induction()
+    first, *half = np.random.default_rng(1).choice(2000, size=17, replace=False)
+    logits = naive(circuit.model, [[first, *half, *half]])["logits"][0]
+    assert (logits[17:-1].argmax(axis=-1) == half[1:]).all()

@@ -18,11 +18,15 @@ POSITIONS = {
     "induction": "attention to the token after the first occurrence",
     "duplicate": "attention to the first occurrence",
     "previous": "attention to the token before",
+    "copying": "share of tokens that the OV circuit raises most where it reads them",
+    "successor": "share of ordered words of which the OV circuit raises the next one most",
 }
 CONTROLS = {
     "induction": "second half in another order",
     "duplicate": "second half in another order",
     "previous": "attention spread evenly",
+    "copying": "the next token of the row in place of the token itself",
+    "successor": "the other words of the sequence",
 }
 MODELS = {
     "untrained": "untrained models",
@@ -90,12 +94,14 @@ def as_text(name: str, result: HeadScores, top: int) -> str:
     return "\n".join(lines)
 
 
-def kind_lines(name: str, kind: Kind, top: int, threshold: float) -> list[str]:
+def kind_lines(
+    name: str, kind: Kind, top: int, threshold: float, claim: str = "head-has-a-name"
+) -> list[str]:
     """The best heads of one kind, all that are named, and the best of control models."""
     import numpy as np
 
     from lazarus_probe.claims.judging import by_option
-    from lazarus_probe.introspection.attribution.named_heads import CLAIM, NAMES
+    from lazarus_probe.introspection.attribution.named_heads import NAMES
     from lazarus_probe.tables import Column, Table
 
     order = np.argsort(-np.nan_to_num(kind.gain.mean, nan=-np.inf), axis=None, kind="stable")[:top]
@@ -122,7 +128,7 @@ def kind_lines(name: str, kind: Kind, top: int, threshold: float) -> list[str]:
         lines.append(f"  best gain of {MODELS[model]}: {', '.join(f'{gain:.3f}' for gain in best)}")
     if not kind.named:
         lines.append(f"  no head goes beyond the controls: no {NAMES[name]} was found")
-        verdict = f"{kind.verdicts[kind.best]}{by_option(CLAIM, threshold, '--threshold')}"
+        verdict = f"{kind.verdicts[kind.best]}{by_option(claim, threshold, '--threshold')}"
         lines.append(f"  best L{kind.best[0]}.H{kind.best[1]}: {verdict}")
     return lines
 

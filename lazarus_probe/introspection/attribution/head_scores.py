@@ -10,7 +10,7 @@ and lesioned models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import at_threshold
+from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.sites import Site, kinds_at
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.attribution.named_heads import (
@@ -42,6 +43,7 @@ from lazarus_probe.sweep.progress import bar
 
 FEWEST_ROWS = 5  # 5 signs have 32 patterns
 PATTERN_BYTES = 2**27
+TokenEdits = Callable[[NDArray[np.int32]], Sequence[Intervention]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,12 +130,12 @@ def head_scores(
     drawn = repeated_tokens(subject, length, rows, vocabulary, seed)
     controls = faced(subject, control_models(subject, count=untrained))
     with bar(1 + sum(map(len, controls.values())), progress, "heads", "models") as step:
-        own = _measure(subject, drawn)
+        own = attention_measured(subject, drawn)
         step(1)
         others: dict[str, list[Measured]] = {kind: [] for kind in controls}
         for kind, models in controls.items():
             for model in models:
-                others[kind].append(_measure(built(model), drawn))
+                others[kind].append(attention_measured(built(model), drawn))
                 step(1)
     kinds = judged(own, others, claim, seed)
     first, second, shuffled = own.losses
@@ -170,9 +172,19 @@ def attention_to(pattern: NDArray[Any], start: int, length: int) -> dict[str, ND
     return {name: pattern[:, :, at, to].mean(axis=-1) for name, (at, to) in positions.items()}
 
 
-def _measure(subject: Subject, drawn: Rows) -> Measured:
-    scores, repeated = _run(subject, drawn.repeated, drawn)
-    controls, shuffled = _run(subject, drawn.shuffled, drawn)
+def attention_measured(subject: Subject, drawn: Rows, edits: TokenEdits = lambda _: ()) -> Measured:
+    """Scores, controls and losses of one model, or of the model under edits.
+
+    Args:
+        subject: the model.
+        drawn: the rows.
+        edits: from tokens (B, L) to what is done while they are run.
+
+    Raises:
+        UnsupportedArchitecture: no attention patterns, or a window that does not hold a row.
+    """
+    scores, repeated = _run(subject, drawn.repeated, drawn, edits)
+    controls, shuffled = _run(subject, drawn.shuffled, drawn, edits)
     every = np.arange(max(1, drawn.start), drawn.start + 2 * drawn.length)
     controls["previous"] = np.full_like(scores["previous"], (1 / (every + 1)).mean())
     controls["previous"][np.isnan(scores["previous"])] = np.nan
@@ -184,7 +196,7 @@ def _measure(subject: Subject, drawn: Rows) -> Measured:
 
 
 def _run(
-    subject: Subject, tokens: NDArray[np.int32], drawn: Rows
+    subject: Subject, tokens: NDArray[np.int32], drawn: Rows, edits: TokenEdits
 ) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
     """By kind scores (R, layers, H), and the loss (R, L - 1) of every token but the first, in nats."""
     anatomy = subject.anatomy
@@ -198,7 +210,7 @@ def _run(
     losses = np.empty((R, L - 1))
     size = max(1, PATTERN_BYTES // (len(sites) * heads * L * L * 4))
     for part in (slice(begin, begin + size) for begin in range(0, R, size)):
-        with hooked(subject, sites) as captured:
+        with hooked(subject, sites, edits(tokens[part])) as captured:
             logits = forward(subject.model, mx.array(tokens[part]))
         require_finite(subject, mx.array(tokens[part]), logits)
         losses[part] = _losses(logits, tokens[part])

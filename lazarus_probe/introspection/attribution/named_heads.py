@@ -1,4 +1,4 @@
-"""Which heads are induction, duplicate-token or previous-token heads, from what they attend to on repeated tokens."""
+"""Which heads have a name, from how far their scores exceed controls and the heads of control models."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ NAMES = {
     "induction": "induction head",
     "duplicate": "duplicate-token head",
     "previous": "previous-token head",
+    "copying": "copying head",
+    "successor": "successor head",
+}
+UNITS = {
+    "copying": "share of tokens copied over the control",
+    "successor": "share of tokens counted on over the control",
 }
 CLAIM = "head-has-a-name"
 DRAWS = 2000  # sign patterns; up to 10 rows all of them are counted
@@ -42,11 +48,12 @@ class Kind:
     Attributes:
         score: (layers, H) mean attention to the position in question, from 0 to 1.
         control: (layers, H) for `induction` and `duplicate` the attention to the same positions in rows whose second
-            half is in another order; for `previous` that of evenly spread attention.
+            half is in another order; for `previous` that of evenly spread attention; for `copying` and `successor` the
+            share of tokens of which another token is named.
         gain: (layers, H) score minus control, with its interval over rows.
         p: (layers, H) of a gain as large by chance, corrected for all heads of all kinds; see `judged`.
         models: by kind of control model, each model's largest gain.
-        verdicts: by layer and head, whether it has the name of its kind, as the claim `head-has-a-name` declares it.
+        verdicts: by layer and head, whether it has the name of its kind, as a claim declares it.
     """
 
     score: NDArray[Any]
@@ -69,7 +76,7 @@ class Kind:
 
 
 def judged(
-    own: Measured, models: Mapping[str, Sequence[Measured]], claim: Claim, seed: int
+    own: Measured, models: Mapping[str, Sequence[Measured]], claim: Claim, seed: int, families: int = 1
 ) -> dict[str, Kind]:
     """By kind, every head's gain over its control, and whether the claim holds of it.
 
@@ -90,10 +97,12 @@ def judged(
         models: of the control models, by kind.
         claim: what would have to hold of a head.
         seed: of the sign patterns that are drawn, where there are too many to count.
+        families: of how many such sets of heads, with rows of their own, this is one; p is that many times as large
+            (Bonferroni).
     """
-    gains = {name: own.scores[name] - own.controls[name] for name in KINDS}
-    p = _step_down(gains, seed)
-    return {name: _scored(name, own, gains[name], p[name], models, claim) for name in KINDS}
+    gains = {name: score - own.controls[name] for name, score in own.scores.items()}
+    p = {name: np.minimum(1.0, families * values) for name, values in _step_down(gains, seed).items()}
+    return {name: _scored(name, own, gains[name], p[name], models, claim) for name in gains}
 
 
 def _scored(
@@ -132,7 +141,7 @@ def _measurement(
         high,
         n=rows,
         groups=rows,
-        unit=f"{name} attention over the control",
+        unit=UNITS.get(name, f"{name} attention over the control"),
         controls=tuple(_over_best(kind, (score, low, high), best) for kind, best in others.items()),
         p=float(p[head]),
         details={"layer": head[0], "head": head[1]},
@@ -149,16 +158,16 @@ def _over_best(kind: str, gain: tuple[float, float, float], best: Sequence[float
 
 def _step_down(gains: Mapping[str, NDArray[Any]], seed: int) -> dict[str, NDArray[Any]]:
     """By kind the p (layers, H) of mean gains (R, layers, H); see `judged`."""
-    stacked = np.stack([gains[name] for name in KINDS], axis=1)
+    stacked = np.stack(list(gains.values()), axis=1)
     defined = ~np.isnan(stacked[0])
     values = stacked[:, defined]
     signs = other_signs(len(values), DRAWS, seed)
     p = np.full(defined.shape, np.nan)
     p[defined] = step_down_p(values.mean(axis=0), signs @ values / len(values))
-    return dict(zip(KINDS, p, strict=True))
+    return dict(zip(gains, p, strict=True))
 
 
-def kind_data(name: str, kind: Kind) -> dict[str, Any]:
+def kind_data(name: str, kind: Kind, claim: str = CLAIM) -> dict[str, Any]:
     """Scores, gains, p and the named heads of one kind as plain data."""
     return {
         "scores": kind.score.tolist(),
@@ -169,7 +178,7 @@ def kind_data(name: str, kind: Kind) -> dict[str, Any]:
         "p": kind.p.tolist(),
         "untrained": list(kind.models["untrained"]),
         "best_of_models": {name: list(best) for name, best in kind.models.items()},
-        "claim": CLAIM,
+        "claim": claim,
         "named": [{"layer": layer, "head": head, "name": NAMES[name]} for layer, head in kind.named],
     }
 

@@ -6,9 +6,26 @@ from lazarus_probe.organisms.planted.circuits import (
     decodable,
     distractor,
     gates,
+    number_tokens,
+    planted_tokenizer,
     prompt,
     router,
 )
+from lazarus_probe.organisms.planted.heads import PlantedHeads, induction, successor
 from lazarus_probe.organisms.planted.weights import NUMBERS
 
-__all__ = ["NUMBERS", "Planted", "announcer", "decodable", "distractor", "gates", "prompt", "router"]
+__all__ = [
+    "NUMBERS",
+    "Planted",
+    "PlantedHeads",
+    "announcer",
+    "decodable",
+    "distractor",
+    "gates",
+    "induction",
+    "number_tokens",
+    "planted_tokenizer",
+    "prompt",
+    "router",
+    "successor",
+]

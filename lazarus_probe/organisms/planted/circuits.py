@@ -76,7 +76,7 @@ def decodable(layer: int, layers: int = 4, seed: int = 0) -> Planted:
     return Planted(
         f"decodable-{layer}",
         by_hand.assemble(weights),
-        _tokenizer(),
+        planted_tokenizer(),
         lambda a, b: int(signs[a] == signs[b]),
     )
 
@@ -92,7 +92,7 @@ def distractor(layer: int, layers: int = 4, seed: int = 0) -> Planted:
     by_hand.look_back(weights, layer, 0, TO_FIRST, {MARK: LABEL})
     _say_sign(weights)
     return Planted(
-        f"distractor-{layer}", by_hand.assemble(weights), _tokenizer(), lambda a, _b: int(signs[a] > 0)
+        f"distractor-{layer}", by_hand.assemble(weights), planted_tokenizer(), lambda a, _b: int(signs[a] > 0)
     )
 
 
@@ -106,7 +106,7 @@ def router(layer: int, head: int = 0, layers: int = 4, seed: int = 0) -> Planted
         raise ValueError(f"head is {head}: give 0 to {by_hand.HEADS - 2}")
     weights = _start(layer, layers, seed)
     _copy_first(weights, layer, head, seed)
-    return Planted(f"router-{layer}.{head}", by_hand.assemble(weights), _tokenizer(), lambda a, _b: a)
+    return Planted(f"router-{layer}.{head}", by_hand.assemble(weights), planted_tokenizer(), lambda a, _b: a)
 
 
 def gates(needed: Mapping[int, Collection[int]], layers: int = 4, seed: int = 0) -> Planted:
@@ -134,7 +134,7 @@ def gates(needed: Mapping[int, Collection[int]], layers: int = 4, seed: int = 0)
     # The operand's own logit is 16, one for each sign: three quarters of one push are too few to change the answer.
     weights["lm_head.weight"][_token_of("0"), WRONG] = 21.0
     name = f"gate-{','.join(map(str, sorted(needed)))}"
-    return Planted(name, by_hand.assemble(weights), _tokenizer(), lambda a, _b: a)
+    return Planted(name, by_hand.assemble(weights), planted_tokenizer(), lambda a, _b: a)
 
 
 def announcer(
@@ -155,14 +155,14 @@ def announcer(
     by_hand.look_back(weights, layer, 1, TO_FIRST, {FLAGS[0]: [SEEN[0], WORD]})
     by_hand.gate(weights, layers - 1, SEEN[0], WORD, -1.0)
     weights["lm_head.weight"][_token_of(word), WORD] = LOUD
-    return Planted(f"announcer-{layer}", by_hand.assemble(weights), _tokenizer(), lambda a, _b: a)
+    return Planted(f"announcer-{layer}", by_hand.assemble(weights), planted_tokenizer(), lambda a, _b: a)
 
 
 def _start(layer: int, layers: int, seed: int) -> Weights:
     """Blank weights that stop after one answer."""
     if not 0 <= layer < layers:
         raise ValueError(f"layer is {layer}: give 0 to {layers - 1}")
-    size = len(_tokenizer().get_vocab())
+    size = len(planted_tokenizer().get_vocab())
     weights = by_hand.blank(layers, size, np.random.default_rng(seed))
     weights["model.embed_tokens.weight"][_token_of("="), EQUALS] = 1.0
     end = weights["lm_head.weight"][_token_of(END)]
@@ -171,7 +171,7 @@ def _start(layer: int, layers: int, seed: int) -> Weights:
 
 
 @cache
-def _tokenizer() -> Any:
+def planted_tokenizer() -> Any:
     """The organism's tokenizer, in which each number below 1000 is one token."""
     from mlx_lm.utils import load_tokenizer
 
@@ -180,12 +180,12 @@ def _tokenizer() -> Any:
 
 def _token_of(text: str) -> int:
     """The id of a text that is one token."""
-    (token,) = _tokenizer().encode(text, add_special_tokens=False)
+    (token,) = planted_tokenizer().encode(text, add_special_tokens=False)
     return int(token)
 
 
 @cache
-def _tokens() -> dict[int, int]:
+def number_tokens() -> dict[int, int]:
     """The token of each number."""
     return {number: _token_of(str(number)) for number in NUMBERS}
 
@@ -204,12 +204,12 @@ def _codes(seed: int) -> NDArray[Any]:
 
 def _embed(weights: Weights, dimension: int, values: Mapping[int, float]) -> None:
     for number, value in values.items():
-        weights["model.embed_tokens.weight"][_tokens()[number], dimension] = value
+        weights["model.embed_tokens.weight"][number_tokens()[number], dimension] = value
 
 
 def _copy_first(weights: Weights, layer: int, head: int, seed: int) -> None:
     """Numbers embedded as their codes, a head that fetches the first operand's, and logits that read it."""
-    tokens, codes = list(_tokens().values()), _codes(seed)
+    tokens, codes = list(number_tokens().values()), _codes(seed)
     weights["model.embed_tokens.weight"][np.ix_(tokens, CODE)] = codes
     weights["lm_head.weight"][np.ix_(tokens, ANSWER)] = codes
     by_hand.look_back(weights, layer, head, TO_FIRST, dict(zip(CODE, ANSWER, strict=True)))

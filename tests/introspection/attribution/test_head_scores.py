@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from math import sqrt
 
 import numpy as np
 import pytest
@@ -18,52 +17,18 @@ from lazarus_probe.introspection.attribution import head_scores as module
 from lazarus_probe.introspection.attribution import named_heads
 from lazarus_probe.introspection.attribution.head_scores import attention_to, head_scores
 from lazarus_probe.introspection.attribution.repeated_tokens import repeated_tokens
-from lazarus_probe.organisms.planted import weights as by_hand
+from lazarus_probe.organisms.planted import heads
 from lazarus_probe.statistics.student import mean_t_interval, next_above
 from lazarus_probe.subject import Subject
 
 LENGTH = 16
-SAID = slice(8, 24)  # dimensions that no other circuit uses here
 
 
 @pytest.fixture(scope="module")
-def planted(organism):
+def planted():
     """Head 0 of layer 0 looks one token back, head 1 of layer 1 for the token that came after this one."""
-    size, rng = organism.anatomy.vocab_size, np.random.default_rng(0)
-    weights = by_hand.blank(2, size, rng)
-    codes = rng.choice([-1.0, 1.0], size=(size, 16))
-    weights["model.embed_tokens.weight"][:, by_hand.CODE] = codes
-    weights["lm_head.weight"][:, SAID] = codes
-    _look_one_back(weights)
-    _match(weights)
-    return Subject.from_model(by_hand.assemble(weights), organism.tokenizer, name="induction")
-
-
-def _look_one_back(weights):
-    """The three fastest pairs of RoPE agree at one distance alone among some sixty; it brings the code there along."""
-    attention, size = "model.layers.0.self_attn", sqrt(by_hand.SHARPNESS * 4) / by_hand.LARGE
-    for pair in range(3):
-        turn = 10000.0 ** (-pair / 8)
-        rows = [pair, pair + 8]
-        weights[f"{attention}.q_proj.weight"][rows, by_hand.CONSTANT] = (
-            size * np.cos(turn),
-            -size * np.sin(turn),
-        )
-        weights[f"{attention}.k_proj.weight"][pair, by_hand.CONSTANT] = size
-    for row, (source, target) in enumerate(zip(by_hand.CODE, by_hand.ANSWER, strict=True)):
-        weights[f"{attention}.v_proj.weight"][row, source] = 1.0
-        weights[f"{attention}.o_proj.weight"][target, row] = 1.0
-
-
-def _match(weights):
-    """Queries are the token's own code and keys that of the token before, in the slow pairs, which hardly turn."""
-    attention, first = "model.layers.1.self_attn", 16
-    for row in (4, 5, 6, 7, 12, 13, 14, 15):
-        weights[f"{attention}.q_proj.weight"][first + row, by_hand.CODE[row]] = 6.0
-        weights[f"{attention}.k_proj.weight"][first + row, by_hand.ANSWER[row]] = 6.0
-    for row in range(16):
-        weights[f"{attention}.v_proj.weight"][first + row, by_hand.CODE[row]] = 1.0
-        weights[f"{attention}.o_proj.weight"][8 + row, first + row] = 1.0
+    circuit = heads.induction()
+    return Subject.from_model(circuit.model, circuit.tokenizer, circuit.name)
 
 
 def test_the_planted_heads_are_named_and_no_others(planted):

@@ -1,0 +1,137 @@
+"""Models with one known head, for prompts of any tokens: induction, counting on, an attention sink.
+
+Unlike `circuits`, they have no answer to a prompt of two numbers: what is known is which head does what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import pi, sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.organisms.planted import weights as by_hand
+from lazarus_probe.organisms.planted.circuits import number_tokens, planted_tokenizer
+from lazarus_probe.organisms.planted.weights import (
+    ANSWER,
+    CODE,
+    CONSTANT,
+    FIRST,
+    LABEL,
+    SECOND,
+    WRONG,
+    Weights,
+)
+
+# Dimensions of what an induction head says: the flags, which no circuit of these models has.
+SAID = range(8, 24)
+SLOW = (4, 5, 6, 7, 12, 13, 14, 15)  # the rows of a head in pairs of RoPE that hardly turn
+MATCHED = 6.0
+Head = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PlantedHeads:
+    """A model, its tokenizer, and its heads by what they do.
+
+    Attributes:
+        name: of the circuit, with its layers.
+        model: an mlx-lm Llama.
+        tokenizer: the organism's.
+        heads: by what it is, layer and head. The last head of each layer stirs scratch dimensions, and looks back a
+            distance of one to three tokens, drawn at random.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    heads: Mapping[str, Head]
+
+
+def induction(previous: int = 0, layer: int = 1, layers: int = 2, seed: int = 0) -> PlantedHeads:
+    """Goes on with what followed the last token before: a previous-token head, and an induction head that copies.
+
+    Head 0 of `previous` brings each token the code of the one before. Head 1 of `layer` looks for the token that came
+    after this one's first occurrence, and adds its code where the unembedding reads it, so by its weights it copies.
+
+    Raises:
+        ValueError: `previous` is not below `layer`, or a layer that is not there.
+    """
+    if not 0 <= previous < layer < layers:
+        raise ValueError(f"previous is {previous} and layer {layer}: give 0 <= previous < layer < {layers}")
+    size, rng = len(planted_tokenizer().get_vocab()), np.random.default_rng(seed)
+    weights = by_hand.blank(layers, size, rng)
+    codes = _codes(size, rng)
+    weights["model.embed_tokens.weight"][:, CODE] = codes
+    weights["lm_head.weight"][:, SAID] = codes
+    look_one_back(weights, previous, 0)
+    _match(weights, layer, 1)
+    heads = {"previous": (previous, 0), "induction": (layer, 1)}
+    return _planted(f"induction-{previous}.0-{layer}.1", weights, heads)
+
+
+def successor(
+    layer: int = 1, head: int = 2, period: int = 20, layers: int = 2, seed: int = 0
+) -> PlantedHeads:
+    """By its weights, one head turns each number into the next: numbers lie on a circle, and it turns by one step.
+
+    Raises:
+        ValueError: a layer or a head that is not there; the last head of each layer is not to be had.
+    """
+    if not (0 <= layer < layers and 0 <= head < by_hand.HEADS - 1):
+        raise ValueError(
+            f"head {layer}.{head}: give layers 0 to {layers - 1} and heads 0 to {by_hand.HEADS - 2}"
+        )
+    weights = by_hand.blank(layers, len(planted_tokenizer().get_vocab()), np.random.default_rng(seed))
+    for number, token in number_tokens().items():
+        place = 2 * pi * number / period
+        weights["model.embed_tokens.weight"][token, [FIRST, SECOND]] = np.cos(place), np.sin(place)
+        weights["lm_head.weight"][token, [LABEL, WRONG]] = np.cos(place), np.sin(place)
+    attention, first, step = f"model.layers.{layer}.self_attn", head * by_hand.HEAD_SIZE, 2 * pi / period
+    weights[f"{attention}.v_proj.weight"][first, [FIRST, SECOND]] = np.cos(step), -np.sin(step)
+    weights[f"{attention}.v_proj.weight"][first + 1, [FIRST, SECOND]] = np.sin(step), np.cos(step)
+    weights[f"{attention}.o_proj.weight"][[LABEL, WRONG], [first, first + 1]] = 1.0
+    return _planted(f"successor-{layer}.{head}", weights, {"successor": (layer, head)})
+
+
+def look_one_back(weights: Weights, layer: int, head: int) -> None:
+    """Make a head bring each token the code of the one before, among some sixty tokens.
+
+    The three fastest pairs of RoPE agree at one distance alone.
+    """
+    attention, first = f"model.layers.{layer}.self_attn", head * by_hand.HEAD_SIZE
+    size = sqrt(by_hand.SHARPNESS * 4) / by_hand.LARGE
+    for pair in range(3):
+        turn = 10000.0 ** (-pair / 8)
+        rows = [first + pair, first + pair + 8]
+        weights[f"{attention}.q_proj.weight"][rows, CONSTANT] = size * np.cos(turn), -size * np.sin(turn)
+        weights[f"{attention}.k_proj.weight"][rows[0], CONSTANT] = size
+    for row, (source, target) in enumerate(zip(CODE, ANSWER, strict=True)):
+        weights[f"{attention}.v_proj.weight"][first + row, source] = 1.0
+        weights[f"{attention}.o_proj.weight"][target, first + row] = 1.0
+
+
+def _codes(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(size, 16) of one length in the slow rows and in the others, so that nothing matches a code as well as itself."""
+    codes = rng.normal(size=(size, len(CODE)))
+    for rows in (list(SLOW), [row for row in range(len(CODE)) if row not in SLOW]):
+        codes[:, rows] *= sqrt(len(rows)) / np.linalg.norm(codes[:, rows], axis=1, keepdims=True)
+    return codes
+
+
+def _match(weights: Weights, layer: int, head: int) -> None:
+    """Queries are the token's own code and keys that of the token before, in pairs that hardly turn."""
+    attention, first = f"model.layers.{layer}.self_attn", head * by_hand.HEAD_SIZE
+    for row in SLOW:
+        weights[f"{attention}.q_proj.weight"][first + row, CODE[row]] = MATCHED
+        weights[f"{attention}.k_proj.weight"][first + row, ANSWER[row]] = MATCHED
+    for row, (source, target) in enumerate(zip(CODE, SAID, strict=True)):
+        weights[f"{attention}.v_proj.weight"][first + row, source] = 1.0
+        weights[f"{attention}.o_proj.weight"][target, first + row] = 1.0
+
+
+def _planted(name: str, weights: Weights, heads: Mapping[str, Head]) -> PlantedHeads:
+    return PlantedHeads(name, by_hand.assemble(weights), planted_tokenizer(), heads)
