@@ -97,7 +97,9 @@ class Survey:
     def candidates(self, failing_example: Any | None, fresh: int) -> list[Any]:
         """Slices to confirm, which are the simplest that fails and the worst; else the nearest to failing.
 
-        Of slices that are known to the last prompt one comes after all others: there are few, and no fresh ones.
+        They are chosen from those that promise as many fresh groups as the claim needs, if any does: what fails
+        nearly everywhere need not end untold because the simplest slice is a small one. Of slices that are known to
+        the last prompt one comes after all others: there are few, and no fresh ones.
 
         Raises:
             ClaimError: nothing was measured anywhere.
@@ -110,6 +112,7 @@ class Survey:
             )
         failing = [*([] if failing_example is None else [failing_example]), *self._failing(whole=False)]
         fully_measured = self._failing(whole=True)[:1]
+        failing = [where for where in failing if self._promises_enough(where, fresh)] or failing
         if failing:
             worst = min(failing, key=lambda where: search.trials[where].slack)
             return [failing[0], worst, *fully_measured]
@@ -127,18 +130,18 @@ class Survey:
 
     def _nearest(self, fresh: int) -> Any:
         """The nearest to failing of those that promise as many fresh groups as the claim needs, if any does."""
-        by_slice = {stratum.where: stratum for stratum in self.strata}
         ranked = self.search.ranked() or list(self.search.trials)
         sampled = [where for where in ranked if where not in self.search.whole]
-
-        def promise(where: Any) -> float:
-            share = len(by_slice[where].groups) / by_slice[where].sent
-            return share * len(items_of(where, fresh, self.search.seed, "confirm"))
-
-        enough = (
-            where for where in sampled if where in by_slice and promise(where) >= self.claim.minimum_groups
-        )
+        enough = (where for where in sampled if self._promises_enough(where, fresh))
         return next(enough, (sampled or ranked)[0])
+
+    def _promises_enough(self, where: Any, fresh: int) -> bool:
+        """Whether the half of a slice that was not searched is likely to have as many groups as the claim needs."""
+        stratum = next((stratum for stratum in self.strata if stratum.where == where), None)
+        if stratum is None or not stratum.sent:
+            return False
+        share = len(stratum.groups) / stratum.sent
+        return share * len(items_of(where, fresh, self.search.seed, "confirm")) >= self.claim.minimum_groups
 
     def learn(self, where: Any, fresh: Rows) -> None:
         """Add what fresh prompts of a slice came to, if it is one of the strata and not known already."""

@@ -369,3 +369,13 @@ def test_no_more_is_sent_once_too_many_fail(a_claim):
     assert result.failed in bad
     verdict = judge(everywhere, result.measurement("rate", majority=[0.0] * len(result.rows.items)))
     assert verdict.outcome is Outcome.REFUTED
+
+
+def test_a_small_simplest_slice_leaves_nothing_untold(a_claim):
+    """Where all slices fail, one with fresh groups enough is confirmed, though the simplest has too few of them."""
+    claim = a_claim(threshold=0.9, failing_share=SHARE, minimum_groups=30)
+    slices = [One(0, size=12), *(One(number) for number in range(1, 40))]
+    found = falsify(claim, lambda items: rows_of(items, [0.0] * len(items)), slices, seed=0, budget=30)
+    assert found.failed == slices[1]
+    verdict = judge(claim, found.measurement("rate", majority=[0.0] * len(found.rows.items)))
+    assert verdict.outcome is Outcome.REFUTED
