@@ -6,7 +6,7 @@ the ablated one does not; prompts that the unablated model fails are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site, head_count, kinds_at
+from lazarus_probe.introspection.ablation.components import Output
 from lazarus_probe.introspection.ablation.config import AblationType
 from lazarus_probe.introspection.ablation.methods import (
     Edits,
@@ -25,6 +26,7 @@ from lazarus_probe.introspection.ablation.methods import (
 from lazarus_probe.introspection.generation.damage import Unrelated
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
 from lazarus_probe.statistics.rates import rate, unpaired_control
+from lazarus_probe.sweep import Mean, Zero, answer, sweep
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -106,8 +108,37 @@ def ablate_each(
     edits: list[Edits] = [
         {site: replacement(method, rows[site], seed) for site in component} for component in components
     ]
-    completions = [ablated_completions(subject, task.prompts, edit, task.max_tokens) for edit in edits]
+    alone = [component[0] for component in components if len(component) == 1]
+    swept = _swept(subject, task, alone, method, rows) if alone else {}
+    completions = [
+        swept[component[0]]
+        if len(component) == 1 and swept
+        else ablated_completions(subject, task.prompts, edit, task.max_tokens)
+        for component, edit in zip(components, edits, strict=True)
+    ]
     return BrokenAnswers(~np.stack([task.graded(texts) for texts in completions]), completions, edits)
+
+
+def _swept(
+    subject: Subject,
+    task: Task,
+    sites: Sequence[Site],
+    method: AblationType,
+    rows: Mapping[Output, NDArray[Any]],
+) -> dict[Site, list[str]]:
+    """Completions without each site, in runs that share what comes before it; none of a method that draws rows."""
+    if method not in (AblationType.ZERO, AblationType.MEAN):
+        return {}
+    means: dict[Site | str, NDArray[Any]] = {site: rows[site].mean(axis=0) for site in sites}
+    table = sweep(
+        subject,
+        list(task.prompts),
+        list(dict.fromkeys(sites)),
+        sources={"ablated": Zero() if method == AblationType.ZERO else Mean(means)},
+        metrics=[answer(task.max_tokens)],
+        positions="all",
+    )
+    return {site: table.at("answer", source="ablated", site=site, position="all").tolist() for site in sites}
 
 
 def max_ablation_effect(
