@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from lazarus_probe.anatomy.forward_pass import keeps_keys, new_cache
 from lazarus_probe.subject import Subject, forward, greedy
 from tests.cases import slow_except
 from tests.tolerance import of_logits, sole_best
@@ -52,6 +53,22 @@ def test_a_common_start_is_run_once(subject, naive, monkeypatch):
     completions = greedy(subject, prompts, 8)
     assert rows[:2] == [1, 4]
     assert lengths[0] >= len(start)
+    assert completions == [by_hand(subject, naive, prompt, 8) for prompt in prompts]
+
+
+def test_many_tokens_are_run_without_their_logits(subject, naive, monkeypatch):
+    """Prompts of many tokens continue as each would alone; where keys are kept their last position runs by itself."""
+    monkeypatch.setattr("lazarus_probe.subject.generate.MANY", 8)
+    prompts, lengths, call = ["12 + 5 = ", "21 + 4 = "], [], type(subject.model).__call__
+
+    def counted(model, tokens, **options):
+        lengths.append(tokens.shape[1])
+        return call(model, tokens, **options)
+
+    monkeypatch.setattr(type(subject.model), "__call__", counted)
+    completions = greedy(subject, prompts, 8)
+    if all(map(keeps_keys, new_cache(subject.model))):
+        assert lengths[:2] == [len(subject.encode(prompts[0])) - 1, 1]
     assert completions == [by_hand(subject, naive, prompt, 8) for prompt in prompts]
 
 
