@@ -35,9 +35,16 @@ def test_directions(subject, untrained_models, activations, evidence, rng):
             [fact.prompt() for fact in facts], numbers, np.repeat(np.arange(samples), per_sample).tolist()
         )
     site = resid_post(evidence.claim.layer_for(subject.name, subject.num_layers))
-    evidence.record(
-        directions(subject, untrained_models, samples_of, site, store=activations, seed=evidence.seed)
+    measurement = directions(
+        subject,
+        untrained_models,
+        samples_of,
+        site,
+        store=activations,
+        seed=evidence.seed,
+        claim=evidence.settles,
     )
+    evidence.record(measurement)
 
 
 def numbers_beyond(operation, largest, count, rng):

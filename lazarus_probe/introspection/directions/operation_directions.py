@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.claims.as_needed import as_needed
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.statistics.clustered import paired_interval
@@ -24,6 +25,7 @@ from lazarus_probe.subject.batches import encode_all
 from lazarus_probe.subject.control_models import ControlModels, checked_models
 
 if TYPE_CHECKING:
+    from lazarus_probe.claims.claim import Claim
     from lazarus_probe.subject.control_models import ControlModel
     from lazarus_probe.subject.subject import Subject
 
@@ -69,6 +71,7 @@ def directions(
     *,
     store: ActivationStore | None = None,
     seed: int = 0,
+    claim: Claim | None = None,
 ) -> Measurement:
     """The mean |cosine| between the readout directions of different operations, fitted on disjoint samples.
 
@@ -83,6 +86,8 @@ def directions(
         site: where numbers are read, at the last position.
         store: activations shared with other claims.
         seed: of shuffles and intervals.
+        claim: what the measurement is judged by; where its outcome is settled without the untrained models, they are
+            not run, as in `probe`.
 
     Raises:
         ValueError: as `readout_direction`, or an odd number of samples.
@@ -91,7 +96,6 @@ def directions(
     rng = np.random.default_rng(seed)
     fitted = _fitted(store, subject, operations, site, None)
     models = checked_models(subject, untrained)
-    in_models = np.stack([_between(_fitted(store, model, operations, site, None)) for model in models])
     between = _between(fitted)
     within, shuffled = _within(fitted), _within(_fitted(store, subject, operations, site, rng))
     rounds = np.arange(len(between))
@@ -100,28 +104,35 @@ def directions(
     random = Control(
         "random_targets", float(shuffled.mean()), float((within - shuffled).mean()), gain.low, gain.high
     )
+    same = paired_control("same_operation", between, within, rounds, seed, positive=True)
     texts = [text for samples in operations.values() for text in samples.prompts]
-    return Measurement(
-        score=float(between.mean()),
-        low=max(interval.low, 0.0),
-        high=interval.high,
-        n=len(texts),
-        groups=len(rounds),
-        unit="cosine between operations",
-        controls=(
-            paired_control("same_operation", between, within, rounds, seed, positive=True),
-            random,
-            one_more(
-                paired_control("untrained", between, in_models.mean(axis=0), rounds, seed, positive=True),
-                in_models.mean(axis=1).tolist(),
-            ),
-        ),
-        seed=seed,
-        details={"site": str(site), "samples": 2 * len(rounds)},
-        tokens=sum(map(len, encode_all(subject, texts))),
-        examples=_examples(store, subject, operations, site, fitted),
-        grids=(_grid(fitted, tuple(operations)),),
-    )
+    kept: dict[str, Any] = {
+        "seed": seed,
+        "details": {"site": str(site), "samples": 2 * len(rounds)},
+        "tokens": sum(map(len, encode_all(subject, texts))),
+        "examples": _examples(store, subject, operations, site, fitted),
+        "grids": (_grid(fitted, tuple(operations)),),
+    }
+
+    def measure(controls: Mapping[str, Any], left_out: tuple[str, ...]) -> Measurement:
+        return Measurement(
+            score=float(between.mean()),
+            low=max(interval.low, 0.0),
+            high=interval.high,
+            n=len(texts),
+            groups=len(rounds),
+            unit="cosine between operations",
+            controls=(same, random, *controls.values()),
+            unmeasured=left_out,
+            **kept,
+        )
+
+    def in_models() -> Control:
+        of_models = np.stack([_between(_fitted(store, model, operations, site, None)) for model in models])
+        gain = paired_control("untrained", between, of_models.mean(axis=0), rounds, seed, positive=True)
+        return one_more(gain, of_models.mean(axis=1).tolist())
+
+    return as_needed(claim, measure, {"untrained": in_models})
 
 
 def _fitted(

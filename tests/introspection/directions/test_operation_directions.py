@@ -98,3 +98,16 @@ def test_numbers_and_samples_are_checked():
     """Numbers that do not vary have no direction."""
     with pytest.raises(ValueError, match="the 3 numbers are all equal"):
         readout_direction(np.eye(3), np.ones(3))
+
+
+def test_settled_claims_run_no_untrained_model(build, monkeypatch):
+    """Where other controls settle a claim untrained models are not run, and it comes to the same with them."""
+    subject = build(np.eye(32)[0])
+    samples, site = asked(), Site("embed")
+    models = control_models(subject, count=3)
+    stated = CLAIM.model_copy(update={"controls": (*CONTROLS, "untrained")})
+    whole = directions(subject, models, samples, site)
+    monkeypatch.setattr("lazarus_probe.subject.control_models.ControlModel.build", None)
+    brief = directions(subject, models, samples, site, claim=stated)
+    assert brief.unmeasured == ("untrained",)
+    assert judge(stated, brief).outcome is judge(stated, whole).outcome is Outcome.REFUTED
