@@ -176,8 +176,8 @@ class Growth:
     A score that still rises says that rows are lacking, not that the model lacks what is probed for.
 
     Attributes:
-        half: the score of the same probe with half of the training groups.
-        gain: the score with all of them, less `half`.
+        half: the score of the same probe with half of the training groups, over several splits.
+        gain: the score with all of them over the same splits, less `half`.
         low: lower end of the gain's interval.
         high: its upper end.
         expected: the score to be expected with twice the groups, extrapolated along a power law.
