@@ -14,7 +14,7 @@ a row's weight is their product (the pigeonhole bootstrap: Owen 2007, doi:10.121
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -76,12 +76,14 @@ def weighted_sums(columns: Floats, units: Units, draws: int = DRAWS, seed: int =
     Raises:
         ValueError: shapes that do not match, or fewer than two units of a kind.
     """
-    indices = [
-        index_clusters(
-            names, len(columns), name=f"units[{kind!r}]" if isinstance(units, Mapping) else "clusters"
-        )
-        for kind, names in kinds_of(units).items()
-    ]
+    indices = coarsest(
+        [
+            index_clusters(
+                names, len(columns), name=f"units[{kind!r}]" if isinstance(units, Mapping) else "clusters"
+            )
+            for kind, names in kinds_of(units).items()
+        ]
+    )
     weights = [unit_weights(count, draws, seed + kind) for kind, (_, count) in enumerate(indices)]
     sizes = [_size_of_a_unit(index, count) for index, count in indices]
     if len(indices) == 1:
@@ -99,6 +101,28 @@ def weighted_sums(columns: Floats, units: Units, draws: int = DRAWS, seed: int =
             rest = usual[:kind] + usual[kind + 1 :]
             unseen[block] += weight[block, -1] * size * np.prod(rest, axis=0)
     return sums, unseen
+
+
+def coarsest(kinds: Sequence[tuple[Ints, int]]) -> list[tuple[Ints, int]]:
+    """Of several kinds of units, each the unit of every row (N,) and how many there are, those in no other kind.
+
+    Where all rows of a unit lie in one unit of another kind, as those of a wording that asks about one family, rows
+    that depend on each other do so within the latter; weights of the former as well would count that twice, and treble
+    the variance of rows that are all independent (Owen 2007, section 3).
+    """
+    kept: list[tuple[Ints, int]] = []
+    for number, (index, count) in enumerate(kinds):
+        later = kinds[number + 1 :]
+        if not any(_within(index, count, other) for other, _ in [*kept, *later]):
+            kept.append((index, count))
+    return kept
+
+
+def _within(index: Ints, count: int, other: Ints) -> bool:
+    """Whether every unit of one kind has rows of a single unit of another."""
+    first = np.zeros(count, dtype=np.intp)
+    first[index] = other
+    return bool((first[index] == other).all())
 
 
 def kinds_of(units: Units) -> dict[str, NDArray[np.generic]]:

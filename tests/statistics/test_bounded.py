@@ -96,6 +96,23 @@ def test_a_unit_of_one_row_adds_nothing_to_the_other_kind():
     assert both.width == pytest.approx(alone.width, rel=0.15)
 
 
+def test_nested_kinds_are_the_coarser_one():
+    """Where every family has one wording, or rows are alone in both, the interval is that of the coarser kind."""
+    correct = np.random.default_rng(0).random(120) < 0.7
+    wordings, rows = np.repeat(np.arange(60), 2), np.arange(120)
+    assert ends(proportion_interval(correct, {"family": rows, "wording": wordings})) == ends(
+        proportion_interval(correct, wordings)
+    )
+    assert ends(proportion_interval(correct, {"wording": rows, "family": rows})) == ends(
+        proportion_interval(correct, rows)
+    )
+    crossed = np.arange(120) % 60
+    assert (
+        proportion_interval(correct, {"wording": wordings, "family": crossed}).width
+        > 1.2 * proportion_interval(correct, wordings).width
+    )
+
+
 def test_what_cannot_be_is_refused():
     """Values beyond the range, a range of nothing, one unit, other lengths and no units raise and are named."""
     with pytest.raises(ValueError, match=r"a value of 1\.5 lies outside 0 to 1"):
