@@ -26,7 +26,7 @@ BRIEF = replace(
     batch_size=SMOKE.batch_size // 2,
     others=1,
 )
-PER_WORDING = 2  # questions
+PER_WORDING = 1  # questions: rows are independent where each has a wording and a family of its own
 APART = 1000  # spacing of the first runs of consecutive probe seeds
 
 
@@ -86,7 +86,7 @@ def probed(subject, untrained_models, activations, evidence):
 
 @pytest.fixture
 def operation_questions(probe_seed):
-    """Two questions in every wording of an operation: one draw, so that claims about them share a pass."""
+    """A question in every wording of an operation: one draw, so that claims about them share a pass."""
     return questions_in_words(probe_seed)
 
 

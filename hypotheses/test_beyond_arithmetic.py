@@ -1,6 +1,6 @@
 """Do the results for arithmetic hold for other tasks? The same study for sentiment, and for code versus prose.
 
-Decoding before training is asked of a hundred adjectives and of a hundred lines, so that all of them read can pass the
+Decoding before training is asked of 160 adjectives and of a hundred lines, so that all of them read can pass the
 threshold. Every adjective comes as it says and turned round (`anything but great`), so that token embeddings do not
 tell the sentiment. Lines of code and sentences share words and hold no sign, so that a bag of tokens does not tell them
 apart. After training, held-out reviews have other adjectives in another phrasing, and held-out lines are other

@@ -2,7 +2,7 @@
 
 Of sixteen adjectives, all read, an accuracy of .80 is still possible; and where a verb comes with five things, a bag of
 tokens reads the verb. Here every adjective, verb and phrasing is a group of its own, with few words in common, and
-there are about a hundred in each set: all of them read leave .96 possible. `tasks.language` is the training corpus of
+there are a hundred or more in each set: all of them read leave .96 possible. `tasks.language` is the training corpus of
 the bundled models and stays as it is.
 """
 
@@ -29,6 +29,10 @@ FURTHER_POSITIVE = (
     "exceptional", "incredible", "stunning", "memorable", "awesome", "phenomenal", "spectacular", "sublime",
     "exquisite", "flawless", "heavenly", "gorgeous", "elegant", "admirable", "refreshing", "rewarding", "nice",
     "tremendous", "sensational", "glorious", "divine", "stellar", "dazzling", "extraordinary",
+    "captivating", "enchanting", "inspiring", "uplifting", "thrilling", "exciting", "fascinating", "engaging",
+    "entertaining", "hilarious", "touching", "heartwarming", "graceful", "masterful", "inventive", "clever",
+    "witty", "fun", "cool", "neat", "superior", "unforgettable", "breathtaking", "mesmerizing", "gripping",
+    "adorable", "cheerful", "joyful", "radiant", "vibrant", "lively", "blissful",
 )  # fmt: skip
 FURTHER_NEGATIVE = (
     "disappointing", "disgusting", "mediocre", "pathetic", "lousy", "atrocious", "abysmal", "ghastly", "appalling",
@@ -36,6 +40,10 @@ FURTHER_NEGATIVE = (
     "worthless", "ridiculous", "stupid", "shoddy", "inferior", "disastrous", "hideous", "vile", "repulsive",
     "revolting", "tasteless", "unbearable", "wretched", "lame", "sloppy", "rotten", "dismal", "foul", "horrid",
     "woeful", "frustrating",
+    "insipid", "stale", "clumsy", "awkward", "messy", "confusing", "pointless", "senseless", "mindless", "absurd",
+    "silly", "tacky", "crude", "vulgar", "offensive", "insulting", "unpleasant", "uncomfortable", "unacceptable",
+    "uninspired", "forgettable", "overrated", "overpriced", "defective", "flawed", "inadequate", "incompetent",
+    "careless", "tiresome", "monotonous", "lifeless", "horrendous",
 )  # fmt: skip
 _REVIEWS = (
     "Review: the {thing} was {word}. Sentiment:",
@@ -183,6 +191,38 @@ _WITH_NUMBERS = (
     "Camera {a} saw what camera {b} missed", "The opera opened in season {a} and closed in season {b}",
     "Hurricane {a} followed hurricane {b} inland", "Vineyard {a} won over the judges of vineyard {b}",
     "Mile {a} is flat, mile {b} is muddy",
+    "Lighthouse {a} blinks while lighthouse {b} sleeps", "The {a} statues stare at fountain {b}",
+    "Shelf {a} is dusty, shelf {b} is worse", "Juror {a} yawned at juror {b}",
+    "In scene {a} she weeps, in scene {b} she sings", "Corridor {a} smells of paint, whispered guest {b}",
+    "Postcard {a} came from harbour {b}", "Tunnel {a} leads under mountain {b}",
+    "Violin {a} was tuned before violin {b}", "Dancer {a} tripped over dancer {b}",
+    "Peak {a} hides behind peak {b}", "The goalkeeper, number {a}, blamed striker {b}",
+    "Letter {a} was sent to the wrong address, letter {b} to none", "Kiosk {a} sells maps, kiosk {b} umbrellas",
+    "Cell {a} is colder than cell {b}, said the warden", "The novel of {a} chapters bored reader {b}",
+    "Meteor {a} was named after astronomer {b}", "Bench {a} faces the lake, bench {b} the road",
+    "Translator {a} quarrelled with translator {b}", "Satellite {a} lost contact with station {b}",
+    "The duchess wore gown {a} to ball {b}", "Barge {a} waits below lock {b}",
+    "Puppet {a} frightened the child in seat {b}", "Paintings {a} and {b} are forgeries, says the curator",
+    "Cottage {a} belongs to the widow, cottage {b} to her son",
+    "The trumpeter skipped bar {a} and repeated bar {b}", "Stable {a} houses the mare, stable {b} the foal",
+    "Ferry {a} sails past buoy {b}", "Footnote {a} mocks footnote {b}",
+    "Saint number {a} is shown beside dragon {b}", "Telescope {a} points at galaxy {b}",
+    "The orchard behind mill {a} floods before mill {b}", "Ticket {a} was torn by inspector {b}",
+    "Riddle {a} has no solution, riddle {b} too many", "The sculptor preferred marble {a} to marble {b}",
+    "Patrol {a} never met patrol {b}", "Kite {a} is tangled in kite {b}", "Waltz {a} is gentler than waltz {b}",
+    "Interview {a} was recorded in studio {b}", "The comedian of evening {a} insulted table {b}",
+    "Bakery {a} opens when bakery {b} closes", "Fossil {a} was found near quarry {b}",
+    "Amendment {a} overrules amendment {b}", "Parrot {a} imitates the owner of parrot {b}",
+    "Well {a} is bitter, well {b} is sweet", "Drawer {a} sticks, drawer {b} squeaks",
+    "Colonel Gray, of regiment {a}, envied regiment {b}", "The chorus of hymn {a} reminds me of hymn {b}",
+    "Cactus {a} blooms beside cactus {b}", "Rumour {a} contradicts rumour {b}",
+    "Sailboat {a} drifted towards reef {b}", "Tailor {a} gossips about tailor {b}",
+    "The jury rejected exhibit {a} and admitted exhibit {b}", "Balloon {a} landed in the garden of villa {b}",
+    "Pharaoh {a} feared the priests of temple {b}", "Suitcase {a} was swapped with suitcase {b}",
+    "Crossroads {a} is haunted, crossroads {b} is not", "Mosaic {a} shows a dolphin, mosaic {b} a king",
+    "The nun in room {a} prays for the nun in room {b}", "Whale {a} was sighted from cliff {b}",
+    "Cartoon {a} offended the reader of page {b}", "Tapestry {a} faded sooner than tapestry {b}",
+    "The detective followed suspect {a} into cinema {b}", "Glacier {a} feeds brook {b}",
 )  # fmt: skip
 
 # How they go on, as questions in words do: none ends where the answer of a sum would not begin as well.
@@ -193,7 +233,7 @@ _ENDINGS = (
 
 
 def reviews(rng: np.random.Generator) -> list[Example]:
-    """Reviews of either sentiment, two of each of the 96 adjectives: one as it says, one where it is turned round.
+    """Reviews of either sentiment, two of each of the 160 adjectives: one as it says, one where it is turned round.
 
     The subject is the adjective, so that a group holds both labels.
 
@@ -259,7 +299,7 @@ def plain_prompts(rng: np.random.Generator, per_phrasing: int) -> list[Example]:
     """Prompts of language, most of them with two numbers; none asks to reckon. The task is `language`.
 
     Args:
-        rng: of what stands in the 96 phrasings.
+        rng: of what stands in the 160 phrasings.
         per_phrasing: different prompts of each.
     """
     numbers = [tuple(pair) for pair in rng.integers(2, 51, (len(_WITH_NUMBERS) * per_phrasing, 2)).tolist()]

@@ -50,7 +50,7 @@ class Sizes:
     """Numbers of prompts: task prompts per wording, questions per wording of an operation, and answers."""
 
     per_template: int = 1
-    per_cell: int = 2
+    per_cell: int = 1
     answers: int = 300
 
 
@@ -251,12 +251,15 @@ def _alike(
 def task_types(rng: np.random.Generator, per_template: int, operations: Sequence[str] = ALL) -> ProbeDataset:
     """Arithmetic or language, read from the whole prompt; a split keeps each wording together.
 
-    Of the prompts of language most have numbers too. With fewer operations there are fewer of them, so that the classes
-    stay balanced.
+    Of the prompts of language most have numbers too. Of whichever there are more, as many are drawn as there are of the
+    other, so that the classes are balanced.
     """
     arithmetic = [(question.text, question.phrasing) for question in worded(rng, per_template, operations)]
     plain = [(example.prompt, example.phrasing) for example in plain_prompts(rng, per_template)]
-    language = [plain[row] for row in rng.permutation(len(plain))[: len(arithmetic)]]
+    count = min(len(arithmetic), len(plain))
+    arithmetic, language = (
+        [some[row] for row in rng.permutation(len(some))[:count]] for some in (arithmetic, plain)
+    )
     texts, wordings = zip(*arithmetic, *language, strict=True)
     labels = np.repeat(["arithmetic", "language"], [len(arithmetic), len(language)])
     return ProbeDataset(texts, labels, groups=wordings, at="mean")

