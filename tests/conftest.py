@@ -111,6 +111,17 @@ def grouped(make_llama: Any, tokenizer: Any) -> Subject:
     return Subject.from_model(make_llama(**VARIANTS["grouped"]), tokenizer, name="grouped")
 
 
+@pytest.fixture(scope="session")
+def mamba() -> Subject:
+    """A state-space model, which has no attention."""
+    from mlx_lm.models.mamba import Model, ModelArgs
+
+    settings = {"hidden_size": 32, "intermediate_size": 64, "state_size": 8, "num_hidden_layers": 2}
+    more = {"conv_kernel": 4, "use_bias": False, "use_conv_bias": True, "time_step_rank": 4}
+    model = Model(ModelArgs(model_type="mamba", vocab_size=64, **settings, **more))
+    return Subject.from_model(model, name="mamba")
+
+
 @pytest.fixture
 def no_ties(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail the test on a greedy choice between tied tokens: rounding could change the rest of the completion."""

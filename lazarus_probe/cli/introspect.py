@@ -92,6 +92,10 @@ COMMANDS = {
         "patching.path_patch",
         "Measure the direct effect of senders on one receiver, with all other paths frozen.",
     ),
+    "knockout": (
+        "patching.knockout",
+        "Block attention from the last token to a part of the prompt, layer by layer, and measure the answer.",
+    ),
     "logit-attribution": (
         "attribution.logit_attribution",
         "Split a logit, or a logit difference, into the direct contribution of each component.",

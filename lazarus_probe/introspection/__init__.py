@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
     from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
     from lazarus_probe.introspection.lens.tuned_lens import TunedLens, read_lens, write_lens
+    from lazarus_probe.introspection.patching.attention_knockout import attention_knockout
     from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
+    from lazarus_probe.introspection.patching.spanned_prompts import SpannedPrompt
 
 __all__ = [
     "AblationConfig",
@@ -38,7 +40,9 @@ __all__ = [
     "ModelHooks",
     "PositionSelection",
     "PromptPair",
+    "SpannedPrompt",
     "TunedLens",
+    "attention_knockout",
     "head_circuits",
     "read_direction",
     "read_lens",
@@ -61,7 +65,9 @@ _HOMES = {
     "ModelHooks": "introspection.capture.model_hooks",
     "PositionSelection": "introspection.capture.model_hooks",
     "PromptPair": "introspection.patching.prompt_pairs",
+    "SpannedPrompt": "introspection.patching.spanned_prompts",
     "TunedLens": "introspection.lens.tuned_lens",
+    "attention_knockout": "introspection.patching.attention_knockout",
     "head_circuits": "introspection.attribution.head_circuits",
     "read_direction": "introspection.directions.direction_file",
     "read_lens": "introspection.lens.tuned_lens",

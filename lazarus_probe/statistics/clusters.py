@@ -56,3 +56,18 @@ def cluster_sums(values: Floats, index: Ints, count: int) -> Floats:
     sums = np.zeros((count, *values.shape[1:]))
     np.add.at(sums, index, values)
     return sums
+
+
+def cluster_means(values: ArrayLike, clusters: ArrayLike) -> Floats:
+    """Mean rows of each cluster, in the order in which they first occur: (N, ...) to (G, ...).
+
+    Raises:
+        ValueError: not one cluster a row.
+    """
+    rows, names = np.asarray(values, dtype=np.float64), list(np.asarray(clusters).tolist())
+    if len(names) != len(rows):
+        raise ValueError(f"{len(names)} clusters for {len(rows)} rows: give one a row")
+    number = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    index = np.array([number[name] for name in names], dtype=np.intp)
+    sizes = np.bincount(index, minlength=len(number)).reshape(-1, *[1] * (rows.ndim - 1))
+    return np.asarray(cluster_sums(rows, index, len(number)) / sizes)

@@ -131,6 +131,28 @@ def step_down_p(observed: ArrayLike, null: ArrayLike) -> Floats:
     return p
 
 
+def sign_step_down(rows: ArrayLike, draws: int = 2000, seed: int = 0) -> Floats:
+    """The p of each mean gain being above 0, when under the null a row could as well have the other sign.
+
+    A row's gains change sign together, so that their dependence is kept, and p is corrected for all of them
+    (`step_down_p`). With fewer than 5 rows no p is below .05.
+
+    Args:
+        rows: (R, K) gains, of independent rows.
+        draws: how many sign patterns, at most; all of them where there are no more.
+        seed: of the draws.
+
+    Returns:
+        (K,) p values.
+
+    Raises:
+        ValueError: no rows, or numbers that are not finite.
+    """
+    values = np.asarray(rows, dtype=np.float64)
+    signs = other_signs(len(values), draws, seed)
+    return step_down_p(values.mean(axis=0), signs @ values / len(values))
+
+
 def _rounding(scores: Floats) -> Floats:
     """How far a draw may fall short of a score and still count as a tie."""
     return np.asarray(1e-9 * np.maximum(1e-3, np.abs(scores)))

@@ -165,7 +165,8 @@ GROUPS = (
     Group(
         "Patching and ablation",
         "What changes when a component is replaced by what it is on another prompt, or taken away.",
-        "introspection.PromptPair attribution_patch path_patch introspection.AblationStudy "
+        "introspection.PromptPair attribution_patch path_patch introspection.SpannedPrompt "
+        "introspection.attention_knockout introspection.AblationStudy "
         "introspection.AblationConfig introspection.AblationType introspection.ComponentType",
     ),
     Group(

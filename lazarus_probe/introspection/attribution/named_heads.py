@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.verdict import Outcome, Verdict, judge
 from lazarus_probe.statistics.measurement import Control, Measurement
-from lazarus_probe.statistics.permutation import other_signs, step_down_p
+from lazarus_probe.statistics.permutation import sign_step_down
 from lazarus_probe.statistics.student import Estimate, mean_t_interval, next_above
 from lazarus_probe.tables import Cell, Column, Table
 
@@ -160,10 +160,8 @@ def _step_down(gains: Mapping[str, NDArray[Any]], seed: int) -> dict[str, NDArra
     """By kind the p (layers, H) of mean gains (R, layers, H); see `judged`."""
     stacked = np.stack(list(gains.values()), axis=1)
     defined = ~np.isnan(stacked[0])
-    values = stacked[:, defined]
-    signs = other_signs(len(values), DRAWS, seed)
     p = np.full(defined.shape, np.nan)
-    p[defined] = step_down_p(values.mean(axis=0), signs @ values / len(values))
+    p[defined] = sign_step_down(stacked[:, defined], DRAWS, seed)
     return dict(zip(gains, p, strict=True))
 
 

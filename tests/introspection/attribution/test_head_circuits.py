@@ -133,12 +133,7 @@ def test_what_cannot_be_scored_is_refused_or_left_out_by_name(grouped, make_llam
     assert "shallow has no tokenizer" in result.left_out["successor"]
 
 
-def test_a_model_without_attention_is_refused():
+def test_a_model_without_attention_is_refused(mamba):
     """A state-space model has no heads to score."""
-    from mlx_lm.models.mamba import Model, ModelArgs
-
-    settings = {"hidden_size": 32, "intermediate_size": 64, "state_size": 8, "num_hidden_layers": 2}
-    more = {"conv_kernel": 4, "use_bias": False, "use_conv_bias": True, "time_step_rank": 4}
-    model = Model(ModelArgs(model_type="mamba", vocab_size=64, **settings, **more))
     with pytest.raises(UnsupportedArchitecture, match="no attention patterns"):
-        head_circuits(Subject.from_model(model, name="mamba"), 8, 6)
+        head_circuits(mamba, 8, 6)

@@ -1,0 +1,112 @@
+"""Which edges of attention are cut: windows of layers, a part of the prompt, and other parts of equal length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import mlx.core as mx
+import numpy as np
+
+from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
+from lazarus_probe.hooks.interventions import Intervention
+from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.subject.spans import Span
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+Cut = Literal["scores", "pattern"]
+
+
+def cut_edges(
+    layers: Sequence[int], cuts: Sequence[tuple[Span, Span]], length: int, cut: Cut
+) -> list[Intervention]:
+    """Edits of a batch of B prompts of one length: in row b the second span of `cuts[b]` may not read the first."""
+    mask = np.zeros((len(cuts), 1, length, length), dtype=bool)
+    for row, (part, readers) in enumerate(cuts):
+        mask[row, 0, readers.start : readers.stop, part.start : part.stop] = True
+    hidden, value = mx.array(mask), -float("inf") if cut == "scores" else 0.0
+
+    def edit(attention: mx.array) -> mx.array:
+        if attention.shape[2:] != (length, length):
+            raise UnsupportedArchitecture(
+                f"attention is {attention.shape[2:]}, not {length} by {length} positions; give shorter prompts, that "
+                "its window holds"
+            )
+        return mx.where(hidden, mx.array(value, attention.dtype), attention)
+
+    return [Intervention(Site(cut, layer), edit, label="knockout") for layer in layers]
+
+
+def other_parts(ids: Sequence[int], part: Span, readers: Span, most: int, seed: int) -> list[Span]:
+    """Spans of the part's length that begin after the first token and end before the readers, apart from the part."""
+    size = len(part)
+    starts = [
+        start
+        for start in range(1, readers.start - size + 1)
+        if start + size <= part.start or start >= part.stop
+    ]
+    order = np.random.default_rng((seed, *ids)).permutation(starts)[:most]
+    return [Span(int(start), int(start) + size) for start in order]
+
+
+def check_cut(row: int, length: int, part: Span, readers: Span) -> None:
+    """Refuse a cut of a prompt of `length` tokens that is outside of it, cuts nothing, or leaves nothing to attend to.
+
+    Raises:
+        ValueError: it does; the message names the prompt by its row.
+    """
+    for name, where in (("part", part), ("readers", readers)):
+        if where.stop > length:
+            raise ValueError(
+                f"prompt {row}: the {name} are tokens {where.start} to {where.last} of a prompt of {length} tokens"
+            )
+    if part.start > readers.last:
+        raise ValueError(
+            f"prompt {row}: the part begins at {part.start}, after the readers, which end at {readers.last}: they "
+            "cannot attend to it anyway"
+        )
+    lone = [at for at in readers.positions if not set(range(at + 1)) - set(part.positions)]
+    if lone:
+        raise ValueError(
+            f"prompt {row}: position {lone[0]} would have nothing left to attend to; leave the first token readable"
+        )
+
+
+def attention_windows(
+    subject: Subject, layers: Sequence[int] | None, window: int
+) -> tuple[tuple[int, ...], ...]:
+    """The layers with attention in each window.
+
+    Raises:
+        UnsupportedArchitecture: a window has none.
+        ValueError: a window below 1, no layers, or one that does not exist.
+    """
+    count = subject.num_layers
+    middles = range(count) if layers is None else layers
+    if window < 1 or not len(middles):
+        raise ValueError(f"window is {window} of {len(middles)} layers; give at least one of both")
+    if wrong := [layer for layer in middles if not 0 <= layer < count]:
+        raise ValueError(f"layer {wrong[0]} is not there; the model has 0 to {count - 1}")
+    reachable = [layer for layer in range(count) if "scores" in kinds_at(subject.anatomy, layer)]
+    if not reachable:
+        raise UnsupportedArchitecture(
+            f"{subject.name} has no attention whose scores can be reached; none to block"
+        )
+    windows = []
+    for middle in middles:
+        first = middle - (window - 1) // 2
+        layers_of = tuple(layer for layer in range(first, first + window) if layer in reachable)
+        if not layers_of:
+            raise UnsupportedArchitecture(
+                f"block {middle} of {subject.name} has no attention to block; these have: "
+                f"{', '.join(map(str, reachable))}"
+            )
+        windows.append(layers_of)
+    return tuple(windows)
+
+
+def named_window(layers: Sequence[int]) -> str:
+    """A window in words: `L3`, or `L3-7`."""
+    return f"L{layers[0]}" if len(layers) == 1 else f"L{layers[0]}-{layers[-1]}"
