@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 
+class ContinuationError(ValueError):
+    """A tokenizer that joins an option with its prompt, so that no token of its own can be read."""
+
+
 def preference(
     subject: Subject,
     untrained: ControlModels,
@@ -59,7 +63,8 @@ def preference(
             run.
 
     Raises:
-        ValueError: as `option_targets` and `checked_models`; or lengths that differ.
+        ContinuationError: as `option_targets`.
+        ValueError: as `checked_models`, or lengths that differ.
     """
     store = ActivationStore() if store is None else store
     own = option_probabilities(subject, prompts, options, store)
@@ -109,7 +114,8 @@ def option_probabilities(
     """(N, K) the probability of each of K options after each of N prompts, summed over spellings.
 
     Raises:
-        ValueError: no prompts, numbers of options that differ, or as `option_targets`.
+        ContinuationError: as `option_targets`.
+        ValueError: no prompts, or numbers of options that differ.
     """
     origin = subject.origin if isinstance(subject, ControlModel) else subject
     counts = {len(some) for some in options}
@@ -130,7 +136,7 @@ def option_targets(subject: Subject, prompt: str, option: str) -> list[Target]:
     """The tokens of every spelling of an option that continues a prompt with tokens of its own.
 
     Raises:
-        ValueError: none does.
+        ContinuationError: none does.
     """
     before, targets = len(subject.encode(prompt)), []
     for spelling in spellings_of(option):
@@ -141,7 +147,7 @@ def option_targets(subject: Subject, prompt: str, option: str) -> list[Target]:
         if start == before and tuple(tokens[start:]) not in targets:
             targets.append(tuple(tokens[start:]))
     if not targets:
-        raise ValueError(f"{option!r} does not continue {prompt!r} in any spelling")
+        raise ContinuationError(f"{option!r} does not continue {prompt!r} in any spelling")
     return list(targets)
 
 
@@ -175,7 +181,8 @@ def later_years(
         claim: what the measurement is judged by.
 
     Raises:
-        ValueError: years that no token of their own continues a prompt with, or as `checked_models`.
+        ContinuationError: as `year_tokens`.
+        ValueError: as `checked_models`.
     """
     store = ActivationStore() if store is None else store
     others = np.random.default_rng(seed).permutation(np.asarray(starts))
@@ -213,14 +220,14 @@ def year_tokens(subject: Subject, prompt: str, start: int) -> tuple[list[int], l
     """The first tokens of later and of earlier years than a start, from 00 to 99, after a prompt.
 
     Raises:
-        ValueError: the tokenizer joins years with the digits before them, or no token tells a side.
+        ContinuationError: the tokenizer joins years with the digits before them, or no token tells a side.
     """
-    before = len(subject.encode(prompt))
+    before = subject.encode(prompt)
     years: dict[int, list[int]] = {}
     for year in range(100):
-        tokens, at = joined(subject, prompt, f"{year:02}")
-        if at != before:
-            raise ValueError(f"the tokenizer joins {prompt!r} with the year {year:02}")
+        tokens, at = subject.encode(f"{prompt}{year:02}"), len(before)
+        if tokens[:at] != before or len(tokens) == at:
+            raise ContinuationError(f"the tokenizer joins {prompt!r} with the year {year:02}")
         years.setdefault(tokens[at], []).append(year)
     later = [token for token, of_token in years.items() if min(of_token) > start]
     earlier = [token for token, of_token in years.items() if max(of_token) < start]
