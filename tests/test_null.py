@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 
 # A reading, a lens and a patch; every time, as all take minutes.
 FEW = ("test_tool_calls.py", "test_lens_answers.py", "test_patching.py")
-ALL = tuple(sorted(path.name for path in (ROOT / "hypotheses").glob("test_*.py")))
+HYPOTHESES = ROOT / "hypotheses"
+ALL = tuple(sorted(str(path.relative_to(HYPOTHESES)) for path in HYPOTHESES.rglob("test_*.py")))
 
 
 @pytest.mark.parametrize("names", slow_except([FEW, ALL], FEW), ids=["few", "all"])

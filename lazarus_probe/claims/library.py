@@ -53,6 +53,21 @@ def library_folder(package: Path = PACKAGE) -> Path:
     raise ClaimError(f"no claims in {package / 'hypotheses'}: install lazarus_probe again")
 
 
+def declared_claims(folder: Path | None = None) -> dict[str, Claim]:
+    """By id every claim that is declared in the topics, whether it has a test or not.
+
+    Raises:
+        ClaimError: a claim is invalid, or its id stands in two topics.
+    """
+    claims: dict[str, Claim] = {}
+    for expectations in sorted((folder or library_folder()).rglob(EXPECTATIONS)):
+        of_topic = read_claims(expectations)
+        if twice := claims.keys() & of_topic.keys():
+            raise ClaimError(f"claim {min(twice)!r} is declared in two topics, {expectations.parent.name} the second")
+        claims |= of_topic
+    return claims
+
+
 def topics(folder: Path | None = None) -> dict[str, str]:
     """By topic what it holds, as the first line below the heading of its README.md says."""
     folder = folder or library_folder()

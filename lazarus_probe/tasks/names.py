@@ -12,11 +12,13 @@ import numpy as np
 
 FEMALE = (
     "Mary", "Sarah", "Emma", "Anna", "Laura", "Alice", "Julia", "Rachel", "Lucy", "Helen",
-    "Maria", "Kate", "Jane", "Susan", "Linda", "Karen",
+    "Maria", "Kate", "Jane", "Susan", "Linda", "Karen", "Elizabeth", "Margaret", "Barbara", "Jessica",
+    "Emily", "Claire", "Sophie", "Diana", "Nancy", "Lisa",
 )  # fmt: skip
 MALE = (
     "John", "David", "Michael", "James", "Peter", "Robert", "Paul", "Mark", "Daniel", "Thomas",
-    "George", "Henry", "Simon", "Kevin", "Brian", "Steve",
+    "George", "Henry", "Simon", "Kevin", "Brian", "Steve", "William", "Richard", "Charles", "Andrew",
+    "Matthew", "Edward", "Frank", "Jack", "Philip", "Ben",
 )  # fmt: skip
 # Without a name the pronoun is open: what a template prefers by itself.
 NEUTRAL = "the person"
@@ -76,6 +78,18 @@ PRONOUN_TEMPLATES = (
     "The day that {name} was born,",
     "Nobody saw {name} that night, because",
     "It was raining when {name} arrived, so",
+    "Where is {name}? I hope",
+    "Here comes {name}, and I think",
+    "Nobody helped {name}, although",
+    "We waited for {name} until",
+    "The letter from {name} says that",
+    "Ask {name} whether",
+    "It is a secret, but {name} told me that",
+    "The neighbours like {name}, for",
+    "The police followed {name} wherever",
+    "The crowd cheered for {name} when",
+    "The dog ran to {name} as soon as",
+    "The truth about {name} is that",
 )
 
 

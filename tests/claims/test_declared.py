@@ -15,6 +15,7 @@ import yaml
 from lazarus_probe.claims.claim import ClaimError, read_claims
 from lazarus_probe.claims.declared import FOLDER, declared, with_threshold
 from lazarus_probe.claims.judging import at_threshold, beyond_largest_class, by_option
+from lazarus_probe.claims.library import declared_claims
 
 ROOT = Path(__file__).parents[2]
 PACKAGE, HYPOTHESES = ROOT / "lazarus_probe", ROOT / "hypotheses"
@@ -56,7 +57,7 @@ def repeated(ids: list[str]) -> list[str]:
 def test_an_id_is_written_once_in_the_repository(tmp_path: Path):
     """One id has one meaning: no two claims of the package and the hypotheses share it."""
     ids = written(PACKAGE, HYPOTHESES, ROOT / "tests", ROOT / "docs")
-    assert set(read_claims(FOLDER)) | set(read_claims(HYPOTHESES / "expectations")) <= set(ids)
+    assert set(read_claims(FOLDER)) | set(declared_claims()) <= set(ids)
     assert repeated(ids) == []
     (tmp_path / "again.yaml").write_text(yaml.safe_dump([{"id": ids[0], "statement": "s", "threshold": 0.1}]))
     assert repeated(written(PACKAGE, HYPOTHESES, tmp_path)) == [ids[0]]
@@ -64,10 +65,10 @@ def test_an_id_is_written_once_in_the_repository(tmp_path: Path):
 
 def test_a_hypothesis_takes_over_the_very_claims_of_a_command():
     """What both ask is one claim: what the expectations include has the hash that the command judges by."""
-    ours, theirs = read_claims(FOLDER), read_claims(HYPOTHESES / "expectations")
+    ours, theirs = read_claims(FOLDER), declared_claims()
     shared = {
         row["include"].partition(":")[2]
-        for path in (HYPOTHESES / "expectations").glob("*.yaml")
+        for path in HYPOTHESES.rglob("expectations/*.yaml")
         for row in yaml.safe_load(path.read_text(encoding="utf-8"))
         if str(row.get("include", "")).startswith("lazarus_probe.claims.declared:")
     }

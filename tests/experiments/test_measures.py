@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lazarus_probe.claims.claim import read_claims
+from lazarus_probe.claims.library import declared_claims
 from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.experiments.classifier_emergence.arms import ARMS, Run
 from lazarus_probe.experiments.classifier_emergence.measures import (
@@ -39,7 +39,7 @@ def runs_of(rng: np.random.Generator, seeds: int = SEEDS, **shares: dict[str, fl
 
 def test_the_claims_are_those_of_the_hypotheses(request):
     """The study's claims stand, with the same hashes, among those of hypotheses/."""
-    there = read_claims(request.config.rootpath / "hypotheses" / "expectations")
+    there = declared_claims()
     for name, claim in claims().items():
         assert there[name].hash == claim.hash
 

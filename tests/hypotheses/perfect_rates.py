@@ -23,6 +23,7 @@ from perfect import (
     routed,
     with_capitals,
 )
+from perfect_choices import CHOICES
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.introspection.ablation.effects import held_out_half
@@ -160,4 +161,4 @@ RATES: Mapping[str, Builder] = {
 
 def builder_of(claim: Claim) -> Builder | None:
     """What measures a claim that is no probe's."""
-    return of_runs if "arm" in claim.parameters else RATES.get(claim.id)
+    return of_runs if "arm" in claim.parameters else {**RATES, **CHOICES}.get(claim.id)

@@ -16,7 +16,8 @@ from typing import Any
 import table
 import yaml
 
-from lazarus_probe.claims.claim import Claim, read_claims
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.library import declared_claims
 from lazarus_probe.reports.run import read_run
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ def render(reasons: Mapping[str, str], smollm2: Mapping[str, Any], organism: Map
         organism: that of the organism.
     """
     beliefs = yaml.safe_load(BELIEFS.read_text(encoding="utf-8"))
-    claims = read_claims(ROOT / "hypotheses" / "expectations")
+    claims = declared_claims()
     families: dict[str, list[Claim]] = {}
     for claim in claims.values():
         families.setdefault(claim.family, []).append(claim)

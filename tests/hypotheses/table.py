@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from lazarus_probe.claims.claim import Claim, Published, read_claims
+from lazarus_probe.claims.claim import Claim, Published
+from lazarus_probe.claims.library import declared_claims
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "claims.md"
@@ -29,7 +30,7 @@ COLUMNS = ("claim", "statement", "published", "kind", "needs", "family", "on org
 
 def render() -> str:
     """The page as Markdown."""
-    claims = read_claims(ROOT / "hypotheses" / "expectations")
+    claims = declared_claims()
     baseline = json.loads(BASELINE.read_text(encoding="utf-8"))["claims"]
     rows = [
         row(claim, baseline) for claim in sorted(claims.values(), key=lambda claim: (claim.family, claim.id))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lazarus_probe.claims.claim import read_claims
+from lazarus_probe.claims.library import declared_claims
 from lazarus_probe.claims.verdict import Outcome
 from lazarus_probe.reports.run import Run
 
@@ -46,7 +46,7 @@ def test_nothing_breaks(run):
 
 def test_every_claim_is_decided_on_every_architecture(run):
     """Each pre-registered claim has a line for each model, one for each layer or case that it declares."""
-    declared = set(read_claims(ROOT / "hypotheses" / "expectations"))
+    declared = set(declared_claims())
     for name in ARCHITECTURES:
         records = [record for record in run.claims if record.model.name == name]
         assert {record.claim.id for record in records} == declared, name

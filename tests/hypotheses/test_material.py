@@ -17,17 +17,18 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import perfect
-from perfect import ROOT, of_units
+from perfect import of_units
 from perfect_probes import PROBES
 from perfect_rates import builder_of
 
 from lazarus_probe.claims.claim import Claim, read_claims
 from lazarus_probe.claims.declared import FOLDER
+from lazarus_probe.claims.library import declared_claims
 from lazarus_probe.claims.verdict import Outcome, claim_p, judge
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.multiplicity import benjamini_hochberg
 
-CLAIMS = read_claims(ROOT / "hypotheses" / "expectations")
+CLAIMS = declared_claims()
 OF_COMMANDS = {name: claim for name, claim in read_claims(FOLDER).items() if name not in CLAIMS}
 DEPTHS = (30, 80)  # layers of a small model and of a large one
 # Groups at which a claim of a command, whose prompts a user gives, must be told by.

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lazarus_probe.claims.claim import read_claims
+from lazarus_probe.claims.library import declared_claims
 from lazarus_probe.reports.run import Run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stability"))
@@ -132,9 +132,7 @@ def test_two_seeds_share_no_training_run(project):
     """)
     project.run("--probe-seeds=0,1,7")
     first = project.reports()[-1]["claims"][0]["measurement"]["details"]["first"]
-    most = max(
-        int(claim.parameters.get("runs", 0)) for claim in read_claims(HYPOTHESES / "expectations").values()
-    )
+    most = max(int(claim.parameters.get("runs", 0)) for claim in declared_claims().values())
     assert first["seed 0"] == 0
     assert first["seed 1"] >= most > 0
     assert first["seed 7"] == 7 * first["seed 1"]

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from lazarus_probe.claims.claim import ClaimError, read_claims
+from lazarus_probe.claims.claim import ClaimError
+from lazarus_probe.claims.library import declared_claims
 from lazarus_probe.subject.relative_depth import layer_at
 
-CLAIMS = read_claims(Path(__file__).parents[2] / "hypotheses" / "expectations")
+CLAIMS = declared_claims()
 PLACED = [claim for claim in CLAIMS.values() if claim.depth is not None]
 PUBLISHED = [
     (claim, model, place)

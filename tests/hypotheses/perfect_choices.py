@@ -1,0 +1,40 @@
+"""The units of the claims in the topics of published findings, as their hypotheses draw them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from perfect import Builder, Generator, of_units
+
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.tasks.listed import coloured_objects, docstring_arguments
+from lazarus_probe.tasks.names import Choice, indirect_objects, pronouns
+from lazarus_probe.tasks.years import spans
+
+
+def chosen(draw: Callable[..., Sequence[Choice]]) -> Builder:
+    """A choice in every prompt, with both of its units."""
+
+    def built(claim: Claim, rng: Generator, perfect: bool) -> list[Any]:
+        choices = draw(rng, claim.parameters["per_template"])
+        units = [[choice.template for choice in choices], [choice.subject for choice in choices]]
+        return [of_units(claim, dict(zip(claim.generalises_over, units, strict=True)), perfect)]
+
+    return built
+
+
+def ended(claim: Claim, rng: Generator, perfect: bool) -> list[Any]:
+    """All of the probability on later years, or none more than with another start."""
+    drawn = spans(rng, int(claim.parameters["per_template"]))
+    units = {"template": [span.template for span in drawn], "year": [span.year for span in drawn]}
+    return [of_units(claim, units, perfect)]
+
+
+CHOICES: Mapping[str, Builder] = {
+    "indirect-object-preferred": chosen(indirect_objects),
+    "pronoun-agrees-with-name": chosen(pronouns),
+    "docstring-argument-is-next": chosen(docstring_arguments),
+    "coloured-object-recalled": chosen(coloured_objects),
+    "later-year-ends-a-span": ended,
+}
