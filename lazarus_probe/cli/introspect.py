@@ -96,6 +96,11 @@ COMMANDS = {
         "patching.knockout",
         "Block attention from the last token to a part of the prompt, layer by layer, and measure the answer.",
     ),
+    "causal-trace": (
+        "patching.causal_trace",
+        "Corrupt a part of the prompt, put clean states back layer by layer, and measure what comes back of the "
+        "answer.",
+    ),
     "logit-attribution": (
         "attribution.logit_attribution",
         "Split a logit, or a logit difference, into the direct contribution of each component.",

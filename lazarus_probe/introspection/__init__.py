@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
     from lazarus_probe.introspection.lens.tuned_lens import TunedLens, read_lens, write_lens
     from lazarus_probe.introspection.patching.attention_knockout import attention_knockout
+    from lazarus_probe.introspection.patching.causal_tracing import causal_trace
     from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
     from lazarus_probe.introspection.patching.spanned_prompts import SpannedPrompt
 
@@ -43,6 +44,7 @@ __all__ = [
     "SpannedPrompt",
     "TunedLens",
     "attention_knockout",
+    "causal_trace",
     "head_circuits",
     "read_direction",
     "read_lens",
@@ -68,6 +70,7 @@ _HOMES = {
     "SpannedPrompt": "introspection.patching.spanned_prompts",
     "TunedLens": "introspection.lens.tuned_lens",
     "attention_knockout": "introspection.patching.attention_knockout",
+    "causal_trace": "introspection.patching.causal_tracing",
     "head_circuits": "introspection.attribution.head_circuits",
     "read_direction": "introspection.directions.direction_file",
     "read_lens": "introspection.lens.tuned_lens",

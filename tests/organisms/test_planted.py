@@ -20,6 +20,7 @@ CIRCUITS = {
     "decodable": planted.decodable,
     "distractor": planted.distractor,
     "router": planted.router,
+    "stored": lambda layer: planted.stored(0, max(layer, 1)),
     "gate": lambda layer: planted.gates({layer: HARD}),
     "announcer": lambda layer: planted.announcer(layer, HARD),
 }

@@ -10,6 +10,7 @@ from lazarus_probe.organisms.planted.circuits import (
     planted_tokenizer,
     prompt,
     router,
+    stored,
 )
 from lazarus_probe.organisms.planted.heads import PlantedHeads, induction, successor
 from lazarus_probe.organisms.planted.weights import NUMBERS
@@ -27,5 +28,6 @@ __all__ = [
     "planted_tokenizer",
     "prompt",
     "router",
+    "stored",
     "successor",
 ]

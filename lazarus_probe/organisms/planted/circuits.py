@@ -109,6 +109,31 @@ def router(layer: int, head: int = 0, layers: int = 4, seed: int = 0) -> Planted
     return Planted(f"router-{layer}.{head}", by_hand.assemble(weights), planted_tokenizer(), lambda a, _b: a)
 
 
+def stored(store: int, read: int, layers: int = 4, seed: int = 0) -> Planted:
+    """Says 1 or 0 as a fact about the first operand, which the MLP of one layer holds at the operand's own token.
+
+    The fact is the product of two hidden signs, so the embedding alone does not say it; one head of layer `read` brings
+    it to the `=`.
+
+    Raises:
+        ValueError: `store` is not below `read`, or a layer that is not there.
+    """
+    if not 0 <= store < read:
+        raise ValueError(f"store is {store} and read {read}: what a layer stores is read in one above it")
+    weights, first, second = _start(read, layers, seed), _signs(seed), _signs(seed + 1)
+    _embed(weights, MARK, first)
+    _embed(weights, FLAGS[0], second)
+    by_hand.product(weights, store, MARK, FLAGS[0], SEEN[0])
+    by_hand.look_back(weights, read, 0, TO_FIRST, {SEEN[0]: LABEL})
+    _say_sign(weights)
+    return Planted(
+        f"stored-{store}-{read}",
+        by_hand.assemble(weights),
+        planted_tokenizer(),
+        lambda a, _b: int(first[a] == second[a]),
+    )
+
+
 def gates(needed: Mapping[int, Collection[int]], layers: int = 4, seed: int = 0) -> Planted:
     """Says the first operand, for which some second operands need a gate in the MLP of a layer.
 
