@@ -63,7 +63,9 @@ def declared_claims(folder: Path | None = None) -> dict[str, Claim]:
     for expectations in sorted((folder or library_folder()).rglob(EXPECTATIONS)):
         of_topic = read_claims(expectations)
         if twice := claims.keys() & of_topic.keys():
-            raise ClaimError(f"claim {min(twice)!r} is declared in two topics, {expectations.parent.name} the second")
+            raise ClaimError(
+                f"claim {min(twice)!r} is declared in two topics, {expectations.parent.name} the second"
+            )
         claims |= of_topic
     return claims
 

@@ -269,16 +269,21 @@ def held_out_half(units: Sequence[str] | NDArray[Any], seed: int) -> NDArray[np.
     return np.isin(units, names[::2])
 
 
-def _random_heads(subject: Subject, layers: Sequence[int], seed: int) -> Component:
-    """As many heads as these layers have, drawn over all layers."""
+def head_sites(subject: Subject) -> list[Site]:
+    """The output of every attention head that can be edited, by layer and head."""
     anatomy = subject.anatomy
-    heads = {
+    counts = {
         layer: head_count(anatomy, Site("head_out", layer))
         for layer in range(subject.num_layers)
         if "head_out" in kinds_at(anatomy, layer)
     }
-    pool = [Site("head_out", layer, head) for layer, count in heads.items() for head in range(count)]
-    count = sum(heads.get(layer, 0) for layer in layers)
+    return [Site("head_out", layer, head) for layer, count in counts.items() for head in range(count)]
+
+
+def _random_heads(subject: Subject, layers: Sequence[int], seed: int) -> Component:
+    """As many heads as these layers have, drawn over all layers."""
+    pool = head_sites(subject)
+    count = sum(site.layer in layers for site in pool)
     drawn = np.random.default_rng(seed).permutation(len(pool))[:count]
     return tuple(pool[i] for i in sorted(drawn))
 
