@@ -114,6 +114,14 @@ COMMANDS = {
         "Score heads by their OV and QK circuits: copying, successor, previous-token, duplicate-token and "
         "induction.",
     ),
+    "sinks": (
+        "geometry.sinks",
+        "Measure attention sinks and massive activations on random tokens, and edit them.",
+    ),
+    "residual-stream": (
+        "geometry.residual_stream",
+        "Measure how norms grow by layer, and cosines of random tokens: raw, centred, without outlier dimensions.",
+    ),
     "weight-diff": (
         "geometry.weight_diff",
         "Compare every weight of a model before and after training.",

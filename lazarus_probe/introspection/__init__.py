@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         read_direction,
         write_direction,
     )
+    from lazarus_probe.introspection.geometry.residual_stream import residual_stream
+    from lazarus_probe.introspection.geometry.sinks import attention_sinks
     from lazarus_probe.introspection.lens.analysis import AnalysisResult
     from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
     from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
@@ -44,10 +46,12 @@ __all__ = [
     "SpannedPrompt",
     "TunedLens",
     "attention_knockout",
+    "attention_sinks",
     "causal_trace",
     "head_circuits",
     "read_direction",
     "read_lens",
+    "residual_stream",
     "write_direction",
     "write_lens",
 ]
@@ -70,10 +74,12 @@ _HOMES = {
     "SpannedPrompt": "introspection.patching.spanned_prompts",
     "TunedLens": "introspection.lens.tuned_lens",
     "attention_knockout": "introspection.patching.attention_knockout",
+    "attention_sinks": "introspection.geometry.sinks",
     "causal_trace": "introspection.patching.causal_tracing",
     "head_circuits": "introspection.attribution.head_circuits",
     "read_direction": "introspection.directions.direction_file",
     "read_lens": "introspection.lens.tuned_lens",
+    "residual_stream": "introspection.geometry.residual_stream",
     "write_direction": "introspection.directions.direction_file",
     "write_lens": "introspection.lens.tuned_lens",
 }

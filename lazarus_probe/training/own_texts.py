@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lazarus_probe.introspection.attribution.repeated_tokens import ordinary_tokens
 from lazarus_probe.introspection.generation.completions import generate
+from lazarus_probe.subject.random_tokens import ordinary_tokens
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

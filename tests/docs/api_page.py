@@ -163,6 +163,11 @@ GROUPS = (
         "logit_attribution head_scores introspection.head_circuits",
     ),
     Group(
+        "The residual stream",
+        "Activations and norms out of proportion, and what they are for.",
+        "introspection.attention_sinks introspection.residual_stream",
+    ),
+    Group(
         "Patching and ablation",
         "What changes when a component is replaced by what it is on another prompt, or taken away.",
         "introspection.PromptPair attribution_patch path_patch introspection.SpannedPrompt "

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.subject.random_tokens import random_rows
+
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
@@ -35,15 +37,8 @@ def repeated_tokens(
     """
     if length < 4:
         raise ValueError(f"length is {length}; give at least 4 tokens, so that there is another order")
-    ordinary = (
-        ordinary_tokens(subject) if vocabulary is None else np.unique(np.asarray(vocabulary, dtype=np.int32))
-    )
-    if len(ordinary) < length:
-        raise ValueError(f"length is {length}, and there are {len(ordinary)} tokens to draw from; give fewer")
     rng = np.random.default_rng(seed)
-    bos = getattr(subject.tokenizer, "bos_token_id", None)
-    before = np.array([] if bos is None else [bos], dtype=np.int32)
-    halves = [rng.choice(ordinary, size=length, replace=False).astype(np.int32) for _ in range(rows)]
+    before, halves = random_rows(subject, length, rows, vocabulary, rng)
     others = [half[_other_order(length, rng)] for half in halves]
     return Rows(
         np.stack([np.concatenate([before, half, half]) for half in halves]),
@@ -51,15 +46,6 @@ def repeated_tokens(
         len(before),
         length,
     )
-
-
-def ordinary_tokens(subject: Subject) -> NDArray[np.int32]:
-    """The ids of all tokens but the special ones."""
-    special = set(getattr(subject.tokenizer, "all_special_ids", ()) or ()) | set(subject.eos_token_ids)
-    size = subject.anatomy.vocab_size
-    if subject.tokenizer is not None:
-        size = min(size, len(subject.tokenizer.get_vocab()))
-    return np.array([token for token in range(size) if token not in special], dtype=np.int32)
 
 
 def _other_order(length: int, rng: np.random.Generator) -> NDArray[np.intp]:

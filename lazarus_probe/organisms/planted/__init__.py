@@ -12,7 +12,7 @@ from lazarus_probe.organisms.planted.circuits import (
     router,
     stored,
 )
-from lazarus_probe.organisms.planted.heads import PlantedHeads, induction, successor
+from lazarus_probe.organisms.planted.heads import PlantedHeads, growing, induction, sink, successor
 from lazarus_probe.organisms.planted.weights import NUMBERS
 
 __all__ = [
@@ -23,11 +23,13 @@ __all__ = [
     "decodable",
     "distractor",
     "gates",
+    "growing",
     "induction",
     "number_tokens",
     "planted_tokenizer",
     "prompt",
     "router",
+    "sink",
     "stored",
     "successor",
 ]

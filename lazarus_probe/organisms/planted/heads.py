@@ -1,4 +1,4 @@
-"""Models with one known head, for prompts of any tokens: induction, counting on, an attention sink.
+"""Models known for any tokens: induction, counting on, a sink with its massive activation, a stream that grows.
 
 Unlike `circuits`, they have no answer to a prompt of two numbers: what is known is which head does what.
 """
@@ -20,8 +20,10 @@ from lazarus_probe.organisms.planted.weights import (
     CODE,
     CONSTANT,
     FIRST,
+    FLAGS,
     LABEL,
     SECOND,
+    WORD,
     WRONG,
     Weights,
 )
@@ -95,6 +97,69 @@ def successor(
     weights[f"{attention}.v_proj.weight"][first + 1, [FIRST, SECOND]] = np.sin(step), np.cos(step)
     weights[f"{attention}.o_proj.weight"][[LABEL, WRONG], [first, first + 1]] = 1.0
     return _planted(f"successor-{layer}.{head}", weights, {"successor": (layer, head)})
+
+
+def sink(
+    layer: int = 1, heads: int = 2, value: float = 5000.0, layers: int = 4, seed: int = 0
+) -> PlantedHeads:
+    """Has a massive activation after `layer` at the beginning-of-sequence token, which heads above it sink into.
+
+    The MLP of `layer` adds `value` to dimension `WORD` at that token, and to nothing elsewhere. Heads 0 to `heads` - 1
+    of every layer above look for it. What they read anywhere else raises the word `multiply` above all others; from the
+    sink they read next to nothing: without the massive activation the model says that word to everything.
+
+    Raises:
+        ValueError: a layer that is not there or the last, or more heads than can be had.
+    """
+    if not (0 <= layer < layers - 1 and 1 <= heads < by_hand.HEADS):
+        raise ValueError(
+            f"layer is {layer} and heads {heads}: give layers 0 to {layers - 2} and 1 to {by_hand.HEADS - 1} heads"
+        )
+    tokenizer, rng = planted_tokenizer(), np.random.default_rng(seed)
+    size = len(tokenizer.get_vocab())
+    weights = by_hand.blank(layers, size, rng)
+    embedding = weights["model.embed_tokens.weight"]
+    # Most dimensions hold something, so that the median is no 0.
+    embedding[:, [*CODE, *ANSWER]] = rng.choice([-1.0, 1.0], size=(size, len(CODE) + len(ANSWER)))
+    embedding[tokenizer.bos_token_id, FLAGS[0]] = 1.0
+    embedding[:, LABEL] = 1.0
+    by_hand.gate(weights, layer, FLAGS[0], WORD, value)
+    for above in range(layer + 1, layers):
+        for head in range(heads):
+            _sink_into(weights, above, head)
+    (word,) = tokenizer.encode("multiply", add_special_tokens=False)
+    weights["lm_head.weight"][word, WRONG] = 20.0
+    sunk = {
+        f"sink {number}.{head}": (number, head)
+        for number in range(layer + 1, layers)
+        for head in range(heads)
+    }
+    return _planted(f"sink-{layer}", weights, sunk)
+
+
+def _sink_into(weights: Weights, layer: int, head: int) -> None:
+    """Queries are a constant and keys the massive dimension, in a pair of RoPE that hardly turns."""
+    attention, row = f"model.layers.{layer}.self_attn", head * by_hand.HEAD_SIZE + SLOW[0]
+    size = sqrt(by_hand.SHARPNESS) / by_hand.LARGE
+    weights[f"{attention}.q_proj.weight"][row, CONSTANT] = size
+    # A massive value is LARGE after the norm, as it makes up nearly all of the token's length.
+    weights[f"{attention}.k_proj.weight"][row, WORD] = size
+    weights[f"{attention}.v_proj.weight"][row, LABEL] = 1.0
+    weights[f"{attention}.o_proj.weight"][WRONG, row] = 1.0
+
+
+def growing(factor: float = 1.5, layers: int = 6, seed: int = 0) -> PlantedHeads:
+    """Every layer makes the residual stream `factor` times as long, at all tokens, by its MLP; heads do nothing.
+
+    All states have one large dimension in common: raw they are all alike, and without it as good as unrelated.
+    """
+    size, rng = len(planted_tokenizer().get_vocab()), np.random.default_rng(seed)
+    weights = by_hand.blank(layers, size, rng)
+    others = [dimension for dimension in range(by_hand.WIDTH) if dimension != CONSTANT]
+    weights["model.embed_tokens.weight"][:, others] = rng.normal(size=(size, len(others)))
+    for layer in range(layers):
+        by_hand.always_add(weights, layer, CONSTANT, by_hand.LARGE * factor**layer * (factor - 1))
+    return _planted(f"growing-{factor:g}", weights, {})
 
 
 def look_one_back(weights: Weights, layer: int, head: int) -> None:

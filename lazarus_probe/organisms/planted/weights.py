@@ -132,6 +132,14 @@ def gate(weights: Weights, layer: int, flag: int, target: int, amount: float) ->
     weights[f"{mlp}.down_proj.weight"][target, gating] = amount / OPEN / (NEURONS // 2)
 
 
+def always_add(weights: Weights, layer: int, target: int, amount: float) -> None:
+    """Make an MLP add `amount` to a dimension at every token."""
+    mlp, gating = f"model.layers.{layer}.mlp", slice(0, NEURONS // 2)
+    weights[f"{mlp}.gate_proj.weight"][gating, CONSTANT] = OPEN / LARGE
+    weights[f"{mlp}.up_proj.weight"][gating, CONSTANT] = 1 / LARGE
+    weights[f"{mlp}.down_proj.weight"][target, gating] = amount / OPEN / (NEURONS // 2)
+
+
 def assemble(weights: Weights) -> Any:
     """An mlx-lm Llama with these weights, in float32."""
     from mlx_lm.models.llama import Model, ModelArgs
