@@ -176,14 +176,8 @@ def common_massive(subject: Subject, tokens: NDArray[np.int32]) -> MassiveDimens
     return None
 
 
-def massive_edits(
-    subject: Subject,
-    tokens: NDArray[np.int32],
-    massive: MassiveDimensions,
-    unrelated: Unrelated | None,
-    seed: int,
-) -> dict[str, MassiveEdit]:
-    """By edit, the share of heads that still sink, and the damage to unrelated prompts that have the token."""
+def massive_interventions(subject: Subject, massive: MassiveDimensions, seed: int) -> dict[str, Intervention]:
+    """By name the edits of massive activations, and of as many other dimensions, after the block that makes them."""
     rng, width = np.random.default_rng(seed), subject.anatomy.hidden_size
     own = list(massive.dimensions)
     rest = np.setdiff1d(np.arange(width), own)
@@ -198,7 +192,18 @@ def massive_edits(
         "others pushed as far": lambda value: value + mx.array(push, value.dtype),
     }
     site = Site("resid_post", massive.layer)
-    edits = {name: Intervention(site, change, massive.position, name) for name, change in changes.items()}
+    return {name: Intervention(site, change, massive.position, name) for name, change in changes.items()}
+
+
+def massive_edits(
+    subject: Subject,
+    tokens: NDArray[np.int32],
+    massive: MassiveDimensions,
+    unrelated: Unrelated | None,
+    seed: int,
+) -> dict[str, MassiveEdit]:
+    """By edit, the share of heads that still sink, and the damage to unrelated prompts that have the token."""
+    edits = massive_interventions(subject, massive, seed)
     damage: list[Damage] | list[None] = [None] * len(edits)
     if unrelated is not None or subject.tokenizer is not None:
         prompts = (unrelated or unrelated_prompts()).with_position(subject, massive.position)
