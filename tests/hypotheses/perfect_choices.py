@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from perfect import Builder, Generator, of_units
+from perfect import MODEL_KINDS, Builder, Generator, of_units
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.tasks.listed import coloured_objects, docstring_arguments
@@ -31,7 +31,22 @@ def ended(claim: Claim, rng: Generator, perfect: bool) -> list[Any]:
     return [of_units(claim, units, perfect)]
 
 
+def rows(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
+    """Rows of random tokens, but those that heads are chosen on."""
+    count = int(claim.parameters["rows"]) - int(claim.parameters.get("choosing", 0))
+    return [of_units(claim, [str(row) for row in range(count)], perfect, (*MODEL_KINDS, "other_heads"))]
+
+
 CHOICES: Mapping[str, Builder] = {
+    "induction-head-exists": rows,
+    "duplicate-token-head-exists": rows,
+    "previous-token-head-exists": rows,
+    "induction-heads-carry-copying": rows,
+    "heads-sink-into-first-token": rows,
+    "massive-activations-exist": rows,
+    "sinks-rest-on-massive-activations": rows,
+    "residual-norm-grows": rows,
+    "unrelated-states-point-one-way": rows,
     "indirect-object-preferred": chosen(indirect_objects),
     "pronoun-agrees-with-name": chosen(pronouns),
     "docstring-argument-is-next": chosen(docstring_arguments),
