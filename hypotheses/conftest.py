@@ -67,9 +67,12 @@ def trained_runs(tmp_path_factory):
 
 @pytest.fixture
 def probed(subject, untrained_models, activations, evidence):
-    """`probed(dataset, site, kind=...)`: the probe of the subject, with the control models that this claim needs."""
+    """`probed(dataset, site, kind=...)`: the probe of the subject, with the control models that this claim needs.
 
-    def run(dataset, site, kind="classification"):
+    What the other cases of a claim read `also` is collected in the same passes.
+    """
+
+    def run(dataset, site, kind="classification", also=()):
         return probe(
             subject,
             untrained_models,
@@ -79,6 +82,7 @@ def probed(subject, untrained_models, activations, evidence):
             store=activations,
             seed=evidence.seed,
             claim=evidence.settles,
+            also=also,
         )
 
     return run

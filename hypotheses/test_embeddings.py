@@ -33,6 +33,11 @@ def residual(where, subject):
     return Site("resid_post", named[where] if where in named else min(last, int(where[1:])))
 
 
+def early(subject):
+    """What the cases of a claim about the first layers read."""
+    return [residual(where, subject) for where in EARLY]
+
+
 @pytest.mark.claim("task-type-in-embeddings")
 def test_task_type(evidence, probed, family_rng):
     evidence.record(probed(task_types(family_rng, PER_TEMPLATE), Site("embed")))
@@ -42,7 +47,7 @@ def test_task_type(evidence, probed, family_rng):
 @pytest.mark.parametrize("where", EARLY)
 def test_task_type_after(subject, evidence, probed, family_rng, where):
     site = residual(where, subject)
-    evidence.record(probed(task_types(family_rng, PER_TEMPLATE), site))
+    evidence.record(probed(task_types(family_rng, PER_TEMPLATE), site, also=early(subject)))
 
 
 @pytest.mark.claim("operation-in-embeddings")
@@ -54,7 +59,7 @@ def test_operation(evidence, probed, operation_questions):
 @pytest.mark.parametrize("where", EARLY)
 def test_operation_after(subject, evidence, probed, operation_questions, where):
     site = residual(where, subject)
-    evidence.record(probed(by_phrasing(operation_questions, at="mean"), site))
+    evidence.record(probed(by_phrasing(operation_questions, at="mean"), site, also=early(subject)))
 
 
 def operands_of(subject, evidence, rng):
@@ -74,7 +79,7 @@ def test_operand(subject, evidence, probed, rng):
 @pytest.mark.parametrize("where", EARLY)
 def test_operand_after(subject, evidence, probed, rng, where):
     operands, site = operands_of(subject, evidence, rng), residual(where, subject)
-    evidence.record(probed(operands, site, kind="regression"))
+    evidence.record(probed(operands, site, kind="regression", also=early(subject)))
 
 
 @pytest.mark.claim("answer-not-in-embeddings")

@@ -166,6 +166,7 @@ def probe_inputs(
     control_features: Mapping[str, NDArray[Any]] | None = None,
     *,
     ahead: bool = False,
+    also: Sequence[Site] = (),
     with_models: bool = True,
 ) -> dict[Site, ProbeInputs]:
     """Collect the inputs of the probes at several sites, in one pass over each model.
@@ -182,6 +183,7 @@ def probe_inputs(
         store: caches activations.
         control_features: features (N, any) of further controls, by name.
         ahead: collect all layers of small datasets at once, for later calls with the same store.
+        also: collect these sites in the same passes, for later calls with the same store.
         with_models: run the control models; else only what needs no other model is collected.
 
     Raises:
@@ -199,10 +201,10 @@ def probe_inputs(
     embed = Site("embed")
     above = [site for site in sites if site != embed]
     with_embeddings = untrained is not None and bool(above)
-    collected = partial(_collected, store, tokens=tokens, at=dataset.at, ahead=ahead)
+    collected = partial(_collected, store, tokens=tokens, at=dataset.at, ahead=ahead, also=also)
     inside = collected(subject, list(dict.fromkeys([*sites, embed])) if with_embeddings else sites)
     by_model = model_features(
-        control_models if with_models else {}, tokens, dataset.at, sites, store, ahead=ahead
+        control_models if with_models else {}, tokens, dataset.at, sites, store, ahead=ahead, also=also
     )
     embeddings = embedding_features(subject, _until(tokens, dataset.at), store) if with_embeddings else ()
     of_controls = {"bag_of_tokens": bag_of_tokens(tokens), **(control_features or {})}
@@ -228,6 +230,7 @@ def model_features(
     store: ActivationStore,
     *,
     ahead: bool = False,
+    also: Sequence[Site] = (),
 ) -> dict[Site, dict[str, list[NDArray[Any]]]]:
     """Features (N, D) at each site in the control models of each kind, in one pass over each model.
 
@@ -240,11 +243,14 @@ def model_features(
         sites: where to read.
         store: caches activations.
         ahead: as in `probe_inputs`.
+        also: as in `probe_inputs`.
     """
     features: dict[Site, dict[str, list[NDArray[Any]]]] = {site: {} for site in sites}
     for kind, of_kind in models.items():
         read = [site for site in sites if kind == "untrained" or site != Site("embed")]
-        passes = [_collected(store, model, read, tokens, at, ahead) for model in of_kind] if read else []
+        passes = (
+            [_collected(store, model, read, tokens, at, ahead, also) for model in of_kind] if read else []
+        )
         for site in read:
             features[site][kind] = [values[site] for values in passes]
     return features
@@ -327,12 +333,13 @@ def _collected(
     tokens: Sequence[Prompt],
     at: Any,
     ahead: bool,
+    also: Sequence[Site] = (),
 ) -> dict[Site, NDArray[Any]]:
     """Each site's values (N, D)."""
     origin = model.origin if isinstance(model, ControlModel) else model
-    collected, layers = list(sites), range(origin.num_layers)
+    collected, layers = list(dict.fromkeys([*sites, *also])), range(origin.num_layers)
     size = len(tokens) * origin.anatomy.hidden_size * 4 * len(layers)
     if ahead and size <= TOGETHER and any(site.kind == "resid_post" for site in sites):
-        collected = list(dict.fromkeys([*sites, Site("embed"), *map(resid_post, layers)]))
+        collected = list(dict.fromkeys([*collected, Site("embed"), *map(resid_post, layers)]))
     values = store.get(model, tokens, collected, at=at)
     return {site: values[site].reshape(len(tokens), -1) for site in sites}

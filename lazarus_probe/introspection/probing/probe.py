@@ -71,6 +71,7 @@ def probe(
     store: ActivationStore | None = None,
     seed: int = 0,
     claim: Claim | None = None,
+    also: Sequence[Site] = (),
 ) -> Measurement:
     """Probe one site of a model, with its controls.
 
@@ -94,6 +95,8 @@ def probe(
         claim: what the measurement is judged by. Where its outcome is settled without the control models (`settled`),
             as that of a claim whose score misses the threshold, they are not run, and `unmeasured` names them: on a
             model of 135M parameters they are 15 of 16 parts of the cost.
+        also: sites of the same prompts that later calls will read, with the same store: to build a control model takes
+            longer than to run it up to an early layer.
 
     Raises:
         ValueError: no prompts, no groups, labels without a grouped split, prompts of one content in different groups,
@@ -121,14 +124,22 @@ def probe(
     store = ActivationStore() if store is None else store
     models, details = faced(subject, untrained), {"site": str(site)}
     inputs = probe_inputs(
-        subject, models["untrained"], labelled, [site], kind, store, ahead=ahead, with_models=False
+        subject,
+        models["untrained"],
+        labelled,
+        [site],
+        kind,
+        store,
+        ahead=ahead,
+        also=also,
+        with_models=False,
     )[site]
     with one_thread():
         own = own_scores(inputs, kind, seed)
         if claim is not None and settled(claim, _without_models(inputs, own, kind)):
             names = ("untrained",) if site == Site("embed") else tuple(models)
             return replace(measure(inputs, kind, seed, details, own), unmeasured=names)
-    features = model_features(models, inputs.tokens, labelled.at, [site], store, ahead=ahead)[site]
+    features = model_features(models, inputs.tokens, labelled.at, [site], store, ahead=ahead, also=also)[site]
     with one_thread():
         return measure(replace(inputs, models=features), kind, seed, details, own)
 

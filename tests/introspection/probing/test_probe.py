@@ -306,6 +306,21 @@ def test_no_prompts_is_refused(grouped):
         )
 
 
+def test_sites_that_are_read_later_share_the_passes(grouped, monkeypatch):
+    """With the sites of later calls given, those run no model, and come to what they do by themselves."""
+    asked, untrained, store = recurring(6, told=0.7), control_models(grouped, count=3), ActivationStore()
+    early = [Site("resid_post", layer) for layer in (0, 1)]
+    claim = Claim(
+        id="test", statement="a", source="b", controls=("untrained",), kind="decodability",
+        threshold=0.5, margin=0.01, minimum_groups=2,
+    )  # fmt: skip
+    probe(grouped, untrained, asked, early[0], store=store, claim=claim, also=early)
+    passes = store.passes
+    after = probe(grouped, untrained, asked, early[1], store=store, claim=claim, also=early)
+    assert store.passes == passes
+    assert after == probe(grouped, untrained, asked, early[1], claim=claim)
+
+
 @pytest.mark.parametrize(("count", "rises"), [(24, True), (240, False)])
 def test_the_learning_curve_tells_few_rows_from_no_signal(count, rises):
     """A weak signal in many features is short of rows with few groups and not with many; noise is flat."""
