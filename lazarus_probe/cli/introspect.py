@@ -80,6 +80,10 @@ COMMANDS = {
         "ablation.ablate",
         "Ablate components of layers and test whether a behaviour breaks.",
     ),
+    "layer-edits": (
+        "ablation.layer_edits",
+        "Delete blocks, or swap neighbours, and count the predictions kept: beyond a random push as far.",
+    ),
     "patch": (
         "patching.patch",
         "Patch one prompt's states into another's run, and see whose answer comes out.",

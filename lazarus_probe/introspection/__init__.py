@@ -8,6 +8,7 @@ from lazarus_probe.lazy import lazy_names
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.ablation.config import AblationConfig, AblationType, ComponentType
+    from lazarus_probe.introspection.ablation.layer_edits import layer_edits
     from lazarus_probe.introspection.ablation.study import AblationStudy
     from lazarus_probe.introspection.attribution.head_circuits import head_circuits
     from lazarus_probe.introspection.capture.evolution import LogitLens
@@ -49,6 +50,7 @@ __all__ = [
     "attention_sinks",
     "causal_trace",
     "head_circuits",
+    "layer_edits",
     "read_direction",
     "read_lens",
     "residual_stream",
@@ -77,6 +79,7 @@ _HOMES = {
     "attention_sinks": "introspection.geometry.sinks",
     "causal_trace": "introspection.patching.causal_tracing",
     "head_circuits": "introspection.attribution.head_circuits",
+    "layer_edits": "introspection.ablation.layer_edits",
     "read_direction": "introspection.directions.direction_file",
     "read_lens": "introspection.lens.tuned_lens",
     "residual_stream": "introspection.geometry.residual_stream",

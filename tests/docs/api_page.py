@@ -172,7 +172,7 @@ GROUPS = (
         "What changes when a component is replaced by what it is on another prompt, or taken away.",
         "introspection.PromptPair attribution_patch path_patch introspection.SpannedPrompt "
         "introspection.attention_knockout introspection.causal_trace introspection.AblationStudy "
-        "introspection.AblationConfig introspection.AblationType introspection.ComponentType",
+        "introspection.AblationConfig introspection.AblationType introspection.ComponentType introspection.layer_edits",
     ),
     Group(
         "Directions and steering",

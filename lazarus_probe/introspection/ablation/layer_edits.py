@@ -1,0 +1,364 @@
+"""Whole blocks deleted, or swapped with their neighbours, compared with a push as far in a random direction.
+
+Lad et al. 2024 (arXiv:2406.19384): a model with a middle block deleted, or two neighbours swapped, keeps most of its
+predictions; Gromov et al. 2024 (arXiv:2403.17887): many of the deeper blocks can go together. A block that adds little
+can go in any model. So the control moves every state by as much as the edit does, in a random direction; and as random
+blocks too write mostly where a push does little, the best block of untrained models is the second one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
+from lazarus_probe.anatomy.forward_pass import forward, log_softmax, new_cache
+from lazarus_probe.hooks.captures import Captures
+from lazarus_probe.hooks.interventions import Intervention
+from lazarus_probe.hooks.places import resid_value
+from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.trace import hooked
+from lazarus_probe.introspection.generation.damage import unrelated_prompts
+from lazarus_probe.spelling import one_of
+from lazarus_probe.statistics.cell_effects import CellEffects
+from lazarus_probe.statistics.student import signed_estimate
+from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.subject.control_models import built, control_models, faced
+from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.sweep.progress import bar
+from lazarus_probe.tables import Cell, Column, Table
+from lazarus_probe.taps import Around, Tap, original, tapped
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+LayerEdit = Literal["delete", "swap"]
+At = Literal["all", "last"]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerEdits:
+    """What K edits of whole blocks do to the next-token distributions of P prompts.
+
+    Attributes:
+        edit: `delete` or `swap`.
+        blocks: (K,) the blocks that are deleted together, or the two that are swapped.
+        at: `all` positions of a prompt, averaged, or its `last`.
+        kl: (K, P) divergence KL(unedited || edited) of the next token, in nats.
+        kl_control: (K, P) the same after a random push of every state as far as the edit moved it.
+        kept: (K, P) the share of positions whose most probable token stays.
+        kept_control: (K, P) the same after a random push.
+        size: (K, P) how far the edit moves states, as a share of their norm; a median over positions.
+        units: (P,) the independent unit of each prompt.
+        models: by kind of control model, the share that each one's best edit keeps beyond a random push; empty where
+            they were not run.
+        draws: random pushes of every edit.
+        seed: of the pushes.
+    """
+
+    edit: LayerEdit
+    blocks: tuple[tuple[int, ...], ...]
+    at: At
+    kl: NDArray[np.float64]
+    kl_control: NDArray[np.float64]
+    kept: NDArray[np.float64]
+    kept_control: NDArray[np.float64]
+    size: NDArray[np.float64]
+    units: tuple[str, ...]
+    models: Mapping[str, tuple[float, ...]]
+    draws: int
+    seed: int
+
+    @cached_property
+    def predictions(self) -> CellEffects:
+        """The share of predictions kept, and how much more that is than after a random push."""
+        return CellEffects(self.kept, self.kept_control, self.units, self.seed)
+
+    @cached_property
+    def divergence(self) -> CellEffects:
+        """The divergence in nats, and how much more that is than after a random push."""
+        return CellEffects(self.kl, self.kl_control, self.units, self.seed)
+
+    def as_data(self) -> dict[str, Any]:
+        """Everything, as plain data."""
+        return {
+            "edit": self.edit,
+            "at": self.at,
+            "n": len(self.units),
+            "units": len(set(self.units)),
+            "draws": self.draws,
+            "seed": self.seed,
+            "best_of_models": {kind: list(best) for kind, best in self.models.items()},
+            "edits": [
+                {
+                    "blocks": list(blocks),
+                    "size": float(self.size[row].mean()),
+                    "kept": self.predictions.cell_data(row),
+                    "kl": self.divergence.cell_data(row),
+                }
+                for row, blocks in enumerate(self.blocks)
+            ],
+        }
+
+    def table(self) -> Table:
+        """By edit its size, the predictions kept, those kept after a random push, and the divergences."""
+        kept, kl = self.predictions, self.divergence
+        rows = [
+            (
+                named_edit(self.edit, blocks),
+                float(self.size[row].mean()),
+                Cell(float(kept.effect.mean[row]), shade=float(kept.effect.mean[row])),
+                float(self.kept_control[row].mean()),
+                signed_estimate(*(float(end[row]) for end in kept.gain)),
+                float(kept.p[row]),
+                float(kl.effect.mean[row]),
+                float(self.kl_control[row].mean()),
+            )
+            for row, blocks in enumerate(self.blocks)
+        ]
+        columns = (
+            Column("Edit", width=12),
+            Column("Moves", ".0%", right=True),
+            Column("Kept", ".0%", right=True),
+            Column("Pushed", ".0%", right=True),
+            Column("Kept beyond it", width=26),
+            Column("p", ".4f"),
+            Column("KL", ".3f", right=True),
+            Column("Pushed", ".3f", right=True),
+        )
+        return Table(columns, rows, f"blocks to {self.edit}: predictions kept over {len(self.units)} prompts")
+
+    def _repr_html_(self) -> str:
+        return self.table().html()
+
+
+def layer_edits(
+    subject: Subject,
+    prompts: Sequence[Prompt] | None = None,
+    edit: LayerEdit = "delete",
+    *,
+    layers: Sequence[int] | None = None,
+    count: int = 1,
+    at: At = "all",
+    units: Sequence[str] | None = None,
+    draws: int = 2,
+    untrained: int = 0,
+    seed: int = 0,
+    progress: bool = False,
+) -> LayerEdits:
+    """Delete blocks, or swap neighbours, and compare with a push of every state as far in a random direction.
+
+    Args:
+        subject: the model.
+        prompts: P texts, or token ids; by default those of all language tasks, in their phrasings.
+        edit: `delete`, where a block hands on what it is given; or `swap`, where a block and the next run in the other
+            order, each with the mask and cache of its place.
+        layers: the first block of every edit; by default all that there can be.
+        count: neighbouring blocks that are deleted together.
+        at: `all` positions of a prompt, averaged, or its `last`.
+        units: (P,) the independent unit of each prompt; by default itself.
+        draws: random pushes of every edit.
+        untrained: how many untrained models to edit too, and lesioned ones of each kind: at least 3, or none.
+        seed: of the pushes.
+        progress: show a bar, where standard error is a terminal.
+
+    Raises:
+        UnsupportedArchitecture: neighbours of two kinds, which cannot run in each other's place; or a model of one
+            block to be swapped.
+        ValueError: an unknown edit, a count that leaves no block, no draws, one or two untrained models, or units that
+            are not one a prompt.
+        IndexError: a block that does not exist.
+
+    Example:
+        >>> from lazarus_probe.introspection import layer_edits
+        >>> result = layer_edits(subject, ["7*8=", "6*9="], layers=[0, 5])
+        >>> result.kept.shape  # (edits, prompts)
+        (2, 2)
+    """
+    for name, value, values in (("edit", edit, get_args(LayerEdit)), ("at", at, get_args(At))):
+        if value not in values:
+            raise ValueError(f"{name} {value!r} is unknown; {one_of(value, values)}")
+    if draws < 1:
+        raise ValueError(f"draws is {draws}; give at least 1 random push")
+    blocks = _blocks(subject, edit, layers, count)
+    if prompts is None:
+        unrelated = unrelated_prompts()
+        prompts, units = unrelated.prompts, unrelated.units if units is None else units
+    encoded = encode_all(subject, prompts)
+    units = [str(row) for row in range(len(encoded))] if units is None else units
+    if len(units) != len(encoded):
+        raise ValueError(f"{len(units)} units for {len(encoded)} prompts; give one a prompt")
+    models = {}
+    for kind, of_kind in (
+        faced(subject, control_models(subject, count=untrained)).items() if untrained else ()
+    ):
+        runs = (_measured(built(model), encoded, edit, blocks, at, draws, seed) for model in of_kind)
+        gains = (CellEffects(run["kept"], run["kept_control"], tuple(units)).gain.mean for run in runs)
+        models[kind] = tuple(float(gain.max()) for gain in gains)
+    numbers = _measured(subject, encoded, edit, blocks, at, draws, seed, progress)
+    return LayerEdits(edit, blocks, at, **numbers, units=tuple(units), models=models, draws=draws, seed=seed)
+
+
+def _measured(
+    subject: Subject,
+    encoded: Sequence[Sequence[int]],
+    edit: LayerEdit,
+    blocks: Sequence[Sequence[int]],
+    at: At,
+    draws: int,
+    seed: int,
+    progress: bool = False,
+) -> dict[str, NDArray[np.float64]]:
+    """The numbers (K, P) of every edit, by the attribute of `LayerEdits`."""
+    numbers = {
+        name: np.empty((len(blocks), len(encoded)))
+        for name in ("kl", "kl_control", "kept", "kept_control", "size")
+    }
+    batches = list(by_length(encoded))
+    with bar(len(blocks) * len(batches), progress, "blocks", "runs") as step:
+        for rows, tokens in batches:
+            ends = [Site("resid_post", edited[-1]) for edited in blocks]
+            before, clean = _run(subject, tokens, ends)
+            for number, edited in enumerate(blocks):
+                with _edited(subject, edit, edited) as left:
+                    after, _ = _run(subject, tokens)
+                states = clean[ends[number]].astype(mx.float32)
+                change = _norms(left[0].astype(mx.float32) - states)
+                numbers["size"][number, rows] = np.median(
+                    np.array(change / mx.maximum(_norms(states), 1e-30)).reshape(len(rows), -1), axis=1
+                )
+                numbers["kl"][number, rows], numbers["kept"][number, rows] = compared(before, after, at)
+                pushed = []
+                for draw in range(draws):
+                    push = _push(change, states.shape, (seed, number, draw))
+                    with hooked(subject, (), Intervention(ends[number], push, label="push")):
+                        pushed.append(compared(before, _run(subject, tokens)[0], at))
+                kl, kept = (np.mean(values, axis=0) for values in zip(*pushed, strict=True))
+                numbers["kl_control"][number, rows], numbers["kept_control"][number, rows] = kl, kept
+                step(1)
+    return numbers
+
+
+def compared(before: mx.array, after: mx.array, at: At) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(B,) divergence in nats and share of equal predictions, from log probabilities (B, L, V) before and after."""
+    if at == "last":
+        before, after = before[:, -1:], after[:, -1:]
+    kl = (mx.exp(before) * (before - after)).sum(axis=-1).mean(axis=1)
+    same = (before.argmax(axis=-1) == after.argmax(axis=-1)).astype(mx.float32).mean(axis=1)
+    # Rounding puts the divergence of equal distributions a little below 0.
+    return np.maximum(np.array(kl, dtype=np.float64), 0.0), np.array(same, dtype=np.float64)
+
+
+def named_edit(edit: LayerEdit, blocks: Sequence[int]) -> str:
+    """An edit in words: `L3`, `L3-5`, or `L3 and L4` swapped."""
+    if edit == "swap":
+        return f"L{blocks[0]} and L{blocks[1]}"
+    return f"L{blocks[0]}" if len(blocks) == 1 else f"L{blocks[0]}-{blocks[-1]}"
+
+
+def _blocks(
+    subject: Subject, edit: LayerEdit, layers: Sequence[int] | None, count: int
+) -> tuple[tuple[int, ...], ...]:
+    """The blocks of every edit."""
+    total, size = subject.num_layers, 2 if edit == "swap" else count
+    if edit == "swap" and total < 2:
+        raise UnsupportedArchitecture(f"{subject.name} has one block; swapping needs two")
+    if edit == "swap" and count != 1:
+        raise ValueError(f"count is {count}; two neighbours are swapped, give it for delete alone")
+    if not 1 <= count < total and edit == "delete":
+        raise ValueError(f"count is {count} of {total} blocks; give 1 to {total - 1}, so that one is left")
+    starts = range(total - size + 1) if layers is None else layers
+    for start in starts:
+        if not 0 <= start <= total - size:
+            raise IndexError(f"block {start} is out of range: this edit begins at 0 to {total - size}")
+    if not len(starts):
+        raise ValueError("no layers to edit; give at least one")
+    blocks = tuple(tuple(range(start, start + size)) for start in starts)
+    if edit == "swap":
+        _check_alike(subject, blocks)
+    return blocks
+
+
+def _check_alike(subject: Subject, pairs: Sequence[Sequence[int]]) -> None:
+    """Refuse neighbours that are not built alike.
+
+    Raises:
+        UnsupportedArchitecture: the first such pair.
+    """
+    anatomy, cache = subject.anatomy, new_cache(subject.model)
+    for first, second in pairs:
+        kinds = [kinds_at(anatomy, layer) for layer in (first, second)]
+        types = [type(anatomy.blocks[layer]) for layer in (first, second)]
+        caches = [
+            type(cache[layer]) if len(cache) == anatomy.num_layers else None for layer in (first, second)
+        ]
+        if kinds[0] != kinds[1] or types[0] is not types[1] or caches[0] is not caches[1]:
+            raise UnsupportedArchitecture(
+                f"blocks {first} and {second} of {subject.name} are of two kinds; they cannot run in each other's place"
+            )
+        if not anatomy.skippable:
+            raise UnsupportedArchitecture(
+                f"blocks of {subject.name} hand on more than the residual; they cannot be swapped"
+            )
+
+
+@contextmanager
+def _edited(subject: Subject, edit: LayerEdit, blocks: Sequence[int]) -> Iterator[list[mx.array]]:
+    """The model with blocks deleted, or two swapped; the list gets the residual that leaves the last of them."""
+    left: list[mx.array] = []
+    if edit == "delete":
+
+        def enter(value: mx.array) -> mx.array:
+            left[:] = [mx.array(value)]
+            return value
+
+        edits = [
+            Intervention(Site("resid_pre", blocks[0]), enter, label="look"),
+            Intervention(Site("resid_post", blocks[-1]), lambda _: left[0], label="delete"),
+        ]
+        with hooked(subject, (), edits):
+            yield left
+        return
+    modules = [subject.anatomy.blocks[layer] for layer in blocks]
+    calls = [original(module) for module in modules]
+
+    def in_place_of(call: Callable[..., Any]) -> Around:
+        def around(_: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            value = call(*args, **kwargs)
+            left[:] = [resid_value(subject.anatomy, value)]
+            return value
+
+        return around
+
+    with tapped(
+        [Tap(module, around=in_place_of(call)) for module, call in zip(modules, reversed(calls), strict=True)]
+    ):
+        yield left
+
+
+def _run(subject: Subject, tokens: mx.array, sites: Sequence[Site] = ()) -> tuple[mx.array, Captures]:
+    """Log probabilities (B, L, V) of the next tokens, and what was captured."""
+    with hooked(subject, sites) as captured:
+        logits = require_finite(subject, tokens, forward(subject.model, tokens))
+    log_probs = log_softmax(logits.astype(mx.float32))
+    mx.eval(log_probs, *(captured[site] for site in captured))
+    return log_probs, captured
+
+
+def _norms(states: mx.array) -> mx.array:
+    return mx.sqrt((states**2).sum(axis=-1, keepdims=True))
+
+
+def _push(change: mx.array, shape: tuple[int, ...], seed: tuple[int, ...]) -> Any:
+    """An edit that moves every state as far as `change` (B, L, 1), in a direction of its own."""
+    drawn = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    directions = drawn / np.linalg.norm(drawn, axis=-1, keepdims=True)
+    step = mx.array(directions) * change
+    return lambda value: value + step.astype(value.dtype)
