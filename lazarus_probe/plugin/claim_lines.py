@@ -78,6 +78,7 @@ class ClaimLines:
         reporter.ensure_newline()
         reporter.write(f"{self._number()}  {outcome:<14} ", **{COLOURS.get(outcome, "light"): True})
         reporter.write_line(in_line(f"{text}{self._left()}"))
+        reporter.flush()
 
     def _number(self) -> str:
         return f"{len(self.done):>{len(str(len(self.costs)))}} of {len(self.costs)}"
