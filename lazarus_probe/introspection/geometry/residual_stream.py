@@ -183,12 +183,12 @@ def residual_stream(
     tokens = np.concatenate([np.tile(before, (rows, 1)), halves], axis=1)
     controls = faced(subject, control_models(subject, count=untrained))
     with bar(1 + sum(map(len, controls.values())), progress, "residual stream", "models") as step:
-        norms, states = norms_and_states(subject, tokens, drop, seed)
+        norms, states = _measured(subject, tokens, drop, seed)
         step(1)
         models: dict[str, list[tuple[float, float]]] = {kind: [] for kind in controls}
         for kind, of_kind in controls.items():
             for model in map(built, of_kind):
-                others, last = norms_and_states(model, tokens, drop, seed)
+                others, last = _measured(model, tokens, drop, seed)
                 raw = float(_mean_cosines(cosine_matrix(last[-1])).mean())
                 models[kind].append((float(_factor(np.median(others[:, :, drop:], axis=2)).mean), raw))
                 step(1)
@@ -216,7 +216,7 @@ def cosines_of(states: NDArray[Any], left_out: Sequence[OutlierDimension]) -> di
     return {kind: _mean_cosines(matrix) for kind, matrix in zip(KINDS, matrices, strict=True)}
 
 
-def norms_and_states(
+def _measured(
     subject: Subject, tokens: NDArray[np.int32], drop: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Norms (layers, R, L), and the states (layers, R, D) of one token of every row, drawn from those that are kept."""

@@ -133,7 +133,7 @@ def magnitudes(subject: Subject, tokens: NDArray[np.int32]) -> Magnitudes:
     largest, medians = (np.empty((subject.num_layers, len(tokens))) for _ in range(2))
     places = np.empty((subject.num_layers, len(tokens), 2), dtype=np.intp)
     for row, ids in enumerate(tokens):
-        for layer, states in _residuals(subject, ids):
+        for layer, states in residuals(subject, ids):
             sizes = np.abs(states)
             largest[layer, row], medians[layer, row] = sizes.max(), np.median(sizes)
             places[layer, row] = np.unravel_index(sizes.argmax(), sizes.shape)
@@ -143,7 +143,7 @@ def magnitudes(subject: Subject, tokens: NDArray[np.int32]) -> Magnitudes:
     return Magnitudes(largest, medians, (int(dimension), int(position), int(peak), share))
 
 
-def _residuals(subject: Subject, ids: NDArray[np.int32]) -> list[tuple[int, NDArray[np.float32]]]:
+def residuals(subject: Subject, ids: NDArray[np.int32]) -> list[tuple[int, NDArray[np.float32]]]:
     """By layer the stream (L, D) after each block."""
     sites = [Site("resid_post", layer) for layer in range(subject.num_layers)]
     run = trace(subject, ids[None], sites)
@@ -152,7 +152,7 @@ def _residuals(subject: Subject, ids: NDArray[np.int32]) -> list[tuple[int, NDAr
 
 def common_massive(subject: Subject, tokens: NDArray[np.int32]) -> MassiveDimensions | None:
     """Massive activations that more than half of the rows have at one token, after the first block that has any."""
-    by_row = [_residuals(subject, ids) for ids in tokens]
+    by_row = [residuals(subject, ids) for ids in tokens]
     for layer in range(subject.num_layers):
         counts: dict[tuple[int, int], int] = {}
         for row in by_row:

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from lazarus_probe.claims.as_needed import as_needed
 from lazarus_probe.hooks.outliers import MAGNITUDE, TIMES_MEDIAN
-from lazarus_probe.introspection.geometry.residual_stream import cosines_of, norms_and_states
+from lazarus_probe.introspection.geometry.residual_stream import cosines_of
 from lazarus_probe.introspection.geometry.sink_runs import (
     MassiveDimensions,
     first_token_attention,
-    magnitudes,
     massive_interventions,
+    residuals,
 )
 from lazarus_probe.statistics.centred import outlier_dimensions
 from lazarus_probe.statistics.measurement import Measurement
@@ -42,7 +42,6 @@ class StreamRows:
 
     Attributes:
         sinking: share of heads that give the first token more than .3 of their attention.
-        sinking_moved: the same of that token's text in the middle of the row.
         massive: whether some activation is massive (Sun et al. 2024: above 100 and 1,000 times the median).
         growing: share of blocks after which the median norm is larger than before.
         cosine: mean cosine with the states of other rows after the last block.
@@ -51,7 +50,6 @@ class StreamRows:
     """
 
     sinking: Rows
-    sinking_moved: Rows
     massive: Rows
     growing: Rows
     cosine: Rows
@@ -66,11 +64,13 @@ class StreamRuns:
     Attributes:
         tokens: (R, L) of random tokens.
         own: of the model.
+        moved: (R,) of the model, the share of heads that sink into the first token in the middle of the row.
         others: by kind of control model, what runs them.
     """
 
     tokens: NDArray[np.int32]
     own: StreamRows
+    moved: Rows
     others: Mapping[str, Callable[[], Sequence[StreamRows]]]
 
 
@@ -88,37 +88,46 @@ def stream_runs(
         return cache(lambda: [stream_rows(built(model), tokens, seed) for model in models])
 
     others = {kind: of(models) for kind, models in faced(subject, untrained).items()}
-    return StreamRuns(tokens, stream_rows(subject, tokens, seed), others)
+    return StreamRuns(tokens, stream_rows(subject, tokens, seed), moved_first_token(subject, tokens), others)
 
 
 def stream_rows(subject: Subject, tokens: NDArray[np.int32], seed: int = 0) -> StreamRows:
-    """What one model does on rows (R, L) of random tokens."""
+    """What one model does on rows (R, L) of random tokens, in two passes: for patterns, and for the stream."""
+    rows, length = tokens.shape
+    at = np.random.default_rng(seed).integers(DROPPED, length, size=(rows,))
+    largest, medians, norms = (np.empty((subject.num_layers, rows)) for _ in range(3))
+    states = np.empty((rows, subject.anatomy.hidden_size))
+    for row in range(rows):
+        for layer, values in residuals(subject, tokens[row]):
+            sizes = np.abs(values)
+            largest[layer, row], medians[layer, row] = sizes.max(), np.median(sizes)
+            norms[layer, row] = np.median(np.linalg.norm(values[DROPPED:].astype(np.float64), axis=1))
+        states[row] = values[at[row]]  # after the last block
+    massive = (largest > MAGNITUDE) & (largest >= TIMES_MEDIAN * medians)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.nanmax(largest / medians, axis=0)
+    cosines = cosines_of(states, outlier_dimensions(states))
+    return StreamRows(
+        first_token_attention(subject, tokens).shares,
+        np.asarray(massive.any(axis=0), dtype=np.float64),
+        np.asarray((norms[1:] > norms[:-1]).mean(axis=0), dtype=np.float64).reshape(rows),
+        cosines["raw"],
+        cosines["centred, without outliers"],
+        np.asarray(ratio),
+    )
+
+
+def moved_first_token(subject: Subject, tokens: NDArray[np.int32]) -> Rows:
+    """(R,) the share of heads that sink into the first token where it stands in the middle of its row."""
     middle = tokens.shape[1] // 2
     moved = tokens.copy()
     moved[:, [0, middle]] = moved[:, [middle, 0]]
-    sizes = magnitudes(subject, tokens)
-    massive = (sizes.largest > MAGNITUDE) & (sizes.largest >= TIMES_MEDIAN * sizes.medians)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.nanmax(sizes.largest / sizes.medians, axis=0)
-    norms, states = norms_and_states(subject, tokens, DROPPED, seed)
-    medians = np.median(norms[:, :, DROPPED:], axis=2)
-    cosines = cosines_of(states[-1], outlier_dimensions(states[-1]))
-    return StreamRows(
-        first_token_attention(subject, tokens).shares,
-        first_token_attention(subject, moved, position=middle).shares,
-        massive.any(axis=0).astype(np.float64),
-        np.asarray((medians[1:] > medians[:-1]).mean(axis=0), dtype=np.float64),
-        cosines["raw"],
-        cosines["centred, without outliers"],
-        ratio,
-    )
+    return first_token_attention(subject, moved, position=middle).shares
 
 
 def sinking_heads(runs: StreamRuns, *, seed: int = 0, claim: Claim | None = None) -> Measurement:
     """The share of heads that sink into the first token; `moved_token` is that of its text in the middle."""
-    return _measured(
-        "share of heads that sink", runs, "sinking", {"moved_token": runs.own.sinking_moved}, seed, claim
-    )
+    return _measured("share of heads that sink", runs, "sinking", {"moved_token": runs.moved}, seed, claim)
 
 
 def massive_rows(runs: StreamRuns, *, seed: int = 0, claim: Claim | None = None) -> Measurement:

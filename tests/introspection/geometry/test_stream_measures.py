@@ -40,7 +40,7 @@ def made(own: dict[str, float], other: dict[str, float]) -> StreamRuns:
 
     kinds = ("untrained", "new_blocks", "permuted_blocks")
     others = dict.fromkeys(kinds, lambda: [rows(other)] * 5)
-    return StreamRuns(np.zeros((ROWS, LENGTH), np.int32), rows(own), others)
+    return StreamRuns(np.zeros((ROWS, LENGTH), np.int32), rows(own), np.zeros(ROWS), others)
 
 
 MEASURES = {"sinking": sinking_heads, "massive": massive_rows, "growing": growing_norms, "cosine": anisotropy}
