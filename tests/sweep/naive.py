@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -151,21 +152,8 @@ def worst_by_site(
     cells: list[tuple[Any, mx.array]] = []
     tokens, sites = [ids_of(subject, target) for target in targets], tuple(results[0].sites)
     every = [np.stack([one.values[metric.name] for metric in METRICS], axis=-1) for one in results]
-    at = [
-        (sweep, number, name, source, place, position)
-        for sweep, one in enumerate(results)
-        for number in range(len(tokens))
-        for source, name in enumerate(one.sources)
-        for place, position in enumerate(one.positions)
-    ]
-    batch = mx.array([tokens[number] for _, number, *_ in at])
-    for turn, site in enumerate(sites):
-        edits = [
-            edit_of(subject, sources[name], number, site, position, batch.shape[1], sites)
-            for _, number, name, _, _, position in at
-        ]
-        with hooked(subject, interventions=[_of_rows(site, edits)]):
-            wanted = forward(subject.model, batch)[:, -1][:, mx.array(list(LOGITS))]
+    at = _cells(results, len(tokens))
+    for turn, (edits, wanted) in enumerate(_by_site(subject, at, tokens, sources, sites)):
         got = [every[sweep][number, source, turn, place] for sweep, number, _, source, place, _ in at]
         cells += zip(got, wanted, strict=True)
         if alone or turn == 0:
@@ -175,6 +163,32 @@ def worst_by_site(
             )
         mx.eval(wanted, cells[-1][1])
     return _furthest(cells)
+
+
+def _cells(results: list[Sweep], targets: int) -> list[tuple[int, int, str, int, int, Any]]:
+    """By cell of one site: sweep, target, source and its number, number of the position and the position."""
+    return [
+        (sweep, number, name, source, place, position)
+        for sweep, one in enumerate(results)
+        for number in range(targets)
+        for source, name in enumerate(one.sources)
+        for place, position in enumerate(one.positions)
+    ]
+
+
+def _by_site(
+    subject: Subject, at: list[Any], tokens: list[list[int]], sources: dict[str, Any], sites: tuple[Site, ...]
+) -> Iterator[tuple[list[Intervention], mx.array]]:
+    """For each site the edits of all cells, and their logits in one forward whose rows they are."""
+    batch = mx.array([tokens[number] for _, number, *_ in at])
+    for site in sites:
+        edits = [
+            edit_of(subject, sources[name], number, site, position, batch.shape[1], sites)
+            for _, number, name, _, _, position in at
+        ]
+        with hooked(subject, interventions=[_of_rows(site, edits)]):
+            wanted = forward(subject.model, batch)[:, -1][:, mx.array(list(LOGITS))]
+        yield edits, wanted
 
 
 def _of_rows(site: Site, edits: list[Intervention]) -> Intervention:
@@ -218,6 +232,23 @@ def tolerance(subject: Subject, targets: Any) -> float:
         return mx.stack([_logits(subject, target, None) for target in targets])
 
     return max(of_logits(subject, 1.0), REACH * moved_by_rounding(subject.model, last))
+
+
+def tolerance_of_cells(
+    subject: Subject, results: list[Sweep], targets: Any, sources: dict[str, Any]
+) -> float:
+    """The same, measured on the cells themselves: an edited forward may amplify a rounding more than a whole prompt.
+
+    It takes three more naive loops, so it is asked for where `tolerance` is not enough.
+    """
+    tokens, sites = [ids_of(subject, target) for target in targets], tuple(results[0].sites)
+    at = _cells(results, len(tokens))
+
+    def every() -> mx.array:
+        wanted = mx.concatenate([cells for _, cells in _by_site(subject, at, tokens, sources, sites)])
+        return mx.where(mx.isfinite(wanted), wanted, 0.0)
+
+    return REACH * moved_by_rounding(subject.model, every)
 
 
 def means(sites: Any, subject: Subject, prompts: Any) -> Mean:
