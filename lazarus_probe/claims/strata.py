@@ -114,7 +114,10 @@ class Survey:
         fully_measured = self._failing(whole=True)[:1]
         failing = [where for where in failing if self._promises_enough(where, fresh)] or failing
         if failing:
-            worst = min(failing, key=lambda where: search.trials[where].slack)
+            # Of slices that fail as badly the one with the most fresh prompts: the simplest may be of few groups.
+            worst = min(
+                failing, key=lambda where: (search.trials[where].slack, -self._fresh_prompts(where, fresh))
+            )
             return [failing[0], worst, *fully_measured]
         return fully_measured or [self._nearest(fresh)]
 
@@ -141,7 +144,11 @@ class Survey:
         if stratum is None or not stratum.sent:
             return False
         share = len(stratum.groups) / stratum.sent
-        return share * len(items_of(where, fresh, self.search.seed, "confirm")) >= self.claim.minimum_groups
+        return share * self._fresh_prompts(where, fresh) >= self.claim.minimum_groups
+
+    def _fresh_prompts(self, where: Any, fresh: int) -> int:
+        """How many prompts the half of a slice has that was not searched, `fresh` at most."""
+        return len(items_of(where, fresh, self.search.seed, "confirm"))
 
     def learn(self, where: Any, fresh: Rows) -> None:
         """Add what fresh prompts of a slice came to, if it is one of the strata and not known already."""

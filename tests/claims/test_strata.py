@@ -379,3 +379,18 @@ def test_a_small_simplest_slice_leaves_nothing_untold(a_claim):
     assert found.failed == slices[1]
     verdict = judge(claim, found.measurement("rate", majority=[0.0] * len(found.rows.items)))
     assert verdict.outcome is Outcome.REFUTED
+
+
+def test_a_simplest_slice_of_few_groups_leaves_nothing_untold(a_claim):
+    """That its fresh prompts are of few groups shows when they are measured: then a larger slice is confirmed too."""
+    claim = a_claim(threshold=0.9, failing_share=SHARE, minimum_groups=30)
+    slices = [One(0, size=40), *(One(number) for number in range(1, 40))]
+
+    def measure(items):
+        names = [str(item) for item in items]
+        groups = [f"0 {prompt // 4}" if not number else f"{number} {prompt}" for number, _, prompt in items]
+        return Rows(items, [0.0] * len(items), groups, names, ["1"] * len(items), ["0"] * len(items))
+
+    found = falsify(claim, measure, slices, seed=0, budget=30)
+    assert found.failed == slices[1]
+    assert found.rows.groups >= 30
