@@ -10,6 +10,11 @@ READY := .venv/.ready
 # took 23 seconds of processor time, and 3 with one thread).
 test test-all nested hypotheses calibration stability plugins faults-caught: export OMP_NUM_THREADS ?= 1
 test test-all nested hypotheses calibration stability plugins faults-caught: export MKL_NUM_THREADS ?= 1
+# A C++ compiler runs for a second for each of some 400 kernels, most of them of tiny models that are trained. What holds
+# of compiled code asks for it (the fixture `compiling`); all else is compiled in `make test-all`.
+test: export MLX_DISABLE_COMPILE ?= 1
+# Without bytecode on disk, every process compiles the package anew, and pytest also rewrites its asserts.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup hypotheses test test-all nested faults-caught kernels lint docs architectures configurations calibration stability claims faults fuzz plugins parity peers bench bench-suite clean
 

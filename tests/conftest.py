@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _no_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     """What runs pytest within a test writes nothing on the page of the CI job around it."""
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+
+
+@pytest.fixture
+def compiling() -> Iterator[None]:
+    """Compile what is compiled, where `make test` leaves that out: what is drawn within a graph is drawn otherwise."""
+    mx.enable_compile()
+    yield
+    if os.environ.get("MLX_DISABLE_COMPILE"):
+        mx.disable_compile()
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from lazarus_probe.hooks import HookError
 from lazarus_probe.hooks.compiled import compiled
 from lazarus_probe.interventions import zero
 
+pytestmark = pytest.mark.usefixtures("compiling")
 SITES = ["resid_post.0", "attn_out.1", "mlp_out.1", "pattern.0", "head_out.1.2"]
 PROMPT = [1, 2, 3, 4, 5]
 

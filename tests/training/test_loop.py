@@ -71,7 +71,7 @@ def adamw_by_hand(weights: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray, 
     return weights, losses, norms, used
 
 
-def test_steps_are_those_of_adamw_by_hand():
+def test_steps_are_those_of_adamw_by_hand(compiling):
     """Weights, losses, norms and rates of ten steps are those of a plain NumPy AdamW."""
     model, (x, y) = linear(), data()
     weights, losses, norms, rates = adamw_by_hand(flat(model.parameters()), np.array(x), np.array(y), RATES)
@@ -142,7 +142,7 @@ def naive_steps(subject, model: Any, count: int) -> list[float]:
     return losses
 
 
-def test_training_is_that_of_a_naive_loop(grouped):
+def test_training_is_that_of_a_naive_loop(grouped, compiling):
     """Eight steps of LoRA over batches of several shapes end where a loop without compilation or hooks ends."""
     with attached(grouped, ["v_proj", "up_proj"], rank=2) as model:
         expected = naive_steps(grouped, model, 8)
@@ -223,7 +223,7 @@ def test_a_weight_that_is_not_finite_before_the_step_is_named():
         next(made)
 
 
-def test_dropout_drops_in_steps_only():
+def test_dropout_drops_in_steps_only(compiling):
     """Two steps on the same data draw different dropout, and between steps the model is in the mode it was in."""
     mx.random.seed(0)
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 3))

@@ -134,7 +134,7 @@ def test_full_fine_tuning_spares_frozen_layers(settings, base, tmp_path):
 
 
 @pytest.mark.parametrize("changes", [{}, {"lora_dropout": 0.3, "eval_share": 0.2, "eval_interval": 3}])
-def test_interrupted_is_as_unbroken(settings, tmp_path, changes):
+def test_interrupted_is_as_unbroken(settings, tmp_path, changes, compiling):
     """A training interrupted twice ends with the matrices and the log of one that was not, bit for bit."""
     train_sft(settings(output=tmp_path / "whole", **changes))
     for after in (3, 7):
