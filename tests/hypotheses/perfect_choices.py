@@ -37,7 +37,15 @@ def rows(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
     return [of_units(claim, [str(row) for row in range(count)], perfect, (*MODEL_KINDS, "other_heads"))]
 
 
+def countries(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
+    """The half of the fewest countries that it applies to."""
+    count = int(claim.parameters["countries"]) // 2
+    return [of_units(claim, [str(row) for row in range(count)], perfect)]
+
+
 CHOICES: Mapping[str, Builder] = {
+    "answer-read-from-subject": countries,
+    "subject-mlp-brings-fact-back": countries,
     "induction-head-exists": rows,
     "duplicate-token-head-exists": rows,
     "previous-token-head-exists": rows,

@@ -1,0 +1,55 @@
+"""Where is a capital read from, and what brings it back once the country is gone?
+
+The published studies average over facts and show the largest of many layers. Here the layers are chosen on half of the
+countries and held to the other half, and every edit stands beside the same edit elsewhere.
+"""
+
+import pytest
+
+from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
+from lazarus_probe.introspection.generation.continuation import before_answers, continuation_probability
+from lazarus_probe.introspection.patching.fact_measures import read_by_attention, restored_by_mlp
+from lazarus_probe.subject.spans import span
+from lazarus_probe.tasks.language import CAPITALS
+
+PROMPT = "The capital of {} is"
+
+
+@pytest.fixture
+def facts(subject, evidence):
+    """Prompts, the country's tokens in them, the capital's first token, and the countries that the model knows."""
+    declared, countries = evidence.claim.parameters, list(CAPITALS)
+    prompts = [PROMPT.format(country) for country in countries]
+    try:
+        known = continuation_probability(subject, prompts, [f" {CAPITALS[name]}" for name in countries])
+        rows = [row for row, probability in enumerate(known) if probability >= declared["known"]]
+        parts = [span(subject, prompts[row], countries[row]) for row in rows]
+        _, answers = before_answers(
+            subject, [prompts[row] for row in rows], [f" {CAPITALS[countries[row]]}" for row in rows]
+        )
+    except ValueError as error:
+        evidence.require(False, str(error))
+    evidence.require(
+        len(rows) >= declared["countries"],
+        f"gives the capitals of {len(rows)} of {len(countries)} countries; {declared['countries']} needed",
+    )
+    return [prompts[row] for row in rows], parts, answers, [countries[row] for row in rows]
+
+
+def recorded(measure, subject, evidence, facts):
+    """What one of the two analyses measures, on models whose blocks have what it edits."""
+    try:
+        measurement = measure(subject, *facts, share=evidence.claim.parameters["share"], seed=evidence.seed)
+    except UnsupportedArchitecture as error:
+        evidence.require(False, str(error))
+    evidence.record(measurement)
+
+
+@pytest.mark.claim("answer-read-from-subject")
+def test_read(subject, evidence, facts):
+    recorded(read_by_attention, subject, evidence, facts)
+
+
+@pytest.mark.claim("subject-mlp-brings-fact-back")
+def test_brought_back(subject, evidence, facts):
+    recorded(restored_by_mlp, subject, evidence, facts)

@@ -1,0 +1,160 @@
+"""Where a fact is read and stored, as measurements: the window of layers is chosen on some facts, and held to others.
+
+`attention_knockout` and `causal_trace` show all windows to a reader. The largest of many is large by chance too, so
+here one is chosen on half of the units, and the share of the answer's probability that it decides is measured on the
+other half, beside the same edit elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.introspection.patching.attention_knockout import attention_knockout
+from lazarus_probe.introspection.patching.causal_tracing import CausalTrace, causal_trace
+from lazarus_probe.statistics.folds import halves_of_units
+from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.rates import rate
+from lazarus_probe.subject.batches import Prompt
+from lazarus_probe.subject.spans import Span
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+PROBABILITY = "probability"
+WINDOWS = 6  # of each analysis, evenly spaced
+
+
+def windows_of(num_layers: int, share: float) -> tuple[list[int], int]:
+    """The middles of evenly spaced windows, and how many layers each has: a share of the model's, at least one."""
+    middles = np.unique(np.linspace(0, num_layers - 1, min(WINDOWS, num_layers)).round().astype(int))
+    return middles.tolist(), max(1, round(share * num_layers))
+
+
+def read_by_attention(
+    subject: Subject,
+    prompts: Sequence[Prompt],
+    parts: Sequence[Span],
+    answers: Sequence[int],
+    units: Sequence[str],
+    *,
+    share: float = 0.2,
+    seed: int = 0,
+) -> Measurement:
+    """The share of the answer's probability that is lost where the last token may not read a part of the prompt.
+
+    Control: `other_part`, the same of other parts of equal length. Geva et al. 2023 (arXiv:2304.14767).
+
+    Args:
+        subject: the model.
+        prompts: P texts, or token ids, whose answers the model gives.
+        parts: (P,) the tokens of each prompt's subject.
+        answers: (P,) the first token of each answer.
+        units: (P,) independent units, at least 4: half of them choose the window of layers.
+        share: of the model's layers that a window has; Geva et al. take 9 of 48.
+        seed: of halves, other parts and intervals.
+
+    Raises:
+        ValueError: as `attention_knockout` and `halves_of_units`; prompts without another part.
+    """
+    layers, window = windows_of(subject.num_layers, share)
+    result = attention_knockout(
+        subject,
+        prompts,
+        parts,
+        list(answers),
+        layers=layers,
+        window=window,
+        controls=2,
+        units=units,
+        seed=seed,
+    )
+    plain = result.baseline[PROBABILITY]
+    lost, lost_elsewhere = (
+        np.clip(1 - values[PROBABILITY] / plain, 0, 1) for values in (result.blocked, result.control)
+    )
+    if not np.isfinite(lost_elsewhere).all():
+        raise ValueError("a prompt has no other part of equal length to block; give longer prompts")
+    choosing, testing = halves_of_units(units, np.random.default_rng(seed))
+    best = int(lost[:, choosing].mean(axis=1).argmax())
+    return rate(
+        "share of the answer's probability lost",
+        lost[best, testing],
+        [units[row] for row in testing],
+        {"other_part": lost_elsewhere[best, testing]},
+        seed=seed,
+        details={"layers": list(result.windows[best])},
+        damage=result.damage,
+    )
+
+
+def restored_by_mlp(
+    subject: Subject,
+    prompts: Sequence[Prompt],
+    parts: Sequence[Span],
+    answers: Sequence[int],
+    units: Sequence[str],
+    *,
+    share: float = 0.2,
+    seed: int = 0,
+) -> Measurement:
+    """The share of the answer's lost probability that clean MLP outputs at a part's last token bring back.
+
+    The part is corrupted by the same part of other prompts. Controls: `other_run`, the MLP outputs of another corrupted
+    run at the same place, and `attention`, clean attention outputs there, of the window that is best for them. Meng et
+    al. 2022 (arXiv:2202.05262).
+
+    Args:
+        subject: as for `read_by_attention`.
+        prompts: P texts, or token ids.
+        parts: (P,) the tokens that are corrupted, before the last token.
+        answers: (P,) the first token of each answer.
+        units: (P,) independent units; half of them choose the window.
+        share: of the model's layers that a window has; Meng et al. take 10 of 48.
+        seed: of halves, other prompts and intervals.
+
+    Raises:
+        ValueError: as `causal_trace` and `halves_of_units`.
+    """
+    layers, window = windows_of(subject.num_layers, share)
+    choosing, testing = halves_of_units(units, np.random.default_rng(seed))
+    shares: dict[str, NDArray[Any]] = {}
+    details = {}
+    for kind in ("mlp_out", "attn_out"):
+        traced = causal_trace(
+            subject,
+            prompts,
+            parts,
+            list(answers),
+            kind=kind,
+            corruption="resample",
+            draws=2,
+            layers=layers,
+            window=window,
+            units=units,
+            seed=seed,
+        )
+        back, control = (_brought_back(traced, values) for values in (traced.restored, traced.control))
+        best = int(back[:, choosing].mean(axis=1).argmax())
+        details[kind] = list(traced.windows[best])
+        shares[kind], shares[f"{kind} of another run"] = back[best, testing], control[best, testing]
+    return rate(
+        "share of the lost probability brought back",
+        shares["mlp_out"],
+        [units[row] for row in testing],
+        {"other_run": shares["mlp_out of another run"], "attention": shares["attn_out"]},
+        seed=seed,
+        details={"layers": details["mlp_out"], "layers_of_attention": details["attn_out"]},
+    )
+
+
+def _brought_back(traced: CausalTrace, values: Any) -> NDArray[np.float64]:
+    """(W, P) the share of what the corruption lost that is back, at the part's last token; 0 where nothing was lost."""
+    spot = traced.spots.index("last of the part" if "last of the part" in traced.spots else "part")
+    clean, corrupted = traced.clean[PROBABILITY], traced.corrupted[PROBABILITY]
+    lost = np.maximum(clean - corrupted, 0)
+    gained = values[PROBABILITY][:, spot] - corrupted
+    return np.clip(np.divide(gained, lost, out=np.zeros_like(gained), where=lost > 1e-6), 0, 1)

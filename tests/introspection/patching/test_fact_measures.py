@@ -1,0 +1,106 @@
+"""Facts in layers as measurements: a planted fact is read and stored where it was put, on facts not chosen on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lazarus_probe.introspection.generation.continuation import before_answers
+from lazarus_probe.introspection.patching.attention_knockout import attention_knockout
+from lazarus_probe.introspection.patching.fact_measures import (
+    read_by_attention,
+    restored_by_mlp,
+    windows_of,
+)
+from lazarus_probe.introspection.patching.spanned_prompts import SpannedPrompt, encode_spans
+from lazarus_probe.organisms import planted
+from lazarus_probe.statistics.folds import halves_of_units
+from lazarus_probe.subject import Subject, span
+from lazarus_probe.tasks.language import CAPITALS
+
+STORE, READ = 1, 2
+COUNTRIES = sorted(CAPITALS)[:24]
+
+
+@pytest.fixture(scope="module")
+def stored():
+    """A fact in the MLP of one layer, read by attention in the next, and its encoded prompts."""
+    circuit = planted.stored(STORE, READ)
+    subject = Subject.from_model(circuit.model, circuit.tokenizer, circuit.name)
+    drawn = np.random.default_rng(0).choice(planted.NUMBERS, size=(24, 2), replace=False)
+    prompts = [
+        SpannedPrompt(planted.prompt(a, b), str(a), str(circuit.answer(a, b)), str(1 - circuit.answer(a, b)))
+        for a, b in drawn.tolist()
+        if str(a) not in str(b)
+    ]
+    return subject, encode_spans(subject, prompts)
+
+
+@pytest.fixture(scope="module")
+def capitals(organism):
+    """Facts that the organism was taught."""
+    prompts = [f"The capital of {country} is" for country in COUNTRIES]
+    _, answers = before_answers(organism, prompts, [f" {CAPITALS[country]}" for country in COUNTRIES])
+    parts = [span(organism, prompt, country) for prompt, country in zip(prompts, COUNTRIES, strict=True)]
+    return prompts, parts, answers, COUNTRIES
+
+
+def test_a_planted_fact_is_brought_back_by_its_mlp(stored):
+    """The layer that stores it brings nearly all back; attention there, or another run's states, bring nothing."""
+    subject, encoded = stored
+    measurement = restored_by_mlp(
+        subject, encoded.ids, encoded.spans, encoded.answers, encoded.units, share=0.25
+    )
+    assert measurement.details["layers"] == [STORE]
+    # Where other parts say the same nothing was lost, and it counts as not brought back.
+    assert measurement.score > 0.6
+    assert all(control.score < 0.1 for control in measurement.controls)
+    assert {control.name for control in measurement.controls} == {"other_run", "attention"}
+
+
+def test_a_planted_fact_is_read_by_the_attention_of_its_layer(stored):
+    """Where the last token may not read the part in that layer the answer is lost, and not for another part."""
+    subject, encoded = stored
+    measurement = read_by_attention(
+        subject, encoded.ids, encoded.spans, encoded.answers, encoded.units, share=0.25
+    )
+    assert measurement.details["layers"] == [READ]
+    assert measurement.score > 0.4
+    assert measurement.controls[0].score < 0.1
+
+
+def test_the_score_is_of_the_half_not_chosen_on(organism, capitals):
+    """The share lost is that of the chosen window alone, on the countries of the other half."""
+    prompts, parts, answers, units = capitals
+    measurement = read_by_attention(organism, *capitals, seed=3)
+    window = measurement.details["layers"]
+    alone = attention_knockout(
+        organism,
+        prompts,
+        parts,
+        answers,
+        layers=range(organism.num_layers),
+        window=len(window),
+        units=units,
+        seed=3,
+    )
+    rows = [number for number, layers in enumerate(alone.windows) if list(layers) == window]
+    lost = 1 - alone.blocked["probability"][rows[0]] / alone.baseline["probability"]
+    _, testing = halves_of_units(units, np.random.default_rng(3))
+    assert measurement.score == pytest.approx(np.clip(lost[testing], 0, 1).mean(), abs=1e-5)
+    assert measurement.n == len(testing)
+
+
+def test_an_untrained_model_loses_as_much_anywhere(organism, capitals):
+    """The null: in a model with initial weights the country is no other part than the rest of the prompt."""
+    measurement = read_by_attention(organism.untrained(0), *capitals)
+    assert abs(measurement.score - measurement.controls[0].score) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("num_layers", "share", "windows"),
+    [(1, 0.2, ([0], 1)), (4, 0.25, ([0, 1, 2, 3], 1)), (30, 0.2, ([0, 6, 12, 17, 23, 29], 6))],
+)
+def test_windows_are_spread_over_the_depth(num_layers, share, windows):
+    """At most six windows, from the first to the last layer, each of a share of the layers."""
+    assert windows_of(num_layers, share) == windows
