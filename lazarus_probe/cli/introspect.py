@@ -113,6 +113,10 @@ COMMANDS = {
         "attribution.heads",
         "Score heads on repeated random tokens: induction, duplicate-token and previous-token heads.",
     ),
+    "self-repair": (
+        "attribution.self_repair",
+        "Compare what heads contribute directly with what is lost without them, the final norm's scale frozen and not.",
+    ),
     "head-circuits": (
         "attribution.head_circuits",
         "Score heads by their OV and QK circuits: copying, successor, previous-token, duplicate-token and "

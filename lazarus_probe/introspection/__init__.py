@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lazarus_probe.introspection.ablation.layer_edits import layer_edits
     from lazarus_probe.introspection.ablation.study import AblationStudy
     from lazarus_probe.introspection.attribution.head_circuits import head_circuits
+    from lazarus_probe.introspection.attribution.self_repair import self_repair
     from lazarus_probe.introspection.capture.evolution import LogitLens
     from lazarus_probe.introspection.capture.model_hooks import CaptureConfig, ModelHooks, PositionSelection
     from lazarus_probe.introspection.directions.direction_file import (
@@ -54,6 +55,7 @@ __all__ = [
     "read_direction",
     "read_lens",
     "residual_stream",
+    "self_repair",
     "write_direction",
     "write_lens",
 ]
@@ -83,6 +85,7 @@ _HOMES = {
     "read_direction": "introspection.directions.direction_file",
     "read_lens": "introspection.lens.tuned_lens",
     "residual_stream": "introspection.geometry.residual_stream",
+    "self_repair": "introspection.attribution.self_repair",
     "write_direction": "introspection.directions.direction_file",
     "write_lens": "introspection.lens.tuned_lens",
 }

@@ -160,7 +160,7 @@ GROUPS = (
     Group(
         "Attribution",
         "What each component adds to a logit, and what each head attends to.",
-        "logit_attribution head_scores introspection.head_circuits",
+        "logit_attribution head_scores introspection.head_circuits introspection.self_repair",
     ),
     Group(
         "The residual stream",

@@ -21,6 +21,7 @@ CIRCUITS = {
     "distractor": planted.distractor,
     "router": planted.router,
     "stored": lambda layer: planted.stored(0, max(layer, 1)),
+    "backup": lambda _layer: planted.backup(),
     "gate": lambda layer: planted.gates({layer: HARD}),
     "announcer": lambda layer: planted.announcer(layer, HARD),
 }

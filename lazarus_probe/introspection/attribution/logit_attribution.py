@@ -143,8 +143,8 @@ def logit_attribution(
     encoded = encode_all(subject, prompts)
     if not encoded:
         raise ValueError("no prompts; give at least one")
-    others = None if other is None else _ids(subject, other, len(encoded))
-    answers = None if answer is None else _ids(subject, answer, len(encoded))
+    others = None if other is None else token_ids(subject, other, len(encoded))
+    answers = None if answer is None else token_ids(subject, answer, len(encoded))
     rows: list[Any] = [None] * len(encoded)
     for indices, tokens in by_length(encoded):
         pair = [None if ids is None else [ids[index] for index in indices] for ids in (answers, others)]
@@ -163,7 +163,12 @@ def logit_attribution(
     )
 
 
-def _ids(subject: Subject, tokens: int | str | Sequence[int | str], count: int) -> list[int]:
+def token_ids(subject: Subject, tokens: int | str | Sequence[int | str], count: int) -> list[int]:
+    """One token id a prompt, from one token or word, or one of them per prompt.
+
+    Raises:
+        ValueError: not one per prompt, a word that is not one token, or a token outside the vocabulary.
+    """
     by_prompt = [tokens] * count if isinstance(tokens, int | str) else list(tokens)
     if len(by_prompt) != count:
         raise ValueError(f"{len(by_prompt)} tokens for {count} prompts; give one, or one per prompt")

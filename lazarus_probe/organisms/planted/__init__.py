@@ -3,6 +3,7 @@
 from lazarus_probe.organisms.planted.circuits import (
     Planted,
     announcer,
+    backup,
     decodable,
     distractor,
     gates,
@@ -20,6 +21,7 @@ __all__ = [
     "Planted",
     "PlantedHeads",
     "announcer",
+    "backup",
     "decodable",
     "distractor",
     "gates",

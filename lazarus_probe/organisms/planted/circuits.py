@@ -134,6 +134,23 @@ def stored(store: int, read: int, layers: int = 4, seed: int = 0) -> Planted:
     )
 
 
+def backup(layers: int = 4, seed: int = 0) -> Planted:
+    """Says 1 or 0 as the first operand's hidden sign: head 0 of layer 0 fetches it, and another stands in for it.
+
+    Head 1 of layer 0 fetches the sign as well, to where nothing reads it. With it head 0 brings a mark; without the
+    mark, the MLP of layer 1 puts the other head's sign where the answer is read. So without head 0 nothing is lost.
+    """
+    signs, weights = _signs(seed), _start(1, layers, seed)
+    _embed(weights, MARK, signs)
+    _embed(weights, FLAGS[0], dict.fromkeys(NUMBERS, -1.0))
+    weights["model.embed_tokens.weight"][_token_of("="), SECOND] = 1.0
+    by_hand.look_back(weights, 0, 0, TO_FIRST, {MARK: LABEL, FLAGS[0]: SECOND})
+    by_hand.look_back(weights, 0, 1, TO_FIRST, {MARK: FIRST})
+    by_hand.product(weights, 1, SECOND, FIRST, LABEL)
+    _say_sign(weights)
+    return Planted("backup", by_hand.assemble(weights), planted_tokenizer(), lambda a, _b: int(signs[a] > 0))
+
+
 def gates(needed: Mapping[int, Collection[int]], layers: int = 4, seed: int = 0) -> Planted:
     """Says the first operand, for which some second operands need a gate in the MLP of a layer.
 
