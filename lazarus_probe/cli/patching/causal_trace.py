@@ -95,7 +95,7 @@ def causal_trace(
 
 def as_text(name: str, heading: str, result: CausalTrace) -> str:
     """The total effect, the indirect effects by window and spot, and the damage of the strongest."""
-    from lazarus_probe.introspection.patching.attention_cuts import named_window
+    from lazarus_probe.introspection.patching.windows import named_window
     from lazarus_probe.statistics.student import signed_estimate
 
     lines = [title(f"CAUSAL TRACE: {name}"), heading]

@@ -95,7 +95,7 @@ def knockout(
 
 def as_text(name: str, heading: str, result: Knockout) -> str:
     """By window the loss, that of other parts, and what the strongest one does to unrelated prompts."""
-    from lazarus_probe.introspection.patching.attention_cuts import named_window
+    from lazarus_probe.introspection.patching.windows import named_window
 
     lines = [title(f"ATTENTION KNOCKOUT: {name}"), heading]
     baseline = ", ".join(f"{metric} {values.mean():.3f}" for metric, values in result.baseline.items())

@@ -160,7 +160,7 @@ def layer_edits(
         prompts: P texts, or token ids; by default those of all language tasks, in their phrasings.
         edit: `delete`, where a block hands on what it is given; or `swap`, where a block and the next run in the other
             order, each with the mask and cache of its place.
-        layers: the first block of every edit; by default all that there can be.
+        layers: the first block of every edit; by default all that there can be, of neighbours those that are alike.
         count: neighbouring blocks that are deleted together.
         at: `all` positions of a prompt, averaged, or its `last`.
         units: (P,) the independent unit of each prompt; by default itself.
@@ -281,32 +281,25 @@ def _blocks(
     if not len(starts):
         raise ValueError("no layers to edit; give at least one")
     blocks = tuple(tuple(range(start, start + size)) for start in starts)
-    if edit == "swap":
-        _check_alike(subject, blocks)
-    return blocks
+    if edit == "delete":
+        return blocks
+    alike = tuple(pair for pair in blocks if _why_not_swapped(subject, pair) is None)
+    if len(alike) < len(blocks if layers is not None else blocks[:1]):
+        first = next(pair for pair in blocks if pair not in alike)
+        raise UnsupportedArchitecture(_why_not_swapped(subject, first))
+    return alike
 
 
-def _check_alike(subject: Subject, pairs: Sequence[Sequence[int]]) -> None:
-    """Refuse neighbours that are not built alike.
-
-    Raises:
-        UnsupportedArchitecture: the first such pair.
-    """
+def _why_not_swapped(subject: Subject, pair: Sequence[int]) -> str | None:
+    """Why two neighbours cannot run in each other's place; None where they can."""
     anatomy, cache = subject.anatomy, new_cache(subject.model)
-    for first, second in pairs:
-        kinds = [kinds_at(anatomy, layer) for layer in (first, second)]
-        types = [type(anatomy.blocks[layer]) for layer in (first, second)]
-        caches = [
-            type(cache[layer]) if len(cache) == anatomy.num_layers else None for layer in (first, second)
-        ]
-        if kinds[0] != kinds[1] or types[0] is not types[1] or caches[0] is not caches[1]:
-            raise UnsupportedArchitecture(
-                f"blocks {first} and {second} of {subject.name} are of two kinds; they cannot run in each other's place"
-            )
-        if not anatomy.skippable:
-            raise UnsupportedArchitecture(
-                f"blocks of {subject.name} hand on more than the residual; they cannot be swapped"
-            )
+    if not anatomy.skippable:
+        return f"blocks of {subject.name} hand on more than the residual; they cannot be swapped"
+    caches = [type(cache[layer]) if len(cache) == anatomy.num_layers else None for layer in pair]
+    kinds = {(kinds_at(anatomy, layer), type(anatomy.blocks[layer])) for layer in pair}
+    if len(kinds) == len(set(caches)) == 1:
+        return None
+    return f"blocks {pair[0]} and {pair[1]} of {subject.name} are of two kinds; they cannot run in each other's place"
 
 
 @contextmanager

@@ -156,7 +156,7 @@ def attention_sinks(
         )
     if anatomy.stream_axis is not None:
         raise UnsupportedArchitecture(
-            f"{subject.name} carries several residual streams; one is needed to look for peaks"
+            f"{subject.name} carries several residual streams; one is needed to look for massive activations"
         )
     drawn, begins, left_out = _conditions(subject, length, rows, vocabulary, seed)
     given = drawn.pop("as given")

@@ -1,4 +1,4 @@
-"""Which edges of attention are cut: windows of layers, a part of the prompt, and other parts of equal length."""
+"""Which edges of attention are cut: to a part of the prompt, and to other parts of equal length."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.hooks.interventions import Intervention
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject.spans import Span
 
 if TYPE_CHECKING:
-    from lazarus_probe.subject.subject import Subject
+    pass
 
 Cut = Literal["scores", "pattern"]
 
@@ -72,41 +72,3 @@ def check_cut(row: int, length: int, part: Span, readers: Span) -> None:
         raise ValueError(
             f"prompt {row}: position {lone[0]} would have nothing left to attend to; leave the first token readable"
         )
-
-
-def attention_windows(
-    subject: Subject, layers: Sequence[int] | None, window: int
-) -> tuple[tuple[int, ...], ...]:
-    """The layers with attention in each window.
-
-    Raises:
-        UnsupportedArchitecture: a window has none.
-        ValueError: a window below 1, no layers, or one that does not exist.
-    """
-    count = subject.num_layers
-    middles = range(count) if layers is None else layers
-    if window < 1 or not len(middles):
-        raise ValueError(f"window is {window} of {len(middles)} layers; give at least one of both")
-    if wrong := [layer for layer in middles if not 0 <= layer < count]:
-        raise ValueError(f"layer {wrong[0]} is not there; the model has 0 to {count - 1}")
-    reachable = [layer for layer in range(count) if "scores" in kinds_at(subject.anatomy, layer)]
-    if not reachable:
-        raise UnsupportedArchitecture(
-            f"{subject.name} has no attention whose scores can be reached; none to block"
-        )
-    windows = []
-    for middle in middles:
-        first = middle - (window - 1) // 2
-        layers_of = tuple(layer for layer in range(first, first + window) if layer in reachable)
-        if not layers_of:
-            raise UnsupportedArchitecture(
-                f"block {middle} of {subject.name} has no attention to block; these have: "
-                f"{', '.join(map(str, reachable))}"
-            )
-        windows.append(layers_of)
-    return tuple(windows)
-
-
-def named_window(layers: Sequence[int]) -> str:
-    """A window in words: `L3`, or `L3-7`."""
-    return f"L{layers[0]}" if len(layers) == 1 else f"L{layers[0]}-{layers[-1]}"

@@ -21,12 +21,11 @@ from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.generation.damage import Unrelated, damage, unrelated_prompts
 from lazarus_probe.introspection.patching.attention_cuts import (
     Cut,
-    attention_windows,
     check_cut,
     cut_edges,
-    named_window,
     other_parts,
 )
+from lazarus_probe.introspection.patching.windows import named_window, windows_with
 from lazarus_probe.spelling import one_of
 from lazarus_probe.statistics.cell_effects import CellEffects
 from lazarus_probe.statistics.measurement import Damage
@@ -160,7 +159,7 @@ def attention_knockout(
         answers: the token whose probability, or logit, is measured after the prompt; one, or one a prompt.
         others: the token that it is compared with; None for the probability alone.
         readers: (P,) the tokens that may not read; by default each prompt's last.
-        layers: the middle of each window; by default all.
+        layers: the middle of each window; by default all that have attention.
         window: layers of a window, as far as the model has them. Geva et al. take 9 of 48.
         cut: `scores` masks before the softmax, as Geva et al. do; `pattern` zeroes the weights after it.
         controls: other parts of equal length that are blocked in turn, without the first token, the part and the
@@ -195,7 +194,7 @@ def attention_knockout(
             raise ValueError(f"{count} {name} for {len(encoded)} prompts; give one a prompt")
     for row, ids in enumerate(encoded):
         check_cut(row, len(ids), parts[row], readers[row])
-    windows = attention_windows(subject, layers, window)
+    windows = windows_with(subject, cut, layers, window)
     compared = [logit_diff(answers, others)] if others is not None else []
     run = _Run(subject, encoded, reader(subject, [*compared, probability(answers)], len(encoded)), cut)
     rows = zip(encoded, parts, readers, strict=True)

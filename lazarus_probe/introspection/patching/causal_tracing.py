@@ -20,15 +20,14 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.interventions import Intervention, patch
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.generation.damage import Unrelated, damage, unrelated_prompts
-from lazarus_probe.introspection.patching.attention_cuts import named_window
 from lazarus_probe.introspection.patching.corrupted_runs import (
     Cell,
     Corruption,
     Restorer,
     corruptions,
     noise_size,
-    windows_with,
 )
+from lazarus_probe.introspection.patching.windows import named_window, windows_with
 from lazarus_probe.statistics.cell_effects import CellEffects
 from lazarus_probe.statistics.clusters import cluster_means
 from lazarus_probe.statistics.measurement import Damage
@@ -183,7 +182,7 @@ def causal_trace(
         corruption: `noise` on the part's embeddings, or `resample`: the tokens of other prompts' parts of equal length.
         noise: standard deviation of the noise, in those of the parts' embeddings; Meng et al. take 3.
         draws: corrupted runs of a prompt; with one there is no control. `resample` has as many as there are parts.
-        layers: the middle of each window; by default all.
+        layers: the middle of each window; by default all that have the kind.
         window: layers of a window, as far as the model has them. Meng et al. take 10 of 48 for MLP and attention.
         units: (P,) the independent unit of each prompt; by default itself.
         unrelated: prompts of other tasks for the damage; by default those of all language tasks, none without a
@@ -210,6 +209,10 @@ def causal_trace(
         if count != len(encoded):
             raise ValueError(f"{count} {name} for {len(encoded)} prompts; give one a prompt")
     spots, left_out = _spots(encoded, parts)
+    if kind in ("scores", "pattern", "keys", "values"):
+        raise ValueError(
+            f"{kind} has no value of one token alone to put back; give resid_post, mlp_out or attn_out"
+        )
     windows = windows_with(subject, kind, layers, window)
     size = noise_size(subject, encoded, parts, noise) if corruption == "noise" else 0.0
     corrupted = corruptions(subject, encoded, parts, corruption, size, draws, seed)

@@ -177,33 +177,3 @@ def _put(where: mx.array, source: mx.array, value: mx.array) -> mx.array:
     """A value (B, L, ...) with that of another run at the places (B, L)."""
     mask = where.reshape(*where.shape, *[1] * (value.ndim - 2))
     return mx.where(mask, source.astype(value.dtype), value)
-
-
-def windows_with(
-    subject: Subject, kind: str, layers: Sequence[int] | None, window: int
-) -> tuple[tuple[int, ...], ...]:
-    """The layers that have a kind of site, in the window around each layer.
-
-    Raises:
-        ValueError: a window has none, a layer does not exist, a window below 1, or a kind without a value of one token.
-    """
-    count = subject.num_layers
-    having = [layer for layer in range(count) if Site(kind, layer).kind in kinds_at(subject.anatomy, layer)]
-    middles = list(range(count) if layers is None else layers)
-    if kind in ("scores", "pattern", "keys", "values"):
-        raise ValueError(
-            f"{kind} has no value of one token alone to put back; give resid_post, mlp_out or attn_out"
-        )
-    if window < 1 or not middles:
-        raise ValueError(f"window is {window} of {len(middles)} layers; give at least one of both")
-    windows = []
-    for middle in middles:
-        if not 0 <= middle < count:
-            raise ValueError(f"layer {middle} is not there; the model has 0 to {count - 1}")
-        first = middle - (window - 1) // 2
-        layers_of = tuple(layer for layer in range(first, first + window) if layer in having)
-        if not layers_of:
-            kinds = ", ".join(kinds_at(subject.anatomy, middle))
-            raise ValueError(f"{subject.name} has no {kind} around block {middle}, which has {kinds}")
-        windows.append(layers_of)
-    return tuple(windows)

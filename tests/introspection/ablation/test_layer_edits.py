@@ -156,3 +156,8 @@ def test_neighbours_of_two_kinds_are_not_swapped():
     with pytest.raises(UnsupportedArchitecture, match="blocks 0 and 1 of mixed are of two kinds"):
         layer_edits(subject, IDS, "swap")
     assert np.isfinite(layer_edits(subject, IDS).kl).all()
+    model = Model(ModelArgs(model_type="gemma3_text", **settings, **more | {"sliding_window_pattern": 4}))
+    some = Subject.from_model(model, name="mixed")
+    assert layer_edits(some, IDS, "swap").blocks == ((0, 1), (1, 2)), "the last one has no window"
+    with pytest.raises(UnsupportedArchitecture, match="blocks 2 and 3 of mixed are of two kinds"):
+        layer_edits(some, IDS, "swap", layers=[0, 2])

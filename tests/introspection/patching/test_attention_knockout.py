@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,9 @@ from lazarus_probe.introspection.patching.attention_knockout import attention_kn
 from lazarus_probe.introspection.patching.spanned_prompts import SpannedPrompt, encode_spans, read_spanned
 from lazarus_probe.organisms import planted
 from lazarus_probe.subject import Span, Subject
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "architectures"))
+import zoo
 
 IDS = [[0, 5, 9, 11, 7, 30], [0, 6, 8, 22, 17, 3], [0, 9, 3, 4, 2]]
 PARTS = [Span(1, 3), Span(2, 3), Span(1, 2)]
@@ -134,7 +139,7 @@ def test_what_cannot_be_cut_is_refused_by_name(grouped):
 
 def test_a_model_without_attention_is_refused(mamba):
     """A state-space model has nothing to block."""
-    with pytest.raises(UnsupportedArchitecture, match="no attention whose scores can be reached"):
+    with pytest.raises(UnsupportedArchitecture, match="mamba has no scores; block 0 has resid_pre"):
         attention_knockout(mamba, IDS, PARTS, [5] * 3)
 
 
@@ -168,3 +173,12 @@ def test_words_are_single_tokens_spelled_alike(organism):
         encode_spans(organism, [SpannedPrompt("6*9=", "9", "54", "54")])
     with pytest.raises(ValueError, match="no prompts"):
         encode_spans(organism, [])
+
+
+def test_blocks_without_attention_are_passed_over_and_refused_where_requested():
+    """A model with attention in some blocks alone is blocked there; another block is named."""
+    subject = Subject.from_model(zoo.build("jamba"), name="jamba")
+    result = attention_knockout(subject, IDS, PARTS, [5] * 3, controls=1)
+    assert result.windows == ((1,), (3,))
+    with pytest.raises(UnsupportedArchitecture, match="jamba has no scores around block 0; these have: 1, 3"):
+        attention_knockout(subject, IDS, PARTS, [5] * 3, layers=[0])

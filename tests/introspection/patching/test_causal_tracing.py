@@ -154,7 +154,7 @@ def test_what_cannot_be_traced_is_refused_by_name(grouped, mamba):
         causal_trace(grouped, IDS, PARTS, [5] * 3, corruption="nois")
     with pytest.raises(ValueError, match="pattern has no value of one token"):
         causal_trace(grouped, IDS, PARTS, [5] * 3, kind="pattern")
-    with pytest.raises(ValueError, match="mamba has no attn_out around block 0, which has resid_pre"):
+    with pytest.raises(ValueError, match="mamba has no attn_out; block 0 has resid_pre"):
         causal_trace(mamba, IDS, PARTS, [5] * 3, kind="attn_out")
     with pytest.raises(ValueError, match="2 units for 3 prompts"):
         causal_trace(grouped, IDS, PARTS, [5] * 3, units=["a", "b"])
