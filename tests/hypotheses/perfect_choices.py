@@ -8,6 +8,7 @@ from typing import Any
 from perfect import MODEL_KINDS, Builder, Generator, of_units
 
 from lazarus_probe.claims.claim import Claim
+from lazarus_probe.introspection.generation.damage import unrelated_prompts
 from lazarus_probe.tasks.listed import coloured_objects, docstring_arguments
 from lazarus_probe.tasks.names import Choice, indirect_objects, pronouns
 from lazarus_probe.tasks.years import spans
@@ -43,7 +44,14 @@ def countries(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
     return [of_units(claim, [str(row) for row in range(count)], perfect)]
 
 
+def unrelated(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
+    """One prompt of every phrasing of the language tasks, and sentences."""
+    return [of_units(claim, list(unrelated_prompts().units), perfect)]
+
+
 CHOICES: Mapping[str, Builder] = {
+    "middle-block-can-go": unrelated,
+    "middle-neighbours-can-swap": unrelated,
     "answer-read-from-subject": countries,
     "subject-mlp-brings-fact-back": countries,
     "induction-head-exists": rows,

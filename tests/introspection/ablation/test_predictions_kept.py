@@ -1,0 +1,46 @@
+"""Predictions kept without blocks of the middle: the mean over blocks of the study, and no finding in random models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lazarus_probe.introspection.ablation.layer_edits import layer_edits
+from lazarus_probe.introspection.ablation.predictions_kept import middle_blocks, predictions_kept
+from lazarus_probe.subject.control_models import control_models
+
+
+@pytest.mark.parametrize("edit", ["delete", "swap"])
+def test_the_score_is_the_mean_over_the_blocks_of_the_middle(organism, edit):
+    """Score and control are the study's own numbers, averaged over blocks and prompts."""
+    measurement = predictions_kept(organism, control_models(organism, count=3), edit, seed=1)
+    blocks = middle_blocks(organism.num_layers)
+    study = layer_edits(organism, edit=edit, layers=blocks, draws=1, seed=1)
+    assert measurement.score == pytest.approx(study.kept.mean())
+    reached = {control.name: control.score for control in measurement.controls}
+    assert set(reached) == {"random_push", "untrained", "new_blocks", "permuted_blocks"}
+    assert reached["random_push"] == pytest.approx(study.kept_control.mean())
+    assert measurement.n == study.kept.shape[1]
+
+
+def test_blocks_of_an_untrained_model_keep_no_more_than_those_of_others(organism):
+    """The null: a model with initial weights keeps as much as the next one, whatever a push would keep."""
+    model = organism.untrained(7)
+    measurement = predictions_kept(model, control_models(organism, count=3), "delete")
+    (untrained,) = [control for control in measurement.controls if control.name == "untrained"]
+    assert untrained.low < 0
+
+
+@pytest.mark.parametrize(
+    ("num_layers", "blocks"), [(4, [1]), (8, [2, 3, 4]), (30, [7, 12, 16, 21]), (80, [20, 33, 45, 58])]
+)
+def test_blocks_lie_in_the_middle_half(num_layers, blocks):
+    """At most four, evenly spaced, each with a next one in the middle half."""
+    assert middle_blocks(num_layers) == blocks
+    assert np.all(np.array(blocks) + 1 <= num_layers - num_layers // 4)
+
+
+def test_a_model_without_a_middle_is_refused():
+    """Three blocks have none."""
+    with pytest.raises(ValueError, match="has 3 blocks; at least 4"):
+        middle_blocks(3)
