@@ -15,6 +15,7 @@ from lazarus_probe.tasks.names import Choice
 FUNCTIONS = (
     "load", "save", "merge", "split", "parse", "render", "update", "remove", "search", "filter", "resize", "encode",
     "decode", "upload", "send", "copy", "check", "build", "start", "close", "train", "score", "plot", "export",
+    "fetch", "store", "join", "rotate", "crop", "sort", "count", "clean", "format", "convert", "print", "move",
 )  # fmt: skip
 ARGUMENTS = (
     "name", "size", "path", "files", "color", "width", "height", "label", "value", "key", "image", "text", "user",

@@ -49,6 +49,18 @@ TWO_NAMES = (
     "As soon as {a} and {b} arrived, {s} gave the keys to",
     "Friends since school, {a} and {b} still talk; today {s} sent flowers to",
     "There were {a} and {b} at the counter, and {s} gave a coin to",
+    "On the ferry {a} and {b} sat outside, and {s} lent a scarf to",
+    "For years {a} and {b} sang together; at the end {s} left the piano to",
+    "In the evening {a} and {b} looked at photos, and {s} sent the best one to",
+    "Whenever {a} and {b} go shopping, {s} buys an ice cream for",
+    "Outside the cinema {a} and {b} waited, and {s} handed a ticket to",
+    "With the tent ready, {a} and {b} made tea, and {s} passed the sugar to",
+    "Early that morning {a} and {b} set out, and {s} gave the map to",
+    "Through the fence {a} and {b} could talk, and {s} threw an apple to",
+    "At the airport {a} and {b} said goodbye, and {s} gave a ring to",
+    "Between lessons {a} and {b} share a bench, and {s} often reads poems to",
+    "Down by the river {a} and {b} built a raft, and {s} threw the rope to",
+    "Of all people {a} and {b} won, so {s} gave half of the prize to",
 )
 
 PRONOUNS = ("she", "he")

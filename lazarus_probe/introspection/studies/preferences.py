@@ -135,6 +135,9 @@ def option_probabilities(
 def option_targets(subject: Subject, prompt: str, option: str) -> list[Target]:
     """The tokens of every spelling of an option that continues a prompt with tokens of its own.
 
+    Where some spelling is one token, those that are count, as in `subject.word_of`; else all do, each of its tokens
+    given the ones before it, which takes a run of the model for each.
+
     Raises:
         ContinuationError: none does.
     """
@@ -148,7 +151,8 @@ def option_targets(subject: Subject, prompt: str, option: str) -> list[Target]:
             targets.append(tuple(tokens[start:]))
     if not targets:
         raise ContinuationError(f"{option!r} does not continue {prompt!r} in any spelling")
-    return list(targets)
+    single = [target for target in targets if len(target) == 1]
+    return list(single or targets)
 
 
 def later_years(

@@ -11,11 +11,11 @@ from lazarus_probe.subject.control_models import control_models
 
 
 @pytest.mark.parametrize("edit", ["delete", "swap"])
-def test_the_score_is_the_mean_over_the_blocks_of_the_middle(organism, edit):
+def test_the_score_is_the_mean_over_the_blocks_of_the_middle(grouped, edit):
     """Score and control are the study's own numbers, averaged over blocks and prompts."""
-    measurement = predictions_kept(organism, control_models(organism, count=3), edit, seed=1)
-    blocks = middle_blocks(organism.num_layers)
-    study = layer_edits(organism, edit=edit, layers=blocks, draws=1, seed=1)
+    measurement = predictions_kept(grouped, control_models(grouped, count=3), edit, seed=1)
+    blocks = middle_blocks(grouped.num_layers)
+    study = layer_edits(grouped, edit=edit, layers=blocks, draws=1, seed=1)
     assert measurement.score == pytest.approx(study.kept.mean())
     reached = {control.name: control.score for control in measurement.controls}
     assert set(reached) == {"random_push", "untrained", "new_blocks", "permuted_blocks"}
@@ -23,10 +23,10 @@ def test_the_score_is_the_mean_over_the_blocks_of_the_middle(organism, edit):
     assert measurement.n == study.kept.shape[1]
 
 
-def test_blocks_of_an_untrained_model_keep_no_more_than_those_of_others(organism):
+def test_blocks_of_an_untrained_model_keep_no_more_than_those_of_others(grouped):
     """The null: a model with initial weights keeps as much as the next one, whatever a push would keep."""
-    model = organism.untrained(7)
-    measurement = predictions_kept(model, control_models(organism, count=3), "delete")
+    model = grouped.untrained(7)
+    measurement = predictions_kept(model, control_models(grouped, count=3), "delete")
     (untrained,) = [control for control in measurement.controls if control.name == "untrained"]
     assert untrained.low < 0
 
