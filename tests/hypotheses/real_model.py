@@ -1,7 +1,10 @@
 """Writes docs/real-model.md: every claim on SmolLM2-135M-Instruct and on the organism, and what was published.
 
-pytest hypotheses/ --model smollm2 --probe-report build/smollm2
+pytest hypotheses/ --model smollm2 --probe-update --probe-report build/smollm2
 python tests/hypotheses/real_model.py build/smollm2/*/run.json
+
+Of several runs, such as one of the training claims, the reasons of the last one count; of a claim that is in none, the
+page keeps the reason that it has.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import yaml
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.library import declared_claims
-from lazarus_probe.reports.run import read_run
+from lazarus_probe.reports.run_log import read_any
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "real-model.md"
@@ -29,13 +32,19 @@ ORDER = ("supported", "refuted", "confounded", "inconclusive", "not applicable")
 LONGEST = 240  # characters of a reason
 
 
-def render(reasons: Mapping[str, str], smollm2: Mapping[str, Any], organism: Mapping[str, Any]) -> str:
+def render(
+    reasons: Mapping[str, str],
+    smollm2: Mapping[str, Any],
+    organism: Mapping[str, Any],
+    kept: Mapping[str, str] | None = None,
+) -> str:
     """The page as Markdown.
 
     Args:
         reasons: of the verdicts on SmolLM2, by case.
         smollm2: its baseline's cases.
         organism: that of the organism.
+        kept: reasons by claim, of those that `reasons` has none of.
     """
     beliefs = yaml.safe_load(BELIEFS.read_text(encoding="utf-8"))
     claims = declared_claims()
@@ -45,7 +54,7 @@ def render(reasons: Mapping[str, str], smollm2: Mapping[str, Any], organism: Map
     parts = [beliefs["head"], counts(smollm2, organism)]
     for family in sorted(families):
         rows = [
-            row(claim, reasons, smollm2, organism)
+            row(claim, reasons, smollm2, organism, (kept or {}).get(claim.id, ""))
             for claim in sorted(families[family], key=lambda claim: claim.id)
         ]
         lines = [COLUMNS, ["---"] * len(COLUMNS), *rows]
@@ -65,10 +74,14 @@ def counts(smollm2: Mapping[str, Any], organism: Mapping[str, Any]) -> str:
 
 
 def row(
-    claim: Claim, reasons: Mapping[str, str], smollm2: Mapping[str, Any], organism: Mapping[str, Any]
+    claim: Claim,
+    reasons: Mapping[str, str],
+    smollm2: Mapping[str, Any],
+    organism: Mapping[str, Any],
+    kept: str = "",
 ) -> Sequence[str]:
     """One claim's cells."""
-    texts = [reasons[key] for key in cases_of(claim.id, smollm2) if key in reasons]
+    texts = [reasons[key] for key in cases_of(claim.id, smollm2) if key in reasons] or [kept]
     return (
         f"`{claim.id}`",
         table.published(claim),
@@ -76,6 +89,18 @@ def row(
         verdict(claim.id, smollm2),
         _short(texts[0]) if len(texts) == 1 else "; ".join(dict.fromkeys(map(_short, texts)))[:LONGEST],
     )
+
+
+def without_reasons(page: str) -> str:
+    """The page as its baselines and beliefs make it: the reasons in the last column are of a run, which is not kept."""
+    rows = [line.split(" | ") if line.startswith("| ") else [line] for line in page.splitlines()]
+    return "\n".join(" | ".join(row[:4] if len(row) > 4 else row) for row in rows)
+
+
+def reasons_on(page: str) -> dict[str, str]:
+    """What a page says in its last column, by claim."""
+    rows = [line.removesuffix(" |").split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    return {row[0].strip("| `"): row[4] for row in rows if len(row) == len(COLUMNS)}
 
 
 def cases_of(name: str, cases: Mapping[str, Any]) -> list[str]:
@@ -109,6 +134,7 @@ def _short(reason: str) -> str:
 
 
 if __name__ == "__main__":
-    verdicts = {record.key: record.reason for record in read_run(Path(sys.argv[1])).claims}
-    DOCS.write_text(render(verdicts, baseline("smollm2"), baseline("organism")), encoding="utf-8")
+    verdicts = {record.key: record.reason for run in sys.argv[1:] for record in read_any(Path(run)).claims}
+    before = reasons_on(DOCS.read_text(encoding="utf-8"))
+    DOCS.write_text(render(verdicts, baseline("smollm2"), baseline("organism"), before), encoding="utf-8")
     print(f"{DOCS.relative_to(ROOT)}: {len(verdicts)} cases")
