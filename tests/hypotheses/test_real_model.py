@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from lazarus_probe.claims.claim import read_claims
+from lazarus_probe.claims.library import declared_claims
 
 sys.path.insert(0, str(Path(__file__).parent))
 import real_model
@@ -23,7 +23,7 @@ def test_the_page_is_what_its_baselines_make():
 def test_every_family_has_a_belief():
     """What is believed is said of every family of claims, and of no other."""
     beliefs = yaml.safe_load(real_model.BELIEFS.read_text(encoding="utf-8"))["families"]
-    claims = read_claims(real_model.ROOT / "hypotheses" / "expectations")
+    claims = declared_claims()
     assert set(beliefs) == {claim.family for claim in claims.values()}
 
 
