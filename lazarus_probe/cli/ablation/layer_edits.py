@@ -28,6 +28,7 @@ def layer_edits(
         str | None,
         typer.Option(
             "--prompts",
+            "--prompt",
             "-p",
             help="Prompts separated by |; or @FILE, one per line or as JSON.",
             show_default="one of every phrasing of the language tasks",
