@@ -102,11 +102,21 @@ def make_model(
 def tiny(make_model: Callable[..., Path]) -> Path:
     """A checkpoint called `tiny`, of 2 layers."""
     folder = make_model("tiny", num_hidden_layers=2, num_key_value_heads=4, tie_word_embeddings=True)
-    # pytester forgets what is imported within it: import here what takes long, or cannot be imported twice.
+    # pytester forgets what is imported within it: import here what takes long, or cannot be imported twice. Of the half
+    # second of a run that writes a report, these imports are four fifths.
+    import lazarus_probe.claims.attempts
     import lazarus_probe.claims.baseline
+    import lazarus_probe.claims.evidence
+    import lazarus_probe.claims.falsify
+    import lazarus_probe.claims.pooling
+    import lazarus_probe.claims.seed_runs
     import lazarus_probe.hooks.activations
     import lazarus_probe.hooks.trace
-    import lazarus_probe.reports.run  # noqa: F401
+    import lazarus_probe.plugin.outputs
+    import lazarus_probe.reports.page
+    import lazarus_probe.reports.run
+    import lazarus_probe.reports.run_log
+    import lazarus_probe.reports.write  # noqa: F401
 
     Subject.load(folder)
     return folder
