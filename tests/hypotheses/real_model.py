@@ -81,13 +81,14 @@ def row(
     kept: str = "",
 ) -> Sequence[str]:
     """One claim's cells."""
-    texts = [reasons[key] for key in cases_of(claim.id, smollm2) if key in reasons] or [kept]
+    texts = [reasons[key] for key in cases_of(claim.id, smollm2) if key in reasons]
+    several = "; ".join(dict.fromkeys(map(_short, texts)))[:LONGEST] if texts else kept
     return (
         f"`{claim.id}`",
         table.published(claim),
         verdict(claim.id, organism),
         verdict(claim.id, smollm2),
-        _short(texts[0]) if len(texts) == 1 else "; ".join(dict.fromkeys(map(_short, texts)))[:LONGEST],
+        _short(texts[0]) if len(texts) == 1 else several,
     )
 
 

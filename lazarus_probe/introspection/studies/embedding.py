@@ -251,15 +251,13 @@ def _alike(
 def task_types(rng: np.random.Generator, per_template: int, operations: Sequence[str] = ALL) -> ProbeDataset:
     """Arithmetic or language, read from the whole prompt; a split keeps each wording together.
 
-    Of the prompts of language most have numbers too. Of whichever there are more, as many are drawn as there are of the
-    other, so that the classes are balanced.
+    Of the prompts of language most have numbers too. Where there are more of one kind, some are drawn: no more of
+    language than of arithmetic, and of arithmetic half as many again at most, so that neither is over three fifths.
     """
     arithmetic = [(question.text, question.phrasing) for question in worded(rng, per_template, operations)]
     plain = [(example.prompt, example.phrasing) for example in plain_prompts(rng, per_template)]
-    count = min(len(arithmetic), len(plain))
-    arithmetic, language = (
-        [some[row] for row in rng.permutation(len(some))[:count]] for some in (arithmetic, plain)
-    )
+    arithmetic = [arithmetic[row] for row in rng.permutation(len(arithmetic))[: len(plain) * 3 // 2]]
+    language = [plain[row] for row in rng.permutation(len(plain))[: len(arithmetic)]]
     texts, wordings = zip(*arithmetic, *language, strict=True)
     labels = np.repeat(["arithmetic", "language"], [len(arithmetic), len(language)])
     return ProbeDataset(texts, labels, groups=wordings, at="mean")
