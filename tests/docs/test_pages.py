@@ -78,6 +78,13 @@ def test_api_page_is_of_the_names_as_they_are():
     assert api_page.DOCS.read_text(encoding="utf-8") == api_page.render(), "run `make docs`"
 
 
+def test_an_option_is_one_option_of_its_command():
+    """No name stands for two options of a command: the second would take what is meant for the first."""
+    for command in COMMANDS:
+        names = [name for option in command.options for name in option.names]
+        assert len(names) == len(set(names)), command.name
+
+
 @pytest.mark.parametrize(("one", "many"), [("--prompt", "--prompts"), ("--layer", "--layers")])
 def test_one_and_many_are_one_option(one: str, many: str):
     """An option that takes several and has a letter is spelt either way."""

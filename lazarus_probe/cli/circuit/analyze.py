@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lazarus_probe.cli.options import AsJson, Layers, Output, Seed
+from lazarus_probe.cli.options import AsJson, Output, Seed, SeveralLayers
 from lazarus_probe.cli.output import deliver, title
 from lazarus_probe.cli.parsing import check_output, layer_of, parse_layers
 
@@ -25,7 +25,7 @@ Layer = Annotated[int | None, typer.Option("--layer", help="One layer, counted f
 def analyze(
     activations: Activations,
     layer: Layer = None,
-    layers: Layers = None,
+    layers: SeveralLayers = None,
     umap: Annotated[
         bool, typer.Option("--umap", help="Also embed the prompts with UMAP (needs lazarus_probe[umap]).")
     ] = False,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lazarus_probe.cli.circuit.analyze import Activations, Layer, about_file, chosen
-from lazarus_probe.cli.options import AsJson, Layers, Seed
+from lazarus_probe.cli.options import AsJson, Seed, SeveralLayers
 from lazarus_probe.cli.output import deliver, title
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.files.whole_files import write_whole
@@ -43,7 +43,7 @@ class Method(StrEnum):
 def directions(
     activations: Activations,
     layer: Layer = None,
-    layers: Layers = None,
+    layers: SeveralLayers = None,
     method: Annotated[
         Method,
         typer.Option(help="Difference of means, Fisher's linear discriminant, or the weights of a probe."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lazarus_probe.cli.circuit.analyze import Activations, Layer, about_file, chosen
-from lazarus_probe.cli.options import AsJson, Layers, Seed
+from lazarus_probe.cli.options import AsJson, Seed, SeveralLayers
 from lazarus_probe.cli.output import deliver
 from lazarus_probe.cli.parsing import checked_text, layer_of
 
@@ -60,7 +60,7 @@ def visualize(
     activations: Activations,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the plots; created if missing.")],
     layer: Layer = None,
-    layers: Layers = None,
+    layers: SeveralLayers = None,
     pca: Annotated[bool, typer.Option("--pca", help="Principal components: pca_layer{L}.png.")] = False,
     umap: Annotated[
         bool, typer.Option("--umap", help="UMAP: umap_layer{L}.png (needs lazarus_probe[umap]).")

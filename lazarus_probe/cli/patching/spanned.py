@@ -23,7 +23,6 @@ PromptFile = Annotated[
     Path | None,
     typer.Option(
         "--prompts",
-        "--prompt",
         help='Many prompts: JSON or JSON lines of {"prompt", "part"} and optionally answer, other, group.',
     ),
 ]
