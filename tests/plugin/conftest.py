@@ -112,7 +112,6 @@ def tiny(make_model: Callable[..., Path]) -> Path:
     import lazarus_probe.claims.seed_runs
     import lazarus_probe.hooks.activations
     import lazarus_probe.hooks.trace
-    import lazarus_probe.plugin.outputs
     import lazarus_probe.reports.page
     import lazarus_probe.reports.run
     import lazarus_probe.reports.run_log
