@@ -95,7 +95,9 @@ def test_what_a_damaged_file_held_is_computed_again(project):
     (first,) = notes(project)
     path, _ = (project.pytester.path / "kept").glob("*/*.safetensors")
     path.write_bytes(path.read_bytes()[:-1])
-    result = project.run("--probe-activations=kept", "-W", "default::UserWarning")
+    # Pytest's own remark that this process has imported the plugin comes once a process, here or before.
+    own = ("-W", "default::UserWarning", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+    result = project.run("--probe-activations=kept", *own)
     result.assert_outcomes(passed=1, warnings=1)
     result.stdout.fnmatch_lines([f"*{path} is damaged (*); it is computed again and replaced"])
     assert notes(project)[0]["values"] == first["values"]
