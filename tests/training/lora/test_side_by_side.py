@@ -68,8 +68,11 @@ def test_each_run_ends_where_it_would_alone(grouped):
         expected, _ = alone(grouped, seed)
         assert found[run].keys() == expected.keys()
         for name, value in expected.items():
+            # Adam divides a gradient by its own size: where that is near rounding, an entry is off by a share of the
+            # steps it took, not of itself.
+            walked = RATES.learning_rate * RATES.steps
             np.testing.assert_allclose(
-                found[run][name], value, rtol=1e-4, atol=1e-6, err_msg=f"{seed} {name}"
+                found[run][name], value, rtol=1e-4, atol=2e-4 * walked, err_msg=f"{seed} {name}"
             )
     assert any(not np.allclose(found[0][name], found[1][name]) for name in found[0])
 

@@ -45,7 +45,7 @@ def _memorise(subject: Subject, lines: Any) -> None:
     batch = pretrain._pad([encode(line, False) for line in lines])
     arrays = [mx.array(value) for value in (batch.tokens, batch.positions, batch.targets, batch.weights)]
     # The rate falls to 0: at a constant one the loss jumps about, and whether a step knows all or nothing is rounding.
-    optimizer = optimizers.Adam(optimizers.cosine_decay(1e-2, STEPS))
+    optimizer = optimizers.Adam(optimizers.cosine_decay(4e-3, STEPS))
     step = nn.value_and_grad(subject.model, pretrain.loss)
     for _ in range(STEPS):
         _, grads = step(subject.model, *arrays)
