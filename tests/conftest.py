@@ -58,11 +58,12 @@ def _no_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
 
 
-@pytest.fixture
-def compiling() -> Iterator[None]:
-    """Compile what is compiled, where `make test` leaves that out: what is drawn within a graph is drawn otherwise."""
-    mx.enable_compile()
+@pytest.fixture(params=[True, False], ids=["compiled", "as-written"])
+def compiling(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Steps compiled, as users run them, and as they are written, as `make test` does (MLX_DISABLE_COMPILE)."""
+    (mx.enable_compile if request.param else mx.disable_compile)()
     yield
+    mx.enable_compile()
     if os.environ.get("MLX_DISABLE_COMPILE"):
         mx.disable_compile()
 

@@ -113,8 +113,8 @@ def steps(
 
     Micro-batches are pulled lazily, so they may be sampled from the current model. Losses and gradients of a step's
     micro-batches are SUMMED, since each contributes its share of the step's mean. Forward, backward and update are
-    compiled once per shape of a micro-batch, so shapes should be few. While a step is traced the model is in training
-    mode; between steps it is in its previous mode.
+    compiled once per shape of a micro-batch, so shapes should be few. Within a step the model is in training mode;
+    between steps it is in its previous mode.
 
     Stopping is up to the caller: any finite loss is accepted, however high.
 
@@ -190,10 +190,9 @@ class _Update:
 
     def _call(self, batch: tuple[mx.array, ...], before: Any, last: bool) -> Any:
         key = (tuple((array.shape, array.dtype) for array in batch), before is None, last)
-        if key in self.traced:
-            return self.compiled(batch, before, last)
-        if len(self.traced) >= SHAPES_KEPT:
+        if key not in self.traced and len(self.traced) >= SHAPES_KEPT:
             self.traced, self.compiled = set(), self._compile()
+        # In every call, not in those alone that trace: without compilation (MLX_DISABLE_COMPILE) each runs the model.
         with in_mode(self.model, training=True), _restored_on_error(self.state):
             result = self.compiled(batch, before, last)
         self.traced.add(key)
