@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,19 @@ def compiling(request: pytest.FixtureRequest) -> Iterator[None]:
     mx.enable_compile()
     if os.environ.get("MLX_DISABLE_COMPILE"):
         mx.disable_compile()
+
+
+@pytest.fixture(scope="module")
+def few_models() -> Iterator[None]:
+    """Three control models of a kind, the fewest, where a study takes five; and 199 shuffles, which tell 0.005."""
+    from lazarus_probe.subject import control_models
+
+    with pytest.MonkeyPatch.context() as patch:
+        for study in ("embedding", "early_layers"):
+            few = partial(control_models.control_models, count=control_models.FEWEST)
+            patch.setattr(f"lazarus_probe.introspection.studies.{study}.control_models", few)
+        patch.setattr("lazarus_probe.statistics.probes.held_out.DRAWS", 199)
+        yield
 
 
 @pytest.fixture(scope="session")

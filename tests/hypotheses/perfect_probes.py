@@ -51,11 +51,24 @@ def perfect_probe(draw: Draw, site: Site = ABOVE, number: str = r"\d") -> Any:
     return built
 
 
+PROBED: dict[Any, Measurement] = {}  # some claims have their prompts, and so their probe, in common
+
+
 def _probed(labelled: ProbeDataset, site: Site, perfect: bool, number: str) -> Measurement:
-    states = {site: held(labelled) if perfect else nothing(labelled)}
-    kind = "regression" if np.asarray(labelled.labels).dtype.kind == "f" else "classification"
-    models = control_models(subject(number))
-    return probe(subject(number), models, labelled, site, kind=kind, store=Planted(states))  # type: ignore[arg-type]
+    fields = ("prompts", "labels", "groups", "clusters", "at", "types", "facts")
+    key = (
+        *(str(np.array(getattr(labelled, name), dtype=object).tolist()) for name in fields),
+        site,
+        perfect,
+        number,
+    )
+    if key not in PROBED:
+        states = {site: held(labelled) if perfect else nothing(labelled)}
+        kind = "regression" if np.asarray(labelled.labels).dtype.kind == "f" else "classification"
+        models = control_models(subject(number))
+        store: Any = Planted(states)
+        PROBED[key] = probe(subject(number), models, labelled, site, kind=kind, store=store)
+    return PROBED[key]
 
 
 def emerges(claim: Claim, rng: Generator, perfect: bool) -> list[Measurement]:

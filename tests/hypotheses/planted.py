@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -80,16 +81,25 @@ class Planted:
         return values
 
     def _of_tokens(self, tokens: Sequence[Sequence[int]], table: str, at: Any) -> NDArray[np.float32]:
-        seed = [self.seed, *table.encode()]
-        largest = max(map(max, tokens)) + 1
-        vectors = np.random.default_rng(seed).normal(size=(max(largest, 4096), WIDTH))
+        vectors = _vectors(self.seed, table, max(map(max, tokens)) + 1)
         if isinstance(at, str) and at == "last" and not table:
             return np.stack([vectors[ids[-1]] for ids in tokens]).astype(np.float32)
         if not isinstance(at, str):
             return np.stack([vectors[ids[place]] for ids, place in zip(tokens, at, strict=True)]).astype(
                 np.float32
             )
-        return np.stack([vectors[list(ids)].mean(axis=0) for ids in tokens]).astype(np.float32)
+        lengths = np.array([len(ids) for ids in tokens])
+        means = np.empty((len(tokens), WIDTH), dtype=np.float32)
+        for length in np.unique(lengths):
+            rows = np.flatnonzero(lengths == length)
+            means[rows] = vectors[np.array([tokens[row] for row in rows])].mean(axis=1)
+        return means
+
+
+@lru_cache(maxsize=64)
+def _vectors(seed: int, table: str, largest: int) -> NDArray[np.float64]:
+    """(at least 4096, WIDTH) random vectors, one a token."""
+    return np.random.default_rng([seed, *table.encode()]).normal(size=(max(largest, 4096), WIDTH))
 
 
 def held(labelled: ProbeDataset) -> NDArray[np.float64]:

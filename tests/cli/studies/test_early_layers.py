@@ -24,7 +24,7 @@ WORDS = ("extractable after", "mostly complete")
 
 
 @pytest.fixture(scope="module")
-def result(organism) -> EarlyLayersResult:
+def result(organism, few_models) -> EarlyLayersResult:
     """Few products and sums."""
     return early_layers(organism, [1], ["multiply", "add"], [2, 3, 4], positions=True)
 

@@ -28,7 +28,7 @@ REGISTERED = Path(__file__).parents[3] / "hypotheses" / "expectations"
 
 
 @pytest.fixture(scope="module")
-def result(organism) -> EmbeddingResult:
+def result(organism, few_models) -> EmbeddingResult:
     """Products and sums, few of them."""
     return embedding(organism, [0], ["multiply", "add"], sizes=Sizes(per_template=2, per_cell=1, answers=40))
 

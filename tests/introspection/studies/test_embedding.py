@@ -23,7 +23,7 @@ from lazarus_probe.introspection.studies.embedding import (
     task_types,
 )
 from lazarus_probe.introspection.studies.operands import first_operands
-from lazarus_probe.subject.control_models import control_models
+from lazarus_probe.subject.control_models import FEWEST, control_models
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 from lazarus_probe.tasks.wordings import WORDINGS
 
@@ -43,7 +43,7 @@ def claims() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def small(organism) -> EmbeddingResult:
+def small(organism, few_models) -> EmbeddingResult:
     """The analysis on few prompts, of the embedding and of layer 0."""
     return embedding(organism, [0], sizes=SMALL)
 
@@ -61,7 +61,7 @@ def test_prompts_are_those_of_the_claims(claims):
 @pytest.mark.slow
 def test_numbers_are_those_of_the_claims(organism, small):
     """On the same prompts, `probe` gives the same measurement at the embedding and after a layer."""
-    untrained, rng = control_models(organism), np.random.default_rng(0)
+    untrained, rng = control_models(organism, count=FEWEST), np.random.default_rng(0)
     labelled = task_types(rng, SMALL.per_template)
     assert small.tests["task"][-1] == probe(organism, untrained, labelled, Site("embed"))
     operands = first_operands(organism, np.random.default_rng(0))

@@ -90,7 +90,7 @@ def test_the_reason_holds():
     assert max(scores[1:]) < 0.9
 
 
-def test_the_study_leaves_them_out(model, monkeypatch):
+def test_the_study_leaves_them_out(model, few_models):
     """The analysis of a model with a token a digit has every other test, and says why it has not this one."""
     subject = subject_of(model, [])
     sizes = study.Sizes(per_template=1, per_cell=1, answers=24)

@@ -18,6 +18,7 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject import Subject
 from lazarus_probe.training.settings import read_settings
+from lazarus_probe.training.sft import train as training_module
 from lazarus_probe.training.sft.config import SftConfig
 from lazarus_probe.training.sft.jsonl import Example
 from lazarus_probe.training.sft.setup import split
@@ -33,6 +34,17 @@ def base(tmp_path_factory, make_llama, save_checkpoint) -> Path:
     """A tiny model as a folder."""
     folder = tmp_path_factory.mktemp("base") / "tiny"
     return save_checkpoint(folder, make_llama(num_key_value_heads=2, tie_word_embeddings=False))
+
+
+@pytest.fixture
+def drawn() -> None:
+    """Has the loss curve drawn, which takes as long as the short trainings here."""
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(request, monkeypatch) -> None:
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(training_module, "draw_curve", lambda _log, image: image)
 
 
 @pytest.fixture
@@ -88,7 +100,7 @@ class Interrupter:
             raise KeyboardInterrupt
 
 
-def test_the_first_token_of_the_answer_is_learned(settings, base, tmp_path):
+def test_the_first_token_of_the_answer_is_learned(settings, base, tmp_path, drawn):
     """Answers of one token become likelier than on the base model: their only token is learned."""
     result = train_sft(settings(max_steps=60))
     before, after = answer_loss(Subject.load(base)), answer_loss(Subject.load(base, tmp_path / "out"))
@@ -175,20 +187,15 @@ def test_a_finished_training_is_not_trained_again(settings, tmp_path):
     assert all(np.array_equal(before[key], value) for key, value in lora(tmp_path / "out").items())
 
 
-@pytest.mark.parametrize("change", [{"learning_rate": 1e-3}, {"seed": 1}, {"freeze_layers": "0"}])
-def test_other_settings_do_not_go_on(settings, change):
-    """A state is not gone on from with settings that would have led elsewhere."""
-    train_sft(settings())
-    with pytest.raises(ValueError, match="other settings"):
-        train_sft(settings(**change))
-
-
-def test_other_data_does_not_go_on(settings, tmp_path):
-    """A state is not gone on from with other data under the same name."""
-    train_sft(settings())
+def test_other_settings_do_not_go_on(settings, tmp_path):
+    """A state is not gone on from with settings that would have led elsewhere, nor with other data of that name."""
+    train_sft(settings(max_steps=6))
+    for change in ({"learning_rate": 1e-3}, {"seed": 1}, {"freeze_layers": "0"}):
+        with pytest.raises(ValueError, match="other settings"):
+            train_sft(settings(max_steps=6, **change))
     write(tmp_path / "data.jsonl", {"1 + 1 = ": "3"})
     with pytest.raises(ValueError, match="other settings"):
-        train_sft(settings())
+        train_sft(settings(max_steps=6))
 
 
 def test_the_next_phase_holds_the_one_before(settings, base, tmp_path):
