@@ -164,6 +164,22 @@ def test_options_change_what_is_asked(result, adapter, capsys):
     assert found["results"]["within_arith_sim"] == pytest.approx(levels["arithmetic and arithmetic"])
 
 
+def test_the_command_runs_the_study_that_was_asked_for(result, tmp_path, capsys, monkeypatch):
+    """The study is given operations, layers and seed, and what it finds is printed and written."""
+    calls, saved = [], tmp_path / "mult.json"
+
+    def study(subject, layers, operations, *, seed, progress):
+        calls.append((subject.name, list(layers), list(operations), seed))
+        return result
+
+    monkeypatch.setattr("lazarus_probe.introspection.studies.embedding.embedding", study)
+    options = ["--operation", "mult", "-l", "0,3", "--seed", "2", "-o", str(saved)]
+    assert main([*COMMAND, "organism", *options]) == 0
+    assert calls == [("organism", [0, 3], ["multiply"], 2)]
+    assert "\n".join(text(result, judged(result))) in capsys.readouterr().out
+    assert json.loads(saved.read_text())["results"] == result.as_data()["results"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

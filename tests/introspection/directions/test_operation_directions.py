@@ -20,6 +20,7 @@ from lazarus_probe.introspection.directions.operation_directions import (
 )
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import control_models
+from tests.cases import slow_except
 
 SCORE = {"kind": "absence", "threshold": 0.35, "margin": 0.15, "minimum_groups": 6}
 CONTROLS = ("same_operation", "random_targets")
@@ -85,13 +86,13 @@ def test_different_directions_are_told_from_one(build):
     assert same.grids[0].values[0][1] == pytest.approx(same.score, abs=0.1)
 
 
-def test_noise_is_no_difference(make_llama, tokenizer):
+@pytest.mark.parametrize("seed", slow_except(range(4), 0))
+def test_noise_is_no_difference(make_llama, tokenizer, seed):
     """In untrained models directions are orthogonal because they are noise, and the claim is not supported."""
-    for seed in range(4):
-        subject = Subject.from_model(make_llama(seed), tokenizer, "random")
-        found = directions(subject, control_models(subject), asked(), Site("resid_post", 2), seed=seed)
-        with_twin = CLAIM.model_copy(update={"controls": (*CONTROLS, "untrained")})
-        assert judge(with_twin, found).outcome is not Outcome.SUPPORTED
+    subject = Subject.from_model(make_llama(seed), tokenizer, "random")
+    found = directions(subject, control_models(subject), asked(), Site("resid_post", 2), seed=seed)
+    with_twin = CLAIM.model_copy(update={"controls": (*CONTROLS, "untrained")})
+    assert judge(with_twin, found).outcome is not Outcome.SUPPORTED
 
 
 def test_numbers_and_samples_are_checked():

@@ -20,6 +20,7 @@ from lazarus_probe.introspection.steering.log_odds import gained
 from lazarus_probe.introspection.steering.targets import target_metrics, target_of
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.spellings import spellings
+from tests.cases import slow_except
 
 LETTERS = "nopqrstuvwxyz"
 DOSES = [0.0, 0.5, 1.0, -1.0]
@@ -260,13 +261,14 @@ def test_gains_in_log_odds_are_those_of_student():
     assert (unsteered.name, unsteered.score, unsteered.low) == ("unsteered", 0.0, pytest.approx(measured.low))
 
 
-def test_a_random_direction_is_rarely_said_to_steer(planted):
+@pytest.mark.parametrize("draws", slow_except([6, 12], 6))
+def test_a_random_direction_is_rarely_said_to_steer(planted, draws):
     """Of directions drawn like the controls one in twenty is said to steer, at most."""
     alarms = 0
-    for seed in range(12):
+    for seed in range(draws):
         drawn = random_directions(4 * np.eye(32)[0], 1, seed=100 + seed)[0]
         result = dose_response(
             planted, list(LETTERS), drawn, 1, [-1.0, 1.0], target="b", max_tokens=1, seed=seed
         )
         alarms += verdict_of(result)[0]
-    assert alarms <= 2
+    assert alarms <= draws // 6
