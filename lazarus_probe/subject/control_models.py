@@ -36,7 +36,8 @@ FIRST_SEED = 1000
 ControlKind = Literal["untrained", "new_blocks", "permuted_blocks"]
 # Bytes of built models kept for the next prompts; small models take longer to build than to run on a few prompts.
 MEMORY = 2**28
-_BUILT: OrderedDict[tuple[str, int], Subject] = OrderedDict()
+# With its size, since counting the bytes of hundreds of kept models takes longer than building another small one.
+_BUILT: OrderedDict[tuple[str, int], tuple[Subject, int]] = OrderedDict()
 
 
 def lesioned(subject: Subject, lesion: Lesion, seed: int = 0) -> Subject:
@@ -147,11 +148,13 @@ class ControlModel:
         key = (self.fingerprint, depth if self.kind == "permuted_blocks" else self.origin.num_layers)
         if key in _BUILT:
             _BUILT.move_to_end(key)
-            return _BUILT[key]
+            return _BUILT[key][0]
         made = self._built(depth)
-        _BUILT[key] = made
-        while sum(_size(model.model) for model in _BUILT.values()) > MEMORY:
-            _BUILT.popitem(last=False)
+        _BUILT[key] = (made, _size(made.model))
+        held = sum(size for _, size in _BUILT.values())
+        while held > MEMORY:
+            _, (_, size) = _BUILT.popitem(last=False)
+            held -= size
         return made
 
     def _built(self, layers: int) -> Subject:
