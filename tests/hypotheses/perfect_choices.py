@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from perfect import MODEL_KINDS, Builder, Generator, of_units
+from perfect import MODEL_KINDS, Builder, Generator, of_units, pair
 
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.introspection.generation.damage import unrelated_prompts
+from lazarus_probe.tasks.calendar import SENTENCES
 from lazarus_probe.tasks.listed import coloured_objects, docstring_arguments
 from lazarus_probe.tasks.names import Choice, indirect_objects, pronouns
 from lazarus_probe.tasks.years import spans
@@ -49,7 +50,37 @@ def unrelated(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
     return [of_units(claim, list(unrelated_prompts().units), perfect)]
 
 
+def sequences(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
+    """The fewest ordered sequences that it applies to."""
+    return [of_units(claim, [str(row) for row in range(claim.minimum_groups)], perfect)]
+
+
+def sentences(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
+    """Every sentence, with one order of its own and with several others."""
+    units = [str(row) for row in range(len(SENTENCES))]
+    return [of_units(claim, units, perfect, (*MODEL_KINDS, "other_order"))]
+
+
+def repaired(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
+    """The half that is tested of the fewest sentences that it applies to."""
+    units = [str(row) for row in range(int(claim.parameters["templates"]) // 2)]
+    return [of_units(claim, units, perfect, (*MODEL_KINDS, "other_heads"))]
+
+
+def formed(claim: Claim, rng: Generator, perfect: bool) -> list[Any]:
+    """Rows of random tokens under a model and the one it was trained from."""
+    count = int(claim.parameters["rows"]) - int(claim.parameters["choosing"])
+    return list(pair(lambda *_: [str(row) for row in range(count)])(claim, rng, perfect))
+
+
 CHOICES: Mapping[str, Builder] = {
+    "copying-head-exists": rows,
+    "suppressing-head-exists": rows,
+    "successor-head-exists": sequences,
+    "loss-of-best-head-made-up-for": repaired,
+    "induction-head-forms-in-training": formed,
+    "days-lie-on-a-circle": sentences,
+    "months-lie-on-a-circle": sentences,
     "middle-block-can-go": unrelated,
     "middle-neighbours-can-swap": unrelated,
     "answer-read-from-subject": countries,

@@ -148,7 +148,14 @@ def worded(claim: Claim, rng: Generator, _: Reader) -> ProbeDataset:
     return in_words()
 
 
+def by_truth(denied: bool) -> Draw:
+    """Statements by whether they are true."""
+    return lambda _, rng, __: hypothesis("representations/statements").by_topic(rng, denied)
+
+
 PROBES: Mapping[str, Any] = {
+    "truth-read-across-topics": perfect_probe(by_truth(False)),
+    "truth-read-through-negation": perfect_probe(by_truth(True)),
     "sentiment-in-hidden-space": perfect_probe(
         lambda _, rng, __: hypothesis("beyond_arithmetic").reviews(rng)
     ),

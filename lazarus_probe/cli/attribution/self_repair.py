@@ -13,7 +13,7 @@ from lazarus_probe.cli.patching.spanned import damage_line
 from lazarus_probe.spelling import one_of
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.attribution.self_repair import HeadAblation, SelfRepair
+    from lazarus_probe.introspection.attribution.repair_effects import HeadAblation, SelfRepair
 
 ABLATIONS: tuple[HeadAblation, ...] = ("mean", "zero", "resample")
 

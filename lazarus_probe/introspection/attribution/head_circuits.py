@@ -32,7 +32,7 @@ from lazarus_probe.introspection.attribution.named_heads import (
     kind_data,
 )
 from lazarus_probe.introspection.attribution.ordered_words import FEWEST_MEMBERS, ordered_tokens
-from lazarus_probe.introspection.attribution.ov_scores import ov_scores
+from lazarus_probe.introspection.attribution.ov_scores import CircuitKind, ov_scores
 from lazarus_probe.introspection.attribution.repeated_tokens import Rows, repeated_tokens
 from lazarus_probe.introspection.attribution.token_states import (
     from_tokens_alone,
@@ -200,13 +200,15 @@ def _measure(subject: Subject, drawn: Rows, ordered: Mapping[str, Sequence[int]]
         for values, of in ((scores, composed.scores), (controls, composed.controls)):
             values["induction"] = np.where(above, of["induction"], np.nan)
     first_halves = drawn.repeated[:, drawn.start : drawn.start + drawn.length]
-    copying, successor = ov_scores(subject, first_halves, list(ordered.values()))
-    scores["copying"], controls["copying"] = copying
+    circuits: dict[CircuitKind, Sequence[Sequence[int]]] = {"copying": first_halves.tolist()}
+    if ordered:
+        circuits["successor"] = list(ordered.values())
+    by_kind = ov_scores(subject, circuits)
+    scores["copying"], controls["copying"] = by_kind["copying"]
     families = {"rows": Measured(scores, controls, alone.losses)}
-    if successor is not None:
-        families["sequences"] = Measured(
-            {"successor": successor[0]}, {"successor": successor[1]}, alone.losses
-        )
+    if ordered:
+        score, control = by_kind["successor"]
+        families["sequences"] = Measured({"successor": score}, {"successor": control}, alone.losses)
     return _Circuits(families, patterns, through)
 
 

@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lazarus_probe.subject.spellings import FORMS, token_of
+from lazarus_probe.tasks.calendar import DAYS, MONTHS
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 SEQUENCES: Mapping[str, tuple[str, ...]] = {
-    "days": ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
-    "months": (
-        *("january", "february", "march", "april", "may", "june"),
-        *("july", "august", "september", "october", "november", "december"),
-    ),
+    "days": tuple(day.lower() for day in DAYS),
+    "months": tuple(month.lower() for month in MONTHS),
     "letters": tuple("abcdefghijklmnopqrstuvwxyz"),
     "numerals": tuple(str(number) for number in range(1, 21)),
     "number words": (
@@ -37,6 +35,14 @@ SEQUENCES: Mapping[str, tuple[str, ...]] = {
     ),
     "roman numerals": ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X"),
     "tens": ("ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"),
+    "teens": ("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+    "decades": ("twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties"),
+    "capital letters": tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+    "short days": tuple(day[:3] for day in DAYS),
+    "short months": tuple(month[:3] for month in MONTHS),
+    "multiples": ("single", "double", "triple", "quadruple", "quintuple"),
+    "greek letters": ("alpha", "beta", "gamma", "delta", "epsilon", "zeta"),
+    "planets": ("Mercury", "Venus", "Earth", "Mars", "Jupiter", "Saturn", "Uranus", "Neptune"),
 }
 # A head that names any member of a sequence but the one it reads is right once in as many cases.
 FEWEST_MEMBERS = 5

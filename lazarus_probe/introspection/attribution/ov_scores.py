@@ -1,9 +1,9 @@
-"""What heads write where they attend to a token: the token itself (copying), or the next of its sequence."""
+"""What heads write where they attend to a token: the token itself, its opposite, or the next of its sequence."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,27 +14,35 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 Scores = tuple[NDArray[Any], NDArray[Any]]
+CircuitKind = Literal["copying", "suppressing", "successor"]
 
 
 def ov_scores(
-    subject: Subject, rows: NDArray[np.int32], sequences: Sequence[Sequence[int]]
-) -> tuple[Scores, Scores | None]:
-    """Copying scores and controls (R, layers, H) of rows (R, T), and successor scores of S sequences (S, layers, H)."""
-    every = np.unique(np.concatenate([rows.ravel(), *(np.asarray(s, dtype=np.int64) for s in sequences)]))
+    subject: Subject, rows: Mapping[CircuitKind, Sequence[Sequence[int]]]
+) -> dict[CircuitKind, Scores]:
+    """Scores and controls (R, layers, H) of all heads, by kind, in one pass over the tokens of all kinds.
+
+    Args:
+        subject: the model.
+        rows: by kind, R rows of tokens: for "copying" the head names the token itself, which it raises most, for
+            "suppressing" that which it lowers most, and for "successor" rows are ordered and it names the next.
+    """
+    of_kind = [(kind, row) for kind, of in rows.items() for row in of]
+    every = np.unique(np.concatenate([np.asarray(row, dtype=np.int64) for _, row in of_kind]))
     reader = TokenReader(subject, every)
-    places = [np.searchsorted(every, row) for row in (*rows, *sequences)]
+    places = [np.searchsorted(every, row) for _, row in of_kind]
     parts = subject.anatomy.parts
     heads = max(part.heads.num_heads for part in parts if part.heads is not None)
     shape = (len(places), subject.num_layers, heads)
     scores, controls = np.full(shape, np.nan), np.full(shape, np.nan)
     for layer, outputs in ov_outputs(subject, every):
         normed = reader.normed(outputs)
-        for number, at in enumerate(places):
-            of_row = copied if number < len(rows) else counted
-            score, control = of_row(normed[at] @ reader.rows[at].T)
+        for number, ((kind, _), at) in enumerate(zip(of_kind, places, strict=True)):
+            logits = normed[at] @ reader.rows[at].T
+            score, control = NAMED[kind](logits)
             scores[number, layer, : len(score)], controls[number, layer, : len(score)] = score, control
-    copying = scores[: len(rows)], controls[: len(rows)]
-    return copying, (scores[len(rows) :], controls[len(rows) :]) if len(sequences) else None
+    kinds = np.array([kind for kind, _ in of_kind])
+    return {kind: (scores[kinds == kind], controls[kinds == kind]) for kind in rows}
 
 
 def copied(logits: NDArray[Any]) -> Scores:
@@ -44,6 +52,11 @@ def copied(logits: NDArray[Any]) -> Scores:
     """
     best, own = sole_best(logits), np.arange(len(logits))[:, None]
     return (best == own).mean(axis=0), (best == (own + 1) % len(logits)).mean(axis=0)
+
+
+def suppressed(logits: NDArray[Any]) -> Scores:
+    """As `copied`, where a head lowers the token below all others."""
+    return copied(-logits)
 
 
 def counted(logits: NDArray[Any]) -> Scores:
@@ -60,3 +73,10 @@ def sole_best(logits: NDArray[Any]) -> NDArray[np.intp]:
     """The index of the largest along the last axis, and -1 where several are: a head that adds nothing names none."""
     largest = logits.max(axis=-1, keepdims=True)
     return np.where((logits == largest).sum(axis=-1) == 1, logits.argmax(axis=-1), -1)
+
+
+NAMED: Mapping[CircuitKind, Callable[[NDArray[Any]], Scores]] = {
+    "copying": copied,
+    "suppressing": suppressed,
+    "successor": counted,
+}

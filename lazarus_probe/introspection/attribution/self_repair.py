@@ -9,9 +9,8 @@ left.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import replace
+from typing import TYPE_CHECKING, get_args
 
 import mlx.core as mx
 import numpy as np
@@ -24,134 +23,18 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked, trace
 from lazarus_probe.introspection.attribution.logit_attribution import token_ids
 from lazarus_probe.introspection.attribution.logit_split import LogitSplit, SplitBatch
+from lazarus_probe.introspection.attribution.repair_effects import Head, HeadAblation, SelfRepair
 from lazarus_probe.introspection.generation.damage import Unrelated, damage, unrelated_prompts
 from lazarus_probe.spelling import one_of
-from lazarus_probe.statistics.cell_effects import CellEffects
 from lazarus_probe.statistics.clusters import cluster_means
-from lazarus_probe.statistics.measurement import Damage
-from lazarus_probe.statistics.student import signed_estimate
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.sweep.progress import bar
-from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-HeadAblation = Literal["mean", "zero", "resample"]
-Head = tuple[int, int]
 Tokens = int | str | Sequence[int | str]
-
-
-@dataclass(frozen=True, eq=False)
-class SelfRepair:
-    """What K heads add to the logits of P prompts directly, and what is lost without them.
-
-    Attributes:
-        heads: (K,) layer and head.
-        ablation: what the heads' outputs at the last token are replaced by.
-        total: (P,) the logit, or logit difference, of the model as it is.
-        direct: (K, P) what the logit loses of the head's direct contribution, later components and the norm as they
-            were.
-        frozen: (K, P) what it loses with later components as they then are, the final norm's scale frozen.
-        lost: (K, P) what it loses: the total effect.
-        units: (P,) the independent unit of each prompt.
-        damage: of ablating the head of the largest direct effect, on unrelated prompts.
-        seed: of signs, and of the interval of the damage.
-    """
-
-    heads: tuple[Head, ...]
-    ablation: HeadAblation
-    total: NDArray[np.float64]
-    direct: NDArray[np.float64]
-    frozen: NDArray[np.float64]
-    lost: NDArray[np.float64]
-    units: tuple[str, ...]
-    damage: Damage | None
-    seed: int
-
-    @cached_property
-    def repair(self) -> CellEffects:
-        """The direct effect less the total one, beyond none."""
-        return self._cells(self.direct - self.lost)
-
-    @cached_property
-    def by_components(self) -> CellEffects:
-        """The part of the repair that later components do: with the final norm's scale frozen."""
-        return self._cells(self.direct - self.frozen)
-
-    @cached_property
-    def by_norm(self) -> CellEffects:
-        """The part that the final norm does, by another scale."""
-        return self._cells(self.frozen - self.lost)
-
-    @property
-    def share_repaired(self) -> NDArray[np.float64]:
-        """(K,) of the mean direct effect, the share that is made up for; NaN where there is none."""
-        direct = self._cells(self.direct).effect.mean
-        return np.divide(self.repair.effect.mean, direct, out=np.full(len(direct), np.nan), where=direct != 0)
-
-    def _cells(self, effects: NDArray[Any]) -> CellEffects:
-        return CellEffects(effects, np.zeros_like(effects), self.units, self.seed)
-
-    def as_data(self) -> dict[str, Any]:
-        """Everything, as plain data."""
-        return {
-            "ablation": self.ablation,
-            "n": len(self.units),
-            "units": len(set(self.units)),
-            "seed": self.seed,
-            "total": self.total.tolist(),
-            "heads": [
-                {
-                    "layer": layer,
-                    "head": head,
-                    "direct": self.direct[row].tolist(),
-                    "lost": self.lost[row].tolist(),
-                    "lost_with_frozen_norm": self.frozen[row].tolist(),
-                    "share_repaired": float(self.share_repaired[row]),
-                    "repair": self.repair.cell_data(row),
-                    "by_components": self.by_components.cell_data(row),
-                    "by_norm": self.by_norm.cell_data(row),
-                }
-                for row, (layer, head) in enumerate(self.heads)
-            ],
-            "damage": None if self.damage is None else asdict(self.damage),
-        }
-
-    def table(self) -> Table:
-        """By head the direct and the total effect, and what makes up for the difference."""
-        means = {
-            name: self._cells(values).effect.mean
-            for name, values in (("direct", self.direct), ("lost", self.lost))
-        }
-        rows = [
-            (
-                f"L{layer}.H{head}",
-                float(means["direct"][row]),
-                float(means["lost"][row]),
-                signed_estimate(*(float(end[row]) for end in self.repair.effect)),
-                float(self.repair.p[row]),
-                float(self.share_repaired[row]),
-                float(self.by_components.effect.mean[row]),
-                float(self.by_norm.effect.mean[row]),
-            )
-            for row, (layer, head) in enumerate(self.heads)
-        ]
-        columns = (
-            Column("Head", width=8),
-            Column("Direct", "+.3f", right=True),
-            Column("Lost", "+.3f", right=True),
-            Column("Repaired", width=26),
-            Column("p", ".4f"),
-            Column("Share", ".0%", right=True),
-            Column("By components", "+.3f", right=True),
-            Column("By the norm", "+.3f", right=True),
-        )
-        return Table(columns, rows, f"self-repair, {self.ablation} ablation of {len(self.units)} prompts")
-
-    def _repr_html_(self) -> str:
-        return self.table().html()
 
 
 def self_repair(
@@ -199,6 +82,35 @@ def self_repair(
         >>> np.allclose(result.direct - result.lost, result.by_components.effects + result.by_norm.effects)
         True
     """
+    result, outputs = ablate_heads(
+        subject,
+        prompts,
+        answers,
+        others,
+        heads=heads,
+        top=top,
+        ablation=ablation,
+        units=units,
+        seed=seed,
+        progress=progress,
+    )
+    return _with_damage(subject, result, outputs, unrelated)
+
+
+def ablate_heads(
+    subject: Subject,
+    prompts: Sequence[Prompt],
+    answers: Tokens,
+    others: Tokens | None = None,
+    *,
+    heads: Sequence[Head] | None = None,
+    top: int = 10,
+    ablation: HeadAblation = "mean",
+    units: Sequence[str] | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> tuple[SelfRepair, Mapping[Head, NDArray[np.float64]]]:
+    """What `self_repair` returns and raises, without the damage; and by head its outputs (P, Dh) at the last token."""
     if ablation not in get_args(HeadAblation):
         raise ValueError(f"ablation {ablation!r} is unknown; {one_of(ablation, get_args(HeadAblation))}")
     encoded = encode_all(subject, prompts)
@@ -231,8 +143,7 @@ def self_repair(
                 frozen[number, rows] = batch.contribution(batch.end - end)
                 lost[number, rows] = batch.total - _requested(logits, batch, ids[1], rows)
                 step(1)
-    result = SelfRepair(tuple(chosen), ablation, total, direct, frozen, lost, tuple(units), None, seed)
-    return _with_damage(subject, result, outputs, unrelated)
+    return SelfRepair(tuple(chosen), ablation, total, direct, frozen, lost, tuple(units), None, seed), outputs
 
 
 Batch = tuple[list[int], mx.array, SplitBatch]

@@ -37,7 +37,7 @@ def test_the_planted_induction_circuit_is_named_and_no_other(previous, layer, la
     assert circuit.heads["previous"] in result.kinds["previous"].named
     assert set(result.kinds["previous"].named) <= {circuit.heads["previous"], *SCRATCH_HEADS}
     assert result.agreement["induction"] > 0
-    assert "successor" in result.left_out
+    assert result.kinds["successor"].named == ()
 
 
 def test_the_planted_successor_is_named_and_no_other():
