@@ -52,7 +52,10 @@ def _identity(value: mx.array) -> mx.array:
 
 
 def plain_weight(module: Any) -> mx.array:
-    """The numbers that a linear layer's weight stands for, quantised or not."""
+    """The numbers that a linear layer's weight stands for, quantised or not, with an adapter on it added."""
+    if "lora_a" in module:
+        with random_state(0):  # what is fused into is drawn first
+            module = module.fuse(dequantize=True)
     return _dequantised(module) if "scales" in module else module["weight"]
 
 

@@ -81,6 +81,9 @@ CHOICES: Mapping[str, Builder] = {
     "induction-head-forms-in-training": formed,
     "days-lie-on-a-circle": sentences,
     "months-lie-on-a-circle": sentences,
+    "entropy-neurons-act-through-norm": lambda claim, _, perfect: [
+        of_units(claim, list(unrelated_prompts().units), perfect, (*MODEL_KINDS, "equal_norm"))
+    ],
     "middle-block-can-go": unrelated,
     "middle-neighbours-can-swap": unrelated,
     "answer-read-from-subject": countries,

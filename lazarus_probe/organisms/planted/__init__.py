@@ -13,7 +13,14 @@ from lazarus_probe.organisms.planted.circuits import (
     router,
     stored,
 )
-from lazarus_probe.organisms.planted.heads import PlantedHeads, growing, induction, sink, successor
+from lazarus_probe.organisms.planted.heads import (
+    PlantedHeads,
+    entropy_neurons,
+    growing,
+    induction,
+    sink,
+    successor,
+)
 from lazarus_probe.organisms.planted.weights import NUMBERS
 
 __all__ = [
@@ -24,6 +31,7 @@ __all__ = [
     "backup",
     "decodable",
     "distractor",
+    "entropy_neurons",
     "gates",
     "growing",
     "induction",

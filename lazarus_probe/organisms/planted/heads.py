@@ -22,6 +22,7 @@ from lazarus_probe.organisms.planted.weights import (
     FIRST,
     FLAGS,
     LABEL,
+    SCRATCH,
     SECOND,
     WORD,
     WRONG,
@@ -160,6 +161,22 @@ def growing(factor: float = 1.5, layers: int = 6, seed: int = 0) -> PlantedHeads
     for layer in range(layers):
         by_hand.always_add(weights, layer, CONSTANT, by_hand.LARGE * factor**layer * (factor - 1))
     return _planted(f"growing-{factor:g}", weights, {})
+
+
+def entropy_neurons(size: float = 3.0, layers: int = 2, seed: int = 0) -> PlantedHeads:
+    """Two neurons of the last block write where the unembedding reads nothing, much or little by the last token.
+
+    What they write, `size` times a number that is drawn for each token and times the constant, makes the stream longer,
+    so that the final norm makes all logits smaller. All else that is written is read.
+    """
+    vocabulary, rng = len(planted_tokenizer().get_vocab()), np.random.default_rng(seed)
+    weights = by_hand.blank(layers, vocabulary, rng)
+    weights["model.embed_tokens.weight"][:, LABEL] = rng.normal(size=vocabulary)
+    weights["model.embed_tokens.weight"][:, CODE] = rng.normal(size=(vocabulary, len(CODE)))
+    read = [*CODE, *SCRATCH]
+    weights["lm_head.weight"][:, read] = 0.5 * rng.normal(size=(vocabulary, len(read)))
+    by_hand.product(weights, layers - 1, LABEL, CONSTANT, WORD, size)
+    return _planted(f"entropy-{layers - 1}", weights, {})
 
 
 def look_one_back(weights: Weights, layer: int, head: int) -> None:
