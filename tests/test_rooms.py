@@ -35,6 +35,7 @@ ROOMS = (
         "introspection.geometry",
         "introspection.attribution",
     ),
+    "introspection.editing",
     *("introspection.experts", "introspection.studies", "introspection"),
     *("training", "experiments", "circuit", "reports", "plugin", "cli"),
 )

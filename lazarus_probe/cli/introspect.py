@@ -105,6 +105,10 @@ COMMANDS = {
         "Corrupt a part of the prompt, put clean states back layer by layer, and measure what comes back of the "
         "answer.",
     ),
+    "rank-one-edit": (
+        "editing.rank_one_edit",
+        "Give facts another answer by a rank-one change of one MLP at a time, and measure what that changes.",
+    ),
     "logit-attribution": (
         "attribution.logit_attribution",
         "Split a logit, or a logit difference, into the direct contribution of each component.",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         read_direction,
         write_direction,
     )
+    from lazarus_probe.introspection.editing.rank_one_edit import rank_one_edit
     from lazarus_probe.introspection.geometry.residual_stream import residual_stream
     from lazarus_probe.introspection.geometry.sinks import attention_sinks
     from lazarus_probe.introspection.lens.analysis import AnalysisResult
@@ -52,6 +53,7 @@ __all__ = [
     "causal_trace",
     "head_circuits",
     "layer_edits",
+    "rank_one_edit",
     "read_direction",
     "read_lens",
     "residual_stream",
@@ -82,6 +84,7 @@ _HOMES = {
     "causal_trace": "introspection.patching.causal_tracing",
     "head_circuits": "introspection.attribution.head_circuits",
     "layer_edits": "introspection.ablation.layer_edits",
+    "rank_one_edit": "introspection.editing.rank_one_edit",
     "read_direction": "introspection.directions.direction_file",
     "read_lens": "introspection.lens.tuned_lens",
     "residual_stream": "introspection.geometry.residual_stream",

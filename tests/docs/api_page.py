@@ -171,7 +171,8 @@ GROUPS = (
         "Patching and ablation",
         "What changes when a component is replaced by what it is on another prompt, or taken away.",
         "introspection.PromptPair attribution_patch path_patch introspection.SpannedPrompt "
-        "introspection.attention_knockout introspection.causal_trace introspection.AblationStudy "
+        "introspection.attention_knockout introspection.causal_trace introspection.rank_one_edit "
+        "introspection.AblationStudy "
         "introspection.AblationConfig introspection.AblationType introspection.ComponentType introspection.layer_edits",
     ),
     Group(

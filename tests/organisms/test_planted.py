@@ -65,6 +65,23 @@ def test_answers_as_planted(name, layer, naive):
     assert said == [str(circuit.answer(a, b)) for a, b in pairs]
 
 
+def test_a_memory_is_one_neuron_a_fact(naive):
+    """The model says what it remembers of an operand, as NumPy does, and without the fact's neuron says it no more."""
+    circuit = planted.memory(1, 2)
+    pairs = [(a, 7) for a in planted.REMEMBERED]
+    tokens = tokens_of(circuit, pairs)
+    seen = naive(circuit.model, tokens)
+    assert right(circuit, seen["logits"], pairs).all()
+    np.testing.assert_allclose(np.array(forward(circuit.model, mx.array(tokens))), seen["logits"], atol=2e-2)
+    active = np.abs(seen["neurons.1"][:, 1]) > 1  # at the operand
+    np.testing.assert_array_equal(active[:, : len(pairs)], np.eye(len(pairs), dtype=bool))
+    for layer in (0, 2, 3):
+        assert not seen[f"mlp_out.{layer}"].any()
+    gaps = naive(circuit.model, tokens, lambda name, value: 0 * value if name == "neurons.1" else value)
+    options = [circuit.tokenizer.encode(word, add_special_tokens=False)[0] for word in ("0", "1")]
+    assert np.abs(np.diff(gaps["logits"][:, -1, options])).max() < 0.1
+
+
 @pytest.mark.parametrize("layer", range(LAYERS))
 def test_a_product_stands_from_its_layer_on(layer, naive):
     """Before the layer, what two operands leave at the `=` is a sum of both, in which their product is not."""

@@ -1,12 +1,14 @@
 """Models whose circuit is known because it was put there: there is one place to find and nothing elsewhere."""
 
 from lazarus_probe.organisms.planted.circuits import (
+    REMEMBERED,
     Planted,
     announcer,
     backup,
     decodable,
     distractor,
     gates,
+    memory,
     number_tokens,
     planted_tokenizer,
     prompt,
@@ -25,6 +27,7 @@ from lazarus_probe.organisms.planted.weights import NUMBERS
 
 __all__ = [
     "NUMBERS",
+    "REMEMBERED",
     "Planted",
     "PlantedHeads",
     "announcer",
@@ -35,6 +38,7 @@ __all__ = [
     "gates",
     "growing",
     "induction",
+    "memory",
     "number_tokens",
     "planted_tokenizer",
     "prompt",

@@ -37,6 +37,7 @@ from lazarus_probe.organisms.tokenizer import END
 
 TO_FIRST, TO_SECOND = 3, 1  # from the `=`, in tokens
 LOUD = 200.0  # a logit above every other
+REMEMBERED = (17, 23, 38, 49, 56, 64, 75, 82)  # operands whose fact `memory` holds
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,33 @@ def stored(store: int, read: int, layers: int = 4, seed: int = 0) -> Planted:
         by_hand.assemble(weights),
         planted_tokenizer(),
         lambda a, _b: int(first[a] == second[a]),
+    )
+
+
+def memory(layer: int, read: int, layers: int = 4, seed: int = 0) -> Planted:
+    """Says 1 or 0 as a fact about the first operand, of eight (`REMEMBERED`): one neuron of one MLP holds each fact.
+
+    No other MLP says anything at an operand, so there alone can the fact be written over, and for one operand without
+    the others; one head of layer `read` brings it to the `=`.
+
+    Raises:
+        ValueError: `layer` is not below `read`, or a layer that is not there.
+    """
+    if not 0 <= layer < read:
+        raise ValueError(f"layer is {layer} and read {read}: what a layer holds is read in one above it")
+    weights, signs = _start(read, layers, seed), dict(zip(REMEMBERED, (1.0, -1.0) * 4, strict=True))
+    for number in range(layers):
+        by_hand.silence(weights, number)
+    for neuron, (operand, sign) in enumerate(signs.items()):
+        _embed(weights, FLAGS[neuron], {operand: 1.0})
+        by_hand.recall(weights, layer, neuron, FLAGS[neuron], SEEN[0], sign)
+    by_hand.look_back(weights, read, 0, TO_FIRST, {SEEN[0]: LABEL})
+    _say_sign(weights)
+    return Planted(
+        f"memory-{layer}-{read}",
+        by_hand.assemble(weights),
+        planted_tokenizer(),
+        lambda a, _b: int(signs[a] > 0),
     )
 
 

@@ -132,6 +132,21 @@ def gate(weights: Weights, layer: int, flag: int, target: int, amount: float) ->
     weights[f"{mlp}.down_proj.weight"][target, gating] = amount / OPEN / (NEURONS // 2)
 
 
+def silence(weights: Weights, layer: int) -> None:
+    """Make an MLP say nothing at any token."""
+    for name in ("gate_proj", "up_proj", "down_proj"):
+        weights[f"model.layers.{layer}.mlp.{name}.weight"][:] = 0.0
+
+
+def recall(weights: Weights, layer: int, neuron: int, flag: int, target: int, amount: float) -> None:
+    """Make one neuron of an MLP add `amount` to a dimension where a flag is 1 and nothing where it is 0."""
+    mlp = f"model.layers.{layer}.mlp"
+    weights[f"{mlp}.gate_proj.weight"][neuron, flag] = 2 * OPEN
+    weights[f"{mlp}.gate_proj.weight"][neuron, CONSTANT] = -OPEN / LARGE
+    weights[f"{mlp}.up_proj.weight"][neuron, CONSTANT] = 1 / LARGE
+    weights[f"{mlp}.down_proj.weight"][target, neuron] = amount / OPEN
+
+
 def always_add(weights: Weights, layer: int, target: int, amount: float) -> None:
     """Make an MLP add `amount` to a dimension at every token."""
     mlp, gating = f"model.layers.{layer}.mlp", slice(0, NEURONS // 2)
