@@ -21,6 +21,7 @@ import numpy as np
 
 from lazarus_probe.anatomy.forward_pass import forward, keeps_keys, new_cache
 from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.subject.control_models import architecture
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep.branch import Batch, entry_of, run_branch, run_full
 from lazarus_probe.sweep.edits import edits_of
@@ -101,6 +102,21 @@ def route_of(subject: Subject) -> Route:
     if subject not in _routes:
         _routes[subject] = _fastest(subject)
     return _routes[subject]
+
+
+def share_route(model: Subject, origin: Subject) -> None:
+    """Let a model sweep by the route of another one with the same code and settings, such as an untrained one of it.
+
+    A route is a matter of what the code computes, not of the weights; testing it takes longer than a short sweep.
+
+    Raises:
+        ValueError: the models differ in code or settings.
+    """
+    if architecture(model) != architecture(origin):
+        raise ValueError(
+            f"{model.name} is of another architecture than {origin.name}; its route is to be tested by itself"
+        )
+    _routes[model] = route_of(origin)
 
 
 @dataclass(frozen=True, eq=False)
