@@ -204,3 +204,35 @@ def test_the_planted_induction_head_goes_on_as_before(naive):
     first, *half = np.random.default_rng(1).choice(2000, size=17, replace=False)
     logits = naive(circuit.model, [[first, *half, *half]])["logits"][0]
     assert (logits[17:-1].argmax(axis=-1) == half[1:]).all()
+
+
+@pytest.mark.parametrize(("layer", "use"), [(1, 2), (2, 3)])
+def test_a_function_vector_is_what_examples_bring(layer, use, naive):
+    """In NumPy: with examples the task is done, without none is, and with the vector it is again."""
+    circuit = planted.function_vector(layer, 1, use)
+
+    def said(prompts, edit=lambda _, value: value):
+        logits = naive(circuit.model, [circuit.tokenizer.encode(text) for text in prompts], edit)["logits"]
+        return [circuit.tokenizer.decode([int(row[-1].argmax())]) for row in logits]
+
+    for name, pairs in circuit.tasks.items():
+        shown, tested = pairs[:5], pairs[5:15]
+        examples = "".join(circuit.form.format(input=number, output=answer) for number, answer in shown)
+        answers = [answer for _, answer in tested]
+        assert said([f"{examples}{number}=" for number, _ in tested]) == answers
+        plain = [f"{number}=" for number, _ in tested]
+        assert set(said(plain)) == {"2"}
+
+        def added(at, value, vector=circuit.vectors[name], last=use - 1):
+            return value + vector if at == f"resid_post.{last}" else value
+
+        assert said(plain, added) == answers
+    assert {answer for _, answer in circuit.tasks["sign"]} == {"0", "1"}
+
+
+def test_a_function_vector_that_cannot_be_planted_is_refused():
+    """The head stands between the layer that reads examples and the one that uses them."""
+    with pytest.raises(ValueError, match="give 0 < layer < use < 4"):
+        planted.function_vector(2, 0, 2)
+    with pytest.raises(ValueError, match="pairs is 1"):
+        planted.function_vector(pairs=1)

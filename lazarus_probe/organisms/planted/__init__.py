@@ -15,6 +15,7 @@ from lazarus_probe.organisms.planted.circuits import (
     router,
     stored,
 )
+from lazarus_probe.organisms.planted.functions import PlantedFunction, function_vector
 from lazarus_probe.organisms.planted.heads import (
     PlantedHeads,
     entropy_neurons,
@@ -29,12 +30,14 @@ __all__ = [
     "NUMBERS",
     "REMEMBERED",
     "Planted",
+    "PlantedFunction",
     "PlantedHeads",
     "announcer",
     "backup",
     "decodable",
     "distractor",
     "entropy_neurons",
+    "function_vector",
     "gates",
     "growing",
     "induction",

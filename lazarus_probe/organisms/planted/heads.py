@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.organisms.planted import weights as by_hand
 from lazarus_probe.organisms.planted.circuits import number_tokens, planted_tokenizer
+from lazarus_probe.organisms.planted.functions import look_far_back
 from lazarus_probe.organisms.planted.weights import (
     ANSWER,
     CODE,
@@ -70,7 +71,7 @@ def induction(previous: int = 0, layer: int = 1, layers: int = 2, seed: int = 0)
     codes = _codes(size, rng)
     weights["model.embed_tokens.weight"][:, CODE] = codes
     weights["lm_head.weight"][:, SAID] = codes
-    look_one_back(weights, previous, 0)
+    look_far_back(weights, previous, 0, 1, dict(zip(CODE, ANSWER, strict=True)))
     _match(weights, layer, 1)
     heads = {"previous": (previous, 0), "induction": (layer, 1)}
     return _planted(f"induction-{previous}.0-{layer}.1", weights, heads)
@@ -177,23 +178,6 @@ def entropy_neurons(size: float = 3.0, layers: int = 2, seed: int = 0) -> Plante
     weights["lm_head.weight"][:, read] = 0.5 * rng.normal(size=(vocabulary, len(read)))
     by_hand.product(weights, layers - 1, LABEL, CONSTANT, WORD, size)
     return _planted(f"entropy-{layers - 1}", weights, {})
-
-
-def look_one_back(weights: Weights, layer: int, head: int) -> None:
-    """Make a head bring each token the code of the one before, among some sixty tokens.
-
-    The three fastest pairs of RoPE agree at one distance alone.
-    """
-    attention, first = f"model.layers.{layer}.self_attn", head * by_hand.HEAD_SIZE
-    size = sqrt(by_hand.SHARPNESS * 4) / by_hand.LARGE
-    for pair in range(3):
-        turn = 10000.0 ** (-pair / 8)
-        rows = [first + pair, first + pair + 8]
-        weights[f"{attention}.q_proj.weight"][rows, CONSTANT] = size * np.cos(turn), -size * np.sin(turn)
-        weights[f"{attention}.k_proj.weight"][rows[0], CONSTANT] = size
-    for row, (source, target) in enumerate(zip(CODE, ANSWER, strict=True)):
-        weights[f"{attention}.v_proj.weight"][first + row, source] = 1.0
-        weights[f"{attention}.o_proj.weight"][target, first + row] = 1.0
 
 
 def _codes(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
