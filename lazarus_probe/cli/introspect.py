@@ -121,6 +121,10 @@ COMMANDS = {
         "attribution.self_repair",
         "Compare what heads contribute directly with what is lost without them, the final norm's scale frozen and not.",
     ),
+    "function-vector": (
+        "attribution.function_vector",
+        "Sum what a few heads say where a task is shown by examples, and add it to prompts that show none.",
+    ),
     "head-circuits": (
         "attribution.head_circuits",
         "Score heads by their OV and QK circuits: copying, successor, previous-token, duplicate-token and "

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from lazarus_probe.introspection.ablation.config import AblationConfig, AblationType, ComponentType
     from lazarus_probe.introspection.ablation.layer_edits import layer_edits
     from lazarus_probe.introspection.ablation.study import AblationStudy
+    from lazarus_probe.introspection.attribution.function_vectors import function_vectors
     from lazarus_probe.introspection.attribution.head_circuits import head_circuits
     from lazarus_probe.introspection.attribution.self_repair import self_repair
     from lazarus_probe.introspection.capture.evolution import LogitLens
@@ -51,6 +52,7 @@ __all__ = [
     "attention_knockout",
     "attention_sinks",
     "causal_trace",
+    "function_vectors",
     "head_circuits",
     "layer_edits",
     "rank_one_edit",
@@ -82,6 +84,7 @@ _HOMES = {
     "attention_knockout": "introspection.patching.attention_knockout",
     "attention_sinks": "introspection.geometry.sinks",
     "causal_trace": "introspection.patching.causal_tracing",
+    "function_vectors": "introspection.attribution.function_vectors",
     "head_circuits": "introspection.attribution.head_circuits",
     "layer_edits": "introspection.ablation.layer_edits",
     "rank_one_edit": "introspection.editing.rank_one_edit",

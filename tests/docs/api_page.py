@@ -160,7 +160,8 @@ GROUPS = (
     Group(
         "Attribution",
         "What each component adds to a logit, and what each head attends to.",
-        "logit_attribution head_scores introspection.head_circuits introspection.self_repair",
+        "logit_attribution head_scores introspection.head_circuits introspection.self_repair "
+        "introspection.function_vectors",
     ),
     Group(
         "The residual stream",

@@ -20,7 +20,7 @@ from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.generation.completions import Edits, Generated, generate, started
 from lazarus_probe.spelling import one_of
-from lazarus_probe.subject.batches import by_length, encode_all
+from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import require_finite
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def steered_completions(
 
 def steered_next_tokens(
     subject: Subject,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     steering: SteeringVectors,
     metrics: NextTokenMetrics,
     *,
