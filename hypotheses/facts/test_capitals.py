@@ -1,4 +1,4 @@
-"""Where is a capital read from, and what brings it back once the country is gone?
+"""Where is a capital read from, what brings it back once the country is gone, and does that tell where it is edited?
 
 The published studies average over facts and show the largest of many layers. Here the layers are chosen on half of the
 countries and held to the other half, and every edit stands beside the same edit elsewhere.
@@ -7,12 +7,14 @@ countries and held to the other half, and every edit stands beside the same edit
 import pytest
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
+from lazarus_probe.introspection.editing.tracing_and_editing import tracing_tells_editing
 from lazarus_probe.introspection.generation.continuation import before_answers, continuation_probability
 from lazarus_probe.introspection.patching.fact_measures import read_by_attention, restored_by_mlp
 from lazarus_probe.subject.spans import span
 from lazarus_probe.tasks.language import CAPITALS
 
 PROMPT = "The capital of {} is"
+WORDINGS = ("The capital city of {} is", "People say that the capital of {} is")
 
 
 @pytest.fixture
@@ -53,3 +55,29 @@ def test_read(subject, evidence, facts):
 @pytest.mark.claim("subject-mlp-brings-fact-back")
 def test_brought_back(subject, evidence, facts):
     recorded(restored_by_mlp, subject, evidence, facts)
+
+
+@pytest.mark.claim("tracing-does-not-tell-where-edits-work")
+def test_tracing_and_editing(subject, evidence, facts, rng):
+    prompts, _, answers, countries = facts
+    try:
+        measurement = tracing_tells_editing(
+            subject,
+            prompts,
+            countries,
+            answers,
+            other_answers(answers, rng),
+            WORDINGS,
+            share=evidence.claim.parameters["share"],
+            seed=evidence.seed,
+        )
+    except (UnsupportedArchitecture, ValueError) as error:
+        evidence.require(False, str(error))
+    evidence.record(measurement)
+
+
+def other_answers(answers, rng):
+    """Two other answers for each fact, from those of the others: three different tokens."""
+    pool = sorted(set(answers))
+    drawn = [rng.permutation([token for token in pool if token != answer])[:2] for answer in answers]
+    return [[int(two[number]) for two in drawn] for number in (0, 1)]

@@ -45,6 +45,11 @@ def countries(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
     return [of_units(claim, [str(row) for row in range(count)], perfect)]
 
 
+def every_country(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
+    """The fewest countries that it applies to."""
+    return [of_units(claim, [str(row) for row in range(int(claim.parameters["countries"]))], perfect)]
+
+
 def unrelated(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
     """One prompt of every phrasing of the language tasks, and sentences."""
     return [of_units(claim, list(unrelated_prompts().units), perfect)]
@@ -88,6 +93,7 @@ CHOICES: Mapping[str, Builder] = {
     "middle-neighbours-can-swap": unrelated,
     "answer-read-from-subject": countries,
     "subject-mlp-brings-fact-back": countries,
+    "tracing-does-not-tell-where-edits-work": every_country,
     "induction-head-exists": rows,
     "duplicate-token-head-exists": rows,
     "previous-token-head-exists": rows,

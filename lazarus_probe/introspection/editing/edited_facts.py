@@ -74,11 +74,13 @@ class Outcomes:
     Attributes:
         prompt: (K, P) probability of the new answer among the two, after the fact's own prompt.
         wordings: (K, P) the same after its other wordings, on average; NaN without any.
+        gap: (K, P) logit of the new answer less that of the old after its other wordings, on average.
         neighbours: (K, P, N) the likeliest token after the prompt with other subjects.
     """
 
     prompt: NDArray[np.float64]
     wordings: NDArray[np.float64]
+    gap: NDArray[np.float64]
     neighbours: tuple[tuple[NDArray[Any], ...], ...]
 
     def kept(self, before: Outcomes) -> NDArray[np.float64]:
@@ -113,11 +115,25 @@ def make_edits(
     Raises:
         ValueError: as `key_moments`. NotFinite: logits or neurons are not finite.
     """
+    directions = key_directions(subject, facts, layers, texts)
+    return Edits(tuple(layers), value_changes(subject, facts, layers, steps=steps), directions)
+
+
+def key_directions(
+    subject: Subject, facts: FactPrompts, layers: Sequence[int], texts: Sequence[Prompt]
+) -> tuple[NDArray[np.float64], ...]:
+    """By layer (P, F) the directions that read the keys of facts, whatever is written for them; see `make_edits`."""
     moments = key_moments(subject, texts, layers)
     keys = _keys(subject, facts, layers)
-    directions = tuple(
+    return tuple(
         read_directions(moments[layer], keys[layer].mean(axis=1), keys[layer][:, 0]) for layer in layers
     )
+
+
+def value_changes(
+    subject: Subject, facts: FactPrompts, layers: Sequence[int], *, steps: int = STEPS
+) -> NDArray[np.float64]:
+    """(K, P, D) what the value of each fact must change by at each layer for its new answer; see `make_edits`."""
     changes = np.zeros((len(layers), len(facts), subject.anatomy.hidden_size))
     for rows, tokens in by_length(facts.prompts, TOKENS):
         before = entering(subject, tokens, layers)
@@ -125,7 +141,7 @@ def make_edits(
             changes[number, rows] = fitted_changes(
                 subject, tokens, facts.last[rows], facts.new[rows], layer, before, steps=steps
             )
-    return Edits(tuple(layers), changes, directions)
+    return changes
 
 
 def outcomes(subject: Subject, facts: FactPrompts, edits: Edits | None = None) -> Outcomes:
@@ -143,22 +159,25 @@ def outcomes(subject: Subject, facts: FactPrompts, edits: Edits | None = None) -
     ]
     kind_of, fact_of = (np.array([row[i] for row in rows], dtype=np.intp) for i in (0, 1))
     K, P = 1 if edits is None else len(edits.layers), len(facts)
-    preferred, top = np.empty((K, len(rows))), np.empty((K, len(rows)), dtype=np.intp)
+    gaps, top = np.empty((K, len(rows))), np.empty((K, len(rows)), dtype=np.intp)
     for batch_rows, tokens in by_length([row[2] for row in rows], TOKENS):
         fact = fact_of[batch_rows]
         for number, logits in enumerate(_logits(subject, tokens, edits, fact)):
             at = np.arange(len(fact))
-            gap = logits[at, facts.new[fact]] - logits[at, facts.old[fact]]
-            preferred[number, batch_rows] = 1 / (1 + np.exp(-np.clip(gap, -500, 500)))
+            gaps[number, batch_rows] = logits[at, facts.new[fact]] - logits[at, facts.old[fact]]
             top[number, batch_rows] = logits.argmax(axis=-1)
-    by_kind = np.full((2, K, P), np.nan)
-    for kind in (0, 1):
+    preferred = 1 / (1 + np.exp(-np.clip(gaps, -500, 500)))
+
+    def mean(values: NDArray[np.float64], kind: int) -> NDArray[np.float64]:
+        by_fact = np.full((K, P), np.nan)
         for one in np.unique(fact_of[kind_of == kind]):
-            by_kind[kind, :, one] = preferred[:, (kind_of == kind) & (fact_of == one)].mean(axis=1)
+            by_fact[:, one] = values[:, (kind_of == kind) & (fact_of == one)].mean(axis=1)
+        return by_fact
+
     neighbours = tuple(
         tuple(top[number, (kind_of == 2) & (fact_of == one)] for one in range(P)) for number in range(K)
     )
-    return Outcomes(by_kind[0], by_kind[1], neighbours)
+    return Outcomes(mean(preferred, 0), mean(preferred, 1), mean(gaps, 1), neighbours)
 
 
 def _logits(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,7 @@ CONTEXTS = (
     "My friend saw an old book at night. ",
 )
 NEIGHBOURS = 4  # other subjects of a fact
-TEXTS = 256  # that the second moment of keys is taken of
+TEXTS = 160  # that the second moment of keys is taken of
 PLACE = "{}"
 
 
@@ -53,10 +53,6 @@ class FactPrompts:
 
     def __len__(self) -> int:
         return len(self.prompts)
-
-    def with_new(self, new: Sequence[int]) -> FactPrompts:
-        """The same facts with other new answers."""
-        return replace(self, new=np.array(new))
 
 
 def fact_prompts(

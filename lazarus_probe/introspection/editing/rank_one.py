@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import Anatomy
-from lazarus_probe.anatomy.forward_pass import new_cache
+from lazarus_probe.anatomy.forward_pass import forward, new_cache
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.hooks.trace import trace
+from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
-from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.finite import refuse, require_finite
 from lazarus_probe.sweep.record import record
 from lazarus_probe.taps import Tap, held, tapped
 
@@ -45,17 +45,24 @@ def key_moments(
     """By layer the second moment (F, F) of keys, uncentred, over all tokens of some texts.
 
     Raises:
-        ValueError: no texts, a layer whose block has no neurons; logits that are not finite.
+        ValueError: no texts, a layer whose block has no neurons. NotFinite: a key is not.
     """
     sites = {layer: Site("neurons", layer) for layer in layers}
     sums: dict[int, NDArray[np.float64]] = {}
     count = 0
     for _, batch in by_length(encode_all(subject, texts)):
-        run = trace(subject, batch, sites.values())
         count += batch.size
+        with hooked(subject, sites.values()) as captures:
+            forward(subject.model, batch)  # lazily: nothing after the last of the layers is computed
+        products = {}
         for layer, site in sites.items():
-            keys = run[site].astype(mx.float32).reshape(-1, run[site].shape[-1])
-            sums[layer] = sums.get(layer, 0.0) + np.array(keys.T @ keys, dtype=np.float64)
+            keys = captures[site].astype(mx.float32).reshape(-1, captures[site].shape[-1])
+            products[layer] = keys.T @ keys
+        mx.eval(products)
+        for layer, product in products.items():
+            if not mx.isfinite(product).all().item():
+                refuse(subject, batch, f"neurons of block {layer}")
+            sums[layer] = sums.get(layer, 0.0) + np.array(product, dtype=np.float64)
     return {layer: value / count for layer, value in sums.items()}
 
 

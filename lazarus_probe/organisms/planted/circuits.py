@@ -6,7 +6,7 @@ arithmetic: `Planted.answer` gives it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -135,23 +135,30 @@ def stored(store: int, read: int, layers: int = 4, seed: int = 0) -> Planted:
     )
 
 
-def memory(layer: int, read: int, layers: int = 4, seed: int = 0) -> Planted:
+def memory(layer: int | Sequence[int], read: int, layers: int = 4, seed: int = 0) -> Planted:
     """Says 1 or 0 as a fact about the first operand, of eight (`REMEMBERED`): one neuron of one MLP holds each fact.
 
     No other MLP says anything at an operand, so there alone can the fact be written over, and for one operand without
     the others; one head of layer `read` brings it to the `=`.
 
+    Args:
+        layer: whose MLP holds the facts; or one for each of the eight.
+        read: the layer that reads them.
+        layers: of the model.
+        seed: of the scratch weights.
+
     Raises:
         ValueError: `layer` is not below `read`, or a layer that is not there.
     """
-    if not 0 <= layer < read:
+    holders = [layer] * len(REMEMBERED) if isinstance(layer, int) else list(layer)
+    if not all(0 <= holder < read for holder in holders):
         raise ValueError(f"layer is {layer} and read {read}: what a layer holds is read in one above it")
     weights, signs = _start(read, layers, seed), dict(zip(REMEMBERED, (1.0, -1.0) * 4, strict=True))
     for number in range(layers):
         by_hand.silence(weights, number)
-    for neuron, (operand, sign) in enumerate(signs.items()):
+    for neuron, (operand, holder) in enumerate(zip(REMEMBERED, holders, strict=True)):
         _embed(weights, FLAGS[neuron], {operand: 1.0})
-        by_hand.recall(weights, layer, neuron, FLAGS[neuron], SEEN[0], sign)
+        by_hand.recall(weights, holder, neuron, FLAGS[neuron], SEEN[0], signs[operand])
     by_hand.look_back(weights, read, 0, TO_FIRST, {SEEN[0]: LABEL})
     _say_sign(weights)
     return Planted(
