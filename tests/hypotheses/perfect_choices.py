@@ -78,6 +78,13 @@ def formed(claim: Claim, rng: Generator, perfect: bool) -> list[Any]:
     return list(pair(lambda *_: [str(row) for row in range(count)])(claim, rng, perfect))
 
 
+def shown(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
+    """Words of as few tasks as it applies to."""
+    count = int(claim.parameters["tasks"]) * int(claim.parameters["tested"])
+    words = [str(word) for word in range(count)]
+    return [of_units(claim, words, perfect, (*MODEL_KINDS, "random_direction"))]
+
+
 CHOICES: Mapping[str, Builder] = {
     "copying-head-exists": rows,
     "suppressing-head-exists": rows,
@@ -91,6 +98,8 @@ CHOICES: Mapping[str, Builder] = {
     ],
     "middle-block-can-go": unrelated,
     "middle-neighbours-can-swap": unrelated,
+    "function-vector-carries-task": shown,
+    "function-vector-holds-in-another-form": shown,
     "answer-read-from-subject": countries,
     "subject-mlp-brings-fact-back": countries,
     "tracing-does-not-tell-where-edits-work": every_country,

@@ -9,7 +9,7 @@ the task's outputs alone, of other tasks, and of random ones as long.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +20,16 @@ from numpy.typing import NDArray
 from lazarus_probe.claims.as_needed import as_needed
 from lazarus_probe.hooks.interventions import Intervention, steer
 from lazarus_probe.hooks.sites import resid_post
-from lazarus_probe.introspection.attribution.shown_tasks import ShownTask, shown_task
+from lazarus_probe.introspection.attribution.shown_tasks import ShownTask, shown_task, tested_in
 from lazarus_probe.introspection.attribution.task_vectors import (
     NONE,
     VECTOR,
     Search,
     TaskVectors,
-    answers_of_control,
     make_vectors,
     tested_vectors,
+    vectors_of_control,
+    with_vectors,
 )
 from lazarus_probe.introspection.generation.damage import Unrelated, damage, unrelated_prompts
 from lazarus_probe.statistics.measurement import Damage, Measurement, some_examples
@@ -58,6 +59,7 @@ class FunctionVectors:
         units: (N,) the words that the prompts are about.
         damage: of the vectors, taken in turn, on unrelated prompts.
         seed: of halves, examples, random directions and intervals.
+        of_controls: by fingerprint (T, D) the vectors of control models, each made once.
     """
 
     tasks: tuple[ShownTask, ...]
@@ -68,6 +70,7 @@ class FunctionVectors:
     units: tuple[str, ...]
     damage: Damage | None
     seed: int
+    of_controls: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
 
     @property
     def heads(self) -> tuple[tuple[int, int], ...]:
@@ -249,6 +252,22 @@ def function_vectors(
     return replace(result, damage=_damage(subject, result, unrelated))
 
 
+def in_another_form(subject: Subject, result: FunctionVectors, form: str) -> FunctionVectors:
+    """The same vectors, added to prompts of another form.
+
+    Args:
+        subject: the model.
+        result: its function vectors.
+        form: of an example, with `{input}` before `{output}`; prompts show none.
+
+    Raises:
+        ValueError: a form without both, or a tokenizer that joins an output with its prompt.
+    """
+    tasks = [tested_in(subject, task, form) for task in result.tasks]
+    right, probability = tested_vectors(subject, tasks, result.made, result.seed, lambda _: None)
+    return replace(result, tasks=tuple(tasks), right=right, probability=probability)
+
+
 def units_of(tasks: Sequence[ShownTask]) -> tuple[str, ...]:
     """(N,) the word that every tested prompt is about: where tasks share words, they are no more than one unit."""
     return tuple(word for task in tasks for word in task.tested.inputs)
@@ -269,10 +288,18 @@ def task_carried(
         ValueError: as `checked_models`.
     """
 
+    def answers(model: ControlModel | Subject) -> NDArray[Any]:
+        key, own = model.fingerprint, built(model)
+        if key not in result.of_controls:
+            result.of_controls[key] = vectors_of_control(own, subject, result.tasks, result.made)
+        parts = [
+            with_vectors(own, task.tested, result.made.layer, vector[None])[1][:, 0]
+            for task, vector in zip(result.tasks, result.of_controls[key], strict=True)
+        ]
+        return np.concatenate(parts)
+
     def in_models(models: Sequence[ControlModel | Subject]) -> NDArray[Any]:
-        return np.stack(
-            [answers_of_control(built(model), subject, result.tasks, result.made) for model in models]
-        )
+        return np.stack([answers(model) for model in models])
 
     costly: dict[str, Callable[[], Any]] = {
         kind: partial(in_models, models) for kind, models in faced(subject, untrained).items()

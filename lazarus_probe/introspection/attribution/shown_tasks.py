@@ -6,7 +6,7 @@ What is chosen is chosen on one half of a task's pairs, and tested on the other:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -126,6 +126,16 @@ def shown_task(
         _encoded(subject, [((), pair) for pair in others[:tested]], form if test_form is None else test_form),
         tuple(pair for pair in task.pairs if pair not in kept),
     )
+
+
+def tested_in(subject: Subject, task: ShownTask, form: str) -> ShownTask:
+    """The task with its tested prompts in another form.
+
+    Raises:
+        ValueError: a form that shows no example, or a tokenizer that joins an output with its prompt.
+    """
+    pairs = zip(task.tested.inputs, task.tested.outputs, strict=True)
+    return replace(task, tested=_encoded(subject, [((), pair) for pair in pairs], form))
 
 
 def _encoded(subject: Subject, drawn: Sequence[tuple[Sequence[Pair], Pair]], form: str) -> TaskPrompts:

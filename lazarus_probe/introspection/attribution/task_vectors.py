@@ -172,10 +172,10 @@ def best_heads(sites: Sequence[Site], effects: Floats, count: int) -> list[Site]
     return [sites[number] for number in np.argsort(-effects.mean(axis=0), kind="stable")[:count]]
 
 
-def answers_of_control(
+def vectors_of_control(
     model: Subject, origin: Subject, tasks: Sequence[ShownTask], made: TaskVectors
-) -> NDArray[np.bool_]:
-    """(N,) whether a model like another answers with function vectors of its own, after the other's layer.
+) -> Floats:
+    """(T, D) the function vectors of a model like another.
 
     Its heads are chosen as the other's are, on fewer prompts: of a model that knows no task none brings one.
     """
@@ -185,12 +185,7 @@ def answers_of_control(
     means = [last_outputs(model, task.examples.first(FEW), list(factors))[0] for task in tasks]
     effects = _effects(model, tasks, means, sites, 1, lambda _: None)
     heads = best_heads(sites, effects, len(made.heads))
-    return np.concatenate(
-        [
-            with_vectors(model, task.tested, made.layer, head_sum(model, heads, mean, factors)[None])[1][:, 0]
-            for task, mean in zip(tasks, means, strict=True)
-        ]
-    )
+    return np.stack([head_sum(model, heads, mean, factors) for mean in means])
 
 
 def tested_vectors(

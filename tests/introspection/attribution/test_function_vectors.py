@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
-from lazarus_probe.introspection.attribution.function_vectors import function_vectors, task_carried
+from lazarus_probe.introspection.attribution.function_vectors import (
+    function_vectors,
+    in_another_form,
+    task_carried,
+)
 from lazarus_probe.introspection.attribution.shown_tasks import shown_task
 from lazarus_probe.introspection.attribution.task_heads import (
     attention_factors,
@@ -66,6 +70,20 @@ def test_what_is_tested_was_not_shown():
             outputs = [sorted(part.split("=")[1] for part in text.split("+")[:-1]) for text in (right, mixed)]
             assert outputs[0] == outputs[1]
         assert task.examples.texts != task.shuffled.texts
+
+
+def test_another_form_is_that_of_the_tested_prompts():
+    """The vectors are the same, and so are the words; where the number stands elsewhere the model cannot read it."""
+    circuit = planted.function_vector()
+    subject, result = planted_vectors(circuit)
+    other = in_another_form(subject, result, "{input}+={output}")
+    assert other.made is result.made
+    assert other.units == result.units
+    assert [text.replace("+", "") for text in other.tasks[0].tested.texts] == [*result.tasks[0].tested.texts]
+    assert other.right["vector"].mean() < 0.5 < result.right["vector"].mean()
+    np.testing.assert_array_equal(
+        in_another_form(subject, result, circuit.form).right["vector"], result.right["vector"]
+    )
 
 
 def test_control_models_of_the_planted_one_answer_nothing():
