@@ -39,7 +39,8 @@ def vectors(subject, evidence, kept, probe_seed):
             kept[key] = function_vectors(subject, tasks, seed=probe_seed, **declared)
         except (UnsupportedArchitecture, ValueError) as error:
             kept[key] = str(error)
-    evidence.require(not isinstance(kept[key], str), kept[key])
+    if isinstance(kept[key], str):
+        evidence.require(False, kept[key])
     shares = ", ".join(f"{name} {share:.2f}" for name, share in kept[key].left_out.items())
     evidence.require(
         len(kept[key].tasks) >= needed,
