@@ -18,13 +18,12 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.editing.fact_prompts import FactPrompts
 from lazarus_probe.introspection.editing.rank_one import (
     STEPS,
-    entering,
     fitted_changes,
     key_moments,
-    last_logits,
     rank_one,
     read_directions,
 )
+from lazarus_probe.introspection.patching.resumed_runs import entering, last_logits
 from lazarus_probe.subject.batches import Prompt, by_length
 from lazarus_probe.subject.finite import require_finite
 

@@ -19,13 +19,12 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.anatomy import Anatomy
-from lazarus_probe.anatomy.forward_pass import forward, new_cache
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
+from lazarus_probe.introspection.patching.resumed_runs import last_logits
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import refuse, require_finite
-from lazarus_probe.sweep.record import record
 from lazarus_probe.taps import Tap, held, tapped
 
 if TYPE_CHECKING:
@@ -114,34 +113,6 @@ def _by_row(value: Any) -> mx.array:
     """(1, D) or (B, 1, D) in float32, to be broadcast over positions."""
     array = mx.array(np.asarray(value, dtype=np.float32))
     return array[:, None] if array.ndim == 2 else array[None]
-
-
-def entering(subject: Subject, tokens: mx.array, layers: Sequence[int]) -> dict[int, mx.array]:
-    """By layer the residual stream at its block's input; empty where a model cannot be run from a block on."""
-    if not subject.anatomy.skippable:
-        return {}
-    recorded = record(subject.anatomy, tokens, (), layers, own=False, tail=False).entering
-    kept = {layer: recorded[layer] for layer in layers}
-    mx.eval(kept)
-    return kept
-
-
-def last_logits(
-    subject: Subject, tokens: mx.array, layer: int, before: Mapping[int, mx.array], taps: Sequence[Tap] = ()
-) -> mx.array:
-    """(B, V) logits at the last position, in float32, run from a block on where its input is known; lazily."""
-    anatomy = subject.anatomy
-    skipping = _from_block(anatomy, layer, before[layer]) if layer in before else []
-    if anatomy.stream_axis is None:
-        skipping.append(Tap(anatomy.blocks[-1], after=lambda output: output[:, -1:]))
-    with tapped([*skipping, *taps]):
-        return anatomy.model(tokens, cache=new_cache(anatomy.model))[:, -1].astype(mx.float32)
-
-
-def _from_block(anatomy: Anatomy, layer: int, resid: mx.array) -> list[Tap]:
-    argument = anatomy.resid_argument
-    passed = [Tap(block, instead=lambda value: value, argument=argument) for block in anatomy.blocks[:layer]]
-    return [*passed, Tap(anatomy.blocks[layer], before=lambda _: resid, argument=argument)]
 
 
 def fitted_changes(

@@ -11,13 +11,12 @@ from lazarus_probe.introspection.editing.rank_one import (
     LARGEST,
     RATE,
     RIDGE,
-    entering,
     fitted_changes,
     key_moments,
-    last_logits,
     rank_one,
     read_directions,
 )
+from lazarus_probe.introspection.patching.resumed_runs import entering
 from lazarus_probe.subject import Subject
 from lazarus_probe.taps import is_tapped
 
@@ -109,17 +108,6 @@ def test_nothing_stays_behind(grouped, ending):
     assert grouped.fingerprint == prints
     np.testing.assert_array_equal(np.array(weight_of(grouped)), weight)
     np.testing.assert_array_equal(np.array(forward(grouped.model, mx.array(IDS))), before)
-
-
-@pytest.mark.parametrize("layer", [0, 1, 3])
-def test_a_run_from_a_block_is_the_whole_run(subject, layer):
-    """Logits at the last position are the same from the block's recorded input as from the tokens."""
-    tokens = mx.array(IDS)
-    before = entering(subject, tokens, [layer])
-    assert set(before) == {layer}
-    whole = np.array(forward(subject.model, tokens)[:, -1])
-    np.testing.assert_allclose(np.array(last_logits(subject, tokens, layer, before)), whole, atol=1e-5)
-    np.testing.assert_allclose(np.array(last_logits(subject, tokens, layer, {})), whole, atol=1e-5)
 
 
 def loss_in_numpy(naive, subject, row, change):
