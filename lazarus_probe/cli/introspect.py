@@ -44,6 +44,10 @@ COMMANDS = {
         "steering.directions",
         "Compare saved directions by cosine similarity, with random vectors as the control.",
     ),
+    "erase-concept": (
+        "steering.erase_concept",
+        "Erase a concept from the last token's state, and see what a choice between two answers loses.",
+    ),
     "steer": (
         "steering.steer",
         "Extract a direction of the residual stream from prompts, or steer prompts along one.",

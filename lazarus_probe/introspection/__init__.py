@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         read_direction,
         write_direction,
     )
+    from lazarus_probe.introspection.directions.erased_choices import erase_concept
     from lazarus_probe.introspection.editing.rank_one_edit import rank_one_edit
     from lazarus_probe.introspection.geometry.residual_stream import residual_stream
     from lazarus_probe.introspection.geometry.sinks import attention_sinks
@@ -52,6 +53,7 @@ __all__ = [
     "attention_knockout",
     "attention_sinks",
     "causal_trace",
+    "erase_concept",
     "function_vectors",
     "head_circuits",
     "layer_edits",
@@ -84,6 +86,7 @@ _HOMES = {
     "attention_knockout": "introspection.patching.attention_knockout",
     "attention_sinks": "introspection.geometry.sinks",
     "causal_trace": "introspection.patching.causal_tracing",
+    "erase_concept": "introspection.directions.erased_choices",
     "function_vectors": "introspection.attribution.function_vectors",
     "head_circuits": "introspection.attribution.head_circuits",
     "layer_edits": "introspection.ablation.layer_edits",

@@ -178,8 +178,9 @@ GROUPS = (
     ),
     Group(
         "Directions and steering",
-        "Directions of the residual stream, and what adding them does.",
-        "dose_response introspection.Direction introspection.read_direction introspection.write_direction",
+        "Directions of the residual stream, what adding them does, and what erasing them loses.",
+        "dose_response introspection.Direction introspection.read_direction introspection.write_direction "
+        "introspection.erase_concept",
     ),
     Group(
         "Claims and verdicts",

@@ -35,6 +35,19 @@ def class_prompts(text: str, option: str) -> tuple[list[str], list[str] | None]:
     return list(prompts.texts), categories if len(categories) == len(prompts.texts) else None
 
 
+def classes_of(options: list[str]) -> dict[str, tuple[list[str], list[str] | None]]:
+    """The prompts of each label, with their groups."""
+    classes: dict[str, tuple[list[str], list[str] | None]] = {}
+    for text in options:
+        label, colon, prompts = text.partition(":")
+        if not colon or not label.strip():
+            raise ValueError(f"--classes {text!r} has no label; write it as in 'add:1 + 2 = |3 + 4 = '")
+        if label in classes:
+            raise ValueError(f"--classes gives the label {label!r} twice; put all its prompts into one")
+        classes[label] = class_prompts(prompts, f"--classes {label}")
+    return classes
+
+
 def classes_and_groups(
     by_label: Mapping[str, tuple[list[str], list[str] | None]], groups: str | None
 ) -> tuple[dict[str, list[str]], list[str] | None]:

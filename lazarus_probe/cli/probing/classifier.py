@@ -11,8 +11,8 @@ from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_prompts
 from lazarus_probe.cli.probing.class_reading import (
     Tests,
-    class_prompts,
     classes_and_groups,
+    classes_of,
     data_of,
     layers_asked,
     text_of,
@@ -52,7 +52,7 @@ def classifier(
     Without --groups, the "category" fields of files are the groups.
     """
     check_output(output)
-    prompts, units = classes_and_groups(_classes(classes), groups)
+    prompts, units = classes_and_groups(classes_of(classes), groups)
     tests = [] if test is None else parse_prompts(test, "--test")
     numbers, _ = layers_asked(model, layers, None)
     from lazarus_probe.introspection.probing.class_probe import class_probe
@@ -70,16 +70,3 @@ def classifier(
     best = [f"Best layer: L{probe.best_layer} ({probe.best.accuracy:.1%})"]
     data = data_of(probe, verdict) | {"about": about(subject, seed)}
     deliver(data, text_of(probe, verdict, heading, best=best), as_json=as_json, output=output)
-
-
-def _classes(options: list[str]) -> dict[str, tuple[list[str], list[str] | None]]:
-    """The prompts of each label, with their groups."""
-    classes: dict[str, tuple[list[str], list[str] | None]] = {}
-    for text in options:
-        label, colon, prompts = text.partition(":")
-        if not colon or not label.strip():
-            raise ValueError(f"--classes {text!r} has no label; write it as in 'add:1 + 2 = |3 + 4 = '")
-        if label in classes:
-            raise ValueError(f"--classes gives the label {label!r} twice; put all its prompts into one")
-        classes[label] = class_prompts(prompts, f"--classes {label}")
-    return classes
