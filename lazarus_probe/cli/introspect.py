@@ -109,6 +109,10 @@ COMMANDS = {
         "Corrupt a part of the prompt, put clean states back layer by layer, and measure what comes back of the "
         "answer.",
     ),
+    "das": (
+        "patching.das",
+        "Search the subspace whose interchange between two prompts gives the answers that a causal model says.",
+    ),
     "rank-one-edit": (
         "editing.rank_one_edit",
         "Give facts another answer by a rank-one change of one MLP at a time, and measure what that changes.",

@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
     from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
     from lazarus_probe.introspection.lens.tuned_lens import TunedLens, read_lens, write_lens
+    from lazarus_probe.introspection.patching.aligned_subspace import aligned_subspace
     from lazarus_probe.introspection.patching.attention_knockout import attention_knockout
     from lazarus_probe.introspection.patching.causal_tracing import causal_trace
     from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
+    from lazarus_probe.introspection.patching.rotations import principal_angles
     from lazarus_probe.introspection.patching.spanned_prompts import SpannedPrompt
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "PromptPair",
     "SpannedPrompt",
     "TunedLens",
+    "aligned_subspace",
     "attention_knockout",
     "attention_sinks",
     "causal_trace",
@@ -57,6 +60,7 @@ __all__ = [
     "function_vectors",
     "head_circuits",
     "layer_edits",
+    "principal_angles",
     "rank_one_edit",
     "read_direction",
     "read_lens",
@@ -83,6 +87,7 @@ _HOMES = {
     "PromptPair": "introspection.patching.prompt_pairs",
     "SpannedPrompt": "introspection.patching.spanned_prompts",
     "TunedLens": "introspection.lens.tuned_lens",
+    "aligned_subspace": "introspection.patching.aligned_subspace",
     "attention_knockout": "introspection.patching.attention_knockout",
     "attention_sinks": "introspection.geometry.sinks",
     "causal_trace": "introspection.patching.causal_tracing",
@@ -91,6 +96,7 @@ _HOMES = {
     "head_circuits": "introspection.attribution.head_circuits",
     "layer_edits": "introspection.ablation.layer_edits",
     "rank_one_edit": "introspection.editing.rank_one_edit",
+    "principal_angles": "introspection.patching.rotations",
     "read_direction": "introspection.directions.direction_file",
     "read_lens": "introspection.lens.tuned_lens",
     "residual_stream": "introspection.geometry.residual_stream",

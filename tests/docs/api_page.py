@@ -173,6 +173,7 @@ GROUPS = (
         "What changes when a component is replaced by what it is on another prompt, or taken away.",
         "introspection.PromptPair attribution_patch path_patch introspection.SpannedPrompt "
         "introspection.attention_knockout introspection.causal_trace introspection.rank_one_edit "
+        "introspection.aligned_subspace introspection.principal_angles "
         "introspection.AblationStudy "
         "introspection.AblationConfig introspection.AblationType introspection.ComponentType introspection.layer_edits",
     ),

@@ -64,15 +64,20 @@ class Tokens:
     form: str | None = None
 
 
-def tokens_of(subject: Subject, pairs: Sequence[EncodedPair]) -> Tokens:
+def tokens_of(subject: Subject, pairs: Sequence[EncodedPair], *, same_answers: bool = False) -> Tokens:
     """By pair the tokens of its answers, or else the model's next tokens after the source and after the target.
 
     Answers are words in any spelling: all of them are taken in one that makes each a token, the likeliest after the
     prompts (`spelled_after`); one with a space before it, or in quotes, as it stands.
 
+    Args:
+        subject: the model.
+        pairs: with answers, or without.
+        same_answers: whether both answers of a pair may be one, where patching should change nothing.
+
     Raises:
         ValueError: no pairs, an answer that is a single token in no spelling, a pair of unequal token lengths, or one
-            with two equal tokens.
+            with two equal tokens where they may not be.
     """
     if not pairs:
         raise ValueError("no pairs; give at least one source and target")
@@ -88,7 +93,7 @@ def tokens_of(subject: Subject, pairs: Sequence[EncodedPair]) -> Tokens:
     tokens, form = _tokens(subject, sides)
     answers, others = tokens[: len(pairs)], tokens[len(pairs) :]
     for number, (answer, alternative) in enumerate(zip(answers, others, strict=True)):
-        if answer == alternative:
+        if answer == alternative and not same_answers:
             raise ValueError(
                 f"pair {number}: source and target both lead to {subject.decode([answer])!r}; "
                 "give two tokens with --answer and --other, or other prompts"
