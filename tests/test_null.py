@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 
 # A reading, a lens and a patch; every time, as all take minutes.
-FEW = ("test_tool_calls.py", "test_lens_answers.py", "test_patching.py")
+FEW = ("classifiers/test_tool_calls.py", "arithmetic/test_lens_answers.py", "arithmetic/test_patching.py")
 HYPOTHESES = ROOT / "hypotheses"
 ALL = tuple(sorted(str(path.relative_to(HYPOTHESES)) for path in HYPOTHESES.rglob("test_*.py")))
 

@@ -48,7 +48,9 @@ def test_patching_example_runs():
 @pytest.mark.slow
 def test_falsify_example_runs(organism):
     """The README's search ends in a measurement that the claim can be judged by."""
-    claim = find_claim("arithmetic-in-every-form", ROOT / "hypotheses" / "test_arithmetic_ability.py")
+    claim = find_claim(
+        "arithmetic-in-every-form", ROOT / "hypotheses" / "arithmetic" / "test_arithmetic_ability.py"
+    )
     evidence = Evidence(claim, seed=0)
     names: dict[str, object] = {
         "evidence": evidence,
@@ -56,7 +58,9 @@ def test_falsify_example_runs(organism):
         "twin": organism.untrained(1),
         "untrained_models": control_models(organism),
     }
-    names["answered"] = runpy.run_path(str(ROOT / "hypotheses" / "test_arithmetic_ability.py"))["answered"]
+    names["answered"] = runpy.run_path(
+        str(ROOT / "hypotheses" / "arithmetic" / "test_arithmetic_ability.py")
+    )["answered"]
     exec(blocks()[2], names)
     assert evidence.verdict().reason
 

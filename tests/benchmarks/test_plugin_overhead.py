@@ -43,7 +43,7 @@ def share_of_the_plugin(folder: Path, *arguments: str, without: tuple[str, ...] 
 @pytest.mark.slow
 def test_hooks_cost_little(tmp_path: Path):
     """On two quick claims the plugin takes at most 5% of the CPU time, but for the report, which is written once."""
-    only = ("hypotheses/test_patching.py", "-k", "last_position or its_token")
+    only = ("hypotheses/arithmetic/test_patching.py", "-k", "last_position or its_token")
     share = share_of_the_plugin(tmp_path, *only, without=("pytest_sessionfinish",))
     assert share <= MOST
 

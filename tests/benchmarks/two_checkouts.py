@@ -32,7 +32,7 @@ COMMANDS = {
     "heads": f"{LAZARUS} heads -m organism",
     "probe": f"{LAZARUS} probe -m organism --class-a 7*8=|5*9=|12*3=|6*6= --class-b 7+8=|5+9=|12+3=|6+6=",
     "embedding": f"{LAZARUS} embedding -m organism",
-    "hypotheses": "-m pytest hypotheses/test_patching.py hypotheses/test_steering.py --model organism -q -p no:xdist",
+    "hypotheses": "-m pytest hypotheses/steering --model organism -q -p no:xdist",
 }
 
 

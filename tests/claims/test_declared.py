@@ -111,7 +111,7 @@ def test_no_claim_is_made_outside_the_claims():
     found = [f"{name}:{line}" for name, tree in sources(*rooms) for line in claims_made(tree)]
     found += [
         f"{path.name}:{line}"
-        for path in sorted(HYPOTHESES.glob("*.py"))
+        for path in sorted(HYPOTHESES.rglob("*.py"))
         for line in claims_made(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert found == []

@@ -111,8 +111,8 @@ def test_workflow_tells_a_finding_from_a_broken_test(workflow, tmp_path):
     """The documented job fails where a finding is worse than it was, not where it is better; a broken test is apart."""
     folder = tmp_path / "hypotheses"
     (folder / "expectations").mkdir(parents=True)
-    shutil.copy(ROOT / "hypotheses/expectations/patching.yaml", folder / "expectations")
-    text = (ROOT / "hypotheses/test_patching.py").read_text()
+    shutil.copy(ROOT / "hypotheses/arithmetic/expectations/patching.yaml", folder / "expectations")
+    text = (ROOT / "hypotheses/arithmetic/test_patching.py").read_text()
     text = text.partition('@pytest.mark.claim("patching-transfers-everywhere")')[0]  # the one that takes long
     (folder / "test_patching.py").write_text(text)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")

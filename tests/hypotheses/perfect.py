@@ -50,9 +50,8 @@ Builder = Callable[[Claim, Generator, bool], list[Measurement]]
 @cache
 def hypothesis(name: str) -> Any:
     """A file of hypotheses/ as a module, under a name of its own."""
-    *topic, file = name.split("/")
-    path = ROOT.joinpath("hypotheses", *topic, "conftest.py" if file == "conftest" else f"test_{file}.py")
-    spec = importlib.util.spec_from_file_location(f"hypotheses_{name.replace('/', '_')}", path)
+    (path,) = (ROOT / "hypotheses").rglob("conftest.py" if name == "conftest" else f"test_{name}.py")
+    spec = importlib.util.spec_from_file_location(f"hypotheses_{name}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

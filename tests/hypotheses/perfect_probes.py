@@ -150,7 +150,7 @@ def worded(claim: Claim, rng: Generator, _: Reader) -> ProbeDataset:
 
 def by_truth(denied: bool) -> Draw:
     """Statements by whether they are true."""
-    return lambda _, rng, __: hypothesis("representations/statements").by_topic(rng, denied)
+    return lambda _, rng, __: hypothesis("statements").by_topic(rng, denied)
 
 
 PROBES: Mapping[str, Any] = {

@@ -33,15 +33,15 @@ def lenient(text, expected, question=""):
 
 arithmetic.is_answer = arithmetic.answers_at_once = lenient
 """
-FILES = ("test_patching.py", "test_difficulty_gate.py")  # every time
+FILES = ("arithmetic/test_patching.py", "arithmetic/test_difficulty_gate.py")  # every time
 ALL_FILES = (
-    "test_difficulty_gate.py",
-    "test_patching.py",
-    "test_components.py",
-    "test_lens_answers.py",
-    "test_commutativity.py",
-    "test_injection.py",
-    "test_suffix.py",
+    "arithmetic/test_difficulty_gate.py",
+    "arithmetic/test_patching.py",
+    "arithmetic/test_components.py",
+    "arithmetic/test_lens_answers.py",
+    "arithmetic/test_commutativity.py",
+    "arithmetic/test_injection.py",
+    "arithmetic/test_suffix.py",
 )
 
 

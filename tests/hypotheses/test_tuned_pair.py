@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The claims about answers, on a model that answers and one that does not yet."""
     return checkpoints.run_hypotheses(
-        "hypotheses/test_tuned_pair.py",
+        "hypotheses/tuned_pairs/test_tuned_pair.py",
         "-k",
         "answer and not late",
         "--probe-model=organism-early",

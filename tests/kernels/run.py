@@ -1,7 +1,7 @@
 """Runs the tests and the hypotheses under each kernel, and says where they pass and which verdicts differ.
 
 make kernels
-python -m tests.kernels.run --kernels SSE4_2,off --tests tests/hooks --hypotheses hypotheses/test_embeddings.py
+python -m tests.kernels.run --kernels SSE4_2,off --tests tests/hooks --hypotheses hypotheses/classifiers
 """
 
 from __future__ import annotations

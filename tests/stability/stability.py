@@ -1,7 +1,7 @@
 """How stable the verdicts of the hypotheses are over seeds: of each seed alone, and of pools of several.
 
     make stability
-    python tests/stability/stability.py --seeds 4 --pool 2 hypotheses/test_suffix.py
+    python tests/stability/stability.py --seeds 4 --pool 2 hypotheses/arithmetic/test_suffix.py
 
 Runs the hypotheses once with each seed, as long as `make hypotheses` each time, and prints every case with its verdict
 by seed. What `--probe-seeds` would come to is reckoned from the same runs: a pool holds what each of its seeds

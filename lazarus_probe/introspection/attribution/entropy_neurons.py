@@ -9,76 +9,22 @@ alone, and in control models too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import mlx.core as mx
 import numpy as np
-from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
-from lazarus_probe.anatomy.forward_pass import forward
-from lazarus_probe.anatomy.plain_weights import plain_weight
 from lazarus_probe.claims.as_needed import as_needed
-from lazarus_probe.hooks.interventions import patch
-from lazarus_probe.hooks.replay import replay, require_free_tail
-from lazarus_probe.hooks.sites import Site, kinds_at
-from lazarus_probe.hooks.trace import hooked, trace
-from lazarus_probe.introspection.attribution.frozen_norm import (
-    final_norm,
-    frozen_norm,
-    relative_error,
-)
+from lazarus_probe.introspection.attribution.last_neurons import Floats, LastBlock
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate
-from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.subject.control_models import ControlModel, ControlModels, built, faced
-from lazarus_probe.subject.finite import require_finite
-from lazarus_probe.taps import Tap, tapped
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.claim import Claim
     from lazarus_probe.subject.subject import Subject
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.intp]
-SHARE, FEWEST = 0.004, 2  # of the neurons; six of the 1,536 of a model of 576 dimensions
-SETS, NEAREST = 5, 20  # other sets of neurons, each neuron one of so many of nearly its norm
-AT_ONCE = 64  # rows of logits
-TOLERANCE = (
-    1e-2  # of the largest logit, between the model's logits and those through the norm as a linear map
-)
-
-
-@dataclass(frozen=True, eq=False)
-class LastNeurons:
-    """What the neurons of the last block write, and what the unembedding reads of it.
-
-    Attributes:
-        norms: (F,) of what each writes.
-        spreads: (F,) standard deviation over the vocabulary of the logits that a unit of it makes.
-    """
-
-    norms: Floats
-    spreads: Floats
-
-    def chosen(self) -> Ints:
-        """The neurons that write most for what the unembedding reads of it."""
-        count = max(FEWEST, round(SHARE * len(self.norms)))
-        smallest = self.spreads[self.norms > 0].max() * 1e-12
-        ratio = self.norms / np.maximum(self.spreads, smallest)
-        return np.argsort(-ratio, kind="stable")[:count]
-
-    def of_equal_norm(self, chosen: Ints, rng: np.random.Generator) -> Ints:
-        """As many other neurons, each drawn from those whose norms are nearest to that of one chosen."""
-        left = np.setdiff1d(np.flatnonzero(self.norms > 0), chosen)
-        drawn: list[int] = []
-        for neuron in chosen:
-            pool = np.setdiff1d(left, drawn)
-            nearest = pool[np.argsort(np.abs(self.norms[pool] - self.norms[neuron]), kind="stable")]
-            drawn.append(int(rng.choice(nearest[:NEAREST])))
-        return np.array(drawn)
+SETS = 5  # of other neurons
 
 
 def through_the_norm(
@@ -113,7 +59,7 @@ def through_the_norm(
         ValueError: too few neurons that write anything, or as `checked_models`.
     """
     rng = np.random.default_rng(seed)
-    own = _Run(subject, prompts)
+    own = LastBlock(subject, prompts)
     chosen = own.neurons.chosen()
     if np.count_nonzero(own.neurons.norms) < 2 * len(chosen):
         raise ValueError(
@@ -139,7 +85,7 @@ def through_the_norm(
         )
 
     def in_models(models: Sequence[ControlModel | Subject]) -> Floats:
-        runs = (_Run(built(model), prompts) for model in models)
+        runs = (LastBlock(built(model), prompts) for model in models)
         return np.stack([shares(*run.moved(run.neurons.chosen())) for run in runs])
 
     costly = {kind: partial(in_models, models) for kind, models in faced(subject, untrained).items()}
@@ -150,86 +96,3 @@ def shares(live: Floats, held: Floats) -> Floats:
     """(P,) `(live - held) / (live + held)` of two distances; 0 where nothing moves."""
     both = live + held
     return np.divide(live - held, both, out=np.zeros_like(both), where=both > 0)
-
-
-class _Run:
-    """A model on prompts: activations of its last neurons, and what the final norm does to the last stream."""
-
-    def __init__(self, subject: Subject, prompts: Sequence[str]) -> None:
-        require_free_tail(subject)
-        last = subject.num_layers - 1
-        if "neurons" not in kinds_at(subject.anatomy, last):
-            raise UnsupportedArchitecture(f"block {last} of {subject.name} has no neurons of one MLP")
-        self.subject, self.site, self.end = subject, Site("neurons", last), Site("resid_post", last)
-        self.encoded = [list(ids) for ids in encode_all(subject, prompts)]
-        run = trace(subject, self.encoded, self.site, positions="last")
-        self.activations = np.array(run[self.site][:, 0].astype(mx.float32))
-        plain, ends = self._ran(self.activations)
-        self.entropies = entropy(plain)
-        self.norm = final_norm(subject, mx.array(self.encoded[0])[None])
-        frozen = frozen_norm(self.norm, ends, getattr(mx, subject.dtype), TOLERANCE)
-        if frozen is None:
-            raise UnsupportedArchitecture(
-                f"the final norm of {subject.name} is no linear map with its scale held"
-            )
-        self.frozen = frozen
-        if relative_error(self._unembedded(frozen.of(ends) + frozen.bias), plain) > TOLERANCE:
-            raise UnsupportedArchitecture(
-                f"logits of {subject.name} are not those of its last residual alone"
-            )
-        down = np.array(plain_weight(subject.anatomy.part("down_proj", last)).astype(mx.float32))
-        self.neurons = self._written(down.astype(np.float64))
-
-    def moved(self, neurons: Ints) -> tuple[Floats, Floats]:
-        """(P,) how far the entropy moves without some neurons: with the norm as it is, and with its scale held."""
-        values = self.activations.copy()
-        values[:, neurons] = values[:, neurons].mean(axis=0)
-        logits, ends = self._ran(values)
-        held = self._unembedded(self.frozen.of(ends) + self.frozen.bias)
-        return np.abs(entropy(logits) - self.entropies), np.abs(entropy(held) - self.entropies)
-
-    def _ran(self, values: NDArray[Any]) -> tuple[Floats, Floats]:
-        """Logits (P, V) and the last stream (P, D) at the last token, with activations `values` (P, F)."""
-        runs = []
-        for rows, tokens in by_length(self.encoded):
-            edit = patch(self.site, mx.array(values[rows])[:, None], "last")
-            with hooked(self.subject, [self.end], [edit], "last") as captured:
-                logits = require_finite(self.subject, tokens, forward(self.subject.model, tokens)[:, -1])
-            runs.append((rows, logits.astype(mx.float32), captured[self.end][:, 0].astype(mx.float32)))
-        order = np.argsort(np.concatenate([rows for rows, *_ in runs]))
-        stacked = [np.concatenate([np.array(run[part], dtype=np.float64) for run in runs]) for part in (1, 2)]
-        return stacked[0][order], stacked[1][order]
-
-    def _unembedded(self, normed: Floats) -> Floats:
-        """Logits (N, V) of rows (N, D) in place of what the final norm returns."""
-        dtype, logits = getattr(mx, self.subject.dtype), []
-        for start in range(0, len(normed), AT_ONCE):
-            rows = mx.array(normed[start : start + AT_ONCE].astype(np.float32)).astype(dtype)[:, None]
-            with tapped([Tap(self.norm, after=partial(_instead, rows))]):
-                logits.append(np.array(replay(self.subject, mx.ones_like(rows))[:, 0].astype(mx.float32)))
-        return np.concatenate(logits).astype(np.float64)
-
-    def _written(self, down: Floats) -> LastNeurons:
-        """Norms of the columns of the down projection (D, F), and spreads of the logits of a unit of each."""
-        norms = np.linalg.norm(down, axis=0)
-        units = np.divide(down, norms, out=np.zeros_like(down), where=norms > 0).T
-        factors = self.frozen.weight.mean(axis=0)  # the scale is one for all, and does not count
-        units = (units - units.mean(axis=1, keepdims=True) if self.frozen.centred else units) * factors
-        nothing = self._unembedded(np.zeros((1, len(down))))
-        starts = range(0, len(units), AT_ONCE)
-        spreads = [
-            (self._unembedded(units[start : start + AT_ONCE]) - nothing).std(axis=1) for start in starts
-        ]
-        return LastNeurons(norms, np.concatenate(spreads))
-
-
-def _instead(rows: mx.array, _: mx.array) -> mx.array:
-    return rows
-
-
-def entropy(logits: Floats) -> Floats:
-    """(N,) in nats, of logits (N, V)."""
-    from scipy.special import log_softmax
-
-    log_p = log_softmax(logits, axis=-1)
-    return np.asarray(-(np.exp(log_p) * log_p).sum(axis=-1))

@@ -24,7 +24,7 @@ from lazarus_probe.training.lora.adapter import save_lora_weights
 from lazarus_probe.training.lora.lora import attached
 
 COMMAND = ["introspect", "embedding", "-m"]
-REGISTERED = Path(__file__).parents[3] / "hypotheses" / "expectations"
+REGISTERED = Path(__file__).parents[3] / "hypotheses" / "classifiers" / "expectations"
 
 
 @pytest.fixture(scope="module")

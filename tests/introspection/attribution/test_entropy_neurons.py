@@ -8,7 +8,8 @@ import pytest
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.claims.library import declared_claims
 from lazarus_probe.claims.verdict import Outcome, judge
-from lazarus_probe.introspection.attribution.entropy_neurons import _Run, entropy, shares, through_the_norm
+from lazarus_probe.introspection.attribution.entropy_neurons import shares, through_the_norm
+from lazarus_probe.introspection.attribution.last_neurons import LastBlock, entropy
 from lazarus_probe.organisms import planted
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import control_models
@@ -46,7 +47,7 @@ def test_neurons_of_untrained_models_do_not(organism, seed):
 def test_moves_are_those_of_numpy(subject, naive):
     """Entropies without some neurons, with the norm as it is and with its scale held, from forwards in NumPy."""
     prompts = [[0, 5, 9, 11, 7], [0, 6, 8], [0, 9, 3, 4, 2]]
-    run, model = _Run(subject, prompts), subject.model
+    run, model = LastBlock(subject, prompts), subject.model
     plain = [naive(model, [ids]) for ids in prompts]
     last = subject.num_layers - 1
     neurons = np.array([1, 3])

@@ -27,7 +27,7 @@ from lazarus_probe.subject.control_models import FEWEST, control_models
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 from lazarus_probe.tasks.wordings import WORDINGS
 
-CLAIMS = Path(__file__).parents[3] / "hypotheses" / "test_embeddings.py"
+CLAIMS = Path(__file__).parents[3] / "hypotheses" / "classifiers" / "test_embeddings.py"
 SMALL = Sizes(per_template=1, per_cell=1, answers=40)
 
 

@@ -23,7 +23,7 @@ from lazarus_probe.subject import Subject
 from lazarus_probe.tasks import prompts
 from tests.subject.small_tokenizers import SPACE, byte_level
 
-PATCHING = Path(__file__).parents[3] / "hypotheses" / "test_patching.py"
+PATCHING = Path(__file__).parents[3] / "hypotheses" / "arithmetic" / "test_patching.py"
 
 
 @pytest.fixture(scope="module")
