@@ -1,7 +1,8 @@
 """Does the model do what the best-known circuits are for, beyond what the sentences give without the deciding word?
 
 A circuit is a claim about a model that does its task. These are the tasks, in sentences of our own: models remember the
-published ones. Every control prompt differs from its prompt in the one thing that makes an option right.
+published ones. Every control prompt differs from its prompt in the one thing that makes an option right. Prompts come
+in contrasts, of two in which the same options are right and wrong in turn, and both must be right.
 """
 
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ def preferred(subject, untrained_models, activations, evidence):
                 [choice.options for choice in choices],
                 dict(zip(kinds, units, strict=True)),
                 {control: [choice.control for choice in choices]},
+                contrasts=[choice.contrast for choice in choices],
                 store=activations,
                 seed=evidence.seed,
                 claim=evidence.settles,
@@ -54,7 +56,7 @@ def test_indirect_object(preferred, evidence, rng):
 @pytest.mark.claim("pronoun-agrees-with-name")
 def test_pronoun(preferred, evidence, rng):
     choices = pronouns(rng, evidence.claim.parameters["per_template"])
-    evidence.record(preferred(choices, ("template", "name"), "no_name"))
+    evidence.record(preferred(choices, ("template", "names"), "no_name"))
 
 
 @pytest.mark.claim("docstring-argument-is-next")

@@ -60,29 +60,31 @@ COLOURED = (
 def docstring_arguments(rng: np.random.Generator, per_template: int = 4) -> list[Choice]:
     """Functions of four arguments whose docstring has come to the third: it should be next, and not the fourth.
 
-    In the control the last two stand in the other order. A function's name is its template.
+    In a contrast the last two stand in either order; in the control in that of the other prompt. A function's name is
+    its template.
 
     Args:
         rng: draws the arguments.
-        per_template: argument lists of each function.
+        per_template: even; prompts of each function, two a contrast.
     """
     choices = []
     for function in FUNCTIONS:
-        for _ in range(per_template):
+        for number in range(per_template // 2):
             first, second, third, fourth = (
                 str(word) for word in rng.choice(ARGUMENTS, size=4, replace=False)
             )
             about = [str(text) for text in rng.choice(DESCRIPTIONS, size=2, replace=False)]
-
-            choices.append(
+            choices += [
                 Choice(
-                    _docstring(function, (first, second, third, fourth), about),
-                    (third, fourth),
-                    _docstring(function, (first, second, fourth, third), about),
+                    _docstring(function, (first, second, following, last), about),
+                    (following, last),
+                    _docstring(function, (first, second, last, following), about),
                     function,
                     " ".join(sorted((third, fourth))),
+                    f"{function} {number}",
                 )
-            )
+                for following, last in ((third, fourth), (fourth, third))
+            ]
     return choices
 
 
@@ -104,7 +106,7 @@ def coloured_objects(rng: np.random.Generator, per_template: int = 4) -> list[Ch
     """
     choices = []
     for template in COLOURED:
-        for _ in range(per_template):
+        for number in range(per_template):
             *objects, absent = (str(word) for word in rng.choice(OBJECTS, size=4, replace=False))
             colours = [str(word) for word in rng.choice(COLOURS, size=3, replace=False)]
             asked = int(rng.integers(3))
@@ -118,6 +120,7 @@ def coloured_objects(rng: np.random.Generator, per_template: int = 4) -> list[Ch
                     template.format(asked=absent, **words),
                     template,
                     f"{colours[asked]} {objects[asked]}",
+                    f"{template} {number}",
                 )
             )
     return choices

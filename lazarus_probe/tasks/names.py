@@ -115,6 +115,8 @@ class Choice:
         control: a prompt of the same form in which nothing makes the first option right.
         template: which form it has.
         subject: what it is about, such as the pair of names: an independent unit.
+        contrast: prompts of one contrast are alike but for what makes another option right; they count together, so
+            that a preference that holds either way is none.
     """
 
     prompt: str
@@ -122,48 +124,59 @@ class Choice:
     control: str
     template: str
     subject: str
+    contrast: str
 
 
 def indirect_objects(rng: np.random.Generator, per_template: int = 4) -> list[Choice]:
     """Sentences with two names, of which one acts: the other should follow.
 
-    Either name of a pair comes first equally often. In the control a third name acts, so that both of the pair are
-    possible.
+    In a contrast either of the two acts, so that the one that should follow comes first once. In the control a third
+    name acts, so that both of the pair are possible.
 
     Args:
         rng: draws the names.
-        per_template: even; pairs of names in each.
+        per_template: even; sentences of each, two a contrast.
     """
     choices = []
     for template in TWO_NAMES:
-        for number in range(per_template):
-            io, acting, third = rng.choice((*FEMALE, *MALE), size=3, replace=False)
-            first, second = (io, acting) if number % 2 else (acting, io)
-            choices.append(
+        for number in range(per_template // 2):
+            first, second, third = (str(name) for name in rng.choice((*FEMALE, *MALE), size=3, replace=False))
+            choices += [
                 Choice(
                     template.format(a=first, b=second, s=acting),
-                    (str(io), str(acting)),
+                    (io, acting),
                     template.format(a=first, b=second, s=third),
                     template,
-                    " and ".join(sorted((str(io), str(acting)))),
+                    " and ".join(sorted((first, second))),
+                    f"{template} {number}",
                 )
-            )
+                for io, acting in ((first, second), (second, first))
+            ]
     return choices
 
 
 def pronouns(rng: np.random.Generator, per_template: int = 4) -> list[Choice]:
-    """Sentences about a name, after which its pronoun should follow; as many of either gender in each template.
+    """Sentences about a name, after which its pronoun should follow; a contrast is of a woman's and a man's name.
 
     In the control nobody is named.
 
     Args:
         rng: draws the names.
-        per_template: even; names in each.
+        per_template: even; sentences of each, two a contrast.
     """
-    genders = ((FEMALE, PRONOUNS), (MALE, PRONOUNS[::-1]))
     return [
-        Choice(template.format(name=name), options, template.format(name=NEUTRAL), template, str(name))
+        Choice(
+            template.format(name=name),
+            options,
+            template.format(name=NEUTRAL),
+            template,
+            f"{female} and {male}",
+            f"{template} {female}",
+        )
         for template in PRONOUN_TEMPLATES
-        for names, options in genders
-        for name in rng.choice(names, size=per_template // 2, replace=False)
+        for female, male in zip(
+            *(rng.choice(names, size=per_template // 2, replace=False) for names in (FEMALE, MALE)),
+            strict=True,
+        )
+        for name, options in ((female, PRONOUNS), (male, PRONOUNS[::-1]))
     ]

@@ -16,10 +16,11 @@ from lazarus_probe.tasks.years import spans
 
 
 def chosen(draw: Callable[..., Sequence[Choice]]) -> Builder:
-    """A choice in every prompt, with both of its units."""
+    """A choice in every contrast of prompts, with both of its units."""
 
     def built(claim: Claim, rng: Generator, perfect: bool) -> list[Any]:
-        choices = draw(rng, claim.parameters["per_template"])
+        drawn = draw(rng, claim.parameters["per_template"])
+        choices = list({choice.contrast: choice for choice in drawn}.values())
         units = [[choice.template for choice in choices], [choice.subject for choice in choices]]
         return [of_units(claim, dict(zip(claim.generalises_over, units, strict=True)), perfect)]
 

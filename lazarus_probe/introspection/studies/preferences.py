@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.asking.choice import spellings_of
 from lazarus_probe.claims.as_needed import as_needed
@@ -41,11 +41,15 @@ def preference(
     units: Units,
     controls: Mapping[str, Sequence[str]],
     *,
+    contrasts: Sequence[str] | None = None,
     store: ActivationStore | None = None,
     seed: int = 0,
     claim: Claim | None = None,
 ) -> Measurement:
     """How often the first of some options is the likeliest, over all of their spellings.
+
+    Of prompts that make a contrast all must be right: then a model that likes one of the options, whatever the prompt
+    says, is right of none, and one that guesses is of a quarter of pairs.
 
     Controls: how often it is after each set of control prompts; and `untrained`, `new_blocks` and `permuted_blocks`,
     the same in several models of each kind.
@@ -55,8 +59,9 @@ def preference(
         untrained: at least three untrained models of its architecture.
         prompts: N texts.
         options: (N, K) words, the right one first.
-        units: (N,) the independent unit of each prompt, or several kinds of them by name.
+        units: (N,) the independent unit of each prompt, or several kinds of them by name; of a contrast it is one.
         controls: by name N prompts, after which the first option is no more right than the others.
+        contrasts: (N,) which prompts count together; by default each alone.
         store: activations shared with other claims.
         seed: of the intervals.
         claim: what the measurement is judged by; where its outcome is settled without the control models, they are not
@@ -64,24 +69,31 @@ def preference(
 
     Raises:
         ContinuationError: as `option_targets`.
-        ValueError: as `checked_models`, or lengths that differ.
+        ValueError: as `checked_models`, lengths that differ, or a contrast of several units.
     """
     store = ActivationStore() if store is None else store
+    contrasts = [str(row) for row in range(len(prompts))] if contrasts is None else contrasts
+    units = of_contrasts(units, contrasts)
     own = option_probabilities(subject, prompts, options, store)
     right = first_is_likeliest(own)
-    by_prompt = {
-        name: first_is_likeliest(option_probabilities(subject, texts, options, store))
-        for name, texts in controls.items()
-    }
+
+    def chosen(model: Subject | ControlModel, texts: Sequence[str]) -> NDArray[np.bool_]:
+        read = first_is_likeliest(option_probabilities(model, texts, options, store))
+        return right_together(read, contrasts)
+
+    by_contrast = {name: chosen(subject, texts) for name, texts in controls.items()}
 
     def measure(reached: Mapping[str, Any], left_out: tuple[str, ...]) -> Measurement:
         return rate(
-            "share of prompts with the right option on top",
-            right,
+            "share of contrasts with the right option on top in every prompt",
+            right_together(right, contrasts),
             units,
             reached,
             seed=seed,
-            details={"mean_log_odds": float(np.log(own[:, 0] / own[:, 1:].max(axis=1)).mean())},
+            details={
+                "mean_log_odds": float(np.log(own[:, 0] / own[:, 1:].max(axis=1)).mean()),
+                "prompts_right": float(right.mean()),
+            },
             examples=some_examples(
                 prompts,
                 [option[0] for option in options],
@@ -92,12 +104,39 @@ def preference(
         )
 
     def in_models(models: Sequence[ControlModel | Subject]) -> NDArray[np.bool_]:
-        return np.stack(
-            [first_is_likeliest(option_probabilities(model, prompts, options, store)) for model in models]
-        )
+        return np.stack([chosen(model, prompts) for model in models])
 
     costly = {kind: partial(in_models, models) for kind, models in faced(subject, untrained).items()}
-    return as_needed(claim, measure, costly, by_prompt)
+    return as_needed(claim, measure, costly, by_contrast)
+
+
+def right_together(right: NDArray[np.bool_], contrasts: Sequence[str]) -> NDArray[np.bool_]:
+    """(C,) whether all prompts of each contrast are right, from (N,) prompts; in order of first appearance."""
+    number = {name: index for index, name in enumerate(dict.fromkeys(contrasts))}
+    together = np.ones(len(number), dtype=bool)
+    np.logical_and.at(together, [number[name] for name in contrasts], right)
+    return together
+
+
+def of_contrasts(units: Units, contrasts: Sequence[str]) -> Units:
+    """The unit of each contrast (C,), from those of its prompts (N,), by kind where there are several.
+
+    Raises:
+        ValueError: prompts of one contrast are of several units.
+    """
+    if isinstance(units, Mapping):
+        return {kind: _units_of(values, contrasts) for kind, values in units.items()}
+    return _units_of(units, contrasts)
+
+
+def _units_of(units: ArrayLike, contrasts: Sequence[str]) -> NDArray[np.str_]:
+    unit_of: dict[str, str] = {}
+    for contrast, unit in zip(contrasts, np.asarray(units).tolist(), strict=True):
+        if unit_of.setdefault(contrast, unit) != unit:
+            raise ValueError(
+                f"prompts of the contrast {contrast!r} are of the units {unit_of[contrast]!r} and {unit!r}"
+            )
+    return np.array(list(unit_of.values()))
 
 
 def first_is_likeliest(probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:

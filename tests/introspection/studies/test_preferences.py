@@ -10,9 +10,11 @@ from lazarus_probe.introspection.studies.preferences import (
     ContinuationError,
     first_is_likeliest,
     later_years,
+    of_contrasts,
     option_probabilities,
     option_targets,
     preference,
+    right_together,
     year_tokens,
 )
 from lazarus_probe.subject.control_models import control_models, untrained_models
@@ -73,6 +75,28 @@ def test_untrained_models_prefer_nothing(organism, seed):
     model = list(untrained_models(organism, 3))[seed]
     right = first_is_likeliest(option_probabilities(model, prompts, options))
     assert 0.2 < right.mean() < 0.8
+
+
+def test_all_prompts_of_a_contrast_must_be_right():
+    """A contrast counts where each of its prompts does, in whatever order they come, and has one unit."""
+    contrasts = ["a", "b", "a", "c", "b"]
+    right = np.array([True, True, True, False, False])
+    np.testing.assert_array_equal(right_together(right, contrasts), [True, False, False])
+    np.testing.assert_array_equal(of_contrasts(["x", "y", "x", "z", "y"], contrasts), ["x", "y", "z"])
+    with pytest.raises(ValueError, match="contrast 'b' are of the units 'y' and 'z'"):
+        of_contrasts(["x", "y", "x", "z", "z"], contrasts)
+
+
+@pytest.mark.parametrize("draw", [indirect_objects, pronouns, docstring_arguments])
+def test_one_option_whatever_the_prompt_says_is_right_of_no_contrast(draw):
+    """In a contrast the options are right in turn, and so they are in its control prompts, which say neither."""
+    by_contrast: dict[str, list] = {}
+    for choice in draw(np.random.default_rng(2), 4):
+        by_contrast.setdefault(choice.contrast, []).append(choice)
+    for first, second in by_contrast.values():
+        assert first.options == second.options[::-1]
+        assert (first.template, first.subject) == (second.template, second.subject)
+        assert {first.control, second.control} in ({first.control}, {first.prompt, second.prompt})
 
 
 def test_a_tie_is_no_preference():
