@@ -86,6 +86,13 @@ def shown(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
     return [of_units(claim, words, perfect, (*MODEL_KINDS, "random_direction"))]
 
 
+def adjectives(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
+    """The tested half of the adjectives of either side, of which three quarters are chosen right."""
+    count = int(float(claim.parameters["answered"]) * int(claim.parameters["per_class"]))
+    words = [str(word) for word in range(count)]
+    return [of_units(claim, words, perfect, (*MODEL_KINDS, "random_subspace", "shuffled_labels"))]
+
+
 CHOICES: Mapping[str, Builder] = {
     "copying-head-exists": rows,
     "suppressing-head-exists": rows,
@@ -101,6 +108,7 @@ CHOICES: Mapping[str, Builder] = {
     "middle-neighbours-can-swap": unrelated,
     "function-vector-carries-task": shown,
     "function-vector-holds-in-another-form": shown,
+    "sentiment-direction-carries-sentiment": adjectives,
     "answer-read-from-subject": countries,
     "subject-mlp-brings-fact-back": countries,
     "tracing-does-not-tell-where-edits-work": every_country,
