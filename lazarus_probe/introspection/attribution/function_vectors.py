@@ -33,6 +33,7 @@ from lazarus_probe.introspection.attribution.task_vectors import (
 )
 from lazarus_probe.introspection.generation.damage import Unrelated, damage, unrelated_prompts
 from lazarus_probe.statistics.measurement import Damage, Measurement, some_examples
+from lazarus_probe.statistics.model_spread import FEWEST
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.control_models import ControlModel, ControlModels, built, faced
 from lazarus_probe.sweep.progress import bar
@@ -280,7 +281,8 @@ def task_carried(
 
     Args:
         subject: the model.
-        untrained: at least three untrained models of its architecture.
+        untrained: at least three untrained models of its architecture; the first three are run, and as many lesioned
+            ones of each kind, for heads are searched in each.
         result: of the model.
         claim: what it is judged by; where its outcome is settled without the control models, they are not run.
 
@@ -302,7 +304,7 @@ def task_carried(
         return np.stack([answers(model) for model in models])
 
     costly: dict[str, Callable[[], Any]] = {
-        kind: partial(in_models, models) for kind, models in faced(subject, untrained).items()
+        kind: partial(in_models, models[:FEWEST]) for kind, models in faced(subject, untrained).items()
     }
     return as_needed(claim, result.measurement, costly)
 
