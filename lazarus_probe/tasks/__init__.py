@@ -8,6 +8,7 @@ from lazarus_probe.lazy import lazy_names
 
 if TYPE_CHECKING:
     from lazarus_probe.tasks.arithmetic import Fact, facts, is_answer, number_words, parse_number
+    from lazarus_probe.tasks.in_context import WordTask
     from lazarus_probe.tasks.prompts import Question, matched_questions, questions, sample_facts, task_type
     from lazarus_probe.tasks.rewards import arithmetic_reward, parse_question
     from lazarus_probe.tasks.strategies import arithmetic_slices, pair_slices
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Fact",
     "Question",
+    "WordTask",
     "arithmetic_reward",
     "arithmetic_slices",
     "facts",
@@ -32,6 +34,7 @@ __all__ = [
 _HOMES = {
     "Fact": "tasks.arithmetic",
     "Question": "tasks.prompts",
+    "WordTask": "tasks.in_context",
     "arithmetic_reward": "tasks.rewards",
     "arithmetic_slices": "tasks.strategies",
     "facts": "tasks.arithmetic",

@@ -62,6 +62,12 @@ class WordTask:
 
     Raises:
         ValueError: an input that stands twice, or an empty word.
+
+    Example:
+        >>> from lazarus_probe.tasks import WordTask
+        >>> task = WordTask("plural", (("cat", "cats"), ("mouse", "mice")))
+        >>> task.pairs[1]
+        ('mouse', 'mice')
     """
 
     name: str

@@ -193,7 +193,7 @@ GROUPS = (
         "Tasks",
         "Arithmetic prompts with their groups and their scoring.",
         "tasks.Fact tasks.facts tasks.sample_facts tasks.Question tasks.questions tasks.matched_questions "
-        "tasks.task_type tasks.is_answer tasks.parse_number tasks.number_words tasks.parse_question "
+        "tasks.task_type tasks.WordTask tasks.is_answer tasks.parse_number tasks.number_words tasks.parse_question "
         "tasks.arithmetic_reward tasks.arithmetic_slices tasks.pair_slices",
     ),
     Group(

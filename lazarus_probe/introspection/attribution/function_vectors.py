@@ -224,8 +224,10 @@ def function_vectors(
 
     Example:
         >>> from lazarus_probe.introspection import function_vectors
-        >>> from lazarus_probe.tasks.in_context import WORD_TASKS
-        >>> result = function_vectors(subject, [WORD_TASKS["capital"]], top=1, shots=2, prompts=4, layers=[2, 4])
+        >>> from lazarus_probe.tasks import WordTask
+        >>> capitals = "France Paris|Germany Berlin|Italy Rome|Spain Madrid|Japan Tokyo|Egypt Cairo|Russia Moscow"
+        >>> task = WordTask("capital", tuple(tuple(pair.split()) for pair in capitals.split("|")))
+        >>> result = function_vectors(subject, [task], top=1, shots=2, prompts=4, layers=[2, 4])
         >>> len(result.heads), result.made.vectors.shape, list(result.right)[:3]
         (1, (1, 128), ['vector', 'zero_shot', 'shuffled_labels'])
     """

@@ -138,7 +138,7 @@ def head_circuits(
         >>> from lazarus_probe.introspection import head_circuits
         >>> result = head_circuits(subject, length=8, rows=6, untrained=3)
         >>> sorted(result.kinds)
-        ['copying', 'duplicate', 'induction', 'previous']
+        ['copying', 'duplicate', 'induction', 'previous', 'successor']
         >>> np.shape(result.kinds["copying"].score)  # (layers, heads)
         (8, 4)
     """
