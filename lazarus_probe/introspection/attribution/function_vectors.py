@@ -225,7 +225,8 @@ def function_vectors(
     Example:
         >>> from lazarus_probe.introspection import function_vectors
         >>> from lazarus_probe.tasks import WordTask
-        >>> capitals = "France Paris|Germany Berlin|Italy Rome|Spain Madrid|Japan Tokyo|Egypt Cairo|Russia Moscow"
+        >>> capitals = "France Paris|Germany Berlin|Italy Rome|Spain Madrid|Japan Tokyo|Egypt Cairo|Cuba Havana"
+        >>> capitals += "|Russia Moscow"
         >>> task = WordTask("capital", tuple(tuple(pair.split()) for pair in capitals.split("|")))
         >>> result = function_vectors(subject, [task], top=1, shots=2, prompts=4, layers=[2, 4])
         >>> len(result.heads), result.made.vectors.shape, list(result.right)[:3]
