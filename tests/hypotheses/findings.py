@@ -34,8 +34,9 @@ those of any model. A finding that does not hold, or that untrained models share
 
 The page is made by `python tests/hypotheses/findings.py RUN.json` from `reports/baselines/smollm2.json`,
 `reports/baselines/organism.json` and what the controls said in a run. "To published" is the score on SmolLM2 over the
-published number; where a paper's number is of another unit, there is none. Of the controls the one that the score gains
-least over is shown, with its own score.
+published number; where a paper's number is of another unit, there is none. Choices between two words count contrasts,
+both prompts of which must be right, where the papers count prompts. Of the controls the one that the score gains least
+over is shown, with its own score.
 """
 PICTURES = (
     ("induction.png", "Attention of SmolLM2's best induction head on random tokens that come twice."),
