@@ -32,7 +32,7 @@ test: $(READY) ## run the package's own tests: those not marked slow or long, be
 	@echo "running the tests in tests/"
 	@$(BIN)/python -m pytest tests/ --benchmark-skip -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-test-all: $(READY) ## run the slow tests too: whole sweeps, more seeds, suites within the suite (up to 40 minutes)
+test-all: $(READY) ## run the slow tests too: whole sweeps, more seeds, suites within the suite (an hour and more)
 	@echo "running the tests in tests/, the slow ones too"
 	@$(BIN)/python -m pytest tests/ -m "not long" --benchmark-skip -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
