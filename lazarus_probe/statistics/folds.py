@@ -168,6 +168,11 @@ def halves_of_units(units: ArrayLike, rng: np.random.Generator, fewest: int = 4)
     return np.flatnonzero(~second), np.flatnonzero(second)
 
 
+def random_half(count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """(count,) whether each of some rows is of a random half of them; the odd one is not."""
+    return np.isin(np.arange(count), rng.permutation(count)[: count // 2])
+
+
 def half_of_groups(
     labels: NDArray[Any], index: Ints, rows: Ints, seed: int = 0, kind: Kind = "classification"
 ) -> Ints:

@@ -32,10 +32,10 @@ def seconds_by_test(file: Path) -> dict[tuple[str, str], float]:
 
 def costs(files: Sequence[Path], before: dict[str, float]) -> dict[str, float]:
     """The seconds of every claim that some run decided, or that were known before."""
-    known = dict(before)
+    known, items = dict(before), library()
     for file in files:
         seconds = seconds_by_test(file)
-        for item in library():
+        for item in items:
             if (item.file.stem, item.test) in seconds:
                 known[item.claim.id] = round(seconds[item.file.stem, item.test], 1)
     return {claim: known[claim] for claim in sorted(known)}

@@ -18,7 +18,7 @@ import real_model
 import table
 
 from lazarus_probe.claims.claim import Claim
-from lazarus_probe.claims.library import library, library_folder, topics
+from lazarus_probe.claims.library import library, topics
 from lazarus_probe.claims.record import ClaimRecord
 from lazarus_probe.reports.run_log import read_any
 
@@ -60,8 +60,9 @@ def render(
         kept: what the page has of the controls, by claim, for those that `controls` has none of.
     """
     parts = [HEAD, *(f"![{text}](pictures/{name})\n\n{text}\n" for name, text in PICTURES)]
+    items = library()
     for topic, text in topics().items():
-        claims = [item.claim for item in library() if item.file.parent == library_folder() / topic]
+        claims = [item.claim for item in items if item.topic == topic]
         rows = [
             row(claim, {**(kept or {}), **controls}.get(claim.id, ""), smollm2, organism) for claim in claims
         ]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.claims.as_needed import as_needed
 from lazarus_probe.introspection.attribution.ov_scores import CircuitKind, ov_scores
+from lazarus_probe.statistics.folds import random_half
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.control_models import ControlModel, ControlModels, built, faced
@@ -64,9 +65,7 @@ def best_circuit(
     """
     if len(rows) < FEWEST:
         raise ValueError(f"{len(rows)} rows; give at least {FEWEST}, half of them to choose a head on")
-    first = np.isin(
-        np.arange(len(rows)), np.random.default_rng(seed).permutation(len(rows))[: len(rows) // 2]
-    )
+    first = random_half(len(rows), np.random.default_rng(seed))
     own, other, heads = cross_fitted(*ov_scores(subject, {kind: rows})[kind], first)
 
     def measure(controls: Mapping[str, Any], left_out: tuple[str, ...]) -> Measurement:

@@ -204,10 +204,11 @@ def tested_vectors(
                 of_kind = part.T if name == "random_direction" else part.astype(float).mean(axis=1)
                 parts.setdefault(name, []).append(of_kind)
         step(1)
-    return tuple(  # type: ignore[return-value]
+    answered, likely = (
         {name: np.concatenate(rows, axis=-1) for name, rows in parts.items()}
         for parts in (right, probability)
     )
+    return answered, likely
 
 
 def compared(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lazarus_probe.claims.as_needed import as_needed
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
+from lazarus_probe.statistics.folds import random_half
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.control_models import ControlModel, ControlModels, faced
@@ -72,7 +73,7 @@ def circular_order(
     store, rng = ActivationStore() if store is None else store, np.random.default_rng(seed)
     site = Site("resid_post", layer)
     prompts = [sentence.format(word=word) for sentence in sentences for word in words]
-    first = np.isin(np.arange(len(sentences)), rng.permutation(len(sentences))[: len(sentences) // 2])
+    first = random_half(len(sentences), rng)
     own, others = np.arange(len(words)), other_orders(len(words), ORDERS, rng)
 
     def states(model: Subject | ControlModel) -> Floats:
