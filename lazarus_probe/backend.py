@@ -131,11 +131,35 @@ def _opens(path: str) -> bool:
 
 
 def _candidates() -> Iterator[str]:
-    """Libraries that may serve, the fastest to reach first: the `mkl` wheel's, then the system's OpenBLAS."""
+    """Libraries that may serve, the fastest first: of the `mkl` wheel's and the system's OpenBLAS.
+
+    On AMD's processors OpenBLAS multiplies up to 1.6 times as fast as MKL (`tests/benchmarks/products.py`).
+    """
+    if _is_intel():
+        yield from mkl_libraries()
+        yield from openblas_libraries()
+    else:
+        yield from openblas_libraries()
+        yield from mkl_libraries()
+
+
+def mkl_libraries() -> list[str]:
+    """The `mkl` wheel's, the newest first."""
     lib = Path(sysconfig.get_path("data")) / "lib"
-    yield from map(str, sorted(lib.glob("libmkl_rt.so*"), reverse=True))
+    return sorted(map(str, lib.glob("libmkl_rt.so*")), reverse=True)
+
+
+def openblas_libraries() -> Iterator[str]:
+    """The system's, those with threads first."""
     multiarch = Path("/usr/lib") / f"{platform.machine()}-linux-gnu"
     for folder in ("openblas-pthread", "openblas-openmp", "openblas-serial", "."):
         yield from map(str, sorted((multiarch / folder).glob("libopenblas*.so*")))
     if found := find_library("openblas"):
         yield found
+
+
+def _is_intel() -> bool:
+    try:
+        return "GenuineIntel" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False

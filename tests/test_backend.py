@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from lazarus_probe import backend
+
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only mlx's Linux wheel needs a BLAS")
 CHOSEN = (
     "from lazarus_probe.backend import choose_blas as choose; print(choose().path, choose().reason, sep='|')"
@@ -154,3 +156,15 @@ else:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[0] in ("True True True", "no mkl")
+
+
+@LINUX
+@pytest.mark.parametrize(("intel", "first"), [(True, "libmkl"), (False, "libopenblas")])
+def test_the_faster_of_two_is_taken_first(intel: bool, first: str, monkeypatch: pytest.MonkeyPatch):
+    """MKL comes first on Intel's processors, and OpenBLAS, where it is installed, on others."""
+    monkeypatch.setattr(backend, "_is_intel", lambda: intel)
+    monkeypatch.setattr(backend, "mkl_libraries", lambda: ["libmkl_rt.so.3"])
+    monkeypatch.setattr(backend, "openblas_libraries", lambda: iter(["libopenblas.so.0"]))
+    candidates = list(backend._candidates())
+    assert candidates[0].startswith(first)
+    assert len(candidates) == 2

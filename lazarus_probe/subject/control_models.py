@@ -85,7 +85,7 @@ def _lesioned_weights(
         elif lesion == "permuted_blocks" and name.startswith(permuted):
             # A generator of its own for each weight, so that it is the same however many layers are permuted.
             order = random_order(int(np.prod(shape)), np.random.default_rng((seed, crc32(name.encode()))))
-            yield name, read().reshape(-1)[mx.array(order)].reshape(shape)
+            yield name, _permuted(read(), order)
 
 
 def random_order(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -95,8 +95,19 @@ def random_order(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     `Generator.permutation` takes 90: permuting the weights of 30 layers was the largest part of what a claim cost.
     """
     bits = max(count - 1, 0).bit_length()
-    keys = rng.integers(0, 1 << (63 - bits), count, dtype=np.int64) << bits | np.arange(count)
-    return np.sort(keys) & ((1 << bits) - 1)
+    keys = rng.integers(0, 1 << (63 - bits), count, dtype=np.int64)
+    keys <<= bits
+    keys |= np.arange(count)
+    keys.sort()
+    keys &= (1 << bits) - 1
+    return keys
+
+
+def _permuted(weight: mx.array, order: NDArray[np.int64]) -> mx.array:
+    """A weight's entries in another order, gathered by NumPy: mlx takes 14 times as long on a CPU."""
+    # As whole numbers of the same size, because NumPy has no bfloat16.
+    words = weight.view({2: mx.uint16, 4: mx.uint32}[weight.dtype.size])
+    return mx.array(np.array(words).reshape(-1)[order].reshape(weight.shape)).view(weight.dtype)
 
 
 def _paths(subject: Subject, layers: int) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lazarus_probe.backend import mkl_libraries
+
 ROOT = Path(__file__).parents[2]
 CHOICES = ("LAZARUS_BLAS", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR", "OPENBLAS_CORETYPE")
 OPENBLAS_PACKAGE = "libopenblas0-pthread"
@@ -65,18 +67,33 @@ def kernel(name: str) -> Kernel:
         LookupError: it is not installed here; the message says what to install.
     """
     if name in MKL_MODULES:
-        settings = {"MKL_ENABLE_INSTRUCTIONS": name, "OPENBLAS_CORETYPE": OPENBLAS_CORES[name]}
+        settings = {
+            "LAZARUS_BLAS": mkl(),
+            "MKL_ENABLE_INSTRUCTIONS": name,
+            "OPENBLAS_CORETYPE": OPENBLAS_CORES[name],
+        }
         return Kernel(name, settings, MKL_MODULES[name])
     if (
         name == "mkl"
     ):  # as MKL chooses by itself; on AMD's processors it does not take an instruction set's name
-        return Kernel(name, {}, "libmkl_")
+        return Kernel(name, {"LAZARUS_BLAS": mkl()}, "libmkl_")
     if name == "openblas":
         library = system_openblas()
         return Kernel(name, {"LAZARUS_BLAS": str(library)}, library.resolve().name)
     if name == "off":
         return Kernel(name, {"LAZARUS_BLAS": "off"}, "libblas")
     raise ValueError(f"there is no kernel {name}; there are {', '.join(NAMES)}")
+
+
+def mkl() -> str:
+    """The `mkl` wheel's library.
+
+    Raises:
+        LookupError: it is not installed.
+    """
+    for library in mkl_libraries():
+        return library
+    raise LookupError("no MKL in this environment: pip install mkl")
 
 
 def system_openblas(folder: Path | None = None) -> Path:

@@ -14,7 +14,7 @@ from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.subject import Subject
-from lazarus_probe.subject.control_models import LESIONS, ControlModel, lesioned, random_order
+from lazarus_probe.subject.control_models import LESIONS, ControlModel, _permuted, lesioned, random_order
 
 
 def weights(subject):
@@ -124,3 +124,14 @@ def test_random_orders_are_equally_likely():
     orders = Counter(tuple(random_order(4, rng).tolist()) for _ in range(24_000))
     assert len(orders) == 24
     assert max(abs(count - 1000) for count in orders.values()) < 5 * np.sqrt(1000)
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
+def test_entries_are_permuted_as_they_are(dtype):
+    """Each entry moves to its place in the order unchanged, NaN too, whatever its type."""
+    weight = mx.concatenate([mx.random.normal((5, 6), key=mx.random.key(1)), mx.full((1, 6), mx.nan)])
+    weight = weight.astype(dtype)
+    order = np.random.default_rng(0).permutation(weight.size)
+    permuted = _permuted(weight, order)
+    assert permuted.dtype == dtype
+    assert mx.array_equal(permuted, weight.reshape(-1)[mx.array(order)].reshape(7, 6), equal_nan=True)
