@@ -11,7 +11,6 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 
 from lazarus_probe.anatomy.anatomy import Anatomy, UnsupportedArchitecture, anatomy_of, architecture
 from lazarus_probe.anatomy.random_state import random_state
@@ -295,5 +294,18 @@ def _forms(word: str) -> Iterator[str]:
 
 
 def _float_type(model: nn.Module) -> mx.Dtype:
-    kinds = (weight.dtype for _, weight in tree_flatten(model.parameters()))
-    return next(kind for kind in kinds if mx.issubdtype(kind, mx.floating))
+    # Heads are projected layer by layer: a list of all parameters each time was a sixth of what that took.
+    return next(weight.dtype for weight in _arrays(model) if mx.issubdtype(weight.dtype, mx.floating))
+
+
+def _arrays(tree: Any) -> Iterator[mx.array]:
+    """The arrays in a tree of modules, lists and dictionaries, in the order of `model.parameters()`."""
+    if isinstance(tree, mx.array):
+        yield tree
+    elif isinstance(tree, dict):  # as modules are
+        for name, value in tree.items():
+            if not name.startswith("_"):
+                yield from _arrays(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from _arrays(value)

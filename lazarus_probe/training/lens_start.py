@@ -79,6 +79,16 @@ def nearest(
     )
 
 
+def least_squares(resid: NDArray[np.float32], ridge: float) -> Maps:
+    """Weights (layers - 1, D, D) and biases (layers - 1, D) of the maps that bring each layer nearest to the last.
+
+    Args:
+        resid: (N, layers, D) residual streams after each layer.
+        ridge: added to the correlation matrix of each layer's coordinates.
+    """
+    return _Sums.of(resid).maps(ridge)
+
+
 class _Sums:
     """Weighted sums over positions: of states X and of what is missing to the last layer's, Y = last - X.
 

@@ -40,6 +40,12 @@ def rows(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
     return [of_units(claim, [str(row) for row in range(count)], perfect, (*MODEL_KINDS, "other_heads"))]
 
 
+def fitted_lens(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
+    """The texts that a lens is not fitted on."""
+    count = int(claim.parameters["texts"] * (1 - claim.parameters["fitted"]))
+    return [of_units(claim, [str(row) for row in range(count)], perfect, (*MODEL_KINDS, "shuffled_states"))]
+
+
 def countries(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
     """The half of the fewest countries that it applies to."""
     count = int(claim.parameters["countries"]) // 2
@@ -104,6 +110,7 @@ CHOICES: Mapping[str, Builder] = {
     "entropy-neurons-act-through-norm": lambda claim, _, perfect: [
         of_units(claim, list(unrelated_prompts().units), perfect, (*MODEL_KINDS, "equal_norm"))
     ],
+    "fitted-lens-names-tokens-earlier": fitted_lens,
     "middle-block-can-go": unrelated,
     "middle-neighbours-can-swap": unrelated,
     "function-vector-carries-task": shown,

@@ -9,6 +9,7 @@ import sys
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx import nn
 from mlx.utils import tree_flatten
 
 from lazarus_probe.subject import Subject, forward
@@ -108,7 +109,7 @@ def test_the_untrained_twin_has_the_same_architecture_and_other_weights(subject)
 
 def test_the_untrained_twin_keeps_the_type_and_runs(make_llama, tokenizer):
     """A 16-bit model has a 16-bit twin."""
-    model = make_llama()
+    model = make_llama(hidden_size=64, intermediate_size=64)
     model.set_dtype(mx.bfloat16)
     twin = Subject.from_model(model, tokenizer).untrained()
     assert forward(twin.model, mx.array([[1, 2]])).dtype == mx.bfloat16
@@ -136,3 +137,13 @@ def test_names_and_layers_are_known_without_mlx():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_dtype_is_that_of_the_first_weight_that_floats(make_llama, tokenizer):
+    """Quantised weights, which are whole numbers, are passed over, as in the list of all parameters."""
+    model = make_llama(hidden_size=64, intermediate_size=64)
+    model.set_dtype(mx.bfloat16)
+    nn.quantize(model, group_size=32, bits=4)
+    subject = Subject.from_model(model, tokenizer, "quantised")
+    first = next(w for _, w in tree_flatten(model.parameters()) if mx.issubdtype(w.dtype, mx.floating))
+    assert subject.dtype == str(first.dtype).removeprefix("mlx.core.") == "bfloat16"
