@@ -47,6 +47,19 @@ def test_each_claim_has_one_line_with_what_it_came_to(project):
     result.assert_outcomes(passed=2, failed=3, skipped=1)
 
 
+def test_a_parallel_run_counts_its_tests(project):
+    """The terminal's process collects nothing: tests are counted as workers finish them, those of no claim too."""
+    project.write(SUITE)
+    result = project.run_apart("--probe-progress", "-q", "-pxdist.plugin", "-n1")
+    result.stdout.fnmatch_lines(
+        [
+            "1 of 6  supported      right 0.95; about * left",
+            "5 of 6  not applicable elsewhere; about * left",
+        ]
+    )
+    assert "of 0" not in result.stdout.str()
+
+
 def test_without_the_option_there_are_dots(project):
     """Pytest's output is as it was."""
     project.write(SUITE)
