@@ -13,6 +13,7 @@ from lazarus_probe.hooks.positions import check_range, put
 from lazarus_probe.hooks.sites import Site, position_axis, resolve
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.subject.fast_gates import fast_gates
 from lazarus_probe.subject.finite import finite_at, refuse
 from lazarus_probe.subject.spans import Span
 from lazarus_probe.subject.subject import Subject
@@ -149,13 +150,22 @@ def _weights(subject: Subject, tokens: mx.array, places: Places | None) -> mx.ar
 def _batch(
     subject: Subject, tokens: mx.array, wanted: Sequence[Site], weights: mx.array | Places
 ) -> dict[Site, np.ndarray]:
-    values = _lazy_batch(subject, tokens, wanted, weights)
+    with fast_gates(subject, _blocks_below(subject, wanted)):
+        values = _lazy_batch(subject, tokens, wanted, weights)
     good = {site: finite_at(value, site.kind) for site, value in values.items()}
     mx.eval(*values.values(), *good.values())
     for site in values:
         if not good[site].item():
             refuse(subject, tokens, f"values at {site}")
     return {site: np.array(value) for site, value in values.items()}
+
+
+def _blocks_below(subject: Subject, wanted: Sequence[Site]) -> int:
+    """How many blocks the highest site is above: all of them are computed for it."""
+    return max(
+        subject.num_layers if site.layer is None and site.kind != "embed" else site.layer or 0
+        for site in wanted
+    )
 
 
 def _lazy_batch(

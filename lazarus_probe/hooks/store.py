@@ -19,6 +19,7 @@ from lazarus_probe.hooks.entries import Entry, Folder, digest, read_only
 from lazarus_probe.hooks.sites import Site, resolve
 from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.control_models import ControlModel, built
+from lazarus_probe.subject.fast_gates import VARIABLE as GATES
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import is_tapped
 from lazarus_probe.versions import version_of
@@ -201,6 +202,6 @@ def _code() -> str:
 
 
 def _kernels() -> str:
-    """The BLAS, and the instructions that it was held to: other kernels round otherwise."""
-    held = [f"{name}={os.environ[name]}" for name in INSTRUCTIONS if name in os.environ]
+    """The BLAS, the instructions that it was held to, and whose gates: other kernels round otherwise."""
+    held = [f"{name}={os.environ[name]}" for name in (*INSTRUCTIONS, GATES) if name in os.environ]
     return ", ".join([str(choose_blas()), *held])

@@ -10,6 +10,7 @@ import numpy as np
 
 from lazarus_probe.anatomy.forward_pass import keeps_keys, new_cache, repeat_rows
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.subject.fast_gates import fast_gates
 from lazarus_probe.subject.finite import is_finite, peak, refuse
 from lazarus_probe.taps import is_tapped
 from lazarus_probe.tasks.numbers import CutText
@@ -55,9 +56,10 @@ def greedy(
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     encoded = encode_all(subject, prompts)
     texts = [""] * len(encoded)
-    for indices, tokens in by_length(encoded):
-        for index, text in zip(indices, _greedy_batch(subject, tokens, max_tokens, stops), strict=True):
-            texts[index] = text
+    with fast_gates(subject):
+        for indices, tokens in by_length(encoded):
+            for index, text in zip(indices, _greedy_batch(subject, tokens, max_tokens, stops), strict=True):
+                texts[index] = text
     return texts
 
 

@@ -3,6 +3,7 @@
 pytest hypotheses/circuits hypotheses/heads ... --model smollm2 --probe-update --probe-report build/smollm2
 python tests/hypotheses/findings.py build/smollm2/*/run.json
 python tests/hypotheses/findings.py --pictures
+python tests/hypotheses/findings.py --readme     # prints the table of README.md
 
 What the controls said is in a run, not in a baseline: the last run counts, and without one the page keeps what it has.
 """
@@ -38,6 +39,17 @@ published number; where a paper's number is of another unit, there is none. Choi
 both prompts of which must be right, where the papers count prompts. Of the controls the one that the score gains least
 over is shown, with its own score.
 """
+README = (
+    "induction-head-exists",
+    "indirect-object-preferred",
+    "heads-sink-into-first-token",
+    "function-vector-carries-task",
+    "successor-head-exists",
+    "days-lie-on-a-circle",
+    "tracing-does-not-tell-where-edits-work",
+    "task-type-in-embeddings",
+    "facts-in-the-lens",
+)
 PICTURES = (
     ("induction.png", "Attention of SmolLM2's best induction head on random tokens that come twice."),
     ("lens.png", "What the logit lens reads of `The capital of France is` after each layer of SmolLM2."),
@@ -84,6 +96,20 @@ def row(
         real_model.verdict(claim.id, organism),
         controls,
     )
+
+
+def readme(smollm2: Mapping[str, Any], organism: Mapping[str, Any]) -> str:
+    """README's table: some findings, what was published, and both models."""
+    claims = {item.claim.id: item.claim for item in library()}
+    rows = [
+        (
+            f"`{name}`",
+            table.published(claims[name]),
+            *(real_model.verdict(name, cases) for cases in (smollm2, organism)),
+        )
+        for name in README
+    ]
+    return "\n".join(map(table.line, [("finding", "published", "SmolLM2", "organism"), ["---"] * 4, *rows]))
 
 
 def to_published(claim: Claim, cases: Mapping[str, Any]) -> str:
@@ -174,6 +200,8 @@ def draw(folder: Path) -> None:
 if __name__ == "__main__":
     if "--pictures" in sys.argv:
         draw(DOCS.parent / "pictures")
+    elif "--readme" in sys.argv:
+        print(readme(real_model.baseline("smollm2"), real_model.baseline("organism")))
     else:
         records = [record for run in sys.argv[1:] for record in read_any(Path(run)).claims]
         said = {record.claim.id: least_gain(record) for record in records}

@@ -44,11 +44,12 @@ def cut(subject: Subject, blocks: int) -> Subject:
 
 
 def without_knowledge(subject: Subject, count: int) -> Iterator[tuple[str, Subject]]:
-    """As many models of each kind, with its name."""
-    for seed in range(5000, 5000 + count):  # none that a claim compares with
+    """As many untrained models as lesioned ones of both kinds together, each with the name of its kind."""
+    for number in range(count):
+        seed = 5000 + number  # none that a claim compares with
         yield "untrained", subject.untrained(seed)
-        for lesion in LESIONS:
-            yield lesion, lesioned(subject, lesion, seed)
+        lesion = LESIONS[number % len(LESIONS)]
+        yield lesion, lesioned(subject, lesion, seed)
 
 
 def written(subject: Subject, folder: Path) -> Path:
@@ -78,7 +79,7 @@ def main() -> None:
     parser.add_argument("topics", nargs="+")
     parser.add_argument("--model", default="organism")
     parser.add_argument("--blocks", type=int)
-    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--count", type=int, default=20, help="untrained models, and as many lesioned ones")
     options = parser.parse_args()
     subject = Subject.load(options.model)
     subject = subject if options.blocks is None else cut(subject, options.blocks)

@@ -19,6 +19,12 @@ def test_the_page_is_what_its_baselines_make():
     assert findings.without_controls(page) == findings.without_controls(made)
 
 
+def test_the_table_of_the_readme_is_of_both_baselines():
+    """README.md shows what python tests/hypotheses/findings.py --readme prints."""
+    made = findings.readme(real_model.baseline("smollm2"), real_model.baseline("organism"))
+    assert made in (findings.table.ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_what_the_controls_said_stays_until_a_run_says_other():
     """The last column is kept by claim, and replaced where a run has the claim."""
     models = real_model.baseline("smollm2"), real_model.baseline("organism")

@@ -1,0 +1,52 @@
+"""Times the gate of an MLP beside its largest product: mlx's, NumPy's and the compiled polynomial of training.
+
+python tests/benchmarks/gates.py
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from lazarus_probe.backend import choose_blas
+
+choose_blas()
+
+import mlx.core as mx  # noqa: E402 - a BLAS is chosen before it
+from mlx_lm.models.activations import swiglu  # noqa: E402
+
+from lazarus_probe.subject.fast_gates import numpy_swiglu  # noqa: E402
+from lazarus_probe.training import fast_exp  # noqa: E402
+
+ROWS, WIDTH, WIDE, REPEATS = 1536, 576, 1536, 15
+
+
+def milliseconds(compute: Callable[[], mx.array]) -> float:
+    """The least processor time of several runs."""
+    times = []
+    for _ in range(REPEATS):
+        began = time.process_time()
+        mx.eval(compute())
+        times.append(time.process_time() - began)
+    return 1e3 * min(times)
+
+
+def main() -> None:
+    """Print each time, and its ratio to mlx's gate."""
+    gate, up = 2 * mx.random.normal((ROWS, WIDE)), mx.random.normal((ROWS, WIDE))
+    x, weight = mx.random.normal((ROWS, WIDTH)), mx.random.normal((WIDE, WIDTH))
+    polynomial = mx.compile(fast_exp.swiglu)
+    mx.eval(gate, up, x, weight, polynomial(gate, up))
+    own = milliseconds(lambda: swiglu(gate, up))
+    for name, compute in (
+        ("mlx", lambda: swiglu(gate, up)),
+        ("NumPy", lambda: numpy_swiglu(gate, up)),
+        ("polynomial", lambda: polynomial(gate, up)),
+        ("product", lambda: x @ weight.T),
+    ):
+        taken = milliseconds(compute)
+        print(f"{name:<12}{taken:6.1f} ms  {taken / own:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Gates by NumPy: the same numbers within float32's rounding, no block more than mlx would compute, and a way back."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx_lm.models import activations, llama
+
+from lazarus_probe.hooks.activations import collect
+from lazarus_probe.subject import Subject, fast_gates, greedy
+from lazarus_probe.subject.fast_gates import numpy_swiglu
+
+PROMPTS = ["7 * 8 = 5", "a cat", "12 + 5 = 1", "a dog"]
+
+
+@pytest.fixture
+def wide(make_llama, tokenizer):
+    return Subject.from_model(make_llama(hidden_size=64, intermediate_size=1024), tokenizer, "wide")
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How often NumPy computes a gate."""
+    counted = []
+
+    def counting(gate, up):
+        counted.append(gate.shape)
+        return numpy_swiglu(gate, up)
+
+    monkeypatch.setattr(fast_gates, "numpy_swiglu", counting)
+    return counted
+
+
+def test_values_are_those_of_mlx():
+    """To two roundings, with closed gates 0 and open ones the value itself, and what is not finite stays so."""
+    gate = mx.array([[-200.0, -90, -5, -1e-3, 0, 1e-3, 5, 90, 200, mx.inf, mx.nan]])
+    up = mx.random.normal(gate.shape, key=mx.random.key(0))
+    expected = np.array(activations.swiglu(gate, up))
+    found = np.array(numpy_swiglu(gate, up))
+    assert np.isnan(found[0, -1])
+    np.testing.assert_allclose(found[:, :-1], expected[:, :-1], rtol=5e-7, atol=1e-30)
+
+
+def test_activations_are_those_of_the_models_own_code(wide, calls, monkeypatch):
+    """Within rounding after every block, and to the bit where the environment asks for the model's own code."""
+    sites = [f"resid_post.{layer}" for layer in range(wide.num_layers)] + ["neurons.1", "logits"]
+    fast = collect(wide, PROMPTS, sites)
+    assert calls
+    monkeypatch.setenv("LAZARUS_GATES", "model")
+    count = len(calls)
+    own = collect(wide, PROMPTS, sites)
+    assert len(calls) == count
+    for site, values in own.items():
+        np.testing.assert_allclose(fast[site], values, rtol=1e-4, atol=1e-5 * np.abs(values).max())
+
+
+@pytest.mark.parametrize(
+    ("site", "blocks"), [("embed", 0), ("pattern.1", 1), ("resid_post.1", 1), ("logits", 4)]
+)
+def test_no_block_is_computed_that_mlx_would_leave_out(wide, calls, site, blocks):
+    """Only blocks that something below the highest site needs are computed at once."""
+    collect(wide, ["7 * 8 = 5"], [site], at="last" if site != "pattern.1" else 0)
+    assert len(calls) == blocks
+
+
+def test_answers_are_the_same(wide, calls, monkeypatch):
+    """Greedy answers are those of the model's own code, and the model's function is put back."""
+    fast = greedy(wide, PROMPTS, 6)
+    assert calls
+    assert llama.swiglu is activations.swiglu
+    monkeypatch.setenv("LAZARUS_GATES", "model")
+    assert greedy(wide, PROMPTS, 6) == fast
+
+
+def test_narrow_models_keep_their_bits(grouped, calls):
+    """A small model's gates are the model's own."""
+    collect(grouped, PROMPTS, ["logits"])
+    assert not calls
+
+
+def test_the_function_is_put_back_after_an_error(wide):
+    """However the context is left."""
+
+    def fails():
+        with fast_gates.fast_gates(wide):
+            assert llama.swiglu is not activations.swiglu
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fails()
+    assert llama.swiglu is activations.swiglu
