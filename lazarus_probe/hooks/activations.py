@@ -8,15 +8,22 @@ from typing import Any, Literal
 import mlx.core as mx
 import numpy as np
 
-from lazarus_probe.anatomy.forward_pass import forward
+from lazarus_probe.anatomy.forward_pass import new_cache
 from lazarus_probe.hooks.positions import check_range, put
 from lazarus_probe.hooks.sites import Site, position_axis, resolve
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.fast_gates import fast_gates
 from lazarus_probe.subject.finite import finite_at, refuse
+from lazarus_probe.subject.shared_prefix import run_shared_prefix
 from lazarus_probe.subject.spans import Span
 from lazarus_probe.subject.subject import Subject
+
+# Sites whose value at a position has the same shape wherever a run begins.
+OF_ITS_POSITION = (
+    *("embed", "resid_pre", "resid_mid", "resid_post", "logits"),
+    *("queries", "head_out", "attn_out", "mlp_out", "neurons"),
+)
 
 At = Literal["last", "mean"] | int | Sequence[int] | Sequence[Span] | Sequence[Sequence[int]]
 Places = list[int] | list[list[int]] | list[Span]
@@ -172,8 +179,13 @@ def _lazy_batch(
     subject: Subject, tokens: mx.array, wanted: Sequence[Site], weights: mx.array | Places
 ) -> dict[Site, mx.array]:
     # Returns before anything is evaluated: no value at all positions is held while the others are computed.
+    cache, start = new_cache(subject.model), 0
+    if isinstance(weights, list) and all(site.kind in OF_ITS_POSITION for site in wanted):
+        places = np.array(weights)
+        cache, start = run_shared_prefix(subject, tokens, min(int(places.min()), tokens.shape[1] - 1))
+        weights = (places - start).tolist()
     with hooked(subject, wanted) as captures:
-        forward(subject.model, tokens)
+        subject.model(tokens[:, start:], cache=cache)
     return {site: _reduced(captures[site], position_axis(site), weights) for site in wanted}
 
 

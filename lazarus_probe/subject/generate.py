@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
-import numpy as np
 
-from lazarus_probe.anatomy.forward_pass import keeps_keys, new_cache, repeat_rows
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.fast_gates import fast_gates
 from lazarus_probe.subject.finite import is_finite, peak, refuse
-from lazarus_probe.taps import is_tapped
+from lazarus_probe.subject.shared_prefix import run_shared_prefix, runs_in_parts
 from lazarus_probe.tasks.numbers import CutText
 
 if TYPE_CHECKING:
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 # Tokens of a batch from which on the last position is run by itself: logits of all positions, which nothing reads, are
 # 800 MB for 4,096 tokens and a vocabulary of 49,152, and a fifth of what a model of 135M parameters computes.
 MANY = 512
-SHARED = 8  # tokens that prompts begin with alike, from which on running them once is worth a second call
 
 
 def greedy(
@@ -65,7 +62,7 @@ def greedy(
 
 def _greedy_batch(subject: Subject, tokens: mx.array, max_tokens: int, stops: tuple[str, ...]) -> list[str]:
     tokens_so_far, prompts = [tokens], _lists(tokens)
-    cache, tokens = _started(subject, tokens, prompts)
+    cache, tokens = _started(subject, tokens)
     new: list[list[int]] = [[] for _ in prompts]
     running = [True] * len(prompts)
     for _ in range(max_tokens):
@@ -90,32 +87,18 @@ def _greedy_batch(subject: Subject, tokens: mx.array, max_tokens: int, stops: tu
     ]
 
 
-def _started(
-    subject: Subject, tokens: mx.array, prompts: Sequence[Sequence[int]]
-) -> tuple[list[Any], mx.array]:
+def _started(subject: Subject, tokens: mx.array) -> tuple[list[Any], mx.array]:
     """A cache with what was run of the rows already, and the tokens of the rows (B, L) after that.
 
     The tokens that all rows begin with are run once: worked examples before a question, or the start of a chat, are
     most of a prompt. Of many tokens all but the last are run without their logits. Hooks act on whole prompts.
     """
-    cache, (first, *others) = new_cache(subject.model), prompts
-    if is_tapped(subject.model) or not all(map(keeps_keys, cache)):
-        return cache, tokens
-    length = min((_alike(first, other) for other in others), default=0)
-    length = min(length, len(first) - 1)
-    if length >= SHARED:
-        subject.model(tokens[:1, :length], cache=cache)
-        repeat_rows(cache, np.zeros(len(prompts), np.intp))
-        tokens = tokens[:, length:]
-    if tokens.shape[1] > 1 and tokens.size > MANY:
+    cache, length = run_shared_prefix(subject, tokens, tokens.shape[1] - 1)
+    tokens = tokens[:, length:]
+    if runs_in_parts(subject, cache) and tokens.shape[1] > 1 and tokens.size > MANY:
         subject.model(tokens[:, :-1], cache=cache)
         tokens = tokens[:, -1:]
     return cache, tokens
-
-
-def _alike(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two prompts begin with alike."""
-    return next((i for i, (a, b) in enumerate(zip(first, second, strict=True)) if a != b), len(first))
 
 
 def _ints(tokens: mx.array) -> list[int]:
