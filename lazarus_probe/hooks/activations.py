@@ -8,7 +8,7 @@ from typing import Any, Literal
 import mlx.core as mx
 import numpy as np
 
-from lazarus_probe.anatomy.forward_pass import new_cache
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.positions import check_range, put
 from lazarus_probe.hooks.sites import Site, position_axis, resolve
 from lazarus_probe.hooks.trace import hooked
@@ -179,13 +179,16 @@ def _lazy_batch(
     subject: Subject, tokens: mx.array, wanted: Sequence[Site], weights: mx.array | Places
 ) -> dict[Site, mx.array]:
     # Returns before anything is evaluated: no value at all positions is held while the others are computed.
-    cache, start = new_cache(subject.model), 0
+    cache, start = None, 0
     if isinstance(weights, list) and all(site.kind in OF_ITS_POSITION for site in wanted):
         places = np.array(weights)
         cache, start = run_shared_prefix(subject, tokens, min(int(places.min()), tokens.shape[1] - 1))
         weights = (places - start).tolist()
     with hooked(subject, wanted) as captures:
-        subject.model(tokens[:, start:], cache=cache)
+        if start:
+            subject.model(tokens[:, start:], cache=cache)
+        else:
+            forward(subject.model, tokens)
     return {site: _reduced(captures[site], position_axis(site), weights) for site in wanted}
 
 
