@@ -205,10 +205,10 @@ def _measure(subject: Subject, drawn: Rows, ordered: Mapping[str, Sequence[int]]
         circuits["successor"] = list(ordered.values())
     by_kind = ov_scores(subject, circuits)
     scores["copying"], controls["copying"] = by_kind["copying"]
-    families = {"rows": Measured(scores, controls, alone.losses)}
+    families = {"rows": Measured(scores, controls)}
     if ordered:
         score, control = by_kind["successor"]
-        families["sequences"] = Measured({"successor": score}, {"successor": control}, alone.losses)
+        families["sequences"] = Measured({"successor": score}, {"successor": control})
     return _Circuits(families, patterns, through)
 
 

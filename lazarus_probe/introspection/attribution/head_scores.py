@@ -35,9 +35,10 @@ from lazarus_probe.introspection.attribution.named_heads import (
     kind_data,
 )
 from lazarus_probe.introspection.attribution.repeated_tokens import Rows, repeated_tokens
+from lazarus_probe.introspection.lens.logit_lens import LOGITS_PER_BATCH
 from lazarus_probe.statistics.student import Estimate, mean_t_interval
 from lazarus_probe.subject.control_models import COUNT, built, control_models, faced
-from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.finite import refuse, require_finite
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep.progress import bar
 
@@ -138,7 +139,7 @@ def head_scores(
                 others[kind].append(attention_measured(built(model), drawn))
                 step(1)
     kinds = judged(own, others, claim, seed)
-    first, second, shuffled = own.losses
+    first, second, shuffled = repeat_losses(subject, drawn)
     return HeadScores(
         kinds,
         length,
@@ -173,7 +174,7 @@ def attention_to(pattern: NDArray[Any], start: int, length: int) -> dict[str, ND
 
 
 def attention_measured(subject: Subject, drawn: Rows, edits: TokenEdits = lambda _: ()) -> Measured:
-    """Scores, controls and losses of one model, or of the model under edits.
+    """Scores and controls of one model, or of the model under edits; nothing after its last pattern is computed.
 
     Args:
         subject: the model.
@@ -183,22 +184,29 @@ def attention_measured(subject: Subject, drawn: Rows, edits: TokenEdits = lambda
     Raises:
         UnsupportedArchitecture: no attention patterns, or a window that does not hold a row.
     """
-    scores, repeated = _run(subject, drawn.repeated, drawn, edits)
-    controls, shuffled = _run(subject, drawn.shuffled, drawn, edits)
+    scores = _run(subject, drawn.repeated, drawn, edits)
+    controls = _run(subject, drawn.shuffled, drawn, edits)
     every = np.arange(max(1, drawn.start), drawn.start + 2 * drawn.length)
     controls["previous"] = np.full_like(scores["previous"], (1 / (every + 1)).mean())
     controls["previous"][np.isnan(scores["previous"])] = np.nan
+    return Measured(scores, controls)
+
+
+def repeat_losses(subject: Subject, drawn: Rows) -> NDArray[Any]:
+    """(3, R) mean losses in nats: of the first half, of the second, and of the second in another order.
+
+    A half counts from its second token on: the first one of the second half cannot be predicted.
+    """
     middle = drawn.start + drawn.length - 1
+    repeated, shuffled = (_losses(subject, tokens) for tokens in (drawn.repeated, drawn.shuffled))
     first = repeated[:, max(0, drawn.start - 1) : middle].mean(axis=1)
-    # From the second token of the second half on: the first one cannot be predicted.
-    halves = [losses[:, middle + 1 :].mean(axis=1) for losses in (repeated, shuffled)]
-    return Measured(scores, controls, np.stack([first, *halves]))
+    return np.stack([first, *(losses[:, middle + 1 :].mean(axis=1) for losses in (repeated, shuffled))])
 
 
 def _run(
     subject: Subject, tokens: NDArray[np.int32], drawn: Rows, edits: TokenEdits
-) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
-    """By kind scores (R, layers, H), and the loss (R, L - 1) of every token but the first, in nats."""
+) -> dict[str, NDArray[Any]]:
+    """By kind scores (R, layers, H)."""
     anatomy = subject.anatomy
     layers = [layer for layer in range(anatomy.num_layers) if "pattern" in kinds_at(anatomy, layer)]
     sites = [Site("pattern", layer) for layer in layers]
@@ -207,15 +215,14 @@ def _run(
     heads = max(anatomy.parts[layer].heads.num_heads for layer in layers)  # type: ignore[union-attr]
     R, L = tokens.shape
     scores = {name: np.full((R, anatomy.num_layers, heads), np.nan) for name in KINDS}
-    losses = np.empty((R, L - 1))
     size = max(1, PATTERN_BYTES // (len(sites) * heads * L * L * 4))
     for part in (slice(begin, begin + size) for begin in range(0, R, size)):
         with hooked(subject, sites, edits(tokens[part])) as captured:
-            logits = forward(subject.model, mx.array(tokens[part]))
-        require_finite(subject, mx.array(tokens[part]), logits)
-        losses[part] = _losses(logits, tokens[part])
+            forward(subject.model, mx.array(tokens[part]))
         for site in sites:
             pattern = np.array(captured[site].astype(mx.float32))
+            if not np.isfinite(pattern).all():
+                refuse(subject, mx.array(tokens[part]), f"values at {site}")
             if pattern.shape[2:] != (L, L):
                 raise UnsupportedArchitecture(
                     f"{site} of {subject.name} is {pattern.shape[2:]}, not {L} by {L} positions; "
@@ -223,10 +230,17 @@ def _run(
                 )
             for name, attention in attention_to(pattern, drawn.start, drawn.length).items():
                 scores[name][part, site.layer, : attention.shape[1]] = attention
-    return scores, losses
+    return scores
 
 
-def _losses(logits: mx.array, tokens: NDArray[np.int32]) -> NDArray[Any]:
-    rows = logits[:, :-1].astype(mx.float32)
-    picked = mx.take_along_axis(rows, mx.array(tokens[:, 1:])[..., None], axis=-1)[..., 0]
-    return np.array(mx.logsumexp(rows, axis=-1) - picked)
+def _losses(subject: Subject, tokens: NDArray[np.int32]) -> NDArray[Any]:
+    """(R, L - 1) the loss of every token but the first, in nats."""
+    size = max(1, LOGITS_PER_BATCH // (subject.anatomy.vocab_size * tokens.shape[1]))
+    parts = [mx.array(tokens[begin : begin + size]) for begin in range(0, len(tokens), size)]
+    return np.concatenate([_losses_of(subject, part) for part in parts])
+
+
+def _losses_of(subject: Subject, tokens: mx.array) -> NDArray[Any]:
+    logits = require_finite(subject, tokens, forward(subject.model, tokens))[:, :-1].astype(mx.float32)
+    picked = mx.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
+    return np.array(mx.logsumexp(logits, axis=-1) - picked)

@@ -34,11 +34,10 @@ DRAWS = 2000  # sign patterns; up to 10 rows all of them are counted
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What one model does on R rows: by kind scores and controls (R, layers, H), and losses (3, R)."""
+    """What one model does on R rows: by kind scores and controls (R, layers, H)."""
 
     scores: dict[str, NDArray[Any]]
     controls: dict[str, NDArray[Any]]
-    losses: NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)

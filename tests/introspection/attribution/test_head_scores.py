@@ -62,9 +62,7 @@ def test_untrained_models_have_no_such_heads(organism, make_llama, tokenizer, se
 def _measured(gains):
     """What a model with those gains (R, kinds, layers, H) over controls of 0 is measured to do."""
     by_kind = dict(zip(module.KINDS, np.moveaxis(gains, 1, 0), strict=True))
-    return module.Measured(
-        by_kind, {name: 0 * value for name, value in by_kind.items()}, np.zeros((3, len(gains)))
-    )
+    return module.Measured(by_kind, {name: 0 * value for name, value in by_kind.items()})
 
 
 @pytest.mark.parametrize("rows", [5, 8, 16])
