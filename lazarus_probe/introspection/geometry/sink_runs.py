@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -12,13 +12,15 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.outliers import SINK, massive_activations
-from lazarus_probe.hooks.sites import Site, kinds_at
-from lazarus_probe.hooks.trace import hooked, trace
+from lazarus_probe.hooks.sites import Site, head_count, kinds_at
+from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.generation.damage import Unrelated, damages, unrelated_prompts
 from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.statistics.student import Estimate, mean_t_interval
+from lazarus_probe.subject.finite import refuse
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -94,16 +96,21 @@ def first_token_attention(
     anatomy = subject.anatomy
     heads = max(part.heads.num_heads for part in anatomy.parts if part.heads is not None)
     attention = np.full((len(tokens), anatomy.num_layers, heads), np.nan)
+    layers = [layer for layer in range(anatomy.num_layers) if "pattern" in kinds_at(anatomy, layer)]
     for begin in range(0, len(tokens), ROWS_AT_ONCE):
         part = slice(begin, begin + ROWS_AT_ONCE)
         watching = [
             Intervention(
                 Site("pattern", layer), partial(_received, attention[part, layer], position), label="look"
             )
-            for layer in range(anatomy.num_layers)
-            if "pattern" in kinds_at(anatomy, layer)
+            for layer in layers
         ]
-        trace(subject, tokens[part], interventions=[*edits, *watching])
+        rows = mx.array(tokens[part])
+        with hooked(subject, interventions=[*edits, *watching]):
+            forward(subject.model, rows)  # looked at layer by layer: no logits are computed
+            for layer in layers:
+                if np.isnan(attention[part, layer, : head_count(anatomy, Site("pattern", layer))]).any():
+                    refuse(subject, rows, f"attention of layer {layer}")
     return FirstTokenAttention(attention)
 
 
@@ -132,8 +139,8 @@ def magnitudes(subject: Subject, tokens: NDArray[np.int32]) -> Magnitudes:
     """The largest and the median magnitude of rows (R, L) after every block, and where the largest of all is."""
     largest, medians = (np.empty((subject.num_layers, len(tokens))) for _ in range(2))
     places = np.empty((subject.num_layers, len(tokens), 2), dtype=np.intp)
-    for row, ids in enumerate(tokens):
-        for layer, states in residuals(subject, ids):
+    for row, stream in enumerate(residual_streams(subject, tokens)):
+        for layer, states in enumerate(stream):
             sizes = np.abs(states)
             largest[layer, row], medians[layer, row] = sizes.max(), np.median(sizes)
             places[layer, row] = np.unravel_index(sizes.argmax(), sizes.shape)
@@ -143,26 +150,32 @@ def magnitudes(subject: Subject, tokens: NDArray[np.int32]) -> Magnitudes:
     return Magnitudes(largest, medians, (int(dimension), int(position), int(peak), share))
 
 
-def residuals(subject: Subject, ids: NDArray[np.int32]) -> list[tuple[int, NDArray[np.float32]]]:
-    """By layer the stream (L, D) after each block."""
+def residual_streams(subject: Subject, tokens: NDArray[np.int32]) -> Iterator[NDArray[np.float32]]:
+    """Of each row (R, L) in turn the stream (layers, L, D) after every block; no logits are computed."""
     sites = [Site("resid_post", layer) for layer in range(subject.num_layers)]
-    run = trace(subject, ids[None], sites)
-    return [(layer, np.array(run[site][0].astype(mx.float32))) for layer, site in enumerate(sites)]
+    for begin in range(0, len(tokens), ROWS_AT_ONCE):
+        rows = mx.array(tokens[begin : begin + ROWS_AT_ONCE])
+        with hooked(subject, sites) as captures:
+            forward(subject.model, rows)
+        streams = mx.stack([captures[site].astype(mx.float32) for site in sites], axis=1)
+        if not mx.isfinite(streams).all().item():
+            refuse(subject, rows, "residual streams")
+        yield from np.array(streams)
 
 
 def common_massive(subject: Subject, tokens: NDArray[np.int32]) -> MassiveDimensions | None:
     """Massive activations that more than half of the rows have at one token, after the first block that has any."""
-    by_row = [residuals(subject, ids) for ids in tokens]
+    by_row = list(residual_streams(subject, tokens))
     for layer in range(subject.num_layers):
         counts: dict[tuple[int, int], int] = {}
         for row in by_row:
-            for activation in massive_activations(row[layer][1], layer):
+            for activation in massive_activations(row[layer], layer):
                 at = (activation.position, activation.dimension)
                 counts[at] = counts.get(at, 0) + 1
         common = [at for at, count in counts.items() if count > len(tokens) / 2]
         if not common:
             continue
-        states = np.stack([row[layer][1] for row in by_row])
+        states = np.stack([row[layer] for row in by_row])
         means = {at: float(states[:, at[0], at[1]].mean()) for at in common}
         position = max(common, key=lambda at: abs(means[at]))[0]
         there = sorted((at for at in common if at[0] == position), key=lambda at: -abs(means[at]))

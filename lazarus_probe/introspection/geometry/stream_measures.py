@@ -21,7 +21,7 @@ from lazarus_probe.introspection.geometry.sink_runs import (
     MassiveDimensions,
     first_token_attention,
     massive_interventions,
-    residuals,
+    residual_streams,
 )
 from lazarus_probe.statistics.centred import outlier_dimensions
 from lazarus_probe.statistics.measurement import Measurement
@@ -97,12 +97,12 @@ def stream_rows(subject: Subject, tokens: NDArray[np.int32], seed: int = 0) -> S
     at = np.random.default_rng(seed).integers(DROPPED, length, size=(rows,))
     largest, medians, norms = (np.empty((subject.num_layers, rows)) for _ in range(3))
     states = np.empty((rows, subject.anatomy.hidden_size))
-    for row in range(rows):
-        for layer, values in residuals(subject, tokens[row]):
+    for row, stream in enumerate(residual_streams(subject, tokens)):
+        for layer, values in enumerate(stream):
             sizes = np.abs(values)
             largest[layer, row], medians[layer, row] = sizes.max(), np.median(sizes)
             norms[layer, row] = np.median(np.linalg.norm(values[DROPPED:].astype(np.float64), axis=1))
-        states[row] = values[at[row]]  # after the last block
+        states[row] = stream[-1][at[row]]
     massive = (largest > MAGNITUDE) & (largest >= TIMES_MEDIAN * medians)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.nanmax(largest / medians, axis=0)
