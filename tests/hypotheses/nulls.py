@@ -34,7 +34,10 @@ KINDS = ("untrained", *LESIONS)
 
 def cut(subject: Subject, blocks: int) -> Subject:
     """The model of a Llama's first blocks, with its embeddings, final norm and unembedding."""
-    model = type(subject.model)(dataclasses.replace(arguments(subject.model), num_hidden_layers=blocks))
+    # The kinds of layers are listed one by one, and as many blocks are built as are listed.
+    model = type(subject.model)(
+        dataclasses.replace(arguments(subject.model), num_hidden_layers=blocks, layer_types=None)
+    )
     names = {name for name, _ in tree_flatten(model.parameters())}
     model.load_weights(
         [(name, read()) for name, _, read in plain_weights(subject.model) if name in names], strict=False
