@@ -34,6 +34,7 @@ ROOMS = (
         "introspection.steering",
         "introspection.geometry",
         "introspection.attribution",
+        "introspection.circuits",
     ),
     "introspection.editing",
     *("introspection.experts", "introspection.studies", "introspection"),

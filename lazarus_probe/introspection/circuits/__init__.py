@@ -1,0 +1,1 @@
+"""Circuits of edges: found by attribution, patched exactly, and measured."""

@@ -1,0 +1,99 @@
+"""Runs of circuits: every receiver hears its senders in the circuit as they are, and all others as they were elsewhere.
+
+What the others wrote is that of the corrupted run (resample; Chan et al. 2022), its mean over the prompts (Wang et al.
+2022, arXiv:2211.00593), or zero. With all edges that is the model, with none the corrupted run. Biases of output
+projections belong to no edge and are always there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.introspection.circuits.edge_graph import Flags
+from lazarus_probe.introspection.circuits.pair_sets import PairSet
+from lazarus_probe.introspection.circuits.split_runs import Hear, Stream, run_split
+from lazarus_probe.spelling import one_of
+
+ABLATIONS = ("resample", "mean", "zero")
+
+
+def circuit_values(pairs: PairSet, kept: Flags, ablation: str = "resample") -> NDArray[np.float64]:
+    """The metric of circuits (P, C).
+
+    Args:
+        pairs: P pairs.
+        kept: (C, E) the edges of each circuit.
+        ablation: what left out edges carry: "resample", what they do in the corrupted run of the pair; "mean", the
+            mean of that by position over all pairs of that length; "zero", nothing.
+
+    Raises:
+        ValueError: an unknown ablation, or flags of another shape.
+        NotFinite: logits are not finite.
+    """
+    graph = pairs.splitting.graph
+    if ablation not in ABLATIONS:
+        raise ValueError(f"ablation {ablation!r} is unknown; {one_of(ablation, ABLATIONS)}")
+    if kept.ndim != 2 or kept.shape[1] != graph.size:
+        raise ValueError(f"kept is {kept.shape}; (circuits, {graph.size}) is needed, a flag for each edge")
+    matrix = graph.matrix(kept.astype(np.float32))
+    values = np.empty((len(pairs), len(kept)))
+    means = _means(pairs) if ablation == "mean" else {}
+    limit = pairs.tokens_at_once
+    for indices, tokens, others in pairs.batches(limit):
+        other = means[tokens.shape[1]] if means else run_split(pairs.splitting, others)[1].all
+        other = mx.zeros_like(other) if ablation == "zero" else other
+        mx.eval(other)
+        size = max(1, limit // tokens.size)
+        for start in range(0, len(kept), size):
+            some = mx.array(matrix[start : start + size])
+            rows = mx.concatenate([tokens] * len(some))
+            logits, _ = run_split(pairs.splitting, rows, hear_some(some, other))
+            numbers = pairs.numbers(pairs.checked(logits, rows), np.tile(indices, len(some)))
+            values[indices, start : start + size] = np.array(numbers).reshape(len(some), -1).T
+    return values
+
+
+def hear_some(kept: mx.array, other: mx.array) -> Hear:
+    """In the rows of each circuit receivers hear its senders, and others as they were elsewhere.
+
+    Args:
+        kept: (C, S, N) 1 for each edge of a circuit.
+        other: (S, B, L, D), or (S, 1, L, D) for all rows alike, what left out senders write.
+    """
+    changes = list[mx.array]()  # (C, n, B * L * D) by group of senders, each laid out once
+    elsewhere = mx.zeros((1,))
+
+    def hear(receivers: range, stream: Stream) -> mx.array:
+        nonlocal elsewhere
+        for sent in stream.sent[len(changes) :]:
+            start = sum(change.shape[1] for change in changes)
+            written = other[start : start + len(sent)]
+            apart = sent.reshape(len(sent), len(kept), -1, *sent.shape[2:]) - written[:, None]
+            changes.append(apart.swapaxes(0, 1).reshape(len(kept), len(sent), -1))
+            elsewhere = elsewhere + written.sum(axis=0)
+        heard, start = mx.zeros((1,)), 0
+        for change in changes:
+            some = kept[:, start : start + change.shape[1], receivers.start : receivers.stop]
+            heard, start = heard + some.swapaxes(1, 2) @ change, start + change.shape[1]
+        rows = stream.total.shape
+        heard = heard.swapaxes(0, 1).reshape(len(receivers), len(kept), -1, *rows[1:])
+        return (heard + elsewhere).reshape(len(receivers), *rows) + stream.constant
+
+    return hear
+
+
+def _means(pairs: PairSet) -> dict[int, mx.array]:
+    """By length (S, 1, L, D) what senders write in the corrupted runs, on average."""
+    sums: dict[int, mx.array] = {}
+    counts: dict[int, int] = {}
+    for _, _, others in pairs.batches(pairs.tokens_at_once):
+        length = others.shape[1]
+        sent: Any = run_split(pairs.splitting, others)[1].all.sum(axis=1, keepdims=True)
+        sums[length] = sums[length] + sent if length in sums else sent
+        counts[length] = counts.get(length, 0) + len(others)
+        mx.eval(sums)
+    return {length: value / counts[length] for length, value in sums.items()}

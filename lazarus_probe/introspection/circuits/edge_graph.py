@@ -1,0 +1,173 @@
+"""All nodes and edges of a model as arrays of flags, and the edges of a circuit that lead anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.introspection.circuits.edges import Edge, Receiver, Sender
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class BlockNodes:
+    """The nodes of one block: how many heads, how many that keys and values have, and whether it has an MLP."""
+
+    heads: int
+    kv_heads: int
+    mlp: bool = True
+
+
+@dataclass(frozen=True)
+class EdgeGraph:
+    """All S senders, N receivers and E edges of a model, in the order of computation.
+
+    Edges are sorted by receiver, and those of a receiver by sender. The senders of a receiver are the first few of all.
+
+    Attributes:
+        blocks: the nodes of each block.
+    """
+
+    blocks: tuple[BlockNodes, ...]
+
+    @cached_property
+    def senders(self) -> tuple[Sender, ...]:
+        """The embedding, and by block its heads and its MLP."""
+        found = [Sender()]
+        for layer, block in enumerate(self.blocks):
+            found += [Sender(layer, head) for head in range(block.heads)]
+            found += [Sender(layer)] if block.mlp else []
+        return tuple(found)
+
+    @cached_property
+    def receivers(self) -> tuple[Receiver, ...]:
+        """By block the queries, keys and values of its heads and its MLP; and the logits."""
+        found = list[Receiver]()
+        for layer, block in enumerate(self.blocks):
+            found += [Receiver("q", layer, head) for head in range(block.heads)]
+            found += [Receiver(step, layer, head) for step in "kv" for head in range(block.kv_heads)]
+            found += [Receiver("mlp", layer)] if block.mlp else []
+        return (*found, Receiver("logits"))
+
+    @cached_property
+    def below(self) -> NDArray[np.int64]:
+        """(N,) how many senders come before each receiver."""
+        places = [sender.place for sender in self.senders]
+        return np.array([sum(place < receiver.place for place in places) for receiver in self.receivers])
+
+    @cached_property
+    def ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(E,) indices of each edge's sender and of its receiver."""
+        senders = np.concatenate([np.arange(count) for count in self.below])
+        return senders, np.repeat(np.arange(len(self.receivers)), self.below)
+
+    @property
+    def size(self) -> int:
+        """How many edges there are."""
+        return int(self.below.sum())
+
+    def __getitem__(self, index: int) -> Edge:
+        """The edge of an index."""
+        senders, receivers = self.ends
+        return Edge(self.senders[senders[index]], self.receivers[receivers[index]])
+
+    def index(self, edge: Edge | str) -> int:
+        """The index of an edge.
+
+        Raises:
+            ValueError: the model has no such edge; the message names what is not there.
+        """
+        edge = Edge.parse(edge)
+        for node, there in ((edge.sender, self.senders), (edge.receiver, self.receivers)):
+            if node not in there:
+                block = node.layer or 0
+                known = (
+                    f"block {block} has heads 0 to {self.blocks[block].heads - 1} and key-value heads 0 to "
+                    f"{self.blocks[block].kv_heads - 1}"
+                    if block < len(self.blocks)
+                    else f"its blocks are 0 to {len(self.blocks) - 1}"
+                )
+                raise ValueError(f"the model has no {node} of {edge}; {known}")
+        receiver = self.receivers.index(edge.receiver)
+        return int(self.below[:receiver].sum()) + self.senders.index(edge.sender)
+
+    def flags(self, edges: Iterable[Edge | str]) -> Flags:
+        """(E,) whether each edge is one of these.
+
+        Raises:
+            ValueError: an edge that the model does not have.
+        """
+        kept = np.zeros(self.size, dtype=bool)
+        kept[[self.index(edge) for edge in edges]] = True
+        return kept
+
+    def named(self, kept: Flags) -> list[Edge]:
+        """The edges that are flagged (E,)."""
+        return [self[index] for index in np.flatnonzero(kept).tolist()]
+
+    def matrix(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values of edges (..., E) by sender and receiver (..., S, N), zero where there is no edge."""
+        found = np.zeros((*values.shape[:-1], len(self.senders), len(self.receivers)), values.dtype)
+        found[..., self.ends[0], self.ends[1]] = values
+        return found
+
+    def pruned(self, kept: Flags) -> Flags:
+        """The flagged edges (E,) that lie on a path of flagged edges from the embedding to the logits.
+
+        The others change nothing where left out edges carry what they carried in another run of the model: a component
+        that hears nothing of this run says what it said in that one.
+        """
+        matrix: NDArray[Any] = self.matrix(kept)
+        while True:
+            # Whether each sender hears anything, and whether anything that says something computes from each receiver.
+            hears = np.array(
+                [index == 0 or bool(matrix[:, owned].any()) for index, owned in enumerate(self._owners)]
+            )
+            heard: NDArray[Any] = np.any(matrix, axis=1)
+            used = np.array(
+                [
+                    receiver.layer is None or any(heard[index] for index in self._fed[number])
+                    for number, receiver in enumerate(self.receivers)
+                ]
+            )
+            left: NDArray[Any] = matrix & hears[:, None] & used[None]
+            if (left == matrix).all():
+                return np.asarray(matrix[self.ends[0], self.ends[1]], dtype=bool)
+            matrix = left
+
+    @cached_property
+    def _owners(self) -> list[list[int]]:
+        """By sender the indices of the receivers that it computes from."""
+        found = [list[int]() for _ in self.senders]
+        for number, senders in enumerate(self._fed):
+            for index in senders:
+                found[index].append(number)
+        return found
+
+    @cached_property
+    def _fed(self) -> list[list[int]]:
+        """By receiver the indices of the senders that compute from it; those of shared keys are several."""
+        index = {sender: number for number, sender in enumerate(self.senders)}
+        return [[index[sender] for sender in self._fed_by(receiver)] for receiver in self.receivers]
+
+    def _fed_by(self, receiver: Receiver) -> Sequence[Sender]:
+        if receiver.layer is None:
+            return ()
+        if receiver.head is None:
+            return (Sender(receiver.layer),)
+        block = self.blocks[receiver.layer]
+        group = 1 if receiver.reads == "q" else block.heads // block.kv_heads
+        return [Sender(receiver.layer, receiver.head * group + shared) for shared in range(group)]
+
+
+def random_edges(graph: EdgeGraph, count: int, rng: np.random.Generator) -> Flags:
+    """(E,) `count` edges drawn at random, as a circuit of equal size to compare with."""
+    kept = np.zeros(graph.size, dtype=bool)
+    kept[rng.choice(graph.size, size=count, replace=False)] = True
+    return kept

@@ -1,0 +1,214 @@
+"""Runs of a model in which every receiver is given an input of its own.
+
+The model's own code runs, block by block. Queries, keys and values are computed on copies of the block's input, one for
+each head, and put into the attention kernel together; a head's contribution is what the output projection makes of it
+alone. What a block returns is not used: the residual stream is the sum of what was sent.
+"""
+
+# ruff: noqa: N806 - R, L, D, H, S and N are the names that the field and this room give to these sizes
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+
+from lazarus_probe.anatomy.forward_pass import new_cache
+from lazarus_probe.introspection.circuits.edge_graph import EdgeGraph
+from lazarus_probe.taps import Inside, Tap, argument, original, tapped, with_argument
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+STEPS = {"q": "queries", "k": "keys", "v": "values"}
+
+
+@dataclass(eq=False)
+class Stream:
+    """What was sent into the residual stream so far in one run of R prompts.
+
+    Attributes:
+        sent: arrays (n, R, L, D) of what senders wrote, in their order.
+        constant: what is always added, such as the biases of output projections; it broadcasts to (R, L, D).
+        total: (R, L, D) the sum of all that.
+    """
+
+    sent: list[mx.array] = field(default_factory=list)
+    constant: mx.array = field(default_factory=lambda: mx.zeros((1,)))
+    total: mx.array = field(default_factory=lambda: mx.zeros((1,)))
+
+    def add(self, values: mx.array) -> None:
+        """Add what some senders write (n, R, L, D)."""
+        self.sent.append(values)
+        self.total = self.total + values.sum(axis=0)
+
+    def add_constant(self, value: mx.array) -> None:
+        """Add what belongs to no sender."""
+        self.constant, self.total = self.constant + value, self.total + value
+
+    @property
+    def all(self) -> mx.array:
+        """(n, R, L, D) what each sender wrote so far."""
+        return mx.concatenate(self.sent)
+
+
+# From some receivers, by their range in the graph, and the stream so far to their inputs (n, R, L, D).
+Hear = Callable[[range, Stream], mx.array]
+
+
+@dataclass(frozen=True, eq=False)
+class Splitting:
+    """A model whose nodes can be told apart, and the factors that its blocks multiply what is sent by.
+
+    Attributes:
+        subject: the model.
+        graph: its nodes and edges.
+        factors: by block, of its attention and of its MLP; mostly 1.
+    """
+
+    subject: Subject
+    graph: EdgeGraph
+    factors: tuple[tuple[float, float], ...]
+
+
+def hear_all(receivers: range, stream: Stream) -> mx.array:
+    """Every receiver hears everything, as in the plain model."""
+    return mx.broadcast_to(stream.total[None], (len(receivers), *stream.total.shape))
+
+
+def run_split(
+    splitting: Splitting, tokens: mx.array, hear: Hear = hear_all, embedded: mx.array | None = None
+) -> tuple[mx.array, Stream]:
+    """Logits (R, V) at the last position, and what was sent.
+
+    Can be differentiated with respect to whatever `hear` adds.
+
+    Args:
+        splitting: the model.
+        tokens: (R, L).
+        hear: what receivers hear.
+        embedded: (R, L, D) in place of what enters the first block.
+    """
+    run = _Run(splitting, tokens.shape, hear, embedded)
+    anatomy = splitting.subject.anatomy
+    cache = new_cache(anatomy.model)
+    run.entries = {id(entry): index for index, entry in enumerate(cache)}
+    taps = [
+        Tap(block, around=partial(run.block, layer, run.receivers_of(layer)))
+        for layer, block in enumerate(anatomy.blocks)
+    ]
+    with tapped(taps):
+        return anatomy.model(tokens, cache=cache)[:, -1], run.stream
+
+
+class _Run:
+    """One forward pass."""
+
+    def __init__(
+        self, splitting: Splitting, shape: tuple[int, ...], hear: Hear, embedded: mx.array | None
+    ) -> None:
+        self.splitting, self.shape, self.hear, self.embedded = splitting, shape, hear, embedded
+        self.anatomy, self.stream = splitting.subject.anatomy, Stream()
+        self.entries = dict[int, int]()
+
+    def receivers_of(self, layer: int) -> dict[str, range]:
+        """By what they read the receivers of a block; the logits are those of a block past the last."""
+        ranges = dict[str, range]()
+        for index, receiver in enumerate(self.splitting.graph.receivers):
+            if (len(self.anatomy.blocks) if receiver.layer is None else receiver.layer) == layer:
+                first = ranges[receiver.reads].start if receiver.reads in ranges else index
+                ranges[receiver.reads] = range(first, index + 1)
+        return ranges
+
+    def block(
+        self,
+        layer: int,
+        receivers: dict[str, range],
+        call: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """What takes the place of a block's call."""
+        given = argument(args, kwargs, self.anatomy.resid_argument)
+        if layer == 0:
+            start = given if self.embedded is None else self.embedded
+            self.stream.add(start.astype(mx.float32)[None])
+        again = partial(self._call, call, args, kwargs, given.dtype)
+        parts = {
+            step: self._projected(layer, step, self.hear(receivers[step], self.stream), again)
+            for step in STEPS
+        }
+        attention = self.anatomy.part("attention", layer)
+        taps = [
+            Tap(attention, inside=Inside(STEPS[step], partial(_given, value)))  # type: ignore[arg-type]
+            for step, value in parts.items()
+        ]
+        taps.append(Tap(self.anatomy.part("o_proj", layer), before=partial(self._send_heads, layer)))
+        if "mlp" in receivers:
+            hear_mlp = partial(self._hear_mlp, receivers["mlp"], given.dtype)
+            taps += [
+                Tap(self.anatomy.part("mid", layer), before=hear_mlp),
+                Tap(self.anatomy.part("mlp", layer), after=partial(self._send_mlp, layer)),
+            ]
+        with tapped(taps):
+            # The block's own input is zero here: what still read it would be no edge, and would show in the logits.
+            output = again(mx.zeros(given.shape))
+        total = self.stream.total
+        if layer == len(self.anatomy.blocks) - 1:
+            logits = self.receivers_of(layer + 1)["logits"]
+            # Only the last position is read out, so that no others need logits.
+            total = self.hear(logits, self.stream)[0][:, -1:]
+        total = total.astype(given.dtype)
+        return (total, *output[1:]) if isinstance(output, tuple) else total
+
+    def _call(
+        self,
+        call: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        dtype: Any,
+        resid: mx.array,
+    ) -> Any:
+        """The block's own code on a residual stream, with an empty cache."""
+        args, kwargs = with_argument(args, kwargs, self.anatomy.resid_argument, resid.astype(dtype))
+        return call(*map(self._fresh, args), **{name: self._fresh(value) for name, value in kwargs.items()})
+
+    def _fresh(self, value: Any) -> Any:
+        index = self.entries.get(id(value))
+        return value if value is None or index is None else new_cache(self.anatomy.model)[index]
+
+    def _projected(
+        self, layer: int, step: str, heard: mx.array, again: Callable[[mx.array], Any]
+    ) -> mx.array:
+        """Queries, keys or values (R, L, n, Dh), each head's of its own input (n, R, L, D)."""
+        seen: list[mx.array] = []
+        inside = Inside(STEPS[step], seen.append)  # type: ignore[arg-type]
+        with tapped([Tap(self.anatomy.part("attention", layer), inside=inside)]):
+            again(heard.reshape(-1, *heard.shape[2:]))
+        heads = seen[0].reshape(*heard.shape[:2], *seen[0].shape[1:])
+        return mx.stack([heads[head, :, :, head] for head in range(len(heads))], axis=2)
+
+    def _send_heads(self, layer: int, value: mx.array) -> None:
+        """Split what the output projection (R, L, H * Dh) reads into what each head contributes."""
+        project, H = original(self.anatomy.part("o_proj", layer)), self.splitting.graph.blocks[layer].heads
+        heads = value.reshape(*value.shape[:2], H, -1)
+        own = mx.eye(H, dtype=value.dtype)[:, None, None, :, None]
+        alone = (heads[None] * own).reshape(-1, *value.shape[1:])
+        bias = project(mx.zeros_like(value[:1])).astype(mx.float32)
+        terms = project(alone).astype(mx.float32).reshape(H, len(value), value.shape[1], -1) - bias
+        factor = self.splitting.factors[layer][0]
+        self.stream.add(factor * terms)
+        self.stream.add_constant(factor * bias)
+
+    def _hear_mlp(self, receivers: range, dtype: Any, _: mx.array) -> mx.array:
+        return self.hear(receivers, self.stream)[0].astype(dtype)
+
+    def _send_mlp(self, layer: int, value: mx.array) -> None:
+        self.stream.add(self.splitting.factors[layer][1] * value.astype(mx.float32)[None])
+
+
+def _given(value: mx.array, _: mx.array) -> mx.array:
+    return value

@@ -1,0 +1,86 @@
+"""Whether a model's residual stream is a sum of what its heads and MLPs write, so that it has edges at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+import numpy as np
+
+from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
+from lazarus_probe.anatomy.forward_pass import forward
+from lazarus_probe.hooks.additivity import Additivity, additivity
+from lazarus_probe.hooks.check import TOLERANCE, distance
+from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph
+from lazarus_probe.introspection.circuits.split_runs import Splitting, run_split
+from lazarus_probe.subject.finite import require_finite
+
+if TYPE_CHECKING:
+    from lazarus_probe.subject.subject import Subject
+
+CHECKED = (2, 12)  # prompts and tokens of the run on which a model is checked
+
+
+def split(subject: Subject) -> Splitting:
+    """The nodes and edges of a model, checked on a run of its own.
+
+    Raises:
+        UnsupportedArchitecture: its residual stream is no plain sum of what heads and MLPs write; the message says why.
+        NotFinite: its logits are not finite.
+    """
+    anatomy = subject.anatomy
+    if anatomy.stream_axis is not None:
+        raise _refused(subject, "it carries several residual streams")
+    blocks = tuple(_nodes(subject, layer) for layer in range(anatomy.num_layers))
+    if not anatomy.skippable:
+        raise _refused(subject, "its blocks hand on more than the residual stream")
+    rng = np.random.default_rng(0)
+    tokens = mx.array(rng.integers(0, anatomy.vocab_size, size=CHECKED))
+    tolerance = TOLERANCE.get(subject.dtype, 1e-4)
+    sums = additivity(subject, tokens, tolerance)
+    factors = tuple(_factors(subject, layer, terms) for layer, terms in enumerate(sums))
+    splitting = Splitting(subject, EdgeGraph(blocks), factors)
+    plain = require_finite(subject, tokens, forward(anatomy.model, tokens)[:, -1])
+    try:
+        error = distance(run_split(splitting, tokens)[0], plain)
+    except (ValueError, TypeError) as reason:
+        raise _refused(subject, f"its blocks read more than the residual stream ({reason})") from reason
+    if error > tolerance:
+        raise _refused(
+            subject,
+            "something else than its queries, keys, values and MLPs reads the stream, such as a gate on its heads: "
+            f"a run in which these are computed apart is off by {error:.1g} of its logits",
+        )
+    return splitting
+
+
+def _nodes(subject: Subject, layer: int) -> BlockNodes:
+    parts = subject.anatomy.parts[layer]
+    if parts.mixer is not None:
+        raise _refused(subject, f"block {layer} mixes positions with something else than attention")
+    if parts.attention is None or parts.heads is None or parts.o_proj is None:
+        raise _refused(subject, f"block {layer} has no attention whose heads can be told apart")
+    if not parts.heads.fused:
+        raise _refused(
+            subject, f"block {layer} does not use the attention kernel, so its queries are out of reach"
+        )
+    for part, norm in (("attention", parts.attention_norm), ("MLP", parts.mlp_norm)):
+        if norm is not None:
+            raise _refused(subject, f"block {layer} normalises the output of its {part} before it is added")
+    if parts.mlp is not None and parts.mid is None:
+        raise _refused(subject, f"attention and MLP of block {layer} run in parallel")
+    return BlockNodes(parts.heads.num_heads, parts.heads.num_kv_heads, parts.mlp is not None)
+
+
+def _factors(subject: Subject, layer: int, terms: Additivity) -> tuple[float, float]:
+    stream = terms.terms.get("resid_pre", 0.0)
+    if not terms.holds or abs(stream - 1) > 1e-3:
+        raise _refused(subject, f"what leaves block {layer} is {terms}")
+    return terms.terms["attn_out"], terms.terms.get("mlp_out", 1.0)
+
+
+def _refused(subject: Subject, reason: str) -> UnsupportedArchitecture:
+    return UnsupportedArchitecture(
+        f"{subject.name} has no edges between heads and MLPs, as its residual stream is no sum of what they write: "
+        f"{reason}"
+    )
