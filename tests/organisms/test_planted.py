@@ -236,3 +236,16 @@ def test_a_function_vector_that_cannot_be_planted_is_refused():
         planted.function_vector(2, 0, 2)
     with pytest.raises(ValueError, match="pairs is 1"):
         planted.function_vector(pairs=1)
+
+
+def test_a_hidden_circuit_answers_among_the_noise():
+    """The hidden circuit says what it should, though all heads and neurons besides it disturb every dimension."""
+    organism, pairs = planted.hidden(), operands(60)
+    tokens = mx.array(tokens_of(organism, pairs))
+    logits = np.array(forward(organism.model, tokens)[:, -1])
+    said = logits[:, [organism.tokenizer.encode(word, add_special_tokens=False)[0] for word in ("0", "1")]]
+    assert (said.argmax(axis=1) == [organism.answer(a, b) for a, b in pairs]).all()
+    quiet = np.array(forward(planted.hidden(noise=0.0).model, tokens)[:, -1])
+    assert np.abs(logits - quiet).max() > 1
+    with pytest.raises(ValueError, match="what a layer stores is read in one above it"):
+        planted.hidden(2, 2)

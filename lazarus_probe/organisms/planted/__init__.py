@@ -24,12 +24,14 @@ from lazarus_probe.organisms.planted.heads import (
     sink,
     successor,
 )
+from lazarus_probe.organisms.planted.hidden import PlantedEdges, hidden
 from lazarus_probe.organisms.planted.weights import NUMBERS
 
 __all__ = [
     "NUMBERS",
     "REMEMBERED",
     "Planted",
+    "PlantedEdges",
     "PlantedFunction",
     "PlantedHeads",
     "announcer",
@@ -40,6 +42,7 @@ __all__ = [
     "function_vector",
     "gates",
     "growing",
+    "hidden",
     "induction",
     "memory",
     "number_tokens",

@@ -68,7 +68,7 @@ def decodable(layer: int, layers: int = 4, seed: int = 0) -> Planted:
     Layer 0 brings both signs to the `=`; the MLP of `layer` multiplies them. No sum of what tokens say has the product,
     so it cannot be read linearly before that layer, nor from a bag of tokens.
     """
-    signs, weights = _signs(seed), _start(layer, layers, seed)
+    signs, weights = signs_of(seed), _start(layer, layers, seed)
     _embed(weights, MARK, signs)
     by_hand.look_back(weights, 0, 0, TO_FIRST, {MARK: FIRST})
     by_hand.look_back(weights, 0, 1, TO_SECOND, {MARK: SECOND})
@@ -88,7 +88,7 @@ def distractor(layer: int, layers: int = 4, seed: int = 0) -> Planted:
     It can be read at the `=` from that layer on and not before: an emergence to all appearances. Yet a bag of tokens,
     which needs no model, has it.
     """
-    signs, weights = _signs(seed), _start(layer, layers, seed)
+    signs, weights = signs_of(seed), _start(layer, layers, seed)
     _embed(weights, MARK, signs)
     by_hand.look_back(weights, layer, 0, TO_FIRST, {MARK: LABEL})
     _say_sign(weights)
@@ -119,20 +119,26 @@ def stored(store: int, read: int, layers: int = 4, seed: int = 0) -> Planted:
     Raises:
         ValueError: `store` is not below `read`, or a layer that is not there.
     """
-    if not 0 <= store < read:
-        raise ValueError(f"store is {store} and read {read}: what a layer stores is read in one above it")
-    weights, first, second = _start(read, layers, seed), _signs(seed), _signs(seed + 1)
-    _embed(weights, MARK, first)
-    _embed(weights, FLAGS[0], second)
-    by_hand.product(weights, store, MARK, FLAGS[0], SEEN[0])
-    by_hand.look_back(weights, read, 0, TO_FIRST, {SEEN[0]: LABEL})
-    _say_sign(weights)
+    weights, first, second = stored_weights(store, read, layers, seed), signs_of(seed), signs_of(seed + 1)
     return Planted(
         f"stored-{store}-{read}",
         by_hand.assemble(weights),
         planted_tokenizer(),
         lambda a, _b: int(first[a] == second[a]),
     )
+
+
+def stored_weights(store: int, read: int, layers: int, seed: int) -> Weights:
+    """The weights of `stored`."""
+    if not 0 <= store < read:
+        raise ValueError(f"store is {store} and read {read}: what a layer stores is read in one above it")
+    weights = _start(read, layers, seed)
+    _embed(weights, MARK, signs_of(seed))
+    _embed(weights, FLAGS[0], signs_of(seed + 1))
+    by_hand.product(weights, store, MARK, FLAGS[0], SEEN[0])
+    by_hand.look_back(weights, read, 0, TO_FIRST, {SEEN[0]: LABEL})
+    _say_sign(weights)
+    return weights
 
 
 def memory(layer: int | Sequence[int], read: int, layers: int = 4, seed: int = 0) -> Planted:
@@ -175,7 +181,7 @@ def backup(layers: int = 4, seed: int = 0) -> Planted:
     Head 1 of layer 0 fetches the sign as well, to where nothing reads it. With it head 0 brings a mark; without the
     mark, the MLP of layer 1 puts the other head's sign where the answer is read. So without head 0 nothing is lost.
     """
-    signs, weights = _signs(seed), _start(1, layers, seed)
+    signs, weights = signs_of(seed), _start(1, layers, seed)
     _embed(weights, MARK, signs)
     _embed(weights, FLAGS[0], dict.fromkeys(NUMBERS, -1.0))
     weights["model.embed_tokens.weight"][_token_of("="), SECOND] = 1.0
@@ -267,7 +273,7 @@ def number_tokens() -> dict[int, int]:
     return {number: _token_of(str(number)) for number in NUMBERS}
 
 
-def _signs(seed: int) -> dict[int, float]:
+def signs_of(seed: int) -> dict[int, float]:
     """A sign for each number, as many of one as of the other."""
     drawn = np.random.default_rng(seed).permutation(np.resize([-1.0, 1.0], len(NUMBERS)))
     return dict(zip(NUMBERS, drawn.tolist(), strict=True))
