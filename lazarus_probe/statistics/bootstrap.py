@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -42,6 +43,44 @@ def cluster_bootstrap_means(
     jackknife = (sums.sum(0) - sums) / (sizes.sum() - sizes)[:, None]
     means = array.mean(0)
     return tuple(_bca(means[k], resampled[:, k], jackknife[:, k], level) for k in range(array.shape[1]))
+
+
+def cluster_bootstrap_of_means(
+    values: ArrayLike,
+    clusters: ArrayLike,
+    of_means: Callable[[Floats], Floats],
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> tuple[Interval, ...]:
+    """Percentile intervals of numbers that are made of several means, such as a ratio of two differences.
+
+    Args:
+        values: (N, K) numbers.
+        clusters: (N,) the cluster of each row.
+        of_means: from means (..., K) to M numbers (..., M).
+        level: the coverage.
+        draws: resamples of whole clusters.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: shapes that do not match, values or results that are not finite, or fewer than two clusters.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2 or not np.isfinite(array).all():
+        raise ValueError(
+            f"values has shape {array.shape}: give a finite (N, K) array, a column for each mean"
+        )
+    index, count = index_clusters(clusters, len(array))
+    sums, sizes = cluster_sums(array, index, count), np.bincount(index).astype(np.float64)
+    picks = _resamples(count, draws, seed)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        results = of_means((picks @ sums) / (picks @ sizes)[:, None])
+    if not np.isfinite(results).all():
+        raise ValueError("some resamples give no finite number; give values whose ratio is defined in each")
+    tail = (1 - checked_level(level)) / 2
+    low, high = np.quantile(results, [tail, 1 - tail], axis=0)
+    return tuple(Interval(float(a), float(b), level) for a, b in zip(low, high, strict=True))
 
 
 @lru_cache(maxsize=4)

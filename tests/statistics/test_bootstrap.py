@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lazarus_probe.statistics.bootstrap import cluster_bootstrap_means
+from lazarus_probe.statistics.bootstrap import cluster_bootstrap_means, cluster_bootstrap_of_means
 
 
 def of_mean(values, clusters, **options):
@@ -50,3 +50,24 @@ def test_what_has_no_interval_is_refused():
         of_mean([1.0, 2.0], ["a", "a"])
     with pytest.raises(ValueError, match=r"shape \(2, 1\): give a finite"):
         of_mean([1.0, float("nan")], [0, 1])
+
+
+def test_a_ratio_of_means_is_resampled_whole():
+    """The interval of a ratio is the percentiles over resamples of clusters, drawn here one by one."""
+    rng = np.random.default_rng(0)
+    values, clusters = rng.normal(loc=[2.0, 5.0], size=(24, 2)), np.repeat(np.arange(8), 3)
+    (found,) = cluster_bootstrap_of_means(values, clusters, lambda means: means[..., :1] / means[..., 1:])
+    ratios = []
+    for _ in range(4000):
+        rows = np.concatenate([np.flatnonzero(clusters == drawn) for drawn in rng.integers(0, 8, size=8)])
+        ratios.append(values[rows, 0].mean() / values[rows, 1].mean())
+    assert [found.low, found.high] == pytest.approx(np.quantile(ratios, [0.025, 0.975]), abs=0.02)
+
+
+def test_a_ratio_that_is_not_defined_is_refused():
+    """A denominator that is 0 in some resample is refused, and so are values that are not finite."""
+    values = np.array([[1.0, 0.0], [1.0, 1.0]])
+    with pytest.raises(ValueError, match="some resamples give no finite number"):
+        cluster_bootstrap_of_means(values, [0, 1], lambda means: means[..., :1] / means[..., 1:])
+    with pytest.raises(ValueError, match="give a finite"):
+        cluster_bootstrap_of_means(values * np.nan, [0, 1], lambda means: means)
