@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from lazarus_probe.introspection.attribution.self_repair import self_repair
     from lazarus_probe.introspection.capture.evolution import LogitLens
     from lazarus_probe.introspection.capture.model_hooks import CaptureConfig, ModelHooks, PositionSelection
+    from lazarus_probe.introspection.circuits.circuit_files import read_circuit, write_circuit
+    from lazarus_probe.introspection.circuits.circuit_graph import CircuitGraph
+    from lazarus_probe.introspection.circuits.find_circuit import CircuitSearch, find_circuit
     from lazarus_probe.introspection.directions.direction_file import (
         Direction,
         read_direction,
@@ -42,6 +45,8 @@ __all__ = [
     "AnalysisConfig",
     "AnalysisResult",
     "CaptureConfig",
+    "CircuitGraph",
+    "CircuitSearch",
     "ComponentType",
     "Direction",
     "LayerStrategy",
@@ -57,15 +62,18 @@ __all__ = [
     "attention_sinks",
     "causal_trace",
     "erase_concept",
+    "find_circuit",
     "function_vectors",
     "head_circuits",
     "layer_edits",
     "principal_angles",
     "rank_one_edit",
+    "read_circuit",
     "read_direction",
     "read_lens",
     "residual_stream",
     "self_repair",
+    "write_circuit",
     "write_direction",
     "write_lens",
 ]
@@ -77,6 +85,8 @@ _HOMES = {
     "AnalysisConfig": "introspection.lens.analysis_config",
     "AnalysisResult": "introspection.lens.analysis",
     "CaptureConfig": "introspection.capture.model_hooks",
+    "CircuitGraph": "introspection.circuits.circuit_graph",
+    "CircuitSearch": "introspection.circuits.find_circuit",
     "ComponentType": "introspection.ablation.config",
     "Direction": "introspection.directions.direction_file",
     "LayerStrategy": "introspection.lens.analysis_config",
@@ -92,15 +102,18 @@ _HOMES = {
     "attention_sinks": "introspection.geometry.sinks",
     "causal_trace": "introspection.patching.causal_tracing",
     "erase_concept": "introspection.directions.erased_choices",
+    "find_circuit": "introspection.circuits.find_circuit",
     "function_vectors": "introspection.attribution.function_vectors",
     "head_circuits": "introspection.attribution.head_circuits",
     "layer_edits": "introspection.ablation.layer_edits",
     "rank_one_edit": "introspection.editing.rank_one_edit",
     "principal_angles": "introspection.patching.rotations",
+    "read_circuit": "introspection.circuits.circuit_files",
     "read_direction": "introspection.directions.direction_file",
     "read_lens": "introspection.lens.tuned_lens",
     "residual_stream": "introspection.geometry.residual_stream",
     "self_repair": "introspection.attribution.self_repair",
+    "write_circuit": "introspection.circuits.circuit_files",
     "write_direction": "introspection.directions.direction_file",
     "write_lens": "introspection.lens.tuned_lens",
 }

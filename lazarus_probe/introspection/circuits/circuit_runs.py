@@ -7,7 +7,7 @@ projections belong to no edge and are always there.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import mlx.core as mx
 import numpy as np
@@ -18,7 +18,8 @@ from lazarus_probe.introspection.circuits.pair_sets import PairSet
 from lazarus_probe.introspection.circuits.split_runs import Hear, Stream, run_split
 from lazarus_probe.spelling import one_of
 
-ABLATIONS = ("resample", "mean", "zero")
+Ablation = Literal["resample", "mean", "zero"]
+ABLATIONS: tuple[str, ...] = get_args(Ablation)
 
 
 def circuit_values(pairs: PairSet, kept: Flags, ablation: str = "resample") -> NDArray[np.float64]:

@@ -127,7 +127,7 @@ class EdgeGraph:
         while True:
             # Whether each sender hears anything, and whether anything that says something computes from each receiver.
             hears = np.array(
-                [index == 0 or bool(matrix[:, owned].any()) for index, owned in enumerate(self._owners)]
+                [index == 0 or bool(matrix[:, owned].any()) for index, owned in enumerate(self.inputs_of)]
             )
             heard: NDArray[Any] = np.any(matrix, axis=1)
             used = np.array(
@@ -142,7 +142,7 @@ class EdgeGraph:
             matrix = left
 
     @cached_property
-    def _owners(self) -> list[list[int]]:
+    def inputs_of(self) -> list[list[int]]:
         """By sender the indices of the receivers that it computes from."""
         found = [list[int]() for _ in self.senders]
         for number, senders in enumerate(self._fed):
@@ -170,4 +170,23 @@ def random_edges(graph: EdgeGraph, count: int, rng: np.random.Generator) -> Flag
     """(E,) `count` edges drawn at random, as a circuit of equal size to compare with."""
     kept = np.zeros(graph.size, dtype=bool)
     kept[rng.choice(graph.size, size=count, replace=False)] = True
+    return kept
+
+
+def random_paths(graph: EdgeGraph, count: int, rng: np.random.Generator) -> Flags:
+    """(E,) a random circuit in which every edge leads somewhere: paths from the embedding to the logits.
+
+    Paths are drawn backwards from the logits, each next sender among all that come before, until there are `count`
+    edges, or a few more where the last path brings them.
+    """
+    offsets = np.concatenate([[0], np.cumsum(graph.below)])
+    kept = np.zeros(graph.size, dtype=bool)
+    while kept.sum() < min(count, graph.size):
+        receiver = len(graph.receivers) - 1
+        while True:
+            sender = int(rng.integers(graph.below[receiver]))
+            kept[offsets[receiver] + sender] = True
+            if sender == 0:
+                break
+            receiver = int(rng.choice(graph.inputs_of[sender]))
     return kept

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
-from lazarus_probe.introspection.circuits.edge_graph import Flags
+from lazarus_probe.introspection.circuits.edge_graph import Flags, random_paths
 from lazarus_probe.introspection.circuits.edge_patching import edge_effects
 from lazarus_probe.introspection.circuits.edges import Edge
 from lazarus_probe.introspection.circuits.pair_sets import PairSet
@@ -28,6 +28,7 @@ Floats = NDArray[np.float64]
 
 # The shares of all edges at which MIB measures faithfulness.
 SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+RANDOM = 10  # circuits of as many edges
 
 
 @dataclass(frozen=True)
@@ -203,29 +204,43 @@ class CircuitMeasures:
     Attributes:
         faithfulness: of the circuit.
         without: of the model without the circuit's edges: 0 where the circuit is complete.
-        edges: its edges.
+        random: the faithfulness of random circuits of as many edges.
+        edges: some of its edges.
         losses: by edge the faithfulness that the circuit loses without it: above 0 where it is needed.
     """
 
     faithfulness: Ratio
     without: Ratio
+    random: tuple[float, ...]
     edges: tuple[Edge, ...]
     losses: tuple[Ratio, ...]
 
 
-def measure_circuit(pairs: PairSet, kept: Flags, base: Baselines) -> CircuitMeasures:
-    """Faithfulness, completeness and minimality of a circuit (E,).
+def measure_circuit(
+    pairs: PairSet, kept: Flags, base: Baselines, edges: Sequence[Edge] | None = None
+) -> CircuitMeasures:
+    """Faithfulness, completeness and minimality of a circuit.
+
+    Args:
+        pairs: P pairs.
+        kept: (E,) the circuit.
+        base: of the same pairs.
+        edges: those of its edges whose losses are measured; all by default.
 
     Raises:
-        ValueError: it has no edges.
+        ValueError: the circuit has no edges, or not these.
         NotFinite: logits are not finite.
     """
-    edges = pairs.splitting.graph.named(kept)
-    if not edges:
+    graph, rng = pairs.splitting.graph, np.random.default_rng(base.seed)
+    if not kept.any():
         raise ValueError("the circuit has no edges; give at least one")
-    values = circuit_values(pairs, np.stack([kept, ~kept]), base.ablation)
-    faithfulness, without = base.ratios(values)
-    effects = edge_effects(pairs, edges, kept, base.ablation).values
-    # A loss is a difference of two circuits: that of their values is added to the empty circuit's.
-    losses = base.ratios(base.empty[:, None] - effects)
-    return CircuitMeasures(faithfulness, without, tuple(edges), losses)
+    random = [random_paths(graph, int(kept.sum()), rng) for _ in range(RANDOM)]
+    values = circuit_values(pairs, np.stack([kept, ~kept, *random]), base.ablation)
+    faithfulness, without, *others = base.ratios(values)
+    wanted = tuple(graph.named(kept) if edges is None else edges)
+    losses: tuple[Ratio, ...] = ()
+    if wanted:
+        effects = edge_effects(pairs, wanted, kept, base.ablation).values
+        # A loss is a difference of two circuits: that of their values is added to the empty circuit's.
+        losses = base.ratios(base.empty[:, None] - effects)
+    return CircuitMeasures(faithfulness, without, tuple(other.value for other in others), wanted, losses)

@@ -1,0 +1,198 @@
+"""A circuit as a result: its edges with their scores, what it does, and on which model that was measured."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from lazarus_probe.introspection.circuits.circuit_runs import Ablation
+from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph
+from lazarus_probe.introspection.circuits.edges import Edge
+from lazarus_probe.statistics.intervals import Interval
+from lazarus_probe.statistics.intervals import estimate as with_interval
+from lazarus_probe.statistics.student import signed_estimate
+from lazarus_probe.tables import Cell, Column, Table
+
+SCHEMA: Literal[1] = 1
+MOST_BLOCKS, MOST_HEADS, MOST_EDGES = 1000, 1024, 1_000_000
+
+Count = Annotated[int, Field(ge=0)]
+Text = Annotated[str, Field(max_length=1000)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Figure(_Part):
+    """A number with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, value: float, interval: Interval) -> Figure:
+        """A number and its interval."""
+        return cls(value=value, low=interval.low, high=interval.high)
+
+    def __str__(self) -> str:
+        return with_interval(self.value, self.low, self.high)
+
+
+class Block(_Part):
+    """The nodes of one block."""
+
+    heads: Annotated[int, Field(ge=1, le=MOST_HEADS)]
+    kv_heads: Annotated[int, Field(ge=1, le=MOST_HEADS)]
+    mlp: bool
+
+
+class CircuitEdge(_Part):
+    """One edge of a circuit.
+
+    Attributes:
+        name: as in `L3.H2 -> L7.H1.q`.
+        sender_hook: what TransformerLens calls the sender, a head being a row of that value.
+        receiver_hook: what it calls the receiver.
+        score: its effect on the metric to first order, with its interval over the pairs that the circuit was found on.
+        effect: its exact effect in the model, on the pairs that were measured; None if it was not run.
+        loss: the faithfulness that the circuit loses without it, on these; None if it was not run.
+    """
+
+    name: Text
+    sender_hook: Text
+    receiver_hook: Text
+    score: Figure
+    effect: Figure | None = None
+    loss: Figure | None = None
+
+
+class CurvePoint(_Part):
+    """The faithfulness of the circuit of so many edges; `left` is how many of them lead anywhere."""
+
+    edges: Count
+    left: Count
+    faithfulness: Figure
+
+
+class CircuitGraph(_Part):
+    """A circuit of edges, with its measures.
+
+    Attributes:
+        schema_version: of the file.
+        model: its name.
+        fingerprint: of its weights.
+        metric: what the circuit is to bring about.
+        ablation: what left out edges carry.
+        steps: gradients that were averaged for the scores.
+        seed: of halves, resampling and random circuits.
+        held_out: whether the circuit was measured on other pairs than it was found on.
+        found_on: pairs that the scores, and the number of edges, are from.
+        measured_on: pairs that all else is from.
+        blocks: the nodes of each block of the model.
+        edges: of the circuit, by the size of their score.
+        clean: the mean of the metric in the model.
+        empty: its mean with no edges at all.
+        faithfulness: of the circuit.
+        without: that of the model without the circuit's edges: 0 where the circuit is complete.
+        random: that of random circuits of as many edges.
+        curve: faithfulness over the number of edges.
+        cpr: the area under that curve over the share of edges.
+        cmd: the area between that curve and 1.
+    """
+
+    schema_version: Literal[1] = SCHEMA
+    model: Text
+    fingerprint: Text
+    metric: Text
+    ablation: Ablation
+    steps: Annotated[int, Field(ge=1)]
+    seed: int
+    held_out: bool
+    found_on: Count
+    measured_on: Count
+    blocks: Annotated[tuple[Block, ...], Field(min_length=1, max_length=MOST_BLOCKS)]
+    edges: Annotated[tuple[CircuitEdge, ...], Field(max_length=MOST_EDGES)]
+    clean: float
+    empty: float
+    faithfulness: Figure
+    without: Figure
+    random: Annotated[tuple[float, ...], Field(max_length=1000)]
+    curve: Annotated[tuple[CurvePoint, ...], Field(max_length=1000)]
+    cpr: Figure
+    cmd: Figure
+
+    @model_validator(mode="after")
+    def _edges_are_there(self) -> Self:
+        places = {str(edge) for edge in self.graph.named(self.graph.flags(edge.name for edge in self.edges))}
+        if len(places) != len(self.edges):
+            raise ValueError(
+                f"{len(self.edges)} edges have {len(places)} different names; list each edge once"
+            )
+        return self
+
+    @property
+    def graph(self) -> EdgeGraph:
+        """All nodes and edges of the model."""
+        return EdgeGraph(tuple(BlockNodes(block.heads, block.kv_heads, block.mlp) for block in self.blocks))
+
+    def named(self) -> list[Edge]:
+        """The edges of the circuit."""
+        return [Edge.parse(edge.name) for edge in self.edges]
+
+    def as_data(self) -> dict[str, Any]:
+        """Everything, as plain data."""
+        return self.model_dump(mode="json")
+
+    def summary(self) -> str:
+        """What the circuit does, in a few lines."""
+        found = (
+            f"found on {self.found_on} pairs, measured on {self.measured_on} others"
+            if self.held_out
+            else f"found and measured on the same {self.measured_on} pairs, which flatters it"
+        )
+        random = sum(self.random) / len(self.random) if self.random else float("nan")
+        return "\n".join(
+            [
+                f"{len(self.edges)} of {self.graph.size} edges, {found}; left out edges: {self.ablation}",
+                f"Metric: {self.clean:+.3f} in the model, {self.empty:+.3f} with no edges",
+                f"Faithfulness {self.faithfulness}; random circuits of that size {random:.2f}",
+                f"The model without the circuit: {self.without} (0 where it is complete)",
+                f"CPR {self.cpr}, CMD {self.cmd}",
+            ]
+        )
+
+    def table(self, top: int | None = None) -> Table:
+        """The edges by the size of their score: all of them, or the `top` largest."""
+        largest = max((abs(edge.score.value) for edge in self.edges), default=0.0) or 1.0
+        rows = [
+            [
+                edge.name,
+                Cell(_signed(edge.score), shade=edge.score.value / largest),
+                _signed(edge.effect),
+                _signed(edge.loss),
+            ]
+            for edge in self.edges[:top]
+        ]
+        columns = [
+            Column("Edge", width=24),
+            Column("Score", width=24),
+            Column("Effect", width=24),
+            Column("Loss"),
+        ]
+        return Table(columns, rows, f"circuit of {self.metric}: {len(self.edges)} edges")
+
+    def curve_table(self) -> Table:
+        """Faithfulness over the number of edges."""
+        columns = [Column("Edges", "d", 8), Column("Left", "d", 8), Column("Faithfulness")]
+        rows = [[point.edges, point.left, str(point.faithfulness)] for point in self.curve]
+        return Table(columns, rows, "faithfulness by number of edges")
+
+    def _repr_html_(self) -> str:
+        return self.table(20).html() + self.curve_table().html()
+
+
+def _signed(figure: Figure | None) -> str:
+    return "" if figure is None else signed_estimate(figure.value, figure.low, figure.high)

@@ -1,0 +1,118 @@
+"""Finding a circuit from pairs of prompts: planted ones are found, and what cannot be is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lazarus_probe.introspection import CircuitSearch, PromptPair, find_circuit
+from lazarus_probe.introspection.circuits.find_circuit import halves_of
+from lazarus_probe.organisms import planted
+from tests.introspection.circuits.planted_pairs import subject_of
+
+
+def planted_pairs(organism, count=10):
+    rng, pairs = np.random.default_rng(1), []
+    while len(pairs) < count:
+        a, x, b = (int(number) for number in rng.choice(planted.NUMBERS, size=3))
+        answers = organism.answer(x, b), organism.answer(a, b)
+        if answers[0] != answers[1]:
+            pairs.append(PromptPair(planted.prompt(x, b), planted.prompt(a, b), *map(str, answers)))
+    return pairs
+
+
+@pytest.fixture(scope="module")
+def organism():
+    return planted.hidden()
+
+
+@pytest.fixture(scope="module")
+def circuit(organism):
+    return find_circuit(
+        subject_of(organism), planted_pairs(organism), CircuitSearch(prune=True, faithful=0.95, exact=2)
+    )
+
+
+def test_a_planted_circuit_is_found_and_measured_on_other_pairs(organism, circuit):
+    """Among the edges that are left are the planted ones, first; random circuits of that size do nothing."""
+    names = [edge.name for edge in circuit.edges]
+    assert set(names[:3]) == set(organism.edges)
+    assert len(names) < 10
+    assert (circuit.held_out, circuit.found_on, circuit.measured_on) == (True, 5, 5)
+    assert circuit.faithfulness.low > 0.8
+    assert abs(circuit.without.value) < 0.1
+    assert np.abs(circuit.random).max() < 0.2
+    assert circuit.clean > 20 > -20 > circuit.empty
+    exact = [edge.name for edge in circuit.edges if edge.effect is not None]
+    assert exact == names[:2]
+    for edge in circuit.edges[:2]:
+        assert edge.effect.high < -50
+        assert edge.loss.low > 0.8
+        assert edge.score.low < edge.score.value < edge.score.high
+
+
+def test_the_result_prints(circuit):
+    """Tables have a row an edge and a row a point of the curve, and the page shows both."""
+    assert len(circuit.table().rows) == len(circuit.edges)
+    assert len(circuit.table(2).rows) == 2
+    assert circuit.curve_table().lines()[-1].split()[0] == str(circuit.graph.size)
+    page = circuit._repr_html_()
+    assert "faithfulness by number of edges" in page
+    assert circuit.edges[0].name.replace(">", "&gt;") in page
+    assert f"{len(circuit.edges)} of {circuit.graph.size} edges" in circuit.summary()
+
+
+def test_the_same_pairs_may_find_and_measure(organism):
+    """Without held-out pairs all serve both, and the summary says that this flatters."""
+    search = CircuitSearch(steps=1, edges=3, held_out=False, exact=0)
+    found = find_circuit(subject_of(organism), planted_pairs(organism, 3), search)
+    assert (found.found_on, found.measured_on) == (3, 3)
+    assert "flatters" in found.summary()
+    assert {edge.name for edge in found.edges} == set(organism.edges)
+    assert all(edge.effect is None and edge.loss is None for edge in found.edges)
+
+
+def test_halves_are_of_groups():
+    """Pairs of one group are in one half, and both halves have as many groups."""
+    groups = [0, 0, 1, 2, 2, 3, 1]
+    first, second = halves_of(groups, CircuitSearch(seed=3))
+    assert sorted(first + second) == list(range(7))
+    left, right = ({groups[row] for row in rows} for rows in (first, second))
+    assert not left & right
+    assert len(left) == len(right) == 2
+
+
+def test_a_model_without_the_behaviour_is_refused(organism):
+    """On an untrained model whose answers do not depend on the pair's difference there is nothing to explain."""
+    pairs = [PromptPair(pair.target, pair.target, "0", "1") for pair in planted_pairs(organism, 6)]
+    with pytest.raises(ValueError, match="give prompts on which the model does something else"):
+        find_circuit(subject_of(organism).untrained(0), pairs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"edges": 0}, "edges is 0"),
+        ({"exact": -1}, "exact is -1"),
+        ({"faithful": 1.5}, "faithful is 1.5"),
+        ({"ablation": "noise"}, "ablation 'noise' is unknown"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(changes, said):
+    """A setting out of range is named."""
+    with pytest.raises(ValueError, match=said):
+        CircuitSearch(**changes)
+
+
+def test_what_has_no_circuit_is_refused_by_name(organism):
+    """Too few pairs, more edges than there are, edges that lead nowhere and no pairs are refused."""
+    subject, pairs = subject_of(organism), planted_pairs(organism, 4)
+    with pytest.raises(ValueError, match="3 groups of pairs cannot be halved"):
+        find_circuit(subject, pairs[:3])
+    with pytest.raises(ValueError, match="99999 edges cannot be kept"):
+        find_circuit(subject, pairs, CircuitSearch(edges=99999))
+    with pytest.raises(ValueError, match="none of the 1 edges with the largest scores leads to the logits"):
+        find_circuit(subject, pairs, CircuitSearch(edges=1))
+    with pytest.raises(ValueError, match="no pairs"):
+        find_circuit(subject, [])
