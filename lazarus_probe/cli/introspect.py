@@ -138,6 +138,10 @@ COMMANDS = {
         "Score heads by their OV and QK circuits: copying, successor, previous-token, duplicate-token and "
         "induction.",
     ),
+    "find-circuit": (
+        "circuits.find_circuit",
+        "Find the edges between heads and MLPs that make a model answer as it does, and measure them.",
+    ),
     "sinks": (
         "geometry.sinks",
         "Measure attention sinks and massive activations on random tokens, and edit them.",

@@ -178,6 +178,12 @@ GROUPS = (
         "introspection.AblationConfig introspection.AblationType introspection.ComponentType introspection.layer_edits",
     ),
     Group(
+        "Circuits",
+        "Which edges between heads and MLPs make the model answer as it does, and how much of it they do alone.",
+        "introspection.find_circuit introspection.CircuitSearch introspection.CircuitGraph "
+        "introspection.read_circuit introspection.write_circuit",
+    ),
+    Group(
         "Directions and steering",
         "Directions of the residual stream, what adding them does, and what erasing them loses.",
         "dose_response introspection.Direction introspection.read_direction introspection.write_direction "

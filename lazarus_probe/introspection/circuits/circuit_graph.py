@@ -101,6 +101,15 @@ class CircuitGraph(_Part):
         curve: faithfulness over the number of edges.
         cpr: the area under that curve over the share of edges.
         cmd: the area between that curve and 1.
+
+    Example:
+        >>> from lazarus_probe.introspection import CircuitGraph, CircuitSearch, PromptPair, find_circuit
+        >>> pairs = [PromptPair(f"{a}+{b}=", f"{a}*{b}=", str(a + b), str(a * b)) for a, b in [(7, 8), (6, 9)]]
+        >>> circuit = find_circuit(subject, pairs, CircuitSearch(steps=1, edges=300, held_out=False, exact=0))
+        >>> isinstance(circuit, CircuitGraph), circuit.graph.size, circuit.ablation
+        (True, 1405, 'resample')
+        >>> {"embed -> L0.KV0.v", "L7.MLP -> logits"} <= {str(edge) for edge in circuit.named()}
+        True
     """
 
     schema_version: Literal[1] = SCHEMA

@@ -64,6 +64,12 @@ class CircuitSearch:
 
     Raises:
         ValueError: a number out of range, or an unknown ablation.
+
+    Example:
+        >>> from lazarus_probe.introspection import CircuitSearch
+        >>> search = CircuitSearch(steps=10, ablation="mean", prune=True)
+        >>> search.edges is None, search.held_out
+        (True, True)
     """
 
     steps: int = STEPS
@@ -157,7 +163,7 @@ def halves_of(groups: Sequence[Hashable], search: CircuitSearch) -> tuple[list[i
     names = list(dict.fromkeys(groups))
     if len(names) < FEWEST:
         raise ValueError(
-            f"{len(names)} groups of pairs cannot be halved; give at least {FEWEST}, or measure the circuit on the "
+            f"{len(names)} independent pairs cannot be halved; give at least {FEWEST}, or measure the circuit on the "
             "pairs that it is found on (held_out=False)"
         )
     half = random_half(len(names), np.random.default_rng(search.seed))

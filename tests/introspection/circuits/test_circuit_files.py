@@ -72,6 +72,11 @@ def test_a_circuit_comes_back_as_it_was(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["circuit.json"]
 
 
+def test_what_a_command_adds_is_left_out(tmp_path):
+    """A file that a command saved, with what its run was, holds the same circuit."""
+    assert read_circuit(written(tmp_path, lambda found: found.update(about={"device": "cpu"}))) == CIRCUIT
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -108,7 +108,7 @@ def test_wrong_settings_are_refused_by_name(changes, said):
 def test_what_has_no_circuit_is_refused_by_name(organism):
     """Too few pairs, more edges than there are, edges that lead nowhere and no pairs are refused."""
     subject, pairs = subject_of(organism), planted_pairs(organism, 4)
-    with pytest.raises(ValueError, match="3 groups of pairs cannot be halved"):
+    with pytest.raises(ValueError, match="3 independent pairs cannot be halved"):
         find_circuit(subject, pairs[:3])
     with pytest.raises(ValueError, match="99999 edges cannot be kept"):
         find_circuit(subject, pairs, CircuitSearch(edges=99999))

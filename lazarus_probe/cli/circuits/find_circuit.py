@@ -1,0 +1,132 @@
+"""`lazarus introspect find-circuit`: the edges that make a model answer as it does, and how much they do alone."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Seed
+from lazarus_probe.cli.output import about, deliver, title
+from lazarus_probe.cli.parsing import check_output, parse_prompts
+
+if TYPE_CHECKING:
+    from lazarus_probe.introspection.circuits.circuit_graph import CircuitGraph
+    from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
+
+
+class LeftOut(StrEnum):
+    """What edges outside the circuit carry."""
+
+    resample = "resample"
+    mean = "mean"
+    zero = "zero"
+
+
+def find_circuit(
+    model: Model,
+    clean: Annotated[
+        str | None,
+        typer.Option(help="Prompts whose answers are to be explained, separated by |; or @FILE, in order."),
+    ] = None,
+    corrupted: Annotated[
+        str | None,
+        typer.Option(help="For each a prompt with as many tokens and another answer; or @FILE, in order."),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead: lines `corrupted => clean`, or JSON with source (corrupted), target (clean) and, "
+            "optionally, their answers as answer and other, and a group."
+        ),
+    ] = None,
+    adapter: Adapter = None,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Gradients between corrupted and clean embeddings; 1 is plain EAP.")
+    ] = 5,
+    edges: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Edges with the largest scores to keep.",
+            show_default="the fewest that are faithful enough",
+        ),
+    ] = None,
+    faithful: Annotated[
+        float, typer.Option(help="Faithfulness that is enough, on the pairs that the circuit is found on.")
+    ] = 0.85,
+    ablation: Annotated[
+        LeftOut,
+        typer.Option(
+            help="What left out edges carry: the corrupted run, its mean over the prompts, or nothing."
+        ),
+    ] = LeftOut.resample,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Leave out what is not needed, by exact runs: slow.")
+    ] = False,
+    same_pairs: Annotated[
+        bool, typer.Option("--same-pairs", help="Find and measure the circuit on the same pairs.")
+    ] = False,
+    exact: Annotated[int, typer.Option(min=0, help="Edges to patch exactly, the largest scores first.")] = 20,
+    top: Annotated[int, typer.Option(min=1, help="Edges to show; the JSON data has all.")] = 20,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Find the edges between heads and MLPs that make a model answer the clean prompts as it does, and measure them.
+
+    Edge attribution patching with integrated gradients (Syed et al. 2023, arXiv:2310.10348; Hanna et al. 2024,
+    arXiv:2403.17806) on half of the pairs. On the other half: faithfulness with its curve (CPR and CMD of MIB,
+    arXiv:2504.13151), the model without the circuit, random circuits of its size, and exact effects.
+    """
+    check_output(output)
+    prompt_pairs = _pairs(clean, corrupted, pairs)
+    from lazarus_probe.introspection.circuits import find_circuit as finding
+    from lazarus_probe.subject.subject import Subject
+
+    search = finding.CircuitSearch(
+        steps=steps,
+        edges=edges,
+        faithful=faithful,
+        ablation=ablation.value,
+        held_out=not same_pairs,
+        prune=prune,
+        exact=exact,
+        seed=seed,
+    )
+    subject = Subject.load(model, adapter)
+    circuit = finding.find_circuit(subject, prompt_pairs, search)
+    data = circuit.as_data() | {"about": about(subject, seed)}
+    deliver(data, as_text(circuit, top), as_json=as_json, output=output)
+
+
+def as_text(circuit: CircuitGraph, top: int) -> str:
+    """The measures, the curve and the best edges."""
+    lines = [title(f"CIRCUIT: {circuit.model}"), circuit.summary(), ""]
+    lines += [circuit.curve_table().text(), "", circuit.table(top).text()]
+    if len(circuit.edges) > top:
+        lines.append(f"... and {len(circuit.edges) - top} more with smaller scores")
+    lines.append(
+        "\nScore: the change of the metric if the edge is corrupted, to first order; effect: exactly; loss: of "
+        "faithfulness,\nif the circuit goes without it. Left: edges on a path from the embedding to the logits."
+    )
+    return "\n".join(lines)
+
+
+def _pairs(clean: str | None, corrupted: str | None, pairs: Path | None) -> list[PromptPair]:
+    from lazarus_probe.introspection.patching.prompt_pairs import SINGLE_TOKENS, PromptPair, read_pairs
+
+    if pairs is not None:
+        if clean is not None or corrupted is not None:
+            raise ValueError("--pairs brings its own prompts; leave --clean and --corrupted out")
+        return read_pairs(pairs, SINGLE_TOKENS)
+    if clean is None or corrupted is None:
+        raise ValueError("give --clean and --corrupted, or --pairs FILE")
+    targets, sources = parse_prompts(clean, "--clean"), parse_prompts(corrupted, "--corrupted")
+    if len(sources) != len(targets):
+        raise ValueError(
+            f"--clean has {len(targets)} prompts and --corrupted {len(sources)}; give as many of both"
+        )
+    return [PromptPair(source, target) for source, target in zip(sources, targets, strict=True)]
