@@ -1,7 +1,8 @@
 """Exact edge patching: one edge carries what it carries in the corrupted run, and all that follows is computed anew.
 
-Goldowsky-Dill et al. 2023 (arXiv:2304.05969). Unlike in `path_patch` the path is a single edge: whatever the sender
-writes reaches all other receivers as it is, and what the receiver then says reaches everything above it.
+Goldowsky-Dill et al. 2023 (arXiv:2304.05969). For one receiver in the whole model this is `path_patch` with MLPs held:
+whatever the sender writes reaches all other receivers as it is, and what the receiver then says reaches everything
+above it. Here edges of any receivers run together, also within a circuit.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def halves_of(groups: Sequence[Hashable], search: CircuitSearch) -> tuple[list[i
     names = list(dict.fromkeys(groups))
     if len(names) < FEWEST:
         raise ValueError(
-            f"{len(names)} independent pairs cannot be halved; give at least {FEWEST}, or measure the circuit on the "
+            f"pairs in {len(names)} groups cannot be halved; give at least {FEWEST}, or measure the circuit on the "
             "pairs that it is found on (held_out=False)"
         )
     half = random_half(len(names), np.random.default_rng(search.seed))

@@ -69,7 +69,7 @@ def test_pairs_come_from_a_file(capsys, tmp_path):
         (["--clean", "a|b", "--corrupted", "a"], "--clean has 2 prompts and --corrupted 1"),
         (["--pairs", "x", "--clean", "a"], "--pairs brings its own prompts"),
         ([*PROMPTS, "--faithful", "2"], "faithful is 2"),
-        (["--clean", "7*8=", "--corrupted", "7+8="], "1 independent pair cannot be halved"),
+        (["--clean", "7*8=", "--corrupted", "7+8="], "pairs in 1 groups cannot be halved"),
     ],
 )
 def test_what_cannot_be_run_is_said_in_a_line(options, said, capsys):

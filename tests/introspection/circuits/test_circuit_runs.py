@@ -9,6 +9,7 @@ from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
 from lazarus_probe.introspection.circuits.edge_graph import random_edges
 from lazarus_probe.introspection.circuits.edge_patching import edge_effects
 from lazarus_probe.introspection.circuits.pair_sets import pair_set
+from lazarus_probe.introspection.patching.path_patching import path_patch
 from lazarus_probe.sweep.metrics import logit_diff
 from tests.introspection.circuits.naive_edges import naive_edges
 
@@ -117,6 +118,19 @@ def test_exact_effects_are_those_of_a_naive_loop(subject):
             wanted = naive_circuit(subject.model, clean, others[row], every - {edge}) - plain
             assert found.values[row, column] == pytest.approx(wanted, rel=1e-5, abs=1e-5)
     assert np.abs(found.values).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("receiver", "site"),
+    [("logits", "logits"), ("L2.H1.q", "queries.2.1"), ("L2.KV0.k", "keys.2.0"), ("L3.MLP", "mlp_out.3")],
+)
+def test_an_edge_is_a_path_with_mlps_held(grouped, receiver, site):
+    """In the whole model an edge has the effect that path patching finds where all in between is frozen."""
+    pairs = pair_set(grouped, CLEAN, CORRUPTED, METRIC)
+    senders = {"embed": "embed", "L0.H2": "head_out.0.2", "L1.MLP": "mlp_out.1"}
+    found = edge_effects(pairs, [f"{sender} -> {receiver}" for sender in senders])
+    paths = path_patch(grouped, CLEAN, CORRUPTED, list(senders.values()), site, METRIC, hold_mlps=True)
+    np.testing.assert_allclose(found.values, paths.effects, atol=1e-4)
 
 
 def test_what_cannot_be_run_is_refused_by_name(grouped):

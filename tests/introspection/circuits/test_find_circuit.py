@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from lazarus_probe.introspection import CircuitSearch, PromptPair, find_circuit
+from lazarus_probe.introspection.circuits.edge_attribution import edge_scores
+from lazarus_probe.introspection.circuits.edge_patching import edge_effects
 from lazarus_probe.introspection.circuits.find_circuit import halves_of
+from lazarus_probe.introspection.circuits.pair_sets import pair_set
 from lazarus_probe.organisms import planted
+from lazarus_probe.sweep.metrics import logit_diff
 from tests.introspection.circuits.planted_pairs import subject_of
 
 
@@ -82,6 +86,26 @@ def test_halves_are_of_groups():
     assert len(left) == len(right) == 2
 
 
+def test_scores_are_of_one_half_and_measures_of_the_other(organism):
+    """Scores are means over the pairs that the circuit was found on, and effects over those that it was not."""
+    subject, pairs, search = subject_of(organism), planted_pairs(organism), CircuitSearch(edges=3, exact=1)
+    found = find_circuit(subject, pairs, search)
+    first, second = halves_of(range(len(pairs)), search)
+    every = pair_set(
+        subject,
+        [pair.target for pair in pairs],
+        [pair.source for pair in pairs],
+        logit_diff([str(pair.target_answer) for pair in pairs], [str(pair.source_answer) for pair in pairs]),
+    )
+    scores, best = edge_scores(every, search.steps), found.edges[0]
+    effects = edge_effects(every, [best.name])
+    index = scores.graph.index(best.name)
+    assert best.score.value == pytest.approx(scores.values[first, index].mean(), rel=1e-4)
+    assert best.effect.value == pytest.approx(effects.values[second, 0].mean(), rel=1e-4)
+    assert found.clean == pytest.approx(scores.clean[second].mean(), rel=1e-4)
+    assert found.empty == pytest.approx(scores.corrupted[second].mean(), rel=1e-4)
+
+
 def test_a_model_without_the_behaviour_is_refused(organism):
     """On an untrained model whose answers do not depend on the pair's difference there is nothing to explain."""
     pairs = [PromptPair(pair.target, pair.target, "0", "1") for pair in planted_pairs(organism, 6)]
@@ -108,7 +132,7 @@ def test_wrong_settings_are_refused_by_name(changes, said):
 def test_what_has_no_circuit_is_refused_by_name(organism):
     """Too few pairs, more edges than there are, edges that lead nowhere and no pairs are refused."""
     subject, pairs = subject_of(organism), planted_pairs(organism, 4)
-    with pytest.raises(ValueError, match="3 independent pairs cannot be halved"):
+    with pytest.raises(ValueError, match="pairs in 3 groups cannot be halved"):
         find_circuit(subject, pairs[:3])
     with pytest.raises(ValueError, match="99999 edges cannot be kept"):
         find_circuit(subject, pairs, CircuitSearch(edges=99999))
