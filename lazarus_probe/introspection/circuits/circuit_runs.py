@@ -65,17 +65,25 @@ def hear_some(kept: mx.array, other: mx.array) -> Hear:
         kept: (C, S, N) 1 for each edge of a circuit.
         other: (S, B, L, D), or (S, 1, L, D) for all rows alike, what left out senders write.
     """
-    changes = list[mx.array]()  # (C, n, B * L * D) by group of senders, each laid out once
-    elsewhere = mx.zeros((1,))
+    changes = list[mx.array]()  # (C, n, B * L * D) by several senders together, in their order
+    elsewhere, taken = mx.zeros((1,)), 0
+
+    def take(sent: mx.array) -> None:
+        nonlocal elsewhere
+        start = sum(change.shape[1] for change in changes)
+        written = other[start : start + len(sent)]
+        apart = sent.reshape(len(sent), len(kept), -1, *sent.shape[2:]) - written[:, None]
+        changes.append(apart.swapaxes(0, 1).reshape(len(kept), len(sent), -1))
+        elsewhere = elsewhere + written.sum(axis=0)
+        # Few large products are faster than many small ones: what came before is joined to what is as large.
+        while len(changes) > 1 and changes[-2].shape[1] <= changes[-1].shape[1]:
+            changes[-2:] = [mx.concatenate(changes[-2:], axis=1)]
 
     def hear(receivers: range, stream: Stream) -> mx.array:
-        nonlocal elsewhere
-        for sent in stream.sent[len(changes) :]:
-            start = sum(change.shape[1] for change in changes)
-            written = other[start : start + len(sent)]
-            apart = sent.reshape(len(sent), len(kept), -1, *sent.shape[2:]) - written[:, None]
-            changes.append(apart.swapaxes(0, 1).reshape(len(kept), len(sent), -1))
-            elsewhere = elsewhere + written.sum(axis=0)
+        nonlocal taken
+        for sent in stream.sent[taken:]:
+            take(sent)
+        taken = len(stream.sent)
         heard, start = mx.zeros((1,)), 0
         for change in changes:
             some = kept[:, start : start + change.shape[1], receivers.start : receivers.stop]

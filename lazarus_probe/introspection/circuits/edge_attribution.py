@@ -120,7 +120,7 @@ def _gradients(
 
 
 def hear_more(graph: EdgeGraph, added: list[mx.array]) -> Hear:
-    """Every receiver hears everything and what is added to its input, (n, R, L, D) by block and what is read."""
+    """Every receiver hears everything and what is added to its input, (n, R, L, D) by those that hear together."""
     starts = {group.start: value for group, value in zip(_groups(graph), added, strict=True)}
 
     def hear(receivers: range, stream: Stream) -> mx.array:
@@ -130,8 +130,8 @@ def hear_more(graph: EdgeGraph, added: list[mx.array]) -> Hear:
 
 
 def _groups(graph: EdgeGraph) -> list[range]:
-    """Ranges of receivers that hear together: those of a block that read for the same purpose."""
-    keys = [(receiver.layer, receiver.reads) for receiver in graph.receivers]
+    """Ranges of receivers that hear together: the heads of a block, its MLP, the logits."""
+    keys = [receiver.place for receiver in graph.receivers]
     starts = [index for index, key in enumerate(keys) if index == 0 or key != keys[index - 1]]
     return [range(start, end) for start, end in zip(starts, [*starts[1:], len(keys)], strict=True)]
 

@@ -137,9 +137,12 @@ class _Run:
             start = given if self.embedded is None else self.embedded
             self.stream.add(start.astype(mx.float32)[None])
         again = partial(self._call, call, args, kwargs, given.dtype)
+        # Queries, keys and values are heard at once, as what was sent before is the same for all of them.
+        first = receivers["q"].start
+        heard = self.hear(range(first, receivers["v"].stop), self.stream)
         parts = {
-            step: self._projected(layer, step, self.hear(receivers[step], self.stream), again)
-            for step in STEPS
+            step: self._projected(layer, step, heard[own.start - first : own.stop - first], again)
+            for step, own in ((step, receivers[step]) for step in STEPS)
         }
         attention = self.anatomy.part("attention", layer)
         taps = [
