@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.additivity import Additivity, additivity
 from lazarus_probe.hooks.check import TOLERANCE, distance
+from lazarus_probe.hooks.trace import Trace, trace
 from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph
 from lazarus_probe.introspection.circuits.split_runs import Splitting, run_split
 from lazarus_probe.subject.finite import require_finite
@@ -38,7 +40,10 @@ def split(subject: Subject) -> Splitting:
     tokens = mx.array(rng.integers(0, anatomy.vocab_size, size=CHECKED))
     tolerance = TOLERANCE.get(subject.dtype, 1e-4)
     sums = additivity(subject, tokens, tolerance)
-    factors = tuple(_factors(subject, layer, terms) for layer, terms in enumerate(sums))
+    run = trace(
+        subject, tokens, [site for layer, terms in enumerate(sums) for site in _scaled_sites(layer, terms)]
+    )
+    factors = tuple(_factors(subject, layer, terms, run) for layer, terms in enumerate(sums))
     splitting = Splitting(subject, EdgeGraph(blocks), factors)
     plain = require_finite(subject, tokens, forward(anatomy.model, tokens)[:, -1])
     try:
@@ -72,11 +77,35 @@ def _nodes(subject: Subject, layer: int) -> BlockNodes:
     return BlockNodes(parts.heads.num_heads, parts.heads.num_kv_heads, parts.mlp is not None)
 
 
-def _factors(subject: Subject, layer: int, terms: Additivity) -> tuple[float, float]:
-    stream = terms.terms.get("resid_pre", 0.0)
-    if not terms.holds or abs(stream - 1) > 1e-3:
+def _factors(subject: Subject, layer: int, terms: Additivity, run: Trace) -> tuple[float, float]:
+    """What a block multiplies the outputs of its attention and of its MLP by."""
+    if not terms.holds or abs(terms.terms.get("resid_pre", 0.0) - 1) > 1e-3:
         raise _refused(subject, f"what leaves block {layer} is {terms}")
-    return terms.terms["attn_out"], terms.terms.get("mlp_out", 1.0)
+    if not _scaled_sites(layer, terms):
+        return terms.terms["attn_out"], 1.0
+    # The terms are rounded for printing.
+    before, middle, after = (
+        _flat(run, f"{kind}.{layer}") for kind in ("resid_pre", "resid_mid", "resid_post")
+    )
+    attention, mlp = (_flat(run, f"{kind}.{layer}") for kind in ("attn_out", "mlp_out"))
+    return _times(attention, middle - before), _times(mlp, after - middle)
+
+
+def _flat(run: Trace, site: str) -> NDArray[np.float64]:
+    return np.array(run[site].astype(mx.float32), dtype=np.float64).ravel()
+
+
+def _times(part: NDArray[np.float64], added: NDArray[np.float64]) -> float:
+    """How many times a part was added."""
+    return float(part @ added / (part @ part))
+
+
+def _scaled_sites(layer: int, terms: Additivity) -> list[str]:
+    """What to look at in a block that scales its attention and its MLP."""
+    if "mlp_out" not in terms.terms or all(factor == 1 for factor in terms.terms.values()):
+        return []
+    kinds = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
+    return [f"{kind}.{layer}" for kind in kinds]
 
 
 def _refused(subject: Subject, reason: str) -> UnsupportedArchitecture:

@@ -26,6 +26,26 @@ def test_a_run_apart_is_the_plain_run(name):
     assert distance(stream.all.sum(axis=0) + stream.constant, stream.total) < 1e-4
 
 
+def test_factors_are_not_rounded():
+    """A model that multiplies what its parts say by a number of many digits is split as exactly as another."""
+    from mlx_lm.models.granite import Model, ModelArgs
+
+    model = Model(ModelArgs.from_dict({**zoo.config("granite"), "residual_multiplier": 0.2213594}))
+    found = split(Subject.from_model(model, name="granite"))
+    assert found.factors == tuple(pytest.approx((0.2213594, 0.2213594), rel=1e-5) for _ in found.graph.blocks)
+
+
+def test_half_precision_is_split_up_to_its_rounding(make_llama):
+    """A model in bfloat16 has edges too; what is sent is added up in float32."""
+    model = make_llama(seed=1)
+    model.set_dtype(mx.bfloat16)
+    subject = Subject.from_model(model, name="half")
+    tokens = mx.array([[0, 5, 9, 11, 7]])
+    logits, stream = run_split(split(subject), tokens)
+    assert distance(logits, forward(model, tokens)[:, -1]) < 0.1
+    assert stream.total.dtype == mx.float32
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
