@@ -84,18 +84,30 @@ class EdgeGraph:
             ValueError: the model has no such edge; the message names what is not there.
         """
         edge = Edge.parse(edge)
-        for node, there in ((edge.sender, self.senders), (edge.receiver, self.receivers)):
-            if node not in there:
-                block = node.layer or 0
-                known = (
-                    f"block {block} has heads 0 to {self.blocks[block].heads - 1} and key-value heads 0 to "
-                    f"{self.blocks[block].kv_heads - 1}"
-                    if block < len(self.blocks)
-                    else f"its blocks are 0 to {len(self.blocks) - 1}"
-                )
-                raise ValueError(f"the model has no {node} of {edge}; {known}")
-        receiver = self.receivers.index(edge.receiver)
-        return int(self.below[:receiver].sum()) + self.senders.index(edge.sender)
+        senders, receivers, offsets = self._numbers
+        for node, there in (
+            (edge.sender, edge.sender in senders),
+            (edge.receiver, edge.receiver in receivers),
+        ):
+            if not there:
+                raise ValueError(f"the model has no {node} of {edge}; {self._known(node.layer or 0)}")
+        return offsets[receivers[edge.receiver]] + senders[edge.sender]
+
+    @cached_property
+    def _numbers(self) -> tuple[dict[Sender, int], dict[Receiver, int], list[int]]:
+        """The number of each sender, that of each receiver, and by receiver that of its first edge."""
+        senders = {sender: number for number, sender in enumerate(self.senders)}
+        receivers = {receiver: number for number, receiver in enumerate(self.receivers)}
+        return senders, receivers, [0, *np.cumsum(self.below).tolist()]
+
+    def _known(self, block: int) -> str:
+        if block >= len(self.blocks):
+            return f"its blocks are 0 to {len(self.blocks) - 1}"
+        nodes = self.blocks[block]
+        return (
+            f"block {block} has heads 0 to {nodes.heads - 1}, key-value heads 0 to {nodes.kv_heads - 1} and "
+            f"{'an' if nodes.mlp else 'no'} MLP"
+        )
 
     def flags(self, edges: Iterable[Edge | str]) -> Flags:
         """(E,) whether each edge is one of these.
@@ -153,7 +165,7 @@ class EdgeGraph:
     @cached_property
     def _fed(self) -> list[list[int]]:
         """By receiver the indices of the senders that compute from it; those of shared keys are several."""
-        index = {sender: number for number, sender in enumerate(self.senders)}
+        index = self._numbers[0]
         return [[index[sender] for sender in self._fed_by(receiver)] for receiver in self.receivers]
 
     def _fed_by(self, receiver: Receiver) -> Sequence[Sender]:
@@ -177,16 +189,20 @@ def random_paths(graph: EdgeGraph, count: int, rng: np.random.Generator) -> Flag
     """(E,) a random circuit in which every edge leads somewhere: paths from the embedding to the logits.
 
     Paths are drawn backwards from the logits, each next sender among all that come before, until there are `count`
-    edges, or a few more where the last path brings them.
+    edges, or a few more where the last path brings them. Of more than a quarter of all edges nearly all lead somewhere
+    anyway, and they are drawn one by one.
     """
-    offsets = np.concatenate([[0], np.cumsum(graph.below)])
-    kept = np.zeros(graph.size, dtype=bool)
-    while kept.sum() < min(count, graph.size):
-        receiver = len(graph.receivers) - 1
-        while True:
+    if count > graph.size // 4:
+        return random_edges(graph, count, rng)
+    offsets = np.concatenate([[0], np.cumsum(graph.below)]).tolist()
+    edges = set[int]()
+    while len(edges) < count:
+        receiver, sender = len(graph.receivers) - 1, -1
+        while sender != 0:
             sender = int(rng.integers(graph.below[receiver]))
-            kept[offsets[receiver] + sender] = True
-            if sender == 0:
-                break
-            receiver = int(rng.choice(graph.inputs_of[sender]))
+            edges.add(offsets[receiver] + sender)
+            inputs = graph.inputs_of[sender]
+            receiver = inputs[int(rng.integers(len(inputs)))] if inputs else receiver
+    kept = np.zeros(graph.size, dtype=bool)
+    kept[list(edges)] = True
     return kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph, random_edges
+from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph, random_edges, random_paths
 from lazarus_probe.introspection.circuits.edges import Edge, Receiver, Sender
 
 GRAPH = EdgeGraph((BlockNodes(4, 2), BlockNodes(4, 2), BlockNodes(2, 2, mlp=False)))
@@ -94,3 +94,13 @@ def test_random_circuits_have_the_size_asked_for():
     first, second = (random_edges(GRAPH, 20, np.random.default_rng(seed)) for seed in range(2))
     assert first.sum() == second.sum() == 20
     assert (first != second).any()
+
+
+def test_random_paths_lead_somewhere():
+    """A random circuit of paths has no dangling edge, about as many edges as asked for, and differs by seed."""
+    found = [random_paths(GRAPH, 30, np.random.default_rng(seed)) for seed in range(5)]
+    for kept in found:
+        assert (GRAPH.pruned(kept) == kept).all()
+        assert 30 <= kept.sum() <= 36
+    assert len({kept.tobytes() for kept in found}) == 5
+    assert random_paths(GRAPH, GRAPH.size, np.random.default_rng(0)).all()
