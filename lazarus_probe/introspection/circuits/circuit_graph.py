@@ -15,7 +15,7 @@ from lazarus_probe.statistics.student import signed_estimate
 from lazarus_probe.tables import Cell, Column, Table
 
 SCHEMA: Literal[1] = 1
-MOST_BLOCKS, MOST_HEADS, MOST_EDGES = 1000, 1024, 1_000_000
+MOST_BLOCKS, MOST_HEADS, MOST_NODES, MOST_EDGES = 1000, 1024, 20_000, 1_000_000
 
 Count = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(max_length=1000)]
@@ -135,7 +135,11 @@ class CircuitGraph(_Part):
 
     @model_validator(mode="after")
     def _edges_are_there(self) -> Self:
-        places = {str(edge) for edge in self.graph.named(self.graph.flags(edge.name for edge in self.edges))}
+        heads = sum(block.heads + 1 for block in self.blocks)
+        if heads > MOST_NODES:
+            raise ValueError(f"the blocks have {heads} heads and MLPs; at most {MOST_NODES} can be read")
+        graph = self.graph
+        places = {graph.index(edge.name) for edge in self.edges}
         if len(places) != len(self.edges):
             raise ValueError(
                 f"{len(self.edges)} edges have {len(places)} different names; list each edge once"

@@ -17,11 +17,21 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class BlockNodes:
-    """The nodes of one block: how many heads, how many that keys and values have, and whether it has an MLP."""
+    """The nodes of one block: how many heads, how many that keys and values have, and whether it has an MLP.
+
+    Raises:
+        ValueError: keys and values that do not serve equally many heads each.
+    """
 
     heads: int
     kv_heads: int
     mlp: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.kv_heads <= self.heads or self.heads % self.kv_heads:
+            raise ValueError(
+                f"{self.kv_heads} key-value heads for {self.heads} heads; a number that divides the heads is needed"
+            )
 
 
 @dataclass(frozen=True)
@@ -58,8 +68,12 @@ class EdgeGraph:
     @cached_property
     def below(self) -> NDArray[np.int64]:
         """(N,) how many senders come before each receiver."""
-        places = [sender.place for sender in self.senders]
-        return np.array([sum(place < receiver.place for place in places) for receiver in self.receivers])
+        found, before = list[int](), 1
+        for block in self.blocks:
+            found += [before] * (block.heads + 2 * block.kv_heads)
+            found += [before + block.heads] if block.mlp else []
+            before += block.heads + block.mlp
+        return np.array([*found, before])
 
     @cached_property
     def ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

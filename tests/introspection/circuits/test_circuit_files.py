@@ -86,6 +86,8 @@ def test_what_a_command_adds_is_left_out(tmp_path):
         (lambda found: found.update(ablation="noise"), "ablation"),
         (lambda found: found.update(blocks=[]), "blocks"),
         (lambda found: found["blocks"][0].update(heads=10**9), "heads"),
+        (lambda found: found["blocks"][0].update(kv_heads=3), "3 key-value heads for 4 heads"),
+        (lambda found: found.update(blocks=[found["blocks"][0] | {"heads": 1024}] * 1000), "at most 20000"),
         (lambda found: found.update(schema_version=2), "has schema 2, this version reads up to 1"),
         (lambda found: found["edges"][0].update(name="L1.H0 -> L0.H1.q"), "runs backwards"),
         (lambda found: found["edges"][0].update(name="L1.MLP -> logits"), "no L1.MLP"),

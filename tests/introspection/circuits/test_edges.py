@@ -62,6 +62,13 @@ def test_the_order_of_computation_is_that_of_blocks():
     assert Sender.parse("L2.H1").place < Receiver("logits").place
 
 
+def test_shared_keys_serve_equally_many_heads():
+    """A block whose keys cannot be shared out evenly is refused."""
+    for kv_heads in (0, 3, 8):
+        with pytest.raises(ValueError, match=f"{kv_heads} key-value heads for 4 heads"):
+            BlockNodes(4, kv_heads)
+
+
 def test_dangling_edges_are_pruned():
     """What is left lies on a path from the embedding to the logits; a head of shared keys keeps their edge."""
     path = ["embed -> L0.KV1.v", "L0.H3 -> L1.MLP", "L1.MLP -> logits"]
