@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 STEPS = 5
 FAITHFUL = 0.85
 EXACT = 20
+BETWEEN = 8  # circuits between two points of the curve
 FEWEST = 4  # groups of pairs, two to find a circuit on and two to measure it on
 
 
@@ -178,13 +179,25 @@ def _kept(pairs: PairSet, groups: Sequence[Hashable], scores: EdgeScores, search
         raise ValueError(f"{count} edges cannot be kept; the model has {graph.size}")
     base = baselines(pairs, search.ablation, groups, search.seed) if count is None or search.prune else None
     if count is None and base is not None:
-        count = faithfulness_curve(pairs, scores.order, base).smallest(search.faithful)
+        count = _enough(pairs, scores, base, search.faithful)
     kept = np.zeros(graph.size, dtype=bool)
     kept[scores.order[:count]] = True
     kept = graph.pruned(kept)
     if not kept.any():
         raise ValueError(f"none of the {count} edges with the largest scores leads to the logits; keep more")
     return kept if base is None or not search.prune else prune_circuit(pairs, kept, base).kept
+
+
+def _enough(pairs: PairSet, scores: EdgeScores, base: Baselines, faithful: float) -> int:
+    """How many edges are enough: on the curve, and then between its points."""
+    curve = faithfulness_curve(pairs, scores.order, base)
+    enough = curve.smallest(faithful)
+    before = max((count for count in curve.counts if count < enough), default=0)
+    between = np.unique(np.linspace(before, enough, BETWEEN + 2).round().astype(int))
+    counts = [count for count in between.tolist() if before < count < enough]
+    if not counts:
+        return enough
+    return min(enough, faithfulness_curve(pairs, scores.order, base, counts).smallest(faithful))
 
 
 def _edges(

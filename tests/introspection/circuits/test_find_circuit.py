@@ -86,6 +86,14 @@ def test_halves_are_of_groups():
     assert len(left) == len(right) == 2
 
 
+def test_no_more_edges_are_kept_than_are_enough(organism):
+    """Between the points of the curve the fewest are found that are faithful: the three that were planted."""
+    found = find_circuit(
+        subject_of(organism), planted_pairs(organism, 6), CircuitSearch(steps=1, faithful=0.9, exact=0)
+    )
+    assert {edge.name for edge in found.edges} == set(organism.edges)
+
+
 def test_scores_are_of_one_half_and_measures_of_the_other(organism):
     """Scores are means over the pairs that the circuit was found on, and effects over those that it was not."""
     subject, pairs, search = subject_of(organism), planted_pairs(organism), CircuitSearch(edges=3, exact=1)
