@@ -18,6 +18,10 @@ COMMANDS = {
     "logit-attribution": ["-p", "12 * 7 = ", "--answer", "84"],
     "attribution-patch": [*PAIR, "--layers", "0", "--top", "1"],
     "path-patch": [*PAIR, "--sender", "mlp_out.1"],
+    "find-circuit": [
+        *("--clean", "12 * 7 = |12 * 9 = ", "--corrupted", "12 + 7 = |12 + 9 = ", "--same-pairs"),
+        *("--steps", "1", "--edges", "700", "--exact", "0"),
+    ],
     "heads": ["--length", "4", "--rows", "5", "--untrained", "3"],
 }
 

@@ -11,6 +11,7 @@ from lazarus_probe.introspection.circuits.edge_patching import edge_effects
 from lazarus_probe.introspection.circuits.find_circuit import halves_of
 from lazarus_probe.introspection.circuits.pair_sets import pair_set
 from lazarus_probe.organisms import planted
+from lazarus_probe.subject import Subject
 from lazarus_probe.sweep.metrics import logit_diff
 from tests.introspection.circuits.planted_pairs import subject_of
 
@@ -119,6 +120,15 @@ def test_a_model_without_the_behaviour_is_refused(organism):
     pairs = [PromptPair(pair.target, pair.target, "0", "1") for pair in planted_pairs(organism, 6)]
     with pytest.raises(ValueError, match="give prompts on which the model does something else"):
         find_circuit(subject_of(organism).untrained(0), pairs)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_untrained_organism_has_nothing_to_explain(seed):
+    """Whether an untrained model is asked for a product or a sum makes no difference that is the same over pairs."""
+    operands = [(a, b) for a in range(3, 10) for b in range(a + 1, 10) if a + b > 9]
+    pairs = [PromptPair(f"{a}+{b}=", f"{a}*{b}=", str(a + b), str(a * b)) for a, b in operands]
+    with pytest.raises(ValueError, match="give prompts on which the model does something else"):
+        find_circuit(Subject.load("organism").untrained(seed), pairs, CircuitSearch(steps=1, exact=0))
 
 
 @pytest.mark.parametrize(
