@@ -6,9 +6,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lazarus_probe.introspection.circuits.edge_attribution import edge_scores
+from lazarus_probe.introspection.circuits.edge_attribution import _gradients, edge_scores, hear_more
 from lazarus_probe.introspection.circuits.pair_sets import pair_set
+from lazarus_probe.introspection.circuits.split_runs import run_split
+from lazarus_probe.subject import Subject
 from lazarus_probe.sweep.metrics import Metric, logit_diff
+from tests.architectures import zoo
 from tests.introspection.circuits.naive_edges import naive_edges
 
 CLEAN = [[0, 5, 9, 11, 7], [0, 6, 9, 12, 7], [0, 5, 8]]
@@ -57,6 +60,27 @@ def test_scores_are_finite_differences(subject):
             wanted = naive_score(subject.model, clean, corrupted, edge)
             assert found.values[row, graph.index(edge)] == pytest.approx(wanted, rel=1e-3, abs=1e-4)
     assert np.abs(found.values).max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["gpt2", "granite", "olmoe", "llama_8bit"])
+def test_gradients_are_slopes_of_other_architectures_too(name):
+    """Along a random direction at the inputs of each group of receivers, the gradient is a central difference."""
+    subject, rng = Subject.from_model(zoo.build(name), name=name), np.random.default_rng(0)
+    clean, corrupted = rng.integers(0, subject.anatomy.vocab_size, size=(2, 2, 7)).tolist()
+    pairs, rows = pair_set(subject, clean, corrupted, METRIC), np.arange(2)
+    graph, tokens = pairs.splitting.graph, mx.array(clean)
+    gradients = _gradients(pairs, tokens, rows, None)[2]
+    for group, gradient in enumerate(gradients):
+        direction = mx.array(rng.normal(size=gradient.shape).astype(np.float32))
+
+        def metric(size, group=group, direction=direction):
+            added = [mx.zeros(value.shape) for value in gradients]
+            added[group] = size * direction
+            logits = run_split(pairs.splitting, tokens, hear_more(graph, added))[0]
+            return pairs.numbers(logits, rows).sum().item()
+
+        slope = (metric(1e-3) - metric(-1e-3)) / 2e-3
+        assert (gradient * direction).sum().item() == pytest.approx(slope, rel=1e-2, abs=1e-2)
 
 
 def test_integrated_gradients_average_along_the_embeddings(grouped):
