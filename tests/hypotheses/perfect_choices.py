@@ -99,6 +99,27 @@ def adjectives(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
     return [of_units(claim, words, perfect, (*MODEL_KINDS, "random_subspace", "shuffled_labels"))]
 
 
+def found_circuit(draw: Callable[..., Sequence[Choice]]) -> Builder:
+    """The half of the sentences that a circuit is measured on, a pair of each contrast."""
+
+    def built(claim: Claim, rng: Generator, perfect: bool) -> list[Any]:
+        drawn = draw(rng, claim.parameters["per_template"])
+        choices = list({choice.contrast: choice for choice in drawn}.values())
+        half = set(sorted({choice.template for choice in choices})[::2])
+        units = {
+            "template": [choice.template for choice in choices if choice.template in half],
+            "names": [choice.subject for choice in choices if choice.template in half],
+        }
+        return [of_units(claim, units, perfect, (*MODEL_KINDS, "random_circuits"))]
+
+    return built
+
+
+def product_circuit(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
+    """Half of the 35 pairs of digits whose product is not their sum."""
+    return [of_units(claim, [str(row) for row in range(17)], perfect, (*MODEL_KINDS, "random_circuits"))]
+
+
 CHOICES: Mapping[str, Builder] = {
     "copying-head-exists": rows,
     "suppressing-head-exists": rows,
@@ -133,4 +154,7 @@ CHOICES: Mapping[str, Builder] = {
     "docstring-argument-is-next": chosen(docstring_arguments),
     "coloured-object-recalled": chosen(coloured_objects),
     "later-year-ends-a-span": ended,
+    "indirect-object-circuit-is-faithful": found_circuit(indirect_objects),
+    "pronoun-circuit-is-faithful": found_circuit(pronouns),
+    "product-circuit-is-faithful": product_circuit,
 }

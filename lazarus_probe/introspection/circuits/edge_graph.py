@@ -220,3 +220,17 @@ def random_paths(graph: EdgeGraph, count: int, rng: np.random.Generator) -> Flag
     kept = np.zeros(graph.size, dtype=bool)
     kept[list(edges)] = True
     return kept
+
+
+def random_alike(graph: EdgeGraph, kept: Flags, rng: np.random.Generator) -> Flags:
+    """(E,) a random circuit with as many edges between every two blocks as a circuit has."""
+    places = [
+        (graph.senders[sender].place, graph.receivers[receiver].place)
+        for sender, receiver in zip(*(ends.tolist() for ends in graph.ends), strict=True)
+    ]
+    kinds = np.unique(np.array(places), axis=0, return_inverse=True)[1].reshape(-1)
+    drawn = np.zeros(graph.size, dtype=bool)
+    for kind in np.unique(kinds[kept]):
+        of_kind = np.flatnonzero(kinds == kind)
+        drawn[rng.choice(of_kind, size=int(kept[of_kind].sum()), replace=False)] = True
+    return drawn

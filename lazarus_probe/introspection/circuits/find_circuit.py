@@ -128,14 +128,7 @@ def find_circuit(
         True
     """
     search = search or CircuitSearch()
-    encoded = encode_pairs(subject, pairs)
-    tokens = tokens_of(subject, encoded)
-    every = pair_set(
-        subject,
-        [pair.target.ids for pair in encoded],
-        [pair.source.ids for pair in encoded],
-        logit_diff(list(tokens.others), list(tokens.answers)),
-    )
+    every = answered_pairs(subject, pairs)
     groups = [number if pair.group is None else pair.group for number, pair in enumerate(pairs)]
     first, second = halves_of(groups, search)
     finding, measuring = every.of(first), every.of(second)
@@ -150,6 +143,24 @@ def find_circuit(
     effects = edge_effects(measuring, named, ablation=search.ablation) if named else None
     edges = _edges(scores, best, effects, measures, units)
     return _result(every, search, (len(first), len(second)), edges, measures, base, curve)
+
+
+def answered_pairs(subject: Subject, pairs: Sequence[PromptPair]) -> PairSet:
+    """Pairs with the logit of the target's answer less that of the source's; the targets are the clean prompts.
+
+    Raises:
+        ValueError: as `tokens_of`.
+        UnsupportedArchitecture: the model has no edges.
+        NotFinite: its logits are not finite.
+    """
+    encoded = encode_pairs(subject, pairs)
+    tokens = tokens_of(subject, encoded)
+    return pair_set(
+        subject,
+        [pair.target.ids for pair in encoded],
+        [pair.source.ids for pair in encoded],
+        logit_diff(list(tokens.others), list(tokens.answers)),
+    )
 
 
 def halves_of(groups: Sequence[Hashable], search: CircuitSearch) -> tuple[list[int], list[int]]:

@@ -1,0 +1,175 @@
+"""Whether a small circuit does what its model does, as one number to be judged.
+
+A curve of faithfulness is chosen from, its edges were picked for it, and a ratio of means may hide pairs on which the
+circuit fails behind others on which it overshoots. Here the circuit is found on half of the material and measured on
+the other half, its size is declared, and each pair counts from 0 to 1. What is asked of a circuit beyond that, by Shi
+et al. 2024 (arXiv:2410.13032), is in the controls: better than random circuits of its shape, and than what is left
+without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazarus_probe.anatomy.forward_pass import forward
+from lazarus_probe.claims.as_needed import as_needed
+from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
+from lazarus_probe.introspection.circuits.edge_attribution import EdgeScores, edge_scores
+from lazarus_probe.introspection.circuits.edge_graph import Flags, random_alike
+from lazarus_probe.introspection.circuits.find_circuit import (
+    STEPS,
+    CircuitSearch,
+    answered_pairs,
+    halves_of,
+)
+from lazarus_probe.introspection.circuits.pair_sets import PairSet
+from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
+from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.rates import rate
+from lazarus_probe.statistics.student import mean_t_interval
+from lazarus_probe.subject.control_models import ControlModel, ControlModels, built, faced
+
+if TYPE_CHECKING:
+    from lazarus_probe.claims.claim import Claim
+    from lazarus_probe.subject.subject import Subject
+
+Floats = NDArray[np.float64]
+Half = tuple[list[int], list[int]]
+RANDOM = 10  # circuits
+
+
+def faithful_circuit(
+    subject: Subject,
+    untrained: ControlModels,
+    pairs: Sequence[PromptPair],
+    units: Mapping[str, Sequence[str]],
+    *,
+    share: float,
+    steps: int = STEPS,
+    seed: int = 0,
+    claim: Claim | None = None,
+) -> Measurement:
+    """How much of a model's answers a circuit of a declared size has, on pairs that it was not found on.
+
+    A pair counts the metric of the circuit less that of the empty one, over the mean gap between the model and the
+    empty circuit on the half that the circuit was found on, from 0 to 1. Left out edges carry what they carry in the
+    corrupted run.
+
+    Controls: `random_circuits`, the mean of ten with as many edges between every two blocks (where there are few, some
+    hold the circuit's own by chance; the details say what share is as faithful); `without_circuit`, the model without
+    the circuit's edges; and control models with circuits of their own, found in the same way: 0 where a model does
+    not tell clean prompts from corrupted ones.
+
+    Args:
+        subject: the model.
+        untrained: at least three untrained models of its architecture.
+        pairs: P pairs with answers; the targets are the clean prompts.
+        units: kinds of independent units by name, (P,) each; the material is halved by the first.
+        share: of all edges that are kept, those with the largest scores; fewer once dangling ones are pruned.
+        steps: of integrated gradients.
+        seed: of halves, random circuits and intervals.
+        claim: what the measurement is judged by; where its outcome is settled without the control models, they are not
+            run.
+
+    Raises:
+        ValueError: too few units, a share out of range, as `answered_pairs` or `checked_models`; or a model that does
+            not tell clean prompts from corrupted ones, so that there is nothing to find a circuit of.
+        UnsupportedArchitecture: its residual stream is no sum of what heads and MLPs write.
+        NotFinite: logits are not finite.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share is {share}; give a share of all edges, above 0 and at most 1")
+    halves = halves_of(next(iter(units.values())), CircuitSearch(seed=seed))
+    found = _Found.of(answered_pairs(subject, pairs), halves, share, steps)
+    rng = np.random.default_rng(seed)
+    circuits = [found.kept, ~found.kept, *(random_alike(found.graph, found.kept, rng) for _ in range(RANDOM))]
+    own, without, *random = found.capped(np.stack(circuits)).T
+    as_faithful = np.mean([values.mean() >= own.mean() for values in random])
+    again = _Found.of(found.pairs, (halves[1], halves[0]), share, steps)
+
+    def measure(controls: Mapping[str, Any], left_out: tuple[str, ...]) -> Measurement:
+        return rate(
+            "capped faithfulness",
+            own,
+            {name: [of[row] for row in halves[1]] for name, of in units.items()},
+            controls,
+            seed=seed,
+            details={
+                "edges": int(found.kept.sum()),
+                "of": found.graph.size,
+                "gap": found.gap,
+                "random_as_faithful": float(as_faithful),
+                "shared_with_other_half": _jaccard(found.kept, again.kept),
+                "best_edges": [str(found.graph[index]) for index in found.best[:10]],
+            },
+            unmeasured=left_out,
+        )
+
+    def in_models(models: Sequence[ControlModel | Subject]) -> Floats:
+        return np.stack([in_model(built(model)) for model in models])
+
+    def in_model(model: Subject) -> Floats:
+        try:
+            other = _Found.of(answered_pairs(model, pairs), halves, share, steps)
+        except ValueError:
+            return np.zeros(len(own))
+        return other.capped(other.kept[None])[:, 0]
+
+    costly = {kind: partial(in_models, models) for kind, models in faced(subject, untrained).items()}
+    return as_needed(
+        claim, measure, costly, {"without_circuit": without, "random_circuits": np.mean(random, axis=0)}
+    )
+
+
+class _Found:
+    """A circuit that was found on half of some pairs, to be measured on the other half."""
+
+    def __init__(self, pairs: PairSet, halves: Half, gap: float, scores: EdgeScores, kept: Flags) -> None:
+        self.pairs, self.halves, self.gap, self.kept = pairs, halves, gap, kept
+        self.measuring = pairs.of(halves[1])
+        self.graph = scores.graph
+        self.best = [index for index in scores.order.tolist() if kept[index]]
+
+    @classmethod
+    def of(cls, pairs: PairSet, halves: Half, share: float, steps: int) -> _Found:
+        finding = pairs.of(halves[0])
+        clean, corrupted = plain_values(finding)
+        gap = mean_t_interval(clean - corrupted)
+        if not gap.low > 0:
+            raise ValueError(
+                f"{pairs.metric} is {clean.mean():.3g} on clean prompts and {corrupted.mean():.3g} on corrupted ones, "
+                f"a difference in [{gap.low:.3g}, {gap.high:.3g}]; give prompts that the model tells apart"
+            )
+        scores = edge_scores(finding, steps)
+        kept = np.zeros(scores.graph.size, dtype=bool)
+        kept[scores.order[: max(1, round(share * len(kept)))]] = True
+        kept = scores.graph.pruned(kept)
+        if not kept.any():
+            raise ValueError(f"no path of the {share:g} of edges with the largest scores leads to the logits")
+        return cls(pairs, halves, float(gap.mean), scores, kept)
+
+    def capped(self, circuits: NDArray[np.bool_]) -> Floats:
+        """(P, C) what circuits (C, E) have of the model's answers, pair by pair, from 0 to 1."""
+        values = circuit_values(self.measuring, circuits)
+        # With no edges a circuit is the corrupted run.
+        return np.clip((values - plain_values(self.measuring)[1][:, None]) / self.gap, 0, 1)
+
+
+def plain_values(pairs: PairSet) -> tuple[Floats, Floats]:
+    """(P,) the metric of the model on clean and on corrupted prompts."""
+    clean, corrupted = np.empty(len(pairs)), np.empty(len(pairs))
+    for indices, tokens, others in pairs.batches(pairs.tokens_at_once):
+        for values, ids in ((clean, tokens), (corrupted, others)):
+            logits = pairs.checked(forward(pairs.splitting.subject.model, ids)[:, -1], ids)
+            values[indices] = np.array(pairs.numbers(logits, indices))
+    return clean, corrupted
+
+
+def _jaccard(first: Flags, second: Flags) -> float:
+    """The edges of both over those of either."""
+    return float((first & second).sum() / (first | second).sum())
