@@ -80,7 +80,10 @@ def contrasts(subject, choices):
 def of_contrasts(subject, evidence, recorded, choices):
     pairs, units = contrasts(subject, choices)
     needed, count = evidence.claim.parameters["templates"], len(set(units["template"]))
-    evidence.require(count >= needed, f"splits the words of all but {count} sentences; {needed} are needed")
+    evidence.require(
+        count >= needed,
+        f"has answers of one token, and as many tokens in both prompts, in {count} sentences; {needed} are needed",
+    )
     recorded(pairs, units)
 
 
