@@ -27,6 +27,7 @@ from lazarus_probe.introspection.circuits.find_circuit import (
     answered_pairs,
     halves_of,
 )
+from lazarus_probe.introspection.circuits.independence import dependence
 from lazarus_probe.introspection.circuits.pair_sets import PairSet
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.statistics.measurement import Measurement
@@ -88,7 +89,8 @@ def faithful_circuit(
     found = _Found.of(answered_pairs(subject, pairs), halves, share, steps)
     rng = np.random.default_rng(seed)
     circuits = [found.kept, ~found.kept, *(random_alike(found.graph, found.kept, rng) for _ in range(RANDOM))]
-    own, without, *random = found.capped(np.stack(circuits)).T
+    values = circuit_values(found.measuring, np.stack(circuits))
+    own, without, *random = found.capped(values).T
     as_faithful = np.mean([values.mean() >= own.mean() for values in random])
     again = _Found.of(found.pairs, (halves[1], halves[0]), share, steps)
 
@@ -104,6 +106,7 @@ def faithful_circuit(
                 "of": found.graph.size,
                 "gap": found.gap,
                 "random_as_faithful": float(as_faithful),
+                "rest_follows_model_p": _dependence_p(values[:, 1], plain_values(found.measuring)[0]),
                 "shared_with_other_half": _jaccard(found.kept, again.kept),
                 "best_edges": [str(found.graph[index]) for index in found.best[:10]],
             },
@@ -118,7 +121,7 @@ def faithful_circuit(
             other = _Found.of(answered_pairs(model, pairs), halves, share, steps)
         except ValueError:
             return np.zeros(len(own))
-        return other.capped(other.kept[None])[:, 0]
+        return other.capped(circuit_values(other.measuring, other.kept[None]))[:, 0]
 
     costly = {kind: partial(in_models, models) for kind, models in faced(subject, untrained).items()}
     return as_needed(
@@ -153,9 +156,8 @@ class _Found:
             raise ValueError(f"no path of the {share:g} of edges with the largest scores leads to the logits")
         return cls(pairs, halves, float(gap.mean), scores, kept)
 
-    def capped(self, circuits: NDArray[np.bool_]) -> Floats:
-        """(P, C) what circuits (C, E) have of the model's answers, pair by pair, from 0 to 1."""
-        values = circuit_values(self.measuring, circuits)
+    def capped(self, values: Floats) -> Floats:
+        """(P, C) what circuits have of the model's answers, from their metric, pair by pair and from 0 to 1."""
         # With no edges a circuit is the corrupted run.
         return np.clip((values - plain_values(self.measuring)[1][:, None]) / self.gap, 0, 1)
 
@@ -168,6 +170,14 @@ def plain_values(pairs: PairSet) -> tuple[Floats, Floats]:
             logits = pairs.checked(forward(pairs.splitting.subject.model, ids)[:, -1], ids)
             values[indices] = np.array(pairs.numbers(logits, indices))
     return clean, corrupted
+
+
+def _dependence_p(rest: Floats, model: Floats) -> float | None:
+    """Whether what is left without a circuit still follows the model, by HSIC; None where that cannot be tested."""
+    try:
+        return dependence(rest, model).p
+    except ValueError:  # too few pairs, or the rest says the same on all
+        return None
 
 
 def _jaccard(first: Flags, second: Flags) -> float:

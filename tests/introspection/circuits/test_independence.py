@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from lazarus_probe.statistics.independence import dependence
+from lazarus_probe.introspection.circuits.independence import dependence
 
 
 def test_the_statistic_is_its_definition():
