@@ -16,7 +16,7 @@ from lazarus_probe.introspection.circuits.edges import Edge
 from lazarus_probe.introspection.circuits.faithful_circuit import faithful_circuit, plain_values
 from lazarus_probe.organisms import planted
 from lazarus_probe.subject import Subject
-from lazarus_probe.subject.control_models import control_models
+from lazarus_probe.subject.control_models import LESIONS, control_models, lesioned
 from tests.introspection.circuits.planted_pairs import first_operand_pairs, subject_of
 
 CLAIM = declared_claims()["product-circuit-is-faithful"]
@@ -66,6 +66,26 @@ def test_random_weights_have_no_circuit(make_llama, tokenizer, seed):
     for number in [seed] if isinstance(seed, int) else seed:
         subject = Subject.from_model(make_llama(number), tokenizer, "random")
         assert outcome_on_random_weights(subject, number) is not Outcome.SUPPORTED
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("lesion", LESIONS)
+def test_lesioned_models_have_no_circuit(organism, lesion):
+    """The null with trained embeddings: of 25 models of a kind no circuit for products is supported."""
+    digits = [(a, b) for a in range(2, 10) for b in range(a, 10) if a * b != a + b]
+    pairs = [PromptPair(f"{a}+{b}=", f"{a}*{b}=", str(a + b), str(a * b)) for a, b in digits]
+    units = {"operands": [f"{a},{b}" for a, b in digits]}
+    for seed in range(5000, 5025):
+        model = lesioned(organism, lesion, seed)
+        try:
+            measurement = faithful_circuit(
+                model, control_models(model, count=3), pairs, units, share=0.05, claim=CLAIM
+            )
+        except ValueError as error:
+            print(lesion, seed, str(error)[:60])
+            continue
+        print(lesion, seed, judge(CLAIM, measurement))
+        assert judge(CLAIM, measurement).outcome is not Outcome.SUPPORTED
 
 
 def test_the_metric_of_the_plain_model_is_that_of_the_edges():
