@@ -140,7 +140,8 @@ COMMANDS = {
     ),
     "find-circuit": (
         "circuits.find_circuit",
-        "Find the edges between heads and MLPs that make a model answer as it does, and measure them.",
+        "Find the edges between heads and MLPs that make a model answer the clean prompts as it does, and "
+        "measure them.",
     ),
     "sinks": (
         "geometry.sinks",
