@@ -45,6 +45,7 @@ def recorded(subject, untrained_models, evidence):
                 pairs,
                 units,
                 share=declared["share"],
+                found_on=declared["found_on"],
                 seed=evidence.seed,
                 claim=evidence.settles,
             )

@@ -100,15 +100,16 @@ def adjectives(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
 
 
 def found_circuit(draw: Callable[..., Sequence[Choice]]) -> Builder:
-    """The half of the sentences that a circuit is measured on, a pair of each contrast."""
+    """The sentences that a circuit is not found on, a pair of each contrast."""
 
     def built(claim: Claim, rng: Generator, perfect: bool) -> list[Any]:
         drawn = draw(rng, claim.parameters["per_template"])
         choices = list({choice.contrast: choice for choice in drawn}.values())
-        half = set(sorted({choice.template for choice in choices})[::2])
+        templates = sorted({choice.template for choice in choices})
+        measured = set(templates[round(claim.parameters["found_on"] * len(templates)) :])
         units = {
-            "template": [choice.template for choice in choices if choice.template in half],
-            "names": [choice.subject for choice in choices if choice.template in half],
+            "template": [choice.template for choice in choices if choice.template in measured],
+            "names": [choice.subject for choice in choices if choice.template in measured],
         }
         return [of_units(claim, units, perfect, (*MODEL_KINDS, "random_circuits"))]
 
@@ -116,8 +117,9 @@ def found_circuit(draw: Callable[..., Sequence[Choice]]) -> Builder:
 
 
 def product_circuit(claim: Claim, _: Generator, perfect: bool) -> list[Any]:
-    """Half of the 35 pairs of digits whose product is not their sum."""
-    return [of_units(claim, [str(row) for row in range(17)], perfect, (*MODEL_KINDS, "random_circuits"))]
+    """The pairs of digits that a circuit is not found on, of the 35 whose product is not their sum."""
+    count = 35 - round(claim.parameters["found_on"] * 35)
+    return [of_units(claim, [str(row) for row in range(count)], perfect, (*MODEL_KINDS, "random_circuits"))]
 
 
 CHOICES: Mapping[str, Builder] = {

@@ -1,8 +1,8 @@
 """Whether a small circuit does what its model does, as one number to be judged.
 
 A curve of faithfulness is chosen from, its edges were picked for it, and a ratio of means may hide pairs on which the
-circuit fails behind others on which it overshoots. Here the circuit is found on half of the material and measured on
-the other half, its size is declared, and each pair counts from 0 to 1. What is asked of a circuit beyond that, by Shi
+circuit fails behind others on which it overshoots. Here the circuit is found on part of the material and measured on
+the rest, its size is declared, and each pair counts from 0 to 1. What is asked of a circuit beyond that, by Shi
 et al. 2024 (arXiv:2410.13032), is in the controls: better than random circuits of its shape, and than what is left
 without it.
 """
@@ -21,12 +21,7 @@ from lazarus_probe.claims.as_needed import as_needed
 from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
 from lazarus_probe.introspection.circuits.edge_attribution import EdgeScores, edge_scores
 from lazarus_probe.introspection.circuits.edge_graph import Flags, random_alike
-from lazarus_probe.introspection.circuits.find_circuit import (
-    STEPS,
-    CircuitSearch,
-    answered_pairs,
-    halves_of,
-)
+from lazarus_probe.introspection.circuits.find_circuit import STEPS, answered_pairs
 from lazarus_probe.introspection.circuits.independence import dependence
 from lazarus_probe.introspection.circuits.pair_sets import PairSet
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
@@ -40,7 +35,7 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 Floats = NDArray[np.float64]
-Half = tuple[list[int], list[int]]
+Parts = tuple[list[int], list[int]]
 RANDOM = 10  # circuits
 
 
@@ -51,6 +46,7 @@ def faithful_circuit(
     units: Mapping[str, Sequence[str]],
     *,
     share: float,
+    found_on: float = 0.5,
     steps: int = STEPS,
     seed: int = 0,
     claim: Claim | None = None,
@@ -58,7 +54,7 @@ def faithful_circuit(
     """How much of a model's answers a circuit of a declared size has, on pairs that it was not found on.
 
     A pair counts the metric of the circuit less that of the empty one, over the mean gap between the model and the
-    empty circuit on the half that the circuit was found on, from 0 to 1. Left out edges carry what they carry in the
+    empty circuit where the circuit was found, from 0 to 1. Left out edges carry what they carry in the
     corrupted run.
 
     Controls: `random_circuits`, the mean of ten with as many edges between every two blocks (where there are few, some
@@ -70,10 +66,11 @@ def faithful_circuit(
         subject: the model.
         untrained: at least three untrained models of its architecture.
         pairs: P pairs with answers; the targets are the clean prompts.
-        units: kinds of independent units by name, (P,) each; the material is halved by the first.
+        units: kinds of independent units by name, (P,) each; the material is parted by the first.
         share: of all edges that are kept, those with the largest scores; fewer once dangling ones are pruned.
+        found_on: the share of the first kind of units that the circuit is found on.
         steps: of integrated gradients.
-        seed: of halves, random circuits and intervals.
+        seed: of the parting, of random circuits and intervals.
         claim: what the measurement is judged by; where its outcome is settled without the control models, they are not
             run.
 
@@ -85,20 +82,20 @@ def faithful_circuit(
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}; give a share of all edges, above 0 and at most 1")
-    halves = halves_of(next(iter(units.values())), CircuitSearch(seed=seed))
-    found = _Found.of(answered_pairs(subject, pairs), halves, share, steps)
+    parts = parted(next(iter(units.values())), found_on, seed)
+    found = _Found.of(answered_pairs(subject, pairs), parts, share, steps)
     rng = np.random.default_rng(seed)
     circuits = [found.kept, ~found.kept, *(random_alike(found.graph, found.kept, rng) for _ in range(RANDOM))]
     values = circuit_values(found.measuring, np.stack(circuits))
     own, without, *random = found.capped(values).T
     as_faithful = np.mean([values.mean() >= own.mean() for values in random])
-    again = _Found.of(found.pairs, (halves[1], halves[0]), share, steps)
+    again = _Found.of(found.pairs, (parts[1], parts[0]), share, steps)
 
     def measure(controls: Mapping[str, Any], left_out: tuple[str, ...]) -> Measurement:
         return rate(
             "capped faithfulness",
             own,
-            {name: [of[row] for row in halves[1]] for name, of in units.items()},
+            {name: [of[row] for row in parts[1]] for name, of in units.items()},
             controls,
             seed=seed,
             details={
@@ -107,7 +104,7 @@ def faithful_circuit(
                 "gap": found.gap,
                 "random_as_faithful": float(as_faithful),
                 "rest_follows_model_p": _dependence_p(values[:, 1], plain_values(found.measuring)[0]),
-                "shared_with_other_half": _jaccard(found.kept, again.kept),
+                "shared_with_other_part": _jaccard(found.kept, again.kept),
                 "best_edges": [str(found.graph[index]) for index in found.best[:10]],
             },
             unmeasured=left_out,
@@ -118,7 +115,7 @@ def faithful_circuit(
 
     def in_model(model: Subject) -> Floats:
         try:
-            other = _Found.of(answered_pairs(model, pairs), halves, share, steps)
+            other = _Found.of(answered_pairs(model, pairs), parts, share, steps)
         except ValueError:
             return np.zeros(len(own))
         return other.capped(circuit_values(other.measuring, other.kept[None]))[:, 0]
@@ -129,18 +126,37 @@ def faithful_circuit(
     )
 
 
-class _Found:
-    """A circuit that was found on half of some pairs, to be measured on the other half."""
+def parted(names: Sequence[str], found_on: float, seed: int) -> Parts:
+    """Rows of the units that a circuit is found on, a share of them drawn at random, and of the others.
 
-    def __init__(self, pairs: PairSet, halves: Half, gap: float, scores: EdgeScores, kept: Flags) -> None:
-        self.pairs, self.halves, self.gap, self.kept = pairs, halves, gap, kept
-        self.measuring = pairs.of(halves[1])
+    Raises:
+        ValueError: fewer than two units on either side.
+    """
+    distinct = list(dict.fromkeys(names))
+    count = round(found_on * len(distinct))
+    if min(count, len(distinct) - count) < 2:
+        raise ValueError(
+            f"{count} of {len(distinct)} units to find a circuit on; at least 2 are needed, and 2 others"
+        )
+    drawn = np.random.default_rng(seed).permutation(len(distinct))[:count]
+    first = {distinct[number] for number in drawn.tolist()}
+    return [row for row, name in enumerate(names) if name in first], [
+        row for row, name in enumerate(names) if name not in first
+    ]
+
+
+class _Found:
+    """A circuit that was found on some of the pairs, to be measured on the others."""
+
+    def __init__(self, pairs: PairSet, parts: Parts, gap: float, scores: EdgeScores, kept: Flags) -> None:
+        self.pairs, self.parts, self.gap, self.kept = pairs, parts, gap, kept
+        self.measuring = pairs.of(parts[1])
         self.graph = scores.graph
         self.best = [index for index in scores.order.tolist() if kept[index]]
 
     @classmethod
-    def of(cls, pairs: PairSet, halves: Half, share: float, steps: int) -> _Found:
-        finding = pairs.of(halves[0])
+    def of(cls, pairs: PairSet, parts: Parts, share: float, steps: int) -> _Found:
+        finding = pairs.of(parts[0])
         clean, corrupted = plain_values(finding)
         gap = mean_t_interval(clean - corrupted)
         if not gap.low > 0:
@@ -154,7 +170,7 @@ class _Found:
         kept = scores.graph.pruned(kept)
         if not kept.any():
             raise ValueError(f"no path of the {share:g} of edges with the largest scores leads to the logits")
-        return cls(pairs, halves, float(gap.mean), scores, kept)
+        return cls(pairs, parts, float(gap.mean), scores, kept)
 
     def capped(self, values: Floats) -> Floats:
         """(P, C) what circuits have of the model's answers, from their metric, pair by pair and from 0 to 1."""

@@ -13,7 +13,7 @@ from lazarus_probe.introspection import PromptPair
 from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
 from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph, random_alike
 from lazarus_probe.introspection.circuits.edges import Edge
-from lazarus_probe.introspection.circuits.faithful_circuit import faithful_circuit, plain_values
+from lazarus_probe.introspection.circuits.faithful_circuit import faithful_circuit, parted, plain_values
 from lazarus_probe.organisms import planted
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import LESIONS, control_models, lesioned
@@ -117,3 +117,16 @@ def test_a_share_out_of_range_is_refused(organism):
     for share in (0, 1.5):
         with pytest.raises(ValueError, match=f"share is {share}; give a share of all edges"):
             faithful_circuit(organism, (), [], {"pair": []}, share=share)
+
+
+def test_units_are_found_on_or_measured_on():
+    """No unit is on both sides, the share is that of units, and too few are refused."""
+    names = [str(row // 3) for row in range(36)]
+    finding, measuring = parted(names, 1 / 3, seed=4)
+    assert len(finding) == 12
+    assert sorted([*finding, *measuring]) == list(range(36))
+    assert not {names[row] for row in finding} & {names[row] for row in measuring}
+    with pytest.raises(
+        ValueError, match="1 of 12 units to find a circuit on; at least 2 are needed, and 2 others"
+    ):
+        parted(names, 0.1, seed=0)
