@@ -42,6 +42,7 @@ over is shown, with its own score.
 README = (
     "induction-head-exists",
     "indirect-object-preferred",
+    "indirect-object-circuit-is-faithful",
     "heads-sink-into-first-token",
     "function-vector-carries-task",
     "successor-head-exists",
