@@ -11,6 +11,7 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.subject import Subject, fast_gates, greedy
 from lazarus_probe.subject.fast_gates import numpy_swiglu
 
+pytestmark = pytest.mark.skipif(not fast_gates.is_fast(), reason="on a GPU gates are the model's own")
 PROMPTS = ["7 * 8 = 5", "a cat", "12 + 5 = 1", "a dog"]
 
 
