@@ -71,12 +71,13 @@ def collect(
     encoded = encode_all(subject, prompts)
     positions = _positions(encoded, at)
     rows: dict[Site, list[Any]] = {site: [None] * len(encoded) for site in wanted}
-    for indices, tokens in by_length(encoded):
-        places: Any = None if positions is None else [positions[index] for index in indices]
-        weights = _weights(subject, tokens, places)
-        for site, values in _batch(subject, tokens, wanted, weights).items():
-            for index, value in zip(indices, values, strict=True):
-                rows[site][index] = value
+    with fast_gates(subject, _blocks_below(subject, wanted)):
+        for indices, tokens in by_length(encoded):
+            places: Any = None if positions is None else [positions[index] for index in indices]
+            weights = _weights(subject, tokens, places)
+            for site, values in _batch(subject, tokens, wanted, weights).items():
+                for index, value in zip(indices, values, strict=True):
+                    rows[site][index] = value
     return {site: _stacked(site, rows[resolve(site, subject.anatomy)]) for site in requested}
 
 
@@ -157,8 +158,7 @@ def _weights(subject: Subject, tokens: mx.array, places: Places | None) -> mx.ar
 def _batch(
     subject: Subject, tokens: mx.array, wanted: Sequence[Site], weights: mx.array | Places
 ) -> dict[Site, np.ndarray]:
-    with fast_gates(subject, _blocks_below(subject, wanted)):
-        values = _lazy_batch(subject, tokens, wanted, weights)
+    values = _lazy_batch(subject, tokens, wanted, weights)
     good = {site: finite_at(value, site.kind) for site, value in values.items()}
     mx.eval(*values.values(), *good.values())
     for site in values:

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from lazarus_probe.claims.as_needed import as_needed
 from lazarus_probe.hooks.replay import replay
+from lazarus_probe.introspection.lens.crystallisation import layer_curve
 from lazarus_probe.introspection.lens.logit_lens import LOGITS_PER_BATCH
-from lazarus_probe.introspection.lens.tuned_lens import check_readable, residuals
-from lazarus_probe.statistics.measurement import Curve, Measurement
+from lazarus_probe.introspection.lens.tuned_lens import TunedLens, check_readable, residuals
+from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.control_models import ControlModel, ControlModels, built, faced
-from lazarus_probe.training.lens_start import Maps, least_squares
+from lazarus_probe.training.lens_start import least_squares
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.claim import Claim
@@ -82,14 +83,14 @@ def reads_earlier(
         """Where the logit lens, the fitted one, and one fitted to shuffled states name the tokens, and their texts."""
         rng = np.random.default_rng(seed)
         states = np.array(residuals(model, fit)[0].astype(mx.float32))
-        maps = [None, least_squares(states, RIDGE)]
+        lenses = [None, TunedLens(*least_squares(states, RIDGE), {})]
         if shuffled:
             states[:, -1] = states[rng.permutation(len(states)), -1]
-            maps.append(least_squares(states, RIDGE))
+            lenses.append(TunedLens(*least_squares(states, RIDGE), {}))
         resid, owners = residuals(model, read)
         rows = _drawn(owners, per_text, np.random.default_rng(seed))
         resid = resid[mx.array(rows.astype(np.int32))]
-        return (*(named_from(model, resid, lens) for lens in maps), owners[rows])
+        return (*(named_from(model, resid, lens) for lens in lenses), owners[rows])
 
     plain, tuned, shuffled, owners = named(subject, shuffled=True)
 
@@ -107,7 +108,7 @@ def reads_earlier(
                 "fitted_on": sum(map(len, fit)),
             },
             curves=tuple(
-                _by_layer(name, layers, subject.num_layers)
+                layer_curve(name, (layers[:, None] <= np.arange(subject.num_layers)).astype(np.float64))
                 for name, layers in (
                     ("fitted lens", tuned),
                     ("logit lens", plain),
@@ -128,22 +129,21 @@ def reads_earlier(
     return as_needed(claim, measure, costly, {"shuffled_states": plain - shuffled >= ahead})
 
 
-def named_from(subject: Subject, resid: mx.array, maps: Maps | None = None) -> NDArray[np.intp]:
+def named_from(subject: Subject, resid: mx.array, lens: TunedLens | None = None) -> NDArray[np.intp]:
     """(N,) the layer from which on a lens names the most probable token after the last layer.
 
     Args:
         subject: the model whose final norm and unembedding read.
         resid: (N, layers, D) residual streams after each layer.
-        maps: what is added to those of each layer but the last, as of `least_squares`; without, the logit lens.
+        lens: without one, the logit lens.
     """
     layers = resid.shape[1]
     step = max(1, LOGITS_PER_BATCH // subject.anatomy.vocab_size)
     tops = np.empty(resid.shape[:2], dtype=np.int64)
     for layer in range(layers):
-        states = resid[:, layer].astype(mx.float32)
-        if maps is not None and layer < layers - 1:
-            states = states + states @ mx.array(maps[0][layer]).T + mx.array(maps[1][layer])
-        states = states.astype(resid.dtype)
+        states = resid[:, layer]
+        if lens is not None:
+            states = lens.translate(states, layer)
         for start in range(0, len(states), step):
             logits = replay(subject, states[start : start + step, None])
             tops[start : start + step, layer] = np.array(logits[:, 0].argmax(axis=-1))
@@ -155,12 +155,3 @@ def _drawn(owners: NDArray[np.intp], per_text: int, rng: np.random.Generator) ->
     """Some positions of each text, as rows."""
     rows = [np.flatnonzero(owners == text) for text in np.unique(owners)]
     return np.concatenate([rng.permutation(some)[:per_text] for some in rows])
-
-
-def _by_layer(name: str, layers: NDArray[np.intp], depth: int) -> Curve:
-    """The share of tokens that are named by each layer."""
-    return Curve(
-        name,
-        tuple(map(float, range(depth))),
-        tuple(float((layers <= layer).mean()) for layer in range(depth)),
-    )

@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from lazarus_probe.backend import choose_blas
-
-choose_blas()
-
-import mlx.core as mx  # noqa: E402 - a BLAS is chosen before it
-from mlx_lm.models.activations import swiglu  # noqa: E402
-
-from lazarus_probe.subject.fast_gates import numpy_swiglu  # noqa: E402
-from lazarus_probe.training import fast_exp  # noqa: E402
 
 ROWS, WIDTH, WIDE, REPEATS = 1536, 576, 1536, 15
 
 
-def milliseconds(compute: Callable[[], mx.array]) -> float:
+def milliseconds(compute: Callable[[], Any]) -> float:
     """The least processor time of several runs."""
+    import mlx.core as mx
+
     times = []
     for _ in range(REPEATS):
         began = time.process_time()
@@ -33,6 +28,13 @@ def milliseconds(compute: Callable[[], mx.array]) -> float:
 
 def main() -> None:
     """Print each time, and its ratio to mlx's gate."""
+    choose_blas()  # before mlx is imported
+    import mlx.core as mx
+    from mlx_lm.models.activations import swiglu
+
+    from lazarus_probe.subject.fast_gates import numpy_swiglu
+    from lazarus_probe.training import fast_exp
+
     gate, up = 2 * mx.random.normal((ROWS, WIDE)), mx.random.normal((ROWS, WIDE))
     x, weight = mx.random.normal((ROWS, WIDTH)), mx.random.normal((WIDE, WIDTH))
     polynomial = mx.compile(fast_exp.swiglu)

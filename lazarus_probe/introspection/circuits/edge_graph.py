@@ -49,21 +49,21 @@ class EdgeGraph:
     @cached_property
     def senders(self) -> tuple[Sender, ...]:
         """The embedding, and by block its heads and its MLP."""
-        found = [Sender()]
+        senders = [Sender()]
         for layer, block in enumerate(self.blocks):
-            found += [Sender(layer, head) for head in range(block.heads)]
-            found += [Sender(layer)] if block.mlp else []
-        return tuple(found)
+            senders += [Sender(layer, head) for head in range(block.heads)]
+            senders += [Sender(layer)] if block.mlp else []
+        return tuple(senders)
 
     @cached_property
     def receivers(self) -> tuple[Receiver, ...]:
         """By block the queries, keys and values of its heads and its MLP; and the logits."""
-        found = list[Receiver]()
+        receivers = list[Receiver]()
         for layer, block in enumerate(self.blocks):
-            found += [Receiver("q", layer, head) for head in range(block.heads)]
-            found += [Receiver(step, layer, head) for step in "kv" for head in range(block.kv_heads)]
-            found += [Receiver("mlp", layer)] if block.mlp else []
-        return (*found, Receiver("logits"))
+            receivers += [Receiver("q", layer, head) for head in range(block.heads)]
+            receivers += [Receiver(step, layer, head) for step in "kv" for head in range(block.kv_heads)]
+            receivers += [Receiver("mlp", layer)] if block.mlp else []
+        return (*receivers, Receiver("logits"))
 
     @cached_property
     def below(self) -> NDArray[np.int64]:
@@ -142,6 +142,15 @@ class EdgeGraph:
         found = np.zeros((*values.shape[:-1], len(self.senders), len(self.receivers)), values.dtype)
         found[..., self.ends[0], self.ends[1]] = values
         return found
+
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """(E,) a number for each edge, the same for those that run between the same two blocks' attention or MLP."""
+        places = [
+            (self.senders[sender].place, self.receivers[receiver].place)
+            for sender, receiver in zip(*(ends.tolist() for ends in self.ends), strict=True)
+        ]
+        return np.unique(np.array(places), axis=0, return_inverse=True)[1].reshape(-1)
 
     def pruned(self, kept: Flags) -> Flags:
         """The flagged edges (E,) that lie on a path of flagged edges from the embedding to the logits.
@@ -224,13 +233,8 @@ def random_paths(graph: EdgeGraph, count: int, rng: np.random.Generator) -> Flag
 
 def random_alike(graph: EdgeGraph, kept: Flags, rng: np.random.Generator) -> Flags:
     """(E,) a random circuit with as many edges between every two blocks as a circuit has."""
-    places = [
-        (graph.senders[sender].place, graph.receivers[receiver].place)
-        for sender, receiver in zip(*(ends.tolist() for ends in graph.ends), strict=True)
-    ]
-    kinds = np.unique(np.array(places), axis=0, return_inverse=True)[1].reshape(-1)
     drawn = np.zeros(graph.size, dtype=bool)
-    for kind in np.unique(kinds[kept]):
-        of_kind = np.flatnonzero(kinds == kind)
+    for kind in np.unique(graph.places[kept]):
+        of_kind = np.flatnonzero(graph.places == kind)
         drawn[rng.choice(of_kind, size=int(kept[of_kind].sum()), replace=False)] = True
     return drawn

@@ -10,20 +10,19 @@ without it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.claims.as_needed import as_needed
 from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
 from lazarus_probe.introspection.circuits.edge_attribution import EdgeScores, edge_scores
 from lazarus_probe.introspection.circuits.edge_graph import Flags, random_alike
-from lazarus_probe.introspection.circuits.find_circuit import STEPS, answered_pairs
+from lazarus_probe.introspection.circuits.find_circuit import STEPS, answered_pairs, drawn_apart
 from lazarus_probe.introspection.circuits.independence import dependence
-from lazarus_probe.introspection.circuits.pair_sets import PairSet
+from lazarus_probe.introspection.circuits.pair_sets import PairSet, plain_values
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate
@@ -83,13 +82,26 @@ def faithful_circuit(
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}; give a share of all edges, above 0 and at most 1")
     parts = parted(next(iter(units.values())), found_on, seed)
-    found = _Found.of(answered_pairs(subject, pairs), parts, share, steps)
+    circuit = _PartedCircuit.of(answered_pairs(subject, pairs), parts, share, steps)
     rng = np.random.default_rng(seed)
-    circuits = [found.kept, ~found.kept, *(random_alike(found.graph, found.kept, rng) for _ in range(RANDOM))]
-    values = circuit_values(found.measuring, np.stack(circuits))
-    own, without, *random = found.capped(values).T
+    circuits = [
+        circuit.kept,
+        ~circuit.kept,
+        *(random_alike(circuit.graph, circuit.kept, rng) for _ in range(RANDOM)),
+    ]
+    values = circuit_values(circuit.measuring, np.stack(circuits))
+    own, without, *random = circuit.capped(values).T
     as_faithful = np.mean([values.mean() >= own.mean() for values in random])
-    again = _Found.of(found.pairs, (parts[1], parts[0]), share, steps)
+    again = _PartedCircuit.of(circuit.pairs, (parts[1], parts[0]), share, steps)
+    details = {
+        "edges": int(circuit.kept.sum()),
+        "of": circuit.graph.size,
+        "gap": circuit.gap,
+        "random_as_faithful": float(as_faithful),
+        "rest_follows_model_p": _dependence_p(values[:, 1], circuit.plain[0]),
+        "shared_with_other_part": _jaccard(circuit.kept, again.kept),
+        "best_edges": [str(circuit.graph[index]) for index in circuit.best[:10]],
+    }
 
     def measure(controls: Mapping[str, Any], left_out: tuple[str, ...]) -> Measurement:
         return rate(
@@ -98,15 +110,7 @@ def faithful_circuit(
             {name: [of[row] for row in parts[1]] for name, of in units.items()},
             controls,
             seed=seed,
-            details={
-                "edges": int(found.kept.sum()),
-                "of": found.graph.size,
-                "gap": found.gap,
-                "random_as_faithful": float(as_faithful),
-                "rest_follows_model_p": _dependence_p(values[:, 1], plain_values(found.measuring)[0]),
-                "shared_with_other_part": _jaccard(found.kept, again.kept),
-                "best_edges": [str(found.graph[index]) for index in found.best[:10]],
-            },
+            details=details,
             unmeasured=left_out,
         )
 
@@ -115,7 +119,7 @@ def faithful_circuit(
 
     def in_model(model: Subject) -> Floats:
         try:
-            other = _Found.of(answered_pairs(model, pairs), parts, share, steps)
+            other = _PartedCircuit.of(answered_pairs(model, pairs), parts, share, steps)
         except ValueError:
             return np.zeros(len(own))
         return other.capped(circuit_values(other.measuring, other.kept[None]))[:, 0]
@@ -132,20 +136,16 @@ def parted(names: Sequence[str], found_on: float, seed: int) -> Parts:
     Raises:
         ValueError: fewer than two units on either side.
     """
-    distinct = list(dict.fromkeys(names))
-    count = round(found_on * len(distinct))
-    if min(count, len(distinct) - count) < 2:
+    distinct = len(set(names))
+    count = round(found_on * distinct)
+    if min(count, distinct - count) < 2:
         raise ValueError(
-            f"{count} of {len(distinct)} units to find a circuit on; at least 2 are needed, and 2 others"
+            f"{count} of {distinct} units to find a circuit on; at least 2 are needed, and 2 others"
         )
-    drawn = np.random.default_rng(seed).permutation(len(distinct))[:count]
-    first = {distinct[number] for number in drawn.tolist()}
-    return [row for row, name in enumerate(names) if name in first], [
-        row for row, name in enumerate(names) if name not in first
-    ]
+    return drawn_apart(names, count, seed)
 
 
-class _Found:
+class _PartedCircuit:
     """A circuit that was found on some of the pairs, to be measured on the others."""
 
     def __init__(self, pairs: PairSet, parts: Parts, gap: float, scores: EdgeScores, kept: Flags) -> None:
@@ -155,7 +155,7 @@ class _Found:
         self.best = [index for index in scores.order.tolist() if kept[index]]
 
     @classmethod
-    def of(cls, pairs: PairSet, parts: Parts, share: float, steps: int) -> _Found:
+    def of(cls, pairs: PairSet, parts: Parts, share: float, steps: int) -> _PartedCircuit:
         finding = pairs.of(parts[0])
         clean, corrupted = plain_values(finding)
         gap = mean_t_interval(clean - corrupted)
@@ -172,20 +172,15 @@ class _Found:
             raise ValueError(f"no path of the {share:g} of edges with the largest scores leads to the logits")
         return cls(pairs, parts, float(gap.mean), scores, kept)
 
+    @cached_property
+    def plain(self) -> tuple[Floats, Floats]:
+        """(P,) the model's metric on clean and on corrupted prompts of the pairs to measure on."""
+        return plain_values(self.measuring)
+
     def capped(self, values: Floats) -> Floats:
         """(P, C) what circuits have of the model's answers, from their metric, pair by pair and from 0 to 1."""
         # With no edges a circuit is the corrupted run.
-        return np.clip((values - plain_values(self.measuring)[1][:, None]) / self.gap, 0, 1)
-
-
-def plain_values(pairs: PairSet) -> tuple[Floats, Floats]:
-    """(P,) the metric of the model on clean and on corrupted prompts."""
-    clean, corrupted = np.empty(len(pairs)), np.empty(len(pairs))
-    for indices, tokens, others in pairs.batches(pairs.tokens_at_once):
-        for values, ids in ((clean, tokens), (corrupted, others)):
-            logits = pairs.checked(forward(pairs.splitting.subject.model, ids)[:, -1], ids)
-            values[indices] = np.array(pairs.numbers(logits, indices))
-    return clean, corrupted
+        return np.clip((values - self.plain[1][:, None]) / self.gap, 0, 1)
 
 
 def _dependence_p(rest: Floats, model: Floats) -> float | None:

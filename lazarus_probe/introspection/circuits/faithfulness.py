@@ -20,7 +20,7 @@ from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
 from lazarus_probe.introspection.circuits.edge_graph import Flags, random_paths
 from lazarus_probe.introspection.circuits.edge_patching import edge_effects
 from lazarus_probe.introspection.circuits.edges import Edge
-from lazarus_probe.introspection.circuits.pair_sets import PairSet
+from lazarus_probe.introspection.circuits.pair_sets import PairSet, plain_values
 from lazarus_probe.statistics.bootstrap import cluster_bootstrap_of_means
 from lazarus_probe.statistics.intervals import Interval
 
@@ -96,8 +96,12 @@ def baselines(
         raise ValueError(f"{len(names)} groups for {len(pairs)} pairs; give one a pair")
     if len(set(names)) < 2:
         raise ValueError(f"{len(set(names))} group of pairs; at least 2 are needed for an interval")
-    every = np.ones(pairs.splitting.graph.size, dtype=bool)
-    values = circuit_values(pairs, np.stack([every, ~every]), ablation)
+    # Under resampling the empty circuit is the corrupted run, which costs a plain forward.
+    if ablation == "resample":
+        values = np.stack(plain_values(pairs), axis=1)
+    else:
+        every = np.ones(pairs.splitting.graph.size, dtype=bool)
+        values = circuit_values(pairs, np.stack([every, ~every]), ablation)
     found = Baselines(values[:, 0], values[:, 1], names, ablation, seed)
     (gap,) = cluster_bootstrap_of_means(
         values, units_of(names), lambda means: np.asarray(means[..., :1] - means[..., 1:]), seed=seed

@@ -35,7 +35,6 @@ from lazarus_probe.introspection.patching.encoded_pairs import encode_pairs, tok
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.spelling import one_of
 from lazarus_probe.statistics.clusters import cluster_means
-from lazarus_probe.statistics.folds import random_half
 from lazarus_probe.statistics.student import mean_t_interval
 from lazarus_probe.sweep.metrics import logit_diff
 
@@ -178,9 +177,15 @@ def halves_of(groups: Sequence[Hashable], search: CircuitSearch) -> tuple[list[i
             f"pairs in {len(names)} groups cannot be halved; give at least {FEWEST}, or measure the circuit on the "
             "pairs that it is found on (held_out=False)"
         )
-    half = random_half(len(names), np.random.default_rng(search.seed))
-    first = {name for name, taken in zip(names, half, strict=True) if taken}
-    return [row for row in rows if groups[row] in first], [row for row in rows if groups[row] not in first]
+    return drawn_apart(groups, len(names) // 2, search.seed)
+
+
+def drawn_apart(groups: Sequence[Hashable], count: int, seed: int) -> tuple[list[int], list[int]]:
+    """Rows of so many of the groups, drawn at random, and the rows of all others."""
+    names = list(dict.fromkeys(groups))
+    drawn = {names[number] for number in np.random.default_rng(seed).permutation(len(names))[:count].tolist()}
+    rows = range(len(groups))
+    return [row for row in rows if groups[row] in drawn], [row for row in rows if groups[row] not in drawn]
 
 
 def _kept(pairs: PairSet, groups: Sequence[Hashable], scores: EdgeScores, search: CircuitSearch) -> Flags:

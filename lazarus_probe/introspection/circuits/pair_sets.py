@@ -10,6 +10,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.introspection.circuits.split_runs import Splitting
 from lazarus_probe.introspection.circuits.splitting import split
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
@@ -102,6 +103,16 @@ def pair_set(
     others = donors_of(subject, "corrupted", Donors(corrupted), encoded)
     read = reader(subject, [metric], len(encoded))
     return PairSet(split(subject), _tuples(encoded), _tuples(others), read)
+
+
+def plain_values(pairs: PairSet) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(P,) the metric of the model on clean and on corrupted prompts."""
+    clean, corrupted = np.empty(len(pairs)), np.empty(len(pairs))
+    for indices, tokens, others in pairs.batches(pairs.tokens_at_once):
+        for values, ids in ((clean, tokens), (corrupted, others)):
+            logits = pairs.checked(forward(pairs.splitting.subject.model, ids)[:, -1], ids)
+            values[indices] = np.array(pairs.numbers(logits, indices))
+    return clean, corrupted
 
 
 def _tuples(encoded: Sequence[Sequence[Any]]) -> tuple[tuple[int, ...], ...]:

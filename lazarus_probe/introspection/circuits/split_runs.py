@@ -19,11 +19,12 @@ import mlx.core as mx
 from lazarus_probe.anatomy.forward_pass import new_cache
 from lazarus_probe.introspection.circuits.edge_graph import EdgeGraph
 from lazarus_probe.taps import Inside, Tap, argument, original, tapped, with_argument
+from lazarus_probe.taps.kernel import Step
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-STEPS = {"q": "queries", "k": "keys", "v": "values"}
+STEPS: dict[str, Step] = {"q": "queries", "k": "keys", "v": "values"}
 
 
 @dataclass(eq=False)
@@ -146,7 +147,7 @@ class _Run:
         }
         attention = self.anatomy.part("attention", layer)
         taps = [
-            Tap(attention, inside=Inside(STEPS[step], partial(_given, value)))  # type: ignore[arg-type]
+            Tap(attention, inside=Inside(STEPS[step], partial(_given, value)))
             for step, value in parts.items()
         ]
         taps.append(Tap(self.anatomy.part("o_proj", layer), before=partial(self._send_heads, layer)))
@@ -188,7 +189,7 @@ class _Run:
     ) -> mx.array:
         """Queries, keys or values (R, L, n, Dh), each head's of its own input (n, R, L, D)."""
         seen: list[mx.array] = []
-        inside = Inside(STEPS[step], seen.append)  # type: ignore[arg-type]
+        inside = Inside(STEPS[step], seen.append)
         with tapped([Tap(self.anatomy.part("attention", layer), inside=inside)]):
             again(heard.reshape(-1, *heard.shape[2:]))
         heads = seen[0].reshape(*heard.shape[:2], *seen[0].shape[1:])

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
 
 import numpy as np
 
 from lazarus_probe.organisms.planted import weights as by_hand
-from lazarus_probe.organisms.planted.circuits import TO_FIRST, planted_tokenizer, signs_of, stored_weights
+from lazarus_probe.organisms.planted.circuits import (
+    TO_FIRST,
+    Planted,
+    planted_tokenizer,
+    signs_of,
+    stored_weights,
+)
 from lazarus_probe.organisms.planted.weights import CONSTANT, HEAD_SIZE, HEADS, NEURONS, WIDTH, Weights
 
 OWN = 2  # neurons of the MLP that multiplies
 
 
 @dataclass(frozen=True)
-class PlantedEdges:
-    """A model, its tokenizer, what it says, and the edges by which it finds that out.
+class PlantedEdges(Planted):
+    """A planted model, and the edges by which it finds out what it says.
 
     Attributes:
-        name: of the circuit, with its layers.
-        model: an mlx-lm Llama.
-        tokenizer: the organism's.
-        answer: of two operands, the number that the model says.
         edges: of prompts that differ in the first operand alone, all that carry its fact to the logits.
     """
 
-    name: str
-    model: Any
-    tokenizer: Any
-    answer: Callable[[int, int], int]
     edges: tuple[str, ...]
 
 

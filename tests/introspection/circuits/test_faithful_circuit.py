@@ -13,7 +13,8 @@ from lazarus_probe.introspection import PromptPair
 from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
 from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph, random_alike
 from lazarus_probe.introspection.circuits.edges import Edge
-from lazarus_probe.introspection.circuits.faithful_circuit import faithful_circuit, parted, plain_values
+from lazarus_probe.introspection.circuits.faithful_circuit import faithful_circuit, parted
+from lazarus_probe.introspection.circuits.pair_sets import plain_values
 from lazarus_probe.organisms import planted
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import LESIONS, control_models, lesioned
