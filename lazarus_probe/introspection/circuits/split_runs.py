@@ -1,23 +1,26 @@
 """Runs of a model in which every receiver is given an input of its own.
 
-The model's own code runs, block by block. Queries, keys and values are computed on copies of the block's input, one for
-each head, and put into the attention kernel together; a head's contribution is what the output projection makes of it
-alone. What a block returns is not used: the residual stream is the sum of what was sent.
+The model's own code runs, block by block. Each head's queries, keys and values are computed from an input of its own,
+and its contribution is what the output projection makes of it alone: by slices of the projections where these are known
+to be the heads', else on copies of the block's input, one for each head. What a block returns is not used: the residual
+stream is the sum of what was sent.
 """
 
 # ruff: noqa: N806 - R, L, D, H, S and N are the names that the field and this room give to these sizes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
+from lazarus_probe.anatomy.anatomy import at_path
 from lazarus_probe.anatomy.forward_pass import new_cache
 from lazarus_probe.introspection.circuits.edge_graph import EdgeGraph
+from lazarus_probe.introspection.circuits.head_projections import contributions, project_apart
 from lazarus_probe.taps import Inside, Tap, argument, original, tapped, with_argument
 from lazarus_probe.taps.kernel import Step
 
@@ -68,11 +71,14 @@ class Splitting:
         subject: the model.
         graph: its nodes and edges.
         factors: by block, of its attention and of its MLP; mostly 1.
+        slices: by block the paths of the projections whose slices are the heads', as of `sliceable`; empty where heads
+            are computed on copies.
     """
 
     subject: Subject
     graph: EdgeGraph
     factors: tuple[tuple[float, float], ...]
+    slices: tuple[Mapping[str, str], ...]
 
 
 def hear_all(receivers: range, stream: Stream) -> mx.array:
@@ -141,15 +147,9 @@ class _Run:
         # Queries, keys and values are heard at once, as what was sent before is the same for all of them.
         first = receivers["q"].start
         heard = self.hear(range(first, receivers["v"].stop), self.stream)
-        parts = {
-            step: self._projected(layer, step, heard[own.start - first : own.stop - first], again)
-            for step, own in ((step, receivers[step]) for step in STEPS)
-        }
-        attention = self.anatomy.part("attention", layer)
-        taps = [
-            Tap(attention, inside=Inside(STEPS[step], partial(_given, value)))
-            for step, value in parts.items()
-        ]
+        inputs = {step: heard[receivers[step].start - first : receivers[step].stop - first] for step in STEPS}
+        compute = self._sliced if self.splitting.slices[layer] else self._on_copies
+        taps = compute(layer, inputs, again)
         taps.append(Tap(self.anatomy.part("o_proj", layer), before=partial(self._send_heads, layer)))
         if "mlp" in receivers:
             hear_mlp = partial(self._hear_mlp, receivers["mlp"], given.dtype)
@@ -184,6 +184,37 @@ class _Run:
         index = self.entries.get(id(value))
         return value if value is None or index is None else new_cache(self.anatomy.model)[index]
 
+    def _sliced(self, layer: int, inputs: dict[str, mx.array], again: Callable[[mx.array], Any]) -> list[Tap]:
+        """Taps that give the projections' outputs, each head's of its own input (n, R, L, D), from slices of them."""
+        slices, block = self.splitting.slices[layer], self.anatomy.blocks[layer]
+        modules = {step: at_path(block, slices[step]) for step in STEPS}
+        # The norm is the model's own: the block runs on all inputs up to its projections, and mlx computes no more.
+        seen: dict[str, mx.array] = {}
+        with tapped(
+            [Tap(module, before=partial(seen.__setitem__, step)) for step, module in modules.items()]
+        ):
+            again(mx.concatenate([value.reshape(-1, *value.shape[2:]) for value in inputs.values()]))
+        start, taps = 0, []
+        for step, value in inputs.items():
+            stop = start + len(value) * value.shape[1]
+            projected = project_apart(modules[step], seen[step][start:stop].reshape(value.shape))
+            taps.append(Tap(modules[step], instead=partial(_given, projected)))
+            start = stop
+        return taps
+
+    def _on_copies(
+        self, layer: int, inputs: dict[str, mx.array], again: Callable[[mx.array], Any]
+    ) -> list[Tap]:
+        """Taps that give queries, keys and values, each head's of its own input (n, R, L, D)."""
+        attention = self.anatomy.part("attention", layer)
+        return [
+            Tap(
+                attention,
+                inside=Inside(STEPS[step], partial(_given, self._projected(layer, step, value, again))),
+            )
+            for step, value in inputs.items()
+        ]
+
     def _projected(
         self, layer: int, step: str, heard: mx.array, again: Callable[[mx.array], Any]
     ) -> mx.array:
@@ -197,15 +228,18 @@ class _Run:
 
     def _send_heads(self, layer: int, value: mx.array) -> None:
         """Split what the output projection (R, L, H * Dh) reads into what each head contributes."""
-        project, H = original(self.anatomy.part("o_proj", layer)), self.splitting.graph.blocks[layer].heads
+        module, H = self.anatomy.part("o_proj", layer), self.splitting.graph.blocks[layer].heads
         heads = value.reshape(*value.shape[:2], H, -1)
-        own = mx.eye(H, dtype=value.dtype)[:, None, None, :, None]
-        alone = (heads[None] * own).reshape(-1, *value.shape[1:])
-        bias = project(mx.zeros_like(value[:1])).astype(mx.float32)
-        terms = project(alone).astype(mx.float32).reshape(H, len(value), value.shape[1], -1) - bias
         factor = self.splitting.factors[layer][0]
-        self.stream.add(factor * terms)
-        self.stream.add_constant(factor * bias)
+        if self.splitting.slices[layer]:
+            terms, bias = contributions(module, heads)
+        else:
+            project, own = original(module), mx.eye(H, dtype=value.dtype)[:, None, None, :, None]
+            bias = project(mx.zeros_like(value[:1]))
+            terms = project((heads[None] * own).reshape(-1, *value.shape[1:]))
+            terms = terms.reshape(H, *value.shape[:2], -1) - bias
+        self.stream.add(factor * terms.astype(mx.float32))
+        self.stream.add_constant(factor * bias.astype(mx.float32))
 
     def _hear_mlp(self, receivers: range, dtype: Any, _: mx.array) -> mx.array:
         return self.hear(receivers, self.stream)[0].astype(dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import mlx.core as mx
@@ -14,7 +15,8 @@ from lazarus_probe.hooks.additivity import Additivity, additivity
 from lazarus_probe.hooks.check import TOLERANCE, distance
 from lazarus_probe.hooks.trace import Trace, trace
 from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph
-from lazarus_probe.introspection.circuits.split_runs import Splitting, run_split
+from lazarus_probe.introspection.circuits.head_projections import sliceable
+from lazarus_probe.introspection.circuits.split_runs import Splitting, Stream, run_split
 from lazarus_probe.subject.finite import require_finite
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ def split(subject: Subject) -> Splitting:
         subject, tokens, [site for layer, terms in enumerate(sums) for site in _scaled_sites(layer, terms)]
     )
     factors = tuple(_factors(subject, layer, terms, run) for layer, terms in enumerate(sums))
-    splitting = Splitting(subject, EdgeGraph(blocks), factors)
+    copies = Splitting(subject, EdgeGraph(blocks), factors, ({},) * len(blocks))
+    splitting = _with_slices(copies, tokens, tolerance)
     plain = require_finite(subject, tokens, forward(anatomy.model, tokens)[:, -1])
     try:
         error = distance(run_split(splitting, tokens)[0], plain)
@@ -57,6 +60,26 @@ def split(subject: Subject) -> Splitting:
             f"a run in which these are computed apart is off by {error:.1g} of its logits",
         )
     return splitting
+
+
+def _with_slices(copies: Splitting, tokens: mx.array, tolerance: float) -> Splitting:
+    """The splitting by slices of projections where these are the heads', which a run with unequal inputs shows."""
+    anatomy, graph = copies.subject.anatomy, copies.graph
+    slices = tuple(sliceable(anatomy, layer, nodes) for layer, nodes in enumerate(graph.blocks))
+    if not any(slices):
+        return copies
+    sliced = replace(copies, slices=slices)
+    shares = mx.array(np.random.default_rng(0).uniform(0.5, 1.5, size=(len(graph.receivers), 1, 1, 1)))
+
+    def hear(receivers: range, stream: Stream) -> mx.array:
+        return stream.total[None] * shares[receivers.start : receivers.stop].astype(mx.float32)
+
+    try:
+        runs = [run_split(splitting, tokens, hear) for splitting in (copies, sliced)]
+        errors = [distance(runs[1][0], runs[0][0]), distance(runs[1][1].all, runs[0][1].all)]
+    except (ValueError, TypeError):  # what is no stack of heads at all is refused where it runs plainly
+        return copies
+    return sliced if max(errors) <= tolerance else copies
 
 
 def _nodes(subject: Subject, layer: int) -> BlockNodes:
