@@ -13,12 +13,13 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.circuits.edge_graph import Flags
+from lazarus_probe.introspection.circuits.edge_graph import EdgeGraph, Flags
 from lazarus_probe.introspection.circuits.pair_sets import PairSet
 from lazarus_probe.introspection.circuits.split_runs import Hear, Stream, run_split
 from lazarus_probe.spelling import one_of
 
 Ablation = Literal["resample", "mean", "zero"]
+BLOCKS_AT_ONCE = 5  # that hear together what was sent before them
 ABLATIONS: tuple[str, ...] = get_args(Ablation)
 
 
@@ -52,23 +53,25 @@ def circuit_values(pairs: PairSet, kept: Flags, ablation: str = "resample") -> N
         for start in range(0, len(kept), size):
             some = mx.array(matrix[start : start + size])
             rows = mx.concatenate([tokens] * len(some))
-            logits, _ = run_split(pairs.splitting, rows, hear_some(some, other))
+            logits, _ = run_split(pairs.splitting, rows, hear_some(graph, some, other))
             numbers = pairs.numbers(pairs.checked(logits, rows), np.tile(indices, len(some)))
             values[indices, start : start + size] = np.array(numbers).reshape(len(some), -1).T
     return values
 
 
-def hear_some(kept: mx.array, other: mx.array) -> Hear:
+def hear_some(graph: EdgeGraph, kept: mx.array, other: mx.array) -> Hear:
     """In the rows of each circuit receivers hear its senders, and others as they were elsewhere.
 
     Args:
+        graph: the nodes and edges.
         kept: (C, S, N) 1 for each edge of a circuit.
         other: (S, B, L, D), or (S, 1, L, D) for all rows alike, what left out senders write.
     """
     changes = list[mx.array]()  # (C, n, B * L * D) by several senders together, in their order
     elsewhere, taken = mx.zeros((1,)), 0
+    window, before, heard_before = range(0), 0, mx.zeros((1,))
 
-    def take(sent: mx.array) -> None:
+    def take(sent: mx.array, joined: int) -> None:
         nonlocal elsewhere
         start = sum(change.shape[1] for change in changes)
         written = other[start : start + len(sent)]
@@ -76,18 +79,30 @@ def hear_some(kept: mx.array, other: mx.array) -> Hear:
         changes.append(apart.swapaxes(0, 1).reshape(len(kept), len(sent), -1))
         elsewhere = elsewhere + written.sum(axis=0)
         # Few large products are faster than many small ones: what came before is joined to what is as large.
-        while len(changes) > 1 and changes[-2].shape[1] <= changes[-1].shape[1]:
+        while len(changes) > joined + 1 and changes[-2].shape[1] <= changes[-1].shape[1]:
             changes[-2:] = [mx.concatenate(changes[-2:], axis=1)]
 
+    def sums(receivers: range, first: int, last: int | None) -> mx.array:
+        """(C, n, B * L * D) what receivers hear of some of the changes."""
+        total, start = None, sum(change.shape[1] for change in changes[:first])
+        for change in changes[first:last]:
+            some = kept[:, start : start + change.shape[1], receivers.start : receivers.stop].swapaxes(1, 2)
+            total = some @ change if total is None else mx.addmm(total, some, change)
+            start += change.shape[1]
+        return mx.zeros((1, 1, 1)) if total is None else total
+
     def hear(receivers: range, stream: Stream) -> mx.array:
-        nonlocal taken
+        nonlocal taken, window, before, heard_before
         for sent in stream.sent[taken:]:
-            take(sent)
+            take(sent, before)
         taken = len(stream.sent)
-        heard, start = mx.zeros((1,)), 0
-        for change in changes:
-            some = kept[:, start : start + change.shape[1], receivers.start : receivers.stop]
-            heard, start = heard + some.swapaxes(1, 2) @ change, start + change.shape[1]
+        if receivers.start not in window:
+            # What came before is read from memory once for the receivers of several blocks, which is what costs.
+            changes[:] = [mx.concatenate(changes, axis=1)]
+            window, before = graph.window(receivers.start, BLOCKS_AT_ONCE), 1
+            heard_before = sums(window, 0, before)
+        of_window = heard_before[:, receivers.start - window.start : receivers.stop - window.start]
+        heard = of_window + sums(receivers, before, None)
         rows = stream.total.shape
         heard = heard.swapaxes(0, 1).reshape(len(receivers), len(kept), -1, *rows[1:])
         return (heard + elsewhere).reshape(len(receivers), *rows) + stream.constant

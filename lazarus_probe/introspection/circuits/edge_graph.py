@@ -152,6 +152,12 @@ class EdgeGraph:
         ]
         return np.unique(np.array(places), axis=0, return_inverse=True)[1].reshape(-1)
 
+    def window(self, receiver: int, blocks: int) -> range:
+        """The receivers from one on to the end of so many blocks; the logits are with the last block."""
+        starts = [index for index, of in enumerate(self.receivers) if of.reads == "q" and of.head == 0]
+        later = [start for start in starts if start > receiver]
+        return range(receiver, later[blocks - 1] if len(later) >= blocks else len(self.receivers))
+
     def pruned(self, kept: Flags) -> Flags:
         """The flagged edges (E,) that lie on a path of flagged edges from the embedding to the logits.
 
