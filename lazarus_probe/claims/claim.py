@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
@@ -24,9 +24,12 @@ Kind = Literal[
     "absence",
     "emergence",
     "training_effect",
+    "circuit",
 ]
 # Kinds whose controls are positive: what the instrument does find, so that its silence says something.
 POSITIVE: tuple[Kind, ...] = ("absence", "invariance")
+# What a circuit must be beyond faithful, each past a value that its claim declares.
+CIRCUIT_PARTS = ("minimality", "stability")
 Need = Literal["moe", "tuned pair", "chat template", "training"]
 
 
@@ -77,8 +80,8 @@ class Claim(BaseModel):
         statement: one sentence.
         source: where it was published.
         family: the claims that are corrected together; a claim without one is a family of its own.
-        kind: `decodability`, `causal_necessity`, `causal_sufficiency`, `emergence` and `training_effect` want a score
-            of at least the threshold, `absence` of at most, `invariance` within it on either side of 0.
+        kind: `decodability`, `causal_necessity`, `causal_sufficiency`, `emergence`, `training_effect` and `circuit`
+            want a score of at least the threshold, `absence` of at most, `invariance` within it on either side of 0.
         threshold: on the score, in [-1, 1].
         effect: the score that is expected where the claim is true, for its power; the least that would be
             supported if left out: the threshold and a margin.
@@ -91,6 +94,7 @@ class Claim(BaseModel):
             each kind that is generalised over.
         failing_share: of a claim that holds everywhere, the largest share of strata that may fail; it is supported
             only where the exact upper bound on that share is below it.
+        parts: of a `circuit`, the least `minimality` and the least `stability` that it must have as well.
         alpha: the false-alarm rate allowed, and the rate of false discoveries in the family.
         cases: how many sets of parameters its test has; `layers` is one for each.
         depth: where to look in a model that nothing is published for, as a share of its layers; see `layer_at`.
@@ -127,6 +131,7 @@ class Claim(BaseModel):
     generalises_over: tuple[str, ...] = ()
     minimum_groups: int = Field(default=10, ge=2)
     failing_share: float | None = Field(default=None, gt=0, lt=1)
+    parts: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = {}
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     cases: Literal["layers"] | int = 1
     depth: float | None = Field(default=None, ge=0, le=1)
@@ -142,6 +147,11 @@ class Claim(BaseModel):
             raise ValueError(
                 f"threshold is {self.threshold:g}: an invariance holds within a threshold above 0"
             )
+        if set(self.parts) != set(CIRCUIT_PARTS if self.kind == "circuit" else ()):
+            raise ValueError(
+                f"parts are {sorted(self.parts)}: a claim of kind circuit declares {' and '.join(CIRCUIT_PARTS)}, "
+                "and no other kind has parts"
+            )
         if self.effect is not None and not self.reaches(self.effect, self.effect):
             raise ValueError(
                 f"effect is {self.effect:g}: a score that would not meet the threshold, {self.threshold:g}"
@@ -151,7 +161,10 @@ class Claim(BaseModel):
     @property
     def hash(self) -> str:
         """Of everything pre-registered: a report keeps it, so that a moved threshold shows."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        fields = self.model_dump(mode="json")
+        if not self.parts:  # claims that were declared before there were parts are what they were
+            del fields["parts"]
+        text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property

@@ -15,10 +15,11 @@ from lazarus_probe.statistics.measurement import (
     Grid,
     Growth,
     Measurement,
+    Part,
     Strata,
 )
 
-Part = TypeVar("Part")
+Quantity = TypeVar("Quantity")
 
 
 def pool(measurements: Mapping[int, Measurement], needed: Collection[str] = ()) -> Measurement:
@@ -32,19 +33,19 @@ def pool(measurements: Mapping[int, Measurement], needed: Collection[str] = ()) 
 
     p is twice the mean of the seeds' p, at most 1, which holds under any dependence (Ruschendorf 1982; Vovk & Wang
     2020, Combining p-values via averaging, Biometrika 107); a seed without p beside others with one counts as 1. n and
-    tokens are summed; groups, and the units of each kind, are the least of the seeds'. The learning curve and the
-    damage are averaged as the score is; of strata that were measured those of the seed with the largest upper bound on
-    what fails are kept. A control that is not needed, for not every draw of prompts allows it, is averaged over the
-    seeds that measured it. Curves and grids are averaged where all seeds share their axes, and else the first seed's,
-    as are examples; a detail that differs is kept by seed.
+    tokens are summed; groups, and the units of each kind, are the least of the seeds'. The learning curve, the damage
+    and other parts are averaged as the score is; of strata that were measured those of the seed with the largest upper
+    bound on what fails are kept. A control that is not needed, for not every draw of prompts allows it, is averaged
+    over the seeds that measured it. Curves and grids are averaged where all seeds share their axes, and else the first
+    seed's, as are examples; a detail that differs is kept by seed.
 
     Args:
         measurements: by seed, in order; at least one.
         needed: the controls that every seed must have measured.
 
     Raises:
-        ValueError: none, another unit in some seed, or a control that is needed, kind of units, learning curve, strata
-            or damage that some seed did not measure.
+        ValueError: none, another unit in some seed, or a control that is needed, kind of units, learning curve, strata,
+            damage or part that some seed did not measure.
     """
     if not measurements:
         raise ValueError("no seed gave a measurement: pool at least one")
@@ -72,6 +73,7 @@ def pool(measurements: Mapping[int, Measurement], needed: Collection[str] = ()) 
         growth=_growth({seed: part.growth for seed, part in measurements.items()}),
         strata=_strata({seed: part.strata for seed, part in measurements.items()}),
         damage=_damage({seed: part.damage for seed, part in measurements.items()}),
+        parts=_parts({seed: part.parts for seed, part in measurements.items()}),
         place=_place({seed: part.place for seed, part in measurements.items()}),
     )
 
@@ -91,7 +93,7 @@ def _place(by_seed: Mapping[int, str]) -> str:
     return place if len(set(by_seed.values())) == 1 else f"{place} with seed {seed}, elsewhere with others"
 
 
-def _mean(parts: Sequence[Part], number: Callable[[Part], float]) -> float:
+def _mean(parts: Sequence[Quantity], number: Callable[[Quantity], float]) -> float:
     return fsum(number(part) for part in parts) / len(parts)
 
 
@@ -119,7 +121,7 @@ def _controls(measurements: Mapping[int, Measurement], needed: Collection[str]) 
     )
 
 
-def _all_of(quantity: str, by_seed: Mapping[int, Part | None]) -> list[Part]:
+def _all_of(quantity: str, by_seed: Mapping[int, Quantity | None]) -> list[Quantity]:
     """What every seed measured.
 
     Raises:
@@ -181,6 +183,18 @@ def _damage(by_seed: Mapping[int, Damage | None]) -> Damage | None:
         high=_mean(damages, lambda damage: damage.high),
         n=sum(damage.n for damage in damages),
     )
+
+
+def _parts(by_seed: Mapping[int, tuple[Part, ...]]) -> tuple[Part, ...]:
+    named = {seed: {part.name: part for part in parts} for seed, parts in by_seed.items()}
+    pooled = list[Part]()
+    for name in dict.fromkeys(name for parts in named.values() for name in parts):
+        parts = _all_of(f"part {name!r}", {seed: parts.get(name) for seed, parts in named.items()})
+        low, score, high = (
+            fsum(getattr(part, end) for part in parts) / len(parts) for end in ("low", "score", "high")
+        )
+        pooled.append(Part(name, score, low, high, sum(part.n for part in parts)))
+    return tuple(pooled)
 
 
 def _control(controls: Sequence[Control]) -> Control:

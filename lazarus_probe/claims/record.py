@@ -117,6 +117,18 @@ class DamageRecord(BaseModel):
     n: int
 
 
+class PartRecord(BaseModel):
+    """What else must hold beside a score, as kept in a report."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    score: float
+    low: float
+    high: float
+    n: int
+
+
 class MeasurementRecord(BaseModel):
     """A measurement as kept in a report."""
 
@@ -143,6 +155,7 @@ class MeasurementRecord(BaseModel):
     growth: GrowthRecord | str | None = None
     strata: StrataRecord | None = None
     damage: DamageRecord | None = None
+    parts: list[PartRecord] = []
     place: str = ""
     unmeasured: list[str] = []
 

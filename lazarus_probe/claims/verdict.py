@@ -8,7 +8,7 @@ from enum import StrEnum
 from lazarus_probe.claims.advice import advice
 from lazarus_probe.claims.claim import POSITIVE, Claim, ClaimError
 from lazarus_probe.statistics.intervals import estimate, shown
-from lazarus_probe.statistics.measurement import Control, Measurement, Strata
+from lazarus_probe.statistics.measurement import Control, Measurement, Part, Strata
 from lazarus_probe.statistics.power import implied_p
 
 ROUNDING = 1e-6
@@ -90,13 +90,14 @@ def decide(claim: Claim, measurement: Measurement) -> Verdict:
     In this order:
 
     1. Too few independent groups, of any kind that is generalised over: inconclusive.
-    2. The whole interval of the score misses the threshold: refuted, unless the score is a probe's whose learning
-       curve still rises by the margin; that lacks rows, and is inconclusive.
+    2. The whole interval of the score misses the threshold, or that of a circuit's part what was declared for it:
+       refuted, unless the score is a probe's whose learning curve still rises by the margin; that lacks rows, and is
+       inconclusive.
     3. The whole interval of the gain over a control stays under the margin, or the control is so near the ceiling
        that no score could gain the margin over it: confounded.
-    4. The score's whole interval is past the threshold, that of every gain past the margin, p <= alpha where there is
-       a p, an absence's learning curve is flat, and of a claim that holds everywhere few enough strata may fail:
-       supported.
+    4. The score's whole interval is past the threshold, that of every gain past the margin, that of every part past
+       what was declared for it, p <= alpha where there is a p, an absence's learning curve is flat, and of a claim that
+       holds everywhere few enough strata may fail: supported.
     5. All else straddles: inconclusive.
 
     An absence or invariance rests on the interval alone: that p is large shows no absence. Its interval within the
@@ -106,7 +107,7 @@ def decide(claim: Claim, measurement: Measurement) -> Verdict:
     (`unmeasured`), and nowhere else.
 
     Raises:
-        ClaimError: a declared control, kind of unit or the strata were not measured.
+        ClaimError: a declared control, kind of unit, part or the strata were not measured.
     """
     _check_measured(claim, measurement)
     if verdict := _settled(claim, measurement):
@@ -132,6 +133,10 @@ def _settled(claim: Claim, measurement: Measurement) -> Verdict | None:
         return _lacking(f"{_fewest(measurement)}, {claim.minimum_groups} are needed")
     if claim.misses(measurement.low, measurement.high) and not _still_rises(claim, measurement):
         return Verdict(Outcome.REFUTED, f"{_scored(measurement)}, {_wanted(claim)} was claimed")
+    for part in _parts(claim, measurement):
+        if part.high < claim.parts[part.name]:
+            reason = f"its {part}, at least {claim.parts[part.name]:g} was claimed; {_scored(measurement)}"
+            return Verdict(Outcome.REFUTED, reason)
     gains = {control: _possible_gain(claim, measurement, control) for control in measurement.controls}
     best_control = min(gains, key=lambda control: gains[control], default=None)
     if best_control is not None and gains[best_control] < claim.margin:
@@ -142,8 +147,9 @@ def _settled(claim: Claim, measurement: Measurement) -> Verdict | None:
 def claim_p(claim: Claim, measurement: Measurement) -> float:
     """The p of all that a supported claim needs at once, which is the largest of its parts (Berger 1982).
 
-    The parts are the measurement's own p, if it has one; that of the score against the threshold, and that of each
-    gain against the margin, read off their intervals. It is what the claim's family is corrected by.
+    The parts are the measurement's own p, if it has one; that of the score against the threshold, that of each gain
+    against the margin and that of what else was declared, read off their intervals. It is what the claim's family is
+    corrected by.
     """
     low, score, high = measurement.low, measurement.score, measurement.high
     above, below = (
@@ -154,14 +160,19 @@ def claim_p(claim: Claim, measurement: Measurement) -> float:
     of_gains = [
         implied_p(control.gain, control.low, control.high, claim.margin) for control in measurement.controls
     ]
+    of_parts = [
+        implied_p(part.score, part.low, part.high, claim.parts[part.name])
+        for part in _parts(claim, measurement)
+    ]
     own = [] if measurement.p is None or claim.kind in POSITIVE else [measurement.p]
-    return max([of_score, *of_gains, *own])
+    return max([of_score, *of_gains, *of_parts, *own])
 
 
 def refutation_p(claim: Claim, measurement: Measurement) -> float:
     """The p of a refutation: that the score misses the threshold, read off its interval.
 
-    An invariance can be missed on either side, so the smaller p is doubled.
+    An invariance can be missed on either side, so the smaller p is doubled; a circuit in its score and in each of its
+    parts, so that the smallest p counts as often as there are chances.
     """
     low, score, high = measurement.low, measurement.score, measurement.high
     above = implied_p(score, low, high, claim.threshold)
@@ -169,7 +180,12 @@ def refutation_p(claim: Claim, measurement: Measurement) -> float:
         return above
     if claim.kind == "invariance":
         return min(1.0, 2 * min(above, implied_p(-score, -high, -low, claim.threshold)))
-    return implied_p(-score, -high, -low, -claim.threshold)
+    below = [implied_p(-score, -high, -low, -claim.threshold)]
+    below += [
+        implied_p(-part.score, -part.high, -part.low, -claim.parts[part.name])
+        for part in _parts(claim, measurement)
+    ]
+    return min(1.0, len(below) * min(below))
 
 
 def _check_measured(claim: Claim, measurement: Measurement) -> None:
@@ -177,6 +193,7 @@ def _check_measured(claim: Claim, measurement: Measurement) -> None:
     for noun, declared, measured in (
         ("controls", claim.controls, names),
         ("kinds of units to generalise over", claim.generalises_over, set(measurement.units)),
+        ("parts", claim.parts, {part.name for part in measurement.parts} | set(measurement.unmeasured)),
     ):
         if missing := set(declared) - measured:
             raise ClaimError(
@@ -197,6 +214,10 @@ def _supported_or_not(claim: Claim, measurement: Measurement) -> Verdict:
     if weakest.low < claim.margin:
         gain = f"the gain over {weakest.name}, {_interval(weakest)}"
         return _lacking(f"{gain}, straddles the margin of {claim.margin:g}")
+    for part in _parts(claim, measurement):
+        if part.low < claim.parts[part.name]:
+            reason = f"its {part} straddles what was claimed, at least {claim.parts[part.name]:g}"
+            return Verdict(Outcome.INCONCLUSIVE, reason)
     if claim.kind not in POSITIVE and measurement.p is not None and measurement.p > claim.alpha:
         return Verdict(Outcome.INCONCLUSIVE, f"p = {measurement.p:.3g}, at most {claim.alpha:g} is needed")
     if claim.kind == "absence" and _may_gain(claim, measurement):
@@ -206,10 +227,15 @@ def _supported_or_not(claim: Claim, measurement: Measurement) -> Verdict:
     strata, allowed = measurement.strata, claim.failing_share
     if strata is not None and allowed is not None and strata.upper > allowed:
         return Verdict(Outcome.INCONCLUSIVE, f"{_everywhere(strata)}, at most {allowed:.0%} are allowed")
-    reason = f"{_scored(measurement)}; least gain: {weakest}"
+    reason = "; ".join([f"{_scored(measurement)}; least gain: {weakest}", *map(str, measurement.parts)])
     if strata is not None:
         reason += f"; {_everywhere(strata)}"
     return Verdict(Outcome.SUPPORTED, reason)
+
+
+def _parts(claim: Claim, measurement: Measurement) -> list[Part]:
+    """What was measured beside the score of what the claim declares."""
+    return [part for part in measurement.parts if part.name in claim.parts]
 
 
 def _still_rises(claim: Claim, measurement: Measurement) -> bool:

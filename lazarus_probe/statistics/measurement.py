@@ -256,6 +256,32 @@ class Damage:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Something else that must hold beside the score, as a circuit's minimality.
+
+    Attributes:
+        name: as the claim declares it.
+        score: the estimate.
+        low: lower end of its interval.
+        high: its upper end.
+        n: what it was counted on, such as edges.
+    """
+
+    name: str
+    score: float
+    low: float
+    high: float
+    n: int
+
+    def __post_init__(self) -> None:
+        """Refuse what no interval can mean."""
+        _check_interval(f"part {self.name!r}", "score", self.score, self.low, self.high)
+
+    def __str__(self) -> str:
+        return f"{self.name} {estimate(self.score, self.low, self.high)}"
+
+
+@dataclass(frozen=True)
 class Measurement:
     """A score with its interval, the number of prompts and of independent groups, and its controls.
 
@@ -282,6 +308,7 @@ class Measurement:
         growth: the end of the probe's learning curve, where the score is a probe's; or why it has none.
         strata: how much of a universal claim's domain was measured.
         damage: what the edit of a causal claim does to unrelated prompts.
+        parts: what else must hold beside the score, each under a name of its own.
         place: on what part of the claim's domain, or how far a push went; it may be another with another seed.
         unmeasured: controls that were left out, since the outcome is settled without them.
 
@@ -330,6 +357,7 @@ class Measurement:
     growth: Growth | str | None = None
     strata: Strata | None = None
     damage: Damage | None = None
+    parts: tuple[Part, ...] = ()
     place: str = ""
     unmeasured: tuple[str, ...] = ()
 
@@ -360,6 +388,10 @@ class Measurement:
         names = [control.name for control in self.controls]
         if not (names or self.unmeasured) or len(set(names)) < len(names):
             raise ValueError(f"the controls are {names}: give at least one, each under a name of its own")
+        if len({part.name for part in self.parts}) < len(self.parts):
+            raise ValueError(
+                f"the parts are {[part.name for part in self.parts]}: give each under a name of its own"
+            )
         if both := set(names) & set(self.unmeasured):
             raise ValueError(f"the control {min(both)!r} is measured and unmeasured: give it as one of both")
         self.as_dict()

@@ -8,6 +8,8 @@ from lazarus_probe.claims.evidence import Evidence, NotApplicable
 from lazarus_probe.claims.library import declared_claims
 from lazarus_probe.claims.verdict import Outcome
 
+HASH_BEFORE_PARTS = "d597fc16f9ffbfed"
+
 
 def test_hash_is_of_everything_declared(a_claim):
     """Moving any declared field moves the hash; writing the same anew does not."""
@@ -23,6 +25,28 @@ def test_hash_is_of_everything_declared(a_claim):
     )
     hashes = {a_claim(**each).hash for each in moved}
     assert len({a_claim().hash, *hashes}) == 8
+
+
+def test_claims_without_parts_keep_their_hash(a_claim):
+    """What was declared before there were parts is what it was, and a part that moves shows."""
+    assert a_claim().hash == HASH_BEFORE_PARTS
+    parts = ({"minimality": 0.5, "stability": 0.33}, {"minimality": 0.5, "stability": 0.4})
+    assert len({a_claim(kind="circuit", parts=part).hash for part in parts}) == 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kind": "circuit"},
+        {"kind": "circuit", "parts": {"minimality": 0.5}},
+        {"kind": "circuit", "parts": {"minimality": 0.5, "stability": 0.3, "beauty": 0.1}},
+        {"parts": {"minimality": 0.5, "stability": 0.33}},
+    ],
+)
+def test_circuits_declare_both_parts_and_nothing_else_does(a_claim, fields):
+    """A part that no circuit has, one that is missing, or parts of a claim of another kind."""
+    with pytest.raises(ClaimError, match="a claim of kind circuit declares minimality and stability"):
+        a_claim(**fields)
 
 
 def test_a_misspelt_field_is_told_before_the_one_that_is_missing_by_it(tmp_path):

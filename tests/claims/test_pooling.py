@@ -18,6 +18,7 @@ from lazarus_probe.statistics.measurement import (
     Example,
     Grid,
     Growth,
+    Part,
     Strata,
 )
 
@@ -273,3 +274,15 @@ def test_a_claim_applies_to_at_least_half(a_claim, measured, moot, outcome):
     assert judged.verdict.outcome == outcome
     if moot == 3:
         assert judged.verdict.reason == "with 3 of 4 seeds: no experts (seeds 0, 1, 2)"
+
+
+def test_parts_are_averaged_over_seeds(measured):
+    """As the score is; a seed without one of them is refused."""
+    first, second = (
+        measured(0.9, parts=(Part("minimality", score, score - 0.1, score + 0.1, 30),))
+        for score in (0.5, 0.7)
+    )
+    (part,) = pool({0: first, 1: second}).parts
+    assert (part.score, part.low, part.high, part.n) == pytest.approx((0.6, 0.5, 0.7, 60))
+    with pytest.raises(ValueError, match="part 'minimality' was not measured with seed 1"):
+        pool({0: first, 1: measured(0.9)})

@@ -11,7 +11,8 @@ from scipy.stats import norm
 from lazarus_probe.claims.claim import Claim, ClaimError
 from lazarus_probe.claims.verdict import Outcome, claim_p, decide, judge, refutation_p, settled
 from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
-from lazarus_probe.statistics.measurement import Control, Damage, Growth, Measurement, Strata
+from lazarus_probe.statistics.measurement import Control, Damage, Growth, Measurement, Part, Strata
+from lazarus_probe.statistics.power import implied_p
 
 FIELDS = {"id": "c", "statement": "s", "source": "a paper", "family": "all", "controls": ("first", "second")}
 KINDS = (
@@ -37,6 +38,13 @@ def claims(draw: st.DrawFn) -> Claim:
 def intervals(draw: st.DrawFn) -> tuple[float, float, float]:
     middle, down, up = draw(between(-1, 1)), draw(between(0, 0.5)), draw(between(0, 0.5))
     return middle, middle - down, middle + up
+
+
+CIRCUIT = {"kind": "circuit", "parts": {"minimality": 0.5, "stability": 0.33}}
+
+
+def with_parts(minimality, stability=(0.6, 0.5, 0.7)):
+    return (Part("minimality", *minimality, n=30), Part("stability", *stability, n=20))
 
 
 @st.composite
@@ -393,6 +401,40 @@ def test_too_few_groups_tell_no_damage(a_claim, measured):
     damage = Damage("next token changed on capitals", 0.4, 0.3, 0.5, 60)
     few = judge(a_claim(kind="causal_sufficiency"), measured(0.95, damage=damage, groups=9))
     assert "damage" not in few.reason
+
+
+@pytest.mark.parametrize(
+    ("minimality", "outcome"),
+    [
+        ((0.8, 0.6, 0.9), Outcome.SUPPORTED),
+        ((0.8, 0.4, 0.9), Outcome.INCONCLUSIVE),
+        ((0.2, 0.1, 0.4), Outcome.REFUTED),
+    ],
+)
+def test_a_circuit_needs_all_of_its_parts(a_claim, measured, minimality, outcome):
+    """However faithful it is, edges that are not needed refute it, and an interval that straddles leaves it open."""
+    verdict = judge(a_claim(**CIRCUIT), measured(0.95, parts=with_parts(minimality)))
+    assert verdict.outcome is outcome
+    assert f"minimality {minimality[0]:.2f}" in verdict.reason
+
+
+def test_p_of_a_circuit_is_that_of_its_weakest_part(a_claim, measured):
+    """All must hold for support, and any of them refutes: the first takes the largest p, the second corrects."""
+    claim, sure = a_claim(**CIRCUIT), with_parts((0.9, 0.85, 0.95))
+    weak = with_parts((0.55, 0.45, 0.65))
+    assert claim_p(claim, measured(0.95, parts=weak)) > claim_p(claim, measured(0.95, parts=sure))
+    failing = measured(0.95, parts=with_parts((0.4, 0.3, 0.55)))
+    alone = implied_p(-0.4, -0.55, -0.3, -0.5)
+    assert refutation_p(claim, failing) == pytest.approx(3 * alone)
+    assert refutation_p(claim, measured(0.95, parts=sure)) > 0.9
+
+
+def test_parts_that_were_not_measured_are_missed(a_claim, measured):
+    """A circuit is not judged on its faithfulness alone, except where that refutes it."""
+    with pytest.raises(ClaimError, match="declares parts that were not measured: minimality, stability"):
+        judge(a_claim(**CIRCUIT), measured(0.95))
+    left_out = measured(0.2, unmeasured=("minimality", "stability"))
+    assert judge(a_claim(**CIRCUIT), left_out).outcome is Outcome.REFUTED
 
 
 @given(claims(), measurements())

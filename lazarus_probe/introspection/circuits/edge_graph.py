@@ -98,21 +98,26 @@ class EdgeGraph:
             ValueError: the model has no such edge; the message names what is not there.
         """
         edge = Edge.parse(edge)
-        senders, receivers, offsets = self._numbers
+        senders, receivers = self._numbers
         for node, there in (
             (edge.sender, edge.sender in senders),
             (edge.receiver, edge.receiver in receivers),
         ):
             if not there:
                 raise ValueError(f"the model has no {node} of {edge}; {self._known(node.layer or 0)}")
-        return offsets[receivers[edge.receiver]] + senders[edge.sender]
+        return self.first_edges[receivers[edge.receiver]] + senders[edge.sender]
 
     @cached_property
-    def _numbers(self) -> tuple[dict[Sender, int], dict[Receiver, int], list[int]]:
-        """The number of each sender, that of each receiver, and by receiver that of its first edge."""
+    def first_edges(self) -> list[int]:
+        """By receiver the index of its first edge."""
+        return [0, *np.cumsum(self.below).tolist()]
+
+    @cached_property
+    def _numbers(self) -> tuple[dict[Sender, int], dict[Receiver, int]]:
+        """The number of each sender, and that of each receiver."""
         senders = {sender: number for number, sender in enumerate(self.senders)}
         receivers = {receiver: number for number, receiver in enumerate(self.receivers)}
-        return senders, receivers, [0, *np.cumsum(self.below).tolist()]
+        return senders, receivers
 
     def _known(self, block: int) -> str:
         if block >= len(self.blocks):
@@ -223,18 +228,23 @@ def random_paths(graph: EdgeGraph, count: int, rng: np.random.Generator) -> Flag
     """
     if count > graph.size // 4:
         return random_edges(graph, count, rng)
-    offsets = np.concatenate([[0], np.cumsum(graph.below)]).tolist()
     edges = set[int]()
     while len(edges) < count:
-        receiver, sender = len(graph.receivers) - 1, -1
-        while sender != 0:
-            sender = int(rng.integers(graph.below[receiver]))
-            edges.add(offsets[receiver] + sender)
-            inputs = graph.inputs_of[sender]
-            receiver = inputs[int(rng.integers(len(inputs)))] if inputs else receiver
+        edges.update(random_path(graph, rng).tolist())
     kept = np.zeros(graph.size, dtype=bool)
     kept[list(edges)] = True
     return kept
+
+
+def random_path(graph: EdgeGraph, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Indices of the edges of a path from the embedding to the logits, drawn backwards among all senders below."""
+    edges, receiver, sender = list[int](), len(graph.receivers) - 1, -1
+    while sender != 0:
+        sender = int(rng.integers(graph.below[receiver]))
+        edges.append(graph.first_edges[receiver] + sender)
+        inputs = graph.inputs_of[sender]
+        receiver = inputs[int(rng.integers(len(inputs)))] if inputs else receiver
+    return np.array(edges, dtype=np.intp)
 
 
 def random_alike(graph: EdgeGraph, kept: Flags, rng: np.random.Generator) -> Flags:

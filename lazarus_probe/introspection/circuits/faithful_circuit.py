@@ -2,14 +2,14 @@
 
 A curve of faithfulness is chosen from, its edges were picked for it, and a ratio of means may hide pairs on which the
 circuit fails behind others on which it overshoots. Here the circuit is found on part of the material and measured on
-the rest, its size is declared, and each pair counts from 0 to 1. What is asked of a circuit beyond that, by Shi
-et al. 2024 (arXiv:2410.13032), is in the controls: better than random circuits of its shape, and than what is left
-without it.
+the rest, its size is declared, and each pair counts from 0 to 1. It has to be better than random circuits of its shape,
+and than what is left without it; its edges have to be needed, and found again in other prompts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.claims.as_needed import as_needed
+from lazarus_probe.claims.claim import CIRCUIT_PARTS
 from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
+from lazarus_probe.introspection.circuits.circuit_tests import (
+    FOLDS,
+    best_edges,
+    equivalence,
+    found_again,
+    minimality,
+    stability,
+)
 from lazarus_probe.introspection.circuits.edge_attribution import EdgeScores, edge_scores
 from lazarus_probe.introspection.circuits.edge_graph import Flags, random_alike
 from lazarus_probe.introspection.circuits.find_circuit import STEPS, answered_pairs, drawn_apart
 from lazarus_probe.introspection.circuits.independence import dependence
 from lazarus_probe.introspection.circuits.pair_sets import PairSet, plain_values
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
-from lazarus_probe.statistics.measurement import Measurement
+from lazarus_probe.statistics.measurement import Measurement, Part
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.statistics.student import mean_t_interval
 from lazarus_probe.subject.control_models import ControlModel, ControlModels, built, faced
@@ -36,6 +45,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Parts = tuple[list[int], list[int]]
 RANDOM = 10  # circuits
+MINIMAL_PAIRS = 8  # on which edges are left out one by one, a hundred runs each
 
 
 def faithful_circuit(
@@ -60,6 +70,11 @@ def faithful_circuit(
     hold the circuit's own by chance; the details say what share is as faithful); `without_circuit`, the model without
     the circuit's edges; and control models with circuits of their own, found in the same way: 0 where a model does
     not tell clean prompts from corrupted ones.
+
+    Parts: `minimality`, the share of its edges that are needed more than nine in ten of those on random paths, on one
+    pair each of up to `MINIMAL_PAIRS` units; and `stability`, how much of it is found again in resamples of the units
+    that it was found on. The details have the tests of equivalence and independence, and how much of the circuit of
+    some units of each kind is in that of all others.
 
     Args:
         subject: the model.
@@ -92,27 +107,48 @@ def faithful_circuit(
     values = circuit_values(circuit.measuring, np.stack(circuits))
     own, without, *random = circuit.capped(values).T
     as_faithful = np.mean([values.mean() >= own.mean() for values in random])
-    again = _PartedCircuit.of(circuit.pairs, (parts[1], parts[0]), share, steps)
+    measured_units = {name: [of[row] for row in parts[1]] for name, of in units.items()}
+    signs = equivalence(values[:, 0], circuit.plain[0], next(iter(measured_units.values())))
     details = {
         "edges": int(circuit.kept.sum()),
         "of": circuit.graph.size,
         "gap": circuit.gap,
         "random_as_faithful": float(as_faithful),
+        "outdoes_model": {
+            "share": signs.share,
+            "low": signs.interval.low,
+            "high": signs.interval.high,
+            "p": signs.p,
+        },
         "rest_follows_model_p": _dependence_p(values[:, 1], circuit.plain[0]),
-        "shared_with_other_part": _jaccard(circuit.kept, again.kept),
+        "found_again": _found_again(circuit, units, share, steps, seed),
         "best_edges": [str(circuit.graph[index]) for index in circuit.best[:10]],
     }
 
-    def measure(controls: Mapping[str, Any], left_out: tuple[str, ...]) -> Measurement:
-        return rate(
+    def measure(measured: Mapping[str, Any], left_out: tuple[str, ...]) -> Measurement:
+        controls = {name: values for name, values in measured.items() if name not in CIRCUIT_PARTS}
+        of_controls = tuple(name for name in left_out if name not in CIRCUIT_PARTS)
+        measurement = rate(
             "capped faithfulness",
             own,
-            {name: [of[row] for row in parts[1]] for name, of in units.items()},
+            measured_units,
             controls,
             seed=seed,
             details=details,
-            unmeasured=left_out,
+            unmeasured=of_controls,
         )
+        made = tuple(measured[name] for name in CIRCUIT_PARTS if name in measured)
+        return replace(measurement, parts=made, unmeasured=left_out)
+
+    def minimal() -> Part:
+        some = one_of_each(next(iter(measured_units.values())), MINIMAL_PAIRS, seed)
+        needed = minimality(circuit.measuring.of(some), circuit.kept, seed=seed)
+        return Part("minimality", needed.share, needed.interval.low, needed.interval.high, len(needed.edges))
+
+    def stable() -> Part:
+        groups = [next(iter(units.values()))[row] for row in parts[0]]
+        again = stability(circuit.scores, share, groups, seed=seed)
+        return Part("stability", again.overlap, again.interval.low, again.interval.high, again.resamples)
 
     def in_models(models: Sequence[ControlModel | Subject]) -> Floats:
         return np.stack([in_model(built(model)) for model in models])
@@ -124,7 +160,8 @@ def faithful_circuit(
             return np.zeros(len(own))
         return other.capped(circuit_values(other.measuring, other.kept[None]))[:, 0]
 
-    costly = {kind: partial(in_models, models) for kind, models in faced(subject, untrained).items()}
+    costly: dict[str, Callable[[], Any]] = {"minimality": minimal, "stability": stable}
+    costly |= {kind: partial(in_models, models) for kind, models in faced(subject, untrained).items()}
     return as_needed(
         claim, measure, costly, {"without_circuit": without, "random_circuits": np.mean(random, axis=0)}
     )
@@ -151,7 +188,7 @@ class _PartedCircuit:
     def __init__(self, pairs: PairSet, parts: Parts, gap: float, scores: EdgeScores, kept: Flags) -> None:
         self.pairs, self.parts, self.gap, self.kept = pairs, parts, gap, kept
         self.measuring = pairs.of(parts[1])
-        self.graph = scores.graph
+        self.scores, self.graph = scores, scores.graph
         self.best = [index for index in scores.order.tolist() if kept[index]]
 
     @classmethod
@@ -165,9 +202,7 @@ class _PartedCircuit:
                 f"a difference in [{gap.low:.3g}, {gap.high:.3g}]; give prompts that the model tells apart"
             )
         scores = edge_scores(finding, steps)
-        kept = np.zeros(scores.graph.size, dtype=bool)
-        kept[scores.order[: max(1, round(share * len(kept)))]] = True
-        kept = scores.graph.pruned(kept)
+        kept = best_edges(scores.graph, scores.mean, share)
         if not kept.any():
             raise ValueError(f"no path of the {share:g} of edges with the largest scores leads to the logits")
         return cls(pairs, parts, float(gap.mean), scores, kept)
@@ -191,6 +226,30 @@ def _dependence_p(rest: Floats, model: Floats) -> float | None:
         return None
 
 
-def _jaccard(first: Flags, second: Flags) -> float:
-    """The edges of both over those of either."""
-    return float((first & second).sum() / (first | second).sum())
+def _found_again(
+    circuit: _PartedCircuit, units: Mapping[str, Sequence[str]], share: float, steps: int, seed: int
+) -> dict[str, list[float]]:
+    """By kind of units the overlaps of `found_again` over all pairs, where there are units enough."""
+    others = edge_scores(circuit.measuring, steps)
+    rows = [*circuit.parts[0], *circuit.parts[1]]
+    every = replace(
+        circuit.scores,
+        values=np.concatenate([circuit.scores.values, others.values]),
+        clean=np.concatenate([circuit.scores.clean, others.clean]),
+        corrupted=np.concatenate([circuit.scores.corrupted, others.corrupted]),
+    )
+    return {
+        name: found_again(every, share, [of[row] for row in rows], seed=seed)
+        for name, of in units.items()
+        if len(set(of)) >= FOLDS
+    }
+
+
+def one_of_each(groups: Sequence[str], most: int, seed: int) -> list[int]:
+    """A row of each of up to so many groups, both drawn at random."""
+    rng = np.random.default_rng(seed)
+    names = list(dict.fromkeys(groups))
+    drawn = [names[index] for index in rng.permutation(len(names))[:most].tolist()]
+    return sorted(
+        int(rng.choice([row for row, name in enumerate(groups) if name == group])) for group in drawn
+    )

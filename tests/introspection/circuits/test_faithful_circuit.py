@@ -13,7 +13,7 @@ from lazarus_probe.introspection import PromptPair
 from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
 from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph, random_alike
 from lazarus_probe.introspection.circuits.edges import Edge
-from lazarus_probe.introspection.circuits.faithful_circuit import faithful_circuit, parted
+from lazarus_probe.introspection.circuits.faithful_circuit import faithful_circuit, one_of_each, parted
 from lazarus_probe.introspection.circuits.pair_sets import plain_values
 from lazarus_probe.organisms import planted
 from lazarus_probe.subject import Subject
@@ -46,6 +46,11 @@ def test_a_planted_circuit_is_supported():
     controls = {control.name: control.score for control in measurement.controls}
     assert controls["without_circuit"] < 0.05
     assert controls["random_circuits"] < 0.2
+    parts = {part.name: part for part in measurement.parts}
+    assert parts["minimality"].low > 0.5
+    assert parts["stability"].low > 0.33
+    assert 0.2 < measurement.details["outdoes_model"]["share"] < 0.8
+    assert len(measurement.details["found_again"]["pair"]) == 5
     assert judge(CLAIM, measurement).outcome is Outcome.SUPPORTED
 
 
@@ -118,6 +123,15 @@ def test_a_share_out_of_range_is_refused(organism):
     for share in (0, 1.5):
         with pytest.raises(ValueError, match=f"share is {share}; give a share of all edges"):
             faithful_circuit(organism, (), [], {"pair": []}, share=share)
+
+
+def test_one_pair_of_each_unit_is_drawn():
+    """Up to as many units as are wanted, each once."""
+    names = [name for name in "abcdef" for _ in range(3)]
+    rows = one_of_each(names, 4, seed=0)
+    assert len({names[row] for row in rows}) == len(rows) == 4
+    assert rows == sorted(rows)
+    assert len(one_of_each(names, 9, seed=0)) == 6
 
 
 def test_units_are_found_on_or_measured_on():
