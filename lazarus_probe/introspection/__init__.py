@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lazarus_probe.introspection.capture.model_hooks import CaptureConfig, ModelHooks, PositionSelection
     from lazarus_probe.introspection.circuits.circuit_files import read_circuit, write_circuit
     from lazarus_probe.introspection.circuits.circuit_graph import CircuitGraph
+    from lazarus_probe.introspection.circuits.edge_lists import read_edges
     from lazarus_probe.introspection.circuits.find_circuit import CircuitSearch, find_circuit
     from lazarus_probe.introspection.directions.direction_file import (
         Direction,
@@ -70,6 +71,7 @@ __all__ = [
     "rank_one_edit",
     "read_circuit",
     "read_direction",
+    "read_edges",
     "read_lens",
     "residual_stream",
     "self_repair",
@@ -110,6 +112,7 @@ _HOMES = {
     "principal_angles": "introspection.patching.rotations",
     "read_circuit": "introspection.circuits.circuit_files",
     "read_direction": "introspection.directions.direction_file",
+    "read_edges": "introspection.circuits.edge_lists",
     "read_lens": "introspection.lens.tuned_lens",
     "residual_stream": "introspection.geometry.residual_stream",
     "self_repair": "introspection.attribution.self_repair",
