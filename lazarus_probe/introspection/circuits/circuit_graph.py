@@ -4,80 +4,28 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from lazarus_probe.introspection.circuits.circuit_parts import (
+    Block,
+    CircuitEdge,
+    Count,
+    CurvePoint,
+    Figure,
+    Part,
+    Text,
+)
 from lazarus_probe.introspection.circuits.circuit_runs import Ablation
 from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph
 from lazarus_probe.introspection.circuits.edges import Edge
-from lazarus_probe.statistics.intervals import Interval
-from lazarus_probe.statistics.intervals import estimate as with_interval
 from lazarus_probe.statistics.student import signed_estimate
 from lazarus_probe.tables import Cell, Column, Table
 
 SCHEMA: Literal[1] = 1
-MOST_BLOCKS, MOST_HEADS, MOST_NODES, MOST_EDGES = 1000, 1024, 20_000, 1_000_000
-
-Count = Annotated[int, Field(ge=0)]
-Text = Annotated[str, Field(max_length=1000)]
+MOST_BLOCKS, MOST_NODES, MOST_EDGES = 1000, 20_000, 1_000_000
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Figure(_Part):
-    """A number with its interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, value: float, interval: Interval) -> Figure:
-        """A number and its interval."""
-        return cls(value=value, low=interval.low, high=interval.high)
-
-    def __str__(self) -> str:
-        return with_interval(self.value, self.low, self.high)
-
-
-class Block(_Part):
-    """The nodes of one block."""
-
-    heads: Annotated[int, Field(ge=1, le=MOST_HEADS)]
-    kv_heads: Annotated[int, Field(ge=1, le=MOST_HEADS)]
-    mlp: bool
-
-
-class CircuitEdge(_Part):
-    """One edge of a circuit.
-
-    Attributes:
-        name: as in `L3.H2 -> L7.H1.q`.
-        sender_hook: what TransformerLens calls the sender, a head being a row of that value.
-        receiver_hook: what it calls the receiver.
-        score: its effect on the metric to first order, with its interval over the pairs that the circuit was found on.
-        effect: its exact effect in the model, on the pairs that were measured; None if it was not run.
-        loss: the faithfulness that the circuit loses without it, on these; None if it was not run.
-    """
-
-    name: Text
-    sender_hook: Text
-    receiver_hook: Text
-    score: Figure
-    effect: Figure | None = None
-    loss: Figure | None = None
-
-
-class CurvePoint(_Part):
-    """The faithfulness of the circuit of so many edges; `left` is how many of them lead anywhere."""
-
-    edges: Count
-    left: Count
-    faithfulness: Figure
-
-
-class CircuitGraph(_Part):
+class CircuitGraph(Part):
     """A circuit of edges, with its measures.
 
     Attributes:

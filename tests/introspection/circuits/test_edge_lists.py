@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.introspection.circuits.circuit_files import write_circuit
-from lazarus_probe.introspection.circuits.circuit_graph import Block, CircuitEdge
+from lazarus_probe.introspection.circuits.circuit_parts import Block, CircuitEdge
 from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph
 from lazarus_probe.introspection.circuits.edge_lists import read_edges
 from lazarus_probe.introspection.circuits.edge_names import named_edges
