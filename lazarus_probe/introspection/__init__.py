@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lazarus_probe.introspection.attribution.self_repair import self_repair
     from lazarus_probe.introspection.capture.evolution import LogitLens
     from lazarus_probe.introspection.capture.model_hooks import CaptureConfig, ModelHooks, PositionSelection
+    from lazarus_probe.introspection.circuits.circuit_drawing import circuit_svg
     from lazarus_probe.introspection.circuits.circuit_files import read_circuit, write_circuit
     from lazarus_probe.introspection.circuits.circuit_graph import CircuitGraph
     from lazarus_probe.introspection.circuits.edge_lists import read_edges
@@ -62,6 +63,7 @@ __all__ = [
     "attention_knockout",
     "attention_sinks",
     "causal_trace",
+    "circuit_svg",
     "erase_concept",
     "find_circuit",
     "function_vectors",
@@ -103,6 +105,7 @@ _HOMES = {
     "attention_knockout": "introspection.patching.attention_knockout",
     "attention_sinks": "introspection.geometry.sinks",
     "causal_trace": "introspection.patching.causal_tracing",
+    "circuit_svg": "introspection.circuits.circuit_drawing",
     "erase_concept": "introspection.directions.erased_choices",
     "find_circuit": "introspection.circuits.find_circuit",
     "function_vectors": "introspection.attribution.function_vectors",

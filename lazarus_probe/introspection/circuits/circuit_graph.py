@@ -16,6 +16,7 @@ from lazarus_probe.introspection.circuits.circuit_parts import (
     Text,
 )
 from lazarus_probe.introspection.circuits.circuit_runs import Ablation
+from lazarus_probe.introspection.circuits.edge_drawing import edges_svg
 from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph
 from lazarus_probe.introspection.circuits.edges import Edge
 from lazarus_probe.statistics.student import signed_estimate
@@ -23,6 +24,7 @@ from lazarus_probe.tables import Cell, Column, Table
 
 SCHEMA: Literal[1] = 1
 MOST_BLOCKS, MOST_NODES, MOST_EDGES = 1000, 20_000, 1_000_000
+DRAWN, LISTED = 200, 20  # edges in a notebook
 
 
 class CircuitGraph(Part):
@@ -126,12 +128,12 @@ class CircuitGraph(Part):
         )
 
     def table(self, top: int | None = None) -> Table:
-        """The edges by the size of their score: all of them, or the `top` largest."""
+        """The edges by the size of their score: all of them, or the `top` largest; shades are those of the drawing."""
         largest = max((abs(edge.score.value) for edge in self.edges), default=0.0) or 1.0
         rows = [
             [
                 edge.name,
-                Cell(_signed(edge.score), shade=edge.score.value / largest),
+                Cell(_signed(edge.score), shade=-edge.score.value / largest),
                 _signed(edge.effect),
                 _signed(edge.loss),
             ]
@@ -151,8 +153,16 @@ class CircuitGraph(Part):
         rows = [[point.edges, point.left, str(point.faithfulness)] for point in self.curve]
         return Table(columns, rows, "faithfulness by number of edges")
 
+    def drawing(self, most: int) -> str:
+        """The edges with the largest scores, at most so many, as an SVG.
+
+        Raises:
+            ValueError: `most` is below 1.
+        """
+        return edges_svg(self.edges, self.graph, f"{self.model}: {self.metric}", most)
+
     def _repr_html_(self) -> str:
-        return self.table(20).html() + self.curve_table().html()
+        return self.drawing(DRAWN) + self.table(LISTED).html() + self.curve_table().html()
 
 
 def _signed(figure: Figure | None) -> str:
