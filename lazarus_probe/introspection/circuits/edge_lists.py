@@ -88,10 +88,9 @@ def _flags(listed: Iterator[_Listed], graph: EdgeGraph) -> Flags:
         if first != each.where:
             raise ValueError(f"{each.where}: {name!r} is {first} again; list each edge once")
         try:
-            edges = named_edges(each.sender, each.receiver, graph)
+            kept[named_edges(each.sender, each.receiver, graph)] = True
         except ValueError as error:
             raise ValueError(f"{each.where}: {error}") from None
-        kept[[graph.index(edge) for edge in edges]] = True
     if not kept.any():
         raise ValueError("it lists no edges; write one a line, as in 'L3.H2 -> L7.H1.q'")
     return kept

@@ -29,8 +29,8 @@ READ_BY_HEAD = (
 INDEX = re.compile(r"\[:, :, (\d+)\]$")  # as ACDC prints that of a head
 
 
-def named_edges(sender: str, receiver: str, graph: EdgeGraph) -> list[Edge]:
-    """The edges of a model between two ends that are named as we do, or as another tool does.
+def named_edges(sender: str, receiver: str, graph: EdgeGraph) -> list[int]:
+    """Indices of the edges of a model between two ends that are named as we do, or as another tool does.
 
     Other tools name keys and values by a query head; where heads share them, the edge is that of their key-value head.
     One that takes the three inputs of a head for one (`A7.1`, `hook_attn_in`) means three edges.
@@ -47,10 +47,7 @@ def named_edges(sender: str, receiver: str, graph: EdgeGraph) -> list[Edge]:
     if not read:
         close = _instead(receiver, _readers(receiver, graph), NAMED_RECEIVERS)
         raise ValueError(f"{_short(receiver)!r} is no receiver; {close}")
-    edges = [Edge(sent, each) for each in read]
-    for edge in edges:
-        graph.index(edge)
-    return edges
+    return [graph.index(Edge(sent, each)) for each in read]
 
 
 def _sender(name: str) -> Sender | None:
