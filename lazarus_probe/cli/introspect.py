@@ -143,6 +143,10 @@ COMMANDS = {
         "Find the edges between heads and MLPs that make a model answer the clean prompts as it does, and "
         "measure them.",
     ),
+    "show-circuit": (
+        "circuits.show_circuit",
+        "Show a saved circuit: for each block who writes into it, and on request a drawing or a page.",
+    ),
     "sinks": (
         "geometry.sinks",
         "Measure attention sinks and massive activations on random tokens, and edit them.",

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from lazarus_probe.introspection.attribution.self_repair import self_repair
     from lazarus_probe.introspection.capture.evolution import LogitLens
     from lazarus_probe.introspection.capture.model_hooks import CaptureConfig, ModelHooks, PositionSelection
+    from lazarus_probe.introspection.circuits.circuit_drawing import circuit_svg
     from lazarus_probe.introspection.circuits.circuit_files import read_circuit, write_circuit
     from lazarus_probe.introspection.circuits.circuit_graph import CircuitGraph
+    from lazarus_probe.introspection.circuits.edge_lists import read_edges
     from lazarus_probe.introspection.circuits.find_circuit import CircuitSearch, find_circuit
     from lazarus_probe.introspection.directions.direction_file import (
         Direction,
@@ -61,6 +63,7 @@ __all__ = [
     "attention_knockout",
     "attention_sinks",
     "causal_trace",
+    "circuit_svg",
     "erase_concept",
     "find_circuit",
     "function_vectors",
@@ -70,6 +73,7 @@ __all__ = [
     "rank_one_edit",
     "read_circuit",
     "read_direction",
+    "read_edges",
     "read_lens",
     "residual_stream",
     "self_repair",
@@ -101,6 +105,7 @@ _HOMES = {
     "attention_knockout": "introspection.patching.attention_knockout",
     "attention_sinks": "introspection.geometry.sinks",
     "causal_trace": "introspection.patching.causal_tracing",
+    "circuit_svg": "introspection.circuits.circuit_drawing",
     "erase_concept": "introspection.directions.erased_choices",
     "find_circuit": "introspection.circuits.find_circuit",
     "function_vectors": "introspection.attribution.function_vectors",
@@ -110,6 +115,7 @@ _HOMES = {
     "principal_angles": "introspection.patching.rotations",
     "read_circuit": "introspection.circuits.circuit_files",
     "read_direction": "introspection.directions.direction_file",
+    "read_edges": "introspection.circuits.edge_lists",
     "read_lens": "introspection.lens.tuned_lens",
     "residual_stream": "introspection.geometry.residual_stream",
     "self_repair": "introspection.attribution.self_repair",

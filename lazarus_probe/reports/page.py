@@ -105,10 +105,10 @@ def _render(run: Run, groups: Sequence[Group], comparison: Comparison | None, sh
     rows = [row for group in groups for row in group.rows]
     models = {row.record.model.name: row.record.model for row in rows}
     scores = [row.found.score for row in rows if row.found]
-    css, script = _asset("style.css"), _asset("script.js")
-    return _templates().get_template("page.html.j2").render(
+    css, script = asset("style.css"), asset("script.js")
+    return templates().get_template("page.html.j2").render(
         run=run, groups=groups, rows=rows, comparison=comparison, shown=shown, models=models, css=css, script=script,
-        css_hash=_hash(css), script_hash=_hash(script),
+        css_hash=policy_hash(css), script_hash=policy_hash(script),
         families=sorted({row.record.claim.family for row in rows}),
         changes=sorted((row for row in rows if row.record.known), key=_by_change),
         scale=(-1.0, 1.0) if any(score < -0.05 for score in scores) else (0.0, 1.0),
@@ -128,7 +128,8 @@ def _by_change(row: Row) -> tuple[bool, bool]:
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
+    """The templates of pages: texts are escaped, and what would hide or reorder them is spelled out."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=lambda value: visible(value) if type(value) is str else value,
@@ -176,10 +177,11 @@ def _prompt(text: str) -> str:
 
 
 @cache
-def _asset(name: str) -> Markup:
+def asset(name: str) -> Markup:
     """A file of ours, to stand in the page as it is."""
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704 - part of this package
 
 
-def _hash(asset: str) -> str:
-    return base64.b64encode(hashlib.sha256(asset.encode()).digest()).decode()
+def policy_hash(style_or_script: str) -> str:
+    """The hash by which a page's policy lets a style or a script of its own in."""
+    return base64.b64encode(hashlib.sha256(style_or_script.encode()).digest()).decode()

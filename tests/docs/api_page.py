@@ -181,7 +181,8 @@ GROUPS = (
         "Circuits",
         "Which edges between heads and MLPs make the model answer as it does, and how much of it they do alone.",
         "introspection.find_circuit introspection.CircuitSearch introspection.CircuitGraph "
-        "introspection.read_circuit introspection.write_circuit",
+        "introspection.read_circuit introspection.write_circuit introspection.read_edges "
+        "introspection.circuit_svg",
     ),
     Group(
         "Directions and steering",

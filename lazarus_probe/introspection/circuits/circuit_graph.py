@@ -4,80 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from lazarus_probe.introspection.circuits.circuit_parts import (
+    Block,
+    CircuitEdge,
+    Count,
+    CurvePoint,
+    Figure,
+    Part,
+    Text,
+)
 from lazarus_probe.introspection.circuits.circuit_runs import Ablation
+from lazarus_probe.introspection.circuits.edge_drawing import edges_svg
 from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph
 from lazarus_probe.introspection.circuits.edges import Edge
-from lazarus_probe.statistics.intervals import Interval
-from lazarus_probe.statistics.intervals import estimate as with_interval
 from lazarus_probe.statistics.student import signed_estimate
 from lazarus_probe.tables import Cell, Column, Table
 
 SCHEMA: Literal[1] = 1
-MOST_BLOCKS, MOST_HEADS, MOST_NODES, MOST_EDGES = 1000, 1024, 20_000, 1_000_000
-
-Count = Annotated[int, Field(ge=0)]
-Text = Annotated[str, Field(max_length=1000)]
+MOST_BLOCKS, MOST_NODES, MOST_EDGES = 1000, 20_000, 1_000_000
+DRAWN, LISTED = 200, 20  # edges in a notebook
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Figure(_Part):
-    """A number with its interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, value: float, interval: Interval) -> Figure:
-        """A number and its interval."""
-        return cls(value=value, low=interval.low, high=interval.high)
-
-    def __str__(self) -> str:
-        return with_interval(self.value, self.low, self.high)
-
-
-class Block(_Part):
-    """The nodes of one block."""
-
-    heads: Annotated[int, Field(ge=1, le=MOST_HEADS)]
-    kv_heads: Annotated[int, Field(ge=1, le=MOST_HEADS)]
-    mlp: bool
-
-
-class CircuitEdge(_Part):
-    """One edge of a circuit.
-
-    Attributes:
-        name: as in `L3.H2 -> L7.H1.q`.
-        sender_hook: what TransformerLens calls the sender, a head being a row of that value.
-        receiver_hook: what it calls the receiver.
-        score: its effect on the metric to first order, with its interval over the pairs that the circuit was found on.
-        effect: its exact effect in the model, on the pairs that were measured; None if it was not run.
-        loss: the faithfulness that the circuit loses without it, on these; None if it was not run.
-    """
-
-    name: Text
-    sender_hook: Text
-    receiver_hook: Text
-    score: Figure
-    effect: Figure | None = None
-    loss: Figure | None = None
-
-
-class CurvePoint(_Part):
-    """The faithfulness of the circuit of so many edges; `left` is how many of them lead anywhere."""
-
-    edges: Count
-    left: Count
-    faithfulness: Figure
-
-
-class CircuitGraph(_Part):
+class CircuitGraph(Part):
     """A circuit of edges, with its measures.
 
     Attributes:
@@ -178,12 +128,12 @@ class CircuitGraph(_Part):
         )
 
     def table(self, top: int | None = None) -> Table:
-        """The edges by the size of their score: all of them, or the `top` largest."""
+        """The edges by the size of their score: all of them, or the `top` largest; shades are those of the drawing."""
         largest = max((abs(edge.score.value) for edge in self.edges), default=0.0) or 1.0
         rows = [
             [
                 edge.name,
-                Cell(_signed(edge.score), shade=edge.score.value / largest),
+                Cell(_signed(edge.score), shade=-edge.score.value / largest),
                 _signed(edge.effect),
                 _signed(edge.loss),
             ]
@@ -203,8 +153,16 @@ class CircuitGraph(_Part):
         rows = [[point.edges, point.left, str(point.faithfulness)] for point in self.curve]
         return Table(columns, rows, "faithfulness by number of edges")
 
+    def drawing(self, most: int) -> str:
+        """The edges with the largest scores, at most so many, as an SVG.
+
+        Raises:
+            ValueError: `most` is below 1.
+        """
+        return edges_svg(self.edges, self.graph, f"{self.model}: {self.metric}", most)
+
     def _repr_html_(self) -> str:
-        return self.table(20).html() + self.curve_table().html()
+        return self.drawing(DRAWN) + self.table(LISTED).html() + self.curve_table().html()
 
 
 def _signed(figure: Figure | None) -> str:

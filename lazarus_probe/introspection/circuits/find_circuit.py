@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.circuits.circuit_graph import (
-    Block,
-    CircuitEdge,
-    CircuitGraph,
-    CurvePoint,
-    Figure,
-)
+from lazarus_probe.introspection.circuits.circuit_graph import CircuitGraph
+from lazarus_probe.introspection.circuits.circuit_parts import Block, CircuitEdge, CurvePoint, Figure
 from lazarus_probe.introspection.circuits.circuit_runs import ABLATIONS, Ablation
 from lazarus_probe.introspection.circuits.edge_attribution import EdgeScores, edge_scores
 from lazarus_probe.introspection.circuits.edge_graph import Flags

@@ -7,13 +7,8 @@ import json
 import pytest
 
 from lazarus_probe.introspection.circuits.circuit_files import read_circuit, write_circuit
-from lazarus_probe.introspection.circuits.circuit_graph import (
-    Block,
-    CircuitEdge,
-    CircuitGraph,
-    CurvePoint,
-    Figure,
-)
+from lazarus_probe.introspection.circuits.circuit_graph import CircuitGraph
+from lazarus_probe.introspection.circuits.circuit_parts import Block, CircuitEdge, CurvePoint, Figure
 
 ONE = Figure(value=1.0, low=0.5, high=1.5)
 CIRCUIT = CircuitGraph(
