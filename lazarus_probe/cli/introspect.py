@@ -147,6 +147,11 @@ COMMANDS = {
         "circuits.show_circuit",
         "Show a saved circuit: for each block who writes into it, and on request a drawing or a page.",
     ),
+    "test-circuit": (
+        "circuits.tested_circuit",
+        "Test a circuit from a file on your own prompts: is it faithful, complete, minimal, and better than random "
+        "ones?",
+    ),
     "sinks": (
         "geometry.sinks",
         "Measure attention sinks and massive activations on random tokens, and edit them.",

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from lazarus_probe.introspection.attribution.self_repair import self_repair
     from lazarus_probe.introspection.capture.evolution import LogitLens
     from lazarus_probe.introspection.capture.model_hooks import CaptureConfig, ModelHooks, PositionSelection
-    from lazarus_probe.introspection.circuits.circuit_drawing import circuit_svg
     from lazarus_probe.introspection.circuits.circuit_files import read_circuit, write_circuit
     from lazarus_probe.introspection.circuits.circuit_graph import CircuitGraph
+    from lazarus_probe.introspection.circuits.drawing.circuit_drawing import circuit_svg
     from lazarus_probe.introspection.circuits.edge_lists import read_edges
     from lazarus_probe.introspection.circuits.find_circuit import CircuitSearch, find_circuit
+    from lazarus_probe.introspection.circuits.listed_circuit import listed_circuit
     from lazarus_probe.introspection.directions.direction_file import (
         Direction,
         read_direction,
@@ -69,6 +70,7 @@ __all__ = [
     "function_vectors",
     "head_circuits",
     "layer_edits",
+    "listed_circuit",
     "principal_angles",
     "rank_one_edit",
     "read_circuit",
@@ -105,7 +107,7 @@ _HOMES = {
     "attention_knockout": "introspection.patching.attention_knockout",
     "attention_sinks": "introspection.geometry.sinks",
     "causal_trace": "introspection.patching.causal_tracing",
-    "circuit_svg": "introspection.circuits.circuit_drawing",
+    "circuit_svg": "introspection.circuits.drawing.circuit_drawing",
     "erase_concept": "introspection.directions.erased_choices",
     "find_circuit": "introspection.circuits.find_circuit",
     "function_vectors": "introspection.attribution.function_vectors",
@@ -115,6 +117,7 @@ _HOMES = {
     "principal_angles": "introspection.patching.rotations",
     "read_circuit": "introspection.circuits.circuit_files",
     "read_direction": "introspection.directions.direction_file",
+    "listed_circuit": "introspection.circuits.listed_circuit",
     "read_edges": "introspection.circuits.edge_lists",
     "read_lens": "introspection.lens.tuned_lens",
     "residual_stream": "introspection.geometry.residual_stream",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from lazarus_probe.introspection.circuits.edge_drawing import by_size
+from lazarus_probe.introspection.circuits.drawing.edge_drawing import by_size
 from lazarus_probe.reports.page import asset, policy_hash, templates
 
 if TYPE_CHECKING:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lazarus_probe.cli.circuits.pairs import Clean, Corrupted, Pairs, circuit_pairs
 from lazarus_probe.cli.options import Adapter, AsJson, Model, Output, Seed
 from lazarus_probe.cli.output import about, deliver, title
-from lazarus_probe.cli.parsing import check_output, parse_prompts
+from lazarus_probe.cli.parsing import check_output
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.circuits.circuit_graph import CircuitGraph
-    from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 
 
 class LeftOut(StrEnum):
@@ -27,21 +26,9 @@ class LeftOut(StrEnum):
 
 def find_circuit(
     model: Model,
-    clean: Annotated[
-        str | None,
-        typer.Option(help="Prompts whose answers are to be explained, separated by |; or @FILE, in order."),
-    ] = None,
-    corrupted: Annotated[
-        str | None,
-        typer.Option(help="For each a prompt with as many tokens and another answer; or @FILE, in order."),
-    ] = None,
-    pairs: Annotated[
-        Path | None,
-        typer.Option(
-            help="Instead: lines `corrupted => clean`, or JSON with source (corrupted), target (clean) and, "
-            "optionally, their answers as answer and other, and a group."
-        ),
-    ] = None,
+    clean: Clean = None,
+    corrupted: Corrupted = None,
+    pairs: Pairs = None,
     adapter: Adapter = None,
     steps: Annotated[
         int, typer.Option(min=1, help="Gradients between corrupted and clean embeddings; 1 is plain EAP.")
@@ -82,7 +69,7 @@ def find_circuit(
     arXiv:2504.13151), the model without the circuit, random circuits of its size, and exact effects.
     """
     check_output(output)
-    prompt_pairs = _pairs(clean, corrupted, pairs)
+    prompt_pairs = circuit_pairs(clean, corrupted, pairs)
     from lazarus_probe.introspection.circuits import find_circuit as finding
     from lazarus_probe.subject.subject import Subject
 
@@ -113,20 +100,3 @@ def as_text(circuit: CircuitGraph, top: int) -> str:
         "faithfulness,\nif the circuit goes without it. Left: edges on a path from the embedding to the logits."
     )
     return "\n".join(lines)
-
-
-def _pairs(clean: str | None, corrupted: str | None, pairs: Path | None) -> list[PromptPair]:
-    from lazarus_probe.introspection.patching.prompt_pairs import SINGLE_TOKENS, PromptPair, read_pairs
-
-    if pairs is not None:
-        if clean is not None or corrupted is not None:
-            raise ValueError("--pairs brings its own prompts; leave --clean and --corrupted out")
-        return read_pairs(pairs, SINGLE_TOKENS)
-    if clean is None or corrupted is None:
-        raise ValueError("give --clean and --corrupted, or --pairs FILE")
-    targets, sources = parse_prompts(clean, "--clean"), parse_prompts(corrupted, "--corrupted")
-    if len(sources) != len(targets):
-        raise ValueError(
-            f"--clean has {len(targets)} prompts and --corrupted {len(sources)}; give as many of both"
-        )
-    return [PromptPair(source, target) for source, target in zip(sources, targets, strict=True)]

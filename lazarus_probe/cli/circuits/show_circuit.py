@@ -52,7 +52,7 @@ def show_circuit(
 
 def as_text(circuit: CircuitGraph, top: int) -> str:
     """The summary, and for each block, from the logits down, the strongest edges into it."""
-    from lazarus_probe.introspection.circuits.edge_drawing import by_size
+    from lazarus_probe.introspection.circuits.drawing.edge_drawing import by_size
     from lazarus_probe.introspection.circuits.edges import Edge
     from lazarus_probe.reports.untrusted import in_line
     from lazarus_probe.statistics.student import signed_estimate

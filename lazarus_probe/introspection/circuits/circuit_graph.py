@@ -16,7 +16,7 @@ from lazarus_probe.introspection.circuits.circuit_parts import (
     Text,
 )
 from lazarus_probe.introspection.circuits.circuit_runs import Ablation
-from lazarus_probe.introspection.circuits.edge_drawing import edges_svg
+from lazarus_probe.introspection.circuits.drawing.edge_drawing import edges_svg
 from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph
 from lazarus_probe.introspection.circuits.edges import Edge
 from lazarus_probe.statistics.student import signed_estimate

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from lazarus_probe.introspection.circuits.circuit_drawing import circuit_svg
-from lazarus_probe.introspection.circuits.circuit_layout import layout
 from lazarus_probe.introspection.circuits.circuit_parts import Block, CircuitEdge, Figure
+from lazarus_probe.introspection.circuits.drawing.circuit_drawing import circuit_svg
+from lazarus_probe.introspection.circuits.drawing.circuit_layout import layout
 from lazarus_probe.introspection.circuits.edges import Edge
 from tests.introspection.circuits.test_circuit_files import CIRCUIT
 

@@ -11,8 +11,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from lazarus_probe.introspection.circuits.circuit_layout import HIGH, Layout, Node, Place, layout
 from lazarus_probe.introspection.circuits.circuit_parts import CircuitEdge
+from lazarus_probe.introspection.circuits.drawing.circuit_layout import HIGH, Layout, Node, Place, layout
 from lazarus_probe.introspection.circuits.edge_graph import EdgeGraph
 from lazarus_probe.statistics.student import signed_estimate
 

@@ -1,0 +1,1 @@
+"""A circuit as a drawing: nodes by block, edges by score and sign, without a script."""
