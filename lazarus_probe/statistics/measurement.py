@@ -225,8 +225,14 @@ class Strata:
             raise ValueError(
                 f"{len(self.untestable)} untestable strata, but only {self.declared - self.measured} were not measured"
             )
-        if not 0 <= self.upper <= 1:
-            raise ValueError(f"upper is {self.upper}: give a share in [0, 1]")
+        # One more failing stratum among those that were not drawn goes unseen as often as they are many, and at no
+        # level below a half may that be ruled out.
+        least = (self.failed + (2 * self.measured < self.declared)) / self.declared
+        if not least - 1e-9 <= self.upper <= 1:
+            raise ValueError(
+                f"upper is {self.upper:g}, but of {self.declared} strata {self.failed} failed and {self.measured} were "
+                f"measured: give a share in [{least:g}, 1]"
+            )
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,10 @@ def present(values: Any, name: str, right: str = LABEL) -> NDArray[Any]:
     Raises:
         ValueError: a row is given None, NaN or an infinite number.
     """
+    if hasattr(values, "tolist") and not isinstance(
+        values, np.ndarray
+    ):  # an array of mlx, a column of a table
+        values = values.tolist()
     row = _first_missing(values)
     if row is not None:
         value = values[row]
@@ -85,6 +89,8 @@ def _first_false(there: NDArray[Any], other: int | None = None) -> int | None:
 def _missing(value: Any) -> bool:
     if value is None or value is np.ma.masked:
         return True
+    if hasattr(value, "item") and getattr(value, "size", None) == 1 and not isinstance(value, np.generic):
+        value = value.item()  # an array of one number
     if isinstance(value, np.datetime64 | np.timedelta64):
         return bool(np.isnat(value))
     return isinstance(value, float | np.floating | Decimal) and not isfinite(value)

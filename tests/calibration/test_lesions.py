@@ -17,7 +17,7 @@ from rates import Rate
 
 from tests.cases import slow_except
 
-DRAWS, LONG, FEWER = 3, 200, 40
+DRAWS, LONG, FEWER = 3, 200, 100
 GUARD = "embeddings of all positions, and lesioned models"
 
 
@@ -71,5 +71,5 @@ def test_without_whole_embeddings_and_lesioned_models_layers_are_credited(compar
 @pytest.mark.long
 @pytest.mark.parametrize("lesion", LESIONS)
 def test_the_same_of_many(lesion, compared):
-    """The same in 40 draws: each has all its control models to run."""
+    """The same in 100 draws: each has all its control models to run."""
     compared(f"{lesion}, operation: decodability", GUARD, *with_and_without(lesion, FEWER))

@@ -141,3 +141,17 @@ def test_ends_are_plain_floats():
     """An interval holds what a report can carry."""
     interval = paired_interval([0.5, 0.1, -0.2, 0.3], [0, 1, 2, 3])
     assert (type(interval.low), type(interval.high)) == (float, float)
+
+
+@pytest.mark.parametrize(("count", "held"), [(10, (0.5, 0.85)), (40, (0.92, 1.0))])
+def test_rare_large_units_that_differ_need_many_units(count, held):
+    """The limit that the docstring names: the mean row of units of 6 rows at .9 among others of one at .1."""
+    truth = (0.1 * 6 * 0.9 + 0.9 * 0.1) / (0.1 * 6 + 0.9)
+    within = 0
+    for seed in range(200):
+        large = np.random.default_rng(seed).random(count) < 0.1
+        sizes = np.where(large, 6, 1)
+        values, units = np.repeat(np.where(large, 0.9, 0.1), sizes), np.repeat(np.arange(count), sizes)
+        interval = bounded_mean_interval(values, units, 0, 1, draws=1000, seed=seed)
+        within += interval.low <= truth <= interval.high
+    assert held[0] <= within / 200 <= held[1]

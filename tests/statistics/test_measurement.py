@@ -216,7 +216,15 @@ def test_one_phrasing_is_nothing_to_generalise_over():
 
 @pytest.mark.parametrize(
     "strata",
-    [(1, 1, 0, 0.1), (72, 80, 0, 0.1), (72, 6, 7, 0.1), (72, 6, 0, 1.1), (8, 8, 0, 0.1, ("divide",))],
+    [
+        (1, 1, 0, 0.1),
+        (72, 80, 0, 0.1),
+        (72, 6, 7, 0.1),
+        (72, 6, 0, 1.1),
+        (10, 10, 5, 0.04),
+        (100, 2, 0, 0.0),
+        (8, 8, 0, 0.1, ("divide",)),
+    ],
 )
 def test_strata_that_contradict_each_other_are_refused(strata):
     with pytest.raises(ValueError, match=r"strata|upper is"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
@@ -145,3 +146,36 @@ def test_an_unpaired_control_is_two_intervals():
     assert (control.score, control.gain) == (0, 1)
     assert control.low < measured.low
     assert unpaired_control("far", measured, [0] * 30, range(30), positive=True).gain == -1
+
+
+class Column:
+    """What a table calls a column: neither a list nor an array, but one can be had."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def tolist(self):
+        return self.values
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        mx.array([1.0, float("nan")]),
+        mx.array([1.0, float("inf")]).astype(mx.bfloat16),
+        [mx.array(1.0), mx.array(float("nan"))],
+        [np.array(1.0), np.array(np.inf)],
+        Column([1.0, None]),
+    ],
+    ids=["mlx", "bfloat16", "mlx scalars", "arrays of one", "column"],
+)
+def test_a_missing_row_of_other_arrays_is_named(values):
+    """Arrays of mlx, lists of arrays of one number, and columns of tables are looked into."""
+    with pytest.raises(ValueError, match=r"labels\[1\] is (nan|inf|None|array)"):
+        present(values, "labels")
+
+
+def test_other_arrays_are_numbers_where_none_is_missing():
+    """Those of mlx in any precision, and columns."""
+    for values in (mx.array([1, 2]).astype(mx.bfloat16), [mx.array(1.0), mx.array(2.0)], Column([1, 2])):
+        np.testing.assert_array_equal(numbers(values, "score"), [1, 2])

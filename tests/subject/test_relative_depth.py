@@ -51,3 +51,12 @@ def test_what_has_no_layer_within_is_refused():
         layer_at(55, 24)
     with pytest.raises(ClaimError, match="'no-vocabulary-alignment' on tiny: a model of 1 layer"):
         CLAIMS["no-vocabulary-alignment"].layer_for("tiny", 1)
+
+
+@pytest.mark.parametrize("decimals", [4, 5, 7])
+def test_a_depth_with_few_decimals_is_the_layer_it_was_made_from(decimals):
+    """Rounded down, layer 5 of 18 is 0.2777, which is still layer 5."""
+    for count in range(3, 51):
+        for layer in range(count - 1):
+            depth = int(layer / count * 10**decimals) / 10**decimals
+            assert layer_at(depth, count) == layer

@@ -208,6 +208,14 @@ def massive_interventions(subject: Subject, massive: MassiveDimensions, seed: in
     return {name: Intervention(site, change, massive.position, name) for name, change in changes.items()}
 
 
+def massive_damage(
+    subject: Subject, massive: MassiveDimensions, seed: int, unrelated: Unrelated | None = None
+) -> Damage | None:
+    """What setting massive activations to zero does to unrelated prompts; None without a tokenizer."""
+    edit = massive_interventions(subject, massive, seed)["set to zero"]
+    return _damages(subject, [edit], massive.position, unrelated, seed)[0]
+
+
 def massive_edits(
     subject: Subject,
     tokens: NDArray[np.int32],
@@ -217,16 +225,24 @@ def massive_edits(
 ) -> dict[str, MassiveEdit]:
     """By edit, the share of heads that still sink, and the damage to unrelated prompts that have the token."""
     edits = massive_interventions(subject, massive, seed)
-    damage: list[Damage] | list[None] = [None] * len(edits)
-    if unrelated is not None or subject.tokenizer is not None:
-        prompts = (unrelated or unrelated_prompts()).with_position(subject, massive.position)
-        damage = damages(
-            subject, [partial(_acting, subject, edit) for edit in edits.values()], prompts, seed=seed
-        )
+    damage = _damages(subject, list(edits.values()), massive.position, unrelated, seed)
     return {
         name: MassiveEdit(first_token_attention(subject, tokens, edits=[edit]).share, harm)
         for (name, edit), harm in zip(edits.items(), damage, strict=True)
     }
+
+
+def _damages(
+    subject: Subject,
+    edits: Sequence[Intervention],
+    position: int,
+    unrelated: Unrelated | None,
+    seed: int,
+) -> list[Damage] | list[None]:
+    if unrelated is None and subject.tokenizer is None:
+        return [None] * len(edits)
+    prompts = (unrelated or unrelated_prompts()).with_position(subject, position)
+    return damages(subject, [partial(_acting, subject, edit) for edit in edits], prompts, seed=seed)
 
 
 def _acting(

@@ -20,6 +20,7 @@ from lazarus_probe.introspection.geometry.residual_stream import cosines_of
 from lazarus_probe.introspection.geometry.sink_runs import (
     MassiveDimensions,
     first_token_attention,
+    massive_damage,
     massive_interventions,
     residual_streams,
 )
@@ -176,7 +177,8 @@ def sinks_lost(
     """The share of sinking heads that no longer do with the massive activations of the first token set to zero.
 
     Controls: `set_to_mean`, `others_zero`, as many other dimensions set to zero, and `others_pushed`, the other
-    dimensions moved as far in a random direction.
+    dimensions moved as far in a random direction. The damage is that of the zeros, to unrelated prompts; without a
+    tokenizer there is none.
 
     Raises:
         ValueError: a row without sinking heads.
@@ -202,6 +204,7 @@ def sinks_lost(
         [str(row) for row in range(len(score))],
         {names[name]: values for name, values in lost.items()},
         seed=seed,
+        damage=massive_damage(subject, massive, seed),
         details={
             "layer": massive.layer,
             "position": massive.position,

@@ -8,6 +8,7 @@ class: the score falls below chance, of the probe as of its controls, and gains 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +26,8 @@ def check_leaks(
 
     A probe trained on `3 * 7` knows `7 * 3`: prompts of the same words in any order, or of the same fact, must share a
     group. Words and not tokens are compared: the tokens of `12 * 34` and `13 * 24` are the same where each digit is
-    one, and those of `3 * 7` and `7 * 3` differ where a space belongs to the token after it.
+    one, and those of `3 * 7` and `7 * 3` differ where a space belongs to the token after it. Spaces, capitals and the
+    sign at the end do not count.
 
     Args:
         prompts: (N,) texts, or token ids.
@@ -36,7 +38,7 @@ def check_leaks(
     Raises:
         ValueError: two such prompts in different groups; the message names them.
     """
-    contents = {"words": [tuple(words(*row)) for row in zip(prompts, texts, strict=True)]}
+    contents = {"words": [_content(*row) for row in zip(prompts, texts, strict=True)]}
     if facts is not None:
         contents["fact"] = [(str(fact),) for fact in facts.tolist()]
     for name, content in contents.items():
@@ -120,6 +122,12 @@ def _components(linked: NDArray[np.bool_]) -> list[int]:
         low, high = sorted((numbers[first], numbers[second]))
         numbers = [low if number == high else number for number in numbers]
     return numbers
+
+
+def _content(prompt: Prompt, text: str) -> tuple[Any, ...]:
+    """What two prompts of one content share: their sorted words and signs, however they are written."""
+    plain = unicodedata.normalize("NFKC", text).casefold().strip().rstrip(".!?").rstrip()
+    return tuple(word for word in words(prompt, plain) if not (isinstance(word, str) and word.isspace()))
 
 
 def words(prompt: Prompt, text: str) -> list[Any]:

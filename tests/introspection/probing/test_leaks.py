@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lazarus_probe.introspection.probing.leaks import across, default_units, matched
+from lazarus_probe.introspection.probing.leaks import across, check_leaks, default_units, matched
 
 THINGS = ["film", "book", "meal", "song", "trip", "game"]
 
@@ -66,3 +66,30 @@ def test_no_class_is_left_with_one_group():
 def test_prompts_of_a_unit_with_two_labels_are_counted():
     """Only units of more than one label count, each with all of its prompts."""
     assert across(np.array([*"aabbcd"]), np.array([*"xyxxyx"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("3*7=", "7 * 3 ="),
+        ("I loved it", "I loved it "),
+        ("I loved it", "I  loved it"),
+        ("I loved it", "i loved it."),
+        ("caf\u00e9", "cafe\u0301"),
+    ],
+    ids=["spaces", "space at the end", "two spaces", "capital and full stop", "composed"],
+)
+def test_one_content_written_in_two_ways_leaks(first, second):
+    """Spaces, capitals, the sign at the end and the encoding of accents make no other prompt."""
+    prompts = [first, second, "12+5="]
+    with pytest.raises(
+        ValueError, match="have the same words: a probe would be trained on what it is tested on"
+    ):
+        check_leaks(prompts, prompts, np.array([0, 1, 2]))
+    check_leaks(prompts, prompts, np.array([0, 0, 2]))
+
+
+def test_signs_and_digits_are_content():
+    """Another operation, another number and another word are other prompts."""
+    prompts = ["3*7=", "3+7=", "37=", "is it?", "was it?"]
+    check_leaks(prompts, prompts, np.arange(5))
