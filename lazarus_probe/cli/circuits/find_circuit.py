@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -57,6 +58,12 @@ def find_circuit(
         bool, typer.Option("--same-pairs", help="Find and measure the circuit on the same pairs.")
     ] = False,
     exact: Annotated[int, typer.Option(min=0, help="Edges to patch exactly, the largest scores first.")] = 20,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file that keeps what is done, from which the search resumes if it is interrupted."
+        ),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Edges to show; the JSON data has all.")] = 20,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -84,7 +91,7 @@ def find_circuit(
         seed=seed,
     )
     subject = Subject.load(model, adapter)
-    circuit = finding.find_circuit(subject, prompt_pairs, search)
+    circuit = finding.find_circuit(subject, prompt_pairs, search, progress=True, resume=resume)
     data = circuit.as_data() | {"about": about(subject, seed)}
     deliver(data, as_text(circuit, top), as_json=as_json, output=output)
 

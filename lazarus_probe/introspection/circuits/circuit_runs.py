@@ -5,8 +5,11 @@ What the others wrote is that of the corrupted run (resample; Chan et al. 2022),
 projections belong to no edge and are always there.
 """
 
+# ruff: noqa: N806 - C is the name that this room gives to the number of circuits
+
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import mlx.core as mx
@@ -41,8 +44,20 @@ def circuit_values(pairs: PairSet, kept: Flags, ablation: str = "resample") -> N
         raise ValueError(f"ablation {ablation!r} is unknown; {one_of(ablation, ABLATIONS)}")
     if kept.ndim != 2 or kept.shape[1] != graph.size:
         raise ValueError(f"kept is {kept.shape}; (circuits, {graph.size}) is needed, a flag for each edge")
-    matrix = graph.matrix(kept.astype(np.float32))
-    values = np.empty((len(pairs), len(kept)))
+    run = ("circuits", *pairs.key, kept, ablation)
+    if (done := pairs.runs.get(*run, shape=(len(pairs), len(kept)))) is not None:
+        return done
+    with pairs.runs.bar(len(pairs) * len(kept), "circuits") as advance:
+        values = _values(pairs, graph.matrix(kept.astype(np.float32)), ablation, advance)
+    return pairs.runs.keep(values, *run)
+
+
+def _values(
+    pairs: PairSet, matrix: NDArray[Any], ablation: str, advance: Callable[[int], None]
+) -> NDArray[np.float64]:
+    """The metric (P, C) of circuits (C, S, N)."""
+    graph, C = pairs.splitting.graph, len(matrix)
+    values = np.empty((len(pairs), C))
     means = _means(pairs) if ablation == "mean" else {}
     limit = pairs.tokens_at_once
     for indices, tokens, others in pairs.batches(limit):
@@ -50,12 +65,13 @@ def circuit_values(pairs: PairSet, kept: Flags, ablation: str = "resample") -> N
         other = mx.zeros_like(other) if ablation == "zero" else other
         mx.eval(other)
         size = max(1, limit // tokens.size)
-        for start in range(0, len(kept), size):
+        for start in range(0, C, size):
             some = mx.array(matrix[start : start + size])
             rows = mx.concatenate([tokens] * len(some))
             logits, _ = run_split(pairs.splitting, rows, hear_some(graph, some, other))
             numbers = pairs.numbers(pairs.checked(logits, rows), np.tile(indices, len(some)))
             values[indices, start : start + size] = np.array(numbers).reshape(len(some), -1).T
+            advance(len(rows))
     return values
 
 

@@ -8,6 +8,7 @@ several steps the gradient is the mean along a line from the corrupted to the cl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +76,17 @@ def edge_scores(pairs: PairSet, steps: int = 1) -> EdgeScores:
     if steps < 1:
         raise ValueError(f"steps is {steps}; at least 1 is needed")
     graph = pairs.splitting.graph
+    run = ("scores", *pairs.key, steps)
+    found = pairs.runs.get(*run, shape=(len(pairs), graph.size + 2))
+    if found is None:
+        with pairs.runs.bar(len(pairs), "attribution") as advance:
+            found = pairs.runs.keep(_scores(pairs, steps, advance), *run)
+    return EdgeScores(graph, pairs.metric, found[:, 2:], found[:, 0], found[:, 1], steps)
+
+
+def _scores(pairs: PairSet, steps: int, advance: Callable[[int], None]) -> NDArray[np.float64]:
+    """(P, 2 + E) the metric of clean and of corrupted prompts, and the scores of all edges."""
+    graph = pairs.splitting.graph
     values = np.empty((len(pairs), graph.size))
     clean, corrupted = np.empty(len(pairs)), np.empty(len(pairs))
     for indices, tokens, others in pairs.batches(max(1, int(SHARE_OF_TOKENS * pairs.tokens_at_once))):
@@ -91,12 +103,13 @@ def edge_scores(pairs: PairSet, steps: int = 1) -> EdgeScores:
             mx.eval(gradients)
             embedded = total[0] + (step - 1) / steps * (own - total[0])
         values[indices] = _products(graph, changes, mx.concatenate(gradients) / steps)
+        advance(len(indices))
     if not np.isfinite(values).all():
         pair, edge = np.argwhere(~np.isfinite(values))[0]
         raise ValueError(
             f"the score of {graph[int(edge)]} is {values[pair, edge]} on pair {pair}; it must be finite"
         )
-    return EdgeScores(graph, pairs.metric, values, clean, corrupted, steps)
+    return np.concatenate([clean[:, None], corrupted[:, None], values], axis=1)
 
 
 def _gradients(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,7 +92,12 @@ class CircuitSearch:
 
 
 def find_circuit(
-    subject: Subject, pairs: Sequence[PromptPair], search: CircuitSearch | None = None
+    subject: Subject,
+    pairs: Sequence[PromptPair],
+    search: CircuitSearch | None = None,
+    *,
+    progress: bool = False,
+    resume: str | Path | None = None,
 ) -> CircuitGraph:
     """The circuit that makes a model answer the targets as it does and not as it answers the sources.
 
@@ -104,10 +110,13 @@ def find_circuit(
         pairs: P pairs: the targets are the clean prompts and their sources the corrupted ones, with as many tokens.
             The metric is the logit of the target's answer less that of the source's.
         search: how; see `CircuitSearch`.
+        progress: show a bar, where standard error is a terminal.
+        resume: a file that keeps what is done, from which the same search, or another on these pairs, resumes.
 
     Raises:
-        ValueError: no pairs, unequal lengths, equal answers, too few groups of pairs, more edges than there are, or a
-            model that does the same on both prompts.
+        OSError: the file cannot be read or written.
+        ValueError: no pairs, unequal lengths, equal answers, too few groups of pairs, more edges than there are, a
+            model that does the same on both prompts, or a file of another model or other pairs.
         UnsupportedArchitecture: its residual stream is no sum of what heads and MLPs write.
         NotFinite: logits are not finite.
 
@@ -122,7 +131,7 @@ def find_circuit(
         True
     """
     search = search or CircuitSearch()
-    every = answered_pairs(subject, pairs)
+    every = answered_pairs(subject, pairs, progress=progress, resume=resume)
     groups = [number if pair.group is None else pair.group for number, pair in enumerate(pairs)]
     first, second = halves_of(groups, search)
     finding, measuring = every.of(first), every.of(second)
@@ -139,7 +148,13 @@ def find_circuit(
     return _result(every, search, (len(first), len(second)), edges, measures, base, curve)
 
 
-def answered_pairs(subject: Subject, pairs: Sequence[PromptPair]) -> PairSet:
+def answered_pairs(
+    subject: Subject,
+    pairs: Sequence[PromptPair],
+    *,
+    progress: bool = False,
+    resume: str | Path | None = None,
+) -> PairSet:
     """Pairs with the logit of the target's answer less that of the source's; the targets are the clean prompts.
 
     Raises:
@@ -154,6 +169,8 @@ def answered_pairs(subject: Subject, pairs: Sequence[PromptPair]) -> PairSet:
         [pair.target.ids for pair in encoded],
         [pair.source.ids for pair in encoded],
         logit_diff(list(tokens.others), list(tokens.answers)),
+        progress=progress,
+        resume=resume,
     )
 
 

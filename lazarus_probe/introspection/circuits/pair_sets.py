@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -16,8 +17,11 @@ from lazarus_probe.introspection.circuits.splitting import split
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.sweep.engine import donors_of
+from lazarus_probe.sweep.finished_runs import FinishedRuns
 from lazarus_probe.sweep.metrics import Metric, Reader, reader
 from lazarus_probe.sweep.sources import Donors
+from lazarus_probe.sweep.table import digest
+from lazarus_probe.versions import version_of
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -35,15 +39,22 @@ class PairSet:
         clean: token ids of the prompts whose answer is to be explained.
         corrupted: those of the prompts that edges left out are taken from.
         read: reads the metric.
+        runs: what is known of them already.
     """
 
     splitting: Splitting
     clean: tuple[tuple[int, ...], ...]
     corrupted: tuple[tuple[int, ...], ...]
     read: Reader
+    runs: FinishedRuns = field(default_factory=FinishedRuns)
 
     def __len__(self) -> int:
         return len(self.clean)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells these pairs from others."""
+        return self.clean, self.corrupted, self.metric, self.read.ids
 
     @property
     def metric(self) -> str:
@@ -78,11 +89,17 @@ class PairSet:
         picked = np.array(rows, dtype=np.intp)
         ids = tuple(tuple(tokens[picked] for tokens in of_metric) for of_metric in self.read.ids)
         clean, corrupted = (tuple(side[row] for row in rows) for side in (self.clean, self.corrupted))
-        return PairSet(self.splitting, clean, corrupted, Reader(self.read.metrics, ids))
+        return PairSet(self.splitting, clean, corrupted, Reader(self.read.metrics, ids), self.runs)
 
 
 def pair_set(
-    subject: Subject, clean: Sequence[Prompt], corrupted: Sequence[Prompt], metric: Metric
+    subject: Subject,
+    clean: Sequence[Prompt],
+    corrupted: Sequence[Prompt],
+    metric: Metric,
+    *,
+    progress: bool = False,
+    resume: str | Path | None = None,
 ) -> PairSet:
     """Pairs ready to be run.
 
@@ -91,9 +108,12 @@ def pair_set(
         clean: P prompts whose answer is to be explained.
         corrupted: one for each, with as many tokens.
         metric: read at the last position, such as `logit_diff`.
+        progress: show a bar, where standard error is a terminal.
+        resume: a file that keeps what is done, from which the same runs resume after an interruption.
 
     Raises:
-        ValueError: no prompts, or pairs of unequal length or number.
+        OSError: the file cannot be read.
+        ValueError: no prompts, pairs of unequal length or number, or a file of other runs.
         UnsupportedArchitecture: the model has no edges (`split`).
         NotFinite: its logits are not finite.
     """
@@ -102,7 +122,13 @@ def pair_set(
         raise ValueError("no pairs; give at least one clean and corrupted prompt")
     others = donors_of(subject, "corrupted", Donors(corrupted), encoded)
     read = reader(subject, [metric], len(encoded))
-    return PairSet(split(subject), _tuples(encoded), _tuples(others), read)
+    pairs = PairSet(split(subject), _tuples(encoded), _tuples(others), read)
+    if resume is None and not progress:
+        return pairs
+    runs = FinishedRuns.resumed(
+        resume, digest(version_of("lazarus_probe"), subject.fingerprint, *pairs.key), progress=progress
+    )
+    return replace(pairs, runs=runs)
 
 
 def plain_values(pairs: PairSet) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
