@@ -106,9 +106,10 @@ def _render(run: Run, groups: Sequence[Group], comparison: Comparison | None, sh
     models = {row.record.model.name: row.record.model for row in rows}
     scores = [row.found.score for row in rows if row.found]
     css, script = asset("style.css"), asset("script.js")
+    styles = [figure.style for row in rows for figure in row.figures if figure.style] if shown.figures else []
     return templates().get_template("page.html.j2").render(
         run=run, groups=groups, rows=rows, comparison=comparison, shown=shown, models=models, css=css, script=script,
-        css_hash=policy_hash(css), script_hash=policy_hash(script),
+        style_hashes=[policy_hash(style) for style in (css, *styles)], script_hash=policy_hash(script),
         families=sorted({row.record.claim.family for row in rows}),
         changes=sorted((row for row in rows if row.record.known), key=_by_change),
         scale=(-1.0, 1.0) if any(score < -0.05 for score in scores) else (0.0, 1.0),

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from lazarus_probe.claims.claim import POSITIVE, Claim
 from lazarus_probe.claims.record import ClaimRecord, CurveRecord, MeasurementRecord
+from lazarus_probe.reports.circuit_figure import circuit_figure
 from lazarus_probe.reports.figures import curve_figure, extremes, grid_figure, line_class
 from lazarus_probe.reports.untrusted import clipped
 from lazarus_probe.statistics.intervals import shown
@@ -25,11 +26,12 @@ LAYER = re.compile(r"L(\d+)")
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing with the class and the name of each of its lines."""
+    """A drawing with the class and the name of each of its lines, or with style rules of its own."""
 
     svg: Markup
     caption: str
     series: tuple[tuple[str, str], ...] = ()
+    style: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,9 @@ def _figures(record: ClaimRecord) -> Iterator[Figure]:
         low, high = (", ".join(clipped(name, 24) for name in place) for place in (there, here))
         caption = f"{grid.name}: from {number(least)} ({low}) to {number(most)} ({high})"
         yield Figure(grid_figure(grid, caption), caption)
+    if drawn := circuit_figure(measurement.details, f"{record.key} on {record.model.name}"):
+        svg, style = drawn
+        yield Figure(svg, f"edges with the largest scores, {record.key} on {record.model.name}", style=style)
 
 
 def _curves(curves: Sequence[CurveRecord], claim: Claim, of: str, where: str) -> Figure:

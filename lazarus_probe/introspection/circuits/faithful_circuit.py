@@ -27,11 +27,14 @@ from lazarus_probe.introspection.circuits.circuit_tests import (
 )
 from lazarus_probe.introspection.circuits.edge_attribution import EdgeScores, edge_scores
 from lazarus_probe.introspection.circuits.edge_graph import Flags
+from lazarus_probe.introspection.circuits.faithfulness import units_of
 from lazarus_probe.introspection.circuits.find_circuit import STEPS, answered_pairs, drawn_apart
 from lazarus_probe.introspection.circuits.pair_sets import PairSet, plain_values
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
+from lazarus_probe.statistics.clusters import cluster_means
 from lazarus_probe.statistics.measurement import Measurement, Part
 from lazarus_probe.statistics.rates import rate
+from lazarus_probe.statistics.student import mean_t_interval
 from lazarus_probe.subject.control_models import ControlModel, ControlModels, built, faced
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Parts = tuple[list[int], list[int]]
+DRAWN = 60  # edges that a report shows
 
 
 def faithful_circuit(
@@ -100,7 +104,7 @@ def faithful_circuit(
         "gap": circuit.gap,
         **runs.tests(groups),
         "found_again": _found_again(circuit, units, share, steps, seed),
-        "best_edges": [str(circuit.graph[index]) for index in circuit.best[:10]],
+        "circuit": circuit.best_edges(next(iter(units.values()))),
     }
 
     def measure(measured: Mapping[str, Any], left_out: tuple[str, ...]) -> Measurement:
@@ -173,6 +177,17 @@ class _PartedCircuit:
         if not kept.any():
             raise ValueError(f"no path of the {share:g} of edges with the largest scores leads to the logits")
         return cls(pairs, parts, gap, scores, kept)
+
+    def best_edges(self, groups: Sequence[str]) -> dict[str, Any]:
+        """The nodes of each block, and the edges with the largest scores with their intervals over groups (P,)."""
+        of_groups = units_of([groups[row] for row in self.parts[0]])
+        best = self.best[:DRAWN]
+        estimate = mean_t_interval(cluster_means(self.scores.values[:, best], of_groups))
+        ends: Floats = np.stack([estimate.mean, estimate.low, estimate.high], axis=1)
+        return {
+            "blocks": [[block.heads, block.kv_heads, block.mlp] for block in self.graph.blocks],
+            "edges": [[str(self.graph[index]), *row] for index, row in zip(best, ends.tolist(), strict=True)],
+        }
 
 
 def _found_again(

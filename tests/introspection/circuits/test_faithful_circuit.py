@@ -43,7 +43,7 @@ def test_a_planted_circuit_is_supported():
         subject, control_models(subject, count=3), *pairs_of(organism, 60), share=0.05
     )
     assert measurement.score > 0.95
-    assert set(organism.edges) <= set(measurement.details["best_edges"])
+    assert set(organism.edges) <= {name for name, *_ in measurement.details["circuit"]["edges"]}
     controls = {control.name: control.score for control in measurement.controls}
     assert controls["without_circuit"] < 0.05
     assert controls["random_circuits"] < 0.2
