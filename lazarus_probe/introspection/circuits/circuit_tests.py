@@ -29,7 +29,9 @@ Floats = NDArray[np.float64]
 
 EPSILON = 0.1  # by which the share of prompts may differ from a half, in the paper
 QUANTILE = 0.9  # of edges on random paths that an edge has to exceed, in the paper
-EDGES = 30  # of the circuit, and on random paths
+EDGES = 30  # of the circuit
+PATHS = 100  # random ones: of fewer, the largest few set how far the quantile may lie
+PATHS_AT_ONCE = 5  # that a circuit is inflated by, and that lose an edge each
 RESAMPLES = 20
 FOLDS = 5
 LEVEL = 0.95
@@ -87,7 +89,7 @@ class Minimality:
         interval: of that share, over the edges of both that were drawn.
         edges: (K,) indices of the circuit's edges that were drawn.
         losses: (K,) by edge the mean change of the metric, up or down, where the circuit goes without it.
-        random: (K',) that of an edge on each random path, where the circuit with the path goes without it.
+        random: (PATHS,) that of an edge on each random path, where the circuit with it and a few others loses it.
     """
 
     share: float
@@ -98,41 +100,63 @@ class Minimality:
 
 
 def minimality(
-    pairs: PairSet, kept: Flags, count: int = EDGES, ablation: str = "resample", seed: int = 0
+    pairs: PairSet,
+    kept: Flags,
+    count: int = EDGES,
+    ablation: str = "resample",
+    seed: int = 0,
+    paths: int = PATHS,
 ) -> Minimality:
     """Whether a circuit's edges are needed, against random paths from the embedding to the logits.
 
     Args:
         pairs: P pairs.
         kept: (E,) the circuit.
-        count: edges to draw from the circuit (all, if it has no more), and random paths.
+        count: edges to draw from the circuit; all, if it has no more.
         ablation: what left out edges carry; see `circuit_values`.
         seed: of edges and paths.
+        paths: random paths to draw.
 
     Raises:
-        ValueError: the circuit has no edges, or leaves none out; or `count` is below 2.
+        ValueError: the circuit has no edges, or leaves none out; or `count` or `paths` is below 2.
         NotFinite: logits are not finite.
     """
     graph, rng = pairs.splitting.graph, np.random.default_rng(seed)
-    if count < 2:
-        raise ValueError(f"count is {count}; at least 2 edges are needed for an interval")
+    for name, number in (("count", count), ("paths", paths)):
+        if number < 2:
+            raise ValueError(f"{name} is {number}; at least 2 are needed for an interval")
     if not kept.any() or kept.all():
         raise ValueError(
             f"the circuit has {kept.sum()} of {graph.size} edges; give at least one, and not all"
         )
     own = np.flatnonzero(kept)
     drawn = np.sort(rng.choice(own, size=min(count, len(own)), replace=False))
-    circuits = np.repeat(kept[None], 1 + len(drawn) + 2 * count, axis=0)
+    circuits = np.repeat(kept[None], 1 + len(drawn), axis=0)
     circuits[np.arange(1, 1 + len(drawn)), drawn] = False
-    for row in range(1 + len(drawn), len(circuits), 2):
-        path = _new_path(graph, kept, rng)
-        circuits[row, path] = circuits[row + 1, path] = True
-        circuits[row + 1, rng.choice(path[~kept[path]])] = False
     values = circuit_values(pairs, circuits, ablation)
-    losses = np.abs(values[:, 1 : 1 + len(drawn)] - values[:, :1]).mean(axis=0)
-    inflated, without = values[:, 1 + len(drawn) :: 2], values[:, 2 + len(drawn) :: 2]
-    random = np.abs(without - inflated).mean(axis=0)
+    losses = np.abs(values[:, 1:] - values[:, :1]).mean(axis=0)
+    random = np.concatenate(
+        [
+            _losses_on_paths(pairs, kept, min(PATHS_AT_ONCE, paths - start), ablation, rng)
+            for start in range(0, paths, PATHS_AT_ONCE)
+        ]
+    )
     return Minimality(_above(losses, random), _share_interval(losses, random, rng), drawn, losses, random)
+
+
+def _losses_on_paths(
+    pairs: PairSet, kept: Flags, count: int, ablation: str, rng: np.random.Generator
+) -> Floats:
+    """(count,) the losses of an edge on each of some random paths, in the circuit with all of them."""
+    graph = pairs.splitting.graph
+    paths = [_new_path(graph, kept, rng) for _ in range(count)]
+    inflated = kept.copy()
+    inflated[np.concatenate(paths)] = True
+    circuits = np.repeat(inflated[None], 1 + count, axis=0)
+    for row, path in enumerate(paths, 1):
+        circuits[row, rng.choice(path[~kept[path]])] = False
+    values = circuit_values(pairs, circuits, ablation)
+    return np.asarray(np.abs(values[:, 1:] - values[:, :1]).mean(axis=0))
 
 
 def _new_path(graph: EdgeGraph, kept: Flags, rng: np.random.Generator) -> NDArray[np.intp]:

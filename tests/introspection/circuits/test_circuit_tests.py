@@ -73,13 +73,13 @@ def test_losses_are_those_of_single_runs(pairs):
     """The mean change, up or down, of the metric of the circuit without that edge alone."""
     graph = pairs.splitting.graph
     kept = random_edges(graph, 60, np.random.default_rng(3))
-    found = minimality(pairs, kept, count=5)
+    found = minimality(pairs, kept, count=5, paths=100)
     for edge, loss in zip(found.edges, found.losses, strict=True):
         without = kept.copy()
         without[edge] = False
         alone = np.concatenate([circuit_values(pairs, flags[None]) for flags in (kept, without)], axis=1)
         assert loss == pytest.approx(np.abs(alone[:, 1] - alone[:, 0]).mean(), abs=1e-4)
-    assert len(found.random) == 5
+    assert len(found.random) == 100
 
 
 def test_every_edge_of_the_planted_circuit_is_needed(organism, pairs):
@@ -117,7 +117,7 @@ def test_random_circuits_of_random_weights_are_not_minimal(make_llama, tokenizer
             organism, Subject.from_model(make_llama(seed), tokenizer, "random"), count=3
         )
         kept = random_paths(pairs.splitting.graph, 40, np.random.default_rng(seed))
-        found = minimality(pairs, kept, count=20, seed=seed)
+        found = minimality(pairs, kept, count=20, seed=seed, paths=40)
         assert found.interval.low < 0.5
         shares.append(found.share)
     assert np.mean(shares) < 0.35
@@ -132,7 +132,7 @@ def test_the_interval_of_the_share_holds_the_truth(spread):
     for seed in range(200):
         rng = np.random.default_rng(seed)
         losses = shift * rng.lognormal(sigma=spread, size=30)
-        found = module._share_interval(losses, rng.lognormal(sigma=spread, size=30), rng, draws=300)
+        found = module._share_interval(losses, rng.lognormal(sigma=spread, size=100), rng, draws=300)
         held += found.low <= truth <= found.high
     assert held >= 188
 
@@ -143,8 +143,10 @@ def test_minimality_refuses_circuits_that_it_cannot_compare(pairs):
     for kept in (np.zeros(size, dtype=bool), np.ones(size, dtype=bool)):
         with pytest.raises(ValueError, match=f"the circuit has {kept.sum()} of {size} edges"):
             minimality(pairs, kept)
-    with pytest.raises(ValueError, match="count is 1; at least 2 edges"):
-        minimality(pairs, random_edges(pairs.splitting.graph, 9, np.random.default_rng(0)), count=1)
+    some = random_edges(pairs.splitting.graph, 9, np.random.default_rng(0))
+    for name in ("count", "paths"):
+        with pytest.raises(ValueError, match=f"{name} is 1; at least 2 are needed"):
+            minimality(pairs, some, **{name: 1})
 
 
 def test_scores_that_agree_are_stable():
