@@ -149,8 +149,8 @@ COMMANDS = {
     ),
     "test-circuit": (
         "circuits.tested_circuit",
-        "Test a circuit from a file on your own prompts: is it faithful, complete, minimal, and better than random "
-        "ones?",
+        "Test whether a circuit from a file is faithful, complete, minimal and better than random ones, on your own "
+        "prompts.",
     ),
     "sinks": (
         "geometry.sinks",
