@@ -14,7 +14,10 @@ from lazarus_probe.introspection.studies.preferences import (
     option_probabilities,
 )
 from lazarus_probe.subject.spellings import token_of
+from lazarus_probe.tasks.contrasts import capital_contrasts, coloured_contrasts, tens_alone, year_contrasts
+from lazarus_probe.tasks.listed import docstring_arguments
 from lazarus_probe.tasks.names import indirect_objects, pronouns
+from lazarus_probe.tasks.word_contrasts import agreement, repeated_words
 
 
 @pytest.fixture
@@ -56,48 +59,89 @@ def recorded(subject, untrained_models, evidence):
     return record
 
 
-def contrasts(subject, choices):
-    """Both prompts of each contrast as a pair, as far as they have equally many tokens and answers of one."""
+@pytest.fixture
+def of_contrasts(subject, evidence, recorded):
+    """`of_contrasts(choices)`: records what a circuit has of the preference for the right options.
+
+    Options follow a space, unless `space` says that they follow none.
+    """
+
+    def record(choices, space=" "):
+        kept = comparable(subject, choices, space)
+        needed, count = evidence.claim.parameters["templates"], len({first.template for first, _ in kept})
+        evidence.require(
+            count >= needed,
+            f"has answers of one token, and as many tokens in both prompts, in {count} sentences; {needed} are needed",
+        )
+        pairs = [
+            PromptPair(second.prompt, first.prompt, space + second.options[0], space + first.options[0])
+            for first, second in kept
+        ]
+        units = ([first.template for first, _ in kept], [first.subject for first, _ in kept])
+        recorded(pairs, dict(zip(evidence.claim.generalises_over, units, strict=True)))
+
+    return record
+
+
+@pytest.fixture
+def drawn(evidence, rng):
+    """`drawn(task)`: the task's choices, as many as the claim says."""
+    return lambda task: task(rng, evidence.claim.parameters["per_template"])
+
+
+def comparable(subject, choices, space):
+    """Both prompts of each contrast, as far as they have equally many tokens and answers of one."""
     by_contrast = {}
     for choice in choices:
         by_contrast.setdefault(choice.contrast, []).append(choice)
-    kept = [
+    return [
         (first, second)
         for first, second in by_contrast.values()
         if len(subject.encode(first.prompt)) == len(subject.encode(second.prompt))
-        and all(token_of(subject, f" {option}") is not None for option in first.options)
+        and all(token_of(subject, space + option) is not None for option in first.options)
     ]
-    pairs = [
-        PromptPair(second.prompt, first.prompt, f" {second.options[0]}", f" {first.options[0]}")
-        for first, second in kept
-    ]
-    units = {
-        "template": [first.template for first, _ in kept],
-        "names": [first.subject for first, _ in kept],
-    }
-    return pairs, units
-
-
-def of_contrasts(subject, evidence, recorded, choices):
-    pairs, units = contrasts(subject, choices)
-    needed, count = evidence.claim.parameters["templates"], len(set(units["template"]))
-    evidence.require(
-        count >= needed,
-        f"has answers of one token, and as many tokens in both prompts, in {count} sentences; {needed} are needed",
-    )
-    recorded(pairs, units)
 
 
 @pytest.mark.claim("indirect-object-circuit-is-faithful")
-def test_indirect_object(subject, evidence, recorded, rng):
-    of_contrasts(
-        subject, evidence, recorded, indirect_objects(rng, evidence.claim.parameters["per_template"])
-    )
+def test_indirect_object(of_contrasts, drawn):
+    of_contrasts(drawn(indirect_objects))
 
 
 @pytest.mark.claim("pronoun-circuit-is-faithful")
-def test_pronoun(subject, evidence, recorded, rng):
-    of_contrasts(subject, evidence, recorded, pronouns(rng, evidence.claim.parameters["per_template"]))
+def test_pronoun(of_contrasts, drawn):
+    of_contrasts(drawn(pronouns))
+
+
+@pytest.mark.claim("docstring-circuit-is-faithful")
+def test_docstring(of_contrasts, drawn):
+    of_contrasts(drawn(docstring_arguments))
+
+
+@pytest.mark.claim("coloured-object-circuit-is-faithful")
+def test_coloured_object(of_contrasts, drawn):
+    of_contrasts(drawn(coloured_contrasts))
+
+
+@pytest.mark.claim("later-year-circuit-is-faithful")
+def test_later_year(subject, of_contrasts, drawn):
+    years = drawn(year_contrasts)
+    split = any(token_of(subject, option) is None for year in years for option in year.options)
+    of_contrasts(tens_alone(years) if split else years, space="")
+
+
+@pytest.mark.claim("repeated-word-circuit-is-faithful")
+def test_repeated_word(of_contrasts, drawn):
+    of_contrasts(drawn(repeated_words))
+
+
+@pytest.mark.claim("agreement-circuit-is-faithful")
+def test_agreement(of_contrasts, drawn):
+    of_contrasts(drawn(agreement))
+
+
+@pytest.mark.claim("capital-circuit-is-faithful")
+def test_capital(of_contrasts, drawn):
+    of_contrasts(drawn(capital_contrasts))
 
 
 @pytest.mark.claim("product-circuit-is-faithful")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,7 @@ from lazarus_probe.introspection.geometry.tuning import Change, changed, unchang
 from lazarus_probe.statistics.clustered import paired_interval
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.folds import halves_of_units
-from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.statistics.measurement import Control, Measurement, Part
 from lazarus_probe.statistics.rates import rate, unpaired_control
 from lazarus_probe.tasks import language, prompts
 from lazarus_probe.tasks.arithmetic import Fact
@@ -62,7 +63,7 @@ def hypothesis(name: str) -> Any:
 
 # ------------------------------------------------------------------------------------ rates over prompts
 def of_units(claim: Claim, units: Any, perfect: bool, of_models: Sequence[str] = MODEL_KINDS) -> Measurement:
-    """A rate over rows of these units with the claim's controls."""
+    """A rate over rows of these units with the claim's controls; what else it asks for is there in full."""
     names = next(iter(units.values())) if isinstance(units, Mapping) else units
     count = len(names)
     absent = claim.kind in POSITIVE
@@ -72,7 +73,8 @@ def of_units(claim: Claim, units: Any, perfect: bool, of_models: Sequence[str] =
         name: np.stack([reached] * MODELS) if name in of_models and not absent else reached
         for name in claim.controls
     }
-    return rate("score", score, units, controls, positive=tuple(controls) if absent else ())
+    measured = rate("score", score, units, controls, positive=tuple(controls) if absent else ())
+    return replace(measured, parts=tuple(Part(name, 1.0, 1.0, 1.0, count) for name in claim.parts))
 
 
 def families(questions: Sequence[prompts.Question]) -> list[str]:

@@ -10,8 +10,10 @@ from perfect import MODEL_KINDS, Builder, Generator, of_units, pair
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.introspection.generation.damage import unrelated_prompts
 from lazarus_probe.tasks.calendar import SENTENCES
+from lazarus_probe.tasks.contrasts import capital_contrasts, coloured_contrasts, year_contrasts
 from lazarus_probe.tasks.listed import coloured_objects, docstring_arguments
 from lazarus_probe.tasks.names import Choice, indirect_objects, pronouns
+from lazarus_probe.tasks.word_contrasts import agreement, repeated_words
 from lazarus_probe.tasks.years import spans
 
 
@@ -107,11 +109,10 @@ def found_circuit(draw: Callable[..., Sequence[Choice]]) -> Builder:
         choices = list({choice.contrast: choice for choice in drawn}.values())
         templates = sorted({choice.template for choice in choices})
         measured = set(templates[round(claim.parameters["found_on"] * len(templates)) :])
-        units = {
-            "template": [choice.template for choice in choices if choice.template in measured],
-            "names": [choice.subject for choice in choices if choice.template in measured],
-        }
-        return [of_units(claim, units, perfect, (*MODEL_KINDS, "random_circuits"))]
+        kept = [choice for choice in choices if choice.template in measured]
+        units = [[choice.template for choice in kept], [choice.subject for choice in kept]]
+        by_kind = dict(zip(claim.generalises_over, units, strict=True))
+        return [of_units(claim, by_kind, perfect, (*MODEL_KINDS, "random_circuits"))]
 
     return built
 
@@ -158,5 +159,11 @@ CHOICES: Mapping[str, Builder] = {
     "later-year-ends-a-span": ended,
     "indirect-object-circuit-is-faithful": found_circuit(indirect_objects),
     "pronoun-circuit-is-faithful": found_circuit(pronouns),
+    "docstring-circuit-is-faithful": found_circuit(docstring_arguments),
+    "coloured-object-circuit-is-faithful": found_circuit(coloured_contrasts),
+    "later-year-circuit-is-faithful": found_circuit(year_contrasts),
+    "repeated-word-circuit-is-faithful": found_circuit(repeated_words),
+    "agreement-circuit-is-faithful": found_circuit(agreement),
+    "capital-circuit-is-faithful": found_circuit(capital_contrasts),
     "product-circuit-is-faithful": product_circuit,
 }
