@@ -149,8 +149,7 @@ COMMANDS = {
     ),
     "test-circuit": (
         "circuits.tested_circuit",
-        "Test whether a circuit from a file is faithful, complete, minimal and better than random ones, on your own "
-        "prompts.",
+        "Test whether a circuit from a file is faithful, complete, minimal, and better than random ones.",
     ),
     "sinks": (
         "geometry.sinks",

@@ -36,7 +36,7 @@ def test_circuit(
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
-    """Test whether a circuit from a file is faithful, complete, minimal and better than random ones, on your own prompts.
+    """Test whether a circuit from a file is faithful, complete, minimal, and better than random ones.
 
     The tests of Shi et al. 2024 (arXiv:2410.13032), each with its interval. Give prompts that it was not found on.
     """
