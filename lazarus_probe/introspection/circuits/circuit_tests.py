@@ -5,8 +5,6 @@ There a circuit passes where a test fails to reject, so that few prompts make it
 and what is not known is not passed.
 """
 
-# ruff: noqa: N806 - E is the name that this room gives to the number of edges
-
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
@@ -266,10 +264,7 @@ def found_again(
 
 def best_edges(graph: EdgeGraph, scores: Floats, share: float) -> Flags:
     """(E,) the circuit of a share of all edges, those with the largest scores (E,); dangling ones are left out."""
-    E = graph.size
-    kept = np.zeros(E, dtype=bool)
-    kept[np.argsort(-np.abs(scores), kind="stable")[: max(1, round(share * E))]] = True
-    return graph.pruned(kept)
+    return graph.best(np.argsort(-np.abs(scores), kind="stable"), max(1, round(share * graph.size)))
 
 
 def jaccard(first: Flags, second: Flags) -> float:

@@ -187,6 +187,12 @@ class EdgeGraph:
                 return np.asarray(matrix[self.ends[0], self.ends[1]], dtype=bool)
             matrix = left
 
+    def best(self, order: NDArray[np.intp], count: int) -> Flags:
+        """(E,) the circuit of the first `count` edges of an order (E,), with dangling ones left out."""
+        kept = np.zeros(self.size, dtype=bool)
+        kept[order[:count]] = True
+        return self.pruned(kept)
+
     @cached_property
     def inputs_of(self) -> list[list[int]]:
         """By sender the indices of the receivers that it computes from."""

@@ -173,10 +173,7 @@ def faithfulness_curve(
         if not 1 <= count <= E:
             raise ValueError(f"{count} edges cannot be kept; the model has {E}")
     sizes = sorted(set(wanted))
-    kept = np.zeros((len(sizes), E), dtype=bool)
-    for row, count in enumerate(sizes):
-        kept[row, order[:count]] = True
-    kept = np.stack([graph.pruned(circuit) for circuit in kept])
+    kept = np.stack([graph.best(order, count) for count in sizes])
     values = circuit_values(pairs, kept, base.ablation)
     shares = np.array([0, *(count / E for count in sizes), 1])
 

@@ -208,9 +208,7 @@ def _kept(pairs: PairSet, groups: Sequence[Hashable], scores: EdgeScores, search
     base = baselines(pairs, search.ablation, groups, search.seed) if count is None or search.prune else None
     if count is None and base is not None:
         count = _enough(pairs, scores, base, search.faithful)
-    kept = np.zeros(graph.size, dtype=bool)
-    kept[scores.order[:count]] = True
-    kept = graph.pruned(kept)
+    kept = graph.best(scores.order, graph.size if count is None else count)
     if not kept.any():
         raise ValueError(f"none of the {count} edges with the largest scores leads to the logits; keep more")
     return kept if base is None or not search.prune else prune_circuit(pairs, kept, base).kept
