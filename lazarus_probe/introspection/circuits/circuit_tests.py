@@ -129,32 +129,32 @@ def minimality(
         )
     own = np.flatnonzero(kept)
     drawn = np.sort(rng.choice(own, size=min(count, len(own)), replace=False))
-    circuits = np.repeat(kept[None], 1 + len(drawn), axis=0)
-    circuits[np.arange(1, 1 + len(drawn)), drawn] = False
-    values = circuit_values(pairs, circuits, ablation)
-    losses = np.abs(values[:, 1:] - values[:, :1]).mean(axis=0)
-    random = np.concatenate(
-        [
-            _losses_on_paths(pairs, kept, min(PATHS_AT_ONCE, paths - start), ablation, rng)
-            for start in range(0, paths, PATHS_AT_ONCE)
-        ]
+    without = np.repeat(kept[None], 1 + len(drawn), axis=0)
+    without[np.arange(1, 1 + len(drawn)), drawn] = False
+    inflated = [
+        _inflated(graph, kept, min(PATHS_AT_ONCE, paths - start), rng)
+        for start in range(0, paths, PATHS_AT_ONCE)
+    ]
+    values = circuit_values(pairs, np.concatenate([without, *inflated]), ablation)
+    ends = np.cumsum([len(circuits) for circuits in (without, *inflated)])[:-1]
+    losses, *random = (
+        np.abs(part[:, 1:] - part[:, :1]).mean(axis=0) for part in np.split(values, ends, axis=1)
     )
-    return Minimality(_above(losses, random), _share_interval(losses, random, rng), drawn, losses, random)
+    on_paths: Floats = np.concatenate(random)
+    return Minimality(
+        _above(losses, on_paths), _share_interval(losses, on_paths, rng), drawn, losses, on_paths
+    )
 
 
-def _losses_on_paths(
-    pairs: PairSet, kept: Flags, count: int, ablation: str, rng: np.random.Generator
-) -> Floats:
-    """(count,) the losses of an edge on each of some random paths, in the circuit with all of them."""
-    graph = pairs.splitting.graph
+def _inflated(graph: EdgeGraph, kept: Flags, count: int, rng: np.random.Generator) -> Flags:
+    """(1 + count, E) a circuit with some random paths, and the same without an edge of each of them."""
     paths = [_new_path(graph, kept, rng) for _ in range(count)]
-    inflated = kept.copy()
-    inflated[np.concatenate(paths)] = True
-    circuits = np.repeat(inflated[None], 1 + count, axis=0)
+    whole = kept.copy()
+    whole[np.concatenate(paths)] = True
+    circuits = np.repeat(whole[None], 1 + count, axis=0)
     for row, path in enumerate(paths, 1):
         circuits[row, rng.choice(path[~kept[path]])] = False
-    values = circuit_values(pairs, circuits, ablation)
-    return np.asarray(np.abs(values[:, 1:] - values[:, :1]).mean(axis=0))
+    return circuits
 
 
 def _new_path(graph: EdgeGraph, kept: Flags, rng: np.random.Generator) -> NDArray[np.intp]:
