@@ -24,7 +24,7 @@ from lazarus_probe.organisms.planted.heads import (
     sink,
     successor,
 )
-from lazarus_probe.organisms.planted.hidden import PlantedEdges, hidden
+from lazarus_probe.organisms.planted.hidden import PlantedEdges, hidden, hidden_mover, hidden_sum
 from lazarus_probe.organisms.planted.weights import NUMBERS
 
 __all__ = [
@@ -43,6 +43,8 @@ __all__ = [
     "gates",
     "growing",
     "hidden",
+    "hidden_mover",
+    "hidden_sum",
     "induction",
     "memory",
     "number_tokens",

@@ -68,8 +68,8 @@ def decodable(layer: int, layers: int = 4, seed: int = 0) -> Planted:
     Layer 0 brings both signs to the `=`; the MLP of `layer` multiplies them. No sum of what tokens say has the product,
     so it cannot be read linearly before that layer, nor from a bag of tokens.
     """
-    signs, weights = signs_of(seed), _start(layer, layers, seed)
-    _embed(weights, MARK, signs)
+    signs, weights = signs_of(seed), start(layer, layers, seed)
+    embed(weights, MARK, signs)
     by_hand.look_back(weights, 0, 0, TO_FIRST, {MARK: FIRST})
     by_hand.look_back(weights, 0, 1, TO_SECOND, {MARK: SECOND})
     by_hand.product(weights, layer, FIRST, SECOND, LABEL)
@@ -88,8 +88,8 @@ def distractor(layer: int, layers: int = 4, seed: int = 0) -> Planted:
     It can be read at the `=` from that layer on and not before: an emergence to all appearances. Yet a bag of tokens,
     which needs no model, has it.
     """
-    signs, weights = signs_of(seed), _start(layer, layers, seed)
-    _embed(weights, MARK, signs)
+    signs, weights = signs_of(seed), start(layer, layers, seed)
+    embed(weights, MARK, signs)
     by_hand.look_back(weights, layer, 0, TO_FIRST, {MARK: LABEL})
     _say_sign(weights)
     return Planted(
@@ -105,8 +105,8 @@ def router(layer: int, head: int = 0, layers: int = 4, seed: int = 0) -> Planted
     """
     if not 0 <= head < by_hand.HEADS - 1:
         raise ValueError(f"head is {head}: give 0 to {by_hand.HEADS - 2}")
-    weights = _start(layer, layers, seed)
-    _copy_first(weights, layer, head, seed)
+    weights = start(layer, layers, seed)
+    copy_first(weights, layer, head, seed)
     return Planted(f"router-{layer}.{head}", by_hand.assemble(weights), planted_tokenizer(), lambda a, _b: a)
 
 
@@ -132,9 +132,9 @@ def stored_weights(store: int, read: int, layers: int, seed: int) -> Weights:
     """The weights of `stored`."""
     if not 0 <= store < read:
         raise ValueError(f"store is {store} and read {read}: what a layer stores is read in one above it")
-    weights = _start(read, layers, seed)
-    _embed(weights, MARK, signs_of(seed))
-    _embed(weights, FLAGS[0], signs_of(seed + 1))
+    weights = start(read, layers, seed)
+    embed(weights, MARK, signs_of(seed))
+    embed(weights, FLAGS[0], signs_of(seed + 1))
     by_hand.product(weights, store, MARK, FLAGS[0], SEEN[0])
     by_hand.look_back(weights, read, 0, TO_FIRST, {SEEN[0]: LABEL})
     _say_sign(weights)
@@ -159,11 +159,11 @@ def memory(layer: int | Sequence[int], read: int, layers: int = 4, seed: int = 0
     holders = [layer] * len(REMEMBERED) if isinstance(layer, int) else list(layer)
     if not all(0 <= holder < read for holder in holders):
         raise ValueError(f"layer is {layer} and read {read}: what a layer holds is read in one above it")
-    weights, signs = _start(read, layers, seed), dict(zip(REMEMBERED, (1.0, -1.0) * 4, strict=True))
+    weights, signs = start(read, layers, seed), dict(zip(REMEMBERED, (1.0, -1.0) * 4, strict=True))
     for number in range(layers):
         by_hand.silence(weights, number)
     for neuron, (operand, holder) in enumerate(zip(REMEMBERED, holders, strict=True)):
-        _embed(weights, FLAGS[neuron], {operand: 1.0})
+        embed(weights, FLAGS[neuron], {operand: 1.0})
         by_hand.recall(weights, holder, neuron, FLAGS[neuron], SEEN[0], signs[operand])
     by_hand.look_back(weights, read, 0, TO_FIRST, {SEEN[0]: LABEL})
     _say_sign(weights)
@@ -181,9 +181,9 @@ def backup(layers: int = 4, seed: int = 0) -> Planted:
     Head 1 of layer 0 fetches the sign as well, to where nothing reads it. With it head 0 brings a mark; without the
     mark, the MLP of layer 1 puts the other head's sign where the answer is read. So without head 0 nothing is lost.
     """
-    signs, weights = signs_of(seed), _start(1, layers, seed)
-    _embed(weights, MARK, signs)
-    _embed(weights, FLAGS[0], dict.fromkeys(NUMBERS, -1.0))
+    signs, weights = signs_of(seed), start(1, layers, seed)
+    embed(weights, MARK, signs)
+    embed(weights, FLAGS[0], dict.fromkeys(NUMBERS, -1.0))
     weights["model.embed_tokens.weight"][_token_of("="), SECOND] = 1.0
     by_hand.look_back(weights, 0, 0, TO_FIRST, {MARK: LABEL, FLAGS[0]: SECOND})
     by_hand.look_back(weights, 0, 1, TO_FIRST, {MARK: FIRST})
@@ -208,11 +208,11 @@ def gates(needed: Mapping[int, Collection[int]], layers: int = 4, seed: int = 0)
     """
     if not needed:
         raise ValueError("no layer needs a gate; give the second operands that need one, by layer")
-    weights = _start(max(needed), layers, seed)
-    _copy_first(weights, 0, 0, seed)
+    weights = start(max(needed), layers, seed)
+    copy_first(weights, 0, 0, seed)
     by_hand.look_back(weights, 0, 1, TO_SECOND, {FLAGS[layer]: [SEEN[layer], WRONG] for layer in needed})
     for layer, operands in needed.items():
-        _embed(weights, FLAGS[layer], dict.fromkeys(operands, 1.0))
+        embed(weights, FLAGS[layer], dict.fromkeys(operands, 1.0))
         by_hand.gate(weights, layer, SEEN[layer], WRONG, -1.0)
     # The operand's own logit is 16, one for each sign: three quarters of one push are too few to change the answer.
     weights["lm_head.weight"][_token_of("0"), WRONG] = 21.0
@@ -232,17 +232,21 @@ def announcer(
         raise ValueError(
             f"layer is {layer}: give one below the last, {layers - 1}, which takes the word away"
         )
-    weights = _start(layer, layers, seed)
-    _copy_first(weights, layer, 0, seed)
-    _embed(weights, FLAGS[0], dict.fromkeys(operands, 1.0))
+    weights = start(layer, layers, seed)
+    copy_first(weights, layer, 0, seed)
+    embed(weights, FLAGS[0], dict.fromkeys(operands, 1.0))
     by_hand.look_back(weights, layer, 1, TO_FIRST, {FLAGS[0]: [SEEN[0], WORD]})
     by_hand.gate(weights, layers - 1, SEEN[0], WORD, -1.0)
     weights["lm_head.weight"][_token_of(word), WORD] = LOUD
     return Planted(f"announcer-{layer}", by_hand.assemble(weights), planted_tokenizer(), lambda a, _b: a)
 
 
-def _start(layer: int, layers: int, seed: int) -> Weights:
-    """Blank weights that stop after one answer."""
+def start(layer: int, layers: int, seed: int) -> Weights:
+    """Blank weights that stop after one answer.
+
+    Raises:
+        ValueError: a layer that is not there.
+    """
     if not 0 <= layer < layers:
         raise ValueError(f"layer is {layer}: give 0 to {layers - 1}")
     size = len(planted_tokenizer().get_vocab())
@@ -279,23 +283,31 @@ def signs_of(seed: int) -> dict[int, float]:
     return dict(zip(NUMBERS, drawn.tolist(), strict=True))
 
 
-def _codes(seed: int) -> NDArray[Any]:
-    """16 signs for each number, no two numbers the same: (numbers, 16)."""
+def codes_of(seed: int) -> dict[int, NDArray[Any]]:
+    """16 signs for each number, no two numbers the same."""
     drawn = np.random.default_rng(seed).choice(2 ** len(CODE), size=len(NUMBERS), replace=False)
-    return 2.0 * ((drawn[:, None] >> np.arange(len(CODE))) & 1) - 1
+    codes = 2.0 * ((drawn[:, None] >> np.arange(len(CODE))) & 1) - 1
+    return dict(zip(NUMBERS, codes, strict=True))
 
 
-def _embed(weights: Weights, dimension: int, values: Mapping[int, float]) -> None:
+def embed(weights: Weights, dimension: int, values: Mapping[int, float]) -> None:
+    """Give numbers a value in a dimension of their embedding."""
     for number, value in values.items():
         weights["model.embed_tokens.weight"][number_tokens()[number], dimension] = value
 
 
-def _copy_first(weights: Weights, layer: int, head: int, seed: int) -> None:
+def copy_first(weights: Weights, layer: int, head: int, seed: int) -> None:
     """Numbers embedded as their codes, a head that fetches the first operand's, and logits that read it."""
-    tokens, codes = list(number_tokens().values()), _codes(seed)
-    weights["model.embed_tokens.weight"][np.ix_(tokens, CODE)] = codes
-    weights["lm_head.weight"][np.ix_(tokens, ANSWER)] = codes
+    tokens = list(number_tokens().values())
+    weights["model.embed_tokens.weight"][np.ix_(tokens, CODE)] = np.stack(list(codes_of(seed).values()))
+    say_codes(weights, seed)
     by_hand.look_back(weights, layer, head, TO_FIRST, dict(zip(CODE, ANSWER, strict=True)))
+
+
+def say_codes(weights: Weights, seed: int) -> None:
+    """Make the logits say the number whose code is in the dimensions of the answer."""
+    tokens = list(number_tokens().values())
+    weights["lm_head.weight"][np.ix_(tokens, ANSWER)] = np.stack(list(codes_of(seed).values()))
 
 
 def _say_sign(weights: Weights) -> None:

@@ -1,7 +1,8 @@
-"""A circuit of three edges among heads and neurons that are random, and that do a little of everything."""
+"""Circuits of a few edges among heads and neurons that are random, and that do a little of everything."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import sqrt
 
@@ -10,14 +11,34 @@ import numpy as np
 from lazarus_probe.organisms.planted import weights as by_hand
 from lazarus_probe.organisms.planted.circuits import (
     TO_FIRST,
+    TO_SECOND,
     Planted,
+    codes_of,
+    copy_first,
+    embed,
     planted_tokenizer,
+    say_codes,
     signs_of,
+    start,
     stored_weights,
 )
-from lazarus_probe.organisms.planted.weights import CONSTANT, HEAD_SIZE, HEADS, NEURONS, WIDTH, Weights
+from lazarus_probe.organisms.planted.weights import (
+    CONSTANT,
+    FIRST,
+    FLAGS,
+    HEAD_SIZE,
+    HEADS,
+    MARK,
+    NEURONS,
+    SEEN,
+    WIDTH,
+    Weights,
+)
 
+ABOVE_NOISE = 4.0  # a flag at the `=`, where noise of other heads is added to it
 OWN = 2  # neurons of the MLP that multiplies
+ADDED = range(1, 5)  # operands of the table: a neuron for each pair
+FIRST_FLAGS, SECOND_FLAGS = SEEN[:4], SEEN[4:]  # which operand each of them is, at the `=`
 
 
 @dataclass(frozen=True)
@@ -49,12 +70,8 @@ def hidden(
     Raises:
         ValueError: `store` is not below `read`, or a layer that is not there.
     """
-    weights, rng = stored_weights(store, read, layers, seed), np.random.default_rng([seed, 1])
-    for layer in range(layers):
-        for head in range(HEADS):
-            if (layer, head) != (read, 0):
-                _disturb_head(weights, layer, head, noise, rng)
-        _disturb_neurons(weights, layer, OWN if layer == store else 0, noise, rng)
+    weights = stored_weights(store, read, layers, seed)
+    _disturb(weights, layers, {(read, 0)}, {store: OWN}, noise, seed)
     first, second = signs_of(seed), signs_of(seed + 1)
     return PlantedEdges(
         f"hidden-{store}-{read}",
@@ -63,6 +80,94 @@ def hidden(
         lambda a, _b: int(first[a] == second[a]),
         (f"embed -> L{store}.MLP", f"L{store}.MLP -> L{read}.KV0.v", f"L{read}.H0 -> logits"),
     )
+
+
+def hidden_mover(
+    inhibit: int = 0, move: int = 2, noise: float = 0.02, layers: int = 4, seed: int = 0
+) -> PlantedEdges:
+    """Says one of its two operands: a head copies the first, unless another one sends it to the second.
+
+    Head 1 of `inhibit` brings the second operand's hidden sign to the `=`, where it turns the query of head 0 of
+    `move`: where it is negative, that head looks at the second operand. All other heads and neurons add noise.
+
+    Args:
+        inhibit: the layer of the head that decides.
+        move: the layer of the head that copies.
+        noise: the size of what the others write.
+        layers: of the model.
+        seed: of signs, codes and noise.
+
+    Raises:
+        ValueError: `inhibit` is not below `move`, or a layer that is not there.
+    """
+    if not 0 <= inhibit < move < layers:
+        raise ValueError(f"inhibit is {inhibit} and move {move}: give 0 <= inhibit < move < {layers}")
+    weights, signs = start(move, layers, seed), signs_of(seed)
+    embed(weights, MARK, signs)
+    copy_first(weights, move, 0, seed)
+    by_hand.look_back(weights, inhibit, 1, TO_SECOND, {MARK: FIRST})
+    by_hand.look_either_way(weights, move, 0, FIRST, TO_FIRST, TO_SECOND)
+    _disturb(weights, layers, {(inhibit, 1), (move, 0)}, {}, noise, seed)
+    return PlantedEdges(
+        f"mover-{inhibit}-{move}",
+        by_hand.assemble(weights),
+        planted_tokenizer(),
+        lambda a, b: a if signs[b] > 0 else b,
+        (f"embed -> L{inhibit}.KV1.v", f"L{inhibit}.H1 -> L{move}.H0.q", f"L{move}.H0 -> logits"),
+    )
+
+
+def hidden_sum(
+    look: int = 0, add: int = 2, noise: float = 0.01, layers: int = 4, seed: int = 0
+) -> PlantedEdges:
+    """Adds two operands from 1 to 4 by a table: two heads bring them to the `=`, and a neuron has each sum.
+
+    Args:
+        look: the layer whose heads 0 and 1 bring the first and the second operand.
+        add: the layer whose MLP has the table.
+        noise: the size of what the others write.
+        layers: of the model.
+        seed: of codes and noise.
+
+    Raises:
+        ValueError: `look` is above `add`, or a layer that is not there.
+    """
+    if not 0 <= look <= add < layers:
+        raise ValueError(f"look is {look} and add {add}: give 0 <= look <= add < {layers}")
+    weights = start(add, layers, seed)
+    say_codes(weights, seed)
+    for number in ADDED:
+        embed(weights, FLAGS[number - 1], {number: 1.0})
+    for head, (distance, place) in enumerate(((TO_FIRST, FIRST_FLAGS), (TO_SECOND, SECOND_FLAGS))):
+        moves = {FLAGS[number - 1]: place[number - 1] for number in ADDED}
+        by_hand.look_back(weights, look, head, distance, moves, ABOVE_NOISE)
+    sums = {(FIRST_FLAGS[a - 1], SECOND_FLAGS[b - 1]): codes_of(seed)[a + b] for a in ADDED for b in ADDED}
+    by_hand.table(weights, add, sums, ABOVE_NOISE)
+    _disturb(weights, layers, {(look, 0), (look, 1)}, {add: NEURONS}, noise, seed)
+    return PlantedEdges(
+        f"sum-{look}-{add}",
+        by_hand.assemble(weights),
+        planted_tokenizer(),
+        lambda a, b: a + b,
+        (f"embed -> L{look}.KV0.v", f"L{look}.H0 -> L{add}.MLP", f"L{add}.MLP -> logits"),
+    )
+
+
+def _disturb(
+    weights: Weights,
+    layers: int,
+    heads: Collection[tuple[int, int]],
+    neurons: Mapping[int, int],
+    noise: float,
+    seed: int,
+) -> None:
+    """Make noise of all heads but some, and in each layer of all neurons but the first few."""
+    rng = np.random.default_rng([seed, 1])
+    for layer in range(layers):
+        for head in range(HEADS):
+            if (layer, head) not in heads:
+                _disturb_head(weights, layer, head, noise, rng)
+        _disturb_neurons(weights, layer, neurons.get(layer, 0), noise, rng)
 
 
 def _disturb_head(weights: Weights, layer: int, head: int, noise: float, rng: np.random.Generator) -> None:

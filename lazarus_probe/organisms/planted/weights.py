@@ -111,6 +111,15 @@ def look_back(
         weights[f"{attention}.o_proj.weight"][targets, row] = 1.0
 
 
+def look_either_way(weights: Weights, layer: int, head: int, flag: int, distance: int, other: int) -> None:
+    """Make a head that looks back look `distance` tokens back where a dimension is 1, and `other` where it is -1."""
+    attention, rows = f"model.layers.{layer}.self_attn", head * HEAD_SIZE
+    size, pair = sqrt(SHARPNESS * sqrt(HEAD_SIZE)) / LARGE, (rows, rows + HEAD_SIZE // 2)
+    first, second = (np.array([np.cos(angle), -np.sin(angle)]) for angle in (distance, other))
+    weights[f"{attention}.q_proj.weight"][pair, CONSTANT] = size * (first + second) / 2
+    weights[f"{attention}.q_proj.weight"][pair, flag] = size * LARGE * (first - second) / 2
+
+
 def product(weights: Weights, layer: int, first: int, second: int, target: int, scale: float = 1.0) -> None:
     """Make an MLP add the product of two dimensions to a third: silu(x) - silu(-x) is x, so two neurons are exact."""
     mlp = f"model.layers.{layer}.mlp"
@@ -145,6 +154,19 @@ def recall(weights: Weights, layer: int, neuron: int, flag: int, target: int, am
     weights[f"{mlp}.gate_proj.weight"][neuron, CONSTANT] = -OPEN / LARGE
     weights[f"{mlp}.up_proj.weight"][neuron, CONSTANT] = 1 / LARGE
     weights[f"{mlp}.down_proj.weight"][target, neuron] = amount / OPEN
+
+
+def table(
+    weights: Weights, layer: int, entries: Mapping[tuple[int, int], NDArray[np.float64]], size: float = 1.0
+) -> None:
+    """Make a neuron of an MLP add a code to the answer where two flags both have their size, for each pair of flags."""
+    mlp = f"model.layers.{layer}.mlp"
+    silence(weights, layer)
+    for neuron, ((first, second), code) in enumerate(entries.items()):
+        weights[f"{mlp}.gate_proj.weight"][neuron, [first, second]] = 2 * OPEN / size
+        weights[f"{mlp}.gate_proj.weight"][neuron, CONSTANT] = -3 * OPEN / LARGE
+        weights[f"{mlp}.up_proj.weight"][neuron, CONSTANT] = 1 / LARGE
+        weights[f"{mlp}.down_proj.weight"][ANSWER, neuron] = code / OPEN
 
 
 def always_add(weights: Weights, layer: int, target: int, amount: float) -> None:

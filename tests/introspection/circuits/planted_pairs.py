@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,32 @@ def first_operand_pairs(organism: Any, subject: Subject | None = None, count: in
             [str(organism.answer(a, b)) for a, _, b in drawn],
             [str(organism.answer(x, b)) for _, x, b in drawn],
         ),
+    )
+
+
+def inhibited_pairs(organism: Any, signs: Mapping[int, float], count: int = 12) -> PairSet:
+    """Prompts that differ in the second operand, whose sign decides which of the two is said."""
+    rng, drawn = np.random.default_rng(0), list[tuple[int, int, int]]()
+    while len(drawn) < count:
+        a, b, x = (int(number) for number in rng.choice(planted.NUMBERS, size=3, replace=False))
+        if signs[b] > 0 > signs[x]:
+            drawn.append((a, b, x))
+    return pair_set(
+        subject_of(organism),
+        [planted.prompt(a, b) for a, b, _ in drawn],
+        [planted.prompt(a, x) for a, _, x in drawn],
+        logit_diff([str(a) for a, _, _ in drawn], [str(x) for _, _, x in drawn]),
+    )
+
+
+def added_pairs(organism: Any) -> PairSet:
+    """Sums of small numbers that differ in the first operand."""
+    drawn = [(a, x, b) for a in range(1, 5) for x in range(1, 5) for b in range(1, 5) if a != x][::4]
+    return pair_set(
+        subject_of(organism),
+        [planted.prompt(a, b) for a, _, b in drawn],
+        [planted.prompt(x, b) for _, x, b in drawn],
+        logit_diff([str(a + b) for a, _, b in drawn], [str(x + b) for _, x, b in drawn]),
     )
 
 

@@ -10,8 +10,16 @@ from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
 from lazarus_probe.introspection.circuits.edge_attribution import edge_scores
 from lazarus_probe.introspection.circuits.faithfulness import baselines, faithfulness_curve, measure_circuit
 from lazarus_probe.organisms import planted
+from lazarus_probe.organisms.planted.circuits import signs_of
+from lazarus_probe.subject import greedy
 from tests.cases import slow_except
-from tests.introspection.circuits.planted_pairs import first_occurrence_pairs, first_operand_pairs, subject_of
+from tests.introspection.circuits.planted_pairs import (
+    added_pairs,
+    first_occurrence_pairs,
+    first_operand_pairs,
+    inhibited_pairs,
+    subject_of,
+)
 
 PLACES = [(0, 2), (0, 1), (1, 3), (2, 3)]
 INDUCTION = ("embed -> L0.KV0.v", "L0.H0 -> L2.KV1.k", "L2.H1 -> logits")
@@ -51,6 +59,36 @@ def test_a_hidden_circuit_is_found(place):
     assert curve.sizes == (0, 0, 3, curve.sizes[3], graph.size)
     assert curve.cpr.value == pytest.approx(1, abs=0.1)
     assert curve.cmd.value < 0.1
+
+
+@pytest.mark.parametrize("place", slow_except([(0, 2), (1, 2), (0, 3)], (0, 2)))
+def test_a_mover_with_its_inhibitor_is_found(place):
+    """The head that decides, the query that it turns and the head that copies, among random ones.
+
+    The softmax is saturated at both ends and at most steps between them; ten have one where it is not.
+    """
+    organism = planted.hidden_mover(*place)
+    pairs = inhibited_pairs(organism, signs_of(0))
+    assert auroc(pairs, organism.edges, 10) >= 0.99
+    check_edges(pairs, organism.edges)
+
+
+@pytest.mark.parametrize("place", slow_except([(0, 2), (1, 1), (1, 3)], (0, 2)))
+def test_an_addition_by_table_is_found(place):
+    """The head that brings the operand that differs, the MLP that has the table, and what it says."""
+    organism = planted.hidden_sum(*place)
+    pairs = added_pairs(organism)
+    assert auroc(pairs, organism.edges, 5) >= 0.99
+    check_edges(pairs, organism.edges)
+
+
+@pytest.mark.parametrize("organism", [planted.hidden_mover, planted.hidden_sum], ids=["mover", "sum"])
+def test_hidden_circuits_say_what_they_were_built_to_say(organism):
+    """On operands of their own, in spite of the noise."""
+    built = organism()
+    operands = [(a, b) for a in range(1, 5) for b in range(1, 5) if a != b or organism is planted.hidden_sum]
+    said = greedy(subject_of(built), [planted.prompt(a, b) for a, b in operands], max_tokens=1)
+    assert said == [str(built.answer(a, b)) for a, b in operands]
 
 
 def test_integrated_gradients_see_through_a_saturated_softmax():
