@@ -25,6 +25,7 @@ from lazarus_probe.tables import Cell, Column, Table
 SCHEMA: Literal[1] = 1
 MOST_BLOCKS, MOST_NODES, MOST_EDGES = 1000, 20_000, 1_000_000
 DRAWN, LISTED = 200, 20  # edges in a notebook
+FEWEST_RANKED = 5  # edges, of which a rank correlation says anything
 
 
 class CircuitGraph(Part):
@@ -109,6 +110,17 @@ class CircuitGraph(Part):
         """Everything, as plain data."""
         return self.model_dump(mode="json")
 
+    @property
+    def rank_correlation(self) -> float | None:
+        """Of first-order scores with the exact effects of the edges that were patched; None of fewer than five."""
+        exact = [(edge.score.value, edge.effect.value) for edge in self.edges if edge.effect is not None]
+        scores, effects = zip(*exact, strict=True) if len(exact) >= FEWEST_RANKED else ((), ())
+        if len(set(scores)) < 2 or len(set(effects)) < 2:
+            return None
+        from scipy.stats import spearmanr  # takes 300 ms
+
+        return float(spearmanr(scores, effects).statistic)
+
     def summary(self) -> str:
         """What the circuit does, in a few lines."""
         found = (
@@ -117,6 +129,13 @@ class CircuitGraph(Part):
             else f"found and measured on the same {self.measured_on} pairs, which flatters it"
         )
         random = sum(self.random) / len(self.random) if self.random else float("nan")
+        ranks = self.rank_correlation
+        exact = sum(edge.effect is not None for edge in self.edges)
+        told = (
+            []
+            if ranks is None
+            else [f"Scores and exact effects of {exact} edges: rank correlation {ranks:.2f}"]
+        )
         return "\n".join(
             [
                 f"{len(self.edges)} of {self.graph.size} edges, {found}; left out edges: {self.ablation}",
@@ -124,6 +143,7 @@ class CircuitGraph(Part):
                 f"Faithfulness {self.faithfulness}; random circuits of that size {random:.2f}",
                 f"The model without the circuit: {self.without} (0 where it is complete)",
                 f"CPR {self.cpr}, CMD {self.cmd}",
+                *told,
             ]
         )
 

@@ -107,3 +107,35 @@ def test_a_file_that_is_no_json_is_refused(tmp_path):
             read_circuit(path)
     with pytest.raises(OSError, match=r"none\.json"):
         read_circuit(tmp_path / "none.json")
+
+
+def test_scores_are_ranked_beside_exact_effects():
+    """Of five edges and more that were patched; of fewer, or where all are equal, nothing is said."""
+    edge = CIRCUIT.edges[0]
+    names = [
+        "embed -> L0.H0.q",
+        "embed -> L0.H1.q",
+        "embed -> L0.H2.q",
+        "embed -> L0.H3.q",
+        "embed -> logits",
+    ]
+
+    def with_effects(effects):
+        edges = [
+            edge.model_copy(
+                update={
+                    "name": name,
+                    "score": Figure(value=number, low=number, high=number),
+                    "effect": None if effect is None else Figure(value=effect, low=effect, high=effect),
+                }
+            )
+            for number, (name, effect) in enumerate(zip(names, effects, strict=True))
+        ]
+        return CIRCUIT.model_copy(update={"edges": tuple(edges)})
+
+    ranked = with_effects([0.0, 1.0, 2.0, 4.0, 3.0])
+    assert ranked.rank_correlation == pytest.approx(0.9)
+    assert "Scores and exact effects of 5 edges: rank correlation 0.90" in ranked.summary()
+    for effects in ([0.0, 1.0, 2.0, 4.0, None], [1.0] * 5):
+        assert with_effects(effects).rank_correlation is None
+        assert "rank correlation" not in with_effects(effects).summary()
