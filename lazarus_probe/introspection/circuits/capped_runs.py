@@ -23,7 +23,7 @@ from lazarus_probe.statistics.student import mean_t_interval
 
 Floats = NDArray[np.float64]
 RANDOM = 10  # circuits
-MINIMAL_PAIRS = 6  # on which edges are left out one by one, 150 runs each
+MINIMAL_PAIRS = 4  # on which edges are left out one by one, 350 runs each
 
 
 def gap_of(pairs: PairSet) -> float:

@@ -28,8 +28,9 @@ Floats = NDArray[np.float64]
 EPSILON = 0.1  # by which the share of prompts may differ from a half, in the paper
 QUANTILE = 0.9  # of edges on random paths that an edge has to exceed, in the paper
 EDGES = 30  # of the circuit
-PATHS = 100  # random ones: of fewer, the largest few set how far the quantile may lie
-PATHS_AT_ONCE = 5  # that a circuit is inflated by, and that lose an edge each
+PATHS = 300  # random ones: of a hundred, five set how far the quantile may lie, and a few edges do much
+PATHS_AT_ONCE = 15  # at most, and 3 at least, that a circuit is inflated by, and that lose an edge each
+EDGES_A_PATH = 50  # of the circuit, for each path that it is inflated by
 RESAMPLES = 20
 FOLDS = 5
 LEVEL = 0.95
@@ -131,9 +132,9 @@ def minimality(
     drawn = np.sort(rng.choice(own, size=min(count, len(own)), replace=False))
     without = np.repeat(kept[None], 1 + len(drawn), axis=0)
     without[np.arange(1, 1 + len(drawn)), drawn] = False
+    at_once = min(PATHS_AT_ONCE, max(3, int(kept.sum()) // EDGES_A_PATH))
     inflated = [
-        _inflated(graph, kept, min(PATHS_AT_ONCE, paths - start), rng)
-        for start in range(0, paths, PATHS_AT_ONCE)
+        _inflated(graph, kept, min(at_once, paths - start), rng) for start in range(0, paths, at_once)
     ]
     values = circuit_values(pairs, np.concatenate([without, *inflated]), ablation)
     ends = np.cumsum([len(circuits) for circuits in (without, *inflated)])[:-1]
