@@ -132,7 +132,7 @@ def faithful_circuit(
 
     def in_model(model: Subject) -> Floats:
         try:
-            other = _PartedCircuit.of(answered_pairs(model, pairs), parts, share, steps)
+            other = _PartedCircuit.of(circuit.pairs.in_model(model), parts, share, steps)
         except ValueError:
             return np.zeros(len(parts[1]))
         values = circuit_values(other.measuring, other.kept[None])

@@ -51,6 +51,10 @@ class PairSet:
     def __len__(self) -> int:
         return len(self.clean)
 
+    def in_model(self, subject: Subject) -> PairSet:
+        """The pairs in another model of that architecture, which therefore has the same edges."""
+        return PairSet(replace(self.splitting, subject=subject), self.clean, self.corrupted, self.read)
+
     @property
     def key(self) -> tuple[Any, ...]:
         """What tells these pairs from others."""
