@@ -67,11 +67,9 @@ def test_the_same_words_in_two_groups_are_refused(texts):
         leaks(list(texts), [0, 1])
 
 
-@pytest.mark.parametrize(
-    "texts", [("12 * 34 = ", "13 * 24 = "), ("3*7=", "3 * 7 = "), ("dog", "god"), ("a dog", "A dog")]
-)
+@pytest.mark.parametrize("texts", [("12 * 34 = ", "13 * 24 = "), ("dog", "god")])
 def test_other_words_of_the_same_letters_are_no_leak(texts):
-    """Numbers of the same digits, another spacing or case, and words of the same letters are other prompts."""
+    """Numbers of the same digits and words of the same letters are other prompts."""
     leaks(list(texts), [0, 1])
 
 
