@@ -109,18 +109,16 @@ def faithful_circuit(
 
     def measure(measured: Mapping[str, Any], left_out: tuple[str, ...]) -> Measurement:
         controls = {name: values for name, values in measured.items() if name not in CIRCUIT_PARTS}
-        of_controls = tuple(name for name in left_out if name not in CIRCUIT_PARTS)
-        measurement = rate(
+        return rate(
             "capped faithfulness",
             runs.own,
             measured_units,
             controls,
             seed=seed,
             details=details,
-            unmeasured=of_controls,
+            parts=tuple(measured[name] for name in CIRCUIT_PARTS if name in measured),
+            unmeasured=left_out,
         )
-        made = tuple(measured[name] for name in CIRCUIT_PARTS if name in measured)
-        return replace(measurement, parts=made, unmeasured=left_out)
 
     def stable() -> Part:
         names = next(iter(units.values()))
