@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -89,6 +90,33 @@ def parse_prompt(text: str, option: str = "--prompt") -> list[str]:
     if not text:
         raise ValueError(f"{option} is empty; give at least one character")
     return [checked_text(text, option)]
+
+
+def paired_prompts(
+    first: str | None,
+    second: str | None,
+    file: Path | None,
+    options: tuple[str, str],
+    parse: Callable[[str, str], list[str]],
+) -> list[tuple[str, str]]:
+    """The prompts of two options, one of each a pair; none where a file of pairs brings them.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: neither both options nor a file of pairs, or both; or options that are not equally long.
+    """
+    if file is not None:
+        if first is not None or second is not None:
+            raise ValueError(f"--pairs brings its own prompts; leave {options[0]} and {options[1]} out")
+        return []
+    if first is None or second is None:
+        raise ValueError(f"give {options[0]} and {options[1]}, or --pairs FILE")
+    prompts, others = parse(first, options[0]), parse(second, options[1])
+    if len(prompts) != len(others):
+        raise ValueError(
+            f"{options[0]} has {len(prompts)} prompts and {options[1]} {len(others)}; give as many of both"
+        )
+    return list(zip(prompts, others, strict=True))
 
 
 def checked_text(text: str, option: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lazarus_probe.cli.parsing import parse_prompts
+from lazarus_probe.cli.parsing import paired_prompts, parse_prompts
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
@@ -37,15 +37,7 @@ def circuit_pairs(clean: str | None, corrupted: str | None, pairs: Path | None) 
     """
     from lazarus_probe.introspection.patching.prompt_pairs import SINGLE_TOKENS, PromptPair, read_pairs
 
+    prompts = paired_prompts(clean, corrupted, pairs, ("--clean", "--corrupted"), parse_prompts)
     if pairs is not None:
-        if clean is not None or corrupted is not None:
-            raise ValueError("--pairs brings its own prompts; leave --clean and --corrupted out")
         return read_pairs(pairs, SINGLE_TOKENS)
-    if clean is None or corrupted is None:
-        raise ValueError("give --clean and --corrupted, or --pairs FILE")
-    targets, sources = parse_prompts(clean, "--clean"), parse_prompts(corrupted, "--corrupted")
-    if len(sources) != len(targets):
-        raise ValueError(
-            f"--clean has {len(targets)} prompts and --corrupted {len(sources)}; give as many of both"
-        )
-    return [PromptPair(source, target) for source, target in zip(sources, targets, strict=True)]
+    return [PromptPair(source, target) for target, source in prompts]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lazarus_probe.cli.options import ONE_SPELLING
-from lazarus_probe.cli.parsing import parse_prompt
+from lazarus_probe.cli.parsing import paired_prompts, parse_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,20 +54,12 @@ def pairs_of(
     """
     from lazarus_probe.introspection.patching.prompt_pairs import SINGLE_TOKENS, PromptPair, read_pairs
 
+    prompts = paired_prompts(source, target, pairs, ("--source", "--target"), parse_prompt)
     if pairs is not None:
-        if source is not None or target is not None:
-            raise ValueError("--pairs brings its own prompts; leave --source and --target out")
         if answer is not None or other is not None:
             raise ValueError('--pairs names tokens by "answer" and "other"; leave --answer and --other out')
         return read_pairs(pairs, SINGLE_TOKENS)
-    if source is None or target is None:
-        raise ValueError("give --source and --target, or --pairs FILE")
-    sources, targets = parse_prompt(source, "--source"), parse_prompt(target, "--target")
-    if len(sources) != len(targets):
-        raise ValueError(
-            f"--source has {len(sources)} prompts and --target {len(targets)}; give as many of both"
-        )
-    return [PromptPair(*pair, answer, other) for pair in zip(sources, targets, strict=True)]
+    return [PromptPair(*pair, answer, other) for pair in prompts]
 
 
 def described(subject: Subject, pairs: Sequence[EncodedPair], tokens: Tokens) -> str:
