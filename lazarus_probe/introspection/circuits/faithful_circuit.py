@@ -28,8 +28,8 @@ from lazarus_probe.introspection.circuits.circuit_tests import (
 from lazarus_probe.introspection.circuits.edge_attribution import EdgeScores, edge_scores
 from lazarus_probe.introspection.circuits.edge_graph import Flags
 from lazarus_probe.introspection.circuits.faithfulness import units_of
-from lazarus_probe.introspection.circuits.find_circuit import STEPS, answered_pairs, drawn_apart
-from lazarus_probe.introspection.circuits.pair_sets import PairSet, plain_values
+from lazarus_probe.introspection.circuits.find_circuit import STEPS, drawn_apart
+from lazarus_probe.introspection.circuits.pair_sets import PairSet, answered_pairs, plain_values
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.statistics.clusters import cluster_means
 from lazarus_probe.statistics.measurement import Measurement, Part

@@ -25,14 +25,12 @@ from lazarus_probe.introspection.circuits.faithfulness import (
     measure_circuit,
     units_of,
 )
-from lazarus_probe.introspection.circuits.pair_sets import PairSet, pair_set
+from lazarus_probe.introspection.circuits.pair_sets import PairSet, answered_pairs
 from lazarus_probe.introspection.circuits.pruning import prune_circuit
-from lazarus_probe.introspection.patching.encoded_pairs import encode_pairs, tokens_of
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.spelling import one_of
 from lazarus_probe.statistics.clusters import cluster_means
 from lazarus_probe.statistics.student import mean_t_interval
-from lazarus_probe.sweep.metrics import logit_diff
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -146,32 +144,6 @@ def find_circuit(
     effects = edge_effects(measuring, named, ablation=search.ablation) if named else None
     edges = _edges(scores, best, effects, measures, units)
     return _result(every, search, (len(first), len(second)), edges, measures, base, curve)
-
-
-def answered_pairs(
-    subject: Subject,
-    pairs: Sequence[PromptPair],
-    *,
-    progress: bool = False,
-    resume: str | Path | None = None,
-) -> PairSet:
-    """Pairs with the logit of the target's answer less that of the source's; the targets are the clean prompts.
-
-    Raises:
-        ValueError: as `tokens_of`.
-        UnsupportedArchitecture: the model has no edges.
-        NotFinite: its logits are not finite.
-    """
-    encoded = encode_pairs(subject, pairs)
-    tokens = tokens_of(subject, encoded)
-    return pair_set(
-        subject,
-        [pair.target.ids for pair in encoded],
-        [pair.source.ids for pair in encoded],
-        logit_diff(list(tokens.others), list(tokens.answers)),
-        progress=progress,
-        resume=resume,
-    )
 
 
 def halves_of(groups: Sequence[Hashable], search: CircuitSearch) -> tuple[list[int], list[int]]:

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.introspection.circuits.split_runs import Splitting
 from lazarus_probe.introspection.circuits.splitting import split
+from lazarus_probe.introspection.patching.encoded_pairs import encode_pairs, tokens_of
+from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.sweep.engine import donors_of
 from lazarus_probe.sweep.finished_runs import FinishedRuns
-from lazarus_probe.sweep.metrics import Metric, Reader, reader
+from lazarus_probe.sweep.metrics import Metric, Reader, logit_diff, reader
 from lazarus_probe.sweep.sources import Donors
 from lazarus_probe.sweep.table import digest
 from lazarus_probe.versions import version_of
@@ -133,6 +135,32 @@ def pair_set(
         resume, digest(version_of("lazarus_probe"), subject.fingerprint, *pairs.key), progress=progress
     )
     return replace(pairs, runs=runs)
+
+
+def answered_pairs(
+    subject: Subject,
+    pairs: Sequence[PromptPair],
+    *,
+    progress: bool = False,
+    resume: str | Path | None = None,
+) -> PairSet:
+    """Pairs with the logit of the target's answer less that of the source's; the targets are the clean prompts.
+
+    Raises:
+        ValueError: as `tokens_of`.
+        UnsupportedArchitecture: the model has no edges.
+        NotFinite: its logits are not finite.
+    """
+    encoded = encode_pairs(subject, pairs)
+    tokens = tokens_of(subject, encoded)
+    return pair_set(
+        subject,
+        [pair.target.ids for pair in encoded],
+        [pair.source.ids for pair in encoded],
+        logit_diff(list(tokens.others), list(tokens.answers)),
+        progress=progress,
+        resume=resume,
+    )
 
 
 def plain_values(pairs: PairSet) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
