@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from lazarus_probe.introspection.capture.model_hooks import CaptureConfig, ModelHooks, PositionSelection
     from lazarus_probe.introspection.circuits.circuit_files import read_circuit, write_circuit
     from lazarus_probe.introspection.circuits.circuit_graph import CircuitGraph
+    from lazarus_probe.introspection.circuits.circuit_overlap import CircuitOverlap, circuit_overlap
+    from lazarus_probe.introspection.circuits.circuit_search import CircuitSearch
     from lazarus_probe.introspection.circuits.drawing.circuit_drawing import circuit_svg
-    from lazarus_probe.introspection.circuits.edge_lists import read_edges
-    from lazarus_probe.introspection.circuits.find_circuit import CircuitSearch, find_circuit
+    from lazarus_probe.introspection.circuits.edges.edge_lists import read_edges
+    from lazarus_probe.introspection.circuits.find_circuit import find_circuit
     from lazarus_probe.introspection.circuits.listed_circuit import listed_circuit
     from lazarus_probe.introspection.directions.direction_file import (
         Direction,
@@ -49,6 +51,7 @@ __all__ = [
     "AnalysisResult",
     "CaptureConfig",
     "CircuitGraph",
+    "CircuitOverlap",
     "CircuitSearch",
     "ComponentType",
     "Direction",
@@ -64,6 +67,7 @@ __all__ = [
     "attention_knockout",
     "attention_sinks",
     "causal_trace",
+    "circuit_overlap",
     "circuit_svg",
     "erase_concept",
     "find_circuit",
@@ -92,7 +96,8 @@ _HOMES = {
     "AnalysisResult": "introspection.lens.analysis",
     "CaptureConfig": "introspection.capture.model_hooks",
     "CircuitGraph": "introspection.circuits.circuit_graph",
-    "CircuitSearch": "introspection.circuits.find_circuit",
+    "CircuitOverlap": "introspection.circuits.circuit_overlap",
+    "CircuitSearch": "introspection.circuits.circuit_search",
     "ComponentType": "introspection.ablation.config",
     "Direction": "introspection.directions.direction_file",
     "LayerStrategy": "introspection.lens.analysis_config",
@@ -107,6 +112,7 @@ _HOMES = {
     "attention_knockout": "introspection.patching.attention_knockout",
     "attention_sinks": "introspection.geometry.sinks",
     "causal_trace": "introspection.patching.causal_tracing",
+    "circuit_overlap": "introspection.circuits.circuit_overlap",
     "circuit_svg": "introspection.circuits.drawing.circuit_drawing",
     "erase_concept": "introspection.directions.erased_choices",
     "find_circuit": "introspection.circuits.find_circuit",
@@ -118,7 +124,7 @@ _HOMES = {
     "read_circuit": "introspection.circuits.circuit_files",
     "read_direction": "introspection.directions.direction_file",
     "listed_circuit": "introspection.circuits.listed_circuit",
-    "read_edges": "introspection.circuits.edge_lists",
+    "read_edges": "introspection.circuits.edges.edge_lists",
     "read_lens": "introspection.lens.tuned_lens",
     "residual_stream": "introspection.geometry.residual_stream",
     "self_repair": "introspection.attribution.self_repair",

@@ -182,7 +182,7 @@ GROUPS = (
         "Which edges between heads and MLPs make the model answer as it does, and how much of it they do alone.",
         "introspection.find_circuit introspection.CircuitSearch introspection.CircuitGraph "
         "introspection.read_circuit introspection.write_circuit introspection.read_edges introspection.listed_circuit "
-        "introspection.circuit_svg",
+        "introspection.circuit_svg introspection.circuit_overlap introspection.CircuitOverlap",
     ),
     Group(
         "Directions and steering",

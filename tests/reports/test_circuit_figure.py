@@ -24,6 +24,14 @@ def test_the_edges_are_drawn():
     assert style in svg
 
 
+def test_a_click_shows_prompts():
+    """The pairs that an edge acts on most stand beside its numbers, as text; a pair that is not there is left out."""
+    prompts = {"prompts": [["clean <b>", "corrupted"]], "strongest": [[[0, -2.5], [7, 1.0]]]}
+    svg, _ = circuit_figure({"circuit": CIRCUIT | prompts}, "title")
+    assert svg.count("-2.500 on &#x27;clean &lt;b&gt;&#x27;") == 3  # the edge and both of its nodes
+    assert svg.count(" on &#x27;") == 3
+
+
 @pytest.mark.parametrize(
     "circuit",
     [
@@ -36,6 +44,9 @@ def test_the_edges_are_drawn():
         {"blocks": CIRCUIT["blocks"], "edges": [["L9.MLP -> logits", 1.0, 0.0, 2.0]]},
         {"blocks": CIRCUIT["blocks"], "edges": [["<script>", 1.0, 0.0, 2.0]]},
         {"blocks": CIRCUIT["blocks"], "edges": [["embed -> logits", float("nan"), 0.0, 2.0]]},
+        CIRCUIT | {"prompts": [["a", "b"]], "strongest": [[[-1, 1.0]]]},
+        CIRCUIT | {"prompts": [["a", "b"]], "strongest": [[[0, float("inf")]]]},
+        CIRCUIT | {"prompts": [["a" * 2000, "b"]]},
     ],
 )
 def test_what_is_no_circuit_is_not_drawn(circuit):

@@ -58,6 +58,12 @@ def find_circuit(
         bool, typer.Option("--same-pairs", help="Find and measure the circuit on the same pairs.")
     ] = False,
     exact: Annotated[int, typer.Option(min=0, help="Edges to patch exactly, the largest scores first.")] = 20,
+    other: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Pairs of another task, a file as for --pairs, on which the circuit is measured too; repeatable."
+        ),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -77,10 +83,12 @@ def find_circuit(
     """
     check_output(output)
     prompt_pairs = circuit_pairs(clean, corrupted, pairs)
+    others = {file.stem: circuit_pairs(None, None, file) for file in other or ()}
     from lazarus_probe.introspection.circuits import find_circuit as finding
+    from lazarus_probe.introspection.circuits.circuit_search import CircuitSearch
     from lazarus_probe.subject.subject import Subject
 
-    search = finding.CircuitSearch(
+    search = CircuitSearch(
         steps=steps,
         edges=edges,
         faithful=faithful,
@@ -91,14 +99,16 @@ def find_circuit(
         seed=seed,
     )
     subject = Subject.load(model, adapter)
-    circuit = finding.find_circuit(subject, prompt_pairs, search, progress=True, resume=resume)
+    circuit = finding.find_circuit(subject, prompt_pairs, search, others=others, progress=True, resume=resume)
     data = circuit.as_data() | {"about": about(subject, seed)}
     deliver(data, as_text(circuit, top), as_json=as_json, output=output)
 
 
 def as_text(circuit: CircuitGraph, top: int) -> str:
     """The measures, the curve and the best edges."""
-    lines = [title(f"CIRCUIT: {circuit.model}"), circuit.summary(), ""]
+    from lazarus_probe.reports.untrusted import in_line
+
+    lines = [title(f"CIRCUIT: {in_line(circuit.model)}"), circuit.summary(), ""]
     lines += [circuit.curve_table().text(), "", circuit.table(top).text()]
     if len(circuit.edges) > top:
         lines.append(f"... and {len(circuit.edges) - top} more with smaller scores")

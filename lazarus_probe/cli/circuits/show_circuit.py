@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,12 +15,16 @@ from lazarus_probe.files.whole_files import write_whole
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.circuits.circuit_graph import CircuitGraph
+    from lazarus_probe.introspection.circuits.circuit_overlap import CircuitOverlap
     from lazarus_probe.introspection.circuits.circuit_parts import CircuitEdge
 
 
 def show_circuit(
     file: Annotated[Path, typer.Argument(help="A circuit that find-circuit saved with -o.")],
     top: Annotated[int, typer.Option(min=1, help="Edges to show for each block that reads.")] = 5,
+    beside: Annotated[
+        Path | None, typer.Option(help="Another circuit of the same model: say what the two have in common.")
+    ] = None,
     svg: Annotated[Path | None, typer.Option(help="Write the drawing to this .svg file.")] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write a page with drawing, edges and curve to this .html file.")
@@ -39,21 +44,33 @@ def show_circuit(
     from lazarus_probe.introspection.circuits.circuit_files import read_circuit
 
     circuit = read_circuit(file)
-    deliver(circuit.as_data(), as_text(circuit, top), as_json=as_json)
+    overlap = None
+    if beside is not None:
+        from lazarus_probe.introspection.circuits.circuit_overlap import circuit_overlap
+
+        overlap = circuit_overlap(circuit, read_circuit(beside))
+    # Before anything is printed: a pipe that closes early, as to `head`, would end the command.
     if svg is not None:
         write_whole(svg, circuit.drawing(most) + "\n")
-        typer.echo(f"Saved to: {svg}", err=as_json)
     if html is not None:
         from lazarus_probe.reports.circuit_page import circuit_html
 
         write_whole(html, circuit_html(circuit, most) + "\n")
-        typer.echo(f"Saved to: {html}", err=as_json)
+    text = as_text(circuit, top)
+    data = circuit.as_data()
+    if overlap is not None and beside is not None:
+        text += f"\n\n{overlap_text(overlap, beside)}"
+        data |= {"beside": {"circuit": beside.name, **asdict(overlap)}}
+    deliver(data, text, as_json=as_json)
+    for saved in (svg, html):
+        if saved is not None:
+            typer.echo(f"Saved to: {saved}", err=as_json)
 
 
 def as_text(circuit: CircuitGraph, top: int) -> str:
     """The summary, and for each block, from the logits down, the strongest edges into it."""
     from lazarus_probe.introspection.circuits.drawing.edge_drawing import by_size
-    from lazarus_probe.introspection.circuits.edges import Edge
+    from lazarus_probe.introspection.circuits.edges.edge import Edge
     from lazarus_probe.reports.untrusted import in_line
     from lazarus_probe.statistics.student import signed_estimate
     from lazarus_probe.tables import Column, Table
@@ -85,3 +102,18 @@ def as_text(circuit: CircuitGraph, top: int) -> str:
             "Below 0 the edge\ncarries the metric, above 0 it works against it.",
         ]
     )
+
+
+def overlap_text(overlap: CircuitOverlap, beside: Path) -> str:
+    """What two circuits share, and what random ones of the other's shape would."""
+    from lazarus_probe.reports.untrusted import in_line
+
+    lines = [
+        f"Beside {in_line(beside.name)}; by chance: random circuits with its edges between every two blocks"
+    ]
+    for name, shared in (("edges", overlap.edges), ("heads that write", overlap.heads)):
+        lines.append(
+            f"{shared.both} of {shared.first} {name} are among its {shared.second}; by chance {shared.random:.1f}, "
+            f"p = {shared.p:.3f}"
+        )
+    return "\n".join(lines)

@@ -44,7 +44,7 @@ def test_circuit(
     prompt_pairs = circuit_pairs(clean, corrupted, pairs)
     from lazarus_probe.claims.declared import declared
     from lazarus_probe.claims.judging import judge_declared, verdict_data
-    from lazarus_probe.introspection.circuits.edge_lists import read_edges
+    from lazarus_probe.introspection.circuits.edges.edge_lists import read_edges
     from lazarus_probe.introspection.circuits.listed_circuit import CLAIM, listed_circuit
     from lazarus_probe.introspection.circuits.splitting import split
     from lazarus_probe.subject.subject import Subject

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
 from lazarus_probe.introspection.circuits.circuit_tests import equivalence, minimality
-from lazarus_probe.introspection.circuits.edge_graph import Flags, random_alike
+from lazarus_probe.introspection.circuits.edges.edge_graph import Flags, random_alike
 from lazarus_probe.introspection.circuits.independence import dependence
 from lazarus_probe.introspection.circuits.pair_sets import PairSet, plain_values
 from lazarus_probe.statistics.measurement import Part

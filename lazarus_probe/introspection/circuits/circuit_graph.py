@@ -9,21 +9,24 @@ from pydantic import Field, model_validator
 from lazarus_probe.introspection.circuits.circuit_parts import (
     Block,
     CircuitEdge,
+    Contrast,
     Count,
     CurvePoint,
     Figure,
+    OtherTask,
     Part,
+    Resampled,
     Text,
 )
 from lazarus_probe.introspection.circuits.circuit_runs import Ablation
 from lazarus_probe.introspection.circuits.drawing.edge_drawing import edges_svg
-from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph
-from lazarus_probe.introspection.circuits.edges import Edge
+from lazarus_probe.introspection.circuits.edges.edge import Edge
+from lazarus_probe.introspection.circuits.edges.edge_graph import BlockNodes, EdgeGraph
 from lazarus_probe.statistics.student import signed_estimate
 from lazarus_probe.tables import Cell, Column, Table
 
 SCHEMA: Literal[1] = 1
-MOST_BLOCKS, MOST_NODES, MOST_EDGES = 1000, 20_000, 1_000_000
+MOST_BLOCKS, MOST_NODES, MOST_EDGES, MOST_PROMPTS = 1000, 20_000, 1_000_000, 100_000
 DRAWN, LISTED = 200, 20  # edges in a notebook
 FEWEST_RANKED = 5  # edges, of which a rank correlation says anything
 
@@ -52,6 +55,9 @@ class CircuitGraph(Part):
         curve: faithfulness over the number of edges.
         cpr: the area under that curve over the share of edges.
         cmd: the area between that curve and 1.
+        found_again: in resamples of the pairs that it was found on; None of fewer than two groups.
+        others: what it does on prompts of other tasks.
+        prompts: the pairs that it was found on, which its edges name by their place.
 
     Example:
         >>> from lazarus_probe.introspection import CircuitGraph, CircuitSearch, PromptPair, find_circuit
@@ -83,6 +89,9 @@ class CircuitGraph(Part):
     curve: Annotated[tuple[CurvePoint, ...], Field(max_length=1000)]
     cpr: Figure
     cmd: Figure
+    found_again: Resampled | None = None
+    others: Annotated[tuple[OtherTask, ...], Field(max_length=1000)] = ()
+    prompts: Annotated[tuple[Contrast, ...], Field(max_length=MOST_PROMPTS)] = ()
 
     @model_validator(mode="after")
     def _edges_are_there(self) -> Self:
@@ -95,6 +104,12 @@ class CircuitGraph(Part):
             raise ValueError(
                 f"{len(self.edges)} edges have {len(places)} different names; list each edge once"
             )
+        for edge in self.edges:
+            for shown in edge.strongest:
+                if shown.pair >= len(self.prompts):
+                    raise ValueError(
+                        f"edge {edge.name} names pair {shown.pair} of {len(self.prompts)}; count them from 0"
+                    )
         return self
 
     @property
@@ -131,11 +146,20 @@ class CircuitGraph(Part):
         random = sum(self.random) / len(self.random) if self.random else float("nan")
         ranks = self.rank_correlation
         exact = sum(edge.effect is not None for edge in self.edges)
-        told = (
-            []
-            if ranks is None
-            else [f"Scores and exact effects of {exact} edges: rank correlation {ranks:.2f}"]
-        )
+        told = list[str]()
+        if self.found_again is not None:
+            again = self.found_again
+            told.append(
+                f"Found again in {again.resamples} resamples of its pairs: {again.overlap} of the edges; "
+                f"scores' rank correlation {again.correlation:.2f}"
+            )
+        if ranks is not None:
+            told.append(f"Scores and exact effects of {exact} edges: rank correlation {ranks:.2f}")
+        told += [
+            f"On {other.pairs} pairs of {other.name!r}: faithfulness {other.faithfulness}; random circuits "
+            f"{other.random:.2f}"
+            for other in self.others
+        ]
         return "\n".join(
             [
                 f"{len(self.edges)} of {self.graph.size} edges, {found}; left out edges: {self.ablation}",
@@ -179,7 +203,7 @@ class CircuitGraph(Part):
         Raises:
             ValueError: `most` is below 1.
         """
-        return edges_svg(self.edges, self.graph, f"{self.model}: {self.metric}", most)
+        return edges_svg(self.edges, self.graph, f"{self.model}: {self.metric}", most, self.prompts)
 
     def _repr_html_(self) -> str:
         return self.drawing(DRAWN) + self.table(LISTED).html() + self.curve_table().html()

@@ -10,9 +10,11 @@ from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.intervals import estimate as with_interval
 
 MOST_HEADS = 1024
+LONGEST = 1000  # characters of a text
+MOST_PAIRS = 10  # that an edge names
 
 Count = Annotated[int, Field(ge=0)]
-Text = Annotated[str, Field(max_length=1000)]
+Text = Annotated[str, Field(max_length=LONGEST)]
 
 
 class Part(BaseModel):
@@ -45,6 +47,29 @@ class Block(Part):
     mlp: bool
 
 
+class Contrast(Part):
+    """A pair of prompts that a circuit was found on."""
+
+    clean: Text
+    corrupted: Text
+
+    @classmethod
+    def of(cls, clean: str, corrupted: str) -> Contrast:
+        """Both prompts, without their beginnings where they are too long: the end is what they differ by."""
+        return cls(clean=_end_of(clean), corrupted=_end_of(corrupted))
+
+
+def _end_of(prompt: str) -> str:
+    return prompt if len(prompt) <= LONGEST else f"…{prompt[1 - LONGEST :]}"
+
+
+class PairScore(Part):
+    """The score of an edge on one pair, by its place among the circuit's prompts."""
+
+    pair: Count
+    score: float
+
+
 class CircuitEdge(Part):
     """One edge of a circuit.
 
@@ -55,6 +80,7 @@ class CircuitEdge(Part):
         score: its effect on the metric to first order, with its interval over the pairs that the circuit was found on.
         effect: its exact effect in the model, on the pairs that were measured; None if it was not run.
         loss: the faithfulness that the circuit loses without it, on these; None if it was not run.
+        strongest: the pairs on which its score is largest, the largest first.
     """
 
     name: Text
@@ -63,6 +89,41 @@ class CircuitEdge(Part):
     score: Figure
     effect: Figure | None = None
     loss: Figure | None = None
+    strongest: Annotated[tuple[PairScore, ...], Field(max_length=MOST_PAIRS)] = ()
+
+
+class Resampled(Part):
+    """How much of a circuit resamples of the pairs that it was found on give again.
+
+    Attributes:
+        overlap: the edges that are in both circuits over those in either, and what 95% of resamples lie in.
+        correlation: of all edges' scores with those of a resample, by rank, on average.
+        resamples: how many there were.
+    """
+
+    overlap: Figure
+    correlation: float
+    resamples: Count
+
+
+class OtherTask(Part):
+    """What a circuit does on prompts of another task.
+
+    Attributes:
+        name: of the task.
+        pairs: how many.
+        clean: the mean of the metric in the model.
+        empty: its mean with no edges at all.
+        faithfulness: of the circuit.
+        random: the mean faithfulness of random circuits of as many edges.
+    """
+
+    name: Text
+    pairs: Count
+    clean: float
+    empty: float
+    faithfulness: Figure
+    random: float
 
 
 class CurvePoint(Part):

@@ -16,7 +16,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.circuits.edge_graph import EdgeGraph, Flags
+from lazarus_probe.introspection.circuits.edges.edge_graph import EdgeGraph, Flags
 from lazarus_probe.introspection.circuits.pair_sets import PairSet
 from lazarus_probe.introspection.circuits.split_runs import Hear, Stream, run_split
 from lazarus_probe.spelling import one_of

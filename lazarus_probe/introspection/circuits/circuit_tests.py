@@ -16,7 +16,7 @@ from scipy.stats import binom, spearmanr
 
 from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
 from lazarus_probe.introspection.circuits.edge_attribution import EdgeScores
-from lazarus_probe.introspection.circuits.edge_graph import EdgeGraph, Flags, random_path
+from lazarus_probe.introspection.circuits.edges.edge_graph import EdgeGraph, Flags, random_path
 from lazarus_probe.introspection.circuits.faithfulness import units_of
 from lazarus_probe.introspection.circuits.pair_sets import PairSet
 from lazarus_probe.statistics.clusters import cluster_means

@@ -16,7 +16,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.circuits.edge_graph import EdgeGraph
+from lazarus_probe.introspection.circuits.edges.edge_graph import EdgeGraph
 from lazarus_probe.introspection.circuits.pair_sets import PairSet
 from lazarus_probe.introspection.circuits.split_runs import Hear, Stream, run_split
 from lazarus_probe.statistics.student import Estimate, mean_t_interval
@@ -59,6 +59,12 @@ class EdgeScores:
     def order(self) -> NDArray[np.intp]:
         """(E,) indices of the edges by the size of their mean, the largest first."""
         return np.argsort(-np.abs(self.mean), kind="stable")
+
+    def strongest(self, edge: int, most: int) -> list[tuple[int, float]]:
+        """The pairs on which an edge's score is largest, and the scores, the largest first."""
+        values = self.values[:, edge]
+        pairs = np.argsort(-np.abs(values), kind="stable")[:most]
+        return list(zip(pairs.tolist(), values[pairs].tolist(), strict=True))
 
 
 def edge_scores(pairs: PairSet, steps: int = 1) -> EdgeScores:

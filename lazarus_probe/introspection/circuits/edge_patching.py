@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
-from lazarus_probe.introspection.circuits.edge_graph import Flags
-from lazarus_probe.introspection.circuits.edges import Edge
+from lazarus_probe.introspection.circuits.edges.edge import Edge
+from lazarus_probe.introspection.circuits.edges.edge_graph import Flags
 from lazarus_probe.introspection.circuits.pair_sets import PairSet
 from lazarus_probe.statistics.student import Estimate, mean_t_interval
 

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from lazarus_probe.claims.as_needed import as_needed
 from lazarus_probe.claims.claim import CIRCUIT_PARTS
 from lazarus_probe.introspection.circuits.capped_runs import capped, capped_runs, gap_of, needed_edges
+from lazarus_probe.introspection.circuits.circuit_parts import Contrast
 from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
+from lazarus_probe.introspection.circuits.circuit_search import STEPS, drawn_apart
 from lazarus_probe.introspection.circuits.circuit_tests import (
     FOLDS,
     best_edges,
@@ -26,9 +28,9 @@ from lazarus_probe.introspection.circuits.circuit_tests import (
     stability,
 )
 from lazarus_probe.introspection.circuits.edge_attribution import EdgeScores, edge_scores
-from lazarus_probe.introspection.circuits.edge_graph import Flags
+from lazarus_probe.introspection.circuits.edges.edge_graph import Flags
 from lazarus_probe.introspection.circuits.faithfulness import units_of
-from lazarus_probe.introspection.circuits.find_circuit import STEPS, drawn_apart
+from lazarus_probe.introspection.circuits.find_circuit import STRONGEST
 from lazarus_probe.introspection.circuits.pair_sets import PairSet, answered_pairs, plain_values
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.statistics.clusters import cluster_means
@@ -70,8 +72,8 @@ def faithful_circuit(
 
     Parts: `minimality`, the share of its edges that are needed more than nine in ten of those on random paths, on one
     pair each of up to `MINIMAL_PAIRS` units; and `stability`, how much of it is found again in resamples of the units
-    that it was found on. The details have the tests of equivalence and independence, and how much of the circuit of
-    some units of each kind is in that of all others.
+    that it was found on. The details have the tests of equivalence and independence, the rank correlation of scores in
+    these resamples, and how much of the circuit of some units of each kind is in that of all others.
 
     Args:
         subject: the model.
@@ -97,14 +99,16 @@ def faithful_circuit(
     circuit = _PartedCircuit.of(answered_pairs(subject, pairs), parts, share, steps)
     runs = capped_runs(circuit.measuring, circuit.kept, circuit.gap, seed)
     measured_units = {name: [of[row] for row in parts[1]] for name, of in units.items()}
-    groups = next(iter(measured_units.values()))
+    groups, names = next(iter(measured_units.values())), next(iter(units.values()))
+    again = stability(circuit.scores, share, [names[row] for row in parts[0]], seed=seed)
     details = {
         "edges": int(circuit.kept.sum()),
         "of": circuit.graph.size,
         "gap": circuit.gap,
         **runs.tests(groups),
+        "score_rank_correlation": again.correlation,
         "found_again": _found_again(circuit, units, share, steps, seed),
-        "circuit": circuit.best_edges(next(iter(units.values()))),
+        "circuit": circuit.best_edges(pairs, names),
     }
 
     def measure(measured: Mapping[str, Any], left_out: tuple[str, ...]) -> Measurement:
@@ -121,8 +125,6 @@ def faithful_circuit(
         )
 
     def stable() -> Part:
-        names = next(iter(units.values()))
-        again = stability(circuit.scores, share, [names[row] for row in parts[0]], seed=seed)
         return Part("stability", again.overlap, again.interval.low, again.interval.high, again.resamples)
 
     def in_models(models: Sequence[ControlModel | Subject]) -> Floats:
@@ -176,8 +178,8 @@ class _PartedCircuit:
             raise ValueError(f"no path of the {share:g} of edges with the largest scores leads to the logits")
         return cls(pairs, parts, gap, scores, kept)
 
-    def best_edges(self, groups: Sequence[str]) -> dict[str, Any]:
-        """The nodes of each block, and the edges with the largest scores with their intervals over groups (P,)."""
+    def best_edges(self, pairs: Sequence[PromptPair], groups: Sequence[str]) -> dict[str, Any]:
+        """The nodes of each block, and the edges with the largest scores: intervals over groups (P,), and pairs."""
         of_groups = units_of([groups[row] for row in self.parts[0]])
         best = self.best[:DRAWN]
         estimate = mean_t_interval(cluster_means(self.scores.values[:, best], of_groups))
@@ -185,6 +187,11 @@ class _PartedCircuit:
         return {
             "blocks": [[block.heads, block.kv_heads, block.mlp] for block in self.graph.blocks],
             "edges": [[str(self.graph[index]), *row] for index, row in zip(best, ends.tolist(), strict=True)],
+            "strongest": [self.scores.strongest(index, STRONGEST) for index in best],
+            "prompts": [
+                [pair.clean, pair.corrupted]
+                for pair in (Contrast.of(pairs[row].target, pairs[row].source) for row in self.parts[0])
+            ],
         }
 
 

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
-from lazarus_probe.introspection.circuits.edge_graph import Flags, random_paths
 from lazarus_probe.introspection.circuits.edge_patching import edge_effects
-from lazarus_probe.introspection.circuits.edges import Edge
+from lazarus_probe.introspection.circuits.edges.edge import Edge
+from lazarus_probe.introspection.circuits.edges.edge_graph import Flags, random_paths
 from lazarus_probe.introspection.circuits.pair_sets import PairSet, plain_values
 from lazarus_probe.statistics.bootstrap import cluster_bootstrap_of_means
 from lazarus_probe.statistics.intervals import Interval

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.introspection.circuits.circuit_graph import CircuitGraph
-from lazarus_probe.introspection.circuits.circuit_parts import Block, CircuitEdge, CurvePoint, Figure
-from lazarus_probe.introspection.circuits.circuit_runs import ABLATIONS, Ablation
+from lazarus_probe.introspection.circuits.circuit_parts import (
+    Block,
+    CircuitEdge,
+    Contrast,
+    CurvePoint,
+    Figure,
+    OtherTask,
+    PairScore,
+    Resampled,
+)
+from lazarus_probe.introspection.circuits.circuit_search import CircuitSearch, groups_of, halves_of
+from lazarus_probe.introspection.circuits.circuit_tests import stability
 from lazarus_probe.introspection.circuits.edge_attribution import EdgeScores, edge_scores
-from lazarus_probe.introspection.circuits.edge_graph import Flags
 from lazarus_probe.introspection.circuits.edge_patching import EdgeEffects, edge_effects
+from lazarus_probe.introspection.circuits.edges.edge_graph import Flags
 from lazarus_probe.introspection.circuits.faithfulness import (
     Baselines,
     CircuitMeasures,
@@ -28,65 +38,14 @@ from lazarus_probe.introspection.circuits.faithfulness import (
 from lazarus_probe.introspection.circuits.pair_sets import PairSet, answered_pairs
 from lazarus_probe.introspection.circuits.pruning import prune_circuit
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
-from lazarus_probe.spelling import one_of
 from lazarus_probe.statistics.clusters import cluster_means
 from lazarus_probe.statistics.student import mean_t_interval
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-STEPS = 5
-FAITHFUL = 0.85
-EXACT = 20
 BETWEEN = 8  # circuits between two points of the curve
-FEWEST = 4  # groups of pairs, two to find a circuit on and two to measure it on
-
-
-@dataclass(frozen=True)
-class CircuitSearch:
-    """How a circuit is found and measured.
-
-    Attributes:
-        steps: gradients along the line from corrupted to clean embeddings; 1 for the clean prompts alone.
-        edges: how many edges with the largest scores to keep; None for the fewest that are faithful enough.
-        faithful: faithfulness on the pairs that the circuit is found on, where `edges` is None.
-        ablation: what left out edges carry: "resample", "mean" or "zero".
-        held_out: find the circuit on half of the groups of pairs, and measure it on the other half.
-        prune: leave out edges that are not needed, by exact runs, on the pairs that the circuit is found on.
-        exact: how many of its edges to patch exactly, the largest scores first.
-        seed: of halves, resampling and random circuits.
-
-    Raises:
-        ValueError: a number out of range, or an unknown ablation.
-
-    Example:
-        >>> from lazarus_probe.introspection import CircuitSearch
-        >>> search = CircuitSearch(steps=10, ablation="mean", prune=True)
-        >>> search.edges is None, search.held_out
-        (True, True)
-    """
-
-    steps: int = STEPS
-    edges: int | None = None
-    faithful: float = FAITHFUL
-    ablation: Ablation = "resample"
-    held_out: bool = True
-    prune: bool = False
-    exact: int = EXACT
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, value, least in (
-            ("steps", self.steps, 1),
-            ("edges", self.edges, 1),
-            ("exact", self.exact, 0),
-        ):
-            if value is not None and value < least:
-                raise ValueError(f"{name} is {value}; at least {least} is needed")
-        if not 0 < self.faithful <= 1:
-            raise ValueError(f"faithful is {self.faithful}; give a share above 0, and at most 1")
-        if self.ablation not in ABLATIONS:
-            raise ValueError(f"ablation {self.ablation!r} is unknown; {one_of(self.ablation, ABLATIONS)}")
+STRONGEST = 2  # pairs that are shown with an edge
 
 
 def find_circuit(
@@ -94,6 +53,7 @@ def find_circuit(
     pairs: Sequence[PromptPair],
     search: CircuitSearch | None = None,
     *,
+    others: Mapping[str, Sequence[PromptPair]] | None = None,
     progress: bool = False,
     resume: str | Path | None = None,
 ) -> CircuitGraph:
@@ -108,13 +68,14 @@ def find_circuit(
         pairs: P pairs: the targets are the clean prompts and their sources the corrupted ones, with as many tokens.
             The metric is the logit of the target's answer less that of the source's.
         search: how; see `CircuitSearch`.
+        others: pairs of other tasks by name, on which the circuit is measured as well.
         progress: show a bar, where standard error is a terminal.
         resume: a file that keeps what is done, from which the same search, or another on these pairs, resumes.
 
     Raises:
         OSError: the file cannot be read or written.
         ValueError: no pairs, unequal lengths, equal answers, too few groups of pairs, more edges than there are, a
-            model that does the same on both prompts, or a file of another model or other pairs.
+            model that does the same on both prompts, here or on another task, or a file of other runs.
         UnsupportedArchitecture: its residual stream is no sum of what heads and MLPs write.
         NotFinite: logits are not finite.
 
@@ -130,7 +91,8 @@ def find_circuit(
     """
     search = search or CircuitSearch()
     every = answered_pairs(subject, pairs, progress=progress, resume=resume)
-    groups = [number if pair.group is None else pair.group for number, pair in enumerate(pairs)]
+    tasks = [_task(subject, name, other, search) for name, other in (others or {}).items()]
+    groups = groups_of(pairs)
     first, second = halves_of(groups, search)
     finding, measuring = every.of(first), every.of(second)
     units = [groups[row] for row in first], [groups[row] for row in second]
@@ -143,33 +105,51 @@ def find_circuit(
     measures = measure_circuit(measuring, kept, base, named)
     effects = edge_effects(measuring, named, ablation=search.ablation) if named else None
     edges = _edges(scores, best, effects, measures, units)
-    return _result(every, search, (len(first), len(second)), edges, measures, base, curve)
+    prompts = tuple(Contrast.of(pairs[row].target, pairs[row].source) for row in first)
+    result = _result(every, search, prompts, len(second), edges, measures, base, curve)
+    again = _found_again(scores, kept, units[0], search.seed)
+    return result.model_copy(update={"found_again": again, "others": tuple(task.of(kept) for task in tasks)})
 
 
-def halves_of(groups: Sequence[Hashable], search: CircuitSearch) -> tuple[list[int], list[int]]:
-    """Rows of the pairs that a circuit is found on, and of those that it is measured on.
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """Pairs of another task, on which the model is known to do what they are about."""
 
-    Raises:
-        ValueError: too few groups to make two halves of them.
-    """
-    rows = list(range(len(groups)))
-    if not search.held_out:
-        return rows, rows
-    names = list(dict.fromkeys(groups))
-    if len(names) < FEWEST:
-        raise ValueError(
-            f"pairs in {len(names)} groups cannot be halved; give at least {FEWEST}, or measure the circuit on the "
-            "pairs that it is found on (held_out=False)"
+    name: str
+    pairs: PairSet
+    base: Baselines
+
+    def of(self, kept: Flags) -> OtherTask:
+        """What a circuit (E,) does on them."""
+        measures = measure_circuit(self.pairs, kept, self.base, ())
+        return OtherTask(
+            name=self.name,
+            pairs=len(self.pairs),
+            clean=float(self.base.full.mean()),
+            empty=float(self.base.empty.mean()),
+            faithfulness=Figure.of(measures.faithfulness.value, measures.faithfulness.interval),
+            random=float(np.mean(measures.random)),
         )
-    return drawn_apart(groups, len(names) // 2, search.seed)
 
 
-def drawn_apart(groups: Sequence[Hashable], count: int, seed: int) -> tuple[list[int], list[int]]:
-    """Rows of so many of the groups, drawn at random, and the rows of all others."""
-    names = list(dict.fromkeys(groups))
-    drawn = {names[number] for number in np.random.default_rng(seed).permutation(len(names))[:count].tolist()}
-    rows = range(len(groups))
-    return [row for row in rows if groups[row] in drawn], [row for row in rows if groups[row] not in drawn]
+def _task(subject: Subject, name: str, pairs: Sequence[PromptPair], search: CircuitSearch) -> _Task:
+    try:
+        answered = answered_pairs(subject, pairs)
+        return _Task(name, answered, baselines(answered, search.ablation, groups_of(pairs), search.seed))
+    except ValueError as error:
+        raise ValueError(f"other task {name!r}: {error}") from None
+
+
+def _found_again(scores: EdgeScores, kept: Flags, groups: Sequence[Hashable], seed: int) -> Resampled | None:
+    """Of circuits of as many edges as this one (E,), those with the largest scores."""
+    if len(set(groups)) < 2:
+        return None
+    again = stability(scores, float(kept.mean()), groups, seed=seed)
+    return Resampled(
+        overlap=Figure.of(again.overlap, again.interval),
+        correlation=again.correlation,
+        resamples=again.resamples,
+    )
 
 
 def _kept(pairs: PairSet, groups: Sequence[Hashable], scores: EdgeScores, search: CircuitSearch) -> Flags:
@@ -223,8 +203,11 @@ def _edges(
             score=score,
             effect=exact.get(edge),
             loss=losses.get(edge),
+            strongest=tuple(
+                PairScore(pair=pair, score=value) for pair, value in scores.strongest(index, STRONGEST)
+            ),
         )
-        for edge, score in zip((scores.graph[index] for index in best), figures, strict=True)
+        for index, edge, score in zip(best, (scores.graph[index] for index in best), figures, strict=True)
     ]
     return tuple(sorted(found, key=lambda edge: -abs(edge.score.value)))
 
@@ -239,7 +222,8 @@ def _figures(values: NDArray[np.float64], groups: Sequence[Hashable]) -> list[Fi
 def _result(
     every: PairSet,
     search: CircuitSearch,
-    counts: tuple[int, int],
+    prompts: tuple[Contrast, ...],
+    measured_on: int,
     edges: tuple[CircuitEdge, ...],
     measures: CircuitMeasures,
     base: Baselines,
@@ -254,8 +238,9 @@ def _result(
         steps=search.steps,
         seed=search.seed,
         held_out=search.held_out,
-        found_on=counts[0],
-        measured_on=counts[1],
+        found_on=len(prompts),
+        measured_on=measured_on,
+        prompts=prompts,
         blocks=tuple(
             Block(heads=block.heads, kv_heads=block.kv_heads, mlp=block.mlp)
             for block in every.splitting.graph.blocks

@@ -19,7 +19,7 @@ from lazarus_probe.anatomy.projections import bare, projections, sizes
 
 if TYPE_CHECKING:
     from lazarus_probe.anatomy.anatomy import Anatomy
-    from lazarus_probe.introspection.circuits.edge_graph import BlockNodes
+    from lazarus_probe.introspection.circuits.edges.edge_graph import BlockNodes
 
 NAMES = {"q": "q_proj", "k": "k_proj", "v": "v_proj"}
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lazarus_probe.introspection.circuits.capped_runs import capped_runs, gap_of, needed_edges
-from lazarus_probe.introspection.circuits.edge_graph import Flags
-from lazarus_probe.introspection.circuits.edges import Edge
+from lazarus_probe.introspection.circuits.edges.edge import Edge
+from lazarus_probe.introspection.circuits.edges.edge_graph import Flags
 from lazarus_probe.introspection.circuits.pair_sets import answered_pairs
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.statistics.measurement import Measurement

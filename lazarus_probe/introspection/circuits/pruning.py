@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
-from lazarus_probe.introspection.circuits.edge_graph import Flags
 from lazarus_probe.introspection.circuits.edge_patching import edge_effects
+from lazarus_probe.introspection.circuits.edges.edge_graph import Flags
 from lazarus_probe.introspection.circuits.faithfulness import Baselines
 from lazarus_probe.introspection.circuits.pair_sets import PairSet
 

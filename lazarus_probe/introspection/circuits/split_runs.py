@@ -19,7 +19,7 @@ import mlx.core as mx
 
 from lazarus_probe.anatomy.anatomy import at_path
 from lazarus_probe.anatomy.forward_pass import new_cache
-from lazarus_probe.introspection.circuits.edge_graph import EdgeGraph
+from lazarus_probe.introspection.circuits.edges.edge_graph import EdgeGraph
 from lazarus_probe.introspection.circuits.head_projections import contributions, project_apart
 from lazarus_probe.taps import Inside, Tap, argument, original, tapped, with_argument
 from lazarus_probe.taps.kernel import Step

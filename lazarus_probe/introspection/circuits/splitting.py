@@ -14,7 +14,7 @@ from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.additivity import Additivity, additivity
 from lazarus_probe.hooks.check import TOLERANCE, distance
 from lazarus_probe.hooks.trace import Trace, trace
-from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph
+from lazarus_probe.introspection.circuits.edges.edge_graph import BlockNodes, EdgeGraph
 from lazarus_probe.introspection.circuits.head_projections import sliceable
 from lazarus_probe.introspection.circuits.split_runs import Splitting, Stream, run_split
 from lazarus_probe.subject.finite import require_finite

@@ -76,3 +76,12 @@ def test_what_cannot_be_run_is_said_in_a_line(options, said, capsys):
     """Missing or unequal prompts and a share above 1 are refused before the model runs."""
     assert main([*COMMAND, *options]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_other_tasks_come_from_files(capsys, tmp_path):
+    """Each file of pairs is a task by its name, on which the circuit is measured too."""
+    path = tmp_path / "sums.txt"
+    path.write_text("7*8= => 7+8=\n6*9= => 6+9=\n8*9= => 8+9=\n")
+    (task,) = run(capsys, "--other", str(path))["others"]
+    assert (task["name"], task["pairs"]) == ("sums", 3)
+    assert task["clean"] > 0 > task["empty"]

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from lazarus_probe.cli.circuits.show_circuit import show_circuit
 from lazarus_probe.cli.lazarus import main
 from lazarus_probe.introspection import circuit_svg, read_circuit, write_circuit
 from lazarus_probe.reports.circuit_page import circuit_html
@@ -88,3 +89,29 @@ def test_nothing_of_a_file_is_a_sequence_for_the_terminal(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert "\\x1b[2Jtiny" in text
+
+
+def test_two_circuits_are_compared(file, capsys, tmp_path):
+    """What another circuit of the model shares is told below the edges, beside what chance would."""
+    other = tmp_path / "other.json"
+    write_circuit(CIRCUIT.model_copy(update={"edges": EDGES[:2]}), other)
+    assert main([*COMMAND, str(file), "--beside", str(other)]) == 0
+    text = capsys.readouterr().out
+    assert "Beside other.json; by chance" in text
+    assert "2 of 5 edges are among its 2" in text
+    assert "1 of 2 heads that write are among its 1" in text
+    assert main([*COMMAND, str(file), "--beside", str(other), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["beside"]["edges"]["both"] == 2
+
+
+def test_files_are_written_before_the_text(file, monkeypatch):
+    """A pipe that closes early, as to `head`, loses no file."""
+
+    def closed(*_arguments, **_options):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("lazarus_probe.cli.circuits.show_circuit.deliver", closed)
+    svg = file.with_suffix(".svg")
+    with pytest.raises(BrokenPipeError):
+        show_circuit(file, svg=svg, most=5, top=5)
+    assert svg.read_text().startswith("<svg")

@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from lazarus_probe.introspection.circuits.circuit_parts import Block, CircuitEdge, Figure
+from lazarus_probe.introspection.circuits.circuit_parts import Block, CircuitEdge, Contrast, Figure, PairScore
 from lazarus_probe.introspection.circuits.drawing.circuit_drawing import circuit_svg
 from lazarus_probe.introspection.circuits.drawing.circuit_layout import layout
-from lazarus_probe.introspection.circuits.edges import Edge
+from lazarus_probe.introspection.circuits.edges.edge import Edge
 from tests.introspection.circuits.test_circuit_files import CIRCUIT
 
 SHARED = Block(heads=4, kv_heads=2, mlp=True)
@@ -175,13 +175,48 @@ def test_the_numbers_of_what_is_clicked_are_there():
     assert {link.get("href")[1:] for link in root.iter("a")} <= set(ids)
 
 
+def test_a_click_shows_the_prompts_that_an_edge_acts_on():
+    """Both prompts of the pairs with its largest scores, their ends where they are long; the pointer shows numbers."""
+    names = ["embed -> L0.MLP", "L0.MLP -> logits"]
+    long = "a\n" + "b" * 80 + " the end"
+    plain = circuit_of(*names, scores=[-2.0, 1.0], prompts=(Contrast(clean="x", corrupted="y"),))
+    prompts = (*plain.prompts, Contrast.of(long, "<b>z</b>"))
+    strongest = (PairScore(pair=1, score=-3.5), PairScore(pair=0, score=-0.5))
+    edges = (plain.edges[0].model_copy(update={"strongest": strongest}), plain.edges[1])
+    root = drawn(plain.model_copy(update={"prompts": prompts, "edges": edges}))
+    told = {
+        name_of(group): [
+            text.text
+            for box in of_class(root, "zd")
+            if box.get("id") == group.find("a").get("href")[1:]
+            for text in box.findall("text")
+        ]
+        for kind in ("zg", "zn")
+        for group in of_class(root, kind)
+    }
+    shown = [f"-3.500 on '…{long[-55:]}'", "against '<b>z</b>'", "-0.500 on 'x'", "against 'y'"]
+    assert told[names[0]][-4:] == shown
+    assert told["embed"][-4:] == told["L0.MLP"][-4:] == shown
+    assert not any(" on " in line or "against" in line for line in told[names[1]] + told["logits"])
+    pointed = next(group.find("a/title").text for group in of_class(root, "zg") if name_of(group) == names[0])
+    assert "against" not in pointed
+
+
 @pytest.mark.parametrize(
     "name",
     ["</style><script>alert(1)</script>", '"><a href="x">', "&lt;", "a\x00b\x0c\u202ec", "\ud800", "x" * 900],
 )
 def test_nothing_of_a_name_is_markup(name):
     """A model's or metric's name is text in the drawing whatever is in it, with no script and no character unseen."""
-    circuit = circuit_of("embed -> logits", model=name, metric=name)
+    circuit = circuit_of(
+        "embed -> logits",
+        model=name,
+        metric=name,
+        prompts=(Contrast.model_construct(clean=name, corrupted=f"…{name}"),),
+    )
+    strongest = (PairScore(pair=0, score=1.0),)
+    edge = circuit.edges[0].model_copy(update={"strongest": strongest})
+    circuit = circuit.model_copy(update={"edges": (edge,)})
     root = drawn(circuit)
     assert {element.tag for element in root.iter()} <= {
         "svg",

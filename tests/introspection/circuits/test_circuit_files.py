@@ -8,7 +8,13 @@ import pytest
 
 from lazarus_probe.introspection.circuits.circuit_files import read_circuit, write_circuit
 from lazarus_probe.introspection.circuits.circuit_graph import CircuitGraph
-from lazarus_probe.introspection.circuits.circuit_parts import Block, CircuitEdge, CurvePoint, Figure
+from lazarus_probe.introspection.circuits.circuit_parts import (
+    Block,
+    CircuitEdge,
+    Contrast,
+    CurvePoint,
+    Figure,
+)
 
 ONE = Figure(value=1.0, low=0.5, high=1.5)
 CIRCUIT = CircuitGraph(
@@ -87,6 +93,9 @@ def test_what_a_command_adds_is_left_out(tmp_path):
         (lambda found: found["edges"][0].update(name="L1.H0 -> L0.H1.q"), "runs backwards"),
         (lambda found: found["edges"][0].update(name="L1.MLP -> logits"), "no L1.MLP"),
         (lambda found: found["edges"].append(found["edges"][0]), "list each edge once"),
+        (lambda found: found["edges"][0].update(strongest=[{"pair": 0, "score": 1.0}]), "names pair 0 of 0"),
+        (lambda found: found["edges"][0].update(strongest=[{"pair": -1, "score": 1.0}]), "pair"),
+        (lambda found: found.update(prompts=[{"clean": "x" * 1001, "corrupted": "y"}]), "prompts"),
     ],
 )
 def test_what_is_no_circuit_is_refused_by_name(tmp_path, change, said):
@@ -96,6 +105,15 @@ def test_what_is_no_circuit_is_refused_by_name(tmp_path, change, said):
         read_circuit(path)
     assert str(path) in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_long_prompts_are_kept_by_their_ends(tmp_path):
+    """A prompt of any length fits into the file, which keeps the end of one that is too long."""
+    contrast = Contrast.of("a" * 5000 + " end", "short")
+    assert contrast.corrupted == "short"
+    assert (len(contrast.clean), contrast.clean[0], contrast.clean[-4:]) == (1000, "…", " end")
+    write_circuit(CIRCUIT.model_copy(update={"prompts": (contrast,)}), tmp_path / "circuit.json")
+    assert read_circuit(tmp_path / "circuit.json").prompts == (contrast,)
 
 
 def test_a_file_that_is_no_json_is_refused(tmp_path):

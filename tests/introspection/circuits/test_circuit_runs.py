@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
-from lazarus_probe.introspection.circuits.edge_graph import random_edges
 from lazarus_probe.introspection.circuits.edge_patching import edge_effects
+from lazarus_probe.introspection.circuits.edges.edge_graph import random_edges
 from lazarus_probe.introspection.circuits.pair_sets import pair_set
 from lazarus_probe.introspection.patching.path_patching import path_patch
 from lazarus_probe.sweep.metrics import logit_diff

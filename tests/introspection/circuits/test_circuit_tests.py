@@ -16,7 +16,12 @@ from lazarus_probe.introspection.circuits.circuit_tests import (
     stability,
 )
 from lazarus_probe.introspection.circuits.edge_attribution import EdgeScores, edge_scores
-from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph, random_edges, random_paths
+from lazarus_probe.introspection.circuits.edges.edge_graph import (
+    BlockNodes,
+    EdgeGraph,
+    random_edges,
+    random_paths,
+)
 from lazarus_probe.introspection.circuits.pair_sets import plain_values
 from lazarus_probe.organisms import planted
 from lazarus_probe.subject import Subject

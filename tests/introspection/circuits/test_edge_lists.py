@@ -9,9 +9,9 @@ import pytest
 
 from lazarus_probe.introspection.circuits.circuit_files import write_circuit
 from lazarus_probe.introspection.circuits.circuit_parts import Block, CircuitEdge
-from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph
-from lazarus_probe.introspection.circuits.edge_lists import read_edges
-from lazarus_probe.introspection.circuits.edge_names import named_edges
+from lazarus_probe.introspection.circuits.edges.edge_graph import BlockNodes, EdgeGraph
+from lazarus_probe.introspection.circuits.edges.edge_lists import read_edges
+from lazarus_probe.introspection.circuits.edges.edge_names import named_edges
 from tests.introspection.circuits.test_circuit_files import CIRCUIT, ONE
 
 # Keys and values of a head alone in the first block, of two heads in the second; the last has no MLP.
@@ -223,7 +223,7 @@ def test_bytes_that_are_no_text_and_large_files_are_refused(tmp_path, monkeypatc
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match=f"edges of {path}"):
         read_edges(path, GRAPH)
-    monkeypatch.setattr("lazarus_probe.introspection.circuits.edge_lists.MOST_BYTES", 1 << 20)
+    monkeypatch.setattr("lazarus_probe.introspection.circuits.edges.edge_lists.MOST_BYTES", 1 << 20)
     path.write_text("#" * (1 << 20) + "#")
     with pytest.raises(OSError, match="larger than 1 MiB"):
         read_edges(path, GRAPH)

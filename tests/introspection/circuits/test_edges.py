@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph, random_edges, random_paths
-from lazarus_probe.introspection.circuits.edges import Edge, Receiver, Sender
+from lazarus_probe.introspection.circuits.edges.edge import Edge, Receiver, Sender
+from lazarus_probe.introspection.circuits.edges.edge_graph import (
+    BlockNodes,
+    EdgeGraph,
+    random_edges,
+    random_paths,
+)
 
 GRAPH = EdgeGraph((BlockNodes(4, 2), BlockNodes(4, 2), BlockNodes(2, 2, mlp=False)))
 

@@ -12,8 +12,8 @@ from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.introspection import PromptPair
 from lazarus_probe.introspection.circuits.capped_runs import one_of_each
 from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
-from lazarus_probe.introspection.circuits.edge_graph import BlockNodes, EdgeGraph, random_alike
-from lazarus_probe.introspection.circuits.edges import Edge
+from lazarus_probe.introspection.circuits.edges.edge import Edge
+from lazarus_probe.introspection.circuits.edges.edge_graph import BlockNodes, EdgeGraph, random_alike
 from lazarus_probe.introspection.circuits.faithful_circuit import faithful_circuit, parted
 from lazarus_probe.introspection.circuits.pair_sets import plain_values
 from lazarus_probe.organisms import planted

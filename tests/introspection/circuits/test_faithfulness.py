@@ -9,7 +9,7 @@ import pytest
 
 from lazarus_probe.introspection.circuits import faithfulness as module
 from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
-from lazarus_probe.introspection.circuits.edge_graph import random_edges
+from lazarus_probe.introspection.circuits.edges.edge_graph import random_edges
 from lazarus_probe.introspection.circuits.faithfulness import (
     Baselines,
     baselines,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lazarus_probe.introspection import CircuitSearch, PromptPair, find_circuit
+from lazarus_probe.introspection.circuits.circuit_search import halves_of
 from lazarus_probe.introspection.circuits.edge_attribution import edge_scores
 from lazarus_probe.introspection.circuits.edge_patching import edge_effects
-from lazarus_probe.introspection.circuits.find_circuit import halves_of
 from lazarus_probe.introspection.circuits.pair_sets import pair_set
 from lazarus_probe.organisms import planted
 from lazarus_probe.subject import Subject
@@ -113,6 +115,66 @@ def test_scores_are_of_one_half_and_measures_of_the_other(organism):
     assert best.effect.value == pytest.approx(effects.values[second, 0].mean(), rel=1e-4)
     assert found.clean == pytest.approx(scores.clean[second].mean(), rel=1e-4)
     assert found.empty == pytest.approx(scores.corrupted[second].mean(), rel=1e-4)
+
+
+def test_edges_name_the_pairs_that_they_act_on_most(organism, circuit):
+    """Of each edge the two pairs with the largest scores, among those that it was found on."""
+    pairs = planted_pairs(organism)
+    first, _ = halves_of(range(len(pairs)), CircuitSearch())
+    assert [prompt.clean for prompt in circuit.prompts] == [pairs[row].target for row in first]
+    assert [prompt.corrupted for prompt in circuit.prompts] == [pairs[row].source for row in first]
+    for edge in circuit.edges[:3]:
+        strongest, second = (abs(shown.score) for shown in edge.strongest)
+        assert strongest >= second
+        assert strongest >= abs(edge.score.value)
+        assert {shown.pair for shown in edge.strongest} < set(range(len(first)))
+
+
+def test_a_planted_circuit_is_found_again(circuit):
+    """In all resamples of the pairs that it was found on the planted edges score highest, and ranks hardly change."""
+    again = circuit.found_again
+    assert again.resamples == 20
+    assert again.overlap.value > 0.8
+    assert again.correlation > 0.9
+    assert "Found again in 20 resamples" in circuit.summary()
+
+
+def test_one_group_of_pairs_has_no_resamples(organism):
+    """Of pairs of one group nothing is said about resamples, for there is none but itself."""
+    pairs = [replace(pair, group="one") for pair in planted_pairs(organism, 3)]
+    groups = [*(replace(pair, group=str(number)) for number, pair in enumerate(planted_pairs(organism, 3)))]
+    search = CircuitSearch(steps=1, edges=3, held_out=False, exact=0)
+    subject = subject_of(organism)
+    assert find_circuit(subject, groups, search).found_again is not None
+    with pytest.raises(ValueError, match="1 group of pairs; at least 2 are needed"):
+        find_circuit(subject, pairs, search)
+
+
+def test_a_circuit_is_measured_on_other_tasks(organism):
+    """On more pairs of its own task it is faithful; a task that the model does not do is refused by its name."""
+    pairs = planted_pairs(organism, 10)
+    search = CircuitSearch(steps=1, edges=3, held_out=False, exact=0)
+    subject = subject_of(organism)
+    found = find_circuit(subject, pairs[:5], search, others={"more": pairs[5:], "turned": turned(pairs)})
+    more, swapped = found.others
+    assert (more.name, more.pairs, swapped.pairs) == ("more", 5, 10)
+    assert more.faithfulness.low > 0.8
+    assert abs(more.random) < 0.2
+    assert more.clean > 20 > -20 > more.empty
+    assert f"On 5 pairs of 'more': faithfulness {more.faithfulness}" in found.summary()
+    same = [PromptPair(pair.target, pair.target, "0", "1") for pair in pairs]
+    with pytest.raises(
+        ValueError, match=r"other task 'same': .* give prompts on which the model does something"
+    ):
+        find_circuit(subject, pairs, search, others={"same": same})
+
+
+def turned(pairs):
+    """Pairs whose clean prompts are the corrupted ones."""
+    return [
+        PromptPair(pair.target, pair.source, pair.target_answer, pair.source_answer, pair.group)
+        for pair in pairs
+    ]
 
 
 def test_a_model_without_the_behaviour_is_refused(organism):

@@ -10,8 +10,8 @@ import pytest
 from lazarus_probe.claims.judging import judge_declared
 from lazarus_probe.claims.verdict import Outcome
 from lazarus_probe.introspection import PromptPair, find_circuit, listed_circuit
-from lazarus_probe.introspection.circuits.edge_graph import random_paths
-from lazarus_probe.introspection.circuits.find_circuit import CircuitSearch
+from lazarus_probe.introspection.circuits.circuit_search import CircuitSearch
+from lazarus_probe.introspection.circuits.edges.edge_graph import random_paths
 from lazarus_probe.introspection.circuits.listed_circuit import CLAIM
 from lazarus_probe.introspection.circuits.splitting import split
 from lazarus_probe.organisms import planted

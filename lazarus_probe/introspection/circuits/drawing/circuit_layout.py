@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lazarus_probe.introspection.circuits.circuit_parts import CircuitEdge
-from lazarus_probe.introspection.circuits.edge_graph import EdgeGraph
-from lazarus_probe.introspection.circuits.edges import Edge, Receiver, Sender
+from lazarus_probe.introspection.circuits.edges.edge import Edge, Receiver, Sender
+from lazarus_probe.introspection.circuits.edges.edge_graph import EdgeGraph
 
 WIDE, HIGH, PITCH = 46.0, 24.0, 66.0  # of a node, and from one head to the next
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 18.0, 24.0, 20.0  # what is kept free around the nodes

@@ -11,15 +11,16 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from lazarus_probe.introspection.circuits.circuit_parts import CircuitEdge
+from lazarus_probe.introspection.circuits.circuit_parts import CircuitEdge, Contrast
 from lazarus_probe.introspection.circuits.drawing.circuit_layout import HIGH, Layout, Node, Place, layout
-from lazarus_probe.introspection.circuits.edge_graph import EdgeGraph
+from lazarus_probe.introspection.circuits.edges.edge_graph import EdgeGraph
 from lazarus_probe.statistics.student import signed_estimate
 
 THINNEST, THICKEST, FAINTEST, STRONGEST = 0.9, 6.5, 0.5, 0.95
 LINE, LETTER, BOLD = 15.0, 5.7, 6.4  # pixels of a line and, about, of a letter
 LONGEST = 300
-HINT = "Click an edge or a node for its numbers; a click beside them ends that."
+SHOWN = 56  # characters of a prompt, of which the end says most
+HINT = "Click an edge or a node for its numbers and prompts; a click beside them ends that."
 STYLE = """\
 .lzc{max-width:100%;height:auto;color:inherit;font:11px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 .lzc text{fill:currentColor}
@@ -54,8 +55,14 @@ STYLE = """\
 """
 
 
-def edges_svg(edges: Sequence[CircuitEdge], graph: EdgeGraph, title: str, most: int) -> str:
-    """The edges with the largest scores, at most so many, as an SVG.
+def edges_svg(
+    edges: Sequence[CircuitEdge],
+    graph: EdgeGraph,
+    title: str,
+    most: int,
+    prompts: Sequence[Contrast] = (),
+) -> str:
+    """The edges with the largest scores, at most so many, as an SVG; a click shows which of the prompts they act on.
 
     Raises:
         ValueError: `most` is below 1.
@@ -92,7 +99,7 @@ def edges_svg(edges: Sequence[CircuitEdge], graph: EdgeGraph, title: str, most: 
             *lines,
             *nodes,
             hint,
-            *_numbers(laid, mark),
+            *_numbers(laid, mark, prompts),
             "</g></svg>",
         ]
     )
@@ -110,6 +117,19 @@ def edge_told(edge: CircuitEdge) -> list[str]:
         if figure is not None:
             lines.append(f"{name} {signed_estimate(figure.value, figure.low, figure.high)}")
     return lines
+
+
+def prompts_told(edge: CircuitEdge, prompts: Sequence[Contrast]) -> list[str]:
+    """For each pair on which an edge's score is largest two lines: the score and the prompts' ends."""
+    lines = list[str]()
+    for shown in edge.strongest:
+        pair = prompts[shown.pair]
+        lines += [f"{shown.score:+.3f} on {_end(pair.clean)}", f"against {_end(pair.corrupted)}"]
+    return lines
+
+
+def _end(prompt: str) -> str:
+    return repr(prompt if len(prompt) <= SHOWN else f"…{prompt[1 - SHOWN :]}")
 
 
 def _lines(laid: Layout, mark: str, largest: float) -> Iterator[str]:
@@ -138,14 +158,17 @@ def _nodes(laid: Layout, mark: str) -> Iterator[str]:
         )
 
 
-def _numbers(laid: Layout, mark: str) -> Iterator[str]:
-    """The numbers of each edge and node, which are shown where they are the target."""
+def _numbers(laid: Layout, mark: str, prompts: Sequence[Contrast]) -> Iterator[str]:
+    """The numbers and prompts of each edge and node, which are shown where they are the target."""
     for number, line in enumerate(laid.lines):
         (ax, ay), (bx, by), (cx, cy), (dx, dy) = line.points
         middle = (ax + 3 * bx + 3 * cx + dx) / 8, (ay + 3 * by + 3 * cy + dy) / 8
-        yield f'<g class="zd zq" id="{mark}-e{number}">{_box(edge_told(line.edge), middle, laid)}</g>'
+        lines = [*edge_told(line.edge), *prompts_told(line.edge, prompts)]
+        yield f'<g class="zd zq" id="{mark}-e{number}">{_box(lines, middle, laid)}</g>'
     for number, node in enumerate(laid.nodes):
-        yield f'<g class="zd" id="{mark}-n{number}">{_box(_node_told(node, laid), (node.x, node.y), laid)}</g>'
+        strongest = next(line.edge for line in laid.lines if node.name in line.nodes)
+        lines = [*_node_told(node, laid), *prompts_told(strongest, prompts)]
+        yield f'<g class="zd" id="{mark}-n{number}">{_box(lines, (node.x, node.y), laid)}</g>'
 
 
 def _box(lines: Sequence[str], beside: Place, laid: Layout) -> str:

@@ -10,8 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from lazarus_probe.introspection.circuits.edge_graph import EdgeGraph
-from lazarus_probe.introspection.circuits.edges import NAMED_RECEIVERS, NAMED_SENDERS, Edge, Receiver, Sender
+from lazarus_probe.introspection.circuits.edges.edge import (
+    NAMED_RECEIVERS,
+    NAMED_SENDERS,
+    Edge,
+    Receiver,
+    Sender,
+)
+from lazarus_probe.introspection.circuits.edges.edge_graph import EdgeGraph
 from lazarus_probe.spelling import nearest
 
 LONGEST = 100

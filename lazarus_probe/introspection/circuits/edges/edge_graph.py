@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.circuits.edges import Edge, Receiver, Sender
+from lazarus_probe.introspection.circuits.edges.edge import Edge, Receiver, Sender
 
 Flags = NDArray[np.bool_]
 

@@ -13,8 +13,8 @@ import numpy as np
 from lazarus_probe.files.plain_json import parse_json
 from lazarus_probe.files.reading import read_text
 from lazarus_probe.introspection.circuits.circuit_files import MOST_BYTES, read_circuit
-from lazarus_probe.introspection.circuits.edge_graph import EdgeGraph, Flags
-from lazarus_probe.introspection.circuits.edge_names import named_edges
+from lazarus_probe.introspection.circuits.edges.edge_graph import EdgeGraph, Flags
+from lazarus_probe.introspection.circuits.edges.edge_names import named_edges
 
 ENDS = ("sender_hook", "sender_head", "receiver_hook", "receiver_head")
 MARKS = ("score", "in_graph")
