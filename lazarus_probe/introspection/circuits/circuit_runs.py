@@ -40,30 +40,29 @@ def circuit_values(pairs: PairSet, kept: Flags, ablation: str = "resample") -> N
         NotFinite: logits are not finite.
     """
     graph = pairs.splitting.graph
-    if ablation not in ABLATIONS:
-        raise ValueError(f"ablation {ablation!r} is unknown; {one_of(ablation, ABLATIONS)}")
+    elsewhere = left_out(pairs, ablation)
     if kept.ndim != 2 or kept.shape[1] != graph.size:
         raise ValueError(f"kept is {kept.shape}; (circuits, {graph.size}) is needed, a flag for each edge")
     run = ("circuits", *pairs.key, kept, ablation)
     if (done := pairs.runs.get(*run, shape=(len(pairs), len(kept)))) is not None:
         return done
     with pairs.runs.bar(len(pairs) * len(kept), "circuits") as advance:
-        values = _values(pairs, graph.matrix(kept.astype(np.float32)), ablation, advance)
+        values = _values(pairs, graph.matrix(kept.astype(np.float32)), elsewhere, advance)
     return pairs.runs.keep(values, *run)
 
 
 def _values(
-    pairs: PairSet, matrix: NDArray[Any], ablation: str, advance: Callable[[int], None]
+    pairs: PairSet,
+    matrix: NDArray[Any],
+    elsewhere: Callable[[mx.array], mx.array],
+    advance: Callable[[int], None],
 ) -> NDArray[np.float64]:
     """The metric (P, C) of circuits (C, S, N)."""
     graph, C = pairs.splitting.graph, len(matrix)
     values = np.empty((len(pairs), C))
-    means = _means(pairs) if ablation == "mean" else {}
     limit = pairs.tokens_at_once
     for indices, tokens, others in pairs.batches(limit):
-        other = means[tokens.shape[1]] if means else run_split(pairs.splitting, others)[1].all
-        other = mx.zeros_like(other) if ablation == "zero" else other
-        mx.eval(other)
+        other = elsewhere(others)
         size = max(1, limit // tokens.size)
         for start in range(0, C, size):
             some = mx.array(matrix[start : start + size])
@@ -73,6 +72,29 @@ def _values(
             values[indices, start : start + size] = np.array(numbers).reshape(len(some), -1).T
             advance(len(rows))
     return values
+
+
+def left_out(pairs: PairSet, ablation: str) -> Callable[[mx.array], mx.array]:
+    """From corrupted prompts (B, L) to what left out senders write, (S, B, L, D) or (S, 1, L, D) for all rows alike.
+
+    Raises:
+        ValueError: an unknown ablation.
+    """
+    if ablation not in ABLATIONS:
+        raise ValueError(f"ablation {ablation!r} is unknown; {one_of(ablation, ABLATIONS)}")
+    means = dict[int, mx.array]()
+
+    def elsewhere(others: mx.array) -> mx.array:
+        if ablation == "mean":
+            if not means:
+                means.update(_means(pairs))
+            return means[others.shape[1]]
+        sent = run_split(pairs.splitting, others)[1].all
+        sent = mx.zeros_like(sent) if ablation == "zero" else sent
+        mx.eval(sent)
+        return sent
+
+    return elsewhere
 
 
 def hear_some(graph: EdgeGraph, kept: mx.array, other: mx.array) -> Hear:

@@ -10,7 +10,9 @@ from lazarus_probe.introspection.circuits.edge_patching import edge_effects
 from lazarus_probe.introspection.circuits.edges.edge_graph import random_edges
 from lazarus_probe.introspection.circuits.pair_sets import pair_set
 from lazarus_probe.introspection.patching.path_patching import path_patch
+from lazarus_probe.subject import Subject
 from lazarus_probe.sweep.metrics import logit_diff
+from tests.architectures import zoo
 from tests.introspection.circuits.naive_edges import naive_edges
 
 CLEAN = [[0, 5, 9, 11, 7], [0, 6, 9, 12, 7], [0, 5, 8]]
@@ -118,6 +120,43 @@ def test_exact_effects_are_those_of_a_naive_loop(subject):
             wanted = naive_circuit(subject.model, clean, others[row], every - {edge}) - plain
             assert found.values[row, column] == pytest.approx(wanted, rel=1e-5, abs=1e-5)
     assert np.abs(found.values).max() > 0.1
+
+
+@pytest.mark.parametrize("ablation", ["resample", "mean", "zero"])
+@pytest.mark.parametrize("name", ["qwen2", "qwen3_moe", "gpt2", "gpt_oss", "granite", "llama_8bit"])
+def test_an_edge_alone_is_a_circuit_without_it(name, ablation):
+    """Whatever edge, a run from its receiver's block on gives what the circuit of all other edges does."""
+    subject = Subject.from_model(zoo.build(name), name=name)
+    pairs = pair_set(subject, CLEAN, CORRUPTED, METRIC)
+    graph = pairs.splitting.graph
+    kinds = {
+        (edge.receiver.layer, edge.receiver.reads): edge for edge in map(graph.__getitem__, range(graph.size))
+    }
+    edges = [
+        graph[index] for index in np.random.default_rng(0).choice(graph.size, 12, replace=False).tolist()
+    ]
+    edges = list(dict.fromkeys([*edges, *kinds.values()]))
+    alone = edge_effects(pairs, edges, ablation=ablation)
+    within = edge_effects(pairs, edges, np.ones(graph.size, dtype=bool), ablation)
+    assert alone.edges == within.edges
+    scale = np.abs(within.values).max()
+    assert scale > 0
+    np.testing.assert_allclose(alone.values, within.values, atol=1e-5 * max(1.0, scale))
+
+
+def test_edges_run_together_as_they_do_alone(grouped, monkeypatch):
+    """How many edges share a batch changes nothing."""
+    pairs = pair_set(grouped, CLEAN, CORRUPTED, METRIC)
+    edges = [
+        "embed -> L2.H1.q",
+        "L0.H3 -> L2.KV0.v",
+        "L1.MLP -> L2.MLP",
+        "L0.MLP -> logits",
+        "embed -> L2.H0.q",
+    ]
+    together = edge_effects(pairs, edges)
+    monkeypatch.setattr("lazarus_probe.introspection.circuits.edge_patching.TOKENS_AT_ONCE", 1)
+    np.testing.assert_allclose(edge_effects(pairs, edges).values, together.values, atol=1e-5)
 
 
 @pytest.mark.parametrize(
