@@ -2,7 +2,8 @@
 
 `silu(gate) * up` of 1,536 x 1,536 values takes mlx longer than an MLP's largest product, and NumPy a third of that
 (`tests/benchmarks/gates.py`). Only numbers that are held to float32's rounding anyway are computed so: activations that
-are collected, and answers that are generated. `trace`, edits, checks and training run the model's own code.
+are collected, answers that are generated, and circuits of edges. `trace`, edits, checks and training run the model's
+own code.
 """
 
 from __future__ import annotations

@@ -8,8 +8,12 @@ import pytest
 from mlx_lm.models import activations, llama
 
 from lazarus_probe.hooks.activations import collect
+from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
+from lazarus_probe.introspection.circuits.edge_patching import edge_effects
+from lazarus_probe.introspection.circuits.pair_sets import pair_set
 from lazarus_probe.subject import Subject, fast_gates, greedy
 from lazarus_probe.subject.fast_gates import numpy_swiglu
+from lazarus_probe.sweep.metrics import logit_diff
 
 pytestmark = pytest.mark.skipif(not fast_gates.is_fast(), reason="on a GPU gates are the model's own")
 PROMPTS = ["7 * 8 = 5", "a cat", "12 + 5 = 1", "a dog"]
@@ -63,6 +67,24 @@ def test_no_block_is_computed_that_mlx_would_leave_out(wide, calls, site, blocks
     """Only blocks that something below the highest site needs are computed at once."""
     collect(wide, ["7 * 8 = 5"], [site], at="last" if site != "pattern.1" else 0)
     assert len(calls) == blocks
+
+
+def test_circuits_are_those_of_the_models_own_code(wide, calls, monkeypatch):
+    """Circuits and edges alone agree within rounding, and each run computes the gates of its blocks once."""
+    pairs = pair_set(wide, [[1, 2, 3], [1, 4, 3]], [[5, 2, 6], [7, 4, 8]], logit_diff(5, 6))
+    graph = pairs.splitting.graph
+    kept = np.random.default_rng(0).random((2, graph.size)) < 0.5
+    edges = ["embed -> L0.H1.q", "L0.MLP -> L2.MLP", "L1.H0 -> L3.KV0.v", "L3.MLP -> logits"]
+    calls.clear()
+    circuits = circuit_values(pairs, kept)
+    assert len(calls) == 2 * wide.num_layers  # the corrupted run, and both circuits together
+    calls.clear()
+    alone = edge_effects(pairs, edges)
+    # The corrupted and the clean run, and one from each receiver's block on; the model to begin from is plain.
+    assert len(calls) == 3 * wide.num_layers + sum(wide.num_layers - layer for layer in (0, 2, 3))
+    monkeypatch.setenv("LAZARUS_GATES", "model")
+    np.testing.assert_allclose(circuit_values(pairs, kept), circuits, atol=1e-5)
+    np.testing.assert_allclose(edge_effects(pairs, edges).values, alone.values, atol=1e-5)
 
 
 def test_answers_are_the_same(wide, calls, monkeypatch):

@@ -20,6 +20,7 @@ from lazarus_probe.introspection.circuits.edges.edge_graph import EdgeGraph, Fla
 from lazarus_probe.introspection.circuits.pair_sets import PairSet
 from lazarus_probe.introspection.circuits.split_runs import Hear, Stream, run_split
 from lazarus_probe.spelling import one_of
+from lazarus_probe.subject.fast_gates import fast_gates
 
 Ablation = Literal["resample", "mean", "zero"]
 BLOCKS_AT_ONCE = 5  # that hear together what was sent before them
@@ -46,7 +47,11 @@ def circuit_values(pairs: PairSet, kept: Flags, ablation: str = "resample") -> N
     run = ("circuits", *pairs.key, kept, ablation)
     if (done := pairs.runs.get(*run, shape=(len(pairs), len(kept)))) is not None:
         return done
-    with pairs.runs.bar(len(pairs) * len(kept), "circuits") as advance:
+    subject = pairs.splitting.subject
+    with (
+        pairs.runs.bar(len(pairs) * len(kept), "circuits") as advance,
+        fast_gates(subject, subject.num_layers),
+    ):
         values = _values(pairs, graph.matrix(kept.astype(np.float32)), elsewhere, advance)
     return pairs.runs.keep(values, *run)
 

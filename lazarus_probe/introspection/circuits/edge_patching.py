@@ -25,9 +25,10 @@ from lazarus_probe.introspection.circuits.circuit_runs import circuit_values, le
 from lazarus_probe.introspection.circuits.edges.edge import Edge, Receiver
 from lazarus_probe.introspection.circuits.edges.edge_graph import Flags
 from lazarus_probe.introspection.circuits.pair_sets import PairSet
-from lazarus_probe.introspection.circuits.split_runs import STEPS, run_split
+from lazarus_probe.introspection.circuits.split_runs import STEPS, look_inside, run_split
 from lazarus_probe.introspection.patching.resumed_runs import entering, last_logits
 from lazarus_probe.statistics.student import Estimate, mean_t_interval
+from lazarus_probe.subject.fast_gates import fast_gates
 from lazarus_probe.taps import Inside, Tap
 
 TOKENS_AT_ONCE = 2048
@@ -91,7 +92,8 @@ def _in_the_model(pairs: PairSet, edges: tuple[Edge, ...], ablation: str) -> NDA
     if (done := pairs.runs.get(*run, shape=(len(pairs), len(edges)))) is not None:
         return done
     values, elsewhere = np.empty((len(pairs), len(edges))), left_out(pairs, ablation)
-    with pairs.runs.bar(len(pairs) * len(edges), "edges") as advance:
+    subject = pairs.splitting.subject
+    with pairs.runs.bar(len(pairs) * len(edges), "edges") as advance, fast_gates(subject, subject.num_layers):
         for indices, tokens, others in pairs.batches(pairs.tokens_at_once):
             batch = _Batch.of(pairs, tokens, elsewhere(others), edges)
             plain = np.array(pairs.numbers(pairs.checked(batch.logits, tokens), indices))
@@ -154,17 +156,12 @@ class _Batch:
             taps.append(Tap(subject.anatomy.part("mid", layer), before=add))
         attention = subject.anatomy.part("attention", layer)
         for step in dict.fromkeys(edge.receiver.reads for edge in edges if edge.receiver.reads in STEPS):
-            seen: list[mx.array] = []
-            last_logits(
-                subject,
-                tokens,
-                layer,
-                {layer: heard},
-                [Tap(attention, inside=Inside(STEPS[step], seen.append))],
+            changed = look_inside(
+                attention, step, partial(last_logits, subject, tokens, layer, {layer: heard})
             )
             heads = [edge.receiver.head if edge.receiver.reads == step else -1 for edge in edges]
-            own = mx.repeat(mx.array(heads)[:, None] == mx.arange(seen[0].shape[2]), rows, axis=0)
-            swap = partial(_swapped, own[:, None, :, None], seen[0])
+            own = mx.repeat(mx.array(heads)[:, None] == mx.arange(changed.shape[2]), rows, axis=0)
+            swap = partial(_swapped, own[:, None, :, None], changed)
             taps.append(Tap(attention, inside=Inside(STEPS[step], swap)))
         return last_logits(subject, tokens, layer, {layer: resid}, taps)
 

@@ -11,6 +11,7 @@ stream is the sum of what was sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -188,12 +189,20 @@ class _Run:
         """Taps that give the projections' outputs, each head's of its own input (n, R, L, D), from slices of them."""
         slices, block = self.splitting.slices[layer], self.anatomy.blocks[layer]
         modules = {step: at_path(block, slices[step]) for step in STEPS}
-        # The norm is the model's own: the block runs on all inputs up to its projections, and mlx computes no more.
+        # The norm is the model's own: the block runs on all inputs up to its projections, and no further.
         seen: dict[str, mx.array] = {}
-        with tapped(
-            [Tap(module, before=partial(seen.__setitem__, step)) for step, module in modules.items()]
-        ):
-            again(mx.concatenate([value.reshape(-1, *value.shape[2:]) for value in inputs.values()]))
+
+        def see(step: str, value: mx.array) -> None:
+            seen[step] = value
+            if len(seen) == len(modules):
+                raise Enough
+
+        with tapped([Tap(module, before=partial(see, step)) for step, module in modules.items()]):
+            up_to(
+                lambda: again(
+                    mx.concatenate([value.reshape(-1, *value.shape[2:]) for value in inputs.values()])
+                )
+            )
         start, taps = 0, []
         for step, value in inputs.items():
             stop = start + len(value) * value.shape[1]
@@ -219,11 +228,9 @@ class _Run:
         self, layer: int, step: str, heard: mx.array, again: Callable[[mx.array], Any]
     ) -> mx.array:
         """Queries, keys or values (R, L, n, Dh), each head's of its own input (n, R, L, D)."""
-        seen: list[mx.array] = []
-        inside = Inside(STEPS[step], seen.append)
-        with tapped([Tap(self.anatomy.part("attention", layer), inside=inside)]):
-            again(heard.reshape(-1, *heard.shape[2:]))
-        heads = seen[0].reshape(*heard.shape[:2], *seen[0].shape[1:])
+        attention = self.anatomy.part("attention", layer)
+        seen = look_inside(attention, step, lambda: again(heard.reshape(-1, *heard.shape[2:])))
+        heads = seen.reshape(*heard.shape[:2], *seen.shape[1:])
         return mx.stack([heads[head, :, :, head] for head in range(len(heads))], axis=2)
 
     def _send_heads(self, layer: int, value: mx.array) -> None:
@@ -246,6 +253,29 @@ class _Run:
 
     def _send_mlp(self, layer: int, value: mx.array) -> None:
         self.stream.add(self.splitting.factors[layer][1] * value.astype(mx.float32)[None])
+
+
+class Enough(Exception):  # noqa: N818 - no error
+    """Ends a run in which what was looked for was seen."""
+
+
+def up_to(run: Callable[[], Any]) -> None:
+    """Run until a tap has seen enough."""
+    with suppress(Enough):
+        run()
+
+
+def look_inside(attention: Any, step: str, run: Callable[[], Any]) -> mx.array:
+    """Queries, keys or values of a run, which is not computed past them."""
+    seen: list[mx.array] = []
+
+    def see(value: mx.array) -> None:
+        seen.append(value)
+        raise Enough
+
+    with tapped([Tap(attention, inside=Inside(STEPS[step], see))]):
+        up_to(run)
+    return seen[0]
 
 
 def _given(value: mx.array, _: mx.array) -> mx.array:
