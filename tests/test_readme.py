@@ -1,4 +1,4 @@
-"""What the README shows is what works."""
+"""What the README, and the pages that it leads to, show is what works."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from lazarus_probe.claims.evidence import Evidence
 from lazarus_probe.subject.control_models import control_models
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def blocks(page: str = "README.md") -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.mark.slow
@@ -37,9 +36,9 @@ def test_own_claim_comes_to_the_verdict_told(tmp_path):
 
 
 def test_patching_example_runs():
-    """The README's patching example runs, and changes the logits."""
+    """The patching example runs, and changes the logits."""
     names: dict[str, object] = {}
-    exec(blocks()[1], names)
+    exec(blocks("docs/writing_claims.md")[0], names)
     source, patched = names["source"], names["patched"]
     assert source.logits.shape == patched.logits.shape  # type: ignore[attr-defined]
     assert (source.logits != patched.logits).any().item()  # type: ignore[attr-defined]
@@ -47,7 +46,7 @@ def test_patching_example_runs():
 
 @pytest.mark.slow
 def test_falsify_example_runs(organism):
-    """The README's search ends in a measurement that the claim can be judged by."""
+    """The search ends in a measurement that the claim can be judged by."""
     claim = find_claim(
         "arithmetic-in-every-form", ROOT / "hypotheses" / "arithmetic" / "test_arithmetic_ability.py"
     )
@@ -61,14 +60,14 @@ def test_falsify_example_runs(organism):
     names["answered"] = runpy.run_path(
         str(ROOT / "hypotheses" / "arithmetic" / "test_arithmetic_ability.py")
     )["answered"]
-    exec(blocks()[2], names)
+    exec(blocks("docs/writing_claims.md")[1], names)
     assert evidence.verdict().reason
 
 
 def test_sweep_example_runs():
-    """The README's sweep fills its grid, and patching the last residual brings the source's answer."""
+    """The sweep fills its grid, and patching the last residual brings the source's answer."""
     names: dict[str, object] = {}
-    exec(blocks()[3], names)
+    exec(blocks("docs/sweeps.md")[0], names)
     result = names["result"]
     grid = result.grid("logit_diff", source="product")  # type: ignore[attr-defined]
     assert grid.shape == (8, len(result.positions))  # type: ignore[attr-defined]
@@ -77,6 +76,15 @@ def test_sweep_example_runs():
 
 
 def test_look_inside_runs(capsys):
-    """The README's analysis prints a line for each layer that it read."""
-    exec(blocks()[4], {})
+    """The analysis prints a line for each layer that it read."""
+    exec(blocks("docs/looking_inside.md")[0], {})
     assert re.findall(r"Layer (\d+): \S* ?\S+ \(\d\.\d{4}\)", capsys.readouterr().out) == ["0", "4", "7"]
+
+
+def test_the_readme_fits_two_screens():
+    """It has at most 120 lines, and every page and picture that it leads to is there."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name} leads to {link}"
