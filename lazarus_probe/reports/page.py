@@ -19,6 +19,7 @@ from lazarus_probe.claims.record import named_seeds
 from lazarus_probe.claims.verdict import Outcome
 from lazarus_probe.reports.sections import Group, Row, beside, groups_of, number, thresholds
 from lazarus_probe.reports.summary import nothing_tested
+from lazarus_probe.reports.telling import most_telling
 from lazarus_probe.reports.untrusted import clipped, visible
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 LIMIT = 1024 * 1024
 TEMPLATES = Path(__file__).parent / "templates"
 LONGEST = 2000  # characters of a prompt or an answer
+FEW = 3  # verdicts, of which none has to be picked out
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def _render(run: Run, groups: Sequence[Group], comparison: Comparison | None, sh
     return templates().get_template("page.html.j2").render(
         run=run, groups=groups, rows=rows, comparison=comparison, shown=shown, models=models, css=css, script=script,
         style_hashes=[policy_hash(style) for style in (css, *styles)], script_hash=policy_hash(script),
+        telling=most_telling(rows) if len(rows) > FEW else [],
         families=sorted({row.record.claim.family for row in rows}),
         changes=sorted((row for row in rows if row.record.known), key=_by_change),
         scale=(-1.0, 1.0) if any(score < -0.05 for score in scores) else (0.0, 1.0),

@@ -53,6 +53,21 @@ class Row:
         return self.record.measurement
 
     @property
+    def same(self) -> bool:
+        """Whether a baseline holds these very numbers, as of equal weights and seed: no two estimates to compare."""
+        known = self.record.known
+        if known is None or self.found is None:
+            return False
+        return (known.score, known.low, known.high) == (self.found.score, self.found.low, self.found.high)
+
+    @property
+    def moved(self) -> bool:
+        """Whether verdict or claim changed since the baseline, or the effect did by more than chance."""
+        known = self.record.known
+        real = known is not None and known.difference is not None and known.difference.real
+        return self.record.changed or real or (known is not None and known.compared == "nothing")
+
+    @property
     def scale(self) -> tuple[float, float]:
         """The ends of an axis that holds the score, the scores of the controls and the thresholds."""
         values = [value for row in self.scores for value in row[:-1]]

@@ -109,7 +109,7 @@ def test_links_lead_somewhere(page):
     ids = [given["id"] for _, given in page.tags if "id" in given]
     assert len(ids) == len(set(ids))
     targets = {given["href"][1:] for tag, given in page.tags if tag == "a" and "=" not in given["href"]}
-    assert len(targets) == 14
+    assert len(targets) == 20
     assert targets <= set(ids)
 
 
