@@ -43,17 +43,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--edges", type=int, default=64, help="drawn at random (default: 64)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", help="a Llama's folder, or smollm2, in place of random ones")
     options = parser.parse_args()
     table = Table(
         "engine", "CPU ms an edge and pair", "times ours", title=f"exact effects of {options.edges} edges"
     )
-    for size in (SMALL, MEDIUM):
-        for name, spent, times in measured(size, options.edges, options.rounds):
+    for size in [_size_of(options.model)] if options.model else [SMALL, MEDIUM]:
+        for name, spent, times in measured(size, options.edges, options.rounds, options.model):
             table.add_row(f"{name}, {size}", f"{1e3 * spent:.1f}", f"{times:.1f}")
     Console().print(table)
 
 
-def measured(size: Size, count: int, rounds: int) -> list[tuple[str, float, float]]:
+def _size_of(name: str) -> Size:
+    """A model's sizes, and prompts of 16 tokens."""
+    config = Subject.load(name).config
+    keys = (
+        "num_hidden_layers",
+        "hidden_size",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "intermediate_size",
+    )
+    return Size(name, *(config[key] for key in keys), length=16)
+
+
+def measured(size: Size, count: int, rounds: int, name: str | None = None) -> list[tuple[str, float, float]]:
     """By engine the CPU seconds of an edge on a pair, and how many times ours.
 
     Raises:
@@ -61,8 +75,8 @@ def measured(size: Size, count: int, rounds: int) -> list[tuple[str, float, floa
     """
     clean, corrupted = np.random.default_rng(0).integers(0, VOCABULARY, (2, PAIRS, size.length))
     with tempfile.TemporaryDirectory() as folder:
-        model = random_model(size, Path(folder))
-        subject = Subject.load(folder)
+        model = random_model(size, Path(folder)) if name is None else loaded(name)
+        subject = Subject.load(folder if name is None else name)
         graph = pair_set(subject, clean.tolist(), corrupted.tolist(), logit_diff(*TOKENS)).splitting.graph
         drawn = np.random.default_rng(1).choice(graph.size, count, replace=False)
         edges = [graph[index] for index in drawn.tolist()]
@@ -88,6 +102,17 @@ def measured(size: Size, count: int, rounds: int) -> list[tuple[str, float, floa
                 spent[name].append(seconds(engine, 1))
     cost = {name: median(times) / (count * PAIRS) for name, times in spent.items()}
     return [(name, one, one / cost["ours"]) for name, one in cost.items()]
+
+
+def loaded(name: str) -> Any:
+    """A model in transformers, in float32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    path = Subject.load(name).path
+    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
 
 
 def torch_effects(

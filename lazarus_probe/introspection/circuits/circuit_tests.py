@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom, spearmanr
 
-from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
 from lazarus_probe.introspection.circuits.edge_attribution import EdgeScores
 from lazarus_probe.introspection.circuits.edges.edge_graph import EdgeGraph, Flags, random_path
 from lazarus_probe.introspection.circuits.faithfulness import units_of
 from lazarus_probe.introspection.circuits.pair_sets import PairSet
+from lazarus_probe.introspection.circuits.without_edges import Thinned, values_without
 from lazarus_probe.statistics.clusters import cluster_means
 from lazarus_probe.statistics.intervals import Interval, exact
 from lazarus_probe.statistics.rows import numbers
@@ -130,32 +130,29 @@ def minimality(
         )
     own = np.flatnonzero(kept)
     drawn = np.sort(rng.choice(own, size=min(count, len(own)), replace=False))
-    without = np.repeat(kept[None], 1 + len(drawn), axis=0)
-    without[np.arange(1, 1 + len(drawn)), drawn] = False
     at_once = min(PATHS_AT_ONCE, max(3, int(kept.sum()) // EDGES_A_PATH))
     inflated = [
         _inflated(graph, kept, min(at_once, paths - start), rng) for start in range(0, paths, at_once)
     ]
-    values = circuit_values(pairs, np.concatenate([without, *inflated]), ablation)
-    ends = np.cumsum([len(circuits) for circuits in (without, *inflated)])[:-1]
-    losses, *random = (
-        np.abs(part[:, 1:] - part[:, :1]).mean(axis=0) for part in np.split(values, ends, axis=1)
-    )
+    circuits = [Thinned(kept, drawn.tolist()), *inflated]
+    losses, *random = (_losses(values) for values in values_without(pairs, circuits, ablation))
     on_paths: Floats = np.concatenate(random)
     return Minimality(
         _above(losses, on_paths), _share_interval(losses, on_paths, rng), drawn, losses, on_paths
     )
 
 
-def _inflated(graph: EdgeGraph, kept: Flags, count: int, rng: np.random.Generator) -> Flags:
-    """(1 + count, E) a circuit with some random paths, and the same without an edge of each of them."""
+def _losses(values: Floats) -> Floats:
+    """(K,) the mean change of the metric, up or down, from that of a circuit (P, 1 + K) to those without an edge."""
+    return np.asarray(np.abs(values[:, 1:] - values[:, :1]).mean(axis=0))
+
+
+def _inflated(graph: EdgeGraph, kept: Flags, count: int, rng: np.random.Generator) -> Thinned:
+    """A circuit with some random paths, and an edge of each of them that is not in the circuit."""
     paths = [_new_path(graph, kept, rng) for _ in range(count)]
     whole = kept.copy()
     whole[np.concatenate(paths)] = True
-    circuits = np.repeat(whole[None], 1 + count, axis=0)
-    for row, path in enumerate(paths, 1):
-        circuits[row, rng.choice(path[~kept[path]])] = False
-    return circuits
+    return Thinned(whole, [int(rng.choice(path[~kept[path]])) for path in paths])
 
 
 def _new_path(graph: EdgeGraph, kept: Flags, rng: np.random.Generator) -> NDArray[np.intp]:

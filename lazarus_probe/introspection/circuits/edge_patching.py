@@ -4,8 +4,8 @@ Goldowsky-Dill et al. 2023 (arXiv:2304.05969). For one receiver in the whole mod
 whatever the sender writes reaches all other receivers as it is, and what the receiver then says reaches everything
 above it. Here edges of any receivers run together, also within a circuit.
 
-In the whole model what enters the receiver's block is known, so that a run begins there, with the model's own code. It
-then costs half of a forward on average, where a run of a circuit costs two.
+In the whole model a run is the model's own from the receiver's block on, and costs half of a forward on average, where
+a run of a circuit costs two.
 """
 
 # ruff: noqa: N806 - B, L, D and K are the names that the field and this room give to these sizes
@@ -21,11 +21,12 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.introspection.circuits.circuit_runs import circuit_values, left_out
+from lazarus_probe.introspection.circuits.circuit_runs import left_out
 from lazarus_probe.introspection.circuits.edges.edge import Edge, Receiver
 from lazarus_probe.introspection.circuits.edges.edge_graph import Flags
 from lazarus_probe.introspection.circuits.pair_sets import PairSet
 from lazarus_probe.introspection.circuits.split_runs import STEPS, look_inside, run_split
+from lazarus_probe.introspection.circuits.without_edges import Thinned, values_without
 from lazarus_probe.introspection.patching.resumed_runs import entering, last_logits
 from lazarus_probe.statistics.student import Estimate, mean_t_interval
 from lazarus_probe.subject.fast_gates import fast_gates
@@ -58,7 +59,7 @@ def edge_effects(
     within: Flags | None = None,
     ablation: str = "resample",
 ) -> EdgeEffects:
-    """The exact effect of each of some edges: part of a forward for each, or two within a circuit.
+    """The exact effect of each of some edges: half of a forward for each, or of a circuit's run within a circuit.
 
     Args:
         pairs: P pairs.
@@ -80,10 +81,8 @@ def edge_effects(
     for index in indices:
         if not within[index]:
             raise ValueError(f"{graph[index]} is not in the circuit; give edges that are")
-    kept = np.repeat(within[None], len(indices) + 1, axis=0)
-    kept[np.arange(len(indices)), indices] = False
-    values = circuit_values(pairs, kept, ablation)
-    return EdgeEffects(named, values[:, :-1] - values[:, -1:])
+    (values,) = values_without(pairs, [Thinned(within, indices)], ablation)
+    return EdgeEffects(named, values[:, 1:] - values[:, :1])
 
 
 def _in_the_model(pairs: PairSet, edges: tuple[Edge, ...], ablation: str) -> NDArray[np.float64]:

@@ -82,13 +82,37 @@ class Splitting:
     slices: tuple[Mapping[str, str], ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Below:
+    """What is known of a run below a block, from which it begins.
+
+    Attributes:
+        layer: the first block that runs; the number of blocks for the logits alone.
+        sent: (n, R, L, D) what the senders below wrote.
+        constant: what is always added to it, as in `Stream`.
+    """
+
+    layer: int
+    sent: mx.array
+    constant: mx.array
+
+    @property
+    def stream(self) -> Stream:
+        """The stream that enters the block."""
+        return Stream([self.sent], self.constant, self.sent.sum(axis=0) + self.constant)
+
+
 def hear_all(receivers: range, stream: Stream) -> mx.array:
     """Every receiver hears everything, as in the plain model."""
     return mx.broadcast_to(stream.total[None], (len(receivers), *stream.total.shape))
 
 
 def run_split(
-    splitting: Splitting, tokens: mx.array, hear: Hear = hear_all, embedded: mx.array | None = None
+    splitting: Splitting,
+    tokens: mx.array,
+    hear: Hear = hear_all,
+    embedded: mx.array | None = None,
+    below: Below | None = None,
 ) -> tuple[mx.array, Stream]:
     """Logits (R, V) at the last position, and what was sent.
 
@@ -99,8 +123,9 @@ def run_split(
         tokens: (R, L).
         hear: what receivers hear.
         embedded: (R, L, D) in place of what enters the first block.
+        below: what is known of the run already; the blocks below do not run.
     """
-    run = _Run(splitting, tokens.shape, hear, embedded)
+    run = _Run(splitting, tokens.shape, hear, embedded, below)
     anatomy = splitting.subject.anatomy
     cache = new_cache(anatomy.model)
     run.entries = {id(entry): index for index, entry in enumerate(cache)}
@@ -116,10 +141,16 @@ class _Run:
     """One forward pass."""
 
     def __init__(
-        self, splitting: Splitting, shape: tuple[int, ...], hear: Hear, embedded: mx.array | None
+        self,
+        splitting: Splitting,
+        shape: tuple[int, ...],
+        hear: Hear,
+        embedded: mx.array | None,
+        below: Below | None,
     ) -> None:
         self.splitting, self.shape, self.hear, self.embedded = splitting, shape, hear, embedded
-        self.anatomy, self.stream = splitting.subject.anatomy, Stream()
+        self.anatomy, self.below = splitting.subject.anatomy, below
+        self.stream = Stream() if below is None else below.stream
         self.entries = dict[int, int]()
 
     def receivers_of(self, layer: int) -> dict[str, range]:
@@ -141,7 +172,9 @@ class _Run:
     ) -> Any:
         """What takes the place of a block's call."""
         given = argument(args, kwargs, self.anatomy.resid_argument)
-        if layer == 0:
+        if self.below is not None and layer < self.below.layer:
+            return self._leaving(layer, given)
+        if layer == 0 and self.below is None:
             start = given if self.embedded is None else self.embedded
             self.stream.add(start.astype(mx.float32)[None])
         again = partial(self._call, call, args, kwargs, given.dtype)
@@ -161,13 +194,15 @@ class _Run:
         with tapped(taps):
             # The block's own input is zero here: what still read it would be no edge, and would show in the logits.
             output = again(mx.zeros(given.shape))
+        total = self._leaving(layer, given)
+        return (total, *output[1:]) if isinstance(output, tuple) else total
+
+    def _leaving(self, layer: int, given: mx.array) -> mx.array:
+        """What a block hands on; the last one what the logits hear, at the last position, as no other needs logits."""
         total = self.stream.total
         if layer == len(self.anatomy.blocks) - 1:
-            logits = self.receivers_of(layer + 1)["logits"]
-            # Only the last position is read out, so that no others need logits.
-            total = self.hear(logits, self.stream)[0][:, -1:]
-        total = total.astype(given.dtype)
-        return (total, *output[1:]) if isinstance(output, tuple) else total
+            total = self.hear(self.receivers_of(layer + 1)["logits"], self.stream)[0][:, -1:]
+        return total.astype(given.dtype)
 
     def _call(
         self,

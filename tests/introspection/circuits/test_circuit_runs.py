@@ -9,6 +9,7 @@ from lazarus_probe.introspection.circuits.circuit_runs import circuit_values
 from lazarus_probe.introspection.circuits.edge_patching import edge_effects
 from lazarus_probe.introspection.circuits.edges.edge_graph import random_edges
 from lazarus_probe.introspection.circuits.pair_sets import pair_set
+from lazarus_probe.introspection.circuits.without_edges import Thinned, values_without
 from lazarus_probe.introspection.patching.path_patching import path_patch
 from lazarus_probe.subject import Subject
 from lazarus_probe.sweep.metrics import logit_diff
@@ -142,6 +143,22 @@ def test_an_edge_alone_is_a_circuit_without_it(name, ablation):
     scale = np.abs(within.values).max()
     assert scale > 0
     np.testing.assert_allclose(alone.values, within.values, atol=1e-5 * max(1.0, scale))
+
+
+@pytest.mark.parametrize("rows", [1, 16])
+def test_circuits_without_an_edge_are_those_that_are_run_whole(grouped, monkeypatch, rows):
+    """Each column is the metric of that circuit as a whole run gives it, however many run together."""
+    monkeypatch.setattr("lazarus_probe.introspection.circuits.without_edges.ROWS_KEPT", rows)
+    pairs = pair_set(grouped, CLEAN, CORRUPTED, METRIC)
+    graph, rng = pairs.splitting.graph, np.random.default_rng(2)
+    kept = [random_edges(graph, count, rng) for count in (90, 200, graph.size - 1)]
+    edges = [rng.choice(np.flatnonzero(flags), 8, replace=False).tolist() for flags in kept]
+    edges[1].append(int(np.flatnonzero(kept[1])[-1]))  # into the logits
+    thinned = values_without(pairs, [Thinned(*circuit) for circuit in zip(kept, edges, strict=True)])
+    for flags, left_out, values in zip(kept, edges, thinned, strict=True):
+        whole = np.repeat(flags[None], 1 + len(left_out), axis=0)
+        whole[np.arange(1, len(whole)), left_out] = False
+        np.testing.assert_allclose(values, circuit_values(pairs, whole), atol=1e-5)
 
 
 def test_edges_run_together_as_they_do_alone(grouped, monkeypatch):

@@ -66,6 +66,12 @@ class EdgeGraph:
         return (*receivers, Receiver("logits"))
 
     @cached_property
+    def first_receivers(self) -> tuple[int, ...]:
+        """By block the index of its first receiver."""
+        layers = [receiver.layer for receiver in self.receivers]
+        return tuple(layers.index(layer) for layer in range(len(self.blocks)))
+
+    @cached_property
     def below(self) -> NDArray[np.int64]:
         """(N,) how many senders come before each receiver."""
         found, before = list[int](), 1
