@@ -20,7 +20,8 @@ import mlx.core as mx
 import numpy as np
 
 from lazarus_probe.anatomy.forward_pass import forward, keeps_keys, new_cache
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.model_sites import kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject.control_models import architecture
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep.branch import Batch, entry_of, run_branch, run_full

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import Anatomy
-from lazarus_probe.hooks.sites import Site, resolve
+from lazarus_probe.hooks.model_sites import resolve
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject import finite
 from lazarus_probe.subject.batches import Prompt
 

@@ -22,8 +22,9 @@ from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.anatomy.forward_pass import forward, log_softmax, new_cache
 from lazarus_probe.hooks.captures import Captures
 from lazarus_probe.hooks.interventions import Intervention
+from lazarus_probe.hooks.model_sites import kinds_at
 from lazarus_probe.hooks.places import resid_value
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.generation.damage import unrelated_prompts
 from lazarus_probe.spelling import one_of

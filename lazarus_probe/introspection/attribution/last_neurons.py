@@ -15,8 +15,9 @@ from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.anatomy.plain_weights import plain_weight
 from lazarus_probe.hooks.interventions import patch
+from lazarus_probe.hooks.model_sites import kinds_at
 from lazarus_probe.hooks.replay import replay, require_free_tail
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked, trace
 from lazarus_probe.introspection.attribution.frozen_norm import final_norm, frozen_norm, relative_error
 from lazarus_probe.subject.batches import by_length, encode_all

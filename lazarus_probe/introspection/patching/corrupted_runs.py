@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.interventions import Intervention
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.model_sites import kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked, trace
 from lazarus_probe.spelling import one_of
 from lazarus_probe.subject.batches import TOKENS_PER_BATCH
