@@ -12,7 +12,7 @@ from lazarus_probe.introspection.circuits.circuit_parts import (
     Count,
     CurvePoint,
     Figure,
-    Part,
+    StrictModel,
     Text,
 )
 from lazarus_probe.introspection.circuits.circuit_runs import Ablation
@@ -28,7 +28,7 @@ DRAWN, LISTED = 200, 20  # edges in a notebook
 FEWEST_RANKED = 5  # edges, of which a rank correlation says anything
 
 
-class CircuitGraph(Part):
+class CircuitGraph(StrictModel):
     """A circuit of edges, with its measures.
 
     Attributes:

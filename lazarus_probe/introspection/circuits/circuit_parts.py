@@ -15,13 +15,13 @@ Count = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(max_length=1000)]
 
 
-class Part(BaseModel):
+class StrictModel(BaseModel):
     """What a file holds: nothing unknown, and no number that is not finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Figure(Part):
+class Figure(StrictModel):
     """A number with its interval."""
 
     value: float
@@ -37,7 +37,7 @@ class Figure(Part):
         return with_interval(self.value, self.low, self.high)
 
 
-class Block(Part):
+class Block(StrictModel):
     """The nodes of one block."""
 
     heads: Annotated[int, Field(ge=1, le=MOST_HEADS)]
@@ -45,7 +45,7 @@ class Block(Part):
     mlp: bool
 
 
-class CircuitEdge(Part):
+class CircuitEdge(StrictModel):
     """One edge of a circuit.
 
     Attributes:
@@ -65,7 +65,7 @@ class CircuitEdge(Part):
     loss: Figure | None = None
 
 
-class CurvePoint(Part):
+class CurvePoint(StrictModel):
     """The faithfulness of the circuit of so many edges; `left` is how many of them lead anywhere."""
 
     edges: Count
