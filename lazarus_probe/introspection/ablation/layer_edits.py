@@ -35,6 +35,7 @@ from lazarus_probe.statistics.student import signed_estimate
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.control_models import built, control_models, faced
 from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.last_position import last_logits
 from lazarus_probe.sweep.progress import bar
 from lazarus_probe.tables import Cell, Column, Table
 
@@ -226,41 +227,40 @@ def _measured(
     with bar(len(blocks) * len(batches), progress, "blocks", "runs") as step:
         for rows, tokens in batches:
             ends = [Site("resid_post", edited[-1]) for edited in blocks]
-            before, clean = _run(subject, tokens, ends)
+            before, clean = _run(subject, tokens, at, ends)
             for number, edited in enumerate(blocks):
                 with blocks_edited(subject, edit, edited) as left:
-                    after, _ = _run(subject, tokens)
+                    after, _ = _run(subject, tokens, at)
                 states = clean[ends[number]].astype(mx.float32)
                 change = _norms(left[0].astype(mx.float32) - states)
                 numbers["size"][number, rows] = np.median(
                     np.array(change / mx.maximum(_norms(states), 1e-30)).reshape(len(rows), -1), axis=1
                 )
-                numbers["kl"][number, rows], numbers["kept"][number, rows] = compared(before, after, at)
+                numbers["kl"][number, rows], numbers["kept"][number, rows] = compared(before, after)
                 pushed = []
                 for draw in range(draws):
                     push = _push(change, states.shape, (seed, number, draw))
                     with hooked(subject, (), Intervention(ends[number], push, label="push")):
-                        pushed.append(compared(before, _run(subject, tokens)[0], at))
+                        pushed.append(compared(before, _run(subject, tokens, at)[0]))
                 kl, kept = (np.mean(values, axis=0) for values in zip(*pushed, strict=True))
                 numbers["kl_control"][number, rows], numbers["kept_control"][number, rows] = kl, kept
                 step(1)
     return numbers
 
 
-def compared(before: mx.array, after: mx.array, at: At) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def compared(before: mx.array, after: mx.array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(B,) divergence in nats and share of equal predictions, from log probabilities (B, L, V) before and after."""
-    if at == "last":
-        before, after = before[:, -1:], after[:, -1:]
     kl = (mx.exp(before) * (before - after)).sum(axis=-1).mean(axis=1)
     same = (before.argmax(axis=-1) == after.argmax(axis=-1)).astype(mx.float32).mean(axis=1)
     # Rounding puts the divergence of equal distributions a little below 0.
     return np.maximum(np.array(kl, dtype=np.float64), 0.0), np.array(same, dtype=np.float64)
 
 
-def _run(subject: Subject, tokens: mx.array, sites: Sequence[Site] = ()) -> tuple[mx.array, Captures]:
-    """Log probabilities (B, L, V) of the next tokens, and what was captured."""
+def _run(subject: Subject, tokens: mx.array, at: At, sites: Sequence[Site] = ()) -> tuple[mx.array, Captures]:
+    """Log probabilities (B, L, V) of the next tokens, or of the last one's (B, 1, V), and what was captured."""
     with hooked(subject, sites) as captured:
-        logits = require_finite(subject, tokens, forward(subject.model, tokens))
+        logits = last_logits(subject, tokens)[:, None] if at == "last" else forward(subject.model, tokens)
+        require_finite(subject, tokens, logits)
     log_probs = log_softmax(logits.astype(mx.float32))
     mx.eval(log_probs, *(captured[site] for site in captured))
     return log_probs, captured
