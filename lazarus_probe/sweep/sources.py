@@ -16,8 +16,8 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject import finite
 from lazarus_probe.subject.batches import Prompt
 
-# `interventions` has functions of the same meanings. An intervention is of one site and one run; a source has a value for
-# whichever site, position and prompt a cell names, since rows of many cells run in one batch.
+# `interventions` has functions of the same meanings. An intervention is of one site and one run; a source has a value
+# for whichever site, position and prompt a cell names, since rows of many cells run in one batch.
 
 
 @dataclass(frozen=True)
