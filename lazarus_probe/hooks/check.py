@@ -146,17 +146,16 @@ def distance(actual: Any, expected: Any) -> float:
 
 def layers_of_kinds(subject: Subject) -> dict[str, tuple[int, ...]]:
     """The kinds of site that a model has, with the layers that have them."""
-    layers = range(subject.num_layers)
-    there = {
-        kind: tuple(layer for layer in layers if kind in kinds_at(subject.anatomy, layer))
+    layers_of = {
+        kind: tuple(layer for layer in range(subject.num_layers) if kind in kinds_at(subject.anatomy, layer))
         for kind in PER_LAYER
     }
-    return {"embed": (), **{kind: found for kind, found in there.items() if found}, "logits": ()}
+    return {"embed": (), **{kind: layers for kind, layers in layers_of.items() if layers}, "logits": ()}
 
 
 def all_sites(subject: Subject) -> list[str]:
     """Every site of a model."""
-    found = layers_of_kinds(subject)
+    kinds = layers_of_kinds(subject)
     return [
-        f"{kind}.{layer}" if kind in PER_LAYER else kind for kind in found for layer in found[kind] or (0,)
+        f"{kind}.{layer}" if kind in PER_LAYER else kind for kind in kinds for layer in kinds[kind] or (0,)
     ]
