@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lazarus_probe.hooks.model_sites import kinds_at
 from lazarus_probe.hooks.sites import (
     Site,
     attn_out,
@@ -9,7 +10,6 @@ from lazarus_probe.hooks.sites import (
     expert_out,
     head_out,
     keys,
-    kinds_at,
     logits,
     mixer_out,
     mlp_out,

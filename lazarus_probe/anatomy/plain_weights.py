@@ -13,19 +13,17 @@ from mlx.utils import tree_flatten
 from lazarus_probe.anatomy.random_state import random_state
 
 
-def plain_weights(model: nn.Module) -> Iterator[tuple[str, tuple[int, ...], Callable[[], mx.array]]]:
+def named_weights(model: nn.Module) -> Iterator[tuple[str, tuple[int, ...], Callable[[], mx.array]]]:
     """Name, shape and reader of every weight; modules that stand in two places are taken once."""
     modules = [(path, module) for path, module in model.named_modules()]
-    adapted = {path: module for path, module in modules if "lora_a" in module}
+    adapted = [path for path, module in modules if "lora_a" in module]
     module_ids: set[int] = set()
     for path, module in modules:
         within = any(path.startswith(f"{adapted_path}.") for adapted_path in adapted)
         if id(module) in module_ids or within:
             continue
         module_ids.add(id(module))
-        if path in adapted:
-            with random_state(0):  # what is fused into is drawn first
-                module = module.fuse(dequantize=True)
+        module = _fused(module)
         for key, value in _own(module):
             quantised = key == "weight" and "scales" in module
             read = partial(_dequantised, module) if quantised else partial(_identity, value)
@@ -53,10 +51,16 @@ def _identity(value: mx.array) -> mx.array:
 
 def plain_weight(module: Any) -> mx.array:
     """The numbers that a linear layer's weight stands for, quantised or not, with an adapter on it added."""
-    if "lora_a" in module:
-        with random_state(0):  # what is fused into is drawn first
-            module = module.fuse(dequantize=True)
+    module = _fused(module)
     return _dequantised(module) if "scales" in module else module["weight"]
+
+
+def _fused(module: Any) -> Any:
+    """A module with the adapter on it added to its weight; itself without one."""
+    if "lora_a" not in module:
+        return module
+    with random_state(0):  # what is fused into is drawn first
+        return module.fuse(dequantize=True)
 
 
 def _dequantised(module: Any) -> mx.array:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from lazarus_probe.circuit.dataset import PromptSet
 from lazarus_probe.files.whole_files import whole_file
 from lazarus_probe.hooks.activations import At, collect
-from lazarus_probe.hooks.sites import Site, kinds_at, resid_post
+from lazarus_probe.hooks.model_sites import kinds_at
+from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.subject.subject import Subject

@@ -166,7 +166,8 @@ def patterns_of(
     Raises:
         ValueError: none of the layers has attention, or the prompt is too long to be drawn.
     """
-    from lazarus_probe.hooks.sites import kinds_at, pattern
+    from lazarus_probe.hooks.model_sites import kinds_at
+    from lazarus_probe.hooks.sites import pattern
     from lazarus_probe.hooks.trace import trace
 
     attending = [layer for layer in layers if "pattern" in kinds_at(subject.anatomy, layer)]

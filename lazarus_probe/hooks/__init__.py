@@ -9,8 +9,8 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.captures import Captures, HookError
 from lazarus_probe.hooks.compiled import compiled
 from lazarus_probe.hooks.model_check import SelfCheck, self_check
+from lazarus_probe.hooks.model_sites import resolve
 from lazarus_probe.hooks.replay import replay, resume
-from lazarus_probe.hooks.sites import resolve
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.hooks.trace import Trace, hooked, trace
 

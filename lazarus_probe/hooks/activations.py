@@ -9,8 +9,9 @@ import mlx.core as mx
 import numpy as np
 
 from lazarus_probe.anatomy.forward_pass import forward
+from lazarus_probe.hooks.model_sites import resolve
 from lazarus_probe.hooks.positions import check_range, put
-from lazarus_probe.hooks.sites import Site, position_axis, resolve
+from lazarus_probe.hooks.sites import Site, position_axis
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.fast_gates import fast_gates

@@ -59,7 +59,7 @@ def additivity(subject: Subject, tokens: Any, tolerance: float = EXACT) -> list[
     normed: dict[tuple[str, int], Any] = {}
     with tapped(list(_norm_taps(subject, normed))):
         run = trace(subject, tokens, sites)
-    found = []
+    sums = []
     for layer in layers:
         terms = {"resid_pre": _flat(run[f"resid_pre.{layer}"])}
         for kind in _kinds(subject, layer):
@@ -67,8 +67,8 @@ def additivity(subject: Subject, tokens: Any, tolerance: float = EXACT) -> list[
             terms |= (
                 {kind: _flat(run[f"{kind}.{layer}"])} if after is None else {f"norm({kind})": _flat(after)}
             )
-        found.append(_fitted(terms, _flat(run[f"resid_post.{layer}"]), tolerance))
-    return found
+        sums.append(_fitted(terms, _flat(run[f"resid_post.{layer}"]), tolerance))
+    return sums
 
 
 def _kinds(subject: Subject, layer: int) -> list[str]:

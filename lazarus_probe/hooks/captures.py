@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from lazarus_probe.anatomy.anatomy import Anatomy
-from lazarus_probe.hooks.sites import Site, position_axis, resolve
+from lazarus_probe.hooks.model_sites import resolve
+from lazarus_probe.hooks.sites import Site, position_axis
 
 
 class HookError(RuntimeError):

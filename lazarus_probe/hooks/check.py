@@ -12,7 +12,8 @@ import numpy as np
 
 from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.captures import Captures
-from lazarus_probe.hooks.sites import PER_LAYER, kinds_at
+from lazarus_probe.hooks.model_sites import kinds_at
+from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.hooks.trace import Trace, hooked, trace
 from lazarus_probe.subject.finite import require_finite, require_finite_weights
 from lazarus_probe.subject.subject import Subject
@@ -145,17 +146,16 @@ def distance(actual: Any, expected: Any) -> float:
 
 def layers_of_kinds(subject: Subject) -> dict[str, tuple[int, ...]]:
     """The kinds of site that a model has, with the layers that have them."""
-    layers = range(subject.num_layers)
-    there = {
-        kind: tuple(layer for layer in layers if kind in kinds_at(subject.anatomy, layer))
+    layers_of = {
+        kind: tuple(layer for layer in range(subject.num_layers) if kind in kinds_at(subject.anatomy, layer))
         for kind in PER_LAYER
     }
-    return {"embed": (), **{kind: found for kind, found in there.items() if found}, "logits": ()}
+    return {"embed": (), **{kind: layers for kind, layers in layers_of.items() if layers}, "logits": ()}
 
 
 def all_sites(subject: Subject) -> list[str]:
     """Every site of a model."""
-    found = layers_of_kinds(subject)
+    kinds = layers_of_kinds(subject)
     return [
-        f"{kind}.{layer}" if kind in PER_LAYER else kind for kind in found for layer in found[kind] or (0,)
+        f"{kind}.{layer}" if kind in PER_LAYER else kind for kind in kinds for layer in kinds[kind] or (0,)
     ]

@@ -12,8 +12,9 @@ import mlx.nn as nn
 
 from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.captures import Captures, HookError
+from lazarus_probe.hooks.model_sites import resolve
 from lazarus_probe.hooks.positions import Positions, check_positions, check_range
-from lazarus_probe.hooks.sites import Site, resolve
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import Part, Trace, hooked
 from lazarus_probe.subject.batches import as_tokens
 from lazarus_probe.subject.finite import is_finite, peak, refuse

@@ -15,6 +15,7 @@ from lazarus_probe.anatomy.anatomy import Anatomy
 from lazarus_probe.anatomy.forward_pass import cache_entries
 from lazarus_probe.hooks.captures import Captures, HookError
 from lazarus_probe.hooks.interventions import Intervention
+from lazarus_probe.hooks.model_sites import resolve
 from lazarus_probe.hooks.places import place_of, tap_at
 from lazarus_probe.hooks.positions import (
     Frame,
@@ -28,7 +29,7 @@ from lazarus_probe.hooks.positions import (
     take,
     take_rows,
 )
-from lazarus_probe.hooks.sites import HEAD_AXIS, Site, position_axis, resolve
+from lazarus_probe.hooks.sites import HEAD_AXIS, Site, position_axis
 from lazarus_probe.subject.finite import NotFinite, whole
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import Change, Tap, held, tapped

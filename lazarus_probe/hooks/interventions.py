@@ -62,14 +62,14 @@ class Put:
     """An edit that puts a value from elsewhere in the place of what is there, or adds it.
 
     Attributes:
-        given: what broadcasts to the value there, or has a row for each of `count` prompts.
+        source: what broadcasts to the value there, or has a row for each of `count` prompts.
         label: what errors call it.
         factor: None to put it in place; a number to add that many times of it.
         rows: which of `count` prompts the value there is of; None of all.
         count: how many prompts there are.
     """
 
-    given: Any
+    source: Any
     label: str
     factor: float | None = None
     rows: tuple[int, ...] | None = None
@@ -84,11 +84,11 @@ class Put:
         rows = self._of_rows(value)
         if self.label == "resample" and rows.size != value.size:
             raise ValueError(_misfit("resample", rows, value, "one donor row for every row is needed"))
-        given = fitted(rows, value, self.label)
-        return given if self.factor is None else value + self.factor * given
+        replacement = fitted(rows, value, self.label)
+        return replacement if self.factor is None else value + self.factor * replacement
 
     def _of_rows(self, value: mx.array) -> mx.array:
-        array = _array(self.given)
+        array = _array(self.source)
         one = 1 in value.shape[1:3] and array.ndim == value.ndim - 1 and array.shape[0] == self.count
         if self.rows is None or not (one or array.ndim == value.ndim) or array.shape[0] == 1:
             return array

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.hooks.interventions import Edit, Intervention
-from lazarus_probe.hooks.sites import kinds_at, pattern, resid_post
+from lazarus_probe.hooks.model_sites import kinds_at
+from lazarus_probe.hooks.sites import pattern, resid_post
 from lazarus_probe.hooks.trace import trace
 
 if TYPE_CHECKING:

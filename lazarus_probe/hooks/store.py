@@ -16,7 +16,8 @@ import numpy as np
 from lazarus_probe.backend import choose_blas
 from lazarus_probe.hooks.activations import Activations, At, collect, plain_at
 from lazarus_probe.hooks.entries import Entry, Folder, digest, read_only
-from lazarus_probe.hooks.sites import Site, resolve
+from lazarus_probe.hooks.model_sites import resolve
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.control_models import ControlModel, built
 from lazarus_probe.subject.fast_gates import VARIABLE as GATES

@@ -113,8 +113,8 @@ class Trace:
 
     def _by_prompt(self, values: Sequence[mx.array]) -> list[mx.array]:
         rows = [row for part in self.parts for row in part.rows]
-        found = [value[index] for value in values for index in range(len(value))]
-        return [value for _, value in sorted(zip(rows, found, strict=True), key=lambda pair: pair[0])]
+        by_row = [value[index] for value in values for index in range(len(value))]
+        return [value for _, value in sorted(zip(rows, by_row, strict=True), key=lambda pair: pair[0])]
 
     def _joined(self, name: str, values: Sequence[mx.array]) -> mx.array:
         if len(values) == 1:

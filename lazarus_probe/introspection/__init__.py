@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         read_direction,
         write_direction,
     )
-    from lazarus_probe.introspection.directions.erased_choices import erase_concept
+    from lazarus_probe.introspection.directions.erase_concept import erase_concept
     from lazarus_probe.introspection.editing.rank_one_edit import rank_one_edit
     from lazarus_probe.introspection.geometry.residual_stream import residual_stream
     from lazarus_probe.introspection.geometry.sinks import attention_sinks
@@ -114,7 +114,7 @@ _HOMES = {
     "causal_trace": "introspection.patching.causal_tracing",
     "circuit_overlap": "introspection.circuits.circuit_overlap",
     "circuit_svg": "introspection.circuits.drawing.circuit_drawing",
-    "erase_concept": "introspection.directions.erased_choices",
+    "erase_concept": "introspection.directions.erase_concept",
     "find_circuit": "introspection.circuits.find_circuit",
     "function_vectors": "introspection.attribution.function_vectors",
     "head_circuits": "introspection.attribution.head_circuits",

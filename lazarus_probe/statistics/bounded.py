@@ -116,12 +116,12 @@ def coarsest(kinds: Sequence[tuple[Ints, int]]) -> list[tuple[Ints, int]]:
     that depend on each other do so within the latter; weights of the former as well would count that twice, and treble
     the variance of rows that are all independent (Owen 2007, section 3).
     """
-    kept: list[tuple[Ints, int]] = []
+    coarse: list[tuple[Ints, int]] = []
     for number, (index, count) in enumerate(kinds):
         later = kinds[number + 1 :]
-        if not any(_within(index, count, other) for other, _ in [*kept, *later]):
-            kept.append((index, count))
-    return kept
+        if not any(_within(index, count, other) for other, _ in [*coarse, *later]):
+            coarse.append((index, count))
+    return coarse
 
 
 def _within(index: Ints, count: int, other: Ints) -> bool:

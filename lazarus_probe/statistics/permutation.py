@@ -106,8 +106,18 @@ def max_statistic_p(observed: ArrayLike, null: ArrayLike) -> Floats:
         ValueError: shapes that do not match, no draws, or numbers that are not finite.
     """
     scores, chance = _statistics(observed, null)
-    at_least = chance.max(1)[:, None] >= scores - _rounding(scores)
-    return np.asarray((1 + at_least.sum(0)) / (len(chance) + 1), dtype=np.float64)
+    return largest_statistic_p(scores, chance.max(1))
+
+
+def largest_statistic_p(observed: ArrayLike, largest: ArrayLike) -> Floats:
+    """As `max_statistic_p`, from the largest statistic (draws,) of every draw, where all of them would not fit.
+
+    Raises:
+        ValueError: no draws, or numbers that are not finite.
+    """
+    scores, chance = as_values(observed, "observed"), np.sort(as_values(largest, "largest"))
+    at_least = len(chance) - np.searchsorted(chance, scores - _rounding(scores))
+    return np.asarray((1 + at_least) / (len(chance) + 1), dtype=np.float64)
 
 
 def step_down_p(observed: ArrayLike, null: ArrayLike) -> Floats:

@@ -28,7 +28,7 @@ def rate(
     bound: float = 1.0,
     low: float | None = None,
     seed: int = 0,
-    **kept: Any,
+    **fields: Any,
 ) -> Measurement:
     """The mean of a score over prompts, and its gain over each control, paired by prompt.
 
@@ -43,7 +43,7 @@ def rate(
         bound: how far a score and its control may differ: 1 for what lies in [0, 1], 2 for [-1, 1].
         low: the least score, if it is not `1 - bound`: -1 for a difference from what the controls differ from as well.
         seed: of the intervals.
-        kept: fields of the measurement: details, tokens, examples, curves, grids, damage.
+        fields: further ones of the measurement: details, tokens, examples, curves, grids, damage.
 
     Raises:
         ValueError: as `paired_interval`; no prompts, a score, control or unit that is missing or not finite, lengths
@@ -81,7 +81,7 @@ def rate(
         seed=seed,
         units=counts if isinstance(units, Mapping) else {},
         floor=least,
-        **kept,
+        **fields,
     )
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.plain_weights import plain_weights
+from lazarus_probe.anatomy.plain_weights import named_weights
 from lazarus_probe.spelling import one_of
 from lazarus_probe.statistics.model_spread import FEWEST
 from lazarus_probe.subject.subject import Subject, arguments
@@ -79,7 +79,7 @@ def _lesioned_weights(
 ) -> Iterator[tuple[str, mx.array]]:
     """The weights that are not as initialised."""
     blocks, permuted = _paths(subject, subject.num_layers), _paths(subject, layers)
-    for name, shape, read in plain_weights(subject.model):
+    for name, shape, read in named_weights(subject.model):
         if not name.startswith(blocks):
             yield name, read()
         elif lesion == "permuted_blocks" and name.startswith(permuted):

@@ -10,6 +10,7 @@ import mlx.core as mx
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.fast_gates import fast_gates
 from lazarus_probe.subject.finite import is_finite, peak, refuse
+from lazarus_probe.subject.last_position import last_logits
 from lazarus_probe.subject.shared_prefix import run_shared_prefix, runs_in_parts
 from lazarus_probe.tasks.numbers import CutText
 
@@ -66,7 +67,7 @@ def _greedy_batch(subject: Subject, tokens: mx.array, max_tokens: int, stops: tu
     new: list[list[int]] = [[] for _ in prompts]
     running = [True] * len(prompts)
     for _ in range(max_tokens):
-        logits = subject.model(tokens, cache=cache)[:, -1]
+        logits = last_logits(subject, tokens, cache)
         chosen, largest = mx.argmax(logits, axis=-1), peak(logits)
         mx.eval(chosen, largest)
         if not is_finite(largest):

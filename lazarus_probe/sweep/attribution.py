@@ -22,6 +22,7 @@ from lazarus_probe.hooks.places import tap_at
 from lazarus_probe.hooks.sites import Site, position_axis
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import refuse
+from lazarus_probe.subject.last_position import last_position
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep.engine import donors_of
 from lazarus_probe.sweep.grid import ALL, NOWHERE, Cell, Grid, Positions, make_grid
@@ -29,7 +30,7 @@ from lazarus_probe.sweep.metrics import Metric, Reader, reader
 from lazarus_probe.sweep.record import record
 from lazarus_probe.sweep.result import Sweep, names_of
 from lazarus_probe.sweep.sources import Donors, SiteValues
-from lazarus_probe.taps import Tap, tapped
+from lazarus_probe.taps import tapped
 
 # Tokens in one backward pass, which holds all of their activations.
 TOKENS = 1024
@@ -214,9 +215,7 @@ def _run(
         return visit
 
     taps = [tap_at(anatomy, site, visitor(site)) for site in sites]
-    if anatomy.stream_axis is None and not any(site.kind == "logits" for site in sites):
-        taps.append(Tap(anatomy.blocks[-1], after=lambda output: output[:, -1:]))
-    with tapped(taps):
+    with tapped(taps), tapped(last_position(anatomy)):
         logits = anatomy.model(tokens, cache=new_cache(anatomy.model))[:, -1]
     return logits, values
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import Anatomy
-from lazarus_probe.hooks.sites import Site, resolve
+from lazarus_probe.hooks.model_sites import resolve
+from lazarus_probe.hooks.sites import Site
 
 Position = int | str
 Positions = Literal["each", "last", "all"] | Sequence[int]

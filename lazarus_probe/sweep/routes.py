@@ -13,15 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 import mlx.core as mx
 import numpy as np
 
 from lazarus_probe.anatomy.forward_pass import forward, keeps_keys, new_cache
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.model_sites import kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject.control_models import architecture
+from lazarus_probe.subject.last_position import TOLERANCE, relative_difference
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep.branch import Batch, entry_of, run_branch, run_full
 from lazarus_probe.sweep.edits import edits_of
@@ -30,7 +32,6 @@ from lazarus_probe.sweep.record import Recorded, record
 from lazarus_probe.sweep.sources import Donors, Values
 
 Name = Literal["suffix", "layers", "full"]
-TOLERANCE = 1e-5
 LENGTH = 12
 LONGEST = 80
 WHOLE_MODEL = ("embed", "logits")
@@ -169,7 +170,7 @@ def _trial(subject: Subject, sites: list[Site]) -> _Trial:
     jobs = _cells(sites, T)
     donors = record(anatomy, tokens, sites, (), own=False, tail=False)
     patched, _ = run_full(anatomy, _batch(jobs, sites, donors, tokens))
-    tolerance = max(TOLERANCE, 4 * _difference(alone, plain[:1]))
+    tolerance = max(TOLERANCE, 4 * relative_difference(alone, plain[:1]))
     return _Trial(subject, tokens, sites, jobs, plain, patched, tolerance)
 
 
@@ -200,7 +201,7 @@ def _is_causal(trial: _Trial) -> bool:
     model, tokens = trial.subject.model, trial.tokens
     changed = mx.concatenate([tokens[:, :-1], tokens[::-1, -1:]], axis=1)
     before = forward(model, tokens)[:, :-1]
-    return _difference(forward(model, changed)[:, :-1], before) <= trial.tolerance
+    return relative_difference(forward(model, changed)[:, :-1], before) <= trial.tolerance
 
 
 def _ends(trial: _Trial) -> frozenset[str]:
@@ -212,7 +213,9 @@ def _ends(trial: _Trial) -> frozenset[str]:
             for row, site in enumerate(trial.jobs.site)
             if trial.sites[site] == Site(kind, last) and trial.jobs.at[row] < T - 1
         ]
-        errors = [_difference(trial.patched[row], trial.plain[int(trial.jobs.prompt[row])]) for row in rows]
+        errors = [
+            relative_difference(trial.patched[row], trial.plain[int(trial.jobs.prompt[row])]) for row in rows
+        ]
         if errors and max(errors) <= trial.tolerance:
             ends.update(parts)
     return frozenset(ends)
@@ -256,11 +259,4 @@ def _error(trial: _Trial, route: Route) -> float:
     batch = _batch(jobs, trial.sites, base, trial.tokens, route.adds_mlp)
     patched, _ = run_branch(anatomy, base, batch, own=route.own, tail=route.tail)
     wanted = mx.take(trial.patched, mx.array(rows.astype(np.int32)), axis=0)
-    return max(_difference(base.logits, trial.plain), _difference(patched, wanted))
-
-
-def _difference(values: mx.array, reference: mx.array) -> float:
-    """The largest difference, relative to the largest value; infinite where something is not finite."""
-    values, reference = values.astype(mx.float32), reference.astype(mx.float32)
-    error: Any = (mx.abs(values - reference).max() / mx.abs(reference).max()).item()
-    return float(error) if np.isfinite(error) else float("inf")
+    return max(relative_difference(base.logits, trial.plain), relative_difference(patched, wanted))

@@ -11,9 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import Anatomy
-from lazarus_probe.hooks.sites import Site, resolve
+from lazarus_probe.hooks.model_sites import resolve
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject import finite
 from lazarus_probe.subject.batches import Prompt
+
+# `interventions` has functions of the same meanings. An intervention is of one site and one run; a source has a value
+# for whichever site, position and prompt a cell names, since rows of many cells run in one batch.
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from lazarus_probe.taps.kernel import Change, Inside, attention_pattern, attention_scores, mix
-from lazarus_probe.taps.tap import Around, Tap, argument, held, is_tapped, original, tapped, with_argument
+from lazarus_probe.taps.tap import (
+    Around,
+    Tap,
+    argument,
+    held,
+    is_tapped,
+    original,
+    tapped,
+    taps_on,
+    untapped,
+    with_argument,
+)
 
 __all__ = [
     "Around",
@@ -18,5 +29,7 @@ __all__ = [
     "mix",
     "original",
     "tapped",
+    "taps_on",
+    "untapped",
     "with_argument",
 ]

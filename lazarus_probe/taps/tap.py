@@ -85,6 +85,29 @@ def original(module: nn.Module) -> Callable[..., Any]:
     return partial(cls.__call__, module)
 
 
+@contextmanager
+def untapped() -> Iterator[None]:
+    """Within it no taps act but those put on within: for a trial run while a model is being watched."""
+    taps, looks = dict(_taps), dict(_looks)
+    modules = [stack[0].module for stack in taps.values()]
+    _taps.clear()
+    _looks.clear()
+    for module in modules:
+        _put_back(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            _swap(module)
+        _taps.update(taps)
+        _looks.update(looks)
+
+
+def taps_on(module: nn.Module) -> tuple[Tap, ...]:
+    """The taps of a module, from the outermost."""
+    return tuple(_taps.get(id(module), ()))
+
+
 def is_tapped(model: nn.Module) -> bool:
     """Whether there are taps on a model or on any module of it."""
     return bool(_taps) and any(id(module) in _taps for module in model.modules())
@@ -93,8 +116,7 @@ def is_tapped(model: nn.Module) -> bool:
 def _put(tap: Tap, first: bool) -> None:
     stack = _taps.setdefault(id(tap.module), [])
     if not stack:
-        # Past the module's own __setattr__, which looks at every attribute for parameters.
-        object.__setattr__(tap.module, "__class__", _tapped_class(type(tap.module)))  # type: ignore[arg-type]
+        _swap(tap.module)
     stack.insert(0 if first else len(stack), tap)
     _note_look(stack)
 
@@ -107,7 +129,16 @@ def _remove(tap: Tap) -> None:
         return
     del _taps[id(tap.module)]
     _looks.pop(id(tap.module), None)
-    object.__setattr__(tap.module, "__class__", type(tap.module).__base__)
+    _put_back(tap.module)
+
+
+def _swap(module: nn.Module) -> None:
+    # Past the module's own __setattr__, which looks at every attribute for parameters.
+    object.__setattr__(module, "__class__", _tapped_class(type(module)))  # type: ignore[arg-type]
+
+
+def _put_back(module: nn.Module) -> None:
+    object.__setattr__(module, "__class__", type(module).__base__)
 
 
 def _note_look(stack: list[Tap]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -35,10 +35,7 @@ def logits_at(subject: Subject) -> LogitsAt:
 
     def run(tokens: mx.array, layer_positions: LayerPositions) -> list[mx.array]:
         sites = {layer: Site("resid_post", layer) for layer, _ in layer_positions}
-        with (
-            tapped([Tap(mlp, around=_swiglu(mlp)) for mlp in mlps]),
-            hooked(subject, sites.values()) as captures,
-        ):
+        with fast_mlps(mlps), hooked(subject, sites.values()) as captures:
             subject.model(tokens, cache=_brief_cache(subject.model))
         return read_out(tokens, [(captures[sites[layer]], positions) for layer, positions in layer_positions])
 
@@ -102,6 +99,15 @@ def _is_swiglu(mlp: nn.Module, x: mx.array) -> bool:
     if own.dtype != mx.float32 or own.shape != fast.shape:
         return False
     return bool((mx.abs(own - fast).max() <= 1e-5 * mx.abs(own).max()).item())
+
+
+def fast_mlps(mlps: Sequence[nn.Module]) -> AbstractContextManager[None]:
+    """Within it MLPs that compute `down(silu(gate(x)) * up(x))` do so with `fast_exp`, within float32 accuracy.
+
+    The whole MLP is replaced: `fast_gates` replaces mlx-lm's `swiglu` where nothing is learned, by NumPy's, which has
+    no gradient.
+    """
+    return tapped([Tap(mlp, around=_swiglu(mlp)) for mlp in mlps])
 
 
 def _swiglu(mlp: Any) -> Around:

@@ -25,7 +25,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from lazarus_probe import Subject
-from lazarus_probe.anatomy.plain_weights import plain_weights
+from lazarus_probe.anatomy.plain_weights import named_weights
 from lazarus_probe.statistics.intervals import exact
 from lazarus_probe.subject.control_models import LESIONS, lesioned
 from lazarus_probe.subject.subject import arguments
@@ -42,7 +42,7 @@ def cut(subject: Subject, blocks: int) -> Subject:
     )
     names = {name for name, _ in tree_flatten(model.parameters())}
     model.load_weights(
-        [(name, read()) for name, _, read in plain_weights(subject.model) if name in names], strict=False
+        [(name, read()) for name, _, read in named_weights(subject.model) if name in names], strict=False
     )
     config = {**(subject.config or {}), "num_hidden_layers": blocks}
     return Subject.from_model(model, subject.tokenizer, f"{subject.name}-{blocks}-blocks", config)

@@ -13,6 +13,7 @@ from lazarus_probe.introspection.circuits.edge_patching import edge_effects
 from lazarus_probe.introspection.circuits.pair_sets import pair_set
 from lazarus_probe.subject import Subject, fast_gates, greedy
 from lazarus_probe.subject.fast_gates import numpy_swiglu
+from lazarus_probe.subject.last_position import last_logits
 from lazarus_probe.sweep.metrics import logit_diff
 
 pytestmark = pytest.mark.skipif(not fast_gates.is_fast(), reason="on a GPU gates are the model's own")
@@ -75,6 +76,7 @@ def test_circuits_are_those_of_the_models_own_code(wide, calls, monkeypatch):
     graph = pairs.splitting.graph
     kept = np.random.default_rng(0).random((2, graph.size)) < 0.5
     edges = ["embed -> L0.H1.q", "L0.MLP -> L2.MLP", "L1.H0 -> L3.KV0.v", "L3.MLP -> logits"]
+    last_logits(wide, mx.array([[1, 2]]))  # that the last position may be cut out is checked once a model
     calls.clear()
     circuits = circuit_values(pairs, kept)
     assert len(calls) == 2 * wide.num_layers  # the corrupted run, and both circuits together

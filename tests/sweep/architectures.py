@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe import Subject
-from lazarus_probe.hooks.sites import kinds_at
+from lazarus_probe.hooks.model_sites import kinds_at
 from lazarus_probe.sites import Site
 from lazarus_probe.subject import NotFinite, UnsupportedArchitecture
 from lazarus_probe.sweep import Donors, Zero, sweep

@@ -9,6 +9,7 @@ import pytest
 
 from lazarus_probe import Subject
 from lazarus_probe.sweep import Donors, attribution, correlation, logit_diff, screen, sweep
+from tests.architectures import zoo
 
 TARGETS = ["12*ab = ", "bb*d=", [3, 4, 5, 6, 7, 8]]
 DONORS = ["12*bb = ", "bd*a=", [3, 4, 5, 9, 7, 8]]
@@ -74,6 +75,21 @@ def test_donors_equal_to_their_targets_have_no_effect(grouped):
     found = attribution(grouped, TARGETS, TARGETS, naive.sites_of(grouped, *KINDS), METRIC)
     effects = found.values["logit_diff"] - found.baseline["logit_diff"][:, None, None, None]
     assert np.nanmax(np.abs(effects)) == 0
+
+
+def test_a_tail_that_reads_more_is_run_whole():
+    """Where the tail reads more than the last residual, the last MLP acts at the last position, as it does in truth."""
+    subject = Subject.from_model(zoo.build("kimi_k3"))
+    site, targets, donors = f"mlp_out.{subject.num_layers - 1}", [[3, 5, 7, 11]], [[3, 5, 8, 12]]
+    estimate = attribution(subject, targets, donors, [site], METRIC)
+    exact = sweep(
+        subject, targets, [site], sources={"donor": Donors(donors)}, metrics=[METRIC], positions=[3]
+    )
+    assert estimate.baseline["logit_diff"] == pytest.approx(exact.baseline["logit_diff"], rel=1e-5)
+    effects = (estimate.values["logit_diff"] - estimate.baseline["logit_diff"]).ravel()
+    (effect,) = (exact.values["logit_diff"] - exact.baseline["logit_diff"]).ravel()
+    assert effects[:3].tolist() == [0, 0, 0]
+    assert effects[3] == pytest.approx(effect, rel=0.5)
 
 
 def test_the_screen_finds_the_cells_that_the_exact_sweep_finds():

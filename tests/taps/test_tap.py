@@ -11,7 +11,7 @@ from mlx.utils import tree_flatten
 from lazarus_probe.hooks import hooked
 from lazarus_probe.hooks.sites import PER_LAYER, WHOLE_MODEL
 from lazarus_probe.subject import forward
-from lazarus_probe.taps import Tap, tapped
+from lazarus_probe.taps import Tap, tapped, taps_on, untapped
 
 TOKENS = mx.array([[3, 5, 7, 11, 13]])
 LLAMA = [kind for kind in PER_LAYER if kind not in ("mixer_out", "router_logits", "expert_out")]
@@ -102,3 +102,23 @@ def test_a_deep_copy_made_inside_is_untouched_by_the_taps(grouped):
         twin = copy.deepcopy(grouped.model)
         inside = forward(twin, TOKENS)
     assert mx.array_equal(inside, forward(grouped.model, TOKENS))
+
+
+def test_within_untapped_only_inner_taps_act(grouped):
+    """A run within sees none of the taps around it but its own, once; afterwards those around act again."""
+    block = grouped.anatomy.blocks[1]
+    outer, inner = [], []
+    plain = forward(grouped.model, TOKENS)
+    tap = Tap(block, after=outer.append)
+    with tapped([tap, Tap(grouped.anatomy.blocks[2], after=mx.zeros_like)]):
+        zeroed = forward(grouped.model, TOKENS)
+        with untapped():
+            assert taps_on(block) == ()
+            with tapped([Tap(block, after=inner.append)]):
+                within = forward(grouped.model, TOKENS)
+        assert taps_on(block) == (tap,)
+        again = forward(grouped.model, TOKENS)
+    assert (len(outer), len(inner)) == (2, 1)
+    assert mx.array_equal(within, plain).item()
+    assert not mx.array_equal(zeroed, plain).item()
+    assert mx.array_equal(again, zeroed).item()

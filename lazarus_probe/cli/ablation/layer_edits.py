@@ -13,7 +13,8 @@ from lazarus_probe.cli.parsing import check_output, parse_layers, parse_prompts
 from lazarus_probe.spelling import one_of
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.ablation.layer_edits import At, LayerEdit, LayerEdits
+    from lazarus_probe.introspection.ablation.edited_blocks import LayerEdit
+    from lazarus_probe.introspection.ablation.layer_edits import At, LayerEdits
 
 EDITS: tuple[LayerEdit, ...] = ("delete", "swap")
 POSITIONS: tuple[At, ...] = ("all", "last")
@@ -84,7 +85,7 @@ def layer_edits(
 
 def as_text(name: str, result: LayerEdits) -> str:
     """By edit the predictions kept and the divergence, beside those of a random push."""
-    from lazarus_probe.introspection.ablation.layer_edits import named_edit
+    from lazarus_probe.introspection.ablation.edited_blocks import named_edit
 
     where = "all positions" if result.at == "all" else "the last position"
     lines = [title(f"BLOCKS TO {result.edit.upper()}: {name}")]

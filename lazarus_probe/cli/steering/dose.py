@@ -11,7 +11,7 @@ from lazarus_probe.cli.steering.steering import Steering, chat_prompts, heading,
 from lazarus_probe.cli.watching import watched
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.steering.dose_response import DoseResponse
+    from lazarus_probe.introspection.steering.dose_curves import DoseResponse
 
 CLAIM = "steers"
 

@@ -74,7 +74,7 @@ def erase_concept(
     from lazarus_probe.checkpoints.names import num_layers_of
 
     tried = None if layers is None else parse_layers(layers, num_layers_of(model))
-    from lazarus_probe.introspection.directions import erased_choices
+    from lazarus_probe.introspection.directions.erase_concept import erase_concept as erase
     from lazarus_probe.introspection.generation.spelled import spelled_after
     from lazarus_probe.subject.subject import Subject
 
@@ -84,7 +84,7 @@ def erase_concept(
     right = [words[list(prompts).index(label)] for label in labels]
     wrong = [words[1 - words.index(word)] for word in right]
     spelled = spelled_after(subject, [*texts, *texts], [*right, *wrong])
-    result = erased_choices.erase_concept(
+    result = erase(
         subject,
         texts,
         labels,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lazarus_probe.cli.options import AsJson, Model
 from lazarus_probe.cli.output import show_json, text_aside
 from lazarus_probe.cli.parsing import check_folder, parse_layers
 from lazarus_probe.cli.progress import losses_shown
 from lazarus_probe.cli.training.class_tables import held_out_tables, published_table
-from lazarus_probe.training.dual_reward_config import DEPTH, LORA_SCALE, DualReward
+from lazarus_probe.cli.training.settings_options import settings_command
+from lazarus_probe.training.dual_reward_config import DEPTH, DualReward, DualRewardConfig
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.spellings import Spelled
@@ -32,98 +33,47 @@ FILES = (
 )
 
 
-def dual_reward(
-    model: Model,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = DualReward.steps,
-    classifier_layer: Annotated[
-        int | None, typer.Option(help="Layer of the class loss.", show_default=f"{DEPTH:.0%} of the depth")
-    ] = DualReward.classifier_layer,
-    cls_weight: Annotated[
-        float, typer.Option(min=0, max=1, help="Weight of the class loss; the answer loss has the rest.")
-    ] = DualReward.cls_weight,
-    learning_rate: Annotated[
-        float, typer.Option(help="Peak learning rate of AdamW.")
-    ] = DualReward.learning_rate,
-    num_samples: Annotated[int, typer.Option(help="Number of training questions.")] = 800,
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions per step.")] = DualReward.batch_size,
-    lora_rank: Annotated[int, typer.Option(min=1, help="LoRA rank.")] = 16,
-    lora_scale: Annotated[float, typer.Option(help="LoRA scale, a factor on the update.")] = LORA_SCALE,
-    lora_targets: Annotated[str, typer.Option(help="The projections to train.")] = "v_proj,o_proj",
-    layers: Annotated[
-        str | None,
-        typer.Option(
-            help="Layers to train, as in 0-3,7, or all.", show_default="from one below the classifier layer"
-        ),
-    ] = None,
-    class_word: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="OPERATION:WORD",
-            help="Class word for an operation, instead of its name; repeatable. All are spelled alike: as they are "
-            "written, with a space before them, or capitalised, whichever first makes each one token.",
-        ),
-    ] = None,
-    held_out: Annotated[int, typer.Option(help="Held-out questions per operation, for evaluation.")] = 100,
-    seed: Annotated[
-        int, typer.Option(help="Random seed of questions, LoRA initialisation and batches.")
-    ] = DualReward.seed,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder to save the adapter in.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+def train_dual_reward(settings: DualRewardConfig, as_json: bool) -> None:
     """Train V and O so that the logit lens at a middle layer names the operation, and answers stay correct.
 
     The loss is cls_weight * class + (1 - cls_weight) * answer. With --output, the same command resumes an interrupted
     training.
     """
-    words = class_words(class_word or [])
-    if output is not None:
-        check_output(output)
+    if settings.output is not None:
+        check_output(settings.output)
     from lazarus_probe.training.class_words import held_out_questions, training_questions
 
-    config = DualReward(steps, classifier_layer, cls_weight, learning_rate, batch_size, seed)
-    lora = {"targets": names(lora_targets), "rank": lora_rank, "scale": lora_scale, "seed": seed}
-    training, evaluation = training_questions(num_samples, seed), held_out_questions(held_out)
+    training = training_questions(settings.num_samples, settings.seed)
     with text_aside(as_json):
-        result = _run(Run(model, words, config, lora, layers, training, evaluation, output))
+        result = _run(Run(settings, training, held_out_questions(settings.held_out)))
     show_json(result, as_json)
+
+
+dual_reward = settings_command(
+    DualRewardConfig,
+    train_dual_reward,
+    defaults={
+        "classifier_layer": f"{DEPTH:.0%} of the depth",
+        "layers": "from one below the classifier layer",
+        "class_word": "",
+    },
+    metavars={"class_word": "OPERATION:WORD"},
+    repeatable=("class_word",),
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One call of the command: the model, class words, configuration, training questions and held-out questions."""
+    """One call of the command: its settings, training questions and held-out questions."""
 
-    model: str
-    words: dict[str, str]
-    config: DualReward
-    lora: dict[str, Any]
-    layers: str | None
+    settings: DualRewardConfig
     training: Sequence[Question]
     held_out: Sequence[Question]
-    output: Path | None
 
-
-def class_words(pairs: Iterable[str]) -> dict[str, str]:
-    """The class word of each operation: its name, or another that is given as `operation:word`.
-
-    Raises:
-        ValueError: not of that form, or no operation.
-    """
-    from lazarus_probe.tasks.arithmetic import OPERATIONS
-
-    words = {name: name for name in OPERATIONS}
-    for pair in pairs:
-        operation, _, word = pair.partition(":")
-        if operation not in words or not word.strip():
-            raise ValueError(f"--class-word {pair!r}: give one of {', '.join(words)}, a colon and a word")
-        words[operation] = word
-    return words
-
-
-def names(text: str) -> list[str]:
-    """The names in `v_proj,o_proj`."""
-    return [name.strip() for name in text.split(",") if name.strip()]
+    @cached_property
+    def config(self) -> DualReward:
+        """The settings of the algorithm."""
+        return self.settings.algorithm
 
 
 def layers_of(text: str | None, layer: int, num_layers: int) -> Sequence[int]:
@@ -202,22 +152,23 @@ def _run(run: Run) -> dict[str, Any]:
     from lazarus_probe.training.dual_reward import class_spellings
     from lazarus_probe.training.lora.lora import attached, trainable_count
 
-    _say(f"Loading model: {run.model}")
-    subject = Subject.load(run.model)
-    tokens = tokens_of(subject, run.words)
-    spelled = class_spellings(subject, run.words)
+    _say(f"Loading model: {run.settings.model}")
+    subject = Subject.load(run.settings.model)
+    tokens = tokens_of(subject, run.settings.class_word)
+    spelled = class_spellings(subject, run.settings.class_word)
     layer = run.config.layer(subject.num_layers)
-    with attached(subject, **run.lora, layers=layers_of(run.layers, layer, subject.num_layers)) as trained:
+    layers = layers_of(run.settings.layers, layer, subject.num_layers)
+    with attached(subject, **run.settings.lora, layers=layers) as trained:
         _describe(run, subject.num_layers, layer, spelled, trainable_count(trained))
         before = read(subject, run.held_out, tokens, layer)  # new LoRA changes nothing
         _train(run, subject, tokens)
         result = _config(run, layer, tokens, run.config.steps, _evaluate(run, subject, tokens, layer, before))
         result |= {"class_spellings": dict(spelled.spellings), "class_form": spelled.form}
-        if run.output is None:
+        if run.settings.output is None:
             _say("\nNothing is kept; give --output DIR for the adapter")
         else:
-            _save(run.output, run.model, subject, result)
-            _say(f"\nCheckpoint saved to: {run.output}")
+            _save(run.settings.output, run.settings.model, subject, result)
+            _say(f"\nCheckpoint saved to: {run.settings.output}")
         return result
 
 
@@ -231,7 +182,7 @@ def _evaluate(
     published = published_questions()
     after = read(subject, published, tokens, layer)
     right = int(after.named.sum())
-    _say(published_table(subject, published, after, run.words))
+    _say(published_table(subject, published, after, run.settings.class_word))
     _say(f"\nAccuracy: {right}/{len(published)} ({right / len(published):.0%})")
     _say("Predicted is the top token of the whole vocabulary; none of these operands was trained on.\n")
     rows = compare(run.held_out, before, read(subject, run.held_out, tokens, layer))
@@ -244,7 +195,7 @@ def _describe(run: Run, num_layers: int, layer: int, spelled: Spelled, trainable
     _say(f"  Layers: {num_layers}")
     _say(f"  Classifier layer: L{layer} ({layer / num_layers:.0%} depth)")
     _say(f"  Class tokens: {dict(spelled.tokens)}, {spelled.convention}")
-    _say(f"  LoRA rank: {run.lora['rank']}")
+    _say(f"  LoRA rank: {run.settings.lora_rank}")
     _say(f"  Trainable params: {trainable:,}\n")
     _say(f"  Training samples: {len(run.training)}")
     _say(f"  Classification weight: {run.config.cls_weight}")
@@ -260,9 +211,9 @@ def _train(run: Run, subject: Subject, tokens: Mapping[str, int]) -> None:
     from lazarus_probe.training.state import state_step
 
     examples = [Example(q.text, q.fact.response(q.phrasing), q.fact.operation) for q in run.training]
-    start = state_step(run.output) if run.output else 0
+    start = state_step(run.settings.output) if run.settings.output else 0
     if start:
-        _say(f"Going on after step {start} of {run.config.steps} in {run.output}")
+        _say(f"Going on after step {start} of {run.config.steps} in {run.settings.output}")
     _say("Training...")
     try:
         with losses_shown(run.config.steps, ("Total", "Cls Loss", "Ans Loss"), start=start) as show_losses:
@@ -270,20 +221,25 @@ def _train(run: Run, subject: Subject, tokens: Mapping[str, int]) -> None:
             def show(step: Step) -> None:
                 show_losses(step.step, step.loss, step.parts["classification"], step.parts["answer"])
 
-            train(subject, examples, run.config, tokens, show, run.output)
+            train(subject, examples, run.config, tokens, show, run.settings.output)
     except KeyboardInterrupt:
-        if run.output:
-            after = state_step(run.output)
+        if run.settings.output:
+            after = state_step(run.settings.output)
             _say(f"interrupted: the same command resumes after step {after} of {run.config.steps}", err=True)
         raise
     except Diverged as error:
-        if run.output is None or error.step == 1:
+        if run.settings.output is None or error.step == 1:
             raise
         layer = run.config.layer(subject.num_layers)
         stopped = {"final_accuracy": None, "stopped": str(error)}
-        _save(run.output, run.model, subject, _config(run, layer, tokens, error.step - 1, stopped))
+        _save(
+            run.settings.output,
+            run.settings.model,
+            subject,
+            _config(run, layer, tokens, error.step - 1, stopped),
+        )
         raise FloatingPointError(
-            f"{error}; the weights after step {error.step - 1} are in {run.output}"
+            f"{error}; the weights after step {error.step - 1} are in {run.settings.output}"
         ) from None
 
 
@@ -292,9 +248,9 @@ def _config(
 ) -> dict[str, Any]:
     """The model, the configuration and the result: the content of config.json."""
     return {
-        "model": run.model,
+        "model": run.settings.model,
         "classifier_layer": layer,
-        "lora_rank": run.lora["rank"],
+        "lora_rank": run.settings.lora_rank,
         "cls_weight": run.config.cls_weight,
         "steps": steps,
         **result,
@@ -302,7 +258,7 @@ def _config(
         "batch_size": run.config.batch_size,
         "num_samples": len(run.training),
         "seed": run.config.seed,
-        "class_words": run.words,
+        "class_words": run.settings.class_word,
         "class_tokens": dict(tokens),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +32,7 @@ def settings_command(
     command: Callable[[Settings, bool], None],
     defaults: Mapping[str, str],
     metavars: Mapping[str, str],
+    repeatable: Collection[str] = (),
 ) -> Callable[..., None]:
     """A command with an option for every setting, a file of settings, and JSON.
 
@@ -41,6 +42,7 @@ def settings_command(
             result is printed as JSON. Its name and docstring are the new command's.
         defaults: by option, its default in words; empty where help shows none.
         metavars: by option, what help shows in place of its type.
+        repeatable: options that may be given several times; the settings get a list of texts.
     """
     keys: dict[str, str] = {}
     parameters = [Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=Config)]
@@ -53,12 +55,12 @@ def settings_command(
             show_default=defaults.get(name, _in_words(field.default)) or False,
             metavar=metavars.get(name),
         )
-        annotation = _type(field) | None
+        annotation = (list[str] if name in repeatable else _type(field)) | None
         parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=option, annotation=annotation))
     parameters.append(Parameter("as_json", Parameter.KEYWORD_ONLY, default=False, annotation=AsJson))
 
     def run(*, config: Path | None, as_json: bool, **values: Any) -> None:
-        chosen = {keys[name]: value for name, value in values.items() if value is not None}
+        chosen = {keys[name]: value for name, value in values.items() if value is not None and value != []}
         command(read_settings(kind, config, chosen), as_json)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__

@@ -7,7 +7,8 @@ from typing import Any
 
 from lazarus_probe.anatomy.anatomy import at_path
 from lazarus_probe.anatomy.projections import projections, sizes
-from lazarus_probe.hooks.sites import Site, head_count, kinds_at
+from lazarus_probe.hooks.model_sites import head_count, kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.ablation.config import ComponentType
 from lazarus_probe.subject.subject import Subject
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.model_sites import kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.ablation.config import AblationType
 from lazarus_probe.introspection.ablation.effects import Task, ablate_each, held_out_half
 from lazarus_probe.introspection.ablation.methods import (

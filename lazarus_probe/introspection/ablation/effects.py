@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks.sites import Site, head_count, kinds_at
+from lazarus_probe.hooks.model_sites import head_count, kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.ablation.components import Output
 from lazarus_probe.introspection.ablation.config import AblationType
 from lazarus_probe.introspection.ablation.methods import (

@@ -8,8 +8,7 @@ blocks too write mostly where a push does little, the best block of untrained mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -18,13 +17,17 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
-from lazarus_probe.anatomy.forward_pass import forward, log_softmax, new_cache
+from lazarus_probe.anatomy.forward_pass import forward, log_softmax
 from lazarus_probe.hooks.captures import Captures
 from lazarus_probe.hooks.interventions import Intervention
-from lazarus_probe.hooks.places import resid_value
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
+from lazarus_probe.introspection.ablation.edited_blocks import (
+    LayerEdit,
+    blocks_edited,
+    blocks_to_edit,
+    named_edit,
+)
 from lazarus_probe.introspection.generation.damage import unrelated_prompts
 from lazarus_probe.spelling import one_of
 from lazarus_probe.statistics.cell_effects import CellEffects
@@ -32,14 +35,13 @@ from lazarus_probe.statistics.student import signed_estimate
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.control_models import built, control_models, faced
 from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.last_position import last_logits
 from lazarus_probe.sweep.progress import bar
 from lazarus_probe.tables import Cell, Column, Table
-from lazarus_probe.taps import Around, Tap, original, tapped
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-LayerEdit = Literal["delete", "swap"]
 At = Literal["all", "last"]
 
 
@@ -187,7 +189,7 @@ def layer_edits(
             raise ValueError(f"{name} {value!r} is unknown; {one_of(value, values)}")
     if draws < 1:
         raise ValueError(f"draws is {draws}; give at least 1 random push")
-    blocks = _blocks(subject, edit, layers, count)
+    blocks = blocks_to_edit(subject, edit, layers, count)
     if prompts is None:
         unrelated = unrelated_prompts()
         prompts, units = unrelated.prompts, unrelated.units if units is None else units
@@ -225,121 +227,40 @@ def _measured(
     with bar(len(blocks) * len(batches), progress, "blocks", "runs") as step:
         for rows, tokens in batches:
             ends = [Site("resid_post", edited[-1]) for edited in blocks]
-            before, clean = _run(subject, tokens, ends)
+            before, clean = _run(subject, tokens, at, ends)
             for number, edited in enumerate(blocks):
-                with _edited(subject, edit, edited) as left:
-                    after, _ = _run(subject, tokens)
+                with blocks_edited(subject, edit, edited) as left:
+                    after, _ = _run(subject, tokens, at)
                 states = clean[ends[number]].astype(mx.float32)
                 change = _norms(left[0].astype(mx.float32) - states)
                 numbers["size"][number, rows] = np.median(
                     np.array(change / mx.maximum(_norms(states), 1e-30)).reshape(len(rows), -1), axis=1
                 )
-                numbers["kl"][number, rows], numbers["kept"][number, rows] = compared(before, after, at)
+                numbers["kl"][number, rows], numbers["kept"][number, rows] = compared(before, after)
                 pushed = []
                 for draw in range(draws):
                     push = _push(change, states.shape, (seed, number, draw))
                     with hooked(subject, (), Intervention(ends[number], push, label="push")):
-                        pushed.append(compared(before, _run(subject, tokens)[0], at))
+                        pushed.append(compared(before, _run(subject, tokens, at)[0]))
                 kl, kept = (np.mean(values, axis=0) for values in zip(*pushed, strict=True))
                 numbers["kl_control"][number, rows], numbers["kept_control"][number, rows] = kl, kept
                 step(1)
     return numbers
 
 
-def compared(before: mx.array, after: mx.array, at: At) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def compared(before: mx.array, after: mx.array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(B,) divergence in nats and share of equal predictions, from log probabilities (B, L, V) before and after."""
-    if at == "last":
-        before, after = before[:, -1:], after[:, -1:]
     kl = (mx.exp(before) * (before - after)).sum(axis=-1).mean(axis=1)
     same = (before.argmax(axis=-1) == after.argmax(axis=-1)).astype(mx.float32).mean(axis=1)
     # Rounding puts the divergence of equal distributions a little below 0.
     return np.maximum(np.array(kl, dtype=np.float64), 0.0), np.array(same, dtype=np.float64)
 
 
-def named_edit(edit: LayerEdit, blocks: Sequence[int]) -> str:
-    """An edit in words: `L3`, `L3-5`, or `L3 and L4` swapped."""
-    if edit == "swap":
-        return f"L{blocks[0]} and L{blocks[1]}"
-    return f"L{blocks[0]}" if len(blocks) == 1 else f"L{blocks[0]}-{blocks[-1]}"
-
-
-def _blocks(
-    subject: Subject, edit: LayerEdit, layers: Sequence[int] | None, count: int
-) -> tuple[tuple[int, ...], ...]:
-    """The blocks of every edit."""
-    total, size = subject.num_layers, 2 if edit == "swap" else count
-    if edit == "swap" and total < 2:
-        raise UnsupportedArchitecture(f"{subject.name} has one block; swapping needs two")
-    if edit == "swap" and count != 1:
-        raise ValueError(f"count is {count}; two neighbours are swapped, give it for delete alone")
-    if not 1 <= count < total and edit == "delete":
-        raise ValueError(f"count is {count} of {total} blocks; give 1 to {total - 1}, so that one is left")
-    starts = range(total - size + 1) if layers is None else layers
-    for start in starts:
-        if not 0 <= start <= total - size:
-            raise IndexError(f"block {start} is out of range: this edit begins at 0 to {total - size}")
-    if not len(starts):
-        raise ValueError("no layers to edit; give at least one")
-    blocks = tuple(tuple(range(start, start + size)) for start in starts)
-    if edit == "delete":
-        return blocks
-    alike = tuple(pair for pair in blocks if _why_not_swapped(subject, pair) is None)
-    if len(alike) < len(blocks if layers is not None else blocks[:1]):
-        first = next(pair for pair in blocks if pair not in alike)
-        raise UnsupportedArchitecture(_why_not_swapped(subject, first))
-    return alike
-
-
-def _why_not_swapped(subject: Subject, pair: Sequence[int]) -> str | None:
-    """Why two neighbours cannot run in each other's place; None where they can."""
-    anatomy, cache = subject.anatomy, new_cache(subject.model)
-    if not anatomy.skippable:
-        return f"blocks of {subject.name} hand on more than the residual; they cannot be swapped"
-    caches = [type(cache[layer]) if len(cache) == anatomy.num_layers else None for layer in pair]
-    kinds = {(kinds_at(anatomy, layer), type(anatomy.blocks[layer])) for layer in pair}
-    if len(kinds) == len(set(caches)) == 1:
-        return None
-    return f"blocks {pair[0]} and {pair[1]} of {subject.name} are of two kinds; they cannot run in each other's place"
-
-
-@contextmanager
-def _edited(subject: Subject, edit: LayerEdit, blocks: Sequence[int]) -> Iterator[list[mx.array]]:
-    """The model with blocks deleted, or two swapped; the list gets the residual that leaves the last of them."""
-    left: list[mx.array] = []
-    if edit == "delete":
-
-        def enter(value: mx.array) -> mx.array:
-            left[:] = [mx.array(value)]
-            return value
-
-        edits = [
-            Intervention(Site("resid_pre", blocks[0]), enter, label="look"),
-            Intervention(Site("resid_post", blocks[-1]), lambda _: left[0], label="delete"),
-        ]
-        with hooked(subject, (), edits):
-            yield left
-        return
-    modules = [subject.anatomy.blocks[layer] for layer in blocks]
-    calls = [original(module) for module in modules]
-
-    def in_place_of(call: Callable[..., Any]) -> Around:
-        def around(_: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            value = call(*args, **kwargs)
-            left[:] = [resid_value(subject.anatomy, value)]
-            return value
-
-        return around
-
-    with tapped(
-        [Tap(module, around=in_place_of(call)) for module, call in zip(modules, reversed(calls), strict=True)]
-    ):
-        yield left
-
-
-def _run(subject: Subject, tokens: mx.array, sites: Sequence[Site] = ()) -> tuple[mx.array, Captures]:
-    """Log probabilities (B, L, V) of the next tokens, and what was captured."""
+def _run(subject: Subject, tokens: mx.array, at: At, sites: Sequence[Site] = ()) -> tuple[mx.array, Captures]:
+    """Log probabilities (B, L, V) of the next tokens, or of the last one's (B, 1, V), and what was captured."""
     with hooked(subject, sites) as captured:
-        logits = require_finite(subject, tokens, forward(subject.model, tokens))
+        logits = last_logits(subject, tokens)[:, None] if at == "last" else forward(subject.model, tokens)
+        require_finite(subject, tokens, logits)
     log_probs = log_softmax(logits.astype(mx.float32))
     mx.eval(log_probs, *(captured[site] for site in captured))
     return log_probs, captured

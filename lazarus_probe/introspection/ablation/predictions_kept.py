@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.claims.as_needed import as_needed
-from lazarus_probe.introspection.ablation.layer_edits import LayerEdit, LayerEdits, layer_edits
+from lazarus_probe.introspection.ablation.edited_blocks import LayerEdit
+from lazarus_probe.introspection.ablation.layer_edits import LayerEdits, layer_edits
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.control_models import ControlModel, ControlModels, built, faced

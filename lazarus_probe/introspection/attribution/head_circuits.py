@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import at_threshold
 from lazarus_probe.hooks.interventions import Intervention, patch
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.model_sites import kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.attribution.head_scores import attention_measured
 from lazarus_probe.introspection.attribution.named_heads import (
     KINDS,

@@ -23,7 +23,8 @@ from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import at_threshold
 from lazarus_probe.hooks.interventions import Intervention
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.model_sites import kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.attribution.named_heads import (
     CLAIM,

@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
-from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.anatomy.plain_weights import plain_weight
 from lazarus_probe.hooks.interventions import patch
+from lazarus_probe.hooks.model_sites import kinds_at
 from lazarus_probe.hooks.replay import replay, require_free_tail
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked, trace
 from lazarus_probe.introspection.attribution.frozen_norm import final_norm, frozen_norm, relative_error
 from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.last_position import last_logits
 from lazarus_probe.taps import Tap, tapped
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class LastBlock:
         for rows, tokens in by_length(self.encoded):
             edit = patch(self.site, mx.array(values[rows])[:, None], "last")
             with hooked(self.subject, [self.end], [edit], "last") as captured:
-                logits = require_finite(self.subject, tokens, forward(self.subject.model, tokens)[:, -1])
+                logits = require_finite(self.subject, tokens, last_logits(self.subject, tokens))
             runs.append((rows, logits.astype(mx.float32), captured[self.end][:, 0].astype(mx.float32)))
         order = np.argsort(np.concatenate([rows for rows, *_ in runs]))
         stacked = [np.concatenate([np.array(run[part], dtype=np.float64) for run in runs]) for part in (1, 2)]

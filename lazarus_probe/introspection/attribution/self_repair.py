@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
-from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.interventions import Intervention, patch
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked, trace
@@ -29,6 +28,7 @@ from lazarus_probe.spelling import one_of
 from lazarus_probe.statistics.clusters import cluster_means
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.last_position import last_logits
 from lazarus_probe.sweep.progress import bar
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def _ablated(
     last = Site("resid_post", subject.num_layers - 1)
     value = mx.array(put.astype(np.float32))[:, None]
     with hooked(subject, last, patch(site, value, "last"), "last") as captured:
-        logits = require_finite(subject, tokens, forward(subject.model, tokens)[:, -1])
+        logits = require_finite(subject, tokens, last_logits(subject, tokens))
     return np.array(captured[last][:, 0].astype(mx.float32), dtype=np.float64), logits
 
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.hooks.additivity import additivity
 from lazarus_probe.hooks.check import TOLERANCE
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.model_sites import kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.ablation.effects import head_sites
 from lazarus_probe.introspection.attribution.head_terms import projected_heads

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.hooks.interventions import Intervention, patch, zero
+from lazarus_probe.hooks.model_sites import kinds_at
 from lazarus_probe.hooks.replay import require_free_tail
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.attribution.frozen_norm import final_norm, read_out
 from lazarus_probe.introspection.attribution.head_terms import projected_heads

@@ -14,8 +14,8 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.hooks.model_sites import kinds_at
 from lazarus_probe.hooks.outliers import Outliers, outliers
-from lazarus_probe.hooks.sites import kinds_at
 from lazarus_probe.introspection.capture.evolution import LayerPrediction, LogitLens
 from lazarus_probe.introspection.capture.model_hooks import CaptureConfig, ModelHooks, PositionSelection
 from lazarus_probe.subject.subject import Subject

@@ -18,8 +18,9 @@ import numpy as np
 
 from lazarus_probe.anatomy.forward_pass import forward, new_cache
 from lazarus_probe.hooks.interventions import Edit, Intervention, scale
+from lazarus_probe.hooks.model_sites import kinds_at
 from lazarus_probe.hooks.positions import check_positions, check_range
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.lens.read_out import own_embedding_scale, read_out
 from lazarus_probe.subject.finite import require_finite

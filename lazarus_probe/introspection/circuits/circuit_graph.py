@@ -14,8 +14,8 @@ from lazarus_probe.introspection.circuits.circuit_parts import (
     CurvePoint,
     Figure,
     OtherTask,
-    Part,
     Resampled,
+    StrictModel,
     Text,
 )
 from lazarus_probe.introspection.circuits.circuit_runs import Ablation
@@ -31,7 +31,7 @@ DRAWN, LISTED = 200, 20  # edges in a notebook
 FEWEST_RANKED = 5  # edges, of which a rank correlation says anything
 
 
-class CircuitGraph(Part):
+class CircuitGraph(StrictModel):
     """A circuit of edges, with its measures.
 
     Attributes:

@@ -17,13 +17,13 @@ Count = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(max_length=LONGEST)]
 
 
-class Part(BaseModel):
+class StrictModel(BaseModel):
     """What a file holds: nothing unknown, and no number that is not finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Figure(Part):
+class Figure(StrictModel):
     """A number with its interval."""
 
     value: float
@@ -39,7 +39,7 @@ class Figure(Part):
         return with_interval(self.value, self.low, self.high)
 
 
-class Block(Part):
+class Block(StrictModel):
     """The nodes of one block."""
 
     heads: Annotated[int, Field(ge=1, le=MOST_HEADS)]
@@ -47,7 +47,7 @@ class Block(Part):
     mlp: bool
 
 
-class Contrast(Part):
+class Contrast(StrictModel):
     """A pair of prompts that a circuit was found on."""
 
     clean: Text
@@ -63,14 +63,14 @@ def _end_of(prompt: str) -> str:
     return prompt if len(prompt) <= LONGEST else f"…{prompt[1 - LONGEST :]}"
 
 
-class PairScore(Part):
+class PairScore(StrictModel):
     """The score of an edge on one pair, by its place among the circuit's prompts."""
 
     pair: Count
     score: float
 
 
-class CircuitEdge(Part):
+class CircuitEdge(StrictModel):
     """One edge of a circuit.
 
     Attributes:
@@ -92,7 +92,7 @@ class CircuitEdge(Part):
     strongest: Annotated[tuple[PairScore, ...], Field(max_length=MOST_PAIRS)] = ()
 
 
-class Resampled(Part):
+class Resampled(StrictModel):
     """How much of a circuit resamples of the pairs that it was found on give again.
 
     Attributes:
@@ -106,7 +106,7 @@ class Resampled(Part):
     resamples: Count
 
 
-class OtherTask(Part):
+class OtherTask(StrictModel):
     """What a circuit does on prompts of another task.
 
     Attributes:
@@ -126,7 +126,7 @@ class OtherTask(Part):
     random: float
 
 
-class CurvePoint(Part):
+class CurvePoint(StrictModel):
     """The faithfulness of the circuit of so many edges; `left` is how many of them lead anywhere."""
 
     edges: Count

@@ -27,7 +27,7 @@ from lazarus_probe.introspection.circuits.edges.edge_graph import Flags
 from lazarus_probe.introspection.circuits.pair_sets import PairSet
 from lazarus_probe.introspection.circuits.split_runs import STEPS, look_inside, run_split
 from lazarus_probe.introspection.circuits.without_edges import Thinned, values_without
-from lazarus_probe.introspection.patching.resumed_runs import entering, last_logits
+from lazarus_probe.introspection.patching.resumed_runs import entering, resumed_logits
 from lazarus_probe.statistics.student import Estimate, mean_t_interval
 from lazarus_probe.subject.fast_gates import fast_gates
 from lazarus_probe.taps import Inside, Tap
@@ -147,7 +147,7 @@ class _Batch:
         changes = mx.concatenate([self.changes[numbers(edge.sender)] for edge in edges])
         heard = (resid.astype(mx.float32) + changes).astype(resid.dtype)
         if layer == subject.num_layers:
-            return last_logits(subject, tokens, layer, {layer: heard})
+            return resumed_logits(subject, tokens, layer, {layer: heard})
         taps, rows = list[Tap](), self.changes.shape[1]
         if any(edge.receiver.reads == "mlp" for edge in edges):
             of_mlp = mx.array([float(edge.receiver.reads == "mlp") for edge in edges for _ in range(rows)])
@@ -156,13 +156,13 @@ class _Batch:
         attention = subject.anatomy.part("attention", layer)
         for step in dict.fromkeys(edge.receiver.reads for edge in edges if edge.receiver.reads in STEPS):
             changed = look_inside(
-                attention, step, partial(last_logits, subject, tokens, layer, {layer: heard})
+                attention, step, partial(resumed_logits, subject, tokens, layer, {layer: heard})
             )
             heads = [edge.receiver.head if edge.receiver.reads == step else -1 for edge in edges]
             own = mx.repeat(mx.array(heads)[:, None] == mx.arange(changed.shape[2]), rows, axis=0)
             swap = partial(_swapped, own[:, None, :, None], changed)
             taps.append(Tap(attention, inside=Inside(STEPS[step], swap)))
-        return last_logits(subject, tokens, layer, {layer: resid}, taps)
+        return resumed_logits(subject, tokens, layer, {layer: resid}, taps)
 
 
 def _block(receiver: Receiver, pairs: PairSet) -> int:

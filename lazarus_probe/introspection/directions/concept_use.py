@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from lazarus_probe.claims.as_needed import as_needed
 from lazarus_probe.introspection.directions.concept_erasure import NothingToEraseError
-from lazarus_probe.introspection.directions.erased_choices import NOTHING, Floats, erase_concept
+from lazarus_probe.introspection.directions.erase_concept import NOTHING, erase_concept
+from lazarus_probe.introspection.directions.erased_choices import Floats
 from lazarus_probe.introspection.generation.damage import Unrelated
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate

@@ -23,7 +23,7 @@ from lazarus_probe.introspection.editing.rank_one import (
     rank_one,
     read_directions,
 )
-from lazarus_probe.introspection.patching.resumed_runs import entering, last_logits
+from lazarus_probe.introspection.patching.resumed_runs import entering, resumed_logits
 from lazarus_probe.subject.batches import Prompt, by_length
 from lazarus_probe.subject.finite import require_finite
 
@@ -184,13 +184,13 @@ def _logits(
 ) -> list[NDArray[np.float64]]:
     """(B, V) logits of a batch at the last position, by layer at which the edit of each row's fact is made."""
     if edits is None:
-        plain = require_finite(subject, tokens, last_logits(subject, tokens, 0, {}))
+        plain = require_finite(subject, tokens, resumed_logits(subject, tokens, 0, {}))
         return [np.array(plain, dtype=np.float64)]
     before = entering(subject, tokens, edits.layers)
     rows = []
     for number, layer in enumerate(edits.layers):
         with edits.made(subject, number, fact):
-            edited = require_finite(subject, tokens, last_logits(subject, tokens, layer, before))
+            edited = require_finite(subject, tokens, resumed_logits(subject, tokens, layer, before))
         rows.append(np.array(edited, dtype=np.float64))
     return rows
 

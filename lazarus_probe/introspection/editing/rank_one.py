@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
-from lazarus_probe.introspection.patching.resumed_runs import last_logits
+from lazarus_probe.introspection.patching.resumed_runs import resumed_logits
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import refuse, require_finite
 from lazarus_probe.taps import Tap, held, tapped
@@ -173,7 +173,7 @@ def _values(
     """(B, D) what the down projection gives at one token of each prompt."""
     seen: list[mx.array] = []
     tap = Tap(subject.anatomy.part("down_proj", layer), after=lambda value: seen.append(held(value)))
-    require_finite(subject, tokens, last_logits(subject, tokens, layer, before, [tap]))
+    require_finite(subject, tokens, resumed_logits(subject, tokens, layer, before, [tap]))
     return np.array(seen[0].astype(mx.float32), dtype=np.float64)[np.arange(len(positions)), positions]
 
 
@@ -195,7 +195,7 @@ def _losses(
         def put(value: mx.array) -> mx.array:
             return value + mx.where(here, change[:, None].astype(value.dtype), 0)
 
-        logits = last_logits(subject, tokens, layer, before, [Tap(down, after=put)])
+        logits = resumed_logits(subject, tokens, layer, before, [Tap(down, after=put)])
         by_row = mx.logsumexp(logits, axis=-1) - mx.take_along_axis(logits, wanted, axis=-1)[:, 0]
         return by_row.sum(), by_row
 

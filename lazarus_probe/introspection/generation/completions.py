@@ -17,6 +17,7 @@ from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import is_finite, peak, refuse
 from lazarus_probe.subject.generate import continuation, cut_at_stop, greedy
+from lazarus_probe.subject.last_position import last_logits
 from lazarus_probe.tasks.arithmetic import parse_number
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _chosen(
 ) -> Iterator[tuple[list[int], list[float]]]:
     """Each step's token of every row, and its probability; `tokens` are those of `prefix` not in the cache yet."""
     for step in range(max_tokens):
-        logits = subject.model(tokens, cache=cache)[:, -1].astype(mx.float32)
+        logits = last_logits(subject, tokens, cache).astype(mx.float32)
         largest = peak(logits)
         mx.eval(logits, largest)
         if not is_finite(largest):

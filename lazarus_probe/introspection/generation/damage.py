@@ -20,7 +20,6 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.interventions import Intervention, fitted
 from lazarus_probe.hooks.sites import Site
@@ -30,6 +29,7 @@ from lazarus_probe.statistics.bounded import bounded_mean_interval
 from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.last_position import last_logits
 from lazarus_probe.tasks import language
 
 if TYPE_CHECKING:
@@ -184,5 +184,5 @@ def total_variation(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.flo
 
 def _next_token(subject: Subject, tokens: mx.array) -> NDArray[np.float32]:
     """(B, V) probabilities after prompts of equal length (B, L)."""
-    logits = require_finite(subject, tokens, forward(subject.model, tokens)[:, -1].astype(mx.float32))
+    logits = require_finite(subject, tokens, last_logits(subject, tokens).astype(mx.float32))
     return np.array(mx.softmax(logits, axis=-1))

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.interventions import Intervention
+from lazarus_probe.hooks.model_sites import head_count, kinds_at
 from lazarus_probe.hooks.outliers import SINK, massive_activations
-from lazarus_probe.hooks.sites import Site, head_count, kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.generation.damage import Unrelated, damages, unrelated_prompts
 from lazarus_probe.statistics.measurement import Damage

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
-from lazarus_probe.hooks.sites import kinds_at
+from lazarus_probe.hooks.model_sites import kinds_at
 from lazarus_probe.introspection.generation.damage import Unrelated
 from lazarus_probe.introspection.geometry.sink_runs import (
     FirstTokenAttention,

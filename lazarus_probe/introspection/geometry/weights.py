@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.plain_weights import plain_weights
+from lazarus_probe.anatomy.plain_weights import named_weights
 
 if TYPE_CHECKING:
     from lazarus_probe.anatomy.parts import Parts
@@ -43,7 +43,7 @@ def weights_of(subject: Subject) -> list[Weight]:
     paths = {id(module): path for path, module in model.named_modules()}
     blocks = {paths[id(block)]: layer for layer, block in enumerate(anatomy.blocks)}
     weights = []
-    for name, shape, read in plain_weights(model):
+    for name, shape, read in named_weights(model):
         inside = next((path for path in blocks if name.startswith(f"{path}.")), None)
         layer = None if inside is None else blocks[inside]
         component = (

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.claims.as_needed import as_needed
-from lazarus_probe.hooks.sites import resid_post, resolve
+from lazarus_probe.hooks.model_sites import resolve
+from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.lens.readings import Reading, Score, Target, read_sets
 from lazarus_probe.introspection.lens.readings import read_tokens as read_tokens

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks.sites import Site, resid_post, resolve
+from lazarus_probe.hooks.model_sites import resolve
+from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.lens.logit_lens import LOGITS_PER_BATCH, read_states
 from lazarus_probe.subject.batches import Prompt, encode_all

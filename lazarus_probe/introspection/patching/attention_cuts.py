@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import mlx.core as mx
 import numpy as np
@@ -12,9 +12,6 @@ from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject.spans import Span
-
-if TYPE_CHECKING:
-    pass
 
 Cut = Literal["scores", "pattern"]
 

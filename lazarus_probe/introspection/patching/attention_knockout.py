@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.generation.damage import Unrelated, damage, unrelated_prompts
@@ -32,6 +31,7 @@ from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.statistics.student import signed_estimate
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.last_position import last_logits
 from lazarus_probe.subject.spans import Span
 from lazarus_probe.sweep.metrics import Reader, Tokens, logit_diff, probability, reader
 from lazarus_probe.sweep.progress import bar
@@ -238,7 +238,7 @@ class _Run:
                 else cut_edges(layers, [cuts[i] for i in indices], tokens.shape[1], self.cut)
             )
             with hooked(self.subject, (), edits):
-                logits = require_finite(self.subject, tokens, forward(self.subject.model, tokens)[:, -1])
+                logits = require_finite(self.subject, tokens, last_logits(self.subject, tokens))
             for name, numbers in self.read.read(logits, logits, np.array(indices)).items():
                 values[name][indices] = np.array(numbers)
         return values

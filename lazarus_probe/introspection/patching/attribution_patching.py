@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.model_sites import kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.patching.encoded_pairs import EncodedPair, Tokens, encode_pairs, tokens_of
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.spelling import one_of

@@ -13,13 +13,14 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.interventions import Intervention
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.model_sites import kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked, trace
 from lazarus_probe.spelling import one_of
 from lazarus_probe.subject.batches import TOKENS_PER_BATCH
 from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.last_position import last_logits
 from lazarus_probe.subject.spans import Span
 from lazarus_probe.sweep.metrics import Reader
 
@@ -114,12 +115,8 @@ class Restorer:
         self.subject, self.corrupted, self.read, self.prompt = subject, corrupted, read, prompt
         layers = [layer for layer in range(subject.num_layers) if kind in kinds_at(subject.anatomy, layer)]
         self.sites = {layer: Site(kind, layer) for layer in layers}
-        clean = trace(subject, [list(ids)], self.sites.values())
-        self.clean = {layer: clean[site] for layer, site in self.sites.items()}
-        self.clean_logits = clean.logits[:, -1]
-        run = trace(subject, corrupted.tokens, self.sites.values(), self._noise(1))
-        self.dirty = {layer: run[site] for layer, site in self.sites.items()}
-        self.dirty_logits = run.logits[:, -1]
+        self.clean, self.clean_logits = self._ran(mx.array(np.asarray(ids)[None]), [])
+        self.dirty, self.dirty_logits = self._ran(mx.array(corrupted.tokens), self._noise(1))
 
     def values(self, cells: Sequence[Cell]) -> dict[str, NDArray[Any]]:
         """By run the metrics (M,), or (M, cells), as means over corrupted runs; the control is NaN with one of them."""
@@ -140,6 +137,14 @@ class Restorer:
         """By layer the clean value at one position."""
         return {layer: mx.contiguous(value[0, position]) for layer, value in self.clean.items()}
 
+    def _ran(self, tokens: mx.array, edits: Sequence[Intervention]) -> tuple[dict[int, mx.array], mx.array]:
+        """By layer the values (B, L, ...) of its site, and the logits (B, V) at the last position."""
+        with hooked(self.subject, self.sites.values(), edits) as captured:
+            logits = require_finite(self.subject, tokens, last_logits(self.subject, tokens))
+        values = {layer: captured[site] for layer, site in self.sites.items()}
+        mx.eval(logits, values)
+        return values, logits
+
     def _restored(self, cells: Sequence[Cell], sources: dict[int, mx.array]) -> NDArray[Any]:
         """(M, cells) metrics with values (K, L, ...) of other runs put in, as means over the K corrupted runs."""
         K, L = self.corrupted.tokens.shape
@@ -157,7 +162,7 @@ class Restorer:
                 edits.append(Intervention(self.sites[layer], partial(_put, where, source), label="restore"))
             tokens = mx.array(np.tile(self.corrupted.tokens, (len(some), 1)))
             with hooked(self.subject, (), edits):
-                logits = require_finite(self.subject, tokens, forward(self.subject.model, tokens)[:, -1])
+                logits = require_finite(self.subject, tokens, last_logits(self.subject, tokens))
             numbers.append(self._numbers(logits).reshape(-1, len(some), K).mean(axis=-1))
         return np.concatenate(numbers, axis=1)
 

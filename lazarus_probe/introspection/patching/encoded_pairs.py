@@ -105,13 +105,13 @@ def next_tokens(subject: Subject, prompts: Sequence[Prompt]) -> list[int]:
     """The most likely next token of each prompt."""
     import mlx.core as mx
 
-    from lazarus_probe.anatomy.forward_pass import forward
     from lazarus_probe.subject.batches import by_length, encode_all
     from lazarus_probe.subject.finite import require_finite
+    from lazarus_probe.subject.last_position import last_logits
 
     tokens = [0] * len(prompts)
     for indices, batch in by_length(encode_all(subject, prompts)):
-        logits = require_finite(subject, batch, forward(subject.model, batch)[:, -1])
+        logits = require_finite(subject, batch, last_logits(subject, batch))
         tops: Any = mx.argmax(logits, axis=-1).tolist()
         for index, top in zip(indices, tops, strict=True):
             tokens[index] = top

@@ -16,7 +16,8 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks.sites import Site, kinds_at, resolve
+from lazarus_probe.hooks.model_sites import kinds_at, resolve
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.patching.path_runs import Paths, place_of
 from lazarus_probe.statistics.student import Estimate, mean_t_interval, signed_estimate
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all

@@ -12,10 +12,12 @@ import mlx.core as mx
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.interventions import Intervention
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.model_sites import kinds_at
+from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked, trace
 from lazarus_probe.subject.batches import TOKENS_PER_BATCH
 from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.last_position import last_logits
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -54,9 +56,10 @@ class Paths:
             for site in held_sites(self.subject, self.hold_mlps)
             if place_of(site) < place_of(self.receiver)
         ]
-        self.run = trace(self.subject, self.tokens, self.held)
-        self.logits = self.run.logits[:, -1]
-        self.source_logits = forward(self.subject.model, self.donors)[:, -1]
+        with hooked(self.subject, self.held) as self.run:
+            self.logits = self._logits(self.tokens)
+        mx.eval([self.run[site] for site in self.held])
+        self.source_logits = last_logits(self.subject, self.donors)
 
     def patched(self, senders: Sequence[Site], donors: mx.array) -> Iterator[tuple[int, mx.array]]:
         """By sender its index, and the logits (B, V) at the last position of the last run."""
@@ -93,7 +96,7 @@ class Paths:
             return self._logits(tokens)
 
     def _logits(self, tokens: mx.array) -> mx.array:
-        return require_finite(self.subject, tokens, forward(self.subject.model, tokens)[:, -1])
+        return require_finite(self.subject, tokens, last_logits(self.subject, tokens))
 
     def _rows(self, sender: int) -> slice:
         return slice(sender * len(self.tokens), (sender + 1) * len(self.tokens))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import mlx.core as mx
 
 from lazarus_probe.anatomy.anatomy import Anatomy
-from lazarus_probe.anatomy.forward_pass import new_cache
+from lazarus_probe.subject.last_position import last_logits
 from lazarus_probe.sweep.record import record
 from lazarus_probe.taps import Tap, tapped
 
@@ -26,7 +26,7 @@ def entering(subject: Subject, tokens: mx.array, layers: Sequence[int]) -> dict[
     return kept
 
 
-def last_logits(
+def resumed_logits(
     subject: Subject, tokens: mx.array, layer: int, before: Mapping[int, mx.array], taps: Sequence[Tap] = ()
 ) -> mx.array:
     """(B, V) logits at the last position, in float32, run from a block on where its input is known; lazily.
@@ -40,10 +40,8 @@ def last_logits(
     """
     anatomy = subject.anatomy
     skipping = _from_block(anatomy, layer, before[layer]) if layer in before else []
-    if anatomy.stream_axis is None:
-        skipping.append(Tap(anatomy.blocks[-1], after=lambda output: output[:, -1:]))
     with tapped([*skipping, *taps]):
-        return anatomy.model(tokens, cache=new_cache(anatomy.model))[:, -1].astype(mx.float32)
+        return last_logits(subject, tokens).astype(mx.float32)
 
 
 def _from_block(anatomy: Anatomy, layer: int, resid: mx.array) -> list[Tap]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import trace
-from lazarus_probe.introspection.patching.resumed_runs import last_logits
+from lazarus_probe.introspection.patching.resumed_runs import resumed_logits
 from lazarus_probe.subject.batches import by_length
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Interchange:
         own = self.own[number]
         resid = own + mx.where(self.places[number], moves[:, None], 0).astype(own.dtype)
         after = self.layer + 1
-        return last_logits(self.subject, self.tokens[number], after, {after: resid})[:, self.options]
+        return resumed_logits(self.subject, self.tokens[number], after, {after: resid})[:, self.options]
 
 
 def interchange(

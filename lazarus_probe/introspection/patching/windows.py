@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
-from lazarus_probe.hooks.sites import Site, kinds_at
+from lazarus_probe.hooks.model_sites import kinds_at
+from lazarus_probe.hooks.sites import Site
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject

@@ -17,13 +17,8 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs, layer_inputs, site_of
-from lazarus_probe.introspection.probing.probe import (
-    compared_with,
-    control_scores,
-    measure,
-    measurement_of,
-    model_scores,
-)
+from lazarus_probe.introspection.probing.probe import measure, measurement_of
+from lazarus_probe.introspection.probing.probe_scores import compared_with, control_scores, model_scores
 from lazarus_probe.statistics.folds import Kind, encode, grouped_folds, groups_per_class
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.null import PermutationTest, best_of

@@ -20,7 +20,7 @@ from lazarus_probe.introspection.probing.leaks import across, default_units
 from lazarus_probe.statistics.controls import bag_of_tokens, majority_predictions
 from lazarus_probe.statistics.folds import encode, grouped_folds, groups_per_class
 from lazarus_probe.statistics.measurement import Measurement
-from lazarus_probe.statistics.permutation import group_permutations
+from lazarus_probe.statistics.permutation import group_permutations, largest_statistic_p, permutation_p
 from lazarus_probe.statistics.probes.held_out import HeldOut, control_gains, interval_of
 from lazarus_probe.subject.batches import encode_all
 
@@ -108,16 +108,16 @@ def separating(
     neurons = _stacked(activations, only)
     of_models = {kind: [_stacked(model, only) for model in of_kind] for kind, of_kind in models.items()}
     null = null_separations(neurons, codes, units, seed)
-    best = max_statistic(separation(neurons, codes).max(keepdims=True), null)[0]
+    best = permutation_p(separation(neurons, codes).max(), null)
     values = {layer: separation(at_layer, codes) for layer, at_layer in activations.items()}
     bag = bag_of_tokens(encode_all(subject, prompts))
     return Separation(
         values=values,
-        p={layer: max_statistic(at_layer, null) for layer, at_layer in values.items()},
+        p={layer: largest_statistic_p(at_layer, null) for layer, at_layer in values.items()},
         null=null,
         searched=neurons.shape[1],
         least_p=least_p(codes),
-        measurement=_held_out(neurons, bag, of_models, names, units, float(best), seed),
+        measurement=_held_out(neurons, bag, of_models, names, units, best, seed),
         matched=across(units, names) if groups is None else 0,
     )
 
@@ -167,13 +167,6 @@ def null_separations(values: Floats, codes: NDArray[np.intp], groups: NDArray[An
     classes = int(codes.max()) + 1
     blocks = np.array_split(shuffled, 1 + DRAWS * classes * values.shape[1] // BLOCK)
     return np.concatenate([_separations(values, block).max(axis=1) for block in blocks])
-
-
-def max_statistic(values: Floats, null: Floats) -> Floats:
-    """(D,) p of each value: how often the largest separation of a shuffle reaches it."""
-    ordered = np.sort(null)
-    above = len(null) - np.searchsorted(ordered, values * (1 - 1e-9))
-    return np.asarray((1 + above) / (len(null) + 1))
 
 
 def least_p(codes: NDArray[np.intp]) -> float:

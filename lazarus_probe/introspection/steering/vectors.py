@@ -22,6 +22,7 @@ from lazarus_probe.introspection.generation.completions import Edits, Generated,
 from lazarus_probe.spelling import one_of
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.last_position import last_logits
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -156,7 +157,7 @@ def _checked(subject: Subject, steering: SteeringVectors) -> int:
 
 def _next(subject: Subject, tokens: mx.array, cache: list[Any], left: mx.array) -> mx.array:
     """Log probabilities (B, V) of the token after tokens (B, L), in float32, of which some are `left` to run."""
-    logits = require_finite(subject, tokens, subject.model(left, cache=cache)[:, -1].astype(mx.float32))
+    logits = require_finite(subject, tokens, last_logits(subject, left, cache).astype(mx.float32))
     log_probs = log_softmax(logits)
     mx.eval(log_probs)
     return log_probs

@@ -186,9 +186,9 @@ def _reweighted(
     inside = probe.away * (probe.away**2 < variance)
     factor = np.exp(-2 * inside.sum() / capped_squares(probe.away, variance).sum() * first / total)
     sums = []
-    for label, each in zip(labels, cap, strict=True):
-        of, *lost = _at(each, caps, table) / each
-        sums.append((factor * of + unseen * np.minimum(label**2 / each, 1), np.stack(lost)))
+    for label, limit in zip(labels, cap, strict=True):
+        own, *lost = _at(limit, caps, table) / limit
+        sums.append((factor * own + unseen * np.minimum(label**2 / limit, 1), np.stack(lost)))
     return _Reweighted(sums, unseen)
 
 

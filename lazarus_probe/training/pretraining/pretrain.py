@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ from lazarus_probe.backend import fit_threads
 from lazarus_probe.files.paths import check_utf8
 from lazarus_probe.organisms import corpus, tokenizer
 from lazarus_probe.training import fast_exp
+from lazarus_probe.training.forward import fast_mlps
 from lazarus_probe.training.log import Log
 from lazarus_probe.training.pretraining.checkpoint import save_checkpoint, save_once
 from lazarus_probe.training.pretraining.recipe import RECIPE, Recipe, read_recipe, write_recipe
@@ -34,7 +34,6 @@ __all__ = [
     "Recipe",
     "batches",
     "build_model",
-    "fast_mlps",
     "loss",
     "read_recipe",
     "save_checkpoint",
@@ -138,25 +137,6 @@ def loss(model: Any, tokens: mx.array, positions: mx.array, targets: mx.array, w
     return (losses * weights).sum() / weights.sum()
 
 
-@contextmanager
-def fast_mlps(model: Any) -> Iterator[None]:
-    """Temporarily let the model's MLPs use `fast_exp.swiglu`; the same function within float32 accuracy."""
-    mlps = [layer.mlp for layer in model.layers]
-    original = type(mlps[0])
-
-    class FastMLP(original):  # type: ignore[misc, valid-type]
-        def __call__(self, x: mx.array) -> mx.array:
-            return self.down_proj(fast_exp.swiglu(self.gate_proj(x), self.up_proj(x)))
-
-    for mlp in mlps:
-        mlp.__class__ = FastMLP
-    try:
-        yield
-    finally:
-        for mlp in mlps:
-            mlp.__class__ = original
-
-
 def schedule(recipe: Recipe) -> Callable[[int], float]:
     """Linear warm-up, then cosine to the final rate."""
 
@@ -226,7 +206,7 @@ def train(
 def _update(
     model: Any, optimizer: Any, step_loss: Callable[..., Any], batch: Batch, clip_norm: float
 ) -> float:
-    with fast_mlps(model):
+    with fast_mlps([layer.mlp for layer in model.layers]):
         value, grads = step_loss(model, *map(mx.array, astuple(batch)))
     grads, _ = optimizers.clip_grad_norm(grads, clip_norm)
     optimizer.update(model, grads)

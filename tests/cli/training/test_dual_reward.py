@@ -17,6 +17,8 @@ import pytest
 from lazarus_probe.cli import lazarus
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.subject.subject import Subject
+from lazarus_probe.training.dual_reward_config import DualRewardConfig
+from lazarus_probe.training.settings import read_settings
 from lazarus_probe.training.state import has_state, state_step
 
 COMMAND = ["introspect", "dual-reward", "-m", "organism"]
@@ -138,8 +140,8 @@ def one_line_error(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> 
     [
         (["--steps", "0"], "--steps"),
         (["--cls-weight", "1.5"], "--cls-weight"),
-        (["--learning-rate", "0"], "learning_rate is 0.0; give a number above 0"),
-        (["--learning-rate", "nan"], "learning_rate is nan"),
+        (["--learning-rate", "0"], "--learning-rate is 0.0: it should be greater than 0"),
+        (["--learning-rate", "nan"], "--learning-rate is nan: it should be a finite number"),
         (["--classifier-layer", "8"], "classifier layer 8 is out of range: the model has layers 0 to 7"),
         (["--classifier-layer", "7"], "is the last: what it names is the answer; give one of 0 to 6"),
         (["--num-samples", "3"], "3 samples are too few"),
@@ -149,7 +151,7 @@ def one_line_error(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> 
         (["--lora-targets", "v_porj"], "v_porj"),
         (["--layers", "5-7"], "--layers 5-7: all lie above classifier layer 4"),
         (["--layers", "3-9"], "--layers 3-9: there is no layer 9; the model has 0 to 7"),
-        (["--class-word", "power:of"], "--class-word 'power:of': give one of multiply, add"),
+        (["--class-word", "power:of"], "--class-word: 'power:of': give one of multiply, add"),
         (["--class-word", "add:multiply"], "add and multiply have one class token, 'multiply'"),
         (["--class-word", "add:zugzwang"], "; for this model: --class-word 'add:add'"),
         (["-m", "golem"], "no model named 'golem'"),
@@ -244,3 +246,15 @@ def test_divergence_keeps_the_last_good_weights(tmp_path: Path, capsys: pytest.C
     Subject.load("organism", adapter=output)
     kept = mx.load(str(output / "adapters.safetensors"))
     assert all(mx.isfinite(value).all() for value in kept.values())
+
+
+def test_settings_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The command line is over a file of settings; class words are a mapping there, or as the option repeated."""
+    file = tmp_path / "dual.yaml"
+    file.write_text("model: organism\nsteps: 9\nclass_word: {add: sum}\nlayers: 5-7\n")
+    error = one_line_error(capsys, ["introspect", "dual-reward", "--config", str(file)])
+    assert "--layers 5-7: all lie above classifier layer 4" in error
+    config = read_settings(DualRewardConfig, file, {"steps": 2})
+    assert (config.steps, config.class_word["add"], config.class_word["divide"]) == (2, "sum", "divide")
+    repeated = read_settings(DualRewardConfig, file, {"class_word": ["add:plus", "divide:ratio"]})
+    assert (repeated.class_word["add"], repeated.class_word["divide"]) == ("plus", "ratio")

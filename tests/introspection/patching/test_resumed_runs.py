@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.anatomy.forward_pass import forward
-from lazarus_probe.introspection.patching.resumed_runs import entering, last_logits
+from lazarus_probe.introspection.patching.resumed_runs import entering, resumed_logits
 
 IDS = [[0, 5, 9, 11, 7, 30], [0, 6, 8, 22, 17, 3], [0, 9, 3, 4, 2, 12]]
 
@@ -19,5 +19,5 @@ def test_a_run_from_a_block_is_the_whole_run(subject, layer):
     before = entering(subject, tokens, [layer])
     assert set(before) == {layer}
     whole = np.array(forward(subject.model, tokens)[:, -1])
-    np.testing.assert_allclose(np.array(last_logits(subject, tokens, layer, before)), whole, atol=1e-5)
-    np.testing.assert_allclose(np.array(last_logits(subject, tokens, layer, {})), whole, atol=1e-5)
+    np.testing.assert_allclose(np.array(resumed_logits(subject, tokens, layer, before)), whole, atol=1e-5)
+    np.testing.assert_allclose(np.array(resumed_logits(subject, tokens, layer, {})), whole, atol=1e-5)

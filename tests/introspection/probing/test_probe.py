@@ -13,7 +13,8 @@ from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
-from lazarus_probe.introspection.probing.probe import CONSTANT, ProbeDataset, ProbeInputs, measure, probe
+from lazarus_probe.introspection.probing.probe import ProbeDataset, ProbeInputs, measure, probe
+from lazarus_probe.introspection.probing.probe_scores import CONSTANT
 from lazarus_probe.statistics.controls import mean_predictions
 from lazarus_probe.statistics.intervals import exact
 from lazarus_probe.statistics.measurement import Growth

@@ -10,11 +10,11 @@ import pytest
 from lazarus_probe.introspection.probing.separating_neurons import (
     best_neuron,
     least_p,
-    max_statistic,
     null_separations,
     separating,
     separation,
 )
+from lazarus_probe.statistics.permutation import largest_statistic_p
 from lazarus_probe.subject import Subject
 
 PROMPTS = [f"{a} + {a + 3} = " for a in range(2, 18)]
@@ -50,7 +50,7 @@ def test_the_null_is_of_the_best_and_keeps_its_rate() -> None:
     codes, groups = np.repeat([0, 1], 6), np.arange(12)
     for seed in range(40):
         values = rng.normal(size=(12, 200))
-        p = max_statistic(separation(values, codes), null_separations(values, codes, groups, seed))
+        p = largest_statistic_p(separation(values, codes), null_separations(values, codes, groups, seed))
         low += bool(p.min() <= 0.05)
     assert low <= 6
 
@@ -61,7 +61,7 @@ def test_a_planted_neuron_is_found_and_only_that() -> None:
     codes, groups = np.repeat([0, 1], 10), np.arange(20)
     values = rng.normal(size=(20, 300))
     values[:, 77] += 6 * codes
-    p = max_statistic(separation(values, codes), null_separations(values, codes, groups, 0))
+    p = largest_statistic_p(separation(values, codes), null_separations(values, codes, groups, 0))
     assert np.flatnonzero(p <= 0.05).tolist() == [77]
     assert best_neuron(values, codes.astype(str), groups, 0).score >= 0.9
 

@@ -15,6 +15,7 @@ from mlx.utils import tree_flatten
 from lazarus_probe.organisms import corpus, tokenizer
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.curve import draw_curve, read_log, running_mean
+from lazarus_probe.training.forward import fast_mlps
 from lazarus_probe.training.pretraining import pretrain
 from lazarus_probe.training.pretraining.checkpoint import save_checkpoint
 from lazarus_probe.training.pretraining.recipe import RECIPE, Recipe, read_recipe
@@ -65,7 +66,7 @@ def test_loss_is_the_naive_one(recipe: Recipe, vocabulary: Any):
     """The loss equals a loop over rows and positions with the model's own forward and a float64 softmax."""
     model = pretrain.build_model(recipe, vocabulary.get_vocab_size())
     batch = next(pretrain.batches(recipe, vocabulary))
-    with pretrain.fast_mlps(model):
+    with fast_mlps([layer.mlp for layer in model.layers]):
         found = pretrain.loss(
             model, *map(mx.array, (batch.tokens, batch.positions, batch.targets, batch.weights))
         )

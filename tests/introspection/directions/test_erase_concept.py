@@ -9,7 +9,7 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.directions.concept_erasure import fit_eraser, whitening
 from lazarus_probe.introspection.directions.concept_use import concept_used
-from lazarus_probe.introspection.directions.erased_choices import erase_concept
+from lazarus_probe.introspection.directions.erase_concept import erase_concept
 from lazarus_probe.organisms import planted
 from lazarus_probe.organisms.planted import weights as by_hand
 from lazarus_probe.statistics.folds import halves
