@@ -31,6 +31,8 @@ from lazarus_probe.introspection.circuits.edges.edge import Edge, Receiver
 from lazarus_probe.introspection.circuits.pair_sets import pair_set
 from lazarus_probe.sweep import logit_diff
 
+DEEP = Size("deep", layers=30, width=576, heads=9, kv_heads=3, mlp=1536, length=16)  # SmolLM2-135M's shape
+SIZES = (SMALL, MEDIUM, DEEP)
 PAIRS = 2
 TOKENS_AT_ONCE = 2048  # as here
 TOLERANCE = 1e-3  # of the largest effect: effects are small differences of logits
@@ -43,31 +45,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--edges", type=int, default=64, help="drawn at random (default: 64)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--model", help="a Llama's folder, or smollm2, in place of random ones")
+    parser.add_argument("--size", choices=[size.name for size in SIZES], help="one of the models")
     options = parser.parse_args()
     table = Table(
         "engine", "CPU ms an edge and pair", "times ours", title=f"exact effects of {options.edges} edges"
     )
-    for size in [_size_of(options.model)] if options.model else [SMALL, MEDIUM]:
-        for name, spent, times in measured(size, options.edges, options.rounds, options.model):
+    for size in (size for size in SIZES if options.size in (None, size.name)):
+        for name, spent, times in measured(size, options.edges, options.rounds):
             table.add_row(f"{name}, {size}", f"{1e3 * spent:.1f}", f"{times:.1f}")
     Console().print(table)
 
 
-def _size_of(name: str) -> Size:
-    """A model's sizes, and prompts of 16 tokens."""
-    config = Subject.load(name).config
-    keys = (
-        "num_hidden_layers",
-        "hidden_size",
-        "num_attention_heads",
-        "num_key_value_heads",
-        "intermediate_size",
-    )
-    return Size(name, *(config[key] for key in keys), length=16)
-
-
-def measured(size: Size, count: int, rounds: int, name: str | None = None) -> list[tuple[str, float, float]]:
+def measured(size: Size, count: int, rounds: int) -> list[tuple[str, float, float]]:
     """By engine the CPU seconds of an edge on a pair, and how many times ours.
 
     Raises:
@@ -75,8 +64,8 @@ def measured(size: Size, count: int, rounds: int, name: str | None = None) -> li
     """
     clean, corrupted = np.random.default_rng(0).integers(0, VOCABULARY, (2, PAIRS, size.length))
     with tempfile.TemporaryDirectory() as folder:
-        model = random_model(size, Path(folder)) if name is None else loaded(name)
-        subject = Subject.load(folder if name is None else name)
+        model = random_model(size, Path(folder))
+        subject = Subject.load(folder)
         graph = pair_set(subject, clean.tolist(), corrupted.tolist(), logit_diff(*TOKENS)).splitting.graph
         drawn = np.random.default_rng(1).choice(graph.size, count, replace=False)
         edges = [graph[index] for index in drawn.tolist()]
@@ -102,17 +91,6 @@ def measured(size: Size, count: int, rounds: int, name: str | None = None) -> li
                 spent[name].append(seconds(engine, 1))
     cost = {name: median(times) / (count * PAIRS) for name, times in spent.items()}
     return [(name, one, one / cost["ours"]) for name, one in cost.items()]
-
-
-def loaded(name: str) -> Any:
-    """A model in transformers, in float32."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    torch.set_num_threads(1)
-    torch.set_grad_enabled(False)
-    path = Subject.load(name).path
-    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
 
 
 def torch_effects(
