@@ -33,7 +33,7 @@ def settled(attempts: Sequence[ClaimRecord | Broken]) -> tuple[list[ClaimRecord]
         cases.setdefault(case, []).append(attempt)
     records = [record for case in cases.values() if (record := _record(case))]
     broken = [last for case in cases.values() if isinstance(last := case[-1], Broken)]
-    return sorted(records, key=lambda record: record.order), sorted(broken, key=lambda each: each.test)
+    return sorted(records, key=lambda record: record.order), sorted(broken, key=lambda attempt: attempt.test)
 
 
 def case_of(attempt: ClaimRecord | Broken) -> tuple[str, str]:

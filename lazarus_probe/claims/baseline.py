@@ -37,7 +37,7 @@ class Baseline(BaseModel):
     model: str
     fingerprint: str
     seed: int
-    seeds: tuple[int, ...] = Field(default_factory=lambda given: (given["seed"],))
+    seeds: tuple[int, ...] = Field(default_factory=lambda data: (data["seed"],))
     package: str = ""
     claims: dict[str, BaselineRecord]
 

@@ -65,7 +65,7 @@ class BaselineRecord(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     outcome: Outcome
-    alone: Outcome = Field(default_factory=lambda given: given["outcome"])
+    alone: Outcome = Field(default_factory=lambda data: data["outcome"])
     score: float | None = None
     low: float | None = None
     high: float | None = None

@@ -122,7 +122,7 @@ class Claim(BaseModel):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     statement: str = Field(min_length=1)
     source: str = Field(min_length=1)
-    family: str = Field(default_factory=lambda given: given.get("id", ""), min_length=1)
+    family: str = Field(default_factory=lambda data: data.get("id", ""), min_length=1)
     kind: Kind
     threshold: float = Field(ge=-1, le=1)
     effect: float | None = Field(default=None, ge=-1, le=1)

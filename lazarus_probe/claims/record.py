@@ -196,8 +196,8 @@ class SeedRecord(BaseModel):
     @classmethod
     def of(cls, run: SeedRun) -> SeedRecord:
         """As a report keeps it."""
-        found, verdict = run.measurement, run.verdict
-        ends = {"score": found.score, "low": found.low, "high": found.high} if found else {}
+        measured, verdict = run.measurement, run.verdict
+        ends = {"score": measured.score, "low": measured.low, "high": measured.high} if measured else {}
         return cls(seed=run.seed, outcome=verdict.outcome, reason=verdict.reason, **ends)
 
     def __str__(self) -> str:

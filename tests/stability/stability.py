@@ -91,13 +91,13 @@ def _name(record: ClaimRecord) -> str:
 def _case(
     name: str, seeds: Sequence[Mapping[str, ClaimRecord]], pools: Sequence[Mapping[str, ClaimRecord]]
 ) -> Case:
-    found = [records.get(name) for records in seeds]
-    measured = [record.measurement for record in found if record and record.measurement]
+    of_seeds = [records.get(name) for records in seeds]
+    measured = [record.measurement for record in of_seeds if record and record.measurement]
     return Case(
         name=name,
-        claim=next(record.claim.id for record in found if record),
-        alone=tuple(str(record.outcome) if record else "" for record in found),
-        scores=tuple(each.score for each in measured),
+        claim=next(record.claim.id for record in of_seeds if record),
+        alone=tuple(str(record.outcome) if record else "" for record in of_seeds),
+        scores=tuple(measurement.score for measurement in measured),
         pooled=tuple(str(pool[name].outcome) if name in pool else "" for pool in pools),
     )
 
@@ -123,36 +123,36 @@ def _pooled(records: Mapping[int, ClaimRecord]) -> ClaimRecord:
 
 
 def _seed_run(seed: int, record: ClaimRecord) -> SeedRun:
-    found = record.measurement
-    measurement = MEASUREMENT.validate_python(found.model_dump()) if found else None
+    stored = record.measurement
+    measurement = MEASUREMENT.validate_python(stored.model_dump()) if stored else None
     return SeedRun(seed, Verdict(record.alone, record.reason), measurement, tuple(record.requirements))
 
 
-def report(found: Sequence[Case], seeds: Sequence[int], size: int) -> Iterator[str]:
+def report(results: Sequence[Case], seeds: Sequence[int], size: int) -> Iterator[str]:
     """The table of verdicts and what it comes to, line by line."""
     pools = _pools(seeds, size)
-    width = max(len(case.name) for case in found)
+    width = max(len(case.name) for case in results)
     yield ", ".join(f"{letter} {outcome or 'no verdict'}" for outcome, letter in LETTERS.items())
     yield f"{'case'.ljust(width)}  seeds {seeds[0]} to {seeds[-1]}  pools of {size}  scores"
-    for case in found:
+    for case in results:
         alone, pooled = (
-            "".join(LETTERS[each] for each in verdicts) for verdicts in (case.alone, case.pooled)
+            "".join(LETTERS[outcome] for outcome in verdicts) for verdicts in (case.alone, case.pooled)
         )
         scores = f"{min(case.scores):.2f} to {max(case.scores):.2f}" if case.scores else ""
         mark = "  FLIPS" if case.flips else "  flips when pooled" if case.pool_flips else ""
         yield f"{case.name.ljust(width)}  {alone.ljust(12)}  {pooled.ljust(10)}  {scores}{mark}"
     yield ""
     yield _count(
-        "flip between supported and refuted or confounded over the seeds", (case.flips for case in found)
+        "flip between supported and refuted or confounded over the seeds", (case.flips for case in results)
     )
-    yield _count("change their verdict over the seeds", (len(set(case.alone)) > 1 for case in found))
+    yield _count("change their verdict over the seeds", (len(set(case.alone)) > 1 for case in results))
     if len(pools) > 1:
-        yield _count(f"flip between pools of {size}", (case.pool_flips for case in found))
+        yield _count(f"flip between pools of {size}", (case.pool_flips for case in results))
         yield _count(
-            f"change their verdict between pools of {size}", (len(set(case.pooled)) > 1 for case in found)
+            f"change their verdict between pools of {size}", (len(set(case.pooled)) > 1 for case in results)
         )
-    flipping = sorted({case.claim for case in found if case.flips})
-    yield f"claims with a flip: {len(flipping)} of {len({case.claim for case in found})}" + (
+    flipping = sorted({case.claim for case in results if case.flips})
+    yield f"claims with a flip: {len(flipping)} of {len({case.claim for case in results})}" + (
         f" ({', '.join(flipping)})" if flipping else ""
     )
 
