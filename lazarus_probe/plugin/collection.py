@@ -66,12 +66,12 @@ def _problem(config: pytest.Config, items: list[pytest.Item]) -> str | None:
 
 def _problem_with_claims(config: pytest.Config, items: list[pytest.Item]) -> str | None:
     from lazarus_probe.claims.claim import ClaimError
-    from lazarus_probe.plugin.baselines import baseline_of
+    from lazarus_probe.plugin.baselines import baselines
 
     try:
         _check_claims(items)
         for name in models(config):
-            baseline_of(config, label(name))
+            baselines(config).of(label(name))
     except ClaimError as error:
         return str(error)
     return None

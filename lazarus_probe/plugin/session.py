@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lazarus_probe.plain import without_halves
-from lazarus_probe.plugin.baselines import keep, remarks, with_known
+from lazarus_probe.plugin.baselines import baselines, keep
 from lazarus_probe.plugin.collection import LEFT_OUT, REFUSAL, SELECTED, is_claim, is_worker
 from lazarus_probe.plugin.models import asked_for
 from lazarus_probe.plugin.moves import Moves
@@ -150,7 +148,7 @@ class ClaimSession:
         alone, self.broken = settled(self.file.over)
         self.records, self.families = correct(alone)
         try:
-            self.records = with_known(self.config, self.records)
+            self.records = baselines(self.config).with_known(self.records)
         except ClaimError as error:
             self.problems.append(str(error))
         for record in self.records:
@@ -164,14 +162,13 @@ class ClaimSession:
 
     def _has_tested_too_little(self) -> bool:
         """Under `--probe-strict`, whether no claim applies to one of the models, unless its baseline says so too."""
-        new = [record for record in self.records if record.expected != "not applicable"]
-        models = {record.model.name for record in new}
-        untested = models - {
-            record.model.name for record in self.records if record.outcome != "not applicable"
-        }
-        return bool(untested and self.config.getoption("probe_strict"))
+        from lazarus_probe.reports.closing import untested
+
+        return bool(untested(self.records) and self.config.getoption("probe_strict"))
 
     def _write(self, *, cut_short: bool) -> None:
+        from lazarus_probe.reports.closing import append_step_summary
+
         self.file.write()
         run = self._run(partial=cut_short or bool(self.left_out) or self.skipped or self.lf)
         self.problems += self.file.problems
@@ -180,7 +177,7 @@ class ClaimSession:
         except OSError as error:
             self.problems.append(f"the report could not be written: {error}")
         try:
-            _append_step_summary(run)
+            append_step_summary(run)
         except OSError as error:
             self.problems.append(f"$GITHUB_STEP_SUMMARY could not be written: {error}")
         if run.claims:
@@ -241,27 +238,19 @@ class ClaimSession:
 
     def _remarks(self) -> list[str]:
         """What to know of families and baselines."""
-        lines = [family.sentence for family in self.families if family.missing or family.demoted]
-        lines += _moved(self.records)
-        return [*lines, *self._advice(), *self._of_baselines()]
+        from lazarus_probe.reports.closing import changes, of_families, still
 
-    def _advice(self) -> list[str]:
         option = self.config.getoption
-        changes = Counter(record.change for record in self.records if record.change)
-        if not changes:
-            return []
-        counts = ", ".join(f"{number} {change}" for change, number in changes.items())
-        lines = [f"verdicts that changed since the baseline: {counts}"]
-        if not option("probe_update") and not option("probe_save"):
-            how = "--probe-update" if option("probe_baseline") == "auto" else "--probe-save NAME"
-            lines.append(f"if the changed verdicts are right, keep them with {how}")
-        return lines
+        how = "--probe-update" if option("probe_baseline") == "auto" else "--probe-save NAME"
+        keeps = option("probe_update") or option("probe_save")
+        changed = changes(self.records, None if keeps else how)
+        return [*of_families(self.families), *still(self.records), *changed, *self._of_baselines()]
 
     def _of_baselines(self) -> list[str]:
         from lazarus_probe.claims.claim import ClaimError
 
         try:
-            return remarks(self.config, self.records)
+            return baselines(self.config).remarks(self.records)
         except ClaimError:  # it is among the problems
             return []
 
@@ -277,26 +266,6 @@ def _case_of(attempt: ClaimRecord | Broken) -> tuple[str, str]:
     return case_of(attempt)
 
 
-def _moved(records: list[ClaimRecord]) -> list[str]:
-    """The same verdict as in the baseline, on a score that is another."""
-    return [
-        f"{record.key} on {record.model.name}: still {record.outcome}, and its score moved by {moved}"
-        for record in records
-        if not record.changed and record.known and (moved := record.known.difference) and moved.real
-    ]
-
-
 def _failed_last_time(config: pytest.Config) -> bool:
     cache = getattr(config, "cache", None)
     return bool(cache and cache.get("cache/lastfailed", {}))
-
-
-def _append_step_summary(run: Run) -> None:
-    from lazarus_probe.reports.summary import summary_markdown
-
-    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
-        # A pipe that nobody reads is an error at once; opened as a file is it would hold the session up for ever.
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
-        os.set_blocking(handle, True)
-        with open(handle, "a", encoding="utf-8") as file:  # noqa: PTH123 - of a handle
-            file.write(summary_markdown(run))
