@@ -23,7 +23,7 @@ COMMANDS = {
     "experiment": ("experiment", "Run a complete study of a model, ending in verdicts."),
     "report": (
         "report",
-        "Compare two runs of claims, or show one as a page or in a model card.",
+        "Compare runs of claims, merge shards of one, or show one as a page or in a model card.",
     ),
     "models": ("models", "List the models on this machine, and fetch those that the index has."),
     "organism": ("organism", "Retrain the bundled models, and score what they know."),

@@ -13,10 +13,17 @@ from lazarus_probe.cli.output import deliver, show_json
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.files.whole_files import write_aside
 
+COMMANDS = {
+    "merge": (
+        "report_merge",
+        "Make one run of its shards: the records, families, verdicts and page that one machine would have written.",
+    ),
+}
+
 report = typer.Typer(
-    cls=lazy_group(),
+    cls=lazy_group(COMMANDS),
     rich_markup_mode=None,
-    help="Compare two runs of claims, or show one as a page or in a model card.",
+    help="Compare runs of claims, merge shards of one, or show one as a page or in a model card.",
 )
 
 SIDE = "a run (its folder, run.json or run.jsonl; in a folder of runs, the latest), or a baseline (its file or name)"

@@ -23,6 +23,12 @@ def test(
         bool, typer.Option("--quick", "-q", help="Leave out claims that train the model or take long.")
     ] = False,
     adapter: Adapter = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Test the I-th of N parts, as in 2/5; `lazarus report merge` joins them."
+        ),
+    ] = None,
     reports: Annotated[Path, typer.Option(help="Folder to write the run to.")] = Path("reports"),
 ) -> None:
     """Test the claims that come with the package on a model.
@@ -51,6 +57,7 @@ def test(
         *("-c", os.devnull, f"--rootdir={Path.cwd()}", "-o", "console_output_style=classic"),
         *("--import-mode=importlib", "--probe-model", model, "--probe-report", str(reports)),
         *(("--probe-adapter", str(adapter)) if adapter else ()),
+        *(("--probe-shard", shard) if shard else ()),
     ]
     command = [sys.executable, "-m", "pytest", f"--confcutdir={library_folder()}", *options]
     raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - the interpreter at hand

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from lazarus_probe.plugin.models import label, models
 from lazarus_probe.plugin.seeds import option_for, seeds_of
 from lazarus_probe.plugin.settings import report_folder
+from lazarus_probe.plugin.shards import shard_of
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.record import ClaimRecord
@@ -58,10 +57,10 @@ def _check_given(config: pytest.Config) -> None:
 
 
 def _check_name(name: str, names: Sequence[str]) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in ("auto", "none"):
-        raise pytest.UsageError(
-            f"--probe-save {name}: give a name of letters, digits, dots, dashes and underscores, as in v1.2"
-        )
+    from lazarus_probe.reports.baselines import problem_with_name
+
+    if wrong := problem_with_name(name):
+        raise pytest.UsageError(f"--probe-save {name}: {wrong}")
     if len(names) > 1:
         raise pytest.UsageError(
             f"--probe-save {name} is of one model, this run has {len(names)} ({', '.join(names)}): "
@@ -74,7 +73,8 @@ def baselines(config: pytest.Config) -> Baselines:
     from lazarus_probe.reports.baselines import Baselines
 
     if BASELINES not in config.stash:
-        choice = config.getoption("probe_baseline")
+        # A shard holds a part of a family: what its claims come to is compared once all shards are merged.
+        choice = "none" if shard_of(config) else config.getoption("probe_baseline")
         config.stash[BASELINES] = Baselines(report_folder(config), choice, seeds_of(config))
     return config.stash[BASELINES]
 
@@ -86,33 +86,9 @@ def keep(
 
     A run that was cut short leaves all baselines alone; a run of some claims leaves what is known of the others.
     """
-    from lazarus_probe.claims.baseline import save_baseline, update_baseline
-    from lazarus_probe.reports.baselines import by_model, named_path, own_path
+    from lazarus_probe.reports.baselines import write_baselines
 
     update, name = config.getoption("probe_update"), config.getoption("probe_save")
     if cut_short and (update or name):
         return ["no baseline was saved: the run was cut short"], []
-    groups, seeds, reports = by_model(records), seeds_of(config), report_folder(config)
-    notes: list[str] = []
-    problems: list[str] = []
-    if update:
-        for model, members in groups.items():
-            _try(partial(update_baseline, own_path(reports, model), members, seeds), notes, problems)
-    if name and len(groups) > 1:
-        problems.append(
-            f"no baseline was saved: --probe-save {name} is of one model, this run had {len(groups)}"
-        )
-    elif name:
-        _try(partial(save_baseline, named_path(reports, name), records, seeds), notes, problems)
-    return notes, problems
-
-
-def _try(write: partial[str], notes: list[str], problems: list[str]) -> None:
-    from lazarus_probe.claims.claim import ClaimError
-
-    try:
-        notes.append(f"{write.args[0].name}: {write()}")
-    except ClaimError as error:
-        problems.append(f"no baseline was saved: {error}")
-    except OSError as error:
-        problems.append(f"the baseline could not be written: {error}")
+    return write_baselines(report_folder(config), records, seeds_of(config), update=update, name=name)

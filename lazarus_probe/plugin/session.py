@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lazarus_probe.plain import without_halves
+from lazarus_probe.plugin import shards
 from lazarus_probe.plugin.baselines import baselines, keep
 from lazarus_probe.plugin.collection import LEFT_OUT, REFUSAL, SELECTED, is_claim, is_worker
 from lazarus_probe.plugin.models import asked_for
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from lazarus_probe.claims.families import FamilyRecord
     from lazarus_probe.claims.record import ClaimRecord
     from lazarus_probe.reports.run import Run
+    from lazarus_probe.reports.shard_record import ShardRecord
 
 PHASES = ("setup", "call", "teardown")  # else it is xdist's or pytest-forked's word of a process that died
 USUAL = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
@@ -83,8 +85,9 @@ class ClaimSession:
         self.ran.add(nodeid)
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        """Count the claims that `-k`, `-m`, `--lf` or another plugin leaves out."""
-        self.left_out += sum(map(is_claim, items))
+        """Count the claims that `-k`, `-m`, `--lf` or another plugin leaves out; other shards leave none out."""
+        if items is not self.config.stash.get(shards.ELSEWHERE, None):
+            self.left_out += sum(map(is_claim, items))
 
     def _attempt(self, report: pytest.TestReport) -> ClaimRecord | Broken | None:
         """What a report says of a claim, if it is over."""
@@ -118,6 +121,7 @@ class ClaimSession:
         output = getattr(node, "workeroutput", None) or {}
         self.crashed |= error is not None
         self.left_out = max(self.left_out, output.get(LEFT_OUT, 0))
+        shards.hear_worker(self.config, output)
         problem = output.get(REFUSAL)
         if problem and problem not in self.problems:
             self.problems.append(problem)
@@ -127,11 +131,14 @@ class ClaimSession:
         """Settle the verdicts, write run.json, summary.md and, if asked, baselines; on the controller alone."""
         if is_worker(self.config):
             self.config.workeroutput[LEFT_OUT] = self.left_out  # type: ignore[attr-defined]
+            shards.tell_controller(self.config)
             return
-        if self.file.over:
+        if shards.is_empty(self.config) and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            session.exitstatus = pytest.ExitCode.OK
+        if self.file.over or (shards.SHARD in self.config.stash and not self.config.option.collectonly):
             cut_short = self._was_cut_short(session)
             self._settle(session, cut_short=cut_short)
-            self._write(cut_short=cut_short)
+            self._write(session, cut_short=cut_short)
         if self.problems:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
@@ -164,13 +171,19 @@ class ClaimSession:
         """Under `--probe-strict`, whether no claim applies to one of the models, unless its baseline says so too."""
         from lazarus_probe.reports.closing import untested
 
-        return bool(untested(self.records) and self.config.getoption("probe_strict"))
+        whole = shards.shard_of(self.config) is None
+        return bool(whole and untested(self.records) and self.config.getoption("probe_strict"))
 
-    def _write(self, *, cut_short: bool) -> None:
+    def _write(self, session: pytest.Session, *, cut_short: bool) -> None:
         from lazarus_probe.reports.closing import append_step_summary
 
         self.file.write()
-        run = self._run(partial=cut_short or bool(self.left_out) or self.skipped or self.lf)
+        left_out = bool(self.left_out) or self.skipped or self.lf
+        failed = session.testsfailed - self.moves.shown_as_failed
+        shard = shards.finished(self.config, cut_short=cut_short, left_out=left_out, failed=failed)
+        run = self._run(partial=cut_short or left_out or shard is not None, shard=shard)
+        if shard is not None:
+            self.notes += shards.sentences(shard, len(run.claims), run.cases)
         self.problems += self.file.problems
         try:
             self._report(run)
@@ -185,7 +198,7 @@ class ClaimSession:
             self.notes += notes
             self.problems += problems
 
-    def _run(self, *, partial: bool) -> Run:
+    def _run(self, *, partial: bool, shard: ShardRecord | None) -> Run:
         from lazarus_probe.reports.run import make_run
 
         return make_run(
@@ -195,8 +208,9 @@ class ClaimSession:
             partial=partial,
             families=self.families,
             broken=self.broken,
-            cases=self.cases,
+            cases=self.cases or self.config.stash.get(CASES, None),
             run=self.file.run,
+            shard=shard,
         )
 
     def _report(self, run: Run) -> None:
@@ -244,7 +258,9 @@ class ClaimSession:
         how = "--probe-update" if option("probe_baseline") == "auto" else "--probe-save NAME"
         keeps = option("probe_update") or option("probe_save")
         changed = changes(self.records, None if keeps else how)
-        return [*of_families(self.families), *still(self.records), *changed, *self._of_baselines()]
+        # In a shard every family is incomplete, and says nothing new.
+        families = [] if shards.shard_of(self.config) else of_families(self.families)
+        return [*families, *still(self.records), *changed, *self._of_baselines()]
 
     def _of_baselines(self) -> list[str]:
         from lazarus_probe.claims.claim import ClaimError

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from lazarus_probe.claims.baseline import (
@@ -13,8 +15,11 @@ from lazarus_probe.claims.baseline import (
     held_against,
     misfit,
     read_baseline,
+    save_baseline,
+    update_baseline,
 )
 from lazarus_probe.claims.baseline_record import BaselineRecord
+from lazarus_probe.claims.claim import ClaimError
 from lazarus_probe.claims.differences import corrected
 from lazarus_probe.claims.record import ClaimRecord, ModelRecord
 from lazarus_probe.files.whole_files import file_name, is_there
@@ -41,6 +46,13 @@ def given_path(reports: Path, choice: str) -> Path:
 def names_in(folder: Path) -> str:
     """The names of the baselines in a folder, for an error."""
     return ", ".join(sorted(path.stem for path in folder.glob("*.json"))) or "there are none yet"
+
+
+def problem_with_name(name: str) -> str | None:
+    """What is wrong with a name for a baseline, and what would be right."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) and name not in (AUTO, NONE):
+        return None
+    return "give a name of letters, digits, dots, dashes and underscores, as in v1.2"
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,38 @@ def by_model(records: Sequence[ClaimRecord]) -> dict[str, list[ClaimRecord]]:
     for record in sorted(records, key=lambda record: record.model.name):
         groups.setdefault(record.model.name, []).append(record)
     return groups
+
+
+def write_baselines(
+    reports: Path, records: Sequence[ClaimRecord], seeds: Sequence[int], *, update: bool, name: str | None
+) -> tuple[list[str], list[str]]:
+    """Bring the baselines of a run's models up to date, or save it under a name; returns what was kept and what failed.
+
+    Args:
+        reports: the folder in which baselines are kept.
+        records: of the run.
+        seeds: of the run.
+        update: whether each model's own baseline is brought up to date.
+        name: to save the run under, if it is to be.
+    """
+    groups, notes, problems = by_model(records), list[str](), list[str]()
+    if update:
+        for model, members in groups.items():
+            _try(partial(update_baseline, own_path(reports, model), members, seeds), notes, problems)
+    if name and len(groups) > 1:
+        problems.append(f"no baseline was saved: {name} is to be of one model, this run had {len(groups)}")
+    elif name:
+        _try(partial(save_baseline, named_path(reports, name), records, seeds), notes, problems)
+    return notes, problems
+
+
+def _try(write: partial[str], notes: list[str], problems: list[str]) -> None:
+    try:
+        notes.append(f"{write.args[0].name}: {write()}")
+    except ClaimError as error:
+        problems.append(f"no baseline was saved: {error}")
+    except OSError as error:
+        problems.append(f"the baseline could not be written: {error}")
 
 
 def _other_claims(records: Sequence[ClaimRecord]) -> list[str]:

@@ -210,7 +210,16 @@ def _file_of(folder: Path) -> Path | None:
 
 
 def run_side(run: Run, name: str) -> Side:
-    """A run as a side."""
+    """A run as a side.
+
+    Raises:
+        RunError: it is a shard of one: what is in the others is not gone.
+    """
+    if run.shard is not None:
+        raise RunError(
+            f"{name} is shard {run.shard} of a run, which holds a part of the claims: make one run of all "
+            f"{run.shard.of} with `lazarus report merge`, and compare that"
+        )
     claims: dict[str, dict[str, BaselineRecord]] = {}
     for record in run.claims:
         claims.setdefault(record.model.name, {})[record.key] = baseline_record_of(record)
