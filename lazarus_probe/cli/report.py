@@ -66,8 +66,9 @@ def compare(
     3 if a test broke or a claim no longer has a verdict, whatever else changed.
     """
     from lazarus_probe.claims.change import read_changes
-    from lazarus_probe.reports.compare import compare_runs, read_side
+    from lazarus_probe.reports.compare import compare_runs
     from lazarus_probe.reports.compare_table import comparison_markdown, comparison_text
+    from lazarus_probe.reports.sides import read_side
 
     if markdown and as_json:
         raise ValueError("--markdown and --json are two formats: give one")
@@ -93,8 +94,9 @@ def page(
     as_json: AsJson = False,
 ) -> None:
     """Rewrite a run's page, compared with another run or baseline if one is given."""
-    from lazarus_probe.reports.compare import compare_runs, find_run, read_side, run_side
+    from lazarus_probe.reports.compare import compare_runs
     from lazarus_probe.reports.page import page_html
+    from lazarus_probe.reports.sides import find_run, read_side, run_side
 
     if output is not None and not output.parent.is_dir():
         raise ValueError(f"--output {output}: the folder {output.parent} does not exist; make it first")
@@ -119,7 +121,7 @@ def card(
 ) -> None:
     """Print a `Verified findings` section for a model card, in Markdown."""
     from lazarus_probe.reports.card import card_markdown
-    from lazarus_probe.reports.compare import find_run
+    from lazarus_probe.reports.sides import find_run
 
     text = card_markdown(find_run(run, reports)[1], model)
     deliver({"markdown": text}, text.removesuffix("\n"), as_json=as_json)
