@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, Literal
 
 from lazarus_probe.claims.baseline import compared_all
@@ -115,31 +115,60 @@ def compare_runs(old: Side, new: Side, fail_on: frozenset[Change] = WORSE) -> Co
         >>> comparison.counts, comparison.code
         ({'unchanged': 3}, 0)
     """
+    return compare_neighbours((old, new), fail_on)[0]
+
+
+def compare_neighbours(sides: Sequence[Side], fail_on: frozenset[Change] = WORSE) -> tuple[Comparison, ...]:
+    """Compare each of several sides with the one before it, as `compare_runs` does.
+
+    Which differences are real is judged over all lines of all of these comparisons at once.
+    """
+    models = models_across(sides)
+    pairs = [
+        (old, new, [(of[index], of[index + 1]) for of in models if of[index] or of[index + 1]])
+        for index, (old, new) in enumerate(pairwise(sides))
+    ]
+    known = [
+        [compared_all(new.claims.get(now, {}), old.claims.get(then, {})) for then, now in names]
+        for old, new, names in pairs
+    ]
+    judged = iter(corrected([record for of in known for of_model in of for record in of_model.values()]))
+    return tuple(
+        _comparison(
+            old, new, names, [dict(zip(each, islice(judged, len(each)), strict=True)) for each in of], fail_on
+        )
+        for (old, new, names), of in zip(pairs, known, strict=True)
+    )
+
+
+def models_across(sides: Sequence[Side]) -> list[tuple[str, ...]]:
+    """Which models are versions of one another: for each what every side calls it, or "" where a side lacks it.
+
+    They are matched by name; where no side has several, those of all sides are versions of one model.
+    """
+    names = [_names(side) for side in sides]
+    if all(len(of_side) <= 1 for of_side in names):
+        return [tuple(of_side[0] if of_side else "" for of_side in names)]
+    every = dict.fromkeys(name for of_side in names for name in of_side)
+    return [tuple(name if name in of_side else "" for of_side in names) for name in every]
+
+
+def _comparison(
+    old: Side,
+    new: Side,
+    models: Sequence[tuple[str, str]],
+    known: Sequence[Mapping[str, BaselineRecord]],
+    fail_on: frozenset[Change],
+) -> Comparison:
     lines: list[Line] = []
-    models = _pairs(old, new)
-    for (then, now), compared in zip(models, _compared(old, new, models), strict=True):
+    for (then, now), compared in zip(models, known, strict=True):
         before = {**old.claims.get(then, {}), **compared}
-        lines += _lines(before, new.claims.get(now, {}), now or then, _broken(new, now))
+        lines += _lines(before, new.claims.get(now, {}), now or then, broken_of(new, now))
     lines += [
         Line(broken.test, "", "broken", error=broken.error) for broken in new.broken if not broken.claim
     ]
     lines.sort(key=lambda line: (GROUPS.index(line.group), line.model, natural(line.claim)))
-    return Comparison(old, new, tuple(lines), (*_remarks(old, new), *_of_claims(lines)), fail_on)
-
-
-def _pairs(old: Side, new: Side) -> list[tuple[str, str]]:
-    then, now = (_names(side) for side in (old, new))
-    if len(then) == len(now) == 1:
-        return [(then[0], now[0])]
-    gone = [(name, "") for name in then if name not in now]
-    return [*((name if name in then else "", name) for name in now), *gone]
-
-
-def _compared(old: Side, new: Side, models: Sequence[tuple[str, str]]) -> list[dict[str, BaselineRecord]]:
-    """What was known of the claims of each pair of models, its differences judged among those of all pairs."""
-    pairs = [compared_all(new.claims.get(now, {}), old.claims.get(then, {})) for then, now in models]
-    judged = iter(corrected([record for of_model in pairs for record in of_model.values()]))
-    return [dict(zip(of_model, islice(judged, len(of_model)), strict=True)) for of_model in pairs]
+    return Comparison(old, new, tuple(lines), (*_remarks(old, new), *of_claims(lines)), fail_on)
 
 
 def _names(side: Side) -> list[str]:
@@ -147,7 +176,8 @@ def _names(side: Side) -> list[str]:
     return sorted({*side.models, *(broken.model for broken in side.broken if broken.claim)})
 
 
-def _broken(side: Side, model: str) -> dict[str, str]:
+def broken_of(side: Side, model: str) -> dict[str, str]:
+    """The errors of the claims of a model that broke."""
     return {broken.claim: broken.error for broken in side.broken if broken.claim and broken.model == model}
 
 
@@ -194,7 +224,8 @@ def _remarks(old: Side, new: Side) -> list[str]:
     return lines + [line for side in (old, new) for line in side.remarks]
 
 
-def _of_claims(lines: Sequence[Line]) -> list[str]:
+def of_claims(lines: Sequence[Line]) -> list[str]:
+    """What to know of claims that are declared otherwise, or were measured on other prompts."""
     anew = [
         line.old.remark
         for line in lines
