@@ -75,6 +75,7 @@ class RunFile:
             arguments=shown_arguments(self.config.invocation_params.args),
             cases=cases,
             environment=environment(),
+            models=[label(name) for name in models(self.config)],
             shard=record_of(self.config),
         )
         model = case_of(attempt)[1] if attempt else ""

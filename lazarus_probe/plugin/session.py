@@ -10,7 +10,7 @@ from lazarus_probe.plain import without_halves
 from lazarus_probe.plugin import shards
 from lazarus_probe.plugin.baselines import baselines, keep
 from lazarus_probe.plugin.collection import LEFT_OUT, REFUSAL, SELECTED, is_claim, is_worker
-from lazarus_probe.plugin.models import asked_for
+from lazarus_probe.plugin.models import asked_for, label, models
 from lazarus_probe.plugin.moves import Moves
 from lazarus_probe.plugin.outcomes import CASES
 from lazarus_probe.plugin.readable import make_warning_readable
@@ -43,6 +43,7 @@ class ClaimSession:
         self.claims: set[str] = set()  # node ids; of a parallel run's workers those whose tests have begun
         self.others: set[str] = set()  # likewise, of tests that decide no claim
         self.left_out = 0
+        self.run: Run | None = None  # once the session has ended
         self.skipped = False
         self.crashed = False
         self.problems: list[str] = []
@@ -184,6 +185,7 @@ class ClaimSession:
         run = self._run(partial=cut_short or left_out or shard is not None, shard=shard)
         if shard is not None:
             self.notes += shards.sentences(shard, len(run.claims), run.cases)
+        self.run = run
         self.problems += self.file.problems
         try:
             self._report(run)
@@ -210,6 +212,7 @@ class ClaimSession:
             broken=self.broken,
             cases=self.cases or self.config.stash.get(CASES, None),
             run=self.file.run,
+            models=[label(name) for name in models(self.config)],
             shard=shard,
         )
 
@@ -233,12 +236,24 @@ class ClaimSession:
             terminalreporter.section("claims")
             for line in [*claims_table(self.records).lines(), "", *self._reasons(), *self._remarks()]:
                 terminalreporter.write_line(in_line(line))
+            for line in self._by_model(terminalreporter):
+                terminalreporter.write_line(line)
             for line in nothing_tested(self.records):
                 terminalreporter.write_line(in_line(line), red=True, bold=True)
         for note in self.notes:
             terminalreporter.write_line(in_line(note))
         for problem in self.problems:
             terminalreporter.write_line(f"ERROR: {in_line(problem)}", red=True)
+
+    def _by_model(self, terminalreporter: pytest.TerminalReporter) -> list[str]:
+        """The claims by models, where there are several."""
+        if self.run is None or len({record.model.name for record in self.records}) < 2:
+            return []
+        from lazarus_probe.reports.matrix import models_of
+        from lazarus_probe.reports.matrix_table import matrix_text
+
+        matrix = models_of(self.run)
+        return ["", *matrix_text(matrix, terminalreporter._tw.fullwidth).splitlines()] if matrix else []
 
     def _reasons(self) -> list[str]:
         """A sentence for each claim that is not supported, unless it stands among the failures."""

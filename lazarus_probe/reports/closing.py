@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lazarus_probe.claims.families import FamilyRecord
 from lazarus_probe.claims.record import ClaimRecord
-from lazarus_probe.reports.summary import summary_markdown
+from lazarus_probe.reports.write import whole_summary
 
 if TYPE_CHECKING:
     from lazarus_probe.reports.run import Run
@@ -58,4 +58,4 @@ def append_step_summary(run: Run) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
         os.set_blocking(handle, True)
         with open(handle, "a", encoding="utf-8") as file:  # noqa: PTH123 - of a handle
-            file.write(summary_markdown(run))
+            file.write(whole_summary(run))

@@ -21,7 +21,8 @@ from lazarus_probe.reports.compare import (
     models_across,
     of_claims,
 )
-from lazarus_probe.reports.sides import Side
+from lazarus_probe.reports.run import Run
+from lazarus_probe.reports.sides import Side, run_side
 
 Direction = Literal["up", "down", "rose", "fell", "otherwise", "broken", ""]
 UP, DOWN = ("gained", "newly measurable"), ("lost", "weakened", "no longer measurable")
@@ -228,16 +229,16 @@ def _labels(sides: Sequence[Side]) -> list[str]:
     return [side.name.removesuffix(".json") for side in sides]
 
 
-def model_sides(side: Side, order: Sequence[str] = ()) -> list[Side]:
-    """The models of one run as versions.
+def model_sides(side: Side) -> list[Side]:
+    """The models of one run as versions, in its order."""
+    return [of_model(side, name) for name in side.models]
 
-    Args:
-        side: the run.
-        order: of the models; those that are not in it follow by name.
-    """
-    names = [name for name in order if name in side.models] or []
-    names += [name for name in sorted(side.models) if name not in names]
-    return [of_model(side, name) for name in names]
+
+def models_of(run: Run) -> Matrix | None:
+    """The claims of a run by its models; None where it has one, or is a shard of a run."""
+    if run.shard is not None or len({record.model.name for record in run.claims}) < 2:
+        return None
+    return matrix_of(model_sides(run_side(run, run.run)))
 
 
 def of_model(side: Side, name: str) -> Side:

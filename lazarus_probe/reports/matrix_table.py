@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lazarus_probe.claims.baseline_record import BaselineRecord
+from lazarus_probe.claims.baseline_record import BaselineRecord, with_interval
 from lazarus_probe.claims.differences import ALPHA
 from lazarus_probe.claims.record import named_seeds
 from lazarus_probe.reports.matrix import Cell, Direction, Matrix, Row
 from lazarus_probe.reports.untrusted import in_line, markdown
-from lazarus_probe.statistics.intervals import estimate, shown
+from lazarus_probe.statistics.intervals import shown
 from lazarus_probe.tables import Table
 
 Style = Callable[[str, str], str]  # a text and its verdict, to the text as a terminal colours it
@@ -22,6 +22,14 @@ MEANING = (
     "▲ ▼ the verdict went up or down since the version before, ↑ ↓ the same verdict and a score that moved, "
     "≠ declared otherwise, · not in this version"
 )
+WORDS: dict[Direction, str] = {
+    "up": "the verdict went up",
+    "down": "the verdict went down",
+    "rose": "the score rose",
+    "fell": "the score fell",
+    "otherwise": "declared otherwise",
+    "broken": "the test broke",
+}
 SHORT = {
     "supported": "sup",
     "refuted": "ref",
@@ -178,13 +186,11 @@ def _score(record: BaselineRecord) -> str:
 
 def _full(cell: Cell) -> str:
     """A cell with its interval."""
-    record = cell.record
-    if record is None or record.score is None or record.low is None or record.high is None:
-        return _wide(cell).strip()
-    return _marked(
-        cell,
-        lambda of: f" {of.outcome} {estimate(record.score or 0.0, record.low or 0.0, record.high or 0.0)}",
-    ).strip()
+    return _marked(cell, lambda record: f" {record.outcome}{_interval(record)}").strip()
+
+
+def _interval(record: BaselineRecord) -> str:
+    return with_interval(record.score, record.low, record.high) or _score(record)
 
 
 def _versions(matrix: Matrix) -> list[str]:

@@ -207,6 +207,7 @@ def merged(parts: Sequence[Part], baselines: Baselines | None = None) -> Run:
         families=families,
         broken=broken,
         cases=next((part.run.cases for part in parts if part.run.cases is not None), None),
+        models=first.shard.models,
     )
     fields = {"arguments": list(_whole(first.run.arguments)), "environment": first.run.environment}
     return run.model_copy(update=fields)

@@ -52,6 +52,7 @@ class Run(BaseModel):
         seeds: that it was measured with; what several of them measured was pooled.
         partial: whether it was cut short, or claims were left out of it.
         cases: how many verdicts a whole run has: one for each claim, its parameters and model; None if unknown.
+        models: that it was to be about, in the order given; some may have come to no verdict.
         shard: which part it is of a run on several machines; None for a run that is none.
 
     Example:
@@ -72,6 +73,7 @@ class Run(BaseModel):
     arguments: list[str]
     partial: bool
     cases: int | None = None
+    models: list[str] = []
     shard: ShardRecord | None = None
     environment: Environment
     outcomes: dict[str, int]
@@ -148,6 +150,7 @@ def make_run(
     broken: Sequence[Broken] = (),
     cases: int | None = None,
     run: str | None = None,
+    models: Sequence[str] = (),
     shard: ShardRecord | None = None,
 ) -> Run:
     """Put a session's records together.
@@ -161,6 +164,7 @@ def make_run(
         broken: tests that came to no verdict.
         cases: how many verdicts a whole run has, where that is known.
         run: what it is called; after the time of the call by default.
+        models: that it was to be about, in the order given.
         shard: which part it is of a run on several machines.
     """
     return Run(
@@ -170,6 +174,7 @@ def make_run(
         arguments=shown_arguments(arguments),
         partial=partial,
         cases=cases,
+        models=list(models),
         shard=shard,
         environment=environment(),
         outcomes=dict(Counter(str(record.outcome) for record in records)),

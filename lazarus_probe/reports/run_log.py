@@ -42,6 +42,7 @@ class Header(BaseModel):
 
     Attributes:
         cases: how many verdicts the whole run will have, where that is known.
+        models: that it is about, in the order given.
         shard: which part of a run it is, if it is one of several.
     """
 
@@ -53,6 +54,7 @@ class Header(BaseModel):
     arguments: list[str]
     cases: int | None
     environment: Environment
+    models: list[str] = []
     shard: ShardRecord | None = None
 
 
@@ -122,6 +124,7 @@ def read_log(path: Path) -> Run:
         broken=broken,
         cases=header.cases,
         run=header.run,
+        models=header.models,
     )
     fields = {"arguments": header.arguments, "environment": header.environment, "shard": header.shard}
     return run.model_copy(update=fields)

@@ -25,7 +25,7 @@ class Side:
         seeds: that it was measured with, pooled where there are several.
         package: the version of lazarus_probe that measured it.
         partial: what is missing from it, as in `partial: 5 of 29 claims`; empty where nothing is.
-        models: by name, their fingerprints.
+        models: by name, their fingerprints; those of a run in the order in which they were given.
         claims: by model, then by claim and parameters.
         broken: tests that came to no verdict; a baseline has none.
         remarks: what else to know of it.
@@ -133,7 +133,10 @@ def run_side(run: Run, name: str) -> Side:
     claims: dict[str, dict[str, BaselineRecord]] = {}
     for record in run.claims:
         claims.setdefault(record.model.name, {})[record.key] = baseline_record_of(record)
-    models = {record.model.name: record.model.fingerprint for record in run.claims}
+    weights = {record.model.name: record.model.fingerprint for record in run.claims}
+    models = {
+        name: weights[name] for name in dict.fromkeys((*run.models, *sorted(weights))) if name in weights
+    }
     package = run.environment.packages.get("lazarus_probe", "")
     remarks = tuple(f"{name}: {line}" for line in nothing_tested(run.claims))
     return Side(name, run.seeds, package, run.how_partial, models, claims, tuple(run.broken), remarks)

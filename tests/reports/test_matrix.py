@@ -10,10 +10,12 @@ from lazarus_probe.claims.attempt_record import Broken
 from lazarus_probe.claims.baseline_record import BaselineRecord
 from lazarus_probe.reports.compare import compare_runs
 from lazarus_probe.reports.history import history_of
-from lazarus_probe.reports.matrix import matrix_of, model_sides
+from lazarus_probe.reports.matrix import matrix_of, model_sides, models_of
 from lazarus_probe.reports.matrix_page import matrix_html
 from lazarus_probe.reports.matrix_table import matrix_markdown, matrix_text, sparkline
-from lazarus_probe.reports.run import RunError
+from lazarus_probe.reports.page import page_html
+from lazarus_probe.reports.run import RunError, make_run
+from lazarus_probe.reports.shard_record import ShardRecord
 from lazarus_probe.reports.sides import Side
 from lazarus_probe.reports.write import write_run
 from lazarus_probe.statistics.intervals import wilson
@@ -118,8 +120,8 @@ def test_models_are_matched_over_all_versions():
         ("early", [True, True, False]),
     ]
     assert "\non late\n" in matrix_text(matrix)
-    assert [side.models for side in model_sides(both, ["late", "early"])] == [{"late": "l"}, {"early": "e"}]
-    assert matrix_of(model_sides(both, ["late"])).labels == ("late", "early")
+    assert [side.models for side in model_sides(both)] == [{"early": "e"}, {"late": "l"}]
+    assert matrix_of(model_sides(both)).labels == ("early", "late")
 
 
 def test_a_broken_test_stands_in_its_cell():
@@ -275,3 +277,22 @@ def test_history_is_in_order_of_time(make_full_run, tmp_path):
         history_of(tmp_path / "baselines")
     with pytest.raises(RunError, match="nowhere is no folder"):
         history_of(tmp_path / "nowhere")
+
+
+def test_models_of_a_run_stand_side_by_side(make_record, tmp_path):
+    """A run of several models has them as versions, in the order given, on its page and in its summary."""
+    records = [make_record(index, model=model) for model in ("early", "late") for index in range(3)]
+    run = make_run(records, [0], [], partial=False, models=["late", "early", "unmeasured"])
+    matrix = models_of(run)
+    assert matrix.labels == ("late", "early")
+    page = page_html(run)
+    assert "Models side by side" in page
+    assert page.index('<th scope="col">1 late</th>') < page.index('<th scope="col">2 early</th>')
+    folder = write_run(run, tmp_path)
+    assert "# Claims by version" in (folder / "summary.md").read_text()
+    for other in (run.model_copy(update={"claims": records[:3]}), run.model_copy(update={"shard": SHARD})):
+        assert models_of(other) is None
+        assert "Models side by side" not in page_html(other)
+
+
+SHARD = ShardRecord(index=1, of=2, models=["late", "early"])
