@@ -197,12 +197,12 @@ def _versions(matrix: Matrix) -> list[str]:
     """A line for each version: its number, its label, and what it is."""
     lines = []
     for index, (side, label) in enumerate(zip(matrix.versions, matrix.labels, strict=True), 1):
-        models = ", ".join(
-            f"{name} ({fingerprint[:12]})" for name, fingerprint in sorted(side.models.items())
-        )
-        name = side.name.removesuffix(".json")
-        of = f"{label}: {name}" if label != name else label
-        lines.append(f"{index} {of}: {models or 'no verdicts'}, {named_seeds(side.seeds)}")
+        name, seeds = side.name.removesuffix(".json"), named_seeds(side.seeds)
+        if [*side.models] == [label]:
+            lines.append(f"{index} {label} ({side.models[label][:12]}), {seeds}: {name}")
+            continue
+        models = ", ".join(f"{model} ({fingerprint[:12]})" for model, fingerprint in side.models.items())
+        lines.append(f"{index} {label}: {models or 'no verdicts'}, {seeds}")
     return lines
 
 
