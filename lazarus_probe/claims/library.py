@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,19 @@ def measured_costs(folder: Path | None = None) -> dict[str, float]:
     """The seconds that each claim took on SmolLM2 or, where it does not apply to it, on the organism."""
     file = (folder or library_folder()) / COSTS
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
+def share_costs(claims: Mapping[str, str], measured: Mapping[str, float]) -> dict[str, float]:
+    """By test its share of the work, in any unit: a claim's cost is shared by its tests.
+
+    Args:
+        claims: the claim of each test.
+        measured: costs of claims; one that has none costs as much as the others do on average.
+    """
+    known = [measured[claim] for claim in {*claims.values()} if claim in measured]
+    usual = sum(known) / len(known) if known else 1.0
+    tests = Counter(claims.values())
+    return {test: measured.get(claim, usual) / tests[claim] for test, claim in claims.items()}
 
 
 def _marked(module: ast.Module) -> Iterator[tuple[str, str, bool]]:

@@ -13,6 +13,10 @@ from lazarus_probe.cli.run import run, show_version
 
 # By command: its module here, and the first line of its help.
 COMMANDS = {
+    "demo": (
+        "demo",
+        "Test three published claims on a bundled model in about 20 seconds: one holds, one is confounded, one fails.",
+    ),
     "test": ("test", "Test the claims that come with the package on a model."),
     "claims": ("claims", "List the claims that come with the package, or those that hold some words."),
     "introspect": ("introspect", "Inspect what happens inside a model, and what training changes in it."),
@@ -23,7 +27,7 @@ COMMANDS = {
     "experiment": ("experiment", "Run a complete study of a model, ending in verdicts."),
     "report": (
         "report",
-        "Compare two runs of claims, or show one as a page or in a model card.",
+        "Compare runs of claims, merge shards of one, or show one as a page or in a model card.",
     ),
     "models": ("models", "List the models on this machine, and fetch those that the index has."),
     "organism": ("organism", "Retrain the bundled models, and score what they know."),

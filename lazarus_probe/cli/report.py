@@ -11,12 +11,24 @@ from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.options import AsJson
 from lazarus_probe.cli.output import deliver, show_json
 from lazarus_probe.cli.parsing import check_output
+from lazarus_probe.cli.report_history import WORSE, FailOn, Page, check_formats, print_matrices, write_page
 from lazarus_probe.files.whole_files import write_aside
 
+COMMANDS = {
+    "merge": (
+        "report_merge",
+        "Make one run of its shards: the records, families, verdicts and page that one machine would have written.",
+    ),
+    "history": (
+        "report_history",
+        "Show claims over all runs kept in a folder, oldest first, for each model by itself.",
+    ),
+}
+
 report = typer.Typer(
-    cls=lazy_group(),
+    cls=lazy_group(COMMANDS),
     rich_markup_mode=None,
-    help="Compare two runs of claims, or show one as a page or in a model card.",
+    help="Compare runs of claims, merge shards of one, or show one as a page or in a model card.",
 )
 
 SIDE = "a run (its folder, run.json or run.jsonl; in a folder of runs, the latest), or a baseline (its file or name)"
@@ -27,45 +39,61 @@ Folder = Annotated[
 
 @report.command()
 def compare(
-    old: Annotated[str, typer.Argument(metavar="A", help=f"The earlier side: {SIDE}.")],
-    new: Annotated[str, typer.Argument(metavar="B", help="The later side, given in the same way.")],
+    versions: Annotated[
+        list[str],
+        typer.Argument(metavar="A B ...", help=f"Versions, the earliest first, two or more; each is {SIDE}."),
+    ],
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print Markdown; unchanged claims are only counted.")
     ] = False,
     as_json: AsJson = False,
-    fail_on: Annotated[
-        str,
-        typer.Option(
-            metavar="CHANGES",
-            help="Changes that give exit code 1: any, none, or some of lost, weakened, no-longer-measurable, "
-            "gained, newly-measurable.",
-        ),
-    ] = "lost,weakened,no-longer-measurable",
+    output: Page = None,
+    fail_on: FailOn = WORSE,
     reports: Folder = Path("reports"),
 ) -> None:
-    """Compare the verdict of each claim in A and in B, and say whether the difference is real.
+    """Compare the verdicts of claims in two or more versions, and say which differences are real.
 
     A claim is lost if it was supported and is refuted or confounded. It weakened or gained if its verdict went down
     or up among supported, inconclusive, confounded and refuted, in this order. It is newly (or no longer) measurable
     if it was (or is) not applicable. A score that moved under the same verdict, and a claim whose declaration differs
-    from A's, are listed and change nothing. The exit code is
+    from A's, are listed and change nothing.
+
+    Three or more versions become a table of claims by versions, in the order given, each compared with the one before
+    it; differences are corrected over all pairs, and the exit code is that of the last pair. So does one run of several
+    models, whose models are the versions. A claim that a version lacks is absent there, and no change. The exit code is
 
     0 if no verdict changed in a way that --fail-on names,
 
     1 if one did,
 
-    2 if A or B cannot be read,
+    2 if a version cannot be read,
 
     3 if a test broke or a claim no longer has a verdict, whatever else changed.
     """
     from lazarus_probe.claims.change import read_changes
-    from lazarus_probe.reports.compare import compare_runs, read_side
     from lazarus_probe.reports.compare_table import comparison_markdown, comparison_text
+    from lazarus_probe.reports.matrix import matrix_of, model_sides
+    from lazarus_probe.reports.sides import read_side
 
-    if markdown and as_json:
-        raise ValueError("--markdown and --json are two formats: give one")
+    check_formats(markdown=markdown, as_json=as_json)
+    check_output(output)
     failing = read_changes(fail_on, "--fail-on")
-    comparison = compare_runs(read_side(old, reports), read_side(new, reports), failing)
+    sides = [read_side(version, reports) for version in versions]
+    if len(sides) == 1:
+        sides = model_sides(sides[0])
+    if len(sides) < 2:
+        raise ValueError(
+            f"{versions[0]} is one version: give another to compare it with, or a run of several models"
+        )
+    matrix = matrix_of(sides, failing)
+    write_page(output, [matrix], as_json=as_json)
+    if len(versions) != 2:
+        if as_json:
+            show_json(matrix.as_dict(), as_json)
+        else:
+            print_matrices([matrix], markdown=markdown)
+        raise typer.Exit(matrix.code)
+    comparison = matrix.comparisons[0]
     if as_json:
         show_json(comparison.as_dict(), as_json)
     else:
@@ -86,8 +114,9 @@ def page(
     as_json: AsJson = False,
 ) -> None:
     """Rewrite a run's page, compared with another run or baseline if one is given."""
-    from lazarus_probe.reports.compare import compare_runs, find_run, read_side, run_side
+    from lazarus_probe.reports.compare import compare_runs
     from lazarus_probe.reports.page import page_html
+    from lazarus_probe.reports.sides import find_run, read_side, run_side
 
     if output is not None and not output.parent.is_dir():
         raise ValueError(f"--output {output}: the folder {output.parent} does not exist; make it first")
@@ -112,7 +141,7 @@ def card(
 ) -> None:
     """Print a `Verified findings` section for a model card, in Markdown."""
     from lazarus_probe.reports.card import card_markdown
-    from lazarus_probe.reports.compare import find_run
+    from lazarus_probe.reports.sides import find_run
 
     text = card_markdown(find_run(run, reports)[1], model)
     deliver({"markdown": text}, text.removesuffix("\n"), as_json=as_json)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lazarus_probe.cli.options import Adapter, Model, Topic, Words
+
+if TYPE_CHECKING:
+    from lazarus_probe.claims.library import LibraryClaim
 
 QUICK = 10.0  # seconds that a claim of `--quick` took when it was measured
 
@@ -23,6 +27,12 @@ def test(
         bool, typer.Option("--quick", "-q", help="Leave out claims that train the model or take long.")
     ] = False,
     adapter: Adapter = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Test the I-th of N parts, as in 2/5; `lazarus report merge` joins them."
+        ),
+    ] = None,
     reports: Annotated[Path, typer.Option(help="Folder to write the run to.")] = Path("reports"),
 ) -> None:
     """Test the claims that come with the package on a model.
@@ -32,7 +42,7 @@ def test(
     of pytest's options are there with `pytest --pyargs lazarus_probe.hypotheses --probe-model MODEL`.
     """
     from lazarus_probe.checkpoints.names import num_layers_of
-    from lazarus_probe.claims.library import chosen_claims, library_folder, measured_costs
+    from lazarus_probe.claims.library import chosen_claims, measured_costs
     from lazarus_probe.plugin.claim_lines import duration
 
     num_layers_of(model)
@@ -44,13 +54,34 @@ def test(
     known = [costs[item.claim.id] for item in chosen if item.claim.id in costs]
     expected = f"; about {duration(sum(known))} on SmolLM2 and two cores" if known else ""
     typer.echo(f"{len(chosen)} {'claim' if len(chosen) == 1 else 'claims'} on {model}{expected}")
-    options = [
+    more = [
+        *("--probe-progress", "--tb=no", "-rN"),
+        *(("--probe-adapter", str(adapter)) if adapter else ()),
+        *(("--probe-shard", shard) if shard else ()),
+    ]
+    command = pytest_command(chosen, model, reports, more)
+    raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - the interpreter at hand
+
+
+def pytest_command(
+    chosen: Sequence[LibraryClaim], model: str, reports: Path, more: Sequence[str]
+) -> list[str]:
+    """The command line that tests some claims of the package, whatever folder it runs in.
+
+    Args:
+        chosen: the claims.
+        model: to test.
+        reports: folder to write the run to.
+        more: options of pytest.
+    """
+    from lazarus_probe.claims.library import library_folder
+
+    return [
+        *(sys.executable, "-m", "pytest", f"--confcutdir={library_folder()}"),
         *(f"{item.file}::{item.test}" for item in chosen),
-        *("-q", "--no-header", "--probe-progress", "--tb=no", "-rN", "-p", "no:cacheprovider"),
+        *("-q", "--no-header", "-p", "no:cacheprovider"),
         # What the folder at hand says of its own tests is not for these.
         *("-c", os.devnull, f"--rootdir={Path.cwd()}", "-o", "console_output_style=classic"),
         *("--import-mode=importlib", "--probe-model", model, "--probe-report", str(reports)),
-        *(("--probe-adapter", str(adapter)) if adapter else ()),
+        *more,
     ]
-    command = [sys.executable, "-m", "pytest", f"--confcutdir={library_folder()}", *options]
-    raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - the interpreter at hand

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -47,8 +46,10 @@ class ClaimLines:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Learn which tests decide a claim, and what share of the work each is."""
+        from lazarus_probe.claims.library import measured_costs, share_costs
+
         claims = {item.nodeid: claim_of(item).id for item in session.items if is_claim(item)}
-        self.costs = share_costs(claims, _measured_costs())
+        self.costs = share_costs(claims, measured_costs())
         self.began = time.monotonic()
 
     @pytest.hookimpl(optionalhook=True)
@@ -106,25 +107,6 @@ def _score(record: Mapping[str, Any]) -> str:
 
 def _broken(broken: Mapping[str, str]) -> str:
     return f"{broken['claim']}: {broken['error']}"
-
-
-def share_costs(claims: Mapping[str, str], measured: Mapping[str, float]) -> dict[str, float]:
-    """By test its share of the work, in any unit: a claim's cost is shared by its tests.
-
-    Args:
-        claims: the claim of each test.
-        measured: costs of claims; one that has none costs as much as the others do on average.
-    """
-    known = [measured[claim] for claim in {*claims.values()} if claim in measured]
-    usual = sum(known) / len(known) if known else 1.0
-    tests = Counter(claims.values())
-    return {test: measured.get(claim, usual) / tests[claim] for test, claim in claims.items()}
-
-
-def _measured_costs() -> Mapping[str, float]:
-    from lazarus_probe.claims.library import measured_costs
-
-    return measured_costs()
 
 
 def duration(seconds: float) -> str:

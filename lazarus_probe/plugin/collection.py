@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lazarus_probe.plugin.models import label, models, parameters, problem_with, uses_models
+from lazarus_probe.plugin.shards import take_shard
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.claim import Claim
@@ -35,10 +36,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(problem)
         refuse_on_worker(config, problem)
         items.clear()
-    elif claims := [item for item in items if is_claim(item)]:
-        config.stash[SELECTED] = len(
-            {_case(item) for item in claims}
-        )  # one that pytest-repeat repeats counts once
+        return
+    claims = [item for item in items if is_claim(item)]
+    if claims:
+        config.stash[SELECTED] = len({_case(item) for item in claims})  # one that is repeated counts once
+    take_shard(config, items, {item.nodeid: (claim_of(item).id, claim_of(item).hash) for item in claims})
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -66,12 +68,12 @@ def _problem(config: pytest.Config, items: list[pytest.Item]) -> str | None:
 
 def _problem_with_claims(config: pytest.Config, items: list[pytest.Item]) -> str | None:
     from lazarus_probe.claims.claim import ClaimError
-    from lazarus_probe.plugin.baselines import baseline_of
+    from lazarus_probe.plugin.baselines import baselines
 
     try:
         _check_claims(items)
         for name in models(config):
-            baseline_of(config, label(name))
+            baselines(config).of(label(name))
     except ClaimError as error:
         return str(error)
     return None

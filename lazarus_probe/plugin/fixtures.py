@@ -225,10 +225,10 @@ def evidence(request: pytest.FixtureRequest, subject: Subject) -> Evidence:
     """Where a claim's test hands in its measurement; needs the `claim` marker."""
     from lazarus_probe.claims.evidence import Evidence
     from lazarus_probe.claims.record import ModelRecord
-    from lazarus_probe.plugin.baselines import baseline_of
+    from lazarus_probe.plugin.baselines import baselines
 
     claim = claim_of(request.node)
-    baseline_of(request.config, subject.name)  # a damaged one is found before the work, not after
+    baselines(request.config).of(subject.name)  # a damaged one is found before the work, not after
     seed, pooled = derived_seed(claim.id, seed_of(request.node)), len(seeds_of(request.config)) > 1
     evidence = Evidence(claim, seed, pooled=pooled)
     model = ModelRecord(

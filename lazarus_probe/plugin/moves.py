@@ -35,6 +35,11 @@ class Moves:
         """Whether a claim's test is shown as failed."""
         return any(report.failed for report in self._reports(record))
 
+    @property
+    def shown_as_failed(self) -> int:
+        """How many reports show a verdict as a failure."""
+        return sum(report.failed for reports in self.reports.values() for report in reports)
+
     def settle(self, record: ClaimRecord, *, cut_short: bool) -> None:
         """Bring a claim's outcome to its final verdict; all attempts at it that pytest counts have the one outcome.
 

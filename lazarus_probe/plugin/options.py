@@ -8,6 +8,7 @@ from lazarus_probe.plain import without_halves
 from lazarus_probe.plugin.models import DEFAULT_MODEL, asked_for, label, models
 from lazarus_probe.plugin.seeds import add_seed_options, check_seeds, seeds_of
 from lazarus_probe.plugin.settings import activations_folder, fail_on, report_folder
+from lazarus_probe.plugin.shards import add_shard_option, check_shard
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "with --probe-adapter, the model without it)",
     )
     add_seed_options(group)
+    add_shard_option(group)
     group.addoption(
         "--probe-fail-on",
         metavar="CHANGES",
@@ -97,6 +99,7 @@ def _check_options(config: pytest.Config) -> None:
     from lazarus_probe.files.whole_files import is_there
 
     check_seeds(config)
+    check_shard(config)
     _check_workers_get_them(config)
     if config.getoption("probe_fail_on") is not None:  # else nothing is to be imported yet
         fail_on(config)

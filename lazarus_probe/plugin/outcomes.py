@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from lazarus_probe.plain import storable, without_halves
-from lazarus_probe.plugin.baselines import known
+from lazarus_probe.plugin.baselines import baselines
 from lazarus_probe.plugin.collection import EVIDENCE, claim_of, is_claim
 from lazarus_probe.plugin.errors import one_line
 from lazarus_probe.plugin.models import label, parameters, uses_models
@@ -110,7 +110,7 @@ def _judged(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestR
 
 def _apply(item: pytest.Item, report: pytest.TestReport, judged: Judged) -> None:
     record = _record(item, judged)
-    record = record.model_copy(update={"known": known(item.config, record)})
+    record = record.model_copy(update={"known": baselines(item.config).known(record)})
     report.probe = record.model_dump(mode="json")  # type: ignore[attr-defined]
     _replace_properties(report.user_properties, record)
     _replace_properties(item.user_properties, record)  # junitxml takes them from the report of the teardown

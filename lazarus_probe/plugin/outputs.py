@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from _pytest.junitxml import xml_key
 
-from lazarus_probe.plugin.baselines import baseline_path, named_path
 from lazarus_probe.plugin.models import label, models
 from lazarus_probe.plugin.settings import report_folder
 
@@ -35,10 +34,13 @@ def problem_with_outputs(config: pytest.Config) -> str | None:
 
 
 def _files(config: pytest.Config) -> Iterator[tuple[str, Path]]:
+    from lazarus_probe.reports.baselines import named_path, own_path
+
+    reports = report_folder(config)
     if config.getoption("probe_update"):
-        yield from (("--probe-update", baseline_path(config, label(model))) for model in models(config))
+        yield from (("--probe-update", own_path(reports, label(model))) for model in models(config))
     if name := config.getoption("probe_save"):
-        yield f"--probe-save {name}", named_path(config, name)
+        yield f"--probe-save {name}", named_path(reports, name)
     if xml := getattr(config.option, "xmlpath", None):
         yield f"--junitxml {xml}", config.invocation_params.dir / xml
 

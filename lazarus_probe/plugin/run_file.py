@@ -11,6 +11,7 @@ import pytest
 from lazarus_probe.plugin.models import label, models
 from lazarus_probe.plugin.seeds import seeds_of
 from lazarus_probe.plugin.settings import report_folder
+from lazarus_probe.plugin.shards import record_of
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.attempt_record import Broken
@@ -53,7 +54,7 @@ class RunFile:
         try:
             if self.file is None or not self.file.exists():
                 self.file, self.written = None, 0
-                self.file = self._started(self.over[0], self.cases)
+                self.file = self._started(self.over[0] if self.over else None, self.cases)
             for attempt in self.over[self.written :]:
                 add_attempt(self.file, attempt)
                 self.written += 1
@@ -62,7 +63,7 @@ class RunFile:
             if problem not in self.problems:
                 self.problems.append(problem)
 
-    def _started(self, attempt: ClaimRecord | Broken, cases: int | None) -> Path:
+    def _started(self, attempt: ClaimRecord | Broken | None, cases: int | None) -> Path:
         from lazarus_probe.claims.attempts import case_of
         from lazarus_probe.reports.run import environment, now, shown_arguments
         from lazarus_probe.reports.run_log import Header, start_log
@@ -74,12 +75,14 @@ class RunFile:
             arguments=shown_arguments(self.config.invocation_params.args),
             cases=cases,
             environment=environment(),
+            models=[label(name) for name in models(self.config)],
+            shard=record_of(self.config),
         )
-        _, model = case_of(attempt)
+        model = case_of(attempt)[1] if attempt else ""
         names = {label(name) for name in models(self.config)}
         reports = report_folder(self.config)
         _clear(reports)
-        return start_log(header, reports, names if model in names else {model} - {""})
+        return start_log(header, reports, names if model in names or not attempt else {model} - {""})
 
 
 def _clear(reports: Path) -> None:

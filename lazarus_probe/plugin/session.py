@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lazarus_probe.plain import without_halves
-from lazarus_probe.plugin.baselines import keep, remarks, with_known
+from lazarus_probe.plugin import shards
+from lazarus_probe.plugin.baselines import baselines, keep
 from lazarus_probe.plugin.collection import LEFT_OUT, REFUSAL, SELECTED, is_claim, is_worker
-from lazarus_probe.plugin.models import asked_for
+from lazarus_probe.plugin.models import asked_for, label, models
 from lazarus_probe.plugin.moves import Moves
 from lazarus_probe.plugin.outcomes import CASES
 from lazarus_probe.plugin.readable import make_warning_readable
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from lazarus_probe.claims.families import FamilyRecord
     from lazarus_probe.claims.record import ClaimRecord
     from lazarus_probe.reports.run import Run
+    from lazarus_probe.reports.shard_record import ShardRecord
 
 PHASES = ("setup", "call", "teardown")  # else it is xdist's or pytest-forked's word of a process that died
 USUAL = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
@@ -43,6 +43,7 @@ class ClaimSession:
         self.claims: set[str] = set()  # node ids; of a parallel run's workers those whose tests have begun
         self.others: set[str] = set()  # likewise, of tests that decide no claim
         self.left_out = 0
+        self.run: Run | None = None  # once the session has ended
         self.skipped = False
         self.crashed = False
         self.problems: list[str] = []
@@ -85,8 +86,9 @@ class ClaimSession:
         self.ran.add(nodeid)
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        """Count the claims that `-k`, `-m`, `--lf` or another plugin leaves out."""
-        self.left_out += sum(map(is_claim, items))
+        """Count the claims that `-k`, `-m`, `--lf` or another plugin leaves out; other shards leave none out."""
+        if items is not self.config.stash.get(shards.ELSEWHERE, None):
+            self.left_out += sum(map(is_claim, items))
 
     def _attempt(self, report: pytest.TestReport) -> ClaimRecord | Broken | None:
         """What a report says of a claim, if it is over."""
@@ -120,6 +122,7 @@ class ClaimSession:
         output = getattr(node, "workeroutput", None) or {}
         self.crashed |= error is not None
         self.left_out = max(self.left_out, output.get(LEFT_OUT, 0))
+        shards.hear_worker(self.config, output)
         problem = output.get(REFUSAL)
         if problem and problem not in self.problems:
             self.problems.append(problem)
@@ -129,11 +132,14 @@ class ClaimSession:
         """Settle the verdicts, write run.json, summary.md and, if asked, baselines; on the controller alone."""
         if is_worker(self.config):
             self.config.workeroutput[LEFT_OUT] = self.left_out  # type: ignore[attr-defined]
+            shards.tell_controller(self.config)
             return
-        if self.file.over:
+        if shards.is_empty(self.config) and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            session.exitstatus = pytest.ExitCode.OK
+        if self.file.over or (shards.SHARD in self.config.stash and not self.config.option.collectonly):
             cut_short = self._was_cut_short(session)
             self._settle(session, cut_short=cut_short)
-            self._write(cut_short=cut_short)
+            self._write(session, cut_short=cut_short)
         if self.problems:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
@@ -150,7 +156,7 @@ class ClaimSession:
         alone, self.broken = settled(self.file.over)
         self.records, self.families = correct(alone)
         try:
-            self.records = with_known(self.config, self.records)
+            self.records = baselines(self.config).with_known(self.records)
         except ClaimError as error:
             self.problems.append(str(error))
         for record in self.records:
@@ -164,23 +170,29 @@ class ClaimSession:
 
     def _has_tested_too_little(self) -> bool:
         """Under `--probe-strict`, whether no claim applies to one of the models, unless its baseline says so too."""
-        new = [record for record in self.records if record.expected != "not applicable"]
-        models = {record.model.name for record in new}
-        untested = models - {
-            record.model.name for record in self.records if record.outcome != "not applicable"
-        }
-        return bool(untested and self.config.getoption("probe_strict"))
+        from lazarus_probe.reports.closing import untested
 
-    def _write(self, *, cut_short: bool) -> None:
+        whole = shards.shard_of(self.config) is None
+        return bool(whole and untested(self.records) and self.config.getoption("probe_strict"))
+
+    def _write(self, session: pytest.Session, *, cut_short: bool) -> None:
+        from lazarus_probe.reports.closing import append_step_summary
+
         self.file.write()
-        run = self._run(partial=cut_short or bool(self.left_out) or self.skipped or self.lf)
+        left_out = bool(self.left_out) or self.skipped or self.lf
+        failed = session.testsfailed - self.moves.shown_as_failed
+        shard = shards.finished(self.config, cut_short=cut_short, left_out=left_out, failed=failed)
+        run = self._run(partial=cut_short or left_out or shard is not None, shard=shard)
+        if shard is not None:
+            self.notes += shards.sentences(shard, len(run.claims), run.cases)
+        self.run = run
         self.problems += self.file.problems
         try:
             self._report(run)
         except OSError as error:
             self.problems.append(f"the report could not be written: {error}")
         try:
-            _append_step_summary(run)
+            append_step_summary(run)
         except OSError as error:
             self.problems.append(f"$GITHUB_STEP_SUMMARY could not be written: {error}")
         if run.claims:
@@ -188,7 +200,7 @@ class ClaimSession:
             self.notes += notes
             self.problems += problems
 
-    def _run(self, *, partial: bool) -> Run:
+    def _run(self, *, partial: bool, shard: ShardRecord | None) -> Run:
         from lazarus_probe.reports.run import make_run
 
         return make_run(
@@ -198,8 +210,10 @@ class ClaimSession:
             partial=partial,
             families=self.families,
             broken=self.broken,
-            cases=self.cases,
+            cases=self.cases or self.config.stash.get(CASES, None),
             run=self.file.run,
+            models=[label(name) for name in models(self.config)],
+            shard=shard,
         )
 
     def _report(self, run: Run) -> None:
@@ -222,12 +236,24 @@ class ClaimSession:
             terminalreporter.section("claims")
             for line in [*claims_table(self.records).lines(), "", *self._reasons(), *self._remarks()]:
                 terminalreporter.write_line(in_line(line))
+            for line in self._by_model(terminalreporter):
+                terminalreporter.write_line(line)
             for line in nothing_tested(self.records):
                 terminalreporter.write_line(in_line(line), red=True, bold=True)
         for note in self.notes:
             terminalreporter.write_line(in_line(note))
         for problem in self.problems:
             terminalreporter.write_line(f"ERROR: {in_line(problem)}", red=True)
+
+    def _by_model(self, terminalreporter: pytest.TerminalReporter) -> list[str]:
+        """The claims by models, where there are several."""
+        if self.run is None or len({record.model.name for record in self.records}) < 2:
+            return []
+        from lazarus_probe.reports.matrix import models_of
+        from lazarus_probe.reports.matrix_table import matrix_text
+
+        matrix = models_of(self.run)
+        return ["", *matrix_text(matrix, terminalreporter._tw.fullwidth).splitlines()] if matrix else []
 
     def _reasons(self) -> list[str]:
         """A sentence for each claim that is not supported, unless it stands among the failures."""
@@ -241,27 +267,21 @@ class ClaimSession:
 
     def _remarks(self) -> list[str]:
         """What to know of families and baselines."""
-        lines = [family.sentence for family in self.families if family.missing or family.demoted]
-        lines += _moved(self.records)
-        return [*lines, *self._advice(), *self._of_baselines()]
+        from lazarus_probe.reports.closing import changes, of_families, still
 
-    def _advice(self) -> list[str]:
         option = self.config.getoption
-        changes = Counter(record.change for record in self.records if record.change)
-        if not changes:
-            return []
-        counts = ", ".join(f"{number} {change}" for change, number in changes.items())
-        lines = [f"verdicts that changed since the baseline: {counts}"]
-        if not option("probe_update") and not option("probe_save"):
-            how = "--probe-update" if option("probe_baseline") == "auto" else "--probe-save NAME"
-            lines.append(f"if the changed verdicts are right, keep them with {how}")
-        return lines
+        how = "--probe-update" if option("probe_baseline") == "auto" else "--probe-save NAME"
+        keeps = option("probe_update") or option("probe_save")
+        changed = changes(self.records, None if keeps else how)
+        # In a shard every family is incomplete, and says nothing new.
+        families = [] if shards.shard_of(self.config) else of_families(self.families)
+        return [*families, *still(self.records), *changed, *self._of_baselines()]
 
     def _of_baselines(self) -> list[str]:
         from lazarus_probe.claims.claim import ClaimError
 
         try:
-            return remarks(self.config, self.records)
+            return baselines(self.config).remarks(self.records)
         except ClaimError:  # it is among the problems
             return []
 
@@ -277,26 +297,6 @@ def _case_of(attempt: ClaimRecord | Broken) -> tuple[str, str]:
     return case_of(attempt)
 
 
-def _moved(records: list[ClaimRecord]) -> list[str]:
-    """The same verdict as in the baseline, on a score that is another."""
-    return [
-        f"{record.key} on {record.model.name}: still {record.outcome}, and its score moved by {moved}"
-        for record in records
-        if not record.changed and record.known and (moved := record.known.difference) and moved.real
-    ]
-
-
 def _failed_last_time(config: pytest.Config) -> bool:
     cache = getattr(config, "cache", None)
     return bool(cache and cache.get("cache/lastfailed", {}))
-
-
-def _append_step_summary(run: Run) -> None:
-    from lazarus_probe.reports.summary import summary_markdown
-
-    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
-        # A pipe that nobody reads is an error at once; opened as a file is it would hold the session up for ever.
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
-        os.set_blocking(handle, True)
-        with open(handle, "a", encoding="utf-8") as file:  # noqa: PTH123 - of a handle
-            file.write(summary_markdown(run))

@@ -8,9 +8,10 @@ from lazarus_probe.lazy import lazy_names
 
 if TYPE_CHECKING:
     from lazarus_probe.reports.card import card_markdown
-    from lazarus_probe.reports.compare import compare_runs, find_run, read_side
+    from lazarus_probe.reports.compare import compare_runs
     from lazarus_probe.reports.compare_table import comparison_text
     from lazarus_probe.reports.run import Run, RunError
+    from lazarus_probe.reports.sides import find_run, read_side
 
 __all__ = [
     "Run",
@@ -28,8 +29,8 @@ _HOMES = {
     "card_markdown": "reports.card",
     "compare_runs": "reports.compare",
     "comparison_text": "reports.compare_table",
-    "find_run": "reports.compare",
-    "read_side": "reports.compare",
+    "find_run": "reports.sides",
+    "read_side": "reports.sides",
 }
 
 if not TYPE_CHECKING:

@@ -37,7 +37,7 @@ def card_markdown(run: Run, model: str | None = None) -> str:
     supported = [record for record in records if record.outcome == "supported"]
     lines = ["## Verified findings", "", _tested(run, records), ""]
     if run.partial:
-        lines += [f"The run is {run.how_partial}; it was cut short, or claims were left out of it.", ""]
+        lines += [f"The run is {run.how_partial}; {run.why_partial}.", ""]
     lines += [line for sentence in nothing_tested(records) for line in (f"**{markdown(sentence)}**", "")]
     lines += [line for record in supported for line in _finding(record)] or [
         "None of the claims is supported.",

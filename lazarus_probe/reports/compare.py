@@ -5,50 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from itertools import islice, pairwise
 from typing import Any, Literal
 
-from lazarus_probe.claims.attempt_record import Broken
-from lazarus_probe.claims.baseline import Baseline, baseline_record_of, compared_all, read_baseline
+from lazarus_probe.claims.baseline import compared_all
 from lazarus_probe.claims.baseline_record import BaselineRecord
 from lazarus_probe.claims.change import CHANGES, WORSE, Change
 from lazarus_probe.claims.differences import corrected
 from lazarus_probe.claims.record import named_seeds, natural
-from lazarus_probe.files.plain_json import read_json
-from lazarus_probe.reports import run_log
-from lazarus_probe.reports.run import MOST_RUN, Run, RunError
-from lazarus_probe.reports.summary import nothing_tested
+from lazarus_probe.reports.sides import Side
 
 Group = Literal["broken", "gone"] | Change | Literal["effect moved", "declared otherwise", "new", "unchanged"]
 LISTED: tuple[Group, ...] = ("effect moved", "declared otherwise", "new", "unchanged")
 GROUPS: tuple[Group, ...] = ("broken", "gone", *CHANGES, *LISTED)
 SAME, CHANGED, BROKE = 0, 1, 3
-
-
-@dataclass(frozen=True)
-class Side:
-    """A run or a baseline, as one side of a comparison.
-
-    Attributes:
-        name: the run's folder or the baseline's file, without folders.
-        seeds: that it was measured with, pooled where there are several.
-        package: the version of lazarus_probe that measured it.
-        partial: what is missing from it, as in `partial: 5 of 29 claims`; empty where nothing is.
-        models: by name, their fingerprints.
-        claims: by model, then by claim and parameters.
-        broken: tests that came to no verdict; a baseline has none.
-        remarks: what else to know of it.
-    """
-
-    name: str
-    seeds: tuple[int, ...]
-    package: str
-    partial: str
-    models: Mapping[str, str]
-    claims: Mapping[str, Mapping[str, BaselineRecord]]
-    broken: tuple[Broken, ...] = ()
-    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,101 +101,6 @@ def _plain(record: BaselineRecord | None) -> dict[str, Any] | None:
     return record.model_dump(mode="json") if record else None
 
 
-def read_side(name: str, reports: Path = Path("reports")) -> Side:
-    """A run (its folder, `run.json` or `run.jsonl`, or a folder of runs: the latest) or a baseline (its file or name).
-
-    Args:
-        name: a path, or the name of a baseline or of a run in `reports`.
-        reports: where runs and baselines are kept.
-
-    Raises:
-        RunError: it is none of these, or damaged. ClaimError: a baseline that is damaged, or of a newer schema.
-
-    Example:
-        >>> from lazarus_probe.reports import read_side
-        >>> side = read_side("after")
-        >>> side.seeds, list(side.models)
-        ((0,), ['organism'])
-    """
-    path = _locate(name, reports)
-    if path.is_dir():
-        path = _latest(path)
-    if path.name == run_log.NAME:
-        return run_side(run_log.read_log(path), path.parent.name)
-    try:
-        document = read_json(path, MOST_RUN)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    if isinstance(document, dict) and "environment" not in document and "model" in document:
-        return baseline_side(read_baseline(path), path.name)
-    return run_side(run_log.read_any(path), path.parent.name)
-
-
-def find_run(name: str, reports: Path = Path("reports")) -> tuple[Path, Run]:
-    """A run, given as one side of a comparison may be, and its folder.
-
-    Raises:
-        RunError: there is none, or it is damaged.
-
-    Example:
-        >>> from lazarus_probe.reports import find_run
-        >>> folder, run = find_run("after")  # a name in reports/, or a path
-        >>> folder.name, len(run.claims)
-        ('after', 3)
-    """
-    path = _locate(name, reports)
-    path = _latest(path) if path.is_dir() else path
-    return path.parent, run_log.read_any(path)
-
-
-def _locate(name: str, reports: Path) -> Path:
-    candidates = [Path(name), reports / "baselines" / f"{name}.json", reports / name]
-    for path in candidates:
-        if path.exists():
-            return path
-    names = ", ".join(sorted(path.stem for path in (reports / "baselines").glob("*.json")))
-    baselines = f"; baselines in {reports} are {names}" if names else ""
-    raise RunError(f"{name} is neither a run's folder or run.json nor a baseline's file or name{baselines}")
-
-
-def _latest(folder: Path) -> Path:
-    """The file of the run in a folder, or of the last of those in its folders; a killed one has a `run.jsonl` alone."""
-    if file := _file_of(folder):
-        return file
-    folders = sorted(
-        (each for each in folder.iterdir() if each.is_dir()), key=lambda entry: natural(entry.name)
-    )
-    runs = [
-        file
-        for run_folder in folders
-        if not run_folder.name.startswith(".") and (file := _file_of(run_folder))
-    ]
-    if not runs:
-        raise RunError(f"there is no run in {folder}: it holds no run.json, and none of its folders does")
-    return runs[-1]
-
-
-def _file_of(folder: Path) -> Path | None:
-    return next((folder / name for name in ("run.json", run_log.NAME) if (folder / name).is_file()), None)
-
-
-def run_side(run: Run, name: str) -> Side:
-    """A run as a side."""
-    claims: dict[str, dict[str, BaselineRecord]] = {}
-    for record in run.claims:
-        claims.setdefault(record.model.name, {})[record.key] = baseline_record_of(record)
-    models = {record.model.name: record.model.fingerprint for record in run.claims}
-    package = run.environment.packages.get("lazarus_probe", "")
-    remarks = tuple(f"{name}: {line}" for line in nothing_tested(run.claims))
-    return Side(name, run.seeds, package, run.how_partial, models, claims, tuple(run.broken), remarks)
-
-
-def baseline_side(baseline: Baseline, name: str) -> Side:
-    """A baseline as a side."""
-    models = {baseline.model: baseline.fingerprint}
-    return Side(name, baseline.seeds, baseline.package, "", models, {baseline.model: baseline.claims})
-
-
 def compare_runs(old: Side, new: Side, fail_on: frozenset[Change] = WORSE) -> Comparison:
     """Hold what the claims came to against what they came to before.
 
@@ -240,31 +115,60 @@ def compare_runs(old: Side, new: Side, fail_on: frozenset[Change] = WORSE) -> Co
         >>> comparison.counts, comparison.code
         ({'unchanged': 3}, 0)
     """
+    return compare_neighbours((old, new), fail_on)[0]
+
+
+def compare_neighbours(sides: Sequence[Side], fail_on: frozenset[Change] = WORSE) -> tuple[Comparison, ...]:
+    """Compare each of several sides with the one before it, as `compare_runs` does.
+
+    Which differences are real is judged over all lines of all of these comparisons at once.
+    """
+    models = models_across(sides)
+    pairs = [
+        (old, new, [(of[index], of[index + 1]) for of in models if of[index] or of[index + 1]])
+        for index, (old, new) in enumerate(pairwise(sides))
+    ]
+    known = [
+        [compared_all(new.claims.get(now, {}), old.claims.get(then, {})) for then, now in names]
+        for old, new, names in pairs
+    ]
+    judged = iter(corrected([record for of in known for of_model in of for record in of_model.values()]))
+    return tuple(
+        _comparison(
+            old, new, names, [dict(zip(each, islice(judged, len(each)), strict=True)) for each in of], fail_on
+        )
+        for (old, new, names), of in zip(pairs, known, strict=True)
+    )
+
+
+def models_across(sides: Sequence[Side]) -> list[tuple[str, ...]]:
+    """Which models are versions of one another: for each what every side calls it, or "" where a side lacks it.
+
+    They are matched by name; where no side has several, those of all sides are versions of one model.
+    """
+    names = [_names(side) for side in sides]
+    if all(len(of_side) <= 1 for of_side in names):
+        return [tuple(of_side[0] if of_side else "" for of_side in names)]
+    every = dict.fromkeys(name for of_side in names for name in of_side)
+    return [tuple(name if name in of_side else "" for of_side in names) for name in every]
+
+
+def _comparison(
+    old: Side,
+    new: Side,
+    models: Sequence[tuple[str, str]],
+    known: Sequence[Mapping[str, BaselineRecord]],
+    fail_on: frozenset[Change],
+) -> Comparison:
     lines: list[Line] = []
-    models = _pairs(old, new)
-    for (then, now), compared in zip(models, _compared(old, new, models), strict=True):
+    for (then, now), compared in zip(models, known, strict=True):
         before = {**old.claims.get(then, {}), **compared}
-        lines += _lines(before, new.claims.get(now, {}), now or then, _broken(new, now))
+        lines += _lines(before, new.claims.get(now, {}), now or then, broken_of(new, now))
     lines += [
         Line(broken.test, "", "broken", error=broken.error) for broken in new.broken if not broken.claim
     ]
     lines.sort(key=lambda line: (GROUPS.index(line.group), line.model, natural(line.claim)))
-    return Comparison(old, new, tuple(lines), (*_remarks(old, new), *_of_claims(lines)), fail_on)
-
-
-def _pairs(old: Side, new: Side) -> list[tuple[str, str]]:
-    then, now = (_names(side) for side in (old, new))
-    if len(then) == len(now) == 1:
-        return [(then[0], now[0])]
-    gone = [(name, "") for name in then if name not in now]
-    return [*((name if name in then else "", name) for name in now), *gone]
-
-
-def _compared(old: Side, new: Side, models: Sequence[tuple[str, str]]) -> list[dict[str, BaselineRecord]]:
-    """What was known of the claims of each pair of models, its differences judged among those of all pairs."""
-    pairs = [compared_all(new.claims.get(now, {}), old.claims.get(then, {})) for then, now in models]
-    judged = iter(corrected([record for of_model in pairs for record in of_model.values()]))
-    return [dict(zip(of_model, islice(judged, len(of_model)), strict=True)) for of_model in pairs]
+    return Comparison(old, new, tuple(lines), (*_remarks(old, new), *of_claims(lines)), fail_on)
 
 
 def _names(side: Side) -> list[str]:
@@ -272,7 +176,8 @@ def _names(side: Side) -> list[str]:
     return sorted({*side.models, *(broken.model for broken in side.broken if broken.claim)})
 
 
-def _broken(side: Side, model: str) -> dict[str, str]:
+def broken_of(side: Side, model: str) -> dict[str, str]:
+    """The errors of the claims of a model that broke."""
     return {broken.claim: broken.error for broken in side.broken if broken.claim and broken.model == model}
 
 
@@ -319,7 +224,8 @@ def _remarks(old: Side, new: Side) -> list[str]:
     return lines + [line for side in (old, new) for line in side.remarks]
 
 
-def _of_claims(lines: Sequence[Line]) -> list[str]:
+def of_claims(lines: Sequence[Line]) -> list[str]:
+    """What to know of claims that are declared otherwise, or were measured on other prompts."""
     anew = [
         line.old.remark
         for line in lines

@@ -5,7 +5,8 @@ from __future__ import annotations
 from lazarus_probe.claims.baseline_record import BaselineRecord
 from lazarus_probe.claims.differences import ALPHA
 from lazarus_probe.claims.record import named_seeds
-from lazarus_probe.reports.compare import Comparison, Line, Side
+from lazarus_probe.reports.compare import Comparison, Line
+from lazarus_probe.reports.sides import Side
 from lazarus_probe.reports.untrusted import markdown, visible
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.tables import Table

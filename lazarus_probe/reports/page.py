@@ -17,6 +17,9 @@ from markupsafe import Markup
 
 from lazarus_probe.claims.record import named_seeds
 from lazarus_probe.claims.verdict import Outcome
+from lazarus_probe.reports.curves import curve
+from lazarus_probe.reports.matrix import models_of
+from lazarus_probe.reports.matrix_table import MARKS, WORDS
 from lazarus_probe.reports.sections import Group, Row, beside, groups_of, number, thresholds
 from lazarus_probe.reports.summary import nothing_tested
 from lazarus_probe.reports.telling import most_telling
@@ -107,13 +110,16 @@ def _render(run: Run, groups: Sequence[Group], comparison: Comparison | None, sh
     rows = [row for group in groups for row in group.rows]
     models = {row.record.model.name: row.record.model for row in rows}
     scores = [row.found.score for row in rows if row.found]
+    matrix = models_of(run) if len(models) > 1 and shown.claims else None
     css, script = asset("style.css"), asset("script.js")
+    css = Markup(f"{css}{asset('matrix.css')}") if matrix else css  # noqa: S704 - parts of this package
     styles = [figure.style for row in rows for figure in row.figures if figure.style] if shown.figures else []
     return templates().get_template("page.html.j2").render(
         run=run, groups=groups, rows=rows, comparison=comparison, shown=shown, models=models, css=css, script=script,
         style_hashes=[policy_hash(style) for style in (css, *styles)], script_hash=policy_hash(script),
         telling=most_telling(rows) if len(rows) > FEW else [],
         families=sorted({row.record.claim.family for row in rows}),
+        matrix=matrix, curve=curve, marks=MARKS, words=WORDS,
         changes=sorted((row for row in rows if row.record.known), key=_by_change),
         scale=(-1.0, 1.0) if any(score < -0.05 for score in scores) else (0.0, 1.0),
         outcomes=[(str(outcome), run.outcomes.get(str(outcome), 0)) for outcome in Outcome],

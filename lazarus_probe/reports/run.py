@@ -20,6 +20,7 @@ from lazarus_probe.claims.record import ClaimRecord
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.whole_files import file_name, new_folder
 from lazarus_probe.plain import without_halves
+from lazarus_probe.reports.shard_record import ShardRecord
 from lazarus_probe.spelling import in_a_line
 from lazarus_probe.versions import version_of
 
@@ -51,6 +52,8 @@ class Run(BaseModel):
         seeds: that it was measured with; what several of them measured was pooled.
         partial: whether it was cut short, or claims were left out of it.
         cases: how many verdicts a whole run has: one for each claim, its parameters and model; None if unknown.
+        models: that it was to be about, in the order given; some may have come to no verdict.
+        shard: which part it is of a run on several machines; None for a run that is none.
 
     Example:
         >>> from lazarus_probe.reports import find_run
@@ -70,6 +73,8 @@ class Run(BaseModel):
     arguments: list[str]
     partial: bool
     cases: int | None = None
+    models: list[str] = []
+    shard: ShardRecord | None = None
     environment: Environment
     outcomes: dict[str, int]
     changed: list[str]
@@ -84,10 +89,19 @@ class Run(BaseModel):
 
     @property
     def how_partial(self) -> str:
-        """As in `partial: 5 of 29 claims`; empty where it is whole."""
+        """As in `partial: 5 of 29 claims`, or `partial: shard 2/5, 5 of 29 claims`; empty where it is whole."""
         if not self.partial:
             return ""
-        return "partial" if self.cases is None else f"partial: {len(self.claims)} of {self.cases} claims"
+        claims = "" if self.cases is None else f"{len(self.claims)} of {self.cases} claims"
+        parts = ", ".join(part for part in (f"shard {self.shard}" if self.shard else "", claims) if part)
+        return f"partial: {parts}" if parts else "partial"
+
+    @property
+    def why_partial(self) -> str:
+        """Why it is partial, as the end of a sentence; empty where it is whole."""
+        if self.shard:
+            return f"`lazarus report merge` makes one run of all {self.shard.of} shards"
+        return "it was cut short, or claims were left out of it" if self.partial else ""
 
 
 class RunError(ValueError):
@@ -136,6 +150,8 @@ def make_run(
     broken: Sequence[Broken] = (),
     cases: int | None = None,
     run: str | None = None,
+    models: Sequence[str] = (),
+    shard: ShardRecord | None = None,
 ) -> Run:
     """Put a session's records together.
 
@@ -148,6 +164,8 @@ def make_run(
         broken: tests that came to no verdict.
         cases: how many verdicts a whole run has, where that is known.
         run: what it is called; after the time of the call by default.
+        models: that it was to be about, in the order given.
+        shard: which part it is of a run on several machines.
     """
     return Run(
         run=run or now(),
@@ -156,6 +174,8 @@ def make_run(
         arguments=shown_arguments(arguments),
         partial=partial,
         cases=cases,
+        models=list(models),
+        shard=shard,
         environment=environment(),
         outcomes=dict(Counter(str(record.outcome) for record in records)),
         changed=[f"{record.model.name}: {record.key}" for record in records if record.changed],

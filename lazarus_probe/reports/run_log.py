@@ -29,6 +29,7 @@ from lazarus_probe.reports.run import (
     read_run,
     run_folder,
 )
+from lazarus_probe.reports.shard_record import ShardRecord
 from lazarus_probe.spelling import in_a_line
 
 NAME = "run.jsonl"
@@ -41,6 +42,8 @@ class Header(BaseModel):
 
     Attributes:
         cases: how many verdicts the whole run will have, where that is known.
+        models: that it is about, in the order given.
+        shard: which part of a run it is, if it is one of several.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -51,6 +54,8 @@ class Header(BaseModel):
     arguments: list[str]
     cases: int | None
     environment: Environment
+    models: list[str] = []
+    shard: ShardRecord | None = None
 
 
 class Attempt(BaseModel):
@@ -107,14 +112,7 @@ def read_log(path: Path) -> Run:
     Raises:
         RunError: it cannot be read, or a line of it is damaged.
     """
-    try:
-        lines = read_bytes(path, MOST_RUN).split(b"\n")[:-1]
-    except OSError as error:
-        raise RunError(f"run {path} cannot be read: {error.strerror}") from None
-    if not lines:
-        raise RunError(f"run {path} holds no line: the run was killed before its first verdict")
-    header = _header(lines[0], path)
-    attempts = [_attempt(line, f"{path}:{number}") for number, line in enumerate(lines[1:], 2)]
+    header, attempts = read_attempts(path)
     records, broken = settled(attempts)
     records, families = correct(records)
     run = make_run(
@@ -126,8 +124,26 @@ def read_log(path: Path) -> Run:
         broken=broken,
         cases=header.cases,
         run=header.run,
+        models=header.models,
     )
-    return run.model_copy(update={"arguments": header.arguments, "environment": header.environment})
+    fields = {"arguments": header.arguments, "environment": header.environment, "shard": header.shard}
+    return run.model_copy(update=fields)
+
+
+def read_attempts(path: Path) -> tuple[Header, list[ClaimRecord | Broken]]:
+    """What a `run.jsonl` holds: its header, and all attempts as they were judged by themselves, outside families.
+
+    Raises:
+        RunError: as `read_log`.
+    """
+    try:
+        lines = read_bytes(path, MOST_RUN).split(b"\n")[:-1]
+    except OSError as error:
+        raise RunError(f"run {path} cannot be read: {error.strerror}") from None
+    if not lines:
+        raise RunError(f"run {path} holds no line: the run was killed before its first verdict")
+    header = _header(lines[0], path)
+    return header, [_attempt(line, f"{path}:{number}") for number, line in enumerate(lines[1:], 2)]
 
 
 def _attempt(line: bytes, where: str) -> ClaimRecord | Broken:

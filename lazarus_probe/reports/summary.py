@@ -73,7 +73,7 @@ def summary_markdown(run: Run) -> str:
     """What ran, the table, each verdict's reason, the families and what broke, as Markdown."""
     lines = [f"# Claims, run {markdown(run.run)}", ""]
     if run.partial:
-        lines += [f"**{run.how_partial.capitalize()}**: it was cut short, or claims were left out of it.", ""]
+        lines += [f"**{run.how_partial.capitalize()}**: {run.why_partial}.", ""]
     lines += [line for sentence in nothing_tested(run.claims) for line in (f"**{markdown(sentence)}**", "")]
     seeds, where = named_seeds(run.seeds).capitalize(), run.environment
     lines += [f"{seeds}, device {markdown(where.device)}, BLAS {markdown(where.blas)}.", ""]

@@ -7,6 +7,8 @@ from html import escape
 from pathlib import Path
 
 from lazarus_probe.files.whole_files import write_aside
+from lazarus_probe.reports.matrix import models_of
+from lazarus_probe.reports.matrix_table import matrix_markdown
 from lazarus_probe.reports.run import Run, run_folder
 from lazarus_probe.reports.summary import summary_markdown
 
@@ -32,9 +34,15 @@ def write_into(run: Run, folder: Path) -> None:
     Raises:
         OSError: a part of it cannot be written.
     """
-    write_aside(folder / "summary.md", summary_markdown(run))
+    write_aside(folder / "summary.md", whole_summary(run))
     write_aside(folder / "index.html", _page(run))
     write_aside(folder / "run.json", run.model_dump_json(indent=2) + "\n")
+
+
+def whole_summary(run: Run) -> str:
+    """The Markdown of `summary.md`: the summary of a run and, where it has several models, its claims by model."""
+    matrix = models_of(run)
+    return f"{summary_markdown(run)}\n{matrix_markdown(matrix)}" if matrix else summary_markdown(run)
 
 
 def _page(run: Run) -> str:

@@ -357,8 +357,8 @@ def test_known_numbers_reach_the_run(kept, monkeypatch):
 def test_a_baseline_damaged_during_the_run(kept):
     """A baseline that turns unreadable while claims run loses no number: the run is written and says so."""
     kept.write(
-        f"{TWO}\ndef test_spoil(pytestconfig):\n    from lazarus_probe.plugin.baselines import READ\n"
-        f"    pytestconfig.stash[READ].clear()\n    open({str(kept.baseline())!r}, 'w').write('[')\n"
+        f"{TWO}\ndef test_spoil(pytestconfig):\n    from lazarus_probe.plugin.baselines import baselines\n"
+        f"    baselines(pytestconfig).cache.clear()\n    open({str(kept.baseline())!r}, 'w').write('[')\n"
     )
     result = kept.run()
     assert result.ret == 4

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lazarus_probe.plugin.claim_lines import duration, share_costs
+from lazarus_probe.claims.library import share_costs
+from lazarus_probe.plugin.claim_lines import duration
 
 pytest_plugins = ["pytester"]
 

@@ -197,3 +197,30 @@ def test_collecting_writes_nothing(project):
     result = project.run("--collect-only", "-q")
     assert "test_claims.py::test_wrong[tiny-L10]" in result.outlines
     assert not (project.pytester.path / "reports").exists()
+
+
+def test_models_of_a_run_are_side_by_side(project, make_model):
+    """A run of several models ends with its claims by model in the order given, and keeps that order."""
+    other = make_model("another", seed=1, num_key_value_heads=4)
+    project.write("""
+        @claim("a")
+        def test_a(evidence, subject):
+            evidence.record(measured(0.95 if subject.name == "tiny" else 0.5))
+    """)
+    result = project.run(models=(project.model, other))
+    result.stdout.fnmatch_lines(
+        [
+            "1 tiny: *",
+            "2 another: *",
+            "claim   1 tiny           2 another     effect",
+            "a       supported 0.95  ▼refuted 0.50  █▅",
+        ]
+    )
+    (run,) = project.reports()
+    assert run["models"] == ["tiny", "another"]
+    (folder,) = (project.pytester.path / "reports").glob("*-another_tiny")
+    assert "Models side by side" in (folder / "index.html").read_text()
+    assert (
+        "| a | supported 0.95 [0.93, 0.97] | ▼ refuted 0.50 [0.48, 0.52] | █▅ |"
+        in (folder / "summary.md").read_text()
+    )
