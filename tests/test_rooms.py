@@ -13,7 +13,7 @@ ROOT = Path(str(lazarus_probe.__file__)).parent
 PACKAGE = "lazarus_probe"
 # Deferred imports and those of type checkers count as well: who reads a module follows them, too.
 ROOMS = (
-    *("lazy", "spelling", "plain", "tables", "warn", "versions", "clock", "backend"),
+    *("lazy", "spelling", "plain", "untrusted", "tables", "warn", "versions", "clock", "backend"),
     *(
         "taps",
         "files",

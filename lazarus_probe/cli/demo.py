@@ -71,7 +71,7 @@ def _runs(reports: Path) -> set[Path]:
 
 def _paragraph(record: ClaimRecord) -> str:
     """A claim, what it came to and what that means, for the terminal at hand."""
-    from lazarus_probe.reports.untrusted import in_line
+    from lazarus_probe.untrusted import in_line
 
     width = min(shutil.get_terminal_size().columns, 100)
     reason = record.reason.partition("; not run, since")[0]

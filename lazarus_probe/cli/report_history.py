@@ -54,7 +54,7 @@ def history(
     """
     from lazarus_probe.claims.change import read_changes
     from lazarus_probe.reports.history import history_of
-    from lazarus_probe.reports.untrusted import in_line
+    from lazarus_probe.untrusted import in_line
 
     check_formats(markdown=markdown, as_json=as_json)
     check_output(output)

@@ -164,7 +164,7 @@ def _text(run: Run, parts: list[Part], baselines: Baselines, how_to_keep: str | 
     from lazarus_probe.reports.closing import changes, of_families, still
     from lazarus_probe.reports.merge import differing_environments
     from lazarus_probe.reports.summary import claims_table, nothing_tested
-    from lazarus_probe.reports.untrusted import in_line
+    from lazarus_probe.untrusted import in_line
 
     of = parts[0].shard.of
     reasons = [record.sentence for record in run.claims if record.outcome != "supported" or record.changed]

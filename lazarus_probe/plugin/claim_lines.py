@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lazarus_probe.plugin.collection import claim_of, is_claim, is_worker
-from lazarus_probe.reports.untrusted import in_line
+from lazarus_probe.untrusted import in_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

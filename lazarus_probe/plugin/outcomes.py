@@ -15,7 +15,7 @@ from lazarus_probe.plugin.models import label, parameters, uses_models
 from lazarus_probe.plugin.pooled import RUNS
 from lazarus_probe.plugin.readable import make_readable
 from lazarus_probe.plugin.settings import fail_on
-from lazarus_probe.reports.untrusted import in_line, on_terminal
+from lazarus_probe.untrusted import in_line, on_terminal
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.change import Change

@@ -9,7 +9,7 @@ import pytest
 from _pytest._code.code import TerminalRepr
 from _pytest._io import TerminalWriter
 
-from lazarus_probe.reports.untrusted import in_line, on_terminal
+from lazarus_probe.untrusted import in_line, on_terminal
 
 
 def make_readable(report: pytest.TestReport) -> None:

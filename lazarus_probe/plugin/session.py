@@ -17,7 +17,7 @@ from lazarus_probe.plugin.readable import make_warning_readable
 from lazarus_probe.plugin.run_file import RunFile
 from lazarus_probe.plugin.seeds import seeds_of
 from lazarus_probe.plugin.settings import report_folder
-from lazarus_probe.reports.untrusted import in_line
+from lazarus_probe.untrusted import in_line
 
 if TYPE_CHECKING:
     from warnings import WarningMessage

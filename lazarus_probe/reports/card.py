@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from lazarus_probe.claims.claim import POSITIVE, Claim
 from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord, named_seeds
 from lazarus_probe.reports.summary import nothing_tested
-from lazarus_probe.reports.untrusted import code, markdown, visible
 from lazarus_probe.statistics.intervals import estimate, shown
+from lazarus_probe.untrusted import code, markdown, visible
 
 if TYPE_CHECKING:
     from lazarus_probe.reports.run import Run

@@ -7,9 +7,9 @@ from lazarus_probe.claims.differences import ALPHA
 from lazarus_probe.claims.record import named_seeds
 from lazarus_probe.reports.compare import Comparison, Line
 from lazarus_probe.reports.sides import Side
-from lazarus_probe.reports.untrusted import markdown, visible
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.tables import Table
+from lazarus_probe.untrusted import markdown, visible
 
 HEADINGS = ("", "claim", "model", "then", "now", "difference", "tokens")
 NOTE = (

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 from markupsafe import Markup, escape
 
 from lazarus_probe.claims.record import CurveRecord, GridRecord
-from lazarus_probe.reports.untrusted import clipped, visible
+from lazarus_probe.untrusted import clipped, visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -23,7 +23,7 @@ from lazarus_probe.reports.matrix_table import MARKS, WORDS
 from lazarus_probe.reports.sections import Group, Row, beside, groups_of, number, thresholds
 from lazarus_probe.reports.summary import nothing_tested
 from lazarus_probe.reports.telling import most_telling
-from lazarus_probe.reports.untrusted import clipped, visible
+from lazarus_probe.untrusted import clipped, visible
 
 if TYPE_CHECKING:
     from lazarus_probe.reports.compare import Comparison

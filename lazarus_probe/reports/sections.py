@@ -14,8 +14,8 @@ from lazarus_probe.claims.claim import POSITIVE, Claim
 from lazarus_probe.claims.record import ClaimRecord, CurveRecord, MeasurementRecord
 from lazarus_probe.reports.circuit_figure import circuit_figure
 from lazarus_probe.reports.figures import curve_figure, extremes, grid_figure, line_class
-from lazarus_probe.reports.untrusted import clipped
 from lazarus_probe.statistics.intervals import shown
+from lazarus_probe.untrusted import clipped
 
 if TYPE_CHECKING:
     from lazarus_probe.reports.compare import Comparison

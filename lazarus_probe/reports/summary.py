@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from lazarus_probe.claims.record import ClaimRecord, ControlRecord, ModelRecord, named_seeds
-from lazarus_probe.reports.untrusted import markdown
 from lazarus_probe.statistics.intervals import Interval, shown
 from lazarus_probe.tables import Column, Table
+from lazarus_probe.untrusted import markdown
 
 if TYPE_CHECKING:
     from lazarus_probe.reports.run import Run

@@ -14,8 +14,8 @@ from lazarus_probe.reports.compare import compare_runs
 from lazarus_probe.reports.page import LIMIT, page_html
 from lazarus_probe.reports.run import make_run
 from lazarus_probe.reports.sides import run_side
-from lazarus_probe.reports.untrusted import clipped, markdown, visible
 from lazarus_probe.reports.write import write_run
+from lazarus_probe.untrusted import clipped, markdown, visible
 
 OURS = {
     "html", "head", "meta", "title", "style", "body", "header", "main", "section", "article", "figure", "figcaption",

@@ -106,7 +106,7 @@ def find_circuit(
 
 def as_text(circuit: CircuitGraph, top: int) -> str:
     """The measures, the curve and the best edges."""
-    from lazarus_probe.reports.untrusted import in_line
+    from lazarus_probe.untrusted import in_line
 
     lines = [title(f"CIRCUIT: {in_line(circuit.model)}"), circuit.summary(), ""]
     lines += [circuit.curve_table().text(), "", circuit.table(top).text()]

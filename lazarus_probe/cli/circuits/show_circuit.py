@@ -71,9 +71,9 @@ def as_text(circuit: CircuitGraph, top: int) -> str:
     """The summary, and for each block, from the logits down, the strongest edges into it."""
     from lazarus_probe.introspection.circuits.drawing.edge_drawing import by_size
     from lazarus_probe.introspection.circuits.edges.edge import Edge
-    from lazarus_probe.reports.untrusted import in_line
     from lazarus_probe.statistics.student import signed_estimate
     from lazarus_probe.tables import Column, Table
+    from lazarus_probe.untrusted import in_line
 
     into: dict[int, list[tuple[Edge, CircuitEdge]]] = {}
     for found in by_size(circuit.edges):
@@ -106,7 +106,7 @@ def as_text(circuit: CircuitGraph, top: int) -> str:
 
 def overlap_text(overlap: CircuitOverlap, beside: Path) -> str:
     """What two circuits share, and what random ones of the other's shape would."""
-    from lazarus_probe.reports.untrusted import in_line
+    from lazarus_probe.untrusted import in_line
 
     lines = [
         f"Beside {in_line(beside.name)}; by chance: random circuits with its edges between every two blocks"

@@ -63,8 +63,8 @@ def test_circuit(
 
 def as_text(model: str, file: Path, measurement: Measurement, verdict: Verdict) -> str:
     """The verdict, and below it a line for each test."""
-    from lazarus_probe.reports.untrusted import in_line
     from lazarus_probe.statistics.intervals import estimate
+    from lazarus_probe.untrusted import in_line
 
     details, controls = measurement.details, {control.name: control for control in measurement.controls}
     signs, p = details["outdoes_model"], details["rest_follows_model_p"]

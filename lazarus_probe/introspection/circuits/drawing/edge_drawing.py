@@ -15,6 +15,7 @@ from lazarus_probe.introspection.circuits.circuit_parts import CircuitEdge, Cont
 from lazarus_probe.introspection.circuits.drawing.circuit_layout import HIGH, Layout, Node, Place, layout
 from lazarus_probe.introspection.circuits.edges.edge_graph import EdgeGraph
 from lazarus_probe.statistics.student import signed_estimate
+from lazarus_probe.untrusted import visible
 
 THINNEST, THICKEST, FAINTEST, STRONGEST = 0.9, 6.5, 0.5, 0.95
 LINE, LETTER, BOLD = 15.0, 5.7, 6.4  # pixels of a line and, about, of a letter
@@ -247,10 +248,4 @@ def _text(x: float, y: float, text: str, kind: str = "") -> str:
 
 
 def _visible(text: str) -> str:
-    """Without characters that XML cannot hold, or that hide or reorder others: they are spelled out, as in Python."""
-    kept = (each if each.isprintable() or each == "\n" else _spelled(each) for each in text[:LONGEST])
-    return "".join(kept)
-
-
-def _spelled(character: str) -> str:
-    return character.encode("unicode_escape").decode()
+    return visible(text[:LONGEST])
