@@ -93,7 +93,7 @@ def take_shard(
         return
     from lazarus_probe.reports.shard_record import hash_of
 
-    costs = _costs({test: claim for test, (claim, _) in claims.items()})
+    costs = measured_shares({test: claim for test, (claim, _) in claims.items()})
     files: dict[str, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.nodeid.partition("::")[0], []).append(item)
@@ -114,7 +114,7 @@ def take_shard(
         config.hook.pytest_deselected(items=rest)
 
 
-def _costs(claims: Mapping[str, str]) -> Mapping[str, float]:
+def measured_shares(claims: Mapping[str, str]) -> Mapping[str, float]:
     """By test its share of the time; nothing where none of the claims was ever measured, and tests are counted."""
     from lazarus_probe.claims.library import measured_costs, share_costs
 

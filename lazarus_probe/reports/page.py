@@ -27,6 +27,7 @@ from lazarus_probe.untrusted import clipped, visible
 
 if TYPE_CHECKING:
     from lazarus_probe.reports.compare import Comparison
+    from lazarus_probe.reports.matrix import Matrix
     from lazarus_probe.reports.run import Run
 
 LIMIT = 1024 * 1024
@@ -92,7 +93,7 @@ def page_html(run: Run, comparison: Comparison | None = None, limit: int = LIMIT
         limit: of the page, in bytes.
     """
     run = beside(run, comparison) if comparison else run
-    groups = groups_of(run)
+    groups, matrix = groups_of(run), models_of(run)
     measured = sum(record.measurement is not None for record in run.claims)
     page = ""
     # A warning of matplotlib's must not end the session of somebody who turns warnings into errors.
@@ -100,17 +101,18 @@ def page_html(run: Run, comparison: Comparison | None = None, limit: int = LIMIT
         warnings.simplefilter("ignore")
         for shown in _stages():
             if shown.bytes * measured <= limit:
-                page = _render(run, groups, comparison, shown)
+                page = _render(run, groups, comparison, matrix if shown.claims else None, shown)
                 if len(page.encode()) <= limit:
                     break
     return page
 
 
-def _render(run: Run, groups: Sequence[Group], comparison: Comparison | None, shown: Shown) -> str:
+def _render(
+    run: Run, groups: Sequence[Group], comparison: Comparison | None, matrix: Matrix | None, shown: Shown
+) -> str:
     rows = [row for group in groups for row in group.rows]
     models = {row.record.model.name: row.record.model for row in rows}
     scores = [row.found.score for row in rows if row.found]
-    matrix = models_of(run) if len(models) > 1 and shown.claims else None
     css, script = asset("style.css"), asset("script.js")
     css = Markup(f"{css}{asset('matrix.css')}") if matrix else css  # noqa: S704 - parts of this package
     styles = [figure.style for row in rows for figure in row.figures if figure.style] if shown.figures else []

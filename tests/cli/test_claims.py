@@ -58,6 +58,21 @@ def test_quick_leaves_nothing_of_what_trains(capsys):
     assert "leave --quick out" in capsys.readouterr().err
 
 
+def test_a_shard_of_the_claims_is_pytests(tmp_path, monkeypatch):
+    """`--shard` is handed on to pytest, which refuses one that there is not."""
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subprocess, "run", run)
+    assert main(["test", "-m", "organism", "--topic", "stream", "--shard", "2/5"]) == 0
+    (command,) = commands
+    assert command[command.index("--probe-shard") + 1] == "2/5"
+
+
 @pytest.mark.parametrize("name", ["test", "claims"])
 def test_an_unknown_model_or_folder_is_refused_before_anything_runs(name, capsys, tmp_path):
     """A model that is not there, a folder that has the file already."""

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lazarus_probe.claims import library
 from lazarus_probe.cli.lazarus import main
-from lazarus_probe.plugin.shards import shard_by_file
+from lazarus_probe.plugin.shards import measured_shares, shard_by_file
 
 pytest_plugins = ["pytester"]
 
@@ -370,3 +371,11 @@ def test_files_without_costs_are_balanced_by_their_tests():
     """Where no time is known, the number of tests is what is shared evenly."""
     loads = {"a": (0.0, 6), "b": (0.0, 3), "c": (0.0, 2), "d": (0.0, 1)}
     assert shard_by_file(loads, 2) == {"a": 1, "b": 2, "c": 2, "d": 2}
+
+
+def test_known_times_are_what_is_shared(monkeypatch):
+    """A claim that was measured weighs its time, shared by its tests; another one as much as those on average."""
+    monkeypatch.setattr(library, "measured_costs", lambda: {"slow": 90.0, "quick": 10.0})
+    claims = {"a": "slow", "b": "slow", "c": "quick", "d": "new"}
+    assert measured_shares(claims) == {"a": 45.0, "b": 45.0, "c": 10.0, "d": 50.0}
+    assert measured_shares({"d": "new"}) == {}
