@@ -71,9 +71,9 @@ def compare(
     3 if a test broke or a claim no longer has a verdict, whatever else changed.
     """
     from lazarus_probe.claims.change import read_changes
-    from lazarus_probe.reports.compare_table import comparison_markdown, comparison_text
-    from lazarus_probe.reports.matrix import matrix_of, model_sides
-    from lazarus_probe.reports.sides import read_side
+    from lazarus_probe.reports.versions.compare_table import comparison_markdown, comparison_text
+    from lazarus_probe.reports.versions.matrix import matrix_of, model_sides
+    from lazarus_probe.reports.versions.sides import read_side
 
     check_formats(markdown=markdown, as_json=as_json)
     check_output(output)
@@ -114,9 +114,9 @@ def page(
     as_json: AsJson = False,
 ) -> None:
     """Rewrite a run's page, compared with another run or baseline if one is given."""
-    from lazarus_probe.reports.compare import compare_runs
     from lazarus_probe.reports.page import page_html
-    from lazarus_probe.reports.sides import find_run, read_side, run_side
+    from lazarus_probe.reports.versions.compare import compare_runs
+    from lazarus_probe.reports.versions.sides import find_run, read_side, run_side
 
     if output is not None and not output.parent.is_dir():
         raise ValueError(f"--output {output}: the folder {output.parent} does not exist; make it first")
@@ -141,7 +141,7 @@ def card(
 ) -> None:
     """Print a `Verified findings` section for a model card, in Markdown."""
     from lazarus_probe.reports.card import card_markdown
-    from lazarus_probe.reports.sides import find_run
+    from lazarus_probe.reports.versions.sides import find_run
 
     text = card_markdown(find_run(run, reports)[1], model)
     deliver({"markdown": text}, text.removesuffix("\n"), as_json=as_json)

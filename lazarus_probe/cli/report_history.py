@@ -17,7 +17,7 @@ from lazarus_probe.cli.parsing import check_output
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lazarus_probe.reports.matrix import Matrix
+    from lazarus_probe.reports.versions.matrix import Matrix
 
 COLOURS = {"supported": "green", "refuted": "red", "confounded": "yellow", "broke": "red"}
 FailOn = Annotated[
@@ -53,7 +53,7 @@ def history(
     of the last run of each model against the one before it, the most severe of all models.
     """
     from lazarus_probe.claims.change import read_changes
-    from lazarus_probe.reports.history import history_of
+    from lazarus_probe.reports.versions.history import history_of
     from lazarus_probe.untrusted import in_line
 
     check_formats(markdown=markdown, as_json=as_json)
@@ -82,7 +82,7 @@ def check_formats(*, markdown: bool, as_json: bool) -> None:
 
 def print_matrices(matrices: Sequence[Matrix], *, markdown: bool) -> None:
     """Print matrices one below the other: as Markdown, or as text that fits the terminal, in colour on one alone."""
-    from lazarus_probe.reports.matrix_table import matrix_markdown, matrix_text
+    from lazarus_probe.reports.versions.matrix_table import matrix_markdown, matrix_text
 
     width = shutil.get_terminal_size().columns
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -98,7 +98,7 @@ def write_page(output: Path | None, matrices: Sequence[Matrix], *, as_json: bool
     if output is None:
         return
     from lazarus_probe.files.whole_files import write_whole
-    from lazarus_probe.reports.matrix_page import matrix_html
+    from lazarus_probe.reports.versions.matrix_page import matrix_html
 
     write_whole(output, matrix_html(matrices))
     typer.echo(f"page: {output}", err=as_json)

@@ -249,8 +249,8 @@ class ClaimSession:
         """The claims by models, where there are several."""
         if self.run is None or len({record.model.name for record in self.records}) < 2:
             return []
-        from lazarus_probe.reports.matrix import models_of
-        from lazarus_probe.reports.matrix_table import matrix_text
+        from lazarus_probe.reports.versions.matrix import models_of
+        from lazarus_probe.reports.versions.matrix_table import matrix_text
 
         matrix = models_of(self.run)
         return ["", *matrix_text(matrix, terminalreporter._tw.fullwidth).splitlines()] if matrix else []

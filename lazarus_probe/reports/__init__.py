@@ -8,10 +8,10 @@ from lazarus_probe.lazy import lazy_names
 
 if TYPE_CHECKING:
     from lazarus_probe.reports.card import card_markdown
-    from lazarus_probe.reports.compare import compare_runs
-    from lazarus_probe.reports.compare_table import comparison_text
     from lazarus_probe.reports.run import Run, RunError
-    from lazarus_probe.reports.sides import find_run, read_side
+    from lazarus_probe.reports.versions.compare import compare_runs
+    from lazarus_probe.reports.versions.compare_table import comparison_text
+    from lazarus_probe.reports.versions.sides import find_run, read_side
 
 __all__ = [
     "Run",
@@ -27,10 +27,10 @@ _HOMES = {
     "Run": "reports.run",
     "RunError": "reports.run",
     "card_markdown": "reports.card",
-    "compare_runs": "reports.compare",
-    "comparison_text": "reports.compare_table",
-    "find_run": "reports.sides",
-    "read_side": "reports.sides",
+    "compare_runs": "reports.versions.compare",
+    "comparison_text": "reports.versions.compare_table",
+    "find_run": "reports.versions.sides",
+    "read_side": "reports.versions.sides",
 }
 
 if not TYPE_CHECKING:

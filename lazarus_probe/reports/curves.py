@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from lazarus_probe.reports.matrix import Row
+from lazarus_probe.reports.versions.matrix import Row
 from lazarus_probe.statistics.intervals import shown
 
 STEP, HEIGHT = 24, 44  # of a curve, in units of its view box

@@ -18,17 +18,17 @@ from markupsafe import Markup
 from lazarus_probe.claims.record import named_seeds
 from lazarus_probe.claims.verdict import Outcome
 from lazarus_probe.reports.curves import curve
-from lazarus_probe.reports.matrix import models_of
-from lazarus_probe.reports.matrix_table import MARKS, WORDS
 from lazarus_probe.reports.sections import Group, Row, beside, groups_of, number, thresholds
 from lazarus_probe.reports.summary import nothing_tested
 from lazarus_probe.reports.telling import most_telling
+from lazarus_probe.reports.versions.matrix import models_of
+from lazarus_probe.reports.versions.matrix_table import MARKS, WORDS
 from lazarus_probe.untrusted import clipped, visible
 
 if TYPE_CHECKING:
-    from lazarus_probe.reports.compare import Comparison
-    from lazarus_probe.reports.matrix import Matrix
     from lazarus_probe.reports.run import Run
+    from lazarus_probe.reports.versions.compare import Comparison
+    from lazarus_probe.reports.versions.matrix import Matrix
 
 LIMIT = 1024 * 1024
 TEMPLATES = Path(__file__).parent / "templates"

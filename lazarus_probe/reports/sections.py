@@ -18,8 +18,8 @@ from lazarus_probe.statistics.intervals import shown
 from lazarus_probe.untrusted import clipped
 
 if TYPE_CHECKING:
-    from lazarus_probe.reports.compare import Comparison
     from lazarus_probe.reports.run import Run
+    from lazarus_probe.reports.versions.compare import Comparison
 
 LAYER = re.compile(r"L(\d+)")
 

@@ -7,10 +7,10 @@ from html import escape
 from pathlib import Path
 
 from lazarus_probe.files.whole_files import write_aside
-from lazarus_probe.reports.matrix import models_of
-from lazarus_probe.reports.matrix_table import matrix_markdown
 from lazarus_probe.reports.run import Run, run_folder
 from lazarus_probe.reports.summary import summary_markdown
+from lazarus_probe.reports.versions.matrix import models_of
+from lazarus_probe.reports.versions.matrix_table import matrix_markdown
 
 
 def write_run(run: Run, reports: Path) -> Path:

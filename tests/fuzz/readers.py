@@ -215,7 +215,7 @@ def _read_rewarded(path: Path) -> object:
 
 
 def _compared(path: Path) -> object:
-    from lazarus_probe.reports.sides import read_side
+    from lazarus_probe.reports.versions.sides import read_side
 
     return read_side(str(path))
 

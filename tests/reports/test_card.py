@@ -7,11 +7,11 @@ from typer.testing import CliRunner
 
 from lazarus_probe.cli.lazarus import app
 from lazarus_probe.reports.card import card_markdown
-from lazarus_probe.reports.compare import compare_runs
-from lazarus_probe.reports.compare_table import comparison_markdown, comparison_text
 from lazarus_probe.reports.run import make_run, read_run
-from lazarus_probe.reports.sides import run_side
 from lazarus_probe.reports.summary import summary_markdown
+from lazarus_probe.reports.versions.compare import compare_runs
+from lazarus_probe.reports.versions.compare_table import comparison_markdown, comparison_text
+from lazarus_probe.reports.versions.sides import run_side
 from lazarus_probe.reports.write import write_run
 
 

@@ -11,10 +11,10 @@ from lazarus_probe.claims.claim import ClaimError, make_claim
 from lazarus_probe.claims.families import correct
 from lazarus_probe.claims.record import ClaimRecord, MeasurementRecord, ModelRecord
 from lazarus_probe.claims.verdict import claim_p, judge
-from lazarus_probe.reports.compare import compare_runs
-from lazarus_probe.reports.compare_table import comparison_markdown, comparison_text
 from lazarus_probe.reports.run import Run, RunError, make_run
-from lazarus_probe.reports.sides import read_side, run_side
+from lazarus_probe.reports.versions.compare import compare_runs
+from lazarus_probe.reports.versions.compare_table import comparison_markdown, comparison_text
+from lazarus_probe.reports.versions.sides import read_side, run_side
 from lazarus_probe.reports.write import write_run
 from lazarus_probe.statistics.measurement import Control, Measurement
 

@@ -8,15 +8,15 @@ import pytest
 
 from lazarus_probe.claims.attempt_record import Broken
 from lazarus_probe.claims.baseline_record import BaselineRecord
-from lazarus_probe.reports.compare import compare_runs
-from lazarus_probe.reports.history import history_of
-from lazarus_probe.reports.matrix import matrix_of, model_sides, models_of
-from lazarus_probe.reports.matrix_page import matrix_html
-from lazarus_probe.reports.matrix_table import matrix_markdown, matrix_text, sparkline
 from lazarus_probe.reports.page import page_html
 from lazarus_probe.reports.run import RunError, make_run
 from lazarus_probe.reports.shard_record import ShardRecord
-from lazarus_probe.reports.sides import Side
+from lazarus_probe.reports.versions.compare import compare_runs
+from lazarus_probe.reports.versions.history import history_of
+from lazarus_probe.reports.versions.matrix import matrix_of, model_sides, models_of
+from lazarus_probe.reports.versions.matrix_page import matrix_html
+from lazarus_probe.reports.versions.matrix_table import matrix_markdown, matrix_text, sparkline
+from lazarus_probe.reports.versions.sides import Side
 from lazarus_probe.reports.write import write_run
 from lazarus_probe.statistics.intervals import wilson
 from tests.cases import slow_except

@@ -10,10 +10,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from lazarus_probe.reports.compare import compare_runs
 from lazarus_probe.reports.page import LIMIT, page_html
 from lazarus_probe.reports.run import make_run
-from lazarus_probe.reports.sides import run_side
+from lazarus_probe.reports.versions.compare import compare_runs
+from lazarus_probe.reports.versions.sides import run_side
 from lazarus_probe.reports.write import write_run
 from lazarus_probe.untrusted import clipped, markdown, visible
 

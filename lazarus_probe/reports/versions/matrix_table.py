@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lazarus_probe.claims.baseline_record import BaselineRecord, with_interval
 from lazarus_probe.claims.differences import ALPHA
 from lazarus_probe.claims.record import named_seeds
-from lazarus_probe.reports.matrix import Cell, Direction, Matrix, Row
+from lazarus_probe.reports.versions.matrix import Cell, Direction, Matrix, Row
 from lazarus_probe.statistics.intervals import shown
 from lazarus_probe.tables import Table
 from lazarus_probe.untrusted import in_line, markdown

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from lazarus_probe.reports.curves import curve
-from lazarus_probe.reports.matrix import Matrix
-from lazarus_probe.reports.matrix_table import MARKS, WORDS, sentences
 from lazarus_probe.reports.page import asset, policy_hash, templates
+from lazarus_probe.reports.versions.matrix import Matrix
+from lazarus_probe.reports.versions.matrix_table import MARKS, WORDS, sentences
 
 
 def matrix_html(matrices: Sequence[Matrix]) -> str:

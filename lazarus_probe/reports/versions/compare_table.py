@@ -5,8 +5,8 @@ from __future__ import annotations
 from lazarus_probe.claims.baseline_record import BaselineRecord
 from lazarus_probe.claims.differences import ALPHA
 from lazarus_probe.claims.record import named_seeds
-from lazarus_probe.reports.compare import Comparison, Line
-from lazarus_probe.reports.sides import Side
+from lazarus_probe.reports.versions.compare import Comparison, Line
+from lazarus_probe.reports.versions.sides import Side
 from lazarus_probe.statistics.intervals import estimate
 from lazarus_probe.tables import Table
 from lazarus_probe.untrusted import markdown, visible

@@ -8,9 +8,9 @@ from pathlib import Path
 from lazarus_probe.claims.change import WORSE, Change
 from lazarus_probe.claims.record import natural
 from lazarus_probe.reports import run_log
-from lazarus_probe.reports.matrix import Matrix, matrix_of, of_model
 from lazarus_probe.reports.run import Run, RunError
-from lazarus_probe.reports.sides import run_side
+from lazarus_probe.reports.versions.matrix import Matrix, matrix_of, of_model
+from lazarus_probe.reports.versions.sides import run_side
 
 
 @dataclass(frozen=True)

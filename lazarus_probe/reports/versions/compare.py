@@ -13,7 +13,7 @@ from lazarus_probe.claims.baseline_record import BaselineRecord
 from lazarus_probe.claims.change import CHANGES, WORSE, Change
 from lazarus_probe.claims.differences import corrected
 from lazarus_probe.claims.record import named_seeds, natural
-from lazarus_probe.reports.sides import Side
+from lazarus_probe.reports.versions.sides import Side
 
 Group = Literal["broken", "gone"] | Change | Literal["effect moved", "declared otherwise", "new", "unchanged"]
 LISTED: tuple[Group, ...] = ("effect moved", "declared otherwise", "new", "unchanged")

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from lazarus_probe.claims.baseline_record import BaselineRecord, Difference
 from lazarus_probe.claims.change import CHANGES, WORSE, Change
 from lazarus_probe.claims.record import natural
-from lazarus_probe.reports.compare import (
+from lazarus_probe.reports.run import Run
+from lazarus_probe.reports.versions.compare import (
     GROUPS,
     SAME,
     Comparison,
@@ -21,8 +22,7 @@ from lazarus_probe.reports.compare import (
     models_across,
     of_claims,
 )
-from lazarus_probe.reports.run import Run
-from lazarus_probe.reports.sides import Side, run_side
+from lazarus_probe.reports.versions.sides import Side, run_side
 
 Direction = Literal["up", "down", "rose", "fell", "otherwise", "broken", ""]
 UP, DOWN = ("gained", "newly measurable"), ("lost", "weakened", "no longer measurable")

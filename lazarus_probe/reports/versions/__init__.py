@@ -1,0 +1,1 @@
+"""Versions side by side: what each claim came to in each, and which differences are more than chance."""
