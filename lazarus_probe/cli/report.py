@@ -49,6 +49,13 @@ def compare(
     as_json: AsJson = False,
     output: Page = None,
     fail_on: FailOn = WORSE,
+    annotations: Annotated[
+        bool,
+        typer.Option(
+            "--annotations",
+            help="Print a GitHub annotation too for each claim that changed, at its test's line.",
+        ),
+    ] = False,
     reports: Folder = Path("reports"),
 ) -> None:
     """Compare the verdicts of claims in two or more versions, and say which differences are real.
@@ -71,6 +78,7 @@ def compare(
     3 if a test broke or a claim no longer has a verdict, whatever else changed.
     """
     from lazarus_probe.claims.change import read_changes
+    from lazarus_probe.reports.versions.annotations import workflow_commands
     from lazarus_probe.reports.versions.compare_table import comparison_markdown, comparison_text
     from lazarus_probe.reports.versions.matrix import matrix_of, model_sides
     from lazarus_probe.reports.versions.sides import read_side
@@ -87,6 +95,11 @@ def compare(
         )
     matrix = matrix_of(sides, failing)
     write_page(output, [matrix], as_json=as_json)
+    if annotations and as_json:
+        raise ValueError("--annotations prints lines for GitHub, and --json data: give one of them")
+    if annotations:
+        for line in workflow_commands(matrix.comparisons[-1], Path.cwd()):
+            typer.echo(line)
     if len(versions) != 2:
         if as_json:
             show_json(matrix.as_dict(), as_json)

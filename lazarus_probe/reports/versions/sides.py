@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lazarus_probe.claims.attempt_record import Broken
@@ -29,6 +29,7 @@ class Side:
         claims: by model, then by claim and parameters.
         broken: tests that came to no verdict; a baseline has none.
         remarks: what else to know of it.
+        tests: by model and by claim with its parameters the test that measured it; a baseline has none.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Side:
     claims: Mapping[str, Mapping[str, BaselineRecord]]
     broken: tuple[Broken, ...] = ()
     remarks: tuple[str, ...] = ()
+    tests: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 def read_side(name: str, reports: Path = Path("reports")) -> Side:
@@ -139,7 +141,9 @@ def run_side(run: Run, name: str) -> Side:
     }
     package = run.environment.packages.get("lazarus_probe", "")
     remarks = tuple(f"{name}: {line}" for line in nothing_tested(run.claims))
-    return Side(name, run.seeds, package, run.how_partial, models, claims, tuple(run.broken), remarks)
+    tests = {(broken.model, broken.claim): broken.test for broken in run.broken if broken.claim}
+    tests |= {(record.model.name, record.key): record.test for record in run.claims}
+    return Side(name, run.seeds, package, run.how_partial, models, claims, tuple(run.broken), remarks, tests)
 
 
 def baseline_side(baseline: Baseline, name: str) -> Side:
