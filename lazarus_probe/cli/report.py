@@ -12,7 +12,8 @@ from lazarus_probe.cli.options import AsJson
 from lazarus_probe.cli.output import deliver, show_json
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.cli.report_history import WORSE, FailOn, Page, check_formats, print_matrices, write_page
-from lazarus_probe.files.whole_files import write_aside
+from lazarus_probe.files.whole_files import write_aside, write_whole
+from lazarus_probe.plain import json_text
 
 COMMANDS = {
     "merge": (
@@ -139,6 +140,29 @@ def page(
     changes = compare_runs(read_side(baseline, reports), run_side(result, folder.name)) if baseline else None
     write_aside(file, page_html(result, changes))
     deliver({"page": file}, str(file), as_json=as_json)
+
+
+@report.command()
+def badge(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run: its folder, run.json, run.jsonl or name.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="The .json file to write.", show_default="standard output")
+    ] = None,
+    reports: Folder = Path("reports"),
+) -> None:
+    """Print a run as JSON for a badge of shields.io: how many of the claims it could test are supported."""
+    from lazarus_probe.reports.badge import badge as badge_of
+    from lazarus_probe.reports.versions.sides import find_run
+
+    check_output(output)
+    data = badge_of(find_run(run, reports)[1])
+    if output is None:
+        show_json(data, True)
+    else:
+        write_whole(output, json_text(data) + "\n")
+        typer.echo(f"Saved to: {output}", err=True)
 
 
 @report.command()
