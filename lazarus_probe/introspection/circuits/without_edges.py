@@ -82,28 +82,30 @@ class _Batch:
         runs = list[_Without]()
         for circuit, end in zip(circuits, ends.tolist(), strict=True):
             column = end - len(circuit.edges) - 1
-            whole = _Whole(hear_some(self.graph, self._matrices([circuit.kept]), self.other))
+            whole = _Whole(hear_some(self.graph, self._matrices(circuit.kept[None]), self.other))
             logits, stream = run_split(self.pairs.splitting, self.tokens, whole.hear)
             values[:, column : column + 1] = self._numbers(logits, 1)
             whole.sent = stream.all
             mx.eval(whole.sent)
+            runs += [
+                _Without(_first_of_block(self.graph, edge), place, len(wholes), edge)
+                for place, edge in enumerate(circuit.edges, column + 1)
+            ]
             wholes.append(whole)
-            for place, edge in enumerate(circuit.edges, column + 1):
-                kept = circuit.kept.copy()
-                kept[edge] = False
-                runs.append(_Without(_first_of_block(self.graph, edge), place, len(wholes) - 1, kept))
         for some in _in_order(runs, max(1, self.pairs.tokens_at_once // self.tokens.size)):
             first, sources = some[0].first, [wholes[without.whole] for without in some]
             rows = mx.concatenate([self.tokens] * len(some))
-            hear = hear_some(self.graph, self._matrices([without.kept for without in some]), self.other)
+            kept = np.stack([circuits[without.whole].kept for without in some])
+            kept[np.arange(len(some)), [without.edge for without in some]] = False
+            hear = hear_some(self.graph, self._matrices(kept), self.other)
             below = _below(self.graph, first, sources)
             logits, _ = run_split(self.pairs.splitting, rows, hear, below=below)
             values[:, [without.column for without in some]] = self._numbers(logits, len(some))
         return values
 
-    def _matrices(self, circuits: Sequence[Flags]) -> mx.array:
-        """(K, S, N) the edges of circuits."""
-        return mx.array(self.graph.matrix(np.stack(circuits).astype(np.float32)))
+    def _matrices(self, kept: Flags) -> mx.array:
+        """(K, S, N) the edges of circuits (K, E)."""
+        return mx.array(self.graph.matrix(kept.astype(np.float32)))
 
     def _numbers(self, logits: mx.array, circuits: int) -> Floats:
         """(B, K) the metric, from logits (K * B, V)."""
@@ -128,12 +130,12 @@ class _Whole:
 
 @dataclass(frozen=True, eq=False)
 class _Without:
-    """A run without an edge: its block's first receiver, its column, its circuit's number, and what is left (E,)."""
+    """A run without an edge: the first receiver of its block, its column, its circuit's number, and the edge."""
 
     first: int
     column: int
     whole: int
-    kept: Flags
+    edge: int
 
 
 def _in_order(runs: Sequence[_Without], size: int) -> Iterator[list[_Without]]:
