@@ -5,7 +5,9 @@
 
 Runs the hypotheses once with each seed, as long as `make hypotheses` each time, and prints every case with its verdict
 by seed. What `--probe-seeds` would come to is reckoned from the same runs: a pool holds what each of its seeds
-measures alone. Pools share no seed, so that two of them differ as much as two runs of a user do.
+measures alone. Where a seed was settled without controls that others needed, the pool is judged by what all of them
+measured, if that settles it, and else has no verdict here. Pools share no seed, so that two of them differ as much as
+two runs of a user do.
 """
 
 from __future__ import annotations
@@ -14,15 +16,17 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from lazarus_probe.claims.claim import Claim, ClaimError
 from lazarus_probe.claims.families import correct
+from lazarus_probe.claims.pooling import pool
 from lazarus_probe.claims.record import ClaimRecord, judged_fields
-from lazarus_probe.claims.seed_runs import SeedRun, judge_pooled
-from lazarus_probe.claims.verdict import Verdict
+from lazarus_probe.claims.seed_runs import Judged, SeedRun, judge_pooled
+from lazarus_probe.claims.verdict import Verdict, judge, settled
 from lazarus_probe.reports.run import Run, read_run
 from lazarus_probe.statistics.intervals import exact
 from lazarus_probe.statistics.measurement import Measurement
@@ -112,14 +116,47 @@ def pooled_records(runs: Mapping[int, Run]) -> list[ClaimRecord]:
     for seed, run in runs.items():
         for record in run.claims:
             by_name.setdefault(_name(record), {})[seed] = record
-    return correct([_pooled(records) for records in by_name.values() if len(records) == len(runs)])[0]
+    pooled = [_pooled(records) for records in by_name.values() if len(records) == len(runs)]
+    return correct([record for record in pooled if record is not None])[0]
 
 
-def _pooled(records: Mapping[int, ClaimRecord]) -> ClaimRecord:
+def _pooled(records: Mapping[int, ClaimRecord]) -> ClaimRecord | None:
+    """The record of a pool; None where it depends on controls that a seed, settled without them, left out."""
     first = next(iter(records.values()))
-    judged = judge_pooled(first.claim, [_seed_run(seed, record) for seed, record in records.items()])
+    runs = [_seed_run(seed, record) for seed, record in records.items()]
+    try:
+        judged = judge_pooled(first.claim, runs)
+    except ClaimError:
+        if (settling := _on_common_controls(first.claim, runs)) is None:
+            return None
+        judged = settling
     anew = {"q": None, "q_refuted": None, "known": None}
     return first.model_copy(update={**judged_fields(first.claim, judged), **anew})
+
+
+def _on_common_controls(claim: Claim, runs: Sequence[SeedRun]) -> Judged | None:
+    """What a pool comes to by what every seed measured; None where more could change it."""
+    measured = {run.seed: run.measurement for run in runs if run.measurement is not None}
+    common = set.intersection(*(_measured_by(measurement) for measurement in measured.values()))
+    pooled = pool(
+        {
+            seed: replace(
+                measurement,
+                controls=tuple(control for control in measurement.controls if control.name in common),
+                parts=tuple(part for part in measurement.parts if part.name in common),
+                unmeasured=tuple(sorted({*claim.controls, *claim.parts} - common)),
+            )
+            for seed, measurement in measured.items()
+        }
+    )
+    if not settled(claim, pooled):
+        return None
+    requirements = tuple(dict.fromkeys(text for run in runs for text in run.requirements))
+    return Judged(judge(claim, pooled), pooled, requirements, tuple(runs))
+
+
+def _measured_by(measurement: Measurement) -> set[str]:
+    return {part.name for part in (*measurement.controls, *measurement.parts)}
 
 
 def _seed_run(seed: int, record: ClaimRecord) -> SeedRun:
@@ -149,7 +186,12 @@ def report(results: Sequence[Case], seeds: Sequence[int], size: int) -> Iterator
     if len(pools) > 1:
         yield _count(f"flip between pools of {size}", (case.pool_flips for case in results))
         yield _count(
-            f"change their verdict between pools of {size}", (len(set(case.pooled)) > 1 for case in results)
+            f"change their verdict between pools of {size}",
+            (len(set(case.pooled) - {""}) > 1 for case in results),
+        )
+        yield _count(
+            f"have no verdict in a pool of {size}, which needs controls that a seed alone could do without",
+            ("" in case.pooled and "" not in case.alone for case in results),
         )
     flipping = sorted({case.claim for case in results if case.flips})
     yield f"claims with a flip: {len(flipping)} of {len({case.claim for case in results})}" + (

@@ -75,6 +75,24 @@ def test_a_pool_is_judged_by_its_own_numbers():
     assert pooled.stability == "stable in 2 of 2 seeds"
 
 
+def test_a_pool_is_judged_by_what_every_seed_measured():
+    """A seed that was refuted without a control leaves a refuted pool; one that needs that control has no verdict."""
+    made = runs(low=[0.5, 0.6], high=[0.5, 1.0])
+    for record_ in made[0].claims:
+        record_.measurement.controls.clear()
+        record_.measurement.unmeasured.append("majority")
+    pooled = {record_.claim.id: record_ for record_ in stability.pooled_records(made)}
+    assert str(pooled["low"].outcome) == "refuted"
+    assert "not run" in pooled["low"].reason
+    low_alone = runs(wavers=[0.89, 0.95])
+    for record_ in low_alone[0].claims:
+        record_.measurement.controls.clear()
+        record_.measurement.unmeasured.append("majority")
+    assert stability.pooled_records(low_alone) == []
+    (case,) = stability.cases(low_alone, 2)
+    assert case.pooled == ("",)
+
+
 def test_the_table_counts():
     """Each case is a line with a letter a seed, and the counts are of cases and of claims."""
     made = runs(steady=[0.95] * 4, flips=[0.95, 0.85, 0.95, 0.85])
