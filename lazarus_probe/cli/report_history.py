@@ -58,23 +58,23 @@ def history(
 
     check_formats(markdown=markdown, as_json=as_json)
     check_output(output)
-    found = history_of(folder, partial=partial, fail_on=read_changes(fail_on, "--fail-on"))
+    runs = history_of(folder, partial=partial, fail_on=read_changes(fail_on, "--fail-on"))
     if as_json:
-        data = {model: matrix.as_dict() for model, matrix in found.matrices.items()}
-        show_json({"code": found.code, "models": data, "skipped": list(found.skipped)}, as_json)
+        data = {model: matrix.as_dict() for model, matrix in runs.matrices.items()}
+        show_json({"code": runs.code, "models": data, "skipped": list(runs.skipped)}, as_json)
     else:
-        print_matrices([*found.matrices.values()], markdown=markdown)
-        for line in found.skipped:
+        print_matrices([*runs.matrices.values()], markdown=markdown)
+        for line in runs.skipped:
             typer.echo(f"- {in_line(line)}" if markdown else in_line(line))
-    write_page(output, [*found.matrices.values()], as_json=as_json)
-    raise typer.Exit(found.code)
+    write_page(output, [*runs.matrices.values()], as_json=as_json)
+    raise typer.Exit(runs.code)
 
 
 def check_formats(*, markdown: bool, as_json: bool) -> None:
     """Refuse two formats at once.
 
     Raises:
-        ValueError: both are asked for.
+        ValueError: both are set.
     """
     if markdown and as_json:
         raise ValueError("--markdown and --json are two formats: give one")
@@ -94,7 +94,7 @@ def print_matrices(matrices: Sequence[Matrix], *, markdown: bool) -> None:
 
 
 def write_page(output: Path | None, matrices: Sequence[Matrix], *, as_json: bool) -> None:
-    """Write matrices as a page, if one is asked for."""
+    """Write matrices as a page, where --output names one."""
     if output is None:
         return
     from lazarus_probe.files.whole_files import write_whole

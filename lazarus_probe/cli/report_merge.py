@@ -9,6 +9,7 @@ import typer
 
 from lazarus_probe.cli.options import AsJson
 from lazarus_probe.cli.output import show_json
+from lazarus_probe.cli.report_history import WORSE
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.change import Change
@@ -42,7 +43,7 @@ def merge(
             help="Changes since the baseline that give exit code 1: any, none, or some of lost, weakened, "
             "no-longer-measurable, gained, newly-measurable.",
         ),
-    ] = "lost,weakened,no-longer-measurable",
+    ] = WORSE,
     strict: Annotated[
         bool,
         typer.Option(

@@ -11,13 +11,13 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.introspection.circuits.split_runs import Splitting
 from lazarus_probe.introspection.circuits.splitting import split
 from lazarus_probe.introspection.patching.encoded_pairs import encode_pairs, tokens_of
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.last_position import last_logits
 from lazarus_probe.sweep.engine import donors_of
 from lazarus_probe.sweep.finished_runs import FinishedRuns
 from lazarus_probe.sweep.metrics import Metric, Reader, logit_diff, reader
@@ -168,7 +168,7 @@ def plain_values(pairs: PairSet) -> tuple[NDArray[np.float64], NDArray[np.float6
     clean, corrupted = np.empty(len(pairs)), np.empty(len(pairs))
     for indices, tokens, others in pairs.batches(pairs.tokens_at_once):
         for values, ids in ((clean, tokens), (corrupted, others)):
-            logits = pairs.checked(forward(pairs.splitting.subject.model, ids)[:, -1], ids)
+            logits = pairs.checked(last_logits(pairs.splitting.subject, ids), ids)
             values[indices] = np.array(pairs.numbers(logits, indices))
     return clean, corrupted
 
