@@ -38,7 +38,7 @@ ROOMS = (
     ),
     "introspection.editing",
     *("introspection.experts", "introspection.studies", "introspection"),
-    *("training", "experiments", "circuit", "reports", "plugin", "cli"),
+    *("training", "experiments", "circuit", "reports", "plugin", "mutants", "cli"),
 )
 FILES_OF_A_ROOM = 24
 

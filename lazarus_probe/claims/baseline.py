@@ -17,7 +17,7 @@ from lazarus_probe.files.whole_files import alone_at, make_folder, write_aside
 from lazarus_probe.spelling import in_a_line
 from lazarus_probe.versions import version_of
 
-SCHEMA: Literal[3] = 3
+SCHEMA: Literal[4] = 4
 ANEW = "take it away and make it anew with --probe-update"
 COMPARED = {"compared", "difference", "remark"}  # of a run, not of a baseline
 
@@ -25,7 +25,7 @@ COMPARED = {"compared", "difference", "remark"}  # of a run, not of a baseline
 class Baseline(BaseModel):
     """What is known of one model: by fingerprint, with one seed, or with several that were pooled.
 
-    Schema 1 had fewer numbers, and no families; schema 2 had one seed.
+    Schema 1 had fewer numbers, and no families; schema 2 had one seed; schema 3 kept no scores of units.
 
     Attributes:
         seed: the first of `seeds`.
@@ -33,7 +33,7 @@ class Baseline(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[1, 2, 3] = SCHEMA
+    schema_version: Literal[1, 2, 3, 4] = SCHEMA
     model: str
     fingerprint: str
     seed: int
@@ -94,6 +94,7 @@ def baseline_record_of(record: ClaimRecord) -> BaselineRecord:
         family=record.claim.family,
         threshold=record.claim.threshold,
         margin=record.claim.margin,
+        group_scores=measurement.group_scores if measurement else {},
     )
 
 
@@ -111,7 +112,7 @@ def held_against(
 
 
 def compared_all(
-    now: Mapping[str, BaselineRecord], before: Mapping[str, BaselineRecord]
+    now: Mapping[str, BaselineRecord], before: Mapping[str, BaselineRecord], *, same_prompts: bool = True
 ) -> dict[str, BaselineRecord]:
     """What was known of the claims of one model that are still there, with how it compares.
 
@@ -120,11 +121,17 @@ def compared_all(
     Args:
         now: by claim and parameters.
         before: likewise.
+        same_prompts: whether both drew their prompts with the same seeds, so that units can be paired.
     """
     families = _families(now)
     same = {name for name, keys in _families(before).items() if families.get(name) == keys}
     return {
-        key: compared(key, current, before[key], same_family=current.family in same)
+        key: compared(
+            key,
+            current if same_prompts else current.model_copy(update={"group_scores": {}}),
+            before[key],
+            same_family=current.family in same,
+        )
         for key, current in now.items()
         if key in before
     }

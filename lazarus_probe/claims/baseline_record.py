@@ -16,12 +16,16 @@ class Difference(BaseModel):
 
     Attributes:
         score: the new score less the old.
-        low: lower end of its interval, that of two independent estimates.
+        low: lower end of its interval: Student's over the prompts' units where both sides measured the same ones, else
+            that of two independent estimates.
         high: upper end.
-        p: of a difference of 0, read off the interval; two-sided. None in a run of an older version.
+        p: of a difference of 0, two-sided: of signs by chance where units are paired, else read off the interval. None
+            in a run of an older version.
         q: p corrected for all the lines that were compared.
         lines: how many of them there were.
-        real: whether q is at most .05: the difference is more than chance among so many.
+        paired: whether the same units were measured on both sides.
+        real: whether q is at most .05, so that the difference is more than chance among so many, and a paired one is
+            large enough to mean something (`differences.LEAST`).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -32,10 +36,13 @@ class Difference(BaseModel):
     p: float | None = None
     q: float | None = None
     lines: int = 1
+    paired: bool = False
     real: bool
 
     def __str__(self) -> str:
         doubt = "" if self.real else ", which may be chance"
+        if self.paired and not self.real and self.q is not None and self.q <= 0.05:
+            doubt = ", on the same prompts, too small to count"
         return f"{self.score:+.2f} [{self.low:+.2f}, {self.high:+.2f}]{doubt}{self.among}"
 
     @property
@@ -60,6 +67,7 @@ class BaselineRecord(BaseModel):
             (`nothing`).
         difference: of the scores, where both were measured under the same claim.
         remark: what else differs.
+        group_scores: of the measurement, to pair a later one with.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -79,6 +87,7 @@ class BaselineRecord(BaseModel):
     compared: Literal["outcome", "alone", "nothing"] = "outcome"
     difference: Difference | None = None
     remark: str | None = None
+    group_scores: dict[str, tuple[float, int]] = {}
 
     def differs(self, outcome: Outcome, alone: Outcome) -> bool:
         """Whether a final verdict, or that of the test alone, is another one than this.

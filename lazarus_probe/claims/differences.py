@@ -7,16 +7,28 @@ from typing import TypeVar
 
 from lazarus_probe.claims.baseline_record import BaselineRecord, Difference
 from lazarus_probe.statistics.difference import difference_interval
+from lazarus_probe.statistics.group_scores import paired_difference
 from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.multiplicity import benjamini_hochberg
 from lazarus_probe.statistics.power import implied_p
 
 ALPHA = 0.05
+# Of a paired difference: on the same prompts float16 or 8-bit weights move a score by less, and that is surely there.
+LEAST = 0.02
 Line = TypeVar("Line", BaselineRecord, BaselineRecord | None)
 
 
 def difference(now: BaselineRecord, before: BaselineRecord) -> Difference | None:
-    """The difference of two scores, judged by itself; None where one of them was not measured."""
+    """The difference of two scores, judged by itself; None where one of them was not measured.
+
+    Where both measured the same units of prompts they are paired.
+    """
+    if paired := paired_difference(now.group_scores, before.group_scores):
+        low, high = paired.interval.low, paired.interval.high
+        moved = Difference(
+            score=paired.score, low=low, high=high, p=paired.p, q=paired.p, paired=True, real=False
+        )
+        return moved.model_copy(update={"real": _real(moved)})
     new, old = _interval(now), _interval(before)
     if new is None or old is None or now.score is None or before.score is None:
         return None
@@ -24,6 +36,13 @@ def difference(now: BaselineRecord, before: BaselineRecord) -> Difference | None
     score = now.score - before.score
     p = _p(score, gap)
     return Difference(score=score, low=gap.low, high=gap.high, p=p, q=p, real=p <= ALPHA)
+
+
+def _real(moved: Difference) -> bool:
+    """Whether a difference is more than chance, and a paired one large enough."""
+    if moved.q is None or moved.q > ALPHA:
+        return False
+    return not moved.paired or abs(moved.score) >= LEAST
 
 
 def corrected(records: Sequence[Line]) -> list[Line]:
@@ -47,8 +66,8 @@ def corrected(records: Sequence[Line]) -> list[Line]:
 def _among(record: Line, q: float | None, lines: int) -> Line:
     if record is None or record.difference is None or q is None:
         return record
-    moved = record.difference.model_copy(update={"q": q, "real": q <= ALPHA, "lines": lines})
-    return record.model_copy(update={"difference": moved})
+    moved = record.difference.model_copy(update={"q": q, "lines": lines})
+    return record.model_copy(update={"difference": moved.model_copy(update={"real": _real(moved)})})
 
 
 def _p(gap: float, interval: Interval) -> float:

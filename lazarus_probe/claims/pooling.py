@@ -75,6 +75,7 @@ def pool(measurements: Mapping[int, Measurement], needed: Collection[str] = ()) 
         damage=_damage({seed: part.damage for seed, part in measurements.items()}),
         parts=_parts({seed: part.parts for seed, part in measurements.items()}),
         place=_place({seed: part.place for seed, part in measurements.items()}),
+        group_scores={},  # of several draws of prompts
     )
 
 

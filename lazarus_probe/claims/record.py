@@ -158,6 +158,7 @@ class MeasurementRecord(BaseModel):
     parts: list[PartRecord] = []
     place: str = ""
     unmeasured: list[str] = []
+    group_scores: dict[str, tuple[float, int]] = {}
 
     @property
     def counted(self) -> str:

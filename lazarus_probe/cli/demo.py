@@ -35,7 +35,7 @@ def demo(
     Nothing is downloaded. What it runs is `lazarus test -m organism`, on three claims.
     """
     from lazarus_probe.claims.library import library
-    from lazarus_probe.cli.test import pytest_command
+    from lazarus_probe.plugin.command import pytest_command
     from lazarus_probe.reports.run import read_run
 
     if not as_json:
@@ -43,7 +43,7 @@ def demo(
     by_id = {item.claim.id: item for item in library()}
     before = _runs(reports)
     options = ["--probe-baseline", "none", "--tb=short"]
-    command = pytest_command([by_id[claim] for claim in CLAIMS], MODEL, reports, options)
+    command = pytest_command([by_id[claim] for claim in CLAIMS], [MODEL], reports, options)
     done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - the interpreter at hand
     new = _runs(reports) - before
     records = {record.claim.id: record for folder in new for record in read_run(folder).claims}

@@ -29,6 +29,10 @@ COMMANDS = {
         "report",
         "Compare runs of claims, merge shards of one, or show one as a page or in a model card.",
     ),
+    "mutants": (
+        "mutants.mutants",
+        "Change a model inside, a hundred times, and count how often a suite of claims notices.",
+    ),
     "models": ("models", "List the models on this machine, and fetch those that the index has."),
     "organism": ("organism", "Retrain the bundled models, and score what they know."),
     "anatomy": (

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lazarus_probe.cli.options import Adapter, Model, Topic, Words
-
-if TYPE_CHECKING:
-    from lazarus_probe.claims.library import LibraryClaim
 
 QUICK = 10.0  # seconds that a claim of `--quick` took when it was measured
 
@@ -44,6 +38,7 @@ def test(
     from lazarus_probe.checkpoints.names import num_layers_of
     from lazarus_probe.claims.library import chosen_claims, measured_costs
     from lazarus_probe.plugin.claim_lines import duration
+    from lazarus_probe.plugin.command import pytest_command
 
     num_layers_of(model)
     chosen, costs = chosen_claims(words or (), topic or ()), measured_costs()
@@ -59,29 +54,5 @@ def test(
         *(("--probe-adapter", str(adapter)) if adapter else ()),
         *(("--probe-shard", shard) if shard else ()),
     ]
-    command = pytest_command(chosen, model, reports, more)
+    command = pytest_command(chosen, [model], reports, more)
     raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - the interpreter at hand
-
-
-def pytest_command(
-    chosen: Sequence[LibraryClaim], model: str, reports: Path, more: Sequence[str]
-) -> list[str]:
-    """The command line that tests some claims of the package, whatever folder it runs in.
-
-    Args:
-        chosen: the claims.
-        model: to test.
-        reports: folder to write the run to.
-        more: options of pytest.
-    """
-    from lazarus_probe.claims.library import library_folder
-
-    return [
-        *(sys.executable, "-m", "pytest", f"--confcutdir={library_folder()}"),
-        *(f"{item.file}::{item.test}" for item in chosen),
-        *("-q", "--no-header", "-p", "no:cacheprovider"),
-        # What the folder at hand says of its own tests is not for these.
-        *("-c", os.devnull, f"--rootdir={Path.cwd()}", "-o", "console_output_style=classic"),
-        *("--import-mode=importlib", "--probe-model", model, "--probe-report", str(reports)),
-        *more,
-    ]

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from lazarus_probe.statistics.bounded import Units, bounded_mean_interval, count_units
 from lazarus_probe.statistics.controls import paired_control
 from lazarus_probe.statistics.difference import difference_interval
+from lazarus_probe.statistics.group_scores import group_scores
 from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.measurement import Control, Measurement
 from lazarus_probe.statistics.model_spread import one_more
@@ -81,6 +82,7 @@ def rate(
         seed=seed,
         units=counts if isinstance(units, Mapping) else {},
         floor=least,
+        group_scores=group_scores(values, units),
         **fields,
     )
 

@@ -37,7 +37,7 @@ def test_what_is_written_is_read(tmp_path, a_record):
     )
     assert kept == "kept 2 verdicts (2 new, 0 changed), 0 more as they were"
     baseline = read_baseline(path)
-    assert (baseline.model, baseline.seed, baseline.schema_version) == ("tiny", 3, 3)
+    assert (baseline.model, baseline.seed, baseline.schema_version) == ("tiny", 3, 4)
     found = baseline.claims["c[L10]"]
     assert (found.outcome, found.score, found.low, found.high) == (Outcome.REFUTED, 0.5, 0.48, 0.52)
     assert (found.threshold, found.margin, found.family) == (0.9, 0.1, "all")

@@ -158,3 +158,28 @@ def test_scores_without_width_are_told_apart_without_doubt():
     """Two exact scores differ with p of 0, or not at all with p of 1."""
     assert difference(known(0.9, 0.9, 0.9), known(0.5, 0.5, 0.5)).p == 0
     assert difference(known(0.5, 0.5, 0.5), known(0.5, 0.5, 0.5)).p == 1
+
+
+def units(*scores: float, margin: float = 0.2) -> BaselineRecord:
+    score = float(np.mean(scores))
+    groups = {f"unit {number}": (value, 5) for number, value in enumerate(scores)}
+    return known(score, score - margin, score + margin).model_copy(update={"group_scores": groups})
+
+
+def test_the_same_units_are_paired():
+    """A difference that two independent estimates cannot tell is real where every unit moved the same way."""
+    old = units(*np.linspace(0.3, 0.7, 12))
+    new = units(*np.linspace(0.3, 0.7, 12) - 0.05)
+    paired, alone = difference(new, old), difference(new, old.model_copy(update={"group_scores": {}}))
+    assert (paired.paired, paired.real) == (True, True)
+    assert (alone.paired, alone.real) == (False, False)
+    assert paired.score == pytest.approx(alone.score)
+
+
+def test_a_paired_difference_that_means_nothing_is_not_real():
+    """A shift of .01 in every unit is surely there, and too small to count: it says so."""
+    old, new = units(*np.linspace(0.3, 0.7, 12)), units(*np.linspace(0.29, 0.69, 12))
+    moved = difference(new, old)
+    assert (moved.p < 0.001, moved.real) == (True, False)
+    assert str(moved).endswith("on the same prompts, too small to count")
+    assert not corrected([old.model_copy(update={"difference": moved})])[0].difference.real

@@ -272,11 +272,11 @@ def test_a_name_keeps_this_run(kept, make_model, monkeypatch):
     result.stdout.fnmatch_lines(["v1.json: kept 3 verdicts, a new baseline"])
     assert kept.baseline().read_bytes() == own
     saved = json.loads(kept.baseline("v1").read_text())
-    assert (saved["schema_version"], saved["model"], saved["seed"]) == (3, "tiny", 0)
+    assert (saved["schema_version"], saved["model"], saved["seed"]) == (4, "tiny", 0)
     assert saved["package"][0].isdigit()
     assert list(saved["claims"]["a"]) == [
         *("outcome", "alone", "score", "low", "high", "tokens", "p", "q"),
-        *("claim_hash", "family", "threshold", "margin"),
+        *("claim_hash", "family", "threshold", "margin", "group_scores"),
     ]
     later = make_model("later", seed=1, num_key_value_heads=4)
     monkeypatch.setenv("A", "0.5")
@@ -322,11 +322,11 @@ def test_a_damaged_baseline_is_never_replaced(kept):
 def test_newer_schema_is_named(kept):
     """A baseline of a later version of the package is refused by name."""
     kept.baseline().write_text(
-        kept.baseline().read_text().replace('"schema_version": 3', '"schema_version": 4')
+        kept.baseline().read_text().replace('"schema_version": 4', '"schema_version": 5')
     )
     result = kept.run()
     assert result.ret == 4
-    pattern = "ERROR: baseline *tiny.json has schema 4, this version reads up to 3: update lazarus_probe"
+    pattern = "ERROR: baseline *tiny.json has schema 5, this version reads up to 4: update lazarus_probe"
     pytest.LineMatcher(result.errlines).fnmatch_lines([pattern])
 
 

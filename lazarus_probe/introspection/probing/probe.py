@@ -26,6 +26,7 @@ from lazarus_probe.introspection.probing.probe_scores import (
 )
 from lazarus_probe.statistics.bounded import count_units, fewest_units
 from lazarus_probe.statistics.folds import Kind
+from lazarus_probe.statistics.group_scores import group_scores
 from lazarus_probe.statistics.measurement import Control, Example, Measurement, some_examples
 from lazarus_probe.statistics.null import PermutationTest
 from lazarus_probe.statistics.probes.held_out import (
@@ -178,6 +179,7 @@ def _without_models(inputs: ProbeInputs, own: OwnScores, kind: Kind) -> Measurem
         controls=own.gains,
         units=count_units(units) if isinstance(units, Mapping) else {},
         growth=own.growth,
+        group_scores=group_scores(own.score.hits / own.score.of.mean(), units),
     )
 
 

@@ -104,10 +104,10 @@ def _plain(record: BaselineRecord | None) -> dict[str, Any] | None:
 def compare_runs(old: Side, new: Side, fail_on: frozenset[Change] = WORSE) -> Comparison:
     """Hold what the claims came to against what they came to before.
 
-    Models are matched by name; two sides of one model each are two versions of it, whatever they are called. The
-    interval of a difference is that of two independent estimates: where both sides met the same prompts a paired
-    one would be narrower, but no report keeps what each prompt came to. Which differences are real is judged over all
-    lines at once; see `corrected`.
+    Models are matched by name; two sides of one model each are two versions of it, whatever they are called. Scores
+    that are means over prompts are compared unit by unit, where both sides drew the same prompts; else the interval of
+    a difference is that of two independent estimates. Which differences are real is judged over all lines at once; see
+    `corrected`.
 
     Example:
         >>> from lazarus_probe.reports import compare_runs, read_side
@@ -129,7 +129,12 @@ def compare_neighbours(sides: Sequence[Side], fail_on: frozenset[Change] = WORSE
         for index, (old, new) in enumerate(pairwise(sides))
     ]
     known = [
-        [compared_all(new.claims.get(now, {}), old.claims.get(then, {})) for then, now in names]
+        [
+            compared_all(
+                new.claims.get(now, {}), old.claims.get(then, {}), same_prompts=old.seeds == new.seeds
+            )
+            for then, now in names
+        ]
         for old, new, names in pairs
     ]
     judged = iter(corrected([record for of in known for of_model in of for record in of_model.values()]))

@@ -13,8 +13,8 @@ from lazarus_probe.untrusted import markdown, visible
 
 HEADINGS = ("", "claim", "model", "then", "now", "difference", "tokens")
 NOTE = (
-    "Differences are now less then, with the 95% interval of two independent estimates; where the same prompts "
-    "were measured it is wider than need be."
+    "Differences are now less then, with a 95% interval: over the units of the prompts where both sides measured the "
+    "same ones, else that of two independent estimates."
 )
 
 

@@ -45,6 +45,8 @@ class Measurement:
         parts: what else must hold beside the score, each under a name of its own.
         place: on what part of the claim's domain, or how far a push went; it may be another with another seed.
         unmeasured: controls that were left out, since the outcome is settled without them.
+        group_scores: mean score and number of rows of each independent unit, where the score is a mean over rows; see
+            `statistics.group_scores`. A later run on the same prompts is compared unit by unit.
 
     Raises:
         ValueError: a number that is not finite, an interval that does not hold its score, no prompts, groups or
@@ -94,6 +96,7 @@ class Measurement:
     parts: tuple[Part, ...] = ()
     place: str = ""
     unmeasured: tuple[str, ...] = ()
+    group_scores: Mapping[str, tuple[float, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what no verdict can rest on, where it was made."""

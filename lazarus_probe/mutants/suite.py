@@ -1,0 +1,165 @@
+"""A suite of claims, and its runs on a model and on mutants of it: pytest as a user runs it, in its own process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+from lazarus_probe.claims.library import LibraryClaim
+from lazarus_probe.plugin.command import own_command, pytest_command
+from lazarus_probe.reports.run import Run
+from lazarus_probe.reports.run_log import read_any
+from lazarus_probe.reports.versions.sides import Side, run_side
+
+LINES = 15  # of pytest's output, in an error
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Claims, as pytest is given them.
+
+    Attributes:
+        claims: of the package.
+        files: of one's own, where there are none of the package: files, folders, or tests by name.
+        activations: folder in which runs keep what they computed of models that no change touches.
+    """
+
+    claims: tuple[LibraryClaim, ...] = ()
+    files: tuple[str, ...] = ()
+    activations: Path | None = None
+
+    def command(self, models: Sequence[str], reports: Path, more: Sequence[str]) -> list[str]:
+        """The command line that tests it on some models."""
+        kept = ("--probe-activations", str(self.activations)) if self.activations else ()
+        options = ["--probe-baseline", "none", "--tb=short", *kept, *more]
+        if self.files:
+            return own_command(self.files, models, reports, options)
+        return pytest_command(self.claims, models, reports, options)
+
+    def only(self, tests: Sequence[str], records: Mapping[str, str]) -> Suite:
+        """The part of it that some tests are.
+
+        Args:
+            tests: names without parameters, as `records` has them.
+            records: by claim and parameters the test that decided it.
+        """
+        if self.files:
+            return replace(self, files=tuple(tests))
+        wanted = {claim.partition("[")[0] for claim, test in records.items() if test in set(tests)}
+        return replace(self, claims=tuple(item for item in self.claims if item.claim.id in wanted))
+
+
+@dataclass(frozen=True)
+class PlainRun:
+    """The suite on the model itself.
+
+    Attributes:
+        side: what the claims came to.
+        costs: seconds by claim and parameters.
+        tests: by claim and parameters the test that decided it, without parameters.
+    """
+
+    side: Side
+    costs: Mapping[str, float]
+    tests: Mapping[str, str]
+
+    @property
+    def seconds_by_test(self) -> dict[str, float]:
+        """Seconds of each test over all of its parameters."""
+        seconds: defaultdict[str, float] = defaultdict(float)
+        for claim, test in self.tests.items():
+            seconds[test] += self.costs.get(claim, 0.0)
+        return dict(seconds)
+
+    def only(self, tests: Collection[str]) -> PlainRun:
+        """What some tests came to."""
+        tests = {claim: test for claim, test in self.tests.items() if test in tests}
+        claims = {
+            model: {claim: record for claim, record in records.items() if claim in tests}
+            for model, records in self.side.claims.items()
+        }
+        costs = {claim: cost for claim, cost in self.costs.items() if claim in tests}
+        return PlainRun(replace(self.side, claims=claims), costs, tests)
+
+
+def run_plain(suite: Suite, model: str, seed: int = 0) -> PlainRun:
+    """Run a suite on the model itself, and take the time of its claims.
+
+    Raises:
+        ValueError: pytest came to no run.
+    """
+    with tempfile.TemporaryDirectory(prefix="lazarus-") as folder:
+        xml = Path(folder) / "junit.xml"
+        run = run_models(suite, [model], ("--probe-seed", str(seed), f"--junitxml={xml}"))
+        costs = {
+            claim: float(case.attrib["time"])
+            for case in ElementTree.parse(xml).iter("testcase")  # noqa: S314 - pytest wrote it here
+            for claim in _claim_of(case)
+        }
+    tests = {record.key: record.test.partition("[")[0] for record in run.claims}
+    return PlainRun(run_side(run, model), costs, tests)
+
+
+def _claim_of(case: ElementTree.Element) -> list[str]:
+    return [item.attrib["value"] for item in case.iter("property") if item.get("name") == "claim"]
+
+
+def run_models(
+    suite: Suite,
+    models: Sequence[str],
+    more: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Run:
+    """Run a suite on some models in a process of its own.
+
+    Args:
+        suite: the claims.
+        models: names or folders.
+        more: options of pytest.
+        environment: variables to run it under; by default it computes on one thread.
+
+    Raises:
+        ValueError: pytest came to no run; with the end of what it printed.
+    """
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory(prefix="lazarus-") as folder:
+        reports = Path(folder) / "reports"
+        command = suite.command(models, reports, more)
+        done = subprocess.run(  # noqa: S603 - the interpreter at hand
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**threads, **os.environ, **(environment or {})},
+        )
+        runs = sorted(reports.glob("*/run.json"))
+        if not runs:
+            printed = "\n".join(f"{done.stdout}{done.stderr}".strip().splitlines()[-LINES:])
+            raise ValueError(
+                f"pytest ended with code {done.returncode} and left no run; it printed:\n{printed}"
+            )
+        return read_any(runs[-1])
+
+
+def cheapest(plain: PlainRun, seconds: float, keep: Callable[[str], bool] = lambda _: True) -> list[str]:
+    """The tests that cost least, from the cheapest on until they would take longer than some seconds; one at least.
+
+    Args:
+        plain: the run that they were timed in.
+        seconds: that all of them may take.
+        keep: whether a test is looked at at all.
+    """
+    timed = sorted((cost, test) for test, cost in plain.seconds_by_test.items() if keep(test))
+    total, chosen = 0.0, list[str]()
+    for cost, test in timed:
+        total += cost
+        if chosen and total > seconds:
+            break
+        chosen.append(test)
+    return chosen
