@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BITS, GROUPS = 8, (32, 64)
 PERMUTATIONS = 3  # of the neurons of each layer
 FACTORS = (0.5, 2.0)  # powers of two: nothing is rounded
-SEEDS = range(1, 7)
+SEEDS = range(1, 11)
 TOKENS = 16
 # How far a logit may move under a symmetry, in standard deviations of the logits: rotated weights are rounded anew.
 MOVED = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 0.1}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DIGITS = "0123456789"
 NOISE = (0.01, 0.03, 0.1)  # standard deviations of the noise, in those of the weight
+DRAWS = 5  # of the noise of each size
 KEPT = 0.5  # of an output that is scaled
 LOST_NEURONS = 0.25  # share of a layer's
 BITS, GROUP = 2, 32
@@ -49,14 +50,11 @@ def _of_heads(_: Subject, layers: tuple[Block, ...], rng: np.random.Generator) -
         if block.heads is None or block.output is None:
             continue
         heads, width = block.heads.num_heads, block.heads.value_dim
-        zeroed, rotated, (one, other) = (
-            int(rng.integers(heads)),
-            int(rng.integers(heads)),
-            _pair(heads, rng),
-        )
+        rotated, (one, other) = int(rng.integers(heads)), _pair(heads, rng)
         rotation = mx.array(random_rotation(width, rng))
         place = f"L{block.layer}"
-        yield "head zeroed", f"{place}H{zeroed}", partial(_zero_head, block.output, zeroed, width)
+        for zeroed in sorted({one, other}):
+            yield "head zeroed", f"{place}H{zeroed}", partial(_zero_head, block.output, zeroed, width)
         yield "head rotated", f"{place}H{rotated}", partial(_rotate_head, block.output, rotated, rotation)
         if heads > 1:
             exchange = partial(_exchange_heads, block.output, one, other, width)
@@ -109,9 +107,9 @@ def _token(subject: Subject, text: str) -> int | None:
     return ids[-1] if subject.decode([ids[-1]]).strip() == text else None
 
 
-def _of_all(_: Subject, __: tuple[Block, ...], rng: np.random.Generator) -> Iterator[Change]:
+def _of_all(_subject: Subject, _layers: tuple[Block, ...], rng: np.random.Generator) -> Iterator[Change]:
     for share in NOISE:
-        for _draw in range(3):
+        for _ in range(DRAWS):
             seed = int(rng.integers(2**31))
             yield f"noise of {share:.0%}", f"seed {seed}", partial(_add_noise, share, seed)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,6 @@ from lazarus_probe.mutants.readings import Reading, tolerances
 from lazarus_probe.spelling import in_a_line
 from lazarus_probe.statistics.intervals import Interval, exact
 
-# Harmless changes from which tolerances are taken; they are not among those that count as alarms.
-CALIBRATING = ("bfloat16 rounding", "8-bit rounding groups of 32")
 MOST = 64 << 20  # bytes of a file of results
 
 
@@ -29,6 +27,7 @@ class MutantResult(BaseModel):
         harmless: whether it should not be noticed.
         agreement: share of positions of the model's own texts at which both models' first choice is the same token;
             None where the model is as it was.
+        trial: whether claims were chosen by it, and tolerances taken from it: such mutants are not counted.
         seconds: of the run of its suite, by the clock; several mutants in one run share them.
         readings: by claim.
     """
@@ -39,6 +38,7 @@ class MutantResult(BaseModel):
     place: str
     harmless: bool
     agreement: float | None
+    trial: bool = False
     seconds: float
     readings: dict[str, Reading]
 
@@ -56,6 +56,7 @@ class MutantResults(BaseModel):
         fingerprint: of it.
         seed: of the mutants.
         costs: by claim, the seconds that it took on the model itself.
+        chosen: the claims that mutants after the trial are tested by; empty while it lasts.
         mutants: what was made of each so far.
     """
 
@@ -65,6 +66,7 @@ class MutantResults(BaseModel):
     fingerprint: str
     seed: int
     costs: dict[str, float]
+    chosen: tuple[str, ...] = ()
     mutants: tuple[MutantResult, ...] = ()
 
     def write(self, path: Path) -> None:
@@ -106,19 +108,22 @@ class Catches:
 
     @cached_property
     def tolerances(self) -> dict[str, float]:
-        """By claim the furthest that the calibrating changes moved it."""
-        known = {m.name: m.readings for m in self.results.mutants if m.harmless and m.name in CALIBRATING}
-        return tolerances(known)
+        """By claim the furthest that a harmless change of the trial moved it."""
+        return tolerances({m.name: m.readings for m in self.results.mutants if m.harmless and m.trial})
 
     @cached_property
     def inner(self) -> tuple[MutantResult, ...]:
-        """The mutants that should be caught."""
-        return tuple(mutant for mutant in self.results.mutants if not mutant.harmless)
+        """The mutants that should be caught, without those of the trial."""
+        return self.of(harmless=False, trial=False)
 
     @cached_property
     def harmless(self) -> tuple[MutantResult, ...]:
-        """The mutants that should raise no alarm, without those that tolerances are taken from."""
-        return tuple(m for m in self.results.mutants if m.harmless and m.name not in CALIBRATING)
+        """The mutants that should raise no alarm, without those of the trial."""
+        return self.of(harmless=True, trial=False)
+
+    def of(self, *, harmless: bool, trial: bool) -> tuple[MutantResult, ...]:
+        """The mutants of one sort."""
+        return tuple(m for m in self.results.mutants if m.harmless == harmless and m.trial == trial)
 
     def by(self, mutant: MutantResult) -> tuple[str, ...]:
         """The claims that catch a mutant."""
@@ -135,7 +140,7 @@ class Catches:
 
 
 def choose(catches: Catches, count: int) -> tuple[str, ...]:
-    """The claims that catch most together for the least time.
+    """The claims that catch most of a trial together for the least time.
 
     From none on, the claim is added that catches most mutants a second which those before it leave; where nothing is
     left, those come that catch most a second at all. Claims that a harmless change sets off are never chosen.
@@ -144,8 +149,9 @@ def choose(catches: Catches, count: int) -> tuple[str, ...]:
         catches: of all claims.
         count: how many to choose.
     """
-    mutants = {claim: {m.name for m in catches.inner if claim in catches.by(m)} for claim in catches.claims}
-    alarming = {claim for mutant in catches.harmless for claim in catches.by(mutant)}
+    inner, harmless = (catches.of(harmless=harmless, trial=True) for harmless in (False, True))
+    mutants = {claim: {m.name for m in inner if claim in catches.by(m)} for claim in catches.claims}
+    alarming = {claim for mutant in harmless for claim in catches.by(mutant)}
     costs, chosen, covered = catches.results.costs, list[str](), set[str]()
     left = [claim for claim in catches.claims if claim not in alarming and mutants[claim]]
     while left and len(chosen) < count:
@@ -163,8 +169,3 @@ def _worth(mutants: Collection[str], covered: Collection[str], seconds: float) -
     """New mutants a second, a second being added: what costs nearly nothing is no better than what catches more."""
     new = len(set(mutants) - set(covered))
     return new / (1.0 + seconds), new
-
-
-def missed(catches: Catches) -> Mapping[str, MutantResult]:
-    """The inner mutants that no claim catches, by name."""
-    return {mutant.name: mutant for mutant in catches.inner if not catches.by(mutant)}

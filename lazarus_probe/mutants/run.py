@@ -46,6 +46,7 @@ def run_mutants(
     mutants: Sequence[Mutant],
     results: MutantResults,
     *,
+    trial: bool = False,
     workers: int = 1,
     keep: Callable[[MutantResults], None] = lambda _: None,
 ) -> MutantResults:
@@ -57,6 +58,7 @@ def run_mutants(
         suite: the claims.
         mutants: of the model.
         results: so far.
+        trial: whether claims are to be chosen by these mutants.
         workers: processes at once.
         keep: called with the results whenever there are more.
 
@@ -71,7 +73,7 @@ def run_mutants(
     ):
         waiting: set[Future[list[MutantResult]]] = set()
         for group in _groups(subject, left, Path(folder), workers):
-            waiting.add(pool.submit(_run_group, group, plain, suite, results.seed))
+            waiting.add(pool.submit(_run_group, group, plain, suite, results.seed, trial))
             if len(waiting) >= workers:
                 results, waiting = _collected(results, waiting, keep)
         while waiting:
@@ -110,7 +112,7 @@ def _groups(subject: Subject, mutants: Sequence[Mutant], folder: Path, workers: 
             yield Group((mutant,), (str(subject.path),), (None,))
 
 
-def _run_group(group: Group, plain: PlainRun, suite: Suite, seed: int) -> list[MutantResult]:
+def _run_group(group: Group, plain: PlainRun, suite: Suite, seed: int, trial: bool) -> list[MutantResult]:
     """The results of a group; its checkpoints are taken away."""
     first, start = group.mutants[0], time.monotonic()
     seeds = () if "--probe-seed" in first.arguments else ("--probe-seed", str(seed))
@@ -120,7 +122,7 @@ def _run_group(group: Group, plain: PlainRun, suite: Suite, seed: int) -> list[M
         if mutant.change is not None:
             shutil.rmtree(model, ignore_errors=True)
     return [
-        _result(mutant, Path(model).name, share, run, plain, seconds)
+        _result(mutant, Path(model).name, share, run, plain, seconds).model_copy(update={"trial": trial})
         for mutant, model, share in zip(group.mutants, group.models, group.agreements, strict=True)
     ]
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -145,21 +145,3 @@ def run_models(
                 f"pytest ended with code {done.returncode} and left no run; it printed:\n{printed}"
             )
         return read_any(runs[-1])
-
-
-def cheapest(plain: PlainRun, seconds: float, keep: Callable[[str], bool] = lambda _: True) -> list[str]:
-    """The tests that cost least, from the cheapest on until they would take longer than some seconds; one at least.
-
-    Args:
-        plain: the run that they were timed in.
-        seconds: that all of them may take.
-        keep: whether a test is looked at at all.
-    """
-    timed = sorted((cost, test) for test, cost in plain.seconds_by_test.items() if keep(test))
-    total, chosen = 0.0, list[str]()
-    for cost, test in timed:
-        total += cost
-        if chosen and total > seconds:
-            break
-        chosen.append(test)
-    return chosen

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lazarus_probe.mutants.results import CALIBRATING, Catches, MutantResult, choose
+from lazarus_probe.mutants.results import Catches, MutantResult
 from lazarus_probe.statistics.intervals import Interval, shown
 from lazarus_probe.tables import Table
 
 MOST_NAMED = 12  # mutants named in a line
 
 
-def mutants_text(catches: Catches, chosen: int = 0) -> str:
-    """What is caught, what raises an alarm, and by which claims.
-
-    Args:
-        catches: of all claims of the suite.
-        chosen: how many claims to choose; 0 chooses none.
-    """
-    lines = [*_counts(catches), "", *_by_kind(catches), "", *_by_claim(catches)]
-    if chosen:
-        lines += ["", *_chosen(catches, chosen)]
-    return "\n".join(lines) + "\n"
+def mutants_text(catches: Catches) -> str:
+    """What is caught, what raises an alarm, and by which claims."""
+    return "\n".join([*_counts(catches), "", *_by_kind(catches), "", *_by_claim(catches)]) + "\n"
 
 
 def _counts(catches: Catches) -> Iterator[str]:
@@ -32,7 +24,11 @@ def _counts(catches: Catches) -> Iterator[str]:
     if harmless:
         yield f"alarms: {_share(*catches.caught(harmless), len(harmless))} harmless changes"
         yield from _named("alarm", [mutant for mutant in harmless if catches.by(mutant)])
-    yield f"tolerances are from {len(CALIBRATING)} harmless changes that are not counted: {', '.join(CALIBRATING)}"
+    trial = [len(catches.of(harmless=harmless, trial=True)) for harmless in (False, True)]
+    yield (
+        f"{trial[0]} inner and {trial[1]} harmless changes, one of each kind, are not counted: claims were chosen by "
+        "them, and how far harmless changes move each was measured on them"
+    )
 
 
 def _share(count: int, interval: Interval, of: int) -> str:
@@ -91,33 +87,3 @@ def _by_claim(catches: Catches) -> Iterator[str]:
     yield from Table(
         ["claim", "cost", "caught", "alone", "kinds", "alarms", "harmless move"], ordered
     ).lines()
-
-
-def _chosen(catches: Catches, count: int) -> Iterator[str]:
-    """The claims chosen on every other mutant of each kind, and what they catch of the rest."""
-    learning, told = halves(catches)
-    names = choose(learning, count)
-    few = Catches(told.results, names)
-    cost = sum(catches.results.costs.get(claim, 0.0) for claim in names)
-    yield f"{len(names)} claims chosen on every other mutant ({cost:.1f} s on the model itself):"
-    yield from (f"  {claim}" for claim in names)
-    if few.inner:
-        yield f"of the other mutants they catch {_share(*few.caught(few.inner), len(few.inner))}, "
-        yield f"where all {len(catches.claims)} catch {told.caught(told.inner)[0]}"
-
-
-def halves(catches: Catches) -> tuple[Catches, Catches]:
-    """The catches on every other mutant of each kind, and on the rest; both keep the calibrating changes.
-
-    Claims that are chosen on some mutants would look better on the same ones than they are.
-    """
-    calibrating = [mutant for mutant in catches.results.mutants if mutant.name in CALIBRATING]
-    parts: tuple[list[MutantResult], list[MutantResult]] = ([*calibrating], [*calibrating])
-    seen: dict[str, int] = {}
-    for mutant in catches.results.mutants:
-        if mutant.name not in CALIBRATING:
-            turn = seen.get(mutant.kind, 0)
-            parts[turn % 2].append(mutant)
-            seen[mutant.kind] = turn + 1
-    first, second = (catches.results.model_copy(update={"mutants": tuple(part)}) for part in parts)
-    return Catches(first, catches.claims), Catches(second, catches.claims)

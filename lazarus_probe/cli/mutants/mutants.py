@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,11 +31,16 @@ def mutants(
         list[str] | None, typer.Option(help="Only this claim of the package, by its id; repeatable.")
     ] = None,
     seconds: Annotated[
-        float, typer.Option(min=0, help="Take the cheapest claims that together take this long on the model.")
-    ] = 12.0,
+        float, typer.Option(min=0, help="Leave out claims that take longer than this on the model.")
+    ] = 3.0,
     choose: Annotated[
-        int, typer.Option(min=0, help="Name so many claims that catch most for the least time.")
-    ] = 0,
+        int,
+        typer.Option(
+            min=1,
+            help="Choose so many claims, which catch most for the least time on one mutant of each kind, and test the "
+            "others by these.",
+        ),
+    ] = 10,
     each: Annotated[
         int, typer.Option(min=0, help="Make so many mutants of each kind at most; 0 makes all.")
     ] = 0,
@@ -50,17 +55,22 @@ def mutants(
 
     Each mutant is a checkpoint with one change: a head zeroed, neurons permuted, a direction erased, noise. The suite
     runs on it as it would in CI, and each claim is held against what it measured on the model itself. As many harmless
-    changes, as 8-bit rounding or neurons permuted with their weights, must raise no alarm. How far harmless changes
-    move a claim is measured on two of them, which are not counted.
+    changes, as 8-bit rounding or neurons permuted with their weights, must raise no alarm. One mutant of each kind
+    comes first: by these claims are chosen, and how far harmless changes move each is measured. They are not counted.
     """
     from lazarus_probe.mutants.results import Catches
     from lazarus_probe.mutants.table import mutants_text
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model)
-    kept = _run(subject, _suite(files or (), topic or (), claim or ()), results, seconds, each, workers, seed)
-    catches = Catches(kept, tuple(kept.costs))
-    deliver(_data(catches, choose), mutants_text(catches, choose), as_json=as_json)
+    suite = _suite(files or (), topic or (), claim or ())
+    made = _made(subject, each, seed)
+    _say(f"the claims on {subject.name} itself ...")
+    plain, kept = _begun(subject, suite, results, seconds, seed)
+    kept = _trial(subject, plain, suite, made, kept, results, choose, workers)
+    kept = _rest(subject, plain, suite, made, kept, results, workers)
+    catches = Catches(kept, kept.chosen)
+    deliver(_data(catches), mutants_text(catches), as_json=as_json)
 
 
 def _suite(files: Sequence[str], topics: Sequence[str], ids: Sequence[str]) -> Suite:
@@ -78,30 +88,78 @@ def _suite(files: Sequence[str], topics: Sequence[str], ids: Sequence[str]) -> S
     return Suite(claims=tuple(item for name, item in claims.items() if name in (ids or claims)))
 
 
-def _run(
-    subject: Subject, suite: Suite, path: Path, seconds: float, each: int, workers: int, seed: int
+def _trial(
+    subject: Subject,
+    plain: PlainRun,
+    suite: Suite,
+    made: Sequence[Mutant],
+    results: MutantResults,
+    path: Path,
+    count: int,
+    workers: int,
 ) -> MutantResults:
+    """The results with those of one mutant of each kind, and the claims that are chosen by them."""
+    from lazarus_probe.mutants.results import Catches, choose
     from lazarus_probe.mutants.run import run_mutants
 
-    made = _made(subject, each, seed)
-    _say(f"the claims on {subject.name} itself ...")
-    plain, suite, results = _begun(subject, suite, path, seconds, seed)
-    _say(f"{len(results.costs)} claims of {sum(results.costs.values()):.0f} s on {len(made)} mutants ...")
+    if results.chosen:
+        return results
+    firsts = list({mutant.kind: mutant for mutant in reversed(made)}.values())[::-1]
+    tests = [plain.tests[claim] for claim in results.costs]
+    _say(f"{len(results.costs)} claims of {sum(results.costs.values()):.0f} s on {len(firsts)} mutants ...")
+    some, fitting = plain.only(tests), suite.only(tests, plain.tests)
+    results = run_mutants(
+        subject, some, fitting, firsts, results, trial=True, workers=workers, keep=_keeping(path, len(firsts))
+    )
+    chosen = choose(Catches(results, tuple(results.costs)), count)
+    if not chosen:
+        raise ValueError(
+            "none of these claims catches any of these mutants: give others, or a larger --seconds"
+        )
+    results = results.model_copy(update={"chosen": chosen})
+    results.write(path)
+    return results
 
+
+def _rest(
+    subject: Subject,
+    plain: PlainRun,
+    suite: Suite,
+    made: Sequence[Mutant],
+    results: MutantResults,
+    path: Path,
+    workers: int,
+) -> MutantResults:
+    """The results with those of all mutants, tested by the chosen claims."""
+    from lazarus_probe.mutants.run import run_mutants
+
+    tests = [plain.tests[claim] for claim in results.chosen if claim in plain.tests]
+    cost = sum(results.costs[claim] for claim in results.chosen)
+    _say(f"{len(results.chosen)} chosen claims of {cost:.0f} s: {', '.join(results.chosen)}")
+    some, fitting = plain.only(tests), suite.only(tests, plain.tests)
+    return run_mutants(subject, some, fitting, made, results, workers=workers, keep=_keeping(path, len(made)))
+
+
+def _keeping(path: Path, count: int) -> Callable[[MutantResults], None]:
     def keep(so_far: MutantResults) -> None:
         so_far.write(path)
-        _say(f"{len(so_far.mutants)} of {len(made)} mutants")
+        _say(f"{len(so_far.mutants)} of {count} mutants")
 
-    return run_mutants(subject, plain, suite, made, results, workers=workers, keep=keep)
+    return keep
 
 
 def _made(subject: Subject, each: int, seed: int) -> list[Mutant]:
     """The mutants of a model, so many of each kind at most."""
-    from lazarus_probe.mutants import harmless_mutants, inner_mutants
+    from lazarus_probe.mutants import forgetting_mutants, harmless_mutants, inner_mutants
 
     counts: dict[str, int] = {}
     made = []
-    for mutant in (*harmless_mutants(subject, seed), *inner_mutants(subject, seed)):
+    mutants = (
+        *harmless_mutants(subject, seed),
+        *inner_mutants(subject, seed),
+        *forgetting_mutants(subject, seed),
+    )
+    for mutant in mutants:
         counts[mutant.kind] = counts.get(mutant.kind, 0) + 1
         if not each or counts[mutant.kind] <= each:
             made.append(mutant)
@@ -110,42 +168,37 @@ def _made(subject: Subject, each: int, seed: int) -> list[Mutant]:
 
 def _begun(
     subject: Subject, suite: Suite, path: Path, seconds: float, seed: int
-) -> tuple[PlainRun, Suite, MutantResults]:
-    """The run on the model itself, the claims that are cheap enough, and the results so far."""
+) -> tuple[PlainRun, MutantResults]:
+    """The run on the model itself, and the results so far, with the claims that are cheap enough."""
     from lazarus_probe.mutants.results import MutantResults, read_results
-    from lazarus_probe.mutants.suite import cheapest, run_plain
+    from lazarus_probe.mutants.suite import run_plain
 
+    known = read_results(path) if path.is_file() else None
+    if known is not None and (known.fingerprint, known.seed) != (subject.fingerprint, seed):
+        raise ValueError(
+            f"{path} is of {known.model} with seed {known.seed}, another model or seed than this run: give another "
+            "file with --results"
+        )
     plain = run_plain(suite, str(subject.path), seed)
-    if path.is_file():
-        results = read_results(path)
-        if (results.fingerprint, results.seed) != (subject.fingerprint, seed):
-            raise ValueError(
-                f"{path} is of {results.model} with seed {results.seed}, another model or seed than this run: give "
-                "another file with --results"
-            )
-        tests = [plain.tests[claim] for claim in results.costs if claim in plain.tests]
-        return plain.only(tests), suite.only(tests, plain.tests), results
-    scored = {
-        plain.tests[claim]
-        for records in plain.side.claims.values()
-        for claim, record in records.items()
-        if record.score is not None
+    if known is not None:
+        return plain, known
+    scores = {
+        claim for of in plain.side.claims.values() for claim, record in of.items() if record.score is not None
     }
-    tests = cheapest(plain, seconds, scored.__contains__)
-    chosen = plain.only(tests)
-    costs = {claim: round(cost, 2) for claim, cost in chosen.costs.items()}
-    results = MutantResults(model=subject.name, fingerprint=subject.fingerprint, seed=seed, costs=costs)
-    return chosen, suite.only(tests, plain.tests), results
+    cheap = {test for test, cost in plain.seconds_by_test.items() if cost <= seconds}
+    costs = {c: round(cost, 2) for c, cost in plain.costs.items() if c in scores and plain.tests[c] in cheap}
+    if not costs:
+        raise ValueError(
+            f"no claim came to a number on {subject.name} in {seconds:g} s: give a larger --seconds"
+        )
+    return plain, MutantResults(model=subject.name, fingerprint=subject.fingerprint, seed=seed, costs=costs)
 
 
 def _say(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def _data(catches: Catches, count: int) -> dict[str, Any]:
-    from lazarus_probe.mutants.results import choose
-    from lazarus_probe.mutants.table import halves
-
+def _data(catches: Catches) -> dict[str, Any]:
     inner, harmless = (
         [(mutant, catches.by(mutant)) for mutant in made] for made in (catches.inner, catches.harmless)
     )
@@ -155,6 +208,7 @@ def _data(catches: Catches, count: int) -> dict[str, Any]:
         "inner": len(inner),
         "alarms": sum(bool(by) for _, by in harmless),
         "harmless": len(harmless),
+        "chosen": list(catches.claims),
         "mutants": [
             {
                 "name": mutant.name,
@@ -165,5 +219,4 @@ def _data(catches: Catches, count: int) -> dict[str, Any]:
             | {"caught_by": list(by)}
             for mutant, by in (*inner, *harmless)
         ],
-        **({"chosen": list(choose(halves(catches)[0], count))} if count else {}),
     }
