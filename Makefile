@@ -8,15 +8,15 @@ READY := .venv/.ready
 
 # A core for each worker: a second thread of a BLAS has none to run on, and spins while the others work (a file of probes
 # took 23 seconds of processor time, and 3 with one thread).
-test test-all nested hypotheses calibration stability plugins faults-caught: export OMP_NUM_THREADS ?= 1
-test test-all nested hypotheses calibration stability plugins faults-caught: export MKL_NUM_THREADS ?= 1
+test test-all nested hypotheses mutants calibration stability plugins faults-caught: export OMP_NUM_THREADS ?= 1
+test test-all nested hypotheses mutants calibration stability plugins faults-caught: export MKL_NUM_THREADS ?= 1
 # A C++ compiler runs for a second for each of some 400 kernels, most of them of tiny models that are trained. What holds
 # of compiled code asks for it (the fixture `compiling`); all else is compiled in `make test-all`.
-test: export MLX_DISABLE_COMPILE ?= 1
+test mutants: export MLX_DISABLE_COMPILE ?= 1
 # Without bytecode on disk, every process compiles the package anew, and pytest also rewrites its asserts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup hypotheses test test-all nested faults-caught kernels lint docs architectures configurations calibration stability claims faults fuzz plugins parity peers bench bench-suite clean
+.PHONY: help setup hypotheses mutants test test-all nested faults-caught kernels lint docs architectures configurations calibration stability claims faults fuzz plugins parity peers bench bench-suite clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,17 @@ nested: $(READY) ## run what runs pytest itself: all claims on an untrained mode
 
 faults-caught: $(READY) ## put ten faults into copies of the package, and say which test of `make test` catches each
 	@$(BIN)/python -m tests.mutants.run
+
+# The claims that took the organism under five seconds, without those that train or compare models.
+MUTANT_CLAIMS ?= answer-crystallises-late answer-probable-before-the-end answer-read-from-subject \
+	arithmetic-apart-in-embeddings chat-form-readable-early copying-head-exists days-lie-on-a-circle \
+	duplicate-token-head-exists entropy-neurons-act-through-norm equals-sign-asks-for-number facts-in-the-lens \
+	facts-not-yet-on-top heads-sink-into-first-token induction-head-exists middle-block-can-go \
+	middle-neighbours-can-swap months-lie-on-a-circle operand-in-embeddings previous-token-head-exists \
+	product-readout-is-a-lookup suppressing-head-exists
+
+mutants: $(READY) ## change MODEL inside in a hundred ways, and count how often its claims notice (an hour)
+	@$(BIN)/lazarus mutants -m "$(MODEL)" $(MUTANT_CLAIMS:%=--claim %) --workers $(WORKERS) --results reports/mutants.json
 
 kernels: $(READY) ## run tests and hypotheses under each instruction set of MKL, an OpenBLAS and none (hours)
 	@$(BIN)/python -m tests.kernels.run --workers $(WORKERS)

@@ -31,8 +31,8 @@ def mutants(
         list[str] | None, typer.Option(help="Only this claim of the package, by its id; repeatable.")
     ] = None,
     seconds: Annotated[
-        float, typer.Option(min=0, help="Leave out claims that take longer than this on the model.")
-    ] = 3.0,
+        float, typer.Option(min=0, help="Leave out tests that take longer than this on the model.")
+    ] = 5.0,
     choose: Annotated[
         int,
         typer.Option(
@@ -104,9 +104,11 @@ def _trial(
 
     if results.chosen:
         return results
-    firsts = list({mutant.kind: mutant for mutant in reversed(made)}.values())[::-1]
+    firsts = _one_of_each(made)
     tests = [plain.tests[claim] for claim in results.costs]
-    _say(f"{len(results.costs)} claims of {sum(results.costs.values()):.0f} s on {len(firsts)} mutants ...")
+    _say(
+        f"{len(results.costs)} claims of {sum(results.costs.values()):.0f} s on one mutant of {len(firsts)} kinds ..."
+    )
     some, fitting = plain.only(tests), suite.only(tests, plain.tests)
     results = run_mutants(
         subject, some, fitting, firsts, results, trial=True, workers=workers, keep=_keeping(path, len(firsts))
@@ -138,6 +140,13 @@ def _rest(
     _say(f"{len(results.chosen)} chosen claims of {cost:.0f} s: {', '.join(results.chosen)}")
     some, fitting = plain.only(tests), suite.only(tests, plain.tests)
     return run_mutants(subject, some, fitting, made, results, workers=workers, keep=_keeping(path, len(made)))
+
+
+def _one_of_each(made: Sequence[Mutant]) -> list[Mutant]:
+    """One mutant of each kind, the first of the first kind, the second of the second: of different layers."""
+    kinds = dict.fromkeys(mutant.kind for mutant in made)
+    members = {kind: [mutant for mutant in made if mutant.kind == kind] for kind in kinds}
+    return [of_kind[turn % len(of_kind)] for turn, of_kind in enumerate(members.values())]
 
 
 def _keeping(path: Path, count: int) -> Callable[[MutantResults], None]:
