@@ -39,6 +39,13 @@ def train(
         int | None,
         typer.Option(min=1, help="Total training steps, instead of the recipe's; the schedule ends there."),
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STEPS",
+            help="Steps whose models to keep as well, as in 100,200,400: versions to test claims on.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the organism from scratch; the same command resumes an interrupted run from its last checkpoint."""
@@ -46,7 +53,7 @@ def train(
     from lazarus_probe.training.pretraining.recipe import RECIPE, read_recipe
     from lazarus_probe.training.state import state_step
 
-    settings = read_recipe(recipe or RECIPE)
+    settings, kept = read_recipe(recipe or RECIPE), _steps(keep)
     if steps is not None:
         settings = settings.model_copy(update={"steps": steps})
     start, curve = state_step(output), output / "curve.png"
@@ -55,7 +62,7 @@ def train(
     folder = output / "organism"
     # What was killed between its last step and its curve lacks the curve alone.
     if not (start == settings.steps and folder.exists() and not curve.exists()):
-        folder = _train_with_progress(settings, output, start)
+        folder = _train_with_progress(settings, output, start, kept)
     draw_curve(output / "log.csv", curve)
     deliver({"model": folder, "curve": curve}, f"trained: {folder}\nloss curve: {curve}", as_json=as_json)
 
@@ -122,7 +129,14 @@ def _rewards_of(folder: Path) -> dict[str, object] | None:
     return read_settings(GrpoConfig, file).model_dump() if file.is_file() else None
 
 
-def _train_with_progress(recipe: Recipe, output: Path, start: int) -> Path:
+def _steps(text: str | None) -> frozenset[int]:
+    try:
+        return frozenset(int(part) for part in (text or "").split(",") if part.strip())
+    except ValueError:
+        raise ValueError(f"--keep {text!r}: give steps with commas between them, as in 100,200,400") from None
+
+
+def _train_with_progress(recipe: Recipe, output: Path, start: int, keep: frozenset[int]) -> Path:
     from lazarus_probe.training.pretraining.pretrain import train as pretrain
     from lazarus_probe.training.state import state_step
 
@@ -134,7 +148,7 @@ def _train_with_progress(recipe: Recipe, output: Path, start: int) -> Path:
 
         try:
             with interrupts_held() as check:
-                return pretrain(recipe, output, show)
+                return pretrain(recipe, output, show, keep)
         except KeyboardInterrupt:
             typer.echo(f"interrupted: the same command resumes after step {state_step(output)}", err=True)
             raise

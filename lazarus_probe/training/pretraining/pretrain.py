@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import astuple, dataclass
 from itertools import islice
 from pathlib import Path
@@ -151,7 +151,10 @@ def schedule(recipe: Recipe) -> Callable[[int], float]:
 
 
 def train(
-    recipe: Recipe, folder: Path, on_step: Callable[[int, float], None] = lambda _step, _loss: None
+    recipe: Recipe,
+    folder: Path,
+    on_step: Callable[[int, float], None] = lambda _step, _loss: None,
+    keep: Collection[int] = (),
 ) -> Path:
     """Train to the last step, resuming from the newest checkpoint in `folder` if there is one.
 
@@ -163,13 +166,15 @@ def train(
         recipe: everything that determines the weights.
         folder: the output folder, created if missing.
         on_step: called after every step with its number, from 1, and its loss in nats.
+        keep: steps whose models are kept too, as `folder/organism-step-00250`, to test claims over training.
 
     Returns:
         The folder of the trained model.
 
     Raises:
         FileExistsError: the folder holds a trained model already.
-        ValueError: the folder holds a checkpoint of another recipe, or its path is not UTF-8.
+        ValueError: the folder holds a checkpoint of another recipe, or its path is not UTF-8; or a step to keep that is
+            beyond the last one, or behind the checkpoint that is resumed from.
         FloatingPointError: the loss is not finite.
     """
     check_utf8(folder, "output")
@@ -183,6 +188,7 @@ def train(
     optimizer.init(model.trainable_parameters())
     settings = recipe.model_dump_json()
     start, _ = load_state(folder, model, optimizer, settings)
+    _check_kept(keep, folder, start, recipe.steps)
     write_recipe(recipe, folder)
     rate, step_loss = schedule(recipe), nn.value_and_grad(model, loss)
     ahead = islice(batches(recipe, vocabulary, start), recipe.steps - start)
@@ -195,12 +201,30 @@ def train(
             log.write({"step": step, "loss": f"{value:.5f}", "learning_rate": f"{rate(step - 1):.6g}"})
             if step == recipe.early_step:
                 save_once(model, vocabulary, folder / "organism-early")
+            if step in keep:
+                save_once(model, vocabulary, kept_model(folder, step))
             if step % recipe.checkpoint_every == 0 or step == recipe.steps:
                 log.sync()
                 save_state(folder, model, optimizer, step, settings, {})
             on_step(step, value)
     save_checkpoint(model, vocabulary, folder / "organism")
     return folder / "organism"
+
+
+def kept_model(folder: Path, step: int) -> Path:
+    """Where the model of a step is kept; its name sorts by steps."""
+    return folder / f"organism-step-{step:05d}"
+
+
+def _check_kept(keep: Collection[int], folder: Path, start: int, steps: int) -> None:
+    for step in sorted(keep):
+        if not 0 < step <= steps:
+            raise ValueError(f"step {step} cannot be kept: training has steps 1 to {steps}")
+        if step <= start and not kept_model(folder, step).exists():
+            raise ValueError(
+                f"step {step} cannot be kept: {folder} is resumed after step {start}; leave it out, or train into "
+                "another folder"
+            )
 
 
 def _update(

@@ -265,3 +265,24 @@ def test_curve(unbroken: Path, tmp_path: Path):
     (tmp_path / "log.csv").write_text("step,loss,learning_rate\n")
     with pytest.raises(ValueError, match="has no steps"):
         draw_curve(tmp_path / "log.csv", tmp_path / "other.png")
+
+
+def test_models_of_some_steps_are_kept(recipe: Recipe, unbroken: Path, tmp_path: Path):
+    """The models of the steps asked for lie beside the last one, also across an interruption, and change nothing."""
+    with pytest.raises(InterruptionError):
+        pretrain.train(recipe, tmp_path, stopped_at(3), keep=(1, 5))
+    pretrain.train(recipe, tmp_path, keep=(1, 5, 6))
+    kept = sorted(folder.name for folder in tmp_path.glob("organism-step-*"))
+    assert kept == ["organism-step-00001", "organism-step-00005", "organism-step-00006"]
+    assert weights_of(tmp_path / "organism-step-00006") == weights_of(unbroken / "organism")
+    assert weights_of(tmp_path / "organism-step-00001") != weights_of(tmp_path / "organism-step-00005")
+
+
+def test_a_step_that_cannot_be_kept_is_named(recipe: Recipe, tmp_path: Path):
+    """A step beyond the last one, or behind the checkpoint that is resumed from, is refused before training."""
+    with pytest.raises(ValueError, match="step 7 cannot be kept: training has steps 1 to 6"):
+        pretrain.train(recipe, tmp_path, keep=(7,))
+    with pytest.raises(InterruptionError):
+        pretrain.train(recipe, tmp_path, stopped_at(5))
+    with pytest.raises(ValueError, match=r"step 3 cannot be kept: .* is resumed after step 4; leave it out"):
+        pretrain.train(recipe, tmp_path, keep=(3,))
