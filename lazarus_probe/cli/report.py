@@ -24,6 +24,10 @@ COMMANDS = {
         "report_history",
         "Show claims over all runs kept in a folder, oldest first, for each model by itself.",
     ),
+    "moved": (
+        "mutants.moved",
+        "Say which claims moved further since A than harmless changes of the model move them; exit 1 if one did.",
+    ),
 }
 
 report = typer.Typer(

@@ -1,4 +1,4 @@
-"""A suite of two cheap claims: what the model says on its prompts, and what its middle block writes there."""
+"""A suite of two cheap claims: how sure the model is on its prompts, and how far each block turns the residual."""
 
 OWN = """
 import mlx.core as mx
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from lazarus_probe import rate, trace
 
-PROMPTS = [f"{a}{sign}{b}=" for sign in "*+" for a in range(1, 10) for b in (2, 5, 8)]
+PROMPTS = [f"{a}{sign}{b}=" for sign in "*+" for a in range(1, 10) for b in range(1, 10)]
 FIELDS = {
     "statement": "It is so.", "source": "a paper", "family": "all", "kind": "causal_sufficiency",
     "threshold": 0.5, "margin": 0.1, "controls": ["nothing"],
@@ -24,11 +24,11 @@ def test_sure(subject, evidence):
     recorded(evidence, mx.softmax(logits, axis=-1).max(axis=-1))
 
 
-@pytest.mark.claim(id="middle-block-writes-one-way", **FIELDS)
-def test_middle(subject, evidence):
-    sites = [f"resid_post.{layer}" for layer in range(subject.num_layers)]
+@pytest.mark.claim(id="block-turns-the-stream", **FIELDS)
+def test_turn(subject, layer, evidence):
+    sites = [f"resid_pre.{layer}", f"resid_post.{layer}"]
     read = trace(subject, PROMPTS, capture=sites, positions="last")
-    rows = np.stack([np.array(read[site]).reshape(len(PROMPTS), -1) for site in sites], axis=1)
-    sizes = np.linalg.norm(np.diff(rows, axis=1), axis=-1) / np.linalg.norm(rows[:, 1:], axis=-1)
-    recorded(evidence, np.tanh(sizes[:, 1:4]).mean(axis=1))
+    before, after = (np.array(read[site]).reshape(len(PROMPTS), -1) for site in sites)
+    lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+    recorded(evidence, (1 - (before * after).sum(axis=1) / lengths) / 2)
 """
