@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
@@ -13,10 +13,25 @@ from lazarus_probe.plugin.claim_lines import COLOURS
 from lazarus_probe.untrusted import in_line
 
 if TYPE_CHECKING:
-    from lazarus_probe.plugin.session import ClaimSession
+    from lazarus_probe.claims.families import FamilyRecord
+    from lazarus_probe.claims.record import ClaimRecord
+    from lazarus_probe.plugin.moves import Moves
+    from lazarus_probe.reports.run import Run
 
 
-def say(session: ClaimSession, reporter: pytest.TerminalReporter) -> None:
+class Session(Protocol):
+    """A session of claims that is over; `run` is None where it came to nothing."""
+
+    config: pytest.Config
+    run: Run | None
+    records: list[ClaimRecord]
+    families: list[FamilyRecord]
+    moves: Moves
+    notes: list[str]
+    problems: list[str]
+
+
+def say(session: Session, reporter: pytest.TerminalReporter) -> None:
     """Print it all.
 
     Args:
@@ -31,7 +46,7 @@ def say(session: ClaimSession, reporter: pytest.TerminalReporter) -> None:
         reporter.write_line(f"ERROR: {in_line(problem)}", red=True)
 
 
-def _of_claims(session: ClaimSession, reporter: pytest.TerminalReporter) -> None:
+def _of_claims(session: Session, reporter: pytest.TerminalReporter) -> None:
     from lazarus_probe.reports.claims_text import claims_lines, counts_line
     from lazarus_probe.reports.summary import nothing_tested
 
@@ -55,7 +70,7 @@ def _width(reporter: pytest.TerminalReporter) -> int | None:
     return reporter._tw.fullwidth if reporter.isatty or os.environ.get("COLUMNS") else None
 
 
-def _by_model(session: ClaimSession, reporter: pytest.TerminalReporter) -> list[str]:
+def _by_model(session: Session, reporter: pytest.TerminalReporter) -> list[str]:
     """The claims by models, where there are several."""
     if session.run is None or len({record.model.name for record in session.records}) < 2:
         return []
@@ -66,7 +81,7 @@ def _by_model(session: ClaimSession, reporter: pytest.TerminalReporter) -> list[
     return ["", *matrix_text(matrix, reporter._tw.fullwidth).splitlines()] if matrix else []
 
 
-def _reasons(session: ClaimSession) -> list[str]:
+def _reasons(session: Session) -> list[str]:
     """A sentence for each claim that is not supported, unless it stands among the failures."""
     hidden = session.config.option.tbstyle == "no"
     return [
@@ -77,7 +92,7 @@ def _reasons(session: ClaimSession) -> list[str]:
     ]
 
 
-def _remarks(session: ClaimSession) -> list[str]:
+def _remarks(session: Session) -> list[str]:
     """What to know of families and baselines."""
     from lazarus_probe.claims.claim import ClaimError
     from lazarus_probe.reports.closing import changes, of_families, still
