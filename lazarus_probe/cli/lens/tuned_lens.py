@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Prompt, Seed
 from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import (
@@ -40,6 +41,7 @@ FILES = (
 )
 
 tuned_lens = typer.Typer(
+    cls=lazy_group(),
     add_completion=False,
     rich_markup_mode=None,
     help="Train a tuned lens, which maps each layer to the final one, and read prompts through it.",

@@ -36,9 +36,7 @@ def format_sensitivity(
             show_default="six layers",
         ),
     ] = None,
-    summary_only: Annotated[
-        bool, typer.Option("--summary-only", "-s", help="Print only the summary.")
-    ] = False,
+    summary_only: Annotated[bool, typer.Option("--summary-only", help="Print only the summary.")] = False,
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", "-n", min=1, help="Maximum tokens of an answer.")
     ] = 8,
