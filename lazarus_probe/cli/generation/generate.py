@@ -175,4 +175,4 @@ def _comparison(others: Sequence[Completion], show_tokens: bool) -> str:
         if show_tokens
         else []
     )
-    return "\n".join(["Format comparison:", *table.lines(), *details])
+    return "\n".join(["Format comparison:", *table.fitted(), *details])

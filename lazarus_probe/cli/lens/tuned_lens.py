@@ -215,7 +215,7 @@ def train_text(name: str, held_out: HeldOut, untrained: HeldOut | None, folder: 
             f"Texts: {texts}",
             f"KL(final || lens) in nats on {held_out.positions} positions of {held_out.texts} texts held out",
             "",
-            *held_out.table(untrained).lines(),
+            *held_out.table(untrained).fitted(),
             "",
             f"One constant distribution: {held_out.constant:.3f}{constant}",
             "Compare with the constant and the untrained model: a lens learns there, too.",
@@ -261,7 +261,7 @@ def read_text(name: str, rows: Sequence[dict[str, Any]]) -> str:
         cells = [
             (f"L{layer['layer']}", _top(layer["tuned"]), _top(layer["plain"])) for layer in row["layers"]
         ]
-        lines += [f"Prompt: {row['prompt']!r}", *Table(columns, cells).lines(), ""]
+        lines += [f"Prompt: {row['prompt']!r}", *Table(columns, cells).fitted(), ""]
     return "\n".join(lines).rstrip()
 
 

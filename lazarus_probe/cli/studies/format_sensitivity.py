@@ -95,7 +95,7 @@ def _prompt(formats: PromptFormats) -> str:
     changed = f"the space {'changes' if formats.changed else 'does not change'} the answer"
     ends = f"ends in {_end(formats.with_space)} with the space, and in {_end(formats.without)} without"
     return "\n".join(
-        [f"Prompt: {formats.without.prompt!r}", *table.lines(), f"  {ends}", f"  {changed}; {kl}"]
+        [f"Prompt: {formats.without.prompt!r}", *table.fitted(), f"  {ends}", f"  {changed}; {kl}"]
     )
 
 
