@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -11,6 +15,7 @@ from typing import Any
 from lazarus_probe.plain import json_values
 
 UNDEFINED = "-"
+LEAST_TEXT = 16  # columns that a column of texts keeps when it is wrapped
 
 
 @dataclass(frozen=True)
@@ -79,11 +84,7 @@ class Table:
             gap: spaces between two columns.
             rule: whether a line of dashes is drawn below the headings.
         """
-        rows = [self.headings, *self.texts]
-        widths = [
-            max(column.width, *map(len, texts))
-            for column, texts in zip(self._columns, zip(*rows, strict=True), strict=True)
-        ]
+        rows, widths = [self.headings, *self.texts], self._widths()
         lines = [
             (" " * gap)
             .join(
@@ -95,9 +96,72 @@ class Table:
         ]
         return [lines[0], "-" * max(map(len, lines)), *lines[1:]] if rule else lines
 
+    def fitted(self, *, gap: int = 2, rule: bool = False, width: int | None = None) -> list[str]:
+        """`lines` that fit a terminal: long texts are wrapped, and then columns follow below, beside the first again.
+
+        Args:
+            gap: spaces between two columns.
+            rule: whether a line of dashes is drawn below the headings.
+            width: in characters; by default that of the terminal, and any where output is none.
+        """
+        lines, room = self.lines(gap=gap, rule=rule), terminal_width() if width is None else width
+        if room is None or max(map(len, lines)) <= room:
+            return lines
+        blocks = [block._wrapped(room, gap).lines(gap=gap, rule=rule) for block in self._blocks(room, gap)]
+        return [line for index, block in enumerate(blocks) for line in ([""] if index else []) + block]
+
     def text(self, *, gap: int = 2, rule: bool = False) -> str:
-        """`lines` as one string."""
-        return "\n".join(self.lines(gap=gap, rule=rule))
+        """`fitted` as one string."""
+        return "\n".join(self.fitted(gap=gap, rule=rule))
+
+    def _widths(self) -> list[int]:
+        rows = [self.headings, *self.texts]
+        return [
+            max(column.width, *map(len, texts))
+            for column, texts in zip(self._columns, zip(*rows, strict=True), strict=True)
+        ]
+
+    def _widest(self) -> int | None:
+        """The index of the widest column of texts, if there is one."""
+        widths = self._widths()
+        texts = [index for index, column in enumerate(self._columns) if not (column.format or column.right)]
+        return max(texts, key=lambda index: widths[index], default=None)
+
+    def _wrapped(self, room: int, gap: int) -> Table:
+        """Its widest column of texts made as narrow as needed, on as many lines as that takes."""
+        widths, widest = self._widths(), self._widest()
+        if widest is None:
+            return self
+        width = max(room - (sum(widths) - widths[widest] + gap * (len(widths) - 1)), LEAST_TEXT)
+        if widths[widest] <= width:
+            return self
+        rows: list[Sequence[object]] = []
+        for row in self.texts:
+            parts = textwrap.wrap(row[widest], width, break_on_hyphens=False) or [""]
+            for number, part in enumerate(parts):
+                rest = row if number == 0 else [""] * len(row)
+                rows.append([part if index == widest else text for index, text in enumerate(rest)])
+        plain = [
+            Column(column.name, width=0 if index == widest else column.width, right=column.right)
+            for index, column in enumerate(self._columns)
+        ]
+        return Table(plain, rows, self.title)
+
+    def _blocks(self, room: int, gap: int) -> Iterator[Table]:
+        """Tables of some of the columns each, which fit as far as two columns do; the first stands in all of them."""
+        widths, widest, block = self._widths(), self._widest(), [0]
+        if widest is not None:
+            widths[widest] = min(widths[widest], LEAST_TEXT)
+        for index in range(1, len(widths)):
+            if len(block) > 1 and sum(widths[at] + gap for at in block) + widths[index] > room:
+                yield self._only(block)
+                block = [0]
+            block.append(index)
+        yield self._only(block)
+
+    def _only(self, columns: Sequence[int]) -> Table:
+        rows = [[row[index] for index in columns] for row in self.rows]
+        return Table([self.columns[index] for index in columns], rows, self.title)
 
     def html(self) -> str:
         """HTML for notebooks, every text escaped; a click on the title folds the table."""
@@ -129,6 +193,13 @@ class Table:
     @property
     def _columns(self) -> list[Column]:
         return [Column(column) if isinstance(column, str) else column for column in self.columns]
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal that is written to, or what `COLUMNS` says; None where there is neither."""
+    if os.environ.get("COLUMNS") or (sys.stdout is not None and sys.stdout.isatty()):
+        return shutil.get_terminal_size().columns
+    return None
 
 
 def _value(cell: object) -> object:

@@ -29,6 +29,35 @@ def test_text_has_a_rule_and_a_gap():
     )
 
 
+WIDE = Table(
+    ("layer", Column("score", ".2f", right=True), "what it says", *(f"head {head}" for head in range(9))),
+    [(f"L{layer}", layer / 3, "a text of many words " * 3, *range(100, 109)) for layer in range(3)],
+)
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_a_wide_table_fits_and_loses_nothing(width):
+    """No line is longer than the terminal; all words, numbers and headings are there, beside the first."""
+    lines = WIDE.fitted(width=width)
+    assert max(map(len, lines)) <= width
+    words = " ".join(lines).split()
+    for text in ("score", *(f"{layer / 3:.2f}" for layer in range(3)), *map(str, range(100, 109))):
+        assert text in words
+    assert words.count("many") == 9
+    blocks = "\n".join(lines).split("\n\n")
+    assert all(block.startswith("layer") and "\nL2 " in block for block in blocks)
+    assert len(blocks) > 1
+
+
+def test_a_narrow_table_stays_as_it_is(monkeypatch):
+    """What fits is not touched; `COLUMNS` says what fits, and without it and a terminal everything does."""
+    assert TABLE.fitted(width=80) == TABLE.lines()
+    monkeypatch.setenv("COLUMNS", "40")
+    assert max(map(len, WIDE.text().splitlines())) <= 40
+    monkeypatch.delenv("COLUMNS")
+    assert WIDE.text() == "\n".join(WIDE.lines())
+
+
 def test_html_is_escaped():
     """Nothing in a title, heading, value or hint is markup; a shade is a colour by its sign."""
     assert TABLE.html() == (

@@ -16,6 +16,7 @@ from lazarus_probe.files.whole_files import whole_file
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
     from lazarus_probe.subject.subject import Subject
 
@@ -116,10 +117,14 @@ def draw_attention(pattern: NDArray[Any], tokens: Sequence[str], title: str, pat
     down = -(-heads // across)
     side = min(max(2.4, 1.2 + 0.22 * len(tokens)), 10.0)
     figure = Figure(figsize=(side * across, side * down + 0.4), layout="constrained")
-    for head in range(heads):
-        axes = figure.add_subplot(down, across, head + 1)
-        _heatmap(axes, pattern[head], tokens if head % across == 0 else [], tokens, small=True)
+    panels = [figure.add_subplot(down, across, head + 1) for head in range(heads)]
+    for head, axes in enumerate(panels):
+        image = _heatmap(axes, pattern[head], tokens if head % across == 0 else [], tokens, small=True)
         axes.set_title(f"head {head}", fontsize=8)
+        axes.set_xlabel("attended to", fontsize=7)
+        if head % across == 0:
+            axes.set_ylabel("from", fontsize=7)
+    figure.colorbar(image, ax=panels, label="attention", shrink=0.8)
     figure.suptitle(title, parse_math=False, fontsize=10)
     _save(figure, path)
 
@@ -183,7 +188,7 @@ def patterns_of(
 
 def _heatmap(
     axes: Axes, values: NDArray[Any], rows: Sequence[str], columns: Sequence[str], small: bool = False
-) -> None:
+) -> AxesImage:
     image = axes.imshow(values, cmap="viridis", vmin=0, vmax=1, aspect="auto")
     size = 6 if small else 8
     across, down = (range(0, len(names), -(-len(names) // NAMED) or 1) for names in (columns, rows))
@@ -193,6 +198,8 @@ def _heatmap(
     axes.set_yticks(down, [_shown(rows[i]) for i in down], fontsize=size, parse_math=False)
     if not small:
         axes.figure.colorbar(image, ax=axes, label="attention")
+        axes.set_xlabel("attended to")
+    return image
 
 
 def _legend(axes: Axes, title: str | None = None) -> None:

@@ -20,7 +20,7 @@ from lazarus_probe.spelling import one_of
 PACKAGE = Path(__file__).parents[1]
 # What a test file needs beside it: its claims' declarations, and fixtures.
 EXPECTATIONS, FIXTURES = "expectations", "conftest.py"
-COSTS = "costs.json"  # seconds by claim, written by tests/hypotheses/costs.py
+COSTS = "costs.json"  # by model the seconds of claims, written by tests/hypotheses/costs.py
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,21 @@ def library(folder: Path | None = None) -> tuple[LibraryClaim, ...]:
     return tuple(claims.values())
 
 
-def measured_costs(folder: Path | None = None) -> dict[str, float]:
-    """The seconds that each claim took on SmolLM2 or, where it does not apply to it, on the organism."""
+def measured_costs(model: str | None = None, folder: Path | None = None) -> dict[str, float]:
+    """The seconds that each claim took on one core.
+
+    Args:
+        model: on which; None: on whichever it took longest.
+        folder: of the claims; the package's by default.
+    """
     file = (folder or library_folder()) / COSTS
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    by_model: dict[str, dict[str, float]] = (
+        json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    )
+    if model is not None:
+        return by_model.get(model, {})
+    claims = {claim for costs in by_model.values() for claim in costs}
+    return {claim: max(costs.get(claim, 0.0) for costs in by_model.values()) for claim in claims}
 
 
 def share_costs(claims: Mapping[str, str], measured: Mapping[str, float]) -> dict[str, float]:

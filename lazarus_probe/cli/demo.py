@@ -35,7 +35,7 @@ def demo(
     Nothing is downloaded. What it runs is `lazarus test -m organism`, on three claims.
     """
     from lazarus_probe.claims.library import library
-    from lazarus_probe.plugin.command import pytest_command
+    from lazarus_probe.reports.pytest_command import pytest_command
     from lazarus_probe.reports.run import read_run
 
     if not as_json:

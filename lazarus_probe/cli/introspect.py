@@ -174,8 +174,29 @@ COMMANDS = {
     ),
 }
 
+# By folder of the modules, the heading of its commands in the group's help.
+HEADINGS = {
+    "lens": "Read layers with a lens",
+    "capture": "Capture states",
+    "probing": "Probe",
+    "steering": "Find directions, erase them, steer along them",
+    "generation": "Ask",
+    "ablation": "Ablate",
+    "patching": "Patch between prompts",
+    "editing": "Edit weights",
+    "attribution": "Attribute to heads and components",
+    "circuits": "Find circuits",
+    "geometry": "Compare states, prompts and models",
+    "studies": "Whole studies",
+    "training": "Train for what a layer says",
+}
+SECTIONS = {
+    heading: [name for name, (module, _) in COMMANDS.items() if module.startswith(f"{folder}.")]
+    for folder, heading in HEADINGS.items()
+}
+
 introspect = typer.Typer(
-    cls=lazy_group(COMMANDS),
+    cls=lazy_group(COMMANDS, SECTIONS),
     rich_markup_mode=None,
     help="Inspect what happens inside a model, and what training changes in it.",
 )

@@ -42,8 +42,15 @@ COMMANDS = {
     "backend": ("backend", "Show what mlx computes on, and how fast it is compared with NumPy."),
 }
 
+SECTIONS = {
+    "Test claims": ["demo", "test", "claims", "report", "mutants"],
+    "Look inside a model": ["introspect", "anatomy"],
+    "Train": ["train", "experiment"],
+    "Models and machine": ["models", "organism", "backend"],
+}
+
 app = typer.Typer(
-    cls=lazy_group(COMMANDS),
+    cls=lazy_group(COMMANDS, SECTIONS),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -7,6 +7,24 @@ from typing import Annotated
 
 import typer
 
+# A letter means one thing in every command, and help shows it there alone. The documents that these commands are from,
+# and earlier versions, spell some otherwise; those are taken as well. By module, the option that such a letter is of.
+OTHER_LETTERS = {
+    "circuit.analyze": {"-a": "--activations"},
+    "circuit.collect": {"-d": "--dataset"},
+    "circuit.directions": {"-a": "--activations"},
+    "circuit.visualize": {"-a": "--activations"},
+    "generation.generate": {"-c": "--compare-format", "-t": "--temperature"},
+    "geometry.layer": {"-l": "--labels"},
+    "patching.patch": {"-s": "--source", "-t": "--target"},
+    "probing.classifier": {"-c": "--classes", "-t": "--test"},
+    "probing.neurons": {"-n": "--neurons"},
+    "probing.probe": {"-t": "--test"},
+    "steering.erase_concept": {"-c": "--classes"},
+    "steering.steer": {"-c": "--coefficient"},
+    "studies.format_sensitivity": {"-s": "--summary-only"},
+}
+
 # How a word on the command line becomes tokens; `subject.spellings` is the engine.
 EVERY_SPELLING = (
     "Every spelling counts: with a space before it, without, and capitalised. ' Paris' with its space, or a word in "

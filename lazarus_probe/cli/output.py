@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from lazarus_probe.files.whole_files import write_whole
 from lazarus_probe.plain import json_text
+from lazarus_probe.tables import terminal_width
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.tables import Table
 
 RULE = "=" * 70
+GAP = re.compile(r"\S {2,}\S")
+COLOURS = {"supported": "green", "refuted": "red", "confounded": "yellow", "broke": "red"}
 
 
 def deliver(data: Mapping[str, Any], text: str, *, as_json: bool = False, output: Path | None = None) -> None:
@@ -30,10 +36,35 @@ def deliver(data: Mapping[str, Any], text: str, *, as_json: bool = False, output
         output: the file to save the data to as well.
     """
     data_text = json_text(data) if as_json or output is not None else ""
-    typer.echo(data_text if as_json else text)
+    typer.echo(data_text if as_json else wrapped(text, terminal_width()))
     if output is not None:
         write_whole(output, data_text + "\n")
         typer.echo(f"Saved to: {output}", err=as_json)
+
+
+def wrapped(text: str, width: int | None) -> str:
+    """Text whose sentences are broken between words where a line is longer than a terminal.
+
+    Rows of tables stay as they are: what has gaps within it is one.
+    """
+    if width is None:
+        return text
+    return "\n".join(part for line in text.split("\n") for part in _wrapped(line, width))
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    words = line.lstrip()
+    if len(line) <= width or len(GAP.findall(words)) > 1:
+        return [line]
+    indent = line[: len(line) - len(words)]
+    return wrap(
+        words,
+        width,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 @contextmanager
@@ -82,6 +113,17 @@ def print_boxed(*tables: Table, width: int | None = None) -> None:
         for row in table.texts:
             boxed.add_row(*row)
         console.print(boxed)
+
+
+def verdict_style() -> Callable[[str, str], str]:
+    """Colours a text by its verdict, on a terminal alone and not where `NO_COLOR` is set."""
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return _coloured if coloured else lambda text, _: text
+
+
+def _coloured(text: str, verdict: str) -> str:
+    colour = COLOURS.get(verdict)
+    return typer.style(text, fg=colour) if colour else typer.style(text, dim=True)
 
 
 def title(text: str) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lazarus_probe.cli.options import AsJson
-from lazarus_probe.cli.output import show_json
+from lazarus_probe.cli.output import show_json, verdict_style
 from lazarus_probe.cli.parsing import check_output
 
 if TYPE_CHECKING:
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
 
     from lazarus_probe.reports.versions.matrix import Matrix
 
-COLOURS = {"supported": "green", "refuted": "red", "confounded": "yellow", "broke": "red"}
 FailOn = Annotated[
     str,
     typer.Option(
@@ -85,12 +82,11 @@ def print_matrices(matrices: Sequence[Matrix], *, markdown: bool) -> None:
     from lazarus_probe.reports.versions.matrix_table import matrix_markdown, matrix_text
 
     width = shutil.get_terminal_size().columns
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    style = _coloured if colour else _plain
+    style = verdict_style()
     texts = [
         matrix_markdown(matrix) if markdown else matrix_text(matrix, width, style) for matrix in matrices
     ]
-    typer.echo("\n".join(texts), nl=False, color=colour)
+    typer.echo("\n".join(texts), nl=False)
 
 
 def write_page(output: Path | None, matrices: Sequence[Matrix], *, as_json: bool) -> None:
@@ -102,12 +98,3 @@ def write_page(output: Path | None, matrices: Sequence[Matrix], *, as_json: bool
 
     write_whole(output, matrix_html(matrices))
     typer.echo(f"page: {output}", err=as_json)
-
-
-def _coloured(text: str, verdict: str) -> str:
-    colour = COLOURS.get(verdict)
-    return typer.style(text, fg=colour) if colour else typer.style(text, dim=True)
-
-
-def _plain(text: str, _: str) -> str:
-    return text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lazarus_probe.cli.options import AsJson
-from lazarus_probe.cli.output import show_json
+from lazarus_probe.cli.output import show_json, verdict_style
 from lazarus_probe.cli.report_history import WORSE
 
 if TYPE_CHECKING:
@@ -162,17 +162,21 @@ def _has_failed(run: Run, parts: list[Part], failing: frozenset[Change], *, stri
 
 def _text(run: Run, parts: list[Part], baselines: Baselines, how_to_keep: str | None) -> list[str]:
     """What the end of the whole run's session would have said."""
+    from lazarus_probe.reports.claims_text import claims_lines, counts_line
     from lazarus_probe.reports.closing import changes, of_families, still
     from lazarus_probe.reports.merge import differing_environments
-    from lazarus_probe.reports.summary import claims_table, nothing_tested
+    from lazarus_probe.reports.summary import nothing_tested
+    from lazarus_probe.tables import terminal_width
     from lazarus_probe.untrusted import in_line
 
     of = parts[0].shard.of
     reasons = [record.sentence for record in run.claims if record.outcome != "supported" or record.changed]
-    lines = [*claims_table(run.claims).lines(), "", *reasons, *of_families(run.families), *still(run.claims)]
+    lines = ["", *reasons, *of_families(run.families), *still(run.claims)]
     lines += [*changes(run.claims, how_to_keep), *baselines.remarks(run.claims), *nothing_tested(run.claims)]
     lines += [f"broken: {broken.test}: {broken.error}" for broken in run.broken]
     lines += differing_environments(parts)
     merged = f"merged {len(parts)} of {of} shards" if len(parts) < of else f"merged {of} shards"
     lines += [f"{merged}: {len(run.claims)} verdicts{f' ({run.how_partial})' if run.partial else ''}"]
-    return [in_line(line) for line in lines]
+    style = verdict_style()
+    table = claims_lines(run.claims, terminal_width(), style)
+    return [*table, *(in_line(line) for line in lines), counts_line(run.claims, style)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -37,8 +38,7 @@ def test(
     """
     from lazarus_probe.checkpoints.names import num_layers_of
     from lazarus_probe.claims.library import chosen_claims, measured_costs
-    from lazarus_probe.plugin.claim_lines import duration
-    from lazarus_probe.plugin.command import pytest_command
+    from lazarus_probe.reports.pytest_command import pytest_command
 
     num_layers_of(model)
     chosen, costs = chosen_claims(words or (), topic or ()), measured_costs()
@@ -46,8 +46,7 @@ def test(
         chosen = tuple(item for item in chosen if not item.trains and costs.get(item.claim.id, 0) <= QUICK)
     if not chosen:
         raise ValueError("all of these claims train the model or take long: leave --quick out")
-    known = [costs[item.claim.id] for item in chosen if item.claim.id in costs]
-    expected = f"; about {duration(sum(known))} on SmolLM2 and two cores" if known else ""
+    expected = _expected([item.claim.id for item in chosen], model)
     typer.echo(f"{len(chosen)} {'claim' if len(chosen) == 1 else 'claims'} on {model}{expected}")
     more = [
         *("--probe-progress", "--tb=no", "-rN"),
@@ -56,3 +55,14 @@ def test(
     ]
     command = pytest_command(chosen, [model], reports, more)
     raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - the interpreter at hand
+
+
+def _expected(claims: Sequence[str], model: str) -> str:
+    """What the claims took on this model when they were measured on one core, or else on the default one."""
+    from lazarus_probe.plugin.claim_lines import duration
+    from lazarus_probe.plugin.expected import measured_seconds
+    from lazarus_probe.plugin.models import DEFAULT_MODEL
+
+    by_model = {name: measured_seconds(claims, name) for name in (model, DEFAULT_MODEL)}
+    known = {name: seconds for name, seconds in by_model.items() if seconds}
+    return "".join(f"; about {duration(seconds)} on {name}" for name, seconds in [*known.items()][:1])

@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from lazarus_probe.claims.library import LibraryClaim
-from lazarus_probe.plugin.command import own_command, pytest_command
+from lazarus_probe.reports.pytest_command import own_command, pytest_command
 from lazarus_probe.reports.run import Run
 from lazarus_probe.reports.run_log import read_any
 from lazarus_probe.reports.versions.sides import Side, run_side

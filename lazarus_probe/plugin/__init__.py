@@ -26,6 +26,7 @@ pytest_plugins = [
     "lazarus_probe.plugin.profiles",
     "lazarus_probe.plugin.watching",
     "lazarus_probe.plugin.claim_lines",
+    "lazarus_probe.plugin.expected",
 ]
 
 __all__ = [

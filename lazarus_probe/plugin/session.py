@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +19,6 @@ from lazarus_probe.plugin.readable import make_warning_readable
 from lazarus_probe.plugin.run_file import RunFile
 from lazarus_probe.plugin.seeds import seeds_of
 from lazarus_probe.plugin.settings import report_folder
-from lazarus_probe.untrusted import in_line
 
 if TYPE_CHECKING:
     from warnings import WarningMessage
@@ -52,6 +53,7 @@ class ClaimSession:
         self.broken: list[Broken] = []
         self.families: list[FamilyRecord] = []
         self.moves = Moves(config)
+        self.began = time.monotonic()
         self.lf = bool(config.getoption("lf", False) and _failed_last_time(config))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -214,7 +216,17 @@ class ClaimSession:
             run=self.file.run,
             models=[label(name) for name in models(self.config)],
             shard=shard,
+            seconds=round(time.monotonic() - self.began, 1),
+            commit=self._commit(),
         )
+
+    def _commit(self) -> str | None:
+        """The commit of the first claim's file; all are of one suite."""
+        from lazarus_probe.versions import commit_of
+
+        tests = [record.test for record in self.records] + [broken.test for broken in self.broken]
+        tests = [test for test in tests if "::" in test]
+        return commit_of(self.config.rootpath / Path(tests[0].partition("::")[0])) if tests else None
 
     def _report(self, run: Run) -> None:
         from lazarus_probe.reports.write import write_into, write_run
@@ -230,60 +242,9 @@ class ClaimSession:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the table of claims, the reasons that were not shown as failures, and where the run lies."""
-        if self.records:
-            from lazarus_probe.reports.summary import claims_table, nothing_tested
+        from lazarus_probe.plugin.closing import say
 
-            terminalreporter.section("claims")
-            for line in [*claims_table(self.records).lines(), "", *self._reasons(), *self._remarks()]:
-                terminalreporter.write_line(in_line(line))
-            for line in self._by_model(terminalreporter):
-                terminalreporter.write_line(line)
-            for line in nothing_tested(self.records):
-                terminalreporter.write_line(in_line(line), red=True, bold=True)
-        for note in self.notes:
-            terminalreporter.write_line(in_line(note))
-        for problem in self.problems:
-            terminalreporter.write_line(f"ERROR: {in_line(problem)}", red=True)
-
-    def _by_model(self, terminalreporter: pytest.TerminalReporter) -> list[str]:
-        """The claims by models, where there are several."""
-        if self.run is None or len({record.model.name for record in self.records}) < 2:
-            return []
-        from lazarus_probe.reports.versions.matrix import models_of
-        from lazarus_probe.reports.versions.matrix_table import matrix_text
-
-        matrix = models_of(self.run)
-        return ["", *matrix_text(matrix, terminalreporter._tw.fullwidth).splitlines()] if matrix else []
-
-    def _reasons(self) -> list[str]:
-        """A sentence for each claim that is not supported, unless it stands among the failures."""
-        hidden = self.config.option.tbstyle == "no"
-        return [
-            record.sentence
-            for record in self.records
-            if (record.outcome != "supported" or record.changed)
-            and (hidden or not self.moves.has_failed(record))
-        ]
-
-    def _remarks(self) -> list[str]:
-        """What to know of families and baselines."""
-        from lazarus_probe.reports.closing import changes, of_families, still
-
-        option = self.config.getoption
-        how = "--probe-update" if option("probe_baseline") == "auto" else "--probe-save NAME"
-        keeps = option("probe_update") or option("probe_save")
-        changed = changes(self.records, None if keeps else how)
-        # In a shard every family is incomplete, and says nothing new.
-        families = [] if shards.shard_of(self.config) else of_families(self.families)
-        return [*families, *still(self.records), *changed, *self._of_baselines()]
-
-    def _of_baselines(self) -> list[str]:
-        from lazarus_probe.claims.claim import ClaimError
-
-        try:
-            return baselines(self.config).remarks(self.records)
-        except ClaimError:  # it is among the problems
-            return []
+        say(self, terminalreporter)
 
 
 def _came_to_nothing(report: pytest.TestReport) -> bool:

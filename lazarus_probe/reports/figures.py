@@ -9,6 +9,7 @@ for the glyphs of a token in its own font, and read `$` as mathematics.
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,12 +23,14 @@ from lazarus_probe.untrusted import clipped, visible
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 360.0, 190.0
+WIDTH, HEIGHT = 470.0, 190.0
 LEFT, RIGHT, BOTTOM, TOP = 34.0, 352.0, 30.0, 182.0  # of the frame of a curve, counted from below
 SERIES = 7  # classes k0 ... k6 in the style sheet
 LEVELS = 10
 CELL_HEIGHT = 13.0
 COLUMN_NAMES = 64
+NAMED = 20  # characters of a name beside the end of its curve
+LINE = 10.5  # from one of these names to the next
 KINDS = re.compile(r"[glbot]( k\d)?|[np]\d+")  # grid, line, band, dots, threshold; cells below and above 0
 
 Points = Sequence[tuple[float, float]]
@@ -68,7 +71,37 @@ def curve_figure(
         _line(figure, [(LEFT, at(0, threshold)[1]), (RIGHT, at(0, threshold)[1])], "t")
     for index, curve in reversed(list(enumerate(curves))):
         _curve(figure, curve, line_class(index, emphasised=emphasised), at)
+    texts += _names(curves, thresholds, lambda x, y: HEIGHT - at(x, y)[1], emphasised=emphasised)
     return _svg(figure, texts, title, "curve")
+
+
+def _names(
+    curves: Sequence[CurveRecord], thresholds: Sequence[float], below: Any, *, emphasised: bool
+) -> list[str]:
+    """The name of each curve and threshold beside its end, moved apart where ends are close."""
+    ends = [(below(0, threshold), "threshold", "bar") for threshold in thresholds[-1:]]
+    for index, curve in enumerate(curves):
+        last = max(range(len(curve.x)), key=lambda place: curve.x[place])
+        ends.append(
+            (below(curve.x[last], curve.y[last]), curve.name, line_class(index, emphasised=emphasised))
+        )
+    ends.sort(key=lambda end: end[0])
+    places = _apart([place for place, _, _ in ends], LINE, HEIGHT - TOP, HEIGHT - BOTTOM)
+    return [
+        _text(RIGHT + 4, place + 3.5, clipped(name, NAMED), f"s {kind}")
+        for place, (_, name, kind) in zip(places, ends, strict=True)
+    ]
+
+
+def _apart(places: Sequence[float], least: float, first: float, last: float) -> list[float]:
+    """Rising places moved as little as needed to be so far apart, between the first and the last as far as they fit."""
+    moved = list(places)
+    for index in range(1, len(moved)):
+        moved[index] = max(moved[index], moved[index - 1] + least)
+    for index in reversed(range(len(moved))):
+        moved[index] = min(moved[index], last - least * (len(moved) - 1 - index))
+    start = max(first - moved[0], 0.0) if moved else 0.0
+    return [place + start for place in moved]
 
 
 def grid_figure(grid: GridRecord, title: str) -> Markup:
@@ -89,7 +122,16 @@ def grid_figure(grid: GridRecord, title: str) -> Markup:
         texts.append(
             _text(x + 3.5, y - 3, name, "e", upright=True) if upright else _text(x, y + 3, name, "m")
         )
-    return _svg(figure, texts, title, "grid", pixels=True)
+    return _svg(figure, texts, title, "grid", pixels=True, data=_values_of(grid, left, wide))
+
+
+def _values_of(grid: GridRecord, left: float, wide: float) -> str:
+    """Attributes that say of each cell what stands there, for a script to tell where a reader points."""
+    axes = ([clipped(visible(name), 24) for name in axis] for axis in (grid.rows, grid.columns))
+    rows, columns = (escape(json.dumps(axis, ensure_ascii=False)) for axis in axes)
+    values = ";".join(",".join(f"{value:.3g}" for value in row) for row in grid.values)
+    box = f"{left:g},4,{wide:g},{CELL_HEIGHT:g}"
+    return f' data-box="{box}" data-rows="{rows}" data-columns="{columns}" data-values="{values}"'
 
 
 def extremes(grid: GridRecord) -> tuple[tuple[float, str, str], tuple[float, str, str]]:
@@ -173,24 +215,20 @@ def _text(x: float, y: float, text: str, anchor: str, *, upright: bool = False) 
 
 
 def _cells(figure: Figure, grid: GridRecord, left: float, wide: float, top: float) -> None:
-    """One path for all the cells of a level; neighbours in a row are one rectangle."""
+    """One path for all the cells of a level: a stroke as thick as a row for each run of neighbours in it."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
-    corners: dict[int, list[tuple[float, float]]] = {}
+    ends: dict[int, list[tuple[float, float]]] = {}
     for row, values in enumerate(levels(grid)):
-        upper, start = top - CELL_HEIGHT * row, 0
+        middle, start = top - CELL_HEIGHT * (row + 0.5), 0
         for end in range(1, len(values) + 1):
             if end < len(values) and values[end] == values[start]:
                 continue
-            a, b, lower = left + wide * start, left + wide * end, upper - CELL_HEIGHT
-            corners.setdefault(values[start], []).extend(
-                [(a, upper), (b, upper), (b, lower), (a, lower), (a, upper)]
-            )
+            ends.setdefault(values[start], []).extend((left + wide * at, middle) for at in (start, end))
             start = end
-    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
-    for level, points in sorted(corners.items()):
-        path = Path(points, codes * (len(points) // 5))
+    for level, points in sorted(ends.items()):
+        path = Path(points, [Path.MOVETO, Path.LINETO] * (len(points) // 2))
         figure.add_artist(PathPatch(path, transform=None, gid=f"{'n' if level < 0 else 'p'}{abs(level)}"))
 
 
@@ -200,12 +238,14 @@ def levels(grid: GridRecord) -> list[list[int]]:
     return [[round(LEVELS * value / furthest) for value in row] for row in grid.values]
 
 
-def _svg(figure: Figure, texts: Sequence[str], title: str, kind: str, *, pixels: bool = False) -> Markup:
+def _svg(
+    figure: Figure, texts: Sequence[str], title: str, kind: str, *, pixels: bool = False, data: str = ""
+) -> Markup:
     width, height = (round(72 * float(inches)) for inches in figure.get_size_inches())
     parts = "".join([*_paths(_drawn(figure, width, height)), *texts])
     sized = f' width="{width}" height="{height}"' if pixels else ""
     return Markup(  # noqa: S704 - every text in it is escaped
-        f'<svg class="{kind}" viewBox="0 0 {width} {height}"{sized} role="img">'
+        f'<svg class="{kind}" viewBox="0 0 {width} {height}"{sized}{data} role="img">'
         f"<title>{escape(visible(title))}</title>{parts}</svg>"
     )
 

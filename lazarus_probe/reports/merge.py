@@ -196,6 +196,8 @@ def merged(parts: Sequence[Part], baselines: Baselines | None = None) -> Run:
         ClaimError: a baseline is none.
     """
     first = parts[0]
+    seconds = [part.run.seconds for part in parts if part.run.seconds is not None]
+    commits = {part.run.commit for part in parts}
     alone, broken = settled([attempt for part in parts for attempt in part.attempts])
     records, families = correct(alone)
     run = make_run(
@@ -208,6 +210,8 @@ def merged(parts: Sequence[Part], baselines: Baselines | None = None) -> Run:
         broken=broken,
         cases=next((part.run.cases for part in parts if part.run.cases is not None), None),
         models=first.shard.models,
+        seconds=sum(seconds) if len(seconds) == len(parts) else None,
+        commit=commits.pop() if len(commits) == 1 else None,
     )
     fields = {"arguments": list(_whole(first.run.arguments)), "environment": first.run.environment}
     return run.model_copy(update=fields)

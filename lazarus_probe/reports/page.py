@@ -18,7 +18,18 @@ from markupsafe import Markup
 from lazarus_probe.claims.record import named_seeds
 from lazarus_probe.claims.verdict import Outcome
 from lazarus_probe.reports.curves import curve
-from lazarus_probe.reports.sections import Group, Row, beside, groups_of, number, thresholds
+from lazarus_probe.reports.sections import (
+    Group,
+    Row,
+    began,
+    beside,
+    error_of,
+    groups_of,
+    lasted,
+    number,
+    thresholds,
+    topics_of,
+)
 from lazarus_probe.reports.summary import nothing_tested
 from lazarus_probe.reports.telling import most_telling
 from lazarus_probe.reports.versions.matrix import models_of
@@ -112,18 +123,18 @@ def _render(
 ) -> str:
     rows = [row for group in groups for row in group.rows]
     models = {row.record.model.name: row.record.model for row in rows}
-    scores = [row.found.score for row in rows if row.found]
     css, script = asset("style.css"), asset("script.js")
     css = Markup(f"{css}{asset('matrix.css')}") if matrix else css  # noqa: S704 - parts of this package
     styles = [figure.style for row in rows for figure in row.figures if figure.style] if shown.figures else []
     return templates().get_template("page.html.j2").render(
-        run=run, groups=groups, rows=rows, comparison=comparison, shown=shown, models=models, css=css, script=script,
+        run=run, groups=groups, topics=topics_of(groups), rows=rows,
+        comparison=comparison, shown=shown, models=models, css=css, script=script,
         style_hashes=[policy_hash(style) for style in (css, *styles)], script_hash=policy_hash(script),
         telling=most_telling(rows) if len(rows) > FEW else [],
         families=sorted({row.record.claim.family for row in rows}),
         matrix=matrix, curve=curve, marks=MARKS, words=WORDS,
         changes=sorted((row for row in rows if row.record.known), key=_by_change),
-        scale=(-1.0, 1.0) if any(score < -0.05 for score in scores) else (0.0, 1.0),
+        scale=(0.0, 1.0),
         outcomes=[(str(outcome), run.outcomes.get(str(outcome), 0)) for outcome in Outcome],
     )  # fmt: skip
 
@@ -147,6 +158,7 @@ def templates() -> Environment:
         lstrip_blocks=True, finalize=lambda value: visible(value) if type(value) is str else value,
     )  # fmt: skip
     environment.filters |= {"n2": number, "p": p_value, "on": _on, "line": _line, "prompt": _prompt}
+    environment.filters |= {"began": began, "lasted": lasted, "error": error_of}
     environment.globals |= {
         "thresholds": thresholds,
         "named_seeds": named_seeds,

@@ -54,6 +54,8 @@ class Run(BaseModel):
         cases: how many verdicts a whole run has: one for each claim, its parameters and model; None if unknown.
         models: that it was to be about, in the order given; some may have come to no verdict.
         shard: which part it is of a run on several machines; None for a run that is none.
+        seconds: that it took, or that its shards took together; None if unknown.
+        commit: of the claims, with `-dirty` where they were changed since; None where git does not keep them.
 
     Example:
         >>> from lazarus_probe.reports import find_run
@@ -75,6 +77,8 @@ class Run(BaseModel):
     cases: int | None = None
     models: list[str] = []
     shard: ShardRecord | None = None
+    seconds: float | None = None
+    commit: str | None = None
     environment: Environment
     outcomes: dict[str, int]
     changed: list[str]
@@ -152,6 +156,8 @@ def make_run(
     run: str | None = None,
     models: Sequence[str] = (),
     shard: ShardRecord | None = None,
+    seconds: float | None = None,
+    commit: str | None = None,
 ) -> Run:
     """Put a session's records together.
 
@@ -166,6 +172,8 @@ def make_run(
         run: what it is called; after the time of the call by default.
         models: that it was to be about, in the order given.
         shard: which part it is of a run on several machines.
+        seconds: that it took.
+        commit: of the claims.
     """
     return Run(
         run=run or now(),
@@ -176,6 +184,8 @@ def make_run(
         cases=cases,
         models=list(models),
         shard=shard,
+        seconds=seconds,
+        commit=commit,
         environment=environment(),
         outcomes=dict(Counter(str(record.outcome) for record in records)),
         changed=[f"{record.model.name}: {record.key}" for record in records if record.changed],

@@ -33,6 +33,7 @@ from lazarus_probe.reports.shard_record import ShardRecord
 from lazarus_probe.spelling import in_a_line
 
 NAME = "run.jsonl"
+LONGEST_HEADER = 1 << 20  # bytes
 SCHEMA: Literal[4] = 4  # the one that `run.json` has too
 Part = TypeVar("Part", bound=BaseModel)
 
@@ -144,6 +145,20 @@ def read_attempts(path: Path) -> tuple[Header, list[ClaimRecord | Broken]]:
         raise RunError(f"run {path} holds no line: the run was killed before its first verdict")
     header = _header(lines[0], path)
     return header, [_attempt(line, f"{path}:{number}") for number, line in enumerate(lines[1:], 2)]
+
+
+def read_header(path: Path) -> Header:
+    """What the first line of a `run.jsonl` says; the rest is not looked at.
+
+    Raises:
+        RunError: it cannot be read, or is none.
+    """
+    try:
+        with path.open("rb") as file:
+            line = file.readline(LONGEST_HEADER)
+    except OSError as error:
+        raise RunError(f"run {path} cannot be read: {error.strerror}") from None
+    return _header(line, path)
 
 
 def _attempt(line: bytes, where: str) -> ClaimRecord | Broken:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from lazarus_probe.claims.claim import POSITIVE, Claim
-from lazarus_probe.claims.record import ClaimRecord, CurveRecord, MeasurementRecord
+from lazarus_probe.claims.record import ClaimRecord, CurveRecord, ExampleRecord, MeasurementRecord
 from lazarus_probe.reports.circuit_figure import circuit_figure
-from lazarus_probe.reports.figures import curve_figure, extremes, grid_figure, line_class
+from lazarus_probe.reports.figures import curve_figure, extremes, grid_figure
 from lazarus_probe.statistics.intervals import shown
 from lazarus_probe.untrusted import clipped
 
@@ -26,11 +28,11 @@ LAYER = re.compile(r"L(\d+)")
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing with the class and the name of each of its lines, or with style rules of its own."""
+    """A drawing: of curves, of a map, or of something with style rules of its own."""
 
     svg: Markup
     caption: str
-    series: tuple[tuple[str, str], ...] = ()
+    curves: bool = False
     style: str = ""
 
 
@@ -79,6 +81,17 @@ class Row:
         margin = self.record.claim.margin
         return _scale([value for row in self.gains for value in row[:-1]], margin)
 
+    def fits(self, scale: tuple[float, float]) -> bool:
+        """Whether the effect, its interval and its thresholds lie on an axis."""
+        found = self.found
+        ends = [found.score, found.low, found.high] if found else []
+        return all(scale[0] <= value <= scale[1] for value in (*ends, *thresholds(self.record.claim)))
+
+    @property
+    def topic(self) -> str:
+        """The folder of its test, as in `heads`; empty where the test lies in none."""
+        return Path(self.record.test.partition("::")[0]).parent.name
+
     @property
     def scores(self) -> list[tuple[float, ...]]:
         """The dots of a forest plot: value, ends where it has any, and which row it stands in."""
@@ -93,6 +106,14 @@ class Row:
         controls = self.found.controls if self.found else []
         dots = ((control.gain, control.low, control.high, row) for row, control in enumerate(controls, 1))
         return [(), *dots]
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A folder of claims; without a name where they lie in none."""
+
+    name: str
+    groups: tuple[Group, ...]
 
 
 @dataclass(frozen=True)
@@ -127,6 +148,36 @@ def groups_of(run: Run) -> list[Group]:
         Group(of, rows[0].record.claim, rows[0].record.claim_hash, tuple(rows))
         for of, rows in by_claim.items()
     ]
+
+
+def topics_of(groups: Sequence[Group]) -> list[Topic]:
+    """The claims by the folders of their tests, in the order of the first claim of each."""
+    by_topic: dict[str, list[Group]] = {}
+    for group in groups:
+        by_topic.setdefault(group.rows[0].topic, []).append(group)
+    return [Topic(name, tuple(of_topic)) for name, of_topic in by_topic.items()]
+
+
+def began(run: str) -> str:
+    """When a run began, from its name, as in `2026-11-30 00:07 UTC`; a name that says nothing of it stands as it is."""
+    try:
+        return datetime.strptime(run[:15], "%Y%m%d-%H%M%S").strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return run
+
+
+def lasted(seconds: float) -> str:
+    """How long a run took, as in `40 s` or `10 min 41 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def error_of(example: ExampleRecord) -> float | None:
+    """What was said less what was expected, where both are numbers."""
+    try:
+        return float(example.said) - float(example.expected)
+    except ValueError:
+        return None
 
 
 def beside(run: Run, comparison: Comparison) -> Run:
@@ -176,10 +227,7 @@ def _curves(curves: Sequence[CurveRecord], claim: Claim, of: str, where: str) ->
     lines = [*score, *(curve for curve in curves if curve.name != "score")]
     caption = f"{of} by {curves[0].axis}, {where}" if score else f"by {curves[0].axis}, {where}"
     bars = thresholds(claim) if score else ()
-    kinds = [line_class(index, emphasised=bool(score)) for index in range(len(lines))]
-    names = [(f"l {kind}", line.name) for kind, line in zip(kinds, lines, strict=True)]
-    names += [("t", "threshold")] if score else []
-    return Figure(curve_figure(lines, bars, caption, emphasised=bool(score)), caption, tuple(names))
+    return Figure(curve_figure(lines, bars, caption, emphasised=bool(score)), caption, curves=True)
 
 
 def _layer_figures(records: Sequence[ClaimRecord]) -> list[Figure]:

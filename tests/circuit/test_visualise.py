@@ -57,7 +57,12 @@ def test_attention(tmp_path: Path):
     yellow = (np.abs(pixels - [0.99, 0.91, 0.14]).max(axis=2) < 0.05).mean()
     assert 0.01 < yellow < 0.3
     visualise.draw_attention(np.tril(np.full((2, 8, 8), 0.3)), STRANGE, "all", tmp_path / "b.png")
-    picture(tmp_path / "b.png")
+    pixels = picture(tmp_path / "b.png")
+    yellow = np.abs(pixels - [0.99, 0.91, 0.14]).max(axis=2) < 0.05
+    assert yellow[
+        :, int(0.85 * yellow.shape[1]) :
+    ].any()  # the bar beside panels in which nothing is so bright
+    assert not yellow[:, : int(0.85 * yellow.shape[1])].any()
 
 
 def test_lens(grouped: Subject, tmp_path: Path):

@@ -72,6 +72,14 @@ def test_costs_are_of_claims_that_there_are():
     assert all(seconds >= 0 for seconds in measured_costs().values())
 
 
+def test_costs_are_of_a_model_or_the_longest_of_all(tmp_path: Path):
+    """A claim that was measured on two models is long if it is long on one of them."""
+    (tmp_path / "costs.json").write_text('{"a": {"x": 1.0, "y": 5.0}, "b": {"x": 2.0}}')
+    assert measured_costs("a", tmp_path) == {"x": 1.0, "y": 5.0}
+    assert measured_costs("c", tmp_path) == {}
+    assert measured_costs(folder=tmp_path) == {"x": 2.0, "y": 5.0}
+
+
 def test_marks_say_what_trains(folder: Path):
     """A test that is marked `training`, by itself or with its whole file, trains."""
     write_topic(folder, "pairs", "twins", whole="pytestmark = [pytest.mark.training]")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 import typer
 
-from lazarus_probe.cli import circuit, lazarus
+from lazarus_probe.cli import circuit, introspect, lazarus
+from lazarus_probe.cli.commands import EXAMPLES, examples_of
+from lazarus_probe.cli.options import OTHER_LETTERS
 from lazarus_probe.organisms import bundled
 
 
@@ -48,7 +52,90 @@ def test_a_bare_group_shows_its_help_and_fails(name, capsys):
         shown = capsys.readouterr()
         assert shown.out == ""
         assert shown.err.startswith(f"Usage: {' '.join([name, *words])}")
-        assert "Commands:" in shown.err
+        assert shown.err.count(":\n") >= 2
+
+
+def commands_in(name):
+    """Every command of a program with the words that call it, groups left out."""
+
+    def below(command, context):
+        if not hasattr(command, "list_commands"):
+            yield context.command_path, command, context
+            return
+        for inner in command.list_commands(context):
+            member = command.get_command(context, inner)
+            yield from below(member, member.context_class(member, info_name=inner, parent=context))
+
+    program = typer.main.get_command(PROGRAMS[name].app)
+    return list(below(program, program.context_class(program, info_name=name)))
+
+
+def test_a_letter_means_the_same_in_every_command():
+    """All options that one letter is of share a name, directly or by way of others: no letter has two meanings."""
+    names_by_letter = {}
+    for name in PROGRAMS:
+        for _, command, context in commands_in(name):
+            for option in command.get_params(context):
+                letters = {each for each in option.opts if not each.startswith("--") and each.startswith("-")}
+                for letter in letters:
+                    names_by_letter.setdefault(letter, []).append(frozenset(option.opts) - letters)
+    assert {"-a", "-c", "-l", "-n", "-s", "-t"} <= set(names_by_letter)
+    assert {
+        letter: parts for letter, names in names_by_letter.items() if len(parts := connected(names)) > 1
+    } == {}
+
+
+def connected(sets):
+    """Sets of names, those that share one put together."""
+    parts = []
+    for names in set(sets):
+        touching = [part for part in parts if part & names]
+        parts = [part for part in parts if part not in touching] + [names.union(*touching)]
+    return parts
+
+
+def test_letters_that_documents_spell_otherwise_are_taken_and_not_shown(capsys):
+    """Each is read as the option that it was of, and the help of its command does not list it."""
+    taken = {
+        ("introspect", "layer"): ["-m", "organism", "-p", "a|b", "-l", "x"],
+        ("introspect", "patch"): ["-m", "organism", "-s", "a", "-t", "b", "--layers", "99"],
+    }
+    said = {"layer": "1 labels for 2 prompts", "patch": "99"}
+    for words, arguments in taken.items():
+        assert lazarus.main([*words, *arguments]) == 2
+        error = capsys.readouterr().err
+        assert "No such option" not in error
+        assert said[words[-1]] in error
+    modules = {module.partition(".")[2]: module for module in OTHER_LETTERS}
+    assert lazarus.main(["introspect", "layer", "-h"]) == 0
+    assert modules
+    assert "-l, --labels" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_command_shows_an_example_of_itself(name, capsys):
+    """The help of each ends with a command line of it that fits a terminal, whose options and values are right."""
+    examples = EXAMPLES.read_text(encoding="utf-8").splitlines()
+    commands = commands_in(name)
+    shown = 0
+    for path, command, context in commands:
+        lines = examples_of(path)
+        shown += len(lines)
+        assert lines, path
+        text = command.get_help(context)
+        for line in lines:
+            assert text.endswith(f"  {line}") or f"  {line}\n" in text
+            assert len(line) <= 110
+            words = shlex.split(line)[len(path.split()) :]
+            command.make_context(path, words).close()
+    assert shown == sum(line.split()[0] == name for line in examples)
+
+
+@pytest.mark.parametrize("group", [lazarus, introspect])
+def test_every_command_stands_in_one_section(group):
+    """A group with many commands shows each of them under one heading."""
+    names = [command for commands in group.SECTIONS.values() for command in commands]
+    assert sorted(names) == sorted(group.COMMANDS)
 
 
 MEANT = {

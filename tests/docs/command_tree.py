@@ -59,11 +59,19 @@ def _context(command: Any, name: str) -> Any:
     return command.context_class(command, info_name=name)
 
 
+def _letters(command: Any, context: Any, parameter: Any) -> tuple[str, ...]:
+    """Letters of an option that help does not show."""
+    taken = command.make_parser(context)._short_opt
+    return tuple(
+        letter for letter, option in taken.items() if option.obj is parameter and letter not in parameter.opts
+    )
+
+
 def _options(command: Any, context: Any) -> tuple[Option, ...]:
     found = []
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
         if parameter.name != "help" and record is not None:
-            names = (*parameter.opts, *parameter.secondary_opts)
+            names = (*parameter.opts, *parameter.secondary_opts, *_letters(command, context, parameter))
             found.append(Option(names, record[0], " ".join(record[1].split())))
     return tuple(found)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from lazarus_probe.reports.page import page_html
+from lazarus_probe.reports.run import Run
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium")
@@ -26,8 +27,10 @@ frame.onload = async () => {{
   const rest = () => new Promise((done) => setTimeout(done, 50));
   view.onerror = (message) => found.errors.push(message);
   page.addEventListener("securitypolicyviolation", (event) => found.errors.push(event.violatedDirective));
-  const rows = () => [...page.querySelectorAll("#verdicts tbody tr")].filter((row) => row.getClientRects().length)
-    .map((row) => [...row.cells].slice(0, 4).map((cell) => cell.textContent.trim().replace(/\\s+/g, " ")));
+  const seen = (part) => part.getClientRects().length;
+  const words = (cell) => (cell.querySelector("a") ?? cell).textContent.trim().replace(/\\s+/g, " ");
+  const rows = () => [...page.querySelectorAll("#verdicts tbody tr:not(.topic)")].filter(seen)
+    .map((row) => [...row.cells].slice(0, 4).map(words));
   const cases = () => [...page.querySelectorAll(".case")].filter((part) => part.getClientRects().length).length;
   const look = (name) => {{ found[name] = {{ rows: rows(), cases: cases(), hash: view.location.hash,
     sorted: [...page.querySelectorAll("[aria-sort]")].map((head) => head.ariaSort) }}; }};
@@ -74,7 +77,28 @@ def folder(run, tmp_path_factory) -> Path:
 @pytest.fixture
 def drive(folder) -> Callable[..., dict]:
     """Opens the page at a hash and width, takes steps, and returns what was looked at; nothing may go wrong."""
+    return driven_in(folder)
 
+
+@pytest.fixture
+def drive_page(tmp_path) -> Callable[..., dict]:
+    """Does so with the page of another run."""
+
+    def run_steps(other: Run, steps: str) -> dict:
+        (tmp_path / "index.html").write_text(page_html(other), encoding="utf-8")
+        return driven_in(tmp_path)(steps)
+
+    return run_steps
+
+
+@pytest.fixture
+def pictures(request, tmp_path) -> Path:
+    """Where pictures of the page are kept from one session to the next: in pytest's cache, if there is one."""
+    cache = getattr(request.config, "cache", None)
+    return cache.mkdir("report-pictures") if cache else tmp_path
+
+
+def driven_in(folder: Path) -> Callable[..., dict]:
     def run_steps(steps: str, at: str = "", width: int = 1200) -> dict:
         driver = folder / "driver.html"
         driver.write_text(DRIVER.format(steps=steps, hash=html.escape(at), width=width), encoding="utf-8")
@@ -141,6 +165,66 @@ def test_it_opens_filters_and_sorts(run, drive):
         assert found[name]["cases"] == len(found[name]["rows"])
 
 
+def test_a_map_tells_what_stands_in_a_cell(run, drive):
+    """Where the pointer is, and where the arrow keys lead from a click, the row, the column and the value are said."""
+    found = drive(
+        """
+        const grid = page.querySelector(".grid"), figure = grid.closest("figure");
+        const said = () => figure.querySelector(".cell").textContent;
+        const [left, top, wide, high] = grid.dataset.box.split(",").map(Number);
+        const at = (kind, row, column) => {
+          const box = grid.getBoundingClientRect();
+          const [clientX, clientY] = [box.left + left + wide * (column + .5), box.top + top + high * (row + .5)];
+          grid.dispatchEvent(new view.PointerEvent(kind, { bubbles: true, clientX, clientY })); };
+        const press = (key) => figure.querySelector(".scroll").dispatchEvent(
+          new view.KeyboardEvent("keydown", { key, bubbles: true }));
+        found.cells = [];
+        at("pointermove", 2, 3); found.cells.push(said());
+        at("click", 7, 0); at("pointermove", 0, 0); grid.dispatchEvent(new view.PointerEvent("pointerleave"));
+        found.cells.push(said());
+        press("ArrowRight"); found.cells.push(said());
+        press("ArrowUp"); found.cells.push(said());
+        """
+    )
+    grid = next(
+        record.measurement for record in run.claims if record.measurement and record.measurement.grids
+    ).grids[0]
+    cells = [(2, 3), (7, 0), (7, 1), (6, 1)]
+    assert found["cells"] == [
+        f"{grid.rows[row]}, {grid.columns[column]}: {grid.values[row][column]:.3g}".replace(
+            ": -", ": \N{MINUS SIGN}"
+        )
+        for row, column in cells
+    ]
+
+
+def test_topics_go_where_their_rows_go(run, tmp_path_factory, drive_page):
+    """A filter that leaves no claim of a topic hides its heading, and sorting hides all headings; links show claims."""
+    moved = [
+        record.model_copy(update={"test": f"suite/{'heads' if index < 4 else 'facts'}/{record.test}"})
+        for index, record in enumerate(run.claims)
+    ]
+    claim = moved[0].claim
+    found = drive_page(
+        run.model_copy(update={"claims": moved}),
+        f"""
+        const heads = () => [...page.querySelectorAll("#verdicts .topic")].filter((row) => row.getClientRects().length)
+          .map((row) => row.dataset.topic);
+        found.topics = [heads()];
+        type("text", "{claim.id}"); found.topics.push(heads());
+        type("text", ""); page.querySelector("[data-key=effect] button").click(); found.topics.push(heads());
+        page.querySelector("form button[type=reset]").click(); found.topics.push(heads());
+        page.querySelector("#verdicts tbody a").click(); await rest();
+        const target = page.getElementById(decodeURIComponent(view.location.hash.slice(1)));
+        found.top = target.getBoundingClientRect().top;
+        found.name = target.closest(".claim").querySelector("h3").textContent;
+        """,
+    )
+    assert found["topics"] == [["heads", "facts"], ["heads"], [], ["heads", "facts"]]
+    assert 0 <= found["top"] < 800
+    assert claim.id in found["name"]
+
+
 @pytest.mark.parametrize("width", [390, 320])
 def test_it_fits_a_phone(run, drive, width):
     """On a phone nothing reaches beyond the edge, unfolded too, and every claim has its row with verdict and effect."""
@@ -162,13 +246,13 @@ def test_hostile_prompts_do_nothing(make_full_run, hostile, tmp_path_factory):
     assert "<img" not in dumped
 
 
-def test_it_is_dark_where_the_reader_is(folder):
+def test_it_is_dark_where_the_reader_is(folder, pictures):
     """It has pictures in light and dark: dark paper with light ink where that is preferred, else the other way."""
     import matplotlib.image
 
     brightness = {}
     for name, scheme in (("light", 1), ("dark", 0)):
-        picture = folder / f"{name}.png"
+        picture = pictures / f"{name}.png"
         settings = f"--blink-settings=preferredColorScheme={scheme}"
         _, console = chromium(
             settings,

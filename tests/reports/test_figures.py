@@ -71,28 +71,46 @@ def test_a_band_holds_its_curve():
         assert min(ends) < middle < max(ends)
 
 
+def test_each_curve_is_named_at_its_end():
+    """A name has its curve's colour, stands where that ends, and no two names lie on each other."""
+    named = {"score": 0.9, "bag_of_tokens": 0.2, "untrained": 0.19, "shuffled_labels": 0.18}
+    svg = curve_figure([curve(name, y=(0.5, end)) for name, end in named.items()], [0.5], "t")
+    texts = {
+        node.text: (node.get("class"), float(node.get("y")))
+        for node in ElementTree.fromstring(svg)
+        if (node.get("class") or "").startswith("s ")
+    }
+    assert {name: kind for name, (kind, _) in texts.items()} == {
+        "score": "s k0", "bag_of_tokens": "s k1", "untrained": "s k2", "shuffled_labels": "s k3", "threshold": "s bar",
+    }  # fmt: skip
+    heights = sorted(place for _, place in texts.values())
+    assert min(below - above for above, below in pairwise(heights)) >= 10
+    ends = {
+        path.get("class"): points(path.get("d"))[-1][1]
+        for path in ElementTree.fromstring(svg)
+        if "l " in path.get("class", "")
+    }
+    assert texts["score"][1] == pytest.approx(ends["l k0"] + 3.5, abs=0.2)
+    assert sorted(named, key=lambda name: texts[name][1]) == sorted(named, key=lambda name: -named[name])
+
+
 def test_a_grid_shows_every_value():
     """Each cell has the colour of its own level, and of its own sign; none is left out or drawn twice."""
     values = np.random.default_rng(0).normal(size=(7, 12))
     shown = grid_figure(grid(values), "t")
     expected = np.round(10 * values / np.abs(values).max()).astype(int)
     found = np.full(values.shape, 99)
-    boxes = [
-        (int(node.get("class")[1:]) * (-1 if node.get("class")[0] == "n" else 1), box)
+    strokes = [
+        (int(node.get("class")[1:]) * (-1 if node.get("class")[0] == "n" else 1), points(f"M{stroke}"))
         for node in ElementTree.fromstring(shown)
         if node.get("d")
-        for box in node.get("d").split("z")[:-1]
+        for stroke in node.get("d").split("M")[1:]
     ]
-    left = min(points(box)[0][0] for _, box in boxes)
-    wide = min(abs(points(box)[1][0] - points(box)[0][0]) for _, box in boxes)
-    for level, box in boxes:
-        corners = np.array(points(box))
-        row = round((corners[:, 1].min() - 4) / CELL_HEIGHT)
-        first, last = (
-            np.round((corners[:, 0].min() - left) / wide),
-            np.round((corners[:, 0].max() - left) / wide),
-        )
-        cells = found[row, int(first) : int(last)]
+    left = min(start for _, ((start, _), _) in strokes)
+    wide = min(end - start for _, ((start, _), (end, _)) in strokes)
+    for level, ((start, y), (end, _)) in strokes:
+        row = round((y - 4 - CELL_HEIGHT / 2) / CELL_HEIGHT)
+        cells = found[row, round((start - left) / wide) : round((end - left) / wide)]
         assert (cells == 99).all()
         cells[:] = level
     np.testing.assert_array_equal(found, expected)
@@ -112,7 +130,8 @@ def test_figures_hold_nothing_but_shapes_and_texts():
     """No style, id, script or address: a page with a strict policy shows them, however many there are."""
     both = curve_figure([curve()], [0.5], "t") + grid_figure(grid(np.eye(3)), "t")
     attributes = {name for node in ElementTree.fromstring(f"<a>{both}</a>").iter() for name in node.attrib}
-    assert attributes <= {"class", "viewBox", "width", "height", "role", "d", "x", "y", "transform"}
+    shapes = {"class", "viewBox", "width", "height", "role", "d", "x", "y", "transform"}
+    assert attributes <= shapes | {"data-box", "data-rows", "data-columns", "data-values"}
 
 
 def test_a_large_map_stays_small():

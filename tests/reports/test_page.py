@@ -90,7 +90,9 @@ def test_every_record_has_its_row(run, page):
     rows = page.rows["verdicts"][1:]
     assert len(rows) == len(run.claims)
     for row, record in zip(rows, run.claims, strict=True):
-        assert row[0].split() == [record.claim.id, *filter(None, [record.parameters])]
+        names = [record.claim.id, *filter(None, [record.parameters])]
+        first = next(other for other in run.claims if other.claim.id == record.claim.id) is record
+        assert row[0].split() == [*names, *(record.claim.statement.split() if first else [])]
         assert row[2].split(" was ")[0].strip() == record.outcome
         assert (" was " in row[2]) == record.changed
         if found := record.measurement:
@@ -103,6 +105,67 @@ def test_every_record_has_its_row(run, page):
             assert row[5].split()[1] == least.name
             assert row[6] == ("" if record.q is None else row[6])
     assert Counter(row[2].split(" was ")[0].strip() for row in rows) == run.outcomes
+
+
+def test_it_says_when_how_long_and_at_which_commit(run):
+    """Date, duration and commit of the claims, in words; a run that knows neither of the last says neither."""
+    known = {"run": "20261130-000721", "seconds": 641.2, "commit": "1a2b3c4d5e6f-dirty"}
+    text = " ".join(" ".join(Page(page_html(run.model_copy(update=known))).texts).split())
+    for part in ("2026-11-30 00:07 UTC", "10 min 41 s", "1a2b3c4d5e6f-dirty"):
+        assert text.count(part) == 2
+    before = page_html(run)
+    assert "claims at" not in before
+    assert '"row">took' not in before
+
+
+def test_claims_stand_under_their_topics(run):
+    """Claims from two folders stand under two headings, in the table and below; those of one folder under none."""
+    moved = [
+        record.model_copy(update={"test": f"suite/{'heads' if index < 4 else 'facts'}/{record.test}"})
+        for index, record in enumerate(run.claims)
+    ]
+    text = page_html(run.model_copy(update={"claims": moved}))
+    assert re.findall(r'data-topic="(\w*)"', text) == ["heads", "facts"]
+    assert re.findall(r'<h3 class="topic">(\w+)', text) == ["heads", "facts"]
+    place = text.index('data-topic="facts"')
+    assert text.index(f'"#{moved[3].claim.id}') < place
+    assert 'class="topic"' not in page_html(run)
+
+
+def test_an_effect_beyond_the_axis_has_one_of_its_own(make_full_run):
+    """A score of 16 lies on an axis that holds it, whose ends stand below it; one of .5 on the axis of the heading."""
+    run = make_full_run(2, 1)
+    changes = ({"score": 16.0, "low": 14.0, "high": 17.0}, {"score": 0.5, "low": 0.4, "high": 0.6})
+    records = [
+        record.model_copy(update={"measurement": record.measurement.model_copy(update=change)})
+        for record, change in zip(run.claims, changes, strict=True)
+    ]
+    text = page_html(run.model_copy(update={"claims": records})).replace("\N{MINUS SIGN}", "-")
+    own, shared = re.findall(r'<tr><th scope="row">.*?</tr>', text, re.DOTALL)[:2]
+    low, high = map(float, re.search(r'class="ends"><span>(.*?)</span><span>(.*?)</span>', own).groups())
+    assert low <= 0 <= 17 <= high
+    ends = [float(end) for end in re.search(r'class="i" d="M([\d.]+) 0\.5H([\d.]+)', own).groups()]
+    assert ends == pytest.approx([100 * (end - low) / (high - low) for end in (14, 17)], abs=0.2)
+    assert 'class="ends"' not in shared
+    assert 'd="M40 0.5H60"' in shared
+
+
+def test_numbers_that_were_said_have_their_error(make_full_run):
+    """Beside what was said stands its difference from what was expected, where both are numbers; else no column."""
+    text = page_html(make_full_run(3, 1))
+    (errors,) = {
+        tuple(re.findall(r'<td class="n">(\S+?)</td><td>(?:yes|no)', table)) for table in tables(text)
+    }
+    assert errors == ("+1",) * 4 + ("0",) * 2
+    words = page_html(make_full_run(3, 1, text="Paris"))
+    assert ">error</th>" in text
+    assert ">error</th>" not in words
+
+
+def tables(text):
+    """The tables of prompts behind a number."""
+    parts = re.findall(r'<table class="prompts">.*?</table>', text, re.DOTALL)
+    return [part for part in parts if "behind" in part]
 
 
 def test_links_lead_somewhere(page):
@@ -229,7 +292,7 @@ def test_only_a_score_meets_its_threshold(make_record):
         update={"measurement": record.measurement.model_copy(update={"curves": curves})}
     )
     pages = [page_html(make_run([each], [0], [], partial=False)) for each in (record, other)]
-    assert [page.count("</svg>threshold") for page in pages] == [1, 0]
+    assert [page.count(">threshold</text>") for page in pages] == [1, 0]
     assert [re.findall('class="t" d="M[^"]*h318"', page) != [] for page in pages] == [True, False]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lazarus_probe.circuit.geometry import Geometry, Probed
 
 Activations = Annotated[
-    Path, typer.Option("--activations", "-a", help="The safetensors file written by `circuit collect`.")
+    Path, typer.Option("--activations", help="The safetensors file written by `circuit collect`.")
 ]
 Layer = Annotated[int | None, typer.Option("--layer", help="One layer, counted from 0; -1 is the last.")]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def collect(
     model: Model,
     dataset: Annotated[
-        Path, typer.Option("--dataset", "-d", help="Prompts: JSON, or a text file with one per line.")
+        Path, typer.Option("--dataset", help="Prompts: JSON, or a text file with one per line.")
     ],
     output: Annotated[
         Path,

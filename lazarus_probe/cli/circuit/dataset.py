@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.options import AsJson
 from lazarus_probe.cli.output import deliver, title
 from lazarus_probe.cli.parsing import check_output
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from lazarus_probe.circuit.dataset import PromptSet
 
 dataset = typer.Typer(
-    add_completion=False, rich_markup_mode=None, help="Create a set of labelled prompts, or show one."
+    cls=lazy_group(),
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Create a set of labelled prompts, or show one.",
 )
 
 

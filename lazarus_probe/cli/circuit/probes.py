@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Seed
 from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_layers
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from lazarus_probe.circuit.sets import ProbeSet
 
 probes = typer.Typer(
+    cls=lazy_group(),
     add_completion=False,
     rich_markup_mode=None,
     help="Run probe batteries over all layers, to find the layer at which each property emerges.",

@@ -27,13 +27,12 @@ def generate(
     ] = 10,
     temperature: Annotated[
         float,
-        typer.Option("--temperature", "-t", min=0, help="0 is greedy; above 0, sample."),
+        typer.Option("--temperature", min=0, help="0 is greedy; above 0, sample."),
     ] = 0.0,
     compare_format: Annotated[
         bool,
         typer.Option(
             "--compare-format",
-            "-c",
             help="Compare the prompt without and with a trailing space, as plain text and in the chat template.",
         ),
     ] = False,
@@ -176,4 +175,4 @@ def _comparison(others: Sequence[Completion], show_tokens: bool) -> str:
         if show_tokens
         else []
     )
-    return "\n".join(["Format comparison:", *table.lines(), *details])
+    return "\n".join(["Format comparison:", *table.fitted(), *details])

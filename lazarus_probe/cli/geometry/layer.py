@@ -22,7 +22,7 @@ def layer(
     model: Model,
     prompts: Prompts,
     labels: Annotated[
-        str | None, typer.Option("--labels", "-l", help="Group of each prompt, separated by commas.")
+        str | None, typer.Option("--labels", help="Group of each prompt, separated by commas.")
     ] = None,
     layers: Annotated[
         str | None,

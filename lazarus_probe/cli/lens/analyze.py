@@ -71,6 +71,7 @@ def analyze(
         list[str] | None,
         typer.Option(
             "--track",
+            "--targets",
             "-t",
             help=f"Token to track; of a text of several tokens, the first. Repeatable. {EVERY_SPELLING}",
         ),
@@ -107,6 +108,7 @@ def analyze(
         int | None,
         typer.Option(
             "--gen-tokens",
+            "--max-tokens",
             "-n",
             min=1,
             help="Tokens to generate in search of the answer.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Prompt, Seed
 from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import (
@@ -40,6 +41,7 @@ FILES = (
 )
 
 tuned_lens = typer.Typer(
+    cls=lazy_group(),
     add_completion=False,
     rich_markup_mode=None,
     help="Train a tuned lens, which maps each layer to the final one, and read prompts through it.",
@@ -213,7 +215,7 @@ def train_text(name: str, held_out: HeldOut, untrained: HeldOut | None, folder: 
             f"Texts: {texts}",
             f"KL(final || lens) in nats on {held_out.positions} positions of {held_out.texts} texts held out",
             "",
-            *held_out.table(untrained).lines(),
+            *held_out.table(untrained).fitted(),
             "",
             f"One constant distribution: {held_out.constant:.3f}{constant}",
             "Compare with the constant and the untrained model: a lens learns there, too.",
@@ -259,7 +261,7 @@ def read_text(name: str, rows: Sequence[dict[str, Any]]) -> str:
         cells = [
             (f"L{layer['layer']}", _top(layer["tuned"]), _top(layer["plain"])) for layer in row["layers"]
         ]
-        lines += [f"Prompt: {row['prompt']!r}", *Table(columns, cells).lines(), ""]
+        lines += [f"Prompt: {row['prompt']!r}", *Table(columns, cells).fitted(), ""]
     return "\n".join(lines).rstrip()
 
 

@@ -23,8 +23,8 @@ CLAIM = "patch-carries-the-answer"
 
 def patch(
     model: Model,
-    source: Annotated[str | None, typer.Option("--source", "-s", help="The prompt to patch from.")] = None,
-    target: Annotated[str | None, typer.Option("--target", "-t", help="The prompt to patch into.")] = None,
+    source: Annotated[str | None, typer.Option("--source", help="The prompt to patch from.")] = None,
+    target: Annotated[str | None, typer.Option("--target", help="The prompt to patch into.")] = None,
     pairs: Annotated[
         Path | None,
         typer.Option(help='Many pairs, to report rates: lines "source => target", JSON or JSON lines.'),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lazarus_probe.cli.output import title
+from lazarus_probe.tables import terminal_width
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from lazarus_probe.introspection.patching.rates import PatchRates
     from lazarus_probe.tables import Table
 
+RULED = 96  # columns of the rule below the headings, where a terminal has them
 MEANINGS = (
     ("FULL TRANSFER", "the source's answer comes out"),
     ("Partial transfer", "another number; or words, with the source's answer further on"),
@@ -163,8 +165,11 @@ def sweep_text(result: PatchResult, verdict: Verdict | None) -> str:
 
 def _table(result: PatchResult | PatchRates, table: Table) -> list[str]:
     headings, *rows = table.lines(gap=1)
+    lines = [headings, "-" * RULED, *rows]
+    if (terminal_width() or RULED) < RULED:
+        lines = table.fitted(gap=1, rule=True)
     blend = "" if result.blend == 1 else f", blend {result.blend:g}"
-    return [f"Position: {result.position}{blend}", "", headings, "-" * 96, *rows]
+    return [f"Position: {result.position}{blend}", "", *lines]
 
 
 def rates_text(rates: PatchRates, verdict: Verdict | None) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lazarus_probe.claims.verdict import Verdict
     from lazarus_probe.introspection.probing.class_probe import ClassProbe
 
-Tests = Annotated[str | None, typer.Option("--test", "-t", help="Prompts to classify: a|b, or @FILE.")]
+Tests = Annotated[str | None, typer.Option("--test", help="Prompts to classify: a|b, or @FILE.")]
 CLAIM = "class-probe"
 # Below so many groups the text says how little they show.
 FEW = 20

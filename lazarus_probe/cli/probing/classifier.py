@@ -26,7 +26,6 @@ def classifier(
         list[str],
         typer.Option(
             "--classes",
-            "-c",
             metavar="LABEL:P1|P2",
             help="A class and its prompts; or LABEL:@FILE. Repeat for each class.",
         ),

@@ -52,9 +52,9 @@ def text_of(result: NeuronMap, verdict: Verdict | None) -> str:
             [_short(prompt), *cells] for prompt, (_, *cells) in zip(result.prompts, table.rows, strict=True)
         ]
         table = Table([Column("Prompt", width=WIDTH), *table.columns[1:]], rows)
-        lines += ["", f"Layer {layer}", "-" * 70, *table.lines(gap=1)]
+        lines += ["", f"Layer {layer}", "-" * 70, *table.fitted(gap=1)]
         lines += ["(in brackets: without steering)"] if result.unsteered else []
-        lines += ["", *result.stats_table(layer).lines(gap=1)]
+        lines += ["", *result.stats_table(layer).fitted(gap=1)]
     return "\n".join([*lines, *_separation_lines(result, verdict)])
 
 

@@ -35,7 +35,7 @@ def neurons(
     ] = None,
     layers: Annotated[str | None, typer.Option(help="Several layers, as in 0,4-7, or all.")] = None,
     neurons: Annotated[
-        str | None, typer.Option("--neurons", "-n", help="Neurons to show, as in 3,17,100-110.")
+        str | None, typer.Option("--neurons", help="Neurons to show, as in 3,17,100-110.")
     ] = None,
     neuron_names: Annotated[str | None, typer.Option(help="Names for the neurons: a|b.")] = None,
     from_direction: Annotated[

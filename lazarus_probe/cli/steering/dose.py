@@ -65,7 +65,7 @@ def measure_doses(
         spelt = ", ".join(map(repr, response.target_tokens))
         lines.append(f"Target: {response.target!r}, counted as the tokens {spelt}")
     for table in response.tables():
-        lines += ["", table.title, *table.lines(gap=1)]
+        lines += ["", table.title, *table.fitted(gap=1)]
     lines += ["", _sentence(response, steers, reason)]
     lines += [] if dose.plot is None else [f"Drawn to: {dose.plot}"]
     deliver(data, "\n".join(lines), as_json=as_json, output=output)

@@ -22,7 +22,6 @@ def erase_concept(
         list[str],
         typer.Option(
             "--classes",
-            "-c",
             metavar="LABEL:P1|P2",
             help="A class and its prompts; or LABEL:@FILE. Give two.",
         ),

@@ -55,7 +55,7 @@ def steer(
     coefficient: Annotated[
         float | None,
         typer.Option(
-            "--coefficient", "--strength", "-c", help="How many times to add the direction.", show_default="1"
+            "--coefficient", "--strength", help="How many times to add the direction.", show_default="1"
         ),
     ] = None,
     compare: Annotated[

@@ -36,9 +36,7 @@ def format_sensitivity(
             show_default="six layers",
         ),
     ] = None,
-    summary_only: Annotated[
-        bool, typer.Option("--summary-only", "-s", help="Print only the summary.")
-    ] = False,
+    summary_only: Annotated[bool, typer.Option("--summary-only", help="Print only the summary.")] = False,
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", "-n", min=1, help="Maximum tokens of an answer.")
     ] = 8,
@@ -97,7 +95,7 @@ def _prompt(formats: PromptFormats) -> str:
     changed = f"the space {'changes' if formats.changed else 'does not change'} the answer"
     ends = f"ends in {_end(formats.with_space)} with the space, and in {_end(formats.without)} without"
     return "\n".join(
-        [f"Prompt: {formats.without.prompt!r}", *table.lines(), f"  {ends}", f"  {changed}; {kl}"]
+        [f"Prompt: {formats.without.prompt!r}", *table.fitted(), f"  {ends}", f"  {changed}; {kl}"]
     )
 
 

@@ -15,7 +15,7 @@ def sweep_text(ablations: Ablations) -> str:
     """Per layer, for one prompt the completion, for several the number that flip, compared with random controls."""
     head = [RULE, f"ABLATION SWEEP: {ablations.config.component}", RULE]
     table = _one_prompt(ablations) if len(ablations.prompts) == 1 else _many_prompts(ablations)
-    return "\n".join([*head, *_originals(ablations), "", *table.lines(rule=True), "", *_closing(ablations)])
+    return "\n".join([*head, *_originals(ablations), "", *table.fitted(rule=True), "", *_closing(ablations)])
 
 
 def together_text(ablations: Ablations) -> str:
@@ -49,7 +49,7 @@ def matrix_text(ablations: Ablations) -> str:
     table = Table(["Ablation", *labels], rows)
     head = [RULE, f"ABLATION MATRIX: {ablations.config.component}", RULE]
     return "\n".join(
-        [*head, *table.lines(rule=True), "", *_broken_prompts(ablations), "", *_closing(ablations)]
+        [*head, *table.fitted(rule=True), "", *_broken_prompts(ablations), "", *_closing(ablations)]
     )
 
 
@@ -58,7 +58,9 @@ def tasks_text(results: Mapping[str, Ablations]) -> str:
     names = dict.fromkeys(row.name for ablations in results.values() for row in ablations.rows)
     rows = [[name, *(_changed(ablations, name) for ablations in results.values())] for name in names]
     table = Table(["Layer", *results], rows)
-    return "\n".join([RULE, "ABLATION BY TASK: outputs whose criterion flips", RULE, *table.lines(rule=True)])
+    return "\n".join(
+        [RULE, "ABLATION BY TASK: outputs whose criterion flips", RULE, *table.fitted(rule=True)]
+    )
 
 
 def _one_prompt(ablations: Ablations) -> Table:

@@ -15,13 +15,14 @@ from lazarus_probe.introspection.lens.predictions import (
     TokenPrediction,
 )
 from lazarus_probe.plain import json_text
-from lazarus_probe.tables import Cell, Table
+from lazarus_probe.tables import Cell, Table, terminal_width
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.lens.residual_contributions import ResidualContribution
 
 FINAL_WIDTH = 50  # of a bar for probability 1
 EVOLUTION_WIDTH = 100
+BESIDE_BAR = 32  # columns of what stands beside a bar
 
 
 @dataclass(frozen=True)
@@ -260,5 +261,6 @@ def _contributions(result: AnalysisResult) -> Iterator[str]:
 
 
 def _bar(probability: float, width: int) -> str:
-    bar = "#" * int(probability * width)
+    """A bar of `width` for a probability of 1, or of what a terminal leaves beside the other columns."""
+    bar = "#" * int(probability * min(width, (terminal_width() or width + BESIDE_BAR) - BESIDE_BAR))
     return f"{bar} " if bar else ""

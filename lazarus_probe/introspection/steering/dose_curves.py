@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from lazarus_probe.statistics.model_spread import FEWEST
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.tables import Column, Table
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 TITLES = {
     "kl": "KL from unsteered, nats",
     "changed": "Share of prompts answered otherwise",
@@ -27,6 +30,7 @@ TITLES = {
     "target_logit_diff": "Logit of the target minus its likeliest rival's",
     "target_answered": "Share of prompts that answer the target",
 }
+ACROSS = 3  # panels of a plot
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,30 +207,46 @@ class DoseResponse:
 
     def draw(self, image: Path) -> Path:
         """Plot each effect against the dose, with the range of the random directions; the suffix sets the format."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(4.5 * len(self.effects), 3.4), layout="constrained")
-        for axes, name in zip(
-            figure.subplots(1, len(self.effects), squeeze=False)[0], self.effects, strict=True
-        ):
-            self._draw(axes, name)
+        figure = self.figure()
         with whole_file(image) as aside:
             figure.savefig(aside, dpi=120)
         return image
 
+    def figure(self) -> Figure:
+        """The plot that `draw` writes: a panel for each effect, in which 0 is no push."""
+        from matplotlib.figure import Figure
+
+        across = min(len(self.effects), ACROSS)
+        down = -(-len(self.effects) // across)
+        figure = Figure(figsize=(4.2 * across, 3.1 * down + 0.5), layout="constrained")
+        panels = figure.subplots(down, across, squeeze=False).flatten()
+        for axes in panels[len(self.effects) :]:
+            axes.remove()
+        for axes, name in zip(panels, self.effects, strict=False):
+            self._draw(axes, name)
+        figure.suptitle(f"Steered after layer {self.layer}, {len(self.prompts)} prompts", fontsize=11)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+        return figure
+
     def _draw(self, axes: Any, name: str) -> None:
         curve, *others = self.curves(name)
         for other in others:
-            axes.fill_between(other.x, other.low, other.high, color="0.8", label="random directions")
-            axes.plot(other.x, other.y, color="0.5")
-        axes.plot(curve.x, curve.y, color="C0", marker="o", label="direction")
-        axes.set(
-            xlabel="coefficient",
-            ylabel=name.replace("_", " "),
-            title=f"layer {self.layer}, n = {len(self.prompts)}",
+            axes.fill_between(other.x, other.low, other.high, color="0.85", label="random directions, range")
+            axes.plot(other.x, other.y, color="0.5", linestyle="--", label="random directions, mean")
+        known = [row for row in self.rows() if row[name]["low"] is not None and row[name]["high"] is not None]
+        axes.vlines(
+            [row["coefficient"] for row in known],
+            [row[name]["low"] for row in known],
+            [row[name]["high"] for row in known],
+            color="C0",
+            linewidth=1.2,
         )
+        axes.plot(curve.x, curve.y, color="C0", marker="o", label="direction, 95% interval")
+        axes.axvline(0, color="0.7", linewidth=0.8)
+        axes.set_title(TITLES[name], fontsize=10)
+        axes.set_xlabel("dose, in lengths of the direction", fontsize=9)
+        axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
-        axes.legend()
 
 
 def _span(low: float | None, high: float | None) -> str | None:

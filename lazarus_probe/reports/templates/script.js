@@ -3,7 +3,9 @@
   const table = document.getElementById("verdicts");
   const form = document.getElementById("filters");
   const body = table.tBodies[0];
-  const rows = [...body.rows];
+  const lines = [...body.rows];
+  const topics = lines.filter((row) => row.matches(".topic"));
+  const rows = lines.filter((row) => !row.matches(".topic"));
   const chips = [...document.querySelectorAll("[data-chip]")];
   const ranks = chips.map((chip) => chip.dataset.chip);
   const caseOf = new Map(rows.map((row) => [row, document.getElementById(row.querySelector("a").hash.slice(1))]));
@@ -48,7 +50,7 @@
         head.setAttribute("aria-sort", at !== index ? "none" : descending ? "descending" : "ascending");
       }
     });
-    if (index < 0) return rows;
+    if (!key || index < 0) return lines;
     const keyed = rows.map((row) => [valueOf(row, index, key), row]);
     const order = (a, b) => (typeof a === "number" ? a - b : natural.compare(a, b));
     keyed.sort(([a], [b]) => {
@@ -66,6 +68,11 @@
       shown += !row.hidden;
       const found = caseOf.get(row);
       if (found) found.hidden = row.hidden;
+    }
+    for (const topic of topics) {
+      let row = topic.nextElementSibling;
+      while (row?.hidden && !row.matches(".topic")) row = row.nextElementSibling;
+      topic.hidden = Boolean(state.sort) || !row || row.matches(".topic");
     }
     for (const claim of document.querySelectorAll(".claim")) {
       claim.hidden = ![...claim.querySelectorAll(".case")].some((found) => !found.hidden);
@@ -119,6 +126,44 @@
   form.addEventListener("input", (event) => change({ [event.target.name]: event.target.value }));
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => change(Object.fromEntries(names.map((name) => [name, ""]))));
+
+  // What stands in a cell of a map: where a pointer is, where it was clicked, and where the arrow keys lead.
+  for (const grid of document.querySelectorAll(".grid[data-box]")) {
+    const [left, top, wide, high] = grid.dataset.box.split(",").map(Number);
+    const [names, heads] = [JSON.parse(grid.dataset.rows), JSON.parse(grid.dataset.columns)];
+    const values = grid.dataset.values.split(";").map((row) => row.split(","));
+    const frame = grid.querySelector("path").cloneNode();
+    const said = document.createElement("output");
+    const figure = grid.closest("figure");
+    let pinned = null;
+    said.className = "cell";
+    frame.setAttribute("class", "at");
+    figure.querySelector("figcaption").prepend(said);
+    const tell = (cell) => {
+      if (!cell) { frame.remove(); said.textContent = ""; return; }
+      const [row, column] = cell;
+      frame.setAttribute("d", `M${left + wide * column} ${top + high * row}h${wide}v${high}h${-wide}z`);
+      grid.append(frame);
+      said.textContent = `${names[row]}, ${heads[column]}: ${values[row][column].replace("-", "\u2212")}`;
+    };
+    const cellAt = (event) => {
+      const box = grid.getBoundingClientRect();
+      const row = Math.floor(((event.clientY - box.top) * (grid.viewBox.baseVal.height / box.height) - top) / high);
+      const column = Math.floor(((event.clientX - box.left) * (grid.viewBox.baseVal.width / box.width) - left) / wide);
+      return values[row]?.[column] === undefined ? null : [row, column];
+    };
+    grid.addEventListener("pointermove", (event) => tell(cellAt(event) ?? pinned));
+    grid.addEventListener("pointerleave", () => tell(pinned));
+    grid.addEventListener("click", (event) => tell(pinned = cellAt(event)));
+    const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    grid.closest(".scroll").addEventListener("keydown", (event) => {
+      const step = steps[event.key];
+      if (!step) return;
+      event.preventDefault();
+      const next = pinned ? [pinned[0] + step[0], pinned[1] + step[1]] : [0, 0];
+      if (values[next[0]]?.[next[1]] !== undefined) tell(pinned = next);
+    });
+  }
 
   const unfold = document.getElementById("unfold");
   unfold?.addEventListener("click", () => {

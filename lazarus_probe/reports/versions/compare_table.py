@@ -37,7 +37,7 @@ def comparison_text(comparison: Comparison) -> str:
             [
                 *map(_in_a_cell, _sides(comparison)),
                 "",
-                *table.lines(),
+                *table.fitted(),
                 "",
                 *map(_in_a_cell, comparison.remarks),
                 *_corrected(comparison),

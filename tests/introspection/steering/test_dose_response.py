@@ -5,6 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 from mlx.utils import tree_map_with_path
 from scipy.special import rel_entr, stdtrit
 
@@ -14,6 +15,7 @@ from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.generation.damage import Unrelated
 from lazarus_probe.introspection.steering.control_directions import random_directions
+from lazarus_probe.introspection.steering.dose_curves import TITLES
 from lazarus_probe.introspection.steering.dose_effect import Effect
 from lazarus_probe.introspection.steering.dose_response import dose_response
 from lazarus_probe.introspection.steering.log_odds import gained
@@ -51,6 +53,22 @@ def planted(make_llama, tokenizer):
 def found(planted):
     """What the planted direction does to letters that are followed by `a`."""
     return dose_response(planted, list(LETTERS), 4 * np.eye(32)[0], 1, DOSES, target="b", max_tokens=1)
+
+
+def test_a_plot_shows_each_effect_with_its_intervals(found):
+    """Three panels a row at most, each under the words for its effect, with a line from end to end of each interval."""
+    figure = found.figure()
+    panels = dict(zip(found.effects, figure.axes, strict=True))
+    assert {name: axes.get_title() for name, axes in panels.items()} == {
+        name: TITLES[name] for name in panels
+    }
+    assert len({round(axes.get_position().x0, 1) for axes in figure.axes}) <= 3
+    for name, axes in panels.items():
+        lines = [part for part in axes.collections if isinstance(part, LineCollection)]
+        drawn = {tuple(map(tuple, ends)) for part in lines for ends in part.get_segments()}
+        for row in found.rows():
+            low, high, dose = row[name]["low"], row[name]["high"], row["coefficient"]
+            assert low is None or ((dose, low), (dose, high)) in drawn
 
 
 def test_the_planted_direction_steers(found):
