@@ -20,6 +20,8 @@ from lazarus_probe.sweep.metrics import Metric
 from tests.tolerance import REACH, moved_by_rounding, of_logits
 
 LOGITS = range(0, 60, 3)
+# Of one forward of the reference: a tiny model's costs what its number of operations costs, whatever their size.
+ROWS = 128
 # Logits themselves as metrics: what any other metric is made of.
 METRICS = tuple(Metric(f"logit {token}", lambda rows, _, __, at=token: rows[:, at]) for token in LOGITS)
 
@@ -144,12 +146,12 @@ def worst(
 def worst_by_site(
     subject: Subject, results: list[Sweep], targets: Any, sources: dict[str, Any], *, alone: bool = True
 ) -> float:
-    """The same where targets have one length, with one forward per site whose rows are its cells in all the sweeps.
+    """The same where targets have one length, with forwards whose rows are the cells of many sites in all the sweeps.
 
     The rows of a batch are what each prompt gives alone, as `self_check` holds of every architecture; one cell
     of each site is run alone here as well, or of the first site only.
     """
-    cells: list[tuple[Any, mx.array]] = []
+    cells: list[tuple[Any, np.ndarray]] = []
     tokens, sites = [ids_of(subject, target) for target in targets], tuple(results[0].sites)
     every = [np.stack([one.values[metric.name] for metric in METRICS], axis=-1) for one in results]
     at = _cells(results, len(tokens))
@@ -158,10 +160,8 @@ def worst_by_site(
         cells += zip(got, wanted, strict=True)
         if alone or turn == 0:
             row = turn % len(at)
-            cells.append(
-                (got[row], _logits(subject, targets[at[row][1]], edits[row])[mx.array(list(LOGITS))])
-            )
-        mx.eval(wanted, cells[-1][1])
+            one = np.array(_logits(subject, targets[at[row][1]], edits[row]))[list(LOGITS)]
+            cells.append((got[row], one))
     return _furthest(cells)
 
 
@@ -178,25 +178,35 @@ def _cells(results: list[Sweep], targets: int) -> list[tuple[int, int, str, int,
 
 def _by_site(
     subject: Subject, at: list[Any], tokens: list[list[int]], sources: dict[str, Any], sites: tuple[Site, ...]
-) -> Iterator[tuple[list[Intervention], mx.array]]:
-    """For each site the edits of all cells, and their logits in one forward whose rows they are."""
-    batch = mx.array([tokens[number] for _, number, *_ in at])
-    for site in sites:
+) -> Iterator[tuple[list[Intervention], np.ndarray]]:
+    """For each site the edits of all cells, and their logits; the cells of many sites are rows of one forward."""
+    together = max(1, ROWS // len(at))
+    for begin in range(0, len(sites), together):
+        some = sites[begin : begin + together]
+        batch = mx.array([tokens[number] for _, number, *_ in at] * len(some))
         edits = [
-            edit_of(subject, sources[name], number, site, position, batch.shape[1], sites)
-            for _, number, name, _, _, position in at
+            [
+                edit_of(subject, sources[name], number, site, position, batch.shape[1], sites)
+                for _, number, name, _, _, position in at
+            ]
+            for site in some
         ]
-        with hooked(subject, interventions=[_of_rows(site, edits)]):
-            wanted = forward(subject.model, batch)[:, -1][:, mx.array(list(LOGITS))]
-        yield edits, wanted
+        interventions = [
+            _of_rows(site, of_site, len(at) * turn)
+            for turn, (site, of_site) in enumerate(zip(some, edits, strict=True))
+        ]
+        with hooked(subject, interventions=interventions):
+            wanted = forward(subject.model, batch)[:, -1].astype(mx.float32)
+        yield from zip(edits, np.array(wanted)[:, list(LOGITS)].reshape(len(some), len(at), -1), strict=True)
 
 
-def _of_rows(site: Site, edits: list[Intervention]) -> Intervention:
-    """One edit of a batch, each row of it by an edit of its own."""
+def _of_rows(site: Site, edits: list[Intervention], first: int) -> Intervention:
+    """One edit of a batch, each row from `first` on by an edit of its own."""
     axis = position_axis(site)
 
     def edit_rows(old: mx.array) -> mx.array:
-        return mx.concatenate([_edited(old[row : row + 1], one, axis) for row, one in enumerate(edits)])
+        rows = [_edited(old[row : row + 1], one, axis) for row, one in enumerate(edits, first)]
+        return mx.concatenate([old[:first], *rows, old[first + len(rows) :]])
 
     return Intervention(site, edit_rows)
 
@@ -209,7 +219,7 @@ def _edited(old: mx.array, edit: Intervention, axis: int) -> mx.array:
     return mx.concatenate([before, edit.edit(here), after], axis=axis)
 
 
-def _furthest(cells: list[tuple[Any, mx.array]]) -> float:
+def _furthest(cells: list[tuple[Any, Any]]) -> float:
     return float(np.max([0.0, *(_apart(got, np.array(wanted)) for got, wanted in cells)]))
 
 
@@ -245,8 +255,8 @@ def tolerance_of_cells(
     at = _cells(results, len(tokens))
 
     def every() -> mx.array:
-        wanted = mx.concatenate([cells for _, cells in _by_site(subject, at, tokens, sources, sites)])
-        return mx.where(mx.isfinite(wanted), wanted, 0.0)
+        wanted = np.concatenate([cells for _, cells in _by_site(subject, at, tokens, sources, sites)])
+        return mx.array(np.where(np.isfinite(wanted), wanted, 0.0))
 
     return REACH * moved_by_rounding(subject.model, every)
 
