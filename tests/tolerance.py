@@ -8,7 +8,6 @@ the size of what is compared and the number of roundings in a row, or measures i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import count
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -66,14 +65,13 @@ def moved_by_rounding(model: nn.Module, compute: Callable[[], mx.array], draws: 
     far = 0.0
     try:
         for seed in range(draws):
-            numbers = count()
+            rng = np.random.default_rng(seed)
 
-            def nudged(weight: mx.array, seed: int = seed, numbers: count[int] = numbers) -> mx.array:
+            def nudged(weight: mx.array, rng: np.random.Generator = rng) -> mx.array:
                 if weight.dtype != mx.float32:
                     return weight
-                key = mx.random.key(100_000 * seed + next(numbers))
-                sign = 2 * mx.random.bernoulli(0.5, weight.shape, key=key).astype(mx.float32) - 1
-                return weight * (1 + EPSILON * sign)
+                up = rng.integers(0, 2, weight.shape, dtype=np.int8)
+                return weight * mx.array(np.where(up, np.float32(1 + EPSILON), np.float32(1 - EPSILON)))
 
             model.update(tree_map(nudged, own))
             far = max(far, relative(_rows(compute), plain))
