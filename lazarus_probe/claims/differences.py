@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from lazarus_probe.claims.baseline_record import BaselineRecord, Difference
 from lazarus_probe.statistics.difference import difference_interval
-from lazarus_probe.statistics.group_scores import paired_difference
 from lazarus_probe.statistics.intervals import Interval
+from lazarus_probe.statistics.measurement.group_scores import paired_difference
 from lazarus_probe.statistics.multiplicity import benjamini_hochberg
 from lazarus_probe.statistics.power import implied_p
 

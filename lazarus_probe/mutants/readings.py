@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict
 
 from lazarus_probe.reports.versions.compare import Comparison, Line
-from lazarus_probe.statistics.group_scores import movement
+from lazarus_probe.statistics.measurement.group_scores import movement
 
 Status = Literal["measured", "newly measurable", "no longer measurable", "broken", "gone"]
 STATUSES: tuple[Status, ...] = get_args(Status)

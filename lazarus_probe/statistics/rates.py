@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from lazarus_probe.statistics.bounded import Units, bounded_mean_interval, count_units
 from lazarus_probe.statistics.controls import paired_control
 from lazarus_probe.statistics.difference import difference_interval
-from lazarus_probe.statistics.group_scores import group_scores
 from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.measurement import Control, Measurement
+from lazarus_probe.statistics.measurement.group_scores import group_scores
 from lazarus_probe.statistics.model_spread import one_more
 from lazarus_probe.statistics.rows import numbers, present_units
 

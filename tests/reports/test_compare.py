@@ -203,7 +203,7 @@ def test_sides_are_found(record, tmp_path):
         (
             '{"schema_version": 9, "model": "tiny"}',
             ClaimError,
-            "has schema 9, this version reads up to 3: update",
+            "has schema 9, this version reads up to 4: update",
         ),
         ('{"model": "tiny"}', ClaimError, "is no baseline: fingerprint: Field required"),
         (

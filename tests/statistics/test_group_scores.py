@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lazarus_probe.statistics.group_scores import group_scores, movement, paired_difference
 from lazarus_probe.statistics.intervals import exact
+from lazarus_probe.statistics.measurement.group_scores import group_scores, movement, paired_difference
 
 DRAWS = 400
 

@@ -26,8 +26,8 @@ from lazarus_probe.introspection.probing.probe_scores import (
 )
 from lazarus_probe.statistics.bounded import count_units, fewest_units
 from lazarus_probe.statistics.folds import Kind
-from lazarus_probe.statistics.group_scores import group_scores
 from lazarus_probe.statistics.measurement import Control, Example, Measurement, some_examples
+from lazarus_probe.statistics.measurement.group_scores import group_scores
 from lazarus_probe.statistics.null import PermutationTest
 from lazarus_probe.statistics.probes.held_out import (
     HeldOut,

@@ -46,7 +46,7 @@ class Measurement:
         place: on what part of the claim's domain, or how far a push went; it may be another with another seed.
         unmeasured: controls that were left out, since the outcome is settled without them.
         group_scores: mean score and number of rows of each independent unit, where the score is a mean over rows; see
-            `statistics.group_scores`. A later run on the same prompts is compared unit by unit.
+            `statistics.measurement.group_scores`. A later run on the same prompts is compared unit by unit.
 
     Raises:
         ValueError: a number that is not finite, an interval that does not hold its score, no prompts, groups or
