@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from lazarus_probe.claims.baseline import compared_all
 from lazarus_probe.claims.baseline_record import BaselineRecord
 from lazarus_probe.claims.differences import ALPHA, corrected, difference
+from lazarus_probe.reports.versions.compare import compare_runs
+from lazarus_probe.reports.versions.sides import Side
 from lazarus_probe.statistics.intervals import exact, wilson
 from tests.cases import slow_except
 
@@ -183,3 +186,19 @@ def test_a_paired_difference_that_means_nothing_is_not_real():
     assert (moved.p < 0.001, moved.real) == (True, False)
     assert str(moved).endswith("on the same prompts, too small to count")
     assert not corrected([old.model_copy(update={"difference": moved})])[0].difference.real
+
+
+def test_units_of_other_seeds_are_not_paired():
+    """Where prompts were drawn with another seed units of one name are other prompts: the scores are compared."""
+    old, new = units(*np.linspace(0.3, 0.7, 12)), units(*np.linspace(0.25, 0.65, 12))
+    same, other = (
+        compared_all({"c": new}, {"c": old}, same_prompts=same)["c"].difference for same in (True, False)
+    )
+    assert (same.paired, other.paired) == (True, False)
+    sides = [
+        Side("s", (seed,), "", "", {"m": "f"}, {"m": {"c": record}}) for seed, record in ((0, old), (1, new))
+    ]
+    (line,) = compare_runs(*sides).lines
+    assert not line.old.difference.paired
+    (line,) = compare_runs(sides[0], replace(sides[1], seeds=(0,))).lines
+    assert line.old.difference.paired
