@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from lazarus_probe.mutants.results import Catches, MutantResult
 from lazarus_probe.statistics.intervals import Interval, shown
-from lazarus_probe.tables import Table
+from lazarus_probe.tables import Column, Table
 
 MOST_NAMED = 12  # mutants named in a line
 
@@ -43,22 +44,29 @@ def _named(word: str, mutants: Sequence[MutantResult]) -> Iterator[str]:
 
 
 def _by_kind(catches: Catches) -> Iterator[str]:
-    """A line a kind: how many are caught, what a small benchmark shows, which claims catch most."""
+    """A line a kind of inner change: how many are caught, what a small benchmark shows, which claim catches most."""
     rows = []
-    for kind in dict.fromkeys(mutant.kind for mutant in (*catches.inner, *catches.harmless)):
-        members = [mutant for mutant in (*catches.inner, *catches.harmless) if mutant.kind == kind]
-        by = [claim for mutant in members for claim in catches.by(mutant)]
-        most = sorted(dict.fromkeys(by), key=lambda claim: -by.count(claim))[:2]
+    for kind, members in _kinds(catches.inner).items():
+        by = Counter(claim for mutant in members for claim in catches.by(mutant))
         same = [mutant.agreement for mutant in members if mutant.agreement is not None]
         rows.append(
             [
-                kind + (" (harmless)" if members[0].harmless else ""),
+                kind,
                 f"{sum(bool(catches.by(mutant)) for mutant in members)} of {len(members)}",
                 f"{shown(min(same))} to {shown(max(same))}" if same else "",
-                ", ".join(f"{claim} {by.count(claim)}" for claim in most),
+                by.most_common(1)[0][0] if by else "",
             ]
         )
-    yield from Table(["change", "caught", "same first choice", "most by"], rows).lines()
+    yield from Table(["change", "caught", "same first choice", "most by"], rows).fitted()
+    kinds = ", ".join(f"{kind} {len(members)}" for kind, members in _kinds(catches.harmless).items())
+    yield from ("", f"harmless: {kinds}") if kinds else ()
+
+
+def _kinds(mutants: Sequence[MutantResult]) -> dict[str, list[MutantResult]]:
+    kinds: dict[str, list[MutantResult]] = {}
+    for mutant in mutants:
+        kinds.setdefault(mutant.kind, []).append(mutant)
+    return kinds
 
 
 def _by_claim(catches: Catches) -> Iterator[str]:
@@ -84,6 +92,5 @@ def _by_claim(catches: Catches) -> Iterator[str]:
             )
         )
     ordered = [row for _, row in sorted(rows, key=lambda row: -row[0])]
-    yield from Table(
-        ["claim", "cost", "caught", "alone", "kinds", "alarms", "harmless move"], ordered
-    ).lines()
+    numbers = ("cost", "caught", "alone", "kinds", "alarms", "harmless move")
+    yield from Table(["claim", *(Column(name, right=True) for name in numbers)], ordered).fitted()

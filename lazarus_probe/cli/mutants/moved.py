@@ -52,7 +52,7 @@ def moved(
         for claim, reading in sorted(further.items(), key=lambda pair: -(pair[1].moved or 1.0))
     ]
     lines = (
-        [*Table(["claim", "what became of it", "furthest harmless move"], rows).lines(), ""] if rows else []
+        [*Table(["claim", "what became of it", "furthest harmless move"], rows).fitted(), ""] if rows else []
     )
     text = "\n".join(
         [*lines, f"moved further than harmless changes do: {len(further)} of {len(by_claim)} claims"]
