@@ -202,3 +202,18 @@ def test_units_of_other_seeds_are_not_paired():
     assert not line.old.difference.paired
     (line,) = compare_runs(sides[0], replace(sides[1], seeds=(0,))).lines
     assert line.old.difference.paired
+
+
+@pytest.mark.slow
+def test_paired_comparisons_of_a_model_with_itself_find_nothing():
+    """Of 40 comparisons of 40 lines, whose units move by chance alone, hardly any has a real difference."""
+    rng = np.random.default_rng(4)
+    found = 0
+    for _ in range(40):
+        pairs = [(units(*rng.random(24)), units(*rng.random(24))) for _ in range(LINES)]
+        judged = corrected(
+            [old.model_copy(update={"difference": difference(new, old)}) for new, old in pairs]
+        )
+        assert all(line.difference.paired for line in judged)
+        found += any(line.difference.real for line in judged)
+    assert exact(found, 40).low <= ALPHA
