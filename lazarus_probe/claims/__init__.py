@@ -9,11 +9,13 @@ from lazarus_probe.lazy import lazy_names
 if TYPE_CHECKING:
     from lazarus_probe.claims.claim import ClaimError, read_claims
     from lazarus_probe.claims.verdict import Outcome, judge
+    from lazarus_probe.statistics.rates import rate_until_known
 
 __all__ = [
     "ClaimError",
     "Outcome",
     "judge",
+    "rate_until_known",
     "read_claims",
 ]
 
@@ -21,6 +23,7 @@ _HOMES = {
     "ClaimError": "claims.claim",
     "Outcome": "claims.verdict",
     "judge": "claims.verdict",
+    "rate_until_known": "statistics.rates",
     "read_claims": "claims.claim",
 }
 

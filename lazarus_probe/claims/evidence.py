@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from lazarus_probe.claims.claim import Claim, ClaimError
 from lazarus_probe.claims.record import MeasurementRecord
-from lazarus_probe.claims.verdict import Outcome, Verdict, judge
+from lazarus_probe.claims.verdict import Outcome, Verdict, decide, judge
 from lazarus_probe.plain import without_halves
 from lazarus_probe.statistics.measurement import Measurement
 
@@ -54,6 +54,15 @@ class Evidence:
         None where several seeds are pooled, for which all of them need the same controls.
         """
         return None if self.pooled else self.claim
+
+    def is_known(self, measurement: Measurement) -> bool:
+        """Whether a measurement so far has a verdict that is not inconclusive, for `rate_until_known` to stop there.
+
+        Raises:
+            ClaimError: as `decide`.
+        """
+        known = (Outcome.SUPPORTED, Outcome.REFUTED, Outcome.CONFOUNDED)
+        return decide(self.claim, measurement).outcome in known
 
     def require(self, holds: bool, precondition: str) -> None:
         """State a precondition of the claim; where it fails, the claim is not applicable and the test ends.

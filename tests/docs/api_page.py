@@ -193,7 +193,7 @@ GROUPS = (
     Group(
         "Claims and verdicts",
         "What is claimed is declared first; a measurement with its controls then supports it or does not.",
-        "Claim claims.read_claims claims.ClaimError Measurement Control rate Evidence claims.judge Verdict "
+        "Claim claims.read_claims claims.ClaimError Measurement Control rate claims.rate_until_known Evidence claims.judge Verdict "
         "claims.Outcome falsify Rows",
     ),
     Group(
