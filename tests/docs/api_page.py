@@ -213,7 +213,7 @@ GROUPS = (
         "Reports",
         "Runs of claims as they were written, and what changed between two of them.",
         "reports.find_run reports.Run reports.RunError reports.read_side reports.compare_runs "
-        "reports.comparison_text reports.card_markdown",
+        "reports.comparison_text reports.card_markdown reports.model_index reports.rows_of reports.log_run",
     ),
 )
 
