@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import os
 import re
 import subprocess
 import sys
@@ -33,7 +34,8 @@ def test_the_causal_claims_come_to_the_verdicts_shown(tmp_path):
     files = sorted(console_blocks.files_of(text))
     assert files == ["test_answers.py", "test_causal.py"]
     command = [sys.executable, "-m", "pytest", *files, "--probe-model", "organism", "-p", "no:cacheprovider"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    wide = {**os.environ, "COLUMNS": str(console_blocks.WIDTH)}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=wide)
     rows = {}
     for printed in (done.stdout, text):
         row = r"^(product-at-equals-sign|multiplies) +organism +(\w+) +([\d.]+ +\S+ \S+)"
