@@ -69,7 +69,7 @@ docs: $(READY) ## write the pages of commands, API, coverage, guide and notebook
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	@$(BIN)/python tests/docs/command_pages.py
 	@$(BIN)/python tests/docs/api_page.py
-	@$(BIN)/python tests/docs/console_blocks.py guide
+	@$(BIN)/python tests/docs/console_blocks.py guide causal_claims
 	@$(BIN)/python tests/docs/notebook.py
 	@$(BIN)/python tests/docs/seed_coverage.py
 

@@ -12,7 +12,7 @@ from lazarus_probe.cli.options import AsJson
 from lazarus_probe.cli.output import deliver, show_json
 from lazarus_probe.cli.parsing import check_output
 from lazarus_probe.cli.report_history import WORSE, FailOn, Page, check_formats, print_matrices, write_page
-from lazarus_probe.files.whole_files import write_aside, write_whole
+from lazarus_probe.files.whole_files import append_line, write_aside, write_whole
 from lazarus_probe.plain import json_text
 
 COMMANDS = {
@@ -177,12 +177,60 @@ def card(
     model: Annotated[
         str | None, typer.Option(help="The model to write the card of, if the run has several.")
     ] = None,
+    metadata: Annotated[
+        bool,
+        typer.Option(
+            "--metadata", help="Begin with the results as `model-index` metadata of the Hugging Face Hub."
+        ),
+    ] = False,
     reports: Folder = Path("reports"),
     as_json: AsJson = False,
 ) -> None:
     """Print a `Verified findings` section for a model card, in Markdown."""
     from lazarus_probe.reports.card import card_markdown
+    from lazarus_probe.reports.hub_metadata import front_matter, model_index
     from lazarus_probe.reports.versions.sides import find_run
 
-    text = card_markdown(find_run(run, reports)[1], model)
-    deliver({"markdown": text}, text.removesuffix("\n"), as_json=as_json)
+    result = find_run(run, reports)[1]
+    text = card_markdown(result, model)
+    data = {"markdown": text, **(model_index(result, model) if metadata else {})}
+    if metadata:
+        text = f"{front_matter(result, model)}\n{text}"
+    show_json(data, as_json)
+    if not as_json:
+        typer.echo(text, nl=False)
+
+
+@report.command()
+def log(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run: its folder, run.json, run.jsonl or name.")
+    ],
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="wandb|trackio|mlflow", help="Tracker to log to, which must be installed."),
+    ] = None,
+    project: Annotated[str, typer.Option(help="Project of the tracker.")] = "lazarus_probe",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="File of JSON lines to append to.", show_default="standard output"
+        ),
+    ] = None,
+    reports: Folder = Path("reports"),
+) -> None:
+    """Log a run's verdicts: as JSON lines, one a verdict, or as metrics of an experiment tracker."""
+    from lazarus_probe.reports.loggers import jsonl_of, log_run, tracker
+    from lazarus_probe.reports.versions.sides import find_run
+
+    check_output(output)
+    result = find_run(run, reports)[1]
+    if to is not None:
+        with tracker(to, project, result.run) as logger:
+            log_run(result, logger)
+        typer.echo(f"Logged to: {to}, project {project}", err=True)
+    if output is not None:
+        append_line(output, jsonl_of(result).removesuffix("\n"))
+        typer.echo(f"Appended to: {output}", err=True)
+    elif to is None:
+        typer.echo(jsonl_of(result), nl=False)

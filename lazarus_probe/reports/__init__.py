@@ -8,6 +8,8 @@ from lazarus_probe.lazy import lazy_names
 
 if TYPE_CHECKING:
     from lazarus_probe.reports.card import card_markdown
+    from lazarus_probe.reports.hub_metadata import model_index
+    from lazarus_probe.reports.loggers import log_run, rows_of
     from lazarus_probe.reports.run import Run, RunError
     from lazarus_probe.reports.versions.compare import compare_runs
     from lazarus_probe.reports.versions.compare_table import comparison_text
@@ -20,7 +22,10 @@ __all__ = [
     "compare_runs",
     "comparison_text",
     "find_run",
+    "log_run",
+    "model_index",
     "read_side",
+    "rows_of",
 ]
 
 _HOMES = {
@@ -30,7 +35,10 @@ _HOMES = {
     "compare_runs": "reports.versions.compare",
     "comparison_text": "reports.versions.compare_table",
     "find_run": "reports.versions.sides",
+    "log_run": "reports.loggers",
+    "model_index": "reports.hub_metadata",
     "read_side": "reports.versions.sides",
+    "rows_of": "reports.loggers",
 }
 
 if not TYPE_CHECKING:

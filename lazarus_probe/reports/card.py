@@ -33,7 +33,7 @@ def card_markdown(run: Run, model: str | None = None) -> str:
         >>> print(card_markdown(run, model="organism").splitlines()[0])
         ## Verified findings
     """
-    records = _of_model(run.claims, model)
+    records = records_of(run, model)
     supported = [record for record in records if record.outcome == "supported"]
     lines = ["## Verified findings", "", _tested(run, records), ""]
     if run.partial:
@@ -53,7 +53,13 @@ def card_markdown(run: Run, model: str | None = None) -> str:
     return "\n".join([*lines, *_repeat(run, records[0])]) + "\n"
 
 
-def _of_model(records: Sequence[ClaimRecord], model: str | None) -> list[ClaimRecord]:
+def records_of(run: Run, model: str | None) -> list[ClaimRecord]:
+    """The records of one model.
+
+    Raises:
+        ValueError: the run is not of that model, or of several and none is given.
+    """
+    records = run.claims
     names = list(dict.fromkeys(record.model.name for record in records))
     if not names:
         raise ValueError("the run holds no verdict: a card needs one that came to an end")

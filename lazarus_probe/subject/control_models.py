@@ -147,6 +147,12 @@ class ControlModel:
         }
         return hashlib.sha256(json.dumps(recipe, sort_keys=True, default=str).encode()).hexdigest()
 
+    def __getattr__(self, name: str) -> Any:
+        """Say where a subject's own names are, which this has only once it is built."""
+        raise AttributeError(
+            f"{type(self).__name__} has no {name!r}: use that of model.build(), which is a Subject"
+        )
+
     def build(self, layers: int | None = None) -> Subject:
         """The model itself; the last ones are kept, as far as they are small.
 

@@ -193,8 +193,8 @@ GROUPS = (
     Group(
         "Claims and verdicts",
         "What is claimed is declared first; a measurement with its controls then supports it or does not.",
-        "Claim claims.read_claims claims.ClaimError Measurement Control rate claims.rate_until_known Evidence claims.judge Verdict "
-        "claims.Outcome falsify Rows",
+        "Claim claims.read_claims claims.ClaimError Measurement Control rate claims.rate_until_known Evidence "
+        "claims.judge Verdict claims.Outcome falsify Rows",
     ),
     Group(
         "Tasks",
@@ -213,7 +213,7 @@ GROUPS = (
         "Reports",
         "Runs of claims as they were written, and what changed between two of them.",
         "reports.find_run reports.Run reports.RunError reports.read_side reports.compare_runs "
-        "reports.comparison_text reports.card_markdown",
+        "reports.comparison_text reports.card_markdown reports.model_index reports.rows_of reports.log_run",
     ),
 )
 

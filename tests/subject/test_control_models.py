@@ -135,3 +135,12 @@ def test_entries_are_permuted_as_they_are(dtype):
     permuted = _permuted(weight, order)
     assert permuted.dtype == dtype
     assert mx.array_equal(permuted, weight.reshape(-1)[mx.array(order)].reshape(6, 6), equal_nan=True)
+
+
+def test_what_a_control_lacks_says_where_it_is(subject):
+    """A name of a subject's asked of a control model leads to `build`, and one that it has is not touched."""
+    control = ControlModel(subject, "untrained", 1)
+    with pytest.raises(AttributeError, match=r"ControlModel has no 'encode': use that of model\.build\(\)"):
+        control.encode("7*8=")
+    assert not hasattr(control, "tokenizer")
+    assert control.name.endswith("-untrained-1")
