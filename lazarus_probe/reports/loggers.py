@@ -40,7 +40,7 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
         >>> from lazarus_probe.reports import find_run, rows_of
         >>> folder, run = find_run("after")
         >>> [(row["claim"], row["verdict"]) for row in rows_of(run)][1:]
-        [('after-1', 'supported'), ('x', 'confounded')]
+        [('claim-1', 'supported'), ('claim-2', 'confounded')]
     """
     return [_row(run, record) for record in run.claims]
 
