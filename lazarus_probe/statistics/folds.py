@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.statistics.clusters import Ints, index_clusters
 from lazarus_probe.statistics.rows import NAME, present
+from lazarus_probe.statistics.stratified_groups import stratified_group_folds
 
 Kind = Literal["classification", "regression"]
 Folds = list[tuple[Ints, Ints]]
@@ -52,16 +53,15 @@ def grouped_folds(
 @lru_cache(maxsize=REMEMBERED)
 def _split(classes: bytes, clusters: bytes, k: int, seed: int, kind: Kind) -> Folds:
     """The folds; cached, since a probe and all its controls are scored on the same ones."""
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
-
     codes, index = (np.frombuffer(codes, dtype=np.intp) for codes in (classes, clusters))
     if kind == "regression":
+        from sklearn.model_selection import GroupKFold
+
         splitter = GroupKFold(min(k, int(index.max()) + 1), shuffle=True, random_state=seed)
         return list(splitter.split(index, None, index))
     k = min(k, int(groups_per_class(codes, index).min()))
     for attempt in range(ATTEMPTS):
-        splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed + attempt)
-        folds: Folds = list(splitter.split(index, codes, index))
+        folds = stratified_group_folds(codes, index, k, seed + attempt)
         if all(len(np.unique(codes[train])) == codes.max() + 1 for train, _ in folds):
             return folds
     raise ValueError(f"no split into {k} folds leaves every class on each training side: add groups")

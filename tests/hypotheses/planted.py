@@ -96,10 +96,14 @@ class Planted:
         return means
 
 
-@lru_cache(maxsize=64)
-def _vectors(seed: int, table: str, largest: int) -> NDArray[np.float64]:
-    """(at least 4096, WIDTH) random vectors, one a token."""
-    return np.random.default_rng([seed, *table.encode()]).normal(size=(max(largest, 4096), WIDTH))
+def _vectors(seed: int, table: str, count: int) -> NDArray[np.float64]:
+    """(count or more, WIDTH) random vectors, one a token: the first are the same whatever the count."""
+    return _first_vectors(seed, table, max(256, 1 << (count - 1).bit_length()))
+
+
+@lru_cache(maxsize=256)
+def _first_vectors(seed: int, table: str, count: int) -> NDArray[np.float64]:
+    return np.random.default_rng([seed, *table.encode()]).normal(size=(count, WIDTH))
 
 
 def held(labelled: ProbeDataset) -> NDArray[np.float64]:
