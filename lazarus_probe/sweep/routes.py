@@ -121,57 +121,76 @@ def share_route(model: Subject, origin: Subject) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Trial:
-    """Two prompts, cells between them, and the logits (2, V) and (R, V) of whole forwards."""
+class _Runs:
+    """Two prompts (2, T), the logits (2, T, V) of whole forwards, and how far others may lie from them."""
 
     subject: Subject
     tokens: mx.array
-    sites: list[Site]
-    jobs: Jobs
     plain: mx.array
-    patched: mx.array
     tolerance: float
 
 
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """Cells between the two prompts, and the logits (R, V) of whole forwards with them."""
+
+    runs: _Runs
+    sites: list[Site]
+    jobs: Jobs
+    patched: mx.array
+
+
 def _fastest(subject: Subject) -> Route:
-    trial = _trial(subject, _sites(subject, ("resid_pre", *PARTS_OF)))
-    base = Route("full", causal=_is_causal(trial), ends=_ends(trial))
-    obstacle = _obstacle(trial)
+    runs = _runs(subject)
+    trial = _trial(runs, _sites(subject, ("resid_pre", *PARTS_OF)))
+    base = Route("full", causal=_is_causal(runs), ends=_ends(trial))
+    obstacle = _obstacle(subject)
     if obstacle:
         return replace(base, why=obstacle)
     reasons: list[str] = []
     tries: tuple[tuple[Name, bool], ...] = (("suffix", True), ("suffix", False), ("layers", False))
     for name, tail in tries if base.causal else ():
-        route = replace(base, name=name, tail=tail)
-        problem = _problem(trial, route)
+        route, problem = _with_mlp(trial, replace(base, name=name, tail=tail))
         if problem is None:
-            why = "; ".join(dict.fromkeys(reasons))
-            with_mlp = replace(route, adds_mlp=True, whole=_whole(subject, route), why=why)
-            return replace(with_mlp, adds_mlp=_problem(trial, with_mlp) is None)
+            return replace(route, whole=_whole(runs, route), why="; ".join(dict.fromkeys(reasons)))
         reasons.append(f"{name}: {problem}")
     return replace(base, why="; ".join(dict.fromkeys(reasons)) or "positions depend on later ones")
 
 
-def _whole(subject: Subject, route: Route) -> frozenset[str]:
+def _with_mlp(trial: _Trial, route: Route) -> tuple[Route, str | None]:
+    """The route with `adds_mlp` as it holds, and why it does not hold at all; None if it does.
+
+    It is tried with the MLP's output added first, which most models do: where that holds, nothing else is run.
+    """
+    added = replace(route, adds_mlp=True)
+    if _problem(trial, added) is None:
+        return added, None
+    return route, _problem(trial, route)
+
+
+def _whole(runs: _Runs, route: Route) -> frozenset[str]:
     """Kinds of sites that need whole forwards on a route: the steps of attention all or none."""
-    sites = _sites(subject, STEPS)
-    reached = not sites or _problem(_trial(subject, sites), route) is None
+    sites = _sites(runs.subject, STEPS)
+    reached = not sites or _problem(_trial(runs, sites), route) is None
     return frozenset(WHOLE_MODEL if reached else (*WHOLE_MODEL, *STEPS))
 
 
-def _trial(subject: Subject, sites: list[Site]) -> _Trial:
+def _runs(subject: Subject) -> _Runs:
     anatomy = subject.anatomy
     rng = np.random.default_rng(0)
     windows = [getattr(entry, "max_size", LONGEST) for entry in new_cache(anatomy.model)]
     T = max([LENGTH, *(window + 4 for window in windows if window + 4 <= LONGEST)])
     tokens = mx.array(rng.integers(0, anatomy.vocab_size, (2, T)).astype(np.int32))
-    plain = forward(anatomy.model, tokens)[:, -1]
-    alone = forward(anatomy.model, tokens[:1])[:, -1]
-    jobs = _cells(sites, T)
-    donors = record(anatomy, tokens, sites, (), own=False, tail=False)
-    patched, _ = run_full(anatomy, _batch(jobs, sites, donors, tokens))
-    tolerance = max(TOLERANCE, 4 * relative_difference(alone, plain[:1]))
-    return _Trial(subject, tokens, sites, jobs, plain, patched, tolerance)
+    plain, alone = forward(anatomy.model, tokens), forward(anatomy.model, tokens[:1])[:, -1]
+    return _Runs(subject, tokens, plain, max(TOLERANCE, 4 * relative_difference(alone, plain[:1, -1])))
+
+
+def _trial(runs: _Runs, sites: list[Site]) -> _Trial:
+    jobs = _cells(sites, runs.tokens.shape[1])
+    anatomy = runs.subject.anatomy
+    donors = record(anatomy, runs.tokens, sites, (), own=False, tail=False)
+    patched, _ = run_full(anatomy, _batch(jobs, sites, donors, runs.tokens))
+    return _Trial(runs, sites, jobs, patched)
 
 
 def _sites(subject: Subject, kinds: Sequence[str]) -> list[Site]:
@@ -197,15 +216,16 @@ def _batch(jobs: Jobs, sites: list[Site], run: Recorded, tokens: mx.array, adds_
     return Batch(jobs, edits_of(jobs, sites, [values]), tokens, adds_mlp)
 
 
-def _is_causal(trial: _Trial) -> bool:
-    model, tokens = trial.subject.model, trial.tokens
+def _is_causal(runs: _Runs) -> bool:
+    tokens = runs.tokens
     changed = mx.concatenate([tokens[:, :-1], tokens[::-1, -1:]], axis=1)
-    before = forward(model, tokens)[:, :-1]
-    return relative_difference(forward(model, changed)[:, :-1], before) <= trial.tolerance
+    after = forward(runs.subject.model, changed)[:, :-1]
+    return relative_difference(after, runs.plain[:, :-1]) <= runs.tolerance
 
 
 def _ends(trial: _Trial) -> frozenset[str]:
-    last, T = trial.subject.num_layers - 1, trial.tokens.shape[1]
+    last, T = trial.runs.subject.num_layers - 1, trial.runs.tokens.shape[1]
+    plain = trial.runs.plain[:, -1]
     ends: set[str] = set()
     for kind, parts in PARTS_OF.items():
         rows = [
@@ -213,27 +233,24 @@ def _ends(trial: _Trial) -> frozenset[str]:
             for row, site in enumerate(trial.jobs.site)
             if trial.sites[site] == Site(kind, last) and trial.jobs.at[row] < T - 1
         ]
-        errors = [
-            relative_difference(trial.patched[row], trial.plain[int(trial.jobs.prompt[row])]) for row in rows
-        ]
-        if errors and max(errors) <= trial.tolerance:
+        errors = [relative_difference(trial.patched[row], plain[int(trial.jobs.prompt[row])]) for row in rows]
+        if errors and max(errors) <= trial.runs.tolerance:
             ends.update(parts)
     return frozenset(ends)
 
 
-def _obstacle(trial: _Trial) -> str | None:
+def _obstacle(subject: Subject) -> str | None:
     """Why only whole forwards are possible, if so."""
-    anatomy = trial.subject.anatomy
-    if not anatomy.skippable:
+    if not subject.anatomy.skippable:
         return "its blocks hand each other more than the residual"
-    if anatomy.stream_axis == 0:
+    if subject.anatomy.stream_axis == 0:
         return "its residual streams come before the batch"
     return None
 
 
 def _problem(trial: _Trial, route: Route) -> str | None:
     """Why a route does not hold; None if it agrees with whole forwards."""
-    entries = new_cache(trial.subject.model)
+    entries = new_cache(trial.runs.subject.model)
     unknown = [type(entry).__name__ for entry in entries if not keeps_keys(entry)]
     if route.own and unknown:
         return f"the model keeps a {unknown[0]}"
@@ -241,22 +258,22 @@ def _problem(trial: _Trial, route: Route) -> str | None:
         error = _error(trial, route)
     except Exception as problem:  # noqa: BLE001, RUF100 - a model's own code may fail in any way on foreign caches
         return f"{type(problem).__name__}: {next(iter(str(problem).splitlines()), '')}"
-    return None if error <= trial.tolerance else f"logits differ by {error:.1e}"
+    return None if error <= trial.runs.tolerance else f"logits differ by {error:.1e}"
 
 
 def _error(trial: _Trial, route: Route) -> float:
     """The largest difference between a route's logits and those of whole forwards."""
-    anatomy, layers = trial.subject.anatomy, trial.subject.num_layers
-    base = record(anatomy, trial.tokens, trial.sites, range(layers), own=route.own, tail=route.tail)
+    runs, anatomy, layers = trial.runs, trial.runs.subject.anatomy, trial.runs.subject.num_layers
+    base = record(anatomy, runs.tokens, trial.sites, range(layers), own=route.own, tail=route.tail)
     if layers not in base.entering:
         raise TypeError("its blocks return more than the residual")
     # The trial's cells that a sweep would compute; with a tail, the others have no values.
     ended = np.array([site.kind in route.ends and site.layer == layers - 1 for site in trial.sites])
-    rows = np.flatnonzero(~ended[trial.jobs.site] | (trial.jobs.at == trial.tokens.shape[1] - 1))
+    rows = np.flatnonzero(~ended[trial.jobs.site] | (trial.jobs.at == runs.tokens.shape[1] - 1))
     entries = np.array([entry_of(site, layers, route.adds_mlp) for site in trial.sites])[trial.jobs.site]
     rows = rows[np.argsort(entries[rows], kind="stable")]
     jobs = replace(trial.jobs, entry=entries).chosen(rows)
-    batch = _batch(jobs, trial.sites, base, trial.tokens, route.adds_mlp)
+    batch = _batch(jobs, trial.sites, base, runs.tokens, route.adds_mlp)
     patched, _ = run_branch(anatomy, base, batch, own=route.own, tail=route.tail)
     wanted = mx.take(trial.patched, mx.array(rows.astype(np.int32)), axis=0)
-    return max(relative_difference(base.logits, trial.plain), relative_difference(patched, wanted))
+    return max(relative_difference(base.logits, runs.plain[:, -1]), relative_difference(patched, wanted))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 import mlx.core as mx
@@ -111,35 +112,43 @@ def answer(
         return greedy(subject, [prompt], tokens, stop)[0]
 
 
-def sites_of(subject: Subject, *kinds: str) -> list[Site]:
-    return [
-        resolve(f"{kind}.{layer}", subject.anatomy) for kind in kinds for layer in range(subject.num_layers)
-    ]
+def sites_of(subject: Subject, *kinds: str, layers: Sequence[int] = ()) -> list[Site]:
+    """Sites of some kinds at some layers, all of them by default."""
+    layers = layers or range(subject.num_layers)
+    return [resolve(f"{kind}.{layer}", subject.anatomy) for kind in kinds for layer in layers]
 
 
 def worst(
     subject: Subject, result: Sweep, targets: Any, sources: dict[str, Any], blend: float = 1.0
 ) -> float:
-    """The largest difference of a sweep of METRICS from the naive loop, in units of the cell's largest logit."""
-    cells: list[tuple[Any, mx.array]] = []
+    """The largest difference of a sweep of METRICS from the naive loop, in units of the cell's largest logit.
+
+    The cells of a target are rows of a few forwards, as in `worst_by_site`; one of each target is run alone as well.
+    """
+    cells: list[tuple[Any, np.ndarray]] = []
     every = np.stack([result.values[metric.name] for metric in METRICS], axis=-1)
     for number, target in enumerate(targets):
-        length = len(ids_of(subject, target))
-        for source, of_source in zip(result.sources, every[number], strict=True):
-            for site, of_site in zip(result.sites, of_source, strict=True):
-                for position, got in zip(result.positions, of_site, strict=True):
-                    lengths = [length]
-                    if isinstance(sources[source], Donors):
-                        lengths.append(len(ids_of(subject, sources[source].prompts[number])))
+        ids, edits, got = ids_of(subject, target), list[Intervention](), []
+        for turn, site in enumerate(result.sites):
+            for source, name in enumerate(result.sources):
+                for column, position in enumerate(result.positions):
+                    cell = every[number, source, turn, column]
+                    lengths = [len(ids)]
+                    if isinstance(sources[name], Donors):
+                        lengths.append(len(ids_of(subject, sources[name].prompts[number])))
                     if None in (place(position, one) for one in lengths):
-                        assert np.isnan(got).all()
+                        assert np.isnan(cell).all()
                         continue
-                    edit = edit_of(
-                        subject, sources[source], number, site, position, length, tuple(result.sites), blend
+                    got.append(cell)
+                    edits.append(
+                        edit_of(subject, sources[name], number, site, position, len(ids), result.sites, blend)
                     )
-                    cells.append((got, _logits(subject, target, edit)[mx.array(list(LOGITS))]))
-            # One forward a cell, evaluated many at a time: that is most of what a tiny model costs.
-            mx.eval(*(wanted for _, wanted in cells))
+        for begin in range(0, len(edits), ROWS):
+            some = edits[begin : begin + ROWS]
+            wanted = _together(subject, [ids] * len(some), some)
+            cells += zip(got[begin : begin + ROWS], wanted, strict=True)
+        alone = np.array(_logits(subject, target, edits[number % len(edits)]))[list(LOGITS)]
+        cells.append((got[number % len(edits)], alone))
     return _furthest(cells)
 
 
@@ -181,23 +190,36 @@ def _by_site(
 ) -> Iterator[tuple[list[Intervention], np.ndarray]]:
     """For each site the edits of all cells, and their logits; the cells of many sites are rows of one forward."""
     together = max(1, ROWS // len(at))
+    ids = [tokens[number] for _, number, *_ in at]
     for begin in range(0, len(sites), together):
         some = sites[begin : begin + together]
-        batch = mx.array([tokens[number] for _, number, *_ in at] * len(some))
         edits = [
             [
-                edit_of(subject, sources[name], number, site, position, batch.shape[1], sites)
+                edit_of(subject, sources[name], number, site, position, len(ids[0]), sites)
                 for _, number, name, _, _, position in at
             ]
             for site in some
         ]
-        interventions = [
-            _of_rows(site, of_site, len(at) * turn)
-            for turn, (site, of_site) in enumerate(zip(some, edits, strict=True))
-        ]
-        with hooked(subject, interventions=interventions):
-            wanted = forward(subject.model, batch)[:, -1].astype(mx.float32)
-        yield from zip(edits, np.array(wanted)[:, list(LOGITS)].reshape(len(some), len(at), -1), strict=True)
+        wanted = _together(subject, ids * len(some), [edit for of_site in edits for edit in of_site])
+        yield from zip(edits, wanted.reshape(len(some), len(at), -1), strict=True)
+
+
+def _together(subject: Subject, tokens: list[list[int]], edits: list[Intervention]) -> np.ndarray:
+    """The LOGITS at the last position of each row of one forward, every row with an edit of its own.
+
+    Args:
+        subject: the model.
+        tokens: of each row, all of one length.
+        edits: one a row, those of a site one after the other.
+    """
+    interventions, first = [], 0
+    for site, group in groupby(edits, key=lambda edit: edit.site):
+        of_site = list(group)
+        interventions.append(_of_rows(site, of_site, first))
+        first += len(of_site)
+    with hooked(subject, interventions=interventions):
+        wanted = forward(subject.model, mx.array(tokens))[:, -1].astype(mx.float32)
+    return np.array(wanted)[:, list(LOGITS)]
 
 
 def _of_rows(site: Site, edits: list[Intervention], first: int) -> Intervention:
