@@ -1,13 +1,15 @@
 """Sweeps of tiny models of every architecture in mlx-lm against the naive loop, by whichever route.
 
-Two files of tests share them, so that two workers do. Every time, one target of each architecture is swept at two
-positions and the sites of one layer; with the slow tests two targets, at all positions and the sites of two layers, and
-every quantised variant.
+Two files of tests share them, so that two workers do. Every time, one target of each pair of features (a mixture of
+experts with a window, tied embeddings with a softcap) is swept at two positions and the sites of one layer; with the
+slow tests two targets of every architecture and every quantised variant, at all positions and the sites of two layers.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +60,24 @@ def names(*, mixed: bool) -> list[str]:
 
 def fast(names: list[str]) -> list[str]:
     """Those that are swept every time."""
-    return [name for name in names if name in QUANTISED or not name.endswith(("_4bit", "_8bit"))]
+    return [name for name in names if name in _of_every_pair()]
+
+
+@cache
+def _of_every_pair() -> frozenset[str]:
+    """Architectures that bring a feature, or two together, that none before them in the table brings.
+
+    Among them are all of the ways in which `route_of` tells models to be swept; it is itself a test of each model that
+    it is asked about. The hooks of every architecture are held against whole forwards in tests/architectures.
+    """
+    seen, chosen = set[tuple[str, ...]](), set[str]()
+    for name in zoo.architectures():
+        features = sorted(zoo.features(name))
+        new = {*combinations(features, 1), *combinations(features, 2)} - seen
+        if name in QUANTISED or (new and not name.endswith(("_4bit", "_8bit"))):
+            chosen.add(name)
+            seen |= new
+    return frozenset(chosen)
 
 
 def check(name: str, *, whole: bool) -> None:
