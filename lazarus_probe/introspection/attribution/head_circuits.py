@@ -191,13 +191,19 @@ class _Circuits:
 
 def _measure(subject: Subject, drawn: Rows, ordered: Mapping[str, Sequence[int]]) -> _Circuits:
     patterns = attention_measured(subject, drawn).scores
-    alone = attention_measured(subject, drawn, partial(_alone, subject))
+    tokens = np.unique(drawn.repeated)  # those of the shuffled rows too
+    states = token_states(subject, tokens)
+    alone = attention_measured(subject, drawn, partial(_alone, subject, tokens, states))
     scores, controls = dict(alone.scores), dict(alone.controls)
     del scores["induction"], controls["induction"]
     through = _best_below(subject, patterns["previous"])
     if through is not None:
-        composed = attention_measured(subject, drawn, partial(_composed, subject, through))
-        above = np.arange(subject.num_layers)[:, None] > through[0]
+        layer, head = through
+        outputs = next(outputs for number, outputs in ov_outputs(subject, tokens, states) if number == layer)
+        added = mx.array(outputs[:, head]).astype(states.dtype)
+        edits = partial(_composed, subject, layer, tokens, states, added)
+        composed = attention_measured(subject, drawn, edits)
+        above = np.arange(subject.num_layers)[:, None] > layer
         for values, of in ((scores, composed.scores), (controls, composed.controls)):
             values["induction"] = np.where(above, of["induction"], np.nan)
     first_halves = drawn.repeated[:, drawn.start : drawn.start + drawn.length]
@@ -213,28 +219,29 @@ def _measure(subject: Subject, drawn: Rows, ordered: Mapping[str, Sequence[int]]
     return _Circuits(families, patterns, through)
 
 
-def _alone(subject: Subject, tokens: NDArray[np.int32]) -> list[Intervention]:
-    return from_tokens_alone(subject, _states(subject, tokens))
+def _alone(
+    subject: Subject, tokens: NDArray[np.int32], states: mx.array, rows: NDArray[np.int32]
+) -> list[Intervention]:
+    """Every block gets the states (N, D) of tokens (N,) in rows (R, L) of them."""
+    return from_tokens_alone(subject, states[mx.array(np.searchsorted(tokens, rows))])
 
 
-def _composed(subject: Subject, through: tuple[int, int], tokens: NDArray[np.int32]) -> list[Intervention]:
-    """As `_alone`; above a head, each token also has what that head adds where it attends to the token before."""
-    layer, head = through
-    states = _states(subject, tokens)
-    unique, places = np.unique(tokens, return_inverse=True)
-    outputs = next(outputs for number, outputs in ov_outputs(subject, unique) if number == layer)
-    added = mx.array(outputs[:, head])[mx.array(places.reshape(tokens.shape))].astype(states.dtype)
+def _composed(
+    subject: Subject,
+    layer: int,
+    tokens: NDArray[np.int32],
+    states: mx.array,
+    added: mx.array,
+    rows: NDArray[np.int32],
+) -> list[Intervention]:
+    """As `_alone`; above a layer, each token also has what a head adds (N, D) where it attends to the token before."""
+    places = mx.array(np.searchsorted(tokens, rows))
+    own, added = states[places], added[places]
     moved = mx.concatenate([mx.zeros_like(added[:, :1]), added[:, :-1]], axis=1)
     return [
-        patch(Site("resid_pre", number), states + moved if number > layer else states)
+        patch(Site("resid_pre", number), own + moved if number > layer else own)
         for number in range(1, subject.num_layers)
     ]
-
-
-def _states(subject: Subject, tokens: NDArray[np.int32]) -> mx.array:
-    """(R, L, D) states of tokens (R, L)."""
-    unique, places = np.unique(tokens, return_inverse=True)
-    return token_states(subject, unique)[mx.array(places.reshape(tokens.shape))]
 
 
 def _best_below(subject: Subject, previous: NDArray[Any]) -> tuple[int, int] | None:

@@ -58,10 +58,17 @@ def from_tokens_alone(subject: Subject, states: mx.array) -> list[Intervention]:
     return [patch(Site("resid_pre", layer), states) for layer in range(1, subject.num_layers)]
 
 
-def ov_outputs(subject: Subject, tokens: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+def ov_outputs(
+    subject: Subject, tokens: NDArray[Any], states: mx.array | None = None
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """By layer with attention, what each head adds to the stream (N, H, D) where it attends to one of N tokens alone.
 
     A token on its own is all that there is to attend to, so a head's output is that of its OV circuit.
+
+    Args:
+        subject: the model.
+        tokens: (N,).
+        states: (N, D) of the tokens, as `token_states` has them, where they are known.
 
     Raises:
         UnsupportedArchitecture: as `token_states`; or no block has heads that can be told apart.
@@ -75,7 +82,7 @@ def ov_outputs(subject: Subject, tokens: NDArray[Any]) -> Iterator[tuple[int, ND
         raise UnsupportedArchitecture(
             f"{subject.name} has no attention heads with an output projection of their own; it has no OV circuits"
         )
-    states = token_states(subject, tokens)
+    states = token_states(subject, tokens) if states is None else states
     edits = from_tokens_alone(subject, states[:, None])
     run = trace(subject, mx.array(tokens)[:, None], [Site("head_out", layer) for layer in layers], edits)
     for layer in layers:

@@ -94,7 +94,10 @@ def test_logits_are_ranked_as_by_the_unembedding(subject):
 def test_composition_adds_the_head_before_and_nothing_below_it(grouped):
     """Above the head through which keys are composed a token has the previous token's output; below it has its own."""
     drawn = repeated_tokens(grouped, 5, 1, seed=2).repeated
-    edits = module._composed(grouped, (1, 2), drawn)
+    tokens = np.unique(drawn)
+    known = token_states(grouped, tokens)
+    added = dict(ov_outputs(grouped, tokens, known))[1][:, 2]
+    edits = module._composed(grouped, 1, tokens, known, mx.array(added), drawn)
     states = token_states(grouped, drawn[0])
     outputs = dict(ov_outputs(grouped, drawn[0]))[1][:, 2]
     by_layer = {edit.site.layer: np.array(edit.edit(mx.zeros((1, *states.shape)))) for edit in edits}
