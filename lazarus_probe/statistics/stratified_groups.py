@@ -1,6 +1,6 @@
 """Folds that keep groups whole and spread classes evenly, as scikit-learn's `StratifiedGroupKFold` makes them.
 
-They are the same folds, at about a fortieth of the time: scikit-learn calls NumPy several times for each group and
+They are the same folds, at about a tenth of the time: scikit-learn calls NumPy several times for each group and
 each fold that it might join, which took a fifth of a probe with all of its controls.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import textwrap
 from collections.abc import Callable
@@ -118,6 +119,10 @@ def tiny(make_model: Callable[..., Path]) -> Path:
     import lazarus_probe.reports.write  # noqa: F401
 
     Subject.load(folder)
+    # Each session within this one ends with full collections: let them be of what it made, and not of all that is
+    # imported.
+    gc.collect()
+    gc.freeze()
     return folder
 
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
 from lazarus_probe.cli.lazarus import main
+from lazarus_probe.introspection.circuits import capped_runs
 
 PROMPTS = ["--clean", "7*8=|6*9=|8*9=|7*6=", "--corrupted", "7+8=|6+9=|8+9=|7+6="]
 COMMAND = ["introspect", "test-circuit", "-m", "organism"]
+
+
+@pytest.fixture(autouse=True)
+def few_paths(monkeypatch):
+    """A tenth of the random paths that edges are held against: what they come to is tested in the library."""
+    monkeypatch.setattr(capped_runs, "minimality", partial(capped_runs.minimality, paths=30))
 
 
 @pytest.fixture(scope="module")
