@@ -33,9 +33,15 @@ def subject_of(name):
     return Subject.from_model(zoo.build(name))
 
 
+# Quantised variants of every time: a dense model, a mixture of experts, and a model without attention.
+QUANTISED = ("llama_4bit", "deepseek_v3_4bit", "mamba2_4bit")
+
+
 def every(names):
-    """Each architecture every time; of its two quantised variants that of 8 bits with the slow tests."""
-    return slow_except(names, *(name for name in names if not name.endswith("_8bit")))
+    """Each architecture every time; but for three, quantised variants of them with the slow tests."""
+    return slow_except(
+        names, *(name for name in names if name in QUANTISED or not name.endswith(("_4bit", "_8bit")))
+    )
 
 
 DENSE = ("llama", "qwen3", "gemma3_text", "phi3", "gpt2", "olmo2", "granite", "cohere", "gptj", "stablelm")

@@ -28,6 +28,16 @@ NULLS: dict[str, Callable[[int], Draw]] = {
     "emergence": draws.emergence_of_chance,
     "training_effect": draws.training_effect,
 }
+
+
+@pytest.fixture(autouse=True)
+def cheap(request, monkeypatch):
+    """Fewer shuffles, and a short learning curve, on which no support rests; many draws are made as users make one."""
+    if request.node.get_closest_marker("long") is None:
+        monkeypatch.setattr("lazarus_probe.statistics.probes.held_out.DRAWS", 199)
+        monkeypatch.setattr("lazarus_probe.statistics.probes.held_out.REPEATS", 1)
+
+
 FEW_TRAINED = partial(draws.training_effect, pool=8)
 
 
