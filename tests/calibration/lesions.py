@@ -27,7 +27,7 @@ from lazarus_probe.subject.control_models import LESIONS, Lesion, control_models
 from lazarus_probe.subject.control_models import lesioned as lesion_of
 from lazarus_probe.subject.relative_depth import EMBED
 from lazarus_probe.tasks import prompts
-from lazarus_probe.tasks.arithmetic import Fact
+from lazarus_probe.tasks.arithmetic import SYMBOLIC, Fact
 
 LABELS = {
     "product": lambda fact: fact.answer,
@@ -132,7 +132,10 @@ def decodability_of_embeddings(seed: int, lesion: Lesion) -> Draw:
     asked_for = ProbeDataset(
         [question.text for question in questions],
         np.array([question.fact.operation for question in questions]),
-        np.array([question.phrasing for question in questions]),
+        # `3 * 7 =` and `3*7=` are one content, so both ways to write the signs are one unit.
+        np.array(
+            ["symbols" if question.phrasing in SYMBOLIC else question.phrasing for question in questions]
+        ),
         np.array([question.family for question in questions]),
     )
     found = probe(subject, control_models(subject), asked_for, Site("resid_post", 0), store=STORE, seed=seed)
