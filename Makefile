@@ -53,7 +53,7 @@ MUTANT_CLAIMS ?= answer-crystallises-late answer-probable-before-the-end answer-
 	product-readout-is-a-lookup suppressing-head-exists
 
 mutants: $(READY) ## change MODEL inside in a hundred ways, and count how often its claims notice (an hour)
-	@$(BIN)/lazarus mutants -m "$(MODEL)" $(MUTANT_CLAIMS:%=--claim %) --workers $(WORKERS) --results reports/mutants.json
+	@$(BIN)/lazarus mutants -m "$(MODEL)" $(MUTANT_CLAIMS:%=--claim %) --choose 5 --workers $(WORKERS) --results reports/mutants.json
 
 kernels: $(READY) ## run tests and hypotheses under each instruction set of MKL, an OpenBLAS and none (hours)
 	@$(BIN)/python -m tests.kernels.run --workers $(WORKERS)
