@@ -61,6 +61,12 @@ def _no_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
 
 
+@pytest.fixture(autouse=True)
+def _any_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing says how wide lines may be: workers of a parallel run have 80 in COLUMNS, a run without them nothing."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture(params=[True, False], ids=["compiled", "as-written"])
 def compiling(request: pytest.FixtureRequest) -> Iterator[None]:
     """Steps compiled, as users run them, and as they are written, as `make test` does (MLX_DISABLE_COMPILE)."""

@@ -14,7 +14,7 @@ MOST_NAMED = 12  # mutants named in a line
 
 def mutants_text(catches: Catches) -> str:
     """What is caught, what raises an alarm, and by which claims."""
-    return "\n".join([*_counts(catches), "", *_by_kind(catches), "", *_by_claim(catches)]) + "\n"
+    return "\n".join([*_counts(catches), "", *_by_kind(catches), "", *_by_claim(catches)])
 
 
 def _counts(catches: Catches) -> Iterator[str]:

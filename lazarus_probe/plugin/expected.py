@@ -36,8 +36,15 @@ class Expected:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Say what the tests of this process are likely to take; a parallel run has none here."""
-        if session.items:
-            self._tell({item.nodeid: claim_of(item).id for item in session.items if is_claim(item)}, 1)
+        from lazarus_probe.claims.claim import ClaimError
+
+        if not session.items:
+            return
+        try:
+            claims = {item.nodeid: claim_of(item).id for item in session.items if is_claim(item)}
+        except ClaimError:
+            return  # one is declared wrongly: the run is refused by name after this
+        self._tell(claims, 1)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
@@ -96,7 +103,10 @@ def _last_run(config: pytest.Config) -> Run | None:
 
     arguments = shown_arguments(config.invocation_params.args)
     names = [label(name) for name in models(config)]
-    logs = sorted(report_folder(config).glob(f"*/{NAME}"), reverse=True)[:LOOKED_AT]
+    try:
+        logs = sorted(report_folder(config).glob(f"*/{NAME}"), reverse=True)[:LOOKED_AT]
+    except OSError:
+        return None  # what is wrong with the folder is said when the report is written
     for log in logs:
         try:
             header = read_header(log)

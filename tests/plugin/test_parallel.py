@@ -82,7 +82,7 @@ def test_parallel_run_is_the_same_run(project, in_parallel):
         "xfailed": 4,
     }
     assert parallel.ret == alone.ret == 1
-    first, second = (without(run, "run", "arguments") for run in project.reports()[1:])
+    first, second = (without(run, "run", "arguments", "seconds") for run in project.reports()[1:])
     assert first == second
     assert second["partial"] is False
     assert [each["claim"] for each in second["broken"]] == ["broken"]
@@ -95,7 +95,7 @@ def test_partial_parallel_run_is_the_same(project, in_parallel):
     project.write(SUITE)
     project.run("-k", "right or weak")
     in_parallel("-k", "right or weak")
-    first, second = (without(run, "run", "arguments") for run in project.reports())
+    first, second = (without(run, "run", "arguments", "seconds") for run in project.reports())
     assert first == second
     assert second["partial"] is True
 

@@ -87,7 +87,7 @@ def merge(project, *arguments, folder="parts"):
 
 def same(run):
     """What of a run must not depend on how it came about."""
-    return {name: value for name, value in run.items() if name not in ("run", "arguments")}
+    return {name: value for name, value in run.items() if name not in ("run", "arguments", "seconds")}
 
 
 def folder_of(project, index):
@@ -97,13 +97,15 @@ def folder_of(project, index):
 
 
 def page(project, index):
-    """A run's page without its name and its command."""
+    """A run's page without its name, its command and how long it took."""
     folder = folder_of(project, index)
     text = (
         (folder / "index.html")
         .read_text()
         .replace(json.loads((folder / "run.json").read_text())["run"], "RUN")
     )
+    text = re.sub(r" · \d+ s · ", " · ", text)
+    text = re.sub(r'<tr><th scope="row">took</th><td>.*?</td></tr>', "", text)
     return re.sub(r'<pre class="command">.*?</pre>', "", text)
 
 

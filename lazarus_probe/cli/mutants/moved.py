@@ -64,7 +64,7 @@ def moved(
             for claim, reading in further.items()
         },
     }
-    deliver(data, text + "\n", as_json=as_json)
+    deliver(data, text, as_json=as_json)
     raise typer.Exit(1 if further else 0)
 
 
