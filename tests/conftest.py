@@ -63,8 +63,13 @@ def _no_summary(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _any_width(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing says how wide lines may be: workers of a parallel run have 80 in COLUMNS, a run without them nothing."""
+    """Nothing says how wide lines may be.
+
+    Pytest imports readline, which sets COLUMNS to 80 for processes that are started, and not in `os.environ`; so workers
+    of a parallel run have it there.
+    """
     monkeypatch.delenv("COLUMNS", raising=False)
+    os.unsetenv("COLUMNS")  # what `os.environ` does not show
 
 
 @pytest.fixture(params=[True, False], ids=["compiled", "as-written"])
