@@ -65,8 +65,8 @@ def _no_summary(monkeypatch: pytest.MonkeyPatch) -> None:
 def _any_width(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing says how wide lines may be.
 
-    Pytest imports readline, which sets COLUMNS to 80 for the processes it starts, though not in `os.environ`; workers of a
-    parallel run have it there.
+    Pytest imports readline, which sets COLUMNS to 80 for processes that it starts, though not in `os.environ`; workers
+    of a parallel run have it there.
     """
     monkeypatch.delenv("COLUMNS", raising=False)
     os.unsetenv("COLUMNS")  # what `os.environ` does not show
