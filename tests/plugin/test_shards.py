@@ -97,13 +97,14 @@ def folder_of(project, index):
 
 
 def page(project, index):
-    """A run's page without its name, its command and how long it took."""
+    """A run's page without its name, its command, when it began and how long it took."""
     folder = folder_of(project, index)
     text = (
         (folder / "index.html")
         .read_text()
         .replace(json.loads((folder / "run.json").read_text())["run"], "RUN")
     )
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "", text)
     text = re.sub(r" · \d+ s · ", " · ", text)
     text = re.sub(r'<tr><th scope="row">took</th><td>.*?</td></tr>', "", text)
     return re.sub(r'<pre class="command">.*?</pre>', "", text)
