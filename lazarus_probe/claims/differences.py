@@ -24,11 +24,9 @@ def difference(now: BaselineRecord, before: BaselineRecord) -> Difference | None
     Where both measured the same units of prompts they are paired.
     """
     if paired := paired_difference(now.group_scores, before.group_scores):
-        low, high = paired.interval.low, paired.interval.high
-        moved = Difference(
-            score=paired.score, low=low, high=high, p=paired.p, q=paired.p, paired=True, real=False
-        )
-        return moved.model_copy(update={"real": _real(moved)})
+        score, interval, p = paired
+        real = _real(score, p, paired=True)
+        return Difference(score=score, low=interval.low, high=interval.high, p=p, q=p, paired=True, real=real)
     new, old = _interval(now), _interval(before)
     if new is None or old is None or now.score is None or before.score is None:
         return None
@@ -38,11 +36,9 @@ def difference(now: BaselineRecord, before: BaselineRecord) -> Difference | None
     return Difference(score=score, low=gap.low, high=gap.high, p=p, q=p, real=p <= ALPHA)
 
 
-def _real(moved: Difference) -> bool:
+def _real(score: float, q: float, *, paired: bool) -> bool:
     """Whether a difference is more than chance, and a paired one large enough."""
-    if moved.q is None or moved.q > ALPHA:
-        return False
-    return not moved.paired or abs(moved.score) >= LEAST
+    return q <= ALPHA and (not paired or abs(score) >= LEAST)
 
 
 def corrected(records: Sequence[Line]) -> list[Line]:
@@ -66,8 +62,9 @@ def corrected(records: Sequence[Line]) -> list[Line]:
 def _among(record: Line, q: float | None, lines: int) -> Line:
     if record is None or record.difference is None or q is None:
         return record
-    moved = record.difference.model_copy(update={"q": q, "lines": lines})
-    return record.model_copy(update={"difference": moved.model_copy(update={"real": _real(moved)})})
+    real = _real(record.difference.score, q, paired=record.difference.paired)
+    moved = record.difference.model_copy(update={"q": q, "real": real, "lines": lines})
+    return record.model_copy(update={"difference": moved})
 
 
 def _p(gap: float, interval: Interval) -> float:

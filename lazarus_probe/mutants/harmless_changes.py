@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from lazarus_probe.mutants.inner_changes import rounded
-from lazarus_probe.mutants.mutant import Mutant, Weights, changed, random_rotation
+from lazarus_probe.mutants.mutant import Change, Mutant, Weights, changed, random_rotation
 from lazarus_probe.mutants.places import Block, blocks
 from lazarus_probe.subject.random_tokens import ordinary_tokens
 
@@ -66,9 +66,6 @@ def _hold(subject: Subject, mutants: Sequence[Mutant]) -> bool:
             if not float(off) <= limit:
                 return False
     return True
-
-
-Change = tuple[str, str, Callable[[Weights], None]]
 
 
 def _roundings(layers: tuple[Block, ...]) -> Iterator[Change]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import mlx.core as mx
 import numpy as np
 
-from lazarus_probe.mutants.mutant import Mutant, Weights, random_rotation
+from lazarus_probe.mutants.mutant import Change, Mutant, Weights, random_rotation
 from lazarus_probe.mutants.places import Block, blocks
 
 if TYPE_CHECKING:
@@ -40,9 +40,6 @@ def inner_mutants(subject: Subject, seed: int = 0) -> tuple[Mutant, ...]:
         for make in (_of_heads, _of_mlps, _of_blocks, _of_neighbours, _of_digits, _of_all)
         for kind, place, change in make(subject, layers, rng)
     )
-
-
-Change = tuple[str, str, Callable[[Weights], None]]
 
 
 def _of_heads(_: Subject, layers: tuple[Block, ...], rng: np.random.Generator) -> Iterator[Change]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 Weights = dict[str, mx.array]
+Change = tuple[str, str, Callable[[Weights], None]]  # its kind, its place, and what makes it
 # Of a checkpoint folder; the weights are written anew.
 COPIED = ("*.json", "*.jinja", "*.model", "*.txt")
 INDEX = "*.safetensors.index.json"

@@ -15,10 +15,9 @@ from lazarus_probe.mutants.mutant import Mutant, weights_of, write_mutant
 from lazarus_probe.mutants.readings import readings
 from lazarus_probe.mutants.results import MutantResult, MutantResults
 from lazarus_probe.mutants.suite import PlainRun, Suite, run_models
-from lazarus_probe.reports.run import Run
 from lazarus_probe.reports.versions.compare import compare_runs
 from lazarus_probe.reports.versions.matrix import of_model
-from lazarus_probe.reports.versions.sides import run_side
+from lazarus_probe.reports.versions.sides import Side, run_side
 from lazarus_probe.subject.subject import Subject
 
 # Mutants of a process: python and libraries take as long to start as a small model's suite to run.
@@ -121,25 +120,24 @@ def _run_group(group: Group, plain: PlainRun, suite: Suite, seed: int, trial: bo
     for mutant, model in zip(group.mutants, group.models, strict=True):
         if mutant.change is not None:
             shutil.rmtree(model, ignore_errors=True)
+    side = run_side(run, "mutants")
     return [
-        _result(mutant, Path(model).name, share, run, plain, seconds).model_copy(update={"trial": trial})
+        MutantResult(
+            kind=mutant.kind,
+            place=mutant.place,
+            harmless=mutant.harmless,
+            agreement=share,
+            trial=trial,
+            seconds=round(seconds, 1),
+            readings=readings(compare_runs(plain.side, _of_one(side, Path(model).name))),
+        )
         for mutant, model, share in zip(group.mutants, group.models, group.agreements, strict=True)
     ]
 
 
-def _result(
-    mutant: Mutant, model: str, share: float | None, run: Run, plain: PlainRun, seconds: float
-) -> MutantResult:
-    side = run_side(run, mutant.name)
+def _of_one(side: Side, model: str) -> Side:
+    """What a side holds of a model, of which all tests may have broken."""
+    if model in side.models:
+        return of_model(side, model)
     broken = tuple(test for test in side.broken if test.model == model)
-    one = (
-        of_model(side, model) if model in side.models else replace(side, models={}, claims={}, broken=broken)
-    )
-    return MutantResult(
-        kind=mutant.kind,
-        place=mutant.place,
-        harmless=mutant.harmless,
-        agreement=share,
-        seconds=round(seconds, 1),
-        readings=readings(compare_runs(plain.side, one)),
-    )
+    return replace(side, models={}, claims={}, broken=broken)

@@ -27,17 +27,14 @@ class Suite:
     Attributes:
         claims: of the package.
         files: of one's own, where there are none of the package: files, folders, or tests by name.
-        activations: folder in which runs keep what they computed of models that no change touches.
     """
 
     claims: tuple[LibraryClaim, ...] = ()
     files: tuple[str, ...] = ()
-    activations: Path | None = None
 
     def command(self, models: Sequence[str], reports: Path, more: Sequence[str]) -> list[str]:
         """The command line that tests it on some models."""
-        kept = ("--probe-activations", str(self.activations)) if self.activations else ()
-        options = ["--probe-baseline", "none", "--tb=short", *kept, *more]
+        options = ["--probe-baseline", "none", "--tb=short", *more]
         if self.files:
             return own_command(self.files, models, reports, options)
         return pytest_command(self.claims, models, reports, options)

@@ -153,7 +153,7 @@ def rate_until_known(
     seed: int = 0,
     **fields: Any,
 ) -> Measurement:
-    """As `rate`, unit by unit in a random order, until what is asked is known: prompts are run only as far as needed.
+    """As `rate`, unit by unit in a random order, until the claim is decided: no more prompts are run than that needs.
 
     Intervals are those of `betting.MeanSequence`, which hold at every look, so one may stop at any. They are wider than
     those of `rate` on the same prompts; a clear score needs a fraction of the prompts, and one near its threshold

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,7 +48,7 @@ def mutants(
     workers: Annotated[int, typer.Option(min=1, help="Processes at once, of one thread each.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Of the prompts and of what mutants draw.")] = 0,
     results: Annotated[
-        Path, typer.Option(help="File to keep the results in; an unfinished run goes on from there.")
+        Path, typer.Option(help="File of the results; an unfinished run resumes from it.")
     ] = Path("reports/mutants.json"),
     as_json: AsJson = False,
 ) -> None:
@@ -66,10 +67,12 @@ def mutants(
     suite = _suite(files or (), topic or (), claim or ())
     made = _made(subject, each, seed)
     _say(f"the claims on {subject.name} itself ...")
-    plain, kept = _begun(subject, suite, results, seconds, seed)
-    kept = _trial(subject, plain, suite, made, kept, results, choose, workers)
-    kept = _rest(subject, plain, suite, made, kept, results, workers)
-    catches = Catches(kept, kept.chosen)
+    plain, so_far = _begun(subject, suite, results, seconds, seed)
+    tested = partial(_tested, subject, plain, suite, results, workers)
+    so_far = _trial(tested, plain, made, so_far, choose)
+    so_far.write(results)
+    so_far = _rest(tested, plain, made, so_far)
+    catches = Catches(so_far, so_far.chosen)
     deliver(_data(catches), mutants_text(catches), as_json=as_json)
 
 
@@ -88,58 +91,60 @@ def _suite(files: Sequence[str], topics: Sequence[str], ids: Sequence[str]) -> S
     return Suite(claims=tuple(item for name, item in claims.items() if name in (ids or claims)))
 
 
-def _trial(
+def _tested(
     subject: Subject,
     plain: PlainRun,
     suite: Suite,
+    path: Path,
+    workers: int,
     made: Sequence[Mutant],
     results: MutantResults,
-    path: Path,
+    tests: Sequence[str],
+    *,
+    trial: bool = False,
+) -> MutantResults:
+    """The results with those of some mutants under some tests, written as they come."""
+    from lazarus_probe.mutants.run import run_mutants
+
+    def keep(so_far: MutantResults) -> None:
+        so_far.write(path)
+        _say(f"{len(so_far.mutants)} of {len(made)} mutants")
+
+    chosen = plain.only(tests), suite.only(tests, plain.tests)
+    return run_mutants(subject, *chosen, made, results, trial=trial, workers=workers, keep=keep)
+
+
+def _trial(
+    tested: Callable[..., MutantResults],
+    plain: PlainRun,
+    made: Sequence[Mutant],
+    results: MutantResults,
     count: int,
-    workers: int,
 ) -> MutantResults:
     """The results with those of one mutant of each kind, and the claims that are chosen by them."""
     from lazarus_probe.mutants.results import Catches, choose
-    from lazarus_probe.mutants.run import run_mutants
 
     if results.chosen:
         return results
     firsts = _one_of_each(made)
-    tests = [plain.tests[claim] for claim in results.costs]
-    _say(
-        f"{len(results.costs)} claims of {sum(results.costs.values()):.0f} s on one mutant of {len(firsts)} kinds ..."
-    )
-    some, fitting = plain.only(tests), suite.only(tests, plain.tests)
-    results = run_mutants(
-        subject, some, fitting, firsts, results, trial=True, workers=workers, keep=_keeping(path, len(firsts))
-    )
+    cost = sum(results.costs.values())
+    _say(f"{len(results.costs)} claims of {cost:.0f} s on one mutant of {len(firsts)} kinds ...")
+    results = tested(firsts, results, [plain.tests[claim] for claim in results.costs], trial=True)
     chosen = choose(Catches(results, tuple(results.costs)), count)
     if not chosen:
         raise ValueError(
             "none of these claims catches any of these mutants: give others, or a larger --seconds"
         )
-    results = results.model_copy(update={"chosen": chosen})
-    results.write(path)
-    return results
+    return results.model_copy(update={"chosen": chosen})
 
 
 def _rest(
-    subject: Subject,
-    plain: PlainRun,
-    suite: Suite,
-    made: Sequence[Mutant],
-    results: MutantResults,
-    path: Path,
-    workers: int,
+    tested: Callable[..., MutantResults], plain: PlainRun, made: Sequence[Mutant], results: MutantResults
 ) -> MutantResults:
     """The results with those of all mutants, tested by the chosen claims."""
-    from lazarus_probe.mutants.run import run_mutants
-
-    tests = [plain.tests[claim] for claim in results.chosen if claim in plain.tests]
     cost = sum(results.costs[claim] for claim in results.chosen)
     _say(f"{len(results.chosen)} chosen claims of {cost:.0f} s: {', '.join(results.chosen)}")
-    some, fitting = plain.only(tests), suite.only(tests, plain.tests)
-    return run_mutants(subject, some, fitting, made, results, workers=workers, keep=_keeping(path, len(made)))
+    return tested(made, results, [plain.tests[claim] for claim in results.chosen if claim in plain.tests])
 
 
 def _one_of_each(made: Sequence[Mutant]) -> list[Mutant]:
@@ -147,14 +152,6 @@ def _one_of_each(made: Sequence[Mutant]) -> list[Mutant]:
     kinds = dict.fromkeys(mutant.kind for mutant in made)
     members = {kind: [mutant for mutant in made if mutant.kind == kind] for kind in kinds}
     return [of_kind[turn % len(of_kind)] for turn, of_kind in enumerate(members.values())]
-
-
-def _keeping(path: Path, count: int) -> Callable[[MutantResults], None]:
-    def keep(so_far: MutantResults) -> None:
-        so_far.write(path)
-        _say(f"{len(so_far.mutants)} of {count} mutants")
-
-    return keep
 
 
 def _made(subject: Subject, each: int, seed: int) -> list[Mutant]:

@@ -62,9 +62,7 @@ def paired_difference(now: GroupScores, before: GroupScores) -> PairedDifference
     Where a model did not change every difference is 0; where it did the same prompts cancel what they have in common,
     so that far smaller changes can be told than from two independent estimates. With five units p is 1/16 at least.
     """
-    if len(now) < 2 or {name: rows for name, (_, rows) in now.items()} != {
-        name: rows for name, (_, rows) in before.items()
-    }:
+    if len(now) < 2 or _rows(now) != _rows(before):
         return None
     rows = np.array([count for _, count in now.values()], dtype=np.float64)
     moved = np.array([mean - before[name][0] for name, (mean, _) in now.items()])
@@ -76,13 +74,18 @@ def paired_difference(now: GroupScores, before: GroupScores) -> PairedDifference
     return PairedDifference(float(mean), Interval(float(low), float(high)), p)
 
 
+def _rows(scores: GroupScores) -> dict[str, int]:
+    """By unit its number of rows."""
+    return {name: count for name, (_, count) in scores.items()}
+
+
 def movement(now: GroupScores, before: GroupScores) -> float | None:
     """How far units moved on average, up or down, on the same prompts; None where the units are others.
 
     Where as many prompts are lost as are won the score stays and this does not.
     """
-    rows = {name: count for name, (_, count) in before.items()}
-    if not rows or rows != {name: count for name, (_, count) in now.items()}:
+    rows = _rows(before)
+    if not rows or rows != _rows(now):
         return None
     moved = (abs(mean - before[name][0]) * count for name, (mean, count) in now.items())
     return sum(moved) / sum(rows.values())
