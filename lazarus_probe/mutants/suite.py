@@ -27,16 +27,19 @@ class Suite:
     Attributes:
         claims: of the package.
         files: of one's own, where there are none of the package: files, folders, or tests by name.
+        names: of the functions in these that are run; none: all of them.
     """
 
     claims: tuple[LibraryClaim, ...] = ()
     files: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     def command(self, models: Sequence[str], reports: Path, more: Sequence[str]) -> list[str]:
         """The command line that tests it on some models."""
         options = ["--probe-baseline", "none", "--tb=short", *more]
         if self.files:
-            return own_command(self.files, models, reports, options)
+            named = ("-k", " or ".join(self.names)) if self.names else ()
+            return own_command(self.files, models, reports, [*options, *named])
         return pytest_command(self.claims, models, reports, options)
 
     def only(self, tests: Sequence[str], records: Mapping[str, str]) -> Suite:
@@ -47,7 +50,8 @@ class Suite:
             records: by claim and parameters the test that decided it.
         """
         if self.files:
-            return replace(self, files=tuple(tests))
+            # Names of files in a run are relative to pytest's rootdir, which need not be the folder at hand.
+            return replace(self, names=tuple(sorted({test.rpartition("::")[2] for test in tests})))
         wanted = {claim.partition("[")[0] for claim, test in records.items() if test in set(tests)}
         return replace(self, claims=tuple(item for item in self.claims if item.claim.id in wanted))
 

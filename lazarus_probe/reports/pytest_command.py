@@ -50,5 +50,5 @@ def own_command(
 
 
 def _options(models: Sequence[str], reports: Path) -> list[str]:
-    named = [part for model in models for part in ("--probe-model", model)]
-    return [*named, "--probe-report", str(reports)]
+    # Joined by `=`: pytest takes any argument that is a path for tests, and looks for its rootdir above all of them.
+    return [*(f"--probe-model={model}" for model in models), f"--probe-report={reports}"]
