@@ -71,3 +71,11 @@ def test_a_fault_is_told_from_a_refusal():
     }
     for fault, change in wrong.items():
         assert hostile_run.fault_of(one, {**right, **change}) == fault
+
+
+def test_the_memory_of_an_input_is_its_own(tmp_path):
+    """What the process that starts the inputs holds is none of theirs."""
+    held = bytearray(1 << 30)
+    held[:: 1 << 12] = b"x" * (1 << 18)
+    (result,) = hostile_run.results(of_part("files", whole=False)[:1], tmp_path)
+    assert 0 < result.peak < len(held)
