@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lazarus_probe.claims.claim import find_claim
 from lazarus_probe.claims.evidence import Evidence
+from lazarus_probe.claims.expectations import find_claim
 from lazarus_probe.subject.control_models import control_models
 
 ROOT = Path(__file__).parents[1]

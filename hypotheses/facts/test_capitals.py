@@ -4,6 +4,8 @@ The published studies average over facts and show the largest of many layers. He
 countries and held to the other half, and every edit stands beside the same edit elsewhere.
 """
 
+from functools import partial
+
 import pytest
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
@@ -39,7 +41,7 @@ def facts(subject, evidence):
 
 
 def recorded(measure, subject, evidence, facts):
-    """What one of the two analyses measures, on models whose blocks have what it edits."""
+    """What an analysis measures, on models whose blocks have what it edits."""
     try:
         measurement = measure(subject, *facts, share=evidence.claim.parameters["share"], seed=evidence.seed)
     except UnsupportedArchitecture as error:
@@ -55,6 +57,11 @@ def test_read(subject, evidence, facts):
 @pytest.mark.claim("subject-mlp-brings-fact-back")
 def test_brought_back(subject, evidence, facts):
     recorded(restored_by_mlp, subject, evidence, facts)
+
+
+@pytest.mark.claim("subject-mlp-brings-fact-back-from-noise")
+def test_brought_back_from_noise(subject, evidence, facts):
+    recorded(partial(restored_by_mlp, corruption="noise"), subject, evidence, facts)
 
 
 @pytest.mark.claim("tracing-does-not-tell-where-edits-work")

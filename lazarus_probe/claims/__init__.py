@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from lazarus_probe.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from lazarus_probe.claims.claim import ClaimError, read_claims
+    from lazarus_probe.claims.claim import ClaimError
+    from lazarus_probe.claims.expectations import read_claims
     from lazarus_probe.claims.verdict import Outcome, judge
     from lazarus_probe.statistics.rates import rate_until_known
 
@@ -24,7 +25,7 @@ _HOMES = {
     "Outcome": "claims.verdict",
     "judge": "claims.verdict",
     "rate_until_known": "statistics.rates",
-    "read_claims": "claims.claim",
+    "read_claims": "claims.expectations",
 }
 
 if not TYPE_CHECKING:

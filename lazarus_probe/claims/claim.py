@@ -6,13 +6,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from lazarus_probe.claims.expectations import Fields, read_list
 from lazarus_probe.spelling import choices_in, first_to_tell, one_of
 from lazarus_probe.subject.relative_depth import layer_at
 
@@ -72,6 +69,21 @@ class Published(BaseModel):
         return self
 
 
+class Assumption(BaseModel):
+    """Something that must hold if the score is to say what the statement does.
+
+    Attributes:
+        that: one sentence.
+        tested_by: what varies it: a control, a kind of units or a part of the claim, or the id of another claim beside
+            it, which is the same without it; "" if nothing does.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    that: str = Field(min_length=1)
+    tested_by: str = ""
+
+
 class Claim(BaseModel):
     """What is claimed, and what would support or refute it.
 
@@ -100,6 +112,8 @@ class Claim(BaseModel):
         depth: where to look in a model that nothing is published for, as a share of its layers; see `layer_at`.
         published: by model.
         needs: what a model must have for the claim to apply.
+        assumes: what is taken for granted, and what tests it. No verdict depends on this text, so the hash leaves it
+            out.
         parameters: whatever else the test reads.
 
     Example:
@@ -137,6 +151,7 @@ class Claim(BaseModel):
     depth: float | None = Field(default=None, ge=0, le=1)
     published: Mapping[str, Published] = {}
     needs: tuple[Need, ...] = ()
+    assumes: tuple[Assumption, ...] = ()
     parameters: Mapping[str, JsonValue] = {}
 
     @model_validator(mode="after")
@@ -161,11 +176,16 @@ class Claim(BaseModel):
     @property
     def hash(self) -> str:
         """Of everything pre-registered: a report keeps it, so that a moved threshold shows."""
-        fields = self.model_dump(mode="json")
+        fields = self.model_dump(mode="json", exclude={"assumes"})
         if not self.parts:  # claims that were declared before there were parts are what they were
             del fields["parts"]
         text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def tests_itself(self) -> frozenset[str]:
+        """What an assumption can be tested by within the claim: its controls, kinds of units and parts."""
+        return frozenset({*self.controls, *self.generalises_over, *self.parts})
 
     @property
     def expected(self) -> float:
@@ -257,70 +277,11 @@ def _wrong(kind: str, error: Mapping[str, Any]) -> str:
     if kind == "missing":
         return f"field {name!r} is missing"
     if kind == "extra_forbidden":
-        schema = Published if name.startswith("published.") else Claim
+        nested: dict[str, type[BaseModel]] = {"published": Published, "assumes": Assumption}
+        schema = nested.get(str(error["loc"][0]), Claim) if len(error["loc"]) > 1 else Claim
         return f"field {name!r} is unknown; {one_of(str(error['loc'][-1]), schema.model_fields)}"
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if choices := choices_in(error):
         return f"field {name!r} is {error['input']!r}; {one_of(str(error['input']), choices)}"
     return f"field {name!r}: {error['msg']}, not {error['input']!r}"
-
-
-@cache
-def read_claims(folder: Path) -> Mapping[str, Claim]:
-    """All claims of the YAML files in a folder, by id.
-
-    Raises:
-        ClaimError: a file is no list of claims, a claim is invalid, or an id stands twice.
-
-    Example:
-        >>> from pathlib import Path
-        >>> from lazarus_probe.claims import read_claims
-        >>> claims = read_claims(Path("expectations"))
-        >>> claims["answers-products"].threshold
-        0.8
-    """
-    claims: dict[str, Claim] = {}
-    locations: dict[str, str] = {}
-    for path in sorted(folder.glob("*.yaml")):
-        for fields in _list_in(path):
-            claim = make_claim(fields.values, fields.file, fields.lines)
-            location = f"{fields.file}:{fields.lines['']}"
-            if claim.id in claims:
-                raise ClaimError(
-                    f"{location}: claim {claim.id!r} is declared twice, first in {locations[claim.id]}"
-                )
-            claims[claim.id], locations[claim.id] = claim, location
-    return claims
-
-
-def _list_in(path: Path) -> list[Fields]:
-    try:
-        return read_list(path)
-    except ValueError as error:
-        raise ClaimError(str(error)) from None
-
-
-def find_claim(claim_id: str, test_file: Path) -> Claim:
-    """The claim of that id from `expectations/` beside a test file."""
-    folder = test_file.parent / "expectations"
-    claims = read_claims(folder)
-    if claim_id not in claims:
-        if not claims:
-            raise ClaimError(
-                f"{test_file.name}: claim {claim_id!r} is not pre-registered: {folder.name}/ beside it has no YAML "
-                "file of claims"
-            )
-        raise ClaimError(
-            f"{test_file.name}: claim {claim_id!r} is not pre-registered; {one_of(str(claim_id), claims)}"
-        )
-    return claims[claim_id]
-
-
-def family_of(claim: Claim, test_file: Path, num_layers: int) -> dict[str, int]:
-    """The claims declared in a claim's family, beside a test file, with how many cases each has on a model."""
-    declared = read_claims(test_file.parent / "expectations")
-    members = {member.id: member for member in declared.values() if member.family == claim.family} | {
-        claim.id: claim
-    }
-    return {name: member.count(num_layers) for name, member in sorted(members.items())}

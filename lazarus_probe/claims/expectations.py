@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lazarus_probe.claims.claim import Claim, ClaimError, make_claim
 from lazarus_probe.files.plain_yaml import YamlError, read_yaml
+from lazarus_probe.spelling import nearest, one_of
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,79 @@ class Fields:
     values: Mapping[str, Any]
     lines: Mapping[str, int]
     file: str
+
+
+@cache
+def read_claims(folder: Path) -> Mapping[str, Claim]:
+    """All claims of the YAML files in a folder, by id.
+
+    Raises:
+        ClaimError: a file is no list of claims, a claim is invalid, or an id stands twice.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lazarus_probe.claims import read_claims
+        >>> claims = read_claims(Path("expectations"))
+        >>> claims["answers-products"].threshold
+        0.8
+    """
+    claims: dict[str, Claim] = {}
+    locations: dict[str, str] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        for fields in _list_in(path):
+            claim = make_claim(fields.values, fields.file, fields.lines)
+            location = f"{fields.file}:{fields.lines['']}"
+            if claim.id in claims:
+                raise ClaimError(
+                    f"{location}: claim {claim.id!r} is declared twice, first in {locations[claim.id]}"
+                )
+            claims[claim.id], locations[claim.id] = claim, location
+    for claim in claims.values():
+        _check_tests(claim, claims, locations[claim.id])
+    return claims
+
+
+def _check_tests(claim: Claim, claims: Mapping[str, Claim], location: str) -> None:
+    for assumption in claim.assumes:
+        by, others = assumption.tested_by, claims.keys() - {claim.id}
+        if by and by not in claim.tests_itself | others:
+            close = nearest(by, claim.tests_itself | others)
+            raise ClaimError(
+                f"{location}: claim {claim.id!r}: an assumption is tested by {by!r}, which is no control, unit or part "
+                f"of it, and no other claim beside it{f'; did you mean {close!r}?' if close else ''}"
+            )
+
+
+def _list_in(path: Path) -> list[Fields]:
+    try:
+        return read_list(path)
+    except ValueError as error:
+        raise ClaimError(str(error)) from None
+
+
+def find_claim(claim_id: str, test_file: Path) -> Claim:
+    """The claim of that id from `expectations/` beside a test file."""
+    folder = test_file.parent / "expectations"
+    claims = read_claims(folder)
+    if claim_id not in claims:
+        if not claims:
+            raise ClaimError(
+                f"{test_file.name}: claim {claim_id!r} is not pre-registered: {folder.name}/ beside it has no YAML "
+                "file of claims"
+            )
+        raise ClaimError(
+            f"{test_file.name}: claim {claim_id!r} is not pre-registered; {one_of(str(claim_id), claims)}"
+        )
+    return claims[claim_id]
+
+
+def family_of(claim: Claim, test_file: Path, num_layers: int) -> dict[str, int]:
+    """The claims declared in a claim's family, beside a test file, with how many cases each has on a model."""
+    declared = read_claims(test_file.parent / "expectations")
+    members = {member.id: member for member in declared.values() if member.family == claim.family} | {
+        claim.id: claim
+    }
+    return {name: member.count(num_layers) for name, member in sorted(members.items())}
 
 
 def read_list(path: Path) -> list[Fields]:

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lazarus_probe.claims.claim import Claim, ClaimError, read_claims
-from lazarus_probe.claims.expectations import read_list
+from lazarus_probe.claims.claim import Claim, ClaimError
+from lazarus_probe.claims.expectations import read_claims, read_list
 from lazarus_probe.spelling import one_of
 
 PACKAGE = Path(__file__).parents[1]

@@ -30,14 +30,15 @@ def claims(
 ) -> None:
     """List the claims that come with the package, or those that hold some words.
 
-    `lazarus test` takes the same words. To begin claims of one's own, copy a file with one that is like them and change
-    its ids, statements and thresholds.
+    With words, what each claim assumes is shown too. `lazarus test` takes the same words. To begin claims of one's own,
+    copy a file with one that is like them and change its ids, statements and thresholds.
     """
     from lazarus_probe.claims.library import chosen_claims, copy_files
 
     chosen = chosen_claims(words or (), topic or ())
     if copy is None:
-        deliver({"claims": [_data(item) for item in chosen]}, "\n".join(_text(chosen)), as_json=as_json)
+        text = "\n".join(_text(chosen, assumptions=bool(words)))
+        deliver({"claims": [_data(item) for item in chosen]}, text, as_json=as_json)
         return
     copied = sorted(str(path) for path in copy_files(chosen, copy))
     run = f"pytest {copy} --probe-model organism"
@@ -55,11 +56,12 @@ def _data(item: LibraryClaim) -> dict[str, Any]:
         "threshold": claim.threshold,
         "trains": item.trains,
         "file": item.file.name,
+        "assumes": [assumption.model_dump() for assumption in claim.assumes],
         "published": {model: value.model_dump(exclude_none=True) for model, value in claim.published.items()},
     }
 
 
-def _text(chosen: Sequence[LibraryClaim]) -> Iterator[str]:
+def _text(chosen: Sequence[LibraryClaim], assumptions: bool) -> Iterator[str]:
     from textwrap import wrap
 
     from lazarus_probe.claims.library import topics
@@ -71,4 +73,8 @@ def _text(chosen: Sequence[LibraryClaim]) -> Iterator[str]:
             if item.topic == name:
                 yield f"  {item.claim.id}{' (trains the model)' if item.trains else ''}"
                 yield from wrap(item.claim.statement, 78, initial_indent="    ", subsequent_indent="    ")
+                for assumption in item.claim.assumes if assumptions else ():
+                    by = f"tested by {assumption.tested_by}" if assumption.tested_by else "not tested"
+                    text = f"assumes: {assumption.that} ({by})"
+                    yield from wrap(text, 78, initial_indent="    ", subsequent_indent="      ")
     yield f"\n{len(chosen)} {'claim' if len(chosen) == 1 else 'claims'}"

@@ -163,7 +163,7 @@ def _has_failed(run: Run, parts: list[Part], failing: frozenset[Change], *, stri
 def _text(run: Run, parts: list[Part], baselines: Baselines, how_to_keep: str | None) -> list[str]:
     """What the end of the whole run's session would have said."""
     from lazarus_probe.reports.claims_text import claims_lines, counts_line
-    from lazarus_probe.reports.closing import changes, of_families, still
+    from lazarus_probe.reports.closing import changes, of_families, shaken, still
     from lazarus_probe.reports.merge import differing_environments
     from lazarus_probe.reports.summary import nothing_tested
     from lazarus_probe.tables import terminal_width
@@ -171,7 +171,7 @@ def _text(run: Run, parts: list[Part], baselines: Baselines, how_to_keep: str | 
 
     of = parts[0].shard.of
     reasons = [record.sentence for record in run.claims if record.outcome != "supported" or record.changed]
-    lines = ["", *reasons, *of_families(run.families), *still(run.claims)]
+    lines = ["", *reasons, *of_families(run.families), *shaken(run.claims), *still(run.claims)]
     lines += [*changes(run.claims, how_to_keep), *baselines.remarks(run.claims), *nothing_tested(run.claims)]
     lines += [f"broken: {broken.test}: {broken.error}" for broken in run.broken]
     lines += differing_environments(parts)

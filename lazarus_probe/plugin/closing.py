@@ -95,7 +95,7 @@ def _reasons(session: Session) -> list[str]:
 def _remarks(session: Session) -> list[str]:
     """What to know of families and baselines."""
     from lazarus_probe.claims.claim import ClaimError
-    from lazarus_probe.reports.closing import changes, of_families, still
+    from lazarus_probe.reports.closing import changes, of_families, shaken, still
 
     option = session.config.getoption
     how = "--probe-update" if option("probe_baseline") == "auto" else "--probe-save NAME"
@@ -107,4 +107,4 @@ def _remarks(session: Session) -> list[str]:
         remarks = baselines(session.config).remarks(session.records)
     except ClaimError:  # it is among the problems
         remarks = []
-    return [*families, *still(session.records), *changed, *remarks]
+    return [*families, *shaken(session.records), *still(session.records), *changed, *remarks]

@@ -126,7 +126,8 @@ def claim_of(item: pytest.Item) -> Claim:
 
 
 def _read(item: pytest.Item) -> Claim:
-    from lazarus_probe.claims.claim import ClaimError, find_claim, make_claim
+    from lazarus_probe.claims.claim import ClaimError, make_claim
+    from lazarus_probe.claims.expectations import find_claim
     from lazarus_probe.spelling import nearest
 
     marker = item.get_closest_marker("claim")

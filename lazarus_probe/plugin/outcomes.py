@@ -176,7 +176,7 @@ def outcome_of(record: ClaimRecord, *, strict: bool, failing: frozenset[Change])
 
 
 def _record(item: pytest.Item, judged: Judged) -> ClaimRecord:
-    from lazarus_probe.claims.claim import family_of
+    from lazarus_probe.claims.expectations import family_of
     from lazarus_probe.claims.record import ClaimRecord, judged_fields
 
     evidence, model = item.stash[EVIDENCE]

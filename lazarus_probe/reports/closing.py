@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lazarus_probe.claims.families import FamilyRecord
 from lazarus_probe.claims.record import ClaimRecord
+from lazarus_probe.claims.verdict import Outcome
 from lazarus_probe.reports.write import whole_summary
 
 if TYPE_CHECKING:
@@ -26,6 +27,23 @@ def still(records: Sequence[ClaimRecord]) -> list[str]:
         f"{record.key} on {record.model.name}: still {record.outcome}, and its score moved by {moved}"
         for record in records
         if not record.changed and record.known and (moved := record.known.difference) and moved.real
+    ]
+
+
+def shaken(records: Sequence[ClaimRecord]) -> list[str]:
+    """What is supported under an assumption without which it is not: a claim beside it came out otherwise."""
+    against = {
+        (record.claim.id, record.model.name): record.outcome
+        for record in records
+        if record.outcome in (Outcome.REFUTED, Outcome.CONFOUNDED)
+    }
+    return [
+        f"{record.key} on {record.model.name}: supported, but {assumption.tested_by} is "
+        f"{against[assumption.tested_by, record.model.name]}, so that it rests on an assumption: {assumption.that}"
+        for record in records
+        if record.outcome is Outcome.SUPPORTED
+        for assumption in record.claim.assumes
+        if (assumption.tested_by, record.model.name) in against
     ]
 
 

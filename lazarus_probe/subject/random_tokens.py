@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,15 @@ def ordinary_tokens(subject: Subject) -> NDArray[np.int32]:
     if subject.tokenizer is not None:
         size = min(size, len(subject.tokenizer.get_vocab()))
     return np.array([token for token in range(size) if token not in special], dtype=np.int32)
+
+
+def word_tokens(subject: Subject) -> NDArray[np.int32]:
+    """The ids of tokens that are a space and a word of at least three Latin letters; none without a tokenizer."""
+    if subject.tokenizer is None:
+        return np.array([], dtype=np.int32)
+    texts = ((token, subject.decode([token])) for token in ordinary_tokens(subject).tolist())
+    words = [token for token, text in texts if re.fullmatch(r" [A-Za-z]{3,}", text)]
+    return np.array(words, dtype=np.int32)
 
 
 def begin_token(subject: Subject) -> int | None:

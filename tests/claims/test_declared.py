@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from lazarus_probe.claims.claim import ClaimError, read_claims
+from lazarus_probe.claims.claim import ClaimError
 from lazarus_probe.claims.declared import FOLDER, declared, with_threshold
+from lazarus_probe.claims.expectations import read_claims
 from lazarus_probe.claims.judging import at_threshold, beyond_largest_class, by_option
 from lazarus_probe.claims.library import declared_claims
 

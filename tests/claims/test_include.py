@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lazarus_probe.claims.claim import ClaimError, read_claims
+from lazarus_probe.claims.claim import ClaimError
+from lazarus_probe.claims.expectations import read_claims
 
 CLAIM = "- {id: b, statement: s, source: t, kind: absence, threshold: 0.1, controls: [c]}\n"
 

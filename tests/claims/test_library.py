@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lazarus_probe.claims.claim import ClaimError, read_claims
+from lazarus_probe.claims.claim import ClaimError
+from lazarus_probe.claims.expectations import read_claims
 from lazarus_probe.claims.library import (
     chosen_claims,
     copy_files,

@@ -75,7 +75,7 @@ def _read_jsonl(path: Path) -> object:
 
 
 def _read_expectations(path: Path) -> object:
-    from lazarus_probe.claims.claim import read_claims
+    from lazarus_probe.claims.expectations import read_claims
 
     return read_claims(path.parent)
 

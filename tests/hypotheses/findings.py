@@ -39,6 +39,9 @@ published number; where a paper's number is of another unit, there is none. Choi
 both prompts of which must be right, where the papers count prompts. Of the controls the one that the score gains least
 over is shown, with its own score.
 """
+ASSUMED = """What must hold if a score is to say what the statement does. Most of it is varied within the claim: by a
+control, by the units that it generalises over, by a part of a circuit; some by a claim of its own, which is the same
+without it. What nothing tests is named all the same."""
 README = (
     "induction-head-exists",
     "indirect-object-preferred",
@@ -81,7 +84,22 @@ def render(
         ]
         lines = [COLUMNS, ["---"] * len(COLUMNS), *rows]
         parts.append(f"## {topic.capitalize()}\n\n{text}\n\n" + "\n".join(map(table.line, lines)) + "\n")
+    parts.append(assumptions([item.claim for item in items], smollm2, organism))
     return "\n".join(parts)
+
+
+def assumptions(claims: Sequence[Claim], smollm2: Mapping[str, Any], organism: Mapping[str, Any]) -> str:
+    """What findings assume, and what tests it: a control or part of the claim, or another claim with its verdicts."""
+    ids = {claim.id for claim in claims}
+    lines = [("finding", "assumes", "tested by", "SmolLM2", "organism"), ["---"] * 5]
+    for claim in claims:
+        for assumption in claim.assumes:
+            by = assumption.tested_by
+            verdicts = (
+                [real_model.verdict(by, cases) for cases in (smollm2, organism)] if by in ids else ["", ""]
+            )
+            lines.append((f"`{claim.id}`", assumption.that, f"`{by}`" if by else "nothing", *verdicts))
+    return f"## Assumptions\n\n{ASSUMED}\n\n" + "\n".join(map(table.line, lines)) + "\n"
 
 
 def row(

@@ -21,8 +21,9 @@ from perfect import of_units
 from perfect_probes import PROBES
 from perfect_rates import builder_of
 
-from lazarus_probe.claims.claim import Claim, read_claims
+from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.declared import FOLDER
+from lazarus_probe.claims.expectations import read_claims
 from lazarus_probe.claims.library import declared_claims
 from lazarus_probe.claims.verdict import Outcome, claim_p, judge
 from lazarus_probe.statistics.measurement import Measurement

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from lazarus_probe.claims.claim import Claim
 from lazarus_probe.reports.page import LIMIT, page_html
 from lazarus_probe.reports.run import make_run
 from lazarus_probe.reports.versions.compare import compare_runs
@@ -383,3 +384,19 @@ def test_markdown_keeps_no_break():
     """In Markdown a text is one line without markup, and a long one says how long it was."""
     assert markdown("a\n\n# b\u202e") == "a # b\\\\u202e"
     assert clipped("abcdef", 3) == "abc… (6 characters)"
+
+
+def test_a_claim_shows_what_it_assumes_and_what_tests_that(make_record):
+    """A claim of the run is linked with its verdict; what is within the claim is named, and what nothing tests."""
+    assumes = [
+        {"that": "Words do not matter.", "tested_by": "claim-1"},
+        {"that": "Chance is even.", "tested_by": "majority"},
+        {"that": "<b>Rows</b> are apart."},
+    ]
+    first, second = make_record(0), make_record(1)
+    claim = Claim.model_validate({**first.claim.model_dump(), "assumes": assumes})
+    page = page_html(make_run([first.model_copy(update={"claim": claim}), second], [0], [], partial=False))
+    texts = " ".join(Page(page).texts)
+    assert re.search(rf'tested by <a href="#[^"]*claim-1[^"]*">claim-1</a> <span class="v v-{second.outcome}"', page)
+    assert "Chance is even. tested by majority" in re.sub(r"\s+", " ", texts)
+    assert "<b>Rows</b> are apart. not tested" in re.sub(r"\s+", " ", texts)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lazarus_probe.claims.claim import Claim, ClaimError, make_claim, read_claims
+from lazarus_probe.claims.claim import Claim, ClaimError, make_claim
+from lazarus_probe.claims.expectations import read_claims
 from lazarus_probe.spelling import one_of
 
 FOLDER = Path(__file__).parent

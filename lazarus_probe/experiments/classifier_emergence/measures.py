@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.claims.claim import Claim, read_claims
+from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.expectations import read_claims
 from lazarus_probe.experiments.classifier_emergence.arms import ARMS, Run
 from lazarus_probe.experiments.classifier_emergence.readings import PARTS
 from lazarus_probe.statistics.measurement import Measurement

@@ -147,10 +147,11 @@ def copying_lost(
     heads: Sequence[Head],
     choosing: int,
     *,
+    ablation: AblationType = AblationType.MEAN,
     seed: int = 0,
     unrelated: Unrelated | None = None,
 ) -> Measurement:
-    """The share of repeated tokens that a model predicts, and no longer does with some heads set to their mean.
+    """The share of repeated tokens that a model predicts, and no longer does with some heads ablated.
 
     Control: `other_heads`, the share lost without as many other heads, in 5 sets that are drawn from all layers.
 
@@ -158,7 +159,8 @@ def copying_lost(
         subject: the model.
         drawn: rows of repeated tokens.
         heads: to ablate; chosen on the first rows.
-        choosing: how many rows are left out for that.
+        choosing: how many rows are left out for that, from which replacements are made.
+        ablation: what heads are set to.
         seed: of the other heads and of intervals.
         unrelated: prompts to measure the damage on.
 
@@ -176,7 +178,7 @@ def copying_lost(
     sites = list(dict.fromkeys(site for of_set in sets for site in of_set))
     references = reference_rows(subject, drawn.repeated[:choosing].tolist(), sites)
     edits: list[Edits] = [
-        {site: replacement(AblationType.MEAN, references[site]) for site in of_set} for of_set in sets
+        {site: replacement(ablation, references[site], seed) for site in of_set} for of_set in sets
     ]
     plain = _repeats(subject, tokens, drawn, {})
     copied = plain.any(axis=1)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.introspection.patching.attention_knockout import attention_knockout
 from lazarus_probe.introspection.patching.causal_tracing import CausalTrace, causal_trace
+from lazarus_probe.introspection.patching.corrupted_runs import Corruption
 from lazarus_probe.statistics.folds import halves_of_units
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate
@@ -99,13 +100,14 @@ def restored_by_mlp(
     units: Sequence[str],
     *,
     share: float = 0.2,
+    corruption: Corruption = "resample",
     seed: int = 0,
 ) -> Measurement:
     """The share of the answer's lost probability that clean MLP outputs at a part's last token bring back.
 
-    The part is corrupted by the same part of other prompts. Controls: `other_run`, the MLP outputs of another corrupted
-    run at the same place, and `attention`, clean attention outputs there, of the window that is best for them. Meng et
-    al. 2022 (arXiv:2202.05262).
+    The part is corrupted by the same part of other prompts, or by noise on its embeddings as in Meng et al. 2022
+    (arXiv:2202.05262). Controls: `other_run`, the MLP outputs of another corrupted
+    run at the same place, and `attention`, clean attention outputs there, of the window that is best for them.
 
     Args:
         subject: as for `read_by_attention`.
@@ -114,6 +116,7 @@ def restored_by_mlp(
         answers: (P,) the first token of each answer.
         units: (P,) independent units; half of them choose the window.
         share: of the model's layers that a window has; Meng et al. take 10 of 48.
+        corruption: `resample` or `noise`.
         seed: of halves, other prompts and intervals.
 
     Raises:
@@ -130,7 +133,7 @@ def restored_by_mlp(
             parts,
             list(answers),
             kind=kind,
-            corruption="resample",
+            corruption=corruption,
             draws=2,
             layers=layers,
             window=window,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lazarus_probe.claims.claim import read_claims
+from lazarus_probe.claims.expectations import read_claims
 from lazarus_probe.claims.verdict import Outcome
 from lazarus_probe.cli.lazarus import main
 from lazarus_probe.cli.studies.embedding import absence_of, claim_of, interpretation, judged, text

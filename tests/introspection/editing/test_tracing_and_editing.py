@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lazarus_probe.claims.claim import read_claims
+from lazarus_probe.claims.expectations import read_claims
 from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.introspection.editing.tracing_and_editing import (
     DRAWS,
