@@ -27,7 +27,7 @@ from lazarus_probe.subject.control_models import LESIONS, Lesion, control_models
 from lazarus_probe.subject.control_models import lesioned as lesion_of
 from lazarus_probe.subject.relative_depth import EMBED
 from lazarus_probe.tasks import prompts
-from lazarus_probe.tasks.arithmetic import SYMBOLIC, Fact
+from lazarus_probe.tasks.arithmetic import Fact
 
 LABELS = {
     "product": lambda fact: fact.answer,
@@ -126,16 +126,17 @@ def lesioned(lesion: Lesion, seed: int) -> Subject:
     return lesion_of(shallow(), lesion, seed)
 
 
+# `3 * 7 =` and `3*7=` are one content, and so are `Add 3 and 7:` and `add 3 and 7:`: a split keeps them together.
+SAME_WORDS = {"compact": "spaced", "command_lower": "command"}
+
+
 def decodability_of_embeddings(seed: int, lesion: Lesion) -> Draw:
     """The operation in a phrasing not met, after the first layer of such a model: its embeddings say it too."""
     subject, questions = lesioned(lesion, seed), prompts.questions(np.random.default_rng(seed), 5)
     asked_for = ProbeDataset(
         [question.text for question in questions],
         np.array([question.fact.operation for question in questions]),
-        # `3 * 7 =` and `3*7=` are one content, so both ways to write the signs are one unit.
-        np.array(
-            ["symbols" if question.phrasing in SYMBOLIC else question.phrasing for question in questions]
-        ),
+        np.array([SAME_WORDS.get(question.phrasing, question.phrasing) for question in questions]),
         np.array([question.family for question in questions]),
     )
     found = probe(subject, control_models(subject), asked_for, Site("resid_post", 0), store=STORE, seed=seed)
