@@ -141,12 +141,17 @@ class _BlasBeforeMlx:
     ) -> ModuleSpec | None:
         if fullname == "mlx.core":
             sys.meta_path.remove(self)
-            from lazarus_probe.backend import choose_blas, find_temporary_folder
+            from lazarus_probe.backend import choose_blas, find_temporary_folder, keep_float32
 
             choose_blas()
+            keep_float32()
             find_temporary_folder()
         return None
 
 
 if "mlx.core" not in sys.modules:
     sys.meta_path.insert(0, _BlasBeforeMlx())
+else:  # too late for a BLAS; mlx reads how it rounds at its first product
+    from lazarus_probe.backend import keep_float32
+
+    keep_float32()

@@ -168,3 +168,21 @@ def test_the_faster_of_two_is_taken_first(intel: bool, first: str, monkeypatch: 
     candidates = list(backend._candidates())
     assert candidates[0].startswith(first)
     assert len(candidates) == 2
+
+
+@pytest.mark.parametrize("first", ["lazarus_probe.hooks, mlx.core", "mlx.core, lazarus_probe"])
+def test_float32_products_are_of_float32(first: str):
+    """Whatever is imported first, mlx is told not to round to TF32; who asks for it keeps it, and reports say so."""
+    device = "import mlx.core as mx; mx.default_device = lambda: mx.Device(mx.gpu)"
+    code = f"import {first}, os; {device}; from lazarus_probe.reports.run import device"
+    shown = "print(os.environ['MLX_ENABLE_TF32'], device(), sep='|')"
+    plain = {name: value for name, value in os.environ.items() if name != "MLX_ENABLE_TF32"}
+    for environment, expected in ((plain, "0|gpu"), ({**plain, "MLX_ENABLE_TF32": "1"}, "1|gpu with TF32")):
+        found = subprocess.run(
+            [sys.executable, "-c", f"{code}; {shown}"],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=True,
+        )
+        assert found.stdout.strip() == expected

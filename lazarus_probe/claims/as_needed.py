@@ -18,16 +18,19 @@ def as_needed(
     costly: Mapping[str, Callable[[], Any]],
     controls: Controls | None = None,
 ) -> Measurement:
-    """A measurement with all controls, or without the costly ones where its outcome is settled without them.
+    """A measurement with all controls that a claim declares, or without the costly ones where that settles it.
 
     Args:
         claim: what the measurement is judged by; None measures all controls.
         measure: makes the measurement of controls by name, and of the names of those that are left out.
-        costly: by name, what computes a control.
+        costly: by name, what computes a control; those that the claim does not declare are not computed.
         controls: those that cost nothing more.
     """
     at_hand = dict(controls or {})
     if claim is not None:
+        declared = {name: compute for name, compute in costly.items() if name in claim.controls}
+        if declared or at_hand:  # else nothing is measured, and nobody says which controls are missing
+            costly = declared
         measurement = measure(at_hand, tuple(costly))
         if settled(claim, measurement):
             return measurement

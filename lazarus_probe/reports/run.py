@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lazarus_probe.backend import choose_blas
+from lazarus_probe.backend import choose_blas, full_float32
 from lazarus_probe.claims.attempt_record import Broken
 from lazarus_probe.claims.families import FamilyRecord
 from lazarus_probe.claims.record import ClaimRecord
@@ -138,10 +138,11 @@ def blas() -> str:
 
 
 def device() -> str:
-    """The device mlx computes on, as in `cpu`."""
+    """The device mlx computes on, as in `cpu`; a GPU that may round float32 products to TF32 says so."""
     import mlx.core as mx
 
-    return str(mx.default_device().type).removeprefix("DeviceType.")
+    name = str(mx.default_device().type).removeprefix("DeviceType.")
+    return name if name == "cpu" or full_float32() else f"{name} with TF32"
 
 
 def make_run(

@@ -48,3 +48,22 @@ def test_all_else_is_measured(score, claim):
     measurement = measured(score, claim, lambda: np.zeros((3, 20)))
     assert [control.name for control in measurement.controls] == ["untrained"]
     assert not measurement.unmeasured
+
+
+def test_what_a_claim_does_not_declare_is_not_computed():
+    """A claim that faces one kind of model does not pay for the others."""
+
+    def compute():
+        raise AssertionError("computed")
+
+    def measure(controls, left_out):
+        return rate("accuracy", np.full(20, 1.0), range(20), controls, unmeasured=left_out)
+
+    measurement = as_needed(
+        CLAIM,
+        measure,
+        {"untrained": lambda: np.zeros((3, 20)), "new_blocks": compute},
+        {"chance": np.zeros(20)},
+    )
+    assert [control.name for control in measurement.controls] == ["chance", "untrained"]
+    assert judge(CLAIM, measurement).outcome is Outcome.SUPPORTED

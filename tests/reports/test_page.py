@@ -397,6 +397,8 @@ def test_a_claim_shows_what_it_assumes_and_what_tests_that(make_record):
     claim = Claim.model_validate({**first.claim.model_dump(), "assumes": assumes})
     page = page_html(make_run([first.model_copy(update={"claim": claim}), second], [0], [], partial=False))
     texts = " ".join(Page(page).texts)
-    assert re.search(rf'tested by <a href="#[^"]*claim-1[^"]*">claim-1</a> <span class="v v-{second.outcome}"', page)
+    assert re.search(
+        rf'tested by <a href="#[^"]*claim-1[^"]*">claim-1</a> <span class="v v-{second.outcome}"', page
+    )
     assert "Chance is even. tested by majority" in re.sub(r"\s+", " ", texts)
     assert "<b>Rows</b> are apart. not tested" in re.sub(r"\s+", " ", texts)
