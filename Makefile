@@ -16,7 +16,7 @@ test mutants: export MLX_DISABLE_COMPILE ?= 1
 # Without bytecode on disk, every process compiles the package anew, and pytest also rewrites its asserts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup hypotheses mutants test test-all nested faults-caught kernels lint docs architectures configurations calibration stability claims faults fuzz plugins parity peers bench bench-suite clean
+.PHONY: help setup hypotheses mutants test test-all nested faults-caught kernels lint docs architectures configurations calibration device stability claims faults fuzz plugins parity peers bench bench-suite clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -82,6 +82,9 @@ configurations: $(READY) ## check hooks on the configurations that mlx-lm tests 
 calibration: $(READY) ## count false alarms on 200 draws of every kind of claim, and write docs/power.md
 	@$(BIN)/python -m pytest tests/calibration -m long -rP -n $(WORKERS)
 	@$(BIN)/python tests/calibration/power.py
+
+device: $(READY) ## check hooks, precision and speed on the GPU at hand, and write docs/device.md
+	@$(BIN)/python -m tests.device.run
 
 stability: $(READY) ## run the hypotheses with the seeds 0 to 9 and count the verdicts that turn (hours)
 	@$(BIN)/python tests/stability/stability.py --model "$(MODEL)" --workers $(WORKERS)
