@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lazarus_probe.cli.lazarus import main
+from lazarus_probe.cli.mutants.mutants import _begun
 from lazarus_probe.mutants import harmless_mutants, inner_mutants
 from lazarus_probe.mutants.mutant import write_mutant
 from lazarus_probe.mutants.results import Catches, MutantResults, read_results
@@ -123,6 +124,21 @@ def test_tolerances_of_another_model_are_refused(kept_runs, capsys):
     options = ["--harmless", str(kept_runs / "mutants.json"), "--reports", str(kept_runs / "reports")]
     assert main(["report", "moved", "changed", "organism", *options]) == 2
     assert "run `lazarus mutants` on the model that is compared with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("chosen", [("gone", "says-it-surely"), ()])
+def test_results_of_claims_that_are_gone_are_refused(chosen, suite, organism, plain, tmp_path, monkeypatch):
+    """A file of another suite is named, whether its claims were chosen or were still to be tried."""
+    path, costs = tmp_path / "mutants.json", {"gone": 1.0, "says-it-surely": 1.0}
+    kept = MutantResults(
+        model="organism", fingerprint=organism.fingerprint, seed=0, costs=costs, chosen=chosen
+    )
+    kept.write(path)
+    monkeypatch.setattr("lazarus_probe.mutants.suite.run_plain", lambda *_: plain)
+    with pytest.raises(
+        ValueError, match=r"mutants\.json has results of 'gone', which this suite does not decide"
+    ):
+        _begun(organism, suite, path, 5.0, 0)
 
 
 @pytest.mark.slow

@@ -144,7 +144,7 @@ def _rest(
     """The results with those of all mutants, tested by the chosen claims."""
     cost = sum(results.costs[claim] for claim in results.chosen)
     _say(f"{len(results.chosen)} chosen claims of {cost:.0f} s: {', '.join(results.chosen)}")
-    return tested(made, results, [plain.tests[claim] for claim in results.chosen if claim in plain.tests])
+    return tested(made, results, [plain.tests[claim] for claim in results.chosen])
 
 
 def _one_of_each(made: Sequence[Mutant]) -> list[Mutant]:
@@ -187,6 +187,11 @@ def _begun(
         )
     plain = run_plain(suite, str(subject.path), seed)
     if known is not None:
+        if gone := [claim for claim in known.chosen or known.costs if claim not in plain.tests]:
+            raise ValueError(
+                f"{path} has results of {gone[0]!r}{' and others' if gone[1:] else ''}, which this "
+                "suite does not decide: give the same claims, or another file with --results"
+            )
         return plain, known
     scores = {
         claim for of in plain.side.claims.values() for claim, record in of.items() if record.score is not None
