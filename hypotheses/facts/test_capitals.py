@@ -13,8 +13,9 @@ from lazarus_probe.introspection.editing.tracing_and_editing import tracing_tell
 from lazarus_probe.introspection.generation.continuation import before_answers, continuation_probability
 from lazarus_probe.introspection.patching.fact_measures import read_by_attention, restored_by_mlp
 from lazarus_probe.subject.spans import span
-from lazarus_probe.tasks.language import CAPITALS
+from lazarus_probe.tasks.language import CAPITALS, FURTHER_CAPITALS
 
+CITIES = CAPITALS | FURTHER_CAPITALS
 PROMPT = "The capital of {} is"
 WORDINGS = ("The capital city of {} is", "People say that the capital of {} is")
 
@@ -22,14 +23,14 @@ WORDINGS = ("The capital city of {} is", "People say that the capital of {} is")
 @pytest.fixture
 def facts(subject, evidence):
     """Prompts, the country's tokens in them, the capital's first token, and the countries that the model knows."""
-    declared, countries = evidence.claim.parameters, list(CAPITALS)
+    declared, countries = evidence.claim.parameters, list(CITIES)
     prompts = [PROMPT.format(country) for country in countries]
     try:
-        known = continuation_probability(subject, prompts, [f" {CAPITALS[name]}" for name in countries])
+        known = continuation_probability(subject, prompts, [f" {CITIES[name]}" for name in countries])
         rows = [row for row, probability in enumerate(known) if probability >= declared["known"]]
         parts = [span(subject, prompts[row], countries[row]) for row in rows]
         _, answers = before_answers(
-            subject, [prompts[row] for row in rows], [f" {CAPITALS[countries[row]]}" for row in rows]
+            subject, [prompts[row] for row in rows], [f" {CITIES[countries[row]]}" for row in rows]
         )
     except ValueError as error:
         evidence.require(False, str(error))
