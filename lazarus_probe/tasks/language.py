@@ -35,16 +35,16 @@ CAPITALS = {
 FURTHER_CAPITALS = {
     "Scotland": "Edinburgh", "England": "London", "Wales": "Cardiff", "Iceland": "Reykjavik", "Estonia": "Tallinn",
     "Latvia": "Riga", "Lithuania": "Vilnius", "Belarus": "Minsk", "Slovakia": "Bratislava", "Slovenia": "Ljubljana",
-    "Switzerland": "Bern", "Albania": "Tirana", "Cyprus": "Nicosia", "Georgia": "Tbilisi", "Armenia": "Yerevan",
-    "Azerbaijan": "Baku", "Mongolia": "Ulaanbaatar", "Taiwan": "Taipei", "Indonesia": "Jakarta", "Cambodia": "Phnom Penh",
+    "Switzerland": "Bern", "Albania": "Tirana", "Cyprus": "Nicosia", "Armenia": "Yerevan", "Azerbaijan": "Baku",
+    "Mongolia": "Ulaanbaatar", "Taiwan": "Taipei", "Indonesia": "Jakarta", "Cambodia": "Phnom Penh",
     "Pakistan": "Islamabad", "Bangladesh": "Dhaka", "Afghanistan": "Kabul", "Syria": "Damascus", "Jordan": "Amman",
     "Yemen": "Sanaa", "Qatar": "Doha", "Oman": "Muscat", "Libya": "Tripoli", "Sudan": "Khartoum",
     "Ethiopia": "Addis Ababa", "Somalia": "Mogadishu", "Uganda": "Kampala", "Rwanda": "Kigali", "Zambia": "Lusaka",
     "Zimbabwe": "Harare", "Angola": "Luanda", "Senegal": "Dakar", "Mali": "Bamako", "Nigeria": "Abuja",
-    "Mozambique": "Maputo", "Namibia": "Windhoek", "Jamaica": "Kingston", "Argentina": "Buenos Aires", "Brazil": "Brasilia",
-    "Venezuela": "Caracas", "Ecuador": "Quito", "Uruguay": "Montevideo", "Macedonia": "Skopje",
-    "Moldova": "Chisinau", "Nicaragua": "Managua", "Fiji": "Suva", "South Korea": "Seoul", "North Korea": "Pyongyang",
-    "New Zealand": "Wellington", "Saudi Arabia": "Riyadh", "Sri Lanka": "Colombo",
+    "Mozambique": "Maputo", "Namibia": "Windhoek", "Jamaica": "Kingston", "Argentina": "Buenos Aires",
+    "Brazil": "Brasilia", "Venezuela": "Caracas", "Ecuador": "Quito", "Uruguay": "Montevideo", "Macedonia": "Skopje",
+    "Moldova": "Chisinau", "Nicaragua": "Managua", "Fiji": "Suva", "South Korea": "Seoul",
+    "North Korea": "Pyongyang", "New Zealand": "Wellington", "Saudi Arabia": "Riyadh", "Sri Lanka": "Colombo",
 }  # fmt: skip
 _CAPITAL_PHRASINGS = (
     "The capital of {} is",
