@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -64,6 +65,13 @@ def noise_size(
     tokens = [ids[position] for ids, part in zip(encoded, parts, strict=True) for position in part.positions]
     embedded = trace(subject, [tokens], "embed")["embed"]
     return times * float(np.array(embedded.astype(mx.float32)).std())
+
+
+def replaceable(encoded: Sequence[Sequence[int]], parts: Sequence[Span], others: int) -> list[int]:
+    """The prompts whose part can be replaced by the parts of so many others, of equal length."""
+    own = [tuple(ids[part.start : part.stop]) for ids, part in zip(encoded, parts, strict=True)]
+    lengths = Counter(map(len, set(own)))
+    return [row for row, tokens in enumerate(own) if lengths[len(tokens)] > others]
 
 
 def corruptions(

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from lazarus_probe.introspection.patching.attention_knockout import attention_knockout
 from lazarus_probe.introspection.patching.causal_tracing import CausalTrace, causal_trace
-from lazarus_probe.introspection.patching.corrupted_runs import Corruption
+from lazarus_probe.introspection.patching.corrupted_runs import Corruption, replaceable
 from lazarus_probe.statistics.folds import halves_of_units
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate
-from lazarus_probe.subject.batches import Prompt
+from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.spans import Span
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PROBABILITY = "probability"
 WINDOWS = 6  # of each analysis, evenly spaced
+DRAWS = 2  # corrupted runs of a prompt, each the control of the other
 
 
 def windows_of(num_layers: int, share: float) -> tuple[list[int], int]:
@@ -105,16 +106,17 @@ def restored_by_mlp(
 ) -> Measurement:
     """The share of the answer's lost probability that clean MLP outputs at a part's last token bring back.
 
-    The part is corrupted by the same part of other prompts, or by noise on its embeddings as in Meng et al. 2022
-    (arXiv:2202.05262). Controls: `other_run`, the MLP outputs of another corrupted
-    run at the same place, and `attention`, clean attention outputs there, of the window that is best for them.
+    The part is corrupted by the same part of two other prompts, of equal length, or by noise on its embeddings as in
+    Meng et al. 2022 (arXiv:2202.05262). Controls: `other_run`, the MLP outputs of another corrupted run at the same
+    place, and `attention`, clean attention outputs there, of the window that is best for them.
 
     Args:
         subject: as for `read_by_attention`.
         prompts: P texts, or token ids.
         parts: (P,) the tokens that are corrupted, before the last token.
         answers: (P,) the first token of each answer.
-        units: (P,) independent units; half of them choose the window.
+        units: (P,) independent units; half of them choose the window. Prompts without two others to resample from are
+            left out.
         share: of the model's layers that a window has; Meng et al. take 10 of 48.
         corruption: `resample` or `noise`.
         seed: of halves, other prompts and intervals.
@@ -123,18 +125,21 @@ def restored_by_mlp(
         ValueError: as `causal_trace` and `halves_of_units`.
     """
     layers, window = windows_of(subject.num_layers, share)
+    encoded = encode_all(subject, prompts)
+    rows = replaceable(encoded, parts, DRAWS) if corruption == "resample" else range(len(encoded))
+    units = [units[row] for row in rows]
     choosing, testing = halves_of_units(units, np.random.default_rng(seed))
     shares: dict[str, NDArray[Any]] = {}
     details = {}
     for kind in ("mlp_out", "attn_out"):
         traced = causal_trace(
             subject,
-            prompts,
-            parts,
-            list(answers),
+            [encoded[row] for row in rows],
+            [parts[row] for row in rows],
+            [answers[row] for row in rows],
             kind=kind,
             corruption=corruption,
-            draws=2,
+            draws=DRAWS,
             layers=layers,
             window=window,
             units=units,
@@ -150,7 +155,11 @@ def restored_by_mlp(
         [units[row] for row in testing],
         {"other_run": shares["mlp_out of another run"], "attention": shares["attn_out"]},
         seed=seed,
-        details={"layers": details["mlp_out"], "layers_of_attention": details["attn_out"]},
+        details={
+            "layers": details["mlp_out"],
+            "layers_of_attention": details["attn_out"],
+            "left_out": len(encoded) - len(rows),
+        },
     )
 
 

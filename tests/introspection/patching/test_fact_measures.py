@@ -7,6 +7,7 @@ import pytest
 
 from lazarus_probe.introspection.generation.continuation import before_answers
 from lazarus_probe.introspection.patching.attention_knockout import attention_knockout
+from lazarus_probe.introspection.patching.causal_tracing import causal_trace
 from lazarus_probe.introspection.patching.fact_measures import (
     read_by_attention,
     restored_by_mlp,
@@ -56,6 +57,42 @@ def test_a_planted_fact_is_brought_back_by_its_mlp(stored):
     assert measurement.score > 0.6
     assert all(control.score < 0.1 for control in measurement.controls)
     assert {control.name for control in measurement.controls} == {"other_run", "attention"}
+
+
+def test_noise_is_another_corruption_of_the_same_measure(organism, capitals):
+    """With noise the score is what `causal_trace` says of the chosen window, on the half that it was not chosen on."""
+    few = [column[:8] for column in capitals]
+    measurement = restored_by_mlp(organism, *few, corruption="noise", seed=3)
+    layers, window = windows_of(organism.num_layers, 0.2)
+    traced = causal_trace(
+        organism, *few[:3], kind="mlp_out", corruption="noise", draws=2, layers=layers, window=window, seed=3
+    )
+    (row,) = [n for n, of in enumerate(traced.windows) if list(of) == measurement.details["layers"]]
+    clean, corrupted = traced.clean["probability"], traced.corrupted["probability"]
+    spot = traced.spots.index("last of the part" if "last of the part" in traced.spots else "part")
+    gained = traced.restored["probability"][row, spot] - corrupted
+    _, testing = halves_of_units(few[3], np.random.default_rng(3))
+    share = np.clip(gained / np.maximum(clean - corrupted, 1e-9), 0, 1)[testing]
+    assert (clean - corrupted)[testing].min() > 1e-6
+    assert measurement.score == pytest.approx(share.mean(), abs=1e-6)
+    assert measurement.details["left_out"] == 0
+
+
+@pytest.mark.parametrize("lone", [["two word France"], ["two word France", "two word Spain"]])
+def test_parts_that_no_two_others_can_replace_are_left_out(organism, capitals, lone):
+    """Of a length that one or two prompts have, a part has no two others to be resampled from: the rest counts."""
+    few = prompts, parts, answers, units = [column[:10] for column in capitals]
+    odd = [f"The capital of {name} is" for name in lone]
+    both = (
+        [*prompts, *odd],
+        [*parts, *(span(organism, prompt, name) for prompt, name in zip(odd, lone, strict=True))],
+        [*answers, *answers[: len(odd)]],
+        [*units, *lone],
+    )
+    without, with_odd = restored_by_mlp(organism, *few), restored_by_mlp(organism, *both)
+    assert with_odd.details["left_out"] - without.details["left_out"] == len(odd)
+    assert with_odd.score == without.score
+    assert with_odd.controls == without.controls
 
 
 def test_a_planted_fact_is_read_by_the_attention_of_its_layer(stored):
