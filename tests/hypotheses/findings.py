@@ -50,6 +50,7 @@ README = (
     "function-vector-carries-task",
     "successor-head-exists",
     "days-lie-on-a-circle",
+    "subject-mlp-brings-fact-back",
     "tracing-does-not-tell-where-edits-work",
     "task-type-in-embeddings",
     "facts-in-the-lens",
