@@ -13,6 +13,7 @@ import mlx.nn as nn
 from lazarus_probe.anatomy.forward_pass import cache_entries, new_cache
 from lazarus_probe.anatomy.observe import BATCH, LENGTH, Call, Observation, observe
 from lazarus_probe.anatomy.parts import Parts, is_value, parts_of
+from lazarus_probe.anatomy.tensor_parallel import split_module
 from lazarus_probe.taps import Tap, tapped
 
 
@@ -108,9 +109,14 @@ def anatomy_of(model: nn.Module) -> Anatomy:
     """Find the parts of a model by watching it run on a few tokens, without computing anything.
 
     Raises:
-        UnsupportedArchitecture: it is no stack of blocks that each run once on a residual stream, or its own code
-            cannot run here.
+        UnsupportedArchitecture: it is no stack of blocks that each run once on a residual stream, its own code
+            cannot run here, or this process holds only a part of it.
     """
+    if part := split_module(model):
+        raise UnsupportedArchitecture(
+            f"{architecture(model)} is not whole here: {part}, so that its heads and neurons would be numbered "
+            "wrongly; give the whole model"
+        )
     if not hasattr(model, "layers"):
         raise UnsupportedArchitecture(f"{type(model).__name__} has no layers; a language model of mlx-lm has")
     if not list(_flat(model.layers)):
