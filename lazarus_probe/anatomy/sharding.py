@@ -113,7 +113,7 @@ def _weighted(part: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _columns(anatomy: Anatomy, model: nn.Module, group: Any) -> Columns:
     """By layer and part, the columns (ranks, n) that each process holds of a projection; of experts, of all of them."""
     paths = {id(module): path for path, module in anatomy.model.named_modules()}
-    model.shard(group)  # type: ignore[operator]
+    model.shard(group)
     columns: Columns = {}
     for layer, (block, parts) in enumerate(zip(anatomy.blocks, anatomy.parts, strict=True)):
         for name, path in _readers(parts):

@@ -88,8 +88,9 @@ class Terms:
 
     def own(self, value: mx.array) -> mx.array:
         """A term for this process, all of it for the first: sums are then what they are of the value."""
-        value = sum_gradients(self.group)(value)
-        return value if self.group.rank() == 0 else mx.zeros_like(value)
+        # Chosen by a value and not by `if`: processes whose graphs differ would wait for each other.
+        first = mx.array(self.group.rank() == 0)
+        return mx.where(first, sum_gradients(self.group)(value), mx.zeros_like(value))
 
 
 @dataclass(frozen=True, eq=False)

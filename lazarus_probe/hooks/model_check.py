@@ -104,7 +104,7 @@ def _inside_attention(run: CheckRun) -> Iterator[Check]:
     """Whether pattern @ values is what the kernel returns, and the heads, projected, what attention returns."""
     anatomy = run.subject.anatomy
     captured = run.seen
-    fused = [layer for layer in run.kernels if f"values.{layer}" in captured]
+    fused = [layer for layer in run.kernels if f"values.{layer}" in run.sites]
     projected = [layer for layer, parts in enumerate(anatomy.parts) if parts.heads and parts.o_proj]
     mixed = [
         (

@@ -280,10 +280,11 @@ class Subject:
         """
         suffix = f"-{seed}" if seed else ""
         name = f"{self.name}-untrained{suffix}"
-        twin = Subject.from_model(self._untrained_model(seed), self.tokenizer, name, self.config)
-        return twin.split(lambda: self._untrained_model(seed)) if self.anatomy.ranks else twin
+        twin = Subject.from_model(self.fresh_model(seed), self.tokenizer, name, self.config)
+        return twin.split(lambda: self.fresh_model(seed)) if self.anatomy.ranks else twin
 
-    def _untrained_model(self, seed: int) -> nn.Module:
+    def fresh_model(self, seed: int) -> nn.Module:
+        """A whole model of the same architecture and data type, newly initialised; see `untrained`."""
         with random_state(seed):
             model = type(self.model)(arguments(self.model))
             # Gemma 3 learns that its embeddings are tied when it reads a checkpoint that has no unembedding.

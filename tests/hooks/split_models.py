@@ -1,0 +1,152 @@
+"""What one of several processes does to compare models split over them with the same models whole.
+
+Called as `python -m tests.hooks.split_models FOLDER NAME...`: for each architecture of `tests/architectures/zoo.py` it
+writes what differs, and by how much, to a file of this process in the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.architectures import zoo
+
+import mlx.core as mx  # isort: skip
+import numpy as np  # isort: skip
+
+from lazarus_probe.anatomy.forward_pass import new_cache
+from lazarus_probe.hooks import hooked, self_check, trace
+from lazarus_probe.hooks.check import all_sites
+from lazarus_probe.hooks.interventions import (
+    Intervention,
+    mean,
+    noise,
+    patch,
+    resample,
+    scale,
+    steer,
+    zero,
+)
+from lazarus_probe.hooks.sites import HEAD_AXIS, Site
+from lazarus_probe.subject import Subject, UnsupportedArchitecture
+from lazarus_probe.sweep import Donors, Zero, attribution, kl, logit_diff, sweep
+
+TOKENS = (2, 7)
+EDITED = ("resid_post", "head_out", "pattern", "values", "queries", "neurons", "attn_out", "expert_out")
+
+
+def differences(name: str) -> dict[str, Any]:
+    """By what was done, the largest difference of a split model from the whole one, relative to the largest value."""
+    whole = Subject.from_model(zoo.build(name), name=name)
+    try:
+        split = Subject.from_model(zoo.fresh(name), name=name).split(lambda: zoo.fresh(name))
+    except UnsupportedArchitecture as error:
+        return {"refused": str(error)}
+    tokens = zoo.random_tokens(*TOKENS)
+    sites = all_sites(whole)
+    runs = [trace(subject, tokens, sites) for subject in (whole, split)]
+    result = {"logits": apart(*(run.logits for run in runs))}
+    result |= {site: apart(*(run[site] for run in runs)) for site in sites}
+    for edit in _edits(whole, runs[0]):
+        edited = [trace(subject, tokens, (), edit).logits for subject in (whole, split)]
+        result[f"under {edit}"] = apart(*edited)
+        if not apart(edited[0], runs[0].logits):
+            result[f"no effect of {edit}"] = float("inf")
+    result |= _swept(whole, split) | _generated(whole, split)
+    twins = [subject.untrained(3) for subject in (whole, split)]
+    result["untrained"] = apart(*(trace(twin, tokens).logits for twin in twins))
+    result["fingerprint"] = 0.0 if whole.fingerprint == split.fingerprint else float("inf")
+    checks = [self_check(subject) for subject in (whole, split)]
+    other = [check.name for check in checks[0].checks if checks[1][check.name].holds != check.holds]
+    return {**result, "checks": other}
+
+
+def _edits(whole: Subject, run: Any) -> Iterator[Intervention]:
+    """Edits of each kind, of the last head where there are heads: only its global number finds it."""
+    rng = np.random.default_rng(0)
+    sites = all_sites(whole)
+    for kind in EDITED:
+        site = next((site for site in sites if site.split(".")[0] == kind), None)
+        if site is None:
+            continue
+        value = run[site]
+        yield scale(site, 0.5)
+        yield zero(site, positions="last")
+        if kind in HEAD_AXIS:
+            site = f"{site}.{value.shape[HEAD_AXIS[kind]] - 1}"
+            yield zero(site)
+            yield noise(site, 0.1)
+        else:
+            yield mean(site, value[:, 0].mean(axis=0)) if value.ndim == 3 else scale(site, 2.0)
+            yield resample(site, value[::-1])
+            yield patch(site, value[:, -1:], positions=[1])
+            direction = mx.array(rng.normal(size=value.shape[-1]).astype(np.float32))
+            yield steer(site, direction, 0.3)
+
+
+def _swept(whole: Subject, split: Subject) -> dict[str, float]:
+    """A sweep over heads, neurons and the residual stream, and its estimate by gradients."""
+    rows = [[int(token) for token in row] for row in np.array(zoo.random_tokens(2, 6, seed=1))]
+    kinds = ("resid_post", "head_out", "neurons", "mlp_out")
+    by_kind = {site.split(".")[0]: site for site in all_sites(whole)}
+    sites = [by_kind[kind] for kind in kinds if kind in by_kind]
+    if "head_out" in by_kind:
+        head = Site.parse(by_kind["head_out"])
+        heads = whole.anatomy.parts[head.layer or 0].heads
+        sites += [f"{head}.{number}" for number in range(heads.num_heads if heads else 0)]
+    metrics = [kl(), logit_diff(3, 5)]
+    results = [
+        sweep(subject, rows[:1], sites, sources={"zero": Zero(), "donor": Donors(rows[1:])}, metrics=metrics)
+        for subject in (whole, split)
+    ]
+    estimates = [attribution(subject, rows[:1], rows[1:], sites, metrics[1]) for subject in (whole, split)]
+    name = metrics[1].name
+    return {
+        **{f"sweep {each.name}": apart(*(result.values[each.name] for result in results)) for each in metrics},
+        "attribution": apart(*(estimate.values[name] for estimate in estimates)),
+    }
+
+
+def _generated(whole: Subject, split: Subject) -> dict[str, float]:
+    """Whether the most likely tokens are the same, also under an edit of one head or of the residual stream."""
+    heads = [site for site in all_sites(whole) if site.startswith("head_out")]
+    edit = zero(f"{heads[-1]}.1") if heads else scale("resid_post.0", 0.5)
+    same = True
+    for edits in ((), (edit,)):
+        texts = [_greedy(subject, edits) for subject in (whole, split)]
+        same = same and texts[0] == texts[1]
+    return {"generation": 0.0 if same else float("inf")}
+
+
+def _greedy(subject: Subject, edits: tuple[Intervention, ...]) -> list[int]:
+    cache, tokens, text = new_cache(subject.model), zoo.random_tokens(1, 5), list[int]()
+    with hooked(subject, interventions=edits):
+        for _ in range(4):
+            best: Any = subject.model(tokens, cache=cache)[0, -1].argmax().item()
+            text.append(best)
+            tokens = mx.array([[best]])
+    return text
+
+
+def apart(actual: Any, expected: Any) -> float:
+    """The largest difference of two arrays, relative to the largest value; infinite for other shapes."""
+    left, right = (np.array(value, dtype=np.float64) for value in (actual, expected))
+    if left.shape != right.shape or not (np.isfinite(left) == np.isfinite(right)).all():
+        return float("inf")
+    kept = np.isfinite(left) & (np.abs(left) < 1e30)  # masks are as large as float32 goes
+    size = float(np.abs(left[kept]).max(initial=0)) or 1.0
+    return float(np.abs(left[kept] - right[kept]).max(initial=0)) / size
+
+
+def main(folder: Path, names: list[str]) -> None:
+    """Write what differs of each architecture to a file of this process."""
+    rank = mx.distributed.init(strict=True).rank()
+    found = {name: differences(name) for name in names}
+    (folder / f"differences.{rank}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
