@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LIMIT = 300.0  # seconds; on a machine that others use too, each exchange waits for the slower process
+LIMIT = 600.0  # seconds; on a machine that others use too, each exchange waits for the slower process
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ def run_ranks(count: int, command: Sequence[str], folder: Path, limit: float = L
                 streams = [stack.enter_context(path.open("wb")) for path in (out, err)]
                 env = {**shared, "MLX_RANK": str(rank)}
                 processes.append(
-                    subprocess.Popen([sys.executable, *command], env=env, stdout=streams[0], stderr=streams[1])
+                    subprocess.Popen(
+                        [sys.executable, *command], env=env, stdout=streams[0], stderr=streams[1]
+                    )
                 )
             until = time.monotonic() + limit
             while None in codes and time.monotonic() < until:

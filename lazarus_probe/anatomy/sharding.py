@@ -23,7 +23,7 @@ from lazarus_probe.anatomy.observe import BATCH, LENGTH
 from lazarus_probe.anatomy.parts import Heads, Parts
 from lazarus_probe.anatomy.random_state import random_state
 from lazarus_probe.anatomy.tensor_parallel import Ranks, Slices, Terms
-from lazarus_probe.taps import Inside, Tap, held, tapped
+from lazarus_probe.taps import Change, Inside, Tap, held, tapped
 
 SAME = 1e-3  # of the largest value: terms of a sum differ by as much as it is large
 OF_HEADS = {"queries": 2, "head_out": 2, "scores": 1, "pattern": 1}
@@ -242,22 +242,10 @@ def _not_whole(anatomy: Anatomy, group: Any) -> dict[tuple[int, str], str]:
 
         return note
 
-    taps = [Tap(anatomy.model, after=noting(-1, "logits")), Tap(anatomy.embedding, after=noting(-1, "embed"))]
-    for layer, (block, parts) in enumerate(zip(anatomy.blocks, anatomy.parts, strict=True)):
-        taps += [
-            Tap(block, before=noting(layer, "resid_pre"), argument=anatomy.resid_argument),
-            Tap(block, after=noting(layer, "resid_post")),
-        ]
-        taps += [Tap(anatomy.part("mid", layer), before=noting(layer, "resid_mid"))] if parts.mid else []
-        taps += [
-            Tap(anatomy.part(part, layer), after=noting(layer, kind))
-            for part, kind in WHOLE.items()
-            if getattr(parts, part)
-        ]
-    with tapped(taps):
-        forward(anatomy.model, mx.arange(BATCH * LENGTH, dtype=mx.int32).reshape(BATCH, LENGTH) % 8)
-    apart: Any = mx.stack([_apart(value, group) for value in values.values()]).tolist()
-    wrong = {place for place, error in zip(values, apart, strict=True) if not error <= SAME}
+    with tapped(list(whole_taps(anatomy, noting))):
+        forward(anatomy.model, few_tokens())
+    errors: Any = mx.stack([apart_over(value, group) for value in values.values()]).tolist()
+    wrong = {place for place, error in zip(values, errors, strict=True) if not error <= SAME}
     if cut := [(layer, kind) for layer, kind in wrong if kind in STREAM]:
         layer, kind = min(cut)
         where = kind if layer < 0 else f"{kind}.{layer}"
@@ -267,7 +255,26 @@ def _not_whole(anatomy: Anatomy, group: Any) -> dict[tuple[int, str], str]:
     return dict.fromkeys(wrong, "what it is in one process is not what it is in another")
 
 
-def _apart(value: mx.array, group: Any) -> mx.array:
+def few_tokens() -> mx.array:
+    """(B, L) tokens that every model has."""
+    return mx.arange(BATCH * LENGTH, dtype=mx.int32).reshape(BATCH, LENGTH) % 8
+
+
+def whole_taps(anatomy: Anatomy, visit: Callable[[int, str], Change]) -> Iterator[Tap]:
+    """Taps on all values that are taken for whole, each with what `visit` gives for its layer and kind."""
+    yield Tap(anatomy.embedding, after=visit(-1, "embed"))
+    yield Tap(anatomy.model, after=visit(-1, "logits"))
+    for layer, (block, parts) in enumerate(zip(anatomy.blocks, anatomy.parts, strict=True)):
+        yield Tap(block, before=visit(layer, "resid_pre"), argument=anatomy.resid_argument)
+        yield Tap(block, after=visit(layer, "resid_post"))
+        if parts.mid:
+            yield Tap(anatomy.part("mid", layer), before=visit(layer, "resid_mid"))
+        for part, kind in WHOLE.items():
+            if getattr(parts, part):
+                yield Tap(anatomy.part(part, layer), after=visit(layer, kind))
+
+
+def apart_over(value: mx.array, group: Any) -> mx.array:
     """How far a value is from that of the first process, relative to the largest."""
     all_values = mx.distributed.all_gather(value.astype(mx.float32)[None], group=group)
     size = mx.abs(all_values).max()

@@ -86,8 +86,8 @@ def sweep(
         raise ValueError(f"blend is {blend}; give a share from 0 to 1")
     if resume is not None and subject.anatomy.ranks:
         raise ValueError(
-            f"resume={str(resume)!r}: a sweep of a model that is split over processes starts anew, since these may read "
-            "other states of the file; leave it out"
+            f"resume={str(resume)!r}: a sweep of a model that is split over processes starts anew, since these may "
+            "read other states of the file; leave it out"
         )
     plan = _plan(subject, targets, sites, positions, cells, sources, metrics, blend)
     table = _table(plan, Path(resume) if resume is not None else None)

@@ -35,14 +35,20 @@ from lazarus_probe.subject import Subject, UnsupportedArchitecture
 from lazarus_probe.sweep import Donors, Zero, attribution, kl, logit_diff, sweep
 
 TOKENS = (2, 7)
+# Of the table's 4 heads and 2 of keys, which three processes cannot share.
+THREE_WAYS = {"num_attention_heads": 6, "num_key_value_heads": 3}
 EDITED = ("resid_post", "head_out", "pattern", "values", "queries", "neurons", "attn_out", "expert_out")
 
 
 def differences(name: str) -> dict[str, Any]:
     """By what was done, the largest difference of a split model from the whole one, relative to the largest value."""
-    whole = Subject.from_model(zoo.build(name), name=name)
+
+    def model() -> Any:
+        return zoo.fresh(name, **_changes(name))
+
     try:
-        split = Subject.from_model(zoo.fresh(name), name=name).split(lambda: zoo.fresh(name))
+        whole = Subject.from_model(model(), name=name)
+        split = Subject.from_model(model(), name=name).split(model)
     except UnsupportedArchitecture as error:
         return {"refused": str(error)}
     tokens = zoo.random_tokens(*TOKENS)
@@ -50,11 +56,11 @@ def differences(name: str) -> dict[str, Any]:
     runs = [trace(subject, tokens, sites) for subject in (whole, split)]
     result = {"logits": apart(*(run.logits for run in runs))}
     result |= {site: apart(*(run[site] for run in runs)) for site in sites}
-    for edit in _edits(whole, runs[0]):
-        edited = [trace(subject, tokens, (), edit).logits for subject in (whole, split)]
-        result[f"under {edit}"] = apart(*edited)
+    for edits in _edits(whole, runs[0]):
+        edited = [trace(subject, tokens, (), edits).logits for subject in (whole, split)]
+        result[f"under {', '.join(map(str, edits))}"] = apart(*edited)
         if not apart(edited[0], runs[0].logits):
-            result[f"no effect of {edit}"] = float("inf")
+            result[f"no effect of {edits[0]}"] = float("inf")
     result |= _swept(whole, split) | _generated(whole, split)
     twins = [subject.untrained(3) for subject in (whole, split)]
     result["untrained"] = apart(*(trace(twin, tokens).logits for twin in twins))
@@ -64,30 +70,39 @@ def differences(name: str) -> dict[str, Any]:
     return {**result, "checks": other}
 
 
-def _edits(whole: Subject, run: Any) -> Iterator[Intervention]:
-    """Edits of each kind, of the last head where there are heads: only its global number finds it."""
-    rng = np.random.default_rng(0)
-    sites = all_sites(whole)
+def _changes(name: str) -> dict[str, Any]:
+    """What the table's model needs to be divisible."""
+    if mx.distributed.init().size() == 3:
+        return THREE_WAYS
+    text = zoo.config(name).get("text_config")
+    # qwen3_5 and its kin divide the vocabulary too, which has 67 words in the table.
+    return {"text_config": {**text, "vocab_size": 68}} if text and zoo.model_file(name) == "qwen3_5" else {}
+
+
+def _edits(whole: Subject, run: Any) -> Iterator[list[Intervention]]:
+    """Edits of each kind at several places at once: of the last head, which only its global number finds."""
+    places = {}
     for kind in EDITED:
-        site = next((site for site in sites if site.split(".")[0] == kind), None)
-        if site is None:
-            continue
-        value = run[site]
-        yield scale(site, 0.5)
-        yield zero(site, positions="last")
-        if kind in HEAD_AXIS:
-            site = f"{site}.{value.shape[HEAD_AXIS[kind]] - 1}"
-            yield zero(site)
-            yield noise(site, 0.1)
-        else:
-            yield mean(site, value[:, 0].mean(axis=0)) if value.ndim == 3 else scale(site, 2.0)
-            yield resample(site, value[::-1])
-            yield patch(site, value[:, -1:], positions=[1])
-            direction = mx.array(rng.normal(size=value.shape[-1]).astype(np.float32))
-            yield steer(site, direction, 0.3)
+        if sites := [site for site in all_sites(whole) if site.split(".")[0] == kind]:
+            site = sites[len(places) % len(sites)]
+            last = run[site].shape[HEAD_AXIS[kind]] - 1 if kind in HEAD_AXIS else None
+            value = run[site] if last is None else mx.take(run[site], last, axis=HEAD_AXIS[kind])
+            places[site if last is None else f"{site}.{last}"] = value
+    rng = np.random.default_rng(0)
+    directions = {
+        site: mx.array(rng.normal(size=value.shape[-1]).astype(np.float32)) for site, value in places.items()
+    }
+    yield [zero(site, positions="last") for site in places]
+    yield [scale(site, 0.5) for site in places]
+    yield [mean(site, value.mean(axis=0)) for site, value in places.items()]
+    yield [resample(site, value[::-1]) for site, value in places.items()]
+    yield [patch(site, value[:, -1:], positions=[1]) for site, value in places.items()]
+    yield [steer(site, directions[site], 0.3) for site in places]
+    yield [noise(site, 0.1) for site in places]
+    yield [zero(next(site for site in places if site.startswith(("head_out", "expert_out"))))]
 
 
-def _swept(whole: Subject, split: Subject) -> dict[str, float]:
+def _swept(whole: Subject, split: Subject) -> dict[str, Any]:
     """A sweep over heads, neurons and the residual stream, and its estimate by gradients."""
     rows = [[int(token) for token in row] for row in np.array(zoo.random_tokens(2, 6, seed=1))]
     kinds = ("resid_post", "head_out", "neurons", "mlp_out")
@@ -102,12 +117,23 @@ def _swept(whole: Subject, split: Subject) -> dict[str, float]:
         sweep(subject, rows[:1], sites, sources={"zero": Zero(), "donor": Donors(rows[1:])}, metrics=metrics)
         for subject in (whole, split)
     ]
-    estimates = [attribution(subject, rows[:1], rows[1:], sites, metrics[1]) for subject in (whole, split)]
-    name = metrics[1].name
-    return {
-        **{f"sweep {each.name}": apart(*(result.values[each.name] for result in results)) for each in metrics},
-        "attribution": apart(*(estimate.values[name] for estimate in estimates)),
+    found: dict[str, Any] = {
+        f"sweep {each.name}": apart(*(result.values[each.name] for result in results)) for each in metrics
     }
+    routers = [site for site in all_sites(whole) if site.startswith("router_logits")][:1]
+    for what, places in (("attribution", sites), ("attribution of a router", routers)):
+        try:
+            estimates = [
+                attribution(subject, rows[:1], rows[1:], places, metrics[1]) if places else None
+                for subject in (split, whole)
+            ]
+        except UnsupportedArchitecture as error:
+            found[what] = str(error)
+        else:
+            found |= (
+                {what: apart(*(each.values[metrics[1].name] for each in estimates if each))} if places else {}
+            )
+    return found
 
 
 def _generated(whole: Subject, split: Subject) -> dict[str, float]:
