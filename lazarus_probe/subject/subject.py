@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -16,6 +16,7 @@ from lazarus_probe.anatomy.anatomy import Anatomy, UnsupportedArchitecture, anat
 from lazarus_probe.anatomy.random_state import random_state
 from lazarus_probe.backend import fit_threads
 from lazarus_probe.files.paths import user_path
+from lazarus_probe.spelling import one_of
 from lazarus_probe.subject.encoding import (
     AddedTokens,
     PromptWarning,
@@ -26,6 +27,7 @@ from lazarus_probe.subject.encoding import (
     pieces,
 )
 from lazarus_probe.subject.identity import Identity
+from lazarus_probe.subject.one_run import KINDS, Parallel, joined
 from lazarus_probe.warn import warn
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
@@ -86,7 +88,7 @@ class Subject:
         cls,
         name: str | Path,
         adapter: str | Path | None = None,
-        parallel: Literal["tensor"] | None = None,
+        parallel: Parallel | None = None,
     ) -> Subject:
         """Load a bundled model by name, a local folder or GGUF file, `smollm2`, or a Hugging Face Hub id.
 
@@ -116,8 +118,10 @@ class Subject:
         from lazarus_probe.checkpoints.names import untrained_name
         from lazarus_probe.checkpoints.tokenizer_check import check_ids
 
-        if parallel not in (None, "tensor"):
-            raise ValueError(f"parallel is {parallel!r}; 'tensor' and None are known")
+        if parallel is None and (run := joined()):
+            parallel = run.parallel
+        if parallel not in (None, *KINDS):
+            raise ValueError(f"parallel {parallel!r} is unknown; {one_of(parallel, KINDS)}")
         if parallel and adapter is not None:
             raise ValueError(
                 f"{name} takes no adapter where it is split over processes; merge it into the weights"
