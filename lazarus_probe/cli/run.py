@@ -14,7 +14,7 @@ import typer
 from lazarus_probe.checkpoints.packages import fetched_when_used
 from lazarus_probe.cli.advice import advised, is_bare
 from lazarus_probe.clock import running
-from lazarus_probe.subject.one_run import failure
+from lazarus_probe.subject.one_run import failure, leave
 from lazarus_probe.versions import version_of
 
 # typer may carry its own copy of click; what it exports leads to the right one.
@@ -50,6 +50,7 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> 
             if (text := failure(error)) is None:
                 raise
             return _fail(text)
+    leave()
     return code if isinstance(code, int) else 0
 
 

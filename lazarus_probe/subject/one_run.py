@@ -10,6 +10,7 @@ import os
 import random
 import sys
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -62,8 +63,18 @@ def join(parallel: str) -> OneRun:
     if run.rank > 0:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
         warnings.simplefilter("ignore")
+        os.environ.pop("GITHUB_STEP_SUMMARY", None)
         write_nothing()
     return run
+
+
+def leave() -> None:
+    """Wait for the other processes of the run: mlx.launch ends them all when one is over with an error of its own."""
+    import mlx.core as mx
+
+    if joined():
+        with suppress(RuntimeError):  # one that is gone already
+            mx.eval(mx.distributed.all_sum(mx.array(1.0)))
 
 
 def failure(error: BaseException) -> str | None:
