@@ -122,18 +122,26 @@ def _swept(whole: Subject, split: Subject) -> dict[str, Any]:
     }
     routers = [site for site in all_sites(whole) if site.startswith("router_logits")][:1]
     for what, places in (("attribution", sites), ("attribution of a router", routers)):
+        if not places or (expected := _estimate(whole, rows, places)) is None:
+            continue  # nothing to estimate, or a model that cannot be differentiated at all
         try:
-            estimates = [
-                attribution(subject, rows[:1], rows[1:], places, metrics[1]) if places else None
-                for subject in (split, whole)
-            ]
+            found[what] = apart(_estimate(split, rows, places), expected)
         except UnsupportedArchitecture as error:
             found[what] = str(error)
-        else:
-            found |= (
-                {what: apart(*(each.values[metrics[1].name] for each in estimates if each))} if places else {}
-            )
     return found
+
+
+def _estimate(subject: Subject, rows: list[list[int]], sites: list[str]) -> Any:
+    """The effects of donors by gradients; None of a model that has none, whole or split."""
+    metric = logit_diff(3, 5)
+    try:
+        return attribution(subject, rows[:1], rows[1:], sites, metric).values[metric.name]
+    except UnsupportedArchitecture:
+        raise
+    except ValueError as error:
+        if "VJP" not in str(error):
+            raise
+        return None
 
 
 def _generated(whole: Subject, split: Subject) -> dict[str, float]:
