@@ -6,7 +6,7 @@ import pytest
 
 from lazarus_probe.plain import without_halves
 from lazarus_probe.plugin.models import DEFAULT_MODEL, asked_for, label, models
-from lazarus_probe.plugin.one_run import add_parallel_option, join_run
+from lazarus_probe.plugin.parallel import add_parallel_option, join_run
 from lazarus_probe.plugin.seeds import add_seed_options, check_seeds, seeds_of
 from lazarus_probe.plugin.settings import activations_folder, fail_on, report_folder
 from lazarus_probe.plugin.shards import add_shard_option, check_shard
