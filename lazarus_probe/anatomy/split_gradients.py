@@ -29,7 +29,7 @@ def require_whole_gradients(anatomy: Anatomy, places: Iterable[tuple[int, str]] 
         places: layers and kinds of site at which gradients are taken.
 
     Raises:
-        UnsupportedArchitecture: mlx-lm does not sum them over the processes.
+        UnsupportedArchitecture: mlx-lm does not sum them over the processes, or whether it does cannot be seen.
     """
     if anatomy.ranks is None:
         return
@@ -76,6 +76,11 @@ def _partial_gradients(anatomy: Anatomy, group: Any) -> frozenset[tuple[int, str
             logits = forward(anatomy.model, few_tokens())
         return (logits * mx.random.normal(logits.shape, key=mx.random.key(0))).sum()
 
-    gradients = mx.grad(total)(zeros)
+    try:
+        gradients = mx.grad(total)(zeros)
+    except ValueError as error:
+        raise UnsupportedArchitecture(
+            f"gradients of {architecture(anatomy.model)} cannot be compared between processes: {error}"
+        ) from error
     errors: Any = mx.stack([apart_over(gradients[name], group) for name in places]).tolist()
     return frozenset(place for place, error in zip(places.values(), errors, strict=True) if not error <= SAME)

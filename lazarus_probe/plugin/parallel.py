@@ -98,6 +98,7 @@ class _Member:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.failed = False
         self.errors = os.dup(2)  # what pytest captures later is not it
 
     @pytest.hookimpl(trylast=True)
@@ -111,11 +112,13 @@ class _Member:
             reason = " ".join(lines[0][1:].split()) if lines else report.longreprtext[-200:]
             ended = f"{self.name}: {report.nodeid} failed, which ends the run: {reason}"
             os.write(self.errors, f"\n{ended}\n".encode(errors="backslashreplace"))
+            self.failed = True
             pytest.exit(ended, returncode=pytest.ExitCode.TESTS_FAILED)
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        """Wait for the first process, which writes the report."""
+        """Wait for the first process, which writes the report; others may not be done with a test that failed here."""
         from lazarus_probe.subject.one_run import leave
 
-        leave()
+        if not self.failed:
+            leave()

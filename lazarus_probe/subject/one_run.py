@@ -13,7 +13,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from lazarus_probe.files.whole_files import write_nothing
 from lazarus_probe.spelling import one_of
@@ -56,7 +56,7 @@ def join(parallel: str) -> OneRun:
         raise ValueError(
             f"parallel {parallel!r} needs several processes: start the command with `mlx.launch -n 2 --backend ring`"
         )
-    run = OneRun(cast(Parallel, parallel), group.rank(), group.size())
+    run = OneRun(parallel, group.rank(), group.size())
     _joined.append(run)
     mx.random.seed(0)
     random.seed(0)

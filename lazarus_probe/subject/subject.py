@@ -121,7 +121,7 @@ class Subject:
         if parallel is None and (run := joined()):
             parallel = run.parallel
         if parallel not in (None, *KINDS):
-            raise ValueError(f"parallel {parallel!r} is unknown; {one_of(parallel, KINDS)}")
+            raise ValueError(f"parallel {parallel!r} is unknown; {one_of(str(parallel), KINDS)}")
         if parallel and adapter is not None:
             raise ValueError(
                 f"{name} takes no adapter where it is split over processes; merge it into the weights"
