@@ -50,8 +50,10 @@ def test_processes_report_once(project: Project) -> None:
     assert heads is not None
     site = f"head_out.1.{heads.num_heads - 1}"
     value = abs(trace(subject, [1, 2, 3], capture=site)[site])
-    assert claim["score"] == pytest.approx(float((value / (1 + value)).mean().item()), rel=1e-5)
-    assert claim["fingerprint"] == subject.fingerprint
+    assert claim["measurement"]["score"] == pytest.approx(
+        float((value / (1 + value)).mean().item()), rel=1e-5
+    )
+    assert claim["model"]["fingerprint"] == subject.fingerprint
     assert len(list((project.pytester.path / "reports").iterdir())) == 1
 
 
@@ -65,9 +67,7 @@ def test_a_test_that_raises_ends_the_run(project: Project) -> None:
     assert "this disk is full" in second.err
     (run,) = project.reports()
     assert run["partial"]
-    assert [claim["claim"]["id"] if "claim" in claim else claim["id"] for claim in run["claims"]] == [
-        "heads-are-whole"
-    ]
+    assert [claim["claim"]["id"] for claim in run["claims"]] == ["heads-are-whole"]
 
 
 def test_one_process_is_an_error_of_usage(project: Project) -> None:
