@@ -13,7 +13,11 @@ import mlx.nn as nn
 from lazarus_probe.anatomy.forward_pass import cache_entries, new_cache
 from lazarus_probe.anatomy.observe import BATCH, LENGTH, Call, Observation, observe
 from lazarus_probe.anatomy.parts import Parts, is_value, parts_of
+from lazarus_probe.anatomy.tensor_parallel import Ranks, split_module
 from lazarus_probe.taps import Tap, tapped
+
+# What is read by parts that may be split over processes.
+READS = {"o_proj": "head_out", "down_proj": "neurons", "experts": "expert_out"}
 
 
 class UnsupportedArchitecture(ValueError):  # noqa: N818 - the name says it
@@ -47,6 +51,7 @@ class Anatomy:
         skippable: whether a block needs nothing of those below it but the residual, so that they can be passed
             through. Blocks that hand on more, or read the cache of another, do.
         resolved: sites already checked against this anatomy.
+        ranks: how values are divided where each process holds a part of the model; None where this one holds it all.
 
     Example:
         >>> anatomy = subject.anatomy
@@ -66,6 +71,7 @@ class Anatomy:
     resid_argument: int | str = 0
     skippable: bool = True
     resolved: dict[Any, Any] = field(default_factory=dict, repr=False)
+    ranks: Ranks | None = field(default=None, repr=False)
 
     @property
     def num_layers(self) -> int:
@@ -84,7 +90,17 @@ class Anatomy:
 
         Raises:
             KeyError: the block has no such part.
+            UnsupportedArchitecture: it reads values of which this process holds a part.
         """
+        if self.ranks and name in READS and (layer, READS[name]) in self.ranks.divided:
+            raise UnsupportedArchitecture(
+                f"block {layer} has a part of {name} in each of {self.ranks.group.size()} processes; what needs all of "
+                "it needs the whole model in one process: load it without `parallel`"
+            )
+        return self.own_part(name, layer)
+
+    def own_part(self, name: str, layer: int) -> nn.Module:
+        """The same, also where it is this process' part of it: for who knows which values it reads."""
         path = getattr(self.parts[layer], name)
         if path is None:
             raise KeyError(f"block {layer} has no {name}")
@@ -108,9 +124,14 @@ def anatomy_of(model: nn.Module) -> Anatomy:
     """Find the parts of a model by watching it run on a few tokens, without computing anything.
 
     Raises:
-        UnsupportedArchitecture: it is no stack of blocks that each run once on a residual stream, or its own code
-            cannot run here.
+        UnsupportedArchitecture: it is no stack of blocks that each run once on a residual stream, its own code
+            cannot run here, or this process holds only a part of it.
     """
+    if part := split_module(model):
+        raise UnsupportedArchitecture(
+            f"{architecture(model)} is not whole here: {part}, so that its heads and neurons would be numbered "
+            "wrongly; give the whole model"
+        )
     if not hasattr(model, "layers"):
         raise UnsupportedArchitecture(f"{type(model).__name__} has no layers; a language model of mlx-lm has")
     if not list(_flat(model.layers)):
@@ -120,9 +141,8 @@ def anatomy_of(model: nn.Module) -> Anatomy:
     resid = blocks[0].first
     width = resid.shape[-1]
     argument = _resid_argument(blocks)
-    entries = {id(entry) for entry in cache_entries(observation.cache)}
     modules = tuple(call.module for call in blocks)
-    parts = tuple(parts_of(observation, call, entries, width) for call in blocks)
+    parts = _parts(observation, blocks)
     return Anatomy(
         model=model,
         blocks=modules,
@@ -134,6 +154,18 @@ def anatomy_of(model: nn.Module) -> Anatomy:
         resid_argument=argument,
         skippable=_skippable(model, observation, blocks, argument),
     )
+
+
+def parts_seen(model: nn.Module) -> tuple[Parts, ...]:
+    """The parts of each block as one run shows them, also of a model of which this process holds a part."""
+    observation = _observed(model)
+    return _parts(observation, _blocks(model, observation))
+
+
+def _parts(observation: Observation, blocks: Sequence[Call]) -> tuple[Parts, ...]:
+    entries = {id(entry) for entry in cache_entries(observation.cache)}
+    width = blocks[0].first.shape[-1]
+    return tuple(parts_of(observation, call, entries, width) for call in blocks)
 
 
 def _with_true_middles(

@@ -11,10 +11,16 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from lazarus_probe.anatomy.random_state import random_state
+from lazarus_probe.anatomy.tensor_parallel import require_whole
 
 
 def named_weights(model: nn.Module) -> Iterator[tuple[str, tuple[int, ...], Callable[[], mx.array]]]:
-    """Name, shape and reader of every weight; modules that stand in two places are taken once."""
+    """Name, shape and reader of every weight; modules that stand in two places are taken once.
+
+    Raises:
+        ValueError: this process holds only a part of the model.
+    """
+    require_whole(model, "what reads weights")
     modules = [(path, module) for path, module in model.named_modules()]
     adapted = [path for path, module in modules if "lora_a" in module]
     module_ids: set[int] = set()
@@ -50,7 +56,12 @@ def _identity(value: mx.array) -> mx.array:
 
 
 def plain_weight(module: Any) -> mx.array:
-    """The numbers that a linear layer's weight stands for, quantised or not, with an adapter on it added."""
+    """The numbers that a linear layer's weight stands for, quantised or not, with an adapter on it added.
+
+    Raises:
+        ValueError: this process holds only a part of it.
+    """
+    require_whole(module, "what reads weights")
     module = _fused(module)
     return _dequantised(module) if "scales" in module else module["weight"]
 

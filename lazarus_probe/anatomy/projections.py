@@ -12,6 +12,7 @@ import mlx.nn as nn
 
 from lazarus_probe.anatomy.anatomy import Anatomy, at_path
 from lazarus_probe.anatomy.random_state import random_state
+from lazarus_probe.anatomy.tensor_parallel import require_whole
 
 if TYPE_CHECKING:
     from mlx_lm.tuner.lora import LoRALinear, LoRASwitchLinear
@@ -67,7 +68,12 @@ class Projection:
 
 
 def projections(anatomy: Anatomy, layers: Iterable[int] | None = None) -> list[Projection]:
-    """Every linear layer that LoRA can go on, those that have it included, in the order of the blocks."""
+    """Every linear layer that LoRA can go on, those that have it included, in the order of the blocks.
+
+    Raises:
+        ValueError: this process holds only a part of them.
+    """
+    require_whole(anatomy.model, "what reads or changes linear layers")
     chosen = range(anatomy.num_layers) if layers is None else layers
     return [
         Projection(layer, anatomy.blocks[layer], path)

@@ -39,7 +39,7 @@ NO_WEIGHTS = (mx.bool_, mx.int8, mx.int16, mx.int32, mx.int64, mx.complex64)
 
 
 def load_checkpoint(
-    folder: Path, entries: Mapping[str, TensorEntry] | None = None
+    folder: Path, entries: Mapping[str, TensorEntry] | None = None, lazy: bool = False
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The model in a folder, and the configuration it was built with.
 
@@ -48,6 +48,7 @@ def load_checkpoint(
     Args:
         folder: of the checkpoint.
         entries: the tensors of its weights, if their headers were read already.
+        lazy: leave weights unread, for who needs only parts of them.
 
     On a CPU weights are float32, those of a quantised model too if they fit; see `quantised.for_cpu`.
 
@@ -91,8 +92,18 @@ def load_checkpoint(
             config = or_load_error(failure, lambda: for_cpu(folder.name, model, config))
         else:
             model.set_dtype(mx.float32)
-    or_load_error(f"the weights in {folder} cannot be read", lambda: mx.eval(model.parameters()))
+    if not lazy:
+        read_weights(folder, model)
     return model, config
+
+
+def read_weights(folder: Path, model: nn.Module) -> None:
+    """Read what a lazily loaded model needs of its files.
+
+    Raises:
+        LoadError: they cannot be read.
+    """
+    or_load_error(f"the weights in {folder} cannot be read", lambda: mx.eval(model.parameters()))
 
 
 def section_for(

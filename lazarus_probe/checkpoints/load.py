@@ -22,8 +22,12 @@ class Parts:
     path: Path
 
 
-def load_parts(name: str | Path) -> Parts:
+def load_parts(name: str | Path, lazy: bool = False) -> Parts:
     """Model, tokenizer and configuration of a trained checkpoint.
+
+    Args:
+        name: of the checkpoint.
+        lazy: leave the weights of a folder unread, for who needs only parts of them.
 
     Raises:
         LoadError: see `Subject.load`.
@@ -35,5 +39,5 @@ def load_parts(name: str | Path) -> Parts:
         model, config, tokenizer = load_gguf(folder)
         return Parts(label, model, tokenizer, config, folder)
     read_config(folder)
-    model, config = load_checkpoint(folder, check_files(folder))
+    model, config = load_checkpoint(folder, check_files(folder), lazy)
     return Parts(label, model, load_tokenizer(folder, config), config, folder)

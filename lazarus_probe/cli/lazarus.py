@@ -59,17 +59,39 @@ app = typer.Typer(
 
 
 @app.callback()
-def version(
+def lazarus(
     _: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
+    parallel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="tensor",
+            help="Split models over the processes that mlx.launch started; also after the command.",
+        ),
+    ] = None,
 ) -> None:
     """Test claims about what happens inside a language model."""
+    if parallel is not None:
+        from lazarus_probe.subject.one_run import join
+
+        join(parallel)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `lazarus` and return its exit code."""
-    return run(app, "lazarus", arguments)
+    return run(app, "lazarus", _parallel_first(sys.argv[1:] if arguments is None else arguments))
+
+
+def _parallel_first(arguments: Sequence[str]) -> list[str]:
+    """Arguments with `--parallel`, which is of all commands and of none, before the command."""
+    rest, first = list(arguments), list[str]()
+    for name in [word for word in rest if word == "--parallel" or word.startswith("--parallel=")]:
+        index = rest.index(name)
+        taken = rest[index : index + (2 if name == "--parallel" else 1)]
+        del rest[index : index + len(taken)]
+        first += taken
+    return [*first, *rest]
 
 
 if __name__ == "__main__":

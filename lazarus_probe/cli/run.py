@@ -14,6 +14,7 @@ import typer
 from lazarus_probe.checkpoints.packages import fetched_when_used
 from lazarus_probe.cli.advice import advised, is_bare
 from lazarus_probe.clock import running
+from lazarus_probe.subject.one_run import failure, leave
 from lazarus_probe.versions import version_of
 
 # typer may carry its own copy of click; what it exports leads to the right one.
@@ -44,7 +45,12 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> 
                 return 2
             return _fail(advised(error, context))
         except USER_ERRORS as error:
-            return _fail(describe(error))
+            return _fail(failure(error) or describe(error))
+        except Exception as error:
+            if (text := failure(error)) is None:
+                raise
+            return _fail(text)
+    leave()
     return code if isinstance(code, int) else 0
 
 

@@ -15,10 +15,19 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 LONGEST = 100  # bytes of a name that are kept in the temporary file's name
 LONGEST_NAME = 255  # bytes, the limit of common file systems
 TRIED = 4096  # bytes: on a full disk an empty file can still be made
+
+
+_writes = [True]
+
+
+def write_nothing() -> None:
+    """From now on this process writes no file: another one of the same run does."""
+    _writes[0] = False
 
 
 @contextmanager
@@ -31,6 +40,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written, naming `path`; a previous file is unchanged.
     """
+    if not _writes[0]:
+        with TemporaryDirectory() as folder:
+            yield Path(folder) / path.name
+        return
     try:
         target = Path(os.path.realpath(path))
         if target.exists() and not target.is_file():
@@ -68,7 +81,8 @@ def write_aside(path: Path, text: str) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """As `write_aside`; the file's folder is created if missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if _writes[0]:
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_aside(path, text)
 
 
@@ -78,6 +92,8 @@ def append_line(path: Path, line: str) -> None:
     Raises:
         OSError: it cannot be written, naming the file; the previous lines are unchanged.
     """
+    if not _writes[0]:
+        return
     try:
         with path.open("ab", buffering=0) as file:
             before = file.tell()
@@ -102,6 +118,9 @@ def alone_at(path: Path) -> Iterator[None]:
     Raises:
         OSError: it cannot be locked, naming the file itself.
     """
+    if not _writes[0]:
+        yield
+        return
     lock = path.with_name(f".{_short(path.name)}.alone.lock")
     try:
         handle = _locked(lock)
@@ -120,7 +139,8 @@ def make_folder(path: Path) -> None:
     Raises:
         OSError: it cannot be made.
     """
-    Path(os.path.realpath(path)).mkdir(parents=True, exist_ok=True)
+    if _writes[0]:
+        Path(os.path.realpath(path)).mkdir(parents=True, exist_ok=True)
 
 
 def is_there(path: Path) -> bool:
@@ -146,6 +166,8 @@ def new_folder(path: Path) -> Path:
     Raises:
         OSError: it cannot be created.
     """
+    if not _writes[0]:
+        return path
     make_folder(path.parent)
     made, number = path, 1
     while True:

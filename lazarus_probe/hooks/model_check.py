@@ -13,6 +13,7 @@ from lazarus_probe.hooks.additivity import Additivity, additivity
 from lazarus_probe.hooks.check import Check, CheckRun, check_run, distance, layers_of_kinds
 from lazarus_probe.hooks.edit_checks import direction, editing, looking, writing
 from lazarus_probe.hooks.interventions import steer
+from lazarus_probe.hooks.places import own_value
 from lazarus_probe.hooks.replay import replay, resume
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.subject import Subject
@@ -102,9 +103,9 @@ def _replaying(run: CheckRun) -> Iterator[Check]:
 def _inside_attention(run: CheckRun) -> Iterator[Check]:
     """Whether pattern @ values is what the kernel returns, and the heads, projected, what attention returns."""
     anatomy = run.subject.anatomy
-    fused = [layer for layer, parts in enumerate(anatomy.parts) if parts.heads and parts.heads.fused]
-    projected = [layer for layer, parts in enumerate(anatomy.parts) if parts.heads and parts.o_proj]
     captured = run.seen
+    fused = [layer for layer in run.kernels if f"values.{layer}" in run.sites]
+    projected = [layer for layer, parts in enumerate(anatomy.parts) if parts.heads and parts.o_proj]
     mixed = [
         (
             at,
@@ -116,10 +117,7 @@ def _inside_attention(run: CheckRun) -> Iterator[Check]:
     yield run.over_layers("pattern @ values is what the kernel returns", mixed)
     both = [(at, captured[f"head_out.{at}"], value) for at, value, _ in mixed if at in projected]
     yield run.over_layers("pattern @ values is head_out", both, required=False)
-    heads = [
-        (at, anatomy.part("o_proj", at)(captured[f"head_out.{at}"].flatten(2)), captured[f"attn_out.{at}"])
-        for at in projected
-    ]
+    heads = [(at, _projected(run, "o_proj", at, "head_out"), captured[f"attn_out.{at}"]) for at in projected]
     yield run.over_layers("heads through o_proj are attn_out", heads, required=False)
 
 
@@ -127,11 +125,16 @@ def _inside_mlp(run: CheckRun) -> Iterator[Check]:
     anatomy = run.subject.anatomy
     dense = [layer for layer, parts in enumerate(anatomy.parts) if parts.down_proj]
     captured = run.seen
-    down = [
-        (at, anatomy.part("down_proj", at)(captured[f"neurons.{at}"]), captured[f"mlp_out.{at}"])
-        for at in dense
-    ]
+    down = [(at, _projected(run, "down_proj", at, "neurons"), captured[f"mlp_out.{at}"]) for at in dense]
     yield run.over_layers("neurons through down_proj are mlp_out", down, required=False)
+
+
+def _projected(run: CheckRun, part: str, layer: int, kind: str) -> mx.array:
+    """What a projection makes of the captured value that it reads."""
+    anatomy = run.subject.anatomy
+    own = own_value(anatomy, layer, kind, run.seen[f"{kind}.{layer}"])
+    value: mx.array = anatomy.own_part(part, layer)(own.flatten(2) if own.ndim == 4 else own)
+    return value
 
 
 def _running(run: CheckRun) -> Iterator[Check]:

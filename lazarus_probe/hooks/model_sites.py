@@ -40,7 +40,8 @@ def kinds_at(anatomy: Anatomy, layer: int) -> tuple[str, ...]:
         "mlp_out": parts.mlp,
         "resid_post": True,
     }
-    return tuple(kind for kind, present in there.items() if present)
+    refused = anatomy.ranks.refused if anatomy.ranks else {}
+    return tuple(kind for kind, present in there.items() if present and (layer, kind) not in refused)
 
 
 def resolve(site: Site | str, anatomy: Anatomy) -> Site:
@@ -67,6 +68,8 @@ def _resolved(site: Site, anatomy: Anatomy) -> Site:
     site = replace(site, layer=_index(site.layer, anatomy.num_layers, "layer", site))
     layer = site.layer or 0
     kinds = kinds_at(anatomy, layer)
+    if anatomy.ranks and (reason := anatomy.ranks.refused.get((layer, site.kind))):
+        raise ValueError(f"{site} cannot be told over {anatomy.ranks.group.size()} processes: {reason}")
     if site.kind not in kinds:
         raise ValueError(f"the model has no {site}; block {layer} has {', '.join(kinds)}")
     if site.head is not None:

@@ -30,6 +30,7 @@ def tap_at(anatomy: Anatomy, site: Site, visit: Change) -> Tap:
         visit: from the value, in the shape that `Site` documents, to one of the same shape, or to None.
     """
     layer = site.layer or 0
+    visit = _whole(anatomy, layer, site.kind, visit)
     match site.kind:
         case "embed":
             return Tap(anatomy.embedding, after=visit)
@@ -44,7 +45,7 @@ def tap_at(anatomy: Anatomy, site: Site, visit: Change) -> Tap:
         case "resid_mid":
             return Tap(anatomy.part("mid", layer), before=_overwriting(visit))
         case "neurons":
-            return Tap(anatomy.part("down_proj", layer), before=visit)
+            return Tap(anatomy.own_part("down_proj", layer), before=visit)
         case "head_out":
             return _head_tap(anatomy, layer, visit)
         case kind if kind in STEPS:
@@ -52,7 +53,7 @@ def tap_at(anatomy: Anatomy, site: Site, visit: Change) -> Tap:
         case "router_logits" | "expert_out" if anatomy.parts[layer].flat:
             return _flat_tap(anatomy, layer, PART[site.kind], visit)
         case kind:
-            return Tap(anatomy.part(PART[kind], layer), after=visit)
+            return Tap(anatomy.own_part(PART[kind], layer), after=visit)
 
 
 def place_of(site: Site) -> tuple[str, int]:
@@ -68,6 +69,28 @@ def resid_value(anatomy: Anatomy, value: mx.array) -> mx.array:
 def resid_layout(anatomy: Anatomy, value: mx.array) -> mx.array:
     """The residual in the layout that the model's blocks pass on; undoes `resid_value`."""
     return mx.moveaxis(value, 2, 0) if anatomy.stream_axis == 0 else value
+
+
+def whole_value(anatomy: Anatomy, layer: int, kind: str, value: mx.array) -> mx.array:
+    """The whole model's value at a site, where each process holds a part of the model."""
+    return value if anatomy.ranks is None else anatomy.ranks.whole(layer, kind, value)
+
+
+def own_value(anatomy: Anatomy, layer: int, kind: str, value: mx.array) -> mx.array:
+    """What this process' part of the model takes of the whole model's value at a site; undoes `whole_value`."""
+    return value if anatomy.ranks is None else anatomy.ranks.own(layer, kind, value)
+
+
+def _whole(anatomy: Anatomy, layer: int, kind: str, visit: Change) -> Change:
+    """For a value that processes have parts of: `visit` is given the whole of it, the same in all of them."""
+    if anatomy.ranks is None or (layer, kind) not in anatomy.ranks.divided:
+        return visit
+
+    def whole(value: mx.array) -> mx.array | None:
+        new = visit(whole_value(anatomy, layer, kind, value))
+        return None if new is None else own_value(anatomy, layer, kind, new)
+
+    return whole
 
 
 def _streams(anatomy: Anatomy, visit: Change) -> Change:
@@ -97,13 +120,13 @@ def _head_tap(anatomy: Anatomy, layer: int, visit: Change) -> Tap:
     if anatomy.parts[layer].o_proj is None:
         # What the model projects is no row of heads any more; what leaves the kernel is.
         return Tap(anatomy.part("attention", layer), inside=Inside("output", visit))
-    count = heads.num_heads if heads else 1
+    width = heads.value_dim if heads else -1
 
     def before(value: mx.array) -> mx.array | None:
-        new = visit(value.reshape(*value.shape[:2], count, -1))
+        new = visit(value.reshape(*value.shape[:2], -1, width))
         return None if new is None else new.reshape(value.shape)
 
-    return Tap(anatomy.part("o_proj", layer), before=before)
+    return Tap(anatomy.own_part("o_proj", layer), before=before)
 
 
 def _flat_tap(anatomy: Anatomy, layer: int, part: str, visit: Change) -> Tap:
@@ -116,7 +139,7 @@ def _flat_tap(anatomy: Anatomy, layer: int, part: str, visit: Change) -> Tap:
             new = visit(value.reshape(B, L, *value.shape[1:]))
             return None if new is None else new.reshape(value.shape)
 
-        with tapped([Tap(anatomy.part(part, layer), after=after)]):
+        with tapped([Tap(anatomy.own_part(part, layer), after=after)]):
             return call(*args, **kwargs)
 
     return Tap(anatomy.part("mlp", layer), around=around)

@@ -47,7 +47,8 @@ class ActivationStore:
     Weights that training or an adapter replaced make another fingerprint; a weight changed in place, such as
     `weight[0] = 1`, is not seen, and the values of the old one come back.
 
-    With a folder, processes share what they keep, and one that needs what another is computing waits for it.
+    With a folder, processes share what they keep, and one that needs what another is computing waits for it. Of a model
+    that is split over processes values are kept in memory alone.
     Not thread-safe, as hooks are not.
 
     Args:
@@ -134,7 +135,9 @@ class ActivationStore:
         name: str,
     ) -> Activations:
         """Values from the folder, and from one pass those that are not there."""
-        if self._folder is None:
+        origin = subject.origin if isinstance(subject, ControlModel) else subject
+        # Processes with parts of one model have to compute alike, whatever one of them finds on its disk.
+        if self._folder is None or origin.anatomy.ranks:
             activations = self._computed(subject, encoded, list(missing), at)
         else:
             with self._folder.locked(subject.fingerprint, name):

@@ -6,6 +6,7 @@ import pytest
 
 from lazarus_probe.plain import without_halves
 from lazarus_probe.plugin.models import DEFAULT_MODEL, asked_for, label, models
+from lazarus_probe.plugin.parallel import add_parallel_option, join_run
 from lazarus_probe.plugin.seeds import add_seed_options, check_seeds, seeds_of
 from lazarus_probe.plugin.settings import activations_folder, fail_on, report_folder
 from lazarus_probe.plugin.shards import add_shard_option, check_shard
@@ -35,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     add_seed_options(group)
     add_shard_option(group)
+    add_parallel_option(group)
     group.addoption(
         "--probe-fail-on",
         metavar="CHANGES",
@@ -111,6 +113,7 @@ def _check_options(config: pytest.Config) -> None:
     from lazarus_probe.plugin.baselines import check_baselines
 
     check_baselines(config)
+    join_run(config)
 
 
 def _check_workers_get_them(config: pytest.Config) -> None:

@@ -59,7 +59,17 @@ def _lesioned(subject: Subject, lesion: Lesion, seed: int, layers: int) -> Subje
     """The same, with only the first blocks permuted: those of later layers are left as they are initialised."""
     if lesion not in LESIONS:
         raise ValueError(f"lesion {lesion!r} is unknown; {one_of(lesion, LESIONS)}")
-    model = subject.untrained(seed).model
+
+    def whole() -> nn.Module:
+        return _lesioned_model(subject, lesion, seed, layers)
+
+    name = f"{subject.name}-{lesion}-{seed}"
+    made = Subject.from_model(whole(), subject.tokenizer, name, subject.config)
+    return made.split(whole) if subject.anatomy.ranks else made
+
+
+def _lesioned_model(subject: Subject, lesion: Lesion, seed: int, layers: int) -> nn.Module:
+    model = subject.fresh_model(seed)
     fresh: dict[str, mx.array] = dict(tree_flatten(model.parameters()))
     loaded = []
     for name, value in _lesioned_weights(subject, lesion, seed, layers):
@@ -71,7 +81,7 @@ def _lesioned(subject: Subject, lesion: Lesion, seed: int, layers: int) -> Subje
             )
         loaded.append((name, value.astype(fresh[name].dtype)))
     model.load_weights(loaded, strict=False)
-    return Subject.from_model(model, subject.tokenizer, f"{subject.name}-{lesion}-{seed}", subject.config)
+    return model
 
 
 def _lesioned_weights(
@@ -79,7 +89,7 @@ def _lesioned_weights(
 ) -> Iterator[tuple[str, mx.array]]:
     """The weights that are not as initialised."""
     blocks, permuted = _paths(subject, subject.num_layers), _paths(subject, layers)
-    for name, shape, read in named_weights(subject.model):
+    for name, shape, read in named_weights(subject.whole() if subject.whole else subject.model):
         if not name.startswith(blocks):
             yield name, read()
         elif lesion == "permuted_blocks" and name.startswith(permuted):

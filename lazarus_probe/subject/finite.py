@@ -195,12 +195,12 @@ def _looks(anatomy: Anatomy, checked: list[_FiniteCheck]) -> Iterator[Tap]:
         yield Tap(block, after=_look(checked, f"resid_post.{layer}"))
         for part, kind in PARTS.items():
             if getattr(parts, part):
-                tap = Tap(anatomy.part(part, layer), after=_look(checked, f"{kind}.{layer}"))
+                tap = Tap(anatomy.own_part(part, layer), after=_look(checked, f"{kind}.{layer}"))
                 flat = parts.flat and part in ("router", "experts")
                 yield _within(anatomy.part("mlp", layer), tap) if flat else tap
         for projection, kind in (("down_proj", "neurons"), ("o_proj", "head_out"), ("mid", "resid_mid")):
             if getattr(parts, projection):
-                yield Tap(anatomy.part(projection, layer), before=_look(checked, f"{kind}.{layer}"))
+                yield Tap(anatomy.own_part(projection, layer), before=_look(checked, f"{kind}.{layer}"))
         if parts.heads and parts.attention:
             for step in STEPS:
                 if parts.heads.fused or step in ("scores", "pattern"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import ref
@@ -17,11 +17,15 @@ from mlx.utils import tree_flatten
 
 @dataclass(eq=False)
 class Identity:
-    """Weights, configuration and tokenizer of a subject, and the digest of them that was made last."""
+    """Weights, configuration and tokenizer of a subject, and the digest of them that was made last.
+
+    Of a model that is split over processes the weights are those of the whole, which `whole` makes, unread.
+    """
 
     model: nn.Module
     config: dict[str, Any]
     tokenizer: Any
+    whole: Callable[[], nn.Module] | None = None
     _weights: list[ref[mx.array]] = field(default_factory=list)
     _digest: str = ""
 
@@ -40,8 +44,16 @@ class Identity:
             digest.update(len(part).to_bytes(8, "big") + part)
         return digest.hexdigest()
 
+    def _named(self) -> Iterator[tuple[str, mx.array]]:
+        if self.whole is None:
+            yield from sorted(tree_flatten(self.model.parameters()))
+            return
+        weights = dict(tree_flatten(self.whole().parameters()))
+        for name in sorted(weights):
+            yield name, weights.pop(name)  # read here and let go
+
     def _parts(self) -> Iterator[bytes]:
-        for name, weight in sorted(tree_flatten(self.model.parameters())):
+        for name, weight in self._named():
             yield f"{name} {weight.dtype} {tuple(weight.shape)}".encode()
             yield np.array(weight.reshape(-1).view(mx.uint8)).tobytes()
         for name, module in self.model.named_modules():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from lazarus_probe.anatomy.anatomy import Anatomy, UnsupportedArchitecture, anat
 from lazarus_probe.anatomy.random_state import random_state
 from lazarus_probe.backend import fit_threads
 from lazarus_probe.files.paths import user_path
+from lazarus_probe.spelling import one_of
 from lazarus_probe.subject.encoding import (
     AddedTokens,
     PromptWarning,
@@ -26,6 +27,7 @@ from lazarus_probe.subject.encoding import (
     pieces,
 )
 from lazarus_probe.subject.identity import Identity
+from lazarus_probe.subject.one_run import KINDS, Parallel, joined
 from lazarus_probe.warn import warn
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
@@ -42,6 +44,7 @@ class Subject:
         config: the model's configuration, as it was built.
         anatomy: where its parts are.
         path: the folder it was loaded from, if it was.
+        whole: of a model that is split over processes, makes the whole of it again, its weights unread.
 
     Example:
         >>> from lazarus_probe import Subject
@@ -58,6 +61,7 @@ class Subject:
     config: dict[str, Any]
     anatomy: Anatomy
     path: Path | None = None
+    whole: Callable[[], nn.Module] | None = field(default=None, repr=False)
 
     @classmethod
     def from_model(
@@ -80,7 +84,12 @@ class Subject:
         return cls(name, model, tokenizer, dict(config), anatomy, path)
 
     @classmethod
-    def load(cls, name: str | Path, adapter: str | Path | None = None) -> Subject:
+    def load(
+        cls,
+        name: str | Path,
+        adapter: str | Path | None = None,
+        parallel: Parallel | None = None,
+    ) -> Subject:
         """Load a bundled model by name, a local folder or GGUF file, `smollm2`, or a Hugging Face Hub id.
 
         Ollama's models are loaded by their names, as `llama3.2:1b`. `<bundled>-untrained` and
@@ -92,29 +101,44 @@ class Subject:
             name: what to load.
             adapter: a folder with adapter_config.json and adapters.safetensors, as mlx-lm writes them, or
                 adapter_model.safetensors, as peft does, or with config.json and lora_weights.npz.
+            parallel: "tensor" splits the model over the processes that `mlx.launch` started, each of which has to run
+                the same program. Values at sites are those of the whole model.
 
         Raises:
             LoadError: the name is unknown, what it names is not a usable checkpoint, or the adapter is none, is damaged
                 or is one of another model.
-            UnsupportedArchitecture: the parts of the model were not found.
+            UnsupportedArchitecture: the parts of the model were not found, or it cannot be split over the processes.
+            ValueError: there is one process, or an adapter for a model that is split.
         """
         from lazarus_probe.adapters.adapter_files import check_adapter, label
         from lazarus_probe.anatomy.finite_weights import OTHER_WEIGHTS, bad_weight_unseen
+        from lazarus_probe.checkpoints.checkpoint import read_weights
         from lazarus_probe.checkpoints.errors import LoadError
         from lazarus_probe.checkpoints.load import load_parts
         from lazarus_probe.checkpoints.names import untrained_name
         from lazarus_probe.checkpoints.tokenizer_check import check_ids
 
+        if parallel is None and (run := joined()):
+            parallel = run.parallel
+        if parallel not in (None, *KINDS):
+            raise ValueError(f"parallel {parallel!r} is unknown; {one_of(str(parallel), KINDS)}")
+        if parallel and adapter is not None:
+            raise ValueError(
+                f"{name} takes no adapter where it is split over processes; merge it into the weights"
+            )
         if twin := untrained_name(str(name)):
             if adapter is not None:
                 raise LoadError(
                     f"{name} takes no adapter: it was trained on other weights; drop one of the two"
                 )
-            return cls.load(twin[0]).untrained(twin[1])
+            return cls.load(twin[0], parallel=parallel).untrained(twin[1])
         if adapter is not None:
             check_adapter(adapter)  # before the time that loading takes
-        parts = load_parts(name)
+        parts = load_parts(name, lazy=parallel is not None)
         subject = cls.from_model(parts.model, parts.tokenizer, parts.name, parts.config, parts.path)
+        if parallel:
+            subject = subject.split(lambda: load_parts(name, lazy=True).model)
+            read_weights(parts.path, subject.model)
         if parts.tokenizer is not None:
             check_ids(parts.path, parts.tokenizer, subject.anatomy.vocab_size)
         if weight := bad_weight_unseen(subject.anatomy, parts.path):
@@ -125,6 +149,23 @@ class Subject:
 
         load_adapter(subject, user_path(adapter))
         return dataclasses.replace(subject, name=label(subject.name, adapter))
+
+    def split(self, whole: Callable[[], nn.Module]) -> Subject:
+        """The subject with its model, which was whole, split by tensors over all processes, in place.
+
+        Every process has to ask for it.
+
+        Args:
+            whole: makes the whole model again.
+
+        Raises:
+            UnsupportedArchitecture: the model cannot be split over so many processes.
+            ValueError: there is one process.
+        """
+        from lazarus_probe.anatomy.sharding import sharded
+
+        anatomy = sharded(self.anatomy, lambda: type(self.model)(arguments(self.model)))
+        return dataclasses.replace(self, anatomy=anatomy, whole=whole)
 
     @property
     def num_layers(self) -> int:
@@ -147,7 +188,7 @@ class Subject:
 
     @cached_property
     def _identity(self) -> Identity:
-        return Identity(self.model, self.config, self.tokenizer)
+        return Identity(self.model, self.config, self.tokenizer, self.whole)
 
     @cached_property
     def eos_token_ids(self) -> frozenset[int]:
@@ -241,6 +282,13 @@ class Subject:
         The global random state is left as it was found. Adapters and quantisation are not carried over. Weights are
         computed where they are first used: a reader of the first layers pays for those alone.
         """
+        suffix = f"-{seed}" if seed else ""
+        name = f"{self.name}-untrained{suffix}"
+        twin = Subject.from_model(self.fresh_model(seed), self.tokenizer, name, self.config)
+        return twin.split(lambda: self.fresh_model(seed)) if self.anatomy.ranks else twin
+
+    def fresh_model(self, seed: int) -> nn.Module:
+        """A whole model of the same architecture and data type, newly initialised; see `untrained`."""
         with random_state(seed):
             model = type(self.model)(arguments(self.model))
             # Gemma 3 learns that its embeddings are tied when it reads a checkpoint that has no unembedding.
@@ -249,8 +297,7 @@ class Subject:
                 model.pop("lm_head", None)
         model.set_dtype(_float_type(self.model))
         model.eval()
-        suffix = f"-{seed}" if seed else ""
-        return Subject.from_model(model, self.tokenizer, f"{self.name}-untrained{suffix}", self.config)
+        return model
 
     @cached_property
     def _added_tokens(self) -> AddedTokens:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import Anatomy
 from lazarus_probe.anatomy.forward_pass import new_cache
+from lazarus_probe.anatomy.split_gradients import require_whole_gradients
 from lazarus_probe.hooks.places import tap_at
 from lazarus_probe.hooks.sites import Site, position_axis
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
@@ -63,6 +64,7 @@ def attribution(
     Raises:
         ValueError: as `sweep`.
         IndexError: as `sweep`.
+        UnsupportedArchitecture: the model is split over processes, and mlx-lm does not sum its gradients over them.
 
     Example:
         >>> from lazarus_probe.sites import attn_out
@@ -77,6 +79,9 @@ def attribution(
         raise ValueError("no targets; give at least one prompt")
     sources = donors_of(subject, SOURCE, Donors(donors), encoded)
     grid = make_grid(subject.anatomy, sites, positions, None, [len(ids) for ids in encoded])
+    require_whole_gradients(
+        subject.anatomy, [(-1 if site.layer is None else site.layer, site.kind) for site in grid.sites]
+    )
     read = reader(subject, [metric], len(encoded))
     values = np.full((len(encoded), 1, *grid.wanted.shape), np.nan, np.float32)
     baseline, donor = (

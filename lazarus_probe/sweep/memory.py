@@ -79,7 +79,9 @@ def _peak(plan: Plan, prompt: mx.array) -> int:
     mx.reset_peak_memory()
     full = plan.route.name == "full"
     mx.eval([forward(plan.subject.model, prompt)] if full else plan.record_targets(prompt).arrays())
-    return int(mx.get_peak_memory() - before)
+    peak, ranks = mx.get_peak_memory() - before, plan.subject.anatomy.ranks
+    # Processes that hold parts of one model have to run the same rows.
+    return int(ranks.first(peak) if ranks else peak)
 
 
 def _bytes(arrays: Iterable[Any]) -> int:

@@ -94,12 +94,21 @@ def build(name: str, seed: int = 0) -> nn.Module:
     Raises:
         KeyError: `name` is in no part of the table that can run.
     """
+    return fresh(name, seed)
+
+
+def fresh(name: str, seed: int = 0, **changes: Any) -> nn.Module:
+    """The same model as `build` makes, which nobody shares; keyword arguments override its configuration.
+
+    Raises:
+        KeyError: as `build`.
+    """
     if name not in architectures():
         reason = cannot_run().get(name, "it is not in table.yaml")
         raise KeyError(f"{name} cannot be built: {reason}; names that can: {', '.join(architectures())}")
     module = importlib.import_module(f"mlx_lm.models.{model_file(name)}")
     mx.random.seed(seed)
-    model = module.Model(module.ModelArgs.from_dict(config(name)))
+    model = module.Model(module.ModelArgs.from_dict({**config(name), **changes}))
     _disturb(model, seed)
     if _entry(name).get("tie_on_load"):
         model.sanitize({})

@@ -15,6 +15,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.split_gradients import require_whole_gradients
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import trace
@@ -69,6 +70,7 @@ class Interchange:
 
     def slope(self, basis: NDArray[Any], wanted: NDArray[np.intp]) -> tuple[float, NDArray[np.float64]]:
         """The mean cross-entropy of the wanted options (N,), and its gradient (D, k) in the basis."""
+        require_whole_gradients(self.subject.anatomy)
         total, gradient = 0.0, np.zeros(basis.shape)
         for number, rows in enumerate(self.rows):
             labels = mx.array(wanted[rows].astype(np.int32))[:, None]

@@ -1,0 +1,88 @@
+"""One run of several processes: all compute alike, the first alone prints and writes, and a failure ends all of them.
+
+Each process runs the same program on its part of a model, and takes part in every exchange of values. So what decides
+what is computed has to be the same in all: prompts, seeds, sizes of batches.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lazarus_probe.files.whole_files import write_nothing
+from lazarus_probe.spelling import one_of
+
+Parallel = Literal["tensor"]
+KINDS: tuple[Parallel, ...] = ("tensor",)
+
+
+@dataclass(frozen=True)
+class OneRun:
+    """The run that this process has joined: how models are split in it, its number in it, and how many there are."""
+
+    parallel: Parallel
+    rank: int
+    size: int
+
+
+_joined: list[OneRun] = []
+
+
+def joined() -> OneRun | None:
+    """The run of several processes that this one has joined, if it has."""
+    return _joined[-1] if _joined else None
+
+
+def join(parallel: str) -> OneRun:
+    """Join the processes that `mlx.launch` started: models are split over them from now on.
+
+    All but the first print and write nothing, errors left out.
+
+    Raises:
+        ValueError: an unknown way of splitting models, or there is one process.
+    """
+    import mlx.core as mx
+
+    if parallel not in KINDS:
+        raise ValueError(f"parallel {parallel!r} is unknown; {one_of(parallel, KINDS)}")
+    group = mx.distributed.init()
+    if group.size() == 1:
+        raise ValueError(
+            f"parallel {parallel!r} needs several processes: start the command with `mlx.launch -n 2 --backend ring`"
+        )
+    run = OneRun(parallel, group.rank(), group.size())
+    _joined.append(run)
+    mx.random.seed(0)
+    random.seed(0)
+    if run.rank > 0:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+        warnings.simplefilter("ignore")
+        os.environ.pop("GITHUB_STEP_SUMMARY", None)
+        write_nothing()
+    return run
+
+
+def leave() -> None:
+    """Wait for the other processes of the run: mlx.launch ends them all when one is over with an error of its own."""
+    import mlx.core as mx
+
+    if joined():
+        with suppress(RuntimeError):  # one that is gone already
+            mx.eval(mx.distributed.all_sum(mx.array(1.0)))
+
+
+def failure(error: BaseException) -> str | None:
+    """What a process of one run says of its end; None of a process that is alone."""
+    run = joined()
+    if run is None:
+        return None
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, RuntimeError) and "peer" in text:
+        text = f"another of the {run.size} processes ended first; what it says is the reason ({text})"
+    return f"process {run.rank} of {run.size}: {text}"

@@ -1,0 +1,78 @@
+"""Claims on a model that is split over processes: one run, with one report."""
+
+from __future__ import annotations
+
+import pytest
+
+from lazarus_probe import trace
+from lazarus_probe.subject import Subject
+from tests.plugin.conftest import Project
+from tests.processes import Ended, run_ranks
+
+pytest_plugins = ["pytester"]
+
+SUITE = """
+    from lazarus_probe import trace
+
+    @claim("heads-are-whole")
+    def test_whole(subject, evidence):
+        from lazarus_probe.subject import Subject
+        site = f"head_out.1.{subject.anatomy.parts[1].heads.num_heads - 1}"
+        value = abs(trace(subject, [1, 2, 3], capture=site)[site])
+        evidence.record(measured(float((value / (1 + value)).mean().item())))
+"""
+FAILING = """
+    def test_alone(subject):
+        from lazarus_probe import trace
+        from lazarus_probe.subject.one_run import joined
+        assert joined().rank != 1, "this disk is full"
+        trace(subject, [1, 2, 3], capture="head_out.0").logits.tolist()
+"""
+
+
+def _run(project: Project) -> list[Ended]:
+    command = ["-m", "pytest", "-q", "-p", "lazarus_probe.plugin", "-p", "no:cacheprovider"]
+    folder = project.pytester.path
+    options = [f"--probe-model={project.model}", "--probe-parallel=tensor", f"--rootdir={folder}"]
+    return run_ranks(2, [*command, *options, str(folder)], folder)
+
+
+def test_processes_report_once(project: Project) -> None:
+    """Two processes measure what one does, and the first alone prints and writes the report."""
+    project.write(SUITE)
+    first, second = _run(project)
+    assert "heads-are-whole" in first.out, first.out + first.err
+    assert "heads-are-whole" not in second.out
+    (run,) = project.reports()
+    (claim,) = run["claims"]
+    subject = Subject.load(project.model)
+    heads = subject.anatomy.parts[1].heads
+    assert heads is not None
+    site = f"head_out.1.{heads.num_heads - 1}"
+    value = abs(trace(subject, [1, 2, 3], capture=site)[site])
+    assert claim["measurement"]["score"] == pytest.approx(
+        float((value / (1 + value)).mean().item()), rel=1e-5
+    )
+    assert claim["model"]["fingerprint"] == subject.fingerprint
+    assert len(list((project.pytester.path / "reports").iterdir())) == 1
+
+
+def test_a_test_that_raises_ends_the_run(project: Project) -> None:
+    """A test that raises in one process ends the run in both, with its reason and the report of what was over."""
+    project.write(SUITE, name="test_a_claims")
+    project.write(FAILING, name="test_b_alone")
+    first, second = _run(project)
+    assert (first.code, second.code) == (1, 1), first.err + second.err
+    assert "process 1 of 2" in second.err
+    assert "this disk is full" in second.err
+    (run,) = project.reports()
+    assert run["partial"]
+    assert [claim["claim"]["id"] for claim in run["claims"]] == ["heads-are-whole"]
+
+
+def test_one_process_is_an_error_of_usage(project: Project) -> None:
+    """Without other processes the option is refused in a line."""
+    project.write(SUITE)
+    result = project.run("--probe-parallel=tensor")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--probe-parallel tensor*mlx.launch -n 2*"])
