@@ -201,6 +201,13 @@ def organism() -> Subject:
     return Subject.load("organism")
 
 
+@pytest.fixture(scope="session")
+def two_blocks(organism: Subject, make_llama: Callable[..., Any]) -> Subject:
+    """Two narrow random blocks with the organism's tokenizer: for how a study is written, not for what it finds."""
+    model = make_llama(num_hidden_layers=2, vocab_size=organism.anatomy.vocab_size)
+    return Subject.from_model(model, organism.tokenizer, name="two-blocks")
+
+
 @pytest.fixture(scope="module")
 def loaded_once() -> Iterator[None]:
     """A bundled model is loaded once for a file of commands that read it, and has its own weights at the end.
