@@ -74,7 +74,7 @@ docs: $(READY) ## write the pages of commands, API, coverage, guide and notebook
 	@$(BIN)/python tests/docs/seed_coverage.py
 
 architectures: $(READY) ## write docs/architectures.md: what hooks reach in every architecture of mlx-lm
-	@$(BIN)/python tests/architectures/report.py
+	@$(BIN)/python -m tests.architectures.report
 
 configurations: $(READY) ## check hooks on the configurations that mlx-lm tests its own models with (downloads its sources)
 	@$(BIN)/python tests/architectures/own_configurations.py

@@ -72,6 +72,27 @@ def _any_width(monkeypatch: pytest.MonkeyPatch) -> None:
     os.unsetenv("COLUMNS")  # what `os.environ` does not show
 
 
+@pytest.fixture(scope="session", autouse=True)
+def short_learning_curves() -> Iterator[int]:
+    """Learning curves are means of two splits and not of six: all of them take as long as the rest of a probe.
+
+    What is about the curves themselves, and what counts verdicts, has them in full (`full_learning_curves`). Yields how
+    many splits users have.
+    """
+    from lazarus_probe.statistics.probes import held_out
+
+    of_users = held_out.REPEATS
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(held_out, "REPEATS", 2)
+        yield of_users
+
+
+@pytest.fixture
+def full_learning_curves(short_learning_curves: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learning curves as users have them."""
+    monkeypatch.setattr("lazarus_probe.statistics.probes.held_out.REPEATS", short_learning_curves)
+
+
 @pytest.fixture(params=[True, False], ids=["compiled", "as-written"])
 def compiling(request: pytest.FixtureRequest) -> Iterator[None]:
     """Steps compiled, as users run them, and as they are written, as `make test` does (MLX_DISABLE_COMPILE)."""
@@ -178,6 +199,38 @@ def no_ties(monkeypatch: pytest.MonkeyPatch) -> None:
 def organism() -> Subject:
     """The bundled model."""
     return Subject.load("organism")
+
+
+@pytest.fixture(scope="session")
+def two_blocks(organism: Subject, make_llama: Callable[..., Any]) -> Subject:
+    """Two narrow random blocks with the organism's tokenizer: for how a study is written, not for what it finds."""
+    model = make_llama(num_hidden_layers=2, vocab_size=organism.anatomy.vocab_size)
+    return Subject.from_model(model, organism.tokenizer, name="two-blocks")
+
+
+@pytest.fixture(scope="module")
+def loaded_once() -> Iterator[None]:
+    """A bundled model is loaded once for a file of commands that read it, and has its own weights at the end.
+
+    Loading it and finding how it is swept are most of a small command.
+    """
+    load, kept = Subject.load, {}
+
+    def once(name: str | Path, adapter: str | Path | None = None) -> Subject:
+        if adapter is not None or not str(name).startswith("organism"):
+            return load(name, adapter)
+        if name not in kept:
+            subject = load(name)
+            kept[name] = subject, [mx.array(value) for _, value in tree_flatten(subject.model.parameters())]
+        return kept[name][0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Subject, "load", once)
+        yield
+    for subject, weights in kept.values():
+        after = [value for _, value in tree_flatten(subject.model.parameters())]
+        assert len(after) == len(weights)
+        assert all(map(mx.array_equal, after, weights))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from lazarus_probe.spelling import one_of
 from lazarus_probe.tasks.numbers import answer_number, first_number
@@ -147,32 +147,38 @@ class Fact:
         """The question, up to where the answer begins; a trailing space belongs to it."""
         if phrasing not in ALL_PHRASINGS:
             raise ValueError(f"unknown phrasing {phrasing!r}; {one_of(phrasing, ALL_PHRASINGS)}")
-        operation = OPERATIONS[self.operation]
-        command, gerund, passive = (
-            form.format(a=self.a, b=self.b)
-            for form in (operation.command, operation.gerund, operation.passive)
-        )
-        return ALL_PHRASINGS[phrasing].format(
-            a=self.a,
-            b=self.b,
-            A=number_words(self.a),
-            B=number_words(self.b),
-            symbol=operation.symbol,
-            infix=operation.infix,
-            noun=operation.noun,
-            command=command,
-            lower_command=command[0].lower() + command[1:],
-            lower_order=(command[0].lower() + command[1:]).rstrip(":"),
-            gerund=gerund,
-            Gerund=gerund[0].upper() + gerund[1:],
-            passive=passive,
-            deed=operation.deed,
-            Deed=operation.deed.capitalize(),
-        )
+        return ALL_PHRASINGS[phrasing].format_map(_fields(self))
 
     def response(self, phrasing: str = "spaced") -> str:
         """The answer as it continues the prompt."""
         return str(self.answer) if self.prompt(phrasing)[-1] in " =" else f" {self.answer}"
+
+
+@lru_cache(maxsize=64)  # a corpus asks a fact in every phrasing, one after the other
+def _fields(fact: Fact) -> dict[str, object]:
+    """What the phrasings' templates name."""
+    operation, a, b = OPERATIONS[fact.operation], fact.a, fact.b
+    command, gerund, passive = (
+        form.format(a=a, b=b) for form in (operation.command, operation.gerund, operation.passive)
+    )
+    lower_command = command[0].lower() + command[1:]
+    return {
+        "a": a,
+        "b": b,
+        "A": number_words(a),
+        "B": number_words(b),
+        "symbol": operation.symbol,
+        "infix": operation.infix,
+        "noun": operation.noun,
+        "command": command,
+        "lower_command": lower_command,
+        "lower_order": lower_command.rstrip(":"),
+        "gerund": gerund,
+        "Gerund": gerund[0].upper() + gerund[1:],
+        "passive": passive,
+        "deed": operation.deed,
+        "Deed": operation.deed.capitalize(),
+    }
 
 
 @cache

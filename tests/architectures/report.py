@@ -5,14 +5,14 @@ make architectures
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
-
-import zoo
 
 from lazarus_probe.hooks.model_check import SelfCheck, self_check
 from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.subject import Subject, UnsupportedArchitecture
+from tests.architectures import zoo
 
 DOCS = Path(__file__).parents[2] / "docs" / "architectures.md"
 KINDS = [kind for kind in PER_LAYER if kind not in ("queries", "keys", "values")]
@@ -45,15 +45,16 @@ a model that is no stack of blocks that each run once.
 """
 
 
-def check(name: str) -> SelfCheck:
-    """The self-check of one tiny architecture."""
-    return self_check(Subject.from_model(zoo.build(name)))
+@cache
+def subject_of(name: str) -> Subject:
+    """The tiny model of an architecture, whose parts are looked for once."""
+    return Subject.from_model(zoo.build(name))
 
 
 def row(name: str) -> str:
     """The line of one architecture in the table."""
     try:
-        result = check(name)
+        result = self_check(subject_of(name))
     except UnsupportedArchitecture as error:
         return _line([name, "refused", *[""] * (len(KINDS) + 2), str(error)])
     counts = [_count(result, kind) for kind in KINDS]

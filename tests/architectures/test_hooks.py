@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from functools import cache
-from pathlib import Path
-
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -15,11 +11,8 @@ from lazarus_probe.hooks.model_sites import kinds_at
 from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.interventions import Intervention, patch, steer, zero
 from lazarus_probe.subject import Subject, UnsupportedArchitecture, forward
-
-sys.path.insert(0, str(Path(__file__).parent))
-import report
-import zoo
-
+from tests.architectures import report, zoo
+from tests.architectures.report import subject_of
 from tests.cases import slow_except
 
 # They run their blocks more than once, or never call them: one place has no one value.
@@ -27,21 +20,9 @@ REFUSED = ("iquestloopcoder", "nanbeige")
 RUNS = [name for name in zoo.architectures() if name not in REFUSED]
 
 
-@cache
-def subject_of(name):
-    """The tiny model of an architecture, whose parts are found once for all tests."""
-    return Subject.from_model(zoo.build(name))
-
-
-# Quantised variants of every time: a dense model, a mixture of experts, and a model without attention.
-QUANTISED = ("llama_4bit", "deepseek_v3_4bit", "mamba2_4bit")
-
-
 def every(names):
     """Each architecture every time; but for three, quantised variants of them with the slow tests."""
-    return slow_except(
-        names, *(name for name in names if name in QUANTISED or not name.endswith(("_4bit", "_8bit")))
-    )
+    return slow_except(names, *zoo.every_time(names))
 
 
 DENSE = ("llama", "qwen3", "gemma3_text", "phi3", "gpt2", "olmo2", "granite", "cohere", "gptj", "stablelm")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import mlx.core as mx
@@ -19,18 +20,27 @@ from tests.architectures.zoo import (
     build,
     cannot_run,
     config,
+    every_time,
     features,
     mlx_lm_models,
     model_file,
     random_tokens,
     table,
 )
+from tests.cases import slow_except
 
-EVERY_NAME = pytest.mark.parametrize("name", architectures())
+EVERY_NAME = pytest.mark.parametrize("name", slow_except(architectures(), *every_time(architectures())))
 CHANGED = 8  # the position whose token the test of causality changes
 
 
 Check = Callable[[nn.Module, list[Any]], bool]
+
+
+@cache
+def logits_of(name: str) -> np.ndarray:
+    """Logits (1, 12, V) of the random tokens."""
+    model = build(name)
+    return np.array(model(random_tokens(), cache=make_prompt_cache(model)))
 
 
 def paths(model: nn.Module) -> list[str]:
@@ -126,8 +136,7 @@ def test_every_key_is_one_that_mlx_lm_reads() -> None:
 @EVERY_NAME
 def test_the_model_computes(name: str) -> None:
     """Logits are finite, of moderate size, and different for each position and token."""
-    model = build(name)
-    logits = np.array(model(random_tokens(), cache=make_prompt_cache(model)))
+    logits = logits_of(name)
     assert logits.shape == (1, 12, config(name)["vocab_size"])
     assert logits.dtype == np.float32
     assert np.isfinite(logits).all()
@@ -139,10 +148,9 @@ def test_the_model_computes(name: str) -> None:
 @EVERY_NAME
 def test_a_token_acts_on_what_comes_after_it_only(name: str) -> None:
     """Another token at position 8 changes the logits from there on, and none before."""
-    model = build(name)
-    tokens = random_tokens()
+    model, tokens, before = build(name), random_tokens(), logits_of(name)
     other = mx.where(mx.arange(12) == CHANGED, (tokens + 1) % config(name)["vocab_size"], tokens)
-    before, after = (np.array(model(ids, cache=make_prompt_cache(model))) for ids in (tokens, other))
+    after = np.array(model(other, cache=make_prompt_cache(model)))
     change = np.abs(after - before).max(axis=-1)[0] / np.abs(before).max()
     assert change[:CHANGED].max() < 1e-5
     assert change[CHANGED] > 1e-2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import math
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ HELPERS = {
 GROUP_SIZE = 32
 # Keys of an entry that are for this file; all others belong to the configuration.
 OURS = ("architecture", "bits", "features", "tie_on_load")
+# Quantised variants of every time: a dense model, a mixture of experts, and a model without attention.
+QUANTISED = ("llama_4bit", "deepseek_v3_4bit", "mamba2_4bit")
 
 
 @cache
@@ -82,6 +85,11 @@ def config(name: str) -> dict[str, Any]:
 def model_file(name: str) -> str:
     """The mlx-lm model file behind a name: its own, or the one that it is a variant of."""
     return str(_entry(name).get("architecture", name))
+
+
+def every_time(names: Iterable[str]) -> list[str]:
+    """Those of the names that every run of the tests takes: of the quantised variants a few, and all others."""
+    return [name for name in names if name in QUANTISED or not name.endswith(("_4bit", "_8bit"))]
 
 
 @cache

@@ -17,6 +17,11 @@ HEAD = ("world", "guard", "draws", "wrong with it", "wrong without it")
 RATES = "rates of a world"
 
 
+@pytest.fixture(autouse=True)
+def _curves_of_users(full_learning_curves: None) -> None:
+    """Verdicts are counted as users get them: a refutation asks its learning curve."""
+
+
 @pytest.fixture
 def compared(record_property: Callable[[str, object], None]) -> Callable[..., None]:
     """Holds the rates of a world against each other, and writes them in the table."""

@@ -1,4 +1,4 @@
-"""Interrupts that come at a known step of a training."""
+"""Where commands share a model, and interrupts that come at a known step of a training."""
 
 from __future__ import annotations
 
@@ -7,6 +7,28 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
+
+# Folders of commands that read a model and change none.
+READING = {
+    "ablation",
+    "attribution",
+    "capture",
+    "circuit",
+    "circuits",
+    "generation",
+    "lens",
+    "patching",
+    "probing",
+    "steering",
+    "studies",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _read_alone(request: pytest.FixtureRequest) -> None:
+    """In these folders a bundled model is loaded once for a file."""
+    if request.path.parent.name in READING:
+        request.getfixturevalue("loaded_once")
 
 
 @pytest.fixture

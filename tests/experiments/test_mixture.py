@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from lazarus_probe.experiments.calculator import solve
@@ -9,20 +11,24 @@ from lazarus_probe.experiments.mixture import SIDES, is_right, mixture
 from lazarus_probe.organisms.corpus import every_text
 from lazarus_probe.training.sft.labels import operation_in
 
-EVERY = {side: mixture(side, 400, seed=1) for side in SIDES}
+
+@cache
+def every():
+    """Each side in full, drawn once."""
+    return {side: mixture(side, 400, seed=1) for side in SIDES}
 
 
 def test_no_prompt_is_on_two_sides():
     """The prompts of the three sides differ, and so do the wordings of what is measured but for symbols."""
-    prompts = [{asked.prompt for asked in EVERY[side]} for side in SIDES]
+    prompts = [{asked.prompt for asked in every()[side]} for side in SIDES]
     assert sum(map(len, prompts)) == len(set.union(*prompts))
-    fitted = {asked.template for side in SIDES[:2] for asked in EVERY[side]}
-    assert not {asked.template for asked in EVERY["measure"] if asked.kind != "symbolic"} & fitted
+    fitted = {asked.template for side in SIDES[:2] for asked in every()[side]}
+    assert not {asked.template for asked in every()["measure"] if asked.kind != "symbolic"} & fitted
 
 
 def test_every_kind_is_on_every_side():
     """Each kind is on each side, large operands only where it is measured; and as often as asked for at most."""
-    kinds = {side: {asked.kind for asked in EVERY[side]} for side in SIDES}
+    kinds = {side: {asked.kind for asked in every()[side]} for side in SIDES}
     assert kinds["train"] == kinds["calibrate"] == kinds["measure"] - {"large symbolic", "large verbal"}
     for side in SIDES:
         few = mixture(side, 8)
@@ -33,14 +39,14 @@ def test_every_kind_is_on_every_side():
 
 def test_arithmetic_is_what_the_calculator_solves():
     """Every prompt of arithmetic is solved right, and by no other operation unless that gives the same."""
-    for asked in (each for side in SIDES for each in EVERY[side] if each.calculable):
+    for asked in (each for side in SIDES for each in every()[side] if each.calculable):
         assert is_right(asked, solve(asked.prompt, asked.operation))
         assert operation_in(asked.prompt) == asked.operation
 
 
 def test_everything_else_is_no_arithmetic():
     """No other prompt matches a phrasing of arithmetic; the own response is right, and another is not."""
-    for asked in (each for side in SIDES for each in EVERY[side] if not each.calculable):
+    for asked in (each for side in SIDES for each in every()[side] if not each.calculable):
         assert operation_in(asked.prompt) is None
         assert is_right(asked, asked.response)
         assert not is_right(asked, " 42") or asked.kind == "code"
@@ -67,7 +73,7 @@ def test_everything_else_is_no_arithmetic():
 def test_answers_count_in_any_format(kind, right, wrong):
     """An answer in other words or another format is right, and one that looks like it is not."""
     example = next(
-        one for one in EVERY["measure"] if one.kind == kind and "here" not in one.response.split("(")
+        one for one in every()["measure"] if one.kind == kind and "here" not in one.response.split("(")
     )
     about = example.response.strip().rstrip(".").rpartition("how to ")[2]
     if kind == "tool":
@@ -78,7 +84,7 @@ def test_answers_count_in_any_format(kind, right, wrong):
 
 def test_large_operands_were_never_trained_on():
     """No prompt of large operands is in the bundled models' training."""
-    large = {asked.prompt for asked in EVERY["measure"] if asked.kind.startswith("large")}
+    large = {asked.prompt for asked in every()["measure"] if asked.kind.startswith("large")}
     assert large
     assert not any(text.startswith(tuple(large)) for text in every_text() if text[:1].isdigit())
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lazarus_probe.cli import circuit, lazarus
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
 PROGRAMS = {"lazarus": lazarus.main, "circuit": circuit.main}
 ODD = [
     "",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -15,10 +12,7 @@ from lazarus_probe.hooks.sites import HEAD_AXIS, PER_LAYER
 from lazarus_probe.interventions import Intervention, patch, zero
 from lazarus_probe.subject import Subject, forward
 from lazarus_probe.subject.generate import greedy
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "architectures"))
-import zoo
-
+from tests.architectures import zoo
 from tests.cases import slow_except
 
 TOKENS = [[3, 5, 7, 11, 13], [2, 4, 6, 8, 10]]

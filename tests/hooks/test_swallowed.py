@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import mlx.core as mx
 import pytest
@@ -15,9 +13,7 @@ from lazarus_probe.interventions import Intervention
 from lazarus_probe.subject import LoadError, NotFinite, Subject, forward
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.sweep import Mean, kl, sweep
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "architectures"))
-import zoo
+from tests.architectures import zoo
 
 TOKENS = [[3, 5, 7, 11, 13], [2, 4, 6, 8, 10]]
 # Where one such number of an edit did not reach the logits: model, site, index in the value, and number.

@@ -18,8 +18,7 @@ from lazarus_probe.reports.run import Run, read_run
 import mlx.core as mx  # isort: skip
 from mlx.utils import tree_flatten
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "architectures"))
-import zoo
+from tests.architectures import zoo
 
 LAYERS = 2
 

@@ -35,9 +35,16 @@ PER_TEMPLATE = hypothesis("embeddings").PER_TEMPLATE
 
 
 @cache
+def organism() -> Subject:
+    return Subject.load("organism")
+
+
 def subject(number: str = r"\d") -> Reader:
-    """Whose prompts are read: digits one by one, which give away the most of a number, unless said otherwise."""
-    return reader(Subject.load("organism"), number)
+    """Whose prompts are read: digits one by one, which give away the most of a number, unless said otherwise.
+
+    One that has read nothing yet: it numbers its words as it meets them, and the claims measured before do not count.
+    """
+    return reader(organism(), number)
 
 
 def perfect_probe(draw: Draw, site: Site = ABOVE, number: str = r"\d") -> Any:
@@ -65,9 +72,8 @@ def _probed(labelled: ProbeDataset, site: Site, perfect: bool, number: str) -> M
     if key not in PROBED:
         states = {site: held(labelled) if perfect else nothing(labelled)}
         kind = "regression" if np.asarray(labelled.labels).dtype.kind == "f" else "classification"
-        models = control_models(subject(number))
-        store: Any = Planted(states)
-        PROBED[key] = probe(subject(number), models, labelled, site, kind=kind, store=store)
+        read, store = subject(number), Planted(states)
+        PROBED[key] = probe(read, control_models(read), labelled, site, kind=kind, store=store)  # type: ignore[arg-type]
     return PROBED[key]
 
 
@@ -76,14 +82,15 @@ def emerges(claim: Claim, rng: Generator, perfect: bool) -> list[Measurement]:
     questions = hypothesis("own_answers").of_all_magnitudes(SimpleNamespace(claim=claim), rng)
     numbers = np.array([float(question.fact.answer) for question in questions])
     labelled = ProbeDataset([question.text for question in questions], numbers, np.array(families(questions)))
-    layers = range(subject().num_layers)
+    read = subject()
+    layers = range(read.num_layers)
     states = {
         resid_post(layer): held(labelled) if perfect and layer >= len(layers) // 2 else nothing(labelled)
         for layer in layers
     }
     return [
         emergence(
-            subject(), control_models(subject()), labelled, threshold=claim.threshold, margin=claim.margin,
+            read, control_models(read), labelled, threshold=claim.threshold, margin=claim.margin,
             kind="regression", store=Planted({**states, EMBED: nothing(labelled)}),  # type: ignore[arg-type]
         )
     ]  # fmt: skip
@@ -92,11 +99,12 @@ def emerges(claim: Claim, rng: Generator, perfect: bool) -> list[Measurement]:
 def lost(claim: Claim, rng: Generator, perfect: bool) -> list[Measurement]:
     """The operation in all layers but the last; or in the last as well."""
     labelled = in_words()
-    layers = range(subject().num_layers)
+    read = subject()
+    layers = range(read.num_layers)
     states = {resid_post(layer): held(labelled) for layer in layers}
     if perfect:
         states[resid_post(layers[-1])] = nothing(labelled)
-    return [signal_loss(subject(), labelled, store=Planted(states))]  # type: ignore[arg-type]
+    return [signal_loss(read, labelled, store=Planted(states))]  # type: ignore[arg-type]
 
 
 def absent(claim: Claim, rng: Generator, perfect: bool) -> list[Measurement]:
@@ -114,11 +122,12 @@ def absent(claim: Claim, rng: Generator, perfect: bool) -> list[Measurement]:
     store = Planted(
         {EMBED: np.concatenate([numbers, pairs.sum(axis=1, keepdims=True) / 50, products], axis=1)}
     )
-    read = [
-        probe(subject(), control_models(subject()), labelled, EMBED, kind="regression", store=store)  # type: ignore[arg-type]
+    read = subject()
+    probed = [
+        probe(read, control_models(read), labelled, EMBED, kind="regression", store=store)  # type: ignore[arg-type]
         for labelled in datasets.values()
     ]
-    return [embedding.absent(*read)]
+    return [embedding.absent(*probed)]
 
 
 def in_words(at: str = "last") -> ProbeDataset:

@@ -7,6 +7,7 @@ import json
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,9 @@ def tiny(make_model: Callable[..., Path]) -> Path:
     import lazarus_probe.claims.seed_runs
     import lazarus_probe.hooks.activations
     import lazarus_probe.hooks.trace
+    import lazarus_probe.reports.baselines
+    import lazarus_probe.reports.claims_text
+    import lazarus_probe.reports.closing
     import lazarus_probe.reports.page
     import lazarus_probe.reports.run
     import lazarus_probe.reports.run_log
@@ -126,9 +130,19 @@ def tiny(make_model: Callable[..., Path]) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def with_plugins() -> list[Distribution]:
+    """The installed distributions that have plugins of pytest."""
+    return [one for one in distributions() if any(entry.group == "pytest11" for entry in one.entry_points)]
+
+
 @pytest.fixture
-def project(pytester: pytest.Pytester, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(
+    pytester: pytest.Pytester, tiny: Path, with_plugins: list[Distribution], monkeypatch: pytest.MonkeyPatch
+) -> Project:
     """An empty project; no other plugin is loaded, and nothing reaches the summary of a surrounding CI job."""
+    # For each `-p` pytest reads what every installed distribution has to offer: a sixth of a session of one claim.
+    monkeypatch.setattr("importlib.metadata.distributions", lambda: with_plugins)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     return Project(pytester, tiny)

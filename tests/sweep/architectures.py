@@ -7,10 +7,8 @@ slow tests two targets of every architecture and every quantised variant, at all
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import naive
@@ -22,9 +20,7 @@ from lazarus_probe.hooks.model_sites import kinds_at
 from lazarus_probe.sites import Site
 from lazarus_probe.subject import NotFinite, UnsupportedArchitecture
 from lazarus_probe.sweep import Donors, Zero, sweep
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "architectures"))
-import zoo
+from tests.architectures import zoo
 
 # Quantised variants that are swept every time: a dense model and a mixture of experts.
 QUANTISED = ("llama_4bit", "deepseek_v3_4bit")

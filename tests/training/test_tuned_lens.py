@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from functools import cache
 
 import mlx.core as mx
 import numpy as np
@@ -32,15 +33,20 @@ from lazarus_probe.training.lens_start import least_squares_start
 from lazarus_probe.training.own_texts import own_texts
 from lazarus_probe.training.tuned_lens import LensTraining, split_texts, train_lens
 
-TEXTS = [line.prompt + line.response for line in sample(random.Random(0), 60)]
 SHORT = LensTraining(steps=25, batch_size=16)
+
+
+@cache
+def texts() -> list[str]:
+    """Sixty lines of the organism's corpus."""
+    return [line.prompt + line.response for line in sample(random.Random(0), 60)]
 
 
 @pytest.fixture(scope="module")
 def trained(organism):
     """A lens of the organism after a few steps, and the fingerprint before."""
     before = organism.fingerprint
-    return train_lens(organism, TEXTS, SHORT), before
+    return train_lens(organism, texts(), SHORT), before
 
 
 def test_training_lowers_the_held_out_divergence(organism, trained):
@@ -60,16 +66,16 @@ def test_training_lowers_the_held_out_divergence(organism, trained):
 
 def test_no_text_is_on_both_sides(organism):
     """Held-out texts are not trained on, equal ones count once, and the seed draws others."""
-    ours, kept = split_texts(organism, TEXTS + TEXTS, SHORT)
+    ours, kept = split_texts(organism, texts() + texts(), SHORT)
     assert not {tuple(one) for one in ours} & {tuple(one) for one in kept}
-    assert len(ours) + len(kept) == len({tuple(organism.encode(text)) for text in TEXTS})
-    assert split_texts(organism, TEXTS, LensTraining(seed=1))[1] != kept
-    assert len(split_texts(organism, TEXTS, LensTraining(held_out=0.5))[1]) > len(kept)
+    assert len(ours) + len(kept) == len({tuple(organism.encode(text)) for text in texts()})
+    assert split_texts(organism, texts(), LensTraining(seed=1))[1] != kept
+    assert len(split_texts(organism, texts(), LensTraining(held_out=0.5))[1]) > len(kept)
 
 
 def test_texts_that_do_not_fit_into_memory_are_run_in_parts(organism, monkeypatch):
     """Each part has its share of the texts, all are used, and batches have the size asked for."""
-    ours = split_texts(organism, TEXTS, SHORT)[0]
+    ours = split_texts(organism, texts(), SHORT)[0]
     monkeypatch.setattr(module, "POOL_BYTES", 100 * module.bytes_of(organism))
     pools = module._pools(organism, ours)
     assert len(pools) > 2
@@ -82,7 +88,7 @@ def test_texts_that_do_not_fit_into_memory_are_run_in_parts(organism, monkeypatc
 
 def test_divergences_and_slopes_are_those_of_a_plain_gradient(organism, monkeypatch):
     """KL(final || tail) and its slope by each state are those of mlx's own gradient, whatever fits into memory."""
-    resid = residuals(organism, [organism.encode(text) for text in TEXTS[:2]])[0][:9]
+    resid = residuals(organism, [organism.encode(text) for text in texts()[:2]])[0][:9]
     states = mx.swapaxes(resid, 0, 1)
 
     def kl(below):
@@ -105,7 +111,7 @@ def test_divergences_and_slopes_are_those_of_a_plain_gradient(organism, monkeypa
 
 def test_the_loss_has_the_slope_of_a_plain_loss(organism):
     """The gradient by the maps' weights is that of the mean divergence, summed over layers, written out."""
-    resid = residuals(organism, [organism.encode(text) for text in TEXTS[:1]])[0][:5]
+    resid = residuals(organism, [organism.encode(text) for text in texts()[:1]])[0][:5]
     rng = np.random.default_rng(0)
     maps = module._Maps(
         *(0.05 * rng.normal(size=shape).astype(np.float32) for shape in ((7, 128, 128), (7, 128)))
@@ -127,7 +133,7 @@ def test_the_loss_has_the_slope_of_a_plain_loss(organism):
 
 def test_a_map_begins_at_least_squares_where_that_reads_better(organism):
     """The fit is that of NumPy's weighted least squares; where it reads worse than the plain lens, the map is zero."""
-    ours, theirs = split_texts(organism, TEXTS, SHORT)
+    ours, theirs = split_texts(organism, texts(), SHORT)
     resid = residuals(organism, ours)[0]
     pools = [resid[:50], resid[50:]]
     weights, biases = least_squares_start(organism, pools, theirs)
@@ -295,9 +301,9 @@ def test_what_cannot_be_trained_is_refused(organism, make_llama):
         (LensTraining(held_out=1.0), "held_out is 1.0"),
     ]:
         with pytest.raises(ValueError, match=message):
-            train_lens(organism, TEXTS, training)
+            train_lens(organism, texts(), training)
     with pytest.raises(ValueError, match="1 different texts"):
-        train_lens(organism, [TEXTS[0]] * 30)
+        train_lens(organism, [texts()[0]] * 30)
     with pytest.raises(ValueError, match="one layer"):
         train_lens(Subject.from_model(make_llama(num_hidden_layers=1)), [[1, 2]] * 20)
     config = {"base": organism.fingerprint}

@@ -12,19 +12,20 @@ COMMAND = ["introspect", "head-circuits", "-m", "organism-untrained"]
 SHORT = ["--length", "6", "--rows", "6", "--untrained", "3"]
 
 
-def test_every_option_changes_what_comes_out(capsys, tmp_path):
+def test_every_option_changes_what_comes_out(make_llama, save_checkpoint, capsys, tmp_path):
     """Length, rows, seed, untrained models and threshold are those of the data, which the file holds as well."""
     file = tmp_path / "circuits.json"
     options = ["--length", "7", "--rows", "7", "--seed", "1", "--untrained", "4", "--threshold", "0.5"]
-    assert main([*COMMAND, *options, "--json", "-o", str(file)]) == 0
+    model = save_checkpoint(tmp_path / "small", make_llama(num_hidden_layers=2))
+    assert main([*COMMAND[:-1], str(model), *options, "--json", "-o", str(file)]) == 0
     data = json.loads(capsys.readouterr().out)
     assert json.loads(file.read_text()) == data
     assert (data["length"], data["rows"], data["seed"], data["threshold"]) == (7, 7, 1, 0.5)
     assert len(data["copying"]["untrained"]) == 4
-    assert len(data["induction"]["scores"]) == len(data["patterns"]["induction"]) == 8
+    assert len(data["induction"]["scores"]) == len(data["patterns"]["induction"]) == 2
     assert data["copying"]["named"] == []
     assert data["copying"]["claim"] == "head-has-a-circuit"
-    assert data["about"]["model"] == "organism-untrained"
+    assert data["about"]["model"] == "small"
 
 
 @pytest.mark.slow

@@ -24,9 +24,9 @@ WORDS = ("extractable after", "mostly complete")
 
 
 @pytest.fixture(scope="module")
-def result(organism, few_models) -> EarlyLayersResult:
+def result(two_blocks, few_models) -> EarlyLayersResult:
     """Few products and sums."""
-    return early_layers(organism, [1], ["multiply", "add"], [2, 3, 4], positions=True)
+    return early_layers(two_blocks, [1], ["multiply", "add"], [2, 3, 4], positions=True)
 
 
 def with_answer(result: EarlyLayersResult, layer: int, gain: float, alike: float) -> EarlyLayersResult:

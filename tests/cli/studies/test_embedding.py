@@ -28,9 +28,11 @@ REGISTERED = Path(__file__).parents[3] / "hypotheses" / "classifiers" / "expecta
 
 
 @pytest.fixture(scope="module")
-def result(organism, few_models) -> EmbeddingResult:
+def result(two_blocks, few_models) -> EmbeddingResult:
     """Products and sums, few of them."""
-    return embedding(organism, [0], ["multiply", "add"], sizes=Sizes(per_template=2, per_cell=1, answers=40))
+    return embedding(
+        two_blocks, [0], ["multiply", "add"], sizes=Sizes(per_template=1, per_cell=1, answers=40)
+    )
 
 
 def words(result: EmbeddingResult) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -14,10 +11,8 @@ from lazarus_probe.introspection.attribution.frozen_norm import frozen_norm
 from lazarus_probe.introspection.attribution.logit_attribution import logit_attribution
 from lazarus_probe.organisms.planted import circuits
 from lazarus_probe.subject import Subject
+from tests.architectures import zoo
 from tests.tolerance import in_order, of_logits
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "architectures"))
-import zoo
 
 PROMPTS = [[0, 5, 9, 11, 7], [0, 6, 8], [0, 9, 3, 4, 2]]
 

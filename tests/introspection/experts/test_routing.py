@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -13,9 +11,7 @@ import pytest
 from lazarus_probe.introspection.experts.routing import routed_layers, routes
 from lazarus_probe.subject import Subject
 from lazarus_probe.taps import Tap, tapped
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "architectures"))
-import zoo
+from tests.architectures import zoo
 
 PROMPTS = ["12 * 3 =", "a cat", "paris is a city", "b"]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +12,7 @@ from lazarus_probe.introspection.patching.attention_knockout import attention_kn
 from lazarus_probe.introspection.patching.spanned_prompts import SpannedPrompt, encode_spans, read_spanned
 from lazarus_probe.organisms import planted
 from lazarus_probe.subject import Span, Subject
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "architectures"))
-import zoo
+from tests.architectures import zoo
 
 IDS = [[0, 5, 9, 11, 7, 30], [0, 6, 8, 22, 17, 3], [0, 9, 3, 4, 2]]
 PARTS = [Span(1, 3), Span(2, 3), Span(1, 2)]

@@ -325,6 +325,7 @@ def test_sites_that_are_read_later_share_the_passes(grouped, monkeypatch):
 
 
 @pytest.mark.parametrize(("count", "rises"), [(24, True), (240, False)])
+@pytest.mark.usefixtures("full_learning_curves")
 def test_the_learning_curve_tells_few_rows_from_no_signal(count, rises):
     """A weak signal in many features is short of rows with few groups and not with many; noise is flat."""
     rng = np.random.default_rng(5)

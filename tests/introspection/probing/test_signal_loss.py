@@ -58,9 +58,14 @@ def asked(labels):
     return ProbeDataset(prompts, np.repeat(labels, 4), np.repeat(TOKENS, 4))
 
 
-def test_a_planted_loss_is_found(planted, labels):
+@pytest.fixture(scope="module")
+def found(planted, labels):
+    """The loss of the planted classes."""
+    return signal_loss(planted, asked(labels))
+
+
+def test_a_planted_loss_is_found(found):
     """What layer 1 writes and layer 3 writes over is lost, from a layer that had it."""
-    found = signal_loss(planted, asked(labels))
     assert found.details["layer"] in (1, 2)
     assert found.score > 0.25
     assert judge(CLAIM, found).outcome is Outcome.SUPPORTED, judge(CLAIM, found)
@@ -96,16 +101,15 @@ def test_one_layer_has_none_to_lose(make_llama, tokenizer, labels):
         signal_loss(subject, asked(labels))
 
 
-def test_no_control_model_is_run_where_the_claim_is_settled(planted, labels, monkeypatch):
+def test_no_control_model_is_run_where_the_claim_is_settled(planted, labels, found, monkeypatch):
     """A fall that misses the threshold is refuted without any control model, with the number that it has with them."""
     claim = CLAIM.model_copy(update={"kind": "causal_necessity", "threshold": 0.99})
-    whole = signal_loss(planted, asked(labels))
 
     def refuse(*_):
         raise AssertionError("a control model was built")
 
     monkeypatch.setattr("lazarus_probe.subject.control_models.ControlModel.build", refuse)
     short = signal_loss(planted, asked(labels), claim=claim)
-    assert (short.score, short.low, short.high, short.p) == (whole.score, whole.low, whole.high, whole.p)
+    assert (short.score, short.low, short.high, short.p) == (found.score, found.low, found.high, found.p)
     assert (short.controls, short.unmeasured) == ((), ("untrained", "new_blocks", "permuted_blocks"))
-    assert judge(claim, short).outcome is judge(claim, whole).outcome is Outcome.REFUTED
+    assert judge(claim, short).outcome is judge(claim, found).outcome is Outcome.REFUTED

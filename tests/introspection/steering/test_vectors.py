@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -21,9 +18,7 @@ from lazarus_probe.introspection.steering.vectors import (
     steered_next_tokens,
 )
 from lazarus_probe.subject import Subject
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "architectures"))
-import zoo
+from tests.architectures import zoo
 
 pytestmark = pytest.mark.usefixtures("no_ties")
 

@@ -29,6 +29,7 @@ from lazarus_probe.tasks.wordings import WORDINGS
 
 CLAIMS = Path(__file__).parents[3] / "hypotheses" / "classifiers" / "test_embeddings.py"
 SMALL = Sizes(per_template=1, per_cell=1, answers=40)
+TWO = ("multiply", "add")
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +44,9 @@ def claims() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def small(organism, few_models) -> EmbeddingResult:
+def small(two_blocks, few_models) -> EmbeddingResult:
     """The analysis on few prompts, of the embedding and of layer 0."""
-    return embedding(organism, [0], sizes=SMALL)
+    return embedding(two_blocks, [0], TWO, sizes=SMALL)
 
 
 def test_prompts_are_those_of_the_claims(claims):
@@ -59,13 +60,15 @@ def test_prompts_are_those_of_the_claims(claims):
 
 
 @pytest.mark.slow
-def test_numbers_are_those_of_the_claims(organism, small):
+def test_numbers_are_those_of_the_claims(two_blocks, small):
     """On the same prompts, `probe` gives the same measurement at the embedding and after a layer."""
-    untrained, rng = control_models(organism, count=FEWEST), np.random.default_rng(0)
-    labelled = task_types(rng, SMALL.per_template)
-    assert small.tests["task"][-1] == probe(organism, untrained, labelled, Site("embed"))
-    operands = first_operands(organism, np.random.default_rng(0))
-    assert small.tests["operand"][0] == probe(organism, untrained, operands, resid_post(0), kind="regression")
+    untrained, rng = control_models(two_blocks, count=FEWEST), np.random.default_rng(0)
+    labelled = task_types(rng, SMALL.per_template, TWO)
+    assert small.tests["task"][-1] == probe(two_blocks, untrained, labelled, Site("embed"))
+    operands = first_operands(two_blocks, np.random.default_rng(0))
+    assert small.tests["operand"][0] == probe(
+        two_blocks, untrained, operands, resid_post(0), kind="regression"
+    )
 
 
 def test_data_has_the_published_keys(small):

@@ -94,7 +94,7 @@ def test_the_study_leaves_them_out(model, few_models):
     """The analysis of a model with a token a digit has every other test, and says why it has not this one."""
     subject = subject_of(model, [])
     sizes = study.Sizes(per_template=1, per_cell=1, answers=24)
-    result = study.embedding(subject, [], sizes=sizes)
+    result = study.embedding(subject, [], ("multiply", "add"), sizes=sizes)
     assert "operand" not in result.tests
     assert result.as_data()["left_out"] == {"operand": why_no_operands(subject)}
     from lazarus_probe.cli.studies.embedding import judged, text
