@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from itertools import repeat
 from pathlib import Path
 
@@ -41,6 +40,7 @@ from lazarus_probe.training.batches import Sample, collate  # noqa: E402
 from lazarus_probe.training.loop import Optimisation, steps  # noqa: E402
 from lazarus_probe.training.lora.lora import attached  # noqa: E402
 from lazarus_probe.training.losses import sft_loss  # noqa: E402
+from tests.architectures import zoo  # noqa: E402
 from tests.tolerance import EPSILON, IN_A_BLOCK, REACH, moved_by_rounding, relative  # noqa: E402
 
 PAGE = Path(__file__).parents[2] / "docs" / "device.md"
@@ -104,16 +104,6 @@ class Line:
         return (self.name, "; ".join(self.failed) or "holds", *(str(self.parity[name]) for name in DTYPES))
 
 
-@cache
-def zoo() -> object:
-    """The tiny models of every architecture."""
-    folder = str(Path(__file__).parents[1] / "architectures")
-    sys.path.insert(0, folder)
-    import zoo as module
-
-    return module
-
-
 @contextmanager
 def on(device: mx.Device) -> Iterator[None]:
     """Compute on a device."""
@@ -132,7 +122,7 @@ def logits(model: nn.Module, tokens: mx.array) -> NDArray[np.float64]:
 
 def parity(name: str, device: mx.Device) -> dict[str, Parity]:
     """By dtype how far the logits of an architecture on a device lie from those of the CPU in float32."""
-    model, tokens = zoo().build(name), zoo().random_tokens(*TOKENS)  # type: ignore[attr-defined]
+    model, tokens = zoo.build(name), zoo.random_tokens(*TOKENS)
     own = model.parameters()
     with on(mx.Device(mx.cpu)):
         expected = logits(model, tokens)
@@ -162,7 +152,7 @@ def checked(name: str, device: mx.Device) -> Line:
     """Precision and hooks of an architecture on a device."""
     precision = parity(name, device)
     with on(device):
-        check = self_check(Subject.from_model(zoo().build(name)))  # type: ignore[attr-defined]
+        check = self_check(Subject.from_model(zoo.build(name)))
     return Line(name, precision, tuple(statement.name for statement in check.failed))
 
 
