@@ -18,6 +18,7 @@ import pytest
 from mlx.utils import tree_flatten, tree_map
 
 from lazarus_probe.subject import Subject
+from lazarus_probe.subject.one_run import Parallel
 from tests.tolerance import IN_A_BLOCK, rounding, sole_best
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyzP0123456789 +=*\n."
@@ -216,9 +217,11 @@ def loaded_once() -> Iterator[None]:
     """
     load, kept = Subject.load, {}
 
-    def once(name: str | Path, adapter: str | Path | None = None) -> Subject:
-        if adapter is not None or not str(name).startswith("organism"):
-            return load(name, adapter)
+    def once(
+        name: str | Path, adapter: str | Path | None = None, *, parallel: Parallel | None = None
+    ) -> Subject:
+        if adapter is not None or parallel is not None or not str(name).startswith("organism"):
+            return load(name, adapter, parallel=parallel)
         if name not in kept:
             subject = load(name)
             kept[name] = subject, [mx.array(value) for _, value in tree_flatten(subject.model.parameters())]

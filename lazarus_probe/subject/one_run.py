@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lazarus_probe.files.whole_files import write_nothing
 from lazarus_probe.spelling import one_of
 
 Parallel = Literal["tensor"]
@@ -49,6 +48,8 @@ def join(parallel: str) -> OneRun:
     """
     import mlx.core as mx
 
+    from lazarus_probe.files.whole_files import write_nothing
+
     if parallel not in KINDS:
         raise ValueError(f"parallel {parallel!r} is unknown; {one_of(parallel, KINDS)}")
     group = mx.distributed.init()
@@ -70,9 +71,9 @@ def join(parallel: str) -> OneRun:
 
 def leave() -> None:
     """Wait for the other processes of the run: mlx.launch ends them all when one is over with an error of its own."""
-    import mlx.core as mx
-
     if joined():
+        import mlx.core as mx
+
         with suppress(RuntimeError):  # one that is gone already
             mx.eval(mx.distributed.all_sum(mx.array(1.0)))
 

@@ -54,7 +54,7 @@ def refused(result):
             GOOD + "  treshold: 1\n",
             "some.yaml:10: claim 'known': field 'treshold' is unknown; did you mean threshold? give one of "
             "id, statement, source, family, kind, threshold, effect, margin, controls, generalises_over, "
-            "minimum_groups, failing_share, parts, alpha, cases, depth, published, needs, parameters",
+            "minimum_groups, failing_share, parts, alpha, cases, depth, published, needs, assumes, parameters",
         ),
         (
             GOOD.replace("0.9", ".nan"),
