@@ -23,12 +23,13 @@ def as_needed(
     Args:
         claim: what the measurement is judged by; None measures all controls.
         measure: makes the measurement of controls by name, and of the names of those that are left out.
-        costly: by name, what computes a control; those that the claim does not declare are not computed.
+        costly: by name, what computes a control or a part; those that the claim does not declare are not computed.
         controls: those that cost nothing more.
     """
     at_hand = dict(controls or {})
     if claim is not None:
-        declared = {name: compute for name, compute in costly.items() if name in claim.controls}
+        wanted = {*claim.controls, *claim.parts}
+        declared = {name: compute for name, compute in costly.items() if name in wanted}
         if declared or at_hand:  # else nothing is measured, and nobody says which controls are missing
             costly = declared
         measurement = measure(at_hand, tuple(costly))

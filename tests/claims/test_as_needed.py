@@ -67,3 +67,21 @@ def test_what_a_claim_does_not_declare_is_not_computed():
     )
     assert [control.name for control in measurement.controls] == ["chance", "untrained"]
     assert judge(CLAIM, measurement).outcome is Outcome.SUPPORTED
+
+
+def test_declared_parts_are_computed():
+    """What a circuit must be beyond faithful is declared beside its controls, and measured with them."""
+    parts = {"minimality": 0.5, "stability": 0.33}
+    claim = CLAIM.model_copy(update={"kind": "circuit", "parts": parts})
+    computed = []
+
+    def measure(controls, left_out):
+        computed.append(sorted(controls))
+        named = {name: values for name, values in controls.items() if name not in parts}
+        return rate("accuracy", np.full(20, 1.0), range(20), named, unmeasured=left_out)
+
+    costly = {
+        name: lambda: np.zeros((3, 20)) for name in ("minimality", "stability", "untrained", "new_blocks")
+    }
+    as_needed(claim, measure, costly, {"chance": np.zeros(20)})
+    assert computed[-1] == ["chance", "minimality", "stability", "untrained"]
