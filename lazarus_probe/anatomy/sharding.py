@@ -67,6 +67,7 @@ def sharded(anatomy: Anatomy, fresh: Callable[[], nn.Module]) -> Anatomy:
         local = parts_seen(model)
     except (AssertionError, AttributeError, TypeError, ValueError) as error:
         detail = " ".join(str(error).split())[:200] or type(error).__name__
+        detail = _undivided(anatomy, size) or detail
         raise UnsupportedArchitecture(f"{name} cannot be split over {size} processes: {detail}") from error
     divided: dict[tuple[int, str], Slices | Terms] = {}
     refused: dict[tuple[int, str], str] = {}
@@ -76,6 +77,18 @@ def sharded(anatomy: Anatomy, fresh: Callable[[], nn.Module]) -> Anatomy:
         refused |= {(layer, kind): reason for kind, reason in reasons.items()}
     refused |= _not_whole(anatomy, group)
     return dataclasses.replace(anatomy, ranks=Ranks(group, divided, refused), resolved={})
+
+
+def _undivided(anatomy: Anatomy, size: int) -> str | None:
+    """The heads that do not divide by a number of processes, where that is so."""
+    for layer, parts in enumerate(anatomy.parts):
+        heads = parts.heads
+        if heads and (heads.num_heads % size or heads.num_kv_heads % size):
+            return (
+                f"block {layer} has {heads.num_heads} heads and {heads.num_kv_heads} of keys, which do not divide by "
+                f"{size}; start another number of processes"
+            )
+    return None
 
 
 def _dyed(anatomy: Anatomy, fresh: Callable[[], nn.Module]) -> nn.Module:
