@@ -215,22 +215,22 @@ def loaded_once() -> Iterator[None]:
 
     Loading it and finding how it is swept are most of a small command.
     """
-    load, kept = Subject.load, {}
+    load, models = Subject.load, {}
 
     def once(
         name: str | Path, adapter: str | Path | None = None, *, parallel: Parallel | None = None
     ) -> Subject:
         if adapter is not None or parallel is not None or not str(name).startswith("organism"):
             return load(name, adapter, parallel=parallel)
-        if name not in kept:
+        if name not in models:
             subject = load(name)
-            kept[name] = subject, [mx.array(value) for _, value in tree_flatten(subject.model.parameters())]
-        return kept[name][0]
+            models[name] = subject, [mx.array(value) for _, value in tree_flatten(subject.model.parameters())]
+        return models[name][0]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Subject, "load", once)
         yield
-    for subject, weights in kept.values():
+    for subject, weights in models.values():
         after = [value for _, value in tree_flatten(subject.model.parameters())]
         assert len(after) == len(weights)
         assert all(map(mx.array_equal, after, weights))

@@ -183,11 +183,6 @@ class Claim(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
-    def tests_itself(self) -> frozenset[str]:
-        """What an assumption can be tested by within the claim: its controls, kinds of units and parts."""
-        return frozenset({*self.controls, *self.generalises_over, *self.parts})
-
-    @property
     def expected(self) -> float:
         """The score that its power is reckoned at."""
         if self.effect is not None:

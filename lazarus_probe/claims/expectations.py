@@ -66,10 +66,11 @@ def read_claims(folder: Path) -> Mapping[str, Claim]:
 
 
 def _check_tests(claim: Claim, claims: Mapping[str, Claim], location: str) -> None:
+    tests = {*claim.controls, *claim.generalises_over, *claim.parts} | claims.keys() - {claim.id}
     for assumption in claim.assumes:
-        by, others = assumption.tested_by, claims.keys() - {claim.id}
-        if by and by not in claim.tests_itself | others:
-            close = nearest(by, claim.tests_itself | others)
+        by = assumption.tested_by
+        if by and by not in tests:
+            close = nearest(by, tests)
             raise ClaimError(
                 f"{location}: claim {claim.id!r}: an assumption is tested by {by!r}, which is no control, unit or part "
                 f"of it, and no other claim beside it{f'; did you mean {close!r}?' if close else ''}"

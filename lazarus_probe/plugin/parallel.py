@@ -74,7 +74,7 @@ def add_parallel_option(group: pytest.OptionGroup) -> None:
 
 
 def join_run(config: pytest.Config) -> None:
-    """Join the other processes, if that was asked for.
+    """Join the other processes, where `--probe-parallel` is given.
 
     Raises:
         pytest.UsageError: there are none, or workers of pytest-xdist as well.

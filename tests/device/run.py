@@ -19,29 +19,26 @@ from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
-from lazarus_probe.backend import choose_blas, full_float32, keep_float32
+from lazarus_probe.backend import full_float32
 
-choose_blas()
-keep_float32()
+import mlx.core as mx  # isort: skip
+import numpy as np  # isort: skip
+from mlx import nn  # isort: skip
+from mlx.utils import tree_map  # isort: skip
+from numpy.typing import NDArray
 
-import mlx.core as mx  # noqa: E402 - a BLAS is opened before
-import numpy as np  # noqa: E402
-from mlx import nn  # noqa: E402
-from mlx.utils import tree_map  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
-
-from lazarus_probe.hooks.model_check import self_check  # noqa: E402
-from lazarus_probe.hooks.sites import resid_post  # noqa: E402
-from lazarus_probe.hooks.trace import trace  # noqa: E402
-from lazarus_probe.introspection.ablation.effects import head_sites  # noqa: E402
-from lazarus_probe.subject import Subject  # noqa: E402
-from lazarus_probe.sweep import Zero, logit_diff, sweep  # noqa: E402
-from lazarus_probe.training.batches import Sample, collate  # noqa: E402
-from lazarus_probe.training.loop import Optimisation, steps  # noqa: E402
-from lazarus_probe.training.lora.lora import attached  # noqa: E402
-from lazarus_probe.training.losses import sft_loss  # noqa: E402
-from tests.architectures import zoo  # noqa: E402
-from tests.tolerance import EPSILON, IN_A_BLOCK, REACH, moved_by_rounding, relative  # noqa: E402
+from lazarus_probe.hooks.model_check import self_check
+from lazarus_probe.hooks.sites import resid_post
+from lazarus_probe.hooks.trace import trace
+from lazarus_probe.introspection.ablation.effects import head_sites
+from lazarus_probe.subject import Subject
+from lazarus_probe.sweep import Zero, logit_diff, sweep
+from lazarus_probe.training.batches import Sample, collate
+from lazarus_probe.training.loop import Optimisation, steps
+from lazarus_probe.training.lora.lora import attached
+from lazarus_probe.training.losses import sft_loss
+from tests.architectures import zoo
+from tests.tolerance import EPSILON, IN_A_BLOCK, REACH, moved_by_rounding, relative
 
 PAGE = Path(__file__).parents[2] / "docs" / "device.md"
 # Dense, parallel blocks, soft caps, mixtures, sinks, latent attention, state spaces and hybrids.
@@ -128,7 +125,7 @@ def parity(name: str, device: mx.Device) -> dict[str, Parity]:
         expected = logits(model, tokens)
         moved = moved_by_rounding(model, lambda: model(tokens))
     plain = REACH * EPSILON * (IN_A_BLOCK * len(model.layers)) ** 0.5
-    found: dict[str, Parity] = {}
+    by_dtype: dict[str, Parity] = {}
     for kind, (dtype, epsilon) in DTYPES.items():
         try:
             model.update(tree_map(lambda value, dtype=dtype: _cast(value, dtype), own))
@@ -140,8 +137,8 @@ def parity(name: str, device: mx.Device) -> dict[str, Parity]:
             distance, missing = float("nan"), str(error)
         finally:
             model.update(own)
-        found[kind] = Parity(distance, max(plain, moved) * epsilon / EPSILON, missing)
-    return found
+        by_dtype[kind] = Parity(distance, max(plain, moved) * epsilon / EPSILON, missing)
+    return by_dtype
 
 
 def _cast(value: mx.array, dtype: mx.Dtype) -> mx.array:

@@ -117,7 +117,7 @@ def _swept(whole: Subject, split: Subject) -> dict[str, Any]:
         sweep(subject, rows[:1], sites, sources={"zero": Zero(), "donor": Donors(rows[1:])}, metrics=metrics)
         for subject in (whole, split)
     ]
-    found: dict[str, Any] = {
+    compared: dict[str, Any] = {
         f"sweep {each.name}": apart(*(result.values[each.name] for result in results)) for each in metrics
     }
     routers = [site for site in all_sites(whole) if site.startswith("router_logits")][:1]
@@ -125,10 +125,10 @@ def _swept(whole: Subject, split: Subject) -> dict[str, Any]:
         if not places or (expected := _estimate(whole, rows, places)) is None:
             continue  # nothing to estimate, or a model that cannot be differentiated at all
         try:
-            found[what] = apart(_estimate(split, rows, places), expected)
+            compared[what] = apart(_estimate(split, rows, places), expected)
         except UnsupportedArchitecture as error:
-            found[what] = str(error)
-    return found
+            compared[what] = str(error)
+    return compared
 
 
 def _estimate(subject: Subject, rows: list[list[int]], sites: list[str]) -> Any:
@@ -170,16 +170,16 @@ def apart(actual: Any, expected: Any) -> float:
     left, right = (np.array(value, dtype=np.float64) for value in (actual, expected))
     if left.shape != right.shape or not (np.isfinite(left) == np.isfinite(right)).all():
         return float("inf")
-    kept = np.isfinite(left) & (np.abs(left) < 1e30)  # masks are as large as float32 goes
-    size = float(np.abs(left[kept]).max(initial=0)) or 1.0
-    return float(np.abs(left[kept] - right[kept]).max(initial=0)) / size
+    unmasked = np.isfinite(left) & (np.abs(left) < 1e30)  # masks are as large as float32 goes
+    size = float(np.abs(left[unmasked]).max(initial=0)) or 1.0
+    return float(np.abs(left[unmasked] - right[unmasked]).max(initial=0)) / size
 
 
 def main(folder: Path, names: list[str]) -> None:
     """Write what differs of each architecture to a file of this process."""
     rank = mx.distributed.init(strict=True).rank()
-    found = {name: differences(name) for name in names}
-    (folder / f"differences.{rank}.json").write_text(json.dumps(found))
+    by_name = {name: differences(name) for name in names}
+    (folder / f"differences.{rank}.json").write_text(json.dumps(by_name))
 
 
 if __name__ == "__main__":

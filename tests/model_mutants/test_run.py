@@ -130,10 +130,10 @@ def test_tolerances_of_another_model_are_refused(kept_runs, capsys):
 def test_results_of_claims_that_are_gone_are_refused(chosen, suite, organism, plain, tmp_path, monkeypatch):
     """A file of another suite is named, whether its claims were chosen or were still to be tried."""
     path, costs = tmp_path / "mutants.json", {"gone": 1.0, "says-it-surely": 1.0}
-    kept = MutantResults(
+    earlier = MutantResults(
         model="organism", fingerprint=organism.fingerprint, seed=0, costs=costs, chosen=chosen
     )
-    kept.write(path)
+    earlier.write(path)
     monkeypatch.setattr("lazarus_probe.mutants.suite.run_plain", lambda *_: plain)
     with pytest.raises(
         ValueError, match=r"mutants\.json has results of 'gone', which this suite does not decide"
